@@ -1,0 +1,76 @@
+/**
+ * Ids that explain themselves. A session's id holds the second it began, the node, and a sequence number; a refusal's id
+ * is the session's with two characters more for the reason. So "why was I refused (3MFK2D00R9007)?" has an answer even
+ * where the log was sampled. Crockford's base 32: no I, L, O, U, so that it can be read out on the telephone.
+ *
+ *     3MFK2D   0R   9A0   07
+ *     second  node  seq   reason (00: none)
+ */
+import { REASON_NAMES, REASONS, type ReasonName } from './reasons.ts'
+
+const ALPHABET = '0123456789ABCDEFGHJKMNPQRSTVWXYZ'
+/** 2025-01-01T00:00:00Z; six characters last until 2059. */
+const EPOCH_S = 1_735_689_600
+export const NODES = 1024
+const SEQUENCES = 32_768
+const LENGTH = 13
+
+const digits = (value: number, count: number): string => {
+  let text = ''
+  for (let i = 0, rest = value; i < count; i++, rest = Math.floor(rest / 32)) text = ALPHABET[rest % 32] + text
+  return text
+}
+
+/** A node's number, 0..1023, from its name: stable over restarts, the same in every log line. */
+export function nodeNumber(name: string): number {
+  let hash = 2_166_136_261
+  for (let i = 0; i < name.length; i++) hash = Math.imul(hash ^ name.charCodeAt(i), 16_777_619)
+  return (hash >>> 0) % NODES
+}
+
+/** @param now milliseconds since the epoch. 32,768 ids a second are distinct, which is past what one process accepts. */
+export function sessionIds(node: number): (now: number) => string {
+  let second = -1
+  let prefix = ''
+  let sequence = 0
+  return (now) => {
+    const current = Math.floor(now / 1000)
+    if (current !== second) {
+      second = current
+      prefix = digits(Math.max(0, current - EPOCH_S), 6) + digits(node, 2)
+    }
+    sequence = (sequence + 1) % SEQUENCES
+    return (
+      prefix +
+      ALPHABET[sequence >> 10] +
+      (ALPHABET[(sequence >> 5) & 31] as string) +
+      (ALPHABET[sequence & 31] as string)
+    )
+  }
+}
+
+const SUFFIX = new Map<ReasonName | undefined, string>([[undefined, '00']])
+for (const name of REASON_NAMES) SUFFIX.set(name, digits(REASONS[name].number, 2))
+
+/** The id a refused client reads, and the log line has: the session's id and why. */
+export const refusalId = (session: string, reason: ReasonName | undefined): string => session + SUFFIX.get(reason)
+
+/** What an id says. `undefined` when the text is no id of ours. Letters that look like digits are read as those. */
+export function readId(
+  text: string,
+):
+  | { readonly at: Date; readonly node: number; readonly sequence: number; readonly reason: ReasonName | undefined }
+  | undefined {
+  const clean = text.trim().toUpperCase().replaceAll('O', '0').replace(/[IL]/g, '1')
+  if (clean.length !== LENGTH && clean.length !== LENGTH - 2) return undefined
+  const value = (from: number, to: number): number => {
+    let sum = 0
+    for (const char of clean.slice(from, to)) sum = sum * 32 + ALPHABET.indexOf(char)
+    return sum
+  }
+  if ([...clean].some((char) => !ALPHABET.includes(char))) return undefined
+  const number = value(11, 13)
+  const reason = REASON_NAMES.find((name) => REASONS[name].number === number)
+  if (clean.length === LENGTH && number !== 0 && reason === undefined) return undefined
+  return { at: new Date((value(0, 6) + EPOCH_S) * 1000), node: value(6, 8), sequence: value(8, 11), reason }
+}

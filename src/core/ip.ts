@@ -1,0 +1,372 @@
+/**
+ * Addresses and networks, and the home of package ip-cidr.
+ *
+ * Everything here works on text, because text is what sockets, settings and log lines have; an address is taken apart
+ * with a loop over its characters, without a regular expression and, for IPv4, without allocating, because this runs for
+ * every connection of a flood.
+ *
+ * ip-cidr reads what the operator wrote, once, and folds the host bits away. It never judges an address: its
+ * `contains()` is slow, and it compares bits across families, so that `10.0.0.0/8` would hold `a00::1` and an IPv6
+ * entry of an allow list would open IPv4 addresses. Matching is done by sorted intervals of our own, one table a family.
+ */
+import IPCIDR from 'ip-cidr'
+
+/** One side of a TCP connection; `ip` is canonical. */
+export interface Endpoint {
+  readonly ip: string
+  readonly port: number
+}
+
+export interface Network {
+  readonly family: 4 | 6
+  /** Canonical CIDR, host bits zero: `192.0.2.0/24`, `2001:db8::/32`, `192.0.2.1/32`. */
+  readonly text: string
+  /** The lowest address of the network, canonical. */
+  readonly first: string
+  /** Prefix length: 0 to 32, or 0 to 128. */
+  readonly bits: number
+}
+
+const DOT = 0x2e
+const COLON = 0x3a
+const PERCENT = 0x25
+
+// The 16-bit groups of the IPv6 address read last. Shared, so that reading one allocates nothing; whoever calls readIPv6
+// uses it before anything else can run.
+const groups = new Uint16Array(8)
+
+/** The IPv4 address in `text` from `from` on, as a number from 0 to 2^32-1; -1 when it is none. Leading zeros are none. */
+function readIPv4(text: string, from = 0): number {
+  const end = text.length
+  let value = 0
+  let octet = -1
+  let octets = 1
+  for (let i = from; i < end; i++) {
+    const c = text.charCodeAt(i)
+    if (c === DOT) {
+      if (octet < 0 || octets === 4) return -1
+      value = value * 256 + octet
+      octet = -1
+      octets++
+    } else {
+      const digit = c - 0x30
+      if (digit < 0 || digit > 9 || octet === 0) return -1
+      octet = octet < 0 ? digit : octet * 10 + digit
+      if (octet > 255) return -1
+    }
+  }
+  return octets === 4 && octet >= 0 ? value * 256 + octet : -1
+}
+
+function hexDigit(c: number): number {
+  if (c >= 0x30 && c <= 0x39) return c - 0x30
+  const lower = c | 0x20
+  return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : -1
+}
+
+/** Reads an IPv6 address (RFC 4291 2.2, all three forms; a zone is dropped) into `groups`; false when it is none. */
+function readIPv6(text: string): boolean {
+  const end = text.length
+  let count = 0
+  let gap = -1 // index of the group at which `::` stands
+  let i = 0
+  if (text.charCodeAt(0) === COLON) {
+    if (text.charCodeAt(1) !== COLON) return false
+    gap = 0
+    i = 2
+  }
+  while (i < end && text.charCodeAt(i) !== PERCENT) {
+    if (count === 8) return false
+    const start = i
+    let value = 0
+    let c = 0
+    for (; i < end; i++) {
+      c = text.charCodeAt(i)
+      const digit = hexDigit(c)
+      if (digit < 0) break
+      if (i - start === 4) return false
+      value = value * 16 + digit
+    }
+    if (i === start) return false
+    if (i < end && c === DOT) {
+      const v4 = count > 6 ? -1 : readIPv4(text.slice(start, zoneOrEnd(text)))
+      if (v4 < 0) return false
+      groups[count] = v4 >>> 16
+      groups[count + 1] = v4 & 0xffff
+      count += 2
+      break
+    }
+    groups[count++] = value
+    if (i === end || c === PERCENT) break
+    if (c !== COLON) return false
+    i++
+    if (text.charCodeAt(i) === COLON) {
+      if (gap >= 0) return false
+      gap = count
+      i++
+    } else if (i === end || text.charCodeAt(i) === PERCENT) {
+      return false
+    }
+  }
+  if (gap < 0) return count === 8
+  if (count === 8) return false
+  let to = 8
+  while (count > gap) groups[--to] = groups[--count]!
+  while (to > gap) groups[--to] = 0
+  return true
+}
+
+function zoneOrEnd(text: string): number {
+  const zone = text.indexOf('%')
+  return zone < 0 ? text.length : zone
+}
+
+/** Whether `groups` holds an IPv4-mapped address (RFC 4291 2.5.5.2), which is how a dual-stack socket shows IPv4. */
+function isMapped(): boolean {
+  return (
+    groups[5] === 0xffff && groups[0] === 0 && groups[1] === 0 && groups[2] === 0 && groups[3] === 0 && groups[4] === 0
+  )
+}
+
+function mappedIPv4(): number {
+  return groups[6]! * 65536 + groups[7]!
+}
+
+function writeIPv4(value: number): string {
+  return `${value >>> 24}.${(value >>> 16) & 255}.${(value >>> 8) & 255}.${value & 255}`
+}
+
+/** `groups` as RFC 5952 writes it: lower case, no leading zeros, `::` for the first of the longest runs of zeros. */
+function writeIPv6(): string {
+  let gap = -1
+  let gapLength = 1 // a single zero group is not shortened (4.2.2)
+  for (let i = 0; i < 8; i++) {
+    if (groups[i] !== 0) continue
+    const start = i
+    while (i < 8 && groups[i] === 0) i++
+    if (i - start > gapLength) {
+      gap = start
+      gapLength = i - start
+    }
+  }
+  let text = ''
+  for (let i = 0; i < 8; i++) {
+    if (i === gap) {
+      text += '::'
+      i += gapLength - 1
+    } else {
+      text += i === 0 || i === gap + gapLength ? groups[i]!.toString(16) : `:${groups[i]!.toString(16)}`
+    }
+  }
+  return text
+}
+
+/**
+ * The one way an address is written here: IPv4 dotted, IPv6 as RFC 5952 says, IPv4-mapped IPv6 (also in its hex form)
+ * as IPv4, without a zone. Text that is no address comes back as it is.
+ */
+export function canonical(address: string): string {
+  if (!address.includes(':')) return address
+  // What a dual-stack socket says for every IPv4 client.
+  if (address.startsWith('::ffff:') && readIPv4(address, 7) >= 0) return address.slice(7)
+  if (!readIPv6(address)) return address
+  return isMapped() ? writeIPv4(mappedIPv4()) : writeIPv6()
+}
+
+/** The family of a canonical address. */
+export function familyOf(ip: string): 4 | 6 {
+  return ip.includes(':') ? 6 : 4
+}
+
+function prefix6(ip: string, kept: number): string {
+  if (!readIPv6(ip)) return ip
+  groups.fill(0, kept)
+  return `${writeIPv6()}/${kept * 16}`
+}
+
+/**
+ * What limits of one client count under, for a canonical address: IPv4 itself; of IPv6 the /64 (`2001:db8:1:2::/64`),
+ * since every host has a whole /64 of addresses to choose from.
+ */
+export function sourceOf(ip: string): string {
+  return ip.includes(':') ? prefix6(ip, 4) : ip
+}
+
+/** The neighbourhood of a canonical address: the /24 (`198.51.100.0/24`), or the /48 (`2001:db8:1::/48`). */
+export function netOf(ip: string): string {
+  return ip.includes(':') ? prefix6(ip, 3) : `${ip.slice(0, ip.lastIndexOf('.'))}.0/24`
+}
+
+/**
+ * Reads an address or a CIDR network. A bare address is its own /32 or /128; host bits are folded away; an IPv4-mapped
+ * network of /96 and longer is the IPv4 network it means.
+ * @throws Error that says what is wrong and what to write
+ */
+export function parseNetwork(text: string): Network {
+  const slash = text.indexOf('/')
+  const address = slash < 0 ? text : text.slice(0, slash)
+  const given = slash < 0 ? undefined : text.slice(slash + 1)
+  const isIPv4 = readIPv4(address) >= 0
+  if (!isIPv4 && (address.includes('%') || !address.includes(':') || !readIPv6(address))) {
+    throw new Error(`${JSON.stringify(text)} ${whyNoAddress(address)}`)
+  }
+  const mapped = !isIPv4 && isMapped()
+  const bits = prefixLength(text, given, isIPv4 ? 32 : 128)
+  if (mapped && bits >= 96) return network(canonical(address), bits - 96, 4)
+  return network(mapped ? writeIPv6() : canonical(address), bits, isIPv4 ? 4 : 6)
+}
+
+function network(address: string, bits: number, family: 4 | 6): Network {
+  // A host address has no host bits to fold, and ip-cidr takes only what has a prefix length.
+  const isHost = bits === (family === 4 ? 32 : 128)
+  const first = isHost ? address : canonical(new IPCIDR(`${address}/${bits}`).start<string>())
+  return { family, text: `${first}/${bits}`, first, bits }
+}
+
+function prefixLength(text: string, given: string | undefined, width: number): number {
+  if (given === undefined) return width
+  if (/^(0|[1-9]\d{0,2})$/.test(given) && Number(given) <= width) return Number(given)
+  const mask = width === 32 ? readIPv4(given) : -1
+  if (mask > 0) {
+    const inverted = ~mask >>> 0
+    if ((inverted & (inverted + 1)) === 0) {
+      const bits = Math.clz32(inverted)
+      throw new Error(
+        `${JSON.stringify(text)} has a netmask; write the prefix length: ${text.slice(0, text.indexOf('/'))}/${bits}`,
+      )
+    }
+  }
+  const family = width === 32 ? 4 : 6
+  const example = family === 4 ? '192.0.2.0/24' : '2001:db8::/32'
+  throw new Error(
+    `${JSON.stringify(text)} has no valid prefix length; an IPv${family} network has one from 0 to ${width}, as in ${example}`,
+  )
+}
+
+function whyNoAddress(address: string): string {
+  const what = 'write an address or a CIDR network, as in 192.0.2.1, 192.0.2.0/24 or 2001:db8::/32'
+  if (address.trim() === '') return `has no address; ${what}`
+  if (/\s/.test(address)) return `has a space in it; ${what}, several parted by commas`
+  if (address.startsWith('[')) return 'has brackets; write the IPv6 address without them, as in 2001:db8::1'
+  if (address.includes('%')) return 'has a zone; write the address without the part from % on'
+  if (address.includes('*')) return `has a wildcard; ${what}`
+  if (/^[\d.]+-[\d.]*$/.test(address)) return `is a range; ${what}`
+  if (/^[\d.]+:\d+$/.test(address)) return 'has a port; write the address without it'
+  if (address.includes(':')) return 'is not a valid IPv6 address; write it as in 2001:db8::1 or 2001:db8::/32'
+  if (!/^[\d.]+$/.test(address)) return `is not an address (names are not looked up here); ${what}`
+  const octets = address.split('.')
+  if (octets.length !== 4 || octets.includes('')) return `is not an IPv4 address: it needs four octets; ${what}`
+  const bad = octets.find((octet) => octet.length > 1 && octet.startsWith('0'))
+  if (bad !== undefined)
+    return `has an octet with a leading zero (${bad}), which some programs read as octal; drop the zero`
+  return `is not an IPv4 address: ${octets.find((octet) => Number(octet) > 255)} is over 255; ${what}`
+}
+
+/**
+ * One question about many networks: the answer says whether an address lies in any of them. Built once; asking costs a
+ * binary search and allocates nothing. Families never match each other; an IPv4-mapped address is asked as IPv4. Text
+ * that is no address lies in none.
+ */
+export function compile(networks: readonly Network[]): (ip: string) => boolean {
+  const holds4 = compile4(networks.filter((network) => network.family === 4))
+  const holds6 = compile6(networks.filter((network) => network.family === 6))
+  if (networks.length === 0) return () => false
+  return (ip) => {
+    if (!ip.includes(':')) {
+      const value = readIPv4(ip)
+      return value >= 0 && holds4(value)
+    }
+    if (!readIPv6(ip)) return false
+    return isMapped() ? holds4(mappedIPv4()) : holds6()
+  }
+}
+
+function compile4(networks: readonly Network[]): (value: number) => boolean {
+  const ranges = networks.map(({ first, bits }) => {
+    const low = readIPv4(first)
+    return { low, high: low + 2 ** (32 - bits) - 1 }
+  })
+  ranges.sort((a, b) => a.low - b.low)
+  const lows = new Uint32Array(ranges.length)
+  const highs = new Uint32Array(ranges.length)
+  let count = 0
+  for (const { low, high } of ranges) {
+    if (count > 0 && low <= highs[count - 1]! + 1) {
+      highs[count - 1] = Math.max(highs[count - 1]!, high)
+    } else {
+      lows[count] = low
+      highs[count++] = high
+    }
+  }
+  return (value) => {
+    let from = 0
+    let to = count
+    while (from < to) {
+      const middle = (from + to) >>> 1
+      if (lows[middle]! <= value) from = middle + 1
+      else to = middle
+    }
+    return from > 0 && value <= highs[from - 1]!
+  }
+}
+
+/** Asks about the address in `groups`. An interval is its first and its last address, four 32-bit words each. */
+function compile6(networks: readonly Network[]): () => boolean {
+  const prefixes = networks.map(({ first, bits }) => {
+    readIPv6(first)
+    const words = [0, 2, 4, 6].map((i) => groups[i]! * 65536 + groups[i + 1]!)
+    return { words, bits }
+  })
+  prefixes.sort((a, b) => {
+    for (let i = 0; i < 4; i++) if (a.words[i] !== b.words[i]) return a.words[i]! - b.words[i]!
+    return a.bits - b.bits
+  })
+  const lows = new Uint32Array(prefixes.length * 4)
+  const highs = new Uint32Array(prefixes.length * 4)
+  let count = 0
+  for (const { words, bits } of prefixes) {
+    // Two prefixes are disjoint or one holds the other, and the wider is sorted first: what is inside is left out.
+    if (count > 0 && compareAt(highs, count - 1, words[0]!, words[1]!, words[2]!, words[3]!) >= 0) continue
+    for (let i = 0; i < 4; i++) {
+      const hostBits = Math.min(32, Math.max(0, 32 * (i + 1) - bits))
+      lows[count * 4 + i] = words[i]!
+      highs[count * 4 + i] = words[i]! + 2 ** hostBits - 1
+    }
+    count++
+  }
+  return () => {
+    const w0 = groups[0]! * 65536 + groups[1]!
+    const w1 = groups[2]! * 65536 + groups[3]!
+    const w2 = groups[4]! * 65536 + groups[5]!
+    const w3 = groups[6]! * 65536 + groups[7]!
+    let from = 0
+    let to = count
+    while (from < to) {
+      const middle = (from + to) >>> 1
+      if (compareAt(lows, middle, w0, w1, w2, w3) <= 0) from = middle + 1
+      else to = middle
+    }
+    return from > 0 && compareAt(highs, from - 1, w0, w1, w2, w3) >= 0
+  }
+}
+
+/** Address `at` of a table against the four words: below zero, zero or above zero. */
+function compareAt(table: Uint32Array, at: number, w0: number, w1: number, w2: number, w3: number): number {
+  const i = at * 4
+  return table[i]! - w0 || table[i + 1]! - w1 || table[i + 2]! - w2 || table[i + 3]! - w3
+}
+
+/** Whether a canonical address is no public one: RFC 1918, loopback, link-local, unique local, shared (RFC 6598). */
+export const isPrivate: (ip: string) => boolean = compile(
+  [
+    '10.0.0.0/8',
+    '172.16.0.0/12',
+    '192.168.0.0/16',
+    '127.0.0.0/8',
+    '169.254.0.0/16',
+    '100.64.0.0/10',
+    '::1',
+    'fe80::/10',
+    'fc00::/7',
+  ].map(parseNetwork),
+)

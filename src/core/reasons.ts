@@ -1,0 +1,305 @@
+/**
+ * Every way to turn a client away, in one table. The tag (the key) is the same on the wire's record, in the log, in the
+ * metrics and in the docs. `load` marks what flood, limits or a missing cluster cause: such a reason is 4yz, always.
+ */
+import type { Stage } from './policy.ts'
+
+export type Action = 'defer' | 'reject' | 'drop'
+
+export interface Reason {
+  /** Stands in the refusal's id (core/id.ts). Never changed, never given to another reason. */
+  readonly number: number
+  /** The check that gives it; absent where the wire rules or the relay do. */
+  readonly check?: CheckName
+  readonly stages: readonly Stage[]
+  readonly action: Action
+  readonly code: number
+  /** Enhanced status code, RFC 3463; its class is the first digit of `code` (RFC 2034 section 4). */
+  readonly enhanced: string
+  /** Whether flood, load or an absent cluster is the cause. */
+  readonly load: boolean
+  /** What the refused client's administrator reads. */
+  readonly wire: string
+  /** What our operator reads. */
+  readonly operator: string
+}
+
+/** In the order of the policy: see checks/index.ts. Also the values of SPILLWAY_OBSERVE. */
+export const CHECK_NAMES = [
+  'denied',
+  'ip-concurrency',
+  'ip-connections',
+  'net-connections',
+  'global-connections',
+  'size',
+  'domains',
+  'recipients',
+  'unknown-recipients',
+  'ip-messages',
+  'global-messages',
+  'ip-recipients',
+] as const
+export type CheckName = (typeof CHECK_NAMES)[number]
+
+const ANY_STAGE: readonly Stage[] = ['connect', 'helo', 'mail', 'rcpt', 'data']
+
+export const REASONS = {
+  denied: {
+    number: 1,
+    check: 'denied',
+    stages: ['connect'],
+    action: 'drop',
+    code: 554,
+    enhanced: '5.7.1',
+    load: false,
+    wire: 'Refused by local policy',
+    operator: 'the address is on the deny list (SPILLWAY_DENY)',
+  },
+  ip_concurrency: {
+    number: 2,
+    check: 'ip-concurrency',
+    stages: ['connect'],
+    action: 'drop',
+    code: 421,
+    enhanced: '4.7.0',
+    load: true,
+    wire: 'Too many open connections from your address; nothing is lost, try again later',
+    operator: 'the address has more connections open at once than SPILLWAY_LIMIT_IP_CONCURRENCY',
+  },
+  ip_connections: {
+    number: 3,
+    check: 'ip-connections',
+    stages: ['connect'],
+    action: 'drop',
+    code: 421,
+    enhanced: '4.7.28',
+    load: true,
+    wire: 'Too many connections from your address; nothing is lost, try again later',
+    operator: 'the address connects more often than SPILLWAY_LIMIT_IP_CONNECTIONS',
+  },
+  net_connections: {
+    number: 4,
+    check: 'net-connections',
+    stages: ['connect'],
+    action: 'drop',
+    code: 421,
+    enhanced: '4.7.28',
+    load: true,
+    wire: 'Too many connections from your network; nothing is lost, try again later',
+    operator: 'the /24 or /48 connects more often than SPILLWAY_LIMIT_NET_CONNECTIONS',
+  },
+  global_connections: {
+    number: 5,
+    check: 'global-connections',
+    stages: ['connect'],
+    action: 'drop',
+    code: 421,
+    enhanced: '4.3.2',
+    load: true,
+    wire: 'Busy; nothing is lost, please try again in a few minutes',
+    operator: 'all clients together connect more often than SPILLWAY_LIMIT_GLOBAL_CONNECTIONS',
+  },
+  ip_messages: {
+    number: 6,
+    check: 'ip-messages',
+    stages: ['rcpt'],
+    action: 'defer',
+    code: 450,
+    enhanced: '4.7.28',
+    load: true,
+    wire: 'Too many messages from your address; nothing is lost, try again later',
+    operator: 'the address sends more messages than SPILLWAY_LIMIT_IP_MESSAGES',
+  },
+  global_messages: {
+    number: 7,
+    check: 'global-messages',
+    stages: ['rcpt'],
+    action: 'defer',
+    code: 451,
+    enhanced: '4.3.2',
+    load: true,
+    wire: 'Busy; please try again in a few minutes',
+    operator: 'all clients together send more messages than SPILLWAY_LIMIT_GLOBAL_MESSAGES',
+  },
+  ip_recipients: {
+    number: 8,
+    check: 'ip-recipients',
+    stages: ['rcpt'],
+    action: 'defer',
+    code: 450,
+    enhanced: '4.7.28',
+    load: true,
+    wire: 'Too many recipients from your address; nothing is lost, try again later',
+    operator: 'the address names more recipients than SPILLWAY_LIMIT_IP_RECIPIENTS',
+  },
+  unknown_recipients: {
+    number: 9,
+    check: 'unknown-recipients',
+    stages: ['rcpt'],
+    action: 'defer',
+    code: 450,
+    enhanced: '4.7.1',
+    load: true,
+    wire: 'Too many unknown recipients from your address; try again later',
+    operator:
+      'the address asks for more unknown recipients than SPILLWAY_LIMIT_IP_UNKNOWN_RECIPIENTS: directory harvest',
+  },
+  recipients: {
+    number: 10,
+    check: 'recipients',
+    stages: ['rcpt'],
+    action: 'defer',
+    code: 452,
+    enhanced: '4.5.3',
+    load: true,
+    wire: 'Too many recipients in one message; send the rest in another',
+    operator: 'the message has more recipients than SPILLWAY_LIMIT_RECIPIENTS_PER_MESSAGE',
+  },
+  rcpt_domain: {
+    number: 11,
+    check: 'domains',
+    stages: ['rcpt'],
+    action: 'reject',
+    code: 550,
+    enhanced: '5.7.1',
+    load: false,
+    wire: 'We do not receive mail for that domain',
+    operator: 'the recipient is in none of SPILLWAY_RCPT_DOMAINS',
+  },
+  size: {
+    number: 12,
+    check: 'size',
+    stages: ['mail', 'data'],
+    action: 'reject',
+    code: 552,
+    enhanced: '5.3.4',
+    load: false,
+    wire: 'Message is larger than we take',
+    operator: 'the message is larger than SPILLWAY_MESSAGE_MAX_SIZE, or than what the upstreams take',
+  },
+  max_connections: {
+    number: 13,
+    stages: ['connect'],
+    action: 'drop',
+    code: 421,
+    enhanced: '4.3.2',
+    load: true,
+    wire: 'Busy; nothing is lost, please try again in a few minutes',
+    operator: 'this node has SPILLWAY_MAX_CONNECTIONS connections open',
+  },
+  proxy_header: {
+    number: 14,
+    stages: ['connect'],
+    action: 'drop',
+    code: 421,
+    enhanced: '4.3.0',
+    load: true,
+    wire: 'No valid PROXY header; check the balancer in front of this server',
+    operator: 'a balancer of SPILLWAY_PROXY_PROTOCOL_FROM sent no valid PROXY header within 5 s',
+  },
+  idle: {
+    number: 15,
+    stages: ANY_STAGE,
+    action: 'drop',
+    code: 421,
+    enhanced: '4.4.2',
+    load: true,
+    wire: 'Nothing heard for too long; closing the connection',
+    operator: 'the client was silent for SPILLWAY_IDLE_TIMEOUT',
+  },
+  junk: {
+    number: 16,
+    stages: ANY_STAGE,
+    action: 'drop',
+    code: 421,
+    enhanced: '4.7.0',
+    load: true,
+    wire: 'Too many commands that bring no mail; closing the connection',
+    operator: 'the client spent its budget of unknown, wrong and idle commands',
+  },
+  line_too_long: {
+    number: 17,
+    stages: ANY_STAGE,
+    action: 'reject',
+    code: 500,
+    enhanced: '5.5.2',
+    load: false,
+    wire: 'Command line too long',
+    operator: 'a command line is longer than RFC 5321 section 4.5.3.1.4 and the extensions in use allow',
+  },
+  bare_newline: {
+    number: 18,
+    stages: ['data'],
+    action: 'reject',
+    code: 550,
+    enhanced: '5.5.2',
+    load: false,
+    wire: 'The message has line ends that are not CRLF',
+    operator: 'a bare CR or LF in the message, and SPILLWAY_BARE_NEWLINE is reject',
+  },
+  upstream_down: {
+    number: 19,
+    stages: ['rcpt', 'data'],
+    action: 'defer',
+    code: 451,
+    enhanced: '4.3.2',
+    load: true,
+    wire: 'The mail servers are away; nothing is lost, please try again in a few minutes',
+    operator: 'no upstream is up, or none could be reached',
+  },
+  upstream_full: {
+    number: 20,
+    stages: ['rcpt'],
+    action: 'defer',
+    code: 451,
+    enhanced: '4.3.2',
+    load: true,
+    wire: 'Busy; please try again in a few minutes',
+    operator: 'no upstream connection came free in time (SPILLWAY_UPSTREAM_MAX_CONNECTIONS)',
+  },
+  upstream_lost: {
+    number: 21,
+    stages: ['rcpt', 'data'],
+    action: 'defer',
+    code: 451,
+    enhanced: '4.3.0',
+    load: true,
+    wire: 'The mail server went away or did not answer; nothing is lost, please try again in a few minutes',
+    operator: 'the upstream broke the connection, answered out of turn or too late',
+  },
+  unknown_guard: {
+    number: 22,
+    stages: ['rcpt'],
+    action: 'defer',
+    code: 451,
+    enhanced: '4.3.0',
+    load: true,
+    wire: 'The directory does not answer; nothing is lost, please try again in a few minutes',
+    operator: 'the upstreams call recipients unknown that they took lately: their directory seems to have failed',
+  },
+  draining: {
+    number: 23,
+    stages: ANY_STAGE,
+    action: 'drop',
+    code: 421,
+    enhanced: '4.3.2',
+    load: true,
+    wire: 'This server is stopping; nothing is lost, try again now or later',
+    operator: 'Spillway is being stopped',
+  },
+  internal: {
+    number: 24,
+    stages: ANY_STAGE,
+    action: 'defer',
+    code: 451,
+    enhanced: '4.3.0',
+    load: true,
+    wire: 'Something went wrong here; nothing is lost, please try again later',
+    operator: 'a fault in Spillway itself; the log has it',
+  },
+} as const satisfies Record<string, Reason>
+
+export type ReasonName = keyof typeof REASONS
+export const REASON_NAMES = Object.keys(REASONS) as ReasonName[]
+
+export const reasonOf = (name: ReasonName): Reason => REASONS[name]

@@ -1,0 +1,62 @@
+/** `spillway check`: every setting as it holds, where it came from, and everything that is wrong or doubtful. */
+import type { Loaded } from '../config/load.ts'
+import { describe, HIDDEN, SettingsError } from '../config/mistakes.ts'
+import { GROUPS, keyOf, SETTING_NAMES, type SettingName, settingOf, show } from '../config/settings.ts'
+
+const isHidden = (name: SettingName, { settings }: Loaded): boolean =>
+  settingOf(name).secret === true && settings[keyOf(name)] !== undefined
+
+/** As the operator would write it; a default as it stands in the docs (300s, not 5m). */
+function textOf(name: SettingName, loaded: Loaded): string {
+  if (isHidden(name, loaded)) return HIDDEN
+  const usual = loaded.origins[keyOf(name)] === 'default' ? settingOf(name).default : undefined
+  return usual ?? show(name, loaded.settings)
+}
+
+const MOST_ENTRIES = 8
+
+/** A deny list of thousands is told by its beginning and its length. */
+function brief(value: string): string {
+  const entries = value.split(',')
+  if (entries.length <= MOST_ENTRIES) return value
+  return `${entries.slice(0, MOST_ENTRIES).join(',')},… (${entries.length} entries)`
+}
+
+const WIDEST = 32
+
+function table(loaded: Loaded): string {
+  const values = new Map(SETTING_NAMES.map((name) => [name, brief(textOf(name, loaded))]))
+  const nameWidth = Math.max(...SETTING_NAMES.map((name) => name.length))
+  const valueWidth = Math.min(WIDEST, Math.max(...[...values.values()].map((value) => value.length)))
+  const lines: string[] = []
+  for (const [group, { title }] of Object.entries(GROUPS)) {
+    lines.push(title)
+    for (const name of SETTING_NAMES.filter((each) => settingOf(each).group === group)) {
+      const value = values.get(name) ?? ''
+      lines.push(`  ${name.padEnd(nameWidth)}  ${value.padEnd(valueWidth)}  ${loaded.origins[keyOf(name)]}`)
+    }
+    lines.push('')
+  }
+  return lines.join('\n')
+}
+
+const warned = (warnings: readonly string[]): string =>
+  warnings.length === 0 ? '' : `Warnings:\n${warnings.map((each) => `  - ${each}`).join('\n')}\n\n`
+
+function json(loaded: Loaded | SettingsError): string {
+  const isWrong = loaded instanceof SettingsError
+  const settings = isWrong
+    ? undefined
+    : Object.fromEntries(
+        SETTING_NAMES.map((name) => [name, { value: textOf(name, loaded), origin: loaded.origins[keyOf(name)] }]),
+      )
+  const mistakes = isWrong ? loaded.mistakes : []
+  return `${JSON.stringify({ ok: !isWrong, mistakes, warnings: loaded.warnings, settings }, undefined, 2)}\n`
+}
+
+/** What `check` prints, with its last line end. With mistakes the exit code is 78 (EX_CONFIG), which main.ts decides. */
+export function check(loaded: Loaded | SettingsError, options: { readonly json: boolean }): string {
+  if (options.json) return json(loaded)
+  if (loaded instanceof SettingsError) return `${warned(loaded.warnings)}${describe(loaded.mistakes)}`
+  return `${table(loaded)}\n${warned(loaded.warnings)}The settings are right.\n`
+}

@@ -1,0 +1,17 @@
+/** How many files this process may have open: Node raises its soft limit to the hard one, and has no call that tells it. */
+import { readFileSync } from 'node:fs'
+
+/** Where the system does not tell: what systems without a setting for it have had for decades. */
+const UNTOLD = 1024
+
+/** @returns Infinity where there is no limit */
+export function openFiles(): number {
+  try {
+    const limits = readFileSync('/proc/self/limits', 'utf8')
+    const soft = /^Max open files\s+(\S+)/m.exec(limits)?.[1]
+    if (soft === 'unlimited') return Number.POSITIVE_INFINITY
+    return soft === undefined ? UNTOLD : Number(soft)
+  } catch {
+    return UNTOLD
+  }
+}

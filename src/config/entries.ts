@@ -1,0 +1,50 @@
+/**
+ * Takes the text of a list apart into its entries, and reads the files it points to (`@/path/file`: one entry a line, `#`
+ * comments). Every entry knows where it was written, so that line 812 of a deny list can be named.
+ */
+
+export interface Entry {
+  readonly text: string
+  /** `PATH:LINE` where it was read from a file. */
+  readonly at?: string
+}
+
+export interface Entries {
+  readonly entries: readonly Entry[]
+  /** Entries that point to a file which cannot be read, or that cannot point to one. */
+  readonly wrong: readonly { readonly entry: Entry; readonly expected: string }[]
+}
+
+/** Reads a whole file, or says why it cannot. */
+export type Read = (path: string) => { readonly text: string } | { readonly hint: string }
+
+const fromLines = (text: string, path: string): Entry[] =>
+  text
+    .replace(/^\uFEFF/, '')
+    .split(/\r?\n/)
+    .map((line, index) => ({ text: line.replace(/(^|\s)#.*$/, '').trim(), at: `${path}:${index + 1}` }))
+    .filter((entry) => entry.text !== '')
+
+const fromCommas = (entry: Entry): Entry[] =>
+  entry.text
+    .split(',')
+    .map((text) => ({ ...entry, text: text.trim() }))
+    .filter(({ text }) => text !== '')
+
+/** @param path of the file that holds the list itself (NAME_FILE): there lines separate entries as commas do. */
+export function entriesOf(text: string, read: Read, path?: string): Entries {
+  const entries: Entry[] = []
+  const wrong: { entry: Entry; expected: string }[] = []
+  const written = path === undefined ? fromCommas({ text }) : fromLines(text, path).flatMap(fromCommas)
+  for (const entry of written) {
+    if (!entry.text.startsWith('@')) {
+      entries.push(entry)
+      continue
+    }
+    const file = entry.text.slice(1)
+    const content = file.startsWith('/') ? read(file) : { hint: '@ begins a whole path, such as @/etc/spillway/list' }
+    if ('hint' in content) wrong.push({ entry, expected: `a file with one entry a line; ${content.hint}` })
+    else for (const line of fromLines(content.text, file)) entries.push(line)
+  }
+  return { entries, wrong }
+}

@@ -1,0 +1,83 @@
+/**
+ * Kinds of list. A list is read from its entries (entries.ts takes the text apart), and every entry that is wrong is told,
+ * by its own place in the list: a deny list of a thousand lines is not mended by "something in it is wrong".
+ */
+import { z } from 'zod'
+import { CHECK_NAMES, type CheckName } from '../core/reasons.ts'
+import { type Kind, type Scalar, scalar } from './kinds.ts'
+import { nearest } from './nearest.ts'
+
+export interface ListParts<E, T> {
+  readonly word: string
+  /** What an empty list means, in one word that may also be written: `none`, `system`; without it a list cannot be empty. */
+  readonly empty?: string
+  readonly show: (entry: E) => string
+  /** Entries of which no two may have the same key. */
+  readonly key?: (entry: E) => string | undefined
+  readonly gather: (entries: readonly E[]) => T
+  readonly spread: (value: T) => readonly E[]
+}
+
+export function listOf<E, T>(entry: Scalar<E>, { empty, key, gather, spread, ...parts }: ListParts<E, T>): Kind<T> {
+  const schema = z
+    .preprocess(
+      (given: readonly string[]) => (given.length === 1 && given[0] === empty ? [] : given),
+      z.array(entry.schema),
+    )
+    .transform((entries, context): T => {
+      if (entries.length === 0 && empty === undefined) {
+        context.issues.push({ code: 'custom', message: `at least one entry, ${entry.what}`, input: entries })
+      }
+      const seen = new Set<string>()
+      for (const [index, each] of entries.entries()) {
+        const name = key?.(each)
+        if (name !== undefined && seen.has(name)) {
+          context.issues.push({
+            code: 'custom',
+            message: 'each entry once; this one is there twice',
+            input: each,
+            path: [index],
+          })
+        }
+        if (name !== undefined) seen.add(name)
+      }
+      return gather(entries)
+    })
+  return {
+    word: empty === undefined ? parts.word : `${parts.word}, or \`${empty}\``,
+    what: `${entry.what}; several are separated by commas`,
+    list: true,
+    schema,
+    show: (value) => spread(value).map(parts.show).join(',') || (empty as string),
+  }
+}
+
+/** A list whose value is just its entries. */
+export const plainList = <E>(
+  entry: Scalar<E>,
+  parts: Omit<ListParts<E, readonly E[]>, 'gather' | 'spread'>,
+): Kind<readonly E[]> =>
+  listOf<E, readonly E[]>(entry, { ...parts, gather: (entries) => entries, spread: (value) => value })
+
+const checkName: Scalar<'all' | CheckName> = scalar({
+  word: 'name of a check',
+  what: `the name of a check (${CHECK_NAMES.join(', ')}), or all`,
+  parse(text) {
+    const value = (['all', ...CHECK_NAMES] as const).find((name) => name === text)
+    if (value !== undefined) return { value }
+    const meant = nearest(text.replaceAll('_', '-'), CHECK_NAMES)
+    return { hint: meant === undefined ? '' : `did you mean ${meant}?` }
+  },
+  show: (value) => value,
+})
+
+export const checkNames: Kind<'all' | readonly CheckName[]> = listOf<'all' | CheckName, 'all' | readonly CheckName[]>(
+  checkName,
+  {
+    word: 'list of checks, `all`',
+    empty: 'none',
+    show: checkName.show,
+    gather: (names) => (names.includes('all') ? 'all' : [...new Set(names.filter((name) => name !== 'all'))]),
+    spread: (value) => (value === 'all' ? [value] : value),
+  },
+)

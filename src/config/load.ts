@@ -1,0 +1,163 @@
+/**
+ * Makes `Settings` out of what the operator gave, or tells everything that is wrong with it. Pure but for the files it is
+ * given a way to read: `serve`, `check` and the tests all go through here.
+ */
+import type { z } from 'zod'
+import { hostname as hostnameKind } from './address-kinds.ts'
+import { entriesOf, type Read } from './entries.ts'
+import { collect, type Text } from './given.ts'
+import { SPARE_FILES } from './machine-rules.ts'
+import { HIDDEN, type Mistake, SettingsError } from './mistakes.ts'
+import { judge } from './rules.ts'
+import { keyOf, SETTING_NAMES, type SettingKey, type SettingName, type Settings, settingOf } from './settings.ts'
+
+export interface Sources {
+  readonly env: Readonly<Record<string, string | undefined>>
+  /** The whole file as text; throws as node:fs does. */
+  readonly readFile: (path: string) => string
+  /** What the machine calls itself (os.hostname()). */
+  readonly hostname: string
+  /** The limit on open files (`ulimit -n`); Infinity where there is none. */
+  readonly openFiles: number
+  /** Of `--env-file`; wins over SPILLWAY_ENV_FILE. */
+  readonly envFile?: string | undefined
+}
+
+export interface Loaded {
+  readonly settings: Settings
+  /** `default`, `environment`, `env file PATH:LINE` or `file PATH`. */
+  readonly origins: Readonly<Record<SettingKey, string>>
+  /** What can be meant but often is not, a line each. */
+  readonly warnings: readonly string[]
+}
+
+const WHY: Readonly<Record<string, string>> = {
+  ENOENT: 'there is no such file',
+  EACCES: 'this user may not read it',
+  EISDIR: 'it is a directory',
+  ENOTDIR: 'a part of that path is no directory',
+}
+
+const reader =
+  (readFile: Sources['readFile']): Read =>
+  (path) => {
+    try {
+      return { text: readFile(path) }
+    } catch (error) {
+      const { code, message } = error as NodeJS.ErrnoException
+      return { hint: (code !== undefined && WHY[code]) || message }
+    }
+  }
+
+const MOST_CONNECTIONS = 20_000
+
+/**
+ * A quarter of the open files is left for connections to the mail servers; the cap is for the sake of memory, where the
+ * limit is in the millions.
+ */
+const defaultConnections = (openFiles: number): number =>
+  Math.max(1, Math.min(MOST_CONNECTIONS, Math.floor((openFiles - SPARE_FILES) * 0.75)))
+
+const label = (name: string): string => name.replace(/[^A-Za-z0-9.-]/g, '-').replace(/^[-.]+|[-.]+$/g, '')
+
+/** The machine's own name may be no name at all (`my_host`, ``); a client must be greeted all the same. */
+const defaultHostname = (name: string): string =>
+  hostnameKind.schema.safeParse(name).success ? name : label(name) || 'localhost'
+
+/** One wrong list may have thousands of wrong entries; the first ones show what is wrong with it. */
+const MOST_ISSUES = 10
+
+interface Reading {
+  readonly value?: unknown
+  readonly mistakes: readonly Mistake[]
+}
+
+function read(name: SettingName, { text, origin, path }: Text, readText: Read, usual: string | undefined): Reading {
+  const { kind, secret } = settingOf(name)
+  const mistake = (value: string, expected: string, at?: string): Mistake => {
+    return { name, value: secret ? HIDDEN : value, origin: at ?? origin, expected, default: usual }
+  }
+  if (!kind.list) {
+    const result = kind.schema.safeParse(text)
+    if (result.success) return { value: result.data, mistakes: [] }
+    return { mistakes: result.error.issues.map((issue) => mistake(text, issue.message)) }
+  }
+  const { entries, wrong } = entriesOf(text, readText, path)
+  const result = kind.schema.safeParse(entries.map((entry) => entry.text))
+  const issues: readonly z.core.$ZodIssue[] = result.success ? [] : result.error.issues
+  const mistakes = wrong.map(({ entry, expected }) => mistake(entry.text, expected, entry.at))
+  // Where a file could not be read, that the list is empty is no second mistake.
+  for (const issue of wrong.length > 0 ? issues.filter(({ path: [index] }) => index !== undefined) : issues) {
+    const entry = entries[issue.path[0] as number]
+    mistakes.push(mistake(entry?.text ?? text, issue.message, entry?.at))
+  }
+  if (mistakes.length > MOST_ISSUES) {
+    const more = mistakes.length - MOST_ISSUES
+    return { mistakes: [...mistakes.slice(0, MOST_ISSUES), mistake(`… and ${more} more like these`, kind.what)] }
+  }
+  return result.success && mistakes.length === 0 ? { value: result.data, mistakes } : { mistakes }
+}
+
+/** What to write for a setting that has no default, with every choice there is. */
+function missing(name: SettingName): Mistake {
+  const { doc, required, kind } = settingOf(name)
+  const choices = Object.entries(kind.choices ?? {})
+  const width = Math.max(...choices.map(([word]) => word.length))
+  const lines = choices.map(([word, use]) => `  ${word.padEnd(width)}  ${use}`)
+  if (lines.length > 0) lines.unshift('It has no default, because a wrong guess does harm. Choose one:')
+  const expected = [doc, ...lines, `For example: ${name}=${required}`].join('\n')
+  return { name, value: undefined, origin: 'not set', expected, default: undefined }
+}
+
+/** @throws SettingsError with every mistake there is. */
+export function load({ env, readFile, hostname, openFiles, envFile }: Sources): Loaded {
+  const readText = reader(readFile)
+  const given = collect(env, readText, envFile)
+  const mistakes = [...given.mistakes]
+  const broken = new Set<SettingName>(given.broken)
+  const values: Record<string, unknown> = {}
+  const origins: Record<string, string> = {}
+  const derived: Partial<Record<SettingName, string>> = {
+    SPILLWAY_HOSTNAME: defaultHostname(hostname),
+    SPILLWAY_MAX_CONNECTIONS: String(defaultConnections(openFiles)),
+  }
+  const usual = (name: SettingName): string | undefined => settingOf(name).default ?? derived[name]
+
+  for (const name of SETTING_NAMES) {
+    const key = keyOf(name)
+    const text = given.texts.get(name)
+    const standard = usual(name)
+    origins[key] = text?.origin ?? 'default'
+    if (text !== undefined) {
+      const reading = read(name, text, readText, standard)
+      values[key] = reading.value
+      mistakes.push(...reading.mistakes)
+      if (reading.mistakes.length > 0) broken.add(name)
+    } else if (standard === undefined) {
+      if (!broken.has(name)) mistakes.push(missing(name))
+      broken.add(name)
+    } else if (derived[name] !== undefined) {
+      values[key] = name === 'SPILLWAY_HOSTNAME' ? standard : Number(standard)
+    } else {
+      values[key] = read(name, { text: standard, origin: 'default' }, readText, standard).value
+    }
+  }
+
+  const settings = values as unknown as Settings
+  const findings = judge({
+    settings,
+    isGiven: (key) => origins[key] !== 'default',
+    isSound: (...names) => names.every((name) => !broken.has(name)),
+    hostname,
+    openFiles,
+    read: readText,
+  })
+  for (const { name, expected } of findings.mistakes) {
+    const text = given.texts.get(name)
+    const value = settingOf(name).secret && text ? HIDDEN : text?.text
+    mistakes.push({ name, value, origin: text?.origin ?? 'not set', expected, default: usual(name) })
+  }
+  const warnings = [...given.warnings, ...findings.warnings]
+  if (mistakes.length > 0) throw new SettingsError(mistakes, warnings)
+  return { settings, origins: origins as Loaded['origins'], warnings }
+}

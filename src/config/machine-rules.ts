@@ -1,0 +1,108 @@
+/**
+ * Settings against the machine and against each other's ports: certificates, open files, addresses that are taken. What
+ * would only show when the first client comes, or when the flood comes, is told at the start.
+ */
+import { isIPv4 } from 'node:net'
+import { createSecureContext, type SecureContextOptions } from 'node:tls'
+import type { Rule } from './rule.ts'
+
+/** Open files that are kept for everything but connections: logs, DNS, the admin port, the program itself. */
+export const SPARE_FILES = 256
+
+/** Why OpenSSL does not take it; undefined where it does. */
+function objection(options: SecureContextOptions): string | undefined {
+  try {
+    createSecureContext(options)
+    return undefined
+  } catch (error) {
+    return `OpenSSL says: ${(error as Error).message}`
+  }
+}
+
+export const tls: Rule = ({ settings: { tlsCert, tlsKey }, isSound, read }, report) => {
+  if (!isSound('SPILLWAY_TLS_CERT', 'SPILLWAY_TLS_KEY')) return
+  if (tlsCert === undefined && tlsKey === undefined) {
+    report.warn(
+      'STARTTLS is not offered: SPILLWAY_TLS_CERT and SPILLWAY_TLS_KEY are not set. Mail arrives in the clear, and senders that insist on TLS (MTA-STS, DANE) stay away',
+    )
+  } else if (tlsCert === undefined) {
+    report.mistake('SPILLWAY_TLS_CERT', 'the certificate of SPILLWAY_TLS_KEY: set both, or neither')
+  } else if (tlsKey === undefined) {
+    report.mistake('SPILLWAY_TLS_KEY', 'the private key of SPILLWAY_TLS_CERT: set both, or neither')
+  } else {
+    const cert = read(tlsCert)
+    const key = read(tlsKey)
+    const badCert = 'hint' in cert ? cert.hint : objection({ cert: cert.text })
+    const badKey = 'hint' in key ? key.hint : objection({ key: key.text })
+    const isLocked = 'text' in key && key.text.includes('ENCRYPTED')
+    const advice = isLocked ? 'this one has a passphrase: openssl pkey -in old.key -out new.key' : badKey
+    if (badCert) report.mistake('SPILLWAY_TLS_CERT', `the path of a certificate in PEM form; ${badCert}`)
+    if (badKey)
+      report.mistake('SPILLWAY_TLS_KEY', `the path of a private key in PEM form, without a passphrase; ${advice}`)
+    if (badCert || badKey || 'hint' in cert || 'hint' in key) return
+    const mismatch = objection({ cert: cert.text, key: key.text })
+    if (mismatch) {
+      report.mistake(
+        'SPILLWAY_TLS_KEY',
+        `the private key of the first certificate in ${tlsCert}; this is another. ${mismatch}`,
+      )
+    }
+  }
+}
+
+export const openFiles: Rule = ({ settings, isGiven, isSound, openFiles }, report) => {
+  if (!isSound('SPILLWAY_MAX_CONNECTIONS')) return
+  const { maxConnections } = settings
+  const room = openFiles - SPARE_FILES
+  if (room < 1) {
+    report.mistake(
+      'SPILLWAY_MAX_CONNECTIONS',
+      `an open-file limit with room for connections; it is only ${openFiles}. Raise it: ulimit -n 65536 (systemd: LimitNOFILE=65536)`,
+    )
+  } else if (maxConnections > room) {
+    report.mistake(
+      'SPILLWAY_MAX_CONNECTIONS',
+      `at most ${room}: the open-file limit is ${openFiles} and ${SPARE_FILES} of it are kept for the rest. Lower this, or raise the limit: ulimit -n ${maxConnections + SPARE_FILES}`,
+    )
+  } else if (isSound('SPILLWAY_UPSTREAMS', 'SPILLWAY_UPSTREAM_MAX_CONNECTIONS')) {
+    const toUpstreams = settings.upstreams.length * settings.upstreamMaxConnections
+    const wanted = maxConnections + toUpstreams + SPARE_FILES
+    if (wanted <= openFiles) return
+    const which = isGiven('maxConnections') ? '' : ', the default'
+    report.warn(
+      `the open-file limit is ${openFiles}, less than SPILLWAY_MAX_CONNECTIONS (${maxConnections}${which}), ${toUpstreams} connections to the mail servers and ${SPARE_FILES} for the rest need. Raise it: ulimit -n ${wanted}`,
+    )
+  }
+}
+
+const isLoopback = (host: string): boolean =>
+  host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'))
+const isAny = (host: string): boolean => host === '0.0.0.0' || host === '::'
+
+/** Mail that is relayed to ourselves would go round for ever. */
+export const addresses: Rule = ({ settings, isSound }, report) => {
+  const { listen, upstreams, adminListen, adminToken } = settings
+  if (isSound('SPILLWAY_LISTEN', 'SPILLWAY_UPSTREAMS')) {
+    for (const { label, host, port } of upstreams) {
+      const own = listen.some(
+        (at) => at.port === port && (at.host === host || (isAny(at.host) && (isLoopback(host) || isAny(host)))),
+      )
+      if (own)
+        report.mistake('SPILLWAY_UPSTREAMS', `mail servers; ${label} is Spillway itself (SPILLWAY_LISTEN), a loop`)
+    }
+  }
+  if (isSound('SPILLWAY_LISTEN', 'SPILLWAY_ADMIN_LISTEN') && adminListen.port !== 0) {
+    const taken = listen.some((at) => at.port === adminListen.port && (at.host === adminListen.host || isAny(at.host)))
+    if (taken)
+      report.mistake('SPILLWAY_ADMIN_LISTEN', `a port of its own; SPILLWAY_LISTEN has ${adminListen.port} already`)
+  }
+  if (!isSound('SPILLWAY_ADMIN_LISTEN', 'SPILLWAY_ADMIN_TOKEN')) return
+  if (adminToken === undefined && !isLoopback(adminListen.host)) {
+    report.warn(
+      'SPILLWAY_ADMIN_LISTEN is off loopback and SPILLWAY_ADMIN_TOKEN is not set: only /metrics, /livez and /readyz answer',
+    )
+  }
+  if (adminToken !== undefined && adminToken.length < 16) {
+    report.warn('SPILLWAY_ADMIN_TOKEN is short enough to be guessed; make one with: openssl rand -hex 24')
+  }
+}

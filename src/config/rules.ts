@@ -1,0 +1,67 @@
+/** All rules that hold between settings, and the small ones: what is allowed but seldom meant. */
+import { limits } from './limit-rules.ts'
+import { addresses, openFiles, tls } from './machine-rules.ts'
+import type { Ground, Report, Rule } from './rule.ts'
+import type { SettingName } from './settings.ts'
+
+export interface Findings {
+  readonly mistakes: readonly { readonly name: SettingName; readonly expected: string }[]
+  readonly warnings: readonly string[]
+}
+
+const everybody: Rule = ({ settings, isSound }, report) => {
+  const meaning = [
+    ['SPILLWAY_ALLOW', settings.allow, 'no limit holds for anybody'],
+    ['SPILLWAY_DENY', settings.deny, 'all mail from there bounces'],
+    [
+      'SPILLWAY_PROXY_PROTOCOL_FROM',
+      settings.proxyProtocolFrom,
+      'anybody may claim any address, and who sends no PROXY header is turned away',
+    ],
+  ] as const
+  for (const [name, networks, effect] of meaning) {
+    if (!isSound(name)) continue
+    const all = networks.find(({ text }) => text.endsWith('/0'))
+    if (all) report.warn(`${name} has ${all.text}, which is everybody: ${effect}`)
+  }
+}
+
+const customs: Rule = ({ settings, isGiven, isSound, hostname }, report) => {
+  if (isSound('SPILLWAY_HOSTNAME') && !isGiven('hostname') && !settings.hostname.includes('.')) {
+    report.warn(
+      `SPILLWAY_HOSTNAME is not set and the machine calls itself "${hostname}", which is no full name: clients are greeted as ${settings.hostname}. Set it to the name in your MX record`,
+    )
+  }
+  if (isSound('SPILLWAY_LIMIT_RECIPIENTS_PER_MESSAGE') && settings.limitRecipientsPerMessage < 100) {
+    report.warn(
+      `SPILLWAY_LIMIT_RECIPIENTS_PER_MESSAGE=${settings.limitRecipientsPerMessage} is less than the 100 that every server has to take (RFC 5321 section 4.5.3.1.8)`,
+    )
+  }
+  const { messageMaxSize } = settings
+  if (isSound('SPILLWAY_MESSAGE_MAX_SIZE') && messageMaxSize !== 'upstream' && messageMaxSize < 65_536) {
+    report.warn(
+      'SPILLWAY_MESSAGE_MAX_SIZE is less than the 64KiB that every server has to take (RFC 5321 section 4.5.3.1.7)',
+    )
+  }
+  if (isSound('SPILLWAY_RELAY_GUARD') && !settings.relayGuard) {
+    report.warn(
+      'SPILLWAY_RELAY_GUARD is off: nothing sees it when a mail server relays for the whole world because it trusts the address of Spillway',
+    )
+  }
+  if (isSound('SPILLWAY_OBSERVE') && settings.observe === 'all') {
+    report.warn('SPILLWAY_OBSERVE=all: the checks refuse nobody, they only count')
+  }
+}
+
+const RULES: readonly Rule[] = [limits, tls, openFiles, addresses, everybody, customs]
+
+export function judge(ground: Ground): Findings {
+  const mistakes: { name: SettingName; expected: string }[] = []
+  const warnings: string[] = []
+  const report: Report = {
+    mistake: (name, expected) => void mistakes.push({ name, expected }),
+    warn: (text) => void warnings.push(text),
+  }
+  for (const rule of RULES) rule(ground, report)
+  return { mistakes, warnings }
+}

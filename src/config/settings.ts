@@ -1,0 +1,396 @@
+/**
+ * Every setting, declared once. From its row come its type in `Settings`, how it is read, `spillway check`, `--help`,
+ * docs/settings.md and .env.example (docs.ts). A setting exists once something obeys it; a new one is one row here.
+ */
+import type { z } from 'zod'
+import { dnsServers, domains, endpoint, endpoints, hostname, networks, supportUrl, upstreams } from './address-kinds.ts'
+import { duration, flag, integer, type Kind, oneOf, or, orNone, orOff, path, rate, secret, size } from './kinds.ts'
+import { checkNames } from './list-kinds.ts'
+
+/** In the order of the docs. */
+export const GROUPS = {
+  upstream: { title: 'Mail servers', intro: 'The servers behind Spillway, and how it speaks to them.' },
+  listen: { title: 'Listening', intro: 'Where clients connect, how many, and how long they may take.' },
+  limits: {
+    title: 'Limits',
+    intro:
+      'Over one of them a client hears 4xx and tries again later; nothing is lost. The defaults are wide enough that an honest day refuses nobody. An IPv6 client counts by its /64, and its neighbourhood is the /48.',
+  },
+  lists: { title: 'Lists', intro: 'Who is never held up, who is never let in, and which domains mail is for.' },
+  early: { title: 'Message and DNS', intro: 'How strictly a message is read, and who answers questions about names.' },
+  admin: { title: 'Admin HTTP', intro: 'Metrics, health, the status page and the API.' },
+  other: { title: 'Checks and log', intro: 'What is enforced, what is logged, and where a refused sender may ask.' },
+} as const
+export type Group = keyof typeof GROUPS
+
+export interface Setting<T> {
+  readonly group: Group
+  readonly kind: Kind<T>
+  /** As an operator would write it. Absent where the setting is required, or where it is derived. */
+  readonly default?: string
+  /** Where the default comes from that depends on the machine; load.ts works it out. */
+  readonly derived?: string
+  /** There is no default that would be right for everybody: an example to paste. */
+  readonly required?: string
+  /** What it does, in one line. */
+  readonly doc: string
+  /** What else one should know before changing it. */
+  readonly more?: string
+  /** Its value is never shown. */
+  readonly secret?: true
+}
+
+const ANY = Number.MAX_SAFE_INTEGER
+const DAY_MS = 86_400_000
+/** RFC 5321 section 4.5.3.2.6: a client waits 10 minutes for the reply to the dot; one more for the way. */
+const AFTER_DOT_MS = 660_000
+
+/** A row as it is, with the type of its value kept. */
+const row = <K extends Kind<unknown>>(
+  setting: Setting<unknown> & { readonly kind: K },
+): Omit<Setting<unknown>, 'kind'> & { readonly kind: K } => setting
+
+export const SETTINGS = {
+  SPILLWAY_UPSTREAMS: row({
+    group: 'upstream',
+    kind: upstreams,
+    required: 'mail1.example.net:25,mail2.example.net:25',
+    doc: 'The mail servers behind Spillway, host:port separated by commas.',
+    more: 'Each connection goes to the one with the fewest. A name is resolved again at every health check and all its addresses are used; in metrics and logs a server is called as it is written here.',
+  }),
+  SPILLWAY_UPSTREAM_CLIENT_IP: row({
+    group: 'upstream',
+    kind: oneOf({
+      xclient:
+        'for Postfix that lists Spillway in smtpd_authorized_xclient_hosts: address, name and HELO arrive; the best choice there',
+      'proxy-v2':
+        'for servers that read a PROXY v2 header (Exim with hosts_proxy, Postfix with smtpd_upstream_proxy_protocol = haproxy)',
+      'proxy-v1': 'for servers that read only the older, readable PROXY v1 header',
+      received: 'for servers that can do neither: the address stands in a Received line on top of each message',
+      none: 'the servers need not know: SPF, DNS lists and rate limits there see the address of Spillway, so turn them off',
+    }),
+    required: 'xclient',
+    doc: 'How the mail servers learn the address of the client.',
+    more: 'There is no default, because a wrong guess either refuses all mail or makes every client look like Spillway itself, which the servers may trust.',
+  }),
+  SPILLWAY_RELAY_GUARD: row({
+    group: 'upstream',
+    kind: flag,
+    default: 'on',
+    doc: 'Ask every mail server, at start and hourly, whether it would relay for a stranger, and do not use one that would.',
+    more: "The question is put through Spillway for the client 192.0.2.1 and ends before DATA; no message is sent. A server that trusts Spillway's address (mynetworks) would otherwise become an open relay for the whole world.",
+  }),
+  SPILLWAY_UNKNOWN_GUARD: row({
+    group: 'upstream',
+    kind: flag,
+    default: 'on',
+    doc: 'Turn "user unknown" into 451 while the mail servers say it of many recipients they took lately.',
+    more: 'A directory that has failed makes servers call everybody unknown, and senders then bounce the mail for good. With this on they try again later instead.',
+  }),
+  SPILLWAY_TRACE_HEADER: row({
+    group: 'upstream',
+    kind: flag,
+    default: 'off',
+    doc: 'Put a Received line (client address, HELO, TLS, id) on top of each message.',
+    more: 'Off, messages pass unmodified. `SPILLWAY_UPSTREAM_CLIENT_IP=received` puts the line there in any case.',
+  }),
+  SPILLWAY_UPSTREAM_TLS: row({
+    group: 'upstream',
+    kind: oneOf({
+      opportunistic: 'STARTTLS where the mail server offers it, otherwise without',
+      required: 'STARTTLS, or the mail server is not used',
+      off: 'no TLS; for a network that is all your own',
+    }),
+    default: 'opportunistic',
+    doc: 'TLS towards the mail servers.',
+  }),
+  SPILLWAY_UPSTREAM_CONNECT_TIMEOUT: row({
+    group: 'upstream',
+    kind: duration({ max: 120_000 }),
+    default: '5s',
+    doc: 'How long connecting to a mail server may take before another is tried.',
+  }),
+  SPILLWAY_UPSTREAM_REPLY_TIMEOUT: row({
+    group: 'upstream',
+    kind: duration({ max: DAY_MS }),
+    default: '5m',
+    doc: 'How long a mail server may take for each reply but the last.',
+    more: 'All phases up to the reply to RCPT are held to 270s together whatever is set here: clients wait 5 minutes for it (RFC 5321 section 4.5.3.2.3).',
+  }),
+  SPILLWAY_UPSTREAM_DATA_TIMEOUT: row({
+    group: 'upstream',
+    kind: duration({
+      min: AFTER_DOT_MS,
+      max: DAY_MS,
+      because:
+        'clients wait 10 minutes for the reply to the final dot (RFC 5321 section 4.5.3.2.6), and giving up before them makes duplicates (RFC 1047)',
+    }),
+    default: '11m',
+    doc: 'How long a mail server may take to confirm a message after its final dot.',
+    more: 'Clients wait 10 minutes for this (RFC 5321 section 4.5.3.2.6). Who gives up before them has messages delivered that the sender then sends again (RFC 1047), so less than 660s is refused.',
+  }),
+  SPILLWAY_UPSTREAM_MAX_CONNECTIONS: row({
+    group: 'upstream',
+    kind: integer(1, 100_000),
+    default: '50',
+    doc: 'Connections to each mail server at once, from this node.',
+    more: 'Keep it, times the number of nodes, below what each server takes (Postfix: `default_process_limit`, 100). When all are busy, clients wait a little and then hear 451.',
+  }),
+  SPILLWAY_UPSTREAM_HEALTH_INTERVAL: row({
+    group: 'upstream',
+    kind: duration({ min: 100, max: DAY_MS }),
+    default: '5s',
+    doc: 'How often each mail server is asked whether it is well.',
+    more: 'Banner, EHLO and QUIT. A server that fails is left out until it answers again.',
+  }),
+
+  SPILLWAY_LISTEN: row({
+    group: 'listen',
+    kind: endpoints(2525),
+    default: '0.0.0.0:2525,[::]:2525',
+    doc: 'Where clients connect, host:port separated by commas.',
+    more: 'Port 25 needs a privilege: map it (`25:2525` in compose), redirect it, or grant CAP_NET_BIND_SERVICE. Port 0 takes any free port.',
+  }),
+  SPILLWAY_HOSTNAME: row({
+    group: 'listen',
+    kind: hostname,
+    derived: "the machine's name",
+    doc: 'The name in the greeting, in EHLO and in refusals.',
+    more: 'It should be what the MX record says, or what the address resolves to. In a container the name of the machine is made up, so set it there.',
+  }),
+  SPILLWAY_MAX_CONNECTIONS: row({
+    group: 'listen',
+    kind: integer(1, 10_000_000),
+    derived: 'three quarters of the open files that are left after 256, at most 20000',
+    doc: 'Connections open at once on this node; over it every newcomer hears 421.',
+    more: 'Each is an open file, and so is each connection to a mail server: `ulimit -n` has to allow for both and 256 more. An idle session takes up to 20 KB.',
+  }),
+  SPILLWAY_PROXY_PROTOCOL_FROM: row({
+    group: 'listen',
+    kind: networks,
+    default: 'none',
+    doc: 'Balancers in front of Spillway: networks whose connections must begin with a PROXY v1 or v2 header.',
+    more: 'The client is then who the header says. List balancers only: whoever is listed can claim any address. From others a header is bytes like any other.',
+  }),
+  SPILLWAY_SHUTDOWN_TIMEOUT: row({
+    group: 'listen',
+    kind: duration({ max: DAY_MS }),
+    default: '60s',
+    doc: 'After SIGTERM, how long sessions may go on before they hear 421.',
+    more: 'A message past its final dot is waited for up to `SPILLWAY_UPSTREAM_DATA_TIMEOUT` in any case, so give the service manager a grace period of 720s.',
+  }),
+  SPILLWAY_IDLE_TIMEOUT: row({
+    group: 'listen',
+    kind: duration({ min: 10_000, max: DAY_MS, because: 'honest servers on slow lines would be cut off' }),
+    default: '300s',
+    doc: 'How long a client may be silent before it hears 421.',
+    more: 'RFC 5321 section 4.5.3.2.7 asks for at least 5 minutes. Shorter frees connections sooner in a flood. During a message it is never less than 60s.',
+  }),
+  SPILLWAY_MESSAGE_MAX_SIZE: row({
+    group: 'listen',
+    kind: or(size, 'upstream', 'upstream'),
+    default: 'upstream',
+    doc: 'The largest message taken; a larger one is refused with 552.',
+    more: '`upstream`: the smallest SIZE the mail servers offer. Do not set more than that: the message would be refused only after it was sent.',
+  }),
+  SPILLWAY_TLS_CERT: row({
+    group: 'listen',
+    kind: orNone(path),
+    default: 'none',
+    doc: 'The certificate for STARTTLS, with its chain: the path of a PEM file.',
+    more: 'Without it no STARTTLS is offered, and senders that insist on TLS (MTA-STS, DANE) stay away.',
+  }),
+  SPILLWAY_TLS_KEY: row({
+    group: 'listen',
+    kind: orNone(path),
+    default: 'none',
+    doc: 'The private key of that certificate, without a passphrase: the path of a PEM file.',
+  }),
+
+  SPILLWAY_LIMIT_IP_CONNECTIONS: row({
+    group: 'limits',
+    kind: orOff(rate),
+    default: '600/1m',
+    doc: 'Connections from one address.',
+  }),
+  SPILLWAY_LIMIT_IP_CONCURRENCY: row({
+    group: 'limits',
+    kind: orOff(integer(1, ANY)),
+    default: '100',
+    doc: 'Connections open at once from one address.',
+  }),
+  SPILLWAY_LIMIT_NET_CONNECTIONS: row({
+    group: 'limits',
+    kind: orOff(rate),
+    default: '6000/1m',
+    doc: 'Connections from one neighbourhood, the /24 or /48 of an address.',
+  }),
+  SPILLWAY_LIMIT_GLOBAL_CONNECTIONS: row({
+    group: 'limits',
+    kind: orOff(rate),
+    default: 'off',
+    doc: 'Connections from all clients together.',
+    more: 'While it is off, only the limits per address and neighbourhood hold, and a flood from very many addresses passes them.',
+  }),
+  SPILLWAY_LIMIT_IP_MESSAGES: row({
+    group: 'limits',
+    kind: orOff(rate),
+    default: '1200/1m',
+    doc: 'Messages from one address.',
+  }),
+  SPILLWAY_LIMIT_GLOBAL_MESSAGES: row({
+    group: 'limits',
+    kind: orOff(rate),
+    default: 'off',
+    doc: 'Messages from all clients together.',
+    more: 'A little less than what the mail servers can take is the last dam before them.',
+  }),
+  SPILLWAY_LIMIT_IP_RECIPIENTS: row({
+    group: 'limits',
+    kind: orOff(rate),
+    default: '6000/1m',
+    doc: 'Recipients named by one address.',
+  }),
+  SPILLWAY_LIMIT_IP_UNKNOWN_RECIPIENTS: row({
+    group: 'limits',
+    kind: orOff(rate),
+    default: '20/10m',
+    doc: 'Recipients named by one address that the mail servers do not know: somebody is guessing names.',
+    more: 'It holds only where they are at least 30 % of the recipients that address named, so that an honest mailing list with some dead addresses passes.',
+  }),
+  SPILLWAY_LIMIT_RECIPIENTS_PER_MESSAGE: row({
+    group: 'limits',
+    kind: integer(1, 1_000_000),
+    default: '1000',
+    doc: 'Recipients of one message; the client sends the rest in another.',
+    more: 'RFC 5321 section 4.5.3.1.8 asks for at least 100.',
+  }),
+
+  SPILLWAY_ALLOW: row({
+    group: 'lists',
+    kind: networks,
+    default: 'none',
+    doc: 'Addresses and networks that no list, rate or concurrency limit holds up.',
+    more: 'It wins over `SPILLWAY_DENY`. `SPILLWAY_MAX_CONNECTIONS`, the size of messages and the rules of the protocol hold for them too.',
+  }),
+  SPILLWAY_DENY: row({
+    group: 'lists',
+    kind: networks,
+    default: 'none',
+    doc: 'Addresses and networks that are refused at once with 554.',
+    more: 'Their mail bounces for good. To slow somebody down, use the limits.',
+  }),
+  SPILLWAY_RCPT_DOMAINS: row({
+    group: 'lists',
+    kind: domains,
+    default: 'none',
+    doc: 'The domains mail is taken for; recipients in others are refused at once with 550.',
+    more: '`none`: the mail servers are asked. A domain that is forgotten here bounces all its mail.',
+  }),
+
+  SPILLWAY_BARE_NEWLINE: row({
+    group: 'early',
+    kind: oneOf({
+      normalize: 'a bare LF becomes CRLF and a bare CR a space, as Postfix does it; nothing in it can end the message',
+      reject: 'the message is refused with 550 5.5.2',
+    }),
+    default: 'normalize',
+    doc: 'What to do with a line end in a message that is not CRLF (SMTP smuggling, CVE-2023-51764).',
+  }),
+  SPILLWAY_DNS_SERVERS: row({
+    group: 'early',
+    kind: dnsServers,
+    default: 'system',
+    doc: 'The DNS servers to ask, instead of those of the system.',
+    more: "With xclient the client's name is looked up for every session that reaches a mail server: a caching resolver nearby is worth it.",
+  }),
+
+  SPILLWAY_ADMIN_LISTEN: row({
+    group: 'admin',
+    kind: endpoint(9025),
+    default: '127.0.0.1:9025',
+    doc: 'Where /metrics, /livez, /readyz, the status page and the API are served.',
+  }),
+  SPILLWAY_ADMIN_TOKEN: row({
+    group: 'admin',
+    kind: orNone(secret),
+    default: 'none',
+    doc: 'What a caller of the API has to show as its bearer token.',
+    more: 'Without it nothing can be changed over HTTP, and off loopback only /metrics, /livez and /readyz answer. Give it as `SPILLWAY_ADMIN_TOKEN_FILE`, so that it stands in no process list.',
+    secret: true,
+  }),
+
+  SPILLWAY_OBSERVE: row({
+    group: 'other',
+    kind: checkNames,
+    default: 'none',
+    doc: 'Checks that judge, count and log but let pass, by name, or all.',
+    more: 'The way to try a limit: observe it for a day, look at `refusals_total{mode="observe"}`, then enforce it.',
+  }),
+  SPILLWAY_LOG_LEVEL: row({
+    group: 'other',
+    kind: oneOf({
+      fatal: 'only what ends the program',
+      error: 'also faults of Spillway itself',
+      warn: 'also what an operator should look at',
+      info: 'also one line a session',
+      debug: 'also what goes on within a session',
+      trace: 'everything',
+    }),
+    default: 'info',
+    doc: 'How much is logged.',
+  }),
+  SPILLWAY_LOG_SAMPLE: row({
+    group: 'other',
+    kind: or(integer(1, 1_000_000), 'auto', 'auto'),
+    default: 'auto',
+    doc: 'Log one in so many refused sessions; 1 logs all.',
+    more: '`auto`: all of them until a flood makes that too much. The field `sample` of a line says how many sessions it stands for. Sessions that reached a mail server are always logged.',
+  }),
+  SPILLWAY_LOG_LOCAL_PARTS: row({
+    group: 'other',
+    kind: flag,
+    default: 'off',
+    doc: 'Show the local parts of addresses (what stands before the @) in the log.',
+    more: 'They are personal data; domains are enough for most questions.',
+  }),
+  SPILLWAY_SUPPORT_URL: row({
+    group: 'other',
+    kind: orNone(supportUrl),
+    default: 'none',
+    doc: 'Where a refused sender can ask; {id} becomes the id of the refusal.',
+    more: 'It stands in every refusal instead of the bare id, and in the bounces that follow from it.',
+  }),
+} as const
+
+export type SettingName = keyof typeof SETTINGS
+export const SETTING_NAMES = Object.keys(SETTINGS) as SettingName[]
+
+/** The setting that says where settings are: read from the process environment only, and no part of `Settings`. */
+export const ENV_FILE = {
+  name: 'SPILLWAY_ENV_FILE',
+  doc: 'A file that holds settings too, as KEY=VALUE lines; the same as --env-file PATH. The process environment wins.',
+} as const
+
+type Words<S extends string> = S extends `${infer Head}_${infer Tail}`
+  ? `${Capitalize<Lowercase<Head>>}${Words<Tail>}`
+  : Capitalize<Lowercase<S>>
+/** SPILLWAY_LIMIT_IP_CONNECTIONS is `limitIpConnections`. */
+export type Key<N extends string> = N extends `SPILLWAY_${infer Rest}` ? Uncapitalize<Words<Rest>> : never
+export type SettingKey = Key<SettingName>
+
+/** What every part of the program is built from. Durations in ms, sizes in bytes, what is off or absent is undefined. */
+export type Settings = {
+  readonly [N in SettingName as Key<N>]: z.output<(typeof SETTINGS)[N]['kind']['schema']>
+}
+
+export const settingOf = (name: SettingName): Setting<unknown> => SETTINGS[name]
+
+export const keyOf = <N extends SettingName>(name: N): Key<N> =>
+  name
+    .slice('SPILLWAY_'.length)
+    .toLowerCase()
+    .replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase()) as Key<N>
+
+/** A value as an operator would write it. A secret is not masked here. */
+export const show = (name: SettingName, settings: Settings): string => settingOf(name).kind.show(settings[keyOf(name)])

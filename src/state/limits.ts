@@ -1,0 +1,140 @@
+/**
+ * What is counted: one call a stage, before its checks run. Narrow scopes are charged first, and what a narrow limit
+ * refuses is not charged to a wider one, so that one address over its limit cannot spend the budget of all. What a wider
+ * limit refuses is given back to the narrow ones: the retry it asks for must not count against the client.
+ *
+ * Everything is in bounded tables of fixed cost: memory does not grow with the number of addresses, nor does the time to
+ * refuse one.
+ */
+import type { Client } from '../core/client.ts'
+import type { LimitName, Rate, Usage, Use } from '../core/usage.ts'
+import { WindowTable } from './table.ts'
+
+/** Transactions per source whose first recipient is postmaster or abuse, past the limits of the sender. */
+export const ROLE_BUDGET: Rate = { max: 20, windowMs: 60_000 }
+/** RCPTs with a null sender to users the cluster took lately: how others verify our users' addresses. */
+export const VERIFY_BUDGET: Rate = { max: 120, windowMs: 60_000 }
+
+export type Budget = 'role' | 'verify'
+
+export interface Limits {
+  /**
+   * Charges what a connection costs ('connect') or what a message costs ('rcpt', with its first recipient).
+   * Clients on the allow list are charged nothing.
+   */
+  take(stage: 'connect' | 'rcpt', client: Client): Usage | Promise<Usage>
+  /** Charges one recipient more; at once, whatever store the other limits are in. */
+  recipient(client: Client): Use | undefined
+  /** Whether the budget of its own has room for this client; takes from it. */
+  spare(budget: Budget, client: Client): boolean
+  /** Learns what the cluster said of a recipient. */
+  heard(client: Client, unknown: boolean): void
+  /** What `heard` has gathered; undefined where the limit is off. */
+  lately(source: string): { readonly unknown: Use; readonly asked: number } | undefined
+  /** Clients that the tables have a count for. */
+  tracked(): number
+  /** Share of a global limit in use; 0 where it is off. */
+  utilization(limit: 'global_connections' | 'global_messages'): number
+}
+
+/** Undefined: that limit is off. */
+export type Rates = Readonly<Record<LimitName, Rate | undefined>>
+
+export interface LimitsOptions {
+  readonly rates: Rates
+  /** False for a limit whose check only observes: what is over it goes on, and is charged to the wider limits too. */
+  readonly enforced: (limit: LimitName) => boolean
+  /** Milliseconds since the epoch. */
+  readonly now: () => number
+  /** Eight secret random bytes: nobody outside can aim at a place in the tables. */
+  readonly seed: Uint8Array
+}
+
+/** Keys a table has room for: the addresses of a busy minute many times over. */
+const SOURCES = 1 << 20
+const NETS = 1 << 17
+const EVERYBODY = '*'
+
+type Scope = {
+  readonly limit: LimitName
+  readonly rate: Rate
+  readonly table: WindowTable
+  key(client: Client): string
+}
+
+const NOTHING: Usage = {}
+
+export function createLimits({ rates, enforced, now, seed }: LimitsOptions): Limits {
+  const tableFor = (limit: LimitName, capacity: number): WindowTable | undefined => {
+    const rate = rates[limit]
+    return rate && new WindowTable({ capacity, windowMs: rate.windowMs, seed })
+  }
+  const scope = (limit: LimitName, capacity: number, key: Scope['key']): Scope[] => {
+    const table = tableFor(limit, capacity)
+    return table === undefined ? [] : [{ limit, rate: rates[limit] as Rate, table, key }]
+  }
+  const source = (client: Client): string => client.source
+  const everybody = (): string => EVERYBODY
+  const scopes: Record<'connect' | 'rcpt', readonly Scope[]> = {
+    connect: [
+      ...scope('ip_connections', SOURCES, source),
+      ...scope('net_connections', NETS, (client) => client.net),
+      ...scope('global_connections', 8, everybody),
+    ],
+    rcpt: [...scope('ip_messages', SOURCES / 4, source), ...scope('global_messages', 8, everybody)],
+  }
+  const recipients = tableFor('ip_recipients', SOURCES / 4)
+  const unknown = tableFor('unknown_recipients', SOURCES / 4)
+  const asked = tableFor('unknown_recipients', SOURCES / 4)
+  const budgets: Record<Budget, { rate: Rate; table: WindowTable }> = {
+    role: { rate: ROLE_BUDGET, table: new WindowTable({ capacity: 1 << 16, windowMs: ROLE_BUDGET.windowMs, seed }) },
+    verify: {
+      rate: VERIFY_BUDGET,
+      table: new WindowTable({ capacity: 1 << 16, windowMs: VERIFY_BUDGET.windowMs, seed }),
+    },
+  }
+  const tracking = scopes.connect[0]?.table
+
+  return {
+    take(stage, client) {
+      if (client.standing === 'trusted') return NOTHING
+      const at = now()
+      const usage: { -readonly [L in LimitName]?: Use } = {}
+      const charged: Scope[] = []
+      for (const each of scopes[stage]) {
+        const { limit, rate, table } = each
+        const used = table.charge(each.key(client), at, rate.max)
+        usage[limit] = { used, max: rate.max, windowMs: rate.windowMs }
+        if (used <= rate.max) charged.push(each)
+        else if (enforced(limit)) {
+          for (const narrow of charged) narrow.table.refund(narrow.key(client), at)
+          break
+        }
+      }
+      return usage
+    },
+    recipient(client) {
+      const rate = rates.ip_recipients
+      if (rate === undefined || recipients === undefined || client.standing === 'trusted') return undefined
+      return { used: recipients.charge(client.source, now(), rate.max), ...rate }
+    },
+    spare(budget, client) {
+      const { rate, table } = budgets[budget]
+      return table.charge(client.source, now(), rate.max) <= rate.max
+    },
+    heard(client, isUnknown) {
+      asked?.charge(client.source, now(), Number.MAX_SAFE_INTEGER)
+      if (isUnknown) unknown?.charge(client.source, now(), Number.MAX_SAFE_INTEGER)
+    },
+    lately(of) {
+      const rate = rates.unknown_recipients
+      if (rate === undefined || unknown === undefined || asked === undefined) return undefined
+      return { unknown: { used: unknown.peek(of, now()), ...rate }, asked: asked.peek(of, now()) }
+    },
+    tracked: () => tracking?.size(now()) ?? 0,
+    utilization(limit) {
+      const found = [...scopes.connect, ...scopes.rcpt].find((each) => each.limit === limit)
+      return found === undefined ? 0 : found.table.peek(EVERYBODY, now()) / found.rate.max
+    },
+  }
+}

@@ -1,0 +1,45 @@
+/**
+ * Open connections of this node: in all, by address family, and by source. A seat is taken at accept and frees itself;
+ * the table has one entry per source that has a connection open, so MAX_CONNECTIONS bounds it.
+ */
+import type { Client, OpenCounts } from '../core/client.ts'
+
+export interface Seat {
+  readonly open: OpenCounts
+  /** Safe to call more than once: only the first call counts. */
+  free(): void
+}
+
+export class Seats {
+  readonly #bySource = new Map<string, number>()
+  readonly #byFamily = { 4: 0, 6: 0 }
+  #total = 0
+
+  take({ source, family }: Pick<Client, 'source' | 'family'>): Seat {
+    const ofSource = (this.#bySource.get(source) ?? 0) + 1
+    this.#bySource.set(source, ofSource)
+    this.#byFamily[family]++
+    this.#total++
+    let taken = true
+    return {
+      open: { source: ofSource, total: this.#total },
+      free: () => {
+        if (!taken) return
+        taken = false
+        this.#total--
+        this.#byFamily[family]--
+        const left = (this.#bySource.get(source) as number) - 1
+        if (left === 0) this.#bySource.delete(source)
+        else this.#bySource.set(source, left)
+      },
+    }
+  }
+
+  get total(): number {
+    return this.#total
+  }
+
+  ofFamily(family: 4 | 6): number {
+    return this.#byFamily[family]
+  }
+}

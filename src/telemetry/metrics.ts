@@ -1,0 +1,245 @@
+/**
+ * Every metric, declared once; the home of prom-client. Names and labels are a contract with dashboards and alerts.
+ * No label value is ever taken from what a client sent: all sets are closed.
+ */
+import * as prom from 'prom-client'
+import { STANDINGS } from '../core/client.ts'
+import { CHECK_NAMES, REASON_NAMES, reasonOf } from '../core/reasons.ts'
+import { combinations, type Declaration, Family, Histograms } from './series.ts'
+
+export const FAMILIES = ['ipv4', 'ipv6'] as const
+export const OUTCOMES = ['relayed', 'shed', 'rejected', 'aborted', 'none'] as const
+export type Outcome = (typeof OUTCOMES)[number]
+export const MESSAGE_RESULTS = ['accepted', 'deferred', 'rejected', 'aborted', 'unknown'] as const
+export type MessageResult = (typeof MESSAGE_RESULTS)[number]
+export const UPSTREAM_COMMANDS = ['connect', 'mail', 'rcpt', 'data', 'dot'] as const
+export type UpstreamCommand = (typeof UPSTREAM_COMMANDS)[number]
+/** `refused`: the upstream's greeting, EHLO or client-address command was answered with something else than yes. */
+export const CONNECT_RESULTS = ['ok', 'failed', 'timeout', 'refused'] as const
+export type ConnectResult = (typeof CONNECT_RESULTS)[number]
+
+/** Enforced refusals of a check, observed ones, and those the wire rules and the relay make (always enforced). */
+const REFUSALS = REASON_NAMES.flatMap((name) => {
+  const { stages, action, check } = reasonOf(name)
+  return combinations(stages, [name], [action], check === undefined ? ['enforce'] : ['enforce', 'observe'])
+})
+
+const FAST_S = [0.00001, 0.000025, 0.0001, 0.00025, 0.001, 0.0025, 0.01, 0.025, 0.1, 1]
+const WAIT_S = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300]
+const SESSION_S = [0.001, 0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900]
+const SIZE_B = [1e3, 4e3, 16e3, 64e3, 256e3, 1e6, 4e6, 16e6, 64e6]
+
+/** prom-client's own gauges whose names end in `_total`, which promtool refuses: that ending is for counters. */
+const MISNAMED = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total']
+
+export interface MetricsOptions {
+  readonly version: string
+  /** Labels of the upstreams, as the operator wrote them. */
+  readonly upstreams: readonly string[]
+}
+
+/** What gauges show is asked for at each scrape. */
+export interface GaugeSources {
+  connectionsOpen(family: 4 | 6): number
+  upstreamUp(label: string): boolean
+  upstreamConnections(label: string): number
+  upstreamLimit(): number
+  /** Share of a global limit in use, 0 and up; 0 where it is off. */
+  limitUtilization(limit: 'global_connections' | 'global_messages'): number
+  trackedClients(): number
+  unknownGuardActive(): boolean
+}
+
+export type Metrics = ReturnType<typeof createMetrics>
+
+export function createMetrics({ version, upstreams }: MetricsOptions) {
+  const registry = new prom.Registry()
+  prom.collectDefaultMetrics({ register: registry })
+  for (const name of MISNAMED) registry.removeSingleMetric(name)
+
+  let sources: GaugeSources | undefined
+  const named = (declared: Declaration): Declaration => ({ ...declared, name: `spillway_${declared.name}` })
+  const counter = (declared: Declaration): Family => new Family(registry, 'counter', named(declared))
+  const gauge = (declared: Declaration, read: (from: GaugeSources, all: Family) => void): Family =>
+    new Family(registry, 'gauge', named(declared), (all) => sources && read(sources, all))
+  const histogram = (bounds: readonly number[], declared: Declaration): Histograms =>
+    new Histograms(registry, bounds, named(declared))
+  const perUpstream = upstreams.map((label) => [label])
+
+  new Family(registry, 'gauge', {
+    name: 'spillway_build_info',
+    help: 'Always 1; the version is in the label.',
+    labels: ['version'],
+    rows: [[version]],
+  }).of(version).value = 1
+  gauge(
+    {
+      name: 'connections_open',
+      help: 'Client connections open now.',
+      labels: ['family'],
+      rows: combinations(FAMILIES),
+    },
+    (from, all) => {
+      all.of('ipv4').value = from.connectionsOpen(4)
+      all.of('ipv6').value = from.connectionsOpen(6)
+    },
+  )
+  gauge(
+    {
+      name: 'limit_utilization_ratio',
+      help: 'Share of a global limit that is in use; 0 where the limit is off.',
+      labels: ['limit'],
+      rows: [['global_connections'], ['global_messages']],
+    },
+    (from, all) => {
+      all.of('global_connections').value = from.limitUtilization('global_connections')
+      all.of('global_messages').value = from.limitUtilization('global_messages')
+    },
+  )
+  gauge(
+    { name: 'upstream_up', help: '1 while the upstream is in rotation.', labels: ['upstream'], rows: perUpstream },
+    (from, all) => {
+      for (const label of upstreams) all.of(label).value = from.upstreamUp(label) ? 1 : 0
+    },
+  )
+  gauge(
+    {
+      name: 'upstream_connections_open',
+      help: 'Connections to the upstream that are open or being opened.',
+      labels: ['upstream'],
+      rows: perUpstream,
+    },
+    (from, all) => {
+      for (const label of upstreams) all.of(label).value = from.upstreamConnections(label)
+    },
+  )
+  gauge(
+    {
+      name: 'upstream_connections_limit',
+      help: 'Connections this node may hold to the upstream.',
+      labels: ['upstream'],
+      rows: perUpstream,
+    },
+    (from, all) => {
+      for (const label of upstreams) all.of(label).value = from.upstreamLimit()
+    },
+  )
+  gauge({ name: 'tracked_clients', help: 'Client addresses the limits have a count for.' }, (from, all) => {
+    all.of().value = from.trackedClients()
+  })
+  gauge(
+    {
+      name: 'unknown_guard_active',
+      help: '1 while "unknown user" from the upstreams is not believed: they say it of recipients they took lately.',
+    },
+    (from, all) => {
+      all.of().value = from.unknownGuardActive() ? 1 : 0
+    },
+  )
+
+  return {
+    registry,
+    /** Where the gauges read from; set once, by whoever has built the parts. */
+    watch(from: GaugeSources): void {
+      sources = from
+    },
+
+    connections: counter({
+      name: 'connections_total',
+      help: 'Client connections accepted.',
+      labels: ['family'],
+      rows: combinations(FAMILIES),
+    }),
+    sessions: counter({
+      name: 'sessions_total',
+      help: 'Sessions that ended, by what came of them.',
+      labels: ['outcome', 'standing'],
+      rows: combinations(OUTCOMES, STANDINGS),
+    }),
+    sessionDuration: histogram(SESSION_S, {
+      name: 'session_duration_seconds',
+      help: 'From accept to the end of the session.',
+      labels: ['outcome'],
+      rows: combinations(OUTCOMES),
+    }),
+    refusals: counter({
+      name: 'refusals_total',
+      help: 'Replies that turned a client, a message or a recipient away; mode observe: would have.',
+      labels: ['stage', 'reason', 'action', 'mode'],
+      rows: REFUSALS,
+    }),
+    messages: counter({
+      name: 'messages_total',
+      help: 'Messages by result; unknown: the upstream did not answer the final dot.',
+      labels: ['result', 'standing'],
+      rows: combinations(MESSAGE_RESULTS, STANDINGS),
+    }),
+    recipients: counter({
+      name: 'recipients_total',
+      help: 'Replies to RCPT.',
+      labels: ['result'],
+      rows: [['accepted'], ['deferred'], ['rejected']],
+    }),
+    messageSize: histogram(SIZE_B, { name: 'message_size_bytes', help: 'Size of messages the upstreams accepted.' }),
+    bareNewlines: counter({
+      name: 'bare_newlines_total',
+      help: 'Bare CR and bare LF seen in messages.',
+      labels: ['kind'],
+      rows: [['cr'], ['lf']],
+    }),
+    checkDuration: histogram(FAST_S, {
+      name: 'check_duration_seconds',
+      help: 'Time a check took to judge; one in 64 is measured where it answers at once.',
+      labels: ['check'],
+      rows: combinations(CHECK_NAMES),
+    }),
+    checkFailures: counter({
+      name: 'check_failures_total',
+      help: 'Times a check threw or was late; the client was let pass.',
+      labels: ['check'],
+      rows: combinations(CHECK_NAMES),
+    }),
+    upstreamConnects: counter({
+      name: 'upstream_connects_total',
+      help: 'Connections made to upstreams for clients.',
+      labels: ['upstream', 'result'],
+      rows: combinations(upstreams, CONNECT_RESULTS),
+    }),
+    upstreamHealthChecks: counter({
+      name: 'upstream_health_checks_total',
+      help: 'Health checks of upstreams.',
+      labels: ['upstream', 'result'],
+      rows: combinations(upstreams, CONNECT_RESULTS),
+    }),
+    upstreamReplyDuration: histogram(WAIT_S, {
+      name: 'upstream_reply_duration_seconds',
+      help: 'Time until the upstream answered; connect: until it was ready for MAIL.',
+      labels: ['upstream', 'command'],
+      rows: combinations(upstreams, UPSTREAM_COMMANDS),
+    }),
+    upstreamReplies: counter({
+      name: 'upstream_replies_total',
+      help: 'Replies of upstreams to MAIL, RCPT, DATA and the final dot.',
+      labels: ['upstream', 'class'],
+      rows: combinations(upstreams, ['2xx', '3xx', '4xx', '5xx']),
+    }),
+    upstreamSlotWait: histogram(WAIT_S, {
+      name: 'upstream_slot_wait_seconds',
+      help: 'Time a transaction waited for a free upstream connection.',
+    }),
+    tlsHandshakes: counter({
+      name: 'tls_handshakes_total',
+      help: 'STARTTLS handshakes with clients.',
+      labels: ['result'],
+      rows: [['ok'], ['failed']],
+    }),
+    balancerProbes: counter({
+      name: 'balancer_probes_total',
+      help: 'Connections that a listed balancer closed without a byte: its health checks.',
+    }),
+    balancerErrors: counter({
+      name: 'balancer_errors_total',
+      help: 'Connections of listed balancers without a valid PROXY header.',
+    }),
+  }
+}

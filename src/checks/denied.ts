@@ -1,0 +1,9 @@
+/** The operator's deny list: the cheapest refusal there is, and the only one at the gate that is final. */
+import { ACCEPT, type Check, refusal } from '../core/policy.ts'
+
+export const denied = (isDenied: (ip: string) => boolean): Check<'connect'> => ({
+  name: 'denied',
+  stage: 'connect',
+  sparesTrusted: true,
+  judge: ({ client }) => (isDenied(client.ip) ? refusal('denied') : ACCEPT),
+})

@@ -1,0 +1,26 @@
+/** Where the operator has listed the domains he receives mail for, others need no question to the cluster. */
+import { domainToASCII } from 'node:url'
+import { ACCEPT, type Check, refusal } from '../core/policy.ts'
+
+/** An internationalised domain (RFC 6531) is listed by its A-labels. @param domain latin1, a byte a character */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: the bytes that are ASCII
+const isAscii = /^[\x00-\x7f]*$/
+const folded = (domain: string): string =>
+  isAscii.test(domain) ? domain.toLowerCase() : domainToASCII(Buffer.from(domain, 'latin1').toString('utf8'))
+
+/** @param listed domains in lower case, A-labels; empty: ask the upstream */
+export function domains(listed: readonly string[]): Check<'rcpt'> {
+  const known = new Set(listed)
+  return {
+    name: 'domains',
+    stage: 'rcpt',
+    sparesTrusted: true,
+    judge: ({ to }) => {
+      if (known.size === 0) return ACCEPT
+      const at = to.lastIndexOf('@')
+      // RFC 5321 section 4.5.1: postmaster without a domain is always ours.
+      if (at < 0) return to.toLowerCase() === 'postmaster' ? ACCEPT : refusal('rcpt_domain')
+      return known.has(folded(to.slice(at + 1))) ? ACCEPT : refusal('rcpt_domain')
+    },
+  }
+}

@@ -1,0 +1,45 @@
+/**
+ * The whole policy on one page: which check judges which stage, in order, cheapest first. `uncounted` checks run before
+ * anything is charged to a limit, so that what they refuse spends nobody's budget; `counted` ones compare what was
+ * charged. To add a check: a file beside this one, its name and reason in core/reasons.ts, a line here, a test.
+ */
+import type { Check, Stage } from '../core/policy.ts'
+import { denied } from './denied.ts'
+import { domains } from './domains.ts'
+import { globalConnections } from './global-connections.ts'
+import { globalMessages } from './global-messages.ts'
+import { ipConcurrency } from './ip-concurrency.ts'
+import { ipConnections } from './ip-connections.ts'
+import { ipMessages } from './ip-messages.ts'
+import { ipRecipients } from './ip-recipients.ts'
+import { netConnections } from './net-connections.ts'
+import { recipients } from './recipients.ts'
+import { size } from './size.ts'
+import { type Asked, unknownRecipients } from './unknown-recipients.ts'
+
+export type Policy = {
+  readonly [S in Stage]: { readonly uncounted: readonly Check<S>[]; readonly counted: readonly Check<S>[] }
+}
+
+export interface PolicyParts {
+  readonly isDenied: (ip: string) => boolean
+  readonly concurrency: number | undefined
+  readonly maxSize: () => number | undefined
+  readonly domains: readonly string[]
+  readonly recipientsPerMessage: number
+  readonly unknownLately: (source: string) => Asked | undefined
+}
+
+export const policy = (parts: PolicyParts): Policy => ({
+  connect: {
+    uncounted: [denied(parts.isDenied), ipConcurrency(parts.concurrency)],
+    counted: [ipConnections, netConnections, globalConnections],
+  },
+  helo: { uncounted: [], counted: [] },
+  mail: { uncounted: [size(parts.maxSize)], counted: [] },
+  rcpt: {
+    uncounted: [domains(parts.domains), recipients(parts.recipientsPerMessage), unknownRecipients(parts.unknownLately)],
+    counted: [ipMessages, globalMessages, ipRecipients],
+  },
+  data: { uncounted: [], counted: [] },
+})

@@ -1,0 +1,261 @@
+/**
+ * One SMTP connection to an upstream, from our side: writes commands, and hands each the reply that answers it, in
+ * order, so that commands can be pipelined (RFC 2920). 8-bit clean: text is latin1, a byte a character. It knows nothing
+ * of clients, limits or what a session is for; relay/dial.ts opens it and relay/transaction.ts talks over it.
+ *
+ * Every wait has a deadline. Whatever is wrong ends the connection, and everybody who waits hears the same UpstreamError.
+ */
+import { connect as connectTcp, type Socket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
+
+/** RFC 5321 section 4.2: all lines of a reply have the same code. `lines` without code and separator. */
+export interface Reply {
+  readonly code: number
+  readonly lines: readonly string[]
+}
+
+/** lost: closed or reset. timeout: a deadline passed. protocol: an answer that is none, or out of turn. */
+export type Fault = 'lost' | 'timeout' | 'protocol'
+
+export class UpstreamError extends Error {
+  readonly fault: Fault
+  constructor(fault: Fault, message: string) {
+    super(message)
+    this.name = 'UpstreamError'
+    this.fault = fault
+  }
+}
+
+/** RFC 5321 section 4.5.3.1.5 allows 512 octets a line; servers are longer, but not by this much. */
+const MAX_LINE = 4096
+const MAX_LINES = 200
+
+interface Waiting {
+  resolve(reply: Reply): void
+  reject(error: UpstreamError): void
+  timer: NodeJS.Timeout
+}
+
+export class SmtpClient {
+  #socket: Socket
+  #text = ''
+  #code = 0
+  #lines: string[] = []
+  readonly #waiting: Waiting[] = []
+  #ended: UpstreamError | undefined
+  secure = false
+
+  private constructor(socket: Socket) {
+    this.#socket = socket
+    this.#attach()
+  }
+
+  /**
+   * Connects by TCP and writes `first` (a PROXY header) before anything is read.
+   * @throws UpstreamError when not connected within `timeoutMs`
+   */
+  static open(address: { host: string; port: number }, timeoutMs: number, first?: Buffer): Promise<SmtpClient> {
+    return new Promise((resolve, reject) => {
+      const socket = connectTcp({ ...address, noDelay: true })
+      const fail = (error: UpstreamError): void => {
+        clearTimeout(timer)
+        socket.destroy()
+        reject(error)
+      }
+      const timer = setTimeout(() => fail(new UpstreamError('timeout', `no connection in ${timeoutMs} ms`)), timeoutMs)
+      socket.once('error', (error) => fail(new UpstreamError('lost', error.message)))
+      socket.once('connect', () => {
+        clearTimeout(timer)
+        socket.removeAllListeners('error')
+        if (first !== undefined) socket.write(first)
+        resolve(new SmtpClient(socket))
+      })
+    })
+  }
+
+  get ended(): boolean {
+    return this.#ended !== undefined
+  }
+
+  /** Our own address and port on this connection. */
+  get local(): { ip: string; port: number } {
+    return { ip: this.#socket.localAddress ?? '0.0.0.0', port: this.#socket.localPort ?? 0 }
+  }
+
+  get remote(): { ip: string; port: number } {
+    return { ip: this.#socket.remoteAddress ?? '0.0.0.0', port: this.#socket.remotePort ?? 0 }
+  }
+
+  /**
+   * Waits for the next reply that no earlier command is owed.
+   * @throws UpstreamError
+   */
+  reply(timeoutMs: number): Promise<Reply> {
+    if (this.#ended !== undefined) return Promise.reject(this.#ended)
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#end(new UpstreamError('timeout', `no reply in ${timeoutMs} ms`))
+      }, timeoutMs)
+      this.#waiting.push({ resolve, reject, timer })
+      if (this.#waiting.length === 1) this.#read('')
+    })
+  }
+
+  /** Sends one line (latin1, without CRLF) and waits for its reply. */
+  command(line: string, timeoutMs: number): Promise<Reply> {
+    const reply = this.reply(timeoutMs)
+    this.send(`${line}\r\n`)
+    return reply
+  }
+
+  /** Sends several lines in one write (RFC 2920) and gives the reply of each. The last may be one that ends a group. */
+  pipeline(lines: readonly string[], timeoutMs: number): Promise<Reply>[] {
+    const replies = lines.map(() => this.reply(timeoutMs))
+    this.send(lines.map((line) => `${line}\r\n`).join(''))
+    return replies
+  }
+
+  /** Writes as it is. @returns false when the caller should wait for `drained()` before writing more */
+  send(data: string | Buffer): boolean {
+    if (this.#ended !== undefined) return true
+    return typeof data === 'string' ? this.#socket.write(data, 'latin1') : this.#socket.write(data)
+  }
+
+  /** Resolves when more may be written, or when the connection has ended. */
+  drained(): Promise<void> {
+    if (this.#ended !== undefined || !this.#socket.writableNeedDrain) return Promise.resolve()
+    return new Promise((resolve) => {
+      const done = (): void => {
+        this.#socket.off('drain', done)
+        this.#socket.off('close', done)
+        resolve()
+      }
+      this.#socket.once('drain', done)
+      this.#socket.once('close', done)
+    })
+  }
+
+  /**
+   * Turns the connection into a TLS one after a 220 to STARTTLS. Certificates are not verified: this is encryption
+   * against listeners on the way to our own servers, as SMTP has it by default (RFC 7435).
+   * @throws UpstreamError; protocol when the server sent anything behind its 220 (injected replies, CVE-2011-0411)
+   */
+  async startTls(servername: string, timeoutMs: number): Promise<void> {
+    if (this.#text !== '' || this.#lines.length > 0) {
+      const error = new UpstreamError('protocol', 'bytes behind the reply to STARTTLS')
+      this.#end(error)
+      throw error
+    }
+    const plain = this.#socket
+    plain.removeAllListeners()
+    await new Promise<void>((resolve, reject) => {
+      const secure = connectTls({ socket: plain, servername, rejectUnauthorized: false })
+      const fail = (message: string): void => {
+        clearTimeout(timer)
+        const error = new UpstreamError('lost', `TLS: ${message}`)
+        plain.on('error', () => undefined)
+        secure.on('error', () => undefined)
+        secure.destroy()
+        this.#end(error)
+        reject(error)
+      }
+      const timer = setTimeout(() => fail(`no handshake in ${timeoutMs} ms`), timeoutMs)
+      secure.once('error', (error) => fail(error.message))
+      secure.once('close', () => fail('closed'))
+      secure.once('secureConnect', () => {
+        clearTimeout(timer)
+        secure.removeAllListeners('close')
+        secure.removeAllListeners('error')
+        this.#socket = secure
+        this.secure = true
+        this.#attach()
+        resolve()
+      })
+    })
+  }
+
+  /** Says QUIT and closes without waiting for the answer. */
+  quit(): void {
+    if (this.#ended !== undefined) return
+    this.#socket.end('QUIT\r\n')
+    this.#end(new UpstreamError('lost', 'we said QUIT'), false)
+  }
+
+  /** Ends the connection at once, without a QUIT and without the dot of a message under way. */
+  destroy(why = 'closed by us'): void {
+    this.#end(new UpstreamError('lost', why))
+  }
+
+  #attach(): void {
+    this.#socket.on('data', (chunk: Buffer) => this.#read(chunk.toString('latin1')))
+    this.#socket.on('error', (error) => this.#end(new UpstreamError('lost', error.message)))
+    this.#socket.on('close', () => this.#end(new UpstreamError('lost', 'the upstream closed the connection')))
+  }
+
+  #end(error: UpstreamError, destroy = true): void {
+    if (destroy) this.#socket.destroy()
+    else {
+      // The upstream's 221 and its close are still to come; somebody who never closes is not waited for.
+      const socket = this.#socket
+      socket.setTimeout(5000, () => socket.destroy())
+    }
+    if (this.#ended !== undefined) return
+    this.#ended = error
+    this.#text = ''
+    for (const { reject, timer } of this.#waiting.splice(0)) {
+      clearTimeout(timer)
+      reject(error)
+    }
+  }
+
+  #read(chunk: string): void {
+    if (this.#ended !== undefined) return
+    this.#text += chunk
+    let from = 0
+    for (;;) {
+      const end = this.#text.indexOf('\n', from)
+      if (end < 0) break
+      const line = this.#text.slice(from, this.#text.charCodeAt(end - 1) === 13 ? end - 1 : end)
+      // A whole reply that nobody waits for yet is kept; one that nobody will wait for is found by `unasked`.
+      if (this.#waiting.length === 0) break
+      from = end + 1
+      if (!this.#take(line)) return
+    }
+    if (from > 0) this.#text = this.#text.slice(from)
+    if (this.#text.length > MAX_LINE * MAX_LINES || (this.#waiting.length > 0 && this.#text.length > MAX_LINE)) {
+      this.#end(new UpstreamError('protocol', 'a reply line is too long'))
+    }
+  }
+
+  /** Whether the upstream has said something that no command asked for, such as a 421 before it hangs up. */
+  get unasked(): boolean {
+    return this.#text !== ''
+  }
+
+  /** @returns false when the connection was ended because of this line */
+  #take(line: string): boolean {
+    const code = Number(line.slice(0, 3))
+    const separator = line[3]
+    const valid =
+      /^[2-5][0-9]{2}/.test(line) &&
+      (separator === ' ' || separator === '-' || separator === undefined) &&
+      (this.#lines.length === 0 || this.#code === code) &&
+      this.#lines.length < MAX_LINES &&
+      line.length <= MAX_LINE
+    if (!valid) {
+      this.#end(new UpstreamError('protocol', `not an SMTP reply: ${JSON.stringify(line.slice(0, 80))}`))
+      return false
+    }
+    this.#code = code
+    this.#lines.push(line.slice(4))
+    if (separator === '-') return true
+    const waiting = this.#waiting.shift()
+    const lines = this.#lines
+    this.#lines = []
+    if (waiting !== undefined) {
+      clearTimeout(waiting.timer)
+      waiting.resolve({ code, lines })
+    }
+    return true
+  }
+}

@@ -1,0 +1,48 @@
+/** `spillway serve`: starts the app and obeys signals. */
+import { readFileSync } from 'node:fs'
+import { type Running, start } from '../app.ts'
+import type { Loaded } from '../config/load.ts'
+import { createLog } from '../telemetry/log.ts'
+
+const pem = (path: string): string => readFileSync(path, 'utf8')
+
+/** Resolves with the exit code when the program is to end. */
+export async function runServer({ settings, warnings }: Loaded, version: string): Promise<number> {
+  const log = createLog({ level: settings.logLevel, destination: 1 })
+  for (const warning of warnings) log.warn({}, warning)
+  const { tlsCert, tlsKey } = settings
+  const tls = tlsCert === undefined || tlsKey === undefined ? undefined : { cert: pem(tlsCert), key: pem(tlsKey) }
+  let running: Running
+  try {
+    running = await start({ settings, version, log, tls })
+  } catch (error) {
+    log.error({ err: (error as Error).message }, 'cannot start')
+    log.flush()
+    return 1
+  }
+  return new Promise((resolve) => {
+    let stopping = false
+    const end = (signal: NodeJS.Signals): void => {
+      if (stopping) {
+        log.warn({ signal }, 'second signal: ending now')
+        running.abort()
+        resolve(1)
+        return
+      }
+      stopping = true
+      log.info({ signal }, 'stopping')
+      running.stop().then(
+        () => resolve(0),
+        (error: unknown) => {
+          log.error({ err: String(error) }, 'stopping failed')
+          log.flush()
+          resolve(1)
+        },
+      )
+    }
+    process.on('SIGTERM', end)
+    process.on('SIGINT', end)
+    // The default would end the program; settings are read at the start only.
+    process.on('SIGHUP', () => log.warn({}, 'SIGHUP: settings are read at the start only; restart to change them'))
+  })
+}

@@ -1,0 +1,319 @@
+/**
+ * What is said to one client: asks the checks, asks the upstream, and gives the reply to each command. The protocol itself
+ * (lines, TLS, timers) is front/session.ts; here is what a transaction means.
+ */
+
+import type { Runner } from '../checks/runner.ts'
+import type { Client } from '../core/client.ts'
+import { type Facts, type Refusal, refusal, type Stage, type Verdict } from '../core/policy.ts'
+import type { Usage } from '../core/usage.ts'
+import type { Reply } from '../relay/smtp-client.ts'
+import { type Answer, Relay, type RelayParts } from '../relay/transaction.ts'
+import type { Visitor } from '../relay/visitor.ts'
+import type { KnownRecipients } from '../state/known-recipients.ts'
+import type { Limits } from '../state/limits.ts'
+import { extensionsUsed, isRole, type Mistake, type Path, readMail, readRcpt } from './grammar.ts'
+import type { Outcomes, Record } from './outcome.ts'
+import { say, type Voice } from './reply.ts'
+
+export interface ConversationParts {
+  readonly checks: Runner
+  readonly limits: Limits
+  readonly knownRecipients: KnownRecipients
+  readonly unknownGuard: boolean
+  readonly relay: RelayParts
+  readonly outcomes: Outcomes
+  readonly voice: Voice
+  /** Octets a message may have; undefined: no limit. */
+  readonly maxSize: () => number | undefined
+}
+
+interface Transaction {
+  readonly line: string
+  readonly needs: readonly string[]
+  readonly from: string
+  readonly size: number | undefined
+  /** Taken with the first recipient that passed what costs nothing; once. */
+  usage: Usage | undefined
+  exempt: boolean
+  /** The upstream's verdict on MAIL or our own on the message counts for all recipients. */
+  deferred: number
+  rejected: number
+}
+
+/** RFC 3463 section 3.2: 5.1.x is about the address. Servers without enhanced codes say a bare 550. */
+function isUnknownUser({ code, lines }: Reply): boolean {
+  const [, subject] = /^5\.([0-9]+)\.[0-9]+/.exec(lines[0] ?? '') ?? []
+  return (code === 550 || code === 551 || code === 553) && (subject === undefined || subject === '1')
+}
+
+export class Conversation {
+  readonly #parts: ConversationParts
+  readonly #client: Client
+  readonly #connect: Facts['connect']
+  readonly #record: Record
+  readonly #relay: Relay
+  #helo = ''
+  #esmtp = false
+  #transaction: Transaction | undefined
+  #received = 0
+  /** Whether the dot was sent and its answer is awaited. */
+  pastDot = false
+
+  constructor(parts: ConversationParts, facts: Facts['connect'], record: Record, tls: () => Visitor['tls']) {
+    this.#parts = parts
+    this.#client = facts.client
+    this.#connect = facts
+    this.#record = record
+    const visitor = (): Visitor => ({ client: this.#client, helo: this.#helo, esmtp: this.#esmtp, tls: tls() })
+    this.#relay = new Relay(parts.relay, visitor)
+  }
+
+  /** Whether the client has said who it is, and said it in the extended way. */
+  get greeted(): boolean {
+    return this.#helo !== ''
+  }
+
+  get inTransaction(): boolean {
+    return this.#transaction !== undefined
+  }
+
+  async helo(name: string, esmtp: boolean): Promise<string | undefined> {
+    this.reset()
+    this.#record.helo = Buffer.from(name, 'latin1').toString('utf8')
+    const verdict = await this.#judge('helo', 'uncounted', { ...this.#connect, helo: name })
+    if (verdict.action !== 'accept') return this.#refuse('helo', verdict)
+    this.#helo = name
+    this.#esmtp = esmtp
+    return undefined
+  }
+
+  /** RFC 3207 section 4.2: what was said in the clear is forgotten. */
+  forgetHelo(): void {
+    this.reset()
+    this.#helo = ''
+  }
+
+  offers = (extension: string): boolean => this.#parts.relay.upstreams.offer.has(extension)
+
+  async mail(line: string): Promise<string> {
+    const read = readMail(line)
+    if (!read.ok) return this.#mistake(read.mistake)
+    const { address: from, parameters } = read.value
+    const needs = extensionsUsed('mail', parameters, this.offers)
+    if (!needs.ok) return this.#mistake(needs.mistake)
+    const size = parameters.get('SIZE')
+    const facts = { ...this.#connect, helo: this.#helo, from, size: size === undefined ? undefined : Number(size) }
+    this.#record.from = from
+    const verdict = await this.#judge('mail', 'uncounted', facts)
+    if (verdict.action !== 'accept') {
+      this.#told(verdict.code < 500 ? 'deferred' : 'rejected', undefined, `${verdict.code} ${verdict.reason}`, 0)
+      return this.#refuse('mail', verdict)
+    }
+    this.#transaction = {
+      line,
+      needs: needs.value,
+      from,
+      size: facts.size,
+      usage: undefined,
+      exempt: false,
+      deferred: 0,
+      rejected: 0,
+    }
+    return say(250, '2.1.0', 'Ok')
+  }
+
+  async rcpt(line: string): Promise<string> {
+    const transaction = this.#transaction as Transaction
+    const read = readRcpt(line)
+    if (!read.ok) return this.#mistake(read.mistake)
+    const used = extensionsUsed('rcpt', read.value.parameters, this.offers)
+    if (!used.ok) return this.#mistake(used.mistake)
+    const { address: to } = read.value
+    const verdict = await this.#admit(transaction, read.value)
+    if (verdict.action !== 'accept') return this.#recipientRefused(transaction, to, verdict)
+    const envelope = { line: transaction.line, needs: [...new Set([...transaction.needs, ...used.value])] }
+    const answer = await this.#relay.rcpt(envelope, line)
+    if (answer.kind === 'refusal') return this.#recipientRefused(transaction, to, answer.refusal)
+    return this.#recipientAnswered(transaction, to, answer.reply)
+  }
+
+  /** @returns the reply to DATA, and whether it was 354 */
+  async data(): Promise<{ readonly text: string; readonly go: boolean }> {
+    const transaction = this.#transaction as Transaction
+    if (this.#relay.accepted === 0) {
+      // RFC 5321 section 3.3: no valid recipients; where any of them may be taken later, so may the message.
+      const put = transaction.deferred > 0
+      const text = put
+        ? say(451, '4.5.1', 'No recipient was accepted for now')
+        : say(554, '5.5.1', 'No valid recipients')
+      this.reset()
+      return { text, go: false }
+    }
+    this.#received = 0
+    const answer = await this.#relay.data()
+    if (answer.kind === 'reply' && answer.reply.code === 354) {
+      return { text: '354 End data with <CR><LF>.<CR><LF>\r\n', go: true }
+    }
+    const text = this.#answered('data', answer)
+    const code = answer.kind === 'reply' ? answer.reply.code : answer.refusal.code
+    this.#told(code < 500 ? 'deferred' : 'rejected', answer.upstream, text.trimEnd(), 0)
+    this.#transaction = undefined
+    this.#relay.reset()
+    return { text, go: false }
+  }
+
+  /** @returns 'close' where the message is past twice the limit, so that even reading it away is too much */
+  write(chunk: Buffer): Promise<void> | undefined | 'close' {
+    this.#received += chunk.length
+    const max = this.#parts.maxSize()
+    if (max !== undefined && this.#received > max) {
+      if (this.#received - chunk.length <= max) this.#relay.abort('the message is too large')
+      return this.#received > 2 * max ? 'close' : undefined
+    }
+    return this.#relay.write(chunk)
+  }
+
+  get tooLarge(): boolean {
+    const max = this.#parts.maxSize()
+    return max !== undefined && this.#received > max
+  }
+
+  /** The dot has come. */
+  async end(): Promise<string> {
+    if (this.tooLarge) return this.oversize()
+    this.pastDot = true
+    const { answer, result, ms } = await this.#relay.end()
+    this.pastDot = false
+    const text = this.#answered('data', answer)
+    this.#told(result, answer.upstream, text.trimEnd(), ms)
+    this.#transaction = undefined
+    this.#relay.reset()
+    return text
+  }
+
+  oversize(): string {
+    const verdict = refusal('size', { used: this.#received, max: this.#parts.maxSize() ?? 0 })
+    this.#told('rejected', undefined, `${verdict.code} ${verdict.reason}`, 0)
+    this.#transaction = undefined
+    return this.#refuse('data', verdict)
+  }
+
+  /** RSET, a new greeting, the end: what of the transaction came to nothing is counted. */
+  reset(): void {
+    const transaction = this.#transaction
+    this.#transaction = undefined
+    if (transaction === undefined) return
+    const { deferred, rejected } = transaction
+    if (this.#relay.accepted > 0) this.#told('aborted', undefined, 'given up by the client', 0)
+    else if (deferred > 0) this.#told('deferred', undefined, 'every recipient was put off', 0)
+    else if (rejected > 0) this.#told('rejected', undefined, 'every recipient was refused', 0)
+    this.#relay.reset()
+  }
+
+  /** The client is gone. @param midBody in the middle of a message. Resolves when the upstream has said its last word. */
+  async gone(midBody: boolean): Promise<void> {
+    if (this.pastDot) this.#record.aborted = true
+    else {
+      if (this.#transaction !== undefined) this.#record.aborted = true
+      if (midBody) this.#relay.abort('the client left in the middle of the message')
+      if (midBody && this.#transaction !== undefined) {
+        this.#told('aborted', undefined, 'the client left before the dot', 0)
+        this.#transaction = undefined
+      }
+      this.reset()
+    }
+    await this.#relay.close()
+  }
+
+  /** A refusal that the protocol has cause for (idle, junk …), as it goes to the wire. */
+  refuse(reason: 'idle' | 'junk' | 'line_too_long' | 'draining' | 'internal', stage: Stage): string {
+    return this.#refuse(stage, refusal(reason))
+  }
+
+  #refuse(stage: Stage, verdict: Refusal): string {
+    this.#parts.outcomes.refused(this.#record, stage, verdict)
+    return this.#parts.voice.refusal(this.#client, verdict)
+  }
+
+  #mistake({ code, enhanced, text }: Mistake): string {
+    return say(code, enhanced, text)
+  }
+
+  #judge<S extends Stage>(stage: S, part: 'uncounted' | 'counted', facts: Facts[S]): Verdict | Promise<Verdict> {
+    return this.#parts.checks.run(stage, part, facts, (at, seen) =>
+      this.#parts.outcomes.observed(this.#record, at, seen),
+    )
+  }
+
+  /** The checks of a recipient, with what they need counted in between. */
+  async #admit(transaction: Transaction, { address: to }: Path): Promise<Verdict> {
+    const { limits } = this.#parts
+    const { from, size } = transaction
+    if (transaction.usage === undefined) transaction.exempt = this.#spared(from, to)
+    const before = { ...this.#connect, helo: this.#helo, from, size, to, accepted: this.#relay.accepted }
+    const early = { ...before, exempt: transaction.exempt }
+    const first = await this.#judge('rcpt', 'uncounted', early)
+    if (first.action !== 'accept' || transaction.exempt) return first
+    if (transaction.usage === undefined) {
+      const taken = limits.take('rcpt', this.#client)
+      transaction.usage = taken instanceof Promise ? await taken : taken
+    }
+    const recipient = limits.recipient(this.#client)
+    const usage = recipient === undefined ? transaction.usage : { ...transaction.usage, ip_recipients: recipient }
+    return this.#judge('rcpt', 'counted', { ...early, usage })
+  }
+
+  /**
+   * postmaster and abuse are reached past the limits of the sender (RFC 5321 section 4.5.1), and so are those who verify
+   * a user of ours by a null sender: each within a budget of its own.
+   */
+  #spared(from: string, to: string): boolean {
+    const { limits, knownRecipients } = this.#parts
+    if (isRole(to)) return limits.spare('role', this.#client)
+    return from === '' && knownRecipients.has(to) && limits.spare('verify', this.#client)
+  }
+
+  #recipientRefused(transaction: Transaction, to: string, verdict: Refusal): string {
+    this.#parts.outcomes.recipient(this.#record, to, verdict.code)
+    if (verdict.code < 500) transaction.deferred++
+    else transaction.rejected++
+    return this.#refuse('rcpt', verdict)
+  }
+
+  #recipientAnswered(transaction: Transaction, to: string, reply: Reply): string {
+    const { limits, knownRecipients, unknownGuard, outcomes, voice } = this.#parts
+    const unknown = reply.code >= 500 && isUnknownUser(reply)
+    const taken = reply.code < 300
+    if (taken || unknown) knownRecipients.heard(to, taken ? 'taken' : 'unknown')
+    if (unknown && unknownGuard && knownRecipients.guarding()) {
+      return this.#recipientRefused(transaction, to, refusal('unknown_guard'))
+    }
+    // A verification counts neither for nor against its client.
+    if ((taken || unknown) && !(transaction.exempt && transaction.from === '')) limits.heard(this.#client, unknown)
+    outcomes.recipient(this.#record, to, reply.code)
+    if (!taken) {
+      outcomes.refusedByUpstream(this.#record, 'rcpt', reply)
+      if (reply.code < 500) transaction.deferred++
+      else transaction.rejected++
+    }
+    return voice.relayed(this.#client, reply)
+  }
+
+  #answered(stage: Stage, answer: Answer): string {
+    if (answer.kind === 'refusal') return this.#refuse(stage, answer.refusal)
+    if (answer.reply.code >= 400) this.#parts.outcomes.refusedByUpstream(this.#record, stage, answer.reply)
+    return this.#parts.voice.relayed(this.#client, answer.reply)
+  }
+
+  #told(
+    result: 'accepted' | 'deferred' | 'rejected' | 'aborted' | 'unknown',
+    upstream: string | undefined,
+    reply: string,
+    ms: number,
+  ): void {
+    const size = this.#received
+    this.#received = 0
+    this.#parts.outcomes.message(this.#record, this.#client, { size, upstream, reply, ms, result })
+  }
+}

@@ -1,0 +1,49 @@
+/**
+ * Closing so that the reply is read. A socket that is closed with unread bytes in it is reset, and the reset destroys
+ * what the client has not read yet. So after the last reply we only finish our side, throw away what still comes, and
+ * wait a short while for the client to close. How many are waited for is bounded: a flood may have its resets.
+ */
+import type { Socket } from 'node:net'
+
+const MAX_LINGERING = 2048
+const SWEEP_MS = 1000
+
+export class Linger {
+  /** Two generations: at each sweep the older one is destroyed, so a socket gets between one and two seconds. */
+  #young = new Set<Socket>()
+  #old = new Set<Socket>()
+  readonly #timer: NodeJS.Timeout
+
+  constructor() {
+    this.#timer = setInterval(() => this.#sweep(), SWEEP_MS)
+    this.#timer.unref()
+  }
+
+  get size(): number {
+    return this.#young.size + this.#old.size
+  }
+
+  /** Writes the last reply and closes. @param done called when the socket is gone */
+  farewell(socket: Socket, reply: string): void {
+    if (this.size >= MAX_LINGERING) this.#sweep()
+    this.#young.add(socket)
+    socket.once('close', () => {
+      this.#young.delete(socket)
+      this.#old.delete(socket)
+    })
+    socket.end(reply, 'latin1')
+    socket.resume()
+  }
+
+  stop(): void {
+    clearInterval(this.#timer)
+    this.#sweep()
+    this.#sweep()
+  }
+
+  #sweep(): void {
+    for (const socket of this.#old) socket.destroy()
+    this.#old = this.#young
+    this.#young = new Set()
+  }
+}

@@ -1,0 +1,199 @@
+/**
+ * What came of a session, told in one place: counters, and one log line. A Record is filled while the session goes on;
+ * `end` counts it when the client is gone, `tell` writes the line when the upstream has said its last word as well.
+ */
+import type { Client } from '../core/client.ts'
+import { refusalId } from '../core/id.ts'
+import type { Refusal, Stage } from '../core/policy.ts'
+import { type CheckName, REASONS, type ReasonName, reasonOf } from '../core/reasons.ts'
+import type { Reply } from '../relay/smtp-client.ts'
+import { type Log, Sampler } from '../telemetry/log.ts'
+import type { MessageResult, Metrics, Outcome } from '../telemetry/metrics.ts'
+import type { Cell, Distribution } from '../telemetry/series.ts'
+
+/** Of a session with very many, this many are told in its line. */
+const MAX_TOLD = 20
+
+interface MessageTold {
+  readonly size: number
+  readonly upstream: string | undefined
+  readonly reply: string
+  readonly ms: number
+  readonly result: MessageResult
+}
+
+export class Record {
+  stage: Stage = 'connect'
+  helo: string | undefined
+  tls: string | undefined
+  from: string | undefined
+  /** The refusal that stands in the log line: the last one. */
+  refusal: Refusal | undefined
+  accepted = false
+  shed = false
+  rejected = false
+  /** The client left in the middle of a transaction, or was cut off. */
+  aborted = false
+  rcpts = 0
+  readonly told: { to: string; code: number }[] = []
+  readonly messages: MessageTold[] = []
+  messageCount = 0
+  readonly observed = new Set<CheckName | ReasonName>()
+  upstreamMs = 0
+}
+
+export interface OutcomeOptions {
+  readonly metrics: Metrics
+  readonly log: Log
+  readonly logSample: 'auto' | number
+  /** Whether local parts of addresses are shown. */
+  readonly localParts: boolean
+  /** Milliseconds since the epoch. */
+  readonly now: () => number
+}
+
+export class Outcomes {
+  readonly #metrics: Metrics
+  readonly #log: Log
+  readonly #sampler: Sampler
+  readonly #localParts: boolean
+  readonly #now: () => number
+  readonly #refusals = new Map<string, Cell>()
+  readonly #connections: Readonly<{ 4: Cell; 6: Cell }>
+  readonly #durations = new Map<Outcome, Distribution>()
+
+  constructor({ metrics, log, logSample, localParts, now }: OutcomeOptions) {
+    this.#metrics = metrics
+    this.#log = log
+    this.#sampler = new Sampler(logSample)
+    this.#localParts = localParts
+    this.#now = now
+    this.#connections = { 4: metrics.connections.of('ipv4'), 6: metrics.connections.of('ipv6') }
+  }
+
+  /** A connection was accepted. */
+  begin(client: Pick<Client, 'family'>): Record {
+    this.#connections[client.family].value++
+    return new Record()
+  }
+
+  /** A client, a message or a recipient was turned away by us. */
+  refused(record: Record, stage: Stage, refusal: Refusal): void {
+    this.#count(stage, refusal.reason, 'enforce')
+    record.stage = stage
+    record.refusal = refusal
+    if (refusal.code < 500) record.shed = true
+    else record.rejected = true
+  }
+
+  /** A check in observe mode would have. */
+  observed(record: Record, stage: Stage, refusal: Refusal): void {
+    this.#count(stage, refusal.reason, 'observe')
+    const { check } = REASONS[refusal.reason] as { check?: CheckName }
+    record.observed.add(check ?? refusal.reason)
+  }
+
+  /** An upstream's reply turned a recipient or a message away. */
+  refusedByUpstream(record: Record, stage: Stage, reply: Reply): void {
+    record.stage = stage
+    if (reply.code < 500) record.shed = true
+    else record.rejected = true
+  }
+
+  recipient(record: Record, to: string, code: number): void {
+    record.rcpts++
+    this.#metrics.recipients.inc(code < 400 ? 'accepted' : code < 500 ? 'deferred' : 'rejected')
+    if (record.told.length < MAX_TOLD) record.told.push({ to: this.#redacted(to), code })
+  }
+
+  message(record: Record, client: Client, message: MessageTold): void {
+    this.#metrics.messages.inc(message.result, client.standing)
+    record.messageCount++
+    if (record.messages.length < MAX_TOLD) record.messages.push(message)
+    record.upstreamMs += message.ms
+    if (message.result === 'accepted') {
+      record.accepted = true
+      this.#metrics.messageSize.of().observe(message.size)
+    }
+  }
+
+  /** The client is gone: the session counts from now on as ended. */
+  end(record: Record, client: Client): Outcome {
+    const outcome = this.#outcomeOf(record)
+    this.#metrics.sessions.inc(outcome, client.standing)
+    let duration = this.#durations.get(outcome)
+    if (duration === undefined) {
+      duration = this.#metrics.sessionDuration.of(outcome)
+      this.#durations.set(outcome, duration)
+    }
+    duration.observe((this.#now() - client.connectedAt) / 1000)
+    return outcome
+  }
+
+  /** Writes the session's line, unless it is a refused one and the sample passes it over. */
+  tell(record: Record, client: Client, outcome: Outcome): void {
+    const { refusal } = record
+    let sample = 1
+    if (refusal !== undefined && record.messageCount === 0) {
+      sample = this.#sampler.weight(refusal.reason, this.#now())
+      if (sample === 0) return
+    }
+    const { used, max, windowMs: window, ...facts } = refusal?.facts ?? {}
+    this.#log.info(
+      {
+        id: refusalId(client.id, refusal?.reason),
+        ip: client.ip,
+        net: client.net,
+        source: client.source,
+        standing: client.standing,
+        helo: record.helo,
+        tls: record.tls,
+        outcome,
+        stage: record.stage,
+        ...(refusal !== undefined && {
+          reason: refusal.reason,
+          code: refusal.code,
+          ...(used !== undefined && { limit: { name: refusal.reason, used, max, window } }),
+          ...facts,
+        }),
+        ...(record.from !== undefined && { from: this.#redacted(record.from) }),
+        ...(record.rcpts > 0 && { rcpts: record.told, rcptCount: record.rcpts }),
+        ...(record.messageCount > 0 && { messages: record.messages, messageCount: record.messageCount }),
+        ms: { total: this.#now() - client.connectedAt, upstream: record.upstreamMs },
+        ...(record.observed.size > 0 && { observe: [...record.observed] }),
+        sample,
+      },
+      'session',
+    )
+  }
+
+  /** Lines for refused sessions that no line stands for yet; at shutdown. */
+  flush(): void {
+    for (const [reason, sample] of this.#sampler.rest()) {
+      this.#log.info({ reason, code: reasonOf(reason).code, sample }, 'sessions not logged one by one')
+    }
+  }
+
+  #outcomeOf(record: Record): Outcome {
+    if (record.accepted) return 'relayed'
+    if (record.shed) return 'shed'
+    if (record.rejected) return 'rejected'
+    return record.aborted ? 'aborted' : 'none'
+  }
+
+  #count(stage: Stage, reason: ReasonName, mode: 'enforce' | 'observe'): void {
+    const key = stage + reason + mode
+    let cell = this.#refusals.get(key)
+    if (cell === undefined) {
+      cell = this.#metrics.refusals.of(stage, reason, reasonOf(reason).action, mode)
+      this.#refusals.set(key, cell)
+    }
+    cell.value++
+  }
+
+  #redacted(address: string): string {
+    const text = Buffer.from(address, 'latin1').toString('utf8')
+    const at = text.lastIndexOf('@')
+    return this.#localParts || at < 0 ? text : `***${text.slice(at)}`
+  }
+}

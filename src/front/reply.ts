@@ -1,0 +1,60 @@
+/**
+ * Every line a client reads is put together here, from prebuilt parts: one write, ASCII, at most 512 octets (RFC 5321
+ * section 4.5.3.1.5). A refusal says who we are, whom we mean, what is wrong, what to do, and an id to ask about; what a
+ * client sent is never echoed.
+ */
+import type { Client } from '../core/client.ts'
+import { refusalId } from '../core/id.ts'
+import type { Refusal } from '../core/policy.ts'
+import { REASON_NAMES, type ReasonName, reasonOf } from '../core/reasons.ts'
+import type { Reply } from '../relay/smtp-client.ts'
+
+const MAX_TEXT = 510
+
+type Addressee = Pick<Client, 'id' | 'ip'>
+
+export interface Voice {
+  /** The name in the greeting and in EHLO: one and the same. */
+  readonly hostname: string
+  /** A refusal of ours, with its CRLF. */
+  refusal(client: Addressee, refusal: Refusal): string
+  /** An upstream's reply as it said it, with the id behind a refusal. */
+  relayed(client: Addressee, reply: Reply): string
+}
+
+/** A reply of the protocol itself. @param enhanced without it where RFC 2034 section 4 has none */
+export const say = (code: number, enhanced: string | undefined, text: string): string =>
+  enhanced === undefined ? `${code} ${text}\r\n` : `${code} ${enhanced} ${text}\r\n`
+
+/** Lines of one reply, RFC 5321 section 4.2.1. */
+export const sayLines = (code: number, lines: readonly string[]): string =>
+  lines.map((line, i) => `${code}${i < lines.length - 1 ? '-' : ' '}${line}\r\n`).join('')
+
+/** @param supportUrl where refused senders may ask; `{id}` in it is replaced. undefined: they read the id alone */
+export function createVoice(hostname: string, supportUrl: string | undefined): Voice {
+  // What is about us names us (421 must, RFC 5321 section 4.2.2); what is about the client names its address as well.
+  const heads = new Map<ReasonName, string>(
+    REASON_NAMES.map((name) => {
+      const { code, enhanced } = reasonOf(name)
+      return [name, code < 500 ? `${code} ${enhanced} ${hostname} [` : `${code} ${enhanced} [`]
+    }),
+  )
+  const tail = (id: string, room: number): string => {
+    const url = supportUrl?.replaceAll('{id}', id)
+    return url !== undefined && url.length + 1 <= room ? ` ${url}\r\n` : ` (${id})\r\n`
+  }
+  return {
+    hostname,
+    refusal({ id, ip }, { reason, text }) {
+      const line = `${heads.get(reason)}${ip}] ${text}`
+      const full = refusalId(id, reason)
+      return supportUrl === undefined ? `${line} (${full})\r\n` : line + tail(full, MAX_TEXT - line.length)
+    },
+    relayed({ id }, { code, lines }) {
+      if (code < 400 || lines.length === 0) return sayLines(code, lines.length === 0 ? [''] : lines)
+      const last = lines[lines.length - 1] as string
+      const marked = `${last} (${refusalId(id, undefined)})`
+      return sayLines(code, marked.length + 4 > MAX_TEXT ? lines : [...lines.slice(0, -1), marked])
+    },
+  }
+}

@@ -1,0 +1,394 @@
+/**
+ * Speaks SMTP with one client that got past the gate: lines, order of commands, STARTTLS, timers, closing. The home of
+ * smtp-server, of which we use the connection (TLS upgrade, write side, closing) and replace the parser and the commands:
+ * its own refuse a message only after the body was read, answer before an upstream was asked, and change what they pass
+ * on. What a command means is front/conversation.ts.
+ */
+import type { Socket } from 'node:net'
+import type { TLSSocket } from 'node:tls'
+import { SMTPServer } from 'smtp-server'
+import { SMTPConnection } from 'smtp-server/lib/smtp-connection.js'
+import type { SMTPStream } from 'smtp-server/lib/smtp-stream.js'
+import type { Facts, Stage } from '../core/policy.ts'
+import type { Log } from '../telemetry/log.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
+import { Conversation, type ConversationParts } from './conversation.ts'
+import { hasControl, readHelo } from './grammar.ts'
+import type { Record } from './outcome.ts'
+import { say, sayLines } from './reply.ts'
+import { type BodySink, WireStream } from './wire-stream.ts'
+
+export interface SessionParts {
+  readonly conversation: ConversationParts
+  /** PEM; undefined: STARTTLS is not offered. */
+  readonly tls: { readonly cert: string; readonly key: string } | undefined
+  readonly idleMs: number
+  readonly metrics: Pick<Metrics, 'tlsHandshakes'>
+  readonly log: Log
+}
+
+export interface Session {
+  /** Resolves when the client is gone, or will not be listened to any more. */
+  readonly over: Promise<void>
+  /** Resolves when the upstream has said its last word as well. */
+  readonly settled: Promise<void>
+  /** Says 421 and closes, unless a message is past its dot: that one is waited for. */
+  drain(): void
+  /** Cuts it off, whatever is under way. */
+  cut(): void
+  /** Whether a message is past its dot and not yet answered. */
+  readonly pastDot: boolean
+}
+
+/** In DATA a client is given at least this long (RFC 5321 section 4.5.3.2.5 asks clients for 3 minutes between blocks). */
+const MIN_DATA_IDLE_MS = 60_000
+/** Commands that bring no mail (NOOP, RSET, VRFY, HELP …), between two messages. As Postfix has it. */
+const MAX_JUNK = 100
+/** Commands that are wrong or unknown, between two messages. As Postfix has it. */
+const MAX_ERRORS = 20
+
+const nothing = (): void => undefined
+
+/** Hands sockets to smtp-server. */
+export class Sessions {
+  readonly #parts: SessionParts
+  readonly #server: SMTPServer
+
+  constructor(parts: SessionParts) {
+    this.#parts = parts
+    this.#server = new SMTPServer({
+      name: parts.conversation.voice.hostname,
+      logger: false,
+      disableReverseLookup: true,
+      disabledCommands: ['AUTH'],
+      socketTimeout: parts.idleMs,
+      ...(parts.tls !== undefined && { cert: parts.tls.cert, key: parts.tls.key, minVersion: 'TLSv1.2' }),
+    })
+    this.#server.on('error', (error) => parts.log.debug({ err: error.message }, 'smtp-server'))
+  }
+
+  /** Greets the client and talks until it is gone. */
+  speak(socket: Socket, facts: Facts['connect'], record: Record): Session {
+    const connection = new ClientConnection(this.#server, socket, this.#parts, facts, record)
+    connection.on('error', nothing)
+    connection.init()
+    return connection
+  }
+}
+
+class ClientConnection extends SMTPConnection implements Session {
+  readonly over: Promise<void>
+  readonly settled: Promise<void>
+  readonly #parts: SessionParts
+  readonly #conversation: Conversation
+  readonly #record: Record
+  #resolveOver: () => void = nothing
+  /** A command or a message is being dealt with: the client waits for us, and is not idle. */
+  #busy = false
+  #inBody = false
+  #draining = false
+  #handshakeCounted = false
+  #junk = 0
+  #errors = 0
+  #stage: Stage = 'connect'
+
+  constructor(server: SMTPServer, socket: Socket, parts: SessionParts, facts: Facts['connect'], record: Record) {
+    const { client } = facts
+    super(server, socket, {
+      id: client.id,
+      remoteAddress: client.ip,
+      remotePort: client.port,
+      localAddress: client.local.ip,
+      localPort: client.local.port,
+    })
+    this.#parts = parts
+    this.#record = record
+    this.#conversation = new Conversation(parts.conversation, facts, record, () => this.#tlsInUse())
+    this.over = new Promise((resolve) => {
+      this.#resolveOver = resolve
+    })
+    this.settled = this.over.then(() => this.#conversation.gone(this.#inBody))
+  }
+
+  get pastDot(): boolean {
+    return this.#conversation.pastDot
+  }
+
+  drain(): void {
+    this.#draining = true
+    if (this.pastDot || this._closing || this._closed) return
+    this.#farewell(this.#conversation.refuse('draining', this.#stage))
+  }
+
+  cut(): void {
+    this._socket.destroy()
+  }
+
+  override init(): void {
+    this._setListeners(() => {
+      this._resetSession()
+      this._ready = true
+      this.#watchEnd()
+      this.#write(say(220, undefined, `${this.#parts.conversation.voice.hostname} ESMTP Spillway`))
+    })
+  }
+
+  override _createParser(): SMTPStream {
+    const parser = new WireStream()
+    parser.online = (line, next) => this.#heard(parser, line, next)
+    parser.on('error', nothing)
+    // The client has finished sending and everything it sent is dealt with.
+    parser.on('finish', () => {
+      if (!parser.isClosed) this.close()
+    })
+    return parser
+  }
+
+  override _onClose(): void {
+    super._onClose()
+    this.#resolveOver()
+  }
+
+  override _onError(): void {
+    this.#countHandshake('failed')
+    this._socket.destroy()
+  }
+
+  override _armTimeout(socket: Socket = this._socket): void {
+    const { idleMs } = this.#parts
+    socket.setTimeout(this.#inBody ? Math.max(idleMs, MIN_DATA_IDLE_MS) : idleMs, () => this._onTimeout())
+  }
+
+  override _onTimeout(): void {
+    if (this._closing) {
+      this._socket.destroy()
+    } else if (this.#busy) {
+      this._armTimeout()
+    } else {
+      if (this._upgrading) this.#countHandshake('failed')
+      this.#farewell(this.#conversation.refuse('idle', this.#stage))
+    }
+  }
+
+  #watchEnd(): void {
+    // A client that leaves between its dot and our reply is gone (RFC 5321 section 4.1.1.10 wants QUIT and its answer):
+    // its seat is free from now on. The reply is still written, to whoever only closed one direction.
+    this._socket.once('end', () => {
+      if (this.pastDot) this.#resolveOver()
+    })
+  }
+
+  #tlsInUse(): { protocol: string; cipher: string } | undefined {
+    if (!this.secure) return undefined
+    const socket = this._socket as TLSSocket
+    return { protocol: socket.getProtocol() ?? 'TLS', cipher: socket.getCipher()?.name ?? 'unknown' }
+  }
+
+  #write(text: string): void {
+    if (this._upgrading || this._closed || !this._socket.writable) return
+    this._socket.write(text, 'latin1')
+  }
+
+  /** The last reply: nothing that was pipelined behind it is answered. */
+  #farewell(text: string): void {
+    this.#write(text)
+    this.close()
+  }
+
+  /** One command line. Whatever goes wrong in here is a 451 to the client and a stack in the log, nothing more. */
+  #heard(parser: WireStream, line: Buffer | undefined, next: () => void): void {
+    if (this._upgrading || this._closing || this._closed) {
+      next()
+      return
+    }
+    this.#busy = true
+    const done = (): void => {
+      this.#busy = false
+      this._whenWritable(next)
+    }
+    let answer: string | undefined | Promise<string | undefined>
+    try {
+      answer = line === undefined ? this.#tooLong() : this.#obey(line.toString('latin1'), parser)
+    } catch (error) {
+      answer = this.#failed(error)
+    }
+    if (!(answer instanceof Promise)) {
+      if (answer !== undefined) this.#write(answer)
+      done()
+      return
+    }
+    answer
+      .catch((error: unknown) => this.#failed(error))
+      .then((text) => {
+        if (text !== undefined) this.#write(text)
+        done()
+      })
+      .catch((error: unknown) => this.#failed(error))
+  }
+
+  #failed(error: unknown): string {
+    this.#parts.log.error({ err: error instanceof Error ? error.stack : String(error) }, 'command failed')
+    return this.#conversation.refuse('internal', this.#stage)
+  }
+
+  #tooLong(): string | undefined {
+    return this.#error(this.#conversation.refuse('line_too_long', this.#stage))
+  }
+
+  /** A reply to something wrong; too many of them and the session ends. */
+  #error(text: string): string | undefined {
+    return ++this.#errors > MAX_ERRORS ? this.#tooMuch() : text
+  }
+
+  #bringsNothing(text: string): string | undefined {
+    return ++this.#junk > MAX_JUNK ? this.#tooMuch() : text
+  }
+
+  #tooMuch(): undefined {
+    this.#farewell(this.#conversation.refuse('junk', this.#stage))
+    return undefined
+  }
+
+  /** @returns the reply, or undefined where it was written already */
+  #obey(line: string, parser: WireStream): string | undefined | Promise<string | undefined> {
+    const verb = (/^[A-Za-z]+/.exec(line)?.[0] ?? '').toUpperCase()
+    const conversation = this.#conversation
+    switch (verb) {
+      case 'EHLO':
+      case 'HELO':
+        return this.#hello(line, verb === 'EHLO')
+      case 'MAIL':
+        if (!conversation.greeted) return this.#error(say(503, '5.5.1', 'Say EHLO first'))
+        if (conversation.inTransaction) return this.#error(say(503, '5.5.1', 'MAIL was said already; RSET begins anew'))
+        this.#stage = 'mail'
+        return this.#marked(conversation.mail(line))
+      case 'RCPT':
+        if (!conversation.inTransaction) return this.#error(say(503, '5.5.1', 'Say MAIL first'))
+        this.#stage = 'rcpt'
+        return this.#marked(conversation.rcpt(line))
+      case 'DATA':
+        if (line.trim().length > 4) return this.#error(say(501, '5.5.4', 'Syntax: DATA'))
+        if (!conversation.inTransaction) return this.#error(say(503, '5.5.1', 'Say MAIL and RCPT first'))
+        this.#stage = 'data'
+        return this.#data(parser)
+      case 'RSET':
+        conversation.reset()
+        return this.#bringsNothing(say(250, '2.0.0', 'Ok'))
+      case 'NOOP':
+        return this.#bringsNothing(say(250, '2.0.0', 'Ok'))
+      case 'QUIT':
+        this.#farewell(say(221, '2.0.0', `${this.#parts.conversation.voice.hostname} closing connection`))
+        return undefined
+      case 'STARTTLS':
+        return this.#startTls(line)
+      case 'VRFY':
+        return this.#bringsNothing(say(252, '2.5.2', 'Send some mail, and the mail server will tell'))
+      case 'HELP':
+        return this.#bringsNothing(say(214, '2.0.0', 'RFC 5321'))
+      case 'AUTH':
+        // People do misconfigure telephones: this is not held against the client.
+        return say(
+          502,
+          '5.5.1',
+          'This server takes mail for its own users and has no logins; use the submission server',
+        )
+      case 'BDAT':
+      case 'EXPN':
+      case 'TURN':
+      case 'ETRN':
+        return this.#error(say(502, '5.5.1', 'Not implemented'))
+      default:
+        return this.#error(say(500, '5.5.2', 'Command not recognized'))
+    }
+  }
+
+  /** A 501, 504 or 555 counts as an error; what policy and upstreams refuse does not. */
+  async #marked(answer: Promise<string>): Promise<string | undefined> {
+    const text = await answer
+    return /^5(01|04|55) /.test(text) ? this.#error(text) : text
+  }
+
+  async #hello(line: string, esmtp: boolean): Promise<string | undefined> {
+    const name = hasControl(line) ? undefined : readHelo(line)
+    if (name === undefined) return this.#error(say(501, undefined, `Syntax: ${esmtp ? 'EHLO' : 'HELO'} hostname`))
+    this.#stage = 'helo'
+    const refused = await this.#conversation.helo(name, esmtp)
+    if (refused !== undefined) return refused
+    const { voice } = this.#parts.conversation
+    if (!esmtp) return say(250, undefined, voice.hostname)
+    const { offer } = this.#parts.conversation.relay.upstreams
+    const lines = [voice.hostname, 'PIPELINING']
+    const max = this.#parts.conversation.maxSize()
+    if (offer.has('SIZE')) lines.push(max === undefined ? 'SIZE' : `SIZE ${max}`)
+    if (this.#parts.tls !== undefined && !this.secure) lines.push('STARTTLS')
+    for (const keyword of ['ENHANCEDSTATUSCODES', '8BITMIME', 'DSN', 'SMTPUTF8']) {
+      if (offer.has(keyword)) lines.push(keyword)
+    }
+    return sayLines(250, lines)
+  }
+
+  #startTls(line: string): string | undefined {
+    if (this.#parts.tls === undefined) return this.#error(say(502, '5.5.1', 'Not implemented'))
+    if (line.trim().length > 8) return this.#error(say(501, '5.5.4', 'Syntax: STARTTLS'))
+    if (this.secure) return this.#error(say(503, '5.5.1', 'TLS is in use already'))
+    this.#write(say(220, '2.0.0', 'Ready to start TLS'))
+    this.upgrade(nothing, () => {
+      this.#countHandshake('ok')
+      this.#conversation.forgetHelo()
+      this.#stage = 'connect'
+      this.#record.tls = this.#tlsInUse()?.protocol
+      this.#watchEnd()
+    })
+    return undefined
+  }
+
+  #countHandshake(result: 'ok' | 'failed'): void {
+    if (this.#handshakeCounted || (result === 'failed' && !this._upgrading)) return
+    this.#handshakeCounted = true
+    this.#parts.metrics.tlsHandshakes.inc(result)
+  }
+
+  async #data(parser: WireStream): Promise<string | undefined> {
+    const { text, go } = await this.#conversation.data()
+    if (!go) return text
+    if (this._closed || this._closing) return undefined
+    this.#inBody = true
+    this._armTimeout()
+    parser.startBody(this.#sink())
+    return text
+  }
+
+  #sink(): BodySink {
+    const conversation = this.#conversation
+    return {
+      write: (chunk) => {
+        const wait = conversation.write(chunk)
+        if (wait !== 'close') return wait
+        this.#inBody = false
+        this.#farewell(conversation.oversize())
+        return undefined
+      },
+      end: (resume) => {
+        if (this._closing || this._closed) {
+          resume()
+          return
+        }
+        this.#inBody = false
+        this.#busy = true
+        conversation
+          .end()
+          .catch((error: unknown) => this.#failed(error))
+          .then((text) => {
+            this.#busy = false
+            this.#junk = 0
+            this.#errors = 0
+            this.#write(text)
+            this._armTimeout()
+            if (this.#draining) this.#farewell(conversation.refuse('draining', this.#stage))
+            this._whenWritable(resume)
+          })
+          .catch((error: unknown) => this.#failed(error))
+      },
+    }
+  }
+}

@@ -1,0 +1,71 @@
+#!/usr/bin/env node
+/**
+ * The program: argv, environment, exit codes. 0 all went well; 1 it could not run; 64 a wrong command line; 78 wrong
+ * settings (sysexits.h).
+ */
+import { readFileSync } from 'node:fs'
+import { hostname } from 'node:os'
+
+const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
+if (major < 22 || (major === 22 && minor < 12)) {
+  console.error(`spillway needs Node 22.12 or newer; this is ${process.version}. Install Node 24, or run it by npm.`)
+  process.exit(1)
+}
+
+// Loaded only now: an older Node would stop at their syntax before it could say what is wrong.
+const { parse } = await import('./cli/args.ts')
+const { load } = await import('./config/load.ts')
+const { SettingsError } = await import('./config/mistakes.ts')
+const { openFiles } = await import('./cli/open-files.ts')
+
+const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
+
+function loaded(envFile: string | undefined): ReturnType<typeof load> | InstanceType<typeof SettingsError> {
+  try {
+    return load({
+      env: process.env,
+      readFile: (path) => readFileSync(path, 'utf8'),
+      hostname: hostname(),
+      openFiles: openFiles(),
+      envFile,
+    })
+  } catch (error) {
+    if (error instanceof SettingsError) return error
+    throw error
+  }
+}
+
+async function main(): Promise<number> {
+  const asked = parse(process.argv.slice(2))
+  if ('help' in asked) {
+    console.log(asked.help)
+    return 0
+  }
+  if ('version' in asked) {
+    console.log(version)
+    return 0
+  }
+  if ('error' in asked) {
+    console.error(asked.error)
+    return 64
+  }
+  const { verb, options } = asked
+  if (verb === 'demo') {
+    const { runDemo } = await import('./cli/demo/demo.ts')
+    return runDemo(version, options)
+  }
+  const settings = loaded(options.envFile)
+  if (verb === 'check') {
+    const { check } = await import('./cli/check.ts')
+    console.log(check(settings, options))
+    return settings instanceof SettingsError ? 78 : 0
+  }
+  if (settings instanceof SettingsError) {
+    console.error(settings.message)
+    return 78
+  }
+  const { runServer } = await import('./cli/serve.ts')
+  return runServer(settings, version)
+}
+
+process.exit(await main())

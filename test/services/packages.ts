@@ -1,0 +1,85 @@
+// The real servers and mail tools that tests run, each named by its Debian package, and where they are found.
+//
+// What is installed on the machine is used as it is (its binaries only, never its configuration or its data). What is
+// not installed lies unpacked in the project's cache, together with those of its dependencies that the machine lacks,
+// so that an MTA that is there is never replaced and nothing is ever started but by a test: Debian's MTAs exclude each
+// other and packages start their service when they are installed. `ensure.ts` fills the cache.
+
+import { existsSync, globSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+
+export interface Package {
+  /** The commands tests run, by the name `command()` knows them under, as paths in the package. */
+  readonly commands: Readonly<Record<string, string>>
+  /** Why it must be started by root, where it must. */
+  readonly root?: string
+}
+
+/** To run another server in tests, add its Debian package here: redis-server, exim4-daemon-light, opensmtpd, … */
+export const PACKAGES: Readonly<Record<string, Package>> = {
+  postfix: {
+    commands: {
+      master: 'usr/lib/postfix/sbin/master',
+      postmap: 'usr/sbin/postmap',
+      'smtp-sink': 'usr/sbin/smtp-sink',
+      'smtp-source': 'usr/sbin/smtp-source',
+    },
+    root: 'Postfix is started by root only',
+  },
+  swaks: { commands: { swaks: 'usr/bin/swaks' } },
+}
+
+export const CACHE = join(import.meta.dirname, '../../.cache/services')
+/** Written last into an unpacked package: which system it was unpacked for, and what it was unpacked from. */
+export const STAMP = 'unpacked.json'
+
+/** The root below which all commands of a package are: `/`, its folder in the cache, or undefined for neither. */
+export function findRoot(name: string): string | undefined {
+  const { commands } = PACKAGES[name] ?? { commands: {} }
+  const complete = (root: string) => Object.values(commands).every((path) => existsSync(join(root, path)))
+  if (complete('/')) return '/'
+  const cached = join(CACHE, name)
+  return unpackedFor(cached) === systemName() && complete(cached) ? cached : undefined
+}
+
+/** What a package unpacked here is good for: libraries of one release do not serve another. */
+export function systemName(): string {
+  const release = existsSync('/etc/os-release') ? readFileSync('/etc/os-release', 'utf8') : ''
+  const field = (key: string) => new RegExp(`^${key}="?([^"\n]*)`, 'm').exec(release)?.[1] ?? ''
+  return [field('ID') || process.platform, field('VERSION_ID'), process.arch].filter(Boolean).join(' ')
+}
+
+function unpackedFor(folder: string): string | undefined {
+  try {
+    return (JSON.parse(readFileSync(join(folder, STAMP), 'utf8')) as { system?: string }).system
+  } catch {
+    return undefined
+  }
+}
+
+export interface Command {
+  readonly path: string
+  /** To be added to the environment: where a package in the cache has its shared libraries and Perl modules. */
+  readonly env: Readonly<Record<string, string>>
+  /** The root its package lies under. */
+  readonly root: string
+}
+
+/** Finds a command of one of the packages, e.g. `swaks` or `smtp-source`. Throws an Error that says what to run. */
+export function command(name: string): Command {
+  for (const [pkg, { commands }] of Object.entries(PACKAGES)) {
+    const path = commands[name]
+    if (path === undefined) continue
+    const root = findRoot(pkg)
+    if (root === undefined) throw new Error(`${name} is not there yet: run \`node test/services/ensure.ts\``)
+    return { path: join(root, path), env: root === '/' ? {} : searchPaths(root), root }
+  }
+  throw new Error(`no package in test/services/packages.ts has the command ${name}`)
+}
+
+function searchPaths(root: string): Record<string, string> {
+  const folders = (...patterns: string[]) => globSync(patterns, { cwd: root }).map((folder) => join(root, folder))
+  const libraries = folders('usr/lib/postfix', 'usr/lib/*-linux-gnu*', 'lib/*-linux-gnu*')
+  const perl = folders('usr/share/perl5', 'usr/share/perl/5*', 'usr/lib/*/perl5/5*', 'usr/lib/*/perl/5*')
+  return { LD_LIBRARY_PATH: libraries.join(':'), PERL5LIB: perl.join(':') }
+}

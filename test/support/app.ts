@@ -1,0 +1,124 @@
+/** Starts the app that the program starts, from environment-like settings, on ports of its own. */
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type Running, start } from '../../src/app.ts'
+import { load } from '../../src/config/load.ts'
+import { createLog } from '../../src/telemetry/log.ts'
+import { type Client, connectClient } from './client.ts'
+
+export interface TestApp {
+  readonly running: Running
+  readonly port: number
+  readonly adminPort: number
+  /** Connects a client; `from`: its source address. */
+  client(from?: string): Promise<Client>
+  /** Lines of the log so far, parsed. */
+  log(): Record<string, unknown>[]
+  /** The first line that fits, waited for. */
+  waitForLog(fits: (line: Record<string, unknown>) => boolean, ms?: number): Promise<Record<string, unknown>>
+  get(path: string): Promise<{ status: number; body: string }>
+  /** Value of one series, by name and labels as Prometheus prints them; undefined where there is none. */
+  metric(series: string): Promise<number | undefined>
+  stop(): Promise<void>
+}
+
+/** Waits for a condition with a deadline; for what cannot be waited for by an event. */
+export async function eventually<T>(read: () => T | Promise<T>, fits: (value: T) => boolean, ms = 5000): Promise<T> {
+  const deadline = performance.now() + ms
+  for (;;) {
+    const value = await read()
+    if (fits(value)) return value
+    if (performance.now() > deadline) throw new Error(`not in ${ms} ms; last: ${JSON.stringify(value)}`)
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+}
+
+/**
+ * @param upstreams `host:port,…`
+ * @param settings by their names, with or without the prefix
+ */
+export async function startApp(upstreams: string, settings: Record<string, string> = {}): Promise<TestApp> {
+  const directory = mkdtempSync(join(tmpdir(), 'spillway-test-'))
+  const logFile = join(directory, 'log')
+  const env: Record<string, string> = {
+    SPILLWAY_UPSTREAMS: upstreams,
+    SPILLWAY_UPSTREAM_CLIENT_IP: 'none',
+    SPILLWAY_RELAY_GUARD: 'off',
+    SPILLWAY_LISTEN: '127.0.0.1:0',
+    SPILLWAY_ADMIN_LISTEN: '127.0.0.1:0',
+    SPILLWAY_HOSTNAME: 'mx.test.example',
+    SPILLWAY_UPSTREAM_HEALTH_INTERVAL: '250ms',
+    SPILLWAY_MAX_CONNECTIONS: '2000',
+  }
+  for (const [name, value] of Object.entries(settings)) {
+    env[name.startsWith('SPILLWAY_') ? name : `SPILLWAY_${name}`] = value
+  }
+  const loaded = load({
+    env,
+    readFile: (path) => readFileSync(path, 'utf8'),
+    hostname: 'test.example',
+    openFiles: 20_000,
+  })
+  const log = createLog({ level: loaded.settings.logLevel, destination: logFile })
+  const { tlsCert, tlsKey } = loaded.settings
+  const tls =
+    tlsCert === undefined || tlsKey === undefined
+      ? undefined
+      : { cert: readFileSync(tlsCert, 'utf8'), key: readFileSync(tlsKey, 'utf8') }
+  const running = await start({ settings: loaded.settings, version: '0.0.0-test', log, tls })
+  const port = running.listening[0]?.port as number
+  const adminPort = running.admin.port
+
+  const lines = (): Record<string, unknown>[] => {
+    log.flush()
+    let text = ''
+    try {
+      text = readFileSync(logFile, 'utf8')
+    } catch {
+      // nothing was written yet
+    }
+    return text
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => JSON.parse(line) as Record<string, unknown>)
+  }
+  const get = async (path: string): Promise<{ status: number; body: string }> => {
+    const response = await fetch(`http://127.0.0.1:${adminPort}${path}`)
+    return { status: response.status, body: await response.text() }
+  }
+  const clients: Client[] = []
+  let stopped = false
+  return {
+    running,
+    port,
+    adminPort,
+    async client(from) {
+      const client = await connectClient(port, from === undefined ? {} : { from })
+      clients.push(client)
+      return client
+    },
+    log: lines,
+    async waitForLog(fits, ms) {
+      const found = await eventually(
+        () => lines().find(fits),
+        (line) => line !== undefined,
+        ms,
+      )
+      return found as Record<string, unknown>
+    },
+    get,
+    async metric(series) {
+      const { body } = await get('/metrics')
+      const line = body.split('\n').find((each) => each.startsWith(`${series} `))
+      return line === undefined ? undefined : Number(line.slice(series.length + 1))
+    },
+    async stop() {
+      if (stopped) return
+      stopped = true
+      for (const client of clients) client.destroy()
+      await running.stop()
+      rmSync(directory, { recursive: true, force: true })
+    },
+  }
+}

@@ -4,6 +4,9 @@ import { type Running, start } from '../app.ts'
 import type { Loaded } from '../config/load.ts'
 import { createLog } from '../telemetry/log.ts'
 
+/** Two interrupts within this time are one stroke of a key. */
+const SAME_KEY_MS = 400
+
 const pem = (path: string): string => readFileSync(path, 'utf8')
 
 /** Resolves with the exit code when the program is to end. */
@@ -21,15 +24,17 @@ export async function runServer({ settings, warnings }: Loaded, version: string)
     return 1
   }
   return new Promise((resolve) => {
-    let stopping = false
+    let stoppingSince: number | undefined
     const end = (signal: NodeJS.Signals): void => {
-      if (stopping) {
+      if (stoppingSince !== undefined) {
+        // npm hands Ctrl-C on to a program that the terminal has told already.
+        if (signal === 'SIGINT' && performance.now() - stoppingSince < SAME_KEY_MS) return
         log.warn({ signal }, 'second signal: ending now')
         running.abort()
         resolve(1)
         return
       }
-      stopping = true
+      stoppingSince = performance.now()
       log.info({ signal }, 'stopping')
       running.stop().then(
         () => resolve(0),

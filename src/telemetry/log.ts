@@ -36,8 +36,18 @@ export function createLog({ level, destination }: LogOptions): Log {
     },
     stream,
   )
+  const orNothing = (act: () => void) => (): void => {
+    try {
+      act()
+    } catch {
+      // the destination is not open yet, or gone: there is nowhere left to say so
+    }
+  }
   // A line that waits in the buffer for longer than this is of no use to somebody who watches.
-  const timer = setInterval(() => stream.flush(), 500)
+  const timer = setInterval(
+    orNothing(() => stream.flush()),
+    500,
+  )
   timer.unref()
   return {
     debug: (fields, msg) => write.debug(fields, msg),
@@ -48,13 +58,7 @@ export function createLog({ level, destination }: LogOptions): Log {
     setLevel: (next) => {
       write.level = next
     },
-    flush: () => {
-      try {
-        stream.flushSync()
-      } catch {
-        // the destination is not open yet, or gone: there is nowhere left to say so
-      }
-    },
+    flush: orNothing(() => stream.flushSync()),
   }
 }
 

@@ -1,0 +1,116 @@
+/**
+ * The client's side of SMTP, as little as the demo's senders need, and the bound on how many of them talk at once.
+ */
+import { connect, type Socket } from 'node:net'
+
+/** The server's last word: 2yz, 4yz or 5yz; 0 where it hung up or was not reached. */
+export type Code = number
+
+export interface Letter {
+  readonly from: string
+  readonly to: string
+  /** Headers and text, lines ended by CRLF, the last one too; no line begins with a dot. */
+  readonly content: string
+}
+
+/** A server that says nothing for so long is given up, in milliseconds. */
+const PATIENCE_MS = 40_000
+const WHOLE_REPLY = /^(?:[0-9]{3}-[^\n]*\n)*([0-9]{3})(?: [^\n]*)?\n/
+
+/** One connection. Nothing here throws: a connection that is gone answers 0. */
+export class Call {
+  readonly #socket: Socket
+  #text = ''
+  #over = false
+  #wake: () => void = () => undefined
+
+  constructor(socket: Socket) {
+    this.#socket = socket
+    const over = (): void => {
+      this.#over = true
+      this.#wake()
+    }
+    socket.on('data', (chunk: Buffer) => {
+      this.#text += chunk.toString('latin1')
+      this.#wake()
+    })
+    socket.on('end', over)
+    socket.on('close', over)
+    socket.on('error', over)
+    socket.setTimeout(PATIENCE_MS, () => socket.destroy())
+  }
+
+  async reply(): Promise<Code> {
+    for (;;) {
+      const found = WHOLE_REPLY.exec(this.#text)
+      if (found !== null) {
+        this.#text = this.#text.slice(found[0].length)
+        return Number(found[1])
+      }
+      if (this.#over) return 0
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve
+      })
+    }
+  }
+
+  say(line: string): Promise<Code> {
+    this.write(`${line}\r\n`)
+    return this.reply()
+  }
+
+  write(text: string): void {
+    if (!this.#socket.destroyed) this.#socket.write(text)
+  }
+
+  /** One message. @returns the first answer that is no yes, or the answer to the final dot */
+  async send({ from, to, content }: Letter): Promise<Code> {
+    for (const line of [`MAIL FROM:<${from}>`, `RCPT TO:<${to}>`, 'DATA']) {
+      const code = await this.say(line)
+      if (code === 0 || code >= 400) return code
+    }
+    this.write(`${content}.\r\n`)
+    return this.reply()
+  }
+
+  /** As RFC 5321 section 4.1.1.10 has it. */
+  quit(): void {
+    if (!this.#over) this.#socket.end('QUIT\r\n')
+  }
+
+  /** Without a word. */
+  leave(): void {
+    this.#socket.destroy()
+  }
+}
+
+/** All connections of the demo's senders. */
+export class Lines {
+  readonly #to: { readonly host: string; readonly port: number }
+  readonly #open = new Set<Socket>()
+  #closed = false
+
+  constructor(to: { host: string; port: number }) {
+    this.#to = to
+  }
+
+  get open(): number {
+    return this.#open.size
+  }
+
+  /** Calls from one of this machine's addresses (all of 127.0.0.0/8). */
+  call(from: string): Call {
+    const socket = connect({ ...this.#to, localAddress: from, noDelay: true })
+    const call = new Call(socket)
+    this.#open.add(socket)
+    socket.on('close', () => this.#open.delete(socket))
+    if (this.#closed) socket.destroy()
+    return call
+  }
+
+  /** Ends every call, and every later one at once. */
+  close(): void {
+    this.#closed = true
+    for (const socket of this.#open) socket.destroy()
+  }
+}

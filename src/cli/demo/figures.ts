@@ -1,0 +1,110 @@
+/**
+ * The figures of the demo's screen, read from the running app's own metrics: what /metrics says, and nothing that the demo
+ * believes. Rates are over the last few seconds.
+ */
+import type { Running } from '../../app.ts'
+import type { Settings } from '../../config/settings.ts'
+import { STANDINGS } from '../../core/client.ts'
+import { REASON_NAMES, type ReasonName, reasonOf } from '../../core/reasons.ts'
+import { meaningOf } from './given.ts'
+
+/** A counter and how fast it grows. */
+export interface Flow {
+  readonly total: number
+  readonly perSecond: number
+}
+
+export interface Why extends Flow {
+  readonly reason: ReasonName
+  /** In plain words, with this run's values. */
+  readonly meaning: string
+}
+
+export interface Figures {
+  readonly connections: Flow
+  readonly open: number
+  /** Messages the mail server said 250 to. */
+  readonly relayed: Flow
+  /** What the mail server refused with 5yz, and Spillway passed on. */
+  readonly refusedBehind: Flow
+  /** Refusals by Spillway itself. */
+  readonly refused: Flow
+  /** The most frequent first. What has not happened is left out. */
+  readonly why: readonly Why[]
+  /** Sessions whose client went away without a message and without being refused. */
+  readonly left: Flow
+  readonly upstream: { readonly up: boolean; readonly connections: number }
+}
+
+/** Samples a rate is taken over, at one a second. */
+const SAMPLES = 5
+
+interface Sample {
+  readonly at: number
+  readonly counts: ReadonlyMap<string, number>
+}
+
+export class Meter {
+  readonly #running: Running
+  readonly #meanings: readonly { readonly reason: ReasonName; readonly meaning: string }[]
+  readonly #samples: Sample[] = []
+
+  constructor(running: Running, settings: Settings) {
+    this.#running = running
+    this.#meanings = REASON_NAMES.map((reason) => ({ reason, meaning: meaningOf(reason, settings) }))
+  }
+
+  /** @param at milliseconds, monotonic */
+  read(at: number): Figures {
+    const counts = this.#counts()
+    const before = this.#samples[0]
+    this.#samples.push({ at, counts })
+    if (this.#samples.length > SAMPLES) this.#samples.shift()
+    const flow = (key: string): Flow => {
+      const total = counts.get(key) ?? 0
+      const seconds = before === undefined ? 0 : (at - before.at) / 1000
+      return { total, perSecond: seconds > 0 ? (total - (before?.counts.get(key) ?? 0)) / seconds : 0 }
+    }
+    const why = this.#meanings.map((each) => ({ ...each, ...flow(each.reason) }))
+    const { connectionsOpen, upstreams } = this.#running.status()
+    return {
+      connections: flow('connections'),
+      open: connectionsOpen,
+      relayed: flow('relayed'),
+      refusedBehind: flow('refusedBehind'),
+      refused: flow('refused'),
+      why: why.filter(({ total }) => total > 0).sort((a, b) => b.total - a.total),
+      left: flow('left'),
+      upstream: upstreams[0] ?? { up: false, connections: 0 },
+    }
+  }
+
+  #counts(): Map<string, number> {
+    const { metrics } = this.#running
+    const counts = new Map<string, number>()
+    let refused = 0
+    for (const name of REASON_NAMES) {
+      const { stages, action } = reasonOf(name)
+      const count = stages.reduce((sum, stage) => sum + metrics.refusals.of(stage, name, action, 'enforce').value, 0)
+      counts.set(name, count)
+      refused += count
+    }
+    const over = (read: (standing: string) => { readonly value: number }): number =>
+      STANDINGS.reduce((sum, standing) => sum + read(standing).value, 0)
+    counts.set('connections', metrics.connections.sum())
+    counts.set(
+      'relayed',
+      over((standing) => metrics.messages.of('accepted', standing)),
+    )
+    counts.set('refused', refused)
+    counts.set(
+      'left',
+      over((standing) => metrics.sessions.of('none', standing)) +
+        over((standing) => metrics.sessions.of('aborted', standing)),
+    )
+    const { upstreams } = this.#running.status()
+    const saidNo = upstreams.reduce((sum, { upstream }) => sum + metrics.upstreamReplies.of(upstream, '5xx').value, 0)
+    counts.set('refusedBehind', saidNo)
+    return counts
+  }
+}

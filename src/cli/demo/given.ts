@@ -1,0 +1,65 @@
+/**
+ * The settings of the demo, read by the same loader as an operator's, and the words for what they do. The user's own
+ * SPILLWAY_* variables have no part in it: the demo must show the same to everybody, and never touch a real mail server.
+ */
+import { type Loaded, load } from '../../config/load.ts'
+import { SETTING_NAMES, type SettingName, type Settings, settingOf, show } from '../../config/settings.ts'
+import { type ReasonName, reasonOf } from '../../core/reasons.ts'
+import { openFiles } from '../open-files.ts'
+import { DENIED_NETWORK } from './flood.ts'
+import { DOMAIN } from './mail-server.ts'
+
+/** Far below the defaults: a demo of half a minute must come to them with a flood that a laptop can send to itself. */
+const LIMITS = {
+  SPILLWAY_LIMIT_IP_CONNECTIONS: '30/1m',
+  SPILLWAY_LIMIT_IP_CONCURRENCY: '8',
+  SPILLWAY_LIMIT_NET_CONNECTIONS: '90/1m',
+  SPILLWAY_LIMIT_GLOBAL_MESSAGES: '80/1s',
+  SPILLWAY_LIMIT_IP_UNKNOWN_RECIPIENTS: '5/1m',
+  SPILLWAY_IDLE_TIMEOUT: '20s',
+} as const satisfies Partial<Record<SettingName, string>>
+
+export interface Ports {
+  readonly mail: number
+  readonly admin: number
+  readonly mailServer: number
+  readonly names: number
+}
+
+/** @throws SettingsError, where this machine has too few open files */
+export function demoSettings({ mail, admin, mailServer, names }: Ports): Loaded {
+  const env: Partial<Record<SettingName, string>> = {
+    ...LIMITS,
+    SPILLWAY_UPSTREAMS: `127.0.0.1:${mailServer}`,
+    SPILLWAY_UPSTREAM_CLIENT_IP: 'xclient',
+    SPILLWAY_LISTEN: `127.0.0.1:${mail}`,
+    SPILLWAY_ADMIN_LISTEN: `127.0.0.1:${admin}`,
+    SPILLWAY_HOSTNAME: `mx.${DOMAIN}`,
+    SPILLWAY_DNS_SERVERS: `127.0.0.1:${names}`,
+    SPILLWAY_RCPT_DOMAINS: DOMAIN,
+    SPILLWAY_DENY: DENIED_NETWORK,
+    // Whoever presses Ctrl-C does not want to wait for a session of his own that he forgot.
+    SPILLWAY_SHUTDOWN_TIMEOUT: '1s',
+  }
+  const readFile = (path: string): string => {
+    throw new Error(`the demo reads no files, and was asked for ${path}`)
+  }
+  return load({ env, readFile, hostname: `mx.${DOMAIN}`, openFiles: openFiles() })
+}
+
+/** Names of settings in the user's environment that the demo does not use. */
+export const ignored = (env: Readonly<Record<string, string | undefined>>): string[] =>
+  Object.keys(env).filter((name) => /^SPILLWAY_[A-Z0-9_]+$/.test(name))
+
+const isSetting = (name: string): name is SettingName => (SETTING_NAMES as readonly string[]).includes(name)
+
+/** What a reason means, with the values of this run, and the defaults beside them, in place of the names of settings. */
+export function meaningOf(reason: ReasonName, settings: Settings): string {
+  return reasonOf(reason).operator.replace(/(\()?\b(SPILLWAY_[A-Z0-9_]+)/g, (_, bracket: string | undefined, name) => {
+    if (!isSetting(name)) return `${bracket ?? ''}${name}`
+    const value = show(name, settings)
+    const { default: usual } = settingOf(name)
+    if (usual === undefined || usual === value) return `${bracket ?? ''}${value}`
+    return bracket === undefined ? `${value} (default ${usual})` : `(${value}, default ${usual}`
+  })
+}

@@ -1,0 +1,140 @@
+/**
+ * The mail server behind Spillway in the demo: simulated, and it says so in its banner and in the log. It has a handful of
+ * mailboxes and refuses everybody else as a real one would. What it takes it keeps in memory, bounded, until the demo
+ * ends. It offers XCLIENT to Spillway, so that it knows the true address of every client as Postfix would.
+ */
+import type { AddressInfo } from 'node:net'
+import { SMTPServer, type SMTPServerDataStream, type SMTPServerSession } from 'smtp-server'
+import type { Log } from '../../telemetry/log.ts'
+
+export const DOMAIN = 'example.test'
+export const MAILBOXES = ['alice', 'bob', 'carol', 'dave', 'erin', 'frank', 'grace', 'postmaster'] as const
+
+const BANNER = 'demo, keeps mail in memory only'
+const MAX_SIZE = 10 * 1024 * 1024
+/** Of a long message the rest is taken and thrown away. */
+const KEPT_OF_ONE = 64 * 1024
+const KEPT_MESSAGES = 200
+const KEPT_BYTES = 4 * 1024 * 1024
+
+export interface Delivery {
+  /** Null sender: an empty string. */
+  readonly from: string
+  readonly to: readonly string[]
+  /** As XCLIENT told it: the address of the sender, not of Spillway. */
+  readonly client: string
+  /** The sender's forward-confirmed name; empty where it has none. */
+  readonly name: string
+  /** Size of the whole message. */
+  readonly bytes: number
+  /** The beginning of the message. */
+  readonly content: Buffer
+}
+
+export interface MailServer {
+  readonly port: number
+  /** The latest last. */
+  readonly kept: readonly Delivery[]
+  /** How many messages were taken, kept or not any more. */
+  readonly taken: number
+  stop(): Promise<void>
+}
+
+export interface MailServerOptions {
+  readonly log: Log
+  /** Called before the sender hears 250. */
+  readonly onDelivery: (delivery: Delivery) => void
+}
+
+const no = (code: number, text: string): Error => Object.assign(new Error(text), { responseCode: code })
+
+/** @returns undefined where the recipient is ours */
+function refusalOf(address: string): Error | undefined {
+  const at = address.lastIndexOf('@')
+  if (address.slice(at + 1).toLowerCase() !== DOMAIN) return no(554, '5.7.1 Relay access denied')
+  const known = (MAILBOXES as readonly string[]).includes(address.slice(0, at).toLowerCase())
+  return known ? undefined : no(550, '5.1.1 No such user here')
+}
+
+/** Reads to the end, and keeps the beginning. */
+async function read(stream: SMTPServerDataStream): Promise<Buffer> {
+  const chunks: Buffer[] = []
+  let kept = 0
+  for await (const chunk of stream as AsyncIterable<Buffer>) {
+    if (kept >= KEPT_OF_ONE) continue
+    chunks.push(chunk.subarray(0, KEPT_OF_ONE - kept))
+    kept += chunk.length
+  }
+  return Buffer.concat(chunks)
+}
+
+/** Listens on a free port of 127.0.0.1. */
+export async function startMailServer({ log, onDelivery }: MailServerOptions): Promise<MailServer> {
+  const kept: Delivery[] = []
+  let bytesKept = 0
+  let taken = 0
+  const keep = (delivery: Delivery): void => {
+    taken++
+    kept.push(delivery)
+    bytesKept += delivery.content.length
+    while (kept.length > KEPT_MESSAGES || bytesKept > KEPT_BYTES) bytesKept -= kept.shift()?.content.length ?? 0
+  }
+  const deliver = async (stream: SMTPServerDataStream, session: SMTPServerSession): Promise<string> => {
+    const content = await read(stream)
+    if (stream.sizeExceeded) throw no(552, '5.3.4 Message too big')
+    const { mailFrom, rcptTo } = session.envelope
+    const from = mailFrom === false ? '' : mailFrom.address
+    const to = rcptTo.map(({ address }) => address)
+    const delivery = {
+      from,
+      to,
+      client: session.remoteAddress,
+      // Without a name it has an address in brackets here.
+      name: session.clientHostname.startsWith('[') ? '' : session.clientHostname,
+      bytes: stream.byteLength,
+      content,
+    }
+    keep(delivery)
+    onDelivery(delivery)
+    const { client, name, bytes } = delivery
+    log.info({ from, to, client, name, bytes }, 'demo mail server took a message; it keeps mail in memory only')
+    return `2.0.0 Ok: kept in memory as ${taken}`
+  }
+
+  const server = new SMTPServer({
+    name: `mail.${DOMAIN}`,
+    banner: BANNER,
+    size: MAX_SIZE,
+    disableReverseLookup: true,
+    disabledCommands: ['AUTH', 'STARTTLS'],
+    useXClient: ['127.0.0.1'],
+    closeTimeout: 200,
+    logger: false,
+    onRcptTo: ({ address }, _session, callback) => callback(refusalOf(address)),
+    onData: (stream, session, callback) => {
+      deliver(stream, session).then(
+        (reply) => callback(null, reply),
+        (error: Error) => callback(error),
+      )
+    },
+  })
+  // A client that is cut off in the middle of a message is no news here: Spillway's log tells it.
+  server.on('error', (error) => log.debug({ err: error.message }, 'demo mail server: connection failed'))
+  await new Promise<void>((resolve, reject) => {
+    server.server.once('error', reject)
+    server.listen(0, '127.0.0.1', () => {
+      server.server.off('error', reject)
+      resolve()
+    })
+  })
+  const { port } = server.server.address() as AddressInfo
+  log.info({ host: '127.0.0.1', port }, 'demo mail server: keeps mail in memory only, all of it is gone at the end')
+  return {
+    port,
+    kept,
+    get taken() {
+      return taken
+    },
+    stop: () => new Promise((resolve) => server.close(() => resolve())),
+  }
+}

@@ -1,0 +1,48 @@
+/**
+ * Paints lines on a terminal. It works on the alternate screen, so that the user's own comes back as it was, and writes
+ * only lines that have changed: nothing flickers, and a command that was marked with the mouse stays marked.
+ */
+const ESC = '\x1b['
+const ENTER = `${ESC}?1049h${ESC}?25l${ESC}2J`
+const LEAVE = `${ESC}?25h${ESC}?1049l`
+
+/** What stands in capitals at the beginning of a line is bold. Lines hold nothing but printable characters. */
+const emphasized = (line: string): string => line.replace(/^[A-Z]{2,}(?: [A-Z]{2,})*\b/, `${ESC}1m$&${ESC}0m`)
+
+export class Terminal {
+  readonly #write: (text: string) => void
+  readonly #colours: boolean
+  #shown: string[] = []
+  #entered = false
+
+  /** @param colours false: no bold either, as NO_COLOR asks for (no-color.org) */
+  constructor(write: (text: string) => void, colours: boolean) {
+    this.#write = write
+    this.#colours = colours
+  }
+
+  paint(lines: readonly string[]): void {
+    let out = this.#entered ? '' : ENTER
+    this.#entered = true
+    for (let i = 0; i < Math.max(lines.length, this.#shown.length); i++) {
+      const line = lines[i] ?? ''
+      if (line === this.#shown[i]) continue
+      out += `${ESC}${i + 1};1H${this.#colours ? emphasized(line) : line}${ESC}K`
+    }
+    this.#shown = [...lines]
+    if (out !== '') this.#write(out)
+  }
+
+  /** The window has another size: nothing of what was painted can be relied on. */
+  resized(): void {
+    this.#shown = []
+    if (this.#entered) this.#write(`${ESC}2J`)
+  }
+
+  /** Gives the screen and the cursor back. */
+  leave(): void {
+    if (this.#entered) this.#write(LEAVE)
+    this.#entered = false
+    this.#shown = []
+  }
+}

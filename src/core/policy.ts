@@ -4,11 +4,10 @@
  */
 import type { Client, OpenCounts } from './client.ts'
 import { type Action, type CheckName, type ReasonName, reasonOf } from './reasons.ts'
+import type { Stage } from './stages.ts'
 import type { Usage } from './usage.ts'
 
-export const STAGES = ['connect', 'helo', 'mail', 'rcpt', 'data'] as const
-/** How far a session has come. */
-export type Stage = (typeof STAGES)[number]
+export { STAGES, type Stage } from './stages.ts'
 
 /** enforce: refuse. observe: judge, count and log, but let pass. off: do not even judge. */
 export const MODES = ['enforce', 'observe', 'off'] as const

@@ -2,7 +2,7 @@
  * Every way to turn a client away, in one table. The tag (the key) is the same on the wire's record, in the log, in the
  * metrics and in the docs. `load` marks what flood, limits or a missing cluster cause: such a reason is 4yz, always.
  */
-import type { Stage } from './policy.ts'
+import type { Stage } from './stages.ts'
 
 export type Action = 'defer' | 'reject' | 'drop'
 

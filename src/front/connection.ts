@@ -9,11 +9,13 @@
 import type { Socket } from 'node:net'
 import type { Runner } from '../checks/runner.ts'
 import type { Client } from '../core/client.ts'
-import { type Facts, type Refusal, refusal, type Stage, type Verdict } from '../core/policy.ts'
+import { andThen, type Maybe } from '../core/maybe.ts'
+import { type Refusal, refusal, type Stage, type Verdict } from '../core/policy.ts'
+import type { Usage } from '../core/usage.ts'
 import type { Limits } from '../state/limits.ts'
-import type { Seats } from '../state/seats.ts'
+import type { Seat, Seats } from '../state/seats.ts'
 import type { Log } from '../telemetry/log.ts'
-import type { Identify } from './identify.ts'
+import type { Identify, Identity } from './identify.ts'
 import type { Linger } from './linger.ts'
 import type { NatWatch } from './nat-watch.ts'
 import type { Outcomes, Record } from './outcome.ts'
@@ -33,68 +35,107 @@ export interface ConnectionParts {
   readonly natWatch: NatWatch
   readonly log: Log
   /** Sessions that go on, for whoever has to end them. */
-  readonly live: Set<Session>
+  readonly live: Pick<Set<Session>, 'delete'> & { add(session: Session): unknown }
 }
 
-/** Serves one accepted socket (paused, half-open allowed) to its end. Never rejects. */
-export async function serve(socket: Socket, parts: ConnectionParts): Promise<void> {
-  socket.on('error', () => undefined)
+const NOTHING: Usage = {}
+
+/** What a connection takes with it on its way. */
+interface Visit {
+  readonly socket: Socket
+  readonly client: Client
+  readonly record: Record
+  readonly seat: Seat
+}
+
+const nothing = (): void => undefined
+
+/**
+ * Serves one accepted socket (paused, half-open allowed) to its end. Never throws or rejects.
+ * @returns undefined where it is over at once: for a client that is refused no promise is made
+ */
+export function serve(socket: Socket, parts: ConnectionParts): Promise<void> | undefined {
+  socket.on('error', nothing)
   try {
-    const asked = parts.identify(socket)
-    const identity = asked instanceof Promise ? await asked : asked
-    if (identity === undefined || identity.kind === 'probe') {
-      socket.destroy()
-      return
-    }
-    const { client } = identity
-    if (identity.kind === 'client' && identity.direct) parts.natWatch.seen(client.ip)
-    const record = parts.outcomes.begin(client)
-    const seat = parts.seats.take(client)
-    let session: Session | undefined
-    try {
-      const facts = { client, open: seat.open, usage: {} }
-      const judged = identity.kind === 'bad' ? refusal('proxy_header') : gate(facts, record, parts)
-      const verdict = judged instanceof Promise ? await judged : judged
-      if (verdict.action !== 'accept') turnAway(socket, client, verdict, record, parts)
-      else {
-        session = parts.sessions.speak(socket, facts, record)
-        parts.live.add(session)
-        await session.over
-      }
-    } finally {
-      seat.free()
-      const outcome = parts.outcomes.end(record, client)
-      if (session !== undefined) {
-        await session.settled
-        parts.live.delete(session)
-      }
-      parts.outcomes.tell(record, client, outcome)
-    }
+    const served = andThen(parts.identify(socket), (identity) => identified(socket, identity, parts))
+    return served instanceof Promise ? served.catch((error: unknown) => failed(socket, error, parts)) : undefined
   } catch (error) {
-    parts.log.error({ err: error instanceof Error ? error.stack : String(error) }, 'connection failed')
+    failed(socket, error, parts)
+    return undefined
+  }
+}
+
+function identified(socket: Socket, identity: Identity | undefined, parts: ConnectionParts): Maybe<void> {
+  if (identity === undefined || identity.kind === 'probe') {
     socket.destroy()
+    return
+  }
+  const { client } = identity
+  if (identity.kind === 'client' && identity.direct) parts.natWatch.seen(client.ip)
+  const visit = { socket, client, record: parts.outcomes.begin(client), seat: parts.seats.take(client) }
+  return andThen(identity.kind === 'bad' ? refusal('proxy_header') : judged(visit, parts), (verdict) =>
+    verdict.action === 'accept' ? talk(visit, parts) : turnAway(visit, verdict, parts),
+  )
+}
+
+/** The gate's verdict; where the gate itself fails, the client still gets a reply and may come back. */
+function judged(visit: Visit, parts: ConnectionParts): Maybe<Verdict> {
+  const broken = (error: unknown): Verdict => {
+    parts.log.error({ err: stackOf(error) }, 'gate failed')
+    return refusal('internal')
+  }
+  try {
+    const verdict = gate(visit, parts)
+    return verdict instanceof Promise ? verdict.catch(broken) : verdict
+  } catch (error) {
+    return broken(error)
   }
 }
 
 /** Whether the client gets in. What is refused before anything is counted spends nobody's budget. */
-function gate(facts: Facts['connect'], record: Record, parts: ConnectionParts): Verdict | Promise<Verdict> {
-  const { client, open } = facts
-  const { checks, limits, outcomes } = parts
-  if (open.total > parts.maxConnections)
-    return refusal('max_connections', { used: open.total, max: parts.maxConnections })
+function gate({ client, record, seat: { open } }: Visit, parts: ConnectionParts): Maybe<Verdict> {
+  const { checks, limits, outcomes, maxConnections } = parts
+  if (open.total > maxConnections) return refusal('max_connections', { used: open.total, max: maxConnections })
   const observed = (stage: Stage, seen: Refusal): void => outcomes.observed(record, stage, seen)
-  const counted = (first: Verdict): Verdict | Promise<Verdict> => {
+  return andThen(checks.run('connect', 'uncounted', { client, open, usage: NOTHING }, observed), (first) => {
     if (first.action !== 'accept') return first
-    const usage = limits.take('connect', client)
-    return usage instanceof Promise
-      ? usage.then((known) => checks.run('connect', 'counted', { client, open, usage: known }, observed))
-      : checks.run('connect', 'counted', { client, open, usage }, observed)
-  }
-  const first = checks.run('connect', 'uncounted', facts, observed)
-  return first instanceof Promise ? first.then(counted) : counted(first)
+    return andThen(limits.take('connect', client), (usage) =>
+      checks.run('connect', 'counted', { client, open, usage }, observed),
+    )
+  })
 }
 
-function turnAway(socket: Socket, client: Client, verdict: Refusal, record: Record, parts: ConnectionParts): void {
-  parts.outcomes.refused(record, 'connect', verdict)
-  parts.linger.farewell(socket, parts.voice.refusal(client, verdict))
+function turnAway({ socket, client, record, seat }: Visit, verdict: Refusal, parts: ConnectionParts): void {
+  const { outcomes, linger, voice } = parts
+  outcomes.refused(record, 'connect', verdict)
+  linger.farewell(socket, voice.refusal(client, verdict))
+  seat.free()
+  outcomes.tell(record, client, outcomes.end(record, client))
 }
+
+async function talk({ socket, client, record, seat }: Visit, parts: ConnectionParts): Promise<void> {
+  const { sessions, live, outcomes } = parts
+  let session: Session | undefined
+  try {
+    // Only now: for a refused client it would be a system call for nothing.
+    socket.setNoDelay(true)
+    session = sessions.speak(socket, { client, open: seat.open, usage: NOTHING }, record)
+    live.add(session)
+    await session.over
+  } finally {
+    seat.free()
+    const outcome = outcomes.end(record, client)
+    if (session !== undefined) {
+      await session.settled
+      live.delete(session)
+    }
+    outcomes.tell(record, client, outcome)
+  }
+}
+
+function failed(socket: Socket, error: unknown, parts: ConnectionParts): void {
+  parts.log.error({ err: stackOf(error) }, 'connection failed')
+  socket.destroy()
+}
+
+const stackOf = (error: unknown): string | undefined => (error instanceof Error ? error.stack : String(error))

@@ -5,13 +5,13 @@
 
 import type { Runner } from '../checks/runner.ts'
 import type { Client } from '../core/client.ts'
-import { type Facts, type Refusal, refusal, type Stage, type Verdict } from '../core/policy.ts'
+import { type Facts, type Mode, type Refusal, refusal, type Stage, type Verdict } from '../core/policy.ts'
 import type { Usage } from '../core/usage.ts'
 import type { Reply } from '../relay/smtp-client.ts'
 import { type Answer, Relay, type RelayParts } from '../relay/transaction.ts'
 import type { Visitor } from '../relay/visitor.ts'
 import type { KnownRecipients } from '../state/known-recipients.ts'
-import type { Limits } from '../state/limits.ts'
+import type { Budget, Limits } from '../state/limits.ts'
 import { extensionsUsed, isRole, type Mistake, type Path, readMail, readRcpt } from './grammar.ts'
 import type { Outcomes, Record } from './outcome.ts'
 import { say, type Voice } from './reply.ts'
@@ -26,6 +26,8 @@ export interface ConversationParts {
   readonly voice: Voice
   /** Octets a message may have; undefined: no limit. */
   readonly maxSize: () => number | undefined
+  /** Of the size check, for what only shows in the course of a message. */
+  readonly sizeMode: Mode
 }
 
 interface Transaction {
@@ -35,6 +37,9 @@ interface Transaction {
   readonly size: number | undefined
   /** Taken with the first recipient that passed what costs nothing; once. */
   usage: Usage | undefined
+  /** The same where only the limits of everybody together are asked: for postmaster and abuse. */
+  shared: Usage | undefined
+  /** Of the recipient under way. */
   exempt: boolean
   /** The upstream's verdict on MAIL or our own on the message counts for all recipients. */
   deferred: number
@@ -57,6 +62,10 @@ export class Conversation {
   #esmtp = false
   #transaction: Transaction | undefined
   #received = 0
+  /** Octets the message under way may have; it stays what it was at DATA, whatever the upstreams say meanwhile. */
+  #max: number | undefined
+  /** Whether MAIL or RCPT, as heard last, was wrong in itself. */
+  mistaken = false
   /** Whether the dot was sent and its answer is awaited. */
   pastDot = false
 
@@ -97,6 +106,7 @@ export class Conversation {
   offers = (extension: string): boolean => this.#parts.relay.upstreams.offer.has(extension)
 
   async mail(line: string): Promise<string> {
+    this.mistaken = false
     const read = readMail(line)
     if (!read.ok) return this.#mistake(read.mistake)
     const { address: from, parameters } = read.value
@@ -116,6 +126,7 @@ export class Conversation {
       from,
       size: facts.size,
       usage: undefined,
+      shared: undefined,
       exempt: false,
       deferred: 0,
       rejected: 0,
@@ -125,6 +136,7 @@ export class Conversation {
 
   async rcpt(line: string): Promise<string> {
     const transaction = this.#transaction as Transaction
+    this.mistaken = false
     const read = readRcpt(line)
     if (!read.ok) return this.#mistake(read.mistake)
     const used = extensionsUsed('rcpt', read.value.parameters, this.offers)
@@ -144,13 +156,14 @@ export class Conversation {
     if (this.#relay.accepted === 0) {
       // RFC 5321 section 3.3: no valid recipients; where any of them may be taken later, so may the message.
       const put = transaction.deferred > 0
-      const text = put
-        ? say(451, '4.5.1', 'No recipient was accepted for now')
-        : say(554, '5.5.1', 'No valid recipients')
       this.reset()
+      const text = put
+        ? this.#words(451, '4.5.0', 'No recipient was accepted for now')
+        : this.#words(554, '5.5.1', 'No valid recipients')
       return { text, go: false }
     }
     this.#received = 0
+    this.#max = this.#parts.maxSize()
     const answer = await this.#relay.data()
     if (answer.kind === 'reply' && answer.reply.code === 354) {
       return { text: '354 End data with <CR><LF>.<CR><LF>\r\n', go: true }
@@ -166,8 +179,8 @@ export class Conversation {
   /** @returns 'close' where the message is past twice the limit, so that even reading it away is too much */
   write(chunk: Buffer): Promise<void> | undefined | 'close' {
     this.#received += chunk.length
-    const max = this.#parts.maxSize()
-    if (max !== undefined && this.#received > max) {
+    const max = this.#max
+    if (max !== undefined && this.tooLarge) {
       if (this.#received - chunk.length <= max) this.#relay.abort('the message is too large')
       return this.#received > 2 * max ? 'close' : undefined
     }
@@ -175,13 +188,19 @@ export class Conversation {
   }
 
   get tooLarge(): boolean {
-    const max = this.#parts.maxSize()
-    return max !== undefined && this.#received > max
+    return this.#parts.sizeMode === 'enforce' && this.#outgrown
+  }
+
+  get #outgrown(): boolean {
+    return this.#max !== undefined && this.#received > this.#max
   }
 
   /** The dot has come. */
   async end(): Promise<string> {
     if (this.tooLarge) return this.oversize()
+    if (this.#outgrown && this.#parts.sizeMode === 'observe') {
+      this.#parts.outcomes.observed(this.#record, 'data', this.#sizeRefusal())
+    }
     this.pastDot = true
     const { answer, result, ms } = await this.#relay.end()
     this.pastDot = false
@@ -193,10 +212,14 @@ export class Conversation {
   }
 
   oversize(): string {
-    const verdict = refusal('size', { used: this.#received, max: this.#parts.maxSize() ?? 0 })
+    const verdict = this.#sizeRefusal()
     this.#told('rejected', undefined, `${verdict.code} ${verdict.reason}`, 0)
     this.#transaction = undefined
     return this.#refuse('data', verdict)
+  }
+
+  #sizeRefusal(): Refusal {
+    return refusal('size', { used: this.#received, max: this.#max ?? 0 })
   }
 
   /** RSET, a new greeting, the end: what of the transaction came to nothing is counted. */
@@ -237,7 +260,13 @@ export class Conversation {
   }
 
   #mistake({ code, enhanced, text }: Mistake): string {
-    return say(code, enhanced, text)
+    this.mistaken = true
+    return this.#words(code, enhanced, text)
+  }
+
+  /** A refusal that is about the commands themselves; with the id, as every refusal. */
+  #words(code: number, enhanced: string, text: string): string {
+    return this.#parts.voice.relayed(this.#client, { code, lines: [`${enhanced} ${text}`] })
   }
 
   #judge<S extends Stage>(stage: S, part: 'uncounted' | 'counted', facts: Facts[S]): Verdict | Promise<Verdict> {
@@ -250,11 +279,19 @@ export class Conversation {
   async #admit(transaction: Transaction, { address: to }: Path): Promise<Verdict> {
     const { limits } = this.#parts
     const { from, size } = transaction
-    if (transaction.usage === undefined) transaction.exempt = this.#spared(from, to)
+    const spared = this.#spared(from, to)
+    transaction.exempt = spared !== undefined
     const before = { ...this.#connect, helo: this.#helo, from, size, to, accepted: this.#relay.accepted }
     const early = { ...before, exempt: transaction.exempt }
     const first = await this.#judge('rcpt', 'uncounted', early)
-    if (first.action !== 'accept' || transaction.exempt) return first
+    if (first.action !== 'accept') return first
+    if (spared !== undefined) {
+      // Past the limits of the sender, not past what everybody together may send.
+      const { global_messages } = transaction.usage ?? {}
+      if (global_messages === undefined) transaction.shared ??= await limits.take('rcpt', this.#client, 'everybody')
+      const usage = global_messages === undefined ? (transaction.shared ?? {}) : { global_messages }
+      return this.#judge('rcpt', 'counted', { ...early, usage })
+    }
     if (transaction.usage === undefined) {
       const taken = limits.take('rcpt', this.#client)
       transaction.usage = taken instanceof Promise ? await taken : taken
@@ -268,10 +305,10 @@ export class Conversation {
    * postmaster and abuse are reached past the limits of the sender (RFC 5321 section 4.5.1), and so are those who verify
    * a user of ours by a null sender: each within a budget of its own.
    */
-  #spared(from: string, to: string): boolean {
+  #spared(from: string, to: string): Budget | undefined {
     const { limits, knownRecipients } = this.#parts
-    if (isRole(to)) return limits.spare('role', this.#client)
-    return from === '' && knownRecipients.has(to) && limits.spare('verify', this.#client)
+    if (isRole(to)) return limits.spare('role', this.#client) ? 'role' : undefined
+    return from === '' && knownRecipients.has(to) && limits.spare('verify', this.#client) ? 'verify' : undefined
   }
 
   #recipientRefused(transaction: Transaction, to: string, verdict: Refusal): string {

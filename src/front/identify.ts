@@ -17,6 +17,8 @@ export interface IdentifyParts {
   readonly now: () => number
   readonly metrics: Pick<Metrics, 'balancerProbes' | 'balancerErrors'>
   readonly log: Log
+  /** How long a balancer may take for its header, in milliseconds. Default: HEADER_DEADLINE_MS. */
+  readonly headerDeadlineMs?: number
 }
 
 /** `probe`: a balancer's own health check, which is nobody's connection. `bad`: a balancer without a valid header. */
@@ -30,31 +32,45 @@ export type Identify = (socket: Socket) => Identity | Promise<Identity> | undefi
 /** How long a balancer may take for its header. */
 export const HEADER_DEADLINE_MS = 5000
 
-export function createIdentify(parts: IdentifyParts): Identify {
-  const { isBalancer, isTrusted, newId, now, metrics, log } = parts
+class IdentifiedClient implements Client {
+  readonly id: string
+  readonly ip: string
+  readonly port: number
+  readonly family: 4 | 6
+  readonly source: string
+  readonly net: string
+  readonly connectedAt: number
+  readonly standing: Standing
+  readonly #local: Socket | Endpoint
 
-  const clientAt = (ip: string, port: number, local: () => Endpoint): Client => {
-    const connectedAt = now()
-    const standing: Standing = isTrusted(ip) ? 'trusted' : 'new'
-    return {
-      id: newId(connectedAt),
-      ip,
-      port,
-      family: familyOf(ip),
-      source: sourceOf(ip),
-      net: netOf(ip),
-      connectedAt,
-      standing,
-      // Asked of the system only where somebody wants to know: a refused client's is never looked at.
-      get local() {
-        return local()
-      },
-    }
+  /** @param local where the client connected to, or the socket that knows it */
+  constructor(id: string, ip: string, port: number, connectedAt: number, standing: Standing, local: Socket | Endpoint) {
+    this.id = id
+    this.ip = ip
+    this.port = port
+    this.family = familyOf(ip)
+    this.source = sourceOf(ip)
+    this.net = netOf(ip)
+    this.connectedAt = connectedAt
+    this.standing = standing
+    this.#local = local
   }
-  const localOf = (socket: Socket) => (): Endpoint => ({
-    ip: canonical(socket.localAddress ?? '0.0.0.0'),
-    port: socket.localPort ?? 0,
-  })
+
+  /** Asked of the system only where somebody wants to know: a refused client's is never looked at. */
+  get local(): Endpoint {
+    const local = this.#local
+    if ('ip' in local) return local
+    return { ip: canonical(local.localAddress ?? '0.0.0.0'), port: local.localPort ?? 0 }
+  }
+}
+
+export function createIdentify(parts: IdentifyParts): Identify {
+  const { isBalancer, isTrusted, newId, now, metrics, log, headerDeadlineMs = HEADER_DEADLINE_MS } = parts
+
+  const clientAt = (ip: string, port: number, local: Socket | Endpoint): Client => {
+    const connectedAt = now()
+    return new IdentifiedClient(newId(connectedAt), ip, port, connectedAt, isTrusted(ip) ? 'trusted' : 'new', local)
+  }
 
   return (socket) => {
     const address = socket.remoteAddress
@@ -62,17 +78,16 @@ export function createIdentify(parts: IdentifyParts): Identify {
     if (address === undefined) return undefined
     const ip = canonical(address)
     const port = socket.remotePort ?? 0
-    if (!isBalancer(ip)) return { kind: 'client', client: clientAt(ip, port, localOf(socket)), direct: true }
-    return readHeader(socket).then((header): Identity => {
+    if (!isBalancer(ip)) return { kind: 'client', client: clientAt(ip, port, socket), direct: true }
+    return readHeader(socket, headerDeadlineMs).then((header): Identity => {
       if (header.state === 'ok') {
         const { source, destination, local } = header
         if (local) {
           metrics.balancerProbes.inc()
           return { kind: 'probe' }
         }
-        const end = destination === undefined ? localOf(socket) : () => destination
-        if (source === undefined) return { kind: 'client', client: clientAt(ip, port, localOf(socket)), direct: false }
-        return { kind: 'client', client: clientAt(source.ip, source.port, end), direct: false }
+        if (source === undefined) return { kind: 'client', client: clientAt(ip, port, socket), direct: false }
+        return { kind: 'client', client: clientAt(source.ip, source.port, destination ?? socket), direct: false }
       }
       if (header.state === 'silent') {
         metrics.balancerProbes.inc()
@@ -80,7 +95,7 @@ export function createIdentify(parts: IdentifyParts): Identify {
       }
       metrics.balancerErrors.inc()
       log.warn({ ip, why: header.why }, 'balancer sent no valid PROXY header')
-      return { kind: 'bad', client: clientAt(ip, port, localOf(socket)) }
+      return { kind: 'bad', client: clientAt(ip, port, socket) }
     })
   }
 }
@@ -88,7 +103,7 @@ export function createIdentify(parts: IdentifyParts): Identify {
 type Heard = Exclude<ProxyHeader, { state: 'more' }> | { readonly state: 'silent' }
 
 /** Reads the header and puts what came behind it back into the socket. Never rejects. */
-function readHeader(socket: Socket): Promise<Heard> {
+function readHeader(socket: Socket, deadlineMs: number): Promise<Heard> {
   return new Promise((resolve) => {
     let bytes: Buffer = Buffer.alloc(0)
     const settle = (heard: Heard): void => {
@@ -99,10 +114,7 @@ function readHeader(socket: Socket): Promise<Heard> {
       socket.pause()
       resolve(heard)
     }
-    const timer = setTimeout(
-      () => settle({ state: 'bad', why: `no header in ${HEADER_DEADLINE_MS} ms` }),
-      HEADER_DEADLINE_MS,
-    )
+    const timer = setTimeout(() => settle({ state: 'bad', why: `no header in ${deadlineMs} ms` }), deadlineMs)
     const ended = (): void =>
       settle(bytes.length === 0 ? { state: 'silent' } : { state: 'bad', why: 'closed within the header' })
     const read = (chunk: Buffer): void => {

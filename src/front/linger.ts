@@ -13,8 +13,14 @@ export class Linger {
   #young = new Set<Socket>()
   #old = new Set<Socket>()
   readonly #timer: NodeJS.Timeout
+  /** One function for all sockets, which it finds in `this`. */
+  readonly #gone: (this: Socket) => void
 
   constructor() {
+    const forget = (socket: Socket): boolean => this.#young.delete(socket) || this.#old.delete(socket)
+    this.#gone = function (this: Socket) {
+      forget(this)
+    }
     this.#timer = setInterval(() => this.#sweep(), SWEEP_MS)
     this.#timer.unref()
   }
@@ -27,10 +33,7 @@ export class Linger {
   farewell(socket: Socket, reply: string): void {
     if (this.size >= MAX_LINGERING) this.#sweep()
     this.#young.add(socket)
-    socket.once('close', () => {
-      this.#young.delete(socket)
-      this.#old.delete(socket)
-    })
+    socket.on('close', this.#gone)
     socket.end(reply, 'latin1')
     socket.resume()
   }

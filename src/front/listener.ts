@@ -21,7 +21,7 @@ export class Listener {
   async listen(addresses: readonly ListenAddress[]): Promise<readonly ListenAddress[]> {
     const bound: ListenAddress[] = []
     for (const { host, port } of addresses) {
-      const server = createServer({ pauseOnConnect: true, noDelay: true, allowHalfOpen: true }, this.#serve)
+      const server = createServer({ pauseOnConnect: true, allowHalfOpen: true }, this.#serve)
       this.#servers.push(server)
       await new Promise<void>((resolve, reject) => {
         server.once('error', reject)

@@ -2,13 +2,13 @@
  * What came of a session, told in one place: counters, and one log line. A Record is filled while the session goes on;
  * `end` counts it when the client is gone, `tell` writes the line when the upstream has said its last word as well.
  */
-import type { Client } from '../core/client.ts'
+import { type Client, STANDINGS, type Standing } from '../core/client.ts'
 import { refusalId } from '../core/id.ts'
 import type { Refusal, Stage } from '../core/policy.ts'
-import { type CheckName, REASONS, type ReasonName, reasonOf } from '../core/reasons.ts'
+import { type CheckName, REASON_NAMES, REASONS, type ReasonName, reasonOf } from '../core/reasons.ts'
 import type { Reply } from '../relay/smtp-client.ts'
 import { type Log, Sampler } from '../telemetry/log.ts'
-import type { MessageResult, Metrics, Outcome } from '../telemetry/metrics.ts'
+import { type MessageResult, type Metrics, OUTCOMES, type Outcome } from '../telemetry/metrics.ts'
 import type { Cell, Distribution } from '../telemetry/series.ts'
 
 /** Of a session with very many, this many are told in its line. */
@@ -35,11 +35,25 @@ export class Record {
   /** The client left in the middle of a transaction, or was cut off. */
   aborted = false
   rcpts = 0
-  readonly told: { to: string; code: number }[] = []
-  readonly messages: MessageTold[] = []
   messageCount = 0
-  readonly observed = new Set<CheckName | ReasonName>()
   upstreamMs = 0
+  // Made when first needed: a refused client needs none of them.
+  told: { to: string; code: number }[] | undefined
+  messages: MessageTold[] | undefined
+  observed: Set<CheckName | ReasonName> | undefined
+}
+
+type RefusalCells = Readonly<{ [S in Stage]: ReadonlyMap<ReasonName, Cell> }>
+
+function refusalCells(metrics: Pick<Metrics, 'refusals'>, mode: 'enforce' | 'observe'): RefusalCells {
+  const at = (stage: Stage): ReadonlyMap<ReasonName, Cell> =>
+    new Map(
+      REASON_NAMES.filter((name) => {
+        const { stages, check } = reasonOf(name)
+        return stages.includes(stage) && (mode === 'enforce' || check !== undefined)
+      }).map((name) => [name, metrics.refusals.of(stage, name, reasonOf(name).action, mode)]),
+    )
+  return { connect: at('connect'), helo: at('helo'), mail: at('mail'), rcpt: at('rcpt'), data: at('data') }
 }
 
 export interface OutcomeOptions {
@@ -58,9 +72,11 @@ export class Outcomes {
   readonly #sampler: Sampler
   readonly #localParts: boolean
   readonly #now: () => number
-  readonly #refusals = new Map<string, Cell>()
+  /** By mode, stage and reason: looked up for every refused client, so without putting a key together. */
+  readonly #refusals: Readonly<{ enforce: RefusalCells; observe: RefusalCells }>
+  readonly #sessions: ReadonlyMap<Outcome, ReadonlyMap<Standing, Cell>>
   readonly #connections: Readonly<{ 4: Cell; 6: Cell }>
-  readonly #durations = new Map<Outcome, Distribution>()
+  readonly #durations: ReadonlyMap<Outcome, Distribution>
 
   constructor({ metrics, log, logSample, localParts, now }: OutcomeOptions) {
     this.#metrics = metrics
@@ -69,6 +85,14 @@ export class Outcomes {
     this.#localParts = localParts
     this.#now = now
     this.#connections = { 4: metrics.connections.of('ipv4'), 6: metrics.connections.of('ipv6') }
+    this.#refusals = { enforce: refusalCells(metrics, 'enforce'), observe: refusalCells(metrics, 'observe') }
+    this.#sessions = new Map(
+      OUTCOMES.map((outcome) => [
+        outcome,
+        new Map(STANDINGS.map((each) => [each, metrics.sessions.of(outcome, each)])),
+      ]),
+    )
+    this.#durations = new Map(OUTCOMES.map((outcome) => [outcome, metrics.sessionDuration.of(outcome)]))
   }
 
   /** A connection was accepted. */
@@ -90,6 +114,7 @@ export class Outcomes {
   observed(record: Record, stage: Stage, refusal: Refusal): void {
     this.#count(stage, refusal.reason, 'observe')
     const { check } = REASONS[refusal.reason] as { check?: CheckName }
+    record.observed ??= new Set()
     record.observed.add(check ?? refusal.reason)
   }
 
@@ -103,12 +128,14 @@ export class Outcomes {
   recipient(record: Record, to: string, code: number): void {
     record.rcpts++
     this.#metrics.recipients.inc(code < 400 ? 'accepted' : code < 500 ? 'deferred' : 'rejected')
+    record.told ??= []
     if (record.told.length < MAX_TOLD) record.told.push({ to: this.#redacted(to), code })
   }
 
   message(record: Record, client: Client, message: MessageTold): void {
     this.#metrics.messages.inc(message.result, client.standing)
     record.messageCount++
+    record.messages ??= []
     if (record.messages.length < MAX_TOLD) record.messages.push(message)
     record.upstreamMs += message.ms
     if (message.result === 'accepted') {
@@ -120,13 +147,9 @@ export class Outcomes {
   /** The client is gone: the session counts from now on as ended. */
   end(record: Record, client: Client): Outcome {
     const outcome = this.#outcomeOf(record)
-    this.#metrics.sessions.inc(outcome, client.standing)
-    let duration = this.#durations.get(outcome)
-    if (duration === undefined) {
-      duration = this.#metrics.sessionDuration.of(outcome)
-      this.#durations.set(outcome, duration)
-    }
-    duration.observe((this.#now() - client.connectedAt) / 1000)
+    const cell = this.#sessions.get(outcome)?.get(client.standing)
+    if (cell !== undefined) cell.value++
+    this.#durations.get(outcome)?.observe((this.#now() - client.connectedAt) / 1000)
     return outcome
   }
 
@@ -160,7 +183,7 @@ export class Outcomes {
         ...(record.rcpts > 0 && { rcpts: record.told, rcptCount: record.rcpts }),
         ...(record.messageCount > 0 && { messages: record.messages, messageCount: record.messageCount }),
         ms: { total: this.#now() - client.connectedAt, upstream: record.upstreamMs },
-        ...(record.observed.size > 0 && { observe: [...record.observed] }),
+        ...(record.observed !== undefined && { observe: [...record.observed] }),
         sample,
       },
       'session',
@@ -182,18 +205,15 @@ export class Outcomes {
   }
 
   #count(stage: Stage, reason: ReasonName, mode: 'enforce' | 'observe'): void {
-    const key = stage + reason + mode
-    let cell = this.#refusals.get(key)
-    if (cell === undefined) {
-      cell = this.#metrics.refusals.of(stage, reason, reasonOf(reason).action, mode)
-      this.#refusals.set(key, cell)
-    }
+    const cell = this.#refusals[mode][stage].get(reason)
+    if (cell === undefined) throw new Error(`${reason} is no reason of stage ${stage} in mode ${mode}`)
     cell.value++
   }
 
   #redacted(address: string): string {
     const text = Buffer.from(address, 'latin1').toString('utf8')
     const at = text.lastIndexOf('@')
-    return this.#localParts || at < 0 ? text : `***${text.slice(at)}`
+    if (this.#localParts || text === '' || /^postmaster$/i.test(text)) return text
+    return at < 0 ? '***' : `***${text.slice(at)}`
   }
 }

@@ -53,8 +53,12 @@ export function createVoice(hostname: string, supportUrl: string | undefined): V
     relayed({ id }, { code, lines }) {
       if (code < 400 || lines.length === 0) return sayLines(code, lines.length === 0 ? [''] : lines)
       const last = lines[lines.length - 1] as string
-      const marked = `${last} (${refusalId(id, undefined)})`
-      return sayLines(code, marked.length + 4 > MAX_TEXT ? lines : [...lines.slice(0, -1), marked])
+      const mark = `(${refusalId(id, undefined)})`
+      const marked = `${last} ${mark}`
+      if (marked.length + 4 <= MAX_TEXT) return sayLines(code, [...lines.slice(0, -1), marked])
+      // No room behind it: a line of its own, with the enhanced code every line has (RFC 2034 section 4).
+      const [enhanced = ''] = /^[245]\.[0-9]{1,3}\.[0-9]{1,3} /.exec(last) ?? []
+      return sayLines(code, [...lines, enhanced + mark])
     },
   }
 }

@@ -98,8 +98,9 @@ class ClientConnection extends SMTPConnection implements Session {
       id: client.id,
       remoteAddress: client.ip,
       remotePort: client.port,
-      localAddress: client.local.ip,
-      localPort: client.local.port,
+      // Never used; without them smtp-server would ask the system.
+      localAddress: '0.0.0.0',
+      localPort: 1,
     })
     this.#parts = parts
     this.#record = record
@@ -145,6 +146,7 @@ class ClientConnection extends SMTPConnection implements Session {
   }
 
   override _onClose(): void {
+    this.#countHandshake('failed')
     super._onClose()
     this.#resolveOver()
   }
@@ -156,6 +158,15 @@ class ClientConnection extends SMTPConnection implements Session {
 
   override _armTimeout(socket: Socket = this._socket): void {
     const { idleMs } = this.#parts
+    // Each setTimeout() adds a listener: a second one would destroy the socket under the reply of the first.
+    socket.removeAllListeners('timeout')
+    // Armed for another socket than ours: the handshake begins. A client that closes within it is gone; half-open as our
+    // sockets are, nobody else would notice.
+    if (socket !== this._socket) {
+      socket.once('end', () => {
+        if (this._upgrading) socket.destroy()
+      })
+    }
     socket.setTimeout(this.#inBody ? Math.max(idleMs, MIN_DATA_IDLE_MS) : idleMs, () => this._onTimeout())
   }
 
@@ -171,11 +182,18 @@ class ClientConnection extends SMTPConnection implements Session {
   }
 
   #watchEnd(): void {
-    // A client that leaves between its dot and our reply is gone (RFC 5321 section 4.1.1.10 wants QUIT and its answer):
-    // its seat is free from now on. The reply is still written, to whoever only closed one direction.
-    this._socket.once('end', () => {
-      if (this.pastDot) this.#resolveOver()
-    })
+    this._socket.once('end', () => this.#maybeOver())
+  }
+
+  /**
+   * A client that leaves between its dot and our reply is gone (RFC 5321 section 4.1.1.10 wants QUIT and its answer): its
+   * seat is free from now on. The reply is still written, to whoever only closed one direction. Who has pipelined more
+   * before he did so is still being served.
+   */
+  #maybeOver(): void {
+    if (this.pastDot && this._socket.readableEnded && this._parser instanceof WireStream && this._parser.idleBehind) {
+      this.#resolveOver()
+    }
   }
 
   #tlsInUse(): { protocol: string; cipher: string } | undefined {
@@ -302,15 +320,16 @@ class ClientConnection extends SMTPConnection implements Session {
     }
   }
 
-  /** A 501, 504 or 555 counts as an error; what policy and upstreams refuse does not. */
+  /** A command that is wrong in itself counts as an error; what policy and upstreams refuse does not. */
   async #marked(answer: Promise<string>): Promise<string | undefined> {
     const text = await answer
-    return /^5(01|04|55) /.test(text) ? this.#error(text) : text
+    return this.#conversation.mistaken ? this.#error(text) : text
   }
 
   async #hello(line: string, esmtp: boolean): Promise<string | undefined> {
     const name = hasControl(line) ? undefined : readHelo(line)
     if (name === undefined) return this.#error(say(501, undefined, `Syntax: ${esmtp ? 'EHLO' : 'HELO'} hostname`))
+    if (this.#conversation.greeted && ++this.#junk > MAX_JUNK) return this.#tooMuch()
     this.#stage = 'helo'
     const refused = await this.#conversation.helo(name, esmtp)
     if (refused !== undefined) return refused
@@ -375,8 +394,10 @@ class ClientConnection extends SMTPConnection implements Session {
         }
         this.#inBody = false
         this.#busy = true
-        conversation
-          .end()
+        const ended = conversation.end()
+        // It may have left before all it had sent was dealt with.
+        this.#maybeOver()
+        ended
           .catch((error: unknown) => this.#failed(error))
           .then((text) => {
             this.#busy = false

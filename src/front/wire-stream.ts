@@ -42,6 +42,13 @@ export class WireStream extends SMTPStream {
   #sink: BodySink | undefined
   /** Bytes at the head of #pending that stand for the CRLF of the DATA line and are not part of the body. */
   #virtual = 0
+  /** Length of the chunk that is being dealt with; what the stream holds beyond it is still to come. */
+  #taken = 0
+
+  /** Whether nothing has come behind what is being dealt with, but for a farewell. */
+  get idleBehind(): boolean {
+    return this.writableLength <= this.#taken && /^(QUIT\r?\n)?$/i.test(this.#pending.toString('latin1', 0, 7))
+  }
 
   /** From the next byte on it is a message. */
   startBody(sink: BodySink): void {
@@ -55,6 +62,7 @@ export class WireStream extends SMTPStream {
       next()
       return
     }
+    this.#taken = chunk.length
     this.#pending = this.#pending.length === 0 ? chunk : Buffer.concat([this.#pending, chunk])
     this.#pump(next)
   }

@@ -15,6 +15,8 @@ export const GUARD_COUNT = 20
 /** … and they are at least this share of all recipients taken lately that were asked for. */
 export const GUARD_SHARE = 0.05
 const GUARD_WINDOW_MS = 60_000
+/** Recipients told apart in half a minute; at more than this, shares are told from the first of them. */
+const MAX_NOTED = 1 << 16
 const WAYS = 8
 
 export interface KnownRecipients {
@@ -43,14 +45,24 @@ export function createKnownRecipients(options: KnownRecipientsOptions): KnownRec
   const days = new Uint32Array(capacity)
   const buckets = capacity / WAYS
 
-  // Two halves of a minute each, so that what is older than a minute and a half never counts.
-  let half = { start: 0, asked: 0, unknown: 0 }
-  let before = { start: 0, asked: 0, unknown: 0 }
+  // Two halves of a minute, so that what is older than a minute never counts. A recipient counts once however often it is
+  // asked for: one mailbox that was given up, and is still written to by everybody, is no failed directory.
+  interface Half {
+    readonly start: number
+    readonly asked: Set<number>
+    readonly unknown: Set<number>
+  }
+  const halfAt = (start: number): Half => ({ start, asked: new Set(), unknown: new Set() })
+  let half = halfAt(0)
+  let before = halfAt(0)
   const turn = (at: number): void => {
     const start = Math.floor(at / (GUARD_WINDOW_MS / 2))
     if (start === half.start) return
-    before = start === half.start + 1 ? half : { start: start - 1, asked: 0, unknown: 0 }
-    half = { start, asked: 0, unknown: 0 }
+    before = start === half.start + 1 ? half : halfAt(start - 1)
+    half = halfAt(start)
+  }
+  const note = (place: number, of: 'asked' | 'unknown'): void => {
+    if (!before[of].has(place) && half[of].size < MAX_NOTED) half[of].add(place)
   }
 
   /** The domain counts without case; so does the local part, as nearly every server has it. */
@@ -68,8 +80,8 @@ export function createKnownRecipients(options: KnownRecipientsOptions): KnownRec
 
   const guarding = (): boolean => {
     turn(now())
-    const unknown = half.unknown + before.unknown
-    return unknown >= GUARD_COUNT && unknown >= GUARD_SHARE * (half.asked + before.asked)
+    const unknown = half.unknown.size + before.unknown.size
+    return unknown >= GUARD_COUNT && unknown >= GUARD_SHARE * (half.asked.size + before.asked.size)
   }
 
   return {
@@ -78,8 +90,8 @@ export function createKnownRecipients(options: KnownRecipientsOptions): KnownRec
       const place = find(address)
       if (fresh(place)) {
         turn(now())
-        half.asked++
-        if (answer === 'unknown') half.unknown++
+        note(place, 'asked')
+        if (answer === 'unknown') note(place, 'unknown')
       }
       if (answer === 'unknown' || guarding()) return
       let at = place

@@ -8,9 +8,10 @@
  */
 import type { Client } from '../core/client.ts'
 import type { LimitName, Rate, Usage, Use } from '../core/usage.ts'
+import { createScopes, EVERYBODY, everybody, type Scope } from './scopes.ts'
 import { WindowTable } from './table.ts'
 
-/** Transactions per source whose first recipient is postmaster or abuse, past the limits of the sender. */
+/** Recipients per source that are postmaster or abuse, past the limits of the sender. */
 export const ROLE_BUDGET: Rate = { max: 20, windowMs: 60_000 }
 /** RCPTs with a null sender to users the cluster took lately: how others verify our users' addresses. */
 export const VERIFY_BUDGET: Rate = { max: 120, windowMs: 60_000 }
@@ -20,9 +21,9 @@ export type Budget = 'role' | 'verify'
 export interface Limits {
   /**
    * Charges what a connection costs ('connect') or what a message costs ('rcpt', with its first recipient).
-   * Clients on the allow list are charged nothing.
+   * Clients on the allow list are charged nothing. `who`: 'everybody' charges only what all clients share.
    */
-  take(stage: 'connect' | 'rcpt', client: Client): Usage | Promise<Usage>
+  take(stage: 'connect' | 'rcpt', client: Client, who?: 'sender' | 'everybody'): Usage | Promise<Usage>
   /** Charges one recipient more; at once, whatever store the other limits are in. */
   recipient(client: Client): Use | undefined
   /** Whether the budget of its own has room for this client; takes from it. */
@@ -50,42 +51,11 @@ export interface LimitsOptions {
   readonly seed: Uint8Array
 }
 
-/** Keys a table has room for: the addresses of a busy minute many times over. */
-const SOURCES = 1 << 20
-const NETS = 1 << 17
-const EVERYBODY = '*'
-
-type Scope = {
-  readonly limit: LimitName
-  readonly rate: Rate
-  readonly table: WindowTable
-  key(client: Client): string
-}
-
 const NOTHING: Usage = {}
 
 export function createLimits({ rates, enforced, now, seed }: LimitsOptions): Limits {
-  const tableFor = (limit: LimitName, capacity: number): WindowTable | undefined => {
-    const rate = rates[limit]
-    return rate && new WindowTable({ capacity, windowMs: rate.windowMs, seed })
-  }
-  const scope = (limit: LimitName, capacity: number, key: Scope['key']): Scope[] => {
-    const table = tableFor(limit, capacity)
-    return table === undefined ? [] : [{ limit, rate: rates[limit] as Rate, table, key }]
-  }
-  const source = (client: Client): string => client.source
-  const everybody = (): string => EVERYBODY
-  const scopes: Record<'connect' | 'rcpt', readonly Scope[]> = {
-    connect: [
-      ...scope('ip_connections', SOURCES, source),
-      ...scope('net_connections', NETS, (client) => client.net),
-      ...scope('global_connections', 8, everybody),
-    ],
-    rcpt: [...scope('ip_messages', SOURCES / 4, source), ...scope('global_messages', 8, everybody)],
-  }
-  const recipients = tableFor('ip_recipients', SOURCES / 4)
-  const unknown = tableFor('unknown_recipients', SOURCES / 4)
-  const asked = tableFor('unknown_recipients', SOURCES / 4)
+  const scopes = createScopes(rates, seed)
+  const { recipients, unknown, asked } = scopes
   const budgets: Record<Budget, { rate: Rate; table: WindowTable }> = {
     role: { rate: ROLE_BUDGET, table: new WindowTable({ capacity: 1 << 16, windowMs: ROLE_BUDGET.windowMs, seed }) },
     verify: {
@@ -96,13 +66,14 @@ export function createLimits({ rates, enforced, now, seed }: LimitsOptions): Lim
   const tracking = scopes.connect[0]?.table
 
   return {
-    take(stage, client) {
+    take(stage, client, who = 'sender') {
       if (client.standing === 'trusted') return NOTHING
       const at = now()
       const usage: { -readonly [L in LimitName]?: Use } = {}
       const charged: Scope[] = []
       for (const each of scopes[stage]) {
         const { limit, rate, table } = each
+        if (who === 'everybody' && each.key !== everybody) continue
         const used = table.charge(each.key(client), at, rate.max)
         usage[limit] = { used, max: rate.max, windowMs: rate.windowMs }
         if (used <= rate.max) charged.push(each)
@@ -114,22 +85,21 @@ export function createLimits({ rates, enforced, now, seed }: LimitsOptions): Lim
       return usage
     },
     recipient(client) {
-      const rate = rates.ip_recipients
-      if (rate === undefined || recipients === undefined || client.standing === 'trusted') return undefined
-      return { used: recipients.charge(client.source, now(), rate.max), ...rate }
+      if (recipients === undefined || client.standing === 'trusted') return undefined
+      const { table, rate } = recipients
+      return { used: table.charge(client.source, now(), rate.max), ...rate }
     },
     spare(budget, client) {
       const { rate, table } = budgets[budget]
       return table.charge(client.source, now(), rate.max) <= rate.max
     },
     heard(client, isUnknown) {
-      asked?.charge(client.source, now(), Number.MAX_SAFE_INTEGER)
-      if (isUnknown) unknown?.charge(client.source, now(), Number.MAX_SAFE_INTEGER)
+      asked?.table.charge(client.source, now(), Number.MAX_SAFE_INTEGER)
+      if (isUnknown) unknown?.table.charge(client.source, now(), Number.MAX_SAFE_INTEGER)
     },
     lately(of) {
-      const rate = rates.unknown_recipients
-      if (rate === undefined || unknown === undefined || asked === undefined) return undefined
-      return { unknown: { used: unknown.peek(of, now()), ...rate }, asked: asked.peek(of, now()) }
+      if (unknown === undefined || asked === undefined) return undefined
+      return { unknown: { used: unknown.table.peek(of, now()), ...unknown.rate }, asked: asked.table.peek(of, now()) }
     },
     tracked: () => tracking?.size(now()) ?? 0,
     utilization(limit) {

@@ -157,7 +157,7 @@ describe('mistakes', () => {
 
   test('the value of a mistyped name is told where it cannot be a secret', () => {
     expect(mistakesOf({ SPILLWAY_LISTN: '0.0.0.0:25' })[0]?.value).toBe('0.0.0.0:25')
-    expect(mistakesOf({ SPILLWAY_REDIS_URL: 'redis://me:pw@redis' })[0]?.value).toBe('(hidden)')
+    expect(mistakesOf({ SPILLWAY_ADMIN_TOKN: 'hunter2' })[0]?.value).toBe('(hidden)')
   })
 
   test('a name near to none gets no advice that misleads', () => {

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Running, start } from '../../src/app.ts'
 import { load } from '../../src/config/load.ts'
+import type { Settings } from '../../src/config/settings.ts'
 import { createLog } from '../../src/telemetry/log.ts'
 import { type Client, connectClient } from './client.ts'
 
@@ -13,6 +14,10 @@ export interface TestApp {
   readonly adminPort: number
   /** Connects a client; `from`: its source address. */
   client(from?: string): Promise<Client>
+  /** Connects as any client there is, by a PROXY header from BALANCER; needs PROXY_PROTOCOL_FROM to list that. */
+  clientAs(ip: string): Promise<Client>
+  /** Those that were connected so far. */
+  readonly clients: readonly Client[]
   /** Lines of the log so far, parsed. */
   log(): Record<string, unknown>[]
   /** The first line that fits, waited for. */
@@ -22,6 +27,9 @@ export interface TestApp {
   metric(series: string): Promise<number | undefined>
   stop(): Promise<void>
 }
+
+/** Where balancers of these tests connect from. */
+export const BALANCER = '127.0.0.9'
 
 /** Waits for a condition with a deadline; for what cannot be waited for by an event. */
 export async function eventually<T>(read: () => T | Promise<T>, fits: (value: T) => boolean, ms = 5000): Promise<T> {
@@ -37,8 +45,13 @@ export async function eventually<T>(read: () => T | Promise<T>, fits: (value: T)
 /**
  * @param upstreams `host:port,…`
  * @param settings by their names, with or without the prefix
+ * @param change for what no operator may set, such as timeouts that a test cannot wait for
  */
-export async function startApp(upstreams: string, settings: Record<string, string> = {}): Promise<TestApp> {
+export async function startApp(
+  upstreams: string,
+  settings: Record<string, string> = {},
+  change: (settings: Settings) => Settings = (same) => same,
+): Promise<TestApp> {
   const directory = mkdtempSync(join(tmpdir(), 'spillway-test-'))
   const logFile = join(directory, 'log')
   const env: Record<string, string> = {
@@ -66,7 +79,7 @@ export async function startApp(upstreams: string, settings: Record<string, strin
     tlsCert === undefined || tlsKey === undefined
       ? undefined
       : { cert: readFileSync(tlsCert, 'utf8'), key: readFileSync(tlsKey, 'utf8') }
-  const running = await start({ settings: loaded.settings, version: '0.0.0-test', log, tls })
+  const running = await start({ settings: change(loaded.settings), version: '0.0.0-test', log, tls })
   const port = running.listening[0]?.port as number
   const adminPort = running.admin.port
 
@@ -93,9 +106,17 @@ export async function startApp(upstreams: string, settings: Record<string, strin
     running,
     port,
     adminPort,
+    clients,
     async client(from) {
       const client = await connectClient(port, from === undefined ? {} : { from })
       clients.push(client)
+      return client
+    },
+    async clientAs(ip) {
+      const client = await connectClient(port, { from: BALANCER })
+      clients.push(client)
+      const [family, own] = ip.includes(':') ? ['TCP6', '2001:db8:ffff::1'] : ['TCP4', '192.0.2.25']
+      client.write(`PROXY ${family} ${ip} ${own} 40000 25\r\n`)
       return client
     },
     log: lines,

@@ -3,6 +3,7 @@
  * time, in pieces, or none; and a record of all it heard. By default it behaves.
  */
 import { createServer, type Server, type Socket } from 'node:net'
+import { TLSSocket } from 'node:tls'
 
 /** What to answer: text with or without CRLF (written as it is when it has one); undefined: nothing at all. */
 export type Said = string | undefined
@@ -14,7 +15,8 @@ export type Script = (
 ) => Said | Promise<Said> | 'default' | 'silence'
 
 export class UpstreamConnection {
-  readonly socket: Socket
+  /** The TLS one, after STARTTLS. */
+  socket: Socket
   /** Command lines heard, without CRLF. */
   readonly lines: string[] = []
   /** Bodies received, dot-stuffed, without the dot. */
@@ -39,9 +41,13 @@ export interface UpstreamOptions {
   /** Extensions behind the name in the EHLO reply. */
   readonly extensions?: readonly string[]
   readonly greeting?: string | ((connection: UpstreamConnection) => void)
-  /** Bytes to take off the front as a PROXY header (v2: 28 for IPv4); or up to the first CRLF. */
+  /** Bytes to take off the front as a PROXY header (v2: 28 for IPv4); or up to the first CRLF. Greets only behind it. */
   readonly header?: 'line' | number
   readonly port?: number
+  /** Where it listens, if not on 127.0.0.1. */
+  readonly host?: string
+  /** PEM; STARTTLS is offered, until it is in use. */
+  readonly tls?: { readonly cert: string; readonly key: string }
 }
 
 export interface Upstream {
@@ -86,8 +92,24 @@ export async function startUpstream(options: UpstreamOptions = {}): Promise<Upst
       connection.closed = true
       if (inBody) connection.partial = bytes
     })
-    if (typeof greeting === 'string') connection.say(greeting)
-    else greeting(connection)
+    const greet = (): void => {
+      if (typeof greeting === 'string') connection.say(greeting)
+      else greeting(connection)
+    }
+    if (headerDone) greet()
+    const take = (chunk: Buffer): void => {
+      bytes = bytes.length === 0 ? chunk : Buffer.concat([bytes, chunk])
+      if (inBody) connection.partial = bytes
+      void work()
+    }
+    const upgrade = (tls: NonNullable<UpstreamOptions['tls']>): void => {
+      connection.say('220 2.0.0 go ahead')
+      socket.off('data', take)
+      const secure = new TLSSocket(socket, { isServer: true, ...tls })
+      secure.on('error', () => undefined)
+      secure.on('data', take)
+      connection.socket = secure
+    }
 
     const answer = async (verb: string, line: string): Promise<void> => {
       const said = upstream.script === undefined ? 'default' : await upstream.script(verb, line, connection)
@@ -99,16 +121,20 @@ export async function startUpstream(options: UpstreamOptions = {}): Promise<Upst
       }
       if (said === undefined) return
       if (verb === 'EHLO') {
+        const secure = connection.socket instanceof TLSSocket
+        const offered = [...extensions, ...(options.tls && !secure ? ['STARTTLS'] : [])]
         connection.say(
-          ['upstream.example', ...extensions]
-            .map((each, i) => `250${i < extensions.length ? '-' : ' '}${each}`)
-            .join('\r\n'),
+          ['upstream.example', ...offered].map((each, i) => `250${i < offered.length ? '-' : ' '}${each}`).join('\r\n'),
         )
+        return
+      }
+      if (verb === 'STARTTLS' && options.tls) {
+        upgrade(options.tls)
         return
       }
       connection.say(GOOD[verb] ?? '500 5.5.2 what?')
       if (verb === 'DATA') inBody = true
-      if (verb === 'QUIT') socket.end()
+      if (verb === 'QUIT') connection.socket.end()
     }
     const work = async (): Promise<void> => {
       if (working) return
@@ -120,6 +146,7 @@ export async function startUpstream(options: UpstreamOptions = {}): Promise<Upst
           connection.header = Buffer.from(bytes.subarray(0, length))
           bytes = bytes.subarray(length)
           headerDone = true
+          greet()
         }
         if (inBody) {
           const empty = bytes.subarray(0, 3).equals(Buffer.from('.\r\n'))
@@ -140,19 +167,15 @@ export async function startUpstream(options: UpstreamOptions = {}): Promise<Upst
       }
       working = false
     }
-    socket.on('data', (chunk: Buffer) => {
-      bytes = bytes.length === 0 ? chunk : Buffer.concat([bytes, chunk])
-      if (inBody) connection.partial = bytes
-      void work()
-    })
+    socket.on('data', take)
   }
 
-  const server: Server = createServer(serve)
-  await new Promise<void>((resolve) => server.listen(options.port ?? 0, '127.0.0.1', resolve))
+  const server: Server = createServer({ noDelay: true }, serve)
+  await new Promise<void>((resolve) => server.listen(options.port ?? 0, options.host ?? '127.0.0.1', resolve))
   const { port } = server.address() as { port: number }
   return Object.assign(upstream, {
     port,
-    address: `127.0.0.1:${port}`,
+    address: `${options.host ?? '127.0.0.1'}:${port}`,
     connections,
     mailed: () => connections.filter(({ lines }) => lines.some((line) => /^MAIL/i.test(line))),
     bodies: () => connections.flatMap(({ bodies }) => bodies),

@@ -1,0 +1,81 @@
+import { describe, expect, test } from '@jest/globals'
+import { readId, refusalId, sessionIds } from '../../src/core/id.ts'
+import { refusal } from '../../src/core/policy.ts'
+import { REASON_NAMES, reasonOf } from '../../src/core/reasons.ts'
+import { createVoice, say, sayLines } from '../../src/front/reply.ts'
+
+const id = sessionIds(7)(Date.UTC(2026, 10, 21))
+const client = { id, ip: '198.51.100.7' }
+const voice = createVoice('mx1.example.net', undefined)
+/** The longest there are: RFC 1035 section 3.1 (253 characters as text), and an IPv6 address without any zero. */
+const LONGEST = `${'a'.repeat(63)}.${'b'.repeat(63)}.${'c'.repeat(63)}.${'d'.repeat(61)}`
+const far = { id, ip: '2001:db8:1234:5678:9abc:def0:1234:5678' }
+
+describe('the replies to a refused client', () => {
+  test('are as the operator knows them', () => {
+    const full = (reason: Parameters<typeof refusal>[0]) => refusalId(id, reason)
+    expect(voice.refusal(client, refusal('ip_connections'))).toBe(
+      `421 4.7.28 mx1.example.net [198.51.100.7] Too many connections from your address; nothing is lost, try again later (${full('ip_connections')})\r\n`,
+    )
+    expect(voice.refusal(client, refusal('global_messages'))).toBe(
+      `451 4.3.2 mx1.example.net [198.51.100.7] Busy; please try again in a few minutes (${full('global_messages')})\r\n`,
+    )
+    expect(voice.refusal(client, refusal('denied'))).toBe(
+      `554 5.7.1 [198.51.100.7] Refused by local policy (${full('denied')})\r\n`,
+    )
+  })
+
+  const urls = [undefined, 'https://support.example.net/{id}', `https://support.example.net/${'p'.repeat(400)}/{id}`]
+  test.each(REASON_NAMES.flatMap((name) => urls.map((url) => [name, url] as const)))(
+    '%s are one line of ASCII, at most 512 octets, with the id (support %s)',
+    (name, url) => {
+      const { code, enhanced } = reasonOf(name)
+      const line = createVoice(LONGEST, url).refusal(far, refusal(name, { used: 1, max: 2 }))
+      expect(Buffer.byteLength(line)).toBeLessThanOrEqual(512)
+      expect(line).toMatch(/^[ -~]+\r\n$/)
+      expect(line.startsWith(`${code} ${enhanced} `)).toBe(true)
+      expect(line).toContain(`[${far.ip}]`)
+      const told = /[(/]([0-9A-Z]{13})\)?\r\n$/.exec(line)?.[1] ?? ''
+      expect(readId(told)?.reason).toBe(name)
+    },
+  )
+
+  test('the support address stands in place of the bare id', () => {
+    const line = createVoice('mx1.example.net', 'https://a.example/{id}?{id}').refusal(client, refusal('denied'))
+    const full = refusalId(id, 'denied')
+    expect(line).toBe(`554 5.7.1 [198.51.100.7] Refused by local policy https://a.example/${full}?${full}\r\n`)
+  })
+})
+
+describe("an upstream's replies", () => {
+  test('a yes is passed on as it was', () => {
+    expect(voice.relayed(client, { code: 250, lines: ['2.1.5 Ok'] })).toBe('250 2.1.5 Ok\r\n')
+    expect(voice.relayed(client, { code: 250, lines: ['2.0.0 Ok', '2.0.0 queued'] })).toBe(
+      '250-2.0.0 Ok\r\n250 2.0.0 queued\r\n',
+    )
+    expect(voice.relayed(client, { code: 250, lines: [] })).toBe('250 \r\n')
+  })
+
+  test('R6 a refusal has the id behind its last line', () => {
+    const said = voice.relayed(client, { code: 550, lines: ['5.1.1 no such user', '5.1.1 really'] })
+    expect(said).toBe(`550-5.1.1 no such user\r\n550 5.1.1 really (${refusalId(id, undefined)})\r\n`)
+  })
+
+  test('R6 a refusal that leaves no room has the id in a line of its own, with the same enhanced code', () => {
+    for (const length of [480, 495, 505, 600, 2000]) {
+      const said = voice.relayed(client, { code: 450, lines: [`4.2.1 ${'x'.repeat(length)}`] })
+      expect(said).toContain(`(${refusalId(id, undefined)})\r\n`)
+      const lines = said.split('\r\n').slice(0, -1)
+      expect(lines.map((line) => line.slice(0, 10))).toEqual(
+        lines.length === 1 ? ['450 4.2.1 '] : ['450-4.2.1 ', '450 4.2.1 '],
+      )
+      if (length < 500) for (const line of lines) expect(line.length).toBeLessThanOrEqual(510)
+    }
+  })
+})
+
+test('replies of the protocol itself', () => {
+  expect(say(250, '2.0.0', 'Ok')).toBe('250 2.0.0 Ok\r\n')
+  expect(say(220, undefined, 'mx ESMTP')).toBe('220 mx ESMTP\r\n')
+  expect(sayLines(250, ['a', 'b', 'c'])).toBe('250-a\r\n250-b\r\n250 c\r\n')
+})

@@ -1,0 +1,144 @@
+import { describe, expect, test } from '@jest/globals'
+import type { Client } from '../../src/core/client.ts'
+import { netOf, sourceOf } from '../../src/core/ip.ts'
+import { createLimits, type LimitsOptions, type Rates, ROLE_BUDGET, VERIFY_BUDGET } from '../../src/state/limits.ts'
+
+const MINUTE = 60_000
+const OFF: Rates = {
+  ip_connections: undefined,
+  net_connections: undefined,
+  global_connections: undefined,
+  ip_messages: undefined,
+  global_messages: undefined,
+  ip_recipients: undefined,
+  unknown_recipients: undefined,
+}
+const per = (max: number) => ({ max, windowMs: MINUTE })
+const from = (ip: string, standing: Client['standing'] = 'new') =>
+  ({ ip, source: sourceOf(ip), net: netOf(ip), standing }) as Client
+
+let at = 0
+const limits = (rates: Partial<Rates>, enforced: LimitsOptions['enforced'] = () => true) => {
+  at = 1000 * MINUTE
+  return createLimits({ rates: { ...OFF, ...rates }, enforced, now: () => at, seed: new Uint8Array(8) })
+}
+
+describe('take', () => {
+  test('tells what was used, the attempt included, and nothing of what is off', () => {
+    const all = limits({ ip_connections: per(2) })
+    expect(all.take('connect', from('192.0.2.1'))).toEqual({ ip_connections: { used: 1, max: 2, windowMs: MINUTE } })
+    expect(all.take('rcpt', from('192.0.2.1'))).toEqual({})
+  })
+
+  test('what a narrow limit refuses is not charged to the wider ones', () => {
+    const all = limits({ ip_connections: per(2), net_connections: per(10), global_connections: per(100) })
+    for (let i = 0; i < 50; i++) void all.take('connect', from('192.0.2.1'))
+    expect(all.take('connect', from('192.0.2.1'))).not.toHaveProperty('net_connections')
+    expect(all.take('connect', from('192.0.2.2'))).toMatchObject({
+      ip_connections: { used: 1 },
+      net_connections: { used: 3 },
+      global_connections: { used: 3 },
+    })
+    expect(all.utilization('global_connections')).toBe(0.03)
+  })
+
+  test('what a wider limit refuses is given back to the narrower ones', () => {
+    const all = limits({ ip_connections: per(5), net_connections: per(3) })
+    for (let i = 0; i < 3; i++) void all.take('connect', from('192.0.2.1'))
+    for (let i = 0; i < 20; i++) {
+      expect(all.take('connect', from('192.0.2.2'))).toMatchObject({ ip_connections: { used: 1 } })
+    }
+    at += 2 * MINUTE
+    expect(all.take('connect', from('192.0.2.2'))).toMatchObject({
+      ip_connections: { used: 1, max: 5 },
+      net_connections: { used: 1 },
+    })
+  })
+
+  test('what is only observed goes on to the wider limits and is charged there', () => {
+    const all = limits({ ip_connections: per(1), net_connections: per(10) }, (limit) => limit !== 'ip_connections')
+    for (let i = 1; i <= 4; i++) {
+      expect(all.take('connect', from('192.0.2.1'))).toMatchObject({
+        ip_connections: { used: i },
+        net_connections: { used: i },
+      })
+    }
+  })
+
+  test('an IPv6 client counts by its /64, and its neighbourhood is the /48', () => {
+    const all = limits({ ip_connections: per(100), net_connections: per(100) })
+    void all.take('connect', from('2001:db8:1:2::1'))
+    expect(all.take('connect', from('2001:db8:1:2:ffff::9'))).toMatchObject({ ip_connections: { used: 2 } })
+    expect(all.take('connect', from('2001:db8:1:3::1'))).toMatchObject({
+      ip_connections: { used: 1 },
+      net_connections: { used: 3 },
+    })
+    expect(all.take('connect', from('2001:db8:2::1'))).toMatchObject({ net_connections: { used: 1 } })
+  })
+
+  test('clients on the allow list are charged nothing', () => {
+    const all = limits({ ip_connections: per(1), global_connections: per(1), ip_recipients: per(1) })
+    for (let i = 0; i < 5; i++) expect(all.take('connect', from('192.0.2.1', 'trusted'))).toEqual({})
+    expect(all.recipient(from('192.0.2.1', 'trusted'))).toBeUndefined()
+    expect(all.take('connect', from('192.0.2.1'))).toMatchObject({ global_connections: { used: 1 } })
+  })
+
+  test('a window that has passed is forgotten', () => {
+    const all = limits({ ip_connections: per(1) })
+    void all.take('connect', from('192.0.2.1'))
+    expect(all.take('connect', from('192.0.2.1'))).toMatchObject({ ip_connections: { used: 2 } })
+    at += 2 * MINUTE
+    expect(all.take('connect', from('192.0.2.1'))).toMatchObject({ ip_connections: { used: 1 } })
+  })
+
+  test('R10 for postmaster only what everybody shares is charged', () => {
+    const all = limits({ ip_messages: per(1), global_messages: per(10) })
+    for (let i = 1; i <= 5; i++) {
+      expect(all.take('rcpt', from('192.0.2.1'), 'everybody')).toEqual({
+        global_messages: { used: i, max: 10, windowMs: MINUTE },
+      })
+    }
+    expect(all.take('rcpt', from('192.0.2.1'))).toMatchObject({
+      ip_messages: { used: 1 },
+      global_messages: { used: 6 },
+    })
+  })
+})
+
+describe('budgets of their own', () => {
+  test.each([
+    ['role', ROLE_BUDGET.max],
+    ['verify', VERIFY_BUDGET.max],
+  ] as const)('R10 R11 %s: %i a minute for each source, and no more', (budget, max) => {
+    const all = limits({})
+    const results = Array.from({ length: max + 5 }, () => all.spare(budget, from('192.0.2.1')))
+    expect(results.filter(Boolean)).toHaveLength(max)
+    expect(results.slice(max)).not.toContain(true)
+    expect(all.spare(budget, from('192.0.2.2'))).toBe(true)
+    at += 2 * MINUTE
+    expect(all.spare(budget, from('192.0.2.1'))).toBe(true)
+  })
+})
+
+describe('unknown recipients', () => {
+  test('all asked and those not known are told apart, per source', () => {
+    const all = limits({ unknown_recipients: { max: 20, windowMs: 10 * MINUTE } })
+    for (let i = 0; i < 10; i++) all.heard(from('192.0.2.1'), i < 3)
+    expect(all.lately('192.0.2.1')).toEqual({ unknown: { used: 3, max: 20, windowMs: 10 * MINUTE }, asked: 10 })
+    expect(all.lately('192.0.2.2')).toMatchObject({ unknown: { used: 0 }, asked: 0 })
+  })
+
+  test('off is off', () => {
+    const all = limits({})
+    all.heard(from('192.0.2.1'), true)
+    expect(all.lately('192.0.2.1')).toBeUndefined()
+    expect(all.utilization('global_messages')).toBe(0)
+  })
+})
+
+test('what is tracked is about the number of sources', () => {
+  const all = limits({ ip_connections: per(5) })
+  for (let i = 0; i < 60_000; i++) void all.take('connect', from(`10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`))
+  expect(all.tracked()).toBeGreaterThan(50_000)
+  expect(all.tracked()).toBeLessThan(70_000)
+})

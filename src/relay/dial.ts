@@ -64,6 +64,7 @@ const extensionsOf = (reply: Reply): Extensions =>
 /**
  * @param visitor on whose behalf; undefined: our own health check, which names no client
  * @param deadline of performance.now(), over all phases
+ * @param given aborted when nobody wants the connection any more
  * @throws UpstreamError, UpstreamRefusal
  */
 export async function dial(
@@ -71,13 +72,17 @@ export async function dial(
   settings: DialSettings,
   visitor: Visitor | undefined,
   deadline: number,
+  given?: AbortSignal,
   plain = false,
 ): Promise<Dialed> {
-  const { clientIp, tls, replyTimeoutMs } = settings
+  const { clientIp, tls, connectTimeoutMs, replyTimeoutMs } = settings
   // Looked up while the connection is made: both take a round trip or more.
   const name = clientIp === 'xclient' && visitor !== undefined ? settings.names(visitor.client.ip) : undefined
   const smtp = await open(target, settings, visitor, deadline)
+  const giveUp = (): void => smtp.destroy('given up')
+  given?.addEventListener('abort', giveUp)
   try {
+    if (given?.aborted) giveUp()
     const left = (): number => timeLeft(deadline, replyTimeoutMs)
     const greeting = await smtp.reply(left())
     if (greeting.code !== 220) throw new UpstreamRefusal('greeting', greeting)
@@ -85,7 +90,8 @@ export async function dial(
     if (tls !== 'off' && !plain && extensions.has('STARTTLS')) {
       const reply = await smtp.command('STARTTLS', left())
       if (reply.code !== 220) throw new UpstreamRefusal('starttls', reply)
-      await smtp.startTls(target.name, left())
+      // Like connecting it is a matter of round trips. Where it stalls there must be time left for the other way.
+      await smtp.startTls(target.name, Math.min(left(), 2 * connectTimeoutMs))
       extensions = await hello(smtp, settings, visitor, left)
     } else if (tls === 'required') {
       throw new UpstreamRefusal('starttls', { code: 454, lines: ['STARTTLS is required and not offered'] })
@@ -105,18 +111,31 @@ export async function dial(
     // RFC 3207 section 4: where TLS is a wish and not a demand, a broken handshake must not cost the mail.
     const broken = error instanceof UpstreamError && error.message.startsWith('TLS:')
     const refused = error instanceof UpstreamRefusal && error.phase === 'starttls'
-    if (tls === 'opportunistic' && !plain && (broken || refused)) return dial(target, settings, visitor, deadline, true)
+    if (tls === 'opportunistic' && !plain && !given?.aborted && (broken || refused)) {
+      return dial(target, settings, visitor, deadline, given, true)
+    }
     throw error
+  } finally {
+    given?.removeEventListener('abort', giveUp)
   }
 }
 
 /** Greets again on a connection that is kept between clients. @throws UpstreamError, UpstreamRefusal */
-export const greetAgain = (
-  dialed: Dialed,
+export async function greetAgain(
+  { smtp }: Dialed,
   settings: DialSettings,
   visitor: Visitor,
   deadline: number,
-): Promise<Extensions> => hello(dialed.smtp, settings, visitor, () => timeLeft(deadline, settings.replyTimeoutMs))
+  given: AbortSignal,
+): Promise<Extensions> {
+  const giveUp = (): void => smtp.destroy('given up')
+  given.addEventListener('abort', giveUp)
+  try {
+    return await hello(smtp, settings, visitor, () => timeLeft(deadline, settings.replyTimeoutMs))
+  } finally {
+    given.removeEventListener('abort', giveUp)
+  }
+}
 
 async function open(
   target: Target,

@@ -6,6 +6,7 @@
 import { Resolver } from 'node:dns/promises'
 import { LRUCache } from 'lru-cache'
 import { canonical } from '../core/ip.ts'
+import { groups } from './proxy-header.ts'
 
 export type Name =
   | { readonly kind: 'name'; readonly name: string }
@@ -63,13 +64,22 @@ async function withDeadline(asked: Promise<Name>): Promise<Name> {
 }
 
 /** The DNS has answered that there is nothing of that kind; anything else is no answer. */
-const isAbsent = (error: unknown): boolean =>
-  error instanceof Error && 'code' in error && (error.code === 'ENOTFOUND' || error.code === 'ENODATA')
+const isAbsent = (error: unknown): boolean => {
+  const { code } = error as NodeJS.ErrnoException
+  return code === 'ENOTFOUND' || code === 'ENODATA'
+}
+
+/** Where the address has its PTR records: RFC 1035 section 3.5, RFC 3596 section 2.5. */
+const reverseName = (ip: string): string =>
+  ip.includes(':')
+    ? `${[...groups(ip).toString('hex')].reverse().join('.')}.ip6.arpa`
+    : `${ip.split('.').reverse().join('.')}.in-addr.arpa`
 
 async function confirm(resolver: Resolver, ip: string): Promise<Name> {
   let names: string[]
   try {
-    names = await resolver.reverse(ip)
+    // Not `reverse`: to that a server that fails is one that says there is no name.
+    names = await resolver.resolvePtr(reverseName(ip))
   } catch (error) {
     return isAbsent(error) ? NONE : UNANSWERED
   }

@@ -65,7 +65,7 @@ function octets(ip: string): Buffer {
 }
 
 /** The sixteen bytes of an IPv6 address in its canonical or its IPv4-mapped dotted form. */
-function groups(ip: string): Buffer {
+export function groups(ip: string): Buffer {
   const bytes = Buffer.alloc(16)
   if (ip.includes('.')) {
     bytes.writeUInt16BE(0xffff, 10)

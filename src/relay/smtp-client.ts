@@ -5,7 +5,7 @@
  *
  * Every wait has a deadline. Whatever is wrong ends the connection, and everybody who waits hears the same UpstreamError.
  */
-import { connect as connectTcp, type Socket } from 'node:net'
+import { connect as connectTcp, isIP, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 
 /** RFC 5321 section 4.2: all lines of a reply have the same code. `lines` without code and separator. */
@@ -29,6 +29,8 @@ export class UpstreamError extends Error {
 /** RFC 5321 section 4.5.3.1.5 allows 512 octets a line; servers are longer, but not by this much. */
 const MAX_LINE = 4096
 const MAX_LINES = 200
+/** How long the goodbye to a QUIT is waited for. */
+const GOODBYE_MS = 5000
 
 interface Waiting {
   resolve(reply: Reply): void
@@ -87,7 +89,7 @@ export class SmtpClient {
   }
 
   /**
-   * Waits for the next reply that no earlier command is owed.
+   * Waits for the next reply that no earlier command is owed; one that came unasked may be it.
    * @throws UpstreamError
    */
   reply(timeoutMs: number): Promise<Reply> {
@@ -103,6 +105,7 @@ export class SmtpClient {
 
   /** Sends one line (latin1, without CRLF) and waits for its reply. */
   command(line: string, timeoutMs: number): Promise<Reply> {
+    this.#expectSilence()
     const reply = this.reply(timeoutMs)
     this.send(`${line}\r\n`)
     return reply
@@ -110,6 +113,7 @@ export class SmtpClient {
 
   /** Sends several lines in one write (RFC 2920) and gives the reply of each. The last may be one that ends a group. */
   pipeline(lines: readonly string[], timeoutMs: number): Promise<Reply>[] {
+    this.#expectSilence()
     const replies = lines.map(() => this.reply(timeoutMs))
     this.send(lines.map((line) => `${line}\r\n`).join(''))
     return replies
@@ -121,17 +125,25 @@ export class SmtpClient {
     return typeof data === 'string' ? this.#socket.write(data, 'latin1') : this.#socket.write(data)
   }
 
-  /** Resolves when more may be written, or when the connection has ended. */
-  drained(): Promise<void> {
-    if (this.#ended !== undefined || !this.#socket.writableNeedDrain) return Promise.resolve()
+  /**
+   * Resolves when more may be written, or when the connection has ended; a server that does not read for `timeoutMs` is
+   * one that ends it.
+   */
+  drained(timeoutMs: number): Promise<void> {
+    const socket = this.#socket
+    if (this.#ended !== undefined || !socket.writableNeedDrain) return Promise.resolve()
     return new Promise((resolve) => {
+      const timer = setTimeout(() => {
+        this.#end(new UpstreamError('timeout', `took nothing of the message in ${timeoutMs} ms`))
+      }, timeoutMs)
       const done = (): void => {
-        this.#socket.off('drain', done)
-        this.#socket.off('close', done)
+        clearTimeout(timer)
+        socket.off('drain', done)
+        socket.off('close', done)
         resolve()
       }
-      this.#socket.once('drain', done)
-      this.#socket.once('close', done)
+      socket.once('drain', done)
+      socket.once('close', done)
     })
   }
 
@@ -148,12 +160,17 @@ export class SmtpClient {
     }
     const plain = this.#socket
     plain.removeAllListeners()
+    plain.on('error', () => undefined)
     await new Promise<void>((resolve, reject) => {
-      const secure = connectTls({ socket: plain, servername, rejectUnauthorized: false })
+      const secure = connectTls({
+        socket: plain,
+        // RFC 6066 section 3: a name, never an address.
+        ...(isIP(servername) === 0 && { servername }),
+        rejectUnauthorized: false,
+      })
       const fail = (message: string): void => {
         clearTimeout(timer)
         const error = new UpstreamError('lost', `TLS: ${message}`)
-        plain.on('error', () => undefined)
         secure.on('error', () => undefined)
         secure.destroy()
         this.#end(error)
@@ -177,6 +194,10 @@ export class SmtpClient {
   /** Says QUIT and closes without waiting for the answer. */
   quit(): void {
     if (this.#ended !== undefined) return
+    if (this.#waiting.length > 0) {
+      this.destroy('given up with a reply outstanding')
+      return
+    }
     this.#socket.end('QUIT\r\n')
     this.#end(new UpstreamError('lost', 'we said QUIT'), false)
   }
@@ -195,9 +216,11 @@ export class SmtpClient {
   #end(error: UpstreamError, destroy = true): void {
     if (destroy) this.#socket.destroy()
     else {
-      // The upstream's 221 and its close are still to come; somebody who never closes is not waited for.
+      // The upstream's 221 and its close are still to come; one that never closes, or never stops talking, is not waited for.
       const socket = this.#socket
-      socket.setTimeout(5000, () => socket.destroy())
+      const timer = setTimeout(() => socket.destroy(), GOODBYE_MS)
+      timer.unref()
+      socket.once('close', () => clearTimeout(timer))
     }
     if (this.#ended !== undefined) return
     this.#ended = error
@@ -216,7 +239,7 @@ export class SmtpClient {
       const end = this.#text.indexOf('\n', from)
       if (end < 0) break
       const line = this.#text.slice(from, this.#text.charCodeAt(end - 1) === 13 ? end - 1 : end)
-      // A whole reply that nobody waits for yet is kept; one that nobody will wait for is found by `unasked`.
+      // What nobody waits for is kept: `unasked` tells of it.
       if (this.#waiting.length === 0) break
       from = end + 1
       if (!this.#take(line)) return
@@ -229,7 +252,21 @@ export class SmtpClient {
 
   /** Whether the upstream has said something that no command asked for, such as a 421 before it hangs up. */
   get unasked(): boolean {
-    return this.#text !== ''
+    return this.#waiting.length === 0 && (this.#text !== '' || this.#lines.length > 0)
+  }
+
+  /** Whether every command has its reply, and no more than that: the next one can be told whose it is. */
+  get settled(): boolean {
+    return this.#ended === undefined && this.#waiting.length === 0 && !this.unasked
+  }
+
+  /**
+   * Text that came before a command is not its reply: taken for it, every later reply would answer the command before its
+   * own. Only a 421 is, since it may come at any time and says that none will be answered (RFC 5321 section 3.8).
+   */
+  #expectSilence(): void {
+    if (!this.unasked || this.#text.startsWith('421')) return
+    this.#end(new UpstreamError('protocol', `spoke unasked: ${JSON.stringify(this.#text.slice(0, 80))}`))
   }
 
   /** @returns false when the connection was ended because of this line */

@@ -41,6 +41,20 @@ export interface RelaySettings {
   readonly bareNewline: 'normalize' | 'reject'
   readonly trace: boolean
   readonly hostname: string
+  /** Instead of `BUDGETS`, where somebody cannot wait that long. */
+  readonly budgets?: Partial<Budgets>
+}
+
+/** In milliseconds. */
+export interface Budgets {
+  /** From RCPT to our reply over all phases, below the 5 minutes a client waits (RFC 5321 section 4.5.3.2.3). */
+  readonly rcptMs: number
+  /** From DATA to our 354, below the 2 minutes a client waits (section 4.5.3.2.4). */
+  readonly dataMs: number
+  /** For the upstream to take the next part of a message (section 4.5.3.2.5). */
+  readonly blockMs: number
+  /** How long a connection waits for the same client's next message before it is given back. */
+  readonly parkMs: number
 }
 
 export interface RelayParts {
@@ -52,13 +66,8 @@ export interface RelayParts {
   readonly now: () => number
 }
 
-/** From RCPT to our reply over all phases, below the 5 minutes a client waits (RFC 5321 section 4.5.3.2.3). */
-const RCPT_BUDGET_MS = 270_000
-/** From DATA to our 354, below the 2 minutes a client waits (section 4.5.3.2.4). */
-const DATA_BUDGET_MS = 110_000
-/** How long a connection waits for the same client's next message before it is given back. */
-const PARK_MS = 5000
-/** Servers tried for one transaction while none has taken MAIL. */
+const BUDGETS: Budgets = { rcptMs: 270_000, dataMs: 110_000, blockMs: 180_000, parkMs: 5000 }
+/** Servers tried for one transaction while none can be reached. */
 const MAX_TRIES = 3
 
 const lost = (upstream: string | undefined, why: string): Answer => ({
@@ -71,9 +80,12 @@ const messageOf = (error: unknown): string => (error instanceof Error ? error.me
 
 /** An upstream's 421 is about its connection to us, not ours to the client; 2yz and 3yz out of place are not believed. */
 const asRefusal = (reply: Reply): Reply => {
-  if (reply.code >= 500) return reply
-  return { code: reply.code === 421 || reply.code < 400 ? 451 : reply.code, lines: reply.lines }
+  if (reply.code < 400) return { code: 451, lines: ['4.3.0 The mail server answered out of turn'] }
+  return reply.code === 421 ? { code: 451, lines: reply.lines } : reply
 }
+
+/** After these the connection is of no more use: it is about to be closed, or its replies do not fit our commands. */
+const isLast = ({ code }: Reply): boolean => code === 421 || (code >= 300 && code < 400)
 
 interface Line extends Dialed {
   readonly slot: Slot
@@ -88,6 +100,9 @@ interface Line extends Dialed {
 export class Relay {
   readonly #parts: RelayParts
   readonly #visitor: () => Visitor
+  readonly #budgets: Budgets
+  /** Aborted when the client is gone: nobody waits for a slot or a greeting for it any longer. Made when needed. */
+  #leaving: AbortController | undefined
   #line: Line | undefined
   #parked: NodeJS.Timeout | undefined
   /** Recipients taken in the transaction under way. */
@@ -105,6 +120,7 @@ export class Relay {
   constructor(parts: RelayParts, visitor: () => Visitor) {
     this.#parts = parts
     this.#visitor = visitor
+    this.#budgets = { ...BUDGETS, ...parts.settings.budgets }
   }
 
   get accepted(): number {
@@ -133,11 +149,19 @@ export class Relay {
   async data(): Promise<Answer> {
     const line = this.#line
     if (this.#settled !== undefined) return this.#settled
-    if (line === undefined || line.smtp.ended) return lost(line?.slot.server.label, 'gone before DATA')
+    if (line === undefined || line.smtp.ended) {
+      this.#drop('gone before DATA')
+      return lost(line?.slot.server.label, 'gone before DATA')
+    }
     const { label } = line.slot.server
     try {
-      const reply = await this.#timed(line, 'data', line.smtp.command('DATA', DATA_BUDGET_MS))
-      if (reply.code !== 354) return { kind: 'reply', reply: asRefusal(reply), upstream: label }
+      const patience = Math.min(this.#budgets.dataMs, this.#parts.settings.dial.replyTimeoutMs)
+      const reply = await this.#timed(line, 'data', line.smtp.command('DATA', patience))
+      if (reply.code !== 354) {
+        if (isLast(reply) || reply.code < 300) this.#drop(`it answered DATA with ${reply.code}`)
+        return { kind: 'reply', reply: asRefusal(reply), upstream: label }
+      }
+      if (this.#closed) return lost(label, 'the client left')
       this.#body = new Newlines()
       this.#bodyLost = undefined
       this.#sent = 0
@@ -168,7 +192,7 @@ export class Relay {
       this.#bodyLost = 'bare newline'
       return undefined
     }
-    return this.#send(clean) ? undefined : smtp.drained()
+    return this.#send(clean) ? undefined : smtp.drained(this.#budgets.blockMs)
   }
 
   #send(clean: Buffer | Buffer[]): boolean {
@@ -213,7 +237,8 @@ export class Relay {
       this.#send(rest)
       const answered = line.smtp.command('.', settings.dataTimeoutMs)
       const reply = await this.#timed(line, 'dot', answered)
-      this.#afterMessage()
+      if (isLast(reply)) this.#drop(`it answered the dot with ${reply.code}`)
+      else this.#afterMessage()
       if (reply.code < 300) return { answer: { kind: 'reply', reply, upstream: label }, result: 'accepted', ms: took() }
       const result = reply.code >= 500 ? 'rejected' : 'deferred'
       return { answer: { kind: 'reply', reply: asRefusal(reply), upstream: label }, result, ms: took() }
@@ -257,6 +282,7 @@ export class Relay {
   /** The client is gone. Resolves when the upstream has said its last word. */
   async close(): Promise<void> {
     this.#closed = true
+    this.#leaving?.abort()
     if (this.#body !== undefined) this.abort('the client left in the middle of the message')
     await this.#ending
     this.#giveBack()
@@ -276,7 +302,7 @@ export class Relay {
 
   #park(): void {
     clearTimeout(this.#parked)
-    this.#parked = setTimeout(() => this.#giveBack(), PARK_MS)
+    this.#parked = setTimeout(() => this.#giveBack(), this.#budgets.parkMs)
     this.#parked.unref()
   }
 
@@ -288,7 +314,7 @@ export class Relay {
     this.#line = undefined
     const { clientIp } = this.#parts.settings.dial
     const anonymous = clientIp === 'none' || clientIp === 'received'
-    if (anonymous && line.clean && !line.open && !line.smtp.ended && !line.smtp.unasked) {
+    if (anonymous && line.clean && !line.open && line.smtp.settled) {
       line.slot.keep({ smtp: line.smtp, extensions: line.extensions, helo: line.helo })
     } else {
       line.smtp.quit()
@@ -307,10 +333,13 @@ export class Relay {
 
   async #another(text: string): Promise<Answer> {
     const line = this.#line
-    if (line === undefined || line.smtp.ended)
+    if (line === undefined || line.smtp.ended) {
+      this.#drop('gone in the middle of the envelope')
       return this.#settle(lost(line?.slot.server.label, 'gone in the middle of the envelope'))
+    }
     try {
-      return this.#heardRcpt(line, await this.#timed(line, 'rcpt', line.smtp.command(text, RCPT_BUDGET_MS)))
+      const patience = Math.min(this.#budgets.rcptMs, this.#parts.settings.dial.replyTimeoutMs)
+      return this.#heardRcpt(line, await this.#timed(line, 'rcpt', line.smtp.command(text, patience)))
     } catch (error) {
       this.#drop(messageOf(error))
       return this.#settle(lost(line.slot.server.label, messageOf(error)))
@@ -323,8 +352,8 @@ export class Relay {
       this.#accepted++
       return { kind: 'reply', reply, upstream: label }
     }
-    if (reply.code === 421) {
-      this.#drop('it said 421')
+    if (isLast(reply)) {
+      this.#drop(`it answered RCPT with ${reply.code}`)
       return this.#settle({ kind: 'reply', reply: asRefusal(reply), upstream: label })
     }
     return { kind: 'reply', reply: asRefusal(reply), upstream: label }
@@ -339,16 +368,21 @@ export class Relay {
   /** The first recipient: finds a server that takes MAIL. None that has taken it is ever left for another. */
   async #begin(envelope: Envelope, rcpt: string): Promise<Answer> {
     this.#begun = true
-    const deadline = performance.now() + RCPT_BUDGET_MS
+    const deadline = performance.now() + this.#budgets.rcptMs
     let avoid: Server | undefined
     let last: Answer | undefined
-    let refusedMail = false
+    // Whether one server has failed the transaction itself, so that the next is the last.
+    let askedOne = false
     let replaced = false
-    for (let tries = 0; tries < MAX_TRIES; tries++) {
+    let again: Slot | undefined
+    for (let tries = 0; tries < MAX_TRIES; ) {
       let line: Line
       try {
-        line = await this.#ready(deadline, avoid)
+        line = again === undefined ? await this.#ready(deadline, avoid) : await this.#fresh(again, deadline)
       } catch (error) {
+        if (this.#closed) return this.#settle(lost(undefined, 'the client left'))
+        tries++
+        again = undefined
         if (error instanceof NoUpstream)
           return this.#settle(last ?? { kind: 'refusal', refusal: refusal(error.why), upstream: undefined })
         const { cause, server } = error as DialFailure
@@ -364,6 +398,7 @@ export class Relay {
       const missing = envelope.needs.find((keyword) => !line.extensions.has(keyword))
       if (missing !== undefined) {
         this.#giveBack()
+        tries++
         avoid = server
         last = lost(server.label, `${missing} is not offered any more`)
         continue
@@ -371,23 +406,30 @@ export class Relay {
       try {
         const { mail, answer } = await this.#mailAndRcpt(line, envelope, rcpt, deadline)
         if (answer !== undefined) return answer
-        line.clean = false
         if (mail.code >= 500) return this.#settle({ kind: 'reply', reply: mail, upstream: server.label })
-        last = { kind: 'reply', reply: { code: 451, lines: mail.lines }, upstream: server.label }
-        if (mail.code === 421) this.#drop('it said 421')
-        else this.#giveBack()
-        if (refusedMail) return this.#settle(last)
-        refusedMail = true
-        avoid = server
+        last = { kind: 'reply', reply: { ...asRefusal(mail), code: 451 }, upstream: server.label }
+        if (!isLast(mail)) this.#giveBack()
+        else if (line.reused && !replaced) again = this.#replace(line)
+        else this.#drop(`it answered MAIL with ${mail.code}`)
       } catch (error) {
-        this.#drop(messageOf(error))
         // Once MAIL was taken, another server must not be asked: this one may have acted on it.
-        if (error instanceof MailTaken) return this.#settle(lost(server.label, messageOf(error.cause)))
+        if (error instanceof MailTaken) {
+          this.#drop(messageOf(error))
+          return this.#settle(lost(server.label, messageOf(error.cause)))
+        }
         last = lost(server.label, messageOf(error))
-        // A connection that lay idle may have died of that; it is replaced by a fresh one to the same server, once.
-        if (line.reused && !replaced) replaced = true
-        else avoid = server
+        if (this.#closed) return this.#settle(last)
+        if (line.reused && !replaced) again = this.#replace(line)
+        else this.#drop(messageOf(error))
       }
+      if (again !== undefined && !replaced) {
+        replaced = true
+        continue
+      }
+      again = undefined
+      if (askedOne) break
+      askedOne = true
+      avoid = server
     }
     return this.#settle(last ?? lost(undefined, 'no upstream'))
   }
@@ -411,11 +453,15 @@ export class Relay {
       replies[0]?.catch(() => undefined)
       const mail = await mailOf(replies)
       line.open = mail.code < 300
+      if (!line.open) {
+        // The verdict has been heard, also where the server closes behind it instead of refusing RCPT as well.
+        if (!isLast(mail)) await rcptReply.catch(() => undefined)
+        return { mail, answer: undefined }
+      }
       try {
-        const reply = await rcptReply
-        return { mail, answer: mail.code < 300 ? this.#heardRcpt(line, reply) : undefined }
+        return { mail, answer: this.#heardRcpt(line, await rcptReply) }
       } catch (error) {
-        throw mail.code < 300 ? new MailTaken(error) : error
+        throw new MailTaken(error)
       }
     }
     if (line.open) await smtp.command('RSET', left())
@@ -435,49 +481,78 @@ export class Relay {
     const visitor = this.#visitor()
     const current = this.#line
     if (current !== undefined) {
-      const usable = !current.smtp.ended && !current.smtp.unasked && current.helo === visitor.helo
+      const usable = current.smtp.settled && current.helo === visitor.helo
       if (usable && current.slot.server !== avoid) {
         current.reused = true
         return current
       }
       this.#giveBack()
     }
-    const { settings, upstreams, metrics } = this.#parts
-    const slot = await upstreams.slot(avoid)
-    if (this.#closed) {
-      slot.free()
-      throw new DialFailure(new UpstreamError('lost', 'the client left'), slot.server)
-    }
-    const { label } = slot.server
-    if (slot.kept !== undefined) {
-      try {
-        const { smtp, helo } = slot.kept
-        const extensions =
-          helo === visitor.helo ? slot.kept.extensions : await greetAgain(slot.kept, settings.dial, visitor, deadline)
-        return this.#adopt({ smtp, extensions, helo: visitor.helo, slot, clean: true, open: false, reused: true })
-      } catch {
-        // It died while it was kept, which says nothing about the server: a fresh one to the same, below.
-        slot.kept.smtp.destroy()
+    this.#leaving ??= new AbortController()
+    const { signal } = this.#leaving
+    const slot = await this.#parts.upstreams.slot(avoid, signal)
+    if (slot.kept === undefined) return this.#fresh(slot, deadline)
+    const { smtp, helo } = slot.kept
+    let { extensions } = slot.kept
+    try {
+      if (helo !== visitor.helo) {
+        extensions = await greetAgain(slot.kept, this.#parts.settings.dial, visitor, deadline, signal)
       }
+    } catch {
+      // It died while it was kept, which says nothing about the server.
+      smtp.destroy()
+      return this.#fresh(slot, deadline)
     }
+    return this.#adopt({ smtp, extensions, helo: visitor.helo, slot, clean: true, open: false, reused: true })
+  }
+
+  /** A connection that lay idle may have died of that: a fresh one to the same server takes its slot. */
+  #replace(line: Line): Slot {
+    this.#line = undefined
+    line.smtp.destroy('it died while it was idle')
+    return line.slot
+  }
+
+  /** Opens a connection in a slot that is ours, and frees the slot where that fails. @throws DialFailure */
+  async #fresh(slot: Slot, deadline: number): Promise<Line> {
+    const { settings, upstreams, metrics } = this.#parts
+    const { label } = slot.server
     const started = performance.now()
     try {
-      const dialed = await dial(slot.server, settings.dial, visitor, deadline)
+      const dialed = await dial(slot.server, settings.dial, this.#visitor(), deadline, this.#leaving?.signal)
       metrics.upstreamConnects.inc(label, 'ok')
       metrics.upstreamReplyDuration.of(label, 'connect').observe((performance.now() - started) / 1000)
       upstreams.report(slot.server, undefined)
       return this.#adopt({ ...dialed, slot, clean: true, open: false, reused: false })
     } catch (error) {
       slot.free()
-      metrics.upstreamConnects.inc(label, connectResult(error))
-      const refusedClient = error instanceof UpstreamRefusal && error.phase === 'ehlo'
-      if (!refusedClient) upstreams.report(slot.server, error)
+      if (!this.#closed) {
+        metrics.upstreamConnects.inc(label, connectResult(error))
+        if (!this.#isAboutClient(error)) upstreams.report(slot.server, error)
+      }
       throw new DialFailure(error, slot.server)
     }
   }
 
+  /**
+   * Whether a server turned away this client and not us: its HELO name, or its address where a PROXY header has told it
+   * before the greeting. Else one unwelcome client would take the server from all others.
+   */
+  #isAboutClient(error: unknown): boolean {
+    if (!(error instanceof UpstreamRefusal)) return false
+    const { clientIp } = this.#parts.settings.dial
+    return (
+      error.phase === 'ehlo' || (error.phase === 'greeting' && (clientIp === 'proxy-v1' || clientIp === 'proxy-v2'))
+    )
+  }
+
+  /** @throws UpstreamError where the client left meanwhile, so that nobody else would ever free the slot */
   #adopt(line: Line): Line {
     this.#line = line
+    if (this.#closed) {
+      this.#giveBack()
+      throw new UpstreamError('lost', 'the client left')
+    }
     return line
   }
 

@@ -8,7 +8,7 @@ import { isIP } from 'node:net'
 import type { Log } from '../telemetry/log.ts'
 import type { ConnectResult, Metrics } from '../telemetry/metrics.ts'
 import { type Dialed, type DialSettings, dial, type Extensions, UpstreamRefusal } from './dial.ts'
-import { isOpenRelay } from './relay-guard.ts'
+import { askWhetherRelay } from './relay-guard.ts'
 import { UpstreamError } from './smtp-client.ts'
 
 export interface UpstreamAddress {
@@ -60,18 +60,40 @@ export interface UpstreamsOptions {
   readonly dial: DialSettings
   readonly metrics: Pick<Metrics, 'upstreamSlotWait' | 'upstreamHealthChecks'>
   readonly log: Log
+  /** Instead of `PATIENCE`, where somebody cannot wait that long. */
+  readonly patience?: Partial<Patience>
+  /** All addresses of a name; the system's way unless told. */
+  readonly resolve?: (name: string) => Promise<readonly string[]>
 }
 
-/** How long a transaction waits for a slot, in milliseconds: short beside the client's 5 minutes for RCPT. */
-const SLOT_WAIT_MS = 10_000
-/** Beyond this, waiting is hopeless and costs memory. */
-const MAX_WAITING = 1000
+/** How long things may take, in milliseconds, and how many may wait. */
+export interface Patience {
+  /** A transaction for a slot: short beside the client's 5 minutes for RCPT. */
+  readonly slotMs: number
+  /** Beyond this many, waiting is hopeless and costs memory. */
+  readonly waiting: number
+  /** An idle connection for the next client. */
+  readonly idleMs: number
+  /** A health check: a server that is slower to greet takes no mail. */
+  readonly healthMs: number
+  /** The start for the first round of health checks: the port is not kept closed for a server that hangs. */
+  readonly startMs: number
+  /** Between two questions of the relay guard, and after an answer that was no, or none yet. */
+  readonly guardMs: number
+  readonly guardAgainMs: number
+}
+
+const PATIENCE: Patience = {
+  slotMs: 10_000,
+  waiting: 1000,
+  idleMs: 5000,
+  healthMs: 30_000,
+  startMs: 10_000,
+  guardMs: 3_600_000,
+  guardAgainMs: 60_000,
+}
 /** Failures in a row before a server leaves the rotation. */
 const DOWN_AFTER = 2
-const KEEP_IDLE_MS = 5000
-const GUARD_EVERY_MS = 3_600_000
-/** A health check that takes longer is a failure: a server that is this slow to greet takes no mail. */
-const HEALTH_DEADLINE_MS = 30_000
 
 /** Extensions that pass through us unchanged, and so may be offered where every server in use offers them. */
 const RELAYABLE = ['SIZE', '8BITMIME', 'SMTPUTF8', 'DSN', 'ENHANCEDSTATUSCODES']
@@ -80,8 +102,8 @@ interface State {
   readonly server: Server
   readonly idle: { readonly dialed: Dialed; readonly timer: NodeJS.Timeout }[]
   failures: number
-  /** performance.now() of the last answer to the relay guard; undefined: never asked. */
-  guardedAt: number | undefined
+  /** performance.now() from which on the relay guard asks again; undefined: it was never answered. */
+  guardNextAt: number | undefined
   openRelay: boolean
   checking: boolean
   /** No longer among the addresses of its name. */
@@ -92,13 +114,20 @@ interface State {
 
 interface Waiting {
   readonly avoid: Server | undefined
-  resolve(slot: Slot): void
-  reject(error: NoUpstream): void
-  readonly timer: NodeJS.Timeout
+  /** Ends the waiting. */
+  settle(outcome: Slot | NoUpstream): void
 }
+
+const systemResolve = async (name: string): Promise<readonly string[]> =>
+  (await lookup(name, { all: true })).map(({ address }) => address)
 
 export class Upstreams {
   readonly #options: UpstreamsOptions
+  readonly #patience: Patience
+  /** Labels whose name is being resolved. */
+  readonly #resolving = new Set<string>()
+  /** By label: what was last said of its name, so that it is said once. */
+  readonly #saidOfName = new Map<string, string>()
   #states: State[] = []
   #waiting: Waiting[] = []
   #offer: Extensions = new Map()
@@ -108,21 +137,26 @@ export class Upstreams {
 
   constructor(options: UpstreamsOptions) {
     this.#options = options
+    this.#patience = { ...PATIENCE, ...options.patience }
   }
 
   /** Checks all servers once, so that what they offer is known before the first client asks; then goes on by itself. */
   async start(): Promise<void> {
-    await this.#round()
-    if (this.#stopped) return
     this.#timer = setInterval(() => void this.#round(), this.#options.healthIntervalMs)
     this.#timer.unref()
+    let late: NodeJS.Timeout | undefined
+    const patience = new Promise<void>((resolve) => {
+      late = setTimeout(resolve, this.#patience.startMs)
+    })
+    await Promise.race([this.#round(), patience])
+    clearTimeout(late)
   }
 
   stop(): void {
     this.#stopped = true
     clearInterval(this.#timer)
     for (const state of this.#states) this.#dropIdle(state)
-    for (const waiting of this.#waiting.splice(0)) this.#giveUp(waiting, 'upstream_down')
+    for (const waiting of [...this.#waiting]) waiting.settle(new NoUpstream('upstream_down'))
   }
 
   /** What every server in use offers, of what passes through us; the last known while none is up. */
@@ -148,12 +182,13 @@ export class Upstreams {
 
   /**
    * A slot at the server with the fewest connections, another than `avoid`.
+   * @param given aborted when it is not wanted any more
    * @throws NoUpstream when none is up, or none came free in time
    */
-  async slot(avoid?: Server): Promise<Slot> {
+  async slot(avoid?: Server, given?: AbortSignal): Promise<Slot> {
     const started = performance.now()
     try {
-      return await (this.#free(avoid) ?? this.#wait(avoid))
+      return await (this.#free(avoid) ?? this.#wait(avoid, given))
     } finally {
       this.#options.metrics.upstreamSlotWait.of().observe((performance.now() - started) / 1000)
     }
@@ -188,7 +223,7 @@ export class Upstreams {
     let kept: Dialed | undefined
     for (let idle = state.idle.pop(); idle !== undefined && kept === undefined; idle = state.idle.pop()) {
       clearTimeout(idle.timer)
-      if (idle.dialed.smtp.ended || idle.dialed.smtp.unasked) {
+      if (!idle.dialed.smtp.settled) {
         idle.dialed.smtp.destroy()
         server.connections--
       } else {
@@ -211,12 +246,12 @@ export class Upstreams {
       free: () => release(() => server.connections--),
       keep: (dialed) =>
         release(() => {
-          if (dialed.smtp.ended || !server.up || this.#stopped) {
+          if (!dialed.smtp.settled || !server.up || this.#stopped) {
             dialed.smtp.quit()
             server.connections--
             return
           }
-          const timer = setTimeout(() => this.#dropIdle(state, dialed), KEEP_IDLE_MS)
+          const timer = setTimeout(() => this.#dropIdle(state, dialed), this.#patience.idleMs)
           timer.unref()
           state.idle.push({ dialed, timer })
         }),
@@ -235,68 +270,80 @@ export class Upstreams {
     this.#serveWaiting()
   }
 
-  #wait(avoid: Server | undefined): Promise<Slot> {
-    if (this.#waiting.length >= MAX_WAITING) throw new NoUpstream('upstream_full')
+  #wait(avoid: Server | undefined, given: AbortSignal | undefined): Promise<Slot> {
+    if (this.#waiting.length >= this.#patience.waiting) throw new NoUpstream('upstream_full')
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
+      const settle = (outcome: Slot | NoUpstream): void => {
+        clearTimeout(timer)
+        given?.removeEventListener('abort', giveUp)
         const at = this.#waiting.indexOf(waiting)
         if (at >= 0) this.#waiting.splice(at, 1)
-        this.#giveUp(waiting, 'upstream_full')
-      }, SLOT_WAIT_MS)
-      const waiting: Waiting = { avoid, resolve, reject, timer }
+        if (outcome instanceof NoUpstream) reject(outcome)
+        else resolve(outcome)
+      }
+      const giveUp = (): void => settle(new NoUpstream('upstream_full'))
+      const timer = setTimeout(giveUp, this.#patience.slotMs)
+      given?.addEventListener('abort', giveUp)
+      const waiting: Waiting = { avoid, settle }
       this.#waiting.push(waiting)
     })
   }
 
-  #giveUp(waiting: Waiting, why: NoUpstream['why']): void {
-    clearTimeout(waiting.timer)
-    waiting.reject(new NoUpstream(why))
-  }
-
+  /** In the order they came, but nobody waits behind one who must not have the server that has room. */
   #serveWaiting(): void {
-    while (this.#waiting.length > 0) {
-      const first = this.#waiting[0] as Waiting
-      let slot: Slot | undefined
+    const full = new Set<Server | undefined>()
+    for (const waiting of [...this.#waiting]) {
+      if (full.has(waiting.avoid)) continue
+      let outcome: Slot | NoUpstream | undefined
       try {
-        slot = this.#free(first.avoid)
+        outcome = this.#free(waiting.avoid)
       } catch {
-        this.#waiting.shift()
-        this.#giveUp(first, 'upstream_down')
-        continue
+        outcome = new NoUpstream('upstream_down')
       }
-      if (slot === undefined) return
-      this.#waiting.shift()
-      clearTimeout(first.timer)
-      first.resolve(slot)
+      if (outcome !== undefined) waiting.settle(outcome)
+      else if (waiting.avoid === undefined) return
+      else full.add(waiting.avoid)
     }
   }
 
+  /** A name that takes long to resolve holds up nobody: the addresses it had are checked meanwhile. */
   async #round(): Promise<void> {
-    await this.#resolve()
-    await Promise.all(this.#states.filter((state) => !state.gone).map((state) => this.#check(state)))
+    await Promise.all(
+      this.#options.addresses.map(async (address) => {
+        await this.#resolve(address)
+        if (this.#stopped) return
+        const mine = this.#states.filter(({ server, gone }) => server.label === address.label && !gone)
+        await Promise.all(mine.map((state) => this.#check(state)))
+      }),
+    )
   }
 
-  async #resolve(): Promise<void> {
-    for (const { label, host, port } of this.#options.addresses) {
-      let addresses = [host]
-      if (isIP(host) === 0) {
-        try {
-          addresses = [...new Set((await lookup(host, { all: true })).map(({ address }) => address))]
-        } catch (error) {
-          this.#say(label, 'warn', `name of upstream not resolved: ${(error as Error).message}`)
-          continue
-        }
-      }
-      const mine = this.#states.filter(({ server }) => server.label === label)
-      for (const state of mine) state.gone = !addresses.includes(state.server.host)
-      for (const address of addresses) {
-        if (mine.some(({ server }) => server.host === address)) continue
-        const server = { label, host: address, port, name: host, up: false, extensions: new Map(), connections: 0 }
-        const fresh = { failures: 0, guardedAt: undefined, openRelay: false, checking: false, gone: false, said: '' }
-        this.#states.push({ server, idle: [], ...fresh })
+  async #resolve({ label, host, port }: UpstreamAddress): Promise<void> {
+    let addresses: readonly string[] = [host]
+    if (isIP(host) === 0) {
+      if (this.#resolving.has(label)) return
+      this.#resolving.add(label)
+      try {
+        addresses = [...new Set(await (this.#options.resolve ?? systemResolve)(host))]
+        this.#saidOfName.delete(label)
+      } catch (error) {
+        const message = `name of upstream not resolved: ${(error as Error).message}`
+        if (this.#saidOfName.get(label) !== message) this.#options.log.warn({ upstream: label }, message)
+        this.#saidOfName.set(label, message)
+        return
+      } finally {
+        this.#resolving.delete(label)
       }
     }
-    for (const state of this.#states) {
+    const mine = this.#states.filter(({ server }) => server.label === label)
+    for (const address of addresses) {
+      if (mine.some(({ server }) => server.host === address)) continue
+      const server = { label, host: address, port, name: host, up: false, extensions: new Map(), connections: 0 }
+      const fresh = { failures: 0, guardNextAt: undefined, openRelay: false, checking: false, gone: false, said: '' }
+      this.#states.push({ server, idle: [], ...fresh })
+    }
+    for (const state of mine) {
+      state.gone = !addresses.includes(state.server.host)
       if (!state.gone) continue
       state.server.up = false
       this.#dropIdle(state)
@@ -316,7 +363,7 @@ export class Upstreams {
     const { dial: settings, relayGuard, metrics } = this.#options
     const { server } = state
     try {
-      const deadline = performance.now() + HEALTH_DEADLINE_MS
+      const deadline = performance.now() + this.#patience.healthMs
       const { smtp, extensions } = await dial(server, settings, undefined, deadline)
       smtp.quit()
       if (settings.clientIp === 'xclient' && !extensions.has('XCLIENT')) {
@@ -326,9 +373,12 @@ export class Upstreams {
         })
       }
       server.extensions = extensions
-      if (relayGuard && (state.guardedAt === undefined || performance.now() - state.guardedAt > GUARD_EVERY_MS)) {
-        state.openRelay = await isOpenRelay(server, settings, performance.now() + HEALTH_DEADLINE_MS)
-        state.guardedAt = performance.now()
+      if (relayGuard && performance.now() >= (state.guardNextAt ?? 0)) {
+        const { healthMs, guardMs, guardAgainMs } = this.#patience
+        const answer = await askWhetherRelay(server, settings, performance.now() + healthMs)
+        // Put off is no answer: what was known before holds on.
+        if (answer !== 'put-off') state.openRelay = answer === 'relays'
+        state.guardNextAt = performance.now() + (answer === 'refuses' ? guardMs : guardAgainMs)
       }
       metrics.upstreamHealthChecks.inc(server.label, 'ok')
       this.#judge(state, undefined)
@@ -348,27 +398,27 @@ export class Upstreams {
     if (error === undefined) {
       if (state.openRelay) {
         server.up = false
+        this.#dropIdle(state)
         const why = 'takes mail for foreign domains from any client: it would be an open relay through us'
-        this.#say(server.label, 'error', `upstream not used: it ${why}`, state)
-      } else if (state.guardedAt !== undefined || !this.#options.relayGuard) {
+        this.#say(state, 'error', `upstream not used: it ${why}`)
+      } else if (state.guardNextAt !== undefined || !this.#options.relayGuard) {
         server.up = true
-        this.#say(server.label, 'info', 'upstream is up', state)
+        this.#say(state, 'info', 'upstream is up')
       }
     } else if (state.failures >= DOWN_AFTER || !server.up) {
       server.up = false
       this.#dropIdle(state)
-      this.#say(server.label, 'warn', `upstream is down: ${(error as Error).message}`, state)
+      this.#say(state, 'warn', `upstream is down: ${(error as Error).message}`)
     }
     this.#learnOffer()
     this.#serveWaiting()
   }
 
-  #say(upstream: string, level: 'info' | 'warn' | 'error', msg: string, state?: State): void {
-    if (state !== undefined) {
-      if (state.said === msg) return
-      state.said = msg
-    }
-    this.#options.log[level]({ upstream, ...(state && { address: `${state.server.host}:${state.server.port}` }) }, msg)
+  #say(state: State, level: 'info' | 'warn' | 'error', msg: string): void {
+    if (state.said === msg) return
+    state.said = msg
+    const { label, host, port } = state.server
+    this.#options.log[level]({ upstream: label, address: `${host}:${port}` }, msg)
   }
 
   #learnOffer(): void {

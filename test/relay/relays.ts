@@ -1,0 +1,157 @@
+/**
+ * The relay without the front: upstreams, and clients' relays towards them, with patience short enough for tests. What
+ * the front does (parsing, replies) is not in the way here, and a client can be made to leave at any moment.
+ */
+
+import type { DialSettings } from '../../src/relay/dial.ts'
+import type { Name } from '../../src/relay/names.ts'
+import { type Answer, type Budgets, Relay, type RelaySettings } from '../../src/relay/transaction.ts'
+import { type Patience, type UpstreamAddress, Upstreams, type UpstreamsOptions } from '../../src/relay/upstreams.ts'
+import type { Visitor } from '../../src/relay/visitor.ts'
+import type { Fields, Log } from '../../src/telemetry/log.ts'
+import { createMetrics, type Metrics } from '../../src/telemetry/metrics.ts'
+import type { Upstream } from '../support/upstream.ts'
+
+export interface RelaysOptions {
+  readonly dial?: Partial<DialSettings>
+  readonly settings?: Partial<Omit<RelaySettings, 'dial'>>
+  readonly budgets?: Partial<Budgets>
+  readonly patience?: Partial<Patience>
+  readonly maxConnections?: number
+  readonly relayGuard?: boolean
+  readonly healthIntervalMs?: number
+  readonly resolve?: UpstreamsOptions['resolve']
+  readonly addresses?: readonly UpstreamAddress[]
+  readonly name?: Name
+}
+
+export interface Relays {
+  readonly upstreams: Upstreams
+  readonly metrics: Metrics
+  readonly told: { level: string; msg: string; fields: Fields }[]
+  /** A client's relay; `ip` and `helo` as its upstream is to see them. */
+  client(helo?: string, ip?: string): Relay
+  /** Connections held to all upstreams: slots in use, and kept ones. */
+  held(): number
+  /** Leaves with every client, and stops. */
+  stop(): Promise<void>
+}
+
+export const visitorOf = (helo = 'client.example', ip = '198.51.100.7', more: Partial<Visitor> = {}): Visitor => ({
+  client: {
+    id: 'K7Q2M9XWTA',
+    ip,
+    port: 40_123,
+    family: ip.includes(':') ? 6 : 4,
+    local: { ip: '192.0.2.25', port: 25 },
+  },
+  helo,
+  esmtp: true,
+  tls: undefined,
+  ...more,
+})
+
+export const dialSettings = (more: Partial<DialSettings> = {}, name: Name = { kind: 'none' }): DialSettings => ({
+  clientIp: 'none',
+  tls: 'off',
+  hostname: 'mx.test.example',
+  connectTimeoutMs: 1000,
+  replyTimeoutMs: 2000,
+  names: async () => name,
+  ...more,
+})
+
+export async function startRelays(servers: readonly Upstream[], options: RelaysOptions = {}): Promise<Relays> {
+  const told: Relays['told'] = []
+  const tell =
+    (level: string) =>
+    (fields: Fields, msg: string): void => {
+      told.push({ level, msg, fields })
+    }
+  const log: Log = {
+    debug: tell('debug'),
+    info: tell('info'),
+    warn: tell('warn'),
+    error: tell('error'),
+    isDebug: () => false,
+    setLevel: () => undefined,
+    flush: () => undefined,
+  }
+  const addresses =
+    options.addresses ??
+    servers.map(({ address, port }) => ({ label: address, host: address.slice(0, address.lastIndexOf(':')), port }))
+  const metrics = createMetrics({ version: 'test', upstreams: addresses.map(({ label }) => label) })
+  const dial = dialSettings(options.dial, options.name)
+  const upstreams = new Upstreams({
+    addresses,
+    maxConnections: options.maxConnections ?? 50,
+    healthIntervalMs: options.healthIntervalMs ?? 60_000,
+    relayGuard: options.relayGuard ?? false,
+    dial,
+    metrics,
+    log,
+    ...(options.patience && { patience: options.patience }),
+    ...(options.resolve && { resolve: options.resolve }),
+  })
+  await upstreams.start()
+  const clients: Relay[] = []
+  return {
+    upstreams,
+    metrics,
+    told,
+    client(helo, ip) {
+      const visitor = visitorOf(helo, ip)
+      const relay = new Relay(
+        {
+          upstreams,
+          settings: {
+            dial,
+            dataTimeoutMs: 660_000,
+            bareNewline: 'normalize',
+            trace: false,
+            hostname: 'mx.test.example',
+            ...options.settings,
+            ...(options.budgets && { budgets: options.budgets }),
+          },
+          metrics,
+          log,
+          now: () => Date.UTC(2026, 10, 21, 21, 0, 0),
+        },
+        () => visitor,
+      )
+      clients.push(relay)
+      return relay
+    },
+    held: () => upstreams.servers().reduce((sum, { connections }) => sum + connections, 0),
+    async stop() {
+      await Promise.all(clients.map((client) => client.close()))
+      upstreams.stop()
+    },
+  }
+}
+
+export const MAIL = { line: 'MAIL FROM:<a@sender.example>', needs: [] }
+export const RCPT = 'RCPT TO:<anna@example.test>'
+export const BODY = Buffer.from('Subject: test\r\n\r\nhello\r\n')
+
+/** An answer as a client would read it: code and lines, or the reason of our refusal. */
+export const read = (answer: Answer): string =>
+  answer.kind === 'reply' ? [answer.reply.code, ...answer.reply.lines].join(' ') : `refused: ${answer.refusal.reason}`
+
+/** A whole message; the answer to the first command that was not granted, or to the dot. */
+export async function send(relay: Relay, body: Buffer = BODY, rcpt = RCPT): Promise<string> {
+  const taken = await relay.rcpt(MAIL, rcpt)
+  if (relay.accepted === 0) {
+    relay.reset()
+    return read(taken)
+  }
+  const go = await relay.data()
+  if (go.kind !== 'reply' || go.reply.code !== 354) {
+    relay.reset()
+    return read(go)
+  }
+  await relay.write(body)
+  const { answer } = await relay.end()
+  relay.reset()
+  return read(answer)
+}

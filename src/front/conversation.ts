@@ -146,6 +146,7 @@ export class Conversation {
     if (verdict.action !== 'accept') return this.#recipientRefused(transaction, to, verdict)
     const envelope = { line: transaction.line, needs: [...new Set([...transaction.needs, ...used.value])] }
     const answer = await this.#relay.rcpt(envelope, line)
+    if (this.#transaction !== transaction) return ''
     if (answer.kind === 'refusal') return this.#recipientRefused(transaction, to, answer.refusal)
     return this.#recipientAnswered(transaction, to, answer.reply)
   }
@@ -165,6 +166,8 @@ export class Conversation {
     this.#received = 0
     this.#max = this.#parts.maxSize()
     const answer = await this.#relay.data()
+    // The client left meanwhile, and what became of its message is told already.
+    if (this.#transaction !== transaction) return { text: '', go: false }
     if (answer.kind === 'reply' && answer.reply.code === 354) {
       return { text: '354 End data with <CR><LF>.<CR><LF>\r\n', go: true }
     }

@@ -6,7 +6,7 @@
  *
  * Only keyed hashes are kept, in a table of fixed size: eight places a bucket, the one not seen for longest goes first.
  */
-import { createHmac, randomBytes } from 'node:crypto'
+import { hash as oneShot, randomBytes } from 'node:crypto'
 
 const DAY_MS = 86_400_000
 export const REMEMBERED_DAYS = 30
@@ -44,6 +44,7 @@ export function createKnownRecipients(options: KnownRecipientsOptions): KnownRec
   /** Day of the last acceptance, counted from the epoch; 0: empty. */
   const days = new Uint32Array(capacity)
   const buckets = capacity / WAYS
+  const secret = key.toString('latin1')
 
   // Two halves of a minute, so that what is older than a minute never counts. A recipient counts once however often it is
   // asked for: one mailbox that was given up, and is still written to by everybody, is no failed directory.
@@ -65,13 +66,12 @@ export function createKnownRecipients(options: KnownRecipientsOptions): KnownRec
     if (!before[of].has(place) && half[of].size < MAX_NOTED) half[of].add(place)
   }
 
-  /** The domain counts without case; so does the local part, as nearly every server has it. */
-  const hash = (address: string): [number, number, number] => {
-    const digest = createHmac('sha256', key).update(address.toLowerCase()).digest()
+  /** The domain counts without case; so does the local part, as nearly every server has it. The key makes it secret. */
+  const hash = (address: string): readonly [high: number, low: number, first: number] => {
+    const digest = oneShot('sha256', secret + address.toLowerCase(), 'buffer')
     return [digest.readUInt32LE(0), digest.readUInt32LE(4), (digest.readUInt32LE(8) % buckets) * WAYS]
   }
-  const find = (address: string): number => {
-    const [h, l, first] = hash(address)
+  const find = ([h, l, first]: ReturnType<typeof hash>): number => {
     for (let i = first; i < first + WAYS; i++) if (high[i] === h && low[i] === l && days[i] !== 0) return i
     return -1
   }
@@ -85,9 +85,10 @@ export function createKnownRecipients(options: KnownRecipientsOptions): KnownRec
   }
 
   return {
-    has: (address) => fresh(find(address)),
+    has: (address) => fresh(find(hash(address))),
     heard(address, answer) {
-      const place = find(address)
+      const hashed = hash(address)
+      const place = find(hashed)
       if (fresh(place)) {
         turn(now())
         note(place, 'asked')
@@ -96,7 +97,7 @@ export function createKnownRecipients(options: KnownRecipientsOptions): KnownRec
       if (answer === 'unknown' || guarding()) return
       let at = place
       if (at < 0) {
-        const [h, l, first] = hash(address)
+        const [h, l, first] = hashed
         at = first
         for (let i = first; i < first + WAYS; i++) if ((days[i] as number) < (days[at] as number)) at = i
         high[at] = h

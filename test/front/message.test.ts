@@ -364,3 +364,42 @@ test('R34 a session of many messages has one idle timer, not one for each', asyn
     watch.mockRestore()
   }
 })
+
+test('R42 a client that leaves while 354 is awaited is counted once, as aborted', async () => {
+  let go: (said: string) => void = () => undefined
+  let asked: () => void = () => undefined
+  const heard = new Promise<void>((resolve) => {
+    asked = resolve
+  })
+  const slow = await startUpstream({
+    script: (verb) => {
+      if (verb !== 'DATA') return 'default'
+      asked()
+      return new Promise<string>((resolve) => {
+        go = resolve
+      })
+    },
+  })
+  const other = await startApp(slow.address)
+  try {
+    const client = await other.client()
+    await client.hello()
+    await client.command('MAIL FROM:<left@example.org>')
+    await client.command('RCPT TO:<b@example.net>')
+    client.write('DATA\r\n')
+    await heard
+    client.resetConnection()
+    await eventually(
+      () => other.metric('spillway_connections_open{family="ipv4"}'),
+      (open) => open === 0,
+    )
+    go('354 go ahead')
+    const line = await other.waitForLog(({ msg }) => msg === 'session')
+    expect(line).toMatchObject({ outcome: 'aborted', messageCount: 1 })
+    expect(await other.metric('spillway_messages_total{result="aborted",standing="new"}')).toBe(1)
+    expect(await other.metric('spillway_messages_total{result="deferred",standing="new"}')).toBe(0)
+  } finally {
+    await slow.stop()
+    await other.stop()
+  }
+})

@@ -22,8 +22,10 @@ import { type Session, Sessions } from './front/session.ts'
 import { createNames } from './relay/names.ts'
 import { Upstreams } from './relay/upstreams.ts'
 import { createKnownRecipients } from './state/known-recipients.ts'
-import { createLimits } from './state/limits.ts'
+import { createLimits, type LimitsOptions } from './state/limits.ts'
+import { connectRedis } from './state/redis.ts'
 import { Seats } from './state/seats.ts'
+import { createSharedLimits } from './state/shared-limits.ts'
 import type { Log } from './telemetry/log.ts'
 import { createMetrics, type Metrics } from './telemetry/metrics.ts'
 
@@ -74,7 +76,7 @@ export async function start({ settings, version, log, tls }: AppOptions): Promis
     log,
   })
   const modes = (name: Parameters<typeof modeOf>[0]): ReturnType<typeof modeOf> => modeOf(name, settings.observe)
-  const limits = createLimits({
+  const counting: LimitsOptions = {
     rates: {
       ip_connections: settings.limitIpConnections,
       net_connections: settings.limitNetConnections,
@@ -90,7 +92,21 @@ export async function start({ settings, version, log, tls }: AppOptions): Promis
     },
     now,
     seed: randomBytes(8),
-  })
+  }
+  const redis = settings.redisUrl && connectRedis({ address: settings.redisUrl, timeoutMs: settings.redisTimeout, log })
+  const shared =
+    redis &&
+    createSharedLimits({
+      ...counting,
+      link: redis,
+      prefix: settings.redisPrefix,
+      timeoutMs: settings.redisTimeout,
+      // Two nodes may have the same name, and one that is started again is not the one that was.
+      node: `${hostname}:${randomBytes(6).toString('hex')}`,
+      metrics,
+      log,
+    })
+  const limits = shared ?? createLimits(counting)
   const knownRecipients = createKnownRecipients({ now })
   const maxSize = (): number | undefined => {
     const offered = Number(upstreams.offer.get('SIZE') ?? 0)
@@ -113,6 +129,7 @@ export async function start({ settings, version, log, tls }: AppOptions): Promis
   const seats = new Seats()
   const linger = new Linger()
   const live = new Set<Session>()
+  let patient = true
   const voice = createVoice(hostname, settings.supportUrl)
   const outcomes = new Outcomes({
     metrics,
@@ -143,6 +160,7 @@ export async function start({ settings, version, log, tls }: AppOptions): Promis
       outcomes,
       voice,
       maxSize,
+      sizeMode: modes('size'),
     },
     tls,
     idleMs: settings.idleTimeout,
@@ -169,12 +187,20 @@ export async function start({ settings, version, log, tls }: AppOptions): Promis
     linger,
     natWatch: new NatWatch(log, now),
     log,
-    live,
+    live: {
+      add: (session: Session) => {
+        live.add(session)
+        // It was accepted before, and only now is known to be a client (its PROXY header was waited for).
+        if (!patient) session.drain()
+      },
+      delete: (session: Session) => live.delete(session),
+    },
   }
 
   const serving = new Set<Promise<void>>()
   const listener = new Listener((socket) => {
     const served = serve(socket, parts)
+    if (served === undefined) return
     serving.add(served)
     void served.then(() => serving.delete(served))
   })
@@ -215,15 +241,22 @@ export async function start({ settings, version, log, tls }: AppOptions): Promis
     upstreams.stop()
     linger.stop()
   }
+  /** Others hear that this node has left; nobody is counted any more. */
+  const leave = async (): Promise<void> => {
+    await shared?.stop()
+    await redis?.close()
+  }
 
   let listening: readonly ListenAddress[]
   let adminAt: ListenAddress
   try {
     adminAt = await admin.listen(settings.adminListen)
+    await shared?.start()
     await upstreams.start()
     listening = await listener.listen(settings.listen)
   } catch (error) {
     quit()
+    await leave()
     throw error
   }
   for (const { host, port } of listening) log.info({ host, port }, 'listening for mail')
@@ -242,10 +275,12 @@ export async function start({ settings, version, log, tls }: AppOptions): Promis
     })
     await Promise.race([allServed(), patience])
     clearTimeout(timer)
+    patient = false
     for (const session of live) session.drain()
     await allServed()
     outcomes.flush()
     quit()
+    await leave()
     log.info({}, 'stopped')
     log.flush()
   }
@@ -258,6 +293,7 @@ export async function start({ settings, version, log, tls }: AppOptions): Promis
       )
     for (const session of live) session.cut()
     quit()
+    void leave()
     outcomes.flush()
     log.flush()
   }

@@ -100,6 +100,8 @@ describe('homes', () => {
     ['prom-client', ['telemetry/metrics.ts', 'telemetry/series.ts']],
     ['pino', ['telemetry/log.ts']],
     ['ip-cidr', ['core/ip.ts']],
+    ['ioredis', ['state/redis.ts']],
+    ['rate-limiter-flexible', ['state/limiter.ts']],
   ]
   test.each(HOMES)('%s is imported in its home only', (name, home) => {
     const users = files

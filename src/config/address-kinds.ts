@@ -23,6 +23,9 @@ const LABEL = /^(?!-)[a-z0-9_-]{1,63}(?<!-)$/i
 const isName = (text: string): boolean =>
   text.length <= 253 && text.split('.').every((label) => LABEL.test(label)) && !/(^|\.)\d+$/.test(text)
 
+/** A name or an IPv4 address. */
+export const isHost = (text: string): boolean => isIPv4(text) || isName(text)
+
 const bracketed = (host: string): string => (isIPv6(host) ? `[${host}]` : host)
 
 /** @param port what the hint proposes. @param lowest 0 where any free port will do. */

@@ -7,7 +7,7 @@ import type { Read } from './entries.ts'
 import { parseEnvFile } from './env-file.ts'
 import { HIDDEN, type Mistake } from './mistakes.ts'
 import { nearest } from './nearest.ts'
-import { ENV_FILE, SETTING_NAMES, type SettingName, settingOf } from './settings.ts'
+import { ENV_FILE, repeated, SETTING_NAMES, type SettingName, settingOf } from './settings.ts'
 
 const PREFIX = 'SPILLWAY_'
 
@@ -67,8 +67,7 @@ function unknown(name: string, { value, origin }: Named): Mistake {
     ? `the name of a setting; did you mean ${meant}${file ? '_FILE' : ''}?`
     : 'the name of a setting; `spillway serve --help` lists them'
   // A secret under a mistyped name is still a secret, and so may be whatever is like no setting of ours.
-  const isOpen = meant !== undefined && !settingOf(meant).secret
-  return { name, value: isOpen ? value : HIDDEN, origin, expected, default: undefined }
+  return { name, value: meant === undefined ? HIDDEN : repeated(meant, value), origin, expected, default: undefined }
 }
 
 /** The env file's settings. A file that cannot be read, and each line that is wrong, is a mistake. */
@@ -110,10 +109,10 @@ function textOf(name: SettingName, source: Source, read: Read, warnings: string[
   const file = source.get(`${name}_FILE`)
   const text = plain?.value.trim() ?? ''
   const path = file?.value.trim() ?? ''
-  const { secret, default: usual } = settingOf(name)
+  const { default: usual } = settingOf(name)
   if (text !== '' && path !== '') {
     const expected = `either ${name} or ${name}_FILE, not both`
-    const value = secret ? HIDDEN : text
+    const value = repeated(name, text)
     return { name, value, origin: `${plain?.origin} and ${file?.origin}`, expected, default: usual }
   }
   if (text !== '' && plain) return { text, origin: plain.origin }
@@ -122,7 +121,7 @@ function textOf(name: SettingName, source: Source, read: Read, warnings: string[
   if ('hint' in content) {
     const expected = `the path of a file that holds the value; ${content.hint}`
     // Somebody may have put the secret itself where its path should be.
-    const value = secret && !path.startsWith('/') ? HIDDEN : path
+    const value = path.startsWith('/') ? path : repeated(name, path)
     return { name: `${name}_FILE`, value, origin: file.origin, expected, default: undefined }
   }
   const held = content.text.trim()

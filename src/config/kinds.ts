@@ -19,6 +19,8 @@ export interface Kind<T> {
   readonly choices?: Readonly<Record<string, string>>
   /** The value as an operator would write it; what it shows can be read again and gives the same value. */
   show(value: T): string
+  /** What was written, with what is secret in it hidden; absent where nothing can be. */
+  mask?(text: string): string
 }
 
 /** The hint says what to write, in words that go on after `what`. */

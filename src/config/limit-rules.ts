@@ -15,6 +15,12 @@ const NAMES = {
 } as const satisfies Record<string, SettingName>
 type LimitKey = keyof typeof NAMES
 
+const SHARED = {
+  ...NAMES,
+  limitIpRecipients: 'SPILLWAY_LIMIT_IP_RECIPIENTS',
+  limitIpUnknownRecipients: 'SPILLWAY_LIMIT_IP_UNKNOWN_RECIPIENTS',
+} as const satisfies Record<string, SettingName>
+
 /** The first of each pair counts a part of what the second counts. */
 const PAIRS: readonly (readonly [LimitKey, LimitKey])[] = [
   ['limitIpConnections', 'limitNetConnections'],
@@ -40,5 +46,19 @@ export const limits: Rule = ({ settings, isGiven, isSound }, report) => {
         `${told(narrow, rateText(below))} can never be reached: ${told(wide, rateText(above))} is lower and refuses first`,
       )
     }
+  }
+}
+
+/** rate-limiter-flexible, which counts in Redis, has durations in whole seconds: it would make 1500ms one second, and 500ms for ever. */
+export const sharedWindows: Rule = ({ settings, isSound }, report) => {
+  if (!isSound('SPILLWAY_REDIS_URL') || settings.redisUrl === undefined) return
+  for (const key of Object.keys(SHARED) as (keyof typeof SHARED)[]) {
+    const name = SHARED[key]
+    const rate = isSound(name) ? settings[key] : undefined
+    if (rate === undefined || rate.windowMs % 1000 === 0) continue
+    report.mistake(
+      name,
+      'a rate over whole seconds, such as 10/1s: limits in Redis (SPILLWAY_REDIS_URL) count by seconds',
+    )
   }
 }

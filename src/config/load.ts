@@ -7,9 +7,17 @@ import { hostname as hostnameKind } from './address-kinds.ts'
 import { entriesOf, type Read } from './entries.ts'
 import { collect, type Text } from './given.ts'
 import { SPARE_FILES } from './machine-rules.ts'
-import { HIDDEN, type Mistake, SettingsError } from './mistakes.ts'
+import { type Mistake, SettingsError } from './mistakes.ts'
 import { judge } from './rules.ts'
-import { keyOf, SETTING_NAMES, type SettingKey, type SettingName, type Settings, settingOf } from './settings.ts'
+import {
+  keyOf,
+  repeated,
+  SETTING_NAMES,
+  type SettingKey,
+  type SettingName,
+  type Settings,
+  settingOf,
+} from './settings.ts'
 
 export interface Sources {
   readonly env: Readonly<Record<string, string | undefined>>
@@ -73,9 +81,9 @@ interface Reading {
 }
 
 function read(name: SettingName, { text, origin, path }: Text, readText: Read, usual: string | undefined): Reading {
-  const { kind, secret } = settingOf(name)
+  const { kind } = settingOf(name)
   const mistake = (value: string, expected: string, at?: string): Mistake => {
-    return { name, value: secret ? HIDDEN : value, origin: at ?? origin, expected, default: usual }
+    return { name, value: repeated(name, value), origin: at ?? origin, expected, default: usual }
   }
   if (!kind.list) {
     const result = kind.schema.safeParse(text)
@@ -154,7 +162,7 @@ export function load({ env, readFile, hostname, openFiles, envFile }: Sources): 
   })
   for (const { name, expected } of findings.mistakes) {
     const text = given.texts.get(name)
-    const value = settingOf(name).secret && text ? HIDDEN : text?.text
+    const value = text && repeated(name, text.text)
     mistakes.push({ name, value, origin: text?.origin ?? 'not set', expected, default: usual(name) })
   }
   const warnings = [...given.warnings, ...findings.warnings]

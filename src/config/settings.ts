@@ -6,6 +6,8 @@ import type { z } from 'zod'
 import { dnsServers, domains, endpoint, endpoints, hostname, networks, supportUrl, upstreams } from './address-kinds.ts'
 import { duration, flag, integer, type Kind, oneOf, or, orNone, orOff, path, rate, secret, size } from './kinds.ts'
 import { checkNames } from './list-kinds.ts'
+import { HIDDEN } from './mistakes.ts'
+import { redisPrefix, redisUrl } from './redis-kinds.ts'
 
 /** In the order of the docs. */
 export const GROUPS = {
@@ -18,7 +20,12 @@ export const GROUPS = {
   },
   lists: { title: 'Lists', intro: 'Who is never held up, who is never let in, and which domains mail is for.' },
   early: { title: 'Message and DNS', intro: 'How strictly a message is read, and who answers questions about names.' },
-  admin: { title: 'Admin HTTP', intro: 'Metrics, health, the status page and the API.' },
+  redis: {
+    title: 'Redis',
+    intro:
+      'Where limits are counted for all nodes together. Without it each node counts in its own memory. While Redis is away each node goes on with its share of every limit: the limit divided by the nodes that were last seen.',
+  },
+  admin: { title: 'Admin HTTP', intro: 'Metrics, health, and the state of this node as JSON.' },
   other: { title: 'Checks and log', intro: 'What is enforced, what is logged, and where a refused sender may ask.' },
 } as const
 export type Group = keyof typeof GROUPS
@@ -305,18 +312,39 @@ export const SETTINGS = {
     more: "With xclient the client's name is looked up for every session that reaches a mail server: a caching resolver nearby is worth it.",
   }),
 
+  SPILLWAY_REDIS_URL: row({
+    group: 'redis',
+    kind: orNone(redisUrl),
+    default: 'none',
+    doc: 'The Redis that all nodes share; none: limits are counted in memory, by each node alone.',
+    more: 'One server `redis://user:password@host:6379/0`, a set with Sentinels `redis+sentinel://s1:26379,s2/mymaster/0`, or a cluster `redis+cluster://h1:6379,h2`; with `rediss` in place of `redis` over TLS (a CA of your own is named by the variable NODE_EXTRA_CA_CERTS of Node). Redis 6.2 or later. User and password are those of the servers; Sentinels are asked without. With a password in it give it as `SPILLWAY_REDIS_URL_FILE`. What the user must be allowed is in [redis.md](redis.md).',
+  }),
+  SPILLWAY_REDIS_PREFIX: row({
+    group: 'redis',
+    kind: redisPrefix,
+    default: 'spillway:',
+    doc: 'What the names of all keys in Redis begin with; nodes that share limits have the same.',
+  }),
+  SPILLWAY_REDIS_TIMEOUT: row({
+    group: 'redis',
+    kind: duration({ min: 5, max: 5_000 }),
+    default: '50ms',
+    doc: 'How long an answer of Redis is waited for before the node goes on with its share of the limit.',
+    more: 'No reply to a client is ever later than this because of Redis. After three late answers in a row none is waited for until Redis answers in time again.',
+  }),
+
   SPILLWAY_ADMIN_LISTEN: row({
     group: 'admin',
     kind: endpoint(9025),
     default: '127.0.0.1:9025',
-    doc: 'Where /metrics, /livez, /readyz, the status page and the API are served.',
+    doc: 'Where /metrics, /livez, /readyz and /api/v1/status are served.',
   }),
   SPILLWAY_ADMIN_TOKEN: row({
     group: 'admin',
     kind: orNone(secret),
     default: 'none',
     doc: 'What a caller of the API has to show as its bearer token.',
-    more: 'Without it nothing can be changed over HTTP, and off loopback only /metrics, /livez and /readyz answer. Give it as `SPILLWAY_ADMIN_TOKEN_FILE`, so that it stands in no process list.',
+    more: 'Without it, off loopback, only /metrics, /livez and /readyz answer. Give it as `SPILLWAY_ADMIN_TOKEN_FILE`, so that it stands in no process list.',
     secret: true,
   }),
 
@@ -392,5 +420,11 @@ export const keyOf = <N extends SettingName>(name: N): Key<N> =>
     .toLowerCase()
     .replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase()) as Key<N>
 
-/** A value as an operator would write it. A secret is not masked here. */
+/** What an operator wrote, as it may be repeated to him and to the log. */
+export const repeated = (name: SettingName, text: string): string => {
+  const { secret, kind } = settingOf(name)
+  return secret ? HIDDEN : (kind.mask?.(text) ?? text)
+}
+
+/** A value as an operator would write it. A secret is not masked here, but a password within a URL is. */
 export const show = (name: SettingName, settings: Settings): string => settingOf(name).kind.show(settings[keyOf(name)])

@@ -18,6 +18,11 @@ export type UpstreamCommand = (typeof UPSTREAM_COMMANDS)[number]
 export const CONNECT_RESULTS = ['ok', 'failed', 'timeout', 'refused'] as const
 export type ConnectResult = (typeof CONNECT_RESULTS)[number]
 
+/** take: a client's question; add: what was counted or given back meanwhile; nodes: who is there; probe: is it back. */
+export const REDIS_USES = ['take', 'add', 'nodes', 'probe'] as const
+export type RedisUse = (typeof REDIS_USES)[number]
+const REDIS_RESULTS = ['ok', 'failed', 'timeout'] as const
+
 /** Enforced refusals of a check, observed ones, and those the wire rules and the relay make (always enforced). */
 const REFUSALS = REASON_NAMES.flatMap((name) => {
   const { stages, action, check } = reasonOf(name)
@@ -240,6 +245,26 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
     balancerErrors: counter({
       name: 'balancer_errors_total',
       help: 'Connections of listed balancers without a valid PROXY header.',
+    }),
+    redisUp: new Family(registry, 'gauge', {
+      name: 'spillway_redis_up',
+      help: '1 while Redis answers in time; 0 also where none is set.',
+    }),
+    redisFallback: new Family(registry, 'gauge', {
+      name: 'spillway_redis_fallback_active',
+      help: '1 while Redis is set but does not answer in time: the node holds to its share of each limit.',
+    }),
+    redisCommands: counter({
+      name: 'redis_commands_total',
+      help: 'Commands for Redis, by what they are for; timeout: nobody waited for the answer any longer.',
+      labels: ['use', 'result'],
+      rows: combinations(REDIS_USES, REDIS_RESULTS),
+    }),
+    redisCommandDuration: histogram(FAST_S, {
+      name: 'redis_command_duration_seconds',
+      help: 'Time until Redis answered; take: until all parts of a question were answered or given up.',
+      labels: ['use'],
+      rows: combinations(REDIS_USES),
     }),
   }
 }

@@ -15,7 +15,7 @@ export interface Package {
   readonly root?: string
 }
 
-/** To run another server in tests, add its Debian package here: redis-server, exim4-daemon-light, opensmtpd, … */
+/** To run another server in tests, add its Debian package here: exim4-daemon-light, opensmtpd, … */
 export const PACKAGES: Readonly<Record<string, Package>> = {
   postfix: {
     commands: {
@@ -26,7 +26,11 @@ export const PACKAGES: Readonly<Record<string, Package>> = {
     },
     root: 'Postfix is started by root only',
   },
+  'docker-compose': { commands: { 'docker-compose': 'usr/bin/docker-compose' } },
+  systemd: { commands: { 'systemd-analyze': 'usr/bin/systemd-analyze' } },
+  prometheus: { commands: { prometheus: 'usr/bin/prometheus', promtool: 'usr/bin/promtool' } },
   swaks: { commands: { swaks: 'usr/bin/swaks' } },
+  'redis-server': { commands: { 'redis-server': 'usr/bin/redis-server', 'redis-cli': 'usr/bin/redis-cli' } },
 }
 
 export const CACHE = join(import.meta.dirname, '../../.cache/services')
@@ -59,7 +63,7 @@ function unpackedFor(folder: string): string | undefined {
 
 export interface Command {
   readonly path: string
-  /** To be added to the environment: where a package in the cache has its shared libraries and Perl modules. */
+  /** To be added to the environment: where a package in the cache has its shared libraries, Perl and Python modules. */
   readonly env: Readonly<Record<string, string>>
   /** The root its package lies under. */
   readonly root: string
@@ -79,7 +83,14 @@ export function command(name: string): Command {
 
 function searchPaths(root: string): Record<string, string> {
   const folders = (...patterns: string[]) => globSync(patterns, { cwd: root }).map((folder) => join(root, folder))
-  const libraries = folders('usr/lib/postfix', 'usr/lib/*-linux-gnu*', 'lib/*-linux-gnu*')
+  const libraries = folders(
+    'usr/lib/postfix',
+    'usr/lib/*-linux-gnu*',
+    'lib/*-linux-gnu*',
+    '{usr/,}lib/*-linux-gnu*/systemd',
+    '{usr/,}lib/systemd',
+  )
   const perl = folders('usr/share/perl5', 'usr/share/perl/5*', 'usr/lib/*/perl5/5*', 'usr/lib/*/perl/5*')
-  return { LD_LIBRARY_PATH: libraries.join(':'), PERL5LIB: perl.join(':') }
+  const python = folders('usr/lib/python3/dist-packages')
+  return { LD_LIBRARY_PATH: libraries.join(':'), PERL5LIB: perl.join(':'), PYTHONPATH: python.join(':') }
 }

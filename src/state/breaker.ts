@@ -1,0 +1,92 @@
+/**
+ * Whether Redis is asked at all. Closed: it is. Open: nobody waits for it, and only a probe in the background looks
+ * whether it answers again. It opens after three failures in a row, or at once when the connection is lost, so that a Redis that
+ * hangs costs a few clients one deadline each, and not every client; and it closes at the first probe answered in time.
+ */
+import { within } from './deadline.ts'
+
+export interface BreakerOptions {
+  /** Asks what clients' questions ask (a write), so that a server that can only be read from does not count as back. */
+  readonly probe: () => Promise<unknown>
+  readonly timeoutMs: number
+  /** At each change, with the reason for opening. */
+  readonly changed: (closed: boolean, reason: string) => void
+}
+
+const FAILURES = 3
+const PROBE_EVERY_MS = 250
+
+export class Breaker {
+  readonly #options: BreakerOptions
+  #closed = false
+  #failures = 0
+  #timer: NodeJS.Timeout | undefined
+  #probing = false
+  #stopped = false
+
+  constructor(options: BreakerOptions) {
+    this.#options = options
+  }
+
+  get closed(): boolean {
+    return this.#closed
+  }
+
+  /** It begins open. Resolves when it has closed, or after `ms` without. */
+  start(ms: number): Promise<void> {
+    const until = performance.now() + ms
+    return new Promise((resolve) => {
+      const look = async (): Promise<void> => {
+        await this.#probe()
+        if (this.#closed || performance.now() >= until) return resolve()
+        setTimeout(() => void look(), 10)
+      }
+      void look()
+      this.#watch()
+    })
+  }
+
+  succeeded(): void {
+    this.#failures = 0
+  }
+
+  failed(reason: string): void {
+    if (this.#closed && ++this.#failures >= FAILURES) this.open(reason)
+  }
+
+  open(reason: string): void {
+    if (!this.#closed || this.#stopped) return
+    this.#closed = false
+    this.#options.changed(false, reason)
+    this.#watch()
+  }
+
+  stop(): void {
+    this.#stopped = true
+    clearInterval(this.#timer)
+  }
+
+  #watch(): void {
+    if (this.#stopped || this.#timer !== undefined) return
+    this.#timer = setInterval(() => void this.#probe(), PROBE_EVERY_MS)
+    this.#timer.unref()
+  }
+
+  async #probe(): Promise<void> {
+    if (this.#probing || this.#closed || this.#stopped) return
+    this.#probing = true
+    try {
+      await within(this.#options.probe(), this.#options.timeoutMs)
+      if (this.#stopped) return
+      clearInterval(this.#timer)
+      this.#timer = undefined
+      this.#failures = 0
+      this.#closed = true
+      this.#options.changed(true, '')
+    } catch {
+      // Still away: the next probe will tell.
+    } finally {
+      this.#probing = false
+    }
+  }
+}

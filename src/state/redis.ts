@@ -1,0 +1,124 @@
+/**
+ * The connection to Redis, of whatever topology; the home of ioredis.
+ *
+ * Everything here fails fast: whoever asks has a client on the line and goes on without Redis rather than wait. So there
+ * is no queue for commands while the connection is away, no command is sent a second time, and a connection on which an
+ * answer stays out is dropped. A command that was given up on may still be carried out later: what is counted in Redis
+ * is counted at least once.
+ */
+import { Cluster, Redis, type RedisOptions } from 'ioredis'
+import type { RedisAddress } from '../config/redis-kinds.ts'
+import type { Log } from '../telemetry/log.ts'
+
+export type RedisClient = Redis | Cluster
+
+export interface RedisLink {
+  readonly client: RedisClient
+  /** Whether commands can be sent now. */
+  connected(): boolean
+  /** Called when the connection is lost. One listener. */
+  onLost(listener: () => void): void
+  /** Ends all connections; resolves when they are closed. */
+  close(): Promise<void>
+}
+
+export interface RedisLinkOptions {
+  readonly address: RedisAddress
+  /** How long an answer is waited for, in ms. */
+  readonly timeoutMs: number
+  readonly log: Log
+}
+
+const CONNECT_TIMEOUT_MS = 1000
+const CLOSE_TIMEOUT_MS = 500
+/** Waits between attempts to connect: 50 ms longer each time. Back within a second or two of the server. */
+const retry = (times: number): number => Math.min(50 * times, 1000)
+
+/** Starts to connect, and goes on trying until it is closed. Never throws because Redis is away. */
+export function connectRedis({ address, timeoutMs, log }: RedisLinkOptions): RedisLink {
+  const { hosts, tls, username, password, db } = address
+  const common = {
+    ...(username !== undefined && { username }),
+    ...(password !== undefined && { password }),
+    ...(tls && { tls: {} }),
+    connectTimeout: CONNECT_TIMEOUT_MS,
+    disconnectTimeout: CLOSE_TIMEOUT_MS,
+    // Whoever asks has a deadline of his own; this one only clears away what nobody waits for any more.
+    commandTimeout: 2 * timeoutMs,
+    // A server that hangs keeps its connections: they are given up, so that commands fail at once.
+    socketTimeout: Math.max(300, 4 * timeoutMs),
+    maxRetriesPerRequest: 0,
+    autoResendUnfulfilledCommands: false,
+    disableClientInfo: true,
+    // The master that was made a replica meanwhile: look for the one that took its place.
+    reconnectOnError: (error: Error) => (error.message.startsWith('READONLY') ? 1 : false),
+  } satisfies RedisOptions
+  const fast = { enableOfflineQueue: false, enableAutoPipelining: true }
+  let client: RedisClient
+  if (address.topology === 'cluster') {
+    client = new Cluster([...hosts], {
+      ...fast,
+      redisOptions: common,
+      clusterRetryStrategy: retry,
+      // A node that is lost stays known, so that its commands fail at once and do not wander over the others.
+      clusterNodeRetryStrategy: retry,
+      // Certificates are made out to names, and addresses are told by the cluster; do not resolve them here.
+      ...(tls && { dnsLookup: (host, done) => done(null, host) }),
+      maxRedirections: 3,
+      retryDelayOnFailover: 0,
+      retryDelayOnClusterDown: 0,
+      slotsRefreshInterval: 1000,
+      slotsRefreshTimeout: CONNECT_TIMEOUT_MS,
+    })
+  } else if (address.topology === 'sentinel') {
+    client = new Redis({
+      ...common,
+      ...fast,
+      sentinels: [...hosts],
+      name: address.master,
+      db,
+      retryStrategy: retry,
+      sentinelRetryStrategy: retry,
+      sentinelCommandTimeout: CONNECT_TIMEOUT_MS,
+      ...(tls && { enableTLSForSentinelMode: true, sentinelTLS: {} }),
+    })
+  } else {
+    const [{ host, port }] = hosts as [RedisAddress['hosts'][number]]
+    client = new Redis({ ...common, ...fast, host, port, db, retryStrategy: retry })
+  }
+
+  let lost = (): void => undefined
+  // The same error comes with every attempt; one line for each kind of it until the connection stands again.
+  let told = ''
+  client.on('error', (error: Error) => {
+    const reason = error.message || String(error)
+    if (reason === told) return
+    told = reason
+    log.warn({ err: reason }, 'connection to Redis failed')
+  })
+  client.on('ready', () => {
+    told = ''
+  })
+  client.on('close', () => lost())
+  client.on('end', () => lost())
+  return {
+    client,
+    connected: () => client.status === 'ready',
+    onLost(listener) {
+      lost = listener
+    },
+    close: () =>
+      new Promise((resolve) => {
+        lost = () => undefined
+        const { status } = client
+        const timer = setTimeout(resolve, CLOSE_TIMEOUT_MS)
+        client.once('end', () => {
+          clearTimeout(timer)
+          resolve()
+        })
+        client.disconnect()
+        // Between two attempts nothing is open, and no 'end' comes.
+        if (status === 'end' || status === 'reconnecting') client.emit('end')
+      }),
+  }
+}

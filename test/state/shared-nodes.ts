@@ -1,0 +1,120 @@
+/** Nodes of a cluster for tests: each the shared limits of one node, with a connection, metrics and log of its own. */
+import { randomBytes } from 'node:crypto'
+import type { RedisAddress } from '../../src/config/redis-kinds.ts'
+import type { Client } from '../../src/core/client.ts'
+import type { LimitName, Rate, Usage } from '../../src/core/usage.ts'
+import { connectRedis, type RedisLink } from '../../src/state/redis.ts'
+import { createSharedLimits, type SharedLimits } from '../../src/state/shared-limits.ts'
+import type { Log } from '../../src/telemetry/log.ts'
+import { createMetrics, type Metrics } from '../../src/telemetry/metrics.ts'
+import { loadWith } from '../config/given.ts'
+
+export interface TestNode {
+  readonly limits: SharedLimits
+  readonly link: RedisLink
+  readonly metrics: Metrics
+  /** `level: message` of each line. */
+  readonly log: string[]
+  /** Tries once; true where every limit has let the client in. */
+  tries(client: Client, stage?: 'connect' | 'rcpt'): Promise<boolean>
+  stop(): Promise<void>
+}
+
+export interface TestNodeOptions {
+  readonly rates?: Partial<Record<LimitName, Rate>>
+  readonly timeoutMs?: number
+  readonly enforced?: (limit: LimitName) => boolean
+  readonly prefix?: string
+  /** False: returns before it has heard of Redis. */
+  readonly started?: boolean
+}
+
+/** Long, so that a test seldom has to wait for the next one. */
+export const WINDOW = 3_600_000
+
+export const addressOf = (url: string): RedisAddress => {
+  const { redisUrl } = loadWith({ SPILLWAY_REDIS_URL: url }).settings
+  if (redisUrl === undefined) throw new Error('no Redis URL')
+  return redisUrl
+}
+
+let names = 0
+
+export async function startNode(url: string, options: TestNodeOptions = {}): Promise<TestNode> {
+  const { rates = {}, timeoutMs = 50, enforced = () => true, prefix = 'test:', started = true } = options
+  const log: string[] = []
+  const at =
+    (level: string) =>
+    (_: unknown, msg: string): void =>
+      void log.push(`${level}: ${msg}`)
+  const sink: Log = {
+    debug: at('debug'),
+    info: at('info'),
+    warn: at('warn'),
+    error: at('error'),
+    isDebug: () => false,
+    setLevel: () => undefined,
+    flush: () => undefined,
+  }
+  const metrics = createMetrics({ version: 'test', upstreams: [] })
+  const link = connectRedis({ address: addressOf(url), timeoutMs, log: sink })
+  const limits = createSharedLimits({
+    rates: {
+      ip_connections: undefined,
+      net_connections: undefined,
+      global_connections: undefined,
+      ip_messages: undefined,
+      global_messages: undefined,
+      ip_recipients: undefined,
+      unknown_recipients: undefined,
+      ...rates,
+    },
+    enforced,
+    now: () => Date.now(),
+    seed: randomBytes(8),
+    link,
+    prefix,
+    timeoutMs,
+    node: `node-${names++}`,
+    metrics,
+    log: sink,
+  })
+  const start = limits.start()
+  if (started) await start
+  return {
+    limits,
+    link,
+    metrics,
+    log,
+    tries: async (client, stage = 'connect') => letIn(await limits.take(stage, client)),
+    async stop() {
+      await limits.stop()
+      await link.close()
+    },
+  }
+}
+
+export const letIn = (usage: Usage): boolean => Object.values(usage).every(({ used, max }) => used <= max)
+
+/** A client at `ip`, an IPv4 address. */
+export const clientAt = (ip: string, standing: Client['standing'] = 'new'): Client => ({
+  id: 'TEST',
+  ip,
+  port: 40_000,
+  family: 4,
+  source: ip,
+  net: `${ip.split('.').slice(0, 3).join('.')}.0/24`,
+  local: { ip: '192.0.2.25', port: 25 },
+  connectedAt: 0,
+  standing,
+})
+
+let counted = 0
+/** A client that no test has seen yet, in a neighbourhood of its own. */
+export const freshClient = (): Client => clientAt(`10.${(counted >> 8) & 255}.${counted++ & 255}.1`)
+
+/** Waits while a window of the wall clock is about to end, so that a test lies in one. */
+export async function earlyInWindow(windowMs: number, needMs: number): Promise<void> {
+  const left = windowMs - (Date.now() % windowMs)
+  if (left < needMs) await new Promise((resolve) => setTimeout(resolve, left + 20))
+}

@@ -1,7 +1,10 @@
-#!/usr/bin/env node
+#!/usr/bin/env -S node --max-semi-space-size=8
 /**
  * The program: argv, environment, exit codes. 0 all went well; 1 it could not run; 64 a wrong command line; 78 wrong
  * settings (sysexits.h).
+ *
+ * The flag above, and wherever else it is started: left alone, V8 lets the space of its youngest objects grow to 3 x 16 MB
+ * and more in a flood, which brings nothing; with it a node in a flood of a million addresses stays small (docs/benchmarks.md).
  */
 import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'

@@ -1,0 +1,222 @@
+/** The rows on mail itself, in the order of a connection's life: it comes in, is refused or relayed, reaches a mail server. */
+import { REASON_NAMES, reasonOf } from '../../src/core/reasons.ts'
+import { type Panel, series, text } from './panels.ts'
+import { of, quantile, total } from './promql.ts'
+
+const P = [0.5, 0.95, 0.99] as const
+const quantiles = (metric: string, by: string, legend: string, labels = ''): [string, string][] =>
+  P.map((q) => [quantile(q, metric, by, labels), `${legend} p${q * 100}`])
+
+export const incoming: readonly Panel[] = [
+  series({
+    title: 'Connections per second',
+    about: 'Accepted by family, before any check.',
+    unit: 'perSecond',
+    width: 8,
+    stacked: true,
+    queries: [[total('spillway_connections_total', 'family'), '{{family}}']],
+  }),
+  series({
+    title: 'Connections per second, by node',
+    about: 'Uneven: the balancer, or the MX records, do not spread them.',
+    unit: 'perSecond',
+    width: 8,
+    queries: [[total('spillway_connections_total', 'instance'), '{{instance}}']],
+  }),
+  series({
+    title: 'Connections open',
+    about: 'By node and family. At SPILLWAY_MAX_CONNECTIONS a node refuses with max_connections.',
+    width: 8,
+    stacked: true,
+    queries: [[of('spillway_connections_open'), '{{instance}} {{family}}']],
+  }),
+  series({
+    title: 'STARTTLS handshakes per second',
+    about: 'Many failed ones: an expired certificate, or clients that speak nothing newer than TLS 1.1.',
+    unit: 'perSecond',
+    width: 12,
+    queries: [[total('spillway_tls_handshakes_total', 'result'), '{{result}}']],
+  }),
+  series({
+    title: 'Balancers, per second',
+    about:
+      'Health checks of listed balancers, and their connections without a valid PROXY header: those are the wrong setting in one of the two.',
+    unit: 'perSecond',
+    width: 12,
+    queries: [
+      [total('spillway_balancer_probes_total'), 'health checks'],
+      [total('spillway_balancer_errors_total'), 'no valid PROXY header'],
+    ],
+  }),
+]
+
+const MEANINGS = [
+  '| reason | reply | it means |',
+  '|---|---|---|',
+  ...REASON_NAMES.map((name) => {
+    const { code, enhanced, operator } = reasonOf(name)
+    return `| ${name} | ${code} ${enhanced} | ${operator} |`
+  }),
+].join('\n')
+
+export const shed: readonly Panel[] = [
+  series({
+    title: 'Refused per second, by reason',
+    about: `Replies that turned a client, a message or a recipient away. The reason is the same word as in the log.\n\n${MEANINGS}`,
+    unit: 'perSecond',
+    width: 12,
+    height: 10,
+    stacked: true,
+    many: true,
+    queries: [[total('spillway_refusals_total', 'reason', 'mode="enforce"'), '{{reason}}']],
+  }),
+  series({
+    title: 'Would be refused per second, by reason (observed only)',
+    about: 'What checks named in SPILLWAY_OBSERVE found and let pass. Look here before enforcing one.',
+    unit: 'perSecond',
+    width: 12,
+    height: 10,
+    stacked: true,
+    many: true,
+    queries: [[total('spillway_refusals_total', 'reason', 'mode="observe"'), '{{reason}}']],
+  }),
+  series({
+    title: 'Refused per second, by stage',
+    about: 'The earlier the cheaper: a refusal at connect costs no more than a line.',
+    unit: 'perSecond',
+    width: 8,
+    stacked: true,
+    queries: [[total('spillway_refusals_total', 'stage', 'mode="enforce"'), '{{stage}}']],
+  }),
+  series({
+    title: 'Would be refused per second, by stage (observed only)',
+    about: 'As before, for checks that are only observed.',
+    unit: 'perSecond',
+    width: 8,
+    stacked: true,
+    queries: [[total('spillway_refusals_total', 'stage', 'mode="observe"'), '{{stage}}']],
+  }),
+  series({
+    title: 'Refused per second, by action',
+    about: 'drop: one reply and the connection is closed. defer: 4xx, the connection goes on. reject: 5xx, for good.',
+    unit: 'perSecond',
+    width: 8,
+    stacked: true,
+    queries: [[total('spillway_refusals_total', 'action', 'mode="enforce"'), '{{action}}']],
+  }),
+  text('What the reasons mean', 24, 10, MEANINGS),
+]
+
+export const relayed: readonly Panel[] = [
+  series({
+    title: 'Messages per second, by result',
+    about: 'unknown: the mail server did not answer the final dot; the sender was told 4xx and will send it again.',
+    unit: 'perSecond',
+    width: 8,
+    stacked: true,
+    queries: [[total('spillway_messages_total', 'result'), '{{result}}']],
+  }),
+  series({
+    title: 'Recipients per second, by result',
+    about: 'Replies to RCPT. Many rejected: somebody guesses addresses.',
+    unit: 'perSecond',
+    width: 8,
+    stacked: true,
+    queries: [[total('spillway_recipients_total', 'result'), '{{result}}']],
+  }),
+  series({
+    title: 'Size of accepted messages',
+    about: 'Quantiles over all accepted messages.',
+    unit: 'bytes',
+    width: 8,
+    queries: quantiles('spillway_message_size_bytes', '', 'size'),
+  }),
+  series({
+    title: 'Sessions ended per second, by outcome',
+    about:
+      'relayed: a message was accepted. Else shed: refused for load. Else rejected: refused for what it is. Else aborted by the client, or none of these.',
+    unit: 'perSecond',
+    width: 8,
+    stacked: true,
+    queries: [[total('spillway_sessions_total', 'outcome'), '{{outcome}}']],
+  }),
+  series({
+    title: 'Length of sessions, p95',
+    about: 'From accept to the end, by outcome.',
+    unit: 'seconds',
+    width: 8,
+    queries: [[quantile(0.95, 'spillway_session_duration_seconds', 'outcome'), '{{outcome}}']],
+  }),
+  series({
+    title: 'Messages accepted per second, by standing of the client',
+    about: 'In a flood, known and trusted clients should go on as before.',
+    unit: 'perSecond',
+    width: 8,
+    stacked: true,
+    queries: [[total('spillway_messages_total', 'standing', 'result="accepted"'), '{{standing}}']],
+  }),
+]
+
+export const upstreams: readonly Panel[] = [
+  series({
+    title: 'Up',
+    about: 'Share of nodes that have the mail server in rotation. Nodes that disagree: the network between them.',
+    unit: 'ratio',
+    width: 8,
+    queries: [[`avg by (upstream) (${of('spillway_upstream_up')})`, '{{upstream}}']],
+  }),
+  series({
+    title: 'Connections, and the most there may be',
+    about: 'All nodes together. At the limit, transactions wait for a free connection: see the wait.',
+    width: 8,
+    queries: [
+      [`sum by (upstream) (${of('spillway_upstream_connections_open')})`, '{{upstream}}'],
+      [`sum by (upstream) (${of('spillway_upstream_connections_limit')})`, '{{upstream}} limit'],
+    ],
+  }),
+  series({
+    title: 'Wait for a free connection',
+    about:
+      'Time a transaction waited. It rises when the mail servers are slow, or SPILLWAY_UPSTREAM_MAX_CONNECTIONS is too low for them.',
+    unit: 'seconds',
+    width: 8,
+    queries: quantiles('spillway_upstream_slot_wait_seconds', '', 'wait'),
+  }),
+  series({
+    title: 'Reply to the final dot',
+    about: 'Per mail server. This is where content filters and full disks show.',
+    unit: 'seconds',
+    width: 12,
+    queries: quantiles('spillway_upstream_reply_duration_seconds', 'upstream', '{{upstream}}', 'command="dot"'),
+  }),
+  series({
+    title: 'Reply, by command',
+    about: 'All mail servers. connect: until ready for MAIL. rcpt slow: the directory behind them.',
+    unit: 'seconds',
+    width: 12,
+    many: true,
+    queries: quantiles('spillway_upstream_reply_duration_seconds', 'command', '{{command}}'),
+  }),
+  series({
+    title: 'Replies per second, by class',
+    about: 'To MAIL, RCPT, DATA and the final dot.',
+    unit: 'perSecond',
+    width: 8,
+    queries: [[total('spillway_upstream_replies_total', 'upstream, class'), '{{upstream}} {{class}}']],
+  }),
+  series({
+    title: 'Connections made per second, by result',
+    about:
+      'For clients. refused: the greeting, EHLO or the command with the client’s address was not answered with yes.',
+    unit: 'perSecond',
+    width: 8,
+    queries: [[total('spillway_upstream_connects_total', 'upstream, result'), '{{upstream}} {{result}}']],
+  }),
+  series({
+    title: 'Health checks per second, by result',
+    about: 'Made by each node by itself, also while no mail comes.',
+    unit: 'perSecond',
+    width: 8,
+    queries: [[total('spillway_upstream_health_checks_total', 'upstream, result'), '{{upstream}} {{result}}']],
+  }),
+]

@@ -1,0 +1,187 @@
+/**
+ * What Prometheus makes of it, asked of a real one: the configuration and the alerts by promtool, /metrics by its linter,
+ * and every query of the dashboard while two nodes stand in a short flood.
+ */
+import { mkdtempSync, readFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
+import { parse } from 'yaml'
+import { freePorts } from '../services/ports.ts'
+import { type Server, startServer } from '../services/processes.ts'
+import { type Prometheus, promtool, type Series, startPrometheus } from '../services/prometheus.ts'
+import { eventually, startApp, type TestApp } from '../support/app.ts'
+import { startUpstream, type Upstream } from '../support/upstream.ts'
+import { filledIn, queries, queriesOf } from './panels.ts'
+
+const file = (name: string): string => fileURLToPath(new URL(`../../deploy/prometheus/${name}`, import.meta.url))
+
+describe('promtool', () => {
+  test('finds the configuration valid, and the rules it names', () => {
+    const { code, output } = promtool(['check', 'config', file('prometheus.yml')])
+    expect({ code, output }).toEqual({
+      code: 0,
+      output: expect.stringMatching(/1 rule files found[\s\S]*9 rules found/),
+    })
+  })
+
+  test('sees every alert fire when it should, and not when it should not', () => {
+    const { code, output } = promtool(['test', 'rules', file('alerts.test.yml')])
+    expect({ code, output }).toEqual({ code: 0, output: expect.stringContaining('SUCCESS') })
+  })
+})
+
+describe('every alert', () => {
+  const { groups } = parse(readFileSync(file('alerts.yml'), 'utf8')) as { groups: { rules: Alert[] }[] }
+  const { tests } = parse(readFileSync(file('alerts.test.yml'), 'utf8')) as { tests: { alert_rule_test: Case[] }[] }
+  const cases = tests.flatMap((story) => story.alert_rule_test)
+
+  test.each(groups.flatMap(({ rules }) => rules).map((rule) => [rule.alert, rule] as const))(
+    '%s says how grave it is and what to do, and is tested both ways',
+    (name, { labels, annotations }) => {
+      expect(labels.severity).toMatch(/^(critical|warning)$/)
+      expect(annotations.summary.length).toBeLessThan(80)
+      expect(annotations.description.length).toBeGreaterThan(80)
+      const expected = cases.filter(({ alertname }) => alertname === name).map(({ exp_alerts }) => exp_alerts.length)
+      expect({ fires: expected.some((count) => count > 0), rests: expected.includes(0) }).toEqual({
+        fires: true,
+        rests: true,
+      })
+    },
+  )
+})
+
+interface Alert {
+  readonly alert: string
+  readonly labels: { readonly severity?: string }
+  readonly annotations: { readonly summary: string; readonly description: string }
+}
+
+interface Case {
+  readonly alertname: string
+  readonly exp_alerts: readonly unknown[]
+}
+
+const INTERVAL_MS = 250
+/** Grafana takes four scrape intervals for $__rate_interval at least. */
+const RATE_INTERVAL = `${(4 * INTERVAL_MS) / 1000}s`
+const ROUNDS = 8
+
+describe('two nodes in a flood', () => {
+  let upstream: Upstream
+  let redis: Server
+  let apps: TestApp[]
+  let prometheus: Prometheus
+  let start: number
+  let end: number
+
+  /** From addresses that are over their limit soon: each is let in five times a minute. */
+  const flood = async (app: TestApp, round: number): Promise<void> => {
+    const attempts = Array.from({ length: 16 }, async (_, i) => {
+      const client = await app.client(`127.0.1.${1 + (i % 4)}`)
+      await client.reply()
+      client.resetConnection()
+    })
+    const honest = async (): Promise<void> => {
+      const client = await app.client(`127.0.2.${1 + round}`)
+      await client.hello()
+      const reply = await client.send('a@example.org', 'b@example.net')
+      if (!reply.startsWith('250')) throw new Error(reply)
+      await client.command('QUIT')
+      client.end()
+    }
+    await Promise.all([...attempts, honest()])
+  }
+
+  const ask = (expr: string): Promise<Series[]> =>
+    prometheus.queryRange(filledIn(expr, RATE_INTERVAL), start, end, INTERVAL_MS / 1000)
+
+  beforeAll(async () => {
+    upstream = await startUpstream()
+    const port = (await freePorts(1))[0]!
+    const directory = mkdtempSync(join(tmpdir(), 'redis-'))
+    redis = startServer('redis-server', ['--port', `${port}`, '--bind', '127.0.0.1', '--save', ''], directory)
+    await eventually(redis.output, (output) => output.includes('Ready to accept connections'))
+    const settings = { LIMIT_IP_CONNECTIONS: '5/1m', REDIS_URL: `redis://127.0.0.1:${port}` }
+    apps = await Promise.all([1, 2].map(() => startApp(upstream.address, settings)))
+    prometheus = await startPrometheus({
+      jobs: { spillway: apps.map(({ adminPort }) => `127.0.0.1:${adminPort}`) },
+      rules: [file('alerts.yml')],
+      intervalMs: INTERVAL_MS,
+    })
+    await prometheus.waitForScrapes()
+    start = Date.now() / 1000
+    for (let round = 0; round < ROUNDS; round++) {
+      await Promise.all(apps.map((app) => flood(app, round)))
+      await prometheus.waitForScrapes()
+    }
+    end = Date.now() / 1000
+  })
+  afterAll(async () => {
+    await prometheus?.stop()
+    await Promise.all((apps ?? []).map((app) => app.stop()))
+    await redis?.stop()
+    await upstream?.stop()
+  })
+
+  test('promtool has nothing to say on /metrics', async () => {
+    const { status, body } = await apps[0]!.get('/metrics')
+    expect(status).toBe(200)
+    expect(promtool(['check', 'metrics'], body)).toEqual({ code: 0, output: '' })
+  })
+
+  test.each(queries.map(({ title, refId, expr }) => [title, refId, expr]))(
+    '“%s”, query %s, shows something',
+    async (_, __, expr) => {
+      const shown = await ask(expr as string)
+      // NaN, as a quantile of nothing is, draws no line.
+      const points = shown.flatMap(({ values }) => values.filter(([, value]) => Number.isFinite(value)))
+      expect({ expr, points: points.length > 0 }).toEqual({ expr, points: true })
+    },
+  )
+
+  /** The highest value over time of a panel's first query, for the series with these labels. */
+  const highest = async (title: string, labels: Record<string, string> = {}): Promise<number> => {
+    const shown = await ask(queriesOf(title)[0]!.expr)
+    const fits = shown.filter((series) => Object.entries(labels).every(([key, value]) => series.labels[key] === value))
+    return Math.max(...fits.flatMap(({ values }) => values.map(([, value]) => value)))
+  }
+
+  test('the panels tell what happened: both nodes, the flood by its reason, the mail that got through', async () => {
+    expect(await highest('Nodes seen')).toBe(2)
+    for (const { adminPort } of apps) {
+      expect(await highest('Connections per second, by node', { instance: `127.0.0.1:${adminPort}` })).toBeGreaterThan(
+        10,
+      )
+    }
+    const perSecond = await highest('Connections per second', { family: 'ipv4' })
+    const refused = await highest('Refused per second, by reason', { reason: 'ip_connections' })
+    expect(refused).toBeGreaterThan(20)
+    expect(refused).toBeLessThan(perSecond)
+    expect(await highest('Refused per second, by reason', { reason: 'denied' })).toBe(0)
+    expect(await highest('Refused per second, by stage', { stage: 'connect' })).toBeCloseTo(refused)
+    expect(await highest('Messages per second, by result', { result: 'accepted' })).toBeGreaterThan(1)
+    expect(await highest('Up', { upstream: upstream.address })).toBe(1)
+  })
+
+  test('every alert’s expression can be evaluated', async () => {
+    const rules = await eventually(prometheus.rules, (all) => all.every(({ health }) => health !== 'unknown'))
+    expect(rules).toHaveLength(9)
+    expect(rules.filter(({ health }) => health !== 'ok')).toEqual([])
+  })
+
+  test('the first panel tells a flood, mail servers that are away, and both', async () => {
+    const expr = filledIn(queriesOf('What is it?')[0]!.expr, RATE_INTERVAL)
+    const verdict = async (): Promise<number | undefined> => (await prometheus.query(expr))[0]?.values[0]?.[1]
+    const becomes = (wanted: number) => eventually(verdict, (value) => value === wanted, 8_000)
+    await becomes(0)
+    await Promise.all(apps.map((app) => flood(app, ROUNDS)))
+    await becomes(1)
+    await upstream.stop()
+    await becomes(2)
+    const refused = await apps[0]!.client('127.0.1.1')
+    expect(await refused.reply()).toMatch(/^421 /)
+    await becomes(3)
+  })
+})

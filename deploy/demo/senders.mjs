@@ -1,0 +1,33 @@
+/**
+ * The demo's senders by themselves, for the compose stack: twenty honest mail servers and a flood from thousands of
+ * addresses of 127.0.0.0/8. Each is a client of its own to Spillway only where nothing rewrites addresses in between, so
+ * they share the host's network with it. They call DEMO_TARGET (127.0.0.1:2525), and say once a minute how they fare.
+ */
+import { Lines } from '../../dist/cli/demo/dialogue.js'
+import { Flood } from '../../dist/cli/demo/flood.js'
+import { HonestSenders } from '../../dist/cli/demo/honest.js'
+
+const [host, port] = (process.env.DEMO_TARGET ?? '127.0.0.1:2525').split(':')
+if (host === undefined || !/^127(\.[0-9]{1,3}){3}$/.test(host)) throw new Error('DEMO_TARGET is 127.x.y.z:PORT')
+
+const now = () => performance.now()
+const lines = new Lines({ host, port: Number(port) })
+const honest = new HonestSenders(lines, now)
+const flood = new Flood(lines, now)
+const report = () => {
+  const { sent, accepted, putOff, waiting, lost } = honest.mail
+  console.log(JSON.stringify({ honest: { sent, accepted, putOff, waiting, lost }, open: lines.open }))
+}
+honest.start()
+flood.start()
+setInterval(report, 60_000)
+console.log(`demo senders: calling ${host}:${port}`)
+for (const signal of ['SIGINT', 'SIGTERM']) {
+  process.on(signal, () => {
+    honest.stop()
+    flood.stop()
+    lines.close()
+    report()
+    process.exit(0)
+  })
+}

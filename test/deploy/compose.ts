@@ -1,0 +1,60 @@
+/** docker-compose.yml for tests: as docker-compose reads it (`config` needs no engine), and as YAML. */
+import { execFile } from 'node:child_process'
+import { existsSync, globSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { parse } from 'yaml'
+import { command } from '../services/packages.ts'
+import { ROOT } from './image.ts'
+
+export interface Service {
+  readonly image: string
+  readonly build?: unknown
+  readonly user?: string
+  readonly network_mode?: string
+  readonly restart?: string
+  readonly read_only?: boolean
+  readonly cap_drop?: readonly string[]
+  readonly cap_add?: readonly string[]
+  readonly privileged?: boolean
+  readonly ports?: readonly string[]
+  readonly security_opt?: readonly string[]
+  readonly stop_grace_period?: string
+  readonly mem_limit?: string
+  readonly pids_limit?: number
+  readonly ulimits?: Readonly<Record<string, { readonly soft: number; readonly hard: number }>>
+  readonly environment?: Readonly<Record<string, string | null>>
+  readonly healthcheck?: { readonly test?: readonly string[]; readonly disable?: boolean }
+  readonly volumes?: readonly string[]
+  readonly tmpfs?: readonly string[]
+  readonly entrypoint?: readonly string[]
+  readonly command?: readonly string[]
+  readonly logging?: { readonly options?: Readonly<Record<string, string>> }
+  readonly depends_on?: Readonly<Record<string, { readonly condition: string }>>
+}
+
+export interface Compose {
+  readonly services: Readonly<Record<string, Service>>
+  readonly volumes: Readonly<Record<string, unknown>>
+}
+
+/** @param env what `.env` or the shell would set. Rejects with what docker-compose says is wrong. */
+export async function composeConfig(file: string, env: Readonly<Record<string, string>> = {}): Promise<Compose> {
+  const { path, root, env: searchPaths } = command('docker-compose')
+  // Debian has it as a Python script or, later, as a program; its Python may be in the cache beside it.
+  const isScript = readFileSync(path).subarray(0, 2).toString() === '#!'
+  const python = [...globSync(join(root, 'usr/bin/python3')), '/usr/bin/python3'].find(existsSync) ?? 'python3'
+  const args = ['-f', file, '--project-directory', ROOT, 'config']
+  const [program, all] = isScript ? [python, [path, ...args]] : [path, args]
+  const { stdout } = await promisify(execFile)(program, all, {
+    cwd: ROOT,
+    env: { PATH: process.env.PATH ?? '', HOME: '/nonexistent', COMPOSE_PROJECT_NAME: 'test', ...searchPaths, ...env },
+  })
+  return parse(stdout) as Compose
+}
+
+/** A time as compose writes it, in seconds: `720s`, `12m0s`. */
+export function seconds(text: string): number {
+  const [, hours = '0', minutes = '0', rest = '0'] = /^(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?$/.exec(text) ?? []
+  return Number(hours) * 3600 + Number(minutes) * 60 + Number(rest)
+}

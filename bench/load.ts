@@ -1,0 +1,209 @@
+// The clients of the benchmarks. They run in a process of their own, so that their CPU time is nobody else's, and one
+// process serves all contenders in turn: it does the same for each, in the same state of its own.
+//
+// bench/processes.ts starts it and gives it orders over the IPC channel; it ends when that channel closes.
+
+import { createConnection, type Socket } from 'node:net'
+import { addressAt } from './measure.ts'
+
+/** Source addresses: `count` of them, one after another from `first` (dotted IPv4) on, used in turn. */
+export interface Sources {
+  readonly first: string
+  readonly count: number
+}
+
+export interface Visits {
+  readonly kind: 'visits'
+  readonly port: number
+  readonly sources: Sources
+  readonly count: number
+  readonly concurrency: number
+}
+
+export interface Messages {
+  readonly kind: 'messages'
+  readonly port: number
+  readonly sources: Sources
+  readonly count: number
+  readonly concurrency: number
+  /** Octets of each message, header and line ends included. */
+  readonly size: number
+}
+
+export interface Hold {
+  readonly kind: 'hold'
+  readonly port: number
+  readonly sources: Sources
+  readonly count: number
+  readonly concurrency: number
+}
+
+/** Closes what is held. */
+export interface Release {
+  readonly kind: 'release'
+}
+
+export type Order = Visits | Messages | Hold | Release
+
+export interface Tally {
+  /** Connections by the code of the last reply they read, complete and to the orderly end. */
+  readonly codes: Readonly<Record<string, number>>
+  /** Connections that were reset, timed out, or ended within a reply. */
+  readonly lost: number
+  /** Octets read from the server, in all. */
+  readonly octets: number
+  readonly ms: number
+}
+
+const TIMEOUT_MS = 60_000
+
+interface Answer {
+  /** Undefined: the connection was lost. */
+  readonly code: string | undefined
+  readonly octets: number
+}
+
+/** Runs `count` of them, `concurrency` at a time. */
+async function many(
+  order: { readonly count: number; readonly concurrency: number },
+  one: (index: number) => Promise<Answer>,
+): Promise<Tally> {
+  const codes: Record<string, number> = {}
+  let lost = 0
+  let octets = 0
+  let next = 0
+  const started = performance.now()
+  const lane = async (): Promise<void> => {
+    while (next < order.count) {
+      const { code, octets: read } = await one(next++)
+      octets += read
+      if (code === undefined) lost++
+      else codes[code] = (codes[code] ?? 0) + 1
+    }
+  }
+  await Promise.all(Array.from({ length: Math.min(order.concurrency, order.count) }, lane))
+  return { codes, lost, octets, ms: performance.now() - started }
+}
+
+/** @returns the source address for the connection of that number */
+const addresses =
+  ({ first, count }: Sources) =>
+  (index: number): string =>
+    addressAt(first, index % count)
+
+interface Dialogue {
+  readonly port: number
+  readonly localAddress: string
+  /** What to say to each reply, in turn. Behind the last one, and after a reply of 400 and more, nothing is said. */
+  readonly lines: readonly (string | Buffer)[]
+  /** Called at the last reply, where the connection is to stay open; it is then not waited for to end. */
+  readonly stay?: (socket: Socket) => void
+}
+
+/** Talks to a server until it closes. The answer's code is that of its last reply but the one to QUIT. */
+function talk({ port, localAddress, lines, stay }: Dialogue): Promise<Answer> {
+  return new Promise((resolve) => {
+    const socket = createConnection({ port, host: '127.0.0.1', localAddress, noDelay: true })
+    let text = ''
+    let octets = 0
+    let said = 0
+    let code: string | undefined
+    let ended = false
+    socket.setTimeout(TIMEOUT_MS, () => socket.destroy())
+    socket.on('data', (chunk) => {
+      octets += chunk.length
+      text += chunk.toString('latin1')
+      if (!text.endsWith('\r\n')) return
+      const last = text.slice(text.lastIndexOf('\n', text.length - 3) + 1)
+      // A line with a hyphen behind the code is not the last of its reply (RFC 5321 section 4.2.1).
+      if (last[3] === '-') return
+      text = ''
+      if (!(code !== undefined && last.startsWith('221'))) code = last.slice(0, 3)
+      if (Number(code) >= 400) return
+      const line = lines[said++]
+      if (line !== undefined) socket.write(line)
+      else if (stay !== undefined) {
+        socket.setTimeout(0)
+        stay(socket)
+        resolve({ code, octets })
+      }
+    })
+    socket.on('end', () => {
+      ended = true
+    })
+    socket.on('error', () => {
+      code = undefined
+    })
+    socket.on('close', () => resolve({ code: ended && text === '' ? code : undefined, octets }))
+  })
+}
+
+/** Lets the server speak, says QUIT if it was a greeting, and reads to the end. */
+const visits = (order: Visits): Promise<Tally> => {
+  const from = addresses(order.sources)
+  return many(order, (index) => talk({ port: order.port, localAddress: from(index), lines: ['QUIT\r\n'] }))
+}
+
+/** One connection a message, without pipelining, as smtp-source(1) does it. */
+const messages = (order: Messages): Promise<Tally> => {
+  const from = addresses(order.sources)
+  const body = message(order.size)
+  const lines = [
+    'EHLO client.example\r\n',
+    'MAIL FROM:<sender@example.org>\r\n',
+    'RCPT TO:<anna@example.test>\r\n',
+    'DATA\r\n',
+    body,
+    'QUIT\r\n',
+  ]
+  return many(order, (index) => talk({ port: order.port, localAddress: from(index), lines }))
+}
+
+function message(size: number): Buffer {
+  const head = 'From: sender@example.org\r\nTo: anna@example.test\r\nSubject: bench\r\n\r\n'
+  const line = `${'The quick brown fox jumps over the lazy dog. '.repeat(2).slice(0, 76)}\r\n`
+  const rest = size - head.length
+  const tail = rest % line.length
+  const last = tail >= 2 ? `${'x'.repeat(tail - 2)}\r\n` : ''
+  return Buffer.from(`${head}${line.repeat(Math.floor(rest / line.length))}${last}.\r\n`, 'latin1')
+}
+
+const held: Socket[] = []
+
+/** Opens sessions, says EHLO in each, and leaves them open. */
+const hold = (order: Hold): Promise<Tally> => {
+  const from = addresses(order.sources)
+  return many(order, (index) =>
+    talk({
+      port: order.port,
+      localAddress: from(index),
+      lines: ['EHLO client.example\r\n'],
+      stay: (socket) => held.push(socket),
+    }),
+  )
+}
+
+async function obey(order: Order): Promise<Tally> {
+  switch (order.kind) {
+    case 'visits':
+      return visits(order)
+    case 'messages':
+      return messages(order)
+    case 'hold':
+      return hold(order)
+    case 'release':
+      for (const socket of held.splice(0)) socket.destroy()
+      return { codes: {}, lost: 0, octets: 0, ms: 0 }
+  }
+}
+
+process.on('message', (order: Order) => {
+  obey(order).then(
+    (tally) => process.send?.(tally),
+    (error: unknown) => {
+      console.error(error)
+      process.exit(1)
+    },
+  )
+})
+process.on('disconnect', () => process.exit(0))

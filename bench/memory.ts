@@ -1,0 +1,112 @@
+// What a flood leaves in memory: a million different addresses, one connection each; and what an idle session takes.
+//
+//     npm run build && npm run bench:memory [-- --addresses 100000]
+
+import { execFileSync } from 'node:child_process'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { startSink } from '../test/services/sink.ts'
+import type { Tally } from './load.ts'
+import { addressAt, judged, progress, residentBytes, table } from './measure.ts'
+import { atEnd, benchmark, need, option, type Spillway, startLoad, startSpillway } from './processes.ts'
+
+const ADDRESSES = Number(option('addresses') ?? 1_000_000)
+const FIRST = '127.16.0.1'
+/** Connections at once, and how many are made between two looks at the memory. */
+const CONCURRENCY = 100
+const BATCH = 20_000
+const SESSIONS = 10_000
+/** How long nothing happens before memory is read. Nobody makes the program collect its garbage. */
+const SETTLE_MS = 5_000
+
+const GOAL_MB = 150
+const GOAL_KB = 20
+
+const MIXES = [
+  { name: 'all let in, and leave', settings: {} },
+  // 10 addresses of each network (/24) get in, 246 are refused.
+  { name: '4 % let in, 96 % refused', settings: { LIMIT_NET_CONNECTIONS: '10/1h' } },
+] as const
+
+await benchmark(async () => {
+  need({ postfix: true })
+  const files = Number(execFileSync('sh', ['-c', 'ulimit -n'], { encoding: 'utf8' }))
+  if (files < 1.2 * SESSIONS)
+    throw new Error(`${SESSIONS} sessions need more open files than ${files}: raise \`ulimit -n\``)
+  const sink = await startSink()
+  atEnd(() => sink.stop())
+  const common = { UPSTREAMS: `127.0.0.1:${sink.port}`, UPSTREAM_CLIENT_IP: 'none', RELAY_GUARD: 'off' }
+  const load = startLoad()
+
+  const rows: string[][] = []
+  for (const { name, settings } of MIXES) {
+    const spillway = await startSpillway({ ...common, ...settings })
+    await sleep(SETTLE_MS)
+    const start = residentBytes(spillway.pid).now
+    const codes: Record<string, number> = {}
+    let lost = 0
+    for (let done = 0; done < ADDRESSES; done += BATCH) {
+      progress(`${name}: ${done} of ${ADDRESSES} addresses`)
+      const count = Math.min(BATCH, ADDRESSES - done)
+      const order = {
+        kind: 'visits',
+        port: spillway.port,
+        sources: { first: addressAt(FIRST, done), count },
+        count,
+      } as const
+      const tally = await load.order({ ...order, concurrency: CONCURRENCY })
+      for (const [code, times] of Object.entries(tally.codes)) codes[code] = (codes[code] ?? 0) + times
+      lost += tally.lost
+    }
+    progress('')
+    await closed(spillway)
+    await sleep(SETTLE_MS)
+    const { now, peak } = residentBytes(spillway.pid)
+    const told = Object.entries(codes).map(([code, times]) => `${times} × ${code}`)
+    rows.push([
+      `${ADDRESSES.toLocaleString('en')} addresses: ${name}`,
+      mb(start),
+      `+${mb(peak - start)}`,
+      `+${judged((now - start) / 1e6, { atMost: GOAL_MB }, 0, ' MB')}`,
+      [...told, `${lost} lost`].join(', '),
+    ])
+    await spillway.stop()
+  }
+
+  const spillway = await startSpillway({ ...common, MAX_CONNECTIONS: 1.2 * SESSIONS })
+  await sleep(SETTLE_MS)
+  const start = residentBytes(spillway.pid).now
+  const order = { port: spillway.port, sources: { first: FIRST, count: SESSIONS }, count: SESSIONS } as const
+  const tally: Tally = await load.order({ kind: 'hold', ...order, concurrency: CONCURRENCY })
+  await sleep(SETTLE_MS)
+  const open = (await spillway.counters()).get('spillway_connections_open')
+  const { now, peak } = residentBytes(spillway.pid)
+  await load.order({ kind: 'release' })
+  console.log(table(['connections', 'at the start', 'at the highest', 'settled', 'replies'], rows))
+  console.log(
+    `\n${table(
+      ['idle plaintext sessions after EHLO', 'at the start', 'at the highest', 'settled', 'each'],
+      [
+        [
+          `${open} open (${tally.codes['250'] ?? 0} answered, ${tally.lost} lost)`,
+          mb(start),
+          `+${mb(peak - start)}`,
+          `+${mb(now - start)}`,
+          judged((now - start) / 1e3 / SESSIONS, { atMost: GOAL_KB }, 1, ' KB'),
+        ],
+      ],
+    )}`,
+  )
+})
+
+function mb(bytes: number): string {
+  return `${(bytes / 1e6).toFixed(0)} MB`
+}
+
+/** Resolves when the program has no connection open. */
+async function closed(spillway: Spillway): Promise<void> {
+  for (let tries = 0; tries < 50; tries++) {
+    if ((await spillway.counters()).get('spillway_connections_open') === 0) return
+    await sleep(100)
+  }
+  throw new Error('connections are still open 5 s after the last client has gone')
+}

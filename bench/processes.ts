@@ -1,0 +1,181 @@
+// The Node processes of a benchmark: the program as it is built, the bare servers, and the clients. Each is a process of
+// its own; all are ended at the end, also when the benchmark fails or is interrupted.
+
+import { type ChildProcess, fork, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { findRoot } from '../test/services/packages.ts'
+import { waitUntil } from '../test/services/processes.ts'
+import type { Order, Tally } from './load.ts'
+import { cpuMs } from './measure.ts'
+
+const PROGRAM = option('program') ?? join(import.meta.dirname, '../dist/main.js')
+
+/** A server under test. */
+export interface Contender {
+  readonly port: number
+  readonly pids: () => readonly number[]
+  cpuMs(): number
+}
+
+export interface Spillway extends Contender {
+  readonly pid: number
+  /** Sums of the counters on /metrics, by name. */
+  counters(): Promise<ReadonlyMap<string, number>>
+  /** Ends it before the benchmark does. */
+  stop(): Promise<void>
+}
+
+const cleanups: (() => Promise<void> | void)[] = []
+
+/** Calls `stop` at the end of the benchmark, however it ends. What came last is stopped first. */
+export function atEnd(stop: () => Promise<void> | void): void {
+  cleanups.push(stop)
+}
+
+/** Runs a benchmark, and stops everything it started. A failure is told in one line, with exit code 1. */
+export async function benchmark(run: () => Promise<void>): Promise<void> {
+  const stopAll = async (): Promise<void> => {
+    for (const stop of cleanups.splice(0).reverse()) await stop()
+  }
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.once(signal, () => void stopAll().finally(() => process.exit(1)))
+  }
+  try {
+    await run()
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : error)
+    process.exitCode = 1
+  } finally {
+    await stopAll()
+  }
+}
+
+/** Throws an Error that says what to do where something a benchmark needs is not there. */
+export function need({ postfix }: { postfix: boolean }): void {
+  if (Number(process.versions.node.split('.')[0]) < 24) {
+    throw new Error(`this is Node ${process.versions.node}; start the benchmark with \`npm run\`, which brings Node 24`)
+  }
+  if (!existsSync(PROGRAM)) throw new Error('the program is not built yet: run `npm run build`')
+  if (!existsSync('/proc/self/stat')) throw new Error('CPU time and memory are read from /proc: this needs Linux')
+  if (!postfix) return
+  if (findRoot('postfix') === undefined) throw new Error('Postfix is not there: run `npm run services`')
+  if (process.getuid?.() !== 0) throw new Error('Postfix is started by root only: run the benchmark as root')
+}
+
+async function end(child: ChildProcess, ms: number): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  const gone = once(child, 'exit')
+  child.kill('SIGTERM')
+  const timer = setTimeout(() => child.kill('SIGKILL'), ms)
+  await gone
+  clearTimeout(timer)
+}
+
+/**
+ * Starts the built program with these settings (names without their prefix), as it would run: its log goes to a file, at
+ * level info. On the command line of a benchmark, `--profile DIR` makes it leave a CPU profile in DIR when it ends,
+ * `--node 'FLAGS'` gives its Node these flags, and `--program FILE` starts another build than dist/main.js.
+ */
+export async function startSpillway(settings: Readonly<Record<string, string | number>>): Promise<Spillway> {
+  const directory = mkdtempSync(join(tmpdir(), 'spillway-bench-'))
+  const file = join(directory, 'log')
+  const log = openSync(file, 'a')
+  const all = {
+    LISTEN: '127.0.0.1:0',
+    ADMIN_LISTEN: '127.0.0.1:0',
+    HOSTNAME: 'mx.test.example',
+    ...settings,
+  }
+  const env = Object.fromEntries(Object.entries(all).map(([name, value]) => [`SPILLWAY_${name}`, String(value)]))
+  const profile = option('profile')
+  // As the program says itself in its first line.
+  const shipped = /^#!.* -S node (.*)$/m.exec(readFileSync(PROGRAM, 'utf8'))?.[1]?.split(' ') ?? []
+  const flags = [
+    ...shipped,
+    ...(option('node')?.split(' ') ?? []),
+    ...(profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`]),
+  ]
+  const child = spawn(process.execPath, [...flags, PROGRAM, 'serve'], {
+    env: { PATH: process.env.PATH, ...env },
+    stdio: ['ignore', log, log],
+  })
+  closeSync(log)
+  atEnd(async () => {
+    await end(child, 10_000)
+    rmSync(directory, { recursive: true, force: true })
+  })
+  const read = () => readFileSync(file, 'utf8')
+  const listening = (what: string) => {
+    const line = read()
+      .split('\n')
+      .find((each) => each.includes(`"msg":"listening for ${what}"`))
+    return line === undefined ? undefined : (JSON.parse(line) as { port: number }).port
+  }
+  const port = await waitUntil(
+    () => {
+      if (child.exitCode !== null) throw new Error(`Spillway has ended:\n${read()}`)
+      return listening('the operator') === undefined ? undefined : listening('mail')
+    },
+    10_000,
+    () => `Spillway does not start:\n${read()}`,
+  )
+  const admin = listening('the operator')
+  const pid = child.pid as number
+  return {
+    port,
+    pid,
+    pids: () => [pid],
+    cpuMs: () => cpuMs([pid]),
+    stop: () => end(child, 10_000),
+    async counters() {
+      const text = await (await fetch(`http://127.0.0.1:${admin}/metrics`)).text()
+      const sums = new Map<string, number>()
+      for (const [, series = '', value] of text.matchAll(/^(?!#)(\S+) (\S+)$/gm)) {
+        const name = series.replace(/\{.*$/, '')
+        sums.set(name, (sums.get(name) ?? 0) + Number(value))
+      }
+      return sums
+    },
+  }
+}
+
+/** Starts a server of bench/bare.ts. */
+export async function startBare(what: 'refuse' | 'pipe', number: number): Promise<Contender> {
+  const child = fork(join(import.meta.dirname, 'bare.ts'), [what, String(number)])
+  atEnd(() => end(child, 1_000))
+  const [{ port }] = (await once(child, 'message')) as [{ port: number }]
+  const pids = () => [child.pid as number]
+  return { port, pids, cpuMs: () => cpuMs(pids()) }
+}
+
+export interface Load {
+  /** Rejects when it takes longer than `ms`. */
+  order(order: Order, ms?: number): Promise<Tally>
+}
+
+/** Starts the clients of bench/load.ts. */
+export function startLoad(): Load {
+  const child = fork(join(import.meta.dirname, 'load.ts'))
+  atEnd(() => end(child, 1_000))
+  return {
+    async order(order, ms = 120_000) {
+      const answer = once(child, 'message', { signal: AbortSignal.timeout(ms) })
+      child.send(order)
+      try {
+        const [tally] = (await answer) as [Tally]
+        return tally
+      } catch {
+        throw new Error(`the clients are not done with ${order.kind} in ${ms} ms`)
+      }
+    },
+  }
+}
+
+/** The value of `--name VALUE` on the command line. */
+export function option(name: string): string | undefined {
+  const at = process.argv.indexOf(`--${name}`)
+  return at < 0 ? undefined : process.argv[at + 1]
+}

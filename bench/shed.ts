@@ -1,0 +1,129 @@
+// What it costs to turn a connection away: CPU time of the server per refused connection, against a bare Node server that
+// writes a line of the same length and closes, and against Postfix's postscreen with a deny list.
+//
+//     npm run build && npm run bench:shed [-- --profile DIR]
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import { startPostfix } from '../test/services/postfix.ts'
+import { startSink } from '../test/services/sink.ts'
+import type { Sources, Tally } from './load.ts'
+import { alternate, cpuMs, judged, median, ratio, table } from './measure.ts'
+import { atEnd, benchmark, type Contender, need, startBare, startLoad, startSpillway } from './processes.ts'
+
+const CONNECTIONS = 5_000
+const CONCURRENCY = 64
+/** When the last client has gone, the server still has closes to deal with. */
+const SETTLE_MS = 200
+
+const GOAL_POSTSCREEN = 0.7
+
+/** 16 networks (/24), and 16 addresses. */
+const MANY: Sources = { first: '127.16.0.0', count: 16 * 256 }
+const FEW: Sources = { first: '127.16.0.1', count: 16 }
+const DENY = '127.16.0.0/12'
+
+/**
+ * Windows of an hour: who is over the limit stays over it until the end. The first connection of each address or network
+ * gets in, before anything is measured.
+ */
+const ROWS = [
+  { name: 'on the deny list', settings: { DENY }, sources: MANY, code: '554', goal: 1.35 },
+  {
+    name: 'over its limit: 16 addresses, each over its own',
+    settings: { LIMIT_IP_CONNECTIONS: '1/1h' },
+    sources: FEW,
+    code: '421',
+    goal: 1.5,
+  },
+  {
+    name: 'over its limit: 4,096 addresses, in 16 networks over theirs',
+    settings: { LIMIT_NET_CONNECTIONS: '1/1h' },
+    sources: MANY,
+    code: '421',
+    goal: 1.5,
+  },
+] as const
+
+interface Result {
+  /** CPU time per connection in µs: of all processes of the server, and of the one that refuses. */
+  readonly us: number
+  readonly alone: number
+  readonly tally: Tally
+}
+
+await benchmark(async () => {
+  need({ postfix: true })
+  const sink = await startSink()
+  atEnd(() => sink.stop())
+  const load = startLoad()
+  const visits = (port: number, sources: Sources, count: number) =>
+    load.order({ kind: 'visits', port, sources, count, concurrency: CONCURRENCY })
+
+  const turn =
+    (server: Contender, sources: Sources, aloneMs: () => number = server.cpuMs) =>
+    async (): Promise<Result> => {
+      const before = { all: server.cpuMs(), alone: aloneMs() }
+      const tally = await visits(server.port, sources, CONNECTIONS)
+      await sleep(SETTLE_MS)
+      const us = (from: number, to: number) => ((to - from) * 1000) / CONNECTIONS
+      return { us: us(before.all, server.cpuMs()), alone: us(before.alone, aloneMs()), tally }
+    }
+
+  const rows = []
+  const contenders: Record<string, () => Promise<Result>> = {}
+  for (const row of ROWS) {
+    const spillway = await startSpillway({
+      UPSTREAMS: `127.0.0.1:${sink.port}`,
+      UPSTREAM_CLIENT_IP: 'none',
+      RELAY_GUARD: 'off', // smtp-sink takes mail for everybody, as an open relay would.
+      ...row.settings,
+    })
+    await visits(spillway.port, row.sources, row.sources.count)
+    const probe = 500
+    const length = Math.round((await visits(spillway.port, row.sources, probe)).octets / probe)
+    const bare = await startBare('refuse', length)
+    contenders[row.name] = turn(spillway, row.sources)
+    contenders[`bare: ${row.name}`] = turn(bare, row.sources)
+    rows.push({ ...row, length })
+  }
+  const postfix = await startPostfix({ listeners: [{ kind: 'postscreen', deny: [DENY] }] })
+  atEnd(() => postfix.stop())
+  const postscreen = { port: postfix.port(), pids: postfix.pids, cpuMs: () => cpuMs(postfix.pids()) }
+  contenders.postscreen = turn(postscreen, MANY, () => cpuMs(postfix.pids(), 'postscreen'))
+
+  const results = await alternate(contenders)
+  const of = (name: string) => results[name] ?? []
+  const us = (name: string) => of(name).map((result) => result.us)
+  const alone = of('postscreen').map((result) => result.alone)
+  const micro = (values: readonly number[]) => `${median(values).toFixed(1)} µs`
+  console.log(
+    table(
+      ['refused because', 'reply', 'Spillway', 'bare Node', 'postscreen', 'to bare Node', 'to postscreen', 'read'],
+      rows.map(({ name, length, code, goal }) => [
+        name,
+        `${length} octets`,
+        micro(us(name)),
+        micro(us(`bare: ${name}`)),
+        micro(us('postscreen')),
+        judged(ratio(us(name), us(`bare: ${name}`)), { atMost: goal }),
+        judged(ratio(us(name), us('postscreen')), { atMost: GOAL_POSTSCREEN }),
+        read(of(name), code),
+      ]),
+    ),
+  )
+  console.log(
+    `\npostscreen's process alone, without Postfix's master and its log: ${micro(alone)}; ` +
+      `Spillway to that: ${rows.map(({ name }) => ratio(us(name), alone).toFixed(2)).join(', ')}.\n` +
+      `Replies read to the end by the clients of bare Node: ${rows.map(({ name }) => read(of(`bare: ${name}`), '554')).join(', ')}; of postscreen: ${read(of('postscreen'), '521')}.`,
+  )
+})
+
+/** How many of a contender's replies were read to the orderly end, with the code they should have. */
+function read(results: readonly Result[], code: string): string {
+  const whole = results.reduce((sum, { tally }) => sum + (tally.codes[code] ?? 0), 0)
+  const all = results.length * CONNECTIONS
+  const others = new Set(results.flatMap(({ tally }) => Object.keys(tally.codes)))
+  others.delete(code)
+  const wrong = others.size > 0 ? ` (others: ${[...others]})` : ''
+  return `${((100 * whole) / all).toFixed(whole === all ? 0 : 2)} %${wrong}`
+}

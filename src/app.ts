@@ -213,6 +213,7 @@ export async function start({ settings, version, log, tls }: AppOptions): Promis
     uptimeSeconds: Math.round((Date.now() - startedAt) / 1000),
     connectionsOpen: seats.total,
     unknownGuard: knownRecipients.guarding(),
+    ...(shared !== undefined && { redis: { up: shared.shared(), nodes: shared.nodes() } }),
     upstreams: upstreams.servers().map(({ label, host, port, up, connections }) => ({
       upstream: label,
       address: `${host}:${port}`,

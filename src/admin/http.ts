@@ -4,7 +4,7 @@
  */
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import { compile, parseNetwork } from '../core/ip.ts'
+import { canonical, compile, parseNetwork } from '../core/ip.ts'
 
 export interface AdminParts {
   readonly metrics: () => Promise<{ readonly type: string; readonly text: string }>
@@ -21,6 +21,8 @@ export interface Status {
   readonly uptimeSeconds: number
   readonly connectionsOpen: number
   readonly unknownGuard: boolean
+  /** Absent where limits are counted in memory alone. */
+  readonly redis?: { readonly up: boolean; readonly nodes: number }
   readonly upstreams: readonly {
     readonly upstream: string
     readonly address: string
@@ -31,6 +33,17 @@ export interface Status {
 
 const isLoopback = compile([parseNetwork('127.0.0.0/8'), parseNetwork('::1')])
 const digest = (text: string): Buffer => createHash('sha256').update(text).digest()
+
+/**
+ * Loopback is the operator himself; others need the token.
+ * @param local the address that was connected to
+ * @param authorization the header; undefined: there is none
+ */
+export function mayRead(local: string, authorization: string | undefined, token: string | undefined): boolean {
+  if (isLoopback(canonical(local))) return true
+  const given = /^Bearer (.+)$/.exec(authorization ?? '')?.[1]
+  return token !== undefined && given !== undefined && timingSafeEqual(digest(token), digest(given))
+}
 
 interface Answer {
   readonly code: number
@@ -98,7 +111,7 @@ export class Admin {
       case '/readyz':
         return this.#readiness(url.searchParams, ready(), status())
       case '/api/v1/status':
-        return this.#mayRead(request)
+        return mayRead(request.socket.localAddress ?? '', request.headers.authorization, this.#parts.token)
           ? json(200, status())
           : text(401, 'needs Authorization: Bearer and the admin token')
       default:
@@ -106,7 +119,7 @@ export class Admin {
     }
   }
 
-  #readiness(query: URLSearchParams, ready: boolean, { upstreams }: Status): Answer {
+  #readiness(query: URLSearchParams, ready: boolean, { upstreams, redis }: Status): Answer {
     const anyUp = upstreams.some(({ up }) => up)
     const good = ready && (!query.has('upstreams') || anyUp)
     const lines = [good ? 'ok' : ready ? 'no upstream is up' : 'not ready']
@@ -114,16 +127,8 @@ export class Admin {
       lines.push(`listening and not draining: ${ready ? 'yes' : 'no'}`)
       for (const { upstream, address, up } of upstreams)
         lines.push(`upstream ${upstream} (${address}): ${up ? 'up' : 'down'}`)
+      if (redis !== undefined) lines.push(`redis: ${redis.up ? 'up' : 'away'}, nodes: ${redis.nodes}`)
     }
     return text(good ? 200 : 503, lines.join('\n'))
-  }
-
-  /** Loopback is the operator himself; others need the token. */
-  #mayRead(request: IncomingMessage): boolean {
-    const local = request.socket.localAddress?.replace(/^::ffff:/, '') ?? ''
-    if (isLoopback(local)) return true
-    const { token } = this.#parts
-    const given = /^Bearer (.+)$/.exec(request.headers.authorization ?? '')?.[1]
-    return token !== undefined && given !== undefined && timingSafeEqual(digest(token), digest(given))
   }
 }

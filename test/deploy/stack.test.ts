@@ -23,7 +23,7 @@ interface Program {
 
 let app: string
 let compose: Compose
-let ports: { mail: number; smtp: number; admin: number; redis: number; prometheus: number }
+let ports: { mail: number; dns: number; smtp: number; admin: number; redis: number; prometheus: number }
 const programs: Program[] = []
 const servers: Server[] = []
 
@@ -57,8 +57,8 @@ const until = async (probe: () => Promise<true | undefined>, what: string): Prom
 beforeAll(async () => {
   app = await layImage()
   compose = await composeConfig(join(ROOT, 'docker-compose.yml'))
-  const [mail = 0, smtp = 0, admin = 0, redis = 0, prometheus = 0] = await freePorts(5)
-  ports = { mail, smtp, admin, redis, prometheus }
+  const [mail = 0, dns = 0, smtp = 0, admin = 0, redis = 0, prometheus = 0] = await freePorts(6)
+  ports = { mail, dns, smtp, admin, redis, prometheus }
 }, 60_000)
 afterAll(async () => {
   for (const { child } of programs) child.kill('SIGKILL')
@@ -114,13 +114,14 @@ test('Redis starts with its command line, and wants the password', async () => {
 })
 
 test('Spillway, the demo mail server and the senders: mail goes through, and a flood is shed', async () => {
-  run(argsOf('mail'), { DEMO_MAIL_PORT: String(ports.mail) })
+  run(argsOf('mail'), { DEMO_MAIL_PORT: String(ports.mail), DEMO_DNS_PORT: String(ports.dns) })
   await until(() => healthy(`127.0.0.1:${ports.mail}`), 'the mail server does not greet')
   const spillway = run(['dist/main.js', 'serve'], {
     SPILLWAY_ENV_FILE: join(app, 'deploy/demo/spillway.env'),
     SPILLWAY_ADMIN_TOKEN_FILE: join(app, 'secrets/spillway/admin-token'),
     SPILLWAY_REDIS_URL_FILE: join(app, 'redis-url'),
     SPILLWAY_UPSTREAMS: `127.0.0.1:${ports.mail}`,
+    SPILLWAY_DNS_SERVERS: `127.0.0.1:${ports.dns}`,
     SPILLWAY_LISTEN: `127.0.0.1:${ports.smtp}`,
     SPILLWAY_ADMIN_LISTEN: `127.0.0.1:${ports.admin}`,
   })
@@ -133,7 +134,8 @@ test('Spillway, the demo mail server and the senders: mail goes through, and a f
     const accepted = sum(/^spillway_messages_total\{.*result="accepted".*\} (\d+)$/gm)
     const denied = sum(/^spillway_refusals_total\{.*reason="denied".*mode="enforce".*\} (\d+)$/gm)
     const limited = sum(/^spillway_refusals_total\{.*reason="net_connections".*mode="enforce".*\} (\d+)$/gm)
-    return accepted > 5 && denied > 10 && limited > 10 ? true : undefined
+    const redis = sum(/^spillway_redis_up (\d+)$/gm)
+    return accepted > 5 && denied > 10 && limited > 10 && redis === 1 ? true : undefined
   }
   await until(moves, 'what came in was not both relayed and shed')
 

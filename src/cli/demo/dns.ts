@@ -35,8 +35,8 @@ function question(query: Buffer): { name: string; type: number; end: number } | 
   return { name: labels.join('.'), type: query.readUInt16BE(at + 1), end: at + 5 }
 }
 
-/** @param names name by IPv4 address */
-export async function startNames(names: ReadonlyMap<string, string>): Promise<Names> {
+/** @param names name by IPv4 address @param port UDP; 0: one that is free */
+export async function startNames(names: ReadonlyMap<string, string>, port = 0): Promise<Names> {
   const records = new Map<string, Buffer>()
   for (const [ip, name] of names) {
     records.set(`${TYPE.PTR} ${reverseName(ip)}`, encoded(name))
@@ -72,7 +72,7 @@ export async function startNames(names: ReadonlyMap<string, string>): Promise<Na
   })
   await new Promise<void>((resolve, reject) => {
     socket.once('error', reject)
-    socket.bind(0, '127.0.0.1', () => {
+    socket.bind(port, '127.0.0.1', () => {
       socket.off('error', reject)
       resolve()
     })

@@ -42,6 +42,8 @@ export interface MailServer {
 
 export interface MailServerOptions {
   readonly log: Log
+  /** 0, which is the default: one that is free. */
+  readonly port?: number
   /** Called before the sender hears 250. */
   readonly onDelivery: (delivery: Delivery) => void
 }
@@ -69,7 +71,7 @@ async function read(stream: SMTPServerDataStream): Promise<Buffer> {
 }
 
 /** Listens on a free port of 127.0.0.1. */
-export async function startMailServer({ log, onDelivery }: MailServerOptions): Promise<MailServer> {
+export async function startMailServer({ log, port: wanted = 0, onDelivery }: MailServerOptions): Promise<MailServer> {
   const kept: Delivery[] = []
   let bytesKept = 0
   let taken = 0
@@ -122,7 +124,7 @@ export async function startMailServer({ log, onDelivery }: MailServerOptions): P
   server.on('error', (error) => log.debug({ err: error.message }, 'demo mail server: connection failed'))
   await new Promise<void>((resolve, reject) => {
     server.server.once('error', reject)
-    server.listen(0, '127.0.0.1', () => {
+    server.listen(wanted, '127.0.0.1', () => {
       server.server.off('error', reject)
       resolve()
     })

@@ -31,6 +31,8 @@ const MAX_LINE = 4096
 const MAX_LINES = 200
 /** How long the goodbye to a QUIT is waited for. */
 const GOODBYE_MS = 5000
+/** Octets that are worth holding back for what follows; more of them fill packets of their own. */
+const MAX_HELD = 16_384
 
 interface Waiting {
   resolve(reply: Reply): void
@@ -44,7 +46,10 @@ export class SmtpClient {
   #code = 0
   #lines: string[] = []
   readonly #waiting: Waiting[] = []
-  #ended: UpstreamError | undefined
+  /** Why it ended. An error with its stack is made of it only where somebody hears it: every session ends once. */
+  #ended: { readonly fault: Fault; readonly why: string } | undefined
+  /** The socket holds back what was written, for more to go along. */
+  #holding = false
   secure = false
 
   private constructor(socket: Socket) {
@@ -93,10 +98,10 @@ export class SmtpClient {
    * @throws UpstreamError
    */
   reply(timeoutMs: number): Promise<Reply> {
-    if (this.#ended !== undefined) return Promise.reject(this.#ended)
+    if (this.#ended !== undefined) return Promise.reject(new UpstreamError(this.#ended.fault, this.#ended.why))
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
-        this.#end(new UpstreamError('timeout', `no reply in ${timeoutMs} ms`))
+        this.#end('timeout', `no reply in ${timeoutMs} ms`)
       }, timeoutMs)
       this.#waiting.push({ resolve, reject, timer })
       if (this.#waiting.length === 1) this.#read('')
@@ -122,7 +127,31 @@ export class SmtpClient {
   /** Writes as it is. @returns false when the caller should wait for `drained()` before writing more */
   send(data: string | Buffer): boolean {
     if (this.#ended !== undefined) return true
-    return typeof data === 'string' ? this.#socket.write(data, 'latin1') : this.#socket.write(data)
+    const free = typeof data === 'string' ? this.#socket.write(data, 'latin1') : this.#socket.write(data)
+    if (this.#holding) this.#letGo(this.#socket)
+    return free
+  }
+
+  /**
+   * Like `send`, for a part behind which more may come in the same turn of the event loop, such as the dot behind a short
+   * message: they go out in one write.
+   */
+  sendPart(data: Buffer): boolean {
+    if (this.#ended !== undefined || data.length > MAX_HELD) return this.send(data)
+    if (!this.#holding) {
+      const socket = this.#socket
+      this.#holding = true
+      socket.cork()
+      setImmediate(() => {
+        if (this.#holding) this.#letGo(socket)
+      })
+    }
+    return this.#socket.write(data)
+  }
+
+  #letGo(socket: Socket): void {
+    this.#holding = false
+    socket.uncork()
   }
 
   /**
@@ -134,7 +163,7 @@ export class SmtpClient {
     if (this.#ended !== undefined || !socket.writableNeedDrain) return Promise.resolve()
     return new Promise((resolve) => {
       const timer = setTimeout(() => {
-        this.#end(new UpstreamError('timeout', `took nothing of the message in ${timeoutMs} ms`))
+        this.#end('timeout', `took nothing of the message in ${timeoutMs} ms`)
       }, timeoutMs)
       const done = (): void => {
         clearTimeout(timer)
@@ -154,9 +183,9 @@ export class SmtpClient {
    */
   async startTls(servername: string, timeoutMs: number): Promise<void> {
     if (this.#text !== '' || this.#lines.length > 0) {
-      const error = new UpstreamError('protocol', 'bytes behind the reply to STARTTLS')
-      this.#end(error)
-      throw error
+      const why = 'bytes behind the reply to STARTTLS'
+      this.#end('protocol', why)
+      throw new UpstreamError('protocol', why)
     }
     const plain = this.#socket
     plain.removeAllListeners()
@@ -170,11 +199,11 @@ export class SmtpClient {
       })
       const fail = (message: string): void => {
         clearTimeout(timer)
-        const error = new UpstreamError('lost', `TLS: ${message}`)
+        const why = `TLS: ${message}`
         secure.on('error', () => undefined)
         secure.destroy()
-        this.#end(error)
-        reject(error)
+        this.#end('lost', why)
+        reject(new UpstreamError('lost', why))
       }
       const timer = setTimeout(() => fail(`no handshake in ${timeoutMs} ms`), timeoutMs)
       secure.once('error', (error) => fail(error.message))
@@ -199,21 +228,21 @@ export class SmtpClient {
       return
     }
     this.#socket.end('QUIT\r\n')
-    this.#end(new UpstreamError('lost', 'we said QUIT'), false)
+    this.#end('lost', 'we said QUIT', false)
   }
 
   /** Ends the connection at once, without a QUIT and without the dot of a message under way. */
   destroy(why = 'closed by us'): void {
-    this.#end(new UpstreamError('lost', why))
+    this.#end('lost', why)
   }
 
   #attach(): void {
     this.#socket.on('data', (chunk: Buffer) => this.#read(chunk.toString('latin1')))
-    this.#socket.on('error', (error) => this.#end(new UpstreamError('lost', error.message)))
-    this.#socket.on('close', () => this.#end(new UpstreamError('lost', 'the upstream closed the connection')))
+    this.#socket.on('error', (error) => this.#end('lost', error.message))
+    this.#socket.on('close', () => this.#end('lost', 'the upstream closed the connection'))
   }
 
-  #end(error: UpstreamError, destroy = true): void {
+  #end(fault: Fault, why: string, destroy = true): void {
     if (destroy) this.#socket.destroy()
     else {
       // The upstream's 221 and its close are still to come; one that never closes, or never stops talking, is not waited for.
@@ -223,8 +252,10 @@ export class SmtpClient {
       socket.once('close', () => clearTimeout(timer))
     }
     if (this.#ended !== undefined) return
-    this.#ended = error
+    this.#ended = { fault, why }
     this.#text = ''
+    if (this.#waiting.length === 0) return
+    const error = new UpstreamError(fault, why)
     for (const { reject, timer } of this.#waiting.splice(0)) {
       clearTimeout(timer)
       reject(error)
@@ -246,7 +277,7 @@ export class SmtpClient {
     }
     if (from > 0) this.#text = this.#text.slice(from)
     if (this.#text.length > MAX_LINE * MAX_LINES || (this.#waiting.length > 0 && this.#text.length > MAX_LINE)) {
-      this.#end(new UpstreamError('protocol', 'a reply line is too long'))
+      this.#end('protocol', 'a reply line is too long')
     }
   }
 
@@ -266,7 +297,7 @@ export class SmtpClient {
    */
   #expectSilence(): void {
     if (!this.unasked || this.#text.startsWith('421')) return
-    this.#end(new UpstreamError('protocol', `spoke unasked: ${JSON.stringify(this.#text.slice(0, 80))}`))
+    this.#end('protocol', `spoke unasked: ${JSON.stringify(this.#text.slice(0, 80))}`)
   }
 
   /** @returns false when the connection was ended because of this line */
@@ -280,7 +311,7 @@ export class SmtpClient {
       this.#lines.length < MAX_LINES &&
       line.length <= MAX_LINE
     if (!valid) {
-      this.#end(new UpstreamError('protocol', `not an SMTP reply: ${JSON.stringify(line.slice(0, 80))}`))
+      this.#end('protocol', `not an SMTP reply: ${JSON.stringify(line.slice(0, 80))}`)
       return false
     }
     this.#code = code

@@ -3,35 +3,23 @@
  * through, and what the upstream says is what the client hears. Nothing is stored, so nothing can be lost here: the
  * client hears 250 only after the upstream has said it for the same message.
  *
- * An upstream connection carries one client. It stays with that client from message to message, and goes to the next one
- * only where no client address was given over it and it never heard a refusal.
+ * Another server is asked only while none has taken MAIL: from then on this one may have acted on it.
  */
-import { type Refusal, refusal } from '../core/policy.ts'
+import { refusal } from '../core/policy.ts'
 import type { Log } from '../telemetry/log.ts'
-import type { Metrics, UpstreamCommand } from '../telemetry/metrics.ts'
-import { type Dialed, type DialSettings, dial, greetAgain, timeLeft, UpstreamRefusal } from './dial.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
+import { type Answer, asRefusal, type Final, isLast, lost, messageOf } from './answer.ts'
+import { type DialSettings, timeLeft, UpstreamRefusal } from './dial.ts'
+import { ClientLink, type DialFailure, type Link } from './link.ts'
 import { Newlines } from './newlines.ts'
-import { type Reply, UpstreamError } from './smtp-client.ts'
-import { connectResult, NoUpstream, type Server, type Slot, type Upstreams } from './upstreams.ts'
+import type { Reply, SmtpClient } from './smtp-client.ts'
+import { NoUpstream, type Server, type Slot, type Upstreams } from './upstreams.ts'
 import { receivedLine, type Visitor } from './visitor.ts'
 
 /** MAIL as it goes upstream, with the extensions its parameters use. Latin1, without CRLF. */
 export interface Envelope {
   readonly line: string
   readonly needs: readonly string[]
-}
-
-/** What the client is to hear: an upstream's words, or a refusal of ours. `upstream`: who was asked. */
-export type Answer =
-  | { readonly kind: 'reply'; readonly reply: Reply; readonly upstream: string }
-  | { readonly kind: 'refusal'; readonly refusal: Refusal; readonly upstream: string | undefined }
-
-/** What became of a message after DATA was answered with 354. `unknown`: the upstream never answered the dot. */
-export interface Final {
-  readonly answer: Answer
-  readonly result: 'accepted' | 'deferred' | 'rejected' | 'unknown'
-  /** Milliseconds from the dot to the upstream's reply. */
-  readonly ms: number
 }
 
 export interface RelaySettings {
@@ -60,7 +48,7 @@ export interface Budgets {
 export interface RelayParts {
   readonly upstreams: Upstreams
   readonly settings: RelaySettings
-  readonly metrics: Pick<Metrics, 'upstreamConnects' | 'upstreamReplies' | 'upstreamReplyDuration' | 'bareNewlines'>
+  readonly metrics: Pick<Metrics, 'bareNewlines'>
   readonly log: Log
   /** Milliseconds since the epoch. */
   readonly now: () => number
@@ -70,41 +58,11 @@ const BUDGETS: Budgets = { rcptMs: 270_000, dataMs: 110_000, blockMs: 180_000, p
 /** Servers tried for one transaction while none can be reached. */
 const MAX_TRIES = 3
 
-const lost = (upstream: string | undefined, why: string): Answer => ({
-  kind: 'refusal',
-  refusal: refusal('upstream_lost', { why }),
-  upstream,
-})
-
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
-
-/** An upstream's 421 is about its connection to us, not ours to the client; 2yz and 3yz out of place are not believed. */
-const asRefusal = (reply: Reply): Reply => {
-  if (reply.code < 400) return { code: 451, lines: ['4.3.0 The mail server answered out of turn'] }
-  return reply.code === 421 ? { code: 451, lines: reply.lines } : reply
-}
-
-/** After these the connection is of no more use: it is about to be closed, or its replies do not fit our commands. */
-const isLast = ({ code }: Reply): boolean => code === 421 || (code >= 300 && code < 400)
-
-interface Line extends Dialed {
-  readonly slot: Slot
-  /** Whether no 4yz or 5yz was heard on it. */
-  clean: boolean
-  /** A transaction is open on it that the next one must end by RSET. */
-  open: boolean
-  /** It has served a message before. */
-  reused: boolean
-}
-
 export class Relay {
   readonly #parts: RelayParts
   readonly #visitor: () => Visitor
   readonly #budgets: Budgets
-  /** Aborted when the client is gone: nobody waits for a slot or a greeting for it any longer. Made when needed. */
-  #leaving: AbortController | undefined
-  #line: Line | undefined
-  #parked: NodeJS.Timeout | undefined
+  readonly #upstream: ClientLink
   /** Recipients taken in the transaction under way. */
   #accepted = 0
   /** What every further recipient of this transaction hears, where the first already decided it. */
@@ -113,7 +71,6 @@ export class Relay {
   #body: Newlines | undefined
   #bodyLost: string | undefined
   #ending: Promise<unknown> = Promise.resolve()
-  #closed = false
   #sent = 0
 
   /** @param visitor asked when an upstream is reached: HELO and TLS may change in the course of a session */
@@ -121,6 +78,8 @@ export class Relay {
     this.#parts = parts
     this.#visitor = visitor
     this.#budgets = { ...BUDGETS, ...parts.settings.budgets }
+    const { upstreams, settings } = parts
+    this.#upstream = new ClientLink({ upstreams, dial: settings.dial, parkMs: this.#budgets.parkMs, visitor })
   }
 
   get accepted(): number {
@@ -139,7 +98,7 @@ export class Relay {
       return this.#begun ? await this.#another(line) : await this.#begin(envelope, line)
     } catch (error) {
       this.#parts.log.error({ err: error instanceof Error ? error.stack : String(error) }, 'relay failed')
-      this.#drop('internal error')
+      this.#upstream.drop('internal error')
       this.#settled = { kind: 'refusal', refusal: refusal('internal'), upstream: undefined }
       return this.#settled
     }
@@ -147,31 +106,31 @@ export class Relay {
 
   /** Says DATA. A reply of 354 means that the body may be written. */
   async data(): Promise<Answer> {
-    const line = this.#line
+    const link = this.#upstream.current
     if (this.#settled !== undefined) return this.#settled
-    if (line === undefined || line.smtp.ended) {
-      this.#drop('gone before DATA')
-      return lost(line?.slot.server.label, 'gone before DATA')
+    if (link === undefined || link.smtp.ended) {
+      this.#upstream.drop('gone before DATA')
+      return lost(link?.slot.server.label, 'gone before DATA')
     }
-    const { label } = line.slot.server
+    const { label } = link.slot.server
     try {
       const patience = Math.min(this.#budgets.dataMs, this.#parts.settings.dial.replyTimeoutMs)
-      const reply = await this.#timed(line, 'data', line.smtp.command('DATA', patience))
+      const reply = await this.#upstream.heard(link, 'data', link.smtp.command('DATA', patience))
       if (reply.code !== 354) {
-        if (isLast(reply) || reply.code < 300) this.#drop(`it answered DATA with ${reply.code}`)
+        if (isLast(reply) || reply.code < 300) this.#upstream.drop(`it answered DATA with ${reply.code}`)
         return { kind: 'reply', reply: asRefusal(reply), upstream: label }
       }
-      if (this.#closed) return lost(label, 'the client left')
+      if (this.#upstream.left) return lost(label, 'the client left')
       this.#body = new Newlines()
       this.#bodyLost = undefined
       this.#sent = 0
       const { settings, now } = this.#parts
       if (settings.trace || settings.dial.clientIp === 'received') {
-        line.smtp.send(receivedLine(this.#visitor(), settings.hostname, now()))
+        link.smtp.send(receivedLine(this.#visitor(), settings.hostname, now()))
       }
       return { kind: 'reply', reply, upstream: label }
     } catch (error) {
-      this.#drop(messageOf(error))
+      this.#upstream.drop(messageOf(error))
       return lost(label, messageOf(error))
     }
   }
@@ -181,7 +140,7 @@ export class Relay {
    * @returns undefined, or a promise to wait for before the next part: memory is bounded by what the sockets hold
    */
   write(chunk: Buffer): Promise<void> | undefined {
-    const { smtp } = this.#line ?? {}
+    const { smtp } = this.#upstream.current ?? {}
     if (this.#body === undefined || smtp === undefined || this.#bodyLost !== undefined) return undefined
     if (smtp.ended || smtp.unasked) {
       this.#bodyLost = smtp.ended ? 'gone in the middle of the message' : 'spoke in the middle of the message'
@@ -192,18 +151,13 @@ export class Relay {
       this.#bodyLost = 'bare newline'
       return undefined
     }
-    return this.#send(clean) ? undefined : smtp.drained(this.#budgets.blockMs)
+    return this.#send(smtp, clean) ? undefined : smtp.drained(this.#budgets.blockMs)
   }
 
-  #send(clean: Buffer | Buffer[]): boolean {
-    const { smtp } = this.#line as Line
-    let free = true
-    for (const part of Array.isArray(clean) ? clean : [clean]) {
-      if (part.length === 0) continue
-      this.#sent += part.length
-      free = smtp.send(part) && free
-    }
-    return free
+  #send(smtp: SmtpClient, part: Buffer): boolean {
+    if (part.length === 0) return true
+    this.#sent += part.length
+    return smtp.sendPart(part)
   }
 
   /** Sends the dot and waits for the upstream's last word, whatever the client does meanwhile. Never throws. */
@@ -214,46 +168,46 @@ export class Relay {
   }
 
   async #end(): Promise<Final> {
-    const line = this.#line as Line
+    const link = this.#upstream.current as Link
     const body = this.#body as Newlines
-    const { label } = line.slot.server
+    const { label } = link.slot.server
     const { metrics, settings } = this.#parts
     this.#body = undefined
     const rest = this.#bodyLost === undefined ? body.end() : Buffer.alloc(0)
-    metrics.bareNewlines.of('lf').value += body.bareLf
-    metrics.bareNewlines.of('cr').value += body.bareCr
+    if (body.bareLf > 0) metrics.bareNewlines.of('lf').value += body.bareLf
+    if (body.bareCr > 0) metrics.bareNewlines.of('cr').value += body.bareCr
     if (settings.bareNewline === 'reject' && body.bareLf + body.bareCr > 0) {
-      this.#drop('bare newline')
+      this.#upstream.drop('bare newline')
       return {
         answer: { kind: 'refusal', refusal: refusal('bare_newline'), upstream: label },
         result: 'rejected',
         ms: 0,
       }
     }
-    if (this.#bodyLost !== undefined || line.smtp.ended || line.smtp.unasked) return this.#spokeEarly(line)
+    if (this.#bodyLost !== undefined || link.smtp.ended || link.smtp.unasked) return this.#spokeEarly(link)
     const started = performance.now()
     const took = (): number => Math.round(performance.now() - started)
     try {
-      this.#send(rest)
-      const answered = line.smtp.command('.', settings.dataTimeoutMs)
-      const reply = await this.#timed(line, 'dot', answered)
-      if (isLast(reply)) this.#drop(`it answered the dot with ${reply.code}`)
-      else this.#afterMessage()
+      this.#send(link.smtp, rest)
+      const answered = link.smtp.command('.', settings.dataTimeoutMs)
+      const reply = await this.#upstream.heard(link, 'dot', answered)
+      if (isLast(reply)) this.#upstream.drop(`it answered the dot with ${reply.code}`)
+      else this.#upstream.messageDone()
       if (reply.code < 300) return { answer: { kind: 'reply', reply, upstream: label }, result: 'accepted', ms: took() }
       const result = reply.code >= 500 ? 'rejected' : 'deferred'
       return { answer: { kind: 'reply', reply: asRefusal(reply), upstream: label }, result, ms: took() }
     } catch (error) {
-      this.#drop(messageOf(error))
+      this.#upstream.drop(messageOf(error))
       return { answer: lost(label, `after the dot: ${messageOf(error)}`), result: 'unknown', ms: took() }
     }
   }
 
   /** The upstream refused or left before the dot was sent: its refusal is believed, a yes never is. */
-  async #spokeEarly(line: Line): Promise<Final> {
-    const { label } = line.slot.server
+  async #spokeEarly(link: Link): Promise<Final> {
+    const { label } = link.slot.server
     const why = this.#bodyLost ?? 'gone before the dot'
     try {
-      const reply = await line.smtp.reply(1000)
+      const reply = await link.smtp.reply(1000)
       if (reply.code >= 400) {
         const result = reply.code >= 500 ? 'rejected' : 'deferred'
         return { answer: { kind: 'reply', reply: asRefusal(reply), upstream: label }, result, ms: 0 }
@@ -262,30 +216,29 @@ export class Relay {
     } catch {
       return { answer: lost(label, why), result: 'deferred', ms: 0 }
     } finally {
-      this.#drop(why)
+      this.#upstream.drop(why)
     }
   }
 
   /** The message under way must not be completed: the upstream is left without a dot (RFC 5321 section 4.1.1.4). */
   abort(why: string): void {
     this.#body = undefined
-    this.#drop(why)
+    this.#upstream.drop(why)
     this.#forget()
   }
 
   /** The transaction is over: RSET, a new greeting, or the message is done. */
   reset(): void {
-    if (this.#line !== undefined && this.#begun) this.#park()
+    if (this.#upstream.current !== undefined && this.#begun) this.#upstream.park()
     this.#forget()
   }
 
   /** The client is gone. Resolves when the upstream has said its last word. */
   async close(): Promise<void> {
-    this.#closed = true
-    this.#leaving?.abort()
+    this.#upstream.leave()
     if (this.#body !== undefined) this.abort('the client left in the middle of the message')
     await this.#ending
-    this.#giveBack()
+    this.#upstream.giveBack()
   }
 
   #forget(): void {
@@ -294,66 +247,29 @@ export class Relay {
     this.#settled = undefined
   }
 
-  #afterMessage(): void {
-    if (this.#line !== undefined) this.#line.open = false
-    if (this.#closed) this.#giveBack()
-    else this.#park()
-  }
-
-  #park(): void {
-    clearTimeout(this.#parked)
-    this.#parked = setTimeout(() => this.#giveBack(), this.#budgets.parkMs)
-    this.#parked.unref()
-  }
-
-  /** To the next client where that is allowed, else QUIT. */
-  #giveBack(): void {
-    clearTimeout(this.#parked)
-    const line = this.#line
-    if (line === undefined) return
-    this.#line = undefined
-    const { clientIp } = this.#parts.settings.dial
-    const anonymous = clientIp === 'none' || clientIp === 'received'
-    if (anonymous && line.clean && !line.open && line.smtp.settled) {
-      line.slot.keep({ smtp: line.smtp, extensions: line.extensions, helo: line.helo })
-    } else {
-      line.smtp.quit()
-      line.slot.free()
-    }
-  }
-
-  #drop(why: string): void {
-    clearTimeout(this.#parked)
-    const line = this.#line
-    this.#line = undefined
-    if (line === undefined) return
-    line.smtp.destroy(why)
-    line.slot.free()
-  }
-
   async #another(text: string): Promise<Answer> {
-    const line = this.#line
-    if (line === undefined || line.smtp.ended) {
-      this.#drop('gone in the middle of the envelope')
-      return this.#settle(lost(line?.slot.server.label, 'gone in the middle of the envelope'))
+    const link = this.#upstream.current
+    if (link === undefined || link.smtp.ended) {
+      this.#upstream.drop('gone in the middle of the envelope')
+      return this.#settle(lost(link?.slot.server.label, 'gone in the middle of the envelope'))
     }
     try {
       const patience = Math.min(this.#budgets.rcptMs, this.#parts.settings.dial.replyTimeoutMs)
-      return this.#heardRcpt(line, await this.#timed(line, 'rcpt', line.smtp.command(text, patience)))
+      return this.#heardRcpt(link, await this.#upstream.heard(link, 'rcpt', link.smtp.command(text, patience)))
     } catch (error) {
-      this.#drop(messageOf(error))
-      return this.#settle(lost(line.slot.server.label, messageOf(error)))
+      this.#upstream.drop(messageOf(error))
+      return this.#settle(lost(link.slot.server.label, messageOf(error)))
     }
   }
 
-  #heardRcpt(line: Line, reply: Reply): Answer {
-    const { label } = line.slot.server
+  #heardRcpt(link: Link, reply: Reply): Answer {
+    const { label } = link.slot.server
     if (reply.code < 300) {
       this.#accepted++
       return { kind: 'reply', reply, upstream: label }
     }
     if (isLast(reply)) {
-      this.#drop(`it answered RCPT with ${reply.code}`)
+      this.#upstream.drop(`it answered RCPT with ${reply.code}`)
       return this.#settle({ kind: 'reply', reply: asRefusal(reply), upstream: label })
     }
     return { kind: 'reply', reply: asRefusal(reply), upstream: label }
@@ -376,11 +292,14 @@ export class Relay {
     let replaced = false
     let again: Slot | undefined
     for (let tries = 0; tries < MAX_TRIES; ) {
-      let line: Line
+      let link: Link
       try {
-        line = again === undefined ? await this.#ready(deadline, avoid) : await this.#fresh(again, deadline)
+        link =
+          again === undefined
+            ? await this.#upstream.ready(deadline, avoid)
+            : await this.#upstream.fresh(again, deadline)
       } catch (error) {
-        if (this.#closed) return this.#settle(lost(undefined, 'the client left'))
+        if (this.#upstream.left) return this.#settle(lost(undefined, 'the client left'))
         tries++
         again = undefined
         if (error instanceof NoUpstream)
@@ -394,33 +313,33 @@ export class Relay {
         last = lost(server.label, messageOf(cause))
         continue
       }
-      const { server } = line.slot
-      const missing = envelope.needs.find((keyword) => !line.extensions.has(keyword))
+      const { server } = link.slot
+      const missing = envelope.needs.find((keyword) => !link.extensions.has(keyword))
       if (missing !== undefined) {
-        this.#giveBack()
+        this.#upstream.giveBack()
         tries++
         avoid = server
         last = lost(server.label, `${missing} is not offered any more`)
         continue
       }
       try {
-        const { mail, answer } = await this.#mailAndRcpt(line, envelope, rcpt, deadline)
+        const { mail, answer } = await this.#mailAndRcpt(link, envelope, rcpt, deadline)
         if (answer !== undefined) return answer
         if (mail.code >= 500) return this.#settle({ kind: 'reply', reply: mail, upstream: server.label })
         last = { kind: 'reply', reply: { ...asRefusal(mail), code: 451 }, upstream: server.label }
-        if (!isLast(mail)) this.#giveBack()
-        else if (line.reused && !replaced) again = this.#replace(line)
-        else this.#drop(`it answered MAIL with ${mail.code}`)
+        if (!isLast(mail)) this.#upstream.giveBack()
+        else if (link.reused && !replaced) again = this.#upstream.replace(link)
+        else this.#upstream.drop(`it answered MAIL with ${mail.code}`)
       } catch (error) {
         // Once MAIL was taken, another server must not be asked: this one may have acted on it.
         if (error instanceof MailTaken) {
-          this.#drop(messageOf(error))
+          this.#upstream.drop(messageOf(error))
           return this.#settle(lost(server.label, messageOf(error.cause)))
         }
         last = lost(server.label, messageOf(error))
-        if (this.#closed) return this.#settle(last)
-        if (line.reused && !replaced) again = this.#replace(line)
-        else this.#drop(messageOf(error))
+        if (this.#upstream.left) return this.#settle(last)
+        if (link.reused && !replaced) again = this.#upstream.replace(link)
+        else this.#upstream.drop(messageOf(error))
       }
       if (again !== undefined && !replaced) {
         replaced = true
@@ -436,145 +355,46 @@ export class Relay {
 
   /** @returns `answer` where MAIL was taken. @throws UpstreamError; MailTaken when lost after MAIL was taken */
   async #mailAndRcpt(
-    line: Line,
+    link: Link,
     envelope: Envelope,
     rcpt: string,
     deadline: number,
   ): Promise<{ mail: Reply; answer: Answer | undefined }> {
-    const { smtp, extensions } = line
+    const { smtp, extensions } = link
     const left = (): number => timeLeft(deadline, this.#parts.settings.dial.replyTimeoutMs)
-    const reset = line.open ? ['RSET'] : []
+    const reset = link.open ? ['RSET'] : []
     const mailOf = (replies: readonly Promise<Reply>[]): Promise<Reply> =>
-      this.#timed(line, 'mail', replies[reset.length] as Promise<Reply>)
+      this.#upstream.heard(link, 'mail', replies[reset.length] as Promise<Reply>)
     if (extensions.has('PIPELINING')) {
       const replies = smtp.pipeline([...reset, envelope.line, rcpt], left())
-      const rcptReply = this.#timed(line, 'rcpt', replies[reset.length + 1] as Promise<Reply>)
+      const rcptReply = this.#upstream.heard(link, 'rcpt', replies[reset.length + 1] as Promise<Reply>)
       rcptReply.catch(() => undefined)
       replies[0]?.catch(() => undefined)
       const mail = await mailOf(replies)
-      line.open = mail.code < 300
-      if (!line.open) {
+      link.open = mail.code < 300
+      if (!link.open) {
         // The verdict has been heard, also where the server closes behind it instead of refusing RCPT as well.
         if (!isLast(mail)) await rcptReply.catch(() => undefined)
         return { mail, answer: undefined }
       }
       try {
-        return { mail, answer: this.#heardRcpt(line, await rcptReply) }
+        return { mail, answer: this.#heardRcpt(link, await rcptReply) }
       } catch (error) {
         throw new MailTaken(error)
       }
     }
-    if (line.open) await smtp.command('RSET', left())
-    const mail = await this.#timed(line, 'mail', smtp.command(envelope.line, left()))
-    line.open = mail.code < 300
+    if (link.open) await smtp.command('RSET', left())
+    const mail = await this.#upstream.heard(link, 'mail', smtp.command(envelope.line, left()))
+    link.open = mail.code < 300
     if (mail.code >= 300) return { mail, answer: undefined }
     try {
-      return { mail, answer: this.#heardRcpt(line, await this.#timed(line, 'rcpt', smtp.command(rcpt, left()))) }
+      return {
+        mail,
+        answer: this.#heardRcpt(link, await this.#upstream.heard(link, 'rcpt', smtp.command(rcpt, left()))),
+      }
     } catch (error) {
       throw new MailTaken(error)
     }
-  }
-
-  /** The session's connection, one that another client left, or a new one. @throws NoUpstream, DialFailure */
-  async #ready(deadline: number, avoid: Server | undefined): Promise<Line> {
-    clearTimeout(this.#parked)
-    const visitor = this.#visitor()
-    const current = this.#line
-    if (current !== undefined) {
-      const usable = current.smtp.settled && current.helo === visitor.helo
-      if (usable && current.slot.server !== avoid) {
-        current.reused = true
-        return current
-      }
-      this.#giveBack()
-    }
-    this.#leaving ??= new AbortController()
-    const { signal } = this.#leaving
-    const slot = await this.#parts.upstreams.slot(avoid, signal)
-    if (slot.kept === undefined) return this.#fresh(slot, deadline)
-    const { smtp, helo } = slot.kept
-    let { extensions } = slot.kept
-    try {
-      if (helo !== visitor.helo) {
-        extensions = await greetAgain(slot.kept, this.#parts.settings.dial, visitor, deadline, signal)
-      }
-    } catch {
-      // It died while it was kept, which says nothing about the server.
-      smtp.destroy()
-      return this.#fresh(slot, deadline)
-    }
-    return this.#adopt({ smtp, extensions, helo: visitor.helo, slot, clean: true, open: false, reused: true })
-  }
-
-  /** A connection that lay idle may have died of that: a fresh one to the same server takes its slot. */
-  #replace(line: Line): Slot {
-    this.#line = undefined
-    line.smtp.destroy('it died while it was idle')
-    return line.slot
-  }
-
-  /** Opens a connection in a slot that is ours, and frees the slot where that fails. @throws DialFailure */
-  async #fresh(slot: Slot, deadline: number): Promise<Line> {
-    const { settings, upstreams, metrics } = this.#parts
-    const { label } = slot.server
-    const started = performance.now()
-    try {
-      const dialed = await dial(slot.server, settings.dial, this.#visitor(), deadline, this.#leaving?.signal)
-      metrics.upstreamConnects.inc(label, 'ok')
-      metrics.upstreamReplyDuration.of(label, 'connect').observe((performance.now() - started) / 1000)
-      upstreams.report(slot.server, undefined)
-      return this.#adopt({ ...dialed, slot, clean: true, open: false, reused: false })
-    } catch (error) {
-      slot.free()
-      if (!this.#closed) {
-        metrics.upstreamConnects.inc(label, connectResult(error))
-        if (!this.#isAboutClient(error)) upstreams.report(slot.server, error)
-      }
-      throw new DialFailure(error, slot.server)
-    }
-  }
-
-  /**
-   * Whether a server turned away this client and not us: its HELO name, or its address where a PROXY header has told it
-   * before the greeting. Else one unwelcome client would take the server from all others.
-   */
-  #isAboutClient(error: unknown): boolean {
-    if (!(error instanceof UpstreamRefusal)) return false
-    const { clientIp } = this.#parts.settings.dial
-    return (
-      error.phase === 'ehlo' || (error.phase === 'greeting' && (clientIp === 'proxy-v1' || clientIp === 'proxy-v2'))
-    )
-  }
-
-  /** @throws UpstreamError where the client left meanwhile, so that nobody else would ever free the slot */
-  #adopt(line: Line): Line {
-    this.#line = line
-    if (this.#closed) {
-      this.#giveBack()
-      throw new UpstreamError('lost', 'the client left')
-    }
-    return line
-  }
-
-  async #timed(line: Line, command: UpstreamCommand, answered: Promise<Reply>): Promise<Reply> {
-    const { label } = line.slot.server
-    const { metrics } = this.#parts
-    const started = performance.now()
-    const reply = await answered
-    metrics.upstreamReplyDuration.of(label, command).observe((performance.now() - started) / 1000)
-    metrics.upstreamReplies.inc(label, `${Math.floor(reply.code / 100)}xx`)
-    if (reply.code >= 400) line.clean = false
-    return reply
-  }
-}
-
-class DialFailure extends Error {
-  override readonly cause: unknown
-  readonly server: Server
-  constructor(cause: unknown, server: Server) {
-    super(messageOf(cause))
-    this.cause = cause
-    this.server = server
   }
 }
 

@@ -7,9 +7,12 @@ import { lookup } from 'node:dns/promises'
 import { isIP } from 'node:net'
 import type { Log } from '../telemetry/log.ts'
 import type { ConnectResult, Metrics } from '../telemetry/metrics.ts'
+import type { Distribution } from '../telemetry/series.ts'
 import { type Dialed, type DialSettings, dial, type Extensions, UpstreamRefusal } from './dial.ts'
 import { askWhetherRelay } from './relay-guard.ts'
+import { seriesOf, type UpstreamSeries } from './series.ts'
 import { UpstreamError } from './smtp-client.ts'
+import { dialAsStranger } from './stranger.ts'
 
 export interface UpstreamAddress {
   /** As the operator wrote it: the metric label. */
@@ -29,6 +32,8 @@ export interface Server {
   extensions: Extensions
   /** Connections open, being opened, or kept. */
   connections: number
+  /** Shared by all servers with this label. */
+  readonly series: UpstreamSeries
 }
 
 export class NoUpstream extends Error {
@@ -58,7 +63,10 @@ export interface UpstreamsOptions {
   /** Whether servers are asked if they relay for strangers before they are used. */
   readonly relayGuard: boolean
   readonly dial: DialSettings
-  readonly metrics: Pick<Metrics, 'upstreamSlotWait' | 'upstreamHealthChecks'>
+  readonly metrics: Pick<
+    Metrics,
+    'upstreamSlotWait' | 'upstreamHealthChecks' | 'upstreamConnects' | 'upstreamReplies' | 'upstreamReplyDuration'
+  >
   readonly log: Log
   /** Instead of `PATIENCE`, where somebody cannot wait that long. */
   readonly patience?: Partial<Patience>
@@ -106,6 +114,12 @@ interface State {
   guardNextAt: number | undefined
   openRelay: boolean
   checking: boolean
+  /** It refused to hear of some client by XCLIENT, and has not taken XCLIENT since: health checks try it too. */
+  doubted: boolean
+  /** performance.now() from which on a client's refusal may call for a health check at once. */
+  recheckNextAt: number
+  /** Whether such a refusal was told in the log. */
+  doubtSaid: boolean
   /** No longer among the addresses of its name. */
   gone: boolean
   /** What was last said of it in the log, so that it is said once. */
@@ -124,6 +138,7 @@ const systemResolve = async (name: string): Promise<readonly string[]> =>
 export class Upstreams {
   readonly #options: UpstreamsOptions
   readonly #patience: Patience
+  readonly #slotWait: Distribution
   /** Labels whose name is being resolved. */
   readonly #resolving = new Set<string>()
   /** By label: what was last said of its name, so that it is said once. */
@@ -138,6 +153,7 @@ export class Upstreams {
   constructor(options: UpstreamsOptions) {
     this.#options = options
     this.#patience = { ...PATIENCE, ...options.patience }
+    this.#slotWait = options.metrics.upstreamSlotWait.of()
   }
 
   /** Checks all servers once, so that what they offer is known before the first client asks; then goes on by itself. */
@@ -190,14 +206,41 @@ export class Upstreams {
     try {
       return await (this.#free(avoid) ?? this.#wait(avoid, given))
     } finally {
-      this.#options.metrics.upstreamSlotWait.of().observe((performance.now() - started) / 1000)
+      this.#slotWait.observe((performance.now() - started) / 1000)
     }
   }
 
   /** Learns from a client's connection what a health check would have found. */
   report(server: Server, error: unknown): void {
     const state = this.#states.find((each) => each.server === server)
-    if (state !== undefined && !this.#stopped) this.#judge(state, error)
+    if (state === undefined || this.#stopped) return
+    if (isXclient(error)) {
+      this.#doubt(state, error)
+      return
+    }
+    if (error === undefined) state.doubted = false
+    // The common case, with nothing to learn from it.
+    if (error === undefined && server.up && state.failures === 0) return
+    this.#judge(state, error)
+  }
+
+  /**
+   * A refused XCLIENT may be meant for the client (a Postfix with smtpd_delay_reject=no and an access list) or for us, so
+   * that every client would be refused. The server is asked about somebody else before it is left; at once, but whatever
+   * clients do, not more than once in a health interval.
+   */
+  #doubt(state: State, error: UpstreamRefusal): void {
+    state.doubted = true
+    if (!state.doubtSaid) {
+      state.doubtSaid = true
+      const { label, host, port } = state.server
+      const fields = { upstream: label, address: `${host}:${port}` }
+      this.#options.log.warn(fields, `upstream refused XCLIENT for a client, who hears 451: ${error.message}`)
+    }
+    const now = performance.now()
+    if (state.gone || state.checking || now < state.recheckNextAt) return
+    state.recheckNextAt = now + this.#options.healthIntervalMs
+    void this.#check(state)
   }
 
   #usable(avoid: Server | undefined): State[] {
@@ -291,6 +334,7 @@ export class Upstreams {
 
   /** In the order they came, but nobody waits behind one who must not have the server that has room. */
   #serveWaiting(): void {
+    if (this.#waiting.length === 0) return
     const full = new Set<Server | undefined>()
     for (const waiting of [...this.#waiting]) {
       if (full.has(waiting.avoid)) continue
@@ -336,11 +380,23 @@ export class Upstreams {
       }
     }
     const mine = this.#states.filter(({ server }) => server.label === label)
+    const series = seriesOf(this.#options.metrics, label)
     for (const address of addresses) {
       if (mine.some(({ server }) => server.host === address)) continue
-      const server = { label, host: address, port, name: host, up: false, extensions: new Map(), connections: 0 }
-      const fresh = { failures: 0, guardNextAt: undefined, openRelay: false, checking: false, gone: false, said: '' }
-      this.#states.push({ server, idle: [], ...fresh })
+      const found = { label, host: address, port, name: host, series }
+      this.#states.push({
+        server: { ...found, up: false, extensions: new Map(), connections: 0 },
+        idle: [],
+        failures: 0,
+        guardNextAt: undefined,
+        openRelay: false,
+        checking: false,
+        doubted: false,
+        recheckNextAt: 0,
+        doubtSaid: false,
+        gone: false,
+        said: '',
+      })
     }
     for (const state of mine) {
       state.gone = !addresses.includes(state.server.host)
@@ -373,6 +429,10 @@ export class Upstreams {
         })
       }
       server.extensions = extensions
+      if (state.doubted) {
+        await askWhetherXclient(server, settings, deadline)
+        state.doubted = false
+      }
       if (relayGuard && performance.now() >= (state.guardNextAt ?? 0)) {
         const { healthMs, guardMs, guardAgainMs } = this.#patience
         const answer = await askWhetherRelay(server, settings, performance.now() + healthMs)
@@ -405,7 +465,7 @@ export class Upstreams {
         server.up = true
         this.#say(state, 'info', 'upstream is up')
       }
-    } else if (state.failures >= DOWN_AFTER || !server.up) {
+    } else if (state.failures >= DOWN_AFTER || !server.up || (state.doubted && isXclient(error))) {
       server.up = false
       this.#dropIdle(state)
       this.#say(state, 'warn', `upstream is down: ${(error as Error).message}`)
@@ -438,6 +498,20 @@ export class Upstreams {
 function smallestSize(all: readonly Extensions[]): string {
   const limits = all.map((each) => Number(each.get('SIZE') ?? 0)).filter((size) => size > 0)
   return limits.length === 0 ? '0' : String(Math.min(...limits))
+}
+
+const isXclient = (error: unknown): error is UpstreamRefusal =>
+  error instanceof UpstreamRefusal && error.phase === 'xclient'
+
+/** Returns where XCLIENT is taken. @throws UpstreamError, UpstreamRefusal */
+async function askWhetherXclient(server: Server, settings: DialSettings, deadline: number): Promise<void> {
+  try {
+    const { smtp } = await dialAsStranger(server, settings, deadline)
+    smtp.quit()
+  } catch (error) {
+    // Its own EHLO the server took just before: what it refuses here is a stranger's name, and no XCLIENT.
+    if (!(error instanceof UpstreamRefusal && error.phase === 'ehlo')) throw error
+  }
 }
 
 export function connectResult(error: unknown): ConnectResult {

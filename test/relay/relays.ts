@@ -3,9 +3,10 @@
  * the front does (parsing, replies) is not in the way here, and a client can be made to leave at any moment.
  */
 
+import type { Answer } from '../../src/relay/answer.ts'
 import type { DialSettings } from '../../src/relay/dial.ts'
 import type { Name } from '../../src/relay/names.ts'
-import { type Answer, type Budgets, Relay, type RelaySettings } from '../../src/relay/transaction.ts'
+import { type Budgets, Relay, type RelaySettings } from '../../src/relay/transaction.ts'
 import { type Patience, type UpstreamAddress, Upstreams, type UpstreamsOptions } from '../../src/relay/upstreams.ts'
 import type { Visitor } from '../../src/relay/visitor.ts'
 import type { Fields, Log } from '../../src/telemetry/log.ts'

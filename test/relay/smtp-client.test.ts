@@ -1,4 +1,5 @@
-import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
+import { Socket } from 'node:net'
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
 import { SmtpClient, UpstreamError } from '../../src/relay/smtp-client.ts'
 import { startTalker, type Talk, type Talker } from '../support/talker.ts'
 
@@ -68,6 +69,39 @@ describe('replies', () => {
   test('8-bit commands go out byte for byte', async () => {
     void smtp.command('RCPT TO:<gr\xc3\xbc\xc3\x9fe@example.test>', 1000).catch(() => undefined)
     await talk.until('RCPT TO:<gr\xc3\xbc\xc3\x9fe@example.test>\r\n')
+  })
+})
+
+describe('a part of a message', () => {
+  test('and the dot right behind it are one write', async () => {
+    const writes = [jest.spyOn(Socket.prototype, '_write'), jest.spyOn(Socket.prototype, '_writev' as '_write')]
+    smtp.sendPart(Buffer.from('Subject: one\r\n\r\n'))
+    smtp.sendPart(Buffer.from('x\r\n'))
+    const reply = smtp.command('.', 1000)
+    await talk.until('Subject: one\r\n\r\nx\r\n.\r\n')
+    expect(writes.map(({ mock }) => mock.calls.length)).toEqual([0, 1])
+    for (const write of writes) write.mockRestore()
+    talk.say('250 ok\r\n')
+    expect((await reply).code).toBe(250)
+  })
+
+  test('goes out by itself where nothing follows', async () => {
+    smtp.sendPart(Buffer.from('Subject: one\r\n'))
+    await talk.until('Subject: one\r\n')
+    smtp.sendPart(Buffer.from('two\r\n'))
+    await talk.until('two\r\n')
+  })
+
+  test('in any sizes arrives whole and in order, with backpressure', async () => {
+    let sent = ''
+    for (let i = 0; i < 200; i++) {
+      const part = `${i}:${'x'.repeat((i * 977) % 40_000)}\r\n`
+      sent += part
+      if (!smtp.sendPart(Buffer.from(part))) await smtp.drained(1000)
+    }
+    smtp.send('.\r\n')
+    await talk.until('\r\n.\r\n')
+    expect(talk.heard === `${sent}.\r\n`).toBe(true)
   })
 })
 

@@ -241,17 +241,62 @@ describe('R40 health checks', () => {
     expect(isUp(server)).toBe(true)
   })
 
-  test.each(['220 fine', '550 5.7.0 no'])('R36 a server marks itself by its answer to XCLIENT: %s', async (reply) => {
+  test('R36 a client that is refused at XCLIENT takes no server from all others; the server is asked once', async () => {
     const server = await upstream({
       extensions: ['XCLIENT NAME ADDR'],
-      script: (verb) => (verb === 'XCLIENT' ? reply : 'default'),
+      script: (_, line) => (/^XCLIENT .*203\.0\.113\.9/.test(line) ? '554 5.7.1 Client host rejected' : 'default'),
     })
     await start([server], { dial: { clientIp: 'xclient' } })
-    for (let i = 0; i < 2; i++) {
-      expect(await send(relays.client())).toMatch(reply.startsWith('220') ? /^250/ : /^refused: upstream_lost/)
+    for (let i = 0; i < 5; i++) {
+      expect(read(await relays.client('bad.example', '203.0.113.9').rcpt(MAIL, RCPT))).toBe('refused: upstream_lost')
     }
-    expect(isUp(server)).toBe(reply.startsWith('220'))
-    expect(server.mailed().length > 0).toBe(reply.startsWith('220'))
+    const checks = `spillway_upstream_health_checks_total{upstream="${server.address}",result="ok"}`
+    await eventually(
+      () => metric(checks),
+      (count) => count === 2,
+    )
+    expect(isUp(server)).toBe(true)
+    expect(await send(relays.client())).toMatch(/^250/)
+    expect(server.connections.flatMap(({ lines }) => lines).filter((line) => /192\.0\.2\.1/.test(line))).toEqual([
+      'XCLIENT NAME=[UNAVAILABLE] ADDR=192.0.2.1',
+    ])
+    expect(await metric(`spillway_upstream_connects_total{upstream="${server.address}",result="refused"}`)).toBe(5)
+    expect(relays.told.filter(({ msg }) => /XCLIENT/.test(msg)).map(({ level, msg }) => [level, msg])).toEqual([
+      ['warn', 'upstream refused XCLIENT for a client, who hears 451: xclient: 554 5.7.1 Client host rejected'],
+    ])
+  })
+
+  test.each([
+    ['refused to anybody', '550 5.7.0 no'],
+    ['not offered any more', undefined],
+  ])('R36 but one where XCLIENT is %s is left at once, until it is taken again', async (_, reply) => {
+    const extensions = ['XCLIENT NAME ADDR']
+    const server = await upstream({ extensions })
+    await start([server], { dial: { clientIp: 'xclient' }, healthIntervalMs: 100 })
+    expect(await send(relays.client())).toMatch(/^250/)
+    server.script = (verb) => {
+      if (reply !== undefined) return verb === 'XCLIENT' ? reply : 'default'
+      return verb === 'EHLO' ? '250 upstream.example' : 'default'
+    }
+    expect(await send(relays.client())).toBe('refused: upstream_lost')
+    await eventually(
+      () => isUp(server),
+      (up) => !up,
+    )
+    // Later rounds ask for it too: that our own EHLO is answered does not bring the server back.
+    const rounds = server.connections.length
+    await eventually(
+      () => server.connections.length,
+      (count) => count > rounds + 4,
+    )
+    expect(relays.told.filter(({ msg }) => msg === 'upstream is up')).toHaveLength(1)
+    expect(read(await relays.client().rcpt(MAIL, RCPT))).toBe('refused: upstream_down')
+    server.script = undefined
+    await eventually(
+      () => isUp(server),
+      (up) => up,
+    )
+    expect(await send(relays.client())).toMatch(/^250/)
   })
 
   test('R36 one that does not offer XCLIENT where that was chosen is never used', async () => {

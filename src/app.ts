@@ -225,7 +225,7 @@ export async function start({ settings, version, log, tls }: AppOptions): Promis
     connectionsOpen: (family) => seats.ofFamily(family),
     upstreamUp: (label) => upstreams.isUp(label),
     upstreamConnections: (label) => upstreams.connections(label),
-    upstreamLimit: () => settings.upstreamMaxConnections,
+    upstreamLimit: (label) => upstreams.limit(label),
     limitUtilization: (limit) => limits.utilization(limit),
     trackedClients: () => limits.tracked(),
     unknownGuardActive: () => knownRecipients.guarding(),

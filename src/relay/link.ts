@@ -8,8 +8,10 @@
 import type { UpstreamCommand } from '../telemetry/metrics.ts'
 import { messageOf } from './answer.ts'
 import { type Dialed, type DialSettings, dial, greetAgain, UpstreamRefusal } from './dial.ts'
+import { connectResult, type Server } from './server.ts'
+import type { Slot } from './slots.ts'
 import { type Reply, UpstreamError } from './smtp-client.ts'
-import { connectResult, type Server, type Slot, type Upstreams } from './upstreams.ts'
+import type { Upstreams } from './upstreams.ts'
 import type { Visitor } from './visitor.ts'
 
 /** A connection that is ready for MAIL, in its slot. */

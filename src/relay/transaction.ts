@@ -12,8 +12,10 @@ import { type Answer, asRefusal, type Final, isLast, lost, messageOf } from './a
 import { type DialSettings, timeLeft, UpstreamRefusal } from './dial.ts'
 import { ClientLink, type DialFailure, type Link } from './link.ts'
 import { Newlines } from './newlines.ts'
+import type { Server } from './server.ts'
+import { NoUpstream, type Slot } from './slots.ts'
 import type { Reply, SmtpClient } from './smtp-client.ts'
-import { NoUpstream, type Server, type Slot, type Upstreams } from './upstreams.ts'
+import type { Upstreams } from './upstreams.ts'
 import { receivedLine, type Visitor } from './visitor.ts'
 
 /** MAIL as it goes upstream, with the extensions its parameters use. Latin1, without CRLF. */

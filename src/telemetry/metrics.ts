@@ -48,7 +48,7 @@ export interface GaugeSources {
   connectionsOpen(family: 4 | 6): number
   upstreamUp(label: string): boolean
   upstreamConnections(label: string): number
-  upstreamLimit(): number
+  upstreamLimit(label: string): number
   /** Share of a global limit in use, 0 and up; 0 where it is off. */
   limitUtilization(limit: 'global_connections' | 'global_messages'): number
   trackedClients(): number
@@ -126,7 +126,7 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
       rows: perUpstream,
     },
     (from, all) => {
-      for (const label of upstreams) all.of(label).value = from.upstreamLimit()
+      for (const label of upstreams) all.of(label).value = from.upstreamLimit(label)
     },
   )
   gauge({ name: 'tracked_clients', help: 'Client addresses the limits have a count for.' }, (from, all) => {

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test } from '@jest/globals'
-import type { Server } from '../../src/relay/upstreams.ts'
+import type { Server } from '../../src/relay/server.ts'
 import { eventually } from '../support/app.ts'
 import { type Script, startUpstream, type Upstream, type UpstreamOptions } from '../support/upstream.ts'
 import { MAIL, RCPT, type Relays, type RelaysOptions, read, send, startRelays } from './relays.ts'
@@ -320,7 +320,7 @@ describe('R15 what is offered is what every server in use offers', () => {
     expect(offer()).toEqual(['SIZE 50000000', '8BITMIME', 'DSN'])
     await big.stop()
     await eventually(
-      () => relays.upstreams.anyUp,
+      () => relays.upstreams.servers().some(({ up }) => up),
       (up) => !up,
     )
     expect(offer()).toEqual(['SIZE 50000000', '8BITMIME', 'DSN'])

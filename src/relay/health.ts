@@ -1,0 +1,168 @@
+/**
+ * Whether one server is in rotation. It is asked at intervals (banner, EHLO, QUIT; now and then whether it relays for
+ * strangers), and what clients' connections show counts as well. It leaves after two failures in a row and comes back with
+ * the first answer that is as it should be.
+ */
+import type { Log } from '../telemetry/log.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
+import { type DialSettings, dial, UpstreamRefusal } from './dial.ts'
+import { askWhetherRelay } from './relay-guard.ts'
+import { connectResult, placeOf, type Server } from './server.ts'
+import { dialAsStranger } from './stranger.ts'
+
+export interface HealthOptions {
+  readonly dial: DialSettings
+  /** Whether the server is asked if it relays for strangers before it is used. */
+  readonly relayGuard: boolean
+  readonly intervalMs: number
+  /** How long a check may take, in milliseconds: a server that is slower to greet takes no mail. */
+  readonly checkMs: number
+  /** Between two questions of the relay guard, in milliseconds, and after an answer that was no, or none yet. */
+  readonly guardMs: number
+  readonly guardAgainMs: number
+  readonly metrics: Pick<Metrics, 'upstreamHealthChecks'>
+  readonly log: Log
+  /** Called after each judgement. */
+  readonly judged: (server: Server) => void
+}
+
+/** Failures in a row before a server leaves the rotation. */
+const DOWN_AFTER = 2
+
+export class Health {
+  readonly server: Server
+  /** No longer among the addresses of its name: it is not used, and stays only until its connections are closed. */
+  gone = false
+  readonly #options: HealthOptions
+  #failures = 0
+  /** performance.now() from which on the relay guard asks again; undefined: it was never answered. */
+  #guardNextAt: number | undefined
+  #openRelay = false
+  #checking = false
+  /** It refused to hear of some client by XCLIENT, and has not taken XCLIENT since: checks try it too. */
+  #doubted = false
+  /** performance.now() from which on a client's refusal may call for a check at once. */
+  #recheckNextAt = 0
+  /** Whether such a refusal was told in the log. */
+  #doubtSaid = false
+  /** What was last said of it in the log, so that it is said once. */
+  #said = ''
+
+  constructor(server: Server, options: HealthOptions) {
+    this.server = server
+    this.#options = options
+  }
+
+  /** Learns from a client's connection what a check would have found. @param error undefined: it was taken */
+  report(error: unknown): void {
+    if (isXclient(error)) {
+      this.#doubt(error)
+      return
+    }
+    if (error === undefined) this.#doubted = false
+    // The common case, with nothing to learn from it.
+    if (error === undefined && this.server.up && this.#failures === 0) return
+    this.#judge(error)
+  }
+
+  /** Never rejects; one at a time. */
+  async check(): Promise<void> {
+    if (this.#checking) return
+    this.#checking = true
+    const { metrics } = this.#options
+    try {
+      await this.#ask()
+      metrics.upstreamHealthChecks.inc(this.server.label, 'ok')
+      this.#judge(undefined)
+    } catch (error) {
+      metrics.upstreamHealthChecks.inc(this.server.label, connectResult(error))
+      this.#judge(error)
+    } finally {
+      this.#checking = false
+    }
+  }
+
+  /** @throws UpstreamError, UpstreamRefusal */
+  async #ask(): Promise<void> {
+    const { dial: settings, relayGuard, checkMs, guardMs, guardAgainMs } = this.#options
+    const { server } = this
+    const deadline = performance.now() + checkMs
+    const { smtp, extensions } = await dial(server, settings, undefined, deadline)
+    smtp.quit()
+    if (settings.clientIp === 'xclient' && !extensions.has('XCLIENT')) {
+      throw new UpstreamRefusal('xclient', {
+        code: 550,
+        lines: ['XCLIENT is not offered to us; with Postfix, add this node to smtpd_authorized_xclient_hosts'],
+      })
+    }
+    server.extensions = extensions
+    if (this.#doubted) {
+      await askWhetherXclient(server, settings, deadline)
+      this.#doubted = false
+    }
+    if (!relayGuard || performance.now() < (this.#guardNextAt ?? 0)) return
+    const answer = await askWhetherRelay(server, settings, performance.now() + checkMs)
+    // Put off is no answer: what was known before holds on.
+    if (answer !== 'put-off') this.#openRelay = answer === 'relays'
+    this.#guardNextAt = performance.now() + (answer === 'refuses' ? guardMs : guardAgainMs)
+  }
+
+  /**
+   * A refused XCLIENT may be meant for the client (a Postfix with smtpd_delay_reject=no and an access list) or for us, so
+   * that every client would be refused. The server is asked about somebody else before it is left; at once, but whatever
+   * clients do, not more than once in a health interval.
+   */
+  #doubt(error: UpstreamRefusal): void {
+    this.#doubted = true
+    if (!this.#doubtSaid) {
+      this.#doubtSaid = true
+      const msg = `upstream refused XCLIENT for a client, who hears 451: ${error.message}`
+      this.#options.log.warn(placeOf(this.server), msg)
+    }
+    const now = performance.now()
+    if (this.gone || this.#checking || now < this.#recheckNextAt) return
+    this.#recheckNextAt = now + this.#options.intervalMs
+    void this.check()
+  }
+
+  /** @param error undefined: it answered as it should */
+  #judge(error: unknown): void {
+    const { server } = this
+    this.#failures = error === undefined ? 0 : this.#failures + 1
+    if (this.gone) return
+    if (error === undefined) {
+      if (this.#openRelay) {
+        server.up = false
+        const why = 'takes mail for foreign domains from any client: it would be an open relay through us'
+        this.#say('error', `upstream not used: it ${why}`)
+      } else if (this.#guardNextAt !== undefined || !this.#options.relayGuard) {
+        server.up = true
+        this.#say('info', 'upstream is up')
+      }
+    } else if (this.#failures >= DOWN_AFTER || !server.up || (this.#doubted && isXclient(error))) {
+      server.up = false
+      this.#say('warn', `upstream is down: ${(error as Error).message}`)
+    }
+    this.#options.judged(server)
+  }
+
+  #say(level: 'info' | 'warn' | 'error', msg: string): void {
+    if (this.#said === msg) return
+    this.#said = msg
+    this.#options.log[level](placeOf(this.server), msg)
+  }
+}
+
+const isXclient = (error: unknown): error is UpstreamRefusal =>
+  error instanceof UpstreamRefusal && error.phase === 'xclient'
+
+/** Returns where XCLIENT is taken. @throws UpstreamError, UpstreamRefusal */
+async function askWhetherXclient(server: Server, settings: DialSettings, deadline: number): Promise<void> {
+  try {
+    const { smtp } = await dialAsStranger(server, settings, deadline)
+    smtp.quit()
+  } catch (error) {
+    // Its own EHLO the server took just before: what it refuses here is a stranger's name, and no XCLIENT.
+    if (!(error instanceof UpstreamRefusal && error.phase === 'ehlo')) throw error
+  }
+}

@@ -1,0 +1,200 @@
+/**
+ * Who may open a connection to which server. A transaction takes a slot at the server with the fewest connections, waits
+ * for one for a bounded time, and frees it itself. A connection that may serve another client is kept for a moment; it
+ * holds its slot meanwhile, and is the first to be given away.
+ */
+import type { Distribution } from '../telemetry/series.ts'
+import type { Dialed } from './dial.ts'
+import type { Server } from './server.ts'
+
+export class NoUpstream extends Error {
+  readonly why: 'upstream_down' | 'upstream_full'
+  constructor(why: NoUpstream['why']) {
+    super(why)
+    this.name = 'NoUpstream'
+    this.why = why
+  }
+}
+
+/** The right to hold one connection to `server`. */
+export interface Slot {
+  readonly server: Server
+  /** An open connection of an earlier client, where that is allowed. */
+  readonly kept: Dialed | undefined
+  /** Frees the slot; once. */
+  free(): void
+  /** Leaves an open connection to the next client; frees the slot when nobody has come for it in time. */
+  keep(dialed: Dialed): void
+}
+
+export interface SlotsOptions {
+  readonly servers: () => readonly Server[]
+  /** Connections to each server. */
+  readonly max: number
+  /** How long a transaction waits, in milliseconds: short beside the client's 5 minutes for RCPT. */
+  readonly waitMs: number
+  /** Beyond this many, waiting is hopeless and costs memory. */
+  readonly waiting: number
+  /** How long an idle connection waits for the next client, in milliseconds. */
+  readonly idleMs: number
+  /** Seconds waited. */
+  readonly waited: Distribution
+}
+
+interface Idle {
+  readonly dialed: Dialed
+  readonly timer: NodeJS.Timeout
+}
+
+interface Waiting {
+  readonly avoid: Server | undefined
+  /** Ends the waiting. */
+  settle(outcome: Slot | NoUpstream): void
+}
+
+export class Slots {
+  readonly #options: SlotsOptions
+  readonly #idle = new Map<Server, Idle[]>()
+  readonly #waiting: Waiting[] = []
+  #turn = 0
+  #stopped = false
+
+  constructor(options: SlotsOptions) {
+    this.#options = options
+  }
+
+  /**
+   * A slot at the server with the fewest connections, another than `avoid`.
+   * @param given aborted when it is not wanted any more
+   * @throws NoUpstream when none is up, or none came free in time
+   */
+  async take(avoid?: Server, given?: AbortSignal): Promise<Slot> {
+    const started = performance.now()
+    try {
+      return await (this.#free(avoid) ?? this.#wait(avoid, given))
+    } finally {
+      this.#options.waited.observe((performance.now() - started) / 1000)
+    }
+  }
+
+  /** Room may have come where there was none. In the order they came, but nobody waits behind one who must avoid it. */
+  serve(): void {
+    if (this.#waiting.length === 0) return
+    const full = new Set<Server | undefined>()
+    for (const waiting of [...this.#waiting]) {
+      if (full.has(waiting.avoid)) continue
+      let outcome: Slot | NoUpstream | undefined
+      try {
+        outcome = this.#free(waiting.avoid)
+      } catch {
+        outcome = new NoUpstream('upstream_down')
+      }
+      if (outcome !== undefined) waiting.settle(outcome)
+      else if (waiting.avoid === undefined) return
+      else full.add(waiting.avoid)
+    }
+  }
+
+  /** Closes the connections that are kept to a server, or `only` that one. */
+  dropIdle(server: Server, only?: Dialed): void {
+    const idle = this.#idle.get(server) ?? []
+    const [drop, stay] = [
+      idle.filter(({ dialed }) => (only ?? dialed) === dialed),
+      idle.filter(({ dialed }) => (only ?? dialed) !== dialed),
+    ]
+    if (stay.length === 0) this.#idle.delete(server)
+    else this.#idle.set(server, stay)
+    for (const { dialed, timer } of drop) {
+      clearTimeout(timer)
+      dialed.smtp.quit()
+      server.connections--
+    }
+    this.serve()
+  }
+
+  stop(): void {
+    this.#stopped = true
+    for (const server of [...this.#idle.keys()]) this.dropIdle(server)
+    for (const waiting of [...this.#waiting]) waiting.settle(new NoUpstream('upstream_down'))
+  }
+
+  /** @throws NoUpstream when none is up. @returns undefined when all are full */
+  #free(avoid: Server | undefined): Slot | undefined {
+    const usable = this.#options.servers().filter((server) => server.up && server !== avoid)
+    if (usable.length === 0) throw new NoUpstream('upstream_down')
+    this.#turn++
+    let best: Server | undefined
+    let least = Number.POSITIVE_INFINITY
+    for (let i = 0; i < usable.length; i++) {
+      const server = usable[(i + this.#turn) % usable.length] as Server
+      const idle = this.#idle.get(server)?.length ?? 0
+      const busy = server.connections - idle
+      if ((idle === 0 && server.connections >= this.#options.max) || busy >= least) continue
+      best = server
+      least = busy
+    }
+    return best && this.#slotAt(best)
+  }
+
+  /** A connection that is kept and still good; those that are not are closed. */
+  #kept(server: Server): Dialed | undefined {
+    const idle = this.#idle.get(server)
+    for (let last = idle?.pop(); last !== undefined; last = idle?.pop()) {
+      clearTimeout(last.timer)
+      if (last.dialed.smtp.settled) return last.dialed
+      last.dialed.smtp.destroy()
+      server.connections--
+    }
+    return undefined
+  }
+
+  #slotAt(server: Server): Slot {
+    const kept = this.#kept(server)
+    if (kept === undefined) server.connections++
+    let held = true
+    const release = (act: () => void): void => {
+      if (!held) return
+      held = false
+      act()
+      this.serve()
+    }
+    return {
+      server,
+      kept,
+      free: () => release(() => server.connections--),
+      keep: (dialed) => release(() => this.#keep(server, dialed)),
+    }
+  }
+
+  #keep(server: Server, dialed: Dialed): void {
+    if (!dialed.smtp.settled || !server.up || this.#stopped) {
+      dialed.smtp.quit()
+      server.connections--
+      return
+    }
+    const timer = setTimeout(() => this.dropIdle(server, dialed), this.#options.idleMs)
+    timer.unref()
+    const idle = this.#idle.get(server)
+    if (idle === undefined) this.#idle.set(server, [{ dialed, timer }])
+    else idle.push({ dialed, timer })
+  }
+
+  #wait(avoid: Server | undefined, given: AbortSignal | undefined): Promise<Slot> {
+    if (this.#waiting.length >= this.#options.waiting) throw new NoUpstream('upstream_full')
+    return new Promise((resolve, reject) => {
+      const settle = (outcome: Slot | NoUpstream): void => {
+        clearTimeout(timer)
+        given?.removeEventListener('abort', giveUp)
+        const at = this.#waiting.indexOf(waiting)
+        if (at >= 0) this.#waiting.splice(at, 1)
+        if (outcome instanceof NoUpstream) reject(outcome)
+        else resolve(outcome)
+      }
+      const giveUp = (): void => settle(new NoUpstream('upstream_full'))
+      const timer = setTimeout(giveUp, this.#options.waitMs)
+      given?.addEventListener('abort', giveUp)
+      const waiting: Waiting = { avoid, settle }
+      this.#waiting.push(waiting)
+    })
+  }
+}

@@ -9,7 +9,7 @@ import type { TLSSocket } from 'node:tls'
 import { SMTPServer } from 'smtp-server'
 import { SMTPConnection } from 'smtp-server/lib/smtp-connection.js'
 import type { SMTPStream } from 'smtp-server/lib/smtp-stream.js'
-import type { Facts, Stage } from '../core/policy.ts'
+import type { Facts } from '../core/policy.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { Conversation, type ConversationParts } from './conversation.ts'
@@ -90,7 +90,6 @@ class ClientConnection extends SMTPConnection implements Session {
   #handshakeCounted = false
   #junk = 0
   #errors = 0
-  #stage: Stage = 'connect'
 
   constructor(server: SMTPServer, socket: Socket, parts: SessionParts, facts: Facts['connect'], record: Record) {
     const { client } = facts
@@ -118,7 +117,7 @@ class ClientConnection extends SMTPConnection implements Session {
   drain(): void {
     this.#draining = true
     if (this.pastDot || this._closing || this._closed) return
-    this.#farewell(this.#conversation.refuse('draining', this.#stage))
+    this.#farewell(this.#conversation.refuse('draining', this.#record.stage))
   }
 
   cut(): void {
@@ -177,7 +176,7 @@ class ClientConnection extends SMTPConnection implements Session {
       this._armTimeout()
     } else {
       if (this._upgrading) this.#countHandshake('failed')
-      this.#farewell(this.#conversation.refuse('idle', this.#stage))
+      this.#farewell(this.#conversation.refuse('idle', this.#record.stage))
     }
   }
 
@@ -246,11 +245,11 @@ class ClientConnection extends SMTPConnection implements Session {
 
   #failed(error: unknown): string {
     this.#parts.log.error({ err: error instanceof Error ? error.stack : String(error) }, 'command failed')
-    return this.#conversation.refuse('internal', this.#stage)
+    return this.#conversation.refuse('internal', this.#record.stage)
   }
 
   #tooLong(): string | undefined {
-    return this.#error(this.#conversation.refuse('line_too_long', this.#stage))
+    return this.#error(this.#conversation.refuse('line_too_long', this.#record.stage))
   }
 
   /** A reply to something wrong; too many of them and the session ends. */
@@ -263,7 +262,7 @@ class ClientConnection extends SMTPConnection implements Session {
   }
 
   #tooMuch(): undefined {
-    this.#farewell(this.#conversation.refuse('junk', this.#stage))
+    this.#farewell(this.#conversation.refuse('junk', this.#record.stage))
     return undefined
   }
 
@@ -278,16 +277,16 @@ class ClientConnection extends SMTPConnection implements Session {
       case 'MAIL':
         if (!conversation.greeted) return this.#error(say(503, '5.5.1', 'Say EHLO first'))
         if (conversation.inTransaction) return this.#error(say(503, '5.5.1', 'MAIL was said already; RSET begins anew'))
-        this.#stage = 'mail'
+        this.#record.stage = 'mail'
         return this.#marked(conversation.mail(line))
       case 'RCPT':
         if (!conversation.inTransaction) return this.#error(say(503, '5.5.1', 'Say MAIL first'))
-        this.#stage = 'rcpt'
+        this.#record.stage = 'rcpt'
         return this.#marked(conversation.rcpt(line))
       case 'DATA':
         if (line.trim().length > 4) return this.#error(say(501, '5.5.4', 'Syntax: DATA'))
         if (!conversation.inTransaction) return this.#error(say(503, '5.5.1', 'Say MAIL and RCPT first'))
-        this.#stage = 'data'
+        this.#record.stage = 'data'
         return this.#data(parser)
       case 'RSET':
         conversation.reset()
@@ -330,7 +329,7 @@ class ClientConnection extends SMTPConnection implements Session {
     const name = hasControl(line) ? undefined : readHelo(line)
     if (name === undefined) return this.#error(say(501, undefined, `Syntax: ${esmtp ? 'EHLO' : 'HELO'} hostname`))
     if (this.#conversation.greeted && ++this.#junk > MAX_JUNK) return this.#tooMuch()
-    this.#stage = 'helo'
+    this.#record.stage = 'helo'
     const refused = await this.#conversation.helo(name, esmtp)
     if (refused !== undefined) return refused
     const { voice } = this.#parts.conversation
@@ -354,7 +353,7 @@ class ClientConnection extends SMTPConnection implements Session {
     this.upgrade(nothing, () => {
       this.#countHandshake('ok')
       this.#conversation.forgetHelo()
-      this.#stage = 'connect'
+      this.#record.stage = 'connect'
       this.#record.tls = this.#tlsInUse()?.protocol
       this.#watchEnd()
     })
@@ -405,7 +404,7 @@ class ClientConnection extends SMTPConnection implements Session {
             this.#errors = 0
             this.#write(text)
             this._armTimeout()
-            if (this.#draining) this.#farewell(conversation.refuse('draining', this.#stage))
+            if (this.#draining) this.#farewell(conversation.refuse('draining', this.#record.stage))
             this._whenWritable(resume)
           })
           .catch((error: unknown) => this.#failed(error))

@@ -53,6 +53,15 @@ const gone = (from: string) =>
     (closed) => closed === true,
   )
 
+test('the log line says how far the session came', async () => {
+  const client = await app.client()
+  await client.hello()
+  expect(await client.send('far@example.org', 'b@example.net')).toMatch(/^250/)
+  await client.command('QUIT')
+  const line = await app.waitForLog(({ from }) => from === '***@example.org')
+  expect(line).toMatchObject({ outcome: 'relayed', stage: 'data', messageCount: 1, sample: 1 })
+})
+
 describe('the end of data', () => {
   // CVE-2023-51764, 51765, 51766: each of these has ended a message somewhere.
   const ENDS: Readonly<Record<string, string>> = {

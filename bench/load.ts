@@ -4,12 +4,15 @@
 // bench/processes.ts starts it and gives it orders over the IPC channel; it ends when that channel closes.
 
 import { createConnection, type Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { addressAt } from './measure.ts'
 
-/** Source addresses: `count` of them, one after another from `first` (dotted IPv4) on, used in turn. */
+/** Source addresses: `count` of them from `first` (dotted IPv4) on, used in turn. */
 export interface Sources {
   readonly first: string
   readonly count: number
+  /** From one to the next; 1 unless told. */
+  readonly step?: number
 }
 
 export interface Visits {
@@ -38,12 +41,33 @@ export interface Hold {
   readonly concurrency: number
 }
 
+/** Visits at an even rate, whether or not those before have been answered: as clients come. */
+export interface Arrivals {
+  readonly kind: 'arrivals'
+  /** Visited in turn. */
+  readonly ports: readonly number[]
+  readonly sources: Sources
+  readonly count: number
+  readonly perSecond: number
+}
+
 /** Closes what is held. */
 export interface Release {
   readonly kind: 'release'
 }
 
-export type Order = Visits | Messages | Hold | Release
+export type Order = Visits | Messages | Hold | Arrivals | Release
+
+/** One of the arrivals. */
+export interface Visit {
+  readonly port: number
+  /** When it began to connect, in ms since the epoch. */
+  readonly at: number
+  /** From then until the first reply was read, in ms. */
+  readonly waitedMs: number
+  /** Undefined: the connection was lost. */
+  readonly code: string | undefined
+}
 
 export interface Tally {
   /** Connections by the code of the last reply they read, complete and to the orderly end. */
@@ -53,6 +77,8 @@ export interface Tally {
   /** Octets read from the server, in all. */
   readonly octets: number
   readonly ms: number
+  /** Each of the arrivals; nothing is kept of single connections otherwise. */
+  readonly visits: readonly Visit[]
 }
 
 const TIMEOUT_MS = 60_000
@@ -61,6 +87,8 @@ interface Answer {
   /** Undefined: the connection was lost. */
   readonly code: string | undefined
   readonly octets: number
+  /** From the connect to the end of the first reply, in ms. */
+  readonly waitedMs: number
 }
 
 /** Runs `count` of them, `concurrency` at a time. */
@@ -82,14 +110,14 @@ async function many(
     }
   }
   await Promise.all(Array.from({ length: Math.min(order.concurrency, order.count) }, lane))
-  return { codes, lost, octets, ms: performance.now() - started }
+  return { codes, lost, octets, ms: performance.now() - started, visits: [] }
 }
 
 /** @returns the source address for the connection of that number */
 const addresses =
-  ({ first, count }: Sources) =>
+  ({ first, count, step = 1 }: Sources) =>
   (index: number): string =>
-    addressAt(first, index % count)
+    addressAt(first, (index % count) * step)
 
 interface Dialogue {
   readonly port: number
@@ -109,6 +137,8 @@ function talk({ port, localAddress, lines, stay }: Dialogue): Promise<Answer> {
     let said = 0
     let code: string | undefined
     let ended = false
+    let waitedMs = Number.POSITIVE_INFINITY
+    const started = performance.now()
     socket.setTimeout(TIMEOUT_MS, () => socket.destroy())
     socket.on('data', (chunk) => {
       octets += chunk.length
@@ -118,6 +148,7 @@ function talk({ port, localAddress, lines, stay }: Dialogue): Promise<Answer> {
       // A line with a hyphen behind the code is not the last of its reply (RFC 5321 section 4.2.1).
       if (last[3] === '-') return
       text = ''
+      waitedMs = Math.min(waitedMs, performance.now() - started)
       if (!(code !== undefined && last.startsWith('221'))) code = last.slice(0, 3)
       if (Number(code) >= 400) return
       const line = lines[said++]
@@ -125,7 +156,7 @@ function talk({ port, localAddress, lines, stay }: Dialogue): Promise<Answer> {
       else if (stay !== undefined) {
         socket.setTimeout(0)
         stay(socket)
-        resolve({ code, octets })
+        resolve({ code, octets, waitedMs })
       }
     })
     socket.on('end', () => {
@@ -134,7 +165,7 @@ function talk({ port, localAddress, lines, stay }: Dialogue): Promise<Answer> {
     socket.on('error', () => {
       code = undefined
     })
-    socket.on('close', () => resolve({ code: ended && text === '' ? code : undefined, octets }))
+    socket.on('close', () => resolve({ code: ended && text === '' ? code : undefined, octets, waitedMs }))
   })
 }
 
@@ -183,6 +214,30 @@ const hold = (order: Hold): Promise<Tally> => {
   )
 }
 
+const arrivals = async ({ ports, sources, count, perSecond }: Arrivals): Promise<Tally> => {
+  const from = addresses(sources)
+  const all: Promise<Answer & Omit<Visit, 'code'>>[] = []
+  const started = performance.now()
+  for (let index = 0; index < count; index++) {
+    const early = started + (index * 1000) / perSecond - performance.now()
+    if (early > 0) await sleep(early)
+    const port = ports[index % ports.length] as number
+    const at = Date.now()
+    const answer = talk({ port, localAddress: from(index), lines: ['QUIT\r\n'] })
+    all.push(answer.then((told) => ({ port, at, ...told })))
+  }
+  const told = await Promise.all(all)
+  const codes: Record<string, number> = {}
+  for (const { code } of told) if (code !== undefined) codes[code] = (codes[code] ?? 0) + 1
+  return {
+    codes,
+    lost: told.filter(({ code }) => code === undefined).length,
+    octets: told.reduce((sum, { octets }) => sum + octets, 0),
+    ms: performance.now() - started,
+    visits: told.map(({ port, at, waitedMs, code }) => ({ port, at, waitedMs, code })),
+  }
+}
+
 async function obey(order: Order): Promise<Tally> {
   switch (order.kind) {
     case 'visits':
@@ -191,9 +246,11 @@ async function obey(order: Order): Promise<Tally> {
       return messages(order)
     case 'hold':
       return hold(order)
+    case 'arrivals':
+      return arrivals(order)
     case 'release':
       for (const socket of held.splice(0)) socket.destroy()
-      return { codes: {}, lost: 0, octets: 0, ms: 0 }
+      return { codes: {}, lost: 0, octets: 0, ms: 0, visits: [] }
   }
 }
 

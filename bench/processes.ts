@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import { findRoot } from '../test/services/packages.ts'
 import { waitUntil } from '../test/services/processes.ts'
 import type { Order, Tally } from './load.ts'
-import { cpuMs } from './measure.ts'
+import { cpuMs, ROUNDS } from './measure.ts'
 
 const PROGRAM = option('program') ?? join(import.meta.dirname, '../dist/main.js')
 
@@ -22,10 +22,14 @@ export interface Contender {
 
 export interface Spillway extends Contender {
   readonly pid: number
-  /** Sums of the counters on /metrics, by name. */
+  /** The port of /metrics. */
+  readonly admin: number
+  /** What /metrics says: each series as it is written there, and the sums by name alone. */
   counters(): Promise<ReadonlyMap<string, number>>
   /** Ends it before the benchmark does. */
   stop(): Promise<void>
+  /** Ends it at once, as a machine that fails. */
+  kill(): Promise<void>
 }
 
 const cleanups: (() => Promise<void> | void)[] = []
@@ -65,10 +69,10 @@ export function need({ postfix }: { postfix: boolean }): void {
   if (process.getuid?.() !== 0) throw new Error('Postfix is started by root only: run the benchmark as root')
 }
 
-async function end(child: ChildProcess, ms: number): Promise<void> {
+async function end(child: ChildProcess, ms: number, signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return
   const gone = once(child, 'exit')
-  child.kill('SIGTERM')
+  child.kill(signal)
   const timer = setTimeout(() => child.kill('SIGKILL'), ms)
   await gone
   clearTimeout(timer)
@@ -122,19 +126,22 @@ export async function startSpillway(settings: Readonly<Record<string, string | n
     10_000,
     () => `Spillway does not start:\n${read()}`,
   )
-  const admin = listening('the operator')
+  const admin = listening('the operator') as number
   const pid = child.pid as number
   return {
     port,
     pid,
+    admin,
     pids: () => [pid],
     cpuMs: () => cpuMs([pid]),
     stop: () => end(child, 10_000),
+    kill: () => end(child, 1_000, 'SIGKILL'),
     async counters() {
       const text = await (await fetch(`http://127.0.0.1:${admin}/metrics`)).text()
       const sums = new Map<string, number>()
       for (const [, series = '', value] of text.matchAll(/^(?!#)(\S+) (\S+)$/gm)) {
         const name = series.replace(/\{.*$/, '')
+        if (name !== series) sums.set(series, Number(value))
         sums.set(name, (sums.get(name) ?? 0) + Number(value))
       }
       return sums
@@ -173,6 +180,9 @@ export function startLoad(): Load {
     },
   }
 }
+
+/** Rounds to measure: `--rounds N`, for a look in a hurry. */
+export const rounds = (): number => Number(option('rounds') ?? ROUNDS)
 
 /** The value of `--name VALUE` on the command line. */
 export function option(name: string): string | undefined {

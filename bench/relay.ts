@@ -5,40 +5,33 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { startPostfix } from '../test/services/postfix.ts'
+import { startRedis } from '../test/services/redis.ts'
 import { startSink } from '../test/services/sink.ts'
 import { startNameServer } from './dns.ts'
-import type { Sources, Tally } from './load.ts'
-import { addressAt, alternate, cpuMs, judged, median, ratio, table } from './measure.ts'
+import type { Sources } from './load.ts'
+import { alternate, cpuMs, judged, median, ratio, table } from './measure.ts'
 import {
   atEnd,
   benchmark,
   type Contender,
   need,
+  rounds,
   type Spillway,
   startBare,
   startLoad,
   startSpillway,
 } from './processes.ts'
+import { drawn, RELAYED, read, STRANGERS, type Turn, turn, WIDE_LIMITS } from './turn.ts'
 
-const MESSAGES = 1_000
-const CONCURRENCY = 50
-const SIZE = 4_096
 const LARGE = 50_000_000
 /** When the last client has gone, the server still has closes to deal with. */
 const SETTLE_MS = 200
 
 const GOAL_PROXY_FILTER = 0.9
+const GOAL_SHARED = 1
 const GOAL_PIPE = 0.5
 
-/** More than there are messages in all rounds: every connection comes from an address that was never seen before. */
-const STRANGERS: Sources = { first: '127.32.0.1', count: 200_000 }
 const REGULARS: Sources = { first: '127.64.0.1', count: 256 }
-
-interface Result {
-  /** CPU time per message, in µs. */
-  readonly us: number
-  readonly tally: Tally
-}
 
 await benchmark(async () => {
   need({ postfix: true })
@@ -61,12 +54,7 @@ await benchmark(async () => {
 
   // Limits are on, and wide enough that nobody is over one.
   const common = {
-    LIMIT_IP_CONNECTIONS: '100000/1m',
-    LIMIT_NET_CONNECTIONS: '100000/1m',
-    LIMIT_GLOBAL_CONNECTIONS: '1000000/1m',
-    LIMIT_IP_MESSAGES: '100000/1m',
-    LIMIT_GLOBAL_MESSAGES: '1000000/1m',
-    LIMIT_IP_RECIPIENTS: '100000/1m',
+    ...WIDE_LIMITS,
     DENY: '192.0.2.0/24',
     RCPT_DOMAINS: 'example.test',
     UPSTREAM_MAX_CONNECTIONS: 100,
@@ -76,51 +64,36 @@ await benchmark(async () => {
   const toSink = { ...common, UPSTREAMS: `127.0.0.1:${sink.port}`, UPSTREAM_CLIENT_IP: 'none', RELAY_GUARD: 'off' }
   const toCluster = (kind: 'xclient' | 'haproxy') => ({ ...common, UPSTREAMS: `127.0.0.1:${cluster.port(kind)}` })
   const none = await startSpillway(toSink)
+  const redis = await startRedis()
+  atEnd(() => redis.stop())
+  const shared = await startSpillway({ ...toSink, REDIS_URL: `redis://127.0.0.1:${redis.port}` })
   const xclient = await startSpillway({ ...toCluster('xclient'), UPSTREAM_CLIENT_IP: 'xclient' })
   const proxy = await startSpillway({ ...toCluster('haproxy'), UPSTREAM_CLIENT_IP: 'proxy-v2' })
   const filter: Contender = { port: postfix.port(), pids: postfix.pids, cpuMs: () => cpuMs(postfix.pids()) }
   const load = startLoad()
 
-  const turn = (server: Contender, pool: Sources) => {
-    let used = 0
-    return async (): Promise<Result> => {
-      const sources = { first: addressAt(pool.first, used % pool.count), count: Math.min(MESSAGES, pool.count) }
-      used += sources.count
-      const before = server.cpuMs()
-      const tally = await load.order({
-        kind: 'messages',
-        port: server.port,
-        sources,
-        count: MESSAGES,
-        concurrency: CONCURRENCY,
-        size: SIZE,
-      })
-      await sleep(SETTLE_MS)
-      return { us: ((server.cpuMs() - before) * 1000) / MESSAGES, tally }
-    }
-  }
-  const small = await alternate({
-    filter: turn(filter, STRANGERS),
-    none: turn(none, STRANGERS),
-    proxy: turn(proxy, STRANGERS),
-    xclient: turn(xclient, STRANGERS),
-    cached: turn(xclient, REGULARS),
-  })
-  const us = (results: readonly Result[]) => results.map((result) => result.us)
-  const taken = (results: readonly Result[]) => {
-    const [whole, all] = [
-      results.reduce((sum, { tally }) => sum + (tally.codes['250'] ?? 0), 0),
-      results.length * MESSAGES,
-    ]
-    return `${((100 * whole) / all).toFixed(whole === all ? 0 : 2)} %`
-  }
-  const row = (name: string, results: readonly Result[], goal = false) => {
-    const compared = ratio(us(results), us(small.filter))
+  const relaying = (server: Contender, next: () => Sources) => () => turn(load, server, { ...RELAYED, sources: next() })
+  const strangers = drawn(STRANGERS, RELAYED.count)
+  const regulars = drawn(REGULARS, RELAYED.count)
+  const small = await alternate(
+    {
+      filter: relaying(filter, strangers),
+      none: relaying(none, strangers),
+      shared: relaying(shared, strangers),
+      proxy: relaying(proxy, strangers),
+      xclient: relaying(xclient, strangers),
+      cached: relaying(xclient, regulars),
+    },
+    rounds(),
+  )
+  const us = (turns: readonly Turn[]) => turns.map((each) => each.us)
+  const row = (name: string, turns: readonly Turn[], goal?: number) => {
+    const compared = ratio(us(turns), us(small.filter))
     return [
       name,
-      `${median(us(results)).toFixed(0)} µs`,
-      goal ? judged(compared, { atMost: GOAL_PROXY_FILTER }) : compared.toFixed(2),
-      taken(results),
+      `${median(us(turns)).toFixed(0)} µs`,
+      goal === undefined ? compared.toFixed(2) : judged(compared, { atMost: goal }),
+      read(turns, '250'),
     ]
   }
   console.log(
@@ -128,7 +101,8 @@ await benchmark(async () => {
       ['4 KB messages', 'CPU per message', 'to smtpd_proxy_filter', 'taken'],
       [
         row('Postfix smtpd, `smtpd_proxy_filter`, to a sink', small.filter),
-        row('Spillway, `none`, to a sink', small.none, true),
+        row('Spillway, `none`, to a sink', small.none, GOAL_PROXY_FILTER),
+        row('Spillway, `none`, to a sink; all limits in Redis', small.shared, GOAL_SHARED),
         row('Spillway, `proxy-v2`, to Postfix', small.proxy),
         row('Spillway, `xclient`, to Postfix; each client new, two DNS questions', small.xclient),
         row('Spillway, `xclient`, to Postfix; 256 clients, names in memory', small.cached),
@@ -153,7 +127,7 @@ await benchmark(async () => {
     return { perSecond: LARGE / 1e3 / ms, perCpuSecond: LARGE / 1e3 / (server.cpuMs() - before) }
   }
   const direct = { port: sink.port, pids: sink.pids, cpuMs: () => cpuMs(sink.pids()) }
-  const speeds = await alternate({ direct: large(direct), pipe: large(pipe), none: large(none) })
+  const speeds = await alternate({ direct: large(direct), pipe: large(pipe), none: large(none) }, rounds())
   const wall = (name: keyof typeof speeds) => speeds[name].map(({ perSecond }) => perSecond)
   const cpu = (name: keyof typeof speeds) => speeds[name].map(({ perCpuSecond }) => perCpuSecond)
   const rate = (values: readonly number[]) => `${median(values).toFixed(0)} MB`
@@ -173,7 +147,9 @@ await benchmark(async () => {
       ],
     )}`,
   )
-  console.log(`\nRefusals by Spillway: ${(await Promise.all([none, proxy, xclient].map(refusals))).join(', ')}.`)
+  console.log(
+    `\nRefusals by Spillway: ${(await Promise.all([none, shared, proxy, xclient].map(refusals))).join(', ')}.`,
+  )
   console.log(`Questions the name server answered: ${names.answered()}.`)
 })
 

@@ -3,17 +3,15 @@
 //
 //     npm run build && npm run bench:shed [-- --profile DIR]
 
-import { setTimeout as sleep } from 'node:timers/promises'
 import { startPostfix } from '../test/services/postfix.ts'
 import { startSink } from '../test/services/sink.ts'
-import type { Sources, Tally } from './load.ts'
+import type { Sources } from './load.ts'
 import { alternate, cpuMs, judged, median, ratio, table } from './measure.ts'
-import { atEnd, benchmark, type Contender, need, startBare, startLoad, startSpillway } from './processes.ts'
+import { atEnd, benchmark, type Contender, need, rounds, startBare, startLoad, startSpillway } from './processes.ts'
+import { read, type Turn, turn } from './turn.ts'
 
 const CONNECTIONS = 5_000
 const CONCURRENCY = 64
-/** When the last client has gone, the server still has closes to deal with. */
-const SETTLE_MS = 200
 
 const GOAL_POSTSCREEN = 0.7
 
@@ -44,13 +42,6 @@ const ROWS = [
   },
 ] as const
 
-interface Result {
-  /** CPU time per connection in µs: of all processes of the server, and of the one that refuses. */
-  readonly us: number
-  readonly alone: number
-  readonly tally: Tally
-}
-
 await benchmark(async () => {
   need({ postfix: true })
   const sink = await startSink()
@@ -59,18 +50,11 @@ await benchmark(async () => {
   const visits = (port: number, sources: Sources, count: number) =>
     load.order({ kind: 'visits', port, sources, count, concurrency: CONCURRENCY })
 
-  const turn =
-    (server: Contender, sources: Sources, aloneMs: () => number = server.cpuMs) =>
-    async (): Promise<Result> => {
-      const before = { all: server.cpuMs(), alone: aloneMs() }
-      const tally = await visits(server.port, sources, CONNECTIONS)
-      await sleep(SETTLE_MS)
-      const us = (from: number, to: number) => ((to - from) * 1000) / CONNECTIONS
-      return { us: us(before.all, server.cpuMs()), alone: us(before.alone, aloneMs()), tally }
-    }
+  const refusing = (server: Contender, sources: Sources, aloneMs?: () => number) => () =>
+    turn(load, server, { kind: 'visits', sources, count: CONNECTIONS, concurrency: CONCURRENCY }, aloneMs)
 
   const rows = []
-  const contenders: Record<string, () => Promise<Result>> = {}
+  const contenders: Record<string, () => Promise<Turn>> = {}
   for (const row of ROWS) {
     const spillway = await startSpillway({
       UPSTREAMS: `127.0.0.1:${sink.port}`,
@@ -82,16 +66,16 @@ await benchmark(async () => {
     const probe = 500
     const length = Math.round((await visits(spillway.port, row.sources, probe)).octets / probe)
     const bare = await startBare('refuse', length)
-    contenders[row.name] = turn(spillway, row.sources)
-    contenders[`bare: ${row.name}`] = turn(bare, row.sources)
+    contenders[row.name] = refusing(spillway, row.sources)
+    contenders[`bare: ${row.name}`] = refusing(bare, row.sources)
     rows.push({ ...row, length })
   }
   const postfix = await startPostfix({ listeners: [{ kind: 'postscreen', deny: [DENY] }] })
   atEnd(() => postfix.stop())
   const postscreen = { port: postfix.port(), pids: postfix.pids, cpuMs: () => cpuMs(postfix.pids()) }
-  contenders.postscreen = turn(postscreen, MANY, () => cpuMs(postfix.pids(), 'postscreen'))
+  contenders.postscreen = refusing(postscreen, MANY, () => cpuMs(postfix.pids(), 'postscreen'))
 
-  const results = await alternate(contenders)
+  const results = await alternate(contenders, rounds())
   const of = (name: string) => results[name] ?? []
   const us = (name: string) => of(name).map((result) => result.us)
   const alone = of('postscreen').map((result) => result.alone)
@@ -117,13 +101,3 @@ await benchmark(async () => {
       `Replies read to the end by the clients of bare Node: ${rows.map(({ name }) => read(of(`bare: ${name}`), '554')).join(', ')}; of postscreen: ${read(of('postscreen'), '521')}.`,
   )
 })
-
-/** How many of a contender's replies were read to the orderly end, with the code they should have. */
-function read(results: readonly Result[], code: string): string {
-  const whole = results.reduce((sum, { tally }) => sum + (tally.codes[code] ?? 0), 0)
-  const all = results.length * CONNECTIONS
-  const others = new Set(results.flatMap(({ tally }) => Object.keys(tally.codes)))
-  others.delete(code)
-  const wrong = others.size > 0 ? ` (others: ${[...others]})` : ''
-  return `${((100 * whole) / all).toFixed(whole === all ? 0 : 2)} %${wrong}`
-}

@@ -1,0 +1,43 @@
+// A TCP forwarder in front of a server: who comes through it can be cut off, while others still reach the server.
+
+import { once } from 'node:events'
+import { type AddressInfo, createConnection, createServer, type Socket } from 'node:net'
+
+export interface Forwarder {
+  readonly port: number
+  /** Resets what is open and takes nothing any more. */
+  cut(): Promise<void>
+}
+
+/** Forwards from a free port of 127.0.0.1 to another. */
+export async function startForwarder(to: number): Promise<Forwarder> {
+  const open = new Set<Socket>()
+  const server = createServer((client) => {
+    const upstream = createConnection({ port: to, host: '127.0.0.1', noDelay: true })
+    client.setNoDelay(true)
+    for (const [socket, other] of [
+      [client, upstream],
+      [upstream, client],
+    ] as const) {
+      open.add(socket)
+      socket.on('error', () => undefined)
+      socket.on('close', () => {
+        open.delete(socket)
+        other.destroy()
+      })
+      socket.pipe(other)
+    }
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  return {
+    port: (server.address() as AddressInfo).port,
+    async cut() {
+      if (!server.listening) return
+      const closed = once(server, 'close')
+      server.close()
+      for (const socket of open) socket.resetAndDestroy()
+      await closed
+    },
+  }
+}

@@ -1,0 +1,101 @@
+// How exactly a limit holds that nodes share: two nodes in good order, told by the clients and by Prometheus; and three of
+// which one is killed and one loses Redis.
+
+import type { Prometheus } from '../../test/services/prometheus.ts'
+import { judged } from '../measure.ts'
+import type { Load, Spillway } from '../processes.ts'
+import { MANY, type Row } from './rows.ts'
+import { count, freshWindow, letIn, MINUTE, mostIn } from './windows.ts'
+
+/** Two nodes and one limit for both. */
+export const PAIR = { limit: 200, tries: 2_000, perSecond: 250 }
+
+export async function pair(load: Load, nodes: readonly Spillway[], prometheus: Prometheus): Promise<Row[]> {
+  const { limit, tries, perSecond } = PAIR
+  await freshWindow(MINUTE, (tries / perSecond) * 1000 + 5_000)
+  const ports = nodes.map(({ port }) => port)
+  const { visits, lost } = await load.order({ kind: 'arrivals', ports, sources: MANY, count: tries, perSecond })
+  const admitted = letIn(visits).length
+  const each = ports.map((port) => letIn(visits.filter((visit) => visit.port === port)).length)
+  const seen = await agreed(prometheus, {
+    connections: ['sum(spillway_connections_total{job="pair"})', tries],
+    'let in': ['sum(spillway_sessions_total{job="pair",outcome="none"})', admitted],
+    'refused by the global limit': [
+      'sum(spillway_refusals_total{job="pair",reason="global_connections"})',
+      count(visits, '421'),
+    ],
+    'refused for other reasons': [
+      'sum(spillway_refusals_total{job="pair",reason!="global_connections"})',
+      tries - admitted - count(visits, '421') - lost,
+    ],
+    'nodes with Redis': ['sum(spillway_redis_up{job="pair"})', nodes.length],
+    'nodes without': ['sum(spillway_redis_fallback_active{job="pair"})', 0],
+  })
+  return [
+    [
+      `two nodes, one limit of ${limit}/1m, ${tries} tries over both: let in`,
+      `${admitted}: off by ${judged((100 * Math.abs(admitted - limit)) / limit, { atMost: 5 }, 1, ' %')}`,
+      `by node ${each.join(' and ')}; ${lost} lost`,
+    ],
+    ['the same, seen by Prometheus', seen.differing === 0 ? 'equal' : '**not equal**', seen.told],
+  ]
+}
+
+/** Asks Prometheus for figures, and waits a few scrapes for those that a moment ago still changed. */
+async function agreed(
+  prometheus: Prometheus,
+  figures: Readonly<Record<string, readonly [expr: string, expected: number]>>,
+): Promise<{ readonly differing: number; readonly told: string }> {
+  for (let attempt = 1; ; attempt++) {
+    await prometheus.waitForScrapes(Date.now(), 20_000).catch(() => undefined)
+    const seen = await Promise.all(
+      Object.entries(figures).map(async ([name, [expr, expected]]) => {
+        const [series] = await prometheus.query(expr)
+        return { name, expected, value: series?.values[0]?.[1] ?? Number.NaN }
+      }),
+    )
+    const differing = seen.filter(({ value, expected }) => value !== expected).length
+    if (differing > 0 && attempt < 5) continue
+    const told = seen.map(({ name, value, expected }) =>
+      value === expected ? `${name} ${value}` : `${name} **${value}, not ${expected}**`,
+    )
+    return { differing, told: told.join(', ') }
+  }
+}
+
+/** Three nodes, of which one is killed and one loses Redis. */
+export const TRIO = { limit: 200, windowMs: 15_000, perSecond: 60, windows: 4 }
+
+/**
+ * The worst case: the two others have used up the limit when it happens, so that the node that is cut off still has all of
+ * its share to give.
+ */
+export async function trio(
+  load: Load,
+  nodes: readonly [Spillway, Spillway, Spillway],
+  cut: () => Promise<void>,
+): Promise<Row> {
+  const { limit, windowMs, perSecond, windows } = TRIO
+  const [whole, killed, alone] = nodes
+  const fresh = 6_000
+  const end = await freshWindow(windowMs, windowMs - 200)
+  const arrive = (ports: readonly number[], ms: number) =>
+    load.order({
+      kind: 'arrivals',
+      ports,
+      sources: MANY,
+      count: Math.floor((ms * perSecond) / 1000),
+      perSecond,
+    })
+  const before = await arrive([whole.port, killed.port], fresh)
+  await Promise.all([killed.kill(), cut()])
+  const after = await arrive([whole.port, alone.port], end - Date.now() + (windows - 1) * windowMs)
+  const visits = [...before.visits, ...after.visits]
+  const { aligned, any } = mostIn(visits, windowMs)
+  const share = letIn(after.visits.filter(({ port }) => port === alone.port)).length
+  return [
+    `three nodes, one limit of ${limit}/${windowMs / 1000}s, one killed, one cut off from Redis: most let in in a window`,
+    `${aligned}: ${judged(aligned / limit, { atMost: 1.5 })}`,
+    `in any ${windowMs / 1000} s ${any}; ${visits.length} tries in ${windows} windows, the node cut off let in ${share}; ${before.lost + after.lost} lost`,
+  ]
+}

@@ -251,6 +251,8 @@ export async function start({ settings, version, log, tls }: AppOptions): Promis
   let listening: readonly ListenAddress[]
   let adminAt: ListenAddress
   try {
+    // The first time it is slow, and would hold up replies if a scrape came in the middle of a flood.
+    await metrics.registry.metrics()
     adminAt = await admin.listen(settings.adminListen)
     await shared?.start()
     await upstreams.start()

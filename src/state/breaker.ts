@@ -1,7 +1,8 @@
 /**
  * Whether Redis is asked at all. Closed: it is. Open: nobody waits for it, and only a probe in the background looks
  * whether it answers again. It opens after three failures in a row, or at once when the connection is lost, so that a Redis that
- * hangs costs a few clients one deadline each, and not every client; and it closes at the first probe answered in time.
+ * hangs costs the clients of a moment one deadline each, and not every client; and it closes at the first probe answered in
+ * time. Questions that were under way together fail together: one short stall is one failure, however many it hit.
  */
 import { within } from './deadline.ts'
 
@@ -20,6 +21,8 @@ export class Breaker {
   readonly #options: BreakerOptions
   #closed = false
   #failures = 0
+  /** performance.now() of the failure counted last. */
+  #failedAt = Number.NEGATIVE_INFINITY
   #timer: NodeJS.Timeout | undefined
   #probing = false
   #stopped = false
@@ -51,7 +54,10 @@ export class Breaker {
   }
 
   failed(reason: string): void {
-    if (this.#closed && ++this.#failures >= FAILURES) this.open(reason)
+    const now = performance.now()
+    if (!this.#closed || now - this.#failedAt < this.#options.timeoutMs) return
+    this.#failedAt = now
+    if (++this.#failures >= FAILURES) this.open(reason)
   }
 
   open(reason: string): void {
@@ -59,6 +65,7 @@ export class Breaker {
     this.#closed = false
     this.#options.changed(false, reason)
     this.#watch()
+    void this.#probe()
   }
 
   stop(): void {

@@ -327,7 +327,10 @@ test('nodes see each other, and see who has left', async () => {
     () => a.limits.nodes(),
     (count) => count === 2,
   )
-  expect(b.limits.nodes()).toBe(2)
+  await eventually(
+    () => b.limits.nodes(),
+    (count) => count === 2,
+  )
   await b.stop()
   await eventually(
     () => a.limits.nodes(),

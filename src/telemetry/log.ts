@@ -13,8 +13,6 @@ export interface Log {
   info(fields: Fields, msg: string): void
   warn(fields: Fields, msg: string): void
   error(fields: Fields, msg: string): void
-  isDebug(): boolean
-  setLevel(level: string): void
   /** Writes out what is buffered. */
   flush(): void
 }
@@ -25,8 +23,24 @@ export interface LogOptions {
   readonly destination: number | string
 }
 
+/** Bytes of lines that may wait for a reader who does not read; what comes on top of them is dropped. */
+const MOST_WAITING = 4 << 20
+
 export function createLog({ level, destination }: LogOptions): Log {
-  const stream = pino.destination({ dest: destination, sync: false, minLength: 4096 })
+  const stream = pino.destination({ dest: destination, sync: false, minLength: 4096, maxLength: MOST_WAITING })
+  // A full disk or a reader that is gone is no reason to stop relaying mail. What cannot be written is dropped, and nothing
+  // may wait for it: pino's own hook at the end of the program would try again for ever.
+  let broken = false
+  stream.on('error', () => {
+    broken = true
+  })
+  stream.on('write', () => {
+    broken = false
+  })
+  const flushSync = stream.flushSync.bind(stream)
+  stream.flushSync = () => {
+    if (!broken) flushSync()
+  }
   const write = pino(
     {
       level,
@@ -54,10 +68,6 @@ export function createLog({ level, destination }: LogOptions): Log {
     info: (fields, msg) => write.info(fields, msg),
     warn: (fields, msg) => write.warn(fields, msg),
     error: (fields, msg) => write.error(fields, msg),
-    isDebug: () => write.isLevelEnabled('debug'),
-    setLevel: (next) => {
-      write.level = next
-    },
     flush: orNothing(() => stream.flushSync()),
   }
 }

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals'
-import { Sampler } from '../../src/telemetry/log.ts'
+import { createLog, Sampler } from '../../src/telemetry/log.ts'
 
 const NOW = 1_800_000_000_000
 
@@ -28,4 +28,16 @@ describe('the sample', () => {
     const weights = Array.from({ length: 100 }, () => sampler.weight('denied', NOW))
     expect(weights.filter((weight) => weight > 0)).toEqual(Array(10).fill(10))
   })
+})
+
+test('a disk that is full stops nothing: lines are dropped, and the program can still end', async () => {
+  const log = createLog({ level: 'info', destination: '/dev/full' })
+  for (let i = 0; i < 200; i++) {
+    log.info({ text: 'x'.repeat(200) }, 'line')
+    if (i % 20 === 0) await new Promise((resolve) => setTimeout(resolve, 2))
+  }
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  const started = performance.now()
+  log.flush()
+  expect(performance.now() - started).toBeLessThan(1000)
 })

@@ -39,5 +39,5 @@ EXPOSE 2525 9025
 # SIGTERM drains; give it 720 s before it is killed (docs/deploy.md).
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=15s --timeout=10s --start-period=30s --retries=3 CMD ["node", "deploy/healthcheck.mjs"]
-ENTRYPOINT ["node", "--max-semi-space-size=8", "dist/main.js"]
+ENTRYPOINT ["node", "--max-semi-space-size=8", "--", "dist/main.js"]
 CMD ["serve"]

@@ -96,7 +96,7 @@ export async function startSpillway(settings: Readonly<Record<string, string | n
   const env = Object.fromEntries(Object.entries(all).map(([name, value]) => [`SPILLWAY_${name}`, String(value)]))
   const profile = option('profile')
   // As the program says itself in its first line.
-  const shipped = /^#!.* -S node (.*)$/m.exec(readFileSync(PROGRAM, 'utf8'))?.[1]?.split(' ') ?? []
+  const shipped = /^#!.* -S node (.*?)(?: --)?$/m.exec(readFileSync(PROGRAM, 'utf8'))?.[1]?.split(' ') ?? []
   const flags = [
     ...shipped,
     ...(option('node')?.split(' ') ?? []),

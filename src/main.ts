@@ -1,4 +1,4 @@
-#!/usr/bin/env -S node --max-semi-space-size=8
+#!/usr/bin/env -S node --max-semi-space-size=8 --
 /**
  * The program: argv, environment, exit codes. 0 all went well; 1 it could not run; 64 a wrong command line; 78 wrong
  * settings (sysexits.h).

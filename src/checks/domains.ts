@@ -2,11 +2,11 @@
 import { domainToASCII } from 'node:url'
 import { ACCEPT, type Check, refusal } from '../core/policy.ts'
 
-/** An internationalised domain (RFC 6531) is listed by its A-labels. @param domain latin1, a byte a character */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: the bytes that are ASCII
-const isAscii = /^[\x00-\x7f]*$/
+const ASCII = /^[\x00-\x7f]*$/
+/** An internationalised domain (RFC 6531) is listed by its A-labels. @param domain latin1, a byte a character */
 const folded = (domain: string): string =>
-  isAscii.test(domain) ? domain.toLowerCase() : domainToASCII(Buffer.from(domain, 'latin1').toString('utf8'))
+  ASCII.test(domain) ? domain.toLowerCase() : domainToASCII(Buffer.from(domain, 'latin1').toString('utf8'))
 
 /** @param listed domains in lower case, A-labels; empty: ask the upstream */
 export function domains(listed: readonly string[]): Check<'rcpt'> {

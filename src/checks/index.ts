@@ -3,7 +3,7 @@
  * anything is charged to a limit, so that what they refuse spends nobody's budget; `counted` ones compare what was
  * charged. To add a check: a file beside this one, its name and reason in core/reasons.ts, a line here, a test.
  */
-import type { Check, Stage } from '../core/policy.ts'
+import type { Check, Facts } from '../core/policy.ts'
 import { denied } from './denied.ts'
 import { domains } from './domains.ts'
 import { globalConnections } from './global-connections.ts'
@@ -17,9 +17,15 @@ import { recipients } from './recipients.ts'
 import { size } from './size.ts'
 import { type Asked, unknownRecipients } from './unknown-recipients.ts'
 
-export type Policy = {
-  readonly [S in Stage]: { readonly uncounted: readonly Check<S>[]; readonly counted: readonly Check<S>[] }
+/** What is asked when, and nothing else: a check of a stage that is not here could not be put anywhere. */
+export interface Policy {
+  readonly connect: Uncounted<'connect'> & Counted<'connect'>
+  readonly helo: Uncounted<'helo'>
+  readonly mail: Uncounted<'mail'>
+  readonly rcpt: Uncounted<'rcpt'> & Counted<'rcpt'>
 }
+type Uncounted<S extends keyof Facts> = { readonly uncounted: readonly Check<S>[] }
+type Counted<S extends keyof Facts> = { readonly counted: readonly Check<S>[] }
 
 export interface PolicyParts {
   readonly isDenied: (ip: string) => boolean
@@ -35,11 +41,10 @@ export const policy = (parts: PolicyParts): Policy => ({
     uncounted: [denied(parts.isDenied), ipConcurrency(parts.concurrency)],
     counted: [ipConnections, netConnections, globalConnections],
   },
-  helo: { uncounted: [], counted: [] },
-  mail: { uncounted: [size(parts.maxSize)], counted: [] },
+  helo: { uncounted: [] },
+  mail: { uncounted: [size(parts.maxSize)] },
   rcpt: {
     uncounted: [domains(parts.domains), recipients(parts.recipientsPerMessage), unknownRecipients(parts.unknownLately)],
     counted: [ipMessages, globalMessages, ipRecipients],
   },
-  data: { uncounted: [], counted: [] },
 })

@@ -18,9 +18,9 @@ const TIMED_ONE_IN = 64
 export type Observer = (stage: Stage, refusal: Refusal) => void
 
 export interface Runner {
-  run<S extends Stage>(
+  run<S extends keyof Policy>(
     stage: S,
-    part: 'uncounted' | 'counted',
+    part: keyof Policy[S],
     facts: Facts[S],
     observed: Observer,
   ): Verdict | Promise<Verdict>
@@ -83,7 +83,7 @@ export function createRunner({ policy, mode, metrics, log }: RunnerParts): Runne
 
   const NEVER = new AbortController().signal
 
-  const from = <S extends Stage>(
+  const from = <S extends keyof Policy>(
     checks: readonly Check<S>[],
     first: number,
     facts: Facts[S],

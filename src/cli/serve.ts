@@ -1,13 +1,29 @@
 /** `spillway serve`: starts the app and obeys signals. */
 import { readFileSync } from 'node:fs'
+import { hostname } from 'node:os'
 import { type Running, start } from '../app.ts'
 import type { Loaded } from '../config/load.ts'
+import type { Settings } from '../config/settings.ts'
 import { createLog } from '../telemetry/log.ts'
 
 /** Two interrupts within this time are one stroke of a key. */
 const SAME_KEY_MS = 400
 
 const pem = (path: string): string => readFileSync(path, 'utf8')
+
+/** What to do about an address that cannot be listened on. */
+function adviceOn(error: unknown, settings: Settings): { setting?: string; advice?: string } {
+  const { code, port, syscall } = error as NodeJS.ErrnoException & { port?: number }
+  if (syscall !== 'listen' && syscall !== 'getaddrinfo') return {}
+  const setting = port === settings.adminListen.port ? 'SPILLWAY_ADMIN_LISTEN' : 'SPILLWAY_LISTEN'
+  const advice = {
+    EADDRINUSE: 'somebody listens there already (ss -ltnp tells who); stop that, or choose another port',
+    EACCES: 'ports below 1024 need the right to bind them: docs/deploy.md tells the ways, or choose another port',
+    EADDRNOTAVAIL: 'this machine has no such address; 0.0.0.0 and [::] are all it has',
+    ENOTFOUND: 'the name does not resolve; write an address',
+  }[code ?? '']
+  return { setting, ...(advice !== undefined && { advice }) }
+}
 
 /** Resolves with the exit code when the program is to end. */
 export async function runServer({ settings, warnings }: Loaded, version: string): Promise<number> {
@@ -17,9 +33,9 @@ export async function runServer({ settings, warnings }: Loaded, version: string)
   const tls = tlsCert === undefined || tlsKey === undefined ? undefined : { cert: pem(tlsCert), key: pem(tlsKey) }
   let running: Running
   try {
-    running = await start({ settings, version, log, tls })
+    running = await start({ settings, version, log, machine: hostname(), tls })
   } catch (error) {
-    log.error({ err: (error as Error).message }, 'cannot start')
+    log.error({ err: (error as Error).message, ...adviceOn(error, settings) }, 'cannot start')
     log.flush()
     return 1
   }
@@ -30,8 +46,7 @@ export async function runServer({ settings, warnings }: Loaded, version: string)
         // npm hands Ctrl-C on to a program that the terminal has told already.
         if (signal === 'SIGINT' && performance.now() - stoppingSince < SAME_KEY_MS) return
         log.warn({ signal }, 'second signal: ending now')
-        running.abort()
-        resolve(1)
+        void running.abort().finally(() => resolve(1))
         return
       }
       stoppingSince = performance.now()

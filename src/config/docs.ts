@@ -67,8 +67,8 @@ that Kubernetes makes for a Service called \`spillway\` are passed over.
 
 ## Changing them
 
-Settings are read at the start; a change takes a restart. SIGTERM drains: no mail is lost by it, and clients that find the
-port closed for a moment come back.
+Settings, the files they name and certificates are read at the start; a change, and a renewed certificate, takes a restart.
+SIGTERM drains: no mail is lost by it, and clients that find the port closed for a moment come back.
 `
 
 /** The text of docs/settings.md. */

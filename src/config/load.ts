@@ -60,11 +60,11 @@ const reader =
 const MOST_CONNECTIONS = 20_000
 
 /**
- * A quarter of the open files is left for connections to the mail servers; the cap is for the sake of memory, where the
- * limit is in the millions.
+ * Of the open files, a quarter of what clients get goes to refused ones that have not closed yet, and the rest to
+ * connections to the mail servers; the cap is for the sake of memory, where the limit is in the millions.
  */
 const defaultConnections = (openFiles: number): number =>
-  Math.max(1, Math.min(MOST_CONNECTIONS, Math.floor((openFiles - SPARE_FILES) * 0.75)))
+  Math.max(1, Math.min(MOST_CONNECTIONS, Math.floor((openFiles - SPARE_FILES) * 0.6)))
 
 const label = (name: string): string => name.replace(/[^A-Za-z0-9.-]/g, '-').replace(/^[-.]+|[-.]+$/g, '')
 

@@ -66,11 +66,13 @@ export const openFiles: Rule = ({ settings, isGiven, isSound, openFiles }, repor
     )
   } else if (isSound('SPILLWAY_UPSTREAMS', 'SPILLWAY_UPSTREAM_MAX_CONNECTIONS')) {
     const toUpstreams = settings.upstreams.length * settings.upstreamMaxConnections
-    const wanted = maxConnections + toUpstreams + SPARE_FILES
+    // Refused clients that have not closed yet: front/linger.ts has two generations of a quarter each.
+    const leaving = Math.floor(maxConnections / 2)
+    const wanted = maxConnections + leaving + toUpstreams + SPARE_FILES
     if (wanted <= openFiles) return
     const which = isGiven('maxConnections') ? '' : ', the default'
     report.warn(
-      `the open-file limit is ${openFiles}, less than SPILLWAY_MAX_CONNECTIONS (${maxConnections}${which}), ${toUpstreams} connections to the mail servers and ${SPARE_FILES} for the rest need. Raise it: ulimit -n ${wanted}`,
+      `the open-file limit is ${openFiles}, less than SPILLWAY_MAX_CONNECTIONS (${maxConnections}${which}), ${leaving} refused clients that have not closed yet, ${toUpstreams} connections to the mail servers and ${SPARE_FILES} for the rest need. Raise it: ulimit -n ${wanted}`,
     )
   }
 }

@@ -19,7 +19,10 @@ export const GROUPS = {
       'Over one of them a client hears 4xx and tries again later; nothing is lost. The defaults are wide enough that an honest day refuses nobody. An IPv6 client counts by its /64, and its neighbourhood is the /48.',
   },
   lists: { title: 'Lists', intro: 'Who is never held up, who is never let in, and which domains mail is for.' },
-  early: { title: 'Message and DNS', intro: 'How strictly a message is read, and who answers questions about names.' },
+  message: {
+    title: 'Message and DNS',
+    intro: 'How strictly a message is read, and who answers questions about names.',
+  },
   redis: {
     title: 'Redis',
     intro:
@@ -140,7 +143,7 @@ export const SETTINGS = {
     group: 'upstream',
     kind: integer(1, 100_000),
     default: '50',
-    doc: 'Connections to each mail server at once, from this node.',
+    doc: 'Connections to each address of a mail server at once, from this node.',
     more: 'Keep it, times the number of nodes, below what each server takes (Postfix: `default_process_limit`, 100). When all are busy, clients wait a little and then hear 451.',
   }),
   SPILLWAY_UPSTREAM_HEALTH_INTERVAL: row({
@@ -168,9 +171,9 @@ export const SETTINGS = {
   SPILLWAY_MAX_CONNECTIONS: row({
     group: 'listen',
     kind: integer(1, 10_000_000),
-    derived: 'three quarters of the open files that are left after 256, at most 20000',
+    derived: 'six tenths of the open files that are left after 256, at most 20000',
     doc: 'Connections open at once on this node; over it every newcomer hears 421.',
-    more: 'Each is an open file, and so is each connection to a mail server: `ulimit -n` has to allow for both and 256 more. An idle session takes up to 20 KB.',
+    more: 'Each is an open file, and so are refused clients that have not closed yet (up to half as many) and connections to mail servers: `ulimit -n` has to allow for all of them and 256 more. An idle session takes about 15 KB.',
   }),
   SPILLWAY_PROXY_PROTOCOL_FROM: row({
     group: 'listen',
@@ -296,7 +299,7 @@ export const SETTINGS = {
   }),
 
   SPILLWAY_BARE_NEWLINE: row({
-    group: 'early',
+    group: 'message',
     kind: oneOf({
       normalize: 'a bare LF becomes CRLF and a bare CR a space, as Postfix does it; nothing in it can end the message',
       reject: 'the message is refused with 550 5.5.2',
@@ -305,7 +308,7 @@ export const SETTINGS = {
     doc: 'What to do with a line end in a message that is not CRLF (SMTP smuggling, CVE-2023-51764).',
   }),
   SPILLWAY_DNS_SERVERS: row({
-    group: 'early',
+    group: 'message',
     kind: dnsServers,
     default: 'system',
     doc: 'The DNS servers to ask, instead of those of the system.',

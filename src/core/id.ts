@@ -21,18 +21,21 @@ const digits = (value: number, count: number): string => {
   return text
 }
 
-/** A node's number, 0..1023, from its name: stable over restarts, the same in every log line. */
+/** A node's number, 0..1023, from what tells it from other nodes; the log names it at the start. */
 export function nodeNumber(name: string): number {
   let hash = 2_166_136_261
   for (let i = 0; i < name.length; i++) hash = Math.imul(hash ^ name.charCodeAt(i), 16_777_619)
   return (hash >>> 0) % NODES
 }
 
-/** @param now milliseconds since the epoch. 32,768 ids a second are distinct, which is past what one process accepts. */
-export function sessionIds(node: number): (now: number) => string {
+/**
+ * @param first where the sequence begins: at random, so that two nodes whose numbers are the same by chance still differ
+ * @param now milliseconds since the epoch. 32,768 ids a second are distinct, which is past what one process accepts.
+ */
+export function sessionIds(node: number, first = 0): (now: number) => string {
   let second = -1
   let prefix = ''
-  let sequence = 0
+  let sequence = first % SEQUENCES
   return (now) => {
     const current = Math.floor(now / 1000)
     if (current !== second) {

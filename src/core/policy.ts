@@ -4,14 +4,12 @@
  */
 import type { Client, OpenCounts } from './client.ts'
 import { type Action, type CheckName, type ReasonName, reasonOf } from './reasons.ts'
-import type { Stage } from './stages.ts'
 import type { Usage } from './usage.ts'
 
 export { STAGES, type Stage } from './stages.ts'
 
 /** enforce: refuse. observe: judge, count and log, but let pass. off: do not even judge. */
-export const MODES = ['enforce', 'observe', 'off'] as const
-export type Mode = (typeof MODES)[number]
+export type Mode = 'enforce' | 'observe' | 'off'
 
 /** What is known at each stage; a connect check that reads `from` does not compile. */
 export interface Facts {
@@ -23,7 +21,6 @@ export interface Facts {
    * within its own budget, which no limit per sender holds up (RFC 5321 section 4.5.1). `usage` is the transaction's.
    */
   rcpt: Facts['mail'] & { readonly to: string; readonly accepted: number; readonly exempt: boolean }
-  data: Facts['mail'] & { readonly recipients: readonly string[] }
 }
 
 export interface Refusal {
@@ -34,7 +31,7 @@ export interface Refusal {
   /** The plain words for the wire. */
   readonly text: string
   /** To the log, never to the wire. */
-  readonly facts: Readonly<Record<string, string | number>>
+  readonly facts: Readonly<Record<string, string | number | undefined>>
 }
 export type Verdict = { readonly action: 'accept' } | Refusal
 
@@ -48,13 +45,16 @@ export function refusal(reason: ReasonName, facts: Refusal['facts'] = NO_FACTS):
 }
 
 /** The last line of most checks: over the limit or not. */
-export function within(reason: ReasonName, use: { used: number; max: number; windowMs?: number } | undefined): Verdict {
+export function within(
+  reason: ReasonName,
+  use: { readonly used: number; readonly max: number; readonly windowMs?: number } | undefined,
+): Verdict {
   if (use === undefined || use.used <= use.max) return ACCEPT
-  return refusal(reason, { used: use.used, max: use.max, ...(use.windowMs && { windowMs: use.windowMs }) })
+  return refusal(reason, { ...use })
 }
 
 /** A small piece of policy that judges one stage. */
-export interface Check<S extends Stage = Stage> {
+export interface Check<S extends keyof Facts = keyof Facts> {
   readonly name: CheckName
   readonly stage: S
   /** Clients on the allow list are not asked by it; false only for what guards capacity or the wire. */

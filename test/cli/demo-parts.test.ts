@@ -23,7 +23,7 @@ describe('mail server', () => {
     const write: Log['info'] = (fields, msg) => void lines.push(`${msg} ${JSON.stringify(fields)}`)
     const nothing = (): void => undefined
     const levels = { debug: nothing, info: write, warn: write, error: write }
-    const log: Log = { ...levels, isDebug: () => false, setLevel: nothing, flush: nothing }
+    const log: Log = { ...levels, flush: nothing }
     server = await startMailServer({ log, onDelivery: (delivery) => void delivered.push(delivery) })
     client = await connectClient(server.port)
   })

@@ -67,7 +67,7 @@ describe('defaults', () => {
   })
 
   test.each([
-    [1024, 576],
+    [1024, 460],
     [65_536, 20_000],
     [Number.POSITIVE_INFINITY, 20_000],
   ])('with %d open files there are %d connections', (openFiles, connections) => {

@@ -92,7 +92,7 @@ test.each([
   [{ SPILLWAY_OBSERVE: 'all' }, 'refuse nobody'],
   [{ SPILLWAY_ADMIN_LISTEN: '0.0.0.0:9025' }, 'off loopback'],
   [{ SPILLWAY_ADMIN_TOKEN: 'short' }, 'guessed'],
-  [{ SPILLWAY_MAX_CONNECTIONS: '65270' }, 'ulimit -n 65576'],
+  [{ SPILLWAY_MAX_CONNECTIONS: '65270' }, 'ulimit -n 98211'],
 ] as const)('%j is taken, with a warning', (env, warning) => {
   expect(warningsOf(env)).toContain(warning)
   expect(warningsOf({})).not.toContain(warning)

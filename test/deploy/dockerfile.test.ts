@@ -55,7 +55,7 @@ describe('what is shipped', () => {
   test('is PID 1 itself, so that SIGTERM reaches it and no shell', () => {
     expect(last).toEqual(
       expect.arrayContaining([
-        'ENTRYPOINT ["node", "--max-semi-space-size=8", "dist/main.js"]',
+        'ENTRYPOINT ["node", "--max-semi-space-size=8", "--", "dist/main.js"]',
         'CMD ["serve"]',
         'STOPSIGNAL SIGTERM',
       ]),

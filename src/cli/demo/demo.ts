@@ -62,7 +62,7 @@ export async function runDemo(version: string, options: Options): Promise<number
   try {
     const loaded = demoSettings({ mail: port, admin: adminPort, mailServer: mailServer.port, names: names.port })
     for (const warning of loaded.warnings) log.warn({}, warning)
-    running = await start({ settings: loaded.settings, version, log, tls: undefined })
+    running = await start({ settings: loaded.settings, version, log, machine: 'demo', tls: undefined })
     meter = new Meter(running, loaded.settings)
   } catch (error) {
     await mailServer.stop()
@@ -115,7 +115,7 @@ export async function runDemo(version: string, options: Options): Promise<number
   show.end()
   console.log(report(state(), process.stdout.isTTY ? process.stdout.columns : undefined).join('\n'))
   console.log(end === 0 ? `Ended. The log is in ${logFile}` : `Cut short. The log is in ${logFile}`)
-  if (end !== 0) running.abort()
+  if (end !== 0) await running.abort()
   return end
 }
 

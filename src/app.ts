@@ -2,7 +2,7 @@
  * Builds every part from the settings and joins them: the only file that knows them all. The program, the demo and the
  * tests start the same app; whatever a part needs it gets here, as an argument.
  */
-import { randomBytes } from 'node:crypto'
+import { randomBytes, randomInt } from 'node:crypto'
 import { Admin, type Status } from './admin/http.ts'
 import { policy } from './checks/index.ts'
 import { createRunner, modeOf } from './checks/runner.ts'
@@ -13,7 +13,7 @@ import { reasonOf } from './core/reasons.ts'
 import type { LimitName } from './core/usage.ts'
 import { serve } from './front/connection.ts'
 import { createIdentify } from './front/identify.ts'
-import { Linger } from './front/linger.ts'
+import { Linger, MAX_LINGERING } from './front/linger.ts'
 import { type ListenAddress, Listener } from './front/listener.ts'
 import { NatWatch } from './front/nat-watch.ts'
 import { Outcomes } from './front/outcome.ts'
@@ -33,6 +33,8 @@ export interface AppOptions {
   readonly settings: Settings
   readonly version: string
   readonly log: Log
+  /** What the machine calls itself: nodes behind one name have the same HOSTNAME, and are told apart by this. */
+  readonly machine: string
   /** PEM, where the settings name a certificate. */
   readonly tls: { readonly cert: string; readonly key: string } | undefined
 }
@@ -49,14 +51,18 @@ export interface Running {
    */
   stop(): Promise<void>
   /** Ends now: what is past its dot is cut, and logged as unknown. */
-  abort(): void
+  abort(): Promise<void>
 }
 
+/** How long the lines of sessions that are cut may take. */
+const ABORT_MS = 2000
+
 /** Rejects when an address cannot be listened on. Upstreams that are down do not keep it from starting. */
-export async function start({ settings, version, log, tls }: AppOptions): Promise<Running> {
+export async function start({ settings, version, log, machine, tls }: AppOptions): Promise<Running> {
   const startedAt = Date.now()
   const now = (): number => Date.now()
   const { hostname } = settings
+  const node = nodeNumber(`${machine} ${settings.listen.map(({ host, port }) => `${host}:${port}`).join()}`)
   const metrics = createMetrics({ version, upstreams: settings.upstreams.map(({ label }) => label) })
   const dial = {
     clientIp: settings.upstreamClientIp,
@@ -127,7 +133,8 @@ export async function start({ settings, version, log, tls }: AppOptions): Promis
     log,
   })
   const seats = new Seats()
-  const linger = new Linger()
+  // Refused clients that have not closed yet are open files beyond MAX_CONNECTIONS.
+  const linger = new Linger(Math.min(MAX_LINGERING, Math.max(16, Math.floor(settings.maxConnections / 4))))
   const live = new Set<Session>()
   let patient = true
   const voice = createVoice(hostname, settings.supportUrl)
@@ -172,7 +179,7 @@ export async function start({ settings, version, log, tls }: AppOptions): Promis
     identify: createIdentify({
       isBalancer,
       isTrusted: compile(settings.allow),
-      newId: sessionIds(nodeNumber(hostname)),
+      newId: sessionIds(node, randomInt(1 << 15)),
       now,
       metrics,
       log,
@@ -198,12 +205,13 @@ export async function start({ settings, version, log, tls }: AppOptions): Promis
   }
 
   const serving = new Set<Promise<void>>()
+  const troubled = (error: Error): void => log.error({ err: error.message }, 'a listening socket is in trouble')
   const listener = new Listener((socket) => {
     const served = serve(socket, parts)
     if (served === undefined) return
     serving.add(served)
     void served.then(() => serving.delete(served))
-  })
+  }, troubled)
   let draining = false
   const ready = (): boolean => listener.listening && !draining
   const status = (): Status => ({
@@ -235,6 +243,7 @@ export async function start({ settings, version, log, tls }: AppOptions): Promis
     ready,
     status,
     token: settings.adminToken,
+    failed: troubled,
   })
   const quit = (): void => {
     listener.close()
@@ -262,7 +271,7 @@ export async function start({ settings, version, log, tls }: AppOptions): Promis
     await leave()
     throw error
   }
-  for (const { host, port } of listening) log.info({ host, port }, 'listening for mail')
+  for (const { host, port } of listening) log.info({ host, port, node }, 'listening for mail')
   log.info({ ...adminAt }, 'listening for the operator')
 
   const allServed = async (): Promise<void> => {
@@ -287,17 +296,17 @@ export async function start({ settings, version, log, tls }: AppOptions): Promis
     log.info({}, 'stopped')
     log.flush()
   }
-  const abort = (): void => {
+  const abort = async (): Promise<void> => {
+    draining = true
+    listener.close()
     const cut = [...live].filter((session) => session.pastDot).length
-    if (cut > 0)
-      log.error(
-        { messages: cut, result: 'unknown' },
-        'ended now: messages past their dot are cut, their fate is unknown',
-      )
+    log.warn({ sessions: live.size, unknown: cut }, 'ended now; of messages past their dot nobody knows')
     for (const session of live) session.cut()
-    quit()
-    void leave()
+    // Each has its line in the log; none waits for anything any more.
+    await Promise.race([allServed(), new Promise((resolve) => setTimeout(resolve, ABORT_MS).unref())])
     outcomes.flush()
+    quit()
+    await leave()
     log.flush()
   }
   return { listening, admin: adminAt, metrics, status, stop, abort }

@@ -12,6 +12,8 @@ export interface AdminParts {
   readonly ready: () => boolean
   readonly status: () => Status
   readonly token: string | undefined
+  /** Told of what the listening socket suffers later. */
+  readonly failed: (error: Error) => void
 }
 
 export interface Status {
@@ -74,6 +76,7 @@ export class Admin {
       this.#server.once('error', reject)
       this.#server.listen(address, () => {
         this.#server.off('error', reject)
+        this.#server.on('error', this.#parts.failed)
         const bound = this.#server.address()
         resolve({ host: address.host, port: typeof bound === 'object' && bound !== null ? bound.port : address.port })
       })

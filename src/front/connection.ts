@@ -107,9 +107,10 @@ function gate({ client, record, seat: { open } }: Visit, parts: ConnectionParts)
 
 function turnAway({ socket, client, record, seat }: Visit, verdict: Refusal, parts: ConnectionParts): void {
   const { outcomes, linger, voice } = parts
+  // First of all: whatever goes wrong below, the seat is not lost.
+  seat.free()
   outcomes.refused(record, 'connect', verdict)
   linger.farewell(socket, voice.refusal(client, verdict))
-  seat.free()
   outcomes.tell(record, client, outcomes.end(record, client))
 }
 
@@ -129,7 +130,8 @@ async function talk({ socket, client, record, seat }: Visit, parts: ConnectionPa
       await session.settled
       live.delete(session)
     }
-    outcomes.tell(record, client, outcome)
+    // The dot of a client that left may have been answered since.
+    outcomes.tell(record, client, record.accepted ? 'relayed' : outcome)
   }
 }
 

@@ -3,9 +3,11 @@
  * (lines, TLS, timers) is front/session.ts; here is what a transaction means.
  */
 
+import type { Policy } from '../checks/index.ts'
 import type { Runner } from '../checks/runner.ts'
 import type { Client } from '../core/client.ts'
 import { type Facts, type Mode, type Refusal, refusal, type Stage, type Verdict } from '../core/policy.ts'
+import type { ReasonName } from '../core/reasons.ts'
 import type { Usage } from '../core/usage.ts'
 import type { Answer } from '../relay/answer.ts'
 import type { Reply } from '../relay/smtp-client.ts'
@@ -42,15 +44,30 @@ interface Transaction {
   shared: Usage | undefined
   /** Of the recipient under way. */
   exempt: boolean
-  /** The upstream's verdict on MAIL or our own on the message counts for all recipients. */
+  /** Recipients that were put off, and that were refused for good. */
   deferred: number
   rejected: number
+  /** What the last of them was told, and the upstream that said it. */
+  refusedBy: string | undefined
+  refusedWith: string
 }
 
 /** RFC 3463 section 3.2: 5.1.x is about the address. Servers without enhanced codes say a bare 550. */
 function isUnknownUser({ code, lines }: Reply): boolean {
   const [, subject] = /^5\.([0-9]+)\.[0-9]+/.exec(lines[0] ?? '') ?? []
   return (code === 550 || code === 551 || code === 553) && (subject === undefined || subject === '1')
+}
+
+const LINE_DOT = Buffer.from('\r\n.')
+
+/**
+ * Dots that stand for transparency only, and do not count to the size of a message (RFC 1870 section 5): one on each line
+ * that begins with one. Parts of a body are never cut within CRLF-dot.
+ */
+function stuffedDots(part: Buffer, isFirst: boolean): number {
+  let dots = isFirst && part[0] === 46 ? 1 : 0
+  for (let at = part.indexOf(LINE_DOT); at >= 0; at = part.indexOf(LINE_DOT, at + 3)) dots++
+  return dots
 }
 
 export class Conversation {
@@ -65,6 +82,8 @@ export class Conversation {
   #received = 0
   /** Octets the message under way may have; it stays what it was at DATA, whatever the upstreams say meanwhile. */
   #max: number | undefined
+  /** Whether the last refusal was one that ends the session. */
+  dropped = false
   /** Whether MAIL or RCPT, as heard last, was wrong in itself. */
   mistaken = false
   /** Whether the dot was sent and its answer is awaited. */
@@ -79,7 +98,7 @@ export class Conversation {
     this.#relay = new Relay(parts.relay, visitor)
   }
 
-  /** Whether the client has said who it is, and said it in the extended way. */
+  /** Whether the client has said who it is. */
   get greeted(): boolean {
     return this.#helo !== ''
   }
@@ -118,8 +137,9 @@ export class Conversation {
     this.#record.from = from
     const verdict = await this.#judge('mail', 'uncounted', facts)
     if (verdict.action !== 'accept') {
-      this.#told(verdict.code < 500 ? 'deferred' : 'rejected', undefined, `${verdict.code} ${verdict.reason}`, 0)
-      return this.#refuse('mail', verdict)
+      const text = this.#refuse('mail', verdict)
+      this.#told(verdict.code < 500 ? 'deferred' : 'rejected', undefined, text, 0)
+      return text
     }
     this.#transaction = {
       line,
@@ -131,6 +151,8 @@ export class Conversation {
       exempt: false,
       deferred: 0,
       rejected: 0,
+      refusedBy: undefined,
+      refusedWith: '',
     }
     return say(250, '2.1.0', 'Ok')
   }
@@ -144,12 +166,13 @@ export class Conversation {
     if (!used.ok) return this.#mistake(used.mistake)
     const { address: to } = read.value
     const verdict = await this.#admit(transaction, read.value)
+    if (verdict === undefined || this.#transaction !== transaction) return ''
     if (verdict.action !== 'accept') return this.#recipientRefused(transaction, to, verdict)
     const envelope = { line: transaction.line, needs: [...new Set([...transaction.needs, ...used.value])] }
     const answer = await this.#relay.rcpt(envelope, line)
     if (this.#transaction !== transaction) return ''
-    if (answer.kind === 'refusal') return this.#recipientRefused(transaction, to, answer.refusal)
-    return this.#recipientAnswered(transaction, to, answer.reply)
+    if (answer.kind === 'refusal') return this.#recipientRefused(transaction, to, answer.refusal, answer.upstream)
+    return this.#recipientAnswered(transaction, to, answer.reply, answer.upstream)
   }
 
   /** @returns the reply to DATA, and whether it was 354 */
@@ -160,8 +183,8 @@ export class Conversation {
       const put = transaction.deferred > 0
       this.reset()
       const text = put
-        ? this.#words(451, '4.5.0', 'No recipient was accepted for now')
-        : this.#words(554, '5.5.1', 'No valid recipients')
+        ? this.words(451, '4.5.0', 'No recipient was accepted for now', this.#record.refusal?.reason)
+        : this.words(554, '5.5.1', 'No valid recipients', this.#record.refusal?.reason)
       return { text, go: false }
     }
     this.#received = 0
@@ -170,11 +193,12 @@ export class Conversation {
     // The client left meanwhile, and what became of its message is told already.
     if (this.#transaction !== transaction) return { text: '', go: false }
     if (answer.kind === 'reply' && answer.reply.code === 354) {
+      this.#record.sentOn = true
       return { text: '354 End data with <CR><LF>.<CR><LF>\r\n', go: true }
     }
     const text = this.#answered('data', answer)
     const code = answer.kind === 'reply' ? answer.reply.code : answer.refusal.code
-    this.#told(code < 500 ? 'deferred' : 'rejected', answer.upstream, text.trimEnd(), 0)
+    this.#told(code < 500 ? 'deferred' : 'rejected', answer.upstream, text, 0)
     this.#transaction = undefined
     this.#relay.reset()
     return { text, go: false }
@@ -182,10 +206,11 @@ export class Conversation {
 
   /** @returns 'close' where the message is past twice the limit, so that even reading it away is too much */
   write(chunk: Buffer): Promise<void> | undefined | 'close' {
-    this.#received += chunk.length
+    const before = this.#received
+    this.#received += chunk.length - stuffedDots(chunk, before === 0)
     const max = this.#max
     if (max !== undefined && this.tooLarge) {
-      if (this.#received - chunk.length <= max) this.#relay.abort('the message is too large')
+      if (before <= max) this.#relay.abort('the message is too large')
       return this.#received > 2 * max ? 'close' : undefined
     }
     return this.#relay.write(chunk)
@@ -209,17 +234,17 @@ export class Conversation {
     const { answer, result, ms } = await this.#relay.end()
     this.pastDot = false
     const text = this.#answered('data', answer)
-    this.#told(result, answer.upstream, text.trimEnd(), ms)
+    this.#told(result, answer.upstream, text, ms)
     this.#transaction = undefined
     this.#relay.reset()
     return text
   }
 
   oversize(): string {
-    const verdict = this.#sizeRefusal()
-    this.#told('rejected', undefined, `${verdict.code} ${verdict.reason}`, 0)
+    const text = this.#refuse('data', this.#sizeRefusal())
+    this.#told('rejected', undefined, text, 0)
     this.#transaction = undefined
-    return this.#refuse('data', verdict)
+    return text
   }
 
   #sizeRefusal(): Refusal {
@@ -231,10 +256,10 @@ export class Conversation {
     const transaction = this.#transaction
     this.#transaction = undefined
     if (transaction === undefined) return
-    const { deferred, rejected } = transaction
+    const { deferred, rejected, refusedBy, refusedWith } = transaction
     if (this.#relay.accepted > 0) this.#told('aborted', undefined, 'given up by the client', 0)
-    else if (deferred > 0) this.#told('deferred', undefined, 'every recipient was put off', 0)
-    else if (rejected > 0) this.#told('rejected', undefined, 'every recipient was refused', 0)
+    else if (deferred > 0) this.#told('deferred', refusedBy, refusedWith, 0)
+    else if (rejected > 0) this.#told('rejected', refusedBy, refusedWith, 0)
     this.#relay.reset()
   }
 
@@ -253,34 +278,47 @@ export class Conversation {
     await this.#relay.close()
   }
 
+  /** Nobody waits any longer, not even for the answer to a dot. */
+  cut(): void {
+    this.#relay.abort('ended now')
+  }
+
   /** A refusal that the protocol has cause for (idle, junk …), as it goes to the wire. */
   refuse(reason: 'idle' | 'junk' | 'line_too_long' | 'draining' | 'internal', stage: Stage): string {
     return this.#refuse(stage, refusal(reason))
   }
 
   #refuse(stage: Stage, verdict: Refusal): string {
+    this.dropped = verdict.action === 'drop'
     this.#parts.outcomes.refused(this.#record, stage, verdict)
     return this.#parts.voice.refusal(this.#client, verdict)
   }
 
   #mistake({ code, enhanced, text }: Mistake): string {
     this.mistaken = true
-    return this.#words(code, enhanced, text)
+    return this.words(code, enhanced, text)
   }
 
-  /** A refusal that is about the commands themselves; with the id, as every refusal. */
-  #words(code: number, enhanced: string, text: string): string {
-    return this.#parts.voice.relayed(this.#client, { code, lines: [`${enhanced} ${text}`] })
+  /**
+   * A refusal that is about the commands themselves; with the id, as every refusal.
+   * @param enhanced without it where RFC 2034 section 4 has none @param reason of what it follows from
+   */
+  words(code: number, enhanced: string | undefined, text: string, reason?: ReasonName): string {
+    const lines = [enhanced === undefined ? text : `${enhanced} ${text}`]
+    return this.#parts.voice.relayed(this.#client, { code, lines }, reason)
   }
 
-  #judge<S extends Stage>(stage: S, part: 'uncounted' | 'counted', facts: Facts[S]): Verdict | Promise<Verdict> {
+  #judge<S extends keyof Policy>(stage: S, part: keyof Policy[S], facts: Facts[S]): Verdict | Promise<Verdict> {
     return this.#parts.checks.run(stage, part, facts, (at, seen) =>
       this.#parts.outcomes.observed(this.#record, at, seen),
     )
   }
 
-  /** The checks of a recipient, with what they need counted in between. */
-  async #admit(transaction: Transaction, { address: to }: Path): Promise<Verdict> {
+  /**
+   * The checks of a recipient, with what they need counted in between. Undefined where the client left while that was
+   * awaited: nothing more is counted for it.
+   */
+  async #admit(transaction: Transaction, { address: to }: Path): Promise<Verdict | undefined> {
     const { limits } = this.#parts
     const { from, size } = transaction
     const spared = this.#spared(from, to)
@@ -293,14 +331,20 @@ export class Conversation {
       // Past the limits of the sender, not past what everybody together may send.
       const { global_messages } = transaction.usage ?? {}
       if (global_messages === undefined) transaction.shared ??= await limits.take('rcpt', this.#client, 'everybody')
+      if (this.#transaction !== transaction) return undefined
       const usage = global_messages === undefined ? (transaction.shared ?? {}) : { global_messages }
       return this.#judge('rcpt', 'counted', { ...early, usage })
     }
     if (transaction.usage === undefined) {
-      const taken = limits.take('rcpt', this.#client)
-      transaction.usage = taken instanceof Promise ? await taken : taken
+      // A message counts once for everybody, whether postmaster or a user was named first.
+      const { global_messages } = transaction.shared ?? {}
+      const isCounted = global_messages !== undefined && global_messages.used <= global_messages.max
+      const taken = limits.take('rcpt', this.#client, isCounted ? 'sender' : 'all')
+      const usage: Usage = taken instanceof Promise ? await taken : taken
+      if (this.#transaction !== transaction) return undefined
+      transaction.usage = isCounted ? { ...usage, global_messages } : usage
     }
-    const recipient = limits.recipient(this.#client)
+    const recipient = limits.recipient(this.#client, transaction.usage)
     const usage = recipient === undefined ? transaction.usage : { ...transaction.usage, ip_recipients: recipient }
     return this.#judge('rcpt', 'counted', { ...early, usage })
   }
@@ -315,35 +359,42 @@ export class Conversation {
     return from === '' && knownRecipients.has(to) && limits.spare('verify', this.#client) ? 'verify' : undefined
   }
 
-  #recipientRefused(transaction: Transaction, to: string, verdict: Refusal): string {
+  #recipientRefused(transaction: Transaction, to: string, verdict: Refusal, upstream?: string): string {
     this.#parts.outcomes.recipient(this.#record, to, verdict.code)
-    if (verdict.code < 500) transaction.deferred++
-    else transaction.rejected++
-    return this.#refuse('rcpt', verdict)
+    const text = this.#refuse('rcpt', verdict)
+    this.#putDown(transaction, verdict.code, text, upstream)
+    return text
   }
 
-  #recipientAnswered(transaction: Transaction, to: string, reply: Reply): string {
+  #putDown(transaction: Transaction, code: number, text: string, upstream: string | undefined): void {
+    if (code < 500) transaction.deferred++
+    else transaction.rejected++
+    transaction.refusedBy = upstream
+    transaction.refusedWith = text
+  }
+
+  #recipientAnswered(transaction: Transaction, to: string, reply: Reply, upstream: string): string {
     const { limits, knownRecipients, unknownGuard, outcomes, voice } = this.#parts
     const unknown = reply.code >= 500 && isUnknownUser(reply)
     const taken = reply.code < 300
     if (taken || unknown) knownRecipients.heard(to, taken ? 'taken' : 'unknown')
     if (unknown && unknownGuard && knownRecipients.guarding()) {
-      return this.#recipientRefused(transaction, to, refusal('unknown_guard'))
+      return this.#recipientRefused(transaction, to, refusal('unknown_guard'), upstream)
     }
     // A verification counts neither for nor against its client.
     if ((taken || unknown) && !(transaction.exempt && transaction.from === '')) limits.heard(this.#client, unknown)
     outcomes.recipient(this.#record, to, reply.code)
+    const text = voice.relayed(this.#client, reply)
     if (!taken) {
-      outcomes.refusedByUpstream(this.#record, 'rcpt', reply)
-      if (reply.code < 500) transaction.deferred++
-      else transaction.rejected++
+      outcomes.refusedByUpstream(this.#record, upstream, reply)
+      this.#putDown(transaction, reply.code, text, upstream)
     }
-    return voice.relayed(this.#client, reply)
+    return text
   }
 
   #answered(stage: Stage, answer: Answer): string {
     if (answer.kind === 'refusal') return this.#refuse(stage, answer.refusal)
-    if (answer.reply.code >= 400) this.#parts.outcomes.refusedByUpstream(this.#record, stage, answer.reply)
+    if (answer.reply.code >= 400) this.#parts.outcomes.refusedByUpstream(this.#record, answer.upstream, answer.reply)
     return this.#parts.voice.relayed(this.#client, answer.reply)
   }
 
@@ -355,6 +406,7 @@ export class Conversation {
   ): void {
     const size = this.#received
     this.#received = 0
-    this.#parts.outcomes.message(this.#record, this.#client, { size, upstream, reply, ms, result })
+    const told = { size, upstream, reply: reply.trimEnd(), ms, result }
+    this.#parts.outcomes.message(this.#record, this.#client, told)
   }
 }

@@ -5,7 +5,8 @@
  */
 import type { Socket } from 'node:net'
 
-const MAX_LINGERING = 2048
+/** Enough for any flood; fewer where few files may be open. */
+export const MAX_LINGERING = 2048
 const SWEEP_MS = 1000
 
 export class Linger {
@@ -16,7 +17,11 @@ export class Linger {
   /** One function for all sockets, which it finds in `this`. */
   readonly #gone: (this: Socket) => void
 
-  constructor() {
+  readonly #max: number
+
+  /** @param max sockets of one generation; each is an open file */
+  constructor(max = MAX_LINGERING) {
+    this.#max = max
     const forget = (socket: Socket): boolean => this.#young.delete(socket) || this.#old.delete(socket)
     this.#gone = function (this: Socket) {
       forget(this)
@@ -29,9 +34,9 @@ export class Linger {
     return this.#young.size + this.#old.size
   }
 
-  /** Writes the last reply and closes. @param done called when the socket is gone */
+  /** Writes the last reply and closes. */
   farewell(socket: Socket, reply: string): void {
-    if (this.size >= MAX_LINGERING) this.#sweep()
+    if (this.size >= this.#max) this.#sweep()
     this.#young.add(socket)
     socket.on('close', this.#gone)
     socket.end(reply, 'latin1')

@@ -12,9 +12,12 @@ const BACKLOG = 4096
 export class Listener {
   readonly #servers: Server[] = []
   readonly #serve: (socket: Socket) => void
+  readonly #failed: (error: Error) => void
 
-  constructor(serve: (socket: Socket) => void) {
+  /** @param failed told of what a listening socket suffers later (EMFILE …); it goes on listening */
+  constructor(serve: (socket: Socket) => void, failed: (error: Error) => void) {
     this.#serve = serve
+    this.#failed = failed
   }
 
   /** @returns the addresses in use, with the ports the system chose for port 0. Rejects when one cannot be listened on. */
@@ -28,6 +31,7 @@ export class Listener {
         // Without ipv6Only, [::] takes the port of 0.0.0.0 as well.
         server.listen({ host, port, backlog: BACKLOG, ipv6Only: isIPv6(host) }, () => {
           server.off('error', reject)
+          server.on('error', this.#failed)
           resolve()
         })
       })

@@ -27,8 +27,13 @@ export class Record {
   helo: string | undefined
   tls: string | undefined
   from: string | undefined
-  /** The refusal that stands in the log line: the last one. */
+  /** The refusal that stands in the log line, and where it was: the last one. */
   refusal: Refusal | undefined
+  refusedAt: Stage | undefined
+  /** What an upstream said when it refused last, and which one. */
+  upstreamSaid: { readonly upstream: string; readonly reply: string } | undefined
+  /** Whether any message went upstream: such a session is never left out of the log. */
+  sentOn = false
   accepted = false
   shed = false
   rejected = false
@@ -104,7 +109,7 @@ export class Outcomes {
   /** A client, a message or a recipient was turned away by us. */
   refused(record: Record, stage: Stage, refusal: Refusal): void {
     this.#count(stage, refusal.reason, 'enforce')
-    record.stage = stage
+    record.refusedAt = stage
     record.refusal = refusal
     if (refusal.code < 500) record.shed = true
     else record.rejected = true
@@ -119,8 +124,8 @@ export class Outcomes {
   }
 
   /** An upstream's reply turned a recipient or a message away. */
-  refusedByUpstream(record: Record, stage: Stage, reply: Reply): void {
-    record.stage = stage
+  refusedByUpstream(record: Record, upstream: string, reply: Reply): void {
+    record.upstreamSaid = { upstream, reply: `${reply.code} ${reply.lines[0] ?? ''}` }
     if (reply.code < 500) record.shed = true
     else record.rejected = true
   }
@@ -157,7 +162,7 @@ export class Outcomes {
   tell(record: Record, client: Client, outcome: Outcome): void {
     const { refusal } = record
     let sample = 1
-    if (refusal !== undefined && record.messageCount === 0) {
+    if (refusal !== undefined && !record.sentOn) {
       sample = this.#sampler.weight(refusal.reason, this.#now())
       if (sample === 0) return
     }
@@ -172,7 +177,7 @@ export class Outcomes {
         helo: record.helo,
         tls: record.tls,
         outcome,
-        stage: record.stage,
+        stage: record.refusedAt ?? record.stage,
         ...(refusal !== undefined && {
           reason: refusal.reason,
           code: refusal.code,

@@ -18,8 +18,8 @@ export interface Voice {
   readonly hostname: string
   /** A refusal of ours, with its CRLF. */
   refusal(client: Addressee, refusal: Refusal): string
-  /** An upstream's reply as it said it, with the id behind a refusal. */
-  relayed(client: Addressee, reply: Reply): string
+  /** A reply as somebody else worded it (an upstream, the protocol), with the id behind a refusal. */
+  relayed(client: Addressee, reply: Reply, reason?: ReasonName): string
 }
 
 /** A reply of the protocol itself. @param enhanced without it where RFC 2034 section 4 has none */
@@ -39,26 +39,29 @@ export function createVoice(hostname: string, supportUrl: string | undefined): V
       return [name, code < 500 ? `${code} ${enhanced} ${hostname} [` : `${code} ${enhanced} [`]
     }),
   )
-  const tail = (id: string, room: number): string => {
+  /** What to ask about: the URL where there is one and it has room, else the id. */
+  const mark = (id: string, room: number): string => {
     const url = supportUrl?.replaceAll('{id}', id)
-    return url !== undefined && url.length + 1 <= room ? ` ${url}\r\n` : ` (${id})\r\n`
+    return url !== undefined && url.length <= room ? url : `(${id})`
   }
   return {
     hostname,
     refusal({ id, ip }, { reason, text }) {
       const line = `${heads.get(reason)}${ip}] ${text}`
       const full = refusalId(id, reason)
-      return supportUrl === undefined ? `${line} (${full})\r\n` : line + tail(full, MAX_TEXT - line.length)
+      return supportUrl === undefined
+        ? `${line} (${full})\r\n`
+        : `${line} ${mark(full, MAX_TEXT - line.length - 1)}\r\n`
     },
-    relayed({ id }, { code, lines }) {
+    relayed({ id }, { code, lines }, reason) {
       if (code < 400 || lines.length === 0) return sayLines(code, lines.length === 0 ? [''] : lines)
       const last = lines[lines.length - 1] as string
-      const mark = `(${refusalId(id, undefined)})`
-      const marked = `${last} ${mark}`
+      const full = refusalId(id, reason)
+      const marked = `${last} ${mark(full, MAX_TEXT - last.length - 5)}`
       if (marked.length + 4 <= MAX_TEXT) return sayLines(code, [...lines.slice(0, -1), marked])
       // No room behind it: a line of its own, with the enhanced code every line has (RFC 2034 section 4).
       const [enhanced = ''] = /^[245]\.[0-9]{1,3}\.[0-9]{1,3} /.exec(last) ?? []
-      return sayLines(code, [...lines, enhanced + mark])
+      return sayLines(code, [...lines, enhanced + mark(full, MAX_TEXT - enhanced.length - 4)])
     },
   }
 }

@@ -34,7 +34,7 @@ export interface Session {
   readonly settled: Promise<void>
   /** Says 421 and closes, unless a message is past its dot: that one is waited for. */
   drain(): void
-  /** Cuts it off, whatever is under way. */
+  /** Cuts it off, whatever is under way: a message past its dot is then unknown. */
   cut(): void
   /** Whether a message is past its dot and not yet answered. */
   readonly pastDot: boolean
@@ -46,8 +46,14 @@ const MIN_DATA_IDLE_MS = 60_000
 const MAX_JUNK = 100
 /** Commands that are wrong or unknown, between two messages. As Postfix has it. */
 const MAX_ERRORS = 20
+/** Refusals of MAIL and RCPT, by whomever, between two messages: as many as one message may have recipients. */
+const MAX_REFUSED = 1000
+/** RFC 5321 section 4.5.3.1.4, without the CRLF; extensions add to MAIL and RCPT only. */
+const MAX_PLAIN_COMMAND = 510
 
 const nothing = (): void => undefined
+const isTooLong = (line: Buffer): boolean =>
+  line.length > MAX_PLAIN_COMMAND && !/^(MAIL|RCPT)/i.test(line.toString('latin1', 0, 4))
 
 /** Hands sockets to smtp-server. */
 export class Sessions {
@@ -87,9 +93,11 @@ class ClientConnection extends SMTPConnection implements Session {
   #busy = false
   #inBody = false
   #draining = false
+  #isOver = false
   #handshakeCounted = false
   #junk = 0
   #errors = 0
+  #refused = 0
 
   constructor(server: SMTPServer, socket: Socket, parts: SessionParts, facts: Facts['connect'], record: Record) {
     const { client } = facts
@@ -105,7 +113,10 @@ class ClientConnection extends SMTPConnection implements Session {
     this.#record = record
     this.#conversation = new Conversation(parts.conversation, facts, record, () => this.#tlsInUse())
     this.over = new Promise((resolve) => {
-      this.#resolveOver = resolve
+      this.#resolveOver = () => {
+        this.#isOver = true
+        resolve()
+      }
     })
     this.settled = this.over.then(() => this.#conversation.gone(this.#inBody))
   }
@@ -116,12 +127,17 @@ class ClientConnection extends SMTPConnection implements Session {
 
   drain(): void {
     this.#draining = true
-    if (this.pastDot || this._closing || this._closed) return
+    if (this.#isOver || this.pastDot || this._closing || this._closed) return
     this.#farewell(this.#conversation.refuse('draining', this.#record.stage))
   }
 
   cut(): void {
-    this._socket.destroy()
+    if (!this.#isOver && !this.pastDot && !this._closing && !this._closed) {
+      this.#write(this.#conversation.refuse('draining', this.#record.stage))
+    }
+    this.#conversation.cut()
+    this._socket.destroySoon()
+    this.#resolveOver()
   }
 
   override init(): void {
@@ -206,6 +222,13 @@ class ClientConnection extends SMTPConnection implements Session {
     this._socket.write(text, 'latin1')
   }
 
+  /** A verdict of drop is the last word. */
+  #reply(text: string | undefined): void {
+    if (text === undefined) return
+    if (this.#conversation.dropped) this.#farewell(text)
+    else this.#write(text)
+  }
+
   /** The last reply: nothing that was pipelined behind it is answered. */
   #farewell(text: string): void {
     this.#write(text)
@@ -225,19 +248,19 @@ class ClientConnection extends SMTPConnection implements Session {
     }
     let answer: string | undefined | Promise<string | undefined>
     try {
-      answer = line === undefined ? this.#tooLong() : this.#obey(line.toString('latin1'), parser)
+      answer = line === undefined || isTooLong(line) ? this.#tooLong() : this.#obey(line.toString('latin1'), parser)
     } catch (error) {
       answer = this.#failed(error)
     }
     if (!(answer instanceof Promise)) {
-      if (answer !== undefined) this.#write(answer)
+      this.#reply(answer)
       done()
       return
     }
     answer
       .catch((error: unknown) => this.#failed(error))
       .then((text) => {
-        if (text !== undefined) this.#write(text)
+        this.#reply(text)
         done()
       })
       .catch((error: unknown) => this.#failed(error))
@@ -255,6 +278,10 @@ class ClientConnection extends SMTPConnection implements Session {
   /** A reply to something wrong; too many of them and the session ends. */
   #error(text: string): string | undefined {
     return ++this.#errors > MAX_ERRORS ? this.#tooMuch() : text
+  }
+
+  #wrong(code: number, enhanced: string | undefined, text: string): string | undefined {
+    return this.#error(this.#conversation.words(code, enhanced, text))
   }
 
   #bringsNothing(text: string): string | undefined {
@@ -275,17 +302,17 @@ class ClientConnection extends SMTPConnection implements Session {
       case 'HELO':
         return this.#hello(line, verb === 'EHLO')
       case 'MAIL':
-        if (!conversation.greeted) return this.#error(say(503, '5.5.1', 'Say EHLO first'))
-        if (conversation.inTransaction) return this.#error(say(503, '5.5.1', 'MAIL was said already; RSET begins anew'))
+        if (!conversation.greeted) return this.#wrong(503, '5.5.1', 'Say EHLO first')
+        if (conversation.inTransaction) return this.#wrong(503, '5.5.1', 'MAIL was said already; RSET begins anew')
         this.#record.stage = 'mail'
         return this.#marked(conversation.mail(line))
       case 'RCPT':
-        if (!conversation.inTransaction) return this.#error(say(503, '5.5.1', 'Say MAIL first'))
+        if (!conversation.inTransaction) return this.#wrong(503, '5.5.1', 'Say MAIL first')
         this.#record.stage = 'rcpt'
         return this.#marked(conversation.rcpt(line))
       case 'DATA':
-        if (line.trim().length > 4) return this.#error(say(501, '5.5.4', 'Syntax: DATA'))
-        if (!conversation.inTransaction) return this.#error(say(503, '5.5.1', 'Say MAIL and RCPT first'))
+        if (line.trim().length > 4) return this.#wrong(501, '5.5.4', 'Syntax: DATA')
+        if (!conversation.inTransaction) return this.#wrong(503, '5.5.1', 'Say MAIL and RCPT first')
         this.#record.stage = 'data'
         return this.#data(parser)
       case 'RSET':
@@ -303,7 +330,7 @@ class ClientConnection extends SMTPConnection implements Session {
       case 'HELP':
         return this.#bringsNothing(say(214, '2.0.0', 'RFC 5321'))
       case 'AUTH':
-        // People do misconfigure telephones: this is not held against the client.
+        // People do misconfigure telephones: this is not held against the client as an error would be.
         return say(
           502,
           '5.5.1',
@@ -313,21 +340,22 @@ class ClientConnection extends SMTPConnection implements Session {
       case 'EXPN':
       case 'TURN':
       case 'ETRN':
-        return this.#error(say(502, '5.5.1', 'Not implemented'))
+        return this.#wrong(502, '5.5.1', 'Not implemented')
       default:
-        return this.#error(say(500, '5.5.2', 'Command not recognized'))
+        return this.#wrong(500, '5.5.2', 'Command not recognized')
     }
   }
 
   /** A command that is wrong in itself counts as an error; what policy and upstreams refuse does not. */
   async #marked(answer: Promise<string>): Promise<string | undefined> {
     const text = await answer
-    return this.#conversation.mistaken ? this.#error(text) : text
+    if (this.#conversation.mistaken) return this.#error(text)
+    return /^[45]/.test(text) && ++this.#refused > MAX_REFUSED ? this.#tooMuch() : text
   }
 
   async #hello(line: string, esmtp: boolean): Promise<string | undefined> {
     const name = hasControl(line) ? undefined : readHelo(line)
-    if (name === undefined) return this.#error(say(501, undefined, `Syntax: ${esmtp ? 'EHLO' : 'HELO'} hostname`))
+    if (name === undefined) return this.#wrong(501, undefined, `Syntax: ${esmtp ? 'EHLO' : 'HELO'} hostname`)
     if (this.#conversation.greeted && ++this.#junk > MAX_JUNK) return this.#tooMuch()
     this.#record.stage = 'helo'
     const refused = await this.#conversation.helo(name, esmtp)
@@ -346,9 +374,9 @@ class ClientConnection extends SMTPConnection implements Session {
   }
 
   #startTls(line: string): string | undefined {
-    if (this.#parts.tls === undefined) return this.#error(say(502, '5.5.1', 'Not implemented'))
-    if (line.trim().length > 8) return this.#error(say(501, '5.5.4', 'Syntax: STARTTLS'))
-    if (this.secure) return this.#error(say(503, '5.5.1', 'TLS is in use already'))
+    if (this.#parts.tls === undefined) return this.#wrong(502, '5.5.1', 'Not implemented')
+    if (line.trim().length > 8) return this.#wrong(501, '5.5.4', 'Syntax: STARTTLS')
+    if (this.secure) return this.#wrong(503, '5.5.1', 'TLS is in use already')
     this.#write(say(220, '2.0.0', 'Ready to start TLS'))
     this.upgrade(nothing, () => {
       this.#countHandshake('ok')
@@ -381,7 +409,14 @@ class ClientConnection extends SMTPConnection implements Session {
     return {
       write: (chunk) => {
         const wait = conversation.write(chunk)
-        if (wait !== 'close') return wait
+        if (wait === undefined) return undefined
+        if (wait !== 'close') {
+          // The client waits for the upstream, and is not idle.
+          this.#busy = true
+          return wait.then(() => {
+            this.#busy = false
+          })
+        }
         this.#inBody = false
         this.#farewell(conversation.oversize())
         return undefined
@@ -402,9 +437,10 @@ class ClientConnection extends SMTPConnection implements Session {
             this.#busy = false
             this.#junk = 0
             this.#errors = 0
+            this.#refused = 0
             this.#write(text)
             this._armTimeout()
-            if (this.#draining) this.#farewell(conversation.refuse('draining', this.#record.stage))
+            if (this.#draining && !this.#isOver) this.#farewell(conversation.refuse('draining', this.#record.stage))
             this._whenWritable(resume)
           })
           .catch((error: unknown) => this.#failed(error))

@@ -25,6 +25,7 @@ export interface BodySink {
 }
 
 const NOTHING = Buffer.alloc(0)
+const SMALL = 4096
 
 /** How many bytes at the end of `bytes` may be the beginning of CRLF.CRLF. */
 function heldBack(bytes: Buffer): number {
@@ -86,6 +87,9 @@ export class WireStream extends SMTPStream {
       }
       const step = this.#sink === undefined ? this.#command(next) : this.#body(this.#sink, next)
       if (step === 'more') {
+        // What is left is a part of what was read, and would keep all of it in memory for as long as the client is silent.
+        if (this.#pending.length > 0 && this.#pending.buffer.byteLength > SMALL)
+          this.#pending = Buffer.from(this.#pending)
         next()
         return
       }

@@ -135,7 +135,7 @@ describe('stopping', () => {
     expect(app.log().find(({ outcome }) => outcome === 'relayed')).toMatchObject({ messages: [{ result: 'accepted' }] })
   })
 
-  test('ending now says how many messages are cut, and that their fate is unknown', async () => {
+  test('R30 ending now says how many messages are cut, and each has its line with its fate unknown', async () => {
     const { app, upstream } = await begin({}, (verb) => (verb === 'DOT' ? 'silence' : 'default'))
     const client = await app.client()
     await client.hello()
@@ -145,8 +145,15 @@ describe('stopping', () => {
       () => upstream.bodies().length,
       (count) => count === 1,
     )
-    app.running.abort()
-    expect(app.log().find(({ result }) => result === 'unknown')).toMatchObject({ level: 'error', messages: 1 })
+    await app.running.abort()
+    expect(app.log().find(({ unknown }) => unknown !== undefined)).toMatchObject({ level: 'warn', unknown: 1 })
+    expect(app.log().find(({ msg }) => msg === 'session')).toMatchObject({
+      from: '***@example.org',
+      messages: [{ upstream: upstream.address, result: 'unknown' }],
+    })
+    expect(await app.running.metrics.registry.getSingleMetricAsString('spillway_messages_total')).toContain(
+      'result="unknown",standing="new"} 1',
+    )
     await client.closed()
   })
 })

@@ -6,6 +6,8 @@
 import type { Answer } from '../../src/relay/answer.ts'
 import type { DialSettings } from '../../src/relay/dial.ts'
 import type { Name } from '../../src/relay/names.ts'
+import type { Server } from '../../src/relay/server.ts'
+import type { Slot } from '../../src/relay/slots.ts'
 import { type Budgets, Relay, type RelaySettings } from '../../src/relay/transaction.ts'
 import { type Patience, type UpstreamAddress, Upstreams, type UpstreamsOptions } from '../../src/relay/upstreams.ts'
 import type { Visitor } from '../../src/relay/visitor.ts'
@@ -32,6 +34,8 @@ export interface Relays {
   readonly told: { level: string; msg: string; fields: Fields }[]
   /** A client's relay; `ip` and `helo` as its upstream is to see them. */
   client(helo?: string, ip?: string): Relay
+  /** A slot without a relay, for somebody at `source`. */
+  slot(avoid?: Server, source?: string, given?: AbortSignal): Promise<Slot>
   /** Connections held to all upstreams: slots in use, and kept ones. */
   held(): number
   /** Leaves with every client, and stops. */
@@ -44,6 +48,7 @@ export const visitorOf = (helo = 'client.example', ip = '198.51.100.7', more: Pa
     ip,
     port: 40_123,
     family: ip.includes(':') ? 6 : 4,
+    source: ip,
     local: { ip: '192.0.2.25', port: 25 },
   },
   helo,
@@ -74,8 +79,6 @@ export async function startRelays(servers: readonly Upstream[], options: RelaysO
     info: tell('info'),
     warn: tell('warn'),
     error: tell('error'),
-    isDebug: () => false,
-    setLevel: () => undefined,
     flush: () => undefined,
   }
   const addresses =
@@ -123,6 +126,8 @@ export async function startRelays(servers: readonly Upstream[], options: RelaysO
       clients.push(relay)
       return relay
     },
+    slot: (avoid, source = '198.51.100.7', given) =>
+      upstreams.slot({ source, quietSince: undefined, evict: () => undefined }, avoid, given),
     held: () => upstreams.servers().reduce((sum, { connections }) => sum + connections, 0),
     async stop() {
       await Promise.all(clients.map((client) => client.close()))

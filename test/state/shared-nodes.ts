@@ -27,6 +27,8 @@ export interface TestNodeOptions {
   readonly prefix?: string
   /** False: returns before it has heard of Redis. */
   readonly started?: boolean
+  /** The node's own clock; that of Redis goes on as it does. */
+  readonly now?: () => number
 }
 
 /** Long, so that a test seldom has to wait for the next one. */
@@ -41,7 +43,14 @@ export const addressOf = (url: string): RedisAddress => {
 let names = 0
 
 export async function startNode(url: string, options: TestNodeOptions = {}): Promise<TestNode> {
-  const { rates = {}, timeoutMs = 50, enforced = () => true, prefix = 'test:', started = true } = options
+  const {
+    rates = {},
+    timeoutMs = 50,
+    enforced = () => true,
+    prefix = 'test:',
+    started = true,
+    now = Date.now,
+  } = options
   const log: string[] = []
   const at =
     (level: string) =>
@@ -52,8 +61,6 @@ export async function startNode(url: string, options: TestNodeOptions = {}): Pro
     info: at('info'),
     warn: at('warn'),
     error: at('error'),
-    isDebug: () => false,
-    setLevel: () => undefined,
     flush: () => undefined,
   }
   const metrics = createMetrics({ version: 'test', upstreams: [] })
@@ -70,7 +77,7 @@ export async function startNode(url: string, options: TestNodeOptions = {}): Pro
       ...rates,
     },
     enforced,
-    now: () => Date.now(),
+    now,
     seed: randomBytes(8),
     link,
     prefix,

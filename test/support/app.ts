@@ -79,7 +79,7 @@ export async function startApp(
     tlsCert === undefined || tlsKey === undefined
       ? undefined
       : { cert: readFileSync(tlsCert, 'utf8'), key: readFileSync(tlsKey, 'utf8') }
-  const running = await start({ settings: change(loaded.settings), version: '0.0.0-test', log, tls })
+  const running = await start({ settings: change(loaded.settings), version: '0.0.0-test', log, machine: 'test', tls })
   const port = running.listening[0]?.port as number
   const adminPort = running.admin.port
 

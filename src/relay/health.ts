@@ -8,6 +8,7 @@ import type { Metrics } from '../telemetry/metrics.ts'
 import { type DialSettings, dial, UpstreamRefusal } from './dial.ts'
 import { askWhetherRelay } from './relay-guard.ts'
 import { connectResult, placeOf, type Server } from './server.ts'
+import { isOurs } from './smtp-client.ts'
 import { dialAsStranger } from './stranger.ts'
 
 export interface HealthOptions {
@@ -45,6 +46,8 @@ export class Health {
   #recheckNextAt = 0
   /** Whether such a refusal was told in the log. */
   #doubtSaid = false
+  /** Whether it was told in the log that we have nothing left to connect with. */
+  #shortSaid = false
   /** What was last said of it in the log, so that it is said once. */
   #said = ''
 
@@ -73,6 +76,7 @@ export class Health {
     try {
       await this.#ask()
       metrics.upstreamHealthChecks.inc(this.server.label, 'ok')
+      this.#shortSaid = false
       this.#judge(undefined)
     } catch (error) {
       metrics.upstreamHealthChecks.inc(this.server.label, connectResult(error))
@@ -128,6 +132,12 @@ export class Health {
   /** @param error undefined: it answered as it should */
   #judge(error: unknown): void {
     const { server } = this
+    if (isOurs(error)) {
+      const msg = `no connection to the upstream for want of file descriptors or ports of our own: ${error.message}`
+      if (!this.#shortSaid) this.#options.log.error(placeOf(server), msg)
+      this.#shortSaid = true
+      return
+    }
     this.#failures = error === undefined ? 0 : this.#failures + 1
     if (this.gone) return
     if (error === undefined) {

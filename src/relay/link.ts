@@ -9,7 +9,7 @@ import type { UpstreamCommand } from '../telemetry/metrics.ts'
 import { messageOf } from './answer.ts'
 import { type Dialed, type DialSettings, dial, greetAgain, UpstreamRefusal } from './dial.ts'
 import { connectResult, type Server } from './server.ts'
-import type { Slot } from './slots.ts'
+import type { Holder, Slot } from './slots.ts'
 import { type Reply, UpstreamError } from './smtp-client.ts'
 import type { Upstreams } from './upstreams.ts'
 import type { Visitor } from './visitor.ts'
@@ -43,6 +43,8 @@ export interface ClientLinkOptions {
   readonly parkMs: number
   /** Asked when an upstream is reached: HELO and TLS may change in the course of a session. */
   readonly visitor: () => Visitor
+  /** Its slot is wanted for others, and `quietSince` is long ago: ends the transaction, and the link with it. */
+  readonly evict: () => void
 }
 
 const LEFT = 'the client left'
@@ -54,6 +56,8 @@ export class ClientLink {
   /** While a slot or a greeting is waited for. */
   #waiting: AbortController | undefined
   #left = false
+  /** See Holder: undefined while we, or the upstream, are the ones who are waited for. */
+  quietSince: number | undefined
 
   constructor(options: ClientLinkOptions) {
     this.#options = options
@@ -82,7 +86,7 @@ export class ClientLink {
       this.giveBack()
     }
     const signal = this.#whileWanted()
-    const slot = await this.#options.upstreams.slot(avoid, signal)
+    const slot = await this.#options.upstreams.slot(this.#holder(visitor.client.source), avoid, signal)
     if (slot.kept === undefined) return this.fresh(slot, deadline)
     const { smtp, helo } = slot.kept
     let { extensions } = slot.kept
@@ -186,6 +190,17 @@ export class ClientLink {
     this.#left = true
     // With a reason of our own: the default one is an exception with its stack.
     this.#waiting?.abort(LEFT)
+  }
+
+  #holder(source: string): Holder {
+    const quietSince = (): number | undefined => this.quietSince
+    return {
+      source,
+      get quietSince() {
+        return quietSince()
+      },
+      evict: this.#options.evict,
+    }
   }
 
   #whileWanted(): AbortSignal {

@@ -2,6 +2,10 @@
  * Who may open a connection to which server. A transaction takes a slot at the server with the fewest connections, waits
  * for one for a bounded time, and frees it itself. A connection that may serve another client is kept for a moment; it
  * holds its slot meanwhile, and is the first to be given away.
+ *
+ * A slot costs a client nothing but an envelope, so that one address with many connections could hold them all. While
+ * there are not enough, a source that has more than its fair share gets no other; and while somebody waits, the slots of
+ * transactions whose clients have fallen silent are taken away, the quietest first. With room for all neither rule is felt.
  */
 import type { Distribution } from '../telemetry/series.ts'
 import type { Dialed } from './dial.ts'
@@ -14,6 +18,16 @@ export class NoUpstream extends Error {
     this.name = 'NoUpstream'
     this.why = why
   }
+}
+
+/** Who holds a slot, or waits for one. */
+export interface Holder {
+  /** What fair shares are counted under: Client.source. */
+  readonly source: string
+  /** Of performance.now(): since when its client owes the next step of a transaction. undefined: it owes nothing now. */
+  readonly quietSince: number | undefined
+  /** Others wait: ends the transaction and frees the slot at once. Only called where `quietSince` is defined. */
+  evict(): void
 }
 
 /** The right to hold one connection to `server`. */
@@ -37,6 +51,8 @@ export interface SlotsOptions {
   readonly waiting: number
   /** How long an idle connection waits for the next client, in milliseconds. */
   readonly idleMs: number
+  /** How long a client may be silent in a transaction while others wait, in milliseconds. */
+  readonly quietMs: number
   /** Seconds waited. */
   readonly waited: Distribution
 }
@@ -47,15 +63,24 @@ interface Idle {
 }
 
 interface Waiting {
+  readonly holder: Holder
   readonly avoid: Server | undefined
   /** Ends the waiting. */
   settle(outcome: Slot | NoUpstream): void
 }
 
+/** Of all slots, what one source may hold and wait for while there are not enough; at least two. */
+const FAIR_SHARE = 0.1
+/** While somebody waits: how often those who are silent are looked for, in milliseconds. */
+const LOOK_MS = 1000
+
 export class Slots {
   readonly #options: SlotsOptions
   readonly #idle = new Map<Server, Idle[]>()
   readonly #waiting: Waiting[] = []
+  readonly #holders = new Set<Holder>()
+  /** Runs while somebody waits. */
+  #looking: NodeJS.Timeout | undefined
   #turn = 0
   #stopped = false
 
@@ -66,12 +91,13 @@ export class Slots {
   /**
    * A slot at the server with the fewest connections, another than `avoid`.
    * @param given aborted when it is not wanted any more
-   * @throws NoUpstream when none is up, or none came free in time
+   * @throws NoUpstream when none is up, or none came free in time; at once where its source has more than its fair share
    */
-  async take(avoid?: Server, given?: AbortSignal): Promise<Slot> {
+  async take(holder: Holder, avoid?: Server, given?: AbortSignal): Promise<Slot> {
     const started = performance.now()
     try {
-      return await (this.#free(avoid) ?? this.#wait(avoid, given))
+      if (this.#waiting.length > 0) this.#refuseGreedy(holder)
+      return await (this.#free(holder, avoid) ?? this.#wait(holder, avoid, given))
     } finally {
       this.#options.waited.observe((performance.now() - started) / 1000)
     }
@@ -85,7 +111,7 @@ export class Slots {
       if (full.has(waiting.avoid)) continue
       let outcome: Slot | NoUpstream | undefined
       try {
-        outcome = this.#free(waiting.avoid)
+        outcome = this.#free(waiting.holder, waiting.avoid)
       } catch {
         outcome = new NoUpstream('upstream_down')
       }
@@ -119,7 +145,7 @@ export class Slots {
   }
 
   /** @throws NoUpstream when none is up. @returns undefined when all are full */
-  #free(avoid: Server | undefined): Slot | undefined {
+  #free(holder: Holder, avoid: Server | undefined): Slot | undefined {
     const usable = this.#options.servers().filter((server) => server.up && server !== avoid)
     if (usable.length === 0) throw new NoUpstream('upstream_down')
     this.#turn++
@@ -133,7 +159,7 @@ export class Slots {
       best = server
       least = busy
     }
-    return best && this.#slotAt(best)
+    return best && this.#slotAt(best, holder)
   }
 
   /** A connection that is kept and still good; those that are not are closed. */
@@ -148,13 +174,15 @@ export class Slots {
     return undefined
   }
 
-  #slotAt(server: Server): Slot {
+  #slotAt(server: Server, holder: Holder): Slot {
     const kept = this.#kept(server)
     if (kept === undefined) server.connections++
     let held = true
+    this.#holders.add(holder)
     const release = (act: () => void): void => {
       if (!held) return
       held = false
+      this.#holders.delete(holder)
       act()
       this.serve()
     }
@@ -179,21 +207,48 @@ export class Slots {
     else idle.push({ dialed, timer })
   }
 
-  #wait(avoid: Server | undefined, given: AbortSignal | undefined): Promise<Slot> {
-    if (this.#waiting.length >= this.#options.waiting) throw new NoUpstream('upstream_full')
+  /** Counted when it is needed, which is only when there are not enough. */
+  #refuseGreedy({ source }: Holder): void {
+    const slots = this.#options.max * this.#options.servers().filter(({ up }) => up).length
+    let left = Math.max(2, Math.floor(slots * FAIR_SHARE))
+    for (const holder of this.#holders) if (holder.source === source) left--
+    for (const { holder } of this.#waiting) if (holder.source === source) left--
+    if (left < 0) throw new NoUpstream('upstream_full')
+  }
+
+  /** Takes slots from those who were silent for longest, no more than are waited for. */
+  #evictQuiet(): void {
+    const before = performance.now() - this.#options.quietMs
+    const quiet: { readonly holder: Holder; readonly since: number }[] = []
+    for (const holder of this.#holders) {
+      const since = holder.quietSince
+      if (since !== undefined && since <= before) quiet.push({ holder, since })
+    }
+    quiet.sort((a, b) => a.since - b.since)
+    for (const { holder } of quiet.slice(0, this.#waiting.length)) holder.evict()
+  }
+
+  /** @throws NoUpstream where waiting is hopeless, unfair or not wanted any more */
+  #wait(holder: Holder, avoid: Server | undefined, given: AbortSignal | undefined): Promise<Slot> {
+    this.#refuseGreedy(holder)
+    if (given?.aborted || this.#waiting.length >= this.#options.waiting) throw new NoUpstream('upstream_full')
+    if (this.#waiting.length === 0) {
+      this.#looking = setInterval(() => this.#evictQuiet(), Math.min(LOOK_MS, this.#options.quietMs))
+    }
     return new Promise((resolve, reject) => {
       const settle = (outcome: Slot | NoUpstream): void => {
         clearTimeout(timer)
         given?.removeEventListener('abort', giveUp)
         const at = this.#waiting.indexOf(waiting)
         if (at >= 0) this.#waiting.splice(at, 1)
+        if (this.#waiting.length === 0) clearInterval(this.#looking)
         if (outcome instanceof NoUpstream) reject(outcome)
         else resolve(outcome)
       }
       const giveUp = (): void => settle(new NoUpstream('upstream_full'))
       const timer = setTimeout(giveUp, this.#options.waitMs)
       given?.addEventListener('abort', giveUp)
-      const waiting: Waiting = { avoid, settle }
+      const waiting: Waiting = { holder, avoid, settle }
       this.#waiting.push(waiting)
     })
   }

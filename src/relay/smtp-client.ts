@@ -14,8 +14,11 @@ export interface Reply {
   readonly lines: readonly string[]
 }
 
-/** lost: closed or reset. timeout: a deadline passed. protocol: an answer that is none, or out of turn. */
-export type Fault = 'lost' | 'timeout' | 'protocol'
+/**
+ * lost: closed or reset. timeout: a deadline passed. protocol: an answer that is none, or out of turn. ours: we had no
+ * file descriptor or port left for a connection, which says nothing about the upstream.
+ */
+export type Fault = 'lost' | 'timeout' | 'protocol' | 'ours'
 
 export class UpstreamError extends Error {
   readonly fault: Fault
@@ -25,6 +28,13 @@ export class UpstreamError extends Error {
     this.fault = fault
   }
 }
+
+/** errno of connect(2) where it is this node that has run out. */
+const OURS: readonly (string | undefined)[] = ['EMFILE', 'ENFILE', 'EADDRNOTAVAIL']
+
+/** Whether no connection came about for want of something of our own. */
+export const isOurs = (error: unknown): error is UpstreamError =>
+  error instanceof UpstreamError && error.fault === 'ours'
 
 /** RFC 5321 section 4.5.3.1.5 allows 512 octets a line; servers are longer, but not by this much. */
 const MAX_LINE = 4096
@@ -70,7 +80,9 @@ export class SmtpClient {
         reject(error)
       }
       const timer = setTimeout(() => fail(new UpstreamError('timeout', `no connection in ${timeoutMs} ms`)), timeoutMs)
-      socket.once('error', (error) => fail(new UpstreamError('lost', error.message)))
+      socket.once('error', (error: NodeJS.ErrnoException) =>
+        fail(new UpstreamError(OURS.includes(error.code) ? 'ours' : 'lost', error.message)),
+      )
       socket.once('connect', () => {
         clearTimeout(timer)
         socket.removeAllListeners('error')

@@ -12,6 +12,7 @@ const STRANGER: Visitor = {
     ip: '192.0.2.1',
     port: 25_000,
     family: 4,
+    source: '192.0.2.1',
     local: { ip: '192.0.2.2', port: 25 },
   },
   helo: 'relay-test.example.net',

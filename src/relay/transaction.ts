@@ -4,6 +4,9 @@
  * client hears 250 only after the upstream has said it for the same message.
  *
  * Another server is asked only while none has taken MAIL: from then on this one may have acted on it.
+ *
+ * A client that opens a transaction and falls silent may lose it to others who wait for its connection (relay/slots.ts),
+ * up to the dot; it hears 451 when it goes on. So it is noted since when the client is the one who is waited for.
  */
 import { refusal } from '../core/policy.ts'
 import type { Log } from '../telemetry/log.ts'
@@ -14,7 +17,7 @@ import { ClientLink, type DialFailure, type Link } from './link.ts'
 import { Newlines } from './newlines.ts'
 import type { Server } from './server.ts'
 import { NoUpstream, type Slot } from './slots.ts'
-import type { Reply, SmtpClient } from './smtp-client.ts'
+import { isOurs, type Reply, type SmtpClient } from './smtp-client.ts'
 import type { Upstreams } from './upstreams.ts'
 import { receivedLine, type Visitor } from './visitor.ts'
 
@@ -57,6 +60,8 @@ export interface RelayParts {
 }
 
 const BUDGETS: Budgets = { rcptMs: 270_000, dataMs: 110_000, blockMs: 180_000, parkMs: 5000 }
+/** Octets of a body that count as a sign of life; fewer in the time that clients may be silent are a trickle. */
+const SIGN_OF_LIFE = 1024
 /** Servers tried for one transaction while none can be reached. */
 const MAX_TRIES = 3
 
@@ -74,6 +79,8 @@ export class Relay {
   #bodyLost: string | undefined
   #ending: Promise<unknown> = Promise.resolve()
   #sent = 0
+  /** Octets of the body that came since the last sign of life. */
+  #trickle = 0
 
   /** @param visitor asked when an upstream is reached: HELO and TLS may change in the course of a session */
   constructor(parts: RelayParts, visitor: () => Visitor) {
@@ -81,7 +88,13 @@ export class Relay {
     this.#visitor = visitor
     this.#budgets = { ...BUDGETS, ...parts.settings.budgets }
     const { upstreams, settings } = parts
-    this.#upstream = new ClientLink({ upstreams, dial: settings.dial, parkMs: this.#budgets.parkMs, visitor })
+    this.#upstream = new ClientLink({
+      upstreams,
+      dial: settings.dial,
+      parkMs: this.#budgets.parkMs,
+      visitor,
+      evict: () => this.#evict(),
+    })
   }
 
   get accepted(): number {
@@ -96,6 +109,7 @@ export class Relay {
   /** Asks an upstream for one recipient; the first brings MAIL along. Never throws. */
   async rcpt(envelope: Envelope, line: string): Promise<Answer> {
     if (this.#settled !== undefined) return this.#settled
+    this.#upstream.quietSince = undefined
     try {
       return this.#begun ? await this.#another(line) : await this.#begin(envelope, line)
     } catch (error) {
@@ -103,6 +117,8 @@ export class Relay {
       this.#upstream.drop('internal error')
       this.#settled = { kind: 'refusal', refusal: refusal('internal'), upstream: undefined }
       return this.#settled
+    } finally {
+      this.#awaitClient()
     }
   }
 
@@ -110,6 +126,7 @@ export class Relay {
   async data(): Promise<Answer> {
     const link = this.#upstream.current
     if (this.#settled !== undefined) return this.#settled
+    this.#upstream.quietSince = undefined
     if (link === undefined || link.smtp.ended) {
       this.#upstream.drop('gone before DATA')
       return lost(link?.slot.server.label, 'gone before DATA')
@@ -130,6 +147,7 @@ export class Relay {
       if (settings.trace || settings.dial.clientIp === 'received') {
         link.smtp.send(receivedLine(this.#visitor(), settings.hostname, now()))
       }
+      this.#awaitClient()
       return { kind: 'reply', reply, upstream: label }
     } catch (error) {
       this.#upstream.drop(messageOf(error))
@@ -137,11 +155,28 @@ export class Relay {
     }
   }
 
+  /** From now on it is the client's turn. */
+  #awaitClient(): void {
+    this.#trickle = 0
+    this.#upstream.quietSince = this.#upstream.current === undefined ? undefined : performance.now()
+  }
+
+  /** Others wait, and the client was silent for too long. What is left of its transaction hears 451. */
+  #evict(): void {
+    const why = 'the client was silent while others waited for its connection'
+    this.#settled ??= lost(this.#upstream.current?.slot.server.label, why)
+    this.#upstream.quietSince = undefined
+    if (this.#body === undefined) this.#upstream.giveBack()
+    else this.#upstream.drop(why)
+  }
+
   /**
    * Passes on a part of the body, in the dot-stuffed form of the wire.
    * @returns undefined, or a promise to wait for before the next part: memory is bounded by what the sockets hold
    */
   write(chunk: Buffer): Promise<void> | undefined {
+    this.#trickle += chunk.length
+    if (this.#trickle >= SIGN_OF_LIFE) this.#awaitClient()
     const { smtp } = this.#upstream.current ?? {}
     if (this.#body === undefined || smtp === undefined || this.#bodyLost !== undefined) return undefined
     if (smtp.ended || smtp.unasked) {
@@ -153,7 +188,11 @@ export class Relay {
       this.#bodyLost = 'bare newline'
       return undefined
     }
-    return this.#send(smtp, clean) ? undefined : smtp.drained(this.#budgets.blockMs)
+    if (this.#send(smtp, clean)) return undefined
+    this.#upstream.quietSince = undefined
+    return smtp.drained(this.#budgets.blockMs).then(() => {
+      if (this.#body !== undefined) this.#awaitClient()
+    })
   }
 
   #send(smtp: SmtpClient, part: Buffer): boolean {
@@ -170,6 +209,11 @@ export class Relay {
   }
 
   async #end(): Promise<Final> {
+    this.#upstream.quietSince = undefined
+    if (this.#settled !== undefined) {
+      this.#body = undefined
+      return { answer: this.#settled, result: 'deferred', ms: 0 }
+    }
     const link = this.#upstream.current as Link
     const body = this.#body as Newlines
     const { label } = link.slot.server
@@ -244,6 +288,7 @@ export class Relay {
   }
 
   #forget(): void {
+    this.#upstream.quietSince = undefined
     this.#begun = false
     this.#accepted = 0
     this.#settled = undefined
@@ -312,7 +357,9 @@ export class Relay {
           return this.#settle({ kind: 'reply', reply: cause.reply, upstream: server.label })
         }
         avoid = server
-        last = lost(server.label, messageOf(cause))
+        last = isOurs(cause)
+          ? { kind: 'refusal', refusal: refusal('upstream_full', { why: messageOf(cause) }), upstream: undefined }
+          : lost(server.label, messageOf(cause))
         continue
       }
       const { server } = link.slot

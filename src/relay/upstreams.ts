@@ -10,7 +10,7 @@ import type { DialSettings, Extensions } from './dial.ts'
 import { Health } from './health.ts'
 import { seriesOf } from './series.ts'
 import type { Server } from './server.ts'
-import { type Slot, Slots } from './slots.ts'
+import { type Holder, type Slot, Slots } from './slots.ts'
 
 export interface UpstreamAddress {
   /** As the operator wrote it: the metric label. */
@@ -42,6 +42,7 @@ export interface Patience {
   readonly slotMs: number
   readonly waiting: number
   readonly idleMs: number
+  readonly quietMs: number
   readonly healthMs: number
   readonly guardMs: number
   readonly guardAgainMs: number
@@ -53,6 +54,7 @@ const PATIENCE: Patience = {
   slotMs: 10_000,
   waiting: 1000,
   idleMs: 5000,
+  quietMs: 30_000,
   healthMs: 30_000,
   guardMs: 3_600_000,
   guardAgainMs: 60_000,
@@ -89,6 +91,7 @@ export class Upstreams {
       waitMs: patience.slotMs,
       waiting: patience.waiting,
       idleMs: patience.idleMs,
+      quietMs: patience.quietMs,
       waited: options.metrics.upstreamSlotWait.of(),
     })
   }
@@ -134,8 +137,8 @@ export class Upstreams {
   }
 
   /** See Slots.take. */
-  slot(avoid?: Server, given?: AbortSignal): Promise<Slot> {
-    return this.#slots.take(avoid, given)
+  slot(holder: Holder, avoid?: Server, given?: AbortSignal): Promise<Slot> {
+    return this.#slots.take(holder, avoid, given)
   }
 
   /** Learns from a client's connection what a health check would have found. */

@@ -31,11 +31,11 @@ const isUp = (server: Upstream): boolean => relays.upstreams.isUp(server.address
 describe('slots', () => {
   test('go to the server with the fewest connections', async () => {
     await start([await upstream(), await upstream(), await upstream()])
-    const slots = await Promise.all(Array.from({ length: 9 }, () => relays.upstreams.slot()))
+    const slots = await Promise.all(Array.from({ length: 9 }, () => relays.slot()))
     expect(relays.upstreams.servers().map(({ connections }) => connections)).toEqual([3, 3, 3])
     const freed = slots[4]
     freed?.free()
-    const next = await relays.upstreams.slot()
+    const next = await relays.slot()
     expect(next.server).toBe(freed?.server)
     for (const slot of [...slots, next]) slot.free()
     expect(relays.held()).toBe(0)
@@ -43,7 +43,7 @@ describe('slots', () => {
 
   test('are freed once, however often that is said', async () => {
     await start([await upstream()])
-    const [one, two] = [await relays.upstreams.slot(), await relays.upstreams.slot()]
+    const [one, two] = [await relays.slot(), await relays.slot()]
     one.free()
     one.free()
     expect(relays.held()).toBe(1)
@@ -53,10 +53,10 @@ describe('slots', () => {
 
   test('that are all taken are waited for, in turn, for a bounded time: then 451 upstream_full', async () => {
     await start([await upstream()], { maxConnections: 1, patience: { slotMs: 150 } })
-    const taken = await relays.upstreams.slot()
+    const taken = await relays.slot()
     const order: string[] = []
     const wait = (name: string) =>
-      relays.upstreams.slot().then(
+      relays.slot().then(
         (slot) => {
           order.push(name)
           return slot
@@ -79,18 +79,18 @@ describe('slots', () => {
 
   test('are not waited for by more than can be served: the next hears 451 at once', async () => {
     await start([await upstream()], { maxConnections: 1, patience: { waiting: 2, slotMs: 60_000 } })
-    const taken = await relays.upstreams.slot()
-    const waiting = [relays.upstreams.slot(), relays.upstreams.slot()]
-    await expect(relays.upstreams.slot()).rejects.toThrow('upstream_full')
+    const taken = await relays.slot()
+    const waiting = [relays.slot(), relays.slot()]
+    await expect(relays.slot()).rejects.toThrow('upstream_full')
     taken.free()
     for (const each of waiting) (await each).free()
   })
 
   test('a waiter who must not have the free server holds up nobody behind it', async () => {
     await start([await upstream(), await upstream()], { maxConnections: 1, patience: { slotMs: 60_000 } })
-    const [one, two] = [await relays.upstreams.slot(), await relays.upstreams.slot()]
-    const picky = relays.upstreams.slot(one.server)
-    const easy = relays.upstreams.slot()
+    const [one, two] = [await relays.slot(), await relays.slot()]
+    const picky = relays.slot(one.server)
+    const easy = relays.slot(undefined, '198.51.100.8')
     one.free()
     const got = await easy
     expect(got.server).toBe(one.server)
@@ -103,8 +103,8 @@ describe('slots', () => {
   test('those who wait hear 451 at once when the last server goes down', async () => {
     const server = await upstream()
     await start([server], { maxConnections: 1, healthIntervalMs: 30, patience: { slotMs: 60_000 } })
-    const taken = await relays.upstreams.slot()
-    const waiting = relays.upstreams.slot()
+    const taken = await relays.slot()
+    const waiting = relays.slot()
     await server.stop()
     await expect(waiting).rejects.toThrow('upstream_down')
     taken.free()

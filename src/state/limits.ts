@@ -7,7 +7,7 @@
  * refuse one.
  */
 import type { Client } from '../core/client.ts'
-import type { LimitName, Rate, Usage, Use } from '../core/usage.ts'
+import { LIMIT_NAMES, type LimitName, type Rate, type Usage, type Use } from '../core/usage.ts'
 import { createScopes, EVERYBODY, everybody, type Scope } from './scopes.ts'
 import { WindowTable } from './table.ts'
 
@@ -17,15 +17,20 @@ export const ROLE_BUDGET: Rate = { max: 20, windowMs: 60_000 }
 export const VERIFY_BUDGET: Rate = { max: 120, windowMs: 60_000 }
 
 export type Budget = 'role' | 'verify'
+export type Part = 'all' | 'sender' | 'everybody'
 
 export interface Limits {
   /**
    * Charges what a connection costs ('connect') or what a message costs ('rcpt', with its first recipient).
-   * Clients on the allow list are charged nothing. `who`: 'everybody' charges only what all clients share.
+   * Clients on the allow list are charged nothing. `part`: 'everybody' charges only what all clients share, 'sender'
+   * only what they do not.
    */
-  take(stage: 'connect' | 'rcpt', client: Client, who?: 'sender' | 'everybody'): Usage | Promise<Usage>
-  /** Charges one recipient more; at once, whatever store the other limits are in. */
-  recipient(client: Client): Use | undefined
+  take(stage: 'connect' | 'rcpt', client: Client, part?: Part): Usage | Promise<Usage>
+  /**
+   * Charges one recipient more; at once, whatever store the other limits are in. Where `message`, the usage of the message
+   * it is of, is refused already, nothing is charged: the retry that is asked for must not count against the client.
+   */
+  recipient(client: Client, message: Usage): Use | undefined
   /** Whether the budget of its own has room for this client; takes from it. */
   spare(budget: Budget, client: Client): boolean
   /** Learns what the cluster said of a recipient. */
@@ -53,6 +58,18 @@ export interface LimitsOptions {
 
 const NOTHING: Usage = {}
 
+export const isCharged = ({ key }: Scope, part: Part): boolean =>
+  part === 'all' || (key === everybody) === (part === 'everybody')
+
+/** Whether any limit that is enforced is over. */
+export function isRefused(usage: Usage, enforced: LimitsOptions['enforced']): boolean {
+  for (const limit of LIMIT_NAMES) {
+    const use = usage[limit]
+    if (use !== undefined && use.used > use.max && enforced(limit)) return true
+  }
+  return false
+}
+
 export function createLimits({ rates, enforced, now, seed }: LimitsOptions): Limits {
   const scopes = createScopes(rates, seed)
   const { recipients, unknown, asked } = scopes
@@ -66,14 +83,14 @@ export function createLimits({ rates, enforced, now, seed }: LimitsOptions): Lim
   const tracking = scopes.connect[0]?.table
 
   return {
-    take(stage, client, who = 'sender') {
+    take(stage, client, part = 'all') {
       if (client.standing === 'trusted') return NOTHING
       const at = now()
       const usage: { -readonly [L in LimitName]?: Use } = {}
       const charged: Scope[] = []
       for (const each of scopes[stage]) {
         const { limit, rate, table } = each
-        if (who === 'everybody' && each.key !== everybody) continue
+        if (!isCharged(each, part)) continue
         const used = table.charge(each.key(client), at, rate.max)
         usage[limit] = { used, max: rate.max, windowMs: rate.windowMs }
         if (used <= rate.max) charged.push(each)
@@ -84,8 +101,8 @@ export function createLimits({ rates, enforced, now, seed }: LimitsOptions): Lim
       }
       return usage
     },
-    recipient(client) {
-      if (recipients === undefined || client.standing === 'trusted') return undefined
+    recipient(client, message) {
+      if (recipients === undefined || client.standing === 'trusted' || isRefused(message, enforced)) return undefined
       const { table, rate } = recipients
       return { used: table.charge(client.source, now(), rate.max), ...rate }
     },

@@ -1,9 +1,11 @@
 /**
  * What Redis shall hear, but nobody waits for: charges given back, recipients counted here, what was let in while Redis was
  * away. It is summed per counter, goes along in the write of the next question, or in one of its own a moment later where no
- * question comes, and is good for the window it was counted in: what is older would be charged to the wrong one.
+ * question comes, and is good for the window it was counted in: what is older would be charged to the wrong one. Where it
+ * is full, what has become too old makes room; what was counted for everybody is one counter a limit and always taken.
  */
 import type { SharedCounter } from './limiter.ts'
+import { EVERYBODY } from './scopes.ts'
 
 export interface Account {
   readonly counter: SharedCounter
@@ -38,6 +40,7 @@ export class Outbox {
   readonly #entries = new Map<Account, Map<string, Entry>>()
   #size = 0
   #timer: NodeJS.Timeout | undefined
+  #sweptAt = Number.NEGATIVE_INFINITY
 
   constructor(options: OutboxOptions) {
     this.#options = options
@@ -55,14 +58,11 @@ export class Outbox {
     if (entry !== undefined) {
       entry.amount = entry.window === window ? entry.amount + amount : amount
       entry.window = window
-    } else if (this.#size < CAPACITY) {
+    } else if (key === EVERYBODY || this.#hasRoom()) {
       ofAccount.set(key, { account, key, amount, window })
       this.#size++
     } else return
-    this.#timer ??= setTimeout(() => {
-      this.#timer = undefined
-      this.flush()
-    }, WAIT_MS).unref()
+    this.#later()
   }
 
   /** Sends what there is, at most a batch; the rest follows. */
@@ -84,16 +84,37 @@ export class Outbox {
         )
       }
     }
-    if (this.#size > 0) {
-      this.#timer ??= setTimeout(() => {
-        this.#timer = undefined
-        this.flush()
-      }, WAIT_MS).unref()
-    }
+    if (this.#size > 0) this.#later()
   }
 
+  /** Says once more what it has, at most a batch; nothing after that by itself. */
   stop(): void {
+    this.flush()
     clearTimeout(this.#timer)
+  }
+
+  #later(): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined
+      this.flush()
+    }, WAIT_MS).unref()
+  }
+
+  /** Looks through all there is at most once in WAIT_MS, so that a flood that finds it full does not do so each time. */
+  #hasRoom(): boolean {
+    if (this.#size < CAPACITY) return true
+    const now = this.#options.now()
+    if (Math.abs(now - this.#sweptAt) < WAIT_MS) return false
+    this.#sweptAt = now
+    for (const [account, entries] of this.#entries) {
+      const window = this.#window(account)
+      for (const [key, entry] of entries) {
+        if (entry.window === window) continue
+        entries.delete(key)
+        this.#size--
+      }
+    }
+    return this.#size < CAPACITY
   }
 
   #window({ windowMs }: Account): number {

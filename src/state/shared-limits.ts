@@ -17,8 +17,9 @@
  * than twice. When Redis is back it hears what the limits for everybody, recipients and unknown recipients have counted in
  * the window that is on; what single addresses were let in for meanwhile stays with the node that counted it.
  *
- * Recipients and what the cluster says of them are counted at once in memory, and told to Redis by the outbox; the answer
- * raises this node's own count to that of the cluster. Open connections are counted by each node alone.
+ * Recipients and what the upstreams say of them are counted at once in memory, and told to Redis by the outbox; the answer
+ * is kept beside this node's own count (cluster-counts.ts), and the higher of both counts. Open connections are counted by
+ * each node alone.
  */
 import { LRUCache } from 'lru-cache'
 import type { Client } from '../core/client.ts'
@@ -26,14 +27,14 @@ import type { LimitName, Rate, Usage, Use } from '../core/usage.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics, RedisUse } from '../telemetry/metrics.ts'
 import { Breaker } from './breaker.ts'
+import { ClusterCounts } from './cluster-counts.ts'
 import { Late, within } from './deadline.ts'
 import { type Counted, createSharedCounter } from './limiter.ts'
-import { createLimits, type Limits, type LimitsOptions } from './limits.ts'
+import { createLimits, isCharged, isRefused, type Limits, type LimitsOptions } from './limits.ts'
 import { Nodes } from './nodes.ts'
 import { type Account, Outbox } from './outbox.ts'
 import type { RedisLink } from './redis.ts'
 import { createScopes, EVERYBODY, everybody, type Scope, source } from './scopes.ts'
-import type { WindowTable } from './table.ts'
 
 export interface SharedLimits extends Limits {
   /** Resolves when Redis has answered, or after a moment without: it goes on either way. */
@@ -173,11 +174,15 @@ export function createSharedLimits(options: SharedLimitsOptions): SharedLimits {
   })
   const stages = { connect: scopes.connect.map(shared), rcpt: scopes.rcpt.map(shared) }
 
-  /** A count of this node that is raised to that of the cluster. */
+  /** A count of this node, with what the cluster has said of it, at most `most`. */
   const gathered = (name: string, scope: Scope | undefined, most: number) => {
     if (scope === undefined) return undefined
-    const raised = account(name, scope, (key, used) => raise(scope.table, key, now(), used, most))
-    return { ...scope, account: raised }
+    const cluster = new ClusterCounts(scope.rate.windowMs)
+    return {
+      ...scope,
+      cluster,
+      account: account(name, scope, (key, used) => cluster.heard(key, Math.min(used, most), now())),
+    }
   }
   const recipients = gathered('ip_recipients', scopes.recipients, rates.ip_recipients?.max ?? 0)
   const unknown = gathered('unknown_recipients', scopes.unknown, Number.MAX_SAFE_INTEGER)
@@ -215,6 +220,7 @@ export function createSharedLimits(options: SharedLimitsOptions): SharedLimits {
   /** Reads the answers narrow first; of all that was charged nothing is left where one limit refuses. */
   const conclude = (charged: readonly Charged[], usage: { [L in LimitName]?: Use }, at: number): Usage => {
     let refusal: Charged | undefined
+    const kept: Charged[] = []
     for (const one of charged) {
       const { scope, key, answer } = one
       const { limit, rate, table } = scope
@@ -227,22 +233,24 @@ export function createSharedLimits(options: SharedLimitsOptions): SharedLimits {
       }
       if (refusal !== undefined) {
         delete usage[limit]
+        kept.push(one)
         continue
       }
       const use = useOf(one)
       usage[limit] = use
       if (use.used <= use.max) {
+        kept.push(one)
         if (answer instanceof Error && key === EVERYBODY) outbox.add(scope.account, key, 1)
         continue
       }
       if (enforced(limit)) refusal = one
-      else table.refund(key, at)
+      table.refund(key, at)
     }
     if (refusal === undefined) return usage
+    for (const { scope, key } of kept) scope.table.refund(key, at)
     for (const { scope, key, answer } of charged) {
-      scope.table.refund(key, at)
-      const isCharged = answer !== undefined && !(answer instanceof Error) && answer.used <= scope.rate.max
-      if (isCharged) outbox.add(scope.account, key, -1)
+      const isTaken = answer !== undefined && !(answer instanceof Error) && answer.used <= scope.rate.max
+      if (isTaken) outbox.add(scope.account, key, -1)
     }
     return usage
   }
@@ -256,21 +264,29 @@ export function createSharedLimits(options: SharedLimitsOptions): SharedLimits {
   const count = (to: ReturnType<typeof gathered>, who: Client): void => {
     if (to === undefined) return
     to.table.charge(who.source, now(), Number.MAX_SAFE_INTEGER)
+    to.cluster.add(who.source, 1)
     outbox.add(to.account, who.source, 1)
+  }
+
+  /** This node's count against its share, or the cluster's against the whole limit: whichever has come further. */
+  const furthest = ({ table, cluster, rate }: NonNullable<ReturnType<typeof gathered>>, of: string): Use => {
+    const [own, known] = [table.peek(of, now()), cluster.used(of, now())]
+    const max = share(rate)
+    return own / max >= known / rate.max ? { ...rate, used: own, max } : { ...rate, used: known }
   }
 
   link.onLost(() => breaker.open('the connection is lost'))
 
   return {
     ...own,
-    take(stage, who, part = 'sender') {
+    take(stage, who, part = 'all') {
       if (who.standing === 'trusted') return NOTHING
       const at = now()
       const usage: { [L in LimitName]?: Use } = {}
       const charged: Charged[] = []
       const away = !breaker.closed
       for (const scope of stages[stage]) {
-        if (part === 'everybody' && scope.key !== everybody) continue
+        if (!isCharged(scope, part)) continue
         const { limit, rate, table } = scope
         const key = scope.key(who)
         const max = share(rate)
@@ -288,13 +304,23 @@ export function createSharedLimits(options: SharedLimitsOptions): SharedLimits {
       for (const { scope, key } of charged) if (key === EVERYBODY) outbox.add(scope.account, key, 1)
       return usage
     },
-    recipient(who) {
-      if (recipients === undefined || who.standing === 'trusted') return undefined
-      const { table, rate } = recipients
+    recipient(who, message) {
+      if (recipients === undefined || who.standing === 'trusted' || isRefused(message, enforced)) return undefined
+      const { table, rate, cluster } = recipients
+      const at = now()
+      // The cluster's count is held against the whole limit, also while this node has only a share of it.
+      const known = cluster.used(who.source, at)
+      if (known >= rate.max) {
+        // Nothing is within 0: refused, and counted only as that.
+        const refused = table.charge(who.source, at, 0) - table.peek(who.source, at)
+        return { ...rate, used: known + refused }
+      }
       const max = share(rate)
-      const used = table.charge(who.source, now(), max)
-      if (used <= max) outbox.add(recipients.account, who.source, 1)
-      return { used, max, windowMs: rate.windowMs }
+      const used = table.charge(who.source, at, max)
+      if (used > max) return { used, max, windowMs: rate.windowMs }
+      cluster.add(who.source, 1)
+      outbox.add(recipients.account, who.source, 1)
+      return { used: Math.min(max, Math.max(used, known + 1)), max, windowMs: rate.windowMs }
     },
     heard(who, isUnknown) {
       count(asked, who)
@@ -302,11 +328,7 @@ export function createSharedLimits(options: SharedLimitsOptions): SharedLimits {
     },
     lately(of) {
       if (unknown === undefined || asked === undefined) return undefined
-      const { windowMs } = unknown.rate
-      return {
-        unknown: { used: unknown.table.peek(of, now()), max: share(unknown.rate), windowMs },
-        asked: asked.table.peek(of, now()),
-      }
+      return { unknown: furthest(unknown, of), asked: furthest(asked, of).used }
     },
     tracked: () => scopes.connect[0]?.table.size(now()) ?? 0,
     utilization(limit) {
@@ -335,9 +357,3 @@ export function createSharedLimits(options: SharedLimitsOptions): SharedLimits {
 
 const isLate = (error: unknown): boolean =>
   error instanceof Late || (error instanceof Error && error.message === 'Command timed out')
-
-/** Raises this node's count of a key to that of the cluster, at most to `max`. */
-function raise(table: WindowTable, key: string, at: number, used: number, max: number): void {
-  const missing = Math.min(used, max) - table.peek(key, at)
-  if (missing > 0) table.charge(key, at, max, missing)
-}

@@ -79,7 +79,7 @@ describe('take', () => {
   test('clients on the allow list are charged nothing', () => {
     const all = limits({ ip_connections: per(1), global_connections: per(1), ip_recipients: per(1) })
     for (let i = 0; i < 5; i++) expect(all.take('connect', from('192.0.2.1', 'trusted'))).toEqual({})
-    expect(all.recipient(from('192.0.2.1', 'trusted'))).toBeUndefined()
+    expect(all.recipient(from('192.0.2.1', 'trusted'), {})).toBeUndefined()
     expect(all.take('connect', from('192.0.2.1'))).toMatchObject({ global_connections: { used: 1 } })
   })
 
@@ -102,6 +102,29 @@ describe('take', () => {
       ip_messages: { used: 1 },
       global_messages: { used: 6 },
     })
+    expect(all.take('rcpt', from('192.0.2.2'), 'sender')).toEqual({
+      ip_messages: { used: 1, max: 1, windowMs: MINUTE },
+    })
+  })
+})
+
+describe('recipients', () => {
+  const over = { ...per(1), used: 2 }
+
+  test('of a message that is refused anyway are not counted', () => {
+    const all = limits({ ip_recipients: per(5) })
+    for (const usage of [{ ip_messages: over }, { global_messages: over }]) {
+      expect(all.recipient(from('192.0.2.1'), usage)).toBeUndefined()
+    }
+    expect(all.recipient(from('192.0.2.1'), { global_messages: { ...per(1), used: 1 } })).toMatchObject({
+      used: 1,
+      max: 5,
+    })
+  })
+
+  test('of one that is only observed to be over are', () => {
+    const all = limits({ ip_recipients: per(5) }, (limit) => limit !== 'ip_messages')
+    expect(all.recipient(from('192.0.2.1'), { ip_messages: over })).toMatchObject({ used: 1 })
   })
 })
 

@@ -121,6 +121,33 @@ describe('narrow and wide', () => {
     expect(await held('global_connections', '*')).toBe(5)
   })
 
+  test('what a limit that only observes is over and a wider one refuses is given back once', async () => {
+    const enforced = (limit: LimitName): boolean => limit !== 'ip_connections'
+    const [a, b] = await nodes(2, { ip_connections: per(3), global_connections: per(5) }, { enforced })
+    const client = freshClient()
+    for (let i = 0; i < 2; i++) expect(await a.tries(client)).toBe(true)
+    expect(await b.tries(client)).toBe(true)
+    for (let i = 0; i < 2; i++) expect(await b.tries(freshClient())).toBe(true)
+    const usage = await a.limits.take('connect', client)
+    expect(usage).toMatchObject({ ip_connections: { used: 4 }, global_connections: { used: 6 } })
+    a.link.client.disconnect()
+    await eventually(
+      () => a.limits.shared(),
+      (isShared) => !isShared,
+    )
+    // By its own count: two that it has let in, and this one, over its share.
+    expect((await a.limits.take('connect', client)).ip_connections?.used).toBe(3)
+  })
+
+  test('only the part that is asked for is charged', async () => {
+    const [node] = await nodes(1, { ip_messages: per(10), global_messages: per(10) })
+    const client = freshClient()
+    expect(Object.keys(await node.limits.take('rcpt', client, 'everybody'))).toEqual(['global_messages'])
+    expect(Object.keys(await node.limits.take('rcpt', client, 'sender'))).toEqual(['ip_messages'])
+    expect(await held('global_messages', '*')).toBe(1)
+    expect(await held('ip_messages', client.source)).toBe(1)
+  })
+
   test('nor does the node itself keep a count of what Redis has refused', async () => {
     const [a, b] = await nodes(2, { ip_connections: per(2), global_connections: per(5) })
     for (let i = 0; i < 5; i++) await b.tries(freshClient())
@@ -218,20 +245,81 @@ describe('recipients', () => {
   test('of one address are counted over all nodes', async () => {
     const [a, b] = await nodes(2, { ip_recipients: per(10), ip_messages: per(100) })
     const client = freshClient()
-    for (let i = 0; i < 6; i++) expect(a.limits.recipient(client)?.used).toBe(i + 1)
+    for (let i = 0; i < 6; i++) expect(a.limits.recipient(client, {})?.used).toBe(i + 1)
     await eventually(
       () => held('ip_recipients', client.source),
       (count) => count === 6,
     )
     // B learns with what it says itself.
-    expect(b.limits.recipient(client)?.used).toBe(1)
+    expect(b.limits.recipient(client, {})?.used).toBe(1)
     await eventually(
       () => held('ip_recipients', client.source),
       (count) => count === 7,
     )
-    expect(b.limits.recipient(client)?.used).toBe(8)
-    for (let i = 0; i < 2; i++) b.limits.recipient(client)
-    expect(b.limits.recipient(client)?.used).toBeGreaterThan(10)
+    expect(b.limits.recipient(client, {})?.used).toBe(8)
+    for (let i = 0; i < 2; i++) b.limits.recipient(client, {})
+    expect(b.limits.recipient(client, {})?.used).toBeGreaterThan(10)
+  })
+
+  test('what other nodes counted keeps nobody out for longer than a window', async () => {
+    let at = Math.floor(Date.now() / WINDOW) * WINDOW + 1000
+    const [a, b] = await nodes(2, { ip_recipients: per(10), unknown_recipients: per(10) }, { now: () => at })
+    const client = freshClient()
+    for (let i = 0; i < 9; i++) a.limits.recipient(client, {})
+    for (let i = 0; i < 9; i++) a.limits.heard(client, true)
+    for (const limit of ['ip_recipients', 'unknown_recipients', 'asked_recipients']) {
+      await eventually(
+        () => held(limit, client.source),
+        (count) => count === 9,
+      )
+    }
+    b.limits.recipient(client, {})
+    b.limits.heard(client, true)
+    await eventually(
+      () => b.limits.lately(client.source),
+      (lately) => lately?.unknown.used === 10 && lately.asked === 10,
+    )
+    // Refused by the word of the cluster, each time further over it.
+    await eventually(
+      () => b.limits.recipient(client, {})?.used ?? 0,
+      (used) => used > 12,
+    )
+    at += WINDOW - 2000
+    expect(b.limits.recipient(client, {})).toEqual({ ...per(10), used: 2 })
+    expect(b.limits.lately(client.source)).toMatchObject({ unknown: { used: 1 }, asked: 1 })
+  })
+
+  test('what the cluster said is not held against the share of a node without Redis', async () => {
+    const [a, b] = await nodes(2, { unknown_recipients: per(20) })
+    const client = freshClient()
+    for (let i = 0; i < 12; i++) a.limits.heard(client, true)
+    await eventually(
+      () => held('unknown_recipients', client.source),
+      (count) => count === 12,
+    )
+    b.limits.heard(client, true)
+    await eventually(
+      () => [b.limits.lately(client.source)?.unknown.used, b.limits.nodes()].join(),
+      (both) => both === '13,2',
+    )
+    b.link.client.disconnect()
+    await eventually(
+      () => b.limits.shared(),
+      (isShared) => !isShared,
+    )
+    expect(b.limits.lately(client.source)?.unknown).toEqual({ ...per(20), used: 13 })
+    const other = freshClient()
+    for (let i = 0; i < 11; i++) b.limits.heard(other, true)
+    expect(b.limits.lately(other.source)?.unknown).toEqual({ ...per(10), used: 11 })
+  })
+
+  test('of a message that is refused anyway are not counted; of one that is only observed they are', async () => {
+    const enforced = (limit: LimitName): boolean => limit !== 'ip_messages'
+    const [node] = await nodes(1, { ip_recipients: per(10) }, { enforced })
+    const client = freshClient()
+    const over = { ...per(1), used: 2 }
+    expect(node.limits.recipient(client, { global_messages: over })).toBeUndefined()
+    expect(node.limits.recipient(client, { ip_messages: over })?.used).toBe(1)
   })
 
   test('that the cluster does not know, and all it was asked for', async () => {
@@ -253,7 +341,7 @@ describe('recipients', () => {
     const [node] = await nodes(1, { ip_recipients: per(10), ip_messages: per(100) })
     const client = freshClient()
     await node.tries(client, 'rcpt')
-    node.limits.recipient(client)
+    node.limits.recipient(client, {})
     await node.tries(client, 'rcpt')
     expect(await held('ip_recipients', client.source)).toBe(1)
   })

@@ -135,7 +135,7 @@ test('a user who may do only what is needed, with a password that needs encoding
     await using(url, { rates, prefix: 'spillway:', timeoutMs: 1000 }, async (node) => {
       expect(node.limits.shared()).toBe(true)
       const client = freshClient()
-      node.limits.recipient(client)
+      node.limits.recipient(client, {})
       node.limits.heard(client, true)
       for (let i = 0; i < 4; i++) expect(await node.tries(client)).toBe(i < 3)
       await eventually(

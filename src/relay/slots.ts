@@ -70,7 +70,7 @@ interface Waiting {
 }
 
 /** Of all slots, what one source may hold and wait for while there are not enough; at least two. */
-const FAIR_SHARE = 0.1
+const FAIR_SHARE = 0.5
 /** While somebody waits: how often those who are silent are looked for, in milliseconds. */
 const LOOK_MS = 1000
 

@@ -43,8 +43,6 @@ export function connectRedis({ address, timeoutMs, log }: RedisLinkOptions): Red
     ...(tls && { tls: {} }),
     connectTimeout: CONNECT_TIMEOUT_MS,
     disconnectTimeout: CLOSE_TIMEOUT_MS,
-    // Whoever asks has a deadline of his own; this one only clears away what nobody waits for any more.
-    commandTimeout: 2 * timeoutMs,
     // A server that hangs keeps its connections: they are given up, so that commands fail at once.
     socketTimeout: Math.max(300, 4 * timeoutMs),
     maxRetriesPerRequest: 0,

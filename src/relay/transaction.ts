@@ -78,7 +78,6 @@ export class Relay {
   #body: Newlines | undefined
   #bodyLost: string | undefined
   #ending: Promise<unknown> = Promise.resolve()
-  #sent = 0
   /** Octets of the body that came since the last sign of life. */
   #trickle = 0
 
@@ -99,11 +98,6 @@ export class Relay {
 
   get accepted(): number {
     return this.#accepted
-  }
-
-  /** Octets of the message under way that went upstream. */
-  get sent(): number {
-    return this.#sent
   }
 
   /** Asks an upstream for one recipient; the first brings MAIL along. Never throws. */
@@ -142,7 +136,6 @@ export class Relay {
       if (this.#upstream.left) return lost(label, 'the client left')
       this.#body = new Newlines()
       this.#bodyLost = undefined
-      this.#sent = 0
       const { settings, now } = this.#parts
       if (settings.trace || settings.dial.clientIp === 'received') {
         link.smtp.send(receivedLine(this.#visitor(), settings.hostname, now()))
@@ -197,7 +190,6 @@ export class Relay {
 
   #send(smtp: SmtpClient, part: Buffer): boolean {
     if (part.length === 0) return true
-    this.#sent += part.length
     return smtp.sendPart(part)
   }
 

@@ -6,7 +6,7 @@ import { ACCEPT, type Check, refusal } from '../core/policy.ts'
 import type { Use } from '../core/usage.ts'
 
 /** Unknown recipients must be at least this share of all the client asked for. */
-export const HARVEST_SHARE = 0.3
+const HARVEST_SHARE = 0.3
 
 /** What the cluster answered this client lately; `asked` counts all its recipients, `unknown.used` those not known. */
 export interface Asked {

@@ -1,7 +1,7 @@
 /** The name somebody meant who mistyped one. */
 
 /** How many letters must be added, left out, exchanged or swapped with their neighbour to make `a` into `b`. */
-export function editDistance(a: string, b: string): number {
+function editDistance(a: string, b: string): number {
   let beforeLast: number[] = []
   let last = Array.from({ length: b.length + 1 }, (_, i) => i)
   for (let i = 1; i <= a.length; i++) {

@@ -265,7 +265,8 @@ export const REASONS = {
     enhanced: '4.3.0',
     load: true,
     wire: 'The mail server went away or did not answer; nothing is lost, please try again in a few minutes',
-    operator: 'the upstream broke the connection, answered out of turn or too late',
+    operator:
+      'the upstream broke the connection, answered out of turn or too late, or the client fell silent while others waited for its connection',
   },
   unknown_guard: {
     number: 22,

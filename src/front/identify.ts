@@ -30,7 +30,7 @@ export type Identity =
 export type Identify = (socket: Socket) => Identity | Promise<Identity> | undefined
 
 /** How long a balancer may take for its header. */
-export const HEADER_DEADLINE_MS = 5000
+const HEADER_DEADLINE_MS = 5000
 
 class IdentifiedClient implements Client {
   readonly id: string

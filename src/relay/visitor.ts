@@ -5,7 +5,7 @@
 import type { Client } from '../core/client.ts'
 import type { Name } from './names.ts'
 
-export const CLIENT_ADDRESS_MODES = ['xclient', 'proxy-v1', 'proxy-v2', 'received', 'none'] as const
+const CLIENT_ADDRESS_MODES = ['xclient', 'proxy-v1', 'proxy-v2', 'received', 'none'] as const
 export type ClientAddressMode = (typeof CLIENT_ADDRESS_MODES)[number]
 
 /** The client as the upstream shall see it. */

@@ -13,7 +13,7 @@ export const REMEMBERED_DAYS = 30
 /** When at least so many recipients taken lately are called unknown within a minute … */
 export const GUARD_COUNT = 20
 /** … and they are at least this share of all recipients taken lately that were asked for. */
-export const GUARD_SHARE = 0.05
+const GUARD_SHARE = 0.05
 const GUARD_WINDOW_MS = 60_000
 /** Recipients told apart in half a minute; at more than this, shares are told from the first of them. */
 const MAX_NOTED = 1 << 16

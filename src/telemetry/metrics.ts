@@ -19,7 +19,7 @@ export const CONNECT_RESULTS = ['ok', 'failed', 'timeout', 'refused'] as const
 export type ConnectResult = (typeof CONNECT_RESULTS)[number]
 
 /** take: a client's question; add: what was counted or given back meanwhile; nodes: who is there; probe: is it back. */
-export const REDIS_USES = ['take', 'add', 'nodes', 'probe'] as const
+const REDIS_USES = ['take', 'add', 'nodes', 'probe'] as const
 export type RedisUse = (typeof REDIS_USES)[number]
 const REDIS_RESULTS = ['ok', 'failed', 'timeout'] as const
 

@@ -171,6 +171,9 @@ export async function start({ settings, version, log, machine, tls }: AppOptions
     },
     tls,
     idleMs: settings.idleTimeout,
+    minDataRate: settings.minDataRate,
+    sessionMs: settings.sessionMaxTime,
+    maxMessages: settings.sessionMaxMessages,
     metrics,
     log,
   })

@@ -194,7 +194,27 @@ export const SETTINGS = {
     kind: duration({ min: 10_000, max: DAY_MS, because: 'honest servers on slow lines would be cut off' }),
     default: '300s',
     doc: 'How long a client may be silent before it hears 421.',
-    more: 'RFC 5321 section 4.5.3.2.7 asks for at least 5 minutes. Shorter frees connections sooner in a flood. During a message it is never less than 60s.',
+    more: 'RFC 5321 section 4.5.3.2.7 asks for at least 5 minutes. Shorter frees connections sooner in a flood. During a message it is never less than 60s. A command that is sent byte by byte has to be whole within it.',
+  }),
+  SPILLWAY_MIN_DATA_RATE: row({
+    group: 'listen',
+    kind: orOff(size),
+    default: '500B',
+    doc: 'The least a client has to send of a message in a second; one that stays slower hears 421.',
+    more: 'It may be slower for as long as `SPILLWAY_IDLE_TIMEOUT`. A message that comes byte by byte would hold a connection to a mail server for ever. What the mail server makes the client wait is not counted.',
+  }),
+  SPILLWAY_SESSION_MAX_TIME: row({
+    group: 'listen',
+    kind: duration({ min: 60_000, max: DAY_MS, because: 'one large message over a slow line takes minutes' }),
+    default: '2h',
+    doc: 'How long one session may last; then the client hears 421 and connects again.',
+    more: 'A message past its final dot is waited for in any case.',
+  }),
+  SPILLWAY_SESSION_MAX_MESSAGES: row({
+    group: 'listen',
+    kind: integer(1, ANY),
+    default: '10000',
+    doc: 'How many messages one session may bring; then the client hears 421 and connects again.',
   }),
   SPILLWAY_MESSAGE_MAX_SIZE: row({
     group: 'listen',

@@ -33,6 +33,17 @@ export interface ConversationParts {
   readonly sizeMode: Mode
 }
 
+/** What the protocol itself, and how a client goes about it, has cause to refuse. */
+export type ProtocolReason =
+  | 'idle'
+  | 'slow_data'
+  | 'session_time'
+  | 'session_messages'
+  | 'junk'
+  | 'line_too_long'
+  | 'draining'
+  | 'internal'
+
 interface Transaction {
   readonly line: string
   readonly needs: readonly string[]
@@ -88,6 +99,7 @@ export class Conversation {
   mistaken = false
   /** Whether the dot was sent and its answer is awaited. */
   pastDot = false
+  #left = false
 
   constructor(parts: ConversationParts, facts: Facts['connect'], record: Record, tls: () => Visitor['tls']) {
     this.#parts = parts
@@ -157,7 +169,7 @@ export class Conversation {
     return say(250, '2.1.0', 'Ok')
   }
 
-  async rcpt(line: string): Promise<string> {
+  async rcpt(line: string, slow = false): Promise<string> {
     const transaction = this.#transaction as Transaction
     this.mistaken = false
     const read = readRcpt(line)
@@ -169,6 +181,7 @@ export class Conversation {
     if (verdict === undefined || this.#transaction !== transaction) return ''
     if (verdict.action !== 'accept') return this.#recipientRefused(transaction, to, verdict)
     const envelope = { line: transaction.line, needs: [...new Set([...transaction.needs, ...used.value])] }
+    this.#relay.slow = slow
     const answer = await this.#relay.rcpt(envelope, line)
     if (this.#transaction !== transaction) return ''
     if (answer.kind === 'refusal') return this.#recipientRefused(transaction, to, answer.refusal, answer.upstream)
@@ -234,7 +247,7 @@ export class Conversation {
     const { answer, result, ms } = await this.#relay.end()
     this.pastDot = false
     const text = this.#answered('data', answer)
-    this.#told(result, answer.upstream, text, ms)
+    this.#told(result, answer.upstream, text, ms, this.#left)
     this.#transaction = undefined
     this.#relay.reset()
     return text
@@ -263,16 +276,22 @@ export class Conversation {
     this.#relay.reset()
   }
 
+  /** A message is given up before its dot, so the upstream must not see one (RFC 5321 section 4.1.1.4). */
+  abandon(why: string): void {
+    this.#relay.abort(`${why} in the middle of the message`)
+    if (this.#transaction === undefined) return
+    this.#record.aborted = true
+    this.#told('aborted', undefined, `${why} before the dot`, 0)
+    this.#transaction = undefined
+  }
+
   /** The client is gone. @param midBody in the middle of a message. Resolves when the upstream has said its last word. */
   async gone(midBody: boolean): Promise<void> {
+    this.#left = true
     if (this.pastDot) this.#record.aborted = true
     else {
       if (this.#transaction !== undefined) this.#record.aborted = true
-      if (midBody) this.#relay.abort('the client left in the middle of the message')
-      if (midBody && this.#transaction !== undefined) {
-        this.#told('aborted', undefined, 'the client left before the dot', 0)
-        this.#transaction = undefined
-      }
+      if (midBody) this.abandon('the client left')
       this.reset()
     }
     await this.#relay.close()
@@ -284,7 +303,7 @@ export class Conversation {
   }
 
   /** A refusal that the protocol has cause for (idle, junk …), as it goes to the wire. */
-  refuse(reason: 'idle' | 'junk' | 'line_too_long' | 'draining' | 'internal', stage: Stage): string {
+  refuse(reason: ProtocolReason, stage: Stage): string {
     return this.#refuse(stage, refusal(reason))
   }
 
@@ -403,10 +422,11 @@ export class Conversation {
     upstream: string | undefined,
     reply: string,
     ms: number,
+    left = false,
   ): void {
     const size = this.#received
     this.#received = 0
-    const told = { size, upstream, reply: reply.trimEnd(), ms, result }
+    const told = { size, upstream, reply: reply.trimEnd(), ms, result, ...(left && { left }) }
     this.#parts.outcomes.message(this.#record, this.#client, told)
   }
 }

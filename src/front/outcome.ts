@@ -20,6 +20,8 @@ interface MessageTold {
   readonly reply: string
   readonly ms: number
   readonly result: MessageResult
+  /** The client had closed its side before the dot was answered (RFC 1047: it may send the message again). */
+  readonly left?: true
 }
 
 export class Record {
@@ -139,6 +141,7 @@ export class Outcomes {
 
   message(record: Record, client: Client, message: MessageTold): void {
     this.#metrics.messages.inc(message.result, client.standing)
+    if (message.left) this.#metrics.messagesClientLeft.inc(message.result)
     record.messageCount++
     record.messages ??= []
     if (record.messages.length < MAX_TOLD) record.messages.push(message)

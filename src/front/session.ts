@@ -15,6 +15,7 @@ import type { Metrics } from '../telemetry/metrics.ts'
 import { Conversation, type ConversationParts } from './conversation.ts'
 import { hasControl, readHelo } from './grammar.ts'
 import type { Record } from './outcome.ts'
+import { Pace } from './pace.ts'
 import { say, sayLines } from './reply.ts'
 import { type BodySink, WireStream } from './wire-stream.ts'
 
@@ -23,6 +24,11 @@ export interface SessionParts {
   /** PEM; undefined: STARTTLS is not offered. */
   readonly tls: { readonly cert: string; readonly key: string } | undefined
   readonly idleMs: number
+  /** Octets a second that a message has to come at; undefined: any. */
+  readonly minDataRate: number | undefined
+  readonly sessionMs: number
+  /** Transactions that one session may begin. */
+  readonly maxMessages: number
   readonly metrics: Pick<Metrics, 'tlsHandshakes'>
   readonly log: Log
 }
@@ -42,6 +48,8 @@ export interface Session {
 
 /** In DATA a client is given at least this long (RFC 5321 section 4.5.3.2.5 asks clients for 3 minutes between blocks). */
 const MIN_DATA_IDLE_MS = 60_000
+/** For a TLS handshake, which is a matter of two round trips. */
+const HANDSHAKE_MS = 60_000
 /** Commands that bring no mail (NOOP, RSET, VRFY, HELP …), between two messages. As Postfix has it. */
 const MAX_JUNK = 100
 /** Commands that are wrong or unknown, between two messages. As Postfix has it. */
@@ -52,6 +60,7 @@ const MAX_REFUSED = 1000
 const MAX_PLAIN_COMMAND = 510
 
 const nothing = (): void => undefined
+const bodyPatience = (idleMs: number): number => Math.max(idleMs, MIN_DATA_IDLE_MS)
 const isTooLong = (line: Buffer): boolean =>
   line.length > MAX_PLAIN_COMMAND && !/^(MAIL|RCPT)/i.test(line.toString('latin1', 0, 4))
 
@@ -98,6 +107,9 @@ class ClientConnection extends SMTPConnection implements Session {
   #junk = 0
   #errors = 0
   #refused = 0
+  #messages = 0
+  #handshake: NodeJS.Timeout | undefined
+  readonly #pace: Pace
 
   constructor(server: SMTPServer, socket: Socket, parts: SessionParts, facts: Facts['connect'], record: Record) {
     const { client } = facts
@@ -111,6 +123,8 @@ class ClientConnection extends SMTPConnection implements Session {
     })
     this.#parts = parts
     this.#record = record
+    const { idleMs, minDataRate: minRate, sessionMs } = parts
+    this.#pace = new Pace({ idleMs, bodyMs: bodyPatience(idleMs), minRate, sessionMs }, performance.now())
     this.#conversation = new Conversation(parts.conversation, facts, record, () => this.#tlsInUse())
     this.over = new Promise((resolve) => {
       this.#resolveOver = () => {
@@ -152,6 +166,7 @@ class ClientConnection extends SMTPConnection implements Session {
   override _createParser(): SMTPStream {
     const parser = new WireStream()
     parser.online = (line, next) => this.#heard(parser, line, next)
+    parser.onpartial = () => this.#typing()
     parser.on('error', nothing)
     // The client has finished sending and everything it sent is dealt with.
     parser.on('finish', () => {
@@ -161,6 +176,7 @@ class ClientConnection extends SMTPConnection implements Session {
   }
 
   override _onClose(): void {
+    clearTimeout(this.#handshake)
     this.#countHandshake('failed')
     super._onClose()
     this.#resolveOver()
@@ -182,7 +198,7 @@ class ClientConnection extends SMTPConnection implements Session {
         if (this._upgrading) socket.destroy()
       })
     }
-    socket.setTimeout(this.#inBody ? Math.max(idleMs, MIN_DATA_IDLE_MS) : idleMs, () => this._onTimeout())
+    socket.setTimeout(this.#inBody ? bodyPatience(idleMs) : idleMs, () => this._onTimeout())
   }
 
   override _onTimeout(): void {
@@ -194,6 +210,12 @@ class ClientConnection extends SMTPConnection implements Session {
       if (this._upgrading) this.#countHandshake('failed')
       this.#farewell(this.#conversation.refuse('idle', this.#record.stage))
     }
+  }
+
+  /** Each byte of a command line keeps the socket's timer from firing, and only its end is a sign of life. */
+  #typing(): void {
+    if (this._upgrading || this._closing || this._closed) return
+    if (this.#pace.typing(performance.now()) <= 0) this.#farewell(this.#conversation.refuse('idle', this.#record.stage))
   }
 
   #watchEnd(): void {
@@ -229,8 +251,12 @@ class ClientConnection extends SMTPConnection implements Session {
     else this.#write(text)
   }
 
-  /** The last reply: nothing that was pipelined behind it is answered. */
+  /** The last reply: nothing that was pipelined behind it is answered, and a message under way has no end. */
   #farewell(text: string): void {
+    if (this.#inBody) {
+      this.#inBody = false
+      this.#conversation.abandon('cut off')
+    }
     this.#write(text)
     this.close()
   }
@@ -242,13 +268,19 @@ class ClientConnection extends SMTPConnection implements Session {
       return
     }
     this.#busy = true
+    const pace = this.#pace
+    const now = performance.now()
+    pace.typed(now)
     const done = (): void => {
       this.#busy = false
+      pace.turn(performance.now())
       this._whenWritable(next)
     }
     let answer: string | undefined | Promise<string | undefined>
     try {
-      answer = line === undefined || isTooLong(line) ? this.#tooLong() : this.#obey(line.toString('latin1'), parser)
+      if (pace.isOver(now)) answer = this.#conversation.refuse('session_time', this.#record.stage)
+      else if (line === undefined || isTooLong(line)) answer = this.#tooLong()
+      else answer = this.#obey(line.toString('latin1'), parser)
     } catch (error) {
       answer = this.#failed(error)
     }
@@ -305,11 +337,12 @@ class ClientConnection extends SMTPConnection implements Session {
         if (!conversation.greeted) return this.#wrong(503, '5.5.1', 'Say EHLO first')
         if (conversation.inTransaction) return this.#wrong(503, '5.5.1', 'MAIL was said already; RSET begins anew')
         this.#record.stage = 'mail'
+        if (++this.#messages > this.#parts.maxMessages) return conversation.refuse('session_messages', 'mail')
         return this.#marked(conversation.mail(line))
       case 'RCPT':
         if (!conversation.inTransaction) return this.#wrong(503, '5.5.1', 'Say MAIL first')
         this.#record.stage = 'rcpt'
-        return this.#marked(conversation.rcpt(line))
+        return this.#marked(conversation.rcpt(line, this.#pace.slow))
       case 'DATA':
         if (line.trim().length > 4) return this.#wrong(501, '5.5.4', 'Syntax: DATA')
         if (!conversation.inTransaction) return this.#wrong(503, '5.5.1', 'Say MAIL and RCPT first')
@@ -378,7 +411,11 @@ class ClientConnection extends SMTPConnection implements Session {
     if (line.trim().length > 8) return this.#wrong(501, '5.5.4', 'Syntax: STARTTLS')
     if (this.secure) return this.#wrong(503, '5.5.1', 'TLS is in use already')
     this.#write(say(220, '2.0.0', 'Ready to start TLS'))
+    this.#handshake = setTimeout(() => this._socket.destroy(), HANDSHAKE_MS)
+    this.#handshake.unref()
     this.upgrade(nothing, () => {
+      clearTimeout(this.#handshake)
+      this.#pace.turn(performance.now())
       this.#countHandshake('ok')
       this.#conversation.forgetHelo()
       this.#record.stage = 'connect'
@@ -399,6 +436,7 @@ class ClientConnection extends SMTPConnection implements Session {
     if (!go) return text
     if (this._closed || this._closing) return undefined
     this.#inBody = true
+    this.#pace.body(performance.now())
     this._armTimeout()
     parser.startBody(this.#sink())
     return text
@@ -406,8 +444,15 @@ class ClientConnection extends SMTPConnection implements Session {
 
   #sink(): BodySink {
     const conversation = this.#conversation
+    const pace = this.#pace
     return {
       write: (chunk) => {
+        if (this._closing || this._closed) return undefined
+        const now = performance.now()
+        if (pace.part(chunk.length, now) || pace.isOver(now)) {
+          this.#farewell(conversation.refuse(pace.isOver(now) ? 'session_time' : 'slow_data', 'data'))
+          return undefined
+        }
         const wait = conversation.write(chunk)
         if (wait === undefined) return undefined
         if (wait !== 'close') {
@@ -415,6 +460,7 @@ class ClientConnection extends SMTPConnection implements Session {
           this.#busy = true
           return wait.then(() => {
             this.#busy = false
+            pace.turn(performance.now())
           })
         }
         this.#inBody = false
@@ -439,6 +485,7 @@ class ClientConnection extends SMTPConnection implements Session {
             this.#errors = 0
             this.#refused = 0
             this.#write(text)
+            pace.turn(performance.now())
             this._armTimeout()
             if (this.#draining && !this.#isOver) this.#farewell(conversation.refuse('draining', this.#record.stage))
             this._whenWritable(resume)

@@ -38,6 +38,8 @@ function heldBack(bytes: Buffer): number {
 export class WireStream extends SMTPStream {
   /** A whole line without its end, or undefined for one that was too long. Calls back when the next may come. */
   online: (line: Buffer | undefined, next: () => void) => void = () => undefined
+  /** A part of a line has come, and not yet its end. */
+  onpartial: () => void = () => undefined
   #pending: Buffer = NOTHING
   #discarding = false
   #sink: BodySink | undefined
@@ -101,6 +103,7 @@ export class WireStream extends SMTPStream {
     const end = this.#pending.indexOf(10)
     if (end < 0) {
       if (this.#pending.length > MAX_COMMAND) this.#discarding = true
+      if (this.#discarding || this.#pending.length > 0) this.onpartial()
       if (this.#discarding) this.#pending = NOTHING
       return 'more'
     }

@@ -58,6 +58,8 @@ export class ClientLink {
   #left = false
   /** See Holder: undefined while we, or the upstream, are the ones who are waited for. */
   quietSince: number | undefined
+  /** See Holder. */
+  slow = false
 
   constructor(options: ClientLinkOptions) {
     this.#options = options
@@ -196,6 +198,7 @@ export class ClientLink {
     const quietSince = (): number | undefined => this.quietSince
     return {
       source,
+      slow: this.slow,
       get quietSince() {
         return quietSince()
       },

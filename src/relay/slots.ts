@@ -3,9 +3,11 @@
  * for one for a bounded time, and frees it itself. A connection that may serve another client is kept for a moment; it
  * holds its slot meanwhile, and is the first to be given away.
  *
- * A slot costs a client nothing but an envelope, so that one address with many connections could hold them all. While
- * there are not enough, a source that has more than its fair share gets no other; and while somebody waits, the slots of
- * transactions whose clients have fallen silent are taken away, the quietest first. With room for all neither rule is felt.
+ * A slot costs a client nothing but an envelope, so that one address with many connections could hold them all, and so
+ * could many addresses that send a byte a second. While there are not enough, a source that has more than its fair share
+ * gets no other; and while somebody waits, the slots of transactions whose clients have fallen silent are taken away, the
+ * quietest first, the sooner the more are waiting. With room for all neither rule is felt. Clients that type as slowly as
+ * no machine does never hold more than a quarter of the slots together, so that the others find theirs without a wait.
  */
 import type { Distribution } from '../telemetry/series.ts'
 import type { Dialed } from './dial.ts'
@@ -24,6 +26,8 @@ export class NoUpstream extends Error {
 export interface Holder {
   /** What fair shares are counted under: Client.source. */
   readonly source: string
+  /** Whether its client types as slowly as no machine does. */
+  readonly slow: boolean
   /** Of performance.now(): since when its client owes the next step of a transaction. undefined: it owes nothing now. */
   readonly quietSince: number | undefined
   /** Others wait: ends the transaction and frees the slot at once. Only called where `quietSince` is defined. */
@@ -71,6 +75,10 @@ interface Waiting {
 
 /** Of all slots, what one source may hold and wait for while there are not enough; at least two. */
 const FAIR_SHARE = 0.5
+/** Of all slots, what slow clients may hold together; at least one. */
+const SLOW_SHARE = 0.25
+/** While many wait, this long is silence enough, in milliseconds: a lost packet is sent again before that. */
+const LEAST_QUIET_MS = 5000
 /** While somebody waits: how often those who are silent are looked for, in milliseconds. */
 const LOOK_MS = 1000
 
@@ -96,6 +104,7 @@ export class Slots {
   async take(holder: Holder, avoid?: Server, given?: AbortSignal): Promise<Slot> {
     const started = performance.now()
     try {
+      if (holder.slow) this.#refuseSlow()
       if (this.#waiting.length > 0) this.#refuseGreedy(holder)
       return await (this.#free(holder, avoid) ?? this.#wait(holder, avoid, given))
     } finally {
@@ -207,10 +216,22 @@ export class Slots {
     else idle.push({ dialed, timer })
   }
 
+  /** A share of the slots of all servers that are up. */
+  #share(ratio: number, least: number): number {
+    const slots = this.#options.max * this.#options.servers().filter(({ up }) => up).length
+    return Math.max(least, Math.floor(slots * ratio))
+  }
+
+  #refuseSlow(): void {
+    let left = this.#share(SLOW_SHARE, 1)
+    for (const { slow } of this.#holders) if (slow) left--
+    for (const { holder } of this.#waiting) if (holder.slow) left--
+    if (left <= 0) throw new NoUpstream('upstream_full')
+  }
+
   /** Counted when it is needed, which is only when there are not enough. */
   #refuseGreedy({ source }: Holder): void {
-    const slots = this.#options.max * this.#options.servers().filter(({ up }) => up).length
-    let left = Math.max(2, Math.floor(slots * FAIR_SHARE))
+    let left = this.#share(FAIR_SHARE, 2)
     for (const holder of this.#holders) if (holder.source === source) left--
     for (const { holder } of this.#waiting) if (holder.source === source) left--
     if (left < 0) throw new NoUpstream('upstream_full')
@@ -218,7 +239,9 @@ export class Slots {
 
   /** Takes slots from those who were silent for longest, no more than are waited for. */
   #evictQuiet(): void {
-    const before = performance.now() - this.#options.quietMs
+    const { quietMs } = this.#options
+    const enough = Math.max(Math.min(quietMs, LEAST_QUIET_MS), quietMs / this.#waiting.length)
+    const before = performance.now() - enough
     const quiet: { readonly holder: Holder; readonly since: number }[] = []
     for (const holder of this.#holders) {
       const since = holder.quietSince

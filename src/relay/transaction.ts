@@ -100,6 +100,11 @@ export class Relay {
     return this.#accepted
   }
 
+  /** Whether the client goes on as slowly as no machine does. */
+  set slow(slow: boolean) {
+    this.#upstream.slow = slow
+  }
+
   /** Asks an upstream for one recipient; the first brings MAIL along. Never throws. */
   async rcpt(envelope: Envelope, line: string): Promise<Answer> {
     if (this.#settled !== undefined) return this.#settled

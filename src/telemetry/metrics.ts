@@ -179,6 +179,12 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
       labels: ['result', 'standing'],
       rows: combinations(MESSAGE_RESULTS, STANDINGS),
     }),
+    messagesClientLeft: counter({
+      name: 'messages_client_left_total',
+      help: 'Messages whose client had closed its side before their final dot was answered: it may send them again.',
+      labels: ['result'],
+      rows: [['accepted'], ['deferred'], ['rejected'], ['unknown']],
+    }),
     recipients: counter({
       name: 'recipients_total',
       help: 'Replies to RCPT.',

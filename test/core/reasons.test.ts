@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals'
 import { ACCEPT, refusal, STAGES, within } from '../../src/core/policy.ts'
 import { CHECK_NAMES, REASON_NAMES, reasonOf } from '../../src/core/reasons.ts'
 
-/** The table of OPERATOR.md, and the codes that SMTP.md has for what is no check. */
+/** What operators and outside tools rely on: each reason's check, where it may come up, and its reply. */
 const CONTRACT: Readonly<Record<string, readonly [check: string | undefined, stages: string, reply: string]>> = {
   denied: ['denied', 'connect', 'drop 554 5.7.1'],
   ip_concurrency: ['ip-concurrency', 'connect', 'drop 421 4.7.0'],
@@ -28,6 +28,9 @@ const CONTRACT: Readonly<Record<string, readonly [check: string | undefined, sta
   unknown_guard: [undefined, 'rcpt', 'defer 451 4.3.0'],
   draining: [undefined, STAGES.join(' '), 'drop 421 4.3.2'],
   internal: [undefined, STAGES.join(' '), 'defer 451 4.3.0'],
+  slow_data: [undefined, 'data', 'drop 421 4.4.2'],
+  session_time: [undefined, STAGES.join(' '), 'drop 421 4.4.2'],
+  session_messages: [undefined, 'mail', 'drop 421 4.7.0'],
 }
 
 describe('reasons', () => {

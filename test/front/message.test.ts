@@ -300,7 +300,10 @@ describe('somebody leaves', () => {
     expect(app.log().some((each) => each.from === '***@late.example')).toBe(false)
     answer('250 2.0.0 queued as LATE')
     const line = await app.waitForLog((each) => each.from === '***@late.example')
-    expect(line.messages).toMatchObject([{ result: 'accepted', reply: expect.stringContaining('queued as LATE') }])
+    expect(line.messages).toMatchObject([
+      { result: 'accepted', reply: expect.stringContaining('queued as LATE'), left: true },
+    ])
+    expect(await app.metric('spillway_messages_client_left_total{result="accepted"}')).toBe(1)
     await client.closed()
   })
 

@@ -1,5 +1,6 @@
 import { Socket } from 'node:net'
 import { afterEach, describe, expect, jest, test } from '@jest/globals'
+import type { Slot } from '../../src/relay/slots.ts'
 import type { Relay } from '../../src/relay/transaction.ts'
 import { eventually } from '../support/app.ts'
 import { type Script, startUpstream, type Upstream } from '../support/upstream.ts'
@@ -65,7 +66,51 @@ describe('a source’s fair share of the slots', () => {
   })
 })
 
+describe('clients that type slowly', () => {
+  test('S7 never hold more than a quarter of the slots together; the others find theirs without a wait', async () => {
+    await start(20, {})
+    const slow = (): Promise<Slot> => relays.slot(undefined, `203.0.113.${addresses++}`, undefined, true)
+    let addresses = 1
+    const held = await Promise.all(Array.from({ length: 5 }, slow))
+    await expect(slow()).rejects.toThrow('upstream_full')
+    const fast = await Promise.all(Array.from({ length: 15 }, () => relays.slot(undefined, HONEST)))
+    held.pop()?.free()
+    held.push(await slow())
+    await expect(slow()).rejects.toThrow('upstream_full')
+    for (const slot of [...held, ...fast]) slot.free()
+  })
+
+  test('S7 are one at least, also where there is one slot only', async () => {
+    await start(1, {})
+    const slot = await relays.slot(undefined, GREEDY, undefined, true)
+    await expect(relays.slot(undefined, HONEST, undefined, true)).rejects.toThrow('upstream_full')
+    slot.free()
+  })
+})
+
 describe('clients who hold a slot and fall silent while others wait', () => {
+  test('S7 the sooner the more are waiting, but not within five seconds', async () => {
+    const quietMs = 60_000
+    await start(2, { patience: { quietMs, slotMs: 30_000 } })
+    const holders = [await opened(GREEDY), await opened('203.0.113.67')]
+    const waiting = Array.from({ length: 6 }, (_, i) => relays.slot(undefined, `198.51.100.${i + 1}`))
+    const now = performance.now
+    const later = (ms: number): unknown =>
+      jest.spyOn(performance, 'now').mockImplementation(() => now.call(performance) + ms)
+    try {
+      later(8000)
+      await new Promise((resolve) => setTimeout(resolve, 1200))
+      for (const holder of holders) expect(read(await holder.rcpt(MAIL, RCPT))).toMatch(/^250/)
+      later(8000 + 11_000)
+      const got = [await waiting[0], await waiting[1]]
+      for (const holder of holders) expect(read(await holder.rcpt(MAIL, RCPT))).toBe('refused: upstream_lost')
+      for (const slot of got) slot?.free()
+      for (const each of waiting.slice(2)) (await each).free()
+    } finally {
+      jest.restoreAllMocks()
+    }
+  })
+
   test('after RCPT: one address held all slots; another gets through, and the holder hears 451 when it goes on', async () => {
     await start(5, { patience: { quietMs: 150, slotMs: 5000 } })
     const holders: Relay[] = []

@@ -35,7 +35,7 @@ export interface Relays {
   /** A client's relay; `ip` and `helo` as its upstream is to see them. */
   client(helo?: string, ip?: string): Relay
   /** A slot without a relay, for somebody at `source`. */
-  slot(avoid?: Server, source?: string, given?: AbortSignal): Promise<Slot>
+  slot(avoid?: Server, source?: string, given?: AbortSignal, slow?: boolean): Promise<Slot>
   /** Connections held to all upstreams: slots in use, and kept ones. */
   held(): number
   /** Leaves with every client, and stops. */
@@ -126,8 +126,8 @@ export async function startRelays(servers: readonly Upstream[], options: RelaysO
       clients.push(relay)
       return relay
     },
-    slot: (avoid, source = '198.51.100.7', given) =>
-      upstreams.slot({ source, quietSince: undefined, evict: () => undefined }, avoid, given),
+    slot: (avoid, source = '198.51.100.7', given, slow = false) =>
+      upstreams.slot({ source, slow, quietSince: undefined, evict: () => undefined }, avoid, given),
     held: () => upstreams.servers().reduce((sum, { connections }) => sum + connections, 0),
     async stop() {
       await Promise.all(clients.map((client) => client.close()))

@@ -1,0 +1,80 @@
+/**
+ * How fast a client goes on while it is the one who is waited for. Bytes alone are no sign of life: one a second would
+ * hold a connection for ever, and behind it a connection to a mail server. So a command has to be whole within the time a
+ * client may be silent, a message has to come at a least rate, and a session has an end (RFC 5321 section 4.5.3.2 has
+ * clients wait minutes for us; it does not have us wait for them without bound). What we make it wait is not held
+ * against it.
+ *
+ * Times are in milliseconds of a clock that never goes back; nothing here runs by itself, so that ten thousand slow
+ * clients cost no timers but the one their sockets have.
+ */
+export interface PaceLimits {
+  /** For one command, from our reply to its last byte. */
+  readonly idleMs: number
+  /** How long a message may come more slowly than it should. */
+  readonly bodyMs: number
+  /** Octets a second that a message has to come at; undefined: any. */
+  readonly minRate: number | undefined
+  /** For the whole session. */
+  readonly sessionMs: number
+}
+
+/** Typing one line for longer than this is what machines do not do. */
+const SLOW_LINE_MS = 5000
+
+export class Pace {
+  readonly #limits: PaceLimits
+  readonly #begun: number
+  /** Since when it is the client's turn. */
+  #since: number
+  /** Since when there is a part of a line. */
+  #typing: number | undefined
+  /** What is left of bodyMs, in a message. */
+  #left = 0
+  /** Whether it ever typed a line as slowly as no machine does. */
+  slow = false
+
+  constructor(limits: PaceLimits, now: number) {
+    this.#limits = limits
+    this.#begun = now
+    this.#since = now
+  }
+
+  /** Whether the session has lasted long enough. */
+  isOver(now: number): boolean {
+    return now - this.#begun > this.#limits.sessionMs
+  }
+
+  /** We have answered, or take more of a message: from now on it is the client's turn. */
+  turn(now: number): void {
+    this.#since = now
+  }
+
+  /** A part of a line has come. @returns milliseconds left for the rest of it; 0 or less: it is late */
+  typing(now: number): number {
+    this.#typing ??= now
+    return this.#since + this.#limits.idleMs - now
+  }
+
+  /** A line is whole. */
+  typed(now: number): void {
+    if (this.#typing === undefined) return
+    if (now - this.#typing > SLOW_LINE_MS) this.slow = true
+    this.#typing = undefined
+  }
+
+  /** A message begins. */
+  body(now: number): void {
+    this.#since = now
+    this.#left = this.#limits.bodyMs
+  }
+
+  /** A part of it has come. @returns whether it has come too slowly for too long */
+  part(octets: number, now: number): boolean {
+    const { minRate, bodyMs } = this.#limits
+    if (minRate === undefined) return false
+    this.#left = Math.min(bodyMs, this.#left - (now - this.#since) + (octets * 1000) / minRate)
+    this.#since = now
+    return this.#left <= 0
+  }
+}

@@ -50,6 +50,8 @@ export interface Session {
 const MIN_DATA_IDLE_MS = 60_000
 /** For a TLS handshake, which is a matter of two round trips. */
 const HANDSHAKE_MS = 60_000
+/** While a message waits for the upstream: how often the client is looked after. */
+const WATCH_MS = 1000
 /** Commands that bring no mail (NOOP, RSET, VRFY, HELP …), between two messages. As Postfix has it. */
 const MAX_JUNK = 100
 /** Commands that are wrong or unknown, between two messages. As Postfix has it. */
@@ -110,6 +112,8 @@ class ClientConnection extends SMTPConnection implements Session {
   #messages = 0
   #handshake: NodeJS.Timeout | undefined
   readonly #pace: Pace
+  /** The TCP connection, also below TLS: what is written here comes to the kernel at once. */
+  readonly #plain: Socket
 
   constructor(server: SMTPServer, socket: Socket, parts: SessionParts, facts: Facts['connect'], record: Record) {
     const { client } = facts
@@ -122,6 +126,7 @@ class ClientConnection extends SMTPConnection implements Session {
       localPort: 1,
     })
     this.#parts = parts
+    this.#plain = socket
     this.#record = record
     const { idleMs, minDataRate: minRate, sessionMs } = parts
     this.#pace = new Pace({ idleMs, bodyMs: bodyPatience(idleMs), minRate, sessionMs }, performance.now())
@@ -458,9 +463,13 @@ class ClientConnection extends SMTPConnection implements Session {
         if (wait !== 'close') {
           // The client waits for the upstream, and is not idle.
           this.#busy = true
+          // Nothing is read of it meanwhile, so that nobody would notice its reset; a write does, also one of nothing.
+          const watch = setInterval(() => this.#plain.write(''), WATCH_MS)
           return wait.then(() => {
+            clearInterval(watch)
             this.#busy = false
             pace.turn(performance.now())
+            this._armTimeout()
           })
         }
         this.#inBody = false

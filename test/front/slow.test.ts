@@ -2,7 +2,7 @@
 import { afterEach, describe, expect, test } from '@jest/globals'
 import type { Settings } from '../../src/config/settings.ts'
 import { eventually, startApp, type TestApp } from '../support/app.ts'
-import type { Client } from '../support/client.ts'
+import { type Client, connectClient } from '../support/client.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
 let upstream: Upstream
@@ -27,8 +27,8 @@ async function dribble(client: Client, text: string, everyMs: number): Promise<s
     clearInterval(timer)
   }
 }
-const opened = async (): Promise<Client> => {
-  const client = await spillway.client()
+const opened = async (client?: Client): Promise<Client> => {
+  client ??= await spillway.client()
   await client.hello()
   expect(await client.command('MAIL FROM:<a@sender.example>')).toMatch(/^250/)
   expect(await client.command('RCPT TO:<b@example.test>')).toMatch(/^250/)
@@ -75,7 +75,7 @@ describe('R13 a message has a least rate', () => {
   test('below it: 421 4.4.2, the upstream sees no dot, and its connection is free at once, before the client closes', async () => {
     await start({ idleTimeout: 300, minDataRate: 1_000_000 })
     // The patience in a message is a minute whatever IDLE_TIMEOUT says: spent here at once by a clock that is moved on.
-    const client = await opened()
+    const client = await opened(await connectClient(spillway.port, { holdsOn: true }))
     expect(await client.command('DATA')).toMatch(/^354/)
     const real = performance.now
     performance.now = () => real.call(performance) + 61_000
@@ -89,7 +89,8 @@ describe('R13 a message has a least rate', () => {
     } finally {
       performance.now = real
     }
-    await client.closed()
+    expect(await spillway.metric('spillway_connections_open{family="ipv4"}')).toBe(1)
+    client.destroy()
     expect(upstream.bodies()).toEqual([])
     expect(await spillway.metric('spillway_messages_total{result="aborted",standing="new"}')).toBe(1)
     expect(
@@ -97,6 +98,32 @@ describe('R13 a message has a least rate', () => {
     ).toBe(1)
     await allBack()
   })
+})
+
+test('S7 who types byte by byte gets a quarter of the upstream connections at most; who does not finds the others', async () => {
+  await start({}, { UPSTREAM_MAX_CONNECTIONS: '4' })
+  const real = performance.now
+  const slowly = async (): Promise<string> => {
+    const client = await spillway.client()
+    await client.hello()
+    client.write('MAIL FROM:<slow@')
+    // What is typed in between takes six seconds by the clock that counts.
+    await eventually(
+      () => client.socket.writableLength,
+      (left) => left === 0,
+    )
+    expect(await spillway.metric('spillway_connections_open{family="ipv4"}')).toBeGreaterThan(0)
+    performance.now = () => real.call(performance) + 6000
+    try {
+      expect(await client.command('sender.example>')).toMatch(/^250/)
+    } finally {
+      performance.now = real
+    }
+    return client.command('RCPT TO:<b@example.test>')
+  }
+  expect(await slowly()).toMatch(/^250/)
+  expect(await slowly()).toMatch(/^451 4\.3\.2 .*Busy/)
+  for (let i = 0; i < 3; i++) await opened()
 })
 
 describe('R2 a session has an end', () => {

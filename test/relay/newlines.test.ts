@@ -45,8 +45,10 @@ describe('R27 bare newlines are set right', () => {
     ['a\n\r.\r\n', 'a\r\n .\r\n'],
     // Other dots are left as they came.
     ['a\n.b\n..\n..c\r\n', 'a\r\n.b\r\n..\r\n..c\r\n'],
-    // NUL is a byte like any other.
-    ['a\n.\0\n\0.\r\n', 'a\r\n.\0\r\n\0.\r\n'],
+    // NUL is a byte like any other, but behind a dot that begins a line: that dot is for transparency only, and goes.
+    ['a\n.\0\n\0.\r\n', 'a\r\n\0\r\n\0.\r\n'],
+    ['.\0\r\n.\0.\r\n..\0\r\n', '\0\r\n\0.\r\n..\0\r\n'],
+    ['a.\0\r\n.\r\0\n\n.\0', 'a.\0\r\n. \0\r\n\r\n\0'],
   ])('%j becomes %j', (input, output) => {
     expect(normalize(input)).toBe(output)
     const everywhere = Array.from(input, (_, i) => i)
@@ -90,6 +92,7 @@ describe('for any message, however it is cut', () => {
     '..',
     '\r.',
     '\0',
+    '.\0',
     'line\r\n',
   )
   /** Empty or ending with CRLF, and without a lone dot between two CRLFs, as what stands before the final dot is. */
@@ -100,11 +103,13 @@ describe('for any message, however it is cut', () => {
   })
   const places = fc.array(fc.nat(100), { maxLength: 12 })
   const runs = { numRuns: 3000 }
+  const DOT_NUL = /(?<=^|\r\n)\.(?=\0)/g
 
   /** The rule said with regular expressions over the whole message: C stands for CRLF, L for a bare LF. */
   function reference(text: string): string {
     return `C${text.replaceAll('\r\n', 'C').replaceAll('\n', 'L').replaceAll('\r', ' ')}`
       .replace(/(?<=L)\.(?=[CL])|(?<=C)\.(?=L)/g, '..')
+      .replace(/(?<=[CL])\.(?=\0)/g, '')
       .slice(1)
       .replace(/[CL]/g, '\r\n')
   }
@@ -137,8 +142,9 @@ describe('for any message, however it is cut', () => {
         const { text: output, bareLf, bareCr } = run(cutAt(text, cuts))
         expect(bareLf).toBe(text.match(/(?<!\r)\n/g)?.length ?? 0)
         expect(bareCr).toBe(text.match(/\r(?!\n)/g)?.length ?? 0)
-        if (bareLf + bareCr === 0) expect(output).toBe(text)
-        const tidy = text.replace(/\r(?!\n)|(?<!\r)\n/g, '').replace(/(?<=^|\r\n)\.(?=\r\n)/g, '..')
+        if (bareLf + bareCr === 0) expect(output).toBe(text.replace(DOT_NUL, ''))
+        const bare = text.replace(/\r(?!\n)|(?<!\r)\n/g, '')
+        const tidy = bare.replace(DOT_NUL, '').replace(/(?<=^|\r\n)\.(?=\r\n)/g, '..')
         expect(run(cutAt(tidy, cuts))).toEqual({ text: tidy, bareLf: 0, bareCr: 0 })
       }),
       runs,

@@ -6,6 +6,8 @@ export interface ClientOptions {
   readonly host?: string
   /** Source address; any of 127.0.0.0/8. */
   readonly from?: string
+  /** Does not close when the server has: a client that holds on. */
+  readonly holdsOn?: boolean
 }
 
 const DEADLINE_MS = 5000
@@ -141,9 +143,18 @@ export class Client {
 }
 
 /** Connects; the greeting is not read yet. */
-export function connectClient(port: number, { host = '127.0.0.1', from }: ClientOptions = {}): Promise<Client> {
+export function connectClient(
+  port: number,
+  { host = '127.0.0.1', from, holdsOn = false }: ClientOptions = {},
+): Promise<Client> {
   return new Promise((resolve, reject) => {
-    const socket = connect({ host, port, noDelay: true, ...(from !== undefined && { localAddress: from }) })
+    const socket = connect({
+      host,
+      port,
+      noDelay: true,
+      allowHalfOpen: holdsOn,
+      ...(from !== undefined && { localAddress: from }),
+    })
     socket.once('error', reject)
     socket.once('connect', () => {
       socket.off('error', reject)

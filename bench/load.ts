@@ -51,12 +51,31 @@ export interface Arrivals {
   readonly perSecond: number
 }
 
+/** Messages at an even rate, one a connection, whether or not those before have been answered. */
+export interface Mail {
+  readonly kind: 'mail'
+  readonly port: number
+  readonly sources: Sources
+  readonly count: number
+  readonly perSecond: number
+  readonly size: number
+}
+
+/** Opens sessions in which every client types one octet a second, and one in three nothing; goes on until they are released. */
+export interface Slow {
+  readonly kind: 'slow'
+  readonly port: number
+  readonly sources: Sources
+  readonly count: number
+  readonly concurrency: number
+}
+
 /** Closes what is held. */
 export interface Release {
   readonly kind: 'release'
 }
 
-export type Order = Visits | Messages | Hold | Arrivals | Release
+export type Order = Visits | Messages | Hold | Arrivals | Mail | Slow | Release
 
 /** One of the arrivals. */
 export interface Visit {
@@ -65,6 +84,8 @@ export interface Visit {
   readonly at: number
   /** From then until the first reply was read, in ms. */
   readonly waitedMs: number
+  /** From then until the connection was closed, in ms. */
+  readonly tookMs: number
   /** Undefined: the connection was lost. */
   readonly code: string | undefined
 }
@@ -89,6 +110,8 @@ interface Answer {
   readonly octets: number
   /** From the connect to the end of the first reply, in ms. */
   readonly waitedMs: number
+  /** From the connect until it is closed, in ms. */
+  readonly tookMs: number
 }
 
 /** Runs `count` of them, `concurrency` at a time. */
@@ -156,7 +179,7 @@ function talk({ port, localAddress, lines, stay }: Dialogue): Promise<Answer> {
       else if (stay !== undefined) {
         socket.setTimeout(0)
         stay(socket)
-        resolve({ code, octets, waitedMs })
+        resolve({ code, octets, waitedMs, tookMs: performance.now() - started })
       }
     })
     socket.on('end', () => {
@@ -165,7 +188,14 @@ function talk({ port, localAddress, lines, stay }: Dialogue): Promise<Answer> {
     socket.on('error', () => {
       code = undefined
     })
-    socket.on('close', () => resolve({ code: ended && text === '' ? code : undefined, octets, waitedMs }))
+    socket.on('close', () =>
+      resolve({
+        code: ended && text === '' ? code : undefined,
+        octets,
+        waitedMs,
+        tookMs: performance.now() - started,
+      }),
+    )
   })
 }
 
@@ -178,17 +208,18 @@ const visits = (order: Visits): Promise<Tally> => {
 /** One connection a message, without pipelining, as smtp-source(1) does it. */
 const messages = (order: Messages): Promise<Tally> => {
   const from = addresses(order.sources)
-  const body = message(order.size)
-  const lines = [
-    'EHLO client.example\r\n',
-    'MAIL FROM:<sender@example.org>\r\n',
-    'RCPT TO:<anna@example.test>\r\n',
-    'DATA\r\n',
-    body,
-    'QUIT\r\n',
-  ]
+  const lines = sending(order.size)
   return many(order, (index) => talk({ port: order.port, localAddress: from(index), lines }))
 }
+
+const sending = (size: number): readonly (string | Buffer)[] => [
+  'EHLO client.example\r\n',
+  'MAIL FROM:<sender@example.org>\r\n',
+  'RCPT TO:<anna@example.test>\r\n',
+  'DATA\r\n',
+  message(size),
+  'QUIT\r\n',
+]
 
 function message(size: number): Buffer {
   const head = 'From: sender@example.org\r\nTo: anna@example.test\r\nSubject: bench\r\n\r\n'
@@ -214,16 +245,65 @@ const hold = (order: Hold): Promise<Tally> => {
   )
 }
 
-const arrivals = async ({ ports, sources, count, perSecond }: Arrivals): Promise<Tally> => {
+/** What a slow client types: it comes to RCPT after half a minute, to DATA some seconds later, and to no dot. */
+const TYPED = 'EHLO s\r\nMAIL FROM:<a@b>\r\nRCPT TO:<anna@example.test>\r\nDATA\r\n'
+const TYPING_MS = 1000
+/** They take turns, so that the octets of one second are spread over it. */
+const TURNS = 100
+
+interface Typist {
+  readonly socket: Socket
+  at: number
+}
+const typists: Typist[] = []
+let typing: NodeJS.Timeout | undefined
+
+function typeOn(): void {
+  let turn = 0
+  typing ??= setInterval(() => {
+    turn = (turn + 1) % TURNS
+    for (let i = turn; i < typists.length; i += TURNS) {
+      const typist = typists[i] as Typist
+      if (typist.socket.writable) typist.socket.write(TYPED[typist.at++] ?? 'x')
+    }
+  }, TYPING_MS / TURNS)
+}
+
+const slow = (order: Slow): Promise<Tally> => {
+  const from = addresses(order.sources)
+  typeOn()
+  return many(order, (index) =>
+    talk({
+      port: order.port,
+      localAddress: from(index),
+      lines: [],
+      stay: (socket) => {
+        held.push(socket)
+        if (index % 3 > 0) typists.push({ socket, at: 0 })
+      },
+    }),
+  )
+}
+
+const arrivals = ({ ports, ...order }: Arrivals): Promise<Tally> =>
+  evenly(order, (index) => ports[index % ports.length] as number, ['QUIT\r\n'])
+
+const mail = ({ port, size, ...order }: Mail): Promise<Tally> => evenly(order, () => port, sending(size))
+
+async function evenly(
+  { sources, count, perSecond }: { sources: Sources; count: number; perSecond: number },
+  portOf: (index: number) => number,
+  lines: Dialogue['lines'],
+): Promise<Tally> {
   const from = addresses(sources)
   const all: Promise<Answer & Omit<Visit, 'code'>>[] = []
   const started = performance.now()
   for (let index = 0; index < count; index++) {
     const early = started + (index * 1000) / perSecond - performance.now()
     if (early > 0) await sleep(early)
-    const port = ports[index % ports.length] as number
+    const port = portOf(index)
     const at = Date.now()
-    const answer = talk({ port, localAddress: from(index), lines: ['QUIT\r\n'] })
+    const answer = talk({ port, localAddress: from(index), lines })
     all.push(answer.then((told) => ({ port, at, ...told })))
   }
   const told = await Promise.all(all)
@@ -234,7 +314,7 @@ const arrivals = async ({ ports, sources, count, perSecond }: Arrivals): Promise
     lost: told.filter(({ code }) => code === undefined).length,
     octets: told.reduce((sum, { octets }) => sum + octets, 0),
     ms: performance.now() - started,
-    visits: told.map(({ port, at, waitedMs, code }) => ({ port, at, waitedMs, code })),
+    visits: told.map(({ port, at, waitedMs, tookMs, code }) => ({ port, at, waitedMs, tookMs, code })),
   }
 }
 
@@ -248,7 +328,14 @@ async function obey(order: Order): Promise<Tally> {
       return hold(order)
     case 'arrivals':
       return arrivals(order)
+    case 'mail':
+      return mail(order)
+    case 'slow':
+      return slow(order)
     case 'release':
+      clearInterval(typing)
+      typing = undefined
+      typists.length = 0
       for (const socket of held.splice(0)) socket.destroy()
       return { codes: {}, lost: 0, octets: 0, ms: 0, visits: [] }
   }

@@ -230,7 +230,7 @@ class ClientConnection extends SMTPConnection implements Session {
   /**
    * A client that leaves between its dot and our reply is gone (RFC 5321 section 4.1.1.10 wants QUIT and its answer): its
    * seat is free from now on. The reply is still written, to whoever only closed one direction. Who has pipelined more
-   * before he did so is still being served.
+   * before he did so is still being served: Exim says its QUIT right behind the dot, closes its side, and reads the answer.
    */
   #maybeOver(): void {
     if (this.pastDot && this._socket.readableEnded && this._parser instanceof WireStream && this._parser.idleBehind) {

@@ -48,9 +48,9 @@ export class WireStream extends SMTPStream {
   /** Length of the chunk that is being dealt with; what the stream holds beyond it is still to come. */
   #taken = 0
 
-  /** Whether nothing has come behind what is being dealt with, but for a farewell. */
+  /** Whether nothing has come behind what is being dealt with. */
   get idleBehind(): boolean {
-    return this.writableLength <= this.#taken && /^(QUIT\r?\n)?$/i.test(this.#pending.toString('latin1', 0, 7))
+    return this.writableLength <= this.#taken && this.#pending.length === 0
   }
 
   /** From the next byte on it is a message. */

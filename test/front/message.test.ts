@@ -307,9 +307,10 @@ describe('somebody leaves', () => {
     await client.closed()
   })
 
-  test('R31 the same where everything and the farewell came in one write', async () => {
+  test('R14 R42 a client that has said QUIT behind the dot and closed its side waits for its answers, as Exim does', async () => {
     let answer: (text: string) => void = () => undefined
     const before = upstream.bodies().length
+    const left = await app.metric('spillway_messages_client_left_total{result="accepted"}')
     upstream.script = (verb) => (verb === 'DOT' ? new Promise((resolve) => (answer = resolve)) : 'default')
     const client = await app.client()
     clients.push(client)
@@ -319,9 +320,13 @@ describe('somebody leaves', () => {
       () => upstream.bodies().length,
       (count) => count === before + 1,
     )
-    await eventually(open, isZero)
+    expect(await open()).toBe(1)
     answer('250 2.0.0 fine')
     expect(await client.closed()).toMatch(/250 2\.0\.0 fine\r\n221 2\.0\.0 .*\r\n$/)
+    await eventually(open, isZero)
+    const line = await app.waitForLog((each) => each.from === '***@write.example')
+    expect(line).toMatchObject({ outcome: 'relayed', messages: [{ result: 'accepted' }] })
+    expect(await app.metric('spillway_messages_client_left_total{result="accepted"}')).toBe(left)
   })
 
   test('R30 the upstream leaves before the dot: 451, and the client may try again in the same session', async () => {

@@ -33,6 +33,8 @@ export async function fetchPackage(name: string): Promise<void> {
       download(name, join(work, 'fresh-debs'), await freshLists(work)),
     )
     for (const deb of readdirSync(debs)) await call('dpkg-deb', ['-x', join(debs, deb), root])
+    // Nothing in a cache that nobody updates shall let users of the machine become root, as exim4 would.
+    await call('chmod', ['-R', 'ug-s', root])
     writeFileSync(join(root, STAMP), `${JSON.stringify({ system: systemName(), packages: versions }, null, 2)}\n`)
     putInPlace(name, root, join(work, 'outdated'))
   } finally {

@@ -11,24 +11,39 @@ import { join } from 'node:path'
 export interface Package {
   /** The commands tests run, by the name `command()` knows them under, as paths in the package. */
   readonly commands: Readonly<Record<string, string>>
+  /** A file that other packages with the same commands have not. */
+  readonly mark?: string
+  /** A mail transport agent: Debian lets only one of them be installed. */
+  readonly mta?: true
   /** Why it must be started by root, where it must. */
   readonly root?: string
 }
 
-/** To run another server in tests, add its Debian package here: exim4-daemon-light, opensmtpd, … */
+/** To run another server in tests, add its Debian package here. */
 export const PACKAGES: Readonly<Record<string, Package>> = {
   postfix: {
     commands: {
       master: 'usr/lib/postfix/sbin/master',
       postmap: 'usr/sbin/postmap',
+      postsuper: 'usr/sbin/postsuper',
       'smtp-sink': 'usr/sbin/smtp-sink',
       'smtp-source': 'usr/sbin/smtp-source',
     },
+    mta: true,
     root: 'Postfix is started by root only',
   },
+  // The one that knows the PROXY protocol; exim4-daemon-light does not.
+  'exim4-daemon-heavy': {
+    commands: { exim: 'usr/sbin/exim4' },
+    mark: 'usr/share/doc/exim4-daemon-heavy/copyright',
+    mta: true,
+    root: 'Exim is started by root only',
+  },
+  opensmtpd: { commands: { smtpd: 'usr/sbin/smtpd' }, mta: true, root: 'OpenSMTPD is started by root only' },
   'docker-compose': { commands: { 'docker-compose': 'usr/bin/docker-compose' } },
   systemd: { commands: { 'systemd-analyze': 'usr/bin/systemd-analyze' } },
   prometheus: { commands: { prometheus: 'usr/bin/prometheus', promtool: 'usr/bin/promtool' } },
+  python3: { commands: { python3: 'usr/bin/python3' } },
   swaks: { commands: { swaks: 'usr/bin/swaks' } },
   'redis-server': { commands: { 'redis-server': 'usr/bin/redis-server', 'redis-cli': 'usr/bin/redis-cli' } },
 }
@@ -39,8 +54,9 @@ export const STAMP = 'unpacked.json'
 
 /** The root below which all commands of a package are: `/`, its folder in the cache, or undefined for neither. */
 export function findRoot(name: string): string | undefined {
-  const { commands } = PACKAGES[name] ?? { commands: {} }
-  const complete = (root: string) => Object.values(commands).every((path) => existsSync(join(root, path)))
+  const { commands, mark } = PACKAGES[name] ?? { commands: {} }
+  const files = [...Object.values(commands), ...(mark === undefined ? [] : [mark])]
+  const complete = (root: string) => files.every((path) => existsSync(join(root, path)))
   if (complete('/')) return '/'
   const cached = join(CACHE, name)
   return unpackedFor(cached) === systemName() && complete(cached) ? cached : undefined
@@ -69,21 +85,26 @@ export interface Command {
   readonly root: string
 }
 
-/** Finds a command of one of the packages, e.g. `swaks` or `smtp-source`. Throws an Error that says what to run. */
-export function command(name: string): Command {
+/**
+ * Finds a command of one of the packages, e.g. `swaks` or `smtp-source`. Throws an Error that says what to run.
+ * `under`: another root under which the command will find its package when it runs.
+ */
+export function command(name: string, under?: string): Command {
   for (const [pkg, { commands }] of Object.entries(PACKAGES)) {
     const path = commands[name]
     if (path === undefined) continue
     const root = findRoot(pkg)
     if (root === undefined) throw new Error(`${name} is not there yet: run \`node test/services/ensure.ts\``)
-    return { path: join(root, path), env: root === '/' ? {} : searchPaths(root), root }
+    const seen = root === '/' ? root : (under ?? root)
+    return { path: join(seen, path), env: root === '/' ? {} : searchPaths(root, seen), root }
   }
   throw new Error(`no package in test/services/packages.ts has the command ${name}`)
 }
 
-function searchPaths(root: string): Record<string, string> {
-  const folders = (...patterns: string[]) => globSync(patterns, { cwd: root }).map((folder) => join(root, folder))
+function searchPaths(root: string, seen: string): Record<string, string> {
+  const folders = (...patterns: string[]) => globSync(patterns, { cwd: root }).map((folder) => join(seen, folder))
   const libraries = folders(
+    'usr/lib',
     'usr/lib/postfix',
     'usr/lib/*-linux-gnu*',
     'lib/*-linux-gnu*',

@@ -1,9 +1,20 @@
 // main.cf and master.cf of a private Postfix for tests: what it is told, as pure functions of what a test asks for.
 //
-// It takes mail for its own recipients into maildirs, and never sends any mail out: there is no service that could.
+// It takes mail for its own recipients into maildirs, and never sends any mail out: there is no service that could. Only
+// one that is told to be a sender has that service, for one port of this machine.
 // Nothing in it asks the DNS, reads /etc/postfix, or touches /var/spool/postfix. See postconf(5) and master(5).
+//
+// What Postfix changes in a message that it takes from an SMTP client and puts into a maildir (seen with 3.7.11):
+// - CRLF becomes LF; so does CR CRLF. A bare LF ends a line too, and LF.CRLF and CRLF.LF end the message. Another bare CR
+//   becomes a space.
+// - On top come Return-Path, X-Original-To, Delivered-To and Received.
+// - Of the header: a line is cut at a NUL; Return-Path, Bcc and Content-Length are taken out; a first line `From …` becomes
+//   X-Mailbox-Line; before the first line that is no header an empty one is put, if it has none.
+// - Of the body nothing else: NULs, long lines, lines with `From `, blanks at the end and empty lines stay as they are.
 
 import { join } from 'node:path'
+import type { MailServerOptions } from './mail-server.ts'
+import { maildir, ownDomains } from './maildir.ts'
 
 export type ListenerKind = 'plain' | 'xclient' | 'haproxy' | 'postscreen' | 'proxy-filter'
 
@@ -30,13 +41,12 @@ export type Listener = AnyListener &
 
 export type Params = Readonly<Record<string, string | number>>
 
-export interface PostfixOptions {
-  /** Whom it has a mailbox for. All others get "550 5.1.1 … User unknown" in its domains, 554 5.7.1 outside. */
-  readonly recipients?: readonly string[]
-  /** Domains it takes mail for, besides those of `recipients`. */
-  readonly domains?: readonly string[]
-  /** The largest message, in bytes, that it takes and announces with SIZE. */
-  readonly sizeLimit?: number
+/** Whom it does not know gets "550 5.1.1 … User unknown" in its domains, and "554 5.7.1 … Relay access denied" outside. */
+export interface PostfixOptions extends MailServerOptions {
+  /**
+   * Makes it a sender: whatever it takes goes to this port of 127.0.0.1. It keeps all mail on hold until `release()`.
+   */
+  readonly sendTo?: number
   /** PEM files; STARTTLS is offered where they are given. */
   readonly tls?: { readonly cert: string; readonly key: string }
   /** One `plain` listener, unless told. */
@@ -59,11 +69,6 @@ export const ACCOUNTS = { owner: 'daemon', submitGroup: 'games', mailbox: 'nobod
 /** The uid and gid of `nobody`: who mailboxes belong to. */
 export const MAILBOX_ID = 65534
 
-export const DOMAIN = 'example.test'
-
-/** The maildir of a recipient, below `mail` in the directory of the instance. */
-export const maildir = (recipient: string) => `${encodeURIComponent(recipient.toLowerCase())}/`
-
 /** Files beside main.cf that it refers to, by name: the tables. */
 export function tables({ recipients = [], listeners = [] }: PostfixOptions): Record<string, string> {
   const mailboxes = recipients.map((recipient) => {
@@ -82,8 +87,7 @@ export function tables({ recipients = [], listeners = [] }: PostfixOptions): Rec
 export const nameOf = (listener: Listener) => listener.name ?? listener.kind
 
 export function mainCf(options: PostfixOptions, { binaries, directory }: Places): string {
-  const { recipients = [], domains = [], sizeLimit, tls, params } = options
-  const ownDomains = recipients.map((recipient) => recipient.slice(recipient.lastIndexOf('@') + 1))
+  const { recipients = [], domains = [], sizeLimit, sendTo, tls, params } = options
   const all: Params = {
     compatibility_level: '3.6',
     // Daemons are run from where the package lies. Those of a package in the cache find their libraries by
@@ -109,8 +113,10 @@ export function mainCf(options: PostfixOptions, { binaries, directory }: Places)
     mynetworks: '127.0.0.0/8 [::1]/128',
     smtp_dns_support_level: 'disabled',
     smtpd_peername_lookup: 'no',
+    // Headers are left alone, whoever the client is: a loopback address must not get it a Date, a From or a domain.
+    local_header_rewrite_clients: '',
 
-    virtual_mailbox_domains: [...new Set([DOMAIN, ...ownDomains, ...domains])].join(' '),
+    virtual_mailbox_domains: ownDomains(recipients, domains).join(' '),
     virtual_mailbox_maps: `texthash:${join(directory, 'config/mailboxes')}`,
     virtual_mailbox_base: join(directory, 'mail'),
     virtual_uid_maps: `static:${MAILBOX_ID}`,
@@ -133,6 +139,14 @@ export function mainCf(options: PostfixOptions, { binaries, directory }: Places)
     message_size_limit: sizeLimit ?? 100 * 1024 * 1024,
     queue_minfree: 0,
     ...(tls && { smtpd_tls_security_level: 'may', smtpd_tls_cert_file: tls.cert, smtpd_tls_key_file: tls.key }),
+    ...(sendTo !== undefined && {
+      virtual_mailbox_domains: '',
+      smtpd_relay_restrictions: 'permit_mynetworks, reject',
+      smtpd_sender_restrictions: 'static:HOLD',
+      default_transport: `smtp:[127.0.0.1]:${sendTo}`,
+      queue_run_delay: '1s',
+      minimal_backoff_time: '1s',
+    }),
     ...params,
   }
   return Object.entries(all)
@@ -140,7 +154,7 @@ export function mainCf(options: PostfixOptions, { binaries, directory }: Places)
     .join('')
 }
 
-/** The services behind every listener; no smtp and no lmtp client among them, and nothing in a chroot. */
+/** The services behind every listener; nothing in a chroot, and no smtp and no lmtp client among them but in a sender. */
 const SERVICES = `
 postlog    unix-dgram n - n - 1 postlogd
 pickup     unix n - n 60 1 pickup
@@ -167,14 +181,19 @@ dnsblog    unix - - n - 0 dnsblog
 `
 
 /** `ports` are those of the listeners, in their order; all on 127.0.0.1. */
-export function masterCf(listeners: readonly Listener[], ports: readonly number[], { directory }: Places): string {
+export function masterCf(
+  listeners: readonly Listener[],
+  ports: readonly number[],
+  { directory }: Places,
+  sends = false,
+): string {
   const lines = listeners.map((listener, index) => {
     const [program, limit] = listener.kind === 'postscreen' ? ['postscreen', '1'] : ['smtpd', '-']
     const params = Object.entries({ ...paramsOf(listener, directory), ...listener.params })
     const overrides = params.map(([name, value]) => `  -o { ${name} = ${value} }\n`).join('')
     return `127.0.0.1:${ports[index]} inet n - n - ${limit} ${program}\n${overrides}`
   })
-  return lines.join('') + SERVICES.trimStart()
+  return lines.join('') + SERVICES.trimStart() + (sends ? 'smtp unix - - n - - smtp\n' : '')
 }
 
 function paramsOf(listener: Listener, directory: string): Params {

@@ -9,25 +9,16 @@
 // other instances of the machine. postfix-config.ts says what Postfix is told.
 
 import { execFileSync, spawnSync } from 'node:child_process'
-import {
-  chmodSync,
-  chownSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  utimesSync,
-  writeFileSync,
-} from 'node:fs'
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { lastLines, type MailServer, onFreePorts, PortTaken, readIfThere, reading } from './mail-server.ts'
 import { command } from './packages.ts'
 import { freePorts, greets, listening } from './ports.ts'
 import {
   ACCOUNTS,
   type Listener,
   MAILBOX_ID,
-  maildir,
   mainCf,
   masterCf,
   nameOf,
@@ -37,45 +28,17 @@ import {
 } from './postfix-config.ts'
 import { startServer, waitUntil } from './processes.ts'
 
-export interface Postfix {
-  /** The folder of its own, which goes when it stops: `config`, `queue`, `data`, `mail`, `maillog`. */
-  readonly directory: string
-  /** The port, on 127.0.0.1, of the listener of that name; of the only or first one where none is told. */
-  port(listener?: string): number
-  /** Its log since it was ready. */
-  log(): string
-  /** Resolves when a line of the log, old or new, matches; rejects after `ms` with the end of the log. */
-  waitForLog(pattern: RegExp, ms?: number): Promise<RegExpExecArray>
-  /**
-   * The messages delivered to a recipient, oldest first: as Postfix stores them, with LF for CRLF and with its own
-   * Return-Path, X-Original-To, Delivered-To and Received lines on top.
-   */
-  messages(recipient: string): Buffer[]
-  /** Resolves with all of a recipient's messages when there are at least `count`. */
-  waitForMessages(recipient: string, count: number, ms?: number): Promise<Buffer[]>
-  /** master and every daemon it runs now. */
-  pids(): number[]
-  /** CPU time, user and system, that all its processes have used so far, those that have ended included. */
-  cpuMs(): number
+export interface Postfix extends MailServer {
   /** Sets parameters of main.cf over those it has, and reloads: connections from now on are served under the new ones. */
   reconfigure(params: Params): Promise<void>
-  /** Ends every process of it and removes its directory with all its mail. */
-  stop(): Promise<void>
+  /** Lets go what a sender (see `sendTo`) has on hold. */
+  release(): void
 }
 
 /** Starts a Postfix and resolves when every listener takes connections. Rejects with what Postfix says is wrong. */
-export async function startPostfix(options: PostfixOptions = {}): Promise<Postfix> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await startOnce(options)
-    } catch (error) {
-      if (!(error instanceof PortTaken) || attempt === 3) throw error
-    }
-  }
+export function startPostfix(options: PostfixOptions = {}): Promise<Postfix> {
+  return onFreePorts(() => startOnce(options))
 }
-
-/** Somebody else listens on a port that was free when it was looked up. */
-class PortTaken extends Error {}
 
 async function startOnce(options: PostfixOptions): Promise<Postfix> {
   if (process.getuid?.() !== 0) throw new Error('Postfix is started by root only: run the tests as root')
@@ -88,22 +51,15 @@ async function startOnce(options: PostfixOptions): Promise<Postfix> {
   let params = options.params ?? {}
   const writeMain = () => writeSettled(join(config, 'main.cf'), mainCf({ ...options, params }, places))
   writeMain()
-  writeSettled(join(config, 'master.cf'), masterCf(listeners, ports, places))
+  writeSettled(join(config, 'master.cf'), masterCf(listeners, ports, places, options.sendTo !== undefined))
   for (const [name, text] of Object.entries(files)) writeSettled(join(config, name), text)
 
   // -d: in the foreground; it is the leader of its process group already.
   const master = startServer('master', ['-c', config, '-d'], places.directory)
   let ready = 0
   const log = () => readIfThere(join(places.directory, 'maillog')).slice(ready)
-  const told = () => `${log().split('\n').slice(-15).join('\n')}\n${master.output()}`
-  const messages = (recipient: string) => readMaildir(join(places.directory, 'mail', maildir(recipient)))
-  const logged = (pattern: RegExp, ms: number, from = 0) =>
-    waitUntil(
-      () => new RegExp(pattern, pattern.flags.replace(/[gy]/g, '')).exec(log().slice(from)) ?? undefined,
-      ms,
-      () => `Postfix has not logged ${pattern}, but:\n${told()}`,
-    )
-
+  const told = () => `${lastLines(log())}\n${master.output()}`
+  const server = reading('Postfix', log, join(places.directory, 'mail'), told)
   try {
     await waitUntil(
       () => {
@@ -125,7 +81,7 @@ async function startOnce(options: PostfixOptions): Promise<Postfix> {
     const answers = await Promise.all(asked.map((port) => greets(port)))
     if (answers.includes(false)) throw new Error(`Postfix does not greet:\n${told()}`)
     // What our own visits left in the log is kept out of what tests look at.
-    await logged(new RegExp(`(disconnect from[\\s\\S]*){${asked.length}}`), 5_000)
+    await server.waitForLog(new RegExp(`(disconnect from[\\s\\S]*){${asked.length}}`))
     ready = log().length
   } catch (error) {
     await master.stop()
@@ -139,18 +95,7 @@ async function startOnce(options: PostfixOptions): Promise<Postfix> {
       if (ports[index] === undefined) throw new Error(`this Postfix has no listener ${listener}`)
       return ports[index]
     },
-    log,
-    waitForLog: (pattern, ms = 5_000) => logged(pattern, ms),
-    messages,
-    waitForMessages: (recipient, count, ms = 5_000) =>
-      waitUntil(
-        () => {
-          const found = messages(recipient)
-          return found.length >= count ? found : undefined
-        },
-        ms,
-        () => `${recipient} has ${messages(recipient).length} messages, not ${count}:\n${told()}`,
-      ),
+    ...server,
     pids: master.pids,
     cpuMs: master.cpuMs,
     async reconfigure(more) {
@@ -159,10 +104,18 @@ async function startOnce(options: PostfixOptions): Promise<Postfix> {
       params = { ...params, ...more }
       writeMain()
       master.signal('SIGHUP')
-      await logged(/reload -- version/, 5_000, from)
+      await waitUntil(
+        () => /reload -- version/.test(log().slice(from)) || undefined,
+        5_000,
+        () => `Postfix has not reloaded:\n${told()}`,
+      )
       // Daemons at leisure leave at once. One that serves a client goes on under the old parameters until that is over.
       const left = () => (master.pids().some((pid) => daemons.includes(pid)) ? undefined : true)
       await waitUntil(left, 500, () => 'still serving').catch(() => undefined)
+    },
+    release() {
+      const { path, env } = command('postsuper')
+      execFileSync(path, ['-c', config, '-H', 'ALL'], { env: { ...process.env, ...env }, stdio: 'ignore' })
     },
     stop: () => master.stop(),
   }
@@ -218,24 +171,4 @@ function writeSettled(file: string, text: string): void {
   writeFileSync(file, text)
   const then = Date.now() / 1000 - 60
   utimesSync(file, then, then)
-}
-
-function readMaildir(folder: string): Buffer[] {
-  let names: string[]
-  try {
-    names = readdirSync(join(folder, 'new'))
-  } catch {
-    return [] // virtual(8) makes the folder at the first delivery.
-  }
-  // The names begin with the time of delivery: seconds, then `.V<device>I<inode>M<microseconds>`.
-  const time = (name: string) => Number(name.split('.')[0]) * 1e6 + Number(/M(\d+)/.exec(name)?.[1] ?? 0)
-  return names.sort((a, b) => time(a) - time(b)).map((name) => readFileSync(join(folder, 'new', name)))
-}
-
-function readIfThere(file: string): string {
-  try {
-    return readFileSync(file, 'utf8')
-  } catch {
-    return ''
-  }
 }

@@ -3,7 +3,7 @@
 // A test run that is killed gets no chance to tidy up. So each server has a guard, a shell that waits for the test
 // process to go away (its end of a pipe closes) and then ends the server's group and removes its directory.
 
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
 import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { command } from './packages.ts'
@@ -32,7 +32,17 @@ export interface Output {
 /** Runs a command of the test packages to its end, e.g. `runCommand('swaks', ['--to', …])`, for at most `ms`. */
 export async function runCommand(name: string, args: readonly string[], ms = 15_000): Promise<Output> {
   const { path, env } = command(name)
-  const child = spawn(path, args, { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'], timeout: ms })
+  return runProgram([path, ...args], { env: { ...process.env, ...env }, timeout: ms })
+}
+
+/** Runs any program to its end, with `input` as its stdin where it is told. */
+export async function runProgram(
+  [path, ...args]: readonly string[],
+  options: SpawnOptions & { readonly input?: string | Buffer } = {},
+): Promise<Output> {
+  const child = spawn(path as string, args, { timeout: 15_000, ...options, stdio: 'pipe' })
+  // A program that ends without having read it all says so itself.
+  child.stdin.on('error', () => undefined).end(options.input ?? '')
   let output = ''
   for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text) => (output += text))
   return new Promise((resolve, reject) => {
@@ -58,11 +68,18 @@ export interface Server {
 
 /**
  * Starts a command of the test packages as the leader of a process group of its own.
- * `directory` is the server's own; it goes when the server goes.
+ * `directory` is the server's own; it goes when the server goes. `enter` are the words that run it in its namespace, and
+ * `root` is where its package lies there (see namespace.ts).
  */
-export function startServer(name: string, args: readonly string[], directory: string): Server {
-  const { path, env } = command(name)
-  const child = spawn(path, args, {
+export function startServer(
+  name: string,
+  args: readonly string[],
+  directory: string,
+  { enter = [], root }: { readonly enter?: readonly string[]; readonly root?: string } = {},
+): Server {
+  const { path, env } = command(name, root)
+  const [first, ...others] = [...enter, path, ...args] as [string, ...string[]]
+  const child = spawn(first, others, {
     cwd: directory,
     env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -1,0 +1,66 @@
+// Mail servers that send what they have queued, through Spillway into a real Postfix: everything arrives, once, unchanged.
+
+import { afterEach, expect, test } from '@jest/globals'
+import { startExim } from '../services/exim.ts'
+import { startPostfix } from '../services/postfix.ts'
+import { eventually } from '../support/app.ts'
+import { connectClient } from '../support/client.ts'
+import { type Mail, mails, onTheWire, SENDER, startPath } from './clients-mail.ts'
+
+const ANNA = 'anna@example.test'
+
+const ends: (() => Promise<unknown>)[] = []
+afterEach(async () => {
+  for (const end of ends.splice(0).reverse()) await end()
+})
+
+/** Puts messages into the queue of a server, over connections of its own. */
+async function queue(port: number, sent: readonly Mail[], connections: number): Promise<void> {
+  await Promise.all(
+    Array.from({ length: connections }, async (_, first) => {
+      const client = await connectClient(port)
+      await client.hello()
+      for (let at = first; at < sent.length; at += connections) {
+        client.write(`MAIL FROM:<${SENDER}> BODY=8BITMIME\r\nRCPT TO:<${ANNA}>\r\nDATA\r\n`)
+        for (const good of ['250', '250', '354']) expect(await client.reply(15_000)).toMatch(new RegExp(`^${good}`))
+        client.write(`${onTheWire(sent[at] as Mail)}.\r\n`)
+        expect(await client.reply(15_000)).toMatch(/^250/)
+      }
+      await client.command('QUIT')
+      client.end()
+    }),
+  )
+}
+
+test('Postfix with two thousand queued messages', async () => {
+  const path = await startPath([ANNA])
+  ends.push(path.stop)
+  const sender = await startPostfix({ sendTo: path.spillway.port })
+  ends.push(sender.stop)
+  const sent = mails(2000, 'postfix')
+  await queue(sender.port(), sent, 20)
+  expect(path.postfix.messages(ANNA)).toEqual([])
+  sender.release()
+  await path.expectEachOnce(sent, ANNA)
+  const statuses = () => [...sender.log().matchAll(/postfix\/smtp\[\d+\]: .*status=(\w+)/g)].map(([, status]) => status)
+  await eventually(statuses, (found) => found.length >= sent.length)
+  expect(new Set(statuses())).toEqual(new Set(['sent']))
+  expect(statuses()).toHaveLength(sent.length)
+}, 120_000)
+
+test('Exim with two hundred queued messages, its queue run by four at once', async () => {
+  const path = await startPath([ANNA])
+  ends.push(path.stop)
+  const sender = await startExim({ sendTo: path.spillway.port })
+  ends.push(sender.stop)
+  const sent = mails(200, 'exim')
+  const batch = sent.map(
+    ({ text }) => `MAIL FROM:<${SENDER}>\nRCPT TO:<${ANNA}>\nDATA\n${text.replace(/^\./gm, '..')}.\n`,
+  )
+  const { code, output } = await sender.run(['-bS', '-odq'], Buffer.from(batch.join(''), 'latin1'))
+  expect({ code, output }).toEqual({ code: 0, output: '' })
+  await Promise.all(Array.from({ length: 4 }, () => sender.run(['-qff'], undefined, 60_000)))
+  await path.expectEachOnce(sent, ANNA)
+  expect(sender.log().match(/ Completed$/gm)).toHaveLength(sent.length)
+  expect(sender.log().match(/ (?:==|\*\*) /g)).toBeNull()
+}, 120_000)

@@ -15,4 +15,5 @@ export default {
   },
   testTimeout: 20_000,
   coverageProvider: 'v8',
+  reporters: ['default', '<rootDir>/test/wire/conformance-reporter.ts'],
 }

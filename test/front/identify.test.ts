@@ -27,7 +27,7 @@ const connections = async () =>
   ((await app.metric('spillway_connections_total{family="ipv4"}')) ?? 0) +
   ((await app.metric('spillway_connections_total{family="ipv6"}')) ?? 0)
 
-describe('a listed balancer', () => {
+describe('R37 a listed balancer', () => {
   test('v1, with commands pipelined behind the header', async () => {
     const client = await app.client(BALANCER)
     client.write('PROXY TCP4 203.0.113.5 192.0.2.25 4711 25\r\nEHLO x\r\nNOOP\r\nQUIT\r\n')
@@ -97,7 +97,7 @@ describe('a listed balancer', () => {
   })
 })
 
-describe('the deadline', () => {
+describe('R37 the deadline', () => {
   const quiet = { warn: () => undefined } as unknown as Log
   const identities: (Identity | undefined)[] = []
   const metrics = createMetrics({ version: '0', upstreams: [] })

@@ -125,7 +125,7 @@ export const SETTINGS = {
     kind: duration({ max: DAY_MS }),
     default: '5m',
     doc: 'How long a mail server may take for each reply but the last.',
-    more: 'All phases up to the reply to RCPT are held to 270s together whatever is set here: clients wait 5 minutes for it (RFC 5321 section 4.5.3.2.3).',
+    more: 'All phases up to the reply to RCPT are held to 270s together whatever is set here: clients wait 5 minutes for it (RFC 5321 section 4.5.3.2.3). Where other servers are up, one that stalls before it has taken MAIL is left after half of what remains of them.',
   }),
   SPILLWAY_UPSTREAM_DATA_TIMEOUT: row({
     group: 'upstream',

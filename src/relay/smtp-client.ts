@@ -106,17 +106,18 @@ export class SmtpClient {
   }
 
   /**
-   * Waits for the next reply that no earlier command is owed; one that came unasked may be it.
+   * Waits for the next reply that no earlier command is owed; one that came unasked may be it, also where the server has
+   * hung up behind it.
    * @throws UpstreamError
    */
   reply(timeoutMs: number): Promise<Reply> {
-    if (this.#ended !== undefined) return Promise.reject(new UpstreamError(this.#ended.fault, this.#ended.why))
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         this.#end('timeout', `no reply in ${timeoutMs} ms`)
       }, timeoutMs)
       this.#waiting.push({ resolve, reject, timer })
-      if (this.#waiting.length === 1) this.#read('')
+      if (this.#waiting.length === 1) this.#parse()
+      if (this.#ended !== undefined) this.#fail(this.#ended)
     })
   }
 
@@ -128,10 +129,13 @@ export class SmtpClient {
     return reply
   }
 
-  /** Sends several lines in one write (RFC 2920) and gives the reply of each. The last may be one that ends a group. */
-  pipeline(lines: readonly string[], timeoutMs: number): Promise<Reply>[] {
+  /**
+   * Sends several lines in one write (RFC 2920) and gives the reply of each. The last may be one that ends a group.
+   * @param timeoutMs for the last of them @param earlierMs for those before it
+   */
+  pipeline(lines: readonly string[], timeoutMs: number, earlierMs = timeoutMs): Promise<Reply>[] {
     this.#expectSilence()
-    const replies = lines.map(() => this.reply(timeoutMs))
+    const replies = lines.map((_, index) => this.reply(index < lines.length - 1 ? earlierMs : timeoutMs))
     this.send(lines.map((line) => `${line}\r\n`).join(''))
     return replies
   }
@@ -251,6 +255,9 @@ export class SmtpClient {
   #attach(): void {
     this.#socket.on('data', (chunk: Buffer) => this.#read(chunk.toString('latin1')))
     this.#socket.on('error', (error) => this.#end('lost', error.message))
+    // One that has only closed its own direction, and goes on reading, can answer nothing any more either: it must not be
+    // given a dot.
+    this.#socket.on('end', () => this.#end('lost', 'the upstream closed the connection'))
     this.#socket.on('close', () => this.#end('lost', 'the upstream closed the connection'))
   }
 
@@ -265,7 +272,13 @@ export class SmtpClient {
     }
     if (this.#ended !== undefined) return
     this.#ended = { fault, why }
-    this.#text = ''
+    // What it said before it left may be why it left.
+    if (fault !== 'lost') this.#text = ''
+    this.#fail(this.#ended)
+  }
+
+  /** Everybody who waits hears the same. */
+  #fail({ fault, why }: { readonly fault: Fault; readonly why: string }): void {
     if (this.#waiting.length === 0) return
     const error = new UpstreamError(fault, why)
     for (const { reject, timer } of this.#waiting.splice(0)) {
@@ -277,6 +290,10 @@ export class SmtpClient {
   #read(chunk: string): void {
     if (this.#ended !== undefined) return
     this.#text += chunk
+    this.#parse()
+  }
+
+  #parse(): void {
     let from = 0
     for (;;) {
       const end = this.#text.indexOf('\n', from)
@@ -305,9 +322,11 @@ export class SmtpClient {
 
   /**
    * Text that came before a command is not its reply: taken for it, every later reply would answer the command before its
-   * own. Only a 421 is, since it may come at any time and says that none will be answered (RFC 5321 section 3.8).
+   * own. Only a 421 is, since it may come at any time and says that none will be answered (RFC 5321 section 3.8). A command
+   * that cannot be sent any more has no reply at all.
    */
   #expectSilence(): void {
+    if (this.#ended !== undefined) this.#text = ''
     if (!this.unasked || this.#text.startsWith('421')) return
     this.#end('protocol', `spoke unasked: ${JSON.stringify(this.#text.slice(0, 80))}`)
   }

@@ -77,6 +77,8 @@ export class Relay {
   #begun = false
   #body: Newlines | undefined
   #bodyLost: string | undefined
+  /** Our Received line was sent, and nothing of the message yet. */
+  #traced = false
   #ending: Promise<unknown> = Promise.resolve()
   /** Octets of the body that came since the last sign of life. */
   #trickle = 0
@@ -142,7 +144,8 @@ export class Relay {
       this.#body = new Newlines()
       this.#bodyLost = undefined
       const { settings, now } = this.#parts
-      if (settings.trace || settings.dial.clientIp === 'received') {
+      this.#traced = settings.trace || settings.dial.clientIp === 'received'
+      if (this.#traced) {
         link.smtp.send(receivedLine(this.#visitor(), settings.hostname, now()))
       }
       this.#awaitClient()
@@ -195,6 +198,10 @@ export class Relay {
 
   #send(smtp: SmtpClient, part: Buffer): boolean {
     if (part.length === 0) return true
+    // A first line that begins with a blank would go on with our header field (RFC 5322 section 2.2.3): it is no header,
+    // so the body begins here.
+    if (this.#traced && (part[0] === 32 || part[0] === 9)) smtp.send('\r\n')
+    this.#traced = false
     return smtp.sendPart(part)
   }
 
@@ -237,7 +244,8 @@ export class Relay {
       if (isLast(reply)) this.#upstream.drop(`it answered the dot with ${reply.code}`)
       else this.#upstream.messageDone()
       if (reply.code < 300) return { answer: { kind: 'reply', reply, upstream: label }, result: 'accepted', ms: took() }
-      const result = reply.code >= 500 ? 'rejected' : 'deferred'
+      // A 3yz is neither a yes nor a no.
+      const result = reply.code >= 500 ? 'rejected' : reply.code >= 400 ? 'deferred' : 'unknown'
       return { answer: { kind: 'reply', reply: asRefusal(reply), upstream: label }, result, ms: took() }
     } catch (error) {
       this.#upstream.drop(messageOf(error))
@@ -325,6 +333,13 @@ export class Relay {
     return answer
   }
 
+  /** When a server that has not taken MAIL is given up: where there are others, time must be left for one of them. */
+  #patience(deadline: number): number {
+    const now = performance.now()
+    const others = this.#parts.upstreams.servers().filter(({ up }) => up).length > 1
+    return others ? now + (deadline - now) / 2 : deadline
+  }
+
   /** The first recipient: finds a server that takes MAIL. None that has taken it is ever left for another. */
   async #begin(envelope: Envelope, rcpt: string): Promise<Answer> {
     this.#begun = true
@@ -336,12 +351,13 @@ export class Relay {
     let replaced = false
     let again: Slot | undefined
     for (let tries = 0; tries < MAX_TRIES; ) {
+      const patience = this.#patience(deadline)
       let link: Link
       try {
         link =
           again === undefined
-            ? await this.#upstream.ready(deadline, avoid)
-            : await this.#upstream.fresh(again, deadline)
+            ? await this.#upstream.ready(patience, avoid)
+            : await this.#upstream.fresh(again, patience)
       } catch (error) {
         if (this.#upstream.left) return this.#settle(lost(undefined, 'the client left'))
         tries++
@@ -369,7 +385,7 @@ export class Relay {
         continue
       }
       try {
-        const { mail, answer } = await this.#mailAndRcpt(link, envelope, rcpt, deadline)
+        const { mail, answer } = await this.#mailAndRcpt(link, envelope, rcpt, deadline, patience)
         if (answer !== undefined) return answer
         if (mail.code >= 500) return this.#settle({ kind: 'reply', reply: mail, upstream: server.label })
         last = { kind: 'reply', reply: { ...asRefusal(mail), code: 451 }, upstream: server.label }
@@ -405,14 +421,16 @@ export class Relay {
     envelope: Envelope,
     rcpt: string,
     deadline: number,
+    patience: number,
   ): Promise<{ mail: Reply; answer: Answer | undefined }> {
     const { smtp, extensions } = link
-    const left = (): number => timeLeft(deadline, this.#parts.settings.dial.replyTimeoutMs)
+    const { replyTimeoutMs } = this.#parts.settings.dial
+    const left = (until: number): number => timeLeft(until, replyTimeoutMs)
     const reset = link.open ? ['RSET'] : []
     const mailOf = (replies: readonly Promise<Reply>[]): Promise<Reply> =>
       this.#upstream.heard(link, 'mail', replies[reset.length] as Promise<Reply>)
     if (extensions.has('PIPELINING')) {
-      const replies = smtp.pipeline([...reset, envelope.line, rcpt], left())
+      const replies = smtp.pipeline([...reset, envelope.line, rcpt], left(deadline), left(patience))
       const rcptReply = this.#upstream.heard(link, 'rcpt', replies[reset.length + 1] as Promise<Reply>)
       rcptReply.catch(() => undefined)
       replies[0]?.catch(() => undefined)
@@ -429,14 +447,14 @@ export class Relay {
         throw new MailTaken(error)
       }
     }
-    if (link.open) await smtp.command('RSET', left())
-    const mail = await this.#upstream.heard(link, 'mail', smtp.command(envelope.line, left()))
+    if (link.open) await smtp.command('RSET', left(patience))
+    const mail = await this.#upstream.heard(link, 'mail', smtp.command(envelope.line, left(patience)))
     link.open = mail.code < 300
     if (mail.code >= 300) return { mail, answer: undefined }
     try {
       return {
         mail,
-        answer: this.#heardRcpt(link, await this.#upstream.heard(link, 'rcpt', smtp.command(rcpt, left()))),
+        answer: this.#heardRcpt(link, await this.#upstream.heard(link, 'rcpt', smtp.command(rcpt, left(deadline)))),
       }
     } catch (error) {
       throw new MailTaken(error)

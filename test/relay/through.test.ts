@@ -157,6 +157,23 @@ describe('what the upstream is told of the client', () => {
       )
     },
   )
+
+  test.each([
+    ['a space', ' forged\r\n\r\nx\r\n', ' forged\r\n\r\nx\r\n'],
+    ['a tab', '\t; forged\r\nx\r\n', '\t; forged\r\nx\r\n'],
+    ['a bare CR, which becomes a space', '\rx\r\n', ' x\r\n'],
+  ])('R35 a message that begins with %s does not go on with our line: it is no header', async (_, sent, got) => {
+    const server = await upstream()
+    const spillway = await app([server], { TRACE_HEADER: 'on' })
+    const client = await spillway.client()
+    await client.hello()
+    expect(await client.send('a@sender.example', 'anna@example.test', sent)).toMatch(/^250/)
+    expect(await client.send('a@sender.example', 'anna@example.test', body)).toMatch(/^250/)
+    const [first = '', second = ''] = server.bodies().map((each) => each.toString('latin1'))
+    expect(first).toMatch(/^Received: (.*\r\n\t){2}.* \+0000\r\n\r\n[^\r]/)
+    expect(first.endsWith(`+0000\r\n\r\n${got}`)).toBe(true)
+    expect(second.endsWith(`+0000\r\n${body}`)).toBe(true)
+  })
 })
 
 describe('clients that leave', () => {

@@ -1,0 +1,77 @@
+/**
+ * Stalls end by themselves after minutes. Here a test says when a wait is over, and no clock: each app waits for a length of
+ * its own, by which its timers are known from all others.
+ */
+import { Socket } from 'node:net'
+import type { Settings } from '../../src/config/settings.ts'
+import type { Cell } from './faults-table.ts'
+
+/** Over the minute that a client has in a message whatever is set, and under the 110 s that DATA may take. */
+const SHORTEST_MS = 61_000
+const LONGEST_MS = 69_999
+let next = SHORTEST_MS
+const isOurs = (ms: unknown): ms is number => typeof ms === 'number' && ms >= SHORTEST_MS && ms <= LONGEST_MS
+
+/** How long an upstream may take nothing of a message, in the program and here: no setting tells that one's from others. */
+const BLOCK_MS = 180_000
+export const SHORT_BLOCK_MS = 2000
+
+/** What is waited for: by its timer, or by its socket. */
+const waiting = new Map<unknown, { readonly ms: number; readonly over: () => void }>()
+
+const watched = new WeakSet<Socket>()
+
+/** Takes the timers in hand. Returns what gives them back. */
+export function holdWaits(): () => void {
+  const { setTimeout: start, clearTimeout: stop } = globalThis
+  const { setTimeout: idle } = Socket.prototype
+  globalThis.setTimeout = ((act: (...given: unknown[]) => void, ms?: number, ...rest: unknown[]) => {
+    const timer = start(act, ms === BLOCK_MS ? SHORT_BLOCK_MS : ms, ...rest)
+    if (isOurs(ms)) waiting.set(timer, { ms, over: () => act(...rest) })
+    return timer
+  }) as typeof setTimeout
+  globalThis.clearTimeout = (timer) => {
+    waiting.delete(timer)
+    stop(timer)
+  }
+  Socket.prototype.setTimeout = function (this: Socket, ms, act) {
+    if (isOurs(ms)) {
+      if (!watched.has(this)) this.once('close', () => waiting.delete(this))
+      watched.add(this)
+      waiting.set(this, { ms, over: () => this.emit('timeout') })
+    }
+    return idle.call(this, ms, act)
+  }
+  return () => {
+    globalThis.setTimeout = start
+    globalThis.clearTimeout = stop
+    Socket.prototype.setTimeout = idle
+  }
+}
+
+/** One app's wait for whatever stalls. */
+export class Wait {
+  readonly #ms = next++
+
+  /** What is to end the stall of this cell, and nothing else, has this length. */
+  settings({ side, step, fault }: Cell): Partial<Settings> {
+    if (fault !== 'stall') return {}
+    if (side === 'client') return { idleTimeout: this.#ms }
+    if (step === 'connect') return { upstreamConnectTimeout: this.#ms }
+    if (step === 'before the dot' || step === 'between dot and reply') return { upstreamDataTimeout: this.#ms }
+    return { upstreamReplyTimeout: this.#ms }
+  }
+
+  get isOn(): boolean {
+    return [...waiting.values()].some(({ ms }) => ms === this.#ms)
+  }
+
+  /** It has lasted long enough. */
+  end(): void {
+    for (const [key, { ms, over }] of [...waiting]) {
+      if (ms !== this.#ms) continue
+      waiting.delete(key)
+      over()
+    }
+  }
+}

@@ -253,6 +253,7 @@ export async function start({ settings, version, log, machine, tls }: AppOptions
     admin.close()
     upstreams.stop()
     linger.stop()
+    metrics.watch(undefined)
   }
   /** Others hear that this node has left; nobody is counted any more. */
   const leave = async (): Promise<void> => {

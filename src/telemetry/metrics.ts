@@ -144,8 +144,11 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
 
   return {
     registry,
-    /** Where the gauges read from; set once, by whoever has built the parts. */
-    watch(from: GaugeSources): void {
+    /**
+     * Where the gauges read from; set by whoever has built the parts, and taken away when they are stopped: prom-client
+     * observes garbage collection for as long as the process runs, and would keep them all.
+     */
+    watch(from: GaugeSources | undefined): void {
       sources = from
     },
 

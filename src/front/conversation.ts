@@ -69,18 +69,6 @@ function isUnknownUser({ code, lines }: Reply): boolean {
   return (code === 550 || code === 551 || code === 553) && (subject === undefined || subject === '1')
 }
 
-const LINE_DOT = Buffer.from('\r\n.')
-
-/**
- * Dots that stand for transparency only, and do not count to the size of a message (RFC 1870 section 5): one on each line
- * that begins with one. Parts of a body are never cut within CRLF-dot.
- */
-function stuffedDots(part: Buffer, isFirst: boolean): number {
-  let dots = isFirst && part[0] === 46 ? 1 : 0
-  for (let at = part.indexOf(LINE_DOT); at >= 0; at = part.indexOf(LINE_DOT, at + 3)) dots++
-  return dots
-}
-
 export class Conversation {
   readonly #parts: ConversationParts
   readonly #client: Client
@@ -217,10 +205,14 @@ export class Conversation {
     return { text, go: false }
   }
 
-  /** @returns 'close' where the message is past twice the limit, so that even reading it away is too much */
-  write(chunk: Buffer): Promise<void> | undefined | 'close' {
+  /**
+   * @param dots of them that stand for transparency only, and do not count to the size (RFC 1870 section 5): one on each
+   * line that begins with one
+   * @returns 'close' where the message is past twice the limit, so that even reading it away is too much
+   */
+  write(chunk: Buffer, dots: number): Promise<void> | undefined | 'close' {
     const before = this.#received
-    this.#received += chunk.length - stuffedDots(chunk, before === 0)
+    this.#received += chunk.length - dots
     const max = this.#max
     if (max !== undefined && this.tooLarge) {
       if (before <= max) this.#relay.abort('the message is too large')

@@ -451,14 +451,14 @@ class ClientConnection extends SMTPConnection implements Session {
     const conversation = this.#conversation
     const pace = this.#pace
     return {
-      write: (chunk) => {
+      write: (chunk, dots) => {
         if (this._closing || this._closed) return undefined
         const now = performance.now()
         if (pace.part(chunk.length, now) || pace.isOver(now)) {
           this.#farewell(conversation.refuse(pace.isOver(now) ? 'session_time' : 'slow_data', 'data'))
           return undefined
         }
-        const wait = conversation.write(chunk)
+        const wait = conversation.write(chunk, dots)
         if (wait === undefined) return undefined
         if (wait !== 'close') {
           // The client waits for the upstream, and is not idle.

@@ -18,12 +18,18 @@ const END = Buffer.from('\r\n.\r\n')
 const MAX_IN_A_ROW = 100
 
 export interface BodySink {
-  /** A part of the body. @returns a promise when the next part should wait */
-  write(chunk: Buffer): Promise<void> | undefined
+  /**
+   * A part of the body, never cut within CRLF-dot. @param dots lines in it that begin with a dot
+   * @returns a promise when the next part should wait
+   */
+  write(chunk: Buffer, dots: number): Promise<void> | undefined
   /** The dot has come; `resume` goes on with what was pipelined behind it. */
   end(resume: () => void): void
 }
 
+const CR = 13
+const LF = 10
+const DOT = 46
 const NOTHING = Buffer.alloc(0)
 const SMALL = 4096
 
@@ -33,6 +39,20 @@ function heldBack(bytes: Buffer): number {
     if (bytes.compare(END, 0, length, bytes.length - length) === 0) return length
   }
   return 0
+}
+
+/**
+ * Where CRLF.CRLF begins in the first `length` bytes, or -1, and how many lines before that begin with a dot. Byte by
+ * byte: a search stops at every line end, and a body of short lines would cost several times as much as text.
+ */
+function scan(bytes: Buffer, length: number): { at: number; dots: number } {
+  let dots = 0
+  for (let i = 2; i < length; i++) {
+    if (bytes[i] !== DOT || bytes[i - 1] !== LF || bytes[i - 2] !== CR) continue
+    if (bytes[i + 1] === CR && bytes[i + 2] === LF) return { at: i - 2, dots }
+    dots++
+  }
+  return { at: -1, dots }
 }
 
 export class WireStream extends SMTPStream {
@@ -117,13 +137,14 @@ export class WireStream extends SMTPStream {
 
   #body(sink: BodySink, next: () => void): 'on' | 'more' | 'wait' {
     const bytes = this.#pending
-    const at = bytes.indexOf(END)
-    const until = at >= 0 ? at + 2 : bytes.length - heldBack(bytes)
+    const whole = bytes.length - heldBack(bytes)
+    const { at, dots } = scan(bytes, whole)
+    const until = at >= 0 ? at + 2 : whole
     const part = bytes.subarray(Math.min(this.#virtual, until), until)
     // The virtual CRLF stays in front until it is known not to be the head of the end.
     if (until >= this.#virtual) this.#virtual = 0
     this.#pending = at >= 0 ? bytes.subarray(at + END.length) : bytes.subarray(until)
-    const wait = part.length > 0 ? sink.write(part) : undefined
+    const wait = part.length > 0 ? sink.write(part, dots) : undefined
     if (at < 0) {
       if (wait === undefined) return 'more'
       void wait.then(next)

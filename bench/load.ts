@@ -249,7 +249,7 @@ const hold = (order: Hold): Promise<Tally> => {
 const TYPED = 'EHLO s\r\nMAIL FROM:<a@b>\r\nRCPT TO:<anna@example.test>\r\nDATA\r\n'
 const TYPING_MS = 1000
 /** They take turns, so that the octets of one second are spread over it. */
-const TURNS = 100
+const TURNS = 500
 
 interface Typist {
   readonly socket: Socket

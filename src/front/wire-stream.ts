@@ -31,7 +31,8 @@ const CR = 13
 const LF = 10
 const DOT = 46
 const NOTHING = Buffer.alloc(0)
-const SMALL = 4096
+/** For the beginning of a line whose end has not come, in octets. */
+const ROOM = 128
 
 /** How many bytes at the end of `bytes` may be the beginning of CRLF.CRLF. */
 function heldBack(bytes: Buffer): number {
@@ -61,6 +62,12 @@ export class WireStream extends SMTPStream {
   /** A part of a line has come, and not yet its end. */
   onpartial: () => void = () => undefined
   #pending: Buffer = NOTHING
+  /**
+   * Where the parts of a line are put together while it is waited for, and how many octets there are: ten thousand lines
+   * that come octet by octet must make no garbage, nor anything that outlives it.
+   */
+  #line: Buffer = NOTHING
+  #length = 0
   #discarding = false
   #sink: BodySink | undefined
   /** Bytes at the head of #pending that stand for the CRLF of the DATA line and are not part of the body. */
@@ -70,7 +77,7 @@ export class WireStream extends SMTPStream {
 
   /** Whether nothing has come behind what is being dealt with. */
   get idleBehind(): boolean {
-    return this.writableLength <= this.#taken && this.#pending.length === 0
+    return this.writableLength <= this.#taken && this.#pending.length === 0 && this.#length === 0
   }
 
   /** From the next byte on it is a message. */
@@ -86,13 +93,44 @@ export class WireStream extends SMTPStream {
       return
     }
     this.#taken = chunk.length
-    this.#pending = this.#pending.length === 0 ? chunk : Buffer.concat([this.#pending, chunk])
+    if (this.#length === 0) this.#pending = chunk
+    else if (this.#goesOn(chunk)) {
+      next()
+      return
+    } else {
+      this.#pending = Buffer.concat([this.#line.subarray(0, this.#length), chunk])
+      this.#length = 0
+    }
     this.#pump(next)
+  }
+
+  /** Octets that do not end the line are only put to those that are there. */
+  #goesOn(chunk: Buffer): boolean {
+    const length = this.#length + chunk.length
+    if (this.#sink !== undefined || length > this.#line.length || chunk.includes(LF)) return false
+    chunk.copy(this.#line, this.#length)
+    this.#length = length
+    this.onpartial()
+    return true
+  }
+
+  /**
+   * What is left is a part of what was read, or of memory that others share, and would keep all of that for as long as
+   * the client is silent.
+   */
+  #keep(): void {
+    const part = this.#pending
+    if (part.length === 0) return
+    if (part.length > this.#line.length) this.#line = Buffer.allocUnsafeSlow(Math.max(ROOM, 2 * part.length))
+    part.copy(this.#line)
+    this.#length = part.length
+    this.#pending = NOTHING
   }
 
   /** A line without its end is no command: the client left in the middle of it. */
   override _flushData(): void {
     this.#pending = NOTHING
+    this.#length = 0
   }
 
   /** Goes on until it needs more bytes (then `next` is called) or has to wait for somebody. */
@@ -109,9 +147,7 @@ export class WireStream extends SMTPStream {
       }
       const step = this.#sink === undefined ? this.#command(next) : this.#body(this.#sink, next)
       if (step === 'more') {
-        // What is left is a part of what was read, and would keep all of it in memory for as long as the client is silent.
-        if (this.#pending.length > 0 && this.#pending.buffer.byteLength > SMALL)
-          this.#pending = Buffer.from(this.#pending)
+        this.#keep()
         next()
         return
       }

@@ -35,7 +35,9 @@ async function submitAll(port: number, messages: readonly string[]): Promise<num
   return taken.reduce((sum, each) => sum + each, 0)
 }
 
-const SENT_BY_POSTFIX = /status=\w+ \((?:host \S+ said: )?(.*?)(?: \(in reply to end of DATA command\))?\)$/gm
+/** Those to other commands are replies to its own bounces, which have no recipient behind us. */
+const SENT_BY_POSTFIX =
+  /status=\w+ \((?!.*\(in reply to (?:MAIL|RCPT))(?:host \S+ said: )?(.*?)(?: \(in reply to end of DATA command\))?\)$/gm
 const SENT_BY_EXIM = / => .* C="(.*)"$/gm
 
 export const SENDERS: Readonly<Record<string, (to: number) => Promise<Sender>>> = {

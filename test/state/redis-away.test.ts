@@ -36,10 +36,12 @@ const back = async (node: TestNode, ms = 5000): Promise<void> =>
   ))
 
 /** 500 clients a second for `ms`; how long each waited for its answer, in ms. */
-async function flood(node: TestNode, ms: number): Promise<{ waits: number[]; admitted: number }> {
+async function flood(node: TestNode, ms: number): Promise<{ waits: number[]; admitted: number; late: number }> {
   const all: Promise<void>[] = []
   const waits: number[] = []
   let admitted = 0
+  // How long this process did not come to its turn: that long an answer may have lain there as well.
+  let late = 0
   const begin = performance.now()
   for (let i = 0; performance.now() - begin < ms; i++) {
     const started = performance.now()
@@ -50,10 +52,13 @@ async function flood(node: TestNode, ms: number): Promise<{ waits: number[]; adm
       }),
     )
     const next = begin + (i + 1) * 2
-    if (next > performance.now()) await new Promise((resolve) => setTimeout(resolve, next - performance.now()))
+    if (next > performance.now()) {
+      await new Promise((resolve) => setTimeout(resolve, next - performance.now()))
+      late = Math.max(late, performance.now() - next)
+    }
   }
   await Promise.all(all)
-  return { waits, admitted }
+  return { waits, admitted, late }
 }
 
 describe('frozen', () => {
@@ -62,8 +67,8 @@ describe('frozen', () => {
     await flood(node, 300)
     expect(value(node, 'redisUp')).toBe(1)
     redis.freeze()
-    const { waits } = await flood(node, 1000)
-    expect(Math.max(...waits)).toBeLessThanOrEqual(TIMEOUT_MS + SLACK_MS)
+    const { waits, late } = await flood(node, 1000)
+    expect(Math.max(...waits)).toBeLessThanOrEqual(TIMEOUT_MS + SLACK_MS + late)
     const waited = waits.filter((ms) => ms > 10)
     expect(waited.length).toBeGreaterThan(0)
     expect(waited.length).toBeLessThan(100)
@@ -102,8 +107,8 @@ describe('killed', () => {
     const flooding = flood(node, 1200)
     await new Promise((resolve) => setTimeout(resolve, 200))
     await redis.kill()
-    const { waits } = await flooding
-    expect(Math.max(...waits)).toBeLessThanOrEqual(TIMEOUT_MS + SLACK_MS)
+    const { waits, late } = await flooding
+    expect(Math.max(...waits)).toBeLessThanOrEqual(TIMEOUT_MS + SLACK_MS + late)
     expect(node.limits.shared()).toBe(false)
     await redis.restart()
     await back(node)

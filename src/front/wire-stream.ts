@@ -183,6 +183,7 @@ export class WireStream extends SMTPStream {
     const wait = part.length > 0 ? sink.write(part, dots) : undefined
     if (at < 0) {
       if (wait === undefined) return 'more'
+      this.#keep()
       void wait.then(next)
       return 'wait'
     }

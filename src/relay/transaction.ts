@@ -198,9 +198,10 @@ export class Relay {
 
   #send(smtp: SmtpClient, part: Buffer): boolean {
     if (part.length === 0) return true
-    // A first line that begins with a blank would go on with our header field (RFC 5322 section 2.2.3): it is no header,
-    // so the body begins here.
-    if (this.#traced && (part[0] === 32 || part[0] === 9)) smtp.send('\r\n')
+    // A first line that begins with a blank, or does when the dot before it is taken away, would go on with our header
+    // field (RFC 5322 section 2.2.3): it is no header, so the body begins here.
+    const first = part[0] === 46 ? part[1] : part[0]
+    if (this.#traced && (first === 32 || first === 9)) smtp.send('\r\n')
     this.#traced = false
     return smtp.sendPart(part)
   }
@@ -333,11 +334,11 @@ export class Relay {
     return answer
   }
 
-  /** When a server that has not taken MAIL is given up: where there are others, time must be left for one of them. */
-  #patience(deadline: number): number {
+  /** When a server that has not taken MAIL is given up: where another is asked after it, time must be left for that one. */
+  #patience(deadline: number, isLast: boolean): number {
+    if (isLast || this.#parts.upstreams.servers().filter(({ up }) => up).length < 2) return deadline
     const now = performance.now()
-    const others = this.#parts.upstreams.servers().filter(({ up }) => up).length > 1
-    return others ? now + (deadline - now) / 2 : deadline
+    return now + (deadline - now) / 2
   }
 
   /** The first recipient: finds a server that takes MAIL. None that has taken it is ever left for another. */
@@ -351,7 +352,7 @@ export class Relay {
     let replaced = false
     let again: Slot | undefined
     for (let tries = 0; tries < MAX_TRIES; ) {
-      const patience = this.#patience(deadline)
+      const patience = this.#patience(deadline, askedOne || tries === MAX_TRIES - 1)
       let link: Link
       try {
         link =

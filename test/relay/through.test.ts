@@ -162,6 +162,7 @@ describe('what the upstream is told of the client', () => {
     ['a space', ' forged\r\n\r\nx\r\n', ' forged\r\n\r\nx\r\n'],
     ['a tab', '\t; forged\r\nx\r\n', '\t; forged\r\nx\r\n'],
     ['a bare CR, which becomes a space', '\rx\r\n', ' x\r\n'],
+    ['a dot that is taken away before a space', '. x\r\n', '. x\r\n'],
   ])('R35 a message that begins with %s does not go on with our line: it is no header', async (_, sent, got) => {
     const server = await upstream()
     const spillway = await app([server], { TRACE_HEADER: 'on' })
@@ -309,7 +310,8 @@ describe('memory', () => {
     await client.hello()
     for (const line of ['MAIL FROM:<a@sender.example>', 'RCPT TO:<anna@example.test>', 'DATA'])
       await client.command(line)
-    const line = `..${'0123456789abcdef\xe9'.repeat(4)}\r\n`
+    // Short lines: most parts end within the beginning of an end of the message, which is held back while they wait.
+    const line = '..\xe9\r\n'
     const block = Buffer.from(line.repeat(Math.ceil(1_000_000 / line.length)), 'latin1')
     const expected = createHash('sha256')
     const held = (): number => {

@@ -34,7 +34,8 @@ export const stored = (body: string): string =>
 export const hasBareNewline = (body: string): boolean => /[\r\n]/.test(body.replaceAll('\r\n', ''))
 
 /**
- * A trace line on top is kept apart from a first line that would continue it (RFC 5322 section 2.2.3).
+ * A trace line on top is kept apart from a first line that would continue it (RFC 5322 section 2.2.3), also
+ * where the dot before its blank is taken away (RFC 5321 section 4.5.2).
  * @param text a message as it was relayed @param traced whether there is such a line
  */
-export const apart = (text: string, traced: boolean): string => (traced && /^[ \t]/.test(text) ? `\r\n${text}` : text)
+export const apart = (text: string, traced: boolean): string => (traced && /^\.?[ \t]/.test(text) ? `\r\n${text}` : text)

@@ -28,8 +28,11 @@ export interface Comparison {
   readonly unheard: number
 }
 
-/** What is left of a message where servers differ in how they repair a header. */
-const gist = (text: string): string => text.replace(/[\s\0?]/g, '')
+/**
+ * What is left of a message where servers differ in how they repair a header. A first line that begins with a blank goes on
+ * with the server's own trace line there, as it does when the message comes directly, and is not seen in the mailbox.
+ */
+const gist = (text: string): string => text.replace(/^(?:[ \t].*\n)+/, '').replace(/[\s\0?]/g, '')
 const count = (all: readonly string[], one: string): number => all.filter((each) => each === one).length
 
 export async function compare(stage: Stage, sessions: readonly Session[]): Promise<Comparison> {

@@ -38,4 +38,5 @@ export const hasBareNewline = (body: string): boolean => /[\r\n]/.test(body.repl
  * where the dot before its blank is taken away (RFC 5321 section 4.5.2).
  * @param text a message as it was relayed @param traced whether there is such a line
  */
-export const apart = (text: string, traced: boolean): string => (traced && /^\.?[ \t]/.test(text) ? `\r\n${text}` : text)
+export const apart = (text: string, traced: boolean): string =>
+  traced && /^\.?[ \t]/.test(text) ? `\r\n${text}` : text

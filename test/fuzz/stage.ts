@@ -1,20 +1,33 @@
 /** Spillway in one of the ways it can be set up, in front of a target. */
+import { getDefaultHighWaterMark, setDefaultHighWaterMark } from 'node:stream'
 import { eventually, startApp, type TestApp } from '../support/app.ts'
 import type { Target } from './target.ts'
 
 export interface Variant {
   readonly bareNewline: 'normalize' | 'reject'
   readonly clientIp: 'none' | 'received' | 'xclient' | 'proxy-v2'
+  /** How much may wait in a connection's buffer before whoever writes to it is told to wait, in octets. */
+  readonly highWaterMark: number
 }
 
-export const nameOf = ({ bareNewline, clientIp }: Variant): string => `${bareNewline}/${clientIp}`
+export const nameOf = ({ bareNewline, clientIp, highWaterMark }: Variant): string =>
+  `${bareNewline}/${clientIp}/${highWaterMark}`
+const USUAL_MARK = getDefaultHighWaterMark(false)
+const HIGH_WATER_MARKS = [1024, 1, USUAL_MARK] as const
 
 /** All there are for a target, those that normalize twice: in an order in which the first few are of all sorts. */
 export function variantsOf({ listeners }: Target): Variant[] {
   const ways = (['none', 'received', 'xclient', 'proxy-v2'] as const).filter((way) => listeners[way] !== undefined)
-  const pass = (rejects: (index: number) => boolean): Variant[] =>
-    ways.map((clientIp, index) => ({ bareNewline: rejects(index) ? 'reject' : 'normalize', clientIp }))
-  return [...pass((index) => index % 2 === 1), ...pass((index) => index % 2 === 0), ...pass(() => false)]
+  const odd = (index: number): boolean => index % 2 === 1
+  const even = (index: number): boolean => index % 2 === 0
+  const never = (): boolean => false
+  return [odd, even, never].flatMap((rejects, pass) =>
+    ways.map((clientIp, index) => ({
+      bareNewline: rejects(index) ? 'reject' : 'normalize',
+      clientIp,
+      highWaterMark: HIGH_WATER_MARKS[(index + pass) % HIGH_WATER_MARKS.length] as number,
+    })),
+  )
 }
 
 /** What became of messages, as the metrics or the log have it. */
@@ -55,6 +68,7 @@ const ERROR = 50
 export async function startStage(target: Target, variant: Variant): Promise<Stage> {
   const address = target.listeners[variant.clientIp]
   if (address === undefined) throw new Error(`${target.name} cannot be reached by ${variant.clientIp}`)
+  setDefaultHighWaterMark(false, variant.highWaterMark)
   const app: TestApp = await startApp(address, {
     ...NO_LIMITS,
     UPSTREAM_CLIENT_IP: variant.clientIp,
@@ -81,6 +95,10 @@ export async function startStage(target: Target, variant: Variant): Promise<Stag
     log()
       .filter(({ msg }) => msg === 'session')
       .map(({ messages = [], messageCount = 0 }) => ({ messages, messageCount }) as SessionLine)
+  const end = async (): Promise<void> => {
+    await app.stop()
+    setDefaultHighWaterMark(false, USUAL_MARK)
+  }
   return {
     target,
     variant,
@@ -119,12 +137,12 @@ export async function startStage(target: Target, variant: Variant): Promise<Stag
         if (value !== 0) left.push(`${gauge}: ${value}`)
       }
       if (left.length > 0) await app.running.abort()
-      await app.stop()
+      await end()
       return left
     },
     async abort() {
       await app.running.abort()
-      await app.stop()
+      await end()
     },
   }
 }

@@ -61,7 +61,7 @@ describe.each(Object.entries(TARGETS))('%s', (name, startTarget) => {
   beforeAll(async () => {
     target = await startTarget()
     for (const bareNewline of ['normalize', 'reject'] as const) {
-      stages[bareNewline] = await startStage(target, { bareNewline, clientIp: 'none' })
+      stages[bareNewline] = await startStage(target, { bareNewline, clientIp: 'none', highWaterMark: 65_536 })
     }
   })
   afterAll(async () => {
@@ -117,7 +117,7 @@ describe.each(Object.entries(TARGETS))('%s', (name, startTarget) => {
       seed: SEED,
       runs: 5,
       target,
-      variant: { bareNewline: 'normalize', clientIp: 'received' },
+      variant: { bareNewline: 'normalize', clientIp: 'received', highWaterMark: 16 },
       shrinkMs: 5000,
       done: (_, comparison) => {
         accepted += comparison.accepted

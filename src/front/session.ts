@@ -48,8 +48,6 @@ export interface Session {
 
 /** In DATA a client is given at least this long (RFC 5321 section 4.5.3.2.5 asks clients for 3 minutes between blocks). */
 const MIN_DATA_IDLE_MS = 60_000
-/** For a TLS handshake, which is a matter of two round trips. */
-const HANDSHAKE_MS = 60_000
 /** While a message waits for the upstream: how often the client is looked after. */
 const WATCH_MS = 1000
 /** Commands that bring no mail (NOOP, RSET, VRFY, HELP …), between two messages. As Postfix has it. */
@@ -110,7 +108,6 @@ class ClientConnection extends SMTPConnection implements Session {
   #errors = 0
   #refused = 0
   #messages = 0
-  #handshake: NodeJS.Timeout | undefined
   readonly #pace: Pace
   /** The TCP connection, also below TLS: what is written here comes to the kernel at once. */
   readonly #plain: Socket
@@ -181,7 +178,6 @@ class ClientConnection extends SMTPConnection implements Session {
   }
 
   override _onClose(): void {
-    clearTimeout(this.#handshake)
     this.#countHandshake('failed')
     super._onClose()
     this.#resolveOver()
@@ -416,10 +412,7 @@ class ClientConnection extends SMTPConnection implements Session {
     if (line.trim().length > 8) return this.#wrong(501, '5.5.4', 'Syntax: STARTTLS')
     if (this.secure) return this.#wrong(503, '5.5.1', 'TLS is in use already')
     this.#write(say(220, '2.0.0', 'Ready to start TLS'))
-    this.#handshake = setTimeout(() => this._socket.destroy(), HANDSHAKE_MS)
-    this.#handshake.unref()
     this.upgrade(nothing, () => {
-      clearTimeout(this.#handshake)
       this.#pace.turn(performance.now())
       this.#countHandshake('ok')
       this.#conversation.forgetHelo()

@@ -1,6 +1,10 @@
 /** What a client can do by going on slowly, or without end: nothing for long, and nothing to others. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterEach, describe, expect, test } from '@jest/globals'
 import type { Settings } from '../../src/config/settings.ts'
+import { CERT, KEY } from '../config/pem.ts'
 import { eventually, startApp, type TestApp } from '../support/app.ts'
 import { type Client, connectClient } from '../support/client.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
@@ -68,6 +72,34 @@ describe('R34 a byte now and then is no sign of life', () => {
     await client.hello()
     client.write('x'.repeat(5000))
     expect(await dribble(client, 'x', 50)).toMatch(/^421 4\.4\.2 /)
+  })
+})
+
+describe('R22 a TLS handshake', () => {
+  test.each([
+    ['in silence', []],
+    // A record of 16 KiB, byte by byte.
+    ['byte by byte', [22, 3, 1, 63, 255]],
+  ])('has to be whole in time: %s', async (_, bytes) => {
+    const directory = mkdtempSync(join(tmpdir(), 'spillway-tls-'))
+    writeFileSync(join(directory, 'cert.pem'), CERT)
+    writeFileSync(join(directory, 'key.pem'), KEY)
+    await start({ idleTimeout: 400 }, { TLS_CERT: join(directory, 'cert.pem'), TLS_KEY: join(directory, 'key.pem') })
+    rmSync(directory, { recursive: true })
+    const client = await spillway.client()
+    await client.hello()
+    const began = performance.now()
+    expect(await client.command('STARTTLS')).toMatch(/^220/)
+    const typed = [...bytes, ...(bytes.length > 0 ? Array<number>(200).fill(0) : [])]
+    const timer = setInterval(() => {
+      const next = typed.shift()
+      if (next !== undefined) client.write(Buffer.of(next))
+    }, 50)
+    await client.closed(8000).finally(() => clearInterval(timer))
+    expect(performance.now() - began).toBeGreaterThan(390)
+    expect(performance.now() - began).toBeLessThan(2000)
+    expect(await spillway.metric('spillway_tls_handshakes_total{result="failed"}')).toBe(1)
+    await allBack()
   })
 })
 

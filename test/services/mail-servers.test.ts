@@ -30,8 +30,6 @@ const viaProxy = (version: string, address: string) => {
 interface Kind {
   readonly name: string
   readonly start: (options: MailServerOptions) => Promise<MailServer>
-  readonly file: string
-  readonly starter: string
   readonly queued: RegExp
   readonly unknown: RegExp
   readonly foreign: RegExp
@@ -44,8 +42,6 @@ const KINDS: readonly Kind[] = [
   {
     name: 'Exim',
     start: startExim,
-    file: 'exim.ts',
-    starter: 'startExim',
     queued: /<- {2}250 OK id=/,
     unknown: /<\*\* 550 Unrouteable address/,
     foreign: /<\*\* 550 relay not permitted/,
@@ -56,8 +52,6 @@ const KINDS: readonly Kind[] = [
   {
     name: 'OpenSMTPD',
     start: startOpenSmtpd,
-    file: 'opensmtpd.ts',
-    starter: 'startOpenSmtpd',
     queued: /<- {2}250 2\.0\.0 \w+ Message accepted/,
     unknown: /<\*\* 550 Invalid recipient: <nobody@example\.test>/,
     foreign: /<\*\* 550 Invalid recipient: <anna@elsewhere\.example>/,
@@ -139,26 +133,32 @@ describe.each(KINDS)('a real $name', (kind) => {
   test('has no other listener', () => {
     expect(() => server.port('xclient')).toThrow('has no listener xclient')
   })
+})
 
-  test('leaves nothing behind: no process, no directory, also with a client connected', async () => {
-    const one = await kind.start({ recipients: [ANNA] })
-    await send(one.port(), ANNA)
-    await one.waitForMessages(ANNA, 1)
-    const client = createConnection(one.port(), '127.0.0.1').on('error', () => undefined)
+describe.each([
+  ['Postfix', startPostfix, 'postfix.ts'],
+  ['Exim', startExim, 'exim.ts'],
+  ['OpenSMTPD', startOpenSmtpd, 'opensmtpd.ts'],
+] as const)('%s leaves nothing behind', (_, start, file) => {
+  test('when it is stopped: no process, no directory, also with a client connected', async () => {
+    const server = await start({ recipients: [ANNA] })
+    await send(server.port(), ANNA)
+    await server.waitForMessages(ANNA, 1)
+    const client = createConnection(server.port(), '127.0.0.1').on('error', () => undefined)
     await once(client, 'data')
-    const pids = one.pids()
+    const pids = server.pids()
     expect(pids.length).toBeGreaterThan(1)
     const closed = once(client, 'close')
-    await one.stop()
+    await server.stop()
     expect(pids.filter(alive)).toEqual([])
-    expect(existsSync(one.directory)).toBe(false)
+    expect(existsSync(server.directory)).toBe(false)
     await closed
   })
 
-  test('leaves nothing behind when the test process is killed', async () => {
+  test('when the test process is killed', async () => {
     const script = `
-      import { ${kind.starter} } from ${JSON.stringify(pathToFileURL(join(import.meta.dirname, kind.file)).href)}
-      const server = await ${kind.starter}()
+      import { ${start.name} as start } from ${JSON.stringify(pathToFileURL(join(import.meta.dirname, file)).href)}
+      const server = await start()
       console.log(JSON.stringify({ pids: server.pids(), directory: server.directory }))`
     const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
       stdio: ['ignore', 'pipe', 'inherit'],

@@ -1,12 +1,8 @@
-import { spawn, spawnSync } from 'node:child_process'
-import { once } from 'node:events'
-import { existsSync } from 'node:fs'
-import { createConnection } from 'node:net'
+import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
-import { pathToFileURL } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { type Postfix, startPostfix } from './postfix.ts'
-import { alive, runCommand, waitUntil } from './processes.ts'
+import { runCommand } from './processes.ts'
 import { startSink } from './sink.ts'
 
 const ANNA = 'anna@example.test'
@@ -113,43 +109,6 @@ describe('a real Postfix', () => {
     expect(await send(postfix.port(), ANNA)).toMatch(/<\*\* 450 4\.3\.2 /)
     await postfix.reconfigure({ smtpd_recipient_restrictions: '' })
     expect(await send(postfix.port(), ANNA)).toContain('250 2.0.0 Ok: queued')
-  })
-})
-
-describe('nothing is left behind', () => {
-  test('by stop(): no process, no directory, also with a client connected', async () => {
-    const postfix = await startPostfix({ recipients: [ANNA] })
-    await send(postfix.port(), ANNA)
-    await postfix.waitForMessages(ANNA, 1)
-    const client = createConnection(postfix.port(), '127.0.0.1').on('error', () => undefined)
-    await once(client, 'data')
-    const pids = postfix.pids()
-    expect(pids.length).toBeGreaterThan(4)
-    const closed = once(client, 'close')
-    await postfix.stop()
-    expect(pids.filter(alive)).toEqual([])
-    expect(existsSync(postfix.directory)).toBe(false)
-    await closed
-  })
-
-  test('by a test process that is killed', async () => {
-    const script = `
-      import { startPostfix } from ${JSON.stringify(pathToFileURL(join(import.meta.dirname, 'postfix.ts')).href)}
-      const postfix = await startPostfix()
-      console.log(JSON.stringify({ pids: postfix.pids(), directory: postfix.directory }))`
-    const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    })
-    const [line] = await once(child.stdout, 'data')
-    const { pids, directory } = JSON.parse(String(line)) as { pids: number[]; directory: string }
-    expect(pids.every(alive)).toBe(true)
-    child.kill('SIGKILL')
-    const left = () => [...pids.filter(alive), ...(existsSync(directory) ? [directory] : [])]
-    await waitUntil(
-      () => (left().length === 0 ? true : undefined),
-      5_000,
-      () => `left behind: ${left()}`,
-    )
   })
 })
 

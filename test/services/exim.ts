@@ -12,10 +12,10 @@ import { chmodSync, chownSync, mkdirSync, mkdtempSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { configure, type EximOptions, tables } from './exim-config.ts'
-import { lastLines, type MailServer, onFreePorts, PortTaken, readIfThere, reading } from './mail-server.ts'
-import { makeNamespace, whyNoNamespace } from './namespace.ts'
+import { byListener, lastLines, type MailServer, onFreePorts, readIfThere, reading, taking } from './mail-server.ts'
+import { makeNamespace } from './namespace.ts'
 import { command } from './packages.ts'
-import { freePorts, greets, listening } from './ports.ts'
+import { freePorts, listening } from './ports.ts'
 import { type Output, runProgram, startServer, waitUntil } from './processes.ts'
 
 const ACCOUNT = 'Debian-exim'
@@ -53,18 +53,7 @@ async function startOnce(options: EximOptions): Promise<Exim> {
   const tail = () => lastLines(`${readIfThere(join(directory, 'log/paniclog'))}${log()}${daemon.output()}`)
   const server = reading('Exim', log, join(directory, 'mail'), tail)
   try {
-    await waitUntil(
-      async () => {
-        if (!daemon.running()) {
-          if (/Address already in use/.test(tail())) throw new PortTaken(`Exim cannot listen: ${tail()}`)
-          throw new Error(`Exim has ended: ${whyNoNamespace() ?? tail()}`)
-        }
-        return /listening for SMTP/.test(log()) && listening(haproxy) > 0 ? true : undefined
-      },
-      10_000,
-      () => `Exim has not started:\n${tail()}`,
-    )
-    if (!(await greets(plain))) throw new Error(`Exim does not greet:\n${tail()}`)
+    await taking('Exim', daemon, () => /listening for SMTP/.test(log()) && listening(haproxy) > 0, plain, tail)
     // Whoever looks at its processes shall not see the one that was there for our own visit.
     await waitUntil(
       () => daemon.pids().length === 1 || undefined,
@@ -78,10 +67,7 @@ async function startOnce(options: EximOptions): Promise<Exim> {
   }
   return {
     directory,
-    port(listener = 'plain') {
-      if (listener !== 'plain' && listener !== 'haproxy') throw new Error(`this Exim has no listener ${listener}`)
-      return listener === 'plain' ? plain : haproxy
-    },
+    port: byListener('Exim', { plain, haproxy }),
     ...server,
     pids: daemon.pids,
     cpuMs: daemon.cpuMs,

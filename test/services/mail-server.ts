@@ -4,7 +4,9 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { countMaildir, maildir, readMaildir } from './maildir.ts'
-import { waitUntil } from './processes.ts'
+import { whyNoNamespace } from './namespace.ts'
+import { greets } from './ports.ts'
+import { type Server, waitUntil } from './processes.ts'
 
 export interface MailServerOptions {
   /** Whom it has a mailbox for. All others, in its domains and outside, are refused with 5yz, wherever they come from. */
@@ -71,6 +73,35 @@ export const lastLines = (text: string, count = 15): string => text.split('\n').
 
 /** Somebody else listens on a port that was free when it was looked up. */
 export class PortTaken extends Error {}
+
+/**
+ * Resolves when a daemon in a namespace takes connections; rejects with the end of its log when it ends before.
+ * `listens` is asked again and again, `port` is then tried.
+ */
+export async function taking(
+  name: string,
+  daemon: Server,
+  listens: () => boolean,
+  port: number,
+  tail: () => string,
+): Promise<void> {
+  const probe = () => {
+    if (daemon.running()) return listens() || undefined
+    if (/Address already in use/.test(tail())) throw new PortTaken(`${name} cannot listen: ${tail()}`)
+    throw new Error(`${name} has ended: ${whyNoNamespace() ?? tail()}`)
+  }
+  await waitUntil(probe, 10_000, () => `${name} has not started:\n${tail()}`)
+  if (!(await greets(port))) throw new Error(`${name} does not greet:\n${tail()}`)
+}
+
+/** The ports by the names of their listeners; the first one where none is told. */
+export const byListener =
+  (name: string, ports: Readonly<Record<string, number>>) =>
+  (listener: string = Object.keys(ports)[0] as string): number => {
+    const port = ports[listener]
+    if (port === undefined) throw new Error(`this ${name} has no listener ${listener}`)
+    return port
+  }
 
 /** Starts again, on other ports, what found its port taken. */
 export async function onFreePorts<T>(startOnce: () => Promise<T>): Promise<T> {

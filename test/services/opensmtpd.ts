@@ -23,12 +23,20 @@
 import { chmodSync, chownSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { lastLines, type MailServer, type MailServerOptions, onFreePorts, PortTaken, reading } from './mail-server.ts'
+import {
+  byListener,
+  lastLines,
+  type MailServer,
+  type MailServerOptions,
+  onFreePorts,
+  reading,
+  taking,
+} from './mail-server.ts'
 import { maildir } from './maildir.ts'
-import { makeNamespace, whyNoNamespace } from './namespace.ts'
+import { makeNamespace } from './namespace.ts'
 import { command } from './packages.ts'
-import { freePorts, greets, listening } from './ports.ts'
-import { startServer, waitUntil } from './processes.ts'
+import { freePorts, listening } from './ports.ts'
+import { startServer } from './processes.ts'
 
 /** What compiled-in accounts run: the daemons without privileges, and the one that keeps the queue. */
 const ACCOUNTS = ['opensmtpd', 'opensmtpq'] as const
@@ -76,18 +84,7 @@ async function startOnce(options: MailServerOptions): Promise<MailServer> {
   const tail = () => lastLines(daemon.output())
   const server = reading('OpenSMTPD', log, join(directory, 'mail'), tail)
   try {
-    await waitUntil(
-      () => {
-        if (!daemon.running()) {
-          if (/Address already in use/.test(tail())) throw new PortTaken(`OpenSMTPD cannot listen: ${tail()}`)
-          throw new Error(`OpenSMTPD has ended: ${whyNoNamespace() ?? tail()}`)
-        }
-        return listening(plain) > 0 && listening(haproxy) > 0 ? true : undefined
-      },
-      10_000,
-      () => `OpenSMTPD has not started:\n${tail()}`,
-    )
-    if (!(await greets(plain))) throw new Error(`OpenSMTPD does not greet:\n${tail()}`)
+    await taking('OpenSMTPD', daemon, () => listening(plain) > 0 && listening(haproxy) > 0, plain, tail)
     // What our own visit left in the log is kept out of what tests look at.
     await server.waitForLog(/smtp disconnected/)
     ready = daemon.output().length
@@ -97,10 +94,7 @@ async function startOnce(options: MailServerOptions): Promise<MailServer> {
   }
   return {
     directory,
-    port(listener = 'plain') {
-      if (listener !== 'plain' && listener !== 'haproxy') throw new Error(`this OpenSMTPD has no listener ${listener}`)
-      return listener === 'plain' ? plain : haproxy
-    },
+    port: byListener('OpenSMTPD', { plain, haproxy }),
     ...server,
     pids: daemon.pids,
     cpuMs: daemon.cpuMs,

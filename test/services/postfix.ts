@@ -12,7 +12,7 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import { chmodSync, chownSync, mkdirSync, mkdtempSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { lastLines, type MailServer, onFreePorts, PortTaken, readIfThere, reading } from './mail-server.ts'
+import { byListener, lastLines, type MailServer, onFreePorts, PortTaken, readIfThere, reading } from './mail-server.ts'
 import { command } from './packages.ts'
 import { freePorts, greets, listening } from './ports.ts'
 import {
@@ -90,11 +90,10 @@ async function startOnce(options: PostfixOptions): Promise<Postfix> {
 
   return {
     directory: places.directory,
-    port(listener) {
-      const index = listener === undefined ? 0 : listeners.findIndex((one) => nameOf(one) === listener)
-      if (ports[index] === undefined) throw new Error(`this Postfix has no listener ${listener}`)
-      return ports[index]
-    },
+    port: byListener(
+      'Postfix',
+      Object.fromEntries(listeners.map((one, index) => [nameOf(one), ports[index] as number])),
+    ),
     ...server,
     pids: master.pids,
     cpuMs: master.cpuMs,

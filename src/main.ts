@@ -8,6 +8,10 @@
  */
 import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
+import { setTimeout } from 'node:timers/promises'
+
+/** Longer than one function is compiled for. */
+const COMPILING_MS = 50
 
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
 if (major < 22 || (major === 22 && minor < 12)) {
@@ -71,4 +75,8 @@ async function main(): Promise<number> {
   return runServer(settings, version)
 }
 
-process.exit(await main())
+const code = await main()
+// V8 may be compiling in the background and ask this thread for memory, which would then be waiting for it to end: Node 24
+// hangs so in every third exit of a young program (nodejs/node#54918).
+await setTimeout(COMPILING_MS)
+process.exit(code)

@@ -33,9 +33,11 @@ function parseEndpoint(text: string, port: number, lowest: 0 | 1): Parsed<Endpoi
   const scheme = /^[a-z][a-z0-9+.-]*:\/\//i.exec(text)?.[0]
   if (scheme) return { hint: `write ${text.slice(scheme.length).replace(/\/$/, '')}, without ${scheme}` }
   if (isIPv6(text)) return { hint: `an IPv6 address stands in brackets: write [${text}]:${port}` }
-  if (/^\d+$/.test(text)) return { hint: `which host? write 0.0.0.0:${text} or 127.0.0.1:${text}` }
+  const [, bare] = /^:?(\d+)$/.exec(text) ?? []
+  if (bare !== undefined) return { hint: `which host? write 0.0.0.0:${bare} or 127.0.0.1:${bare}` }
   const [, literal, name, digits] = /^(?:\[([^\]]*)\]|([^:[\]]+))(?::(\d+))?$/.exec(text) ?? []
   const host = literal ?? name
+  if (/^\[[^\]]*\]:|^[^:]*:[^:]*$/.test(text) && host === undefined) return { hint: 'a port is a number' }
   if (host === undefined) return { hint: 'an IPv6 address stands in brackets: [2001:db8::1]:25' }
   if (literal !== undefined ? !isIPv6(literal) : !isIPv4(host) && !isName(host)) {
     return { hint: `${literal === undefined ? host : `[${host}]`} is neither a name nor an address` }

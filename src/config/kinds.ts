@@ -80,6 +80,7 @@ function parseDuration(text: string): Parsed<number> {
   if (digits !== undefined) return { value: Number(digits) * MS[unit as keyof typeof MS] }
   if (/^\d+$/.test(text)) return { hint: `a bare ${text} has no unit: write ${text}s, ${text}m or ${text}h` }
   if (/^\d+\.\d+\s*(s|m|h|d)$/.test(text)) return { hint: 'whole numbers only: write 90m rather than 1.5h' }
+  if (/^(off|none|never)$/i.test(text)) return { hint: 'it cannot be turned off' }
   return { hint: 'the units are ms, s, m, h and d, without a space before them' }
 }
 
@@ -123,25 +124,44 @@ const BYTES: Readonly<Record<string, number>> = {
 export const size: Scalar<number> = scalar({
   word: 'size',
   what: 'a size with its unit, such as 25MB (25,000,000 bytes) or 25MiB (26,214,400 bytes)',
-  parse(text) {
-    const [, digits, unit] = /^(\d+)([A-Za-z]+)$/.exec(text) ?? []
-    const factor = unit === undefined ? undefined : BYTES[unit]
-    if (factor !== undefined) {
-      const bytes = Number(digits) * factor
-      if (bytes === 0) return { hint: 'more than nothing' }
-      return Number.isSafeInteger(bytes) ? { value: bytes } : { hint: 'that is more than there is' }
-    }
-    if (/^\d+$/.test(text)) return { hint: `a bare ${text} has no unit: write ${text}MB, or ${text}B for bytes` }
-    if (/^\d+\.\d+[A-Za-z]+$/.test(text)) return { hint: 'whole numbers only: write 1500KB rather than 1.5MB' }
-    const lower = unit?.toLowerCase()
-    const meant = Object.keys(BYTES).find((each) => [lower, `${lower}b`].includes(each.toLowerCase()))
-    return { hint: meant && digits ? `write ${digits}${meant}` : 'the units are B, KB, MB, GB, KiB, MiB and GiB' }
-  },
-  show(bytes) {
-    const unit = Object.keys(BYTES).find((each) => bytes % (BYTES[each] as number) === 0) ?? 'B'
-    return `${bytes / (BYTES[unit] as number)}${unit}`
-  },
+  parse: (text) => parseSize(text, (bare) => `${bare}MB, or ${bare}B for bytes`),
+  show: sizeText,
 })
+
+const FASTEST = 1e6
+
+/** In bytes within a second. */
+export const dataRate: Scalar<number> = scalar({
+  word: 'size',
+  what: 'how much in a second, with its unit, such as 500B or 1KB',
+  parse(text) {
+    const parsed = parseSize(text, (bare) => `${bare}B`)
+    if ('hint' in parsed || parsed.value <= FASTEST) return parsed
+    return { hint: `at most ${sizeText(FASTEST)}: who has a slow line could send nothing` }
+  },
+  show: sizeText,
+})
+
+/** @param bare what to write instead of a number without a unit */
+function parseSize(text: string, bare: (digits: string) => string): Parsed<number> {
+  const [, digits, unit] = /^(\d+)([A-Za-z]+)$/.exec(text) ?? []
+  const factor = unit === undefined ? undefined : BYTES[unit]
+  if (factor !== undefined) {
+    const bytes = Number(digits) * factor
+    if (bytes === 0) return { hint: 'more than nothing' }
+    return Number.isSafeInteger(bytes) ? { value: bytes } : { hint: 'that is more than there is' }
+  }
+  if (/^\d+$/.test(text)) return { hint: `a bare ${text} has no unit: write ${bare(text)}` }
+  if (/^\d+\.\d+[A-Za-z]+$/.test(text)) return { hint: 'whole numbers only: write 1500KB rather than 1.5MB' }
+  const lower = unit?.toLowerCase()
+  const meant = Object.keys(BYTES).find((each) => [lower, `${lower}b`].includes(each.toLowerCase()))
+  return { hint: meant && digits ? `write ${digits}${meant}` : 'the units are B, KB, MB, GB, KiB, MiB and GiB' }
+}
+
+function sizeText(bytes: number): string {
+  const unit = Object.keys(BYTES).find((each) => bytes % (BYTES[each] as number) === 0) ?? 'B'
+  return `${bytes / (BYTES[unit] as number)}${unit}`
+}
 
 const LONGEST_WINDOW_MS = 7 * MS.d
 

@@ -9,6 +9,8 @@ import type { Rule } from './rule.ts'
 /** Open files that are kept for everything but connections: logs, DNS, the admin port, the program itself. */
 export const SPARE_FILES = 256
 
+const SET_BOTH = 'set both of SPILLWAY_TLS_CERT and SPILLWAY_TLS_KEY, or neither'
+
 /** Why OpenSSL does not take it; undefined where it does. */
 function objection(options: SecureContextOptions): string | undefined {
   try {
@@ -25,28 +27,24 @@ export const tls: Rule = ({ settings: { tlsCert, tlsKey }, isSound, read }, repo
     report.warn(
       'STARTTLS is not offered: SPILLWAY_TLS_CERT and SPILLWAY_TLS_KEY are not set. Mail arrives in the clear, and senders that insist on TLS (MTA-STS, DANE) stay away',
     )
-  } else if (tlsCert === undefined) {
-    report.mistake('SPILLWAY_TLS_CERT', 'the certificate of SPILLWAY_TLS_KEY: set both, or neither')
-  } else if (tlsKey === undefined) {
-    report.mistake('SPILLWAY_TLS_KEY', 'the private key of SPILLWAY_TLS_CERT: set both, or neither')
-  } else {
-    const cert = read(tlsCert)
-    const key = read(tlsKey)
-    const badCert = 'hint' in cert ? cert.hint : objection({ cert: cert.text })
-    const badKey = 'hint' in key ? key.hint : objection({ key: key.text })
-    const isLocked = 'text' in key && key.text.includes('ENCRYPTED')
-    const advice = isLocked ? 'this one has a passphrase: openssl pkey -in old.key -out new.key' : badKey
-    if (badCert) report.mistake('SPILLWAY_TLS_CERT', `the path of a certificate in PEM form; ${badCert}`)
-    if (badKey)
-      report.mistake('SPILLWAY_TLS_KEY', `the path of a private key in PEM form, without a passphrase; ${advice}`)
-    if (badCert || badKey || 'hint' in cert || 'hint' in key) return
-    const mismatch = objection({ cert: cert.text, key: key.text })
-    if (mismatch) {
-      report.mistake(
-        'SPILLWAY_TLS_KEY',
-        `the private key of the first certificate in ${tlsCert}; this is another. ${mismatch}`,
-      )
-    }
+    return
+  }
+  const cert = tlsCert === undefined ? { hint: SET_BOTH } : read(tlsCert)
+  const key = tlsKey === undefined ? { hint: SET_BOTH } : read(tlsKey)
+  const badCert = 'hint' in cert ? cert.hint : objection({ cert: cert.text })
+  const badKey = 'hint' in key ? key.hint : objection({ key: key.text })
+  const isLocked = 'text' in key && key.text.includes('ENCRYPTED')
+  const advice = isLocked ? 'this one has a passphrase: openssl pkey -in old.key -out new.key' : badKey
+  if (badCert) report.mistake('SPILLWAY_TLS_CERT', `the path of a certificate in PEM form; ${badCert}`)
+  if (badKey)
+    report.mistake('SPILLWAY_TLS_KEY', `the path of a private key in PEM form, without a passphrase; ${advice}`)
+  if (badCert || badKey || 'hint' in cert || 'hint' in key) return
+  const mismatch = objection({ cert: cert.text, key: key.text })
+  if (mismatch) {
+    report.mistake(
+      'SPILLWAY_TLS_KEY',
+      `the private key of the first certificate in ${tlsCert}; this is another. ${mismatch}`,
+    )
   }
 }
 

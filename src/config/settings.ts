@@ -4,7 +4,21 @@
  */
 import type { z } from 'zod'
 import { dnsServers, domains, endpoint, endpoints, hostname, networks, supportUrl, upstreams } from './address-kinds.ts'
-import { duration, flag, integer, type Kind, oneOf, or, orNone, orOff, path, rate, secret, size } from './kinds.ts'
+import {
+  dataRate,
+  duration,
+  flag,
+  integer,
+  type Kind,
+  oneOf,
+  or,
+  orNone,
+  orOff,
+  path,
+  rate,
+  secret,
+  size,
+} from './kinds.ts'
 import { checkNames } from './list-kinds.ts'
 import { HIDDEN } from './mistakes.ts'
 import { redisPrefix, redisUrl } from './redis-kinds.ts'
@@ -102,7 +116,7 @@ export const SETTINGS = {
     kind: flag,
     default: 'off',
     doc: 'Put a Received line (client address, HELO, TLS, id) on top of each message.',
-    more: 'Off, messages pass unmodified. `SPILLWAY_UPSTREAM_CLIENT_IP=received` puts the line there in any case.',
+    more: 'Off, nothing is put on top (what is changed in any case: docs/smtp.md). `SPILLWAY_UPSTREAM_CLIENT_IP=received` puts the line there in any case.',
   }),
   SPILLWAY_UPSTREAM_TLS: row({
     group: 'upstream',
@@ -194,21 +208,21 @@ export const SETTINGS = {
     kind: duration({ min: 10_000, max: DAY_MS, because: 'honest servers on slow lines would be cut off' }),
     default: '300s',
     doc: 'How long a client may be silent before it hears 421.',
-    more: 'RFC 5321 section 4.5.3.2.7 asks for at least 5 minutes. Shorter frees connections sooner in a flood. During a message it is never less than 60s. A command that is sent byte by byte has to be whole within it.',
+    more: 'RFC 5321 section 4.5.3.2.7 asks for at least 5 minutes. Shorter frees connections sooner in a flood. During a message it is never less than 60s. A command that is sent byte by byte has to be whole within it, and so has a TLS handshake; docs/smtp.md has all waits.',
   }),
   SPILLWAY_MIN_DATA_RATE: row({
     group: 'listen',
-    kind: orOff(size),
+    kind: orOff(dataRate),
     default: '500B',
     doc: 'The least a client has to send of a message in a second; one that stays slower hears 421.',
-    more: 'It may be slower for as long as `SPILLWAY_IDLE_TIMEOUT`. A message that comes byte by byte would hold a connection to a mail server for ever. What the mail server makes the client wait is not counted.',
+    more: 'It has `SPILLWAY_IDLE_TIMEOUT` (at least 60s) to spare in each message, and spends what it takes longer than at this rate. A message that comes byte by byte would hold a connection to a mail server for ever. What the mail server makes the client wait is not counted.',
   }),
   SPILLWAY_SESSION_MAX_TIME: row({
     group: 'listen',
     kind: duration({ min: 60_000, max: DAY_MS, because: 'one large message over a slow line takes minutes' }),
     default: '2h',
     doc: 'How long one session may last; then the client hears 421 and connects again.',
-    more: 'A message past its final dot is waited for in any case.',
+    more: 'It hears so at its next command, or in the middle of a message, which is then not delivered. A message past its final dot is waited for in any case.',
   }),
   SPILLWAY_SESSION_MAX_MESSAGES: row({
     group: 'listen',

@@ -249,13 +249,14 @@ export const REASONS = {
   },
   upstream_full: {
     number: 20,
-    stages: ['rcpt'],
+    stages: ['rcpt', 'data'],
     action: 'defer',
     code: 451,
     enhanced: '4.3.2',
     load: true,
     wire: 'Busy; please try again in a few minutes',
-    operator: 'no upstream connection came free in time (SPILLWAY_UPSTREAM_MAX_CONNECTIONS)',
+    operator:
+      'no upstream connection came free in time (SPILLWAY_UPSTREAM_MAX_CONNECTIONS), or the client fell silent while others waited for its connection',
   },
   upstream_lost: {
     number: 21,
@@ -265,8 +266,7 @@ export const REASONS = {
     enhanced: '4.3.0',
     load: true,
     wire: 'The mail server went away or did not answer; nothing is lost, please try again in a few minutes',
-    operator:
-      'the upstream broke the connection, answered out of turn or too late, or the client fell silent while others waited for its connection',
+    operator: 'the upstream broke the connection, or answered out of turn or too late',
   },
   unknown_guard: {
     number: 22,
@@ -306,7 +306,8 @@ export const REASONS = {
     enhanced: '4.4.2',
     load: true,
     wire: 'The message came too slowly; please send it again',
-    operator: 'the message came more slowly than SPILLWAY_MIN_DATA_RATE for longer than SPILLWAY_IDLE_TIMEOUT',
+    operator:
+      'the message came more slowly than SPILLWAY_MIN_DATA_RATE, and has used up what it had to spare (SPILLWAY_IDLE_TIMEOUT, at least 60s)',
   },
   session_time: {
     number: 26,

@@ -111,7 +111,8 @@ function turnAway({ socket, client, record, seat }: Visit, verdict: Refusal, par
   seat.free()
   outcomes.refused(record, 'connect', verdict)
   linger.farewell(socket, voice.refusal(client, verdict))
-  outcomes.tell(record, client, outcomes.end(record, client))
+  outcomes.end(record, client)
+  outcomes.tell(record, client)
 }
 
 async function talk({ socket, client, record, seat }: Visit, parts: ConnectionParts): Promise<void> {
@@ -125,13 +126,13 @@ async function talk({ socket, client, record, seat }: Visit, parts: ConnectionPa
     await session.over
   } finally {
     seat.free()
-    const outcome = outcomes.end(record, client)
+    outcomes.end(record, client)
     if (session !== undefined) {
       await session.settled
       live.delete(session)
     }
     // The dot of a client that left may have been answered since.
-    outcomes.tell(record, client, record.accepted ? 'relayed' : outcome)
+    outcomes.tell(record, client)
   }
 }
 

@@ -9,8 +9,7 @@ import type { Client } from '../core/client.ts'
 import { type Facts, type Mode, type Refusal, refusal, type Stage, type Verdict } from '../core/policy.ts'
 import type { ReasonName } from '../core/reasons.ts'
 import type { Usage } from '../core/usage.ts'
-import type { Answer } from '../relay/answer.ts'
-import type { Reply } from '../relay/smtp-client.ts'
+import { type Answer, isUnknownUser } from '../relay/answer.ts'
 import { Relay, type RelayParts } from '../relay/transaction.ts'
 import type { Visitor } from '../relay/visitor.ts'
 import type { KnownRecipients } from '../state/known-recipients.ts'
@@ -61,12 +60,8 @@ interface Transaction {
   /** What the last of them was told, and the upstream that said it. */
   refusedBy: string | undefined
   refusedWith: string
-}
-
-/** RFC 3463 section 3.2: 5.1.x is about the address. Servers without enhanced codes say a bare 550. */
-function isUnknownUser({ code, lines }: Reply): boolean {
-  const [, subject] = /^5\.([0-9]+)\.[0-9]+/.exec(lines[0] ?? '') ?? []
-  return (code === 550 || code === 551 || code === 553) && (subject === undefined || subject === '1')
+  /** Our reason, where it was ours. */
+  refusedFor: ReasonName | undefined
 }
 
 export class Conversation {
@@ -153,6 +148,7 @@ export class Conversation {
       rejected: 0,
       refusedBy: undefined,
       refusedWith: '',
+      refusedFor: undefined,
     }
     return say(250, '2.1.0', 'Ok')
   }
@@ -173,7 +169,7 @@ export class Conversation {
     const answer = await this.#relay.rcpt(envelope, line)
     if (this.#transaction !== transaction) return ''
     if (answer.kind === 'refusal') return this.#recipientRefused(transaction, to, answer.refusal, answer.upstream)
-    return this.#recipientAnswered(transaction, to, answer.reply, answer.upstream)
+    return this.#recipientAnswered(transaction, to, answer)
   }
 
   /** @returns the reply to DATA, and whether it was 354 */
@@ -181,11 +177,12 @@ export class Conversation {
     const transaction = this.#transaction as Transaction
     if (this.#relay.accepted === 0) {
       // RFC 5321 section 3.3: no valid recipients; where any of them may be taken later, so may the message.
-      const put = transaction.deferred > 0
+      const { deferred, refusedFor } = transaction
       this.reset()
-      const text = put
-        ? this.words(451, '4.5.0', 'No recipient was accepted for now', this.#record.refusal?.reason)
-        : this.words(554, '5.5.1', 'No valid recipients', this.#record.refusal?.reason)
+      const text =
+        deferred > 0
+          ? this.words(451, '4.5.0', 'No recipient was accepted for now', refusedFor)
+          : this.words(554, '5.5.1', 'No valid recipients', refusedFor)
       return { text, go: false }
     }
     this.#received = 0
@@ -373,20 +370,28 @@ export class Conversation {
   #recipientRefused(transaction: Transaction, to: string, verdict: Refusal, upstream?: string): string {
     this.#parts.outcomes.recipient(this.#record, to, verdict.code)
     const text = this.#refuse('rcpt', verdict)
-    this.#putDown(transaction, verdict.code, text, upstream)
+    this.#putDown(transaction, verdict.code, text, upstream, verdict.reason)
     return text
   }
 
-  #putDown(transaction: Transaction, code: number, text: string, upstream: string | undefined): void {
+  #putDown(
+    transaction: Transaction,
+    code: number,
+    text: string,
+    upstream: string | undefined,
+    reason: ReasonName | undefined,
+  ): void {
     if (code < 500) transaction.deferred++
     else transaction.rejected++
     transaction.refusedBy = upstream
     transaction.refusedWith = text
+    transaction.refusedFor = reason
   }
 
-  #recipientAnswered(transaction: Transaction, to: string, reply: Reply, upstream: string): string {
+  #recipientAnswered(transaction: Transaction, to: string, answer: Extract<Answer, { kind: 'reply' }>): string {
+    const { reply, upstream } = answer
     const { limits, knownRecipients, unknownGuard, outcomes, voice } = this.#parts
-    const unknown = reply.code >= 500 && isUnknownUser(reply)
+    const unknown = answer.to === 'rcpt' && isUnknownUser(reply)
     const taken = reply.code < 300
     if (taken || unknown) knownRecipients.heard(to, taken ? 'taken' : 'unknown')
     if (unknown && unknownGuard && knownRecipients.guarding()) {
@@ -398,7 +403,7 @@ export class Conversation {
     const text = voice.relayed(this.#client, reply)
     if (!taken) {
       outcomes.refusedByUpstream(this.#record, upstream, reply)
-      this.#putDown(transaction, reply.code, text, upstream)
+      this.#putDown(transaction, reply.code, text, upstream, undefined)
     }
     return text
   }

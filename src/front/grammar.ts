@@ -45,13 +45,14 @@ function endOfPath(text: string, from: number): number {
   return -1
 }
 
-function readPath(line: string, prefix: RegExp, syntax: string): Read<Path> {
+/** @param badPath the enhanced code for an address without its brackets (RFC 3463 section 3.2: X.1.7 sender, X.1.3 recipient) */
+function readPath(line: string, prefix: RegExp, syntax: string, badPath: '5.1.3' | '5.1.7'): Read<Path> {
   if (hasControl(line)) return wrong('Control characters in a command')
   const head = prefix.exec(line)
   if (head === null) return wrong(`Syntax: ${syntax}`, 501, '5.5.4')
   const open = head[0].length
   const end = line[open] === '<' ? endOfPath(line, open) : -1
-  if (end < 0) return wrong(`Syntax: ${syntax}`, 501, '5.1.7')
+  if (end < 0) return wrong(`Syntax: ${syntax}`, 501, badPath)
   const parameters = new Map<string, string | undefined>()
   const rest = line.slice(end)
   if (rest !== '' && rest[0] !== ' ') return wrong(`Syntax: ${syntax}`)
@@ -68,11 +69,11 @@ function readPath(line: string, prefix: RegExp, syntax: string): Read<Path> {
 }
 
 /** `MAIL FROM:<reverse-path> parameters`. A space behind the colon is common enough to be borne. */
-export const readMail = (line: string): Read<Path> => readPath(line, /^MAIL FROM: ?/i, 'MAIL FROM:<address>')
+export const readMail = (line: string): Read<Path> => readPath(line, /^MAIL FROM: ?/i, 'MAIL FROM:<address>', '5.1.7')
 
 /** `RCPT TO:<forward-path> parameters`. */
 export function readRcpt(line: string): Read<Path> {
-  const read = readPath(line, /^RCPT TO: ?/i, 'RCPT TO:<address>')
+  const read = readPath(line, /^RCPT TO: ?/i, 'RCPT TO:<address>', '5.1.3')
   return read.ok && read.value.address === '' ? wrong('A recipient is needed', 501, '5.1.3') : read
 }
 

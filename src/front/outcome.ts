@@ -28,6 +28,8 @@ export class Record {
   stage: Stage = 'connect'
   helo: string | undefined
   tls: string | undefined
+  /** Why a TLS handshake failed. */
+  tlsError: string | undefined
   from: string | undefined
   /** The refusal that stands in the log line, and where it was: the last one. */
   refusal: Refusal | undefined
@@ -152,17 +154,16 @@ export class Outcomes {
     }
   }
 
-  /** The client is gone: the session counts from now on as ended. */
-  end(record: Record, client: Client): Outcome {
+  /** The client is gone: the session counts from now on as ended, with what came of it so far. */
+  end(record: Record, client: Client): void {
     const outcome = this.#outcomeOf(record)
     const cell = this.#sessions.get(outcome)?.get(client.standing)
     if (cell !== undefined) cell.value++
     this.#durations.get(outcome)?.observe((this.#now() - client.connectedAt) / 1000)
-    return outcome
   }
 
   /** Writes the session's line, unless it is a refused one and the sample passes it over. */
-  tell(record: Record, client: Client, outcome: Outcome): void {
+  tell(record: Record, client: Client): void {
     const { refusal } = record
     let sample = 1
     if (refusal !== undefined && !record.sentOn) {
@@ -179,7 +180,8 @@ export class Outcomes {
         standing: client.standing,
         helo: record.helo,
         tls: record.tls,
-        outcome,
+        tlsError: record.tlsError,
+        outcome: this.#outcomeOf(record),
         stage: record.refusedAt ?? record.stage,
         ...(refusal !== undefined && {
           reason: refusal.reason,

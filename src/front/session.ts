@@ -50,7 +50,7 @@ export interface Session {
 const MIN_DATA_IDLE_MS = 60_000
 /** While a message waits for the upstream: how often the client is looked after. */
 const WATCH_MS = 1000
-/** Commands that bring no mail (NOOP, RSET, VRFY, HELP …), between two messages. As Postfix has it. */
+/** Commands that bring no mail (NOOP, RSET, VRFY, HELP, AUTH …), between two messages. As Postfix has it. */
 const MAX_JUNK = 100
 /** Commands that are wrong or unknown, between two messages. As Postfix has it. */
 const MAX_ERRORS = 20
@@ -58,6 +58,8 @@ const MAX_ERRORS = 20
 const MAX_REFUSED = 1000
 /** RFC 5321 section 4.5.3.1.4, without the CRLF; extensions add to MAIL and RCPT only. */
 const MAX_PLAIN_COMMAND = 510
+
+const NO_LOGINS = 'This server takes mail for its own users and has no logins; use the submission server'
 
 const nothing = (): void => undefined
 const bodyPatience = (idleMs: number): number => Math.max(idleMs, MIN_DATA_IDLE_MS)
@@ -103,7 +105,6 @@ class ClientConnection extends SMTPConnection implements Session {
   #inBody = false
   #draining = false
   #isOver = false
-  #handshakeCounted = false
   #junk = 0
   #errors = 0
   #refused = 0
@@ -157,6 +158,11 @@ class ClientConnection extends SMTPConnection implements Session {
   }
 
   override init(): void {
+    // It was reset while the gate waited (for Redis), and its 'close' is past: nobody would ever hear of it.
+    if (this._socket.destroyed) {
+      this._onClose()
+      return
+    }
     this._setListeners(() => {
       this._resetSession()
       this._ready = true
@@ -178,13 +184,13 @@ class ClientConnection extends SMTPConnection implements Session {
   }
 
   override _onClose(): void {
-    this.#countHandshake('failed')
+    this.#handshakeFailed('the client left')
     super._onClose()
     this.#resolveOver()
   }
 
-  override _onError(): void {
-    this.#countHandshake('failed')
+  override _onError(error?: NodeJS.ErrnoException): void {
+    this.#handshakeFailed(error?.code ?? String(error?.message))
     this._socket.destroy()
   }
 
@@ -202,13 +208,40 @@ class ClientConnection extends SMTPConnection implements Session {
     socket.setTimeout(this.#inBody ? bodyPatience(idleMs) : idleMs, () => this._onTimeout())
   }
 
+  /** Who reads a little now and then has the socket's timer begin anew each time: what it is owed has an end of its own. */
+  override _whenWritable(next: () => void): void {
+    const socket = this._socket
+    if (!socket.writableNeedDrain || socket.destroyed) {
+      next()
+      return
+    }
+    const late = setTimeout(() => {
+      if (this._upgrading || this._closing || this._closed) return
+      this.#farewell(this.#conversation.refuse('idle', this.#record.stage))
+    }, this.#parts.idleMs)
+    const done = (): void => {
+      clearTimeout(late)
+      socket.off('drain', drained)
+      socket.off('close', done)
+    }
+    const drained = (): void => {
+      done()
+      next()
+    }
+    socket.once('drain', drained)
+    socket.once('close', done)
+  }
+
   override _onTimeout(): void {
     if (this._closing) {
       this._socket.destroy()
     } else if (this.#busy) {
       this._armTimeout()
+    } else if (this._upgrading) {
+      // Nothing that could be read can be said in here.
+      this.#handshakeFailed('timeout')
+      this._socket.destroy()
     } else {
-      if (this._upgrading) this.#countHandshake('failed')
       this.#farewell(this.#conversation.refuse('idle', this.#record.stage))
     }
   }
@@ -364,12 +397,8 @@ class ClientConnection extends SMTPConnection implements Session {
       case 'HELP':
         return this.#bringsNothing(say(214, '2.0.0', 'RFC 5321'))
       case 'AUTH':
-        // People do misconfigure telephones: this is not held against the client as an error would be.
-        return say(
-          502,
-          '5.5.1',
-          'This server takes mail for its own users and has no logins; use the submission server',
-        )
+        // People do misconfigure telephones: it is no error, but brings no mail either.
+        return this.#bringsNothing(conversation.words(502, '5.5.1', NO_LOGINS))
       case 'BDAT':
       case 'EXPN':
       case 'TURN':
@@ -414,7 +443,7 @@ class ClientConnection extends SMTPConnection implements Session {
     this.#write(say(220, '2.0.0', 'Ready to start TLS'))
     this.upgrade(nothing, () => {
       this.#pace.turn(performance.now())
-      this.#countHandshake('ok')
+      this.#parts.metrics.tlsHandshakes.inc('ok')
       this.#conversation.forgetHelo()
       this.#record.stage = 'connect'
       this.#record.tls = this.#tlsInUse()?.protocol
@@ -423,10 +452,11 @@ class ClientConnection extends SMTPConnection implements Session {
     return undefined
   }
 
-  #countHandshake(result: 'ok' | 'failed'): void {
-    if (this.#handshakeCounted || (result === 'failed' && !this._upgrading)) return
-    this.#handshakeCounted = true
-    this.#parts.metrics.tlsHandshakes.inc(result)
+  /** Where one is under way; what is told of it first is why. */
+  #handshakeFailed(why: string): void {
+    if (!this._upgrading || this.#record.tlsError !== undefined) return
+    this.#record.tlsError = why
+    this.#parts.metrics.tlsHandshakes.inc('failed')
   }
 
   async #data(parser: WireStream): Promise<string | undefined> {

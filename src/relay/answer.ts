@@ -5,9 +5,14 @@
 import { type Refusal, refusal } from '../core/policy.ts'
 import type { Reply } from './smtp-client.ts'
 
-/** An upstream's words, or a refusal of ours. `upstream`: who was asked. */
+/** An upstream's words, with the command they answer, or a refusal of ours. `upstream`: who was asked. */
 export type Answer =
-  | { readonly kind: 'reply'; readonly reply: Reply; readonly upstream: string }
+  | {
+      readonly kind: 'reply'
+      readonly to: 'ehlo' | 'mail' | 'rcpt' | 'data' | 'dot'
+      readonly reply: Reply
+      readonly upstream: string
+    }
   | { readonly kind: 'refusal'; readonly refusal: Refusal; readonly upstream: string | undefined }
 
 /** What became of a message after DATA was answered with 354. `unknown`: the upstream never answered the dot. */
@@ -35,3 +40,19 @@ export const asRefusal = (reply: Reply): Reply => {
 export const isLast = ({ code }: Reply): boolean => code === 421 || (code >= 300 && code < 400)
 
 export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+
+/**
+ * Whether a reply to RCPT says that there is no such recipient. RFC 3463 section 3.2: 5.1.x is about addresses, of which 7
+ * and 8 are the sender's. Without an enhanced code, and behind the vague 5.1.0, only the words tell: Exim says a bare 550
+ * for a sender it does not believe, and for a client on a list, as for a recipient it does not know.
+ */
+export function isUnknownUser({ code, lines }: Reply): boolean {
+  if (code !== 550 && code !== 551 && code !== 553) return false
+  const [, enhanced, detail] = /^(5\.[0-9]+\.([0-9]+))\b/.exec(lines[0] ?? '') ?? []
+  if (enhanced !== undefined && !enhanced.startsWith('5.1.')) return false
+  if (enhanced !== undefined && detail !== '0') return detail !== '7' && detail !== '8'
+  const words = lines.join(' ')
+  return UNKNOWN.test(words) && !OTHERWISE.test(words)
+}
+const UNKNOWN = /user|recipient|mailbox|inbox|account|address|alias|unknown|rout(e|able)|no such|exist/i
+const OTHERWISE = /sender|helo|relay|listed|list at|spam|policy/i

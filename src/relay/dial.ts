@@ -22,6 +22,14 @@ export class UpstreamRefusal extends Error {
   }
 }
 
+/** It does not offer what we cannot do without: there was nothing to refuse. */
+export class NotOffered extends UpstreamRefusal {
+  constructor(phase: 'starttls' | 'xclient', text: string) {
+    super(phase, { code: 550, lines: [text] })
+    this.message = text
+  }
+}
+
 export interface DialSettings {
   readonly clientIp: ClientAddressMode
   readonly tls: 'opportunistic' | 'required' | 'off'
@@ -94,12 +102,12 @@ export async function dial(
       await smtp.startTls(target.name, Math.min(left(), 2 * connectTimeoutMs))
       extensions = await hello(smtp, settings, visitor, left)
     } else if (tls === 'required') {
-      throw new UpstreamRefusal('starttls', { code: 454, lines: ['STARTTLS is required and not offered'] })
+      throw new NotOffered('starttls', 'STARTTLS is required and not offered')
     }
     if (visitor !== undefined && name !== undefined) {
       const command = xclientCommand(visitor, await name, (extensions.get('XCLIENT') ?? '').toUpperCase().split(' '))
       if (command === undefined) {
-        throw new UpstreamRefusal('xclient', { code: 550, lines: ['XCLIENT with ADDR and NAME is not offered to us'] })
+        throw new NotOffered('xclient', 'XCLIENT with ADDR and NAME is not offered to us')
       }
       const reply = await smtp.command(command, left())
       if (reply.code !== 220) throw new UpstreamRefusal('xclient', reply)
@@ -108,6 +116,7 @@ export async function dial(
     return { smtp, extensions, helo: visitor?.helo ?? settings.hostname }
   } catch (error) {
     smtp.destroy('not usable')
+    if (error instanceof UpstreamError && error.fault !== 'protocol') error.connected = true
     // RFC 3207 section 4: where TLS is a wish and not a demand, a broken handshake must not cost the mail.
     const broken = error instanceof UpstreamError && error.message.startsWith('TLS:')
     const refused = error instanceof UpstreamRefusal && error.phase === 'starttls'

@@ -5,10 +5,10 @@
  */
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
-import { type DialSettings, dial, UpstreamRefusal } from './dial.ts'
+import { type DialSettings, dial, NotOffered, UpstreamRefusal } from './dial.ts'
 import { askWhetherRelay } from './relay-guard.ts'
 import { connectResult, placeOf, type Server } from './server.ts'
-import { isOurs } from './smtp-client.ts'
+import { isOurs, UpstreamError } from './smtp-client.ts'
 import { dialAsStranger } from './stranger.ts'
 
 export interface HealthOptions {
@@ -42,7 +42,7 @@ export class Health {
   #checking = false
   /** It refused to hear of some client by XCLIENT, and has not taken XCLIENT since: checks try it too. */
   #doubted = false
-  /** performance.now() from which on a client's refusal may call for a check at once. */
+  /** performance.now() from which on what happened to a client may call for a check at once. */
   #recheckNextAt = 0
   /** Whether such a refusal was told in the log. */
   #doubtSaid = false
@@ -60,6 +60,12 @@ export class Health {
   report(error: unknown): void {
     if (isXclient(error)) {
       this.#doubt(error)
+      return
+    }
+    if (error instanceof UpstreamError && error.connected) {
+      // It took the connection, and may have hung up on this one client. Where a check fails as well, that makes two.
+      this.#failures = Math.max(this.#failures, 1)
+      this.#checkAtOnce()
       return
     }
     if (error === undefined) this.#doubted = false
@@ -94,10 +100,10 @@ export class Health {
     const { smtp, extensions } = await dial(server, settings, undefined, deadline)
     smtp.quit()
     if (settings.clientIp === 'xclient' && !extensions.has('XCLIENT')) {
-      throw new UpstreamRefusal('xclient', {
-        code: 550,
-        lines: ['XCLIENT is not offered to us; with Postfix, add this node to smtpd_authorized_xclient_hosts'],
-      })
+      throw new NotOffered(
+        'xclient',
+        'XCLIENT is not offered to us; with Postfix, add this node to smtpd_authorized_xclient_hosts',
+      )
     }
     server.extensions = extensions
     if (this.#doubted) {
@@ -123,6 +129,10 @@ export class Health {
       const msg = `upstream refused XCLIENT for a client, who hears 451: ${error.message}`
       this.#options.log.warn(placeOf(this.server), msg)
     }
+    this.#checkAtOnce()
+  }
+
+  #checkAtOnce(): void {
     const now = performance.now()
     if (this.gone || this.#checking || now < this.#recheckNextAt) return
     this.#recheckNextAt = now + this.#options.intervalMs
@@ -143,7 +153,8 @@ export class Health {
     if (error === undefined) {
       if (this.#openRelay) {
         server.up = false
-        const why = 'takes mail for foreign domains from any client: it would be an open relay through us'
+        const why =
+          'takes mail for foreign domains from any client: it would be an open relay through us. With Postfix, take this node out of mynetworks, or let it hear who the client is (SPILLWAY_UPSTREAM_CLIENT_IP)'
         this.#say('error', `upstream not used: it ${why}`)
       } else if (this.#guardNextAt !== undefined || !this.#options.relayGuard) {
         server.up = true
@@ -151,9 +162,22 @@ export class Health {
       }
     } else if (this.#failures >= DOWN_AFTER || !server.up || (this.#doubted && isXclient(error))) {
       server.up = false
-      this.#say('warn', `upstream is down: ${(error as Error).message}`)
+      this.#say('warn', `upstream is down: ${(error as Error).message}${this.#proxyAdvice(error)}`)
     }
     this.#options.judged(server)
+  }
+
+  /** A server that expects no PROXY header takes it for a command, or has greeted before it came. */
+  #proxyAdvice(error: unknown): string {
+    const { clientIp } = this.#options.dial
+    if (clientIp !== 'proxy-v1' && clientIp !== 'proxy-v2') return ''
+    const misread =
+      error instanceof UpstreamRefusal
+        ? error.phase === 'greeting' || error.phase === 'ehlo'
+        : error instanceof UpstreamError && error.fault === 'protocol'
+    return misread
+      ? '. Does it expect a PROXY header (SPILLWAY_UPSTREAM_CLIENT_IP)? With Postfix: smtpd_upstream_proxy_protocol=haproxy'
+      : ''
   }
 
   #say(level: 'info' | 'warn' | 'error', msg: string): void {

@@ -22,6 +22,8 @@ export type Fault = 'lost' | 'timeout' | 'protocol' | 'ours'
 
 export class UpstreamError extends Error {
   readonly fault: Fault
+  /** Lost, or out of time, when the connection had been made: it may have been about the client it was made for. */
+  connected = false
   constructor(fault: Fault, message: string) {
     super(message)
     this.name = 'UpstreamError'
@@ -60,6 +62,8 @@ export class SmtpClient {
   #ended: { readonly fault: Fault; readonly why: string } | undefined
   /** The socket holds back what was written, for more to go along. */
   #holding = false
+  /** Called when something is said that nobody waits for. */
+  #heardUnasked: (() => void) | undefined
   secure = false
 
   private constructor(socket: Socket) {
@@ -171,12 +175,12 @@ export class SmtpClient {
   }
 
   /**
-   * Resolves when more may be written, or when the connection has ended; a server that does not read for `timeoutMs` is
-   * one that ends it.
+   * Resolves when more may be written, when the connection has ended, or when the server says something instead of
+   * reading; one that does not read for `timeoutMs` ends it.
    */
   drained(timeoutMs: number): Promise<void> {
     const socket = this.#socket
-    if (this.#ended !== undefined || !socket.writableNeedDrain) return Promise.resolve()
+    if (this.#ended !== undefined || this.unasked || !socket.writableNeedDrain) return Promise.resolve()
     return new Promise((resolve) => {
       const timer = setTimeout(() => {
         this.#end('timeout', `took nothing of the message in ${timeoutMs} ms`)
@@ -185,10 +189,12 @@ export class SmtpClient {
         clearTimeout(timer)
         socket.off('drain', done)
         socket.off('close', done)
+        this.#heardUnasked = undefined
         resolve()
       }
       socket.once('drain', done)
       socket.once('close', done)
+      this.#heardUnasked = done
     })
   }
 
@@ -222,12 +228,15 @@ export class SmtpClient {
         reject(new UpstreamError('lost', why))
       }
       const timer = setTimeout(() => fail(`no handshake in ${timeoutMs} ms`), timeoutMs)
-      secure.once('error', (error) => fail(error.message))
-      secure.once('close', () => fail('closed'))
+      const failed = (error: Error): void => fail(error.message)
+      const closed = (): void => fail('closed')
+      secure.once('error', failed)
+      secure.once('close', closed)
       secure.once('secureConnect', () => {
         clearTimeout(timer)
-        secure.removeAllListeners('close')
-        secure.removeAllListeners('error')
+        // Ours only: Node has one of its own, which frees what OpenSSL holds.
+        secure.off('close', closed)
+        secure.off('error', failed)
         this.#socket = secure
         this.secure = true
         this.#attach()
@@ -300,7 +309,10 @@ export class SmtpClient {
       if (end < 0) break
       const line = this.#text.slice(from, this.#text.charCodeAt(end - 1) === 13 ? end - 1 : end)
       // What nobody waits for is kept: `unasked` tells of it.
-      if (this.#waiting.length === 0) break
+      if (this.#waiting.length === 0) {
+        this.#heardUnasked?.()
+        break
+      }
       from = end + 1
       if (!this.#take(line)) return
     }

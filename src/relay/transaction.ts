@@ -65,6 +65,9 @@ const SIGN_OF_LIFE = 1024
 /** Servers tried for one transaction while none can be reached. */
 const MAX_TRIES = 3
 
+const DOT = Buffer.from('.')
+const NOTHING = Buffer.alloc(0)
+
 export class Relay {
   readonly #parts: RelayParts
   readonly #visitor: () => Visitor
@@ -79,6 +82,8 @@ export class Relay {
   #bodyLost: string | undefined
   /** Our Received line was sent, and nothing of the message yet. */
   #traced = false
+  /** What came of the message so far is a dot, which waits for what comes behind it. */
+  #dotHeld = false
   #ending: Promise<unknown> = Promise.resolve()
   /** Octets of the body that came since the last sign of life. */
   #trickle = 0
@@ -112,7 +117,7 @@ export class Relay {
     if (this.#settled !== undefined) return this.#settled
     this.#upstream.quietSince = undefined
     try {
-      return this.#begun ? await this.#another(line) : await this.#begin(envelope, line)
+      return this.#begun ? await this.#another(envelope, line) : await this.#begin(envelope, line)
     } catch (error) {
       this.#parts.log.error({ err: error instanceof Error ? error.stack : String(error) }, 'relay failed')
       this.#upstream.drop('internal error')
@@ -138,18 +143,19 @@ export class Relay {
       const reply = await this.#upstream.heard(link, 'data', link.smtp.command('DATA', patience))
       if (reply.code !== 354) {
         if (isLast(reply) || reply.code < 300) this.#upstream.drop(`it answered DATA with ${reply.code}`)
-        return { kind: 'reply', reply: asRefusal(reply), upstream: label }
+        return { kind: 'reply', to: 'data', reply: asRefusal(reply), upstream: label }
       }
       if (this.#upstream.left) return lost(label, 'the client left')
       this.#body = new Newlines()
       this.#bodyLost = undefined
       const { settings, now } = this.#parts
       this.#traced = settings.trace || settings.dial.clientIp === 'received'
+      this.#dotHeld = false
       if (this.#traced) {
         link.smtp.send(receivedLine(this.#visitor(), settings.hostname, now()))
       }
       this.#awaitClient()
-      return { kind: 'reply', reply, upstream: label }
+      return { kind: 'reply', to: 'data', reply, upstream: label }
     } catch (error) {
       this.#upstream.drop(messageOf(error))
       return lost(label, messageOf(error))
@@ -165,7 +171,8 @@ export class Relay {
   /** Others wait, and the client was silent for too long. What is left of its transaction hears 451. */
   #evict(): void {
     const why = 'the client was silent while others waited for its connection'
-    this.#settled ??= lost(this.#upstream.current?.slot.server.label, why)
+    const upstream = this.#upstream.current?.slot.server.label
+    this.#settled ??= { kind: 'refusal', refusal: refusal('upstream_full', { why }), upstream }
     this.#upstream.quietSince = undefined
     if (this.#body === undefined) this.#upstream.giveBack()
     else this.#upstream.drop(why)
@@ -197,13 +204,22 @@ export class Relay {
   }
 
   #send(smtp: SmtpClient, part: Buffer): boolean {
-    if (part.length === 0) return true
-    // A first line that begins with a blank, or does when the dot before it is taken away, would go on with our header
-    // field (RFC 5322 section 2.2.3): it is no header, so the body begins here.
-    const first = part[0] === 46 ? part[1] : part[0]
-    if (this.#traced && (first === 32 || first === 9)) smtp.send('\r\n')
+    const ready = this.#traced && part.length > 0 ? this.#behindTrace(smtp, part) : part
+    return ready.length === 0 || smtp.sendPart(ready)
+  }
+
+  /**
+   * A first line that begins with a blank, or does when the dot before it is taken away, would go on with our header field
+   * (RFC 5322 section 2.2.3): it is no header, so the body begins here. A dot alone is held back until that is known.
+   */
+  #behindTrace(smtp: SmtpClient, part: Buffer): Buffer {
+    const head = this.#dotHeld ? Buffer.concat([DOT, part]) : part
+    this.#dotHeld = head.equals(DOT)
+    if (this.#dotHeld) return NOTHING
+    const first = head[0] === DOT[0] ? head[1] : head[0]
+    if (first === 32 || first === 9) smtp.send('\r\n')
     this.#traced = false
-    return smtp.sendPart(part)
+    return head
   }
 
   /** Sends the dot and waits for the upstream's last word, whatever the client does meanwhile. Never throws. */
@@ -219,11 +235,14 @@ export class Relay {
       this.#body = undefined
       return { answer: this.#settled, result: 'deferred', ms: 0 }
     }
-    const link = this.#upstream.current as Link
-    const body = this.#body as Newlines
+    const link = this.#upstream.current
+    const body = this.#body
+    this.#body = undefined
+    if (link === undefined || body === undefined) {
+      return { answer: lost(undefined, 'ended before the dot'), result: 'deferred', ms: 0 }
+    }
     const { label } = link.slot.server
     const { metrics, settings } = this.#parts
-    this.#body = undefined
     const rest = this.#bodyLost === undefined ? body.end() : Buffer.alloc(0)
     if (body.bareLf > 0) metrics.bareNewlines.of('lf').value += body.bareLf
     if (body.bareCr > 0) metrics.bareNewlines.of('cr').value += body.bareCr
@@ -244,10 +263,11 @@ export class Relay {
       const reply = await this.#upstream.heard(link, 'dot', answered)
       if (isLast(reply)) this.#upstream.drop(`it answered the dot with ${reply.code}`)
       else this.#upstream.messageDone()
-      if (reply.code < 300) return { answer: { kind: 'reply', reply, upstream: label }, result: 'accepted', ms: took() }
+      if (reply.code < 300)
+        return { answer: { kind: 'reply', to: 'dot', reply, upstream: label }, result: 'accepted', ms: took() }
       // A 3yz is neither a yes nor a no.
       const result = reply.code >= 500 ? 'rejected' : reply.code >= 400 ? 'deferred' : 'unknown'
-      return { answer: { kind: 'reply', reply: asRefusal(reply), upstream: label }, result, ms: took() }
+      return { answer: { kind: 'reply', to: 'dot', reply: asRefusal(reply), upstream: label }, result, ms: took() }
     } catch (error) {
       this.#upstream.drop(messageOf(error))
       return { answer: lost(label, `after the dot: ${messageOf(error)}`), result: 'unknown', ms: took() }
@@ -262,7 +282,7 @@ export class Relay {
       const reply = await link.smtp.reply(1000)
       if (reply.code >= 400) {
         const result = reply.code >= 500 ? 'rejected' : 'deferred'
-        return { answer: { kind: 'reply', reply: asRefusal(reply), upstream: label }, result, ms: 0 }
+        return { answer: { kind: 'reply', to: 'dot', reply: asRefusal(reply), upstream: label }, result, ms: 0 }
       }
       return { answer: lost(label, 'answered before the dot'), result: 'deferred', ms: 0 }
     } catch {
@@ -300,12 +320,14 @@ export class Relay {
     this.#settled = undefined
   }
 
-  async #another(text: string): Promise<Answer> {
+  async #another(envelope: Envelope, text: string): Promise<Answer> {
     const link = this.#upstream.current
     if (link === undefined || link.smtp.ended) {
       this.#upstream.drop('gone in the middle of the envelope')
       return this.#settle(lost(link?.slot.server.label, 'gone in the middle of the envelope'))
     }
+    const missing = missingOf(link, envelope)
+    if (missing !== undefined) return lost(link.slot.server.label, missing)
     try {
       const patience = Math.min(this.#budgets.rcptMs, this.#parts.settings.dial.replyTimeoutMs)
       return this.#heardRcpt(link, await this.#upstream.heard(link, 'rcpt', link.smtp.command(text, patience)))
@@ -319,13 +341,13 @@ export class Relay {
     const { label } = link.slot.server
     if (reply.code < 300) {
       this.#accepted++
-      return { kind: 'reply', reply, upstream: label }
+      return { kind: 'reply', to: 'rcpt', reply, upstream: label }
     }
     if (isLast(reply)) {
       this.#upstream.drop(`it answered RCPT with ${reply.code}`)
-      return this.#settle({ kind: 'reply', reply: asRefusal(reply), upstream: label })
+      return this.#settle({ kind: 'reply', to: 'rcpt', reply: asRefusal(reply), upstream: label })
     }
-    return { kind: 'reply', reply: asRefusal(reply), upstream: label }
+    return { kind: 'reply', to: 'rcpt', reply: asRefusal(reply), upstream: label }
   }
 
   /** Every further recipient, and DATA, hear the same. */
@@ -368,7 +390,7 @@ export class Relay {
         const { cause, server } = error as DialFailure
         if (cause instanceof UpstreamRefusal && cause.phase === 'ehlo' && cause.reply.code >= 500) {
           // It refuses the client's own HELO name: that is its verdict, as if it had come at MAIL.
-          return this.#settle({ kind: 'reply', reply: cause.reply, upstream: server.label })
+          return this.#settle({ kind: 'reply', to: 'ehlo', reply: cause.reply, upstream: server.label })
         }
         avoid = server
         last = isOurs(cause)
@@ -376,20 +398,21 @@ export class Relay {
           : lost(server.label, messageOf(cause))
         continue
       }
+      again = undefined
       const { server } = link.slot
-      const missing = envelope.needs.find((keyword) => !link.extensions.has(keyword))
+      const missing = missingOf(link, envelope)
       if (missing !== undefined) {
         this.#upstream.giveBack()
         tries++
         avoid = server
-        last = lost(server.label, `${missing} is not offered any more`)
+        last = lost(server.label, missing)
         continue
       }
       try {
         const { mail, answer } = await this.#mailAndRcpt(link, envelope, rcpt, deadline, patience)
         if (answer !== undefined) return answer
-        if (mail.code >= 500) return this.#settle({ kind: 'reply', reply: mail, upstream: server.label })
-        last = { kind: 'reply', reply: { ...asRefusal(mail), code: 451 }, upstream: server.label }
+        if (mail.code >= 500) return this.#settle({ kind: 'reply', to: 'mail', reply: mail, upstream: server.label })
+        last = { kind: 'reply', to: 'mail', reply: { ...asRefusal(mail), code: 451 }, upstream: server.label }
         if (!isLast(mail)) this.#upstream.giveBack()
         else if (link.reused && !replaced) again = this.#upstream.replace(link)
         else this.#upstream.drop(`it answered MAIL with ${mail.code}`)
@@ -404,11 +427,10 @@ export class Relay {
         if (link.reused && !replaced) again = this.#upstream.replace(link)
         else this.#upstream.drop(messageOf(error))
       }
-      if (again !== undefined && !replaced) {
+      if (again !== undefined) {
         replaced = true
         continue
       }
-      again = undefined
       if (askedOne) break
       askedOne = true
       avoid = server
@@ -461,6 +483,12 @@ export class Relay {
       throw new MailTaken(error)
     }
   }
+}
+
+/** Why a server cannot be given this envelope: what it offers may have changed since the client was told. */
+function missingOf({ extensions }: Link, { needs }: Envelope): string | undefined {
+  const missing = needs.find((keyword) => !extensions.has(keyword))
+  return missing && `${missing} is not offered any more`
 }
 
 class MailTaken extends Error {

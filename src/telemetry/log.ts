@@ -26,6 +26,14 @@ export interface LogOptions {
 /** Bytes of lines that may wait for a reader who does not read; what comes on top of them is dropped. */
 const MOST_WAITING = 4 << 20
 
+const orNothing = (act: () => void) => (): void => {
+  try {
+    act()
+  } catch {
+    // the destination is not open yet, or gone: there is nowhere left to say so
+  }
+}
+
 export function createLog({ level, destination }: LogOptions): Log {
   const stream = pino.destination({ dest: destination, sync: false, minLength: 4096, maxLength: MOST_WAITING })
   // A full disk or a reader that is gone is no reason to stop relaying mail. What cannot be written is dropped, and nothing
@@ -37,7 +45,7 @@ export function createLog({ level, destination }: LogOptions): Log {
   stream.on('write', () => {
     broken = false
   })
-  const flushSync = stream.flushSync.bind(stream)
+  const flushSync = orNothing(stream.flushSync.bind(stream))
   stream.flushSync = () => {
     if (!broken) flushSync()
   }
@@ -50,13 +58,6 @@ export function createLog({ level, destination }: LogOptions): Log {
     },
     stream,
   )
-  const orNothing = (act: () => void) => (): void => {
-    try {
-      act()
-    } catch {
-      // the destination is not open yet, or gone: there is nowhere left to say so
-    }
-  }
   // A line that waits in the buffer for longer than this is of no use to somebody who watches.
   const timer = setInterval(
     orNothing(() => stream.flush()),
@@ -68,7 +69,7 @@ export function createLog({ level, destination }: LogOptions): Log {
     info: (fields, msg) => write.info(fields, msg),
     warn: (fields, msg) => write.warn(fields, msg),
     error: (fields, msg) => write.error(fields, msg),
-    flush: orNothing(() => stream.flushSync()),
+    flush: () => stream.flushSync(),
   }
 }
 

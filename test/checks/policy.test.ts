@@ -281,6 +281,40 @@ describe('unknown recipients', () => {
       expect(await client.command('DATA')).toMatch(/^354/)
     }))
 
+  test.each([
+    ['EHLO', '550 5.7.1 not with that name'],
+    ['MAIL', '553 5.1.8 Sender address rejected: Domain not found'],
+    ['MAIL', '550 5.1.1 no such user'],
+    ['RCPT', '550 5.1.8 Sender address rejected: Domain not found'],
+    ['RCPT', '550 Sender verify failed'],
+  ])('R43 who is refused himself, at %s by %s, brings nobody to doubt the directory', async (at, reply) => {
+    const directory = await startUpstream({
+      script: (verb, line, { lines }) => {
+        const his = lines.some((each) => each.includes('bad.example'))
+        if (his && (verb === at || (at === 'EHLO' && verb === 'HELO'))) return reply
+        return verb === 'RCPT' && line.includes('<no') ? '550 5.1.1 no such user' : 'default'
+      },
+    })
+    const app = await startApp(directory.address, { LIMIT_IP_UNKNOWN_RECIPIENTS: '3/1h' })
+    try {
+      const honest = await app.client()
+      await honest.hello()
+      await honest.command('MAIL FROM:<a@example.org>')
+      for (let i = 0; i < 40; i++) expect(await honest.command(`RCPT TO:<u${i}@example.net>`)).toMatch(/^250/)
+      const bad = await app.client('127.0.0.66')
+      await bad.hello('bad.example')
+      await bad.command('MAIL FROM:<a@bad.example>')
+      for (let i = 0; i < 40; i++) expect(await bad.command(`RCPT TO:<u${i}@example.net>`)).toMatch(/^55/)
+      expect(await app.metric('spillway_unknown_guard_active')).toBe(0)
+      // And the harvest limit has not counted him.
+      expect(await app.metric(row('unknown_recipients', 'enforce'))).toBe(0)
+      expect(await honest.command('RCPT TO:<nobody@example.net>')).toMatch(/^550 5\.1\.1/)
+    } finally {
+      await directory.stop()
+      await app.stop()
+    }
+  })
+
   test.each(['on', 'off'])('R43 the directory is gone, UNKNOWN_GUARD=%s', async (guard) => {
     let broken = false
     const directory = await startUpstream({

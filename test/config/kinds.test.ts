@@ -10,6 +10,7 @@ import {
   upstreams,
 } from '../../src/config/address-kinds.ts'
 import {
+  dataRate,
   duration,
   flag,
   integer,
@@ -248,4 +249,11 @@ test('names of checks, or all', () => {
   expect(read(checkNames, 'all')).toBe('all')
   expect(read(checkNames, 'none')).toEqual([])
   expect(read(checkNames, 'ip_connections')).toContain('did you mean ip-connections?')
+})
+
+test('a rate of data is no size of a message: what is proposed for it is small, and what is too fast is refused', () => {
+  expect(read(dataRate, '500')).toContain('write 500B')
+  expect(read(dataRate, '500')).not.toContain('500MB')
+  expect(read(dataRate, '500MB')).toContain('at most 1MB')
+  expect(read(dataRate, '1KB')).toBe(1000)
 })

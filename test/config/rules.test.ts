@@ -68,9 +68,9 @@ describe('TLS', () => {
       { SPILLWAY_TLS_CERT: '/crt' },
       { '/crt': CERT },
       'SPILLWAY_TLS_KEY',
-      'set both, or neither',
+      'set both of SPILLWAY_TLS_CERT and SPILLWAY_TLS_KEY, or neither',
     ],
-    ['only the key', { SPILLWAY_TLS_KEY: '/key' }, { '/key': KEY }, 'SPILLWAY_TLS_CERT', 'set both, or neither'],
+    ['only the key', { SPILLWAY_TLS_KEY: '/key' }, { '/key': KEY }, 'SPILLWAY_TLS_CERT', 'set both of'],
     ['no such file', both, { '/key': KEY }, 'SPILLWAY_TLS_CERT', 'there is no such file'],
     ['no certificate', both, { '/crt': 'x', '/key': KEY }, 'SPILLWAY_TLS_CERT', 'OpenSSL says'],
     ['no key', both, { '/crt': CERT, '/key': 'x' }, 'SPILLWAY_TLS_KEY', 'OpenSSL says'],
@@ -80,6 +80,11 @@ describe('TLS', () => {
     const mistakes = mistakesOf(env, files)
     expect(mistakes.map((each) => each.name)).toEqual([name])
     expect(mistakes[0]?.expected).toContain(expected)
+  })
+
+  test('a file that is missing is told together with a setting that is', () => {
+    const mistakes = mistakesOf({ SPILLWAY_TLS_CERT: '/crt' }, {})
+    expect(mistakes.map(({ name }) => name)).toEqual(['SPILLWAY_TLS_CERT', 'SPILLWAY_TLS_KEY'])
   })
 })
 

@@ -23,7 +23,7 @@ const CONTRACT: Readonly<Record<string, readonly [check: string | undefined, sta
   line_too_long: [undefined, STAGES.join(' '), 'reject 500 5.5.2'],
   bare_newline: [undefined, 'data', 'reject 550 5.5.2'],
   upstream_down: [undefined, 'rcpt data', 'defer 451 4.3.2'],
-  upstream_full: [undefined, 'rcpt', 'defer 451 4.3.2'],
+  upstream_full: [undefined, 'rcpt data', 'defer 451 4.3.2'],
   upstream_lost: [undefined, 'rcpt data', 'defer 451 4.3.0'],
   unknown_guard: [undefined, 'rcpt', 'defer 451 4.3.0'],
   draining: [undefined, STAGES.join(' '), 'drop 421 4.3.2'],

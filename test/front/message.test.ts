@@ -282,30 +282,41 @@ describe('somebody leaves', () => {
     expect(line.messages).toMatchObject([{ result: 'aborted' }])
   })
 
-  test('R31 R33 the client leaves behind the dot: its seat is free at once, the answer is awaited and recorded', async () => {
-    let answer: (text: string) => void = () => undefined
-    const before = upstream.bodies().length
-    upstream.script = (verb) => (verb === 'DOT' ? new Promise((resolve) => (answer = resolve)) : 'default')
-    const client = await inData(app, 'left@late.example')
-    client.write('Subject: x\r\n\r\nx\r\n.\r\n')
-    await eventually(
-      () => upstream.bodies().length,
-      (count) => count === before + 1,
-    )
-    expect(await open()).toBe(1)
-    client.end()
-    await eventually(open, isZero)
-    expect(of('left@late.example')?.closed).toBe(false)
-    expect(await app.metric(`spillway_upstream_connections_open{upstream="${upstream.address}"}`)).toBeGreaterThan(0)
-    expect(app.log().some((each) => each.from === '***@late.example')).toBe(false)
-    answer('250 2.0.0 queued as LATE')
-    const line = await app.waitForLog((each) => each.from === '***@late.example')
-    expect(line.messages).toMatchObject([
-      { result: 'accepted', reply: expect.stringContaining('queued as LATE'), left: true },
-    ])
-    expect(await app.metric('spillway_messages_client_left_total{result="accepted"}')).toBe(1)
-    await client.closed()
-  })
+  test.each([
+    ['250 2.0.0 queued as LATE', 'relayed', 'accepted'],
+    ['550 5.7.1 spam, LATE', 'rejected', 'rejected'],
+    ['452 4.3.1 full, LATE', 'shed', 'deferred'],
+  ])(
+    'R31 R33 the client leaves behind the dot, answered by %s: its seat is free at once, the log says %s',
+    async (reply, outcome, result) => {
+      const from = `${result}@late.example`
+      let answer: (text: string) => void = () => undefined
+      const before = upstream.bodies().length
+      upstream.script = (verb) => (verb === 'DOT' ? new Promise((resolve) => (answer = resolve)) : 'default')
+      const client = await inData(app, from)
+      client.write('Subject: x\r\n\r\nx\r\n.\r\n')
+      await eventually(
+        () => upstream.bodies().length,
+        (count) => count === before + 1,
+      )
+      expect(await open()).toBe(1)
+      client.end()
+      await eventually(open, isZero)
+      expect(of(from)?.closed).toBe(false)
+      expect(await app.metric(`spillway_upstream_connections_open{upstream="${upstream.address}"}`)).toBeGreaterThan(0)
+      const late = (each: Record<string, unknown>) =>
+        JSON.stringify(each.messages ?? '').includes(`"result":"${result}","left"`)
+      expect(app.log().some(late)).toBe(false)
+      answer(reply)
+      const line = await app.waitForLog(late)
+      expect(line).toMatchObject({
+        outcome,
+        messages: [{ result, reply: expect.stringContaining('LATE'), left: true }],
+      })
+      expect(await app.metric(`spillway_messages_client_left_total{result="${result}"}`)).toBe(1)
+      await client.closed()
+    },
+  )
 
   test('R14 R42 a client that has said QUIT behind the dot and closed its side waits for its answers, as Exim does', async () => {
     let answer: (text: string) => void = () => undefined

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { afterEach, describe, expect, test } from '@jest/globals'
 import type { Settings } from '../../src/config/settings.ts'
 import { CERT, KEY } from '../config/pem.ts'
+import { runProgram } from '../services/processes.ts'
 import { eventually, startApp, type TestApp } from '../support/app.ts'
 import { type Client, connectClient } from '../support/client.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
@@ -12,8 +13,8 @@ import { startUpstream, type Upstream } from '../support/upstream.ts'
 let upstream: Upstream
 let spillway: TestApp
 afterEach(async () => {
-  await spillway.stop()
-  await upstream.stop()
+  await spillway?.stop()
+  await upstream?.stop()
 })
 
 async function start(changed: Partial<Settings>, settings: Record<string, string> = {}): Promise<void> {
@@ -99,8 +100,21 @@ describe('R22 a TLS handshake', () => {
     expect(performance.now() - began).toBeGreaterThan(390)
     expect(performance.now() - began).toBeLessThan(2000)
     expect(await spillway.metric('spillway_tls_handshakes_total{result="failed"}')).toBe(1)
+    // Nobody was told anything: there is no refusal in the log.
+    const line = await spillway.waitForLog(({ msg }) => msg === 'session')
+    expect(line).toMatchObject({ outcome: 'none', tlsError: 'timeout' })
+    expect(line.reason).toBeUndefined()
     await allBack()
   })
+})
+
+test('R34 a client that reads a little of its replies now and then is let go in time, with all it holds', async () => {
+  const narrow = join(import.meta.dirname, '../fuzz/narrow.sh')
+  const script = join(import.meta.dirname, 'hardly-reads.ts')
+  const { output } = await runProgram(['sh', narrow, process.execPath, script])
+  const { ms, slots, reason } = JSON.parse(output)
+  expect(ms).toBeLessThan(3000)
+  expect({ slots, reason }).toEqual({ slots: 0, reason: 'idle' })
 })
 
 describe('R13 a message has a least rate', () => {

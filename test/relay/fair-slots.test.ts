@@ -103,7 +103,7 @@ describe('clients who hold a slot and fall silent while others wait', () => {
       for (const holder of holders) expect(read(await holder.rcpt(MAIL, RCPT))).toMatch(/^250/)
       later(8000 + 11_000)
       const got = [await waiting[0], await waiting[1]]
-      for (const holder of holders) expect(read(await holder.rcpt(MAIL, RCPT))).toBe('refused: upstream_lost')
+      for (const holder of holders) expect(read(await holder.rcpt(MAIL, RCPT))).toBe('refused: upstream_full')
       for (const slot of got) slot?.free()
       for (const each of waiting.slice(2)) (await each).free()
     } finally {
@@ -119,8 +119,8 @@ describe('clients who hold a slot and fall silent while others wait', () => {
     expect(await send(client(HONEST))).toMatch(/^250/)
     // The one that was silent for longest, and no other.
     const [first, ...others] = holders
-    expect(read((await first?.rcpt(MAIL, RCPT)) as never)).toBe('refused: upstream_lost')
-    expect(read((await first?.data()) as never)).toBe('refused: upstream_lost')
+    expect(read((await first?.rcpt(MAIL, RCPT)) as never)).toBe('refused: upstream_full')
+    expect(read((await first?.data()) as never)).toBe('refused: upstream_full')
     expect(server.mailed()[0]?.lines.at(-1)).toBe('QUIT')
     for (const other of others) expect(read(await other.rcpt(MAIL, RCPT))).toMatch(/^250/)
   })
@@ -140,7 +140,7 @@ describe('clients who hold a slot and fall silent while others wait', () => {
     expect(await send(client(HONEST))).toMatch(/^250/)
     clearInterval(trickle)
     const { answer, result } = await holder.end()
-    expect([read(answer), result]).toEqual(['refused: upstream_lost', 'deferred'])
+    expect([read(answer), result]).toEqual(['refused: upstream_full', 'deferred'])
     expect(server.bodies()).toEqual([BODY])
     // The next message is a new one.
     holder.reset()

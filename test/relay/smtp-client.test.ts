@@ -204,6 +204,18 @@ describe('R45 every wait has an end', () => {
     expect((await fault(smtp.reply(1000))).fault).toBe('timeout')
   })
 
+  test('for room to write, which a server that refuses instead of reading will not make', async () => {
+    talk.socket.pause()
+    const block = Buffer.alloc(1024 * 1024)
+    while (smtp.send(block)) await new Promise((resolve) => setImmediate(resolve))
+    const waiting = smtp.drained(60_000)
+    talk.say('552 5.3.4 too much\r\n')
+    await waiting
+    expect([smtp.ended, smtp.unasked]).toEqual([false, true])
+    await smtp.drained(60_000)
+    expect(await smtp.reply(1000)).toMatchObject({ code: 552 })
+  })
+
   test('none at all for the goodbye to a QUIT', async () => {
     smtp.quit()
     expect((await fault(smtp.command('NOOP', 1000))).message).toBe('we said QUIT')

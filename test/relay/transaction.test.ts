@@ -337,6 +337,79 @@ describe('R44 what MAIL is answered with', () => {
   })
 })
 
+describe.each(['none', 'xclient'] as const)('R15 an extension that is gone, with UPSTREAM_CLIENT_IP=%s', (clientIp) => {
+  const PLAIN = ['PIPELINING', ...(clientIp === 'xclient' ? ['XCLIENT NAME ADDR'] : [])]
+  const needs = (parameter: string, keyword: string) => ({
+    line: `MAIL FROM:<a@sender.example>${parameter}`,
+    needs: [keyword],
+  })
+
+  test('behind a connection that had to be replaced: every connection is in the count, and closed', async () => {
+    let lacks = false
+    let mails = 0
+    const server = await upstream((verb, _, { socket }) => {
+      const offered = lacks ? PLAIN : [...PLAIN, '8BITMIME']
+      if (verb === 'EHLO') return ['250-x', ...offered.map((each) => `250-${each}`), '250 HELP'].join('\r\n')
+      if (verb !== 'MAIL' || ++mails !== 2) return 'default'
+      lacks = true
+      socket.end('421 4.3.2 restarting\r\n')
+      return 'silence'
+    })
+    await start([server], { maxConnections: 1, patience: { idleMs: 100 }, dial: { clientIp } })
+    const before = server.connections.length
+    const client = relays.client()
+    const body = needs(' BODY=8BITMIME', '8BITMIME')
+    expect(await send(client)).toMatch(/^250/)
+    expect(read(await client.rcpt(body, RCPT))).toBe('refused: upstream_lost')
+    await client.close()
+    await eventually(relays.held, (held) => held === 0)
+    await eventually(
+      () => server.connections.slice(before).filter(({ closed }) => !closed),
+      (open) => open.length === 0,
+    )
+  })
+
+  test('for a further recipient: 451 for that one, which is not sent on', async () => {
+    const server = await upstream(undefined, { extensions: PLAIN })
+    await start([server], { dial: { clientIp } })
+    const client = relays.client()
+    expect(read(await client.rcpt(MAIL, RCPT))).toMatch(/^250/)
+    const asked = 'RCPT TO:<otto@example.test> NOTIFY=NEVER'
+    expect(read(await client.rcpt(needs('', 'DSN'), asked))).toBe('refused: upstream_lost')
+    expect(read(await client.rcpt(MAIL, 'RCPT TO:<emma@example.test>'))).toMatch(/^250/)
+    expect(countAll(/NOTIFY/)).toBe(0)
+  })
+})
+
+test.each([
+  [' x\r\n', true],
+  ['\rx\r\n', true],
+  ['. x\r\n', true],
+  ['.\r\r\n', true],
+  ['.\tx\r\n', true],
+  ['..x\r\n', false],
+  ['.x\r\n', false],
+  ['x\r\n', false],
+])(
+  'R35 a message that begins with %j stands apart from our Received line: %s; whole, and octet by octet',
+  async (body, is) => {
+    const server = await upstream()
+    await start([server], { settings: { trace: true } })
+    for (const parts of [[body], [...body]]) {
+      const client = relays.client()
+      expect(read(await client.rcpt(MAIL, RCPT))).toMatch(/^250/)
+      expect(read(await client.data())).toMatch(/^354/)
+      for (const part of parts) await client.write(Buffer.from(part, 'latin1'))
+      expect(read((await client.end()).answer)).toMatch(/^250/)
+    }
+    const [whole, octets] = server
+      .bodies()
+      .map((each) => each.toString('latin1').replace(/^Received: (.*\r\n\t){2}.*\r\n/, ''))
+    expect(whole).toBe(`${is ? '\r\n' : ''}${body.replace(/\r(?!\n)/, ' ')}`)
+    expect(octets).toBe(whole)
+  },
+)
+
 describe('R12 recipients', () => {
   test('replies map one to one, and a refusal of one leaves the others', async () => {
     const server = await upstream((verb, line) => {

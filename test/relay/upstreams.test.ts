@@ -231,6 +231,58 @@ describe('R40 health checks', () => {
     expect(await send(relays.client())).toMatch(/^250/)
   })
 
+  test.each([
+    ['its address', 'proxy-v1'],
+    ['its HELO name', 'none'],
+  ] as const)('nor does one on which the server hangs up without a word, for %s', async (_, clientIp) => {
+    const server = await upstream({
+      ...(clientIp === 'proxy-v1' && {
+        header: 'line' as const,
+        greeting: (connection) => {
+          if (String(connection.header).includes('203.0.113.9')) connection.socket.destroy()
+          else connection.say('220 hello')
+        },
+      }),
+      script: (_verb, line, { socket }) => {
+        if (clientIp === 'none' && line === 'EHLO bad.example') socket.destroy()
+        return socket.destroyed ? 'silence' : 'default'
+      },
+    })
+    await start([server], { dial: { clientIp } })
+    for (let i = 0; i < 5; i++) {
+      expect(read(await relays.client('bad.example', '203.0.113.9').rcpt(MAIL, RCPT))).toBe('refused: upstream_lost')
+    }
+    // Asked at once whether it is there for others, and no more than once.
+    await eventually(
+      () => metric(`spillway_upstream_health_checks_total{upstream="${server.address}",result="ok"}`),
+      (count) => count === 2,
+    )
+    expect(isUp(server)).toBe(true)
+    expect(await send(relays.client())).toMatch(/^250/)
+  })
+
+  test('one that hangs up on everybody is left at once all the same', async () => {
+    let broken = false
+    const server = await upstream({
+      greeting: (connection) => (broken ? connection.socket.destroy() : connection.say('220 hello')),
+    })
+    await start([server])
+    broken = true
+    expect(read(await relays.client().rcpt(MAIL, RCPT))).toBe('refused: upstream_lost')
+    await eventually(
+      () => isUp(server),
+      (up) => !up,
+    )
+    expect(read(await relays.client().rcpt(MAIL, RCPT))).toBe('refused: upstream_down')
+  })
+
+  test('one that expects no PROXY header is told of so that one knows what to do', async () => {
+    // It has greeted before the header came, and takes that for a command.
+    const server = await upstream()
+    await start([server], { dial: { clientIp: 'proxy-v1' } })
+    expect(relays.told.map(({ msg }) => msg).join()).toMatch(/^upstream is down: .*Does it expect a PROXY header/)
+  })
+
   test('nor does one whose HELO name is refused: that is its own verdict', async () => {
     const script: Script = (_, line) => (/^(EHLO|HELO) bad/.test(line) ? '550 5.7.1 not with that name' : 'default')
     const server = await upstream({ script })

@@ -1,7 +1,7 @@
 /** The app with its limits in Redis: two of them for one client, and what they do without Redis. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
 import { type RedisServer, startRedis } from '../services/redis.ts'
-import { eventually, startApp, type TestApp } from '../support/app.ts'
+import { BALANCER, eventually, startApp, type TestApp } from '../support/app.ts'
 import { earlyInWindow } from './shared-nodes.ts'
 
 let redis: RedisServer
@@ -49,4 +49,27 @@ test('without Redis they serve on, and say so', async () => {
     () => apps[0].metric('spillway_redis_up'),
     (up) => up === 1,
   )
+})
+
+test('R42 a client of a balancer that is reset while the gate waits for Redis leaves no seat', async () => {
+  const app = await startApp('127.0.0.1:1', {
+    REDIS_URL: `redis://127.0.0.1:${redis.port}`,
+    LIMIT_IP_CONNECTIONS: '1000/1h',
+    REDIS_TIMEOUT: '900ms',
+    PROXY_PROTOCOL_FROM: BALANCER,
+  })
+  const open = () => app.metric('spillway_connections_open{family="ipv4"}')
+  try {
+    redis.freeze()
+    const client = await app.clientAs('203.0.113.5')
+    await eventually(open, (count) => count === 1)
+    client.resetConnection()
+    // Nothing but our socket tells of it: until the answer of Redis the gate stands where it stood.
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    redis.thaw()
+    await eventually(open, (count) => count === 0)
+  } finally {
+    redis.thaw()
+    await app.stop()
+  }
 })

@@ -14,7 +14,7 @@ export const GROUPS: readonly Group[] = [
     title: 'Which reply',
     statements: {
       R1: 'Overload, limits, mail servers or Redis that are away, and a node that is stopping are answered with 4yz only: the count of 5yz whose cause is load is 0.',
-      R2: 'A 421 may answer the greeting or any command, and the connection is closed behind it. No connection is closed without a reply where one could be written.',
+      R2: 'A 421 may answer the greeting or any command, and the connection is closed behind it. No connection is closed without a reply where one could be written (within a TLS handshake none can).',
       R3: '450, 451 and 452 are about this transaction or recipient: the session goes on. A hundred recipients of one message are taken; too many are 452 4.5.3 (4.5.3.1.8, 4.5.3.1.10).',
       R4: 'A 554 in place of the greeting is followed by the close at once. 521 and 556 (RFC 7504) are never said: they mean "never", and load passes.',
       R5: '550 5.1.1 is said only where a mail server has said so of that very recipient. Where it could not be asked the client hears 451.',
@@ -40,7 +40,7 @@ export const GROUPS: readonly Group[] = [
       R20: 'REQUIRETLS (RFC 8689) is not offered: the hop to the mail server is not one of verified TLS.',
       R21: 'LIMITS (RFC 9422) is not offered.',
       R22: 'STARTTLS (RFC 3207): plaintext behind the STARTTLS line is thrown away (CVE-2011-0411), EHLO and MAIL are forgotten, STARTTLS is not offered again. The same towards the mail server, where what is injected behind its 220 is never believed.',
-      R23: 'AUTH is not offered. It is answered with 502, and not held against the client.',
+      R23: 'AUTH is not offered. It is answered with 502; it is no error of the client, and has the budget of commands that bring no mail.',
       R24: 'A command line over 512 octets, and what extensions add to it, is 500 (4.5.3.1.4); memory does not grow with it.',
       R25: 'RSET, NOOP, HELP, VRFY and commands that are unknown or wrong have a budget; over it, 421 4.7.0.',
     },
@@ -62,7 +62,7 @@ export const GROUPS: readonly Group[] = [
   {
     title: 'Towards the mail servers',
     statements: {
-      R35: 'A message passes unmodified. One Received line is put on top where TRACE_HEADER or the client-address mode `received` says so, and none is taken away.',
+      R35: 'But for R27 and what docs/smtp.md names a message passes unmodified. One Received line is put on top where TRACE_HEADER or the client-address mode `received` says so, and none is taken away.',
       R36: 'The address of the client reaches the mail server by XCLIENT, by a PROXY header, or by a Received line, as set; never silently not at all. A connection that carried the address of one client is never used for another.',
       R37: 'PROXY headers are read from listed balancers only; from others they are bytes like any other. A listed one that sends none that is valid is closed, logged and counted; one that closes without a byte is its health probe.',
       R38: "The name in the client's own HELO or EHLO is what the mail server hears.",

@@ -80,7 +80,6 @@ function parseDuration(text: string): Parsed<number> {
   if (digits !== undefined) return { value: Number(digits) * MS[unit as keyof typeof MS] }
   if (/^\d+$/.test(text)) return { hint: `a bare ${text} has no unit: write ${text}s, ${text}m or ${text}h` }
   if (/^\d+\.\d+\s*(s|m|h|d)$/.test(text)) return { hint: 'whole numbers only: write 90m rather than 1.5h' }
-  if (/^(off|none|never)$/i.test(text)) return { hint: 'it cannot be turned off' }
   return { hint: 'the units are ms, s, m, h and d, without a space before them' }
 }
 
@@ -99,6 +98,7 @@ export function duration({ min = 1, max = LONGEST_MS, because }: Range = {}): Sc
     word: `duration${least}`,
     what: 'a duration with its unit, such as 30s, 10m or 1h',
     parse(text) {
+      if (/^(off|none|never)$/i.test(text)) return { hint: 'it cannot be turned off' }
       const parsed = parseDuration(text)
       if ('hint' in parsed) return parsed
       if (parsed.value < min) return { hint: `at least ${durationText(min)}${because ? `: ${because}` : ''}` }

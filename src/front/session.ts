@@ -184,7 +184,7 @@ class ClientConnection extends SMTPConnection implements Session {
   }
 
   override _onClose(): void {
-    this.#handshakeFailed('the client left')
+    this.#handshakeFailed(this._closing ? 'cut off' : 'the client left')
     super._onClose()
     this.#resolveOver()
   }

@@ -51,7 +51,13 @@ export function isUnknownUser({ code, lines }: Reply): boolean {
   const [, enhanced, detail] = /^(5\.[0-9]+\.([0-9]+))\b/.exec(lines[0] ?? '') ?? []
   if (enhanced !== undefined && !enhanced.startsWith('5.1.')) return false
   if (enhanced !== undefined && detail !== '0') return detail !== '7' && detail !== '8'
-  const words = lines.join(' ')
+  // What stands there of the recipient's address is the client's choice.
+  const words = lines
+    .join(' ')
+    .replace(/"[^"]*"@/g, '@')
+    .split(' ')
+    .filter((word) => !word.includes('@'))
+    .join(' ')
   return UNKNOWN.test(words) && !OTHERWISE.test(words)
 }
 const UNKNOWN = /user|recipient|mailbox|inbox|account|address|alias|unknown|rout(e|able)|no such|exist/i

@@ -1,7 +1,7 @@
 /**
  * Whether one server is in rotation. It is asked at intervals (banner, EHLO, QUIT; now and then whether it relays for
- * strangers), and what clients' connections show counts as well. It leaves after two failures in a row and comes back with
- * the first answer that is as it should be.
+ * strangers), and what clients' connections show counts as well. It leaves after two failures in a row, of which one may be
+ * that it left a client without an answer, and comes back with the first answer that is as it should be.
  */
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
@@ -42,6 +42,8 @@ export class Health {
   #checking = false
   /** It refused to hear of some client by XCLIENT, and has not taken XCLIENT since: checks try it too. */
   #doubted = false
+  /** It hung up on a client, or let it wait: the next check comes as clients do, too. */
+  #suspect = false
   /** performance.now() from which on what happened to a client may call for a check at once. */
   #recheckNextAt = 0
   /** Whether such a refusal was told in the log. */
@@ -65,6 +67,7 @@ export class Health {
     if (error instanceof UpstreamError && error.connected) {
       // It took the connection, and may have hung up on this one client. Where a check fails as well, that makes two.
       this.#failures = Math.max(this.#failures, 1)
+      this.#suspect = true
       this.#checkAtOnce()
       return
     }
@@ -109,6 +112,11 @@ export class Health {
     if (this.#doubted) {
       await askWhetherXclient(server, settings, deadline)
       this.#doubted = false
+    }
+    if (this.#suspect) {
+      // Once: a server that hangs up on this stranger alone must not stay away for good.
+      this.#suspect = false
+      await askWhetherAnybody(server, settings, deadline)
     }
     if (!relayGuard || performance.now() < (this.#guardNextAt ?? 0)) return
     const answer = await askWhetherRelay(server, settings, performance.now() + checkMs)
@@ -167,10 +175,10 @@ export class Health {
     this.#options.judged(server)
   }
 
-  /** A server that expects no PROXY header takes it for a command, or has greeted before it came. */
+  /** A server that expects no PROXY header takes it for a command, or has greeted before it came; it never was up. */
   #proxyAdvice(error: unknown): string {
     const { clientIp } = this.#options.dial
-    if (clientIp !== 'proxy-v1' && clientIp !== 'proxy-v2') return ''
+    if ((clientIp !== 'proxy-v1' && clientIp !== 'proxy-v2') || this.server.extensions.size > 0) return ''
     const misread =
       error instanceof UpstreamRefusal
         ? error.phase === 'greeting' || error.phase === 'ehlo'
@@ -189,6 +197,16 @@ export class Health {
 
 const isXclient = (error: unknown): error is UpstreamRefusal =>
   error instanceof UpstreamRefusal && error.phase === 'xclient'
+
+/** Returns where somebody who comes as clients do hears anything at all. @throws UpstreamError */
+async function askWhetherAnybody(server: Server, settings: DialSettings, deadline: number): Promise<void> {
+  try {
+    const { smtp } = await dialAsStranger(server, settings, deadline)
+    smtp.quit()
+  } catch (error) {
+    if (!(error instanceof UpstreamRefusal)) throw error
+  }
+}
 
 /** Returns where XCLIENT is taken. @throws UpstreamError, UpstreamRefusal */
 async function askWhetherXclient(server: Server, settings: DialSettings, deadline: number): Promise<void> {

@@ -52,6 +52,7 @@ describe('durations', () => {
     ['5S', 'the units are'],
     ['30d', 'at most 24d'],
     ['0s', 'at least 1ms'],
+    ['off', 'cannot be turned off'],
   ])('%s is refused: %s', (text, message) => {
     expect(read(duration(), text)).toContain(message)
   })

@@ -18,6 +18,8 @@ describe('R43 whether a refusal at RCPT means that there is no such recipient', 
     '550 Invalid recipient: <nobody@example.test>',
     '550 No such person here: mailbox unavailable',
     '553 sorry, no mailbox here by that name',
+    '550 Invalid recipient: <u1+spam@policy.example>',
+    '550 Invalid recipient: <"sender relay"@helo.example>',
     '550-Callout verification failed:\n550 550 5.1.1 no such user',
   ])('%s', (text) => expect(isUnknownUser(read(text))).toBe(true))
 
@@ -34,6 +36,7 @@ describe('R43 whether a refusal at RCPT means that there is no such recipient', 
     '550 Host address is listed at bl.example',
     '550 HELO name does not exist',
     '550 Administrative prohibition',
+    '550 <user@example.test>: Administrative prohibition',
     '552 5.2.2 mailbox full',
   ])('not %s', (text) => expect(isUnknownUser(read(text))).toBe(false))
 })

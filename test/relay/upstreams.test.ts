@@ -1,7 +1,13 @@
 import { afterEach, describe, expect, test } from '@jest/globals'
 import type { Server } from '../../src/relay/server.ts'
 import { eventually } from '../support/app.ts'
-import { type Script, startUpstream, type Upstream, type UpstreamOptions } from '../support/upstream.ts'
+import {
+  type Script,
+  startUpstream,
+  type Upstream,
+  type UpstreamConnection,
+  type UpstreamOptions,
+} from '../support/upstream.ts'
 import { MAIL, RCPT, type Relays, type RelaysOptions, read, send, startRelays } from './relays.ts'
 
 let servers: Upstream[] = []
@@ -281,6 +287,42 @@ describe('R40 health checks', () => {
     const server = await upstream()
     await start([server], { dial: { clientIp: 'proxy-v1' } })
     expect(relays.told.map(({ msg }) => msg).join()).toMatch(/^upstream is down: .*Does it expect a PROXY header/)
+  })
+
+  test('not so one that has read it before, and is busy now', async () => {
+    let busy = false
+    const server = await upstream({
+      header: 'line',
+      greeting: (connection) => connection.say(busy ? '421 4.3.2 busy' : '220 hello'),
+    })
+    await start([server], { dial: { clientIp: 'proxy-v1' }, healthIntervalMs: 30 })
+    busy = true
+    await eventually(
+      () => isUp(server),
+      (up) => !up,
+    )
+    expect(relays.told.at(-1)?.msg).toBe('upstream is down: greeting: 421 4.3.2 busy')
+  })
+
+  test.each([
+    ['hangs up on', (connection: UpstreamConnection) => void connection.socket.destroy()],
+    ['never greets', () => undefined],
+  ])('one that answers our own checks and %s every client is left for another, and the log says so', async (_, act) => {
+    const bad = await upstream({
+      header: 'line',
+      greeting: (connection) =>
+        / 127\.0\.0\.1 /.test(String(connection.header)) ? connection.say('220 hello') : act(connection),
+    })
+    const good = await upstream({ header: 'line' })
+    await start([bad, good], { dial: { clientIp: 'proxy-v1', replyTimeoutMs: 200 } })
+    for (let i = 0; i < 20; i++) {
+      const client = relays.client('client.example', `203.0.113.${i}`)
+      expect(await send(client)).toMatch(/^250/)
+      await client.close()
+    }
+    expect(isUp(bad)).toBe(false)
+    expect(bad.connections.filter(({ header }) => String(header).includes('203.0.113.')).length).toBeLessThan(4)
+    expect(relays.told.map(({ msg }) => msg).at(-1)).toMatch(/^upstream is down: /)
   })
 
   test('nor does one whose HELO name is refused: that is its own verdict', async () => {

@@ -120,7 +120,10 @@ describe.each(SERVERS)('with $name', (kind) => {
     await client.command(`MAIL FROM:<${FROM}>`)
     expect(await client.command(`RCPT TO:<${ANNA}>`)).toMatch(/^250/)
     await stand.server.stop()
-    expect(await client.command(`RCPT TO:<u1@${DOMAIN}>`)).toMatch(/^451 4\.3\.[02] mx\.test\.example /)
+    // Some hang up; Exim, where there is time for it, says 421 on its way out, and then its words are heard.
+    expect(await client.command(`RCPT TO:<u1@${DOMAIN}>`)).toMatch(
+      /^451 (4\.3\.[02] mx\.test\.example |mx\.test\.example: Service not available)/,
+    )
     const next = await stand.greeted()
     await next.command(`MAIL FROM:<${FROM}>`)
     for (const to of [ANNA, `nobody@${DOMAIN}`, 'postmaster']) {

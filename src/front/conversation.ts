@@ -259,7 +259,7 @@ export class Conversation {
     this.#transaction = undefined
     if (transaction === undefined) return
     const { deferred, rejected, refusedBy, refusedWith } = transaction
-    if (this.#relay.accepted > 0) this.#told('aborted', undefined, 'given up by the client', 0)
+    if (this.#relay.accepted > 0) this.#told('aborted', this.#relay.upstream, 'given up by the client', 0)
     else if (deferred > 0) this.#told('deferred', refusedBy, refusedWith, 0)
     else if (rejected > 0) this.#told('rejected', refusedBy, refusedWith, 0)
     this.#relay.reset()
@@ -267,10 +267,11 @@ export class Conversation {
 
   /** A message is given up before its dot, so the upstream must not see one (RFC 5321 section 4.1.1.4). */
   abandon(why: string): void {
+    const { upstream } = this.#relay
     this.#relay.abort(`${why} in the middle of the message`)
     if (this.#transaction === undefined) return
     this.#record.aborted = true
-    this.#told('aborted', undefined, `${why} before the dot`, 0)
+    this.#told('aborted', upstream, `${why} before the dot`, 0)
     this.#transaction = undefined
   }
 

@@ -107,6 +107,11 @@ export class Relay {
     return this.#accepted
   }
 
+  /** Whom the transaction is with, as long as it lasts. */
+  get upstream(): string | undefined {
+    return this.#upstream.current?.slot.server.label
+  }
+
   /** Whether the client goes on as slowly as no machine does. */
   set slow(slow: boolean) {
     this.#upstream.slow = slow

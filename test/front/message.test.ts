@@ -279,7 +279,7 @@ describe('somebody leaves', () => {
     const line = await app.waitForLog(
       (each) => JSON.stringify(each.from) === '"***@example.org"' && each.outcome === 'aborted',
     )
-    expect(line.messages).toMatchObject([{ result: 'aborted' }])
+    expect(line.messages).toMatchObject([{ result: 'aborted', upstream: upstream.address }])
   })
 
   test.each([

@@ -1,5 +1,5 @@
 /**
- * Run by test/fuzz/narrow.sh, where connections hold 4 KiB: a client that has said much, and reads a little of the replies
+ * Run by test/fuzz/narrow.sh, where connections hold a few KiB: a client that has said much, and reads a little of the replies
  * now and then. Prints how long it was borne, in ms, and what it held at the end.
  */
 import { startApp } from '../support/app.ts'

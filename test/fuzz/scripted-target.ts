@@ -11,7 +11,7 @@ import { relayed } from './newline-rule.ts'
 import { type Delivered, isKnown, mailboxOf, SIZE_LIMIT, type Target } from './target.ts'
 
 const drawn = (text: string): number => createHash('sha1').update(text, 'latin1').digest()[0] as number
-/** Enough for a body of the largest size where connections hold 4 KiB. */
+/** Enough for a body of the largest size where connections hold a few KiB. */
 const RESTS = 20
 const pathOf = (line: string): string => /^[^<]*<(.*)>/.exec(line)?.[1] ?? ''
 

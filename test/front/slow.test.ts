@@ -111,7 +111,9 @@ describe('R22 a TLS handshake', () => {
 test('R34 a client that reads a little of its replies now and then is let go in time, with all it holds', async () => {
   const narrow = join(import.meta.dirname, '../fuzz/narrow.sh')
   const script = join(import.meta.dirname, 'hardly-reads.ts')
-  const { output } = await runProgram(['sh', narrow, process.execPath, script])
+  const { output } = await runProgram(['sh', narrow, process.execPath, script], {
+    env: { ...process.env, RECEIVE: '4096' },
+  })
   const { ms, slots, reason } = JSON.parse(output)
   expect(ms).toBeLessThan(3000)
   expect({ slots, reason }).toEqual({ slots: 0, reason: 'idle' })

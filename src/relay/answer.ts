@@ -41,6 +41,9 @@ export const isLast = ({ code }: Reply): boolean => code === 421 || (code >= 300
 
 export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
+const UNKNOWN = /user|recipient|mailbox|inbox|account|address|alias|unknown|rout(e|able)|no such|exist/i
+const OTHERWISE = /sender|helo|relay|listed|list at|spam|policy/i
+
 /**
  * Whether a reply to RCPT says that there is no such recipient. RFC 3463 section 3.2: 5.1.x is about addresses, of which 7
  * and 8 are the sender's. Without an enhanced code, and behind the vague 5.1.0, only the words tell: Exim says a bare 550
@@ -60,5 +63,3 @@ export function isUnknownUser({ code, lines }: Reply): boolean {
     .join(' ')
   return UNKNOWN.test(words) && !OTHERWISE.test(words)
 }
-const UNKNOWN = /user|recipient|mailbox|inbox|account|address|alias|unknown|rout(e|able)|no such|exist/i
-const OTHERWISE = /sender|helo|relay|listed|list at|spam|policy/i

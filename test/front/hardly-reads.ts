@@ -1,6 +1,6 @@
 /**
- * Run by test/fuzz/narrow.sh, where connections hold a few KiB: a client that has said much, and reads a little of the replies
- * now and then. Prints how long it was borne, in ms, and what it held at the end.
+ * Run by test/fuzz/narrow.sh with RECEIVE=4096, so that connections hold a few KiB: a client that has said much, and reads a
+ * little of the replies now and then. Prints how long it was borne, in ms, and what it held at the end.
  */
 import { startApp } from '../support/app.ts'
 import { startUpstream } from '../support/upstream.ts'

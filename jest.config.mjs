@@ -14,6 +14,8 @@ export default {
     ],
   },
   testTimeout: 20_000,
+  // Jest leaves one core idle unless told. Most tests wait for others (mail servers, Redis, timers) more than they compute.
+  maxWorkers: '100%',
   coverageProvider: 'v8',
   // Modules of test files that are done stay in memory, and tests that look at ours would sweep them up too.
   workerIdleMemoryLimit: '500MB',

@@ -31,8 +31,11 @@ export interface TestApp {
 /** Where balancers of these tests connect from. */
 export const BALANCER = '127.0.0.9'
 
-/** Waits for a condition with a deadline; for what cannot be waited for by an event. */
-export async function eventually<T>(read: () => T | Promise<T>, fits: (value: T) => boolean, ms = 5000): Promise<T> {
+/**
+ * Waits for a condition with a deadline; for what cannot be waited for by an event. The deadline is longer than the five
+ * seconds for which a connection to an upstream is kept for others.
+ */
+export async function eventually<T>(read: () => T | Promise<T>, fits: (value: T) => boolean, ms = 10_000): Promise<T> {
   const deadline = performance.now() + ms
   for (;;) {
     const value = await read()

@@ -1,6 +1,6 @@
 /**
- * What is said to one client: asks the checks, asks the upstream, and gives the reply to each command. The protocol itself
- * (lines, TLS, timers) is front/session.ts; here is what a transaction means.
+ * What the transactions of one client mean: asks the checks, asks the upstream, and gives the reply. Which command may come
+ * when is front/commands.ts; the connection itself (lines, TLS, timers) is front/session.ts.
  */
 
 import type { Policy } from '../checks/index.ts'

@@ -1,8 +1,8 @@
 /**
- * Speaks SMTP with one client that got past the gate: lines, order of commands, STARTTLS, timers, closing. The home of
- * smtp-server, of which we use the connection (TLS upgrade, write side, closing) and replace the parser and the commands:
- * its own refuse a message only after the body was read, answer before an upstream was asked, and change what they pass
- * on. What a command means is front/conversation.ts.
+ * Speaks SMTP with one client that got past the gate: lines, STARTTLS, timers, closing. The home of smtp-server, of which
+ * we use the connection (TLS upgrade, write side, closing) and replace the parser and the commands: its own refuse a
+ * message only after the body was read, answer before an upstream was asked, and change what they pass on. What each
+ * command means is front/commands.ts.
  */
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
@@ -12,11 +12,11 @@ import type { SMTPStream } from 'smtp-server/lib/smtp-stream.js'
 import type { Facts } from '../core/policy.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
+import { Commands, type Said, type Wire } from './commands.ts'
 import { Conversation, type ConversationParts } from './conversation.ts'
-import { hasControl, readHelo } from './grammar.ts'
 import type { Record } from './outcome.ts'
 import { Pace } from './pace.ts'
-import { say, sayLines } from './reply.ts'
+import { say } from './reply.ts'
 import { type BodySink, WireStream } from './wire-stream.ts'
 
 export interface SessionParts {
@@ -50,16 +50,8 @@ export interface Session {
 const MIN_DATA_IDLE_MS = 60_000
 /** While a message waits for the upstream: how often the client is looked after. */
 const WATCH_MS = 1000
-/** Commands that bring no mail (NOOP, RSET, VRFY, HELP, AUTH …), between two messages. As Postfix has it. */
-const MAX_JUNK = 100
-/** Commands that are wrong or unknown, between two messages. As Postfix has it. */
-const MAX_ERRORS = 20
-/** Refusals of MAIL and RCPT, by whomever, between two messages: as many as one message may have recipients. */
-const MAX_REFUSED = 1000
 /** RFC 5321 section 4.5.3.1.4, without the CRLF; extensions add to MAIL and RCPT only. */
 const MAX_PLAIN_COMMAND = 510
-
-const NO_LOGINS = 'This server takes mail for its own users and has no logins; use the submission server'
 
 const nothing = (): void => undefined
 const bodyPatience = (idleMs: number): number => Math.max(idleMs, MIN_DATA_IDLE_MS)
@@ -93,7 +85,7 @@ export class Sessions {
   }
 }
 
-class ClientConnection extends SMTPConnection implements Session {
+class ClientConnection extends SMTPConnection implements Session, Wire {
   readonly over: Promise<void>
   readonly settled: Promise<void>
   readonly #parts: SessionParts
@@ -105,10 +97,7 @@ class ClientConnection extends SMTPConnection implements Session {
   #inBody = false
   #draining = false
   #isOver = false
-  #junk = 0
-  #errors = 0
-  #refused = 0
-  #messages = 0
+  readonly #commands: Commands
   readonly #pace: Pace
   /** The TCP connection, also below TLS: what is written here comes to the kernel at once. */
   readonly #plain: Socket
@@ -129,6 +118,13 @@ class ClientConnection extends SMTPConnection implements Session {
     const { idleMs, minDataRate: minRate, sessionMs } = parts
     this.#pace = new Pace({ idleMs, bodyMs: bodyPatience(idleMs), minRate, sessionMs }, performance.now())
     this.#conversation = new Conversation(parts.conversation, facts, record, () => this.#tlsInUse())
+    const { conversation, tls, maxMessages } = parts
+    this.#commands = new Commands(
+      { conversation, tls: tls !== undefined, maxMessages },
+      this.#conversation,
+      record,
+      this,
+    )
     this.over = new Promise((resolve) => {
       this.#resolveOver = () => {
         this.#isOver = true
@@ -142,10 +138,14 @@ class ClientConnection extends SMTPConnection implements Session {
     return this.#conversation.pastDot
   }
 
+  get slow(): boolean {
+    return this.#pace.slow
+  }
+
   drain(): void {
     this.#draining = true
     if (this.#isOver || this.pastDot || this._closing || this._closed) return
-    this.#farewell(this.#conversation.refuse('draining', this.#record.stage))
+    this.farewell(this.#conversation.refuse('draining', this.#record.stage))
   }
 
   cut(): void {
@@ -173,7 +173,7 @@ class ClientConnection extends SMTPConnection implements Session {
 
   override _createParser(): SMTPStream {
     const parser = new WireStream()
-    parser.online = (line, next) => this.#heard(parser, line, next)
+    parser.online = (line, next) => this.#heard(line, next)
     parser.onpartial = () => this.#typing()
     parser.on('error', nothing)
     // The client has finished sending and everything it sent is dealt with.
@@ -217,7 +217,7 @@ class ClientConnection extends SMTPConnection implements Session {
     }
     const late = setTimeout(() => {
       if (this._upgrading || this._closing || this._closed) return
-      this.#farewell(this.#conversation.refuse('idle', this.#record.stage))
+      this.farewell(this.#conversation.refuse('idle', this.#record.stage))
     }, this.#parts.idleMs)
     const done = (): void => {
       clearTimeout(late)
@@ -242,14 +242,14 @@ class ClientConnection extends SMTPConnection implements Session {
       this.#handshakeFailed('timeout')
       this._socket.destroy()
     } else {
-      this.#farewell(this.#conversation.refuse('idle', this.#record.stage))
+      this.farewell(this.#conversation.refuse('idle', this.#record.stage))
     }
   }
 
   /** Each byte of a command line keeps the socket's timer from firing, and only its end is a sign of life. */
   #typing(): void {
     if (this._upgrading || this._closing || this._closed) return
-    if (this.#pace.typing(performance.now()) <= 0) this.#farewell(this.#conversation.refuse('idle', this.#record.stage))
+    if (this.#pace.typing(performance.now()) <= 0) this.farewell(this.#conversation.refuse('idle', this.#record.stage))
   }
 
   #watchEnd(): void {
@@ -281,12 +281,12 @@ class ClientConnection extends SMTPConnection implements Session {
   /** A verdict of drop is the last word. */
   #reply(text: string | undefined): void {
     if (text === undefined) return
-    if (this.#conversation.dropped) this.#farewell(text)
+    if (this.#conversation.dropped) this.farewell(text)
     else this.#write(text)
   }
 
   /** The last reply: nothing that was pipelined behind it is answered, and a message under way has no end. */
-  #farewell(text: string): void {
+  farewell(text: string): void {
     if (this.#inBody) {
       this.#inBody = false
       this.#conversation.abandon('cut off')
@@ -296,7 +296,7 @@ class ClientConnection extends SMTPConnection implements Session {
   }
 
   /** One command line. Whatever goes wrong in here is a 451 to the client and a stack in the log, nothing more. */
-  #heard(parser: WireStream, line: Buffer | undefined, next: () => void): void {
+  #heard(line: Buffer | undefined, next: () => void): void {
     if (this._upgrading || this._closing || this._closed) {
       next()
       return
@@ -310,11 +310,11 @@ class ClientConnection extends SMTPConnection implements Session {
       pace.turn(performance.now())
       this._whenWritable(next)
     }
-    let answer: string | undefined | Promise<string | undefined>
+    let answer: Said
     try {
       if (pace.isOver(now)) answer = this.#conversation.refuse('session_time', this.#record.stage)
-      else if (line === undefined || isTooLong(line)) answer = this.#tooLong()
-      else answer = this.#obey(line.toString('latin1'), parser)
+      else if (line === undefined || isTooLong(line)) answer = this.#commands.tooLong()
+      else answer = this.#commands.obey(line.toString('latin1'))
     } catch (error) {
       answer = this.#failed(error)
     }
@@ -337,109 +337,7 @@ class ClientConnection extends SMTPConnection implements Session {
     return this.#conversation.refuse('internal', this.#record.stage)
   }
 
-  #tooLong(): string | undefined {
-    return this.#error(this.#conversation.refuse('line_too_long', this.#record.stage))
-  }
-
-  /** A reply to something wrong; too many of them and the session ends. */
-  #error(text: string): string | undefined {
-    return ++this.#errors > MAX_ERRORS ? this.#tooMuch() : text
-  }
-
-  #wrong(code: number, enhanced: string | undefined, text: string): string | undefined {
-    return this.#error(this.#conversation.words(code, enhanced, text))
-  }
-
-  #bringsNothing(text: string): string | undefined {
-    return ++this.#junk > MAX_JUNK ? this.#tooMuch() : text
-  }
-
-  #tooMuch(): undefined {
-    this.#farewell(this.#conversation.refuse('junk', this.#record.stage))
-    return undefined
-  }
-
-  /** @returns the reply, or undefined where it was written already */
-  #obey(line: string, parser: WireStream): string | undefined | Promise<string | undefined> {
-    const verb = (/^[A-Za-z]+/.exec(line)?.[0] ?? '').toUpperCase()
-    const conversation = this.#conversation
-    switch (verb) {
-      case 'EHLO':
-      case 'HELO':
-        return this.#hello(line, verb === 'EHLO')
-      case 'MAIL':
-        if (!conversation.greeted) return this.#wrong(503, '5.5.1', 'Say EHLO first')
-        if (conversation.inTransaction) return this.#wrong(503, '5.5.1', 'MAIL was said already; RSET begins anew')
-        this.#record.stage = 'mail'
-        if (++this.#messages > this.#parts.maxMessages) return conversation.refuse('session_messages', 'mail')
-        return this.#marked(conversation.mail(line))
-      case 'RCPT':
-        if (!conversation.inTransaction) return this.#wrong(503, '5.5.1', 'Say MAIL first')
-        this.#record.stage = 'rcpt'
-        return this.#marked(conversation.rcpt(line, this.#pace.slow))
-      case 'DATA':
-        if (line.trim().length > 4) return this.#wrong(501, '5.5.4', 'Syntax: DATA')
-        if (!conversation.inTransaction) return this.#wrong(503, '5.5.1', 'Say MAIL and RCPT first')
-        this.#record.stage = 'data'
-        return this.#data(parser)
-      case 'RSET':
-        conversation.reset()
-        return this.#bringsNothing(say(250, '2.0.0', 'Ok'))
-      case 'NOOP':
-        return this.#bringsNothing(say(250, '2.0.0', 'Ok'))
-      case 'QUIT':
-        this.#farewell(say(221, '2.0.0', `${this.#parts.conversation.voice.hostname} closing connection`))
-        return undefined
-      case 'STARTTLS':
-        return this.#startTls(line)
-      case 'VRFY':
-        return this.#bringsNothing(say(252, '2.5.2', 'Send some mail, and the mail server will tell'))
-      case 'HELP':
-        return this.#bringsNothing(say(214, '2.0.0', 'RFC 5321'))
-      case 'AUTH':
-        // People do misconfigure telephones: it is no error, but brings no mail either.
-        return this.#bringsNothing(conversation.words(502, '5.5.1', NO_LOGINS))
-      case 'BDAT':
-      case 'EXPN':
-      case 'TURN':
-      case 'ETRN':
-        return this.#wrong(502, '5.5.1', 'Not implemented')
-      default:
-        return this.#wrong(500, '5.5.2', 'Command not recognized')
-    }
-  }
-
-  /** A command that is wrong in itself counts as an error; what policy and upstreams refuse does not. */
-  async #marked(answer: Promise<string>): Promise<string | undefined> {
-    const text = await answer
-    if (this.#conversation.mistaken) return this.#error(text)
-    return /^[45]/.test(text) && ++this.#refused > MAX_REFUSED ? this.#tooMuch() : text
-  }
-
-  async #hello(line: string, esmtp: boolean): Promise<string | undefined> {
-    const name = hasControl(line) ? undefined : readHelo(line)
-    if (name === undefined) return this.#wrong(501, undefined, `Syntax: ${esmtp ? 'EHLO' : 'HELO'} hostname`)
-    if (this.#conversation.greeted && ++this.#junk > MAX_JUNK) return this.#tooMuch()
-    this.#record.stage = 'helo'
-    const refused = await this.#conversation.helo(name, esmtp)
-    if (refused !== undefined) return refused
-    const { voice } = this.#parts.conversation
-    if (!esmtp) return say(250, undefined, voice.hostname)
-    const { offer } = this.#parts.conversation.relay.upstreams
-    const lines = [voice.hostname, 'PIPELINING']
-    const max = this.#parts.conversation.maxSize()
-    if (offer.has('SIZE')) lines.push(max === undefined ? 'SIZE' : `SIZE ${max}`)
-    if (this.#parts.tls !== undefined && !this.secure) lines.push('STARTTLS')
-    for (const keyword of ['ENHANCEDSTATUSCODES', '8BITMIME', 'DSN', 'SMTPUTF8']) {
-      if (offer.has(keyword)) lines.push(keyword)
-    }
-    return sayLines(250, lines)
-  }
-
-  #startTls(line: string): string | undefined {
-    if (this.#parts.tls === undefined) return this.#wrong(502, '5.5.1', 'Not implemented')
-    if (line.trim().length > 8) return this.#wrong(501, '5.5.4', 'Syntax: STARTTLS')
-    if (this.secure) return this.#wrong(503, '5.5.1', 'TLS is in use already')
+  startTls(): void {
     this.#write(say(220, '2.0.0', 'Ready to start TLS'))
     this.upgrade(nothing, () => {
       this.#pace.turn(performance.now())
@@ -449,7 +347,6 @@ class ClientConnection extends SMTPConnection implements Session {
       this.#record.tls = this.#tlsInUse()?.protocol
       this.#watchEnd()
     })
-    return undefined
   }
 
   /** Where one is under way; what is told of it first is why. */
@@ -459,15 +356,14 @@ class ClientConnection extends SMTPConnection implements Session {
     this.#parts.metrics.tlsHandshakes.inc('failed')
   }
 
-  async #data(parser: WireStream): Promise<string | undefined> {
-    const { text, go } = await this.#conversation.data()
-    if (!go) return text
-    if (this._closed || this._closing) return undefined
+  startBody(): boolean {
+    const parser = this._parser
+    if (this._closed || this._closing || !(parser instanceof WireStream)) return false
     this.#inBody = true
     this.#pace.body(performance.now())
     this._armTimeout()
     parser.startBody(this.#sink())
-    return text
+    return true
   }
 
   #sink(): BodySink {
@@ -478,7 +374,7 @@ class ClientConnection extends SMTPConnection implements Session {
         if (this._closing || this._closed) return undefined
         const now = performance.now()
         if (pace.part(chunk.length, now) || pace.isOver(now)) {
-          this.#farewell(conversation.refuse(pace.isOver(now) ? 'session_time' : 'slow_data', 'data'))
+          this.farewell(conversation.refuse(pace.isOver(now) ? 'session_time' : 'slow_data', 'data'))
           return undefined
         }
         const wait = conversation.write(chunk, dots)
@@ -496,7 +392,7 @@ class ClientConnection extends SMTPConnection implements Session {
           })
         }
         this.#inBody = false
-        this.#farewell(conversation.oversize())
+        this.farewell(conversation.oversize())
         return undefined
       },
       end: (resume) => {
@@ -513,13 +409,11 @@ class ClientConnection extends SMTPConnection implements Session {
           .catch((error: unknown) => this.#failed(error))
           .then((text) => {
             this.#busy = false
-            this.#junk = 0
-            this.#errors = 0
-            this.#refused = 0
+            this.#commands.messageDone()
             this.#write(text)
             pace.turn(performance.now())
             this._armTimeout()
-            if (this.#draining && !this.#isOver) this.#farewell(conversation.refuse('draining', this.#record.stage))
+            if (this.#draining && !this.#isOver) this.farewell(conversation.refuse('draining', this.#record.stage))
             this._whenWritable(resume)
           })
           .catch((error: unknown) => this.#failed(error))

@@ -14,10 +14,10 @@ import type { Metrics } from '../telemetry/metrics.ts'
 import { type Answer, asRefusal, type Final, isLast, lost, messageOf } from './answer.ts'
 import { type DialSettings, timeLeft, UpstreamRefusal } from './dial.ts'
 import { ClientLink, type DialFailure, type Link } from './link.ts'
-import { Newlines } from './newlines.ts'
+import { Message } from './message.ts'
 import type { Server } from './server.ts'
 import { NoUpstream, type Slot } from './slots.ts'
-import { isOurs, type Reply, type SmtpClient } from './smtp-client.ts'
+import { isOurs, type Reply } from './smtp-client.ts'
 import type { Upstreams } from './upstreams.ts'
 import { receivedLine, type Visitor } from './visitor.ts'
 
@@ -65,9 +65,6 @@ const SIGN_OF_LIFE = 1024
 /** Servers tried for one transaction while none can be reached. */
 const MAX_TRIES = 3
 
-const DOT = Buffer.from('.')
-const NOTHING = Buffer.alloc(0)
-
 export class Relay {
   readonly #parts: RelayParts
   readonly #visitor: () => Visitor
@@ -78,12 +75,8 @@ export class Relay {
   /** What every further recipient of this transaction hears, where the first already decided it. */
   #settled: Answer | undefined
   #begun = false
-  #body: Newlines | undefined
-  #bodyLost: string | undefined
-  /** Our Received line was sent, and nothing of the message yet. */
-  #traced = false
-  /** What came of the message so far is a dot, which waits for what comes behind it. */
-  #dotHeld = false
+  /** The text under way, from the 354 to its dot. */
+  #message: Message | undefined
   #ending: Promise<unknown> = Promise.resolve()
   /** Octets of the body that came since the last sign of life. */
   #trickle = 0
@@ -151,20 +144,20 @@ export class Relay {
         return { kind: 'reply', to: 'data', reply: asRefusal(reply), upstream: label }
       }
       if (this.#upstream.left) return lost(label, 'the client left')
-      this.#body = new Newlines()
-      this.#bodyLost = undefined
-      const { settings, now } = this.#parts
-      this.#traced = settings.trace || settings.dial.clientIp === 'received'
-      this.#dotHeld = false
-      if (this.#traced) {
-        link.smtp.send(receivedLine(this.#visitor(), settings.hostname, now()))
-      }
+      this.#message = this.#newMessage(link)
       this.#awaitClient()
       return { kind: 'reply', to: 'data', reply, upstream: label }
     } catch (error) {
       this.#upstream.drop(messageOf(error))
       return lost(label, messageOf(error))
     }
+  }
+
+  #newMessage(link: Link): Message {
+    const { settings, metrics, now } = this.#parts
+    const { bareNewline, dataTimeoutMs, trace, hostname, dial } = settings
+    const received = trace || dial.clientIp === 'received' ? receivedLine(this.#visitor(), hostname, now()) : undefined
+    return new Message(this.#upstream, link, { bareNewline, dataTimeoutMs, received, metrics })
   }
 
   /** From now on it is the client's turn. */
@@ -179,7 +172,7 @@ export class Relay {
     const upstream = this.#upstream.current?.slot.server.label
     this.#settled ??= { kind: 'refusal', refusal: refusal('upstream_full', { why }), upstream }
     this.#upstream.quietSince = undefined
-    if (this.#body === undefined) this.#upstream.giveBack()
+    if (this.#message === undefined) this.#upstream.giveBack()
     else this.#upstream.drop(why)
   }
 
@@ -190,41 +183,12 @@ export class Relay {
   write(chunk: Buffer): Promise<void> | undefined {
     this.#trickle += chunk.length
     if (this.#trickle >= SIGN_OF_LIFE) this.#awaitClient()
-    const { smtp } = this.#upstream.current ?? {}
-    if (this.#body === undefined || smtp === undefined || this.#bodyLost !== undefined) return undefined
-    if (smtp.ended || smtp.unasked) {
-      this.#bodyLost = smtp.ended ? 'gone in the middle of the message' : 'spoke in the middle of the message'
-      return undefined
-    }
-    const clean = this.#body.push(chunk)
-    if (this.#parts.settings.bareNewline === 'reject' && this.#body.bareLf + this.#body.bareCr > 0) {
-      this.#bodyLost = 'bare newline'
-      return undefined
-    }
-    if (this.#send(smtp, clean)) return undefined
+    const message = this.#message
+    if (message === undefined || message.write(chunk)) return undefined
     this.#upstream.quietSince = undefined
-    return smtp.drained(this.#budgets.blockMs).then(() => {
-      if (this.#body !== undefined) this.#awaitClient()
+    return message.drained(this.#budgets.blockMs).then(() => {
+      if (this.#message !== undefined) this.#awaitClient()
     })
-  }
-
-  #send(smtp: SmtpClient, part: Buffer): boolean {
-    const ready = this.#traced && part.length > 0 ? this.#behindTrace(smtp, part) : part
-    return ready.length === 0 || smtp.sendPart(ready)
-  }
-
-  /**
-   * A first line that begins with a blank, or does when the dot before it is taken away, would go on with our header field
-   * (RFC 5322 section 2.2.3): it is no header, so the body begins here. A dot alone is held back until that is known.
-   */
-  #behindTrace(smtp: SmtpClient, part: Buffer): Buffer {
-    const head = this.#dotHeld ? Buffer.concat([DOT, part]) : part
-    this.#dotHeld = head.equals(DOT)
-    if (this.#dotHeld) return NOTHING
-    const first = head[0] === DOT[0] ? head[1] : head[0]
-    if (first === 32 || first === 9) smtp.send('\r\n')
-    this.#traced = false
-    return head
   }
 
   /** Sends the dot and waits for the upstream's last word, whatever the client does meanwhile. Never throws. */
@@ -236,70 +200,18 @@ export class Relay {
 
   async #end(): Promise<Final> {
     this.#upstream.quietSince = undefined
-    if (this.#settled !== undefined) {
-      this.#body = undefined
-      return { answer: this.#settled, result: 'deferred', ms: 0 }
-    }
-    const link = this.#upstream.current
-    const body = this.#body
-    this.#body = undefined
-    if (link === undefined || body === undefined) {
+    const message = this.#message
+    this.#message = undefined
+    if (this.#settled !== undefined) return { answer: this.#settled, result: 'deferred', ms: 0 }
+    if (message === undefined || this.#upstream.current === undefined) {
       return { answer: lost(undefined, 'ended before the dot'), result: 'deferred', ms: 0 }
     }
-    const { label } = link.slot.server
-    const { metrics, settings } = this.#parts
-    const rest = this.#bodyLost === undefined ? body.end() : Buffer.alloc(0)
-    if (body.bareLf > 0) metrics.bareNewlines.of('lf').value += body.bareLf
-    if (body.bareCr > 0) metrics.bareNewlines.of('cr').value += body.bareCr
-    if (settings.bareNewline === 'reject' && body.bareLf + body.bareCr > 0) {
-      this.#upstream.drop('bare newline')
-      return {
-        answer: { kind: 'refusal', refusal: refusal('bare_newline'), upstream: label },
-        result: 'rejected',
-        ms: 0,
-      }
-    }
-    if (this.#bodyLost !== undefined || link.smtp.ended || link.smtp.unasked) return this.#spokeEarly(link)
-    const started = performance.now()
-    const took = (): number => Math.round(performance.now() - started)
-    try {
-      this.#send(link.smtp, rest)
-      const answered = link.smtp.command('.', settings.dataTimeoutMs)
-      const reply = await this.#upstream.heard(link, 'dot', answered)
-      if (isLast(reply)) this.#upstream.drop(`it answered the dot with ${reply.code}`)
-      else this.#upstream.messageDone()
-      if (reply.code < 300)
-        return { answer: { kind: 'reply', to: 'dot', reply, upstream: label }, result: 'accepted', ms: took() }
-      // A 3yz is neither a yes nor a no.
-      const result = reply.code >= 500 ? 'rejected' : reply.code >= 400 ? 'deferred' : 'unknown'
-      return { answer: { kind: 'reply', to: 'dot', reply: asRefusal(reply), upstream: label }, result, ms: took() }
-    } catch (error) {
-      this.#upstream.drop(messageOf(error))
-      return { answer: lost(label, `after the dot: ${messageOf(error)}`), result: 'unknown', ms: took() }
-    }
-  }
-
-  /** The upstream refused or left before the dot was sent: its refusal is believed, a yes never is. */
-  async #spokeEarly(link: Link): Promise<Final> {
-    const { label } = link.slot.server
-    const why = this.#bodyLost ?? 'gone before the dot'
-    try {
-      const reply = await link.smtp.reply(1000)
-      if (reply.code >= 400) {
-        const result = reply.code >= 500 ? 'rejected' : 'deferred'
-        return { answer: { kind: 'reply', to: 'dot', reply: asRefusal(reply), upstream: label }, result, ms: 0 }
-      }
-      return { answer: lost(label, 'answered before the dot'), result: 'deferred', ms: 0 }
-    } catch {
-      return { answer: lost(label, why), result: 'deferred', ms: 0 }
-    } finally {
-      this.#upstream.drop(why)
-    }
+    return message.end()
   }
 
   /** The message under way must not be completed: the upstream is left without a dot (RFC 5321 section 4.1.1.4). */
   abort(why: string): void {
-    this.#body = undefined
+    this.#message = undefined
     this.#upstream.drop(why)
     this.#forget()
   }
@@ -313,7 +225,7 @@ export class Relay {
   /** The client is gone. Resolves when the upstream has said its last word. */
   async close(): Promise<void> {
     this.#upstream.leave()
-    if (this.#body !== undefined) this.abort('the client left in the middle of the message')
+    if (this.#message !== undefined) this.abort('the client left in the middle of the message')
     await this.#ending
     this.#upstream.giveBack()
   }

@@ -1,9 +1,8 @@
 /**
  * Mail transactions of one client, relayed live: MAIL and RCPT go to an upstream as the client said them, DATA streams
  * through, and what the upstream says is what the client hears. Nothing is stored, so nothing can be lost here: the
- * client hears 250 only after the upstream has said it for the same message.
- *
- * Another server is asked only while none has taken MAIL: from then on this one may have acted on it.
+ * client hears 250 only after the upstream has said it for the same message. How a server is found for a transaction is
+ * relay/opening.ts, and what becomes of the text of a message relay/message.ts.
  *
  * A client that opens a transaction and falls silent may lose it to others who wait for its connection (relay/slots.ts),
  * up to the dot; it hears 451 when it goes on. So it is noted since when the client is the one who is waited for.
@@ -12,20 +11,13 @@ import { refusal } from '../core/policy.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { type Answer, asRefusal, type Final, isLast, lost, messageOf } from './answer.ts'
-import { type DialSettings, timeLeft, UpstreamRefusal } from './dial.ts'
-import { ClientLink, type DialFailure, type Link } from './link.ts'
+import type { DialSettings } from './dial.ts'
+import { ClientLink, type Link } from './link.ts'
 import { Message } from './message.ts'
-import type { Server } from './server.ts'
-import { NoUpstream, type Slot } from './slots.ts'
-import { isOurs, type Reply } from './smtp-client.ts'
+import { type Envelope, missingOf, openTransaction } from './opening.ts'
+import type { Reply } from './smtp-client.ts'
 import type { Upstreams } from './upstreams.ts'
 import { receivedLine, type Visitor } from './visitor.ts'
-
-/** MAIL as it goes upstream, with the extensions its parameters use. Latin1, without CRLF. */
-export interface Envelope {
-  readonly line: string
-  readonly needs: readonly string[]
-}
 
 export interface RelaySettings {
   readonly dial: DialSettings
@@ -62,8 +54,6 @@ export interface RelayParts {
 const BUDGETS: Budgets = { rcptMs: 270_000, dataMs: 110_000, blockMs: 180_000, parkMs: 5000 }
 /** Octets of a body that count as a sign of life; fewer in the time that clients may be silent are a trickle. */
 const SIGN_OF_LIFE = 1024
-/** Servers tried for one transaction while none can be reached. */
-const MAX_TRIES = 3
 
 export class Relay {
   readonly #parts: RelayParts
@@ -115,7 +105,7 @@ export class Relay {
     if (this.#settled !== undefined) return this.#settled
     this.#upstream.quietSince = undefined
     try {
-      return this.#begun ? await this.#another(envelope, line) : await this.#begin(envelope, line)
+      return this.#begun ? await this.#another(envelope, line) : await this.#first(envelope, line)
     } catch (error) {
       this.#parts.log.error({ err: error instanceof Error ? error.stack : String(error) }, 'relay failed')
       this.#upstream.drop('internal error')
@@ -237,6 +227,14 @@ export class Relay {
     this.#settled = undefined
   }
 
+  async #first(envelope: Envelope, line: string): Promise<Answer> {
+    this.#begun = true
+    const { upstreams, settings } = this.#parts
+    const waits = { rcptMs: this.#budgets.rcptMs, replyTimeoutMs: settings.dial.replyTimeoutMs }
+    const opened = await openTransaction(this.#upstream, upstreams, waits, envelope, line)
+    return 'refused' in opened ? this.#settle(opened.refused) : this.#heardRcpt(opened.link, opened.rcpt)
+  }
+
   async #another(envelope: Envelope, text: string): Promise<Answer> {
     const link = this.#upstream.current
     if (link === undefined || link.smtp.ended) {
@@ -271,147 +269,5 @@ export class Relay {
   #settle(answer: Answer): Answer {
     this.#settled = answer
     return answer
-  }
-
-  /** When a server that has not taken MAIL is given up: where another is asked after it, time must be left for that one. */
-  #patience(deadline: number, isLast: boolean): number {
-    if (isLast || this.#parts.upstreams.servers().filter(({ up }) => up).length < 2) return deadline
-    const now = performance.now()
-    return now + (deadline - now) / 2
-  }
-
-  /** The first recipient: finds a server that takes MAIL. None that has taken it is ever left for another. */
-  async #begin(envelope: Envelope, rcpt: string): Promise<Answer> {
-    this.#begun = true
-    const deadline = performance.now() + this.#budgets.rcptMs
-    let avoid: Server | undefined
-    let last: Answer | undefined
-    // Whether one server has failed the transaction itself, so that the next is the last.
-    let askedOne = false
-    let replaced = false
-    let again: Slot | undefined
-    for (let tries = 0; tries < MAX_TRIES; ) {
-      const patience = this.#patience(deadline, askedOne || tries === MAX_TRIES - 1)
-      let link: Link
-      try {
-        link =
-          again === undefined
-            ? await this.#upstream.ready(patience, avoid)
-            : await this.#upstream.fresh(again, patience)
-      } catch (error) {
-        if (this.#upstream.left) return this.#settle(lost(undefined, 'the client left'))
-        tries++
-        again = undefined
-        if (error instanceof NoUpstream)
-          return this.#settle(last ?? { kind: 'refusal', refusal: refusal(error.why), upstream: undefined })
-        const { cause, server } = error as DialFailure
-        if (cause instanceof UpstreamRefusal && cause.phase === 'ehlo' && cause.reply.code >= 500) {
-          // It refuses the client's own HELO name: that is its verdict, as if it had come at MAIL.
-          return this.#settle({ kind: 'reply', to: 'ehlo', reply: cause.reply, upstream: server.label })
-        }
-        avoid = server
-        last = isOurs(cause)
-          ? { kind: 'refusal', refusal: refusal('upstream_full', { why: messageOf(cause) }), upstream: undefined }
-          : lost(server.label, messageOf(cause))
-        continue
-      }
-      again = undefined
-      const { server } = link.slot
-      const missing = missingOf(link, envelope)
-      if (missing !== undefined) {
-        this.#upstream.giveBack()
-        tries++
-        avoid = server
-        last = lost(server.label, missing)
-        continue
-      }
-      try {
-        const { mail, answer } = await this.#mailAndRcpt(link, envelope, rcpt, deadline, patience)
-        if (answer !== undefined) return answer
-        if (mail.code >= 500) return this.#settle({ kind: 'reply', to: 'mail', reply: mail, upstream: server.label })
-        last = { kind: 'reply', to: 'mail', reply: { ...asRefusal(mail), code: 451 }, upstream: server.label }
-        if (!isLast(mail)) this.#upstream.giveBack()
-        else if (link.reused && !replaced) again = this.#upstream.replace(link)
-        else this.#upstream.drop(`it answered MAIL with ${mail.code}`)
-      } catch (error) {
-        // Once MAIL was taken, another server must not be asked: this one may have acted on it.
-        if (error instanceof MailTaken) {
-          this.#upstream.drop(messageOf(error))
-          return this.#settle(lost(server.label, messageOf(error.cause)))
-        }
-        last = lost(server.label, messageOf(error))
-        if (this.#upstream.left) return this.#settle(last)
-        if (link.reused && !replaced) again = this.#upstream.replace(link)
-        else this.#upstream.drop(messageOf(error))
-      }
-      if (again !== undefined) {
-        replaced = true
-        continue
-      }
-      if (askedOne) break
-      askedOne = true
-      avoid = server
-    }
-    return this.#settle(last ?? lost(undefined, 'no upstream'))
-  }
-
-  /** @returns `answer` where MAIL was taken. @throws UpstreamError; MailTaken when lost after MAIL was taken */
-  async #mailAndRcpt(
-    link: Link,
-    envelope: Envelope,
-    rcpt: string,
-    deadline: number,
-    patience: number,
-  ): Promise<{ mail: Reply; answer: Answer | undefined }> {
-    const { smtp, extensions } = link
-    const { replyTimeoutMs } = this.#parts.settings.dial
-    const left = (until: number): number => timeLeft(until, replyTimeoutMs)
-    const reset = link.open ? ['RSET'] : []
-    const mailOf = (replies: readonly Promise<Reply>[]): Promise<Reply> =>
-      this.#upstream.heard(link, 'mail', replies[reset.length] as Promise<Reply>)
-    if (extensions.has('PIPELINING')) {
-      const replies = smtp.pipeline([...reset, envelope.line, rcpt], left(deadline), left(patience))
-      const rcptReply = this.#upstream.heard(link, 'rcpt', replies[reset.length + 1] as Promise<Reply>)
-      rcptReply.catch(() => undefined)
-      replies[0]?.catch(() => undefined)
-      const mail = await mailOf(replies)
-      link.open = mail.code < 300
-      if (!link.open) {
-        // The verdict has been heard, also where the server closes behind it instead of refusing RCPT as well.
-        if (!isLast(mail)) await rcptReply.catch(() => undefined)
-        return { mail, answer: undefined }
-      }
-      try {
-        return { mail, answer: this.#heardRcpt(link, await rcptReply) }
-      } catch (error) {
-        throw new MailTaken(error)
-      }
-    }
-    if (link.open) await smtp.command('RSET', left(patience))
-    const mail = await this.#upstream.heard(link, 'mail', smtp.command(envelope.line, left(patience)))
-    link.open = mail.code < 300
-    if (mail.code >= 300) return { mail, answer: undefined }
-    try {
-      return {
-        mail,
-        answer: this.#heardRcpt(link, await this.#upstream.heard(link, 'rcpt', smtp.command(rcpt, left(deadline)))),
-      }
-    } catch (error) {
-      throw new MailTaken(error)
-    }
-  }
-}
-
-/** Why a server cannot be given this envelope: what it offers may have changed since the client was told. */
-function missingOf({ extensions }: Link, { needs }: Envelope): string | undefined {
-  const missing = needs.find((keyword) => !extensions.has(keyword))
-  return missing && `${missing} is not offered any more`
-}
-
-class MailTaken extends Error {
-  override readonly cause: unknown
-  constructor(cause: unknown) {
-    super(messageOf(cause))
-    this.cause = cause
   }
 }

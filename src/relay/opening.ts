@@ -1,0 +1,174 @@
+/**
+ * Opens a transaction: finds a server that takes MAIL, and asks it for the first recipient. Another server is asked only
+ * while none has taken MAIL: from then on this one may have acted on it. What becomes of the further recipients and of
+ * the message is relay/transaction.ts.
+ */
+import { refusal } from '../core/policy.ts'
+import { type Answer, asRefusal, isLast, lost, messageOf } from './answer.ts'
+import { timeLeft, UpstreamRefusal } from './dial.ts'
+import type { ClientLink, DialFailure, Link } from './link.ts'
+import type { Server } from './server.ts'
+import { NoUpstream, type Slot } from './slots.ts'
+import { isOurs, type Reply } from './smtp-client.ts'
+import type { Upstreams } from './upstreams.ts'
+
+/** MAIL as it goes upstream, with the extensions its parameters use. Latin1, without CRLF. */
+export interface Envelope {
+  readonly line: string
+  readonly needs: readonly string[]
+}
+
+/** In milliseconds. */
+export interface Waits {
+  /** For all of it together. */
+  readonly rcptMs: number
+  /** For one reply of a server. */
+  readonly replyTimeoutMs: number
+}
+
+/** Either a server has taken MAIL and answered RCPT on `link`, or every recipient of the transaction hears the same. */
+export type Opened = { readonly link: Link; readonly rcpt: Reply } | { readonly refused: Answer }
+
+/** Servers tried for one transaction while none can be reached. */
+const MAX_TRIES = 3
+
+/** When a server that has not taken MAIL is given up: where another is asked after it, time must be left for that one. */
+function patienceOf(upstreams: Upstreams, deadline: number, isLast: boolean): number {
+  if (isLast || upstreams.servers().filter(({ up }) => up).length < 2) return deadline
+  const now = performance.now()
+  return now + (deadline - now) / 2
+}
+
+/** @param rcpt the first recipient's command (latin1, without CRLF) */
+export async function openTransaction(
+  upstream: ClientLink,
+  upstreams: Upstreams,
+  waits: Waits,
+  envelope: Envelope,
+  rcpt: string,
+): Promise<Opened> {
+  const deadline = performance.now() + waits.rcptMs
+  let avoid: Server | undefined
+  let last: Answer | undefined
+  // Whether one server has failed the transaction itself, so that the next is the last.
+  let askedOne = false
+  let replaced = false
+  let again: Slot | undefined
+  for (let tries = 0; tries < MAX_TRIES; ) {
+    const patience = patienceOf(upstreams, deadline, askedOne || tries === MAX_TRIES - 1)
+    let link: Link
+    try {
+      link = again === undefined ? await upstream.ready(patience, avoid) : await upstream.fresh(again, patience)
+    } catch (error) {
+      if (upstream.left) return { refused: lost(undefined, 'the client left') }
+      tries++
+      again = undefined
+      if (error instanceof NoUpstream)
+        return { refused: last ?? { kind: 'refusal', refusal: refusal(error.why), upstream: undefined } }
+      const { cause, server } = error as DialFailure
+      if (cause instanceof UpstreamRefusal && cause.phase === 'ehlo' && cause.reply.code >= 500) {
+        // It refuses the client's own HELO name: that is its verdict, as if it had come at MAIL.
+        return { refused: { kind: 'reply', to: 'ehlo', reply: cause.reply, upstream: server.label } }
+      }
+      avoid = server
+      last = isOurs(cause)
+        ? { kind: 'refusal', refusal: refusal('upstream_full', { why: messageOf(cause) }), upstream: undefined }
+        : lost(server.label, messageOf(cause))
+      continue
+    }
+    again = undefined
+    const { server } = link.slot
+    const missing = missingOf(link, envelope)
+    if (missing !== undefined) {
+      upstream.giveBack()
+      tries++
+      avoid = server
+      last = lost(server.label, missing)
+      continue
+    }
+    try {
+      const { mail, rcpt: answered } = await mailAndRcpt(upstream, link, [envelope.line, rcpt], {
+        mail: () => timeLeft(patience, waits.replyTimeoutMs),
+        rcpt: () => timeLeft(deadline, waits.replyTimeoutMs),
+      })
+      if (answered !== undefined) return { link, rcpt: answered }
+      if (mail.code >= 500) return { refused: { kind: 'reply', to: 'mail', reply: mail, upstream: server.label } }
+      last = { kind: 'reply', to: 'mail', reply: { ...asRefusal(mail), code: 451 }, upstream: server.label }
+      if (!isLast(mail)) upstream.giveBack()
+      else if (link.reused && !replaced) again = upstream.replace(link)
+      else upstream.drop(`it answered MAIL with ${mail.code}`)
+    } catch (error) {
+      // Once MAIL was taken, another server must not be asked: this one may have acted on it.
+      if (error instanceof MailTaken) {
+        upstream.drop(messageOf(error))
+        return { refused: lost(server.label, messageOf(error.cause)) }
+      }
+      last = lost(server.label, messageOf(error))
+      if (upstream.left) return { refused: last }
+      if (link.reused && !replaced) again = upstream.replace(link)
+      else upstream.drop(messageOf(error))
+    }
+    if (again !== undefined) {
+      replaced = true
+      continue
+    }
+    if (askedOne) break
+    askedOne = true
+    avoid = server
+  }
+  return { refused: last ?? lost(undefined, 'no upstream') }
+}
+
+/**
+ * @param left milliseconds that are left for a reply to MAIL, and to RCPT
+ * @returns `rcpt` where MAIL was taken
+ * @throws UpstreamError; MailTaken when lost after MAIL was taken
+ */
+async function mailAndRcpt(
+  upstream: ClientLink,
+  link: Link,
+  [mailLine, rcptLine]: readonly [string, string],
+  left: { readonly mail: () => number; readonly rcpt: () => number },
+): Promise<{ mail: Reply; rcpt: Reply | undefined }> {
+  const { smtp, extensions } = link
+  let mailReply: Promise<Reply>
+  let rcptReply: Promise<Reply> | undefined
+  if (extensions.has('PIPELINING')) {
+    const reset = link.open ? ['RSET'] : []
+    const replies = smtp.pipeline([...reset, mailLine, rcptLine], left.rcpt(), left.mail())
+    mailReply = upstream.heard(link, 'mail', replies[reset.length] as Promise<Reply>)
+    rcptReply = upstream.heard(link, 'rcpt', replies[reset.length + 1] as Promise<Reply>)
+    rcptReply.catch(() => undefined)
+    replies[0]?.catch(() => undefined)
+  } else {
+    if (link.open) await smtp.command('RSET', left.mail())
+    mailReply = upstream.heard(link, 'mail', smtp.command(mailLine, left.mail()))
+  }
+  const mail = await mailReply
+  link.open = mail.code < 300
+  if (!link.open) {
+    // The verdict has been heard, also where the server closes behind it instead of refusing RCPT as well.
+    if (!isLast(mail)) await rcptReply?.catch(() => undefined)
+    return { mail, rcpt: undefined }
+  }
+  try {
+    rcptReply ??= upstream.heard(link, 'rcpt', smtp.command(rcptLine, left.rcpt()))
+    return { mail, rcpt: await rcptReply }
+  } catch (error) {
+    throw new MailTaken(error)
+  }
+}
+
+/** Why a server cannot be given this envelope: what it offers may have changed since the client was told. */
+export function missingOf({ extensions }: Link, { needs }: Envelope): string | undefined {
+  const missing = needs.find((keyword) => !extensions.has(keyword))
+  return missing && `${missing} is not offered any more`
+}
+
+class MailTaken extends Error {
+  override readonly cause: unknown
+  constructor(cause: unknown) {
+    super(messageOf(cause))
+    this.cause = cause
+  }
+}

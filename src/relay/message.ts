@@ -27,8 +27,9 @@ export class Message {
   readonly #link: Link
   readonly #options: MessageOptions
   readonly #newlines = new Newlines()
-  /** Why it cannot be whole any more. */
-  #lost: string | undefined
+  readonly #stopWatching: () => void
+  /** What the client will hear at its dot, where that is clear before: nothing more of the text is sent. */
+  #early: Final | Promise<Final> | undefined
   /** Our Received line was sent, and nothing of the message yet. */
   #traced = false
   /** What came of the message so far is a dot, which waits for what comes behind it. */
@@ -39,9 +40,17 @@ export class Message {
     this.#upstream = upstream
     this.#link = link
     this.#options = options
+    // A client may take hours to its dot: a server that is gone, or refuses, is left at once, and its slot is free.
+    this.#stopWatching = link.smtp.watch(() => this.#giveUp())
+    if (link.smtp.ended || link.smtp.unasked) this.#giveUp()
     if (options.received === undefined) return
     this.#traced = true
     link.smtp.send(options.received)
+  }
+
+  /** Who is given the message. */
+  get upstream(): string {
+    return this.#link.slot.server.label
   }
 
   /**
@@ -49,15 +58,10 @@ export class Message {
    * @returns false when `drained` should be waited for before the next part
    */
   write(chunk: Buffer): boolean {
-    const { smtp } = this.#link
-    if (this.#lost !== undefined) return true
-    if (smtp.ended || smtp.unasked) {
-      this.#lost = smtp.ended ? 'gone in the middle of the message' : 'spoke in the middle of the message'
-      return true
-    }
+    if (this.#early !== undefined) return true
     const clean = this.#newlines.push(chunk)
     if (this.#mustReject) {
-      this.#lost = 'bare newline'
+      this.#reject()
       return true
     }
     return this.#send(clean)
@@ -94,21 +98,19 @@ export class Message {
 
   /** Sends the dot and waits for the upstream's last word, whatever the client does meanwhile. Never throws. */
   async end(): Promise<Final> {
-    const { smtp } = this.#link
-    const { label } = this.#link.slot.server
+    this.#stopWatching()
     const { bareNewlines } = this.#options.metrics
-    const rest = this.#lost === undefined ? this.#newlines.end() : NOTHING
+    const rest = this.#early === undefined ? this.#newlines.end() : NOTHING
     const { bareLf, bareCr } = this.#newlines
     if (bareLf > 0) bareNewlines.of('lf').value += bareLf
     if (bareCr > 0) bareNewlines.of('cr').value += bareCr
-    if (this.#mustReject) {
-      this.#upstream.drop('bare newline')
-      const answer = { kind: 'refusal', refusal: refusal('bare_newline'), upstream: label } as const
-      return { answer, result: 'rejected', ms: 0 }
-    }
-    if (this.#lost !== undefined || smtp.ended || smtp.unasked) return this.#spokeEarly()
+    if (this.#mustReject) this.#reject()
+    if (this.#early !== undefined) return this.#early
+    const { smtp } = this.#link
+    if (smtp.ended || smtp.unasked) return this.#spokeEarly()
     const started = performance.now()
     const took = (): number => Math.round(performance.now() - started)
+    const { upstream } = this
     try {
       this.#send(rest)
       const answered = smtp.command('.', this.#options.dataTimeoutMs)
@@ -116,32 +118,53 @@ export class Message {
       if (isLast(reply)) this.#upstream.drop(`it answered the dot with ${reply.code}`)
       else this.#upstream.messageDone()
       if (reply.code < 300) {
-        return { answer: { kind: 'reply', to: 'dot', reply, upstream: label }, result: 'accepted', ms: took() }
+        return { answer: { kind: 'reply', to: 'dot', reply, upstream }, result: 'accepted', ms: took() }
       }
       // A 3yz is neither a yes nor a no.
       const result = reply.code >= 500 ? 'rejected' : reply.code >= 400 ? 'deferred' : 'unknown'
-      return { answer: { kind: 'reply', to: 'dot', reply: asRefusal(reply), upstream: label }, result, ms: took() }
+      return { answer: { kind: 'reply', to: 'dot', reply: asRefusal(reply), upstream }, result, ms: took() }
     } catch (error) {
       this.#upstream.drop(messageOf(error))
-      return { answer: lost(label, `after the dot: ${messageOf(error)}`), result: 'unknown', ms: took() }
+      return { answer: lost(upstream, `after the dot: ${messageOf(error)}`), result: 'unknown', ms: took() }
     }
+  }
+
+  #reject(): void {
+    const { upstream } = this
+    this.#early ??= {
+      answer: { kind: 'refusal', refusal: refusal('bare_newline'), upstream },
+      result: 'rejected',
+      ms: 0,
+    }
+    this.#leave('bare newline')
+  }
+
+  /** It is gone, or spoke in the middle of the message; where we have left it ourselves, there is nothing to hear. */
+  #giveUp(): void {
+    if (this.#early !== undefined || this.#upstream.current !== this.#link) return
+    this.#early = this.#spokeEarly()
   }
 
   /** The upstream refused or left before the dot was sent: its refusal is believed, a yes never is. */
   async #spokeEarly(): Promise<Final> {
-    const { label } = this.#link.slot.server
-    const why = this.#lost ?? 'gone before the dot'
+    const { upstream } = this
+    let why = 'answered before the dot'
     try {
       const reply = await this.#link.smtp.reply(1000)
       if (reply.code >= 400) {
         const result = reply.code >= 500 ? 'rejected' : 'deferred'
-        return { answer: { kind: 'reply', to: 'dot', reply: asRefusal(reply), upstream: label }, result, ms: 0 }
+        return { answer: { kind: 'reply', to: 'dot', reply: asRefusal(reply), upstream }, result, ms: 0 }
       }
-      return { answer: lost(label, 'answered before the dot'), result: 'deferred', ms: 0 }
-    } catch {
-      return { answer: lost(label, why), result: 'deferred', ms: 0 }
+    } catch (error) {
+      why = `before the dot: ${messageOf(error)}`
     } finally {
-      this.#upstream.drop(why)
+      this.#leave(why)
     }
+    return { answer: lost(upstream, why), result: 'deferred', ms: 0 }
+  }
+
+  #leave(why: string): void {
+    this.#stopWatching()
+    this.#upstream.drop(why)
   }
 }

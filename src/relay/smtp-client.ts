@@ -62,8 +62,8 @@ export class SmtpClient {
   #ended: { readonly fault: Fault; readonly why: string } | undefined
   /** The socket holds back what was written, for more to go along. */
   #holding = false
-  /** Called when something is said that nobody waits for. */
-  #heardUnasked: (() => void) | undefined
+  /** Called when something is said that nobody waits for, and when it ends. */
+  readonly #watchers = new Set<() => void>()
   secure = false
 
   private constructor(socket: Socket) {
@@ -188,14 +188,25 @@ export class SmtpClient {
       const done = (): void => {
         clearTimeout(timer)
         socket.off('drain', done)
-        socket.off('close', done)
-        this.#heardUnasked = undefined
+        stopWatching()
         resolve()
       }
+      const stopWatching = this.watch(done)
       socket.once('drain', done)
-      socket.once('close', done)
-      this.#heardUnasked = done
     })
+  }
+
+  /**
+   * Calls `act` whenever the server says something that nobody waits for, and when the connection ends, by whomever.
+   * @returns stops it
+   */
+  watch(act: () => void): () => void {
+    this.#watchers.add(act)
+    return () => this.#watchers.delete(act)
+  }
+
+  #tellWatchers(): void {
+    for (const act of [...this.#watchers]) act()
   }
 
   /**
@@ -284,6 +295,7 @@ export class SmtpClient {
     // What it said before it left may be why it left.
     if (fault !== 'lost') this.#text = ''
     this.#fail(this.#ended)
+    this.#tellWatchers()
   }
 
   /** Everybody who waits hears the same. */
@@ -308,9 +320,11 @@ export class SmtpClient {
       const end = this.#text.indexOf('\n', from)
       if (end < 0) break
       const line = this.#text.slice(from, this.#text.charCodeAt(end - 1) === 13 ? end - 1 : end)
-      // What nobody waits for is kept: `unasked` tells of it.
+      // What nobody waits for is kept: `unasked` tells of it, and a watcher may ask for it at once.
       if (this.#waiting.length === 0) {
-        this.#heardUnasked?.()
+        this.#text = this.#text.slice(from)
+        from = 0
+        this.#tellWatchers()
         break
       }
       from = end + 1

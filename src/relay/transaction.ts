@@ -92,7 +92,7 @@ export class Relay {
 
   /** Whom the transaction is with, as long as it lasts. */
   get upstream(): string | undefined {
-    return this.#upstream.current?.slot.server.label
+    return this.#message?.upstream ?? this.#upstream.current?.slot.server.label
   }
 
   /** Whether the client goes on as slowly as no machine does. */
@@ -193,10 +193,7 @@ export class Relay {
     const message = this.#message
     this.#message = undefined
     if (this.#settled !== undefined) return { answer: this.#settled, result: 'deferred', ms: 0 }
-    if (message === undefined || this.#upstream.current === undefined) {
-      return { answer: lost(undefined, 'ended before the dot'), result: 'deferred', ms: 0 }
-    }
-    return message.end()
+    return message?.end() ?? { answer: lost(undefined, 'ended before the dot'), result: 'deferred', ms: 0 }
   }
 
   /** The message under way must not be completed: the upstream is left without a dot (RFC 5321 section 4.1.1.4). */

@@ -92,6 +92,55 @@ describe('R33 the client hears 250 only after the upstream', () => {
     }
     expect(await send(relays.client())).toBe('552 5.3.4 too much')
     expect(early.bodies()).toEqual([])
+    // It has been left before anything of the text was sent.
+    const client = relays.client()
+    await client.rcpt(MAIL, RCPT)
+    expect(read(await client.data())).toMatch(/^354 /)
+    await eventually(relays.held, (held) => held === 0)
+    await client.write(BODY)
+    expect(read((await client.end()).answer)).toBe('552 5.3.4 too much')
+  })
+  test.each<[how: string, leave: (connection: UpstreamConnection) => void, heard: string, result: string]>([
+    ['closes', ({ socket }) => socket.end(), 'refused: upstream_lost', 'deferred'],
+    ['is reset', ({ socket }) => socket.resetAndDestroy(), 'refused: upstream_lost', 'deferred'],
+    ['refuses for now', (it) => it.say('452 4.3.1 disk full'), '452 4.3.1 disk full', 'deferred'],
+    ['refuses for good and closes', (it) => it.socket.end('554 5.6.0 no\r\n'), '554 5.6.0 no', 'rejected'],
+    ['says 421 in two pieces', (it) => it.say('421-4.3.2\r\n421 4.3.2 bye'), '451 4.3.2 4.3.2 bye', 'deferred'],
+    ['says yes', (it) => it.say('250 2.0.0 queued'), 'refused: upstream_lost', 'deferred'],
+  ])('R30 R42 one that %s in the middle of the text is left before the dot, and its slot is free', async (...row) => {
+    const [, leave, heard, result] = row
+    const server = await upstream()
+    await start([server])
+    const client = relays.client()
+    await client.rcpt(MAIL, RCPT)
+    await client.data()
+    await client.write(BODY)
+    leave(server.mailed()[0] as UpstreamConnection)
+    await eventually(relays.held, (held) => held === 0)
+    // Whoever is asked, it was this one; and what the client still sends goes nowhere.
+    expect(client.upstream).toBe(server.address)
+    expect(await client.write(BODY)).toBeUndefined()
+    const final = await client.end()
+    expect([read(final.answer), final.result]).toEqual([heard, result])
+    client.reset()
+    expect(server.bodies()).toEqual([])
+    expect(await send(client)).toMatch(/^250 /)
+    expect(server.mailed()).toHaveLength(2)
+  })
+
+  test('R27 R42 a message that is refused for a bare newline leaves its server at once', async () => {
+    const server = await upstream()
+    await start([server], { settings: { bareNewline: 'reject' } })
+    const client = relays.client()
+    await client.rcpt(MAIL, RCPT)
+    await client.data()
+    await client.write(Buffer.from('Subject: test\r\n\r\nbare\nline\r\n'))
+    expect(relays.held()).toBe(0)
+    await client.write(Buffer.from('more\n'))
+    const final = await client.end()
+    expect([read(final.answer), final.result]).toEqual(['refused: bare_newline', 'rejected'])
+    expect(relays.metrics.bareNewlines.of('lf').value).toBe(1)
+    expect(server.bodies()).toEqual([])
   })
 })
 

@@ -9,7 +9,7 @@ import { timeLeft, UpstreamRefusal } from './dial.ts'
 import type { ClientLink, DialFailure, Link } from './link.ts'
 import type { Server } from './server.ts'
 import { NoUpstream, type Slot } from './slots.ts'
-import { isOurs, type Reply } from './smtp-client.ts'
+import { isOurs, type Reply, UpstreamError } from './smtp-client.ts'
 import type { Upstreams } from './upstreams.ts'
 
 /** MAIL as it goes upstream, with the extensions its parameters use. Latin1, without CRLF. */
@@ -32,9 +32,8 @@ export type Opened = { readonly link: Link; readonly rcpt: Reply } | { readonly 
 /** Servers tried for one transaction while none can be reached. */
 const MAX_TRIES = 3
 
-/** When a server that has not taken MAIL is given up: where another is asked after it, time must be left for that one. */
-function patienceOf(upstreams: Upstreams, deadline: number, isLast: boolean): number {
-  if (isLast || upstreams.servers().filter(({ up }) => up).length < 2) return deadline
+/** Half of the time that is left: when somebody is given up after whom another is to be asked. */
+function halfway(deadline: number): number {
   const now = performance.now()
   return now + (deadline - now) / 2
 }
@@ -55,7 +54,9 @@ export async function openTransaction(
   let replaced = false
   let again: Slot | undefined
   for (let tries = 0; tries < MAX_TRIES; ) {
-    const patience = patienceOf(upstreams, deadline, askedOne || tries === MAX_TRIES - 1)
+    const isLastTry = askedOne || tries === MAX_TRIES - 1
+    const hasOthers = upstreams.servers().filter(({ up }) => up).length > 1
+    const patience = isLastTry || !hasOthers ? deadline : halfway(deadline)
     let link: Link
     try {
       link = again === undefined ? await upstream.ready(patience, avoid) : await upstream.fresh(again, patience)
@@ -78,6 +79,8 @@ export async function openTransaction(
     }
     again = undefined
     const { server } = link.slot
+    // It may have died while it was idle, and a fresh one needs its time.
+    const isReplaceable = link.reused && !replaced
     const missing = missingOf(link, envelope)
     if (missing !== undefined) {
       upstream.giveBack()
@@ -88,14 +91,14 @@ export async function openTransaction(
     }
     try {
       const { mail, rcpt: answered } = await mailAndRcpt(upstream, link, [envelope.line, rcpt], {
-        mail: () => timeLeft(patience, waits.replyTimeoutMs),
+        mail: () => timeLeft(isReplaceable ? halfway(patience) : patience, waits.replyTimeoutMs),
         rcpt: () => timeLeft(deadline, waits.replyTimeoutMs),
       })
       if (answered !== undefined) return { link, rcpt: answered }
       if (mail.code >= 500) return { refused: { kind: 'reply', to: 'mail', reply: mail, upstream: server.label } }
       last = { kind: 'reply', to: 'mail', reply: { ...asRefusal(mail), code: 451 }, upstream: server.label }
       if (!isLast(mail)) upstream.giveBack()
-      else if (link.reused && !replaced) again = upstream.replace(link)
+      else if (isReplaceable) again = upstream.replace(link)
       else upstream.drop(`it answered MAIL with ${mail.code}`)
     } catch (error) {
       // Once MAIL was taken, another server must not be asked: this one may have acted on it.
@@ -105,7 +108,7 @@ export async function openTransaction(
       }
       last = lost(server.label, messageOf(error))
       if (upstream.left) return { refused: last }
-      if (link.reused && !replaced) again = upstream.replace(link)
+      if (isReplaceable) again = upstream.replace(link)
       else upstream.drop(messageOf(error))
     }
     if (again !== undefined) {
@@ -131,6 +134,7 @@ async function mailAndRcpt(
   left: { readonly mail: () => number; readonly rcpt: () => number },
 ): Promise<{ mail: Reply; rcpt: Reply | undefined }> {
   const { smtp, extensions } = link
+  let resetReply: Promise<Reply> | undefined
   let mailReply: Promise<Reply>
   let rcptReply: Promise<Reply> | undefined
   if (extensions.has('PIPELINING')) {
@@ -138,19 +142,25 @@ async function mailAndRcpt(
     const replies = smtp.pipeline([...reset, mailLine, rcptLine], left.rcpt(), left.mail())
     mailReply = upstream.heard(link, 'mail', replies[reset.length] as Promise<Reply>)
     rcptReply = upstream.heard(link, 'rcpt', replies[reset.length + 1] as Promise<Reply>)
-    rcptReply.catch(() => undefined)
-    replies[0]?.catch(() => undefined)
+    if (link.open) resetReply = replies[0]
+    for (const reply of [resetReply, rcptReply]) reply?.catch(() => undefined)
   } else {
-    if (link.open) await smtp.command('RSET', left.mail())
+    if (link.open) {
+      resetReply = smtp.command('RSET', left.mail())
+      await resetReply
+    }
     mailReply = upstream.heard(link, 'mail', smtp.command(mailLine, left.mail()))
   }
   const mail = await mailReply
   link.open = mail.code < 300
-  if (!link.open) {
-    // The verdict has been heard, also where the server closes behind it instead of refusing RCPT as well.
-    if (!isLast(mail)) await rcptReply?.catch(() => undefined)
-    return { mail, rcpt: undefined }
+  // A server that does not forget the last transaction answers for that one.
+  const reset = await resetReply
+  if (reset !== undefined && reset.code >= 300) {
+    const error = new UpstreamError('protocol', `it answered RSET with ${reset.code}`)
+    throw link.open ? new MailTaken(error) : error
   }
+  // The verdict has been heard: the server need not refuse RCPT as well.
+  if (!link.open) return { mail, rcpt: undefined }
   try {
     rcptReply ??= upstream.heard(link, 'rcpt', smtp.command(rcptLine, left.rcpt()))
     return { mail, rcpt: await rcptReply }

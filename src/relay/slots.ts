@@ -234,7 +234,7 @@ export class Slots {
     let left = this.#share(FAIR_SHARE, 2)
     for (const holder of this.#holders) if (holder.source === source) left--
     for (const { holder } of this.#waiting) if (holder.source === source) left--
-    if (left < 0) throw new NoUpstream('upstream_full')
+    if (left <= 0) throw new NoUpstream('upstream_full')
   }
 
   /** Takes slots from those who were silent for longest, no more than are waited for. */

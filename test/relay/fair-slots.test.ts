@@ -44,7 +44,7 @@ describe('a source’s fair share of the slots', () => {
     const greedy = await Promise.all(Array.from({ length: 30 }, () => relays.slot(undefined, GREEDY)))
     await expect(relays.slot(undefined, GREEDY)).rejects.toThrow('upstream_full')
     // More than half of 30 is too much for those who wait, too.
-    const others = Array.from({ length: 17 }, () => relays.slot(undefined, HONEST))
+    const others = Array.from({ length: 16 }, () => relays.slot(undefined, HONEST))
     await expect(others.pop()).rejects.toThrow('upstream_full')
     greedy.pop()?.free()
     const got = await others[0]
@@ -59,7 +59,8 @@ describe('a source’s fair share of the slots', () => {
   test('is two at least', async () => {
     await start(3, { patience: { slotMs: 60_000 } })
     const taken = await Promise.all(Array.from({ length: 3 }, () => relays.slot(undefined, GREEDY)))
-    const waiting = Array.from({ length: 3 }, () => relays.slot(undefined, HONEST))
+    const waiting = Array.from({ length: 2 }, () => relays.slot(undefined, HONEST))
+    await expect(relays.slot(undefined, HONEST)).rejects.toThrow('upstream_full')
     await expect(relays.slot(undefined, GREEDY)).rejects.toThrow('upstream_full')
     for (const slot of taken) slot.free()
     for (const each of waiting) (await each).free()

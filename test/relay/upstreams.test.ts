@@ -34,6 +34,9 @@ const metric = async (series: string): Promise<number | undefined> => {
 }
 const isUp = (server: Upstream): boolean => relays.upstreams.isUp(server.address)
 
+/** Somebody else than the one whose slots these tests are about. */
+const ELSEWHERE = '203.0.113.9'
+
 describe('slots', () => {
   test('go to the server with the fewest connections', async () => {
     await start([await upstream(), await upstream(), await upstream()])
@@ -59,7 +62,7 @@ describe('slots', () => {
 
   test('that are all taken are waited for, in turn, for a bounded time: then 451 upstream_full', async () => {
     await start([await upstream()], { maxConnections: 1, patience: { slotMs: 150 } })
-    const taken = await relays.slot()
+    const taken = await relays.slot(undefined, ELSEWHERE)
     const order: string[] = []
     const wait = (name: string) =>
       relays.slot().then(
@@ -85,18 +88,18 @@ describe('slots', () => {
 
   test('are not waited for by more than can be served: the next hears 451 at once', async () => {
     await start([await upstream()], { maxConnections: 1, patience: { waiting: 2, slotMs: 60_000 } })
-    const taken = await relays.slot()
+    const taken = await relays.slot(undefined, ELSEWHERE)
     const waiting = [relays.slot(), relays.slot()]
-    await expect(relays.slot()).rejects.toThrow('upstream_full')
+    await expect(relays.slot(undefined, '198.51.100.8')).rejects.toThrow('upstream_full')
     taken.free()
     for (const each of waiting) (await each).free()
   })
 
   test('a waiter who must not have the free server holds up nobody behind it', async () => {
     await start([await upstream(), await upstream()], { maxConnections: 1, patience: { slotMs: 60_000 } })
-    const [one, two] = [await relays.slot(), await relays.slot()]
+    const [one, two] = [await relays.slot(), await relays.slot(undefined, ELSEWHERE)]
     const picky = relays.slot(one.server)
-    const easy = relays.slot(undefined, '198.51.100.8')
+    const easy = relays.slot(undefined, ELSEWHERE)
     one.free()
     const got = await easy
     expect(got.server).toBe(one.server)

@@ -22,7 +22,7 @@ export interface Wire {
 }
 
 export interface CommandsParts {
-  readonly conversation: Pick<ConversationParts, 'voice' | 'maxSize' | 'relay'>
+  readonly conversation: Pick<ConversationParts, 'voice' | 'maxSize'>
   /** Whether STARTTLS is offered. */
   readonly tls: boolean
   /** Transactions that one session may begin. */
@@ -152,15 +152,15 @@ export class Commands {
     this.#record.stage = 'helo'
     const refused = await this.#conversation.helo(name, esmtp)
     if (refused !== undefined) return refused
-    const { voice, maxSize, relay } = this.#parts.conversation
+    const { voice, maxSize } = this.#parts.conversation
     if (!esmtp) return say(250, undefined, voice.hostname)
-    const { offer } = relay.upstreams
+    const { offered } = this.#conversation
     const lines = [voice.hostname, 'PIPELINING']
     const max = maxSize()
-    if (offer.has('SIZE')) lines.push(max === undefined ? 'SIZE' : `SIZE ${max}`)
+    if (offered.has('SIZE')) lines.push(max === undefined ? 'SIZE' : `SIZE ${max}`)
     if (this.#parts.tls && !this.#wire.secure) lines.push('STARTTLS')
     for (const keyword of ['ENHANCEDSTATUSCODES', '8BITMIME', 'DSN', 'SMTPUTF8']) {
-      if (offer.has(keyword)) lines.push(keyword)
+      if (offered.has(keyword)) lines.push(keyword)
     }
     return sayLines(250, lines)
   }

@@ -10,6 +10,7 @@ import { type Facts, type Mode, type Refusal, refusal, type Stage, type Verdict 
 import type { ReasonName } from '../core/reasons.ts'
 import type { Usage } from '../core/usage.ts'
 import { type Answer, isUnknownUser } from '../relay/answer.ts'
+import type { Extensions } from '../relay/dial.ts'
 import { Relay, type RelayParts } from '../relay/transaction.ts'
 import type { Visitor } from '../relay/visitor.ts'
 import type { KnownRecipients } from '../state/known-recipients.ts'
@@ -64,6 +65,8 @@ interface Transaction {
   refusedFor: ReasonName | undefined
 }
 
+const NOTHING: Extensions = new Map()
+
 export class Conversation {
   readonly #parts: ConversationParts
   readonly #client: Client
@@ -72,6 +75,7 @@ export class Conversation {
   readonly #relay: Relay
   #helo = ''
   #esmtp = false
+  #offered: Extensions = NOTHING
   #transaction: Transaction | undefined
   #received = 0
   /** Octets the message under way may have; it stays what it was at DATA, whatever the upstreams say meanwhile. */
@@ -109,6 +113,7 @@ export class Conversation {
     if (verdict.action !== 'accept') return this.#refuse('helo', verdict)
     this.#helo = name
     this.#esmtp = esmtp
+    this.#offered = this.#parts.relay.upstreams.offer
     return undefined
   }
 
@@ -116,16 +121,20 @@ export class Conversation {
   forgetHelo(): void {
     this.reset()
     this.#helo = ''
+    this.#offered = NOTHING
   }
 
-  offers = (extension: string): boolean => this.#parts.relay.upstreams.offer.has(extension)
+  /** What was offered when it said EHLO, which holds also where the mail servers have come to offer less: 451, not 555. */
+  get offered(): Extensions {
+    return this.#offered
+  }
 
   async mail(line: string): Promise<string> {
     this.mistaken = false
     const read = readMail(line)
     if (!read.ok) return this.#mistake(read.mistake)
     const { address: from, parameters } = read.value
-    const needs = extensionsUsed('mail', parameters, this.offers)
+    const needs = extensionsUsed('mail', parameters, this.#offered)
     if (!needs.ok) return this.#mistake(needs.mistake)
     const size = parameters.get('SIZE')
     const facts = { ...this.#connect, helo: this.#helo, from, size: size === undefined ? undefined : Number(size) }
@@ -158,7 +167,7 @@ export class Conversation {
     this.mistaken = false
     const read = readRcpt(line)
     if (!read.ok) return this.#mistake(read.mistake)
-    const used = extensionsUsed('rcpt', read.value.parameters, this.offers)
+    const used = extensionsUsed('rcpt', read.value.parameters, this.#offered)
     if (!used.ok) return this.#mistake(used.mistake)
     const { address: to } = read.value
     const verdict = await this.#admit(transaction, read.value)

@@ -97,13 +97,13 @@ const RCPT_PARAMETERS: typeof MAIL_PARAMETERS = {
 export function extensionsUsed(
   kind: 'mail' | 'rcpt',
   parameters: Path['parameters'],
-  offered: (extension: string) => boolean,
+  offered: { has(extension: string): boolean },
 ): Read<readonly string[]> {
   const known = kind === 'mail' ? MAIL_PARAMETERS : RCPT_PARAMETERS
   const used = new Set<string>()
   for (const [keyword, value] of parameters) {
     const rule = Object.hasOwn(known, keyword) ? known[keyword] : undefined
-    if (rule === undefined || !offered(rule.extension)) return wrong(`${keyword} is not offered`, 555)
+    if (rule === undefined || !offered.has(rule.extension)) return wrong(`${keyword} is not offered`, 555)
     const fits = rule.value === undefined ? value === undefined : value !== undefined && rule.value.test(value)
     if (!fits) return wrong(`Bad value of ${keyword}`, keyword === 'BODY' && value !== undefined ? 504 : 501)
     used.add(rule.extension)
@@ -113,7 +113,8 @@ export function extensionsUsed(
 
 /** The argument of HELO or EHLO: what the upstream and the log are told. Undefined where it is none. */
 export function readHelo(line: string): string | undefined {
-  const [, name = '', ...more] = line.trim().split(/ +/)
+  // Not trim(): an octet A0 may be half of a character.
+  const [, name = '', ...more] = line.replace(/ +$/, '').split(/ +/)
   if (name === '' || more.length > 0 || name.length > 255 || hasControl(name)) return undefined
   return name
 }

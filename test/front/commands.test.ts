@@ -1,5 +1,6 @@
 /** What a client hears to each command, on real sockets, with a scripted mail server behind. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals'
+import { freePorts } from '../services/ports.ts'
 import { eventually, startApp, type TestApp } from '../support/app.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
@@ -192,6 +193,14 @@ describe('parameters', () => {
     await client.hello('[192.0.2.99]')
     await client.send('a@example.org', 'b@example.net')
     expect(upstream.mailed().at(-1)?.lines).toContain('EHLO [192.0.2.99]')
+  })
+
+  test('R38 a name in UTF-8 reaches it whole, also one whose last octet is A0', async () => {
+    const name = Buffer.from('mx-à', 'utf8').toString('latin1')
+    const client = await app.client()
+    await client.hello(`${name}  `)
+    await client.send('a@example.org', 'b@example.net')
+    expect(upstream.mailed().at(-1)?.lines).toContain(`EHLO ${name}`)
   })
 
   test.each([
@@ -400,6 +409,35 @@ describe('what EHLO offers', () => {
       await pair.stop()
       await one.stop()
       await two.stop()
+    }
+  })
+
+  test('R1 R15 R44 holds for the session: what a mail server that came up since does not offer is 451, never 555', async () => {
+    const rich = await startUpstream()
+    const [host, port] = ['127.0.0.1', await freePorts(1)] as const
+    const pair = await startApp(`${rich.address},${host}:${port[0]}`)
+    const poor = await startUpstream({ extensions: ['PIPELINING'], port: port[0] as number })
+    try {
+      const client = await pair.client()
+      expect(await client.hello()).toContain('DSN')
+      const later = await pair.client()
+      await later.hello()
+      await eventually(
+        () => later.command('EHLO again'),
+        (reply) => !reply.includes('DSN'),
+      )
+      expect(await later.command('MAIL FROM:<a@example.org> RET=FULL')).toMatch(/^555 /)
+      expect(await client.command('MAIL FROM:<a@example.org> SIZE=100 BODY=8BITMIME RET=FULL')).toMatch(/^250/)
+      expect(await client.command('RCPT TO:<b@example.net> NOTIFY=NEVER')).toMatch(/^250/)
+      expect(await client.command('RSET')).toMatch(/^250/)
+      await rich.stop()
+      expect(await client.command('MAIL FROM:<a@example.org> RET=FULL')).toMatch(/^250/)
+      expect(await client.command('RCPT TO:<b@example.net> NOTIFY=NEVER')).toMatch(/^451 /)
+      expect(poor.mailed()).toEqual([])
+    } finally {
+      await pair.stop()
+      await rich.stop()
+      await poor.stop()
     }
   })
 

@@ -17,6 +17,7 @@ import { Conversation, type ConversationParts } from './conversation.ts'
 import type { Record } from './outcome.ts'
 import { Pace } from './pace.ts'
 import { say } from './reply.ts'
+import { type Waiting, Watch } from './watch.ts'
 import { type BodySink, WireStream } from './wire-stream.ts'
 
 export interface SessionParts {
@@ -48,8 +49,6 @@ export interface Session {
 
 /** In DATA a client is given at least this long (RFC 5321 section 4.5.3.2.5 asks clients for 3 minutes between blocks). */
 const MIN_DATA_IDLE_MS = 60_000
-/** While a message waits for the upstream: how often the client is looked after. */
-const WATCH_MS = 1000
 /** RFC 5321 section 4.5.3.1.4, without the CRLF; extensions add to MAIL and RCPT only. */
 const MAX_PLAIN_COMMAND = 510
 
@@ -62,6 +61,7 @@ const isTooLong = (line: Buffer): boolean =>
 export class Sessions {
   readonly #parts: SessionParts
   readonly #server: SMTPServer
+  readonly #watch = new Watch()
 
   constructor(parts: SessionParts) {
     this.#parts = parts
@@ -78,17 +78,18 @@ export class Sessions {
 
   /** Greets the client and talks until it is gone. */
   speak(socket: Socket, facts: Facts['connect'], record: Record): Session {
-    const connection = new ClientConnection(this.#server, socket, this.#parts, facts, record)
+    const connection = new ClientConnection(this.#server, socket, this.#parts, this.#watch, facts, record)
     connection.on('error', nothing)
     connection.init()
     return connection
   }
 }
 
-class ClientConnection extends SMTPConnection implements Session, Wire {
+class ClientConnection extends SMTPConnection implements Session, Wire, Waiting {
   readonly over: Promise<void>
   readonly settled: Promise<void>
   readonly #parts: SessionParts
+  readonly #watch: Watch
   readonly #conversation: Conversation
   readonly #record: Record
   #resolveOver: () => void = nothing
@@ -102,7 +103,14 @@ class ClientConnection extends SMTPConnection implements Session, Wire {
   /** The TCP connection, also below TLS: what is written here comes to the kernel at once. */
   readonly #plain: Socket
 
-  constructor(server: SMTPServer, socket: Socket, parts: SessionParts, facts: Facts['connect'], record: Record) {
+  constructor(
+    server: SMTPServer,
+    socket: Socket,
+    parts: SessionParts,
+    watch: Watch,
+    facts: Facts['connect'],
+    record: Record,
+  ) {
     const { client } = facts
     super(server, socket, {
       id: client.id,
@@ -113,6 +121,7 @@ class ClientConnection extends SMTPConnection implements Session, Wire {
       localPort: 1,
     })
     this.#parts = parts
+    this.#watch = watch
     this.#plain = socket
     this.#record = record
     const { idleMs, minDataRate: minRate, sessionMs } = parts
@@ -136,6 +145,14 @@ class ClientConnection extends SMTPConnection implements Session, Wire {
 
   get pastDot(): boolean {
     return this.#conversation.pastDot
+  }
+
+  get unread(): boolean {
+    return this._socket.isPaused()
+  }
+
+  touch(): void {
+    this.#plain.write('')
   }
 
   get slow(): boolean {
@@ -184,6 +201,7 @@ class ClientConnection extends SMTPConnection implements Session, Wire {
   }
 
   override _onClose(): void {
+    this.#watch.end(this)
     this.#handshakeFailed(this._closing ? 'cut off' : 'the client left')
     super._onClose()
     this.#resolveOver()
@@ -306,7 +324,7 @@ class ClientConnection extends SMTPConnection implements Session, Wire {
     const now = performance.now()
     pace.typed(now)
     const done = (): void => {
-      this.#busy = false
+      this.#waited()
       pace.turn(performance.now())
       this._whenWritable(next)
     }
@@ -323,6 +341,7 @@ class ClientConnection extends SMTPConnection implements Session, Wire {
       done()
       return
     }
+    this.#wait()
     answer
       .catch((error: unknown) => this.#failed(error))
       .then((text) => {
@@ -330,6 +349,17 @@ class ClientConnection extends SMTPConnection implements Session, Wire {
         done()
       })
       .catch((error: unknown) => this.#failed(error))
+  }
+
+  /** The client waits for us, or for a mail server. */
+  #wait(): void {
+    this.#busy = true
+    this.#watch.begin(this)
+  }
+
+  #waited(): void {
+    this.#busy = false
+    this.#watch.end(this)
   }
 
   #failed(error: unknown): string {
@@ -381,12 +411,9 @@ class ClientConnection extends SMTPConnection implements Session, Wire {
         if (wait === undefined) return undefined
         if (wait !== 'close') {
           // The client waits for the upstream, and is not idle.
-          this.#busy = true
-          // Nothing is read of it meanwhile, so that nobody would notice its reset; a write does, also one of nothing.
-          const watch = setInterval(() => this.#plain.write(''), WATCH_MS)
+          this.#wait()
           return wait.then(() => {
-            clearInterval(watch)
-            this.#busy = false
+            this.#waited()
             pace.turn(performance.now())
             this._armTimeout()
           })
@@ -401,14 +428,14 @@ class ClientConnection extends SMTPConnection implements Session, Wire {
           return
         }
         this.#inBody = false
-        this.#busy = true
+        this.#wait()
         const ended = conversation.end()
         // It may have left before all it had sent was dealt with.
         this.#maybeOver()
         ended
           .catch((error: unknown) => this.#failed(error))
           .then((text) => {
-            this.#busy = false
+            this.#waited()
             this.#commands.messageDone()
             this.#write(text)
             pace.turn(performance.now())

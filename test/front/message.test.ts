@@ -318,6 +318,36 @@ describe('somebody leaves', () => {
     },
   )
 
+  test.each([
+    ['the reply to the dot', 'DOT', 'DATA\r\nx\r\n.\r\n'],
+    ['the reply to RCPT', 'RCPT', ''],
+  ])(
+    'R31 R42 a client that is reset while it waits for %s frees its seat, whatever it has pipelined',
+    async (_, verb, data) => {
+      const asked = new Promise<void>((resolve) => {
+        upstream.script = (said) => {
+          if (said !== verb) return 'default'
+          resolve()
+          return 'silence'
+        }
+      })
+      const client = await app.client()
+      clients.push(client)
+      client.write(`EHLO x\r\nMAIL FROM:<many@more.example>\r\nRCPT TO:<b@example.net>\r\n${data}`)
+      await asked
+      // More than all buffers hold, until nothing of it is taken any more: from then on the client is not read.
+      for (let i = 0; i < 256; i++) client.write('NOOP\r\n'.repeat(10_000))
+      const waiting: number[] = []
+      await eventually(
+        () => waiting.push(client.socket.writableLength) && waiting.slice(-10),
+        (last) => last.length === 10 && new Set(last).size === 1,
+      )
+      expect(waiting.at(-1)).toBeGreaterThan(0)
+      client.resetConnection()
+      await eventually(open, isZero)
+    },
+  )
+
   test('R14 R42 a client that has said QUIT behind the dot and closed its side waits for its answers, as Exim does', async () => {
     let answer: (text: string) => void = () => undefined
     const before = upstream.bodies().length

@@ -19,6 +19,7 @@ import type { Identify, Identity } from './identify.ts'
 import type { Linger } from './linger.ts'
 import type { NatWatch } from './nat-watch.ts'
 import type { Outcomes, Record } from './outcome.ts'
+import { answerProbe } from './probe.ts'
 import type { Voice } from './reply.ts'
 import type { Session, Sessions } from './session.ts'
 
@@ -66,8 +67,12 @@ export function serve(socket: Socket, parts: ConnectionParts): Promise<void> | u
 }
 
 function identified(socket: Socket, identity: Identity | undefined, parts: ConnectionParts): Maybe<void> {
-  if (identity === undefined || identity.kind === 'probe') {
+  if (identity === undefined) {
     socket.destroy()
+    return
+  }
+  if (identity.kind === 'probe') {
+    answerProbe(socket, parts.voice.hostname, parts.linger)
     return
   }
   const { client } = identity

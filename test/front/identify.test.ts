@@ -55,6 +55,7 @@ describe('R37 a listed balancer', () => {
     ['closes without a byte', (socket: Socket) => socket.end()],
     ['resets without a byte', (socket: Socket) => socket.resetAndDestroy()],
     ['speaks for itself (LOCAL)', (socket: Socket) => socket.write(proxyV2Local())],
+    ['resets behind LOCAL', (socket: Socket) => socket.write(proxyV2Local(), () => socket.resetAndDestroy())],
   ])('that %s is a probe: counted apart, no connection, no refusal', async (_, act) => {
     const [before, of] = [(await probes()) as number, await connections()]
     const bad = await errors()
@@ -68,6 +69,30 @@ describe('R37 a listed balancer', () => {
       () => client.socket.destroyed,
       (destroyed) => destroyed,
     )
+  })
+
+  test('a probe that speaks SMTP is answered, past every limit: it must not find the node down in a flood', async () => {
+    const full = await startApp(upstream.address, { PROXY_PROTOCOL_FROM: BALANCER, MAX_CONNECTIONS: '1' })
+    try {
+      const flood = await full.clientAs('203.0.113.5')
+      expect(await flood.reply()).toMatch(/^220/)
+      expect(await (await full.clientAs('203.0.113.6')).reply()).toMatch(/^421/)
+      const probe = await full.client(BALANCER)
+      probe.write(Buffer.concat([proxyV2Local(), Buffer.from('EHLO lb.exa')]))
+      expect(await probe.reply()).toBe('220 mx.test.example ESMTP Spillway')
+      probe.write('mple\r\n')
+      expect(await probe.reply()).toBe('250 mx.test.example')
+      expect(await probe.command('MAIL FROM:<a@example.org>')).toMatch(/^503 5\.5\.1 .*LOCAL/)
+      expect(await probe.command('QUIT')).toMatch(/^221 2\.0\.0 /)
+      await probe.closed()
+      const endless = await full.client(BALANCER)
+      endless.write(Buffer.concat([proxyV2Local(), Buffer.alloc(3000, 'x')]))
+      expect(await endless.reply()).toMatch(/^220/)
+      expect(await endless.reply()).toMatch(/^421/)
+      expect(await full.metric('spillway_balancer_probes_total')).toBe(2)
+    } finally {
+      await full.stop()
+    }
   })
 
   test.each(['EHLO x\r\n', 'PROXY TCP4 300.0.0.1 192.0.2.1 1 2\r\n', 'PROXY TCP4 203.0.113.5 192'])(

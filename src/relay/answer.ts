@@ -30,9 +30,16 @@ export const lost = (upstream: string | undefined, why: string): Answer => ({
   upstream,
 })
 
-/** An upstream's 421 is about its connection to us, not ours to the client; 2yz and 3yz out of place are not believed. */
+/** 530: it wants TLS (RFC 3207 section 4) or a login (RFC 4954 section 6) of us. That is no verdict on anybody's mail. */
+export const isAboutUs = ({ code }: Reply): boolean => code === 530
+
+/**
+ * An upstream's 421 and 530 are about its connection to us, not ours to the client; 2yz and 3yz out of place are not
+ * believed.
+ */
 export const asRefusal = (reply: Reply): Reply => {
   if (reply.code < 400) return { code: 451, lines: ['4.3.0 The mail server answered out of turn'] }
+  if (isAboutUs(reply)) return { code: 451, lines: ['4.3.5 The mail server is not set up to take mail from here'] }
   return reply.code === 421 ? { code: 451, lines: reply.lines } : reply
 }
 
@@ -41,8 +48,12 @@ export const isLast = ({ code }: Reply): boolean => code === 421 || (code >= 300
 
 export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
-const UNKNOWN = /user|recipient|mailbox|inbox|account|address|alias|unknown|rout(e|able)|no such|exist/i
-const OTHERWISE = /sender|helo|relay|listed|list at|spam|policy/i
+const WHO = /user|person|recipient|mailbox|inbox|account|address|alias|local.?part/i
+const IS_NOT =
+  /\b(no|not|isn't|doesn't|don't|cannot|unknown|invalid|bad|rejected|unavailable|undeliverable|unrout(e)?able|verification failed)\b/i
+/** The sender, the client and its name, lists, load and rules are refused in much the same words. */
+const OTHERWISE =
+  /sender|helo|\b(ip|dns|rdns|ptr|host|client|your|reverse)\b|relay|(?<!not )listed|list at|spam|polic|reput|block|denied|deny|prohibit|quota|full|bounce|later/i
 
 /**
  * Whether a reply to RCPT says that there is no such recipient. RFC 3463 section 3.2: 5.1.x is about addresses, of which 7
@@ -61,5 +72,5 @@ export function isUnknownUser({ code, lines }: Reply): boolean {
     .split(' ')
     .filter((word) => !word.includes('@'))
     .join(' ')
-  return UNKNOWN.test(words) && !OTHERWISE.test(words)
+  return WHO.test(words) && IS_NOT.test(words) && !OTHERWISE.test(words)
 }

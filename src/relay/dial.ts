@@ -12,7 +12,7 @@ export type Extensions = ReadonlyMap<string, string>
 
 /** The server said no where only a yes lets us go on. */
 export class UpstreamRefusal extends Error {
-  readonly phase: 'greeting' | 'ehlo' | 'starttls' | 'xclient'
+  readonly phase: 'greeting' | 'ehlo' | 'starttls' | 'xclient' | 'mail'
   readonly reply: Reply
   constructor(phase: UpstreamRefusal['phase'], reply: Reply) {
     super(`${phase}: ${reply.code} ${reply.lines.join(' / ')}`)

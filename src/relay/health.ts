@@ -5,7 +5,8 @@
  */
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
-import { type DialSettings, dial, NotOffered, UpstreamRefusal } from './dial.ts'
+import { isAboutUs } from './answer.ts'
+import { type DialSettings, dial, type Extensions, NotOffered, timeLeft, UpstreamRefusal } from './dial.ts'
 import { askWhetherRelay } from './relay-guard.ts'
 import { connectResult, placeOf, type Server } from './server.ts'
 import { isOurs, UpstreamError } from './smtp-client.ts'
@@ -27,6 +28,8 @@ export interface HealthOptions {
   readonly judged: (server: Server) => void
 }
 
+const CLOSED_ADVICE =
+  '. It takes mail by TLS, or after a login, only, and our TLS with it does not come about (SPILLWAY_UPSTREAM_TLS)'
 /** Failures in a row before a server leaves the rotation. */
 const DOWN_AFTER = 2
 
@@ -42,8 +45,17 @@ export class Health {
   #checking = false
   /** It refused to hear of some client by XCLIENT, and has not taken XCLIENT since: checks try it too. */
   #doubted = false
+  /** It wanted TLS or a login of us before it takes mail (530), and has not done without since: checks say MAIL too. */
+  #closedToUs = false
+  /** It offered a client less than it does us: checks ask what a stranger is offered. */
+  #offersLess = false
+  /** What it did not offer a stranger, when it was asked last, and performance.now() from which on it is asked again. */
+  #withheld: readonly string[] = []
+  #offerNextAt = 0
   /** It hung up on a client, or let it wait: the next check comes as clients do, too. */
   #suspect = false
+  /** performance.now() when a client was last greeted. */
+  #welcomedAt = Number.NEGATIVE_INFINITY
   /** performance.now() from which on what happened to a client may call for a check at once. */
   #recheckNextAt = 0
   /** Whether such a refusal was told in the log. */
@@ -64,6 +76,11 @@ export class Health {
       this.#doubt(error)
       return
     }
+    if (isMail(error)) {
+      this.#closedToUs = true
+      this.#checkAtOnce()
+      return
+    }
     if (error instanceof UpstreamError && error.connected) {
       // It took the connection, and may have hung up on this one client. Where a check fails as well, that makes two.
       this.#failures = Math.max(this.#failures, 1)
@@ -71,10 +88,20 @@ export class Health {
       this.#checkAtOnce()
       return
     }
-    if (error === undefined) this.#doubted = false
+    if (error === undefined) {
+      this.#doubted = false
+      this.#welcomedAt = performance.now()
+    }
     // The common case, with nothing to learn from it.
     if (error === undefined && this.server.up && this.#failures === 0) return
     this.#judge(error)
+  }
+
+  /** A client's connection did not offer all that ours do. */
+  lacking(): void {
+    if (this.#offersLess) return
+    this.#offersLess = true
+    this.#checkAtOnce()
   }
 
   /** Never rejects; one at a time. */
@@ -97,7 +124,7 @@ export class Health {
 
   /** @throws UpstreamError, UpstreamRefusal */
   async #ask(): Promise<void> {
-    const { dial: settings, relayGuard, checkMs, guardMs, guardAgainMs } = this.#options
+    const { dial: settings, relayGuard, intervalMs, checkMs, guardMs, guardAgainMs } = this.#options
     const { server } = this
     const deadline = performance.now() + checkMs
     const { smtp, extensions } = await dial(server, settings, undefined, deadline)
@@ -108,21 +135,46 @@ export class Health {
         'XCLIENT is not offered to us; with Postfix, add this node to smtpd_authorized_xclient_hosts',
       )
     }
-    server.extensions = extensions
+    if (this.#offersLess && performance.now() >= this.#offerNextAt) await this.#learnWithheld(extensions, deadline)
+    server.extensions = new Map([...extensions].filter(([keyword]) => !this.#withheld.includes(keyword)))
     if (this.#doubted) {
       await askWhetherXclient(server, settings, deadline)
       this.#doubted = false
     }
+    if (this.#closedToUs) {
+      await askWhetherMail(server, settings, deadline)
+      this.#closedToUs = false
+    }
     if (this.#suspect) {
-      // Once: a server that hangs up on this stranger alone must not stay away for good.
+      // Once, and not where clients are welcome: a server that hangs up on this stranger alone must not be left for it.
       this.#suspect = false
-      await askWhetherAnybody(server, settings, deadline)
+      const isWelcoming = performance.now() - this.#welcomedAt < intervalMs
+      if (!isWelcoming) await askWhetherAnybody(server, settings, deadline)
     }
     if (!relayGuard || performance.now() < (this.#guardNextAt ?? 0)) return
     const answer = await askWhetherRelay(server, settings, performance.now() + checkMs)
     // Put off is no answer: what was known before holds on.
     if (answer !== 'put-off') this.#openRelay = answer === 'relays'
     this.#guardNextAt = performance.now() + (answer === 'refuses' ? guardMs : guardAgainMs)
+  }
+
+  /**
+   * A server may offer clients less than it does its neighbours (Postfix smtpd_discard_ehlo_keyword_address_maps, Exim
+   * dsn_advertise_hosts), and what we offer them must be true (RFC 5321 section 4.1.1.1). A stranger is asked for
+   * all: what is withheld from a single client is no reason to offer others less.
+   */
+  async #learnWithheld(ours: Extensions, deadline: number): Promise<void> {
+    const { dial: settings, guardMs } = this.#options
+    this.#offerNextAt = performance.now() + guardMs
+    try {
+      const { smtp, extensions } = await dialAsStranger(this.server, settings, deadline)
+      smtp.quit()
+      this.#withheld = [...ours.keys()].filter((keyword) => !extensions.has(keyword))
+      this.#offersLess = this.#withheld.length > 0
+    } catch (error) {
+      // It has no word for a stranger: nothing was learned.
+      if (!(error instanceof UpstreamRefusal)) throw error
+    }
   }
 
   /**
@@ -168,9 +220,10 @@ export class Health {
         server.up = true
         this.#say('info', 'upstream is up')
       }
-    } else if (this.#failures >= DOWN_AFTER || !server.up || (this.#doubted && isXclient(error))) {
+    } else if (this.#failures >= DOWN_AFTER || !server.up || (this.#doubted && isXclient(error)) || isMail(error)) {
       server.up = false
-      this.#say('warn', `upstream is down: ${(error as Error).message}${this.#proxyAdvice(error)}`)
+      const advice = isMail(error) ? CLOSED_ADVICE : this.#proxyAdvice(error)
+      this.#say('warn', `upstream is down: ${(error as Error).message}${advice}`)
     }
     this.#options.judged(server)
   }
@@ -195,6 +248,8 @@ export class Health {
   }
 }
 
+const isMail = (error: unknown): error is UpstreamRefusal => error instanceof UpstreamRefusal && error.phase === 'mail'
+
 const isXclient = (error: unknown): error is UpstreamRefusal =>
   error instanceof UpstreamRefusal && error.phase === 'xclient'
 
@@ -216,5 +271,16 @@ async function askWhetherXclient(server: Server, settings: DialSettings, deadlin
   } catch (error) {
     // Its own EHLO the server took just before: what it refuses here is a stranger's name, and no XCLIENT.
     if (!(error instanceof UpstreamRefusal && error.phase === 'ehlo')) throw error
+  }
+}
+
+/** Returns where MAIL is not met with a wish for TLS or a login. @throws UpstreamError, UpstreamRefusal */
+async function askWhetherMail(server: Server, settings: DialSettings, deadline: number): Promise<void> {
+  const { smtp } = await dialAsStranger(server, settings, deadline)
+  try {
+    const reply = await smtp.command('MAIL FROM:<>', timeLeft(deadline, settings.replyTimeoutMs))
+    if (isAboutUs(reply)) throw new UpstreamRefusal('mail', reply)
+  } finally {
+    smtp.quit()
   }
 }

@@ -114,6 +114,7 @@ export class ClientLink {
       server.series.connects.ok.value++
       server.series.durations.connect.observe((performance.now() - started) / 1000)
       upstreams.report(server, undefined)
+      upstreams.offered(server, dialed.extensions)
       return this.#adopt({ ...dialed, slot, clean: true, open: false, reused: false })
     } catch (error) {
       slot.free()

@@ -2,6 +2,7 @@
  * A proxy that hides the client makes the server behind it an open relay: it sees a trusted neighbour where a stranger
  * is. So each server is asked, in the very way clients reach it, whether it takes a recipient that is not ours.
  */
+import { isAboutUs } from './answer.ts'
 import { type DialSettings, type Target, timeLeft, UpstreamRefusal } from './dial.ts'
 import type { Reply } from './smtp-client.ts'
 import { dialAsStranger } from './stranger.ts'
@@ -20,6 +21,8 @@ export async function askWhetherRelay(server: Target, settings: DialSettings, de
     const { smtp } = await dialAsStranger(server, settings, deadline)
     try {
       const mail = await smtp.command('MAIL FROM:<>', timeLeft(deadline, settings.replyTimeoutMs))
+      // It takes nothing from us at all, so that its refusal says nothing about relaying.
+      if (isAboutUs(mail)) throw new UpstreamRefusal('mail', mail)
       if (mail.code >= 300) return answerOf(mail)
       return answerOf(await smtp.command(`RCPT TO:${FOREIGN_RECIPIENT}`, timeLeft(deadline, settings.replyTimeoutMs)))
     } finally {

@@ -143,7 +143,17 @@ export class Upstreams {
 
   /** Learns from a client's connection what a health check would have found. */
   report(server: Server, error: unknown): void {
-    if (!this.#stopped) this.#healths.find((health) => health.server === server)?.report(error)
+    if (!this.#stopped) this.#healthOf(server)?.report(error)
+  }
+
+  /** Learns what a client's connection was offered. */
+  offered(server: Server, extensions: Extensions): void {
+    const lacks = RELAYABLE.some((keyword) => server.extensions.has(keyword) && !extensions.has(keyword))
+    if (lacks && !this.#stopped) this.#healthOf(server)?.lacking()
+  }
+
+  #healthOf(server: Server): Health | undefined {
+    return this.#healths.find((health) => health.server === server)
   }
 
   #of(label: string): readonly Server[] {
@@ -185,7 +195,7 @@ export class Upstreams {
     const fresh = addresses
       .filter((address) => mine.every(({ server }) => server.host !== address))
       .map((address) => ({ label, host: address, port, name: host, series }))
-      .map((found) => this.#healthOf({ ...found, up: false, extensions: new Map(), connections: 0 }))
+      .map((found) => this.#newHealth({ ...found, up: false, extensions: new Map(), connections: 0 }))
     this.#know([...this.#healths, ...fresh])
     for (const health of mine) {
       health.gone = !addresses.includes(health.server.host)
@@ -196,7 +206,7 @@ export class Upstreams {
     this.#forgetGone()
   }
 
-  #healthOf(server: Server): Health {
+  #newHealth(server: Server): Health {
     const { dial, relayGuard, healthIntervalMs, metrics, log } = this.#options
     const { healthMs, guardMs, guardAgainMs } = this.#patience
     return new Health(server, {

@@ -21,6 +21,14 @@ describe('R43 whether a refusal at RCPT means that there is no such recipient', 
     '550 Invalid recipient: <u1+spam@policy.example>',
     '550 Invalid recipient: <"sender relay"@helo.example>',
     '550-Callout verification failed:\n550 550 5.1.1 no such user',
+    '550 User not listed',
+    '550 No such user here',
+    '550 unknown local-part "nobody" in domain "example.test"',
+    '550 Requested action not taken: mailbox unavailable',
+    '550 That email account does not exist',
+    '550 user not found',
+    "550 I don't know that mailbox",
+    '550 sorry, no such address here',
   ])('%s', (text) => expect(isUnknownUser(read(text))).toBe(true))
 
   test.each([
@@ -38,5 +46,12 @@ describe('R43 whether a refusal at RCPT means that there is no such recipient', 
     '550 Administrative prohibition',
     '550 <user@example.test>: Administrative prohibition',
     '552 5.2.2 mailbox full',
+    '550 Your IP address has no PTR record',
+    '550 Access denied - no reverse DNS for your IP address',
+    '550 Your IP address is blocked',
+    '550 Mailbox quota exceeded',
+    '550 Rejected, host mail.unknown.example has a bad reputation',
+    '550 This mailbox takes no bounces',
+    '550 This account accepts mail from known senders only',
   ])('not %s', (text) => expect(isUnknownUser(read(text))).toBe(false))
 })

@@ -339,6 +339,40 @@ describe('R44 what MAIL is answered with', () => {
     await eventually(relays.held, (held) => held === 0)
   })
 
+  const locked: Script = (verb) => (verb === 'MAIL' ? '530 5.7.0 Must issue a STARTTLS command first' : 'default')
+
+  test('530 is about our connection and no verdict: another upstream is asked', async () => {
+    const [bad, good] = [await upstream(locked), await upstream()]
+    await start([bad, good])
+    for (let i = 0; i < 4 && bad.mailed().length === 0; i++) {
+      expect(await send(relays.client(`client${i}.example`))).toMatch(/^250/)
+    }
+    expect(bad.mailed().length).toBeGreaterThan(0)
+    expect(good.bodies().length).toBeGreaterThan(0)
+  })
+
+  test('530 from all there are is 451, at MAIL and at RCPT and at DATA', async () => {
+    const server = await upstream(locked)
+    await start([server])
+    expect(read(await relays.client().rcpt(MAIL, RCPT))).toMatch(/^451 4\.3\.5 /)
+    for (const at of ['RCPT', 'DATA']) {
+      await relays.stop()
+      server.script = (verb) => (verb === at ? '530 5.7.0 Authentication required' : 'default')
+      await start([server])
+      expect(await send(relays.client())).toMatch(/^451 4\.3\.5 /)
+    }
+  })
+
+  test('4yz is told at once, also where the RCPT behind it is never answered', async () => {
+    const script: Script = (verb) => (verb === 'MAIL' ? '451 4.3.0 not now' : verb === 'RCPT' ? 'silence' : 'default')
+    const [bad, good] = [await upstream(script), await upstream()]
+    await start([bad, good], { dial: { replyTimeoutMs: 60_000 } })
+    for (let i = 0; i < 4 && bad.mailed().length === 0; i++) {
+      expect(await send(relays.client(`client${i}.example`))).toMatch(/^250/)
+    }
+    expect(bad.mailed()).toHaveLength(1)
+  })
+
   test.each(Object.keys(refuses))('%s from the only upstream is 451', async (what) => {
     await start([await upstream(refuses[what])], { dial })
     expect(read(await relays.client().rcpt(MAIL, RCPT))).toMatch(/^451 4\.3\.|^refused: upstream_lost/)
@@ -660,6 +694,56 @@ describe('one connection, many messages', () => {
     expect(await send(client)).toMatch(/^250/)
     expect(await send(client)).toMatch(/^250/)
     expect([one.mailed().length, two.mailed().length].sort()).toEqual([0, 2])
+  })
+
+  test('one that falls silent while it was idle is replaced in time, also where there is one upstream only', async () => {
+    let mails = 0
+    const server = await upstream((verb) => {
+      if (verb === 'MAIL') mails++
+      return mails === 2 && verb !== 'EHLO' ? 'silence' : 'default'
+    })
+    await start([server], { budgets: { rcptMs: 800 }, dial: { replyTimeoutMs: 60_000 } })
+    const client = relays.client()
+    expect(await send(client)).toMatch(/^250/)
+    expect(await send(client)).toMatch(/^250/)
+    expect(mails).toBe(3)
+  })
+
+  test.each([
+    ['with PIPELINING', ['PIPELINING']],
+    ['without', []],
+  ])(
+    'one that does not forget the last transaction is replaced: its MAIL would be the old one, %s',
+    async (_, offers) => {
+      let open = false
+      const server = await upstream(
+        (verb) => {
+          if (verb === 'RSET') return '452 4.3.1 not now'
+          if (verb === 'EHLO') open = false
+          if (verb === 'MAIL' && open) return '503 5.5.1 nested MAIL command'
+          open ||= verb === 'MAIL'
+          return 'default'
+        },
+        { extensions: offers },
+      )
+      await start([server])
+      const client = relays.client()
+      expect(read(await client.rcpt(MAIL, RCPT))).toMatch(/^250/)
+      client.reset()
+      expect(await send(client)).toMatch(/^250/)
+      expect(server.mailed()).toHaveLength(2)
+    },
+  )
+
+  test('and one that refuses RSET and takes MAIL all the same is not believed, nor is another asked', async () => {
+    await start(await both((verb) => (verb === 'RSET' ? '500 what?' : 'default')))
+    const client = relays.client()
+    expect(read(await client.rcpt(MAIL, RCPT))).toMatch(/^250/)
+    client.reset()
+    expect(await send(client)).toBe('refused: upstream_lost')
+    expect(countAll(/^MAIL/)).toBe(2)
+    client.reset()
+    expect(await send(client)).toMatch(/^250/)
   })
 
   test('and where that one dies too, it is 451', async () => {

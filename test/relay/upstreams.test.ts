@@ -270,6 +270,56 @@ describe('R40 health checks', () => {
     expect(await send(relays.client())).toMatch(/^250/)
   })
 
+  test('nor where it hangs up on our stranger too, as long as other clients are welcome', async () => {
+    const unwelcome = /203\.0\.113\.9|192\.0\.2\.1 /
+    const server = await upstream({
+      header: 'line',
+      greeting: (connection) => {
+        if (unwelcome.test(String(connection.header))) connection.socket.destroy()
+        else connection.say('220 hello')
+      },
+    })
+    await start([server], { dial: { clientIp: 'proxy-v1' }, healthIntervalMs: 200 })
+    const until = performance.now() + 1000
+    while (performance.now() < until) {
+      expect(read(await relays.client('bad.example', '203.0.113.9').rcpt(MAIL, RCPT))).toBe('refused: upstream_lost')
+      const honest = relays.client()
+      expect(await send(honest)).toMatch(/^250/)
+      await honest.close()
+    }
+    expect(relays.told.map(({ msg }) => msg)).toEqual(['upstream is up'])
+  })
+
+  test.each([true, false])(
+    'R44 one that takes mail by TLS or after a login only is left, told of, and used when it takes it; relay guard: %s',
+    async (relayGuard) => {
+      let locked = relayGuard
+      const server = await upstream({
+        script: (verb) => {
+          if (verb === 'RCPT') return relayGuard && !locked ? '554 5.7.1 Relay access denied' : 'default'
+          return verb === 'MAIL' && locked ? '530 5.7.0 Must issue a STARTTLS command first' : 'default'
+        },
+      })
+      await start([server], { relayGuard, healthIntervalMs: 50, patience: { guardAgainMs: 50 } })
+      if (!relayGuard) {
+        locked = true
+        expect(read(await relays.client().rcpt(MAIL, RCPT))).toMatch(/^451 4\.3\.5/)
+      }
+      await eventually(
+        () => isUp(server),
+        (up) => !up,
+      )
+      expect(relays.told.at(-1)?.msg).toMatch(/^upstream is down: mail: 530 .*SPILLWAY_UPSTREAM_TLS/)
+      const told = relays.told.length
+      locked = false
+      await eventually(
+        () => isUp(server),
+        (up) => up,
+      )
+      expect(relays.told.slice(told).map(({ msg }) => msg)).toEqual(['upstream is up'])
+    },
+  )
+
   test('one that hangs up on everybody is left at once all the same', async () => {
     let broken = false
     const server = await upstream({
@@ -587,5 +637,53 @@ describe('the relay guard', () => {
     })
     await start([server], { relayGuard: true })
     expect(isUp(server)).toBe(false)
+  })
+})
+
+describe('R15 a server that offers clients less than us', () => {
+  const ours = ['PIPELINING', 'SIZE 1000', '8BITMIME', 'DSN', 'XCLIENT NAME ADDR']
+  const lessFor = (who: RegExp): Script => {
+    const known = new WeakSet<UpstreamConnection>()
+    return (verb, line, connection) => {
+      if (verb === 'XCLIENT' && who.test(line)) known.add(connection)
+      if (verb !== 'EHLO' || !known.has(connection)) return 'default'
+      return '250-x\r\n250-PIPELINING\r\n250-SIZE 1000\r\n250 8BITMIME'
+    }
+  }
+  const offer = (): string[] => [...relays.upstreams.offer.keys()]
+
+  test('is found out by the first of them, and what it withholds is offered no more', async () => {
+    const server = await upstream({ extensions: ours, script: lessFor(/./) })
+    await start([server], { dial: { clientIp: 'xclient' }, healthIntervalMs: 50 })
+    expect(offer()).toEqual(['SIZE', '8BITMIME', 'DSN'])
+    expect(read(await relays.client().rcpt(MAIL, RCPT))).toMatch(/^250/)
+    await eventually(offer, (now) => !now.includes('DSN'))
+    expect(offer()).toEqual(['SIZE', '8BITMIME'])
+    // Checks of our own, which are offered all, do not bring it back.
+    const checks = server.connections.length
+    await eventually(
+      () => server.connections.length,
+      (now) => now > checks + 3,
+    )
+    expect(offer()).toEqual(['SIZE', '8BITMIME'])
+    expect(server.connections.filter(({ lines }) => lines.includes('EHLO relay-test.example.net'))).toHaveLength(1)
+  })
+
+  test('but what it withholds from one client is offered to all others', async () => {
+    const server = await upstream({ extensions: ours, script: lessFor(/203\.0\.113\.9/) })
+    await start([server], { dial: { clientIp: 'xclient' }, healthIntervalMs: 50 })
+    for (let i = 0; i < 3; i++) {
+      expect(read(await relays.client('odd.example', '203.0.113.9').rcpt(MAIL, RCPT))).toMatch(/^250/)
+    }
+    await eventually(
+      () => server.connections.filter(({ lines }) => lines.includes('EHLO relay-test.example.net')).length,
+      (asked) => asked === 1,
+    )
+    const checks = server.connections.length
+    await eventually(
+      () => server.connections.length,
+      (now) => now > checks + 3,
+    )
+    expect(offer()).toEqual(['SIZE', '8BITMIME', 'DSN'])
   })
 })

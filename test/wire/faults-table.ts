@@ -102,7 +102,7 @@ export const WHY = {
     'It had taken MAIL and may have acted on it, so no other is asked: this recipient, all that follow and DATA hear 451.',
   'nothing began': 'No 354 came, so nothing of the text is sent: the message is put off, and the session goes on.',
   'heard at the dot':
-    'SMTP has no reply in the middle of a text: the client hears 451 at its dot, and the upstream has seen none.',
+    'SMTP has no reply in the middle of a text: the client hears 451 at its dot, and the upstream has seen none. It is left at once, and its slot is free, however long the client takes.',
   doubt:
     'The dot was sent and no answer came, so nobody knows what became of the message: 451, counted as `unknown`, told in the log. The client sends again; twice is better than never (RFC 1047).',
   replaced:

@@ -339,7 +339,10 @@ describe('somebody leaves', () => {
       for (let i = 0; i < 256; i++) client.write('NOOP\r\n'.repeat(10_000))
       const waiting: number[] = []
       await eventually(
-        () => waiting.push(client.socket.writableLength) && waiting.slice(-10),
+        () => {
+          waiting.push(client.socket.writableLength)
+          return waiting.slice(-10)
+        },
         (last) => last.length === 10 && new Set(last).size === 1,
       )
       expect(waiting.at(-1)).toBeGreaterThan(0)

@@ -17,7 +17,7 @@ import { Conversation, type ConversationParts } from './conversation.ts'
 import type { Record } from './outcome.ts'
 import { Pace } from './pace.ts'
 import { say } from './reply.ts'
-import { type Waiting, Watch } from './watch.ts'
+import { Watch, type Watched } from './watch.ts'
 import { type BodySink, WireStream } from './wire-stream.ts'
 
 export interface SessionParts {
@@ -85,7 +85,7 @@ export class Sessions {
   }
 }
 
-class ClientConnection extends SMTPConnection implements Session, Wire, Waiting {
+class ClientConnection extends SMTPConnection implements Session, Wire, Watched {
   readonly over: Promise<void>
   readonly settled: Promise<void>
   readonly #parts: SessionParts
@@ -148,7 +148,7 @@ class ClientConnection extends SMTPConnection implements Session, Wire, Waiting 
   }
 
   get unread(): boolean {
-    return this._socket.isPaused()
+    return this.#busy && this._socket.isPaused()
   }
 
   touch(): void {
@@ -180,6 +180,7 @@ class ClientConnection extends SMTPConnection implements Session, Wire, Waiting 
       this._onClose()
       return
     }
+    this.#watch.begin(this)
     this._setListeners(() => {
       this._resetSession()
       this._ready = true
@@ -324,7 +325,7 @@ class ClientConnection extends SMTPConnection implements Session, Wire, Waiting 
     const now = performance.now()
     pace.typed(now)
     const done = (): void => {
-      this.#waited()
+      this.#busy = false
       pace.turn(performance.now())
       this._whenWritable(next)
     }
@@ -341,7 +342,6 @@ class ClientConnection extends SMTPConnection implements Session, Wire, Waiting 
       done()
       return
     }
-    this.#wait()
     answer
       .catch((error: unknown) => this.#failed(error))
       .then((text) => {
@@ -349,17 +349,6 @@ class ClientConnection extends SMTPConnection implements Session, Wire, Waiting 
         done()
       })
       .catch((error: unknown) => this.#failed(error))
-  }
-
-  /** The client waits for us, or for a mail server. */
-  #wait(): void {
-    this.#busy = true
-    this.#watch.begin(this)
-  }
-
-  #waited(): void {
-    this.#busy = false
-    this.#watch.end(this)
   }
 
   #failed(error: unknown): string {
@@ -411,9 +400,10 @@ class ClientConnection extends SMTPConnection implements Session, Wire, Waiting 
         if (wait === undefined) return undefined
         if (wait !== 'close') {
           // The client waits for the upstream, and is not idle.
-          this.#wait()
+          // The client waits for the upstream, and is not idle.
+          this.#busy = true
           return wait.then(() => {
-            this.#waited()
+            this.#busy = false
             pace.turn(performance.now())
             this._armTimeout()
           })
@@ -428,14 +418,14 @@ class ClientConnection extends SMTPConnection implements Session, Wire, Waiting 
           return
         }
         this.#inBody = false
-        this.#wait()
+        this.#busy = true
         const ended = conversation.end()
         // It may have left before all it had sent was dealt with.
         this.#maybeOver()
         ended
           .catch((error: unknown) => this.#failed(error))
           .then((text) => {
-            this.#waited()
+            this.#busy = false
             this.#commands.messageDone()
             this.#write(text)
             pace.turn(performance.now())

@@ -400,7 +400,6 @@ class ClientConnection extends SMTPConnection implements Session, Wire, Watched 
         if (wait === undefined) return undefined
         if (wait !== 'close') {
           // The client waits for the upstream, and is not idle.
-          // The client waits for the upstream, and is not idle.
           this.#busy = true
           return wait.then(() => {
             this.#busy = false

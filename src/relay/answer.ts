@@ -30,16 +30,14 @@ export const lost = (upstream: string | undefined, why: string): Answer => ({
   upstream,
 })
 
-/** 530: it wants TLS (RFC 3207 section 4) or a login (RFC 4954 section 6) of us. That is no verdict on anybody's mail. */
+/** At MAIL, 530 is a wish for TLS (RFC 3207 section 4) or a login (RFC 4954 section 6), and no verdict on anybody's mail. */
 export const isAboutUs = ({ code }: Reply): boolean => code === 530
 
-/**
- * An upstream's 421 and 530 are about its connection to us, not ours to the client; 2yz and 3yz out of place are not
- * believed.
- */
+export const CLOSED_TO_US: Reply = { code: 451, lines: ['4.3.5 The mail server is not set up to take mail from here'] }
+
+/** An upstream's 421 is about its connection to us, not ours to the client; 2yz and 3yz out of place are not believed. */
 export const asRefusal = (reply: Reply): Reply => {
   if (reply.code < 400) return { code: 451, lines: ['4.3.0 The mail server answered out of turn'] }
-  if (isAboutUs(reply)) return { code: 451, lines: ['4.3.5 The mail server is not set up to take mail from here'] }
   return reply.code === 421 ? { code: 451, lines: reply.lines } : reply
 }
 
@@ -48,12 +46,12 @@ export const isLast = ({ code }: Reply): boolean => code === 421 || (code >= 300
 
 export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
-const WHO = /user|person|recipient|mailbox|inbox|account|address|alias|local.?part/i
+const WHO = /user|person|recipient|mailbox|inbox|account|address|alias|local.?part|@/i
 const IS_NOT =
-  /\b(no|not|isn't|doesn't|don't|cannot|unknown|invalid|bad|rejected|unavailable|undeliverable|unrout(e)?able|verification failed)\b/i
+  /\b(no|not|isn't|doesn't|don't|cannot|unknown|invalid|bad|rejected|non-?existent|unavailable|undeliverable|unrout(e)?able|verification failed)\b/i
 /** The sender, the client and its name, lists, load and rules are refused in much the same words. */
 const OTHERWISE =
-  /sender|helo|\b(ip|dns|rdns|ptr|host|client|your|reverse)\b|relay|(?<!not )listed|list at|spam|polic|reput|block|denied|deny|prohibit|quota|full|bounce|later/i
+  /sender|client|helo|relay|spam|polic|reput|block|denied|deny|prohibit|quota|full|bounce|later|(?<!not )listed|list at|\b(ip|r?dns|ptr|reverse)\b|\byour (host|server|address)|\bhost \S+\./i
 
 /**
  * Whether a reply to RCPT says that there is no such recipient. RFC 3463 section 3.2: 5.1.x is about addresses, of which 7
@@ -70,7 +68,7 @@ export function isUnknownUser({ code, lines }: Reply): boolean {
     .join(' ')
     .replace(/"[^"]*"@/g, '@')
     .split(' ')
-    .filter((word) => !word.includes('@'))
+    .map((word) => (word.includes('@') ? '@' : word))
     .join(' ')
   return WHO.test(words) && IS_NOT.test(words) && !OTHERWISE.test(words)
 }

@@ -10,6 +10,9 @@ import { type ClientAddressMode, type Visitor, xclientCommand } from './visitor.
 /** What EHLO offered: keywords in upper case, with what stands behind them. */
 export type Extensions = ReadonlyMap<string, string>
 
+/** Extensions that pass through us unchanged, and so may be offered where every server in use offers them. */
+export const RELAYABLE = ['SIZE', '8BITMIME', 'SMTPUTF8', 'DSN', 'ENHANCEDSTATUSCODES']
+
 /** The server said no where only a yes lets us go on. */
 export class UpstreamRefusal extends Error {
   readonly phase: 'greeting' | 'ehlo' | 'starttls' | 'xclient' | 'mail'

@@ -6,7 +6,7 @@
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { isAboutUs } from './answer.ts'
-import { type DialSettings, dial, type Extensions, NotOffered, timeLeft, UpstreamRefusal } from './dial.ts'
+import { type DialSettings, dial, type Extensions, NotOffered, RELAYABLE, timeLeft, UpstreamRefusal } from './dial.ts'
 import { askWhetherRelay } from './relay-guard.ts'
 import { connectResult, placeOf, type Server } from './server.ts'
 import { isOurs, UpstreamError } from './smtp-client.ts'
@@ -49,8 +49,9 @@ export class Health {
   #closedToUs = false
   /** It offered a client less than it does us: checks ask what a stranger is offered. */
   #offersLess = false
-  /** What it did not offer a stranger, when it was asked last, and performance.now() from which on it is asked again. */
+  /** What it did not offer a stranger, performance.now() of when it was asked, and from which on it is asked again. */
   #withheld: readonly string[] = []
+  #offerAskedAt = 0
   #offerNextAt = 0
   /** It hung up on a client, or let it wait: the next check comes as clients do, too. */
   #suspect = false
@@ -99,7 +100,9 @@ export class Health {
 
   /** A client's connection did not offer all that ours do. */
   lacking(): void {
-    if (this.#offersLess) return
+    // New evidence, but one odd client must not have a stranger asked at every connection.
+    if (this.#offersLess)
+      this.#offerNextAt = Math.min(this.#offerNextAt, this.#offerAskedAt + this.#options.guardAgainMs)
     this.#offersLess = true
     this.#checkAtOnce()
   }
@@ -135,15 +138,15 @@ export class Health {
         'XCLIENT is not offered to us; with Postfix, add this node to smtpd_authorized_xclient_hosts',
       )
     }
-    if (this.#offersLess && performance.now() >= this.#offerNextAt) await this.#learnWithheld(extensions, deadline)
+    if (this.#offersLess && performance.now() >= this.#offerNextAt) await this.#learnWithheld(extensions)
     server.extensions = new Map([...extensions].filter(([keyword]) => !this.#withheld.includes(keyword)))
     if (this.#doubted) {
       await askWhetherXclient(server, settings, deadline)
       this.#doubted = false
     }
     if (this.#closedToUs) {
-      await askWhetherMail(server, settings, deadline)
       this.#closedToUs = false
+      await this.#learnWhetherClosed(deadline)
     }
     if (this.#suspect) {
       // Once, and not where clients are welcome: a server that hangs up on this stranger alone must not be left for it.
@@ -163,17 +166,31 @@ export class Health {
    * dsn_advertise_hosts), and what we offer them must be true (RFC 5321 section 4.1.1.1). A stranger is asked for
    * all: what is withheld from a single client is no reason to offer others less.
    */
-  async #learnWithheld(ours: Extensions, deadline: number): Promise<void> {
-    const { dial: settings, guardMs } = this.#options
-    this.#offerNextAt = performance.now() + guardMs
+  async #learnWithheld(ours: Extensions): Promise<void> {
+    const { dial: settings, checkMs, guardMs } = this.#options
+    this.#offerAskedAt = performance.now()
+    this.#offerNextAt = this.#offerAskedAt + guardMs
     try {
-      const { smtp, extensions } = await dialAsStranger(this.server, settings, deadline)
+      const { smtp, extensions } = await dialAsStranger(this.server, settings, performance.now() + checkMs)
       smtp.quit()
-      this.#withheld = [...ours.keys()].filter((keyword) => !extensions.has(keyword))
+      this.#withheld = RELAYABLE.filter((keyword) => ours.has(keyword) && !extensions.has(keyword))
       this.#offersLess = this.#withheld.length > 0
+    } catch {
+      // It has no word for a stranger, which is its own affair: nothing was learned.
+    }
+  }
+
+  /**
+   * Whether it takes no mail from anybody without TLS or a login. Where it has no word for our stranger nothing is
+   * learned: it was a client that it asked for a login. @throws UpstreamRefusal of phase mail
+   */
+  async #learnWhetherClosed(deadline: number): Promise<void> {
+    try {
+      await askWhetherMail(this.server, this.#options.dial, deadline)
     } catch (error) {
-      // It has no word for a stranger: nothing was learned.
-      if (!(error instanceof UpstreamRefusal)) throw error
+      if (!isMail(error)) return
+      this.#closedToUs = true
+      throw error
     }
   }
 

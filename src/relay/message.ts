@@ -141,6 +141,8 @@ export class Message {
 
   /** It is gone, or spoke in the middle of the message; where we have left it ourselves, there is nothing to hear. */
   #giveUp(): void {
+    // Before it is asked what it says, which tells watchers again.
+    this.#stopWatching()
     if (this.#early !== undefined || this.#upstream.current !== this.#link) return
     this.#early = this.#spokeEarly()
   }

@@ -4,7 +4,7 @@
  * the message is relay/transaction.ts.
  */
 import { refusal } from '../core/policy.ts'
-import { type Answer, asRefusal, isAboutUs, isLast, lost, messageOf } from './answer.ts'
+import { type Answer, asRefusal, CLOSED_TO_US, isAboutUs, isLast, lost, messageOf } from './answer.ts'
 import { timeLeft, UpstreamRefusal } from './dial.ts'
 import type { ClientLink, DialFailure, Link } from './link.ts'
 import type { Server } from './server.ts'
@@ -97,7 +97,8 @@ export async function openTransaction(
       if (answered !== undefined) return { link, rcpt: answered }
       if (isAboutUs(mail)) upstreams.report(server, new UpstreamRefusal('mail', mail))
       else if (mail.code >= 500) return { refused: { kind: 'reply', to: 'mail', reply: mail, upstream: server.label } }
-      last = { kind: 'reply', to: 'mail', reply: { ...asRefusal(mail), code: 451 }, upstream: server.label }
+      const reply = isAboutUs(mail) ? CLOSED_TO_US : { ...asRefusal(mail), code: 451 }
+      last = { kind: 'reply', to: 'mail', reply, upstream: server.label }
       if (!isLast(mail)) upstream.giveBack()
       else if (isReplaceable) again = upstream.replace(link)
       else upstream.drop(`it answered MAIL with ${mail.code}`)

@@ -1,7 +1,7 @@
 /**
  * One SMTP connection to an upstream, from our side: writes commands, and hands each the reply that answers it, in
  * order, so that commands can be pipelined (RFC 2920). 8-bit clean: text is latin1, a byte a character. It knows nothing
- * of clients, limits or what a session is for; relay/dial.ts opens it and relay/transaction.ts talks over it.
+ * of clients, limits or what a session is for; relay/dial.ts opens it, and a client's transaction talks over it.
  *
  * Every wait has a deadline. Whatever is wrong ends the connection, and everybody who waits hears the same UpstreamError.
  */

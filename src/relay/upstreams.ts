@@ -6,7 +6,7 @@ import { lookup } from 'node:dns/promises'
 import { isIP } from 'node:net'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
-import type { DialSettings, Extensions } from './dial.ts'
+import { type DialSettings, type Extensions, RELAYABLE } from './dial.ts'
 import { Health } from './health.ts'
 import { seriesOf } from './series.ts'
 import type { Server } from './server.ts'
@@ -60,9 +60,6 @@ const PATIENCE: Patience = {
   guardAgainMs: 60_000,
   startMs: 10_000,
 }
-
-/** Extensions that pass through us unchanged, and so may be offered where every server in use offers them. */
-const RELAYABLE = ['SIZE', '8BITMIME', 'SMTPUTF8', 'DSN', 'ENHANCEDSTATUSCODES']
 
 const systemResolve = async (name: string): Promise<readonly string[]> =>
   (await lookup(name, { all: true })).map(({ address }) => address)

@@ -94,13 +94,7 @@ export function createKnownRecipients(options: KnownRecipientsOptions): KnownRec
         note(place, 'asked')
         if (answer === 'unknown') note(place, 'unknown')
       }
-      if (guarding()) return
-      if (answer === 'unknown') {
-        // One that was given up is not remembered for weeks, or a handful of them, asked for again and again, would do for
-        // a failed directory. In a true failure all others are still remembered, and these are again when they are taken.
-        if (fresh(place)) days[place] = Math.min(days[place] as number, today() - REMEMBERED_DAYS + 1)
-        return
-      }
+      if (answer === 'unknown' || guarding()) return
       let at = place
       if (at < 0) {
         const [h, l, first] = hashed

@@ -35,9 +35,9 @@ async function submitAll(port: number, messages: readonly string[]): Promise<num
   return taken.reduce((sum, each) => sum + each, 0)
 }
 
-/** Those to other commands are replies to its own bounces, which have no recipient behind us. */
+/** Those to other commands are replies to its own bounces, which have no recipient behind us. First is its own id. */
 const SENT_BY_POSTFIX =
-  /status=\w+ \((?!.*\(in reply to (?:MAIL|RCPT))(?:host \S+ said: )?(.*?)(?: \(in reply to end of DATA command\))?\)$/gm
+  /: ([0-9A-F]+): to=.* status=\w+ \((?!.*\(in reply to (?:MAIL|RCPT))(?:host \S+ said: )?(.*?)(?: \(in reply to end of DATA command\))?\)$/gm
 const SENT_BY_EXIM = / => .* C="(.*)"$/gm
 
 export const SENDERS: Readonly<Record<string, (to: number) => Promise<Sender>>> = {
@@ -49,7 +49,12 @@ export const SENDERS: Readonly<Record<string, (to: number) => Promise<Sender>>> 
       queue: (messages) => submitAll(postfix.port(), messages),
       send: (count) =>
         eventually(
-          () => found(postfix.log(), SENT_BY_POSTFIX),
+          // Who was put off may have been tried twice.
+          () => [
+            ...new Map(
+              [...postfix.log().matchAll(SENT_BY_POSTFIX)].map(([, id, reply]) => [id, String(reply)]),
+            ).values(),
+          ],
           (replies) => replies.length >= count,
           15_000,
         ),

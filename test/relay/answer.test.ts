@@ -29,6 +29,13 @@ describe('R43 whether a refusal at RCPT means that there is no such recipient', 
     '550 user not found',
     "550 I don't know that mailbox",
     '550 sorry, no such address here',
+    '550 Nonexistent user',
+    '550 non-existent mailbox',
+    '550 <nobody@example.test> does not exist',
+    '550 <nobody@example.test> unknown',
+    '550 No such user at this host',
+    '550 recipient does not exist on this host',
+    '550 No such user; check your spelling',
   ])('%s', (text) => expect(isUnknownUser(read(text))).toBe(true))
 
   test.each([

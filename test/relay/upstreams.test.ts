@@ -320,6 +320,33 @@ describe('R40 health checks', () => {
     },
   )
 
+  test.each([
+    ['refuses the name of', 'none'],
+    ['hangs up on', 'proxy-v1'],
+  ] as const)('R44 nor one that wants a login of one client, and %s our stranger', async (_, clientIp) => {
+    const server = await upstream({
+      ...(clientIp === 'proxy-v1' && { header: 'line' as const }),
+      greeting: (connection) => {
+        if (String(connection.header).includes('192.0.2.1 ')) connection.socket.destroy()
+        else connection.say('220 hello')
+      },
+      script: (verb, line) => {
+        if (/^(EHLO|HELO) relay-test/.test(line)) return '550 5.7.1 not with that name'
+        return verb === 'MAIL' && line.includes('forged') ? '530 5.7.0 Authentication required' : 'default'
+      },
+    })
+    await start([server], { dial: { clientIp }, healthIntervalMs: 30 })
+    const forged = { line: 'MAIL FROM:<forged@example.test>', needs: [] }
+    expect(read(await relays.client().rcpt(forged, RCPT))).toMatch(/^451 4\.3\.5/)
+    const checks = server.connections.length
+    await eventually(
+      () => server.connections.length,
+      (now) => now > checks + 4,
+    )
+    expect(await send(relays.client())).toMatch(/^250/)
+    expect(relays.told.map(({ msg }) => msg)).toEqual(['upstream is up'])
+  })
+
   test('one that hangs up on everybody is left at once all the same', async () => {
     let broken = false
     const server = await upstream({
@@ -669,9 +696,9 @@ describe('R15 a server that offers clients less than us', () => {
     expect(server.connections.filter(({ lines }) => lines.includes('EHLO relay-test.example.net'))).toHaveLength(1)
   })
 
-  test('but what it withholds from one client is offered to all others', async () => {
+  test('but what it withholds from one client is offered to all others, until it withholds it from all', async () => {
     const server = await upstream({ extensions: ours, script: lessFor(/203\.0\.113\.9/) })
-    await start([server], { dial: { clientIp: 'xclient' }, healthIntervalMs: 50 })
+    await start([server], { dial: { clientIp: 'xclient' }, healthIntervalMs: 50, patience: { guardAgainMs: 500 } })
     for (let i = 0; i < 3; i++) {
       expect(read(await relays.client('odd.example', '203.0.113.9').rcpt(MAIL, RCPT))).toMatch(/^250/)
     }
@@ -685,5 +712,39 @@ describe('R15 a server that offers clients less than us', () => {
       (now) => now > checks + 3,
     )
     expect(offer()).toEqual(['SIZE', '8BITMIME', 'DSN'])
+    server.script = lessFor(/./)
+    await eventually(
+      async () => {
+        const client = relays.client()
+        await client.rcpt(MAIL, RCPT)
+        await client.close()
+        return offer()
+      },
+      (now) => !now.includes('DSN'),
+    )
+  })
+
+  test('and where it has no word for a stranger nothing is learned of it, nor is it left', async () => {
+    const less = lessFor(/./)
+    const server = await upstream({
+      extensions: ours,
+      script: (verb, line, connection) => {
+        if (verb === 'XCLIENT' && /192\.0\.2\.1$/.test(line)) connection.socket.destroy()
+        return less(verb, line, connection)
+      },
+    })
+    await start([server], { dial: { clientIp: 'xclient' }, healthIntervalMs: 50 })
+    expect(read(await relays.client().rcpt(MAIL, RCPT))).toMatch(/^250/)
+    await eventually(
+      () => server.connections.filter(({ lines }) => lines.some((line) => /192\.0\.2\.1$/.test(line))).length,
+      (asked) => asked === 1,
+    )
+    const checks = server.connections.length
+    await eventually(
+      () => server.connections.length,
+      (now) => now > checks + 3,
+    )
+    expect([offer(), isUp(server)]).toEqual([['SIZE', '8BITMIME', 'DSN'], true])
+    expect(await metric(`spillway_upstream_health_checks_total{upstream="${server.address}",result="failed"}`)).toBe(0)
   })
 })

@@ -71,31 +71,6 @@ describe('R43 the guard', () => {
     expect(known.guarding()).toBe(true)
   })
 
-  test('is not held on for weeks by a few that were given up and are asked for again and again', () => {
-    const known = fresh()
-    taken(known, 300)
-    let guarded = 0
-    for (let minute = 0; minute < 3 * 24 * 60; minute++) {
-      at += MINUTE
-      for (let i = 0; i < 25; i++) known.heard(user(i), 'unknown')
-      for (let i = 25; i < 300; i += 5) known.heard(user(i + (minute % 5)), 'taken')
-      if (known.guarding()) guarded = minute
-    }
-    expect(guarded).toBeGreaterThan(0)
-    expect(guarded).toBeLessThan(2 * 24 * 60)
-  })
-
-  test('one that is called unknown is remembered until tomorrow, and for long when it is taken again', () => {
-    const known = fresh()
-    taken(known, 2)
-    for (const i of [0, 1]) known.heard(user(i), 'unknown')
-    at += DAY
-    expect(known.has(user(0))).toBe(true)
-    known.heard(user(0), 'taken')
-    at += DAY
-    expect([known.has(user(0)), known.has(user(1))]).toEqual([true, false])
-  })
-
   test('20 over a longer time are no sign', () => {
     const known = fresh()
     taken(known, 100)

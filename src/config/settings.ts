@@ -109,7 +109,7 @@ export const SETTINGS = {
     kind: flag,
     default: 'on',
     doc: 'Turn "user unknown" into 451 while the mail servers say it of many recipients they took lately.',
-    more: 'A directory that has failed makes servers call everybody unknown, and senders then bounce the mail for good. With this on they try again later instead.',
+    more: 'A directory that has failed makes servers call everybody unknown, and senders then bounce the mail for good. With this on they try again later instead. Somebody who asks for twenty users that were deleted lately, again and again, keeps it on as well: where the directory is well and the alert stays, turn it off for a while.',
   }),
   SPILLWAY_TRACE_HEADER: row({
     group: 'upstream',

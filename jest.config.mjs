@@ -13,7 +13,7 @@ export default {
       },
     ],
   },
-  testTimeout: 20_000,
+  testTimeout: 40_000,
   // Jest leaves one core idle unless told. Most tests wait for others (mail servers, Redis, timers) more than they compute.
   maxWorkers: '100%',
   coverageProvider: 'v8',

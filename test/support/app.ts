@@ -32,10 +32,10 @@ export interface TestApp {
 export const BALANCER = '127.0.0.9'
 
 /**
- * Waits for a condition with a deadline; for what cannot be waited for by an event. The deadline is longer than the five
- * seconds for which a connection to an upstream is kept for others.
+ * Waits for a condition with a deadline; for what cannot be waited for by an event. Deadlines here are there for what is
+ * broken: they are long enough for a machine that stands still for some seconds.
  */
-export async function eventually<T>(read: () => T | Promise<T>, fits: (value: T) => boolean, ms = 10_000): Promise<T> {
+export async function eventually<T>(read: () => T | Promise<T>, fits: (value: T) => boolean, ms = 20_000): Promise<T> {
   const deadline = performance.now() + ms
   for (;;) {
     const value = await read()

@@ -10,7 +10,7 @@ export interface ClientOptions {
   readonly holdsOn?: boolean
 }
 
-const DEADLINE_MS = 10_000
+const DEADLINE_MS = 20_000
 
 export class Client {
   #socket: Socket

@@ -102,10 +102,17 @@ async function startOnce(options: PostfixOptions): Promise<Postfix> {
       const daemons = master.pids().filter((pid) => pid !== master.pid)
       params = { ...params, ...more }
       writeMain()
-      master.signal('SIGHUP')
+      // Its logger starts anew as well, and what is said meanwhile may be lost: then it is asked again.
+      let askAgainAt = 0
       await waitUntil(
-        () => /reload -- version/.test(log().slice(from)) || undefined,
-        5_000,
+        () => {
+          if (/reload -- version/.test(log().slice(from))) return true
+          if (performance.now() < askAgainAt) return undefined
+          askAgainAt = performance.now() + 1000
+          master.signal('SIGHUP')
+          return undefined
+        },
+        10_000,
         () => `Postfix has not reloaded:\n${told()}`,
       )
       // Daemons at leisure leave at once. One that serves a client goes on under the old parameters until that is over.

@@ -5,12 +5,11 @@
  */
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
-import { isAboutUs } from './answer.ts'
-import { type DialSettings, dial, type Extensions, NotOffered, RELAYABLE, timeLeft, UpstreamRefusal } from './dial.ts'
+import { type DialSettings, dial, type Extensions, NotOffered, RELAYABLE, UpstreamRefusal } from './dial.ts'
 import { askWhetherRelay } from './relay-guard.ts'
 import { connectResult, placeOf, type Server } from './server.ts'
 import { isOurs, UpstreamError } from './smtp-client.ts'
-import { dialAsStranger } from './stranger.ts'
+import { askWhetherAnybody, askWhetherMail, askWhetherXclient, dialAsStranger } from './stranger.ts'
 
 export interface HealthOptions {
   readonly dial: DialSettings
@@ -269,35 +268,3 @@ const isMail = (error: unknown): error is UpstreamRefusal => error instanceof Up
 
 const isXclient = (error: unknown): error is UpstreamRefusal =>
   error instanceof UpstreamRefusal && error.phase === 'xclient'
-
-/** Returns where somebody who comes as clients do hears anything at all. @throws UpstreamError */
-async function askWhetherAnybody(server: Server, settings: DialSettings, deadline: number): Promise<void> {
-  try {
-    const { smtp } = await dialAsStranger(server, settings, deadline)
-    smtp.quit()
-  } catch (error) {
-    if (!(error instanceof UpstreamRefusal)) throw error
-  }
-}
-
-/** Returns where XCLIENT is taken. @throws UpstreamError, UpstreamRefusal */
-async function askWhetherXclient(server: Server, settings: DialSettings, deadline: number): Promise<void> {
-  try {
-    const { smtp } = await dialAsStranger(server, settings, deadline)
-    smtp.quit()
-  } catch (error) {
-    // Its own EHLO the server took just before: what it refuses here is a stranger's name, and no XCLIENT.
-    if (!(error instanceof UpstreamRefusal && error.phase === 'ehlo')) throw error
-  }
-}
-
-/** Returns where MAIL is not met with a wish for TLS or a login. @throws UpstreamError, UpstreamRefusal */
-async function askWhetherMail(server: Server, settings: DialSettings, deadline: number): Promise<void> {
-  const { smtp } = await dialAsStranger(server, settings, deadline)
-  try {
-    const reply = await smtp.command('MAIL FROM:<>', timeLeft(deadline, settings.replyTimeoutMs))
-    if (isAboutUs(reply)) throw new UpstreamRefusal('mail', reply)
-  } finally {
-    smtp.quit()
-  }
-}

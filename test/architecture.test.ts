@@ -6,7 +6,24 @@ import { describe, expect, test } from '@jest/globals'
 const SRC = resolve(import.meta.dirname, '../src')
 
 /** From the lowest up; folders in one row are on one floor. */
-const FLOORS = [['core'], ['config'], ['telemetry'], ['state'], ['overload'], ['relay', 'checks'], ['front', 'admin']]
+const FLOORS = [
+  ['core'],
+  ['config'],
+  ['telemetry'],
+  ['state'],
+  ['overload'],
+  ['relay', 'checks'],
+  ['front', 'admin'],
+  ['build'],
+]
+/**
+ * Within a folder, from the lowest up; parts in one row never import each other. A part is a folder, or a file that stands
+ * in the folder itself.
+ */
+const PARTS: Readonly<Record<string, readonly (readonly string[])[]>> = {
+  relay: [['smtp'], ['pool'], ['transaction']],
+  front: [['reply.ts'], ['outcome.ts'], ['gate', 'session'], ['connection.ts']],
+}
 const APP = FLOORS.length
 const TOP = APP + 1
 
@@ -68,6 +85,22 @@ describe('floors', () => {
     expect(wrong).toEqual([])
   })
 
+  test('within relay/ and front/, a file imports only from its own part or from a lower one', () => {
+    const wrong: string[] = []
+    for (const [folder, rows] of Object.entries(PARTS)) {
+      const partOf = (path: string): string => path.split('/')[1] as string
+      const rankOf = (path: string): number => rows.findIndex((row) => row.includes(partOf(path)))
+      for (const { path, own } of files.filter((each) => folderOf(each.path) === folder)) {
+        expect({ path, rank: rankOf(path) }).not.toEqual({ path, rank: -1 })
+        for (const target of own.filter((each) => folderOf(each) === folder)) {
+          const lower = rankOf(target) < rankOf(path)
+          if (!lower && partOf(target) !== partOf(path)) wrong.push(`${path} imports ${target}`)
+        }
+      }
+    }
+    expect(wrong).toEqual([])
+  })
+
   test('there are no cycles, not even of types', () => {
     const imports = new Map(files.map(({ path, own }) => [path, own]))
     const done = new Set<string>()
@@ -96,7 +129,7 @@ describe('floors', () => {
 
 describe('homes', () => {
   const HOMES: [string, readonly string[]][] = [
-    ['smtp-server', ['front/session.ts', 'front/wire-stream.ts']],
+    ['smtp-server', ['front/session/session.ts', 'front/session/wire-stream.ts']],
     ['prom-client', ['telemetry/metrics.ts', 'telemetry/series.ts']],
     ['pino', ['telemetry/log.ts']],
     ['ip-cidr', ['core/ip.ts']],

@@ -4,6 +4,7 @@
  */
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { messageOf } from '../core/errors.ts'
 import { canonical, compile, parseNetwork } from '../core/ip.ts'
 
 export interface AdminParts {
@@ -93,7 +94,7 @@ export class Admin {
     try {
       answer = await this.#answer(request)
     } catch (error) {
-      answer = text(500, `failed: ${error instanceof Error ? error.message : String(error)}`)
+      answer = text(500, `failed: ${messageOf(error)}`)
     }
     const { code, type, body } = answer
     response.writeHead(code, { 'content-type': type, 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' })

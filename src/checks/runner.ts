@@ -2,6 +2,7 @@
  * Runs the checks of a stage: the one place where a check's mode, its deadline and its failure are dealt with. A check
  * that throws or is late lets the client pass and is counted. A check that answers at once is never waited for.
  */
+import { stackOf } from '../core/errors.ts'
 import { ACCEPT, type Check, type Facts, type Mode, type Refusal, type Stage, type Verdict } from '../core/policy.ts'
 import { CHECK_NAMES, type CheckName } from '../core/reasons.ts'
 import type { Log } from '../telemetry/log.ts'
@@ -44,10 +45,7 @@ export function createRunner({ policy, mode, metrics, log }: RunnerParts): Runne
 
   const failed = (name: CheckName, error: unknown): Verdict => {
     metrics.checkFailures.inc(name)
-    log.error(
-      { check: name, err: error instanceof Error ? error.stack : String(error) },
-      'check failed, client let pass',
-    )
+    log.error({ check: name, err: stackOf(error) }, 'check failed, client let pass')
     return ACCEPT
   }
 

@@ -9,19 +9,20 @@
 import type { Socket } from 'node:net'
 import type { Runner } from '../checks/runner.ts'
 import type { Client } from '../core/client.ts'
+import { stackOf } from '../core/errors.ts'
 import { andThen, type Maybe } from '../core/maybe.ts'
 import { type Refusal, refusal, type Stage, type Verdict } from '../core/policy.ts'
 import type { Usage } from '../core/usage.ts'
 import type { Limits } from '../state/limits.ts'
 import type { Seat, Seats } from '../state/seats.ts'
 import type { Log } from '../telemetry/log.ts'
-import type { Identify, Identity } from './identify.ts'
-import type { Linger } from './linger.ts'
-import type { NatWatch } from './nat-watch.ts'
+import type { Identify, Identity } from './gate/identify.ts'
+import type { Linger } from './gate/linger.ts'
+import type { NatWatch } from './gate/nat-watch.ts'
+import { answerProbe } from './gate/probe.ts'
 import type { Outcomes, Record } from './outcome.ts'
-import { answerProbe } from './probe.ts'
 import type { Voice } from './reply.ts'
-import type { Session, Sessions } from './session.ts'
+import type { Session, Sessions } from './session/session.ts'
 
 export interface ConnectionParts {
   readonly identify: Identify
@@ -36,7 +37,7 @@ export interface ConnectionParts {
   readonly natWatch: NatWatch
   readonly log: Log
   /** Sessions that go on, for whoever has to end them. */
-  readonly live: Pick<Set<Session>, 'delete'> & { add(session: Session): unknown }
+  readonly live: { add(session: Session): void; delete(session: Session): void }
 }
 
 const NOTHING: Usage = {}
@@ -145,5 +146,3 @@ function failed(socket: Socket, error: unknown, parts: ConnectionParts): void {
   parts.log.error({ err: stackOf(error) }, 'connection failed')
   socket.destroy()
 }
-
-const stackOf = (error: unknown): string | undefined => (error instanceof Error ? error.stack : String(error))

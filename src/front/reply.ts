@@ -7,7 +7,7 @@ import type { Client } from '../core/client.ts'
 import { refusalId } from '../core/id.ts'
 import type { Refusal } from '../core/policy.ts'
 import { REASON_NAMES, type ReasonName, reasonOf } from '../core/reasons.ts'
-import type { Reply } from '../relay/smtp-client.ts'
+import type { Reply } from '../relay/smtp/reply.ts'
 
 const MAX_TEXT = 510
 

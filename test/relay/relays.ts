@@ -3,14 +3,19 @@
  * the front does (parsing, replies) is not in the way here, and a client can be made to leave at any moment.
  */
 
-import type { Answer } from '../../src/relay/answer.ts'
-import type { DialSettings } from '../../src/relay/dial.ts'
-import type { Name } from '../../src/relay/names.ts'
-import type { Server } from '../../src/relay/server.ts'
-import type { Slot } from '../../src/relay/slots.ts'
-import { type Budgets, Relay, type RelaySettings } from '../../src/relay/transaction.ts'
-import { type Patience, type UpstreamAddress, Upstreams, type UpstreamsOptions } from '../../src/relay/upstreams.ts'
-import type { Visitor } from '../../src/relay/visitor.ts'
+import type { Server } from '../../src/relay/pool/server.ts'
+import type { Slot } from '../../src/relay/pool/slots.ts'
+import {
+  type Patience,
+  type UpstreamAddress,
+  Upstreams,
+  type UpstreamsOptions,
+} from '../../src/relay/pool/upstreams.ts'
+import type { DialSettings } from '../../src/relay/smtp/dial.ts'
+import type { Name } from '../../src/relay/smtp/names.ts'
+import type { Visitor } from '../../src/relay/smtp/visitor.ts'
+import type { Answer } from '../../src/relay/transaction/answer.ts'
+import { type Budgets, Relay, type RelaySettings } from '../../src/relay/transaction/transaction.ts'
 import type { Fields, Log } from '../../src/telemetry/log.ts'
 import { createMetrics, type Metrics } from '../../src/telemetry/metrics.ts'
 import type { Upstream } from '../support/upstream.ts'

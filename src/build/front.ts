@@ -1,0 +1,90 @@
+/** Builds the side of the clients: what serve() in front/connection.ts needs to take one from accept to its log line. */
+import { randomInt } from 'node:crypto'
+import type { Settings } from '../config/settings.ts'
+import { sessionIds } from '../core/id.ts'
+import type { ConnectionParts } from '../front/connection.ts'
+import { createIdentify } from '../front/gate/identify.ts'
+import { Linger, MAX_LINGERING } from '../front/gate/linger.ts'
+import { NatWatch } from '../front/gate/nat-watch.ts'
+import { Outcomes } from '../front/outcome.ts'
+import { createVoice } from '../front/reply.ts'
+import { Sessions } from '../front/session/session.ts'
+import type { RelayParts } from '../relay/transaction/transaction.ts'
+import type { KnownRecipients } from '../state/known-recipients.ts'
+import type { Limits } from '../state/limits.ts'
+import type { Seats } from '../state/seats.ts'
+import type { Log } from '../telemetry/log.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
+import type { BuiltPolicy } from './policy.ts'
+
+export interface FrontOptions {
+  readonly settings: Settings
+  readonly tls: { readonly cert: string; readonly key: string } | undefined
+  /** This node's number in the ids of sessions. */
+  readonly node: number
+  readonly policy: BuiltPolicy
+  readonly limits: Limits
+  readonly knownRecipients: KnownRecipients
+  readonly relay: RelayParts
+  readonly seats: Seats
+  readonly live: ConnectionParts['live']
+  readonly metrics: Metrics
+  readonly log: Log
+  /** Milliseconds since the epoch. */
+  readonly now: () => number
+}
+
+export function buildFront(options: FrontOptions): ConnectionParts {
+  const { settings, policy, limits, seats, metrics, log, now } = options
+  const { checks, maxSize, sizeMode } = policy
+  const voice = createVoice(settings.hostname, settings.supportUrl)
+  const outcomes = new Outcomes({
+    metrics,
+    log,
+    logSample: settings.logSample,
+    localParts: settings.logLocalParts,
+    now,
+  })
+  const sessions = new Sessions({
+    conversation: {
+      checks,
+      limits,
+      knownRecipients: options.knownRecipients,
+      unknownGuard: settings.unknownGuard,
+      relay: options.relay,
+      outcomes,
+      voice,
+      maxSize,
+      sizeMode,
+    },
+    tls: options.tls,
+    idleMs: settings.idleTimeout,
+    minDataRate: settings.minDataRate,
+    sessionMs: settings.sessionMaxTime,
+    maxMessages: settings.sessionMaxMessages,
+    metrics,
+    log,
+  })
+  return {
+    identify: createIdentify({
+      isBalancer: policy.isBalancer,
+      isTrusted: policy.isTrusted,
+      newId: sessionIds(options.node, randomInt(1 << 15)),
+      now,
+      metrics,
+      log,
+    }),
+    seats,
+    maxConnections: settings.maxConnections,
+    limits,
+    checks,
+    sessions,
+    outcomes,
+    voice,
+    // Refused clients that have not closed yet are open files beyond MAX_CONNECTIONS.
+    linger: new Linger(Math.min(MAX_LINGERING, Math.max(16, Math.floor(settings.maxConnections / 4)))),
+    natWatch: new NatWatch(log, now),
+    log,
+    live: options.live,
+  }
+}

@@ -1,0 +1,61 @@
+/** Builds what is counted: the limits, in this node's memory or shared by all nodes through Redis. */
+import { randomBytes } from 'node:crypto'
+import { modeOf } from '../checks/runner.ts'
+import type { Settings } from '../config/settings.ts'
+import { reasonOf } from '../core/reasons.ts'
+import { createLimits, type Limits, type LimitsOptions } from '../state/limits.ts'
+import { connectRedis, type RedisLink } from '../state/redis.ts'
+import { createSharedLimits, type SharedLimits } from '../state/shared-limits.ts'
+import type { Log } from '../telemetry/log.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
+
+export interface Counting {
+  readonly limits: Limits
+  /** The same object as `limits` where Redis is set. */
+  readonly shared: SharedLimits | undefined
+  readonly redis: RedisLink | undefined
+}
+
+export interface CountingOptions {
+  readonly settings: Settings
+  readonly metrics: Metrics
+  readonly log: Log
+  /** Milliseconds since the epoch. */
+  readonly now: () => number
+}
+
+/** Starts to connect to Redis where one is set; counting begins with `shared.start()`. */
+export function buildLimits({ settings, metrics, log, now }: CountingOptions): Counting {
+  const counting: LimitsOptions = {
+    rates: {
+      ip_connections: settings.limitIpConnections,
+      net_connections: settings.limitNetConnections,
+      global_connections: settings.limitGlobalConnections,
+      ip_messages: settings.limitIpMessages,
+      global_messages: settings.limitGlobalMessages,
+      ip_recipients: settings.limitIpRecipients,
+      unknown_recipients: settings.limitIpUnknownRecipients,
+    },
+    enforced: (limit) => {
+      const { check } = reasonOf(limit)
+      return check === undefined || modeOf(check, settings.observe) === 'enforce'
+    },
+    now,
+    seed: randomBytes(8),
+  }
+  if (settings.redisUrl === undefined) {
+    return { limits: createLimits(counting), shared: undefined, redis: undefined }
+  }
+  const redis = connectRedis({ address: settings.redisUrl, timeoutMs: settings.redisTimeout, log })
+  const shared = createSharedLimits({
+    ...counting,
+    link: redis,
+    prefix: settings.redisPrefix,
+    timeoutMs: settings.redisTimeout,
+    // Two nodes may have the same name, and one that is started again is not the one that was.
+    node: `${settings.hostname}:${randomBytes(6).toString('hex')}`,
+    metrics,
+    log,
+  })
+  return { limits: shared, shared, redis }
+}

@@ -1,0 +1,51 @@
+/** Builds the way to the cluster: the mail servers with their health, and what a client's transaction needs of them. */
+import type { Settings } from '../config/settings.ts'
+import { Upstreams } from '../relay/pool/upstreams.ts'
+import type { DialSettings } from '../relay/smtp/dial.ts'
+import { createNames } from '../relay/smtp/names.ts'
+import type { RelayParts } from '../relay/transaction/transaction.ts'
+import type { Log } from '../telemetry/log.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
+
+export interface RelayOptions {
+  readonly settings: Settings
+  readonly metrics: Metrics
+  readonly log: Log
+  /** Milliseconds since the epoch. */
+  readonly now: () => number
+}
+
+/** Nothing is asked of the servers before `upstreams.start()`. */
+export function buildRelay({ settings, metrics, log, now }: RelayOptions): RelayParts {
+  const { hostname } = settings
+  const dial: DialSettings = {
+    clientIp: settings.upstreamClientIp,
+    tls: settings.upstreamTls,
+    hostname,
+    connectTimeoutMs: settings.upstreamConnectTimeout,
+    replyTimeoutMs: settings.upstreamReplyTimeout,
+    names: createNames({ servers: settings.dnsServers }),
+  }
+  const upstreams = new Upstreams({
+    addresses: settings.upstreams,
+    maxConnections: settings.upstreamMaxConnections,
+    healthIntervalMs: settings.upstreamHealthInterval,
+    relayGuard: settings.relayGuard,
+    dial,
+    metrics,
+    log,
+  })
+  return {
+    upstreams,
+    settings: {
+      dial,
+      dataTimeoutMs: settings.upstreamDataTimeout,
+      bareNewline: settings.bareNewline,
+      trace: settings.traceHeader,
+      hostname,
+    },
+    metrics,
+    log,
+    now,
+  }
+}

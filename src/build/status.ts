@@ -1,0 +1,50 @@
+/** What a node says of itself: to the operator as JSON, and to Prometheus as gauges. */
+import type { Status } from '../admin/http.ts'
+import type { Upstreams } from '../relay/pool/upstreams.ts'
+import type { KnownRecipients } from '../state/known-recipients.ts'
+import type { Seats } from '../state/seats.ts'
+import type { GaugeSources } from '../telemetry/metrics.ts'
+import type { Counting } from './limits.ts'
+
+export interface StatusSources {
+  readonly version: string
+  readonly node: string
+  readonly ready: () => boolean
+  /** Milliseconds since the epoch. */
+  readonly startedAt: number
+  readonly now: () => number
+  readonly seats: Seats
+  readonly counting: Counting
+  readonly knownRecipients: KnownRecipients
+  readonly upstreams: Upstreams
+}
+
+export function statusOf(sources: StatusSources): Status {
+  const { version, node, ready, startedAt, now, seats, knownRecipients, upstreams } = sources
+  const { shared } = sources.counting
+  return {
+    version,
+    node,
+    ready: ready(),
+    uptimeSeconds: Math.round((now() - startedAt) / 1000),
+    connectionsOpen: seats.total,
+    unknownGuard: knownRecipients.guarding(),
+    ...(shared !== undefined && { redis: { up: shared.shared(), nodes: shared.nodes() } }),
+    upstreams: upstreams.servers().map(({ label, host, port, up, connections }) => ({
+      upstream: label,
+      address: `${host}:${port}`,
+      up,
+      connections,
+    })),
+  }
+}
+
+export const gaugesOf = ({ seats, counting, knownRecipients, upstreams }: StatusSources): GaugeSources => ({
+  connectionsOpen: (family) => seats.ofFamily(family),
+  upstreamUp: (label) => upstreams.isUp(label),
+  upstreamConnections: (label) => upstreams.connections(label),
+  upstreamLimit: (label) => upstreams.limit(label),
+  limitUtilization: (limit) => counting.limits.utilization(limit),
+  trackedClients: () => counting.limits.tracked(),
+  unknownGuardActive: () => knownRecipients.guarding(),
+})

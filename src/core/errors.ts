@@ -1,0 +1,7 @@
+/** What is told of something that was thrown: it may be no Error at all. */
+
+export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+
+/** With the stack where there is one; for the log. */
+export const stackOf = (error: unknown): string =>
+  error instanceof Error ? (error.stack ?? error.message) : String(error)

@@ -1,0 +1,44 @@
+/**
+ * Warns when nearly everybody comes from one private address that is no listed balancer: then something in front (NAT, a
+ * container's userland proxy, a balancer nobody told us of) hides the clients, and every limit per address hits everybody.
+ */
+import { isPrivate } from '../../core/ip.ts'
+import type { Log } from '../../telemetry/log.ts'
+
+const CONNECTIONS = 1000
+const NEARLY_ALL = 0.95
+const REPEAT_MS = 3_600_000
+
+export class NatWatch {
+  readonly #log: Log
+  readonly #now: () => number
+  #candidate = ''
+  #seen = 0
+  #same = 0
+  #warnedAt = Number.NEGATIVE_INFINITY
+
+  /** @param now milliseconds since the epoch */
+  constructor(log: Log, now: () => number) {
+    this.#log = log
+    this.#now = now
+  }
+
+  /** A connection from `ip`, without a PROXY header. */
+  seen(ip: string): void {
+    if (this.#seen === 0) this.#candidate = ip
+    this.#seen++
+    if (ip === this.#candidate) this.#same++
+    if (this.#seen < CONNECTIONS) return
+    if (this.#same >= NEARLY_ALL * CONNECTIONS && isPrivate(ip) && this.#now() - this.#warnedAt > REPEAT_MS) {
+      this.#warnedAt = this.#now()
+      this.#log.warn(
+        { ip: this.#candidate, connections: CONNECTIONS, same: this.#same },
+        'nearly all connections come from one private address: something in front hides the clients, and limits per ' +
+          'address hit everybody. Let it send the PROXY protocol and list it in SPILLWAY_PROXY_PROTOCOL_FROM, or let ' +
+          'clients reach this host directly (host network)',
+      )
+    }
+    this.#seen = 0
+    this.#same = 0
+  }
+}

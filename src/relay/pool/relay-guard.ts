@@ -1,0 +1,37 @@
+/**
+ * A proxy that hides the client makes the server behind it an open relay: it sees a trusted neighbour where a stranger
+ * is. So each server is asked, in the very way clients reach it, whether it takes a recipient that is not ours.
+ */
+
+import { type DialSettings, type Target, timeLeft, UpstreamRefusal } from '../smtp/dial.ts'
+import { isAboutUs, type Reply } from '../smtp/reply.ts'
+import { dialAsStranger } from './stranger.ts'
+
+/** RFC 2606: nobody's mailbox. */
+const FOREIGN_RECIPIENT = '<relay-test@relay-test.example.net>'
+
+/** `put-off`: a 4yz, such as greylisting says to every stranger, tells neither; it has to be asked again. */
+export type RelayAnswer = 'relays' | 'refuses' | 'put-off'
+
+const answerOf = ({ code }: Reply): RelayAnswer => (code < 300 ? 'relays' : code < 500 ? 'put-off' : 'refuses')
+
+/** @throws UpstreamError, UpstreamRefusal where the server could not be asked */
+export async function askWhetherRelay(server: Target, settings: DialSettings, deadline: number): Promise<RelayAnswer> {
+  try {
+    const { smtp } = await dialAsStranger(server, settings, deadline)
+    try {
+      const mail = await smtp.command('MAIL FROM:<>', timeLeft(deadline, settings.replyTimeoutMs))
+      // It takes nothing from us at all, so that its refusal says nothing about relaying.
+      if (isAboutUs(mail)) throw new UpstreamRefusal('mail', mail)
+      if (mail.code >= 300) return answerOf(mail)
+      return answerOf(await smtp.command(`RCPT TO:${FOREIGN_RECIPIENT}`, timeLeft(deadline, settings.replyTimeoutMs)))
+    } finally {
+      smtp.quit()
+    }
+  } catch (error) {
+    // A server may have no word for that address at all, which is an answer. Our own connection it took just before.
+    const turnedAway = error instanceof UpstreamRefusal && (error.phase === 'greeting' || error.phase === 'ehlo')
+    if (turnedAway && settings.clientIp !== 'none' && settings.clientIp !== 'received') return answerOf(error.reply)
+    throw error
+  }
+}

@@ -1,0 +1,254 @@
+/**
+ * The mail servers behind us: their names and addresses, the rounds of health checks, and what all of them together
+ * offer. Names are resolved at each round and every address is a server of its own; labels stay as the operator wrote them.
+ */
+import { lookup } from 'node:dns/promises'
+import { isIP } from 'node:net'
+import type { Log } from '../../telemetry/log.ts'
+import type { Metrics } from '../../telemetry/metrics.ts'
+import { type DialSettings, type Extensions, RELAYABLE } from '../smtp/dial.ts'
+import { Health } from './health.ts'
+import { seriesOf } from './series.ts'
+import type { Server } from './server.ts'
+import { type Holder, type Slot, Slots } from './slots.ts'
+
+export interface UpstreamAddress {
+  /** As the operator wrote it: the metric label. */
+  readonly label: string
+  readonly host: string
+  readonly port: number
+}
+
+export interface UpstreamsOptions {
+  readonly addresses: readonly UpstreamAddress[]
+  readonly maxConnections: number
+  readonly healthIntervalMs: number
+  /** Whether servers are asked if they relay for strangers before they are used. */
+  readonly relayGuard: boolean
+  readonly dial: DialSettings
+  readonly metrics: Pick<
+    Metrics,
+    'upstreamSlotWait' | 'upstreamHealthChecks' | 'upstreamConnects' | 'upstreamReplies' | 'upstreamReplyDuration'
+  >
+  readonly log: Log
+  /** Instead of `PATIENCE`, where somebody cannot wait that long. */
+  readonly patience?: Partial<Patience>
+  /** All addresses of a name; the system's way unless told. */
+  readonly resolve?: (name: string) => Promise<readonly string[]>
+}
+
+/** How long things may take, in milliseconds, and how many may wait: see SlotsOptions and HealthOptions. */
+export interface Patience {
+  readonly slotMs: number
+  readonly waiting: number
+  readonly idleMs: number
+  readonly quietMs: number
+  readonly healthMs: number
+  readonly guardMs: number
+  readonly guardAgainMs: number
+  /** The start for the first round of health checks: the port is not kept closed for a server that hangs. */
+  readonly startMs: number
+}
+
+const PATIENCE: Patience = {
+  slotMs: 10_000,
+  waiting: 1000,
+  idleMs: 5000,
+  quietMs: 30_000,
+  healthMs: 30_000,
+  guardMs: 3_600_000,
+  guardAgainMs: 60_000,
+  startMs: 10_000,
+}
+
+const systemResolve = async (name: string): Promise<readonly string[]> =>
+  (await lookup(name, { all: true })).map(({ address }) => address)
+
+export class Upstreams {
+  readonly #options: UpstreamsOptions
+  readonly #patience: Patience
+  readonly #slots: Slots
+  /** Labels whose name is being resolved. */
+  readonly #resolving = new Set<string>()
+  /** By label: what was last said of its name, so that it is said once. */
+  readonly #saidOfName = new Map<string, string>()
+  #healths: readonly Health[] = []
+  #servers: readonly Server[] = []
+  #offer: Extensions = new Map()
+  #timer: NodeJS.Timeout | undefined
+  #stopped = false
+
+  constructor(options: UpstreamsOptions) {
+    this.#options = options
+    const patience = { ...PATIENCE, ...options.patience }
+    this.#patience = patience
+    this.#slots = new Slots({
+      servers: () => this.#servers,
+      max: options.maxConnections,
+      waitMs: patience.slotMs,
+      waiting: patience.waiting,
+      idleMs: patience.idleMs,
+      quietMs: patience.quietMs,
+      waited: options.metrics.upstreamSlotWait.of(),
+    })
+  }
+
+  /** Checks all servers once, so that what they offer is known before the first client asks; then goes on by itself. */
+  async start(): Promise<void> {
+    this.#timer = setInterval(() => void this.#round(), this.#options.healthIntervalMs)
+    this.#timer.unref()
+    let late: NodeJS.Timeout | undefined
+    const patience = new Promise<void>((resolve) => {
+      late = setTimeout(resolve, this.#patience.startMs)
+    })
+    await Promise.race([this.#round(), patience])
+    clearTimeout(late)
+  }
+
+  stop(): void {
+    this.#stopped = true
+    clearInterval(this.#timer)
+    this.#slots.stop()
+  }
+
+  /** What every server in use offers, of what passes through us; the last known while none is up. */
+  get offer(): Extensions {
+    return this.#offer
+  }
+
+  isUp(label: string): boolean {
+    return this.#servers.some((server) => server.label === label && server.up)
+  }
+
+  connections(label: string): number {
+    return this.#of(label).reduce((sum, { connections }) => sum + connections, 0)
+  }
+
+  /** Connections that may be held to all addresses of this label together. */
+  limit(label: string): number {
+    return this.#options.maxConnections * Math.max(1, this.#of(label).length)
+  }
+
+  servers(): readonly Server[] {
+    return this.#servers
+  }
+
+  /** See Slots.take. */
+  slot(holder: Holder, avoid?: Server, given?: AbortSignal): Promise<Slot> {
+    return this.#slots.take(holder, avoid, given)
+  }
+
+  /** Learns from a client's connection what a health check would have found. */
+  report(server: Server, error: unknown): void {
+    if (!this.#stopped) this.#healthOf(server)?.report(error)
+  }
+
+  /** Learns what a client's connection was offered. */
+  offered(server: Server, extensions: Extensions): void {
+    const lacks = RELAYABLE.some((keyword) => server.extensions.has(keyword) && !extensions.has(keyword))
+    if (lacks && !this.#stopped) this.#healthOf(server)?.lacking()
+  }
+
+  #healthOf(server: Server): Health | undefined {
+    return this.#healths.find((health) => health.server === server)
+  }
+
+  #of(label: string): readonly Server[] {
+    return this.#servers.filter((server) => server.label === label)
+  }
+
+  /** A name that takes long to resolve holds up nobody: the addresses it had are checked meanwhile. */
+  async #round(): Promise<void> {
+    this.#forgetGone()
+    await Promise.all(
+      this.#options.addresses.map(async (address) => {
+        await this.#resolve(address)
+        if (this.#stopped) return
+        const mine = this.#healths.filter(({ server, gone }) => server.label === address.label && !gone)
+        await Promise.all(mine.map((health) => health.check()))
+      }),
+    )
+  }
+
+  async #resolve({ label, host, port }: UpstreamAddress): Promise<void> {
+    let addresses: readonly string[] = [host]
+    if (isIP(host) === 0) {
+      if (this.#resolving.has(label)) return
+      this.#resolving.add(label)
+      try {
+        addresses = [...new Set(await (this.#options.resolve ?? systemResolve)(host))]
+        this.#saidOfName.delete(label)
+      } catch (error) {
+        const message = `name of upstream not resolved: ${(error as Error).message}`
+        if (this.#saidOfName.get(label) !== message) this.#options.log.warn({ upstream: label }, message)
+        this.#saidOfName.set(label, message)
+        return
+      } finally {
+        this.#resolving.delete(label)
+      }
+    }
+    const mine = this.#healths.filter(({ server }) => server.label === label)
+    const series = seriesOf(this.#options.metrics, label)
+    const fresh = addresses
+      .filter((address) => mine.every(({ server }) => server.host !== address))
+      .map((address) => ({ label, host: address, port, name: host, series }))
+      .map((found) => this.#newHealth({ ...found, up: false, extensions: new Map(), connections: 0 }))
+    this.#know([...this.#healths, ...fresh])
+    for (const health of mine) {
+      health.gone = !addresses.includes(health.server.host)
+      if (!health.gone) continue
+      health.server.up = false
+      this.#slots.dropIdle(health.server)
+    }
+    this.#forgetGone()
+  }
+
+  #newHealth(server: Server): Health {
+    const { dial, relayGuard, healthIntervalMs, metrics, log } = this.#options
+    const { healthMs, guardMs, guardAgainMs } = this.#patience
+    return new Health(server, {
+      dial,
+      relayGuard,
+      intervalMs: healthIntervalMs,
+      checkMs: healthMs,
+      guardMs,
+      guardAgainMs,
+      metrics,
+      log,
+      judged: () => {
+        if (!server.up) this.#slots.dropIdle(server)
+        this.#learnOffer()
+        this.#slots.serve()
+      },
+    })
+  }
+
+  #know(healths: readonly Health[]): void {
+    this.#healths = healths
+    this.#servers = healths.map(({ server }) => server)
+  }
+
+  /** An address that the name has no more is counted until its last connection is closed. */
+  #forgetGone(): void {
+    if (this.#healths.some(({ gone, server }) => gone && server.connections === 0)) {
+      this.#know(this.#healths.filter(({ gone, server }) => !gone || server.connections > 0))
+    }
+  }
+
+  #learnOffer(): void {
+    const inUse = this.#servers.filter(({ up }) => up).map(({ extensions }) => extensions)
+    if (inUse.length === 0) return
+    const offer = new Map<string, string>()
+    for (const keyword of RELAYABLE) {
+      if (!inUse.every((each) => each.has(keyword))) continue
+      offer.set(keyword, keyword === 'SIZE' ? smallestSize(inUse) : '')
+    }
+    this.#offer = offer
+  }
+}
+
+/** RFC 1870 section 4: a SIZE without a number, or 0, is no limit. */
+function smallestSize(all: readonly Extensions[]): string {
+  const limits = all.map((each) => Number(each.get('SIZE') ?? 0)).filter((size) => size > 0)
+  return limits.length === 0 ? '0' : String(Math.min(...limits))
+}

@@ -1,0 +1,189 @@
+/**
+ * Opens a connection to an upstream and brings it to where MAIL may be said: PROXY header, greeting, EHLO, STARTTLS,
+ * XCLIENT, as the settings and the server want it. Used for clients, for health checks and for the relay guard alike.
+ */
+import type { Names } from './names.ts'
+import { proxyV1, proxyV2, proxyV2Local } from './proxy-header.ts'
+import type { Reply } from './reply.ts'
+import { SmtpClient, UpstreamError } from './smtp-client.ts'
+import { type ClientAddressMode, type Visitor, xclientCommand } from './visitor.ts'
+
+/** What EHLO offered: keywords in upper case, with what stands behind them. */
+export type Extensions = ReadonlyMap<string, string>
+
+/** Extensions that pass through us unchanged, and so may be offered where every server in use offers them. */
+export const RELAYABLE = ['SIZE', '8BITMIME', 'SMTPUTF8', 'DSN', 'ENHANCEDSTATUSCODES']
+
+/** The server said no where only a yes lets us go on. */
+export class UpstreamRefusal extends Error {
+  readonly phase: 'greeting' | 'ehlo' | 'starttls' | 'xclient' | 'mail'
+  readonly reply: Reply
+  constructor(phase: UpstreamRefusal['phase'], reply: Reply) {
+    super(`${phase}: ${reply.code} ${reply.lines.join(' / ')}`)
+    this.name = 'UpstreamRefusal'
+    this.phase = phase
+    this.reply = reply
+  }
+}
+
+/** It does not offer what we cannot do without: there was nothing to refuse. */
+export class NotOffered extends UpstreamRefusal {
+  constructor(phase: 'starttls' | 'xclient', text: string) {
+    super(phase, { code: 550, lines: [text] })
+    this.message = text
+  }
+}
+
+export interface DialSettings {
+  readonly clientIp: ClientAddressMode
+  readonly tls: 'opportunistic' | 'required' | 'off'
+  /** Our own name, for connections of our own (health checks). */
+  readonly hostname: string
+  readonly connectTimeoutMs: number
+  readonly replyTimeoutMs: number
+  readonly names: Names
+}
+
+export interface Dialed {
+  readonly smtp: SmtpClient
+  readonly extensions: Extensions
+  /** The name that was said in EHLO. */
+  readonly helo: string
+}
+
+export interface Target {
+  readonly host: string
+  readonly port: number
+  /** The name a certificate would be for. */
+  readonly name: string
+}
+
+/** Milliseconds left until `deadline` (of performance.now()), at most `most`; throws when there are none. */
+export function timeLeft(deadline: number, most: number): number {
+  const left = deadline - performance.now()
+  if (left <= 0) throw new UpstreamError('timeout', 'no time left for this reply')
+  return Math.min(left, most)
+}
+
+const extensionsOf = (reply: Reply): Extensions =>
+  new Map(
+    reply.lines.slice(1).map((line) => {
+      const [keyword = '', ...rest] = line.trim().split(/[ =]/)
+      return [keyword.toUpperCase(), rest.join(' ')]
+    }),
+  )
+
+/**
+ * @param visitor on whose behalf; undefined: our own health check, which names no client
+ * @param deadline of performance.now(), over all phases
+ * @param given aborted when nobody wants the connection any more
+ * @throws UpstreamError, UpstreamRefusal
+ */
+export async function dial(
+  target: Target,
+  settings: DialSettings,
+  visitor: Visitor | undefined,
+  deadline: number,
+  given?: AbortSignal,
+  plain = false,
+): Promise<Dialed> {
+  const { clientIp, tls, connectTimeoutMs, replyTimeoutMs } = settings
+  // Looked up while the connection is made: both take a round trip or more.
+  const name = clientIp === 'xclient' && visitor !== undefined ? settings.names(visitor.client.ip) : undefined
+  const smtp = await open(target, settings, visitor, deadline)
+  const giveUp = (): void => smtp.destroy('given up')
+  given?.addEventListener('abort', giveUp)
+  try {
+    if (given?.aborted) giveUp()
+    const left = (): number => timeLeft(deadline, replyTimeoutMs)
+    const greeting = await smtp.reply(left())
+    if (greeting.code !== 220) throw new UpstreamRefusal('greeting', greeting)
+    let extensions = await hello(smtp, settings, visitor, left)
+    if (tls !== 'off' && !plain && extensions.has('STARTTLS')) {
+      const reply = await smtp.command('STARTTLS', left())
+      if (reply.code !== 220) throw new UpstreamRefusal('starttls', reply)
+      // Like connecting it is a matter of round trips. Where it stalls there must be time left for the other way.
+      await smtp.startTls(target.name, Math.min(left(), 2 * connectTimeoutMs))
+      extensions = await hello(smtp, settings, visitor, left)
+    } else if (tls === 'required') {
+      throw new NotOffered('starttls', 'STARTTLS is required and not offered')
+    }
+    if (visitor !== undefined && name !== undefined) {
+      const command = xclientCommand(visitor, await name, (extensions.get('XCLIENT') ?? '').toUpperCase().split(' '))
+      if (command === undefined) {
+        throw new NotOffered('xclient', 'XCLIENT with ADDR and NAME is not offered to us')
+      }
+      const reply = await smtp.command(command, left())
+      if (reply.code !== 220) throw new UpstreamRefusal('xclient', reply)
+      extensions = await hello(smtp, settings, visitor, left)
+    }
+    return { smtp, extensions, helo: visitor?.helo ?? settings.hostname }
+  } catch (error) {
+    smtp.destroy('not usable')
+    if (error instanceof UpstreamError && error.fault !== 'protocol') error.connected = true
+    // RFC 3207 section 4: where TLS is a wish and not a demand, a broken handshake must not cost the mail.
+    const broken = error instanceof UpstreamError && error.message.startsWith('TLS:')
+    const refused = error instanceof UpstreamRefusal && error.phase === 'starttls'
+    if (tls === 'opportunistic' && !plain && !given?.aborted && (broken || refused)) {
+      return dial(target, settings, visitor, deadline, given, true)
+    }
+    throw error
+  } finally {
+    given?.removeEventListener('abort', giveUp)
+  }
+}
+
+/** Greets again on a connection that is kept between clients. @throws UpstreamError, UpstreamRefusal */
+export async function greetAgain(
+  { smtp }: Dialed,
+  settings: DialSettings,
+  visitor: Visitor,
+  deadline: number,
+  given: AbortSignal,
+): Promise<Extensions> {
+  const giveUp = (): void => smtp.destroy('given up')
+  given.addEventListener('abort', giveUp)
+  try {
+    return await hello(smtp, settings, visitor, () => timeLeft(deadline, settings.replyTimeoutMs))
+  } finally {
+    given.removeEventListener('abort', giveUp)
+  }
+}
+
+async function open(
+  target: Target,
+  settings: DialSettings,
+  visitor: Visitor | undefined,
+  deadline: number,
+): Promise<SmtpClient> {
+  const { clientIp, connectTimeoutMs } = settings
+  const timeout = timeLeft(deadline, connectTimeoutMs)
+  const { host, port } = target
+  if (clientIp !== 'proxy-v1' && clientIp !== 'proxy-v2') return SmtpClient.open({ host, port }, timeout)
+  if (visitor !== undefined) {
+    const ends = { source: visitor.client, destination: visitor.client.local }
+    return SmtpClient.open({ host, port }, timeout, clientIp === 'proxy-v1' ? proxyV1(ends) : proxyV2(ends))
+  }
+  if (clientIp === 'proxy-v2') return SmtpClient.open({ host, port }, timeout, proxyV2Local())
+  // Postfix answers `PROXY UNKNOWN` with 421, so a health check by version 1 tells the truth about itself.
+  const smtp = await SmtpClient.open({ host, port }, timeout)
+  smtp.send(proxyV1({ source: smtp.local, destination: smtp.remote }))
+  return smtp
+}
+
+async function hello(
+  smtp: SmtpClient,
+  settings: DialSettings,
+  visitor: Visitor | undefined,
+  left: () => number,
+): Promise<Extensions> {
+  // Always EHLO, also for a client that said HELO: the offers are for us. XCLIENT tells which of the two it was.
+  const name = visitor?.helo ?? settings.hostname
+  const reply = await smtp.command(`EHLO ${name}`, left())
+  if (reply.code === 250) return extensionsOf(reply)
+  if (reply.code < 500) throw new UpstreamRefusal('ehlo', reply)
+  // RFC 5321 section 3.2: a server that does not know EHLO may know HELO.
+  const old = await smtp.command(`HELO ${name}`, left())
+  if (old.code !== 250) throw new UpstreamRefusal('ehlo', old)
+  return new Map()
+}

@@ -1,0 +1,83 @@
+/**
+ * Writes the PROXY protocol header, versions 1 and 2, that tells an upstream who the client is (HAProxy's
+ * proxy-protocol.txt). It is the first thing on the connection, before the upstream's banner is awaited.
+ *
+ * A header has one family for both addresses. Where they differ, the IPv4 one is written IPv4-mapped in an IPv6 header,
+ * never replaced or left out: the receiver takes an IPv4-mapped address for the IPv4 address it is (Postfix folds it
+ * back, so that access lists and logs see the client as it is), and the other address is the true one as well. In
+ * version 1 it is written `::ffff:192.0.2.1`, as inet_ntop writes it, since some receivers know it only so.
+ */
+import { type Endpoint, familyOf } from '../../core/ip.ts'
+
+/** Who connected to whom; addresses canonical. */
+export interface ProxiedConnection {
+  readonly source: Endpoint
+  readonly destination: Endpoint
+}
+
+const SIGNATURE = Buffer.from('\r\n\r\n\0\r\nQUIT\n')
+const LOCAL = 0x20
+const PROXY = 0x21
+const UNSPEC = 0x00
+const TCP4 = 0x11
+const TCP6 = 0x21
+
+function isIPv4({ source, destination }: ProxiedConnection): boolean {
+  return familyOf(source.ip) === 4 && familyOf(destination.ip) === 4
+}
+
+function mapped(ip: string): string {
+  return familyOf(ip) === 4 ? `::ffff:${ip}` : ip
+}
+
+/** Version 1, one line of text. */
+export function proxyV1(connection: ProxiedConnection): Buffer {
+  const { source, destination } = connection
+  const addresses = isIPv4(connection)
+    ? `TCP4 ${source.ip} ${destination.ip}`
+    : `TCP6 ${mapped(source.ip)} ${mapped(destination.ip)}`
+  return Buffer.from(`PROXY ${addresses} ${source.port} ${destination.port}\r\n`, 'latin1')
+}
+
+/** Version 2, binary, without TLVs. */
+export function proxyV2(connection: ProxiedConnection): Buffer {
+  const { source, destination } = connection
+  const ports = Buffer.alloc(4)
+  ports.writeUInt16BE(source.port, 0)
+  ports.writeUInt16BE(destination.port, 2)
+  return isIPv4(connection)
+    ? version2(PROXY, TCP4, [octets(source.ip), octets(destination.ip), ports])
+    : version2(PROXY, TCP6, [groups(mapped(source.ip)), groups(mapped(destination.ip)), ports])
+}
+
+/** Version 2 LOCAL: the connection is our own, no client's, as a health check's is. */
+export function proxyV2Local(): Buffer {
+  return version2(LOCAL, UNSPEC, [])
+}
+
+function version2(command: number, family: number, block: readonly Buffer[]): Buffer {
+  const body = Buffer.concat(block)
+  return Buffer.concat([SIGNATURE, Buffer.from([command, family, body.length >> 8, body.length & 255]), body])
+}
+
+function octets(ip: string): Buffer {
+  return Buffer.from(ip.split('.').map(Number))
+}
+
+/** The sixteen bytes of an IPv6 address in its canonical or its IPv4-mapped dotted form. */
+export function groups(ip: string): Buffer {
+  const bytes = Buffer.alloc(16)
+  if (ip.includes('.')) {
+    bytes.writeUInt16BE(0xffff, 10)
+    octets(ip.slice(ip.lastIndexOf(':') + 1)).copy(bytes, 12)
+    return bytes
+  }
+  const [head = '', tail = ''] = ip.split('::')
+  const left = head === '' ? [] : head.split(':')
+  const right = tail === '' ? [] : tail.split(':')
+  for (const [i, group] of left.entries()) bytes.writeUInt16BE(Number.parseInt(group, 16), 2 * i)
+  for (const [i, group] of right.entries()) {
+    bytes.writeUInt16BE(Number.parseInt(group, 16), 2 * (8 - right.length + i))
+  }
+  return bytes
+}

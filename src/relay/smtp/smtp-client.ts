@@ -1,0 +1,381 @@
+/**
+ * One SMTP connection to an upstream, from our side: writes commands, and hands each the reply that answers it, in
+ * order, so that commands can be pipelined (RFC 2920). 8-bit clean: text is latin1, a byte a character. It knows nothing
+ * of clients, limits or what a session is for; relay/dial.ts opens it, and a client's transaction talks over it.
+ *
+ * Every wait has a deadline. Whatever is wrong ends the connection, and everybody who waits hears the same UpstreamError.
+ */
+import { connect as connectTcp, isIP, type Socket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
+import type { Reply } from './reply.ts'
+
+/**
+ * lost: closed or reset. timeout: a deadline passed. protocol: an answer that is none, or out of turn. ours: we had no
+ * file descriptor or port left for a connection, which says nothing about the upstream.
+ */
+export type Fault = 'lost' | 'timeout' | 'protocol' | 'ours'
+
+export class UpstreamError extends Error {
+  readonly fault: Fault
+  /** Lost, or out of time, when the connection had been made: it may have been about the client it was made for. */
+  connected = false
+  constructor(fault: Fault, message: string) {
+    super(message)
+    this.name = 'UpstreamError'
+    this.fault = fault
+  }
+}
+
+/** errno of connect(2) where it is this node that has run out. */
+const OURS: readonly (string | undefined)[] = ['EMFILE', 'ENFILE', 'EADDRNOTAVAIL']
+
+/** Whether no connection came about for want of something of our own. */
+export const isOurs = (error: unknown): error is UpstreamError =>
+  error instanceof UpstreamError && error.fault === 'ours'
+
+/** RFC 5321 section 4.5.3.1.5 allows 512 octets a line; servers are longer, but not by this much. */
+const MAX_LINE = 4096
+const MAX_LINES = 200
+/** How long the goodbye to a QUIT is waited for. */
+const GOODBYE_MS = 5000
+/** Octets that are worth holding back for what follows; more of them fill packets of their own. */
+const MAX_HELD = 16_384
+
+interface Waiting {
+  resolve(reply: Reply): void
+  reject(error: UpstreamError): void
+  timer: NodeJS.Timeout
+}
+
+export class SmtpClient {
+  #socket: Socket
+  #text = ''
+  #code = 0
+  #lines: string[] = []
+  readonly #waiting: Waiting[] = []
+  /** Why it ended. An error with its stack is made of it only where somebody hears it: every session ends once. */
+  #ended: { readonly fault: Fault; readonly why: string } | undefined
+  /** The socket holds back what was written, for more to go along. */
+  #holding = false
+  /** Called when something is said that nobody waits for, and when it ends. */
+  readonly #watchers = new Set<() => void>()
+  secure = false
+
+  private constructor(socket: Socket) {
+    this.#socket = socket
+    this.#attach()
+  }
+
+  /**
+   * Connects by TCP and writes `first` (a PROXY header) before anything is read.
+   * @throws UpstreamError when not connected within `timeoutMs`
+   */
+  static open(address: { host: string; port: number }, timeoutMs: number, first?: Buffer): Promise<SmtpClient> {
+    return new Promise((resolve, reject) => {
+      const socket = connectTcp({ ...address, noDelay: true })
+      const fail = (error: UpstreamError): void => {
+        clearTimeout(timer)
+        socket.destroy()
+        reject(error)
+      }
+      const timer = setTimeout(() => fail(new UpstreamError('timeout', `no connection in ${timeoutMs} ms`)), timeoutMs)
+      socket.once('error', (error: NodeJS.ErrnoException) =>
+        fail(new UpstreamError(OURS.includes(error.code) ? 'ours' : 'lost', error.message)),
+      )
+      socket.once('connect', () => {
+        clearTimeout(timer)
+        socket.removeAllListeners('error')
+        if (first !== undefined) socket.write(first)
+        resolve(new SmtpClient(socket))
+      })
+    })
+  }
+
+  get ended(): boolean {
+    return this.#ended !== undefined
+  }
+
+  /** Our own address and port on this connection. */
+  get local(): { ip: string; port: number } {
+    return { ip: this.#socket.localAddress ?? '0.0.0.0', port: this.#socket.localPort ?? 0 }
+  }
+
+  get remote(): { ip: string; port: number } {
+    return { ip: this.#socket.remoteAddress ?? '0.0.0.0', port: this.#socket.remotePort ?? 0 }
+  }
+
+  /**
+   * Waits for the next reply that no earlier command is owed; one that came unasked may be it, also where the server has
+   * hung up behind it.
+   * @throws UpstreamError
+   */
+  reply(timeoutMs: number): Promise<Reply> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#end('timeout', `no reply in ${timeoutMs} ms`)
+      }, timeoutMs)
+      this.#waiting.push({ resolve, reject, timer })
+      if (this.#waiting.length === 1) this.#parse()
+      if (this.#ended !== undefined) this.#fail(this.#ended)
+    })
+  }
+
+  /** Sends one line (latin1, without CRLF) and waits for its reply. */
+  command(line: string, timeoutMs: number): Promise<Reply> {
+    this.#expectSilence()
+    const reply = this.reply(timeoutMs)
+    this.send(`${line}\r\n`)
+    return reply
+  }
+
+  /**
+   * Sends several lines in one write (RFC 2920) and gives the reply of each. The last may be one that ends a group.
+   * @param timeoutMs for the last of them @param earlierMs for those before it
+   */
+  pipeline(lines: readonly string[], timeoutMs: number, earlierMs = timeoutMs): Promise<Reply>[] {
+    this.#expectSilence()
+    const replies = lines.map((_, index) => this.reply(index < lines.length - 1 ? earlierMs : timeoutMs))
+    this.send(lines.map((line) => `${line}\r\n`).join(''))
+    return replies
+  }
+
+  /** Writes as it is. @returns false when the caller should wait for `drained()` before writing more */
+  send(data: string | Buffer): boolean {
+    if (this.#ended !== undefined) return true
+    const free = typeof data === 'string' ? this.#socket.write(data, 'latin1') : this.#socket.write(data)
+    if (this.#holding) this.#letGo(this.#socket)
+    return free
+  }
+
+  /**
+   * Like `send`, for a part behind which more may come in the same turn of the event loop, such as the dot behind a short
+   * message: they go out in one write.
+   */
+  sendPart(data: Buffer): boolean {
+    if (this.#ended !== undefined || data.length > MAX_HELD) return this.send(data)
+    if (!this.#holding) {
+      const socket = this.#socket
+      this.#holding = true
+      socket.cork()
+      setImmediate(() => {
+        if (this.#holding) this.#letGo(socket)
+      })
+    }
+    return this.#socket.write(data)
+  }
+
+  #letGo(socket: Socket): void {
+    this.#holding = false
+    socket.uncork()
+  }
+
+  /**
+   * Resolves when more may be written, when the connection has ended, or when the server says something instead of
+   * reading; one that does not read for `timeoutMs` ends it.
+   */
+  drained(timeoutMs: number): Promise<void> {
+    const socket = this.#socket
+    if (this.#ended !== undefined || this.unasked || !socket.writableNeedDrain) return Promise.resolve()
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => {
+        this.#end('timeout', `took nothing of the message in ${timeoutMs} ms`)
+      }, timeoutMs)
+      const done = (): void => {
+        clearTimeout(timer)
+        socket.off('drain', done)
+        stopWatching()
+        resolve()
+      }
+      const stopWatching = this.watch(done)
+      socket.once('drain', done)
+    })
+  }
+
+  /**
+   * Calls `act` whenever the server says something that nobody waits for, and when the connection ends, by whomever.
+   * @returns stops it
+   */
+  watch(act: () => void): () => void {
+    this.#watchers.add(act)
+    return () => this.#watchers.delete(act)
+  }
+
+  #tellWatchers(): void {
+    for (const act of [...this.#watchers]) act()
+  }
+
+  /**
+   * Turns the connection into a TLS one after a 220 to STARTTLS. Certificates are not verified: this is encryption
+   * against listeners on the way to our own servers, as SMTP has it by default (RFC 7435).
+   * @throws UpstreamError; protocol when the server sent anything behind its 220 (injected replies, CVE-2011-0411)
+   */
+  async startTls(servername: string, timeoutMs: number): Promise<void> {
+    if (this.#text !== '' || this.#lines.length > 0) {
+      const why = 'bytes behind the reply to STARTTLS'
+      this.#end('protocol', why)
+      throw new UpstreamError('protocol', why)
+    }
+    const plain = this.#socket
+    plain.removeAllListeners()
+    plain.on('error', () => undefined)
+    await new Promise<void>((resolve, reject) => {
+      const secure = connectTls({
+        socket: plain,
+        // RFC 6066 section 3: a name, never an address.
+        ...(isIP(servername) === 0 && { servername }),
+        rejectUnauthorized: false,
+      })
+      const fail = (message: string): void => {
+        clearTimeout(timer)
+        const why = `TLS: ${message}`
+        secure.on('error', () => undefined)
+        secure.destroy()
+        this.#end('lost', why)
+        reject(new UpstreamError('lost', why))
+      }
+      const timer = setTimeout(() => fail(`no handshake in ${timeoutMs} ms`), timeoutMs)
+      const failed = (error: Error): void => fail(error.message)
+      const closed = (): void => fail('closed')
+      secure.once('error', failed)
+      secure.once('close', closed)
+      secure.once('secureConnect', () => {
+        clearTimeout(timer)
+        // Ours only: Node has one of its own, which frees what OpenSSL holds.
+        secure.off('close', closed)
+        secure.off('error', failed)
+        this.#socket = secure
+        this.secure = true
+        this.#attach()
+        resolve()
+      })
+    })
+  }
+
+  /** Says QUIT and closes without waiting for the answer. */
+  quit(): void {
+    if (this.#ended !== undefined) return
+    if (this.#waiting.length > 0) {
+      this.destroy('given up with a reply outstanding')
+      return
+    }
+    this.#socket.end('QUIT\r\n')
+    this.#end('lost', 'we said QUIT', false)
+  }
+
+  /** Ends the connection at once, without a QUIT and without the dot of a message under way. */
+  destroy(why = 'closed by us'): void {
+    this.#end('lost', why)
+  }
+
+  #attach(): void {
+    this.#socket.on('data', (chunk: Buffer) => this.#read(chunk.toString('latin1')))
+    this.#socket.on('error', (error) => this.#end('lost', error.message))
+    // One that has only closed its own direction, and goes on reading, can answer nothing any more either: it must not be
+    // given a dot.
+    this.#socket.on('end', () => this.#end('lost', 'the upstream closed the connection'))
+    this.#socket.on('close', () => this.#end('lost', 'the upstream closed the connection'))
+  }
+
+  #end(fault: Fault, why: string, destroy = true): void {
+    if (destroy) this.#socket.destroy()
+    else {
+      // The upstream's 221 and its close are still to come; one that never closes, or never stops talking, is not waited for.
+      const socket = this.#socket
+      const timer = setTimeout(() => socket.destroy(), GOODBYE_MS)
+      timer.unref()
+      socket.once('close', () => clearTimeout(timer))
+    }
+    if (this.#ended !== undefined) return
+    this.#ended = { fault, why }
+    // What it said before it left may be why it left.
+    if (fault !== 'lost') this.#text = ''
+    this.#fail(this.#ended)
+    this.#tellWatchers()
+  }
+
+  /** Everybody who waits hears the same. */
+  #fail({ fault, why }: { readonly fault: Fault; readonly why: string }): void {
+    if (this.#waiting.length === 0) return
+    const error = new UpstreamError(fault, why)
+    for (const { reject, timer } of this.#waiting.splice(0)) {
+      clearTimeout(timer)
+      reject(error)
+    }
+  }
+
+  #read(chunk: string): void {
+    if (this.#ended !== undefined) return
+    this.#text += chunk
+    this.#parse()
+  }
+
+  #parse(): void {
+    let from = 0
+    for (;;) {
+      const end = this.#text.indexOf('\n', from)
+      if (end < 0) break
+      const line = this.#text.slice(from, this.#text.charCodeAt(end - 1) === 13 ? end - 1 : end)
+      // What nobody waits for is kept: `unasked` tells of it, and a watcher may ask for it at once.
+      if (this.#waiting.length === 0) {
+        this.#text = this.#text.slice(from)
+        from = 0
+        this.#tellWatchers()
+        break
+      }
+      from = end + 1
+      if (!this.#take(line)) return
+    }
+    if (from > 0) this.#text = this.#text.slice(from)
+    if (this.#text.length > MAX_LINE * MAX_LINES || (this.#waiting.length > 0 && this.#text.length > MAX_LINE)) {
+      this.#end('protocol', 'a reply line is too long')
+    }
+  }
+
+  /** Whether the upstream has said something that no command asked for, such as a 421 before it hangs up. */
+  get unasked(): boolean {
+    return this.#waiting.length === 0 && (this.#text !== '' || this.#lines.length > 0)
+  }
+
+  /** Whether every command has its reply, and no more than that: the next one can be told whose it is. */
+  get settled(): boolean {
+    return this.#ended === undefined && this.#waiting.length === 0 && !this.unasked
+  }
+
+  /**
+   * Text that came before a command is not its reply: taken for it, every later reply would answer the command before its
+   * own. Only a 421 is, since it may come at any time and says that none will be answered (RFC 5321 section 3.8). A command
+   * that cannot be sent any more has no reply at all.
+   */
+  #expectSilence(): void {
+    if (this.#ended !== undefined) this.#text = ''
+    if (!this.unasked || this.#text.startsWith('421')) return
+    this.#end('protocol', `spoke unasked: ${JSON.stringify(this.#text.slice(0, 80))}`)
+  }
+
+  /** @returns false when the connection was ended because of this line */
+  #take(line: string): boolean {
+    const code = Number(line.slice(0, 3))
+    const separator = line[3]
+    const valid =
+      /^[2-5][0-9]{2}/.test(line) &&
+      (separator === ' ' || separator === '-' || separator === undefined) &&
+      (this.#lines.length === 0 || this.#code === code) &&
+      this.#lines.length < MAX_LINES &&
+      line.length <= MAX_LINE
+    if (!valid) {
+      this.#end('protocol', `not an SMTP reply: ${JSON.stringify(line.slice(0, 80))}`)
+      return false
+    }
+    this.#code = code
+    this.#lines.push(line.slice(4))
+    if (separator === '-') return true
+    const waiting = this.#waiting.shift()
+    const lines = this.#lines
+    this.#lines = []
+    if (waiting !== undefined) {
+      clearTimeout(waiting.timer)
+      waiting.resolve({ code, lines })
+    }
+    return true
+  }
+}

@@ -1,0 +1,69 @@
+/**
+ * What the upstream is told of the client, in each of the ways there are: by XCLIENT, by a PROXY header, or by a Received
+ * line. A way that does not work is an error, never silence: a mail server that takes us for the client is an open relay.
+ */
+import type { Client } from '../../core/client.ts'
+import type { Name } from './names.ts'
+
+const CLIENT_ADDRESS_MODES = ['xclient', 'proxy-v1', 'proxy-v2', 'received', 'none'] as const
+export type ClientAddressMode = (typeof CLIENT_ADDRESS_MODES)[number]
+
+/** The client as the upstream shall see it. */
+export interface Visitor {
+  readonly client: Pick<Client, 'id' | 'ip' | 'port' | 'family' | 'source' | 'local'>
+  /** As the client said it; safe to send: checked where it was parsed. */
+  readonly helo: string
+  readonly esmtp: boolean
+  /** Protocol and cipher, where the client speaks TLS with us. */
+  readonly tls: { readonly protocol: string; readonly cipher: string } | undefined
+}
+
+/** RFC 3461 section 4: what is not printable, and `+` and `=`, as `+` and two hexadecimal digits. Input is latin1. */
+export const xtext = (text: string): string =>
+  text.replace(/[^!-*,-<>-~]/g, (char) => `+${char.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`)
+
+const nameAttribute = (name: Name): string => {
+  if (name.kind === 'name') return xtext(name.name)
+  return name.kind === 'none' ? '[UNAVAILABLE]' : '[TEMPUNAVAIL]'
+}
+
+/**
+ * The XCLIENT command (Postfix XCLIENT_README) with those of our attributes that the server offers. NAME is always among
+ * them: without it Postfix keeps our own name beside the client's address.
+ * @param offered attributes behind XCLIENT in the EHLO reply
+ * @returns undefined where the server does not offer ADDR and NAME, so that XCLIENT is of no use
+ */
+export function xclientCommand(visitor: Visitor, name: Name, offered: readonly string[]): string | undefined {
+  if (!offered.includes('ADDR') || !offered.includes('NAME')) return undefined
+  const { ip, port, family } = visitor.client
+  const attributes: [string, string][] = [
+    ['NAME', nameAttribute(name)],
+    ['ADDR', family === 6 ? `IPV6:${ip}` : ip],
+    ['PORT', String(port)],
+    ['PROTO', visitor.esmtp ? 'ESMTP' : 'SMTP'],
+    ['HELO', xtext(visitor.helo)],
+  ]
+  const said = attributes.filter(([key]) => offered.includes(key)).map(([key, value]) => `${key}=${value}`)
+  return `XCLIENT ${said.join(' ')}`
+}
+
+/** RFC 3848: the protocol keyword of a Received line. */
+const protocolOf = ({ esmtp, tls }: Visitor): string => (esmtp ? `ESMTP${tls === undefined ? '' : 'S'}` : 'SMTP')
+
+/** A HELO name may hold anything printable; what could end a comment or fold a line is replaced. */
+const inHeader = (text: string): string => text.replace(/[^A-Za-z0-9._:[\]-]/g, '?').slice(0, 255)
+
+/** RFC 5322 section 3.3, in UTC: `Sat, 21 Nov 2026 21:00:00 +0000`. */
+const dateTime = (at: number): string => new Date(at).toUTCString().replace('GMT', '+0000')
+
+/** The trace line (RFC 5321 section 4.4) that we put on top of a message, with its CRLFs. */
+export function receivedLine(visitor: Visitor, hostname: string, now: number): Buffer {
+  const { client, helo, tls } = visitor
+  const address = client.family === 6 ? `[IPv6:${client.ip}]` : `[${client.ip}]`
+  const cipher = tls === undefined ? '' : `\r\n\t(using ${inHeader(tls.protocol)} with cipher ${inHeader(tls.cipher)})`
+  return Buffer.from(
+    `Received: from ${inHeader(helo)} (${address})${cipher}\r\n` +
+      `\tby ${hostname} (Spillway) with ${protocolOf(visitor)} id ${client.id};\r\n\t${dateTime(now)}\r\n`,
+    'latin1',
+  )
+}

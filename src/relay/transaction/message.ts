@@ -1,0 +1,175 @@
+/**
+ * The text of one message on its way to an upstream, from the 354 to the reply to its dot. Bare newlines are set right, or
+ * are a reason to refuse it; our Received line goes on top where it was asked for. The dot is sent only where all of the
+ * text went before it: a message that is not whole must not end (RFC 5321 section 4.1.1.4).
+ */
+
+import { messageOf } from '../../core/errors.ts'
+import { refusal } from '../../core/policy.ts'
+import type { Metrics } from '../../telemetry/metrics.ts'
+import { isLast } from '../smtp/reply.ts'
+import { asRefusal, type Final, lost } from './answer.ts'
+import type { ClientLink, Link } from './link.ts'
+import { Newlines } from './newlines.ts'
+
+export interface MessageOptions {
+  /** What a bare LF or CR in the text means. */
+  readonly bareNewline: 'normalize' | 'reject'
+  /** At least 660,000: longer than the client waits (RFC 5321 section 4.5.3.2.6, RFC 1047). */
+  readonly dataTimeoutMs: number
+  /** Our Received line with its CRLFs; undefined: nothing is put on top. */
+  readonly received: Buffer | undefined
+  readonly metrics: Pick<Metrics, 'bareNewlines'>
+}
+
+const DOT = Buffer.from('.')
+const NOTHING = Buffer.alloc(0)
+
+export class Message {
+  readonly #upstream: ClientLink
+  readonly #link: Link
+  readonly #options: MessageOptions
+  readonly #newlines = new Newlines()
+  readonly #stopWatching: () => void
+  /** What the client will hear at its dot, where that is clear before: nothing more of the text is sent. */
+  #early: Final | Promise<Final> | undefined
+  /** Our Received line was sent, and nothing of the message yet. */
+  #traced = false
+  /** What came of the message so far is a dot, which waits for what comes behind it. */
+  #dotHeld = false
+
+  /** @param link the connection of `upstream` on which 354 was said just now */
+  constructor(upstream: ClientLink, link: Link, options: MessageOptions) {
+    this.#upstream = upstream
+    this.#link = link
+    this.#options = options
+    // A client may take hours to its dot: a server that is gone, or refuses, is left at once, and its slot is free.
+    this.#stopWatching = link.smtp.watch(() => this.#giveUp())
+    if (link.smtp.ended || link.smtp.unasked) this.#giveUp()
+    if (options.received === undefined) return
+    this.#traced = true
+    link.smtp.send(options.received)
+  }
+
+  /** Who is given the message. */
+  get upstream(): string {
+    return this.#link.slot.server.label
+  }
+
+  /**
+   * Passes on a part of the text, in the dot-stuffed form of the wire.
+   * @returns false when `drained` should be waited for before the next part
+   */
+  write(chunk: Buffer): boolean {
+    if (this.#early !== undefined) return true
+    const clean = this.#newlines.push(chunk)
+    if (this.#mustReject) {
+      this.#reject()
+      return true
+    }
+    return this.#send(clean)
+  }
+
+  /** Resolves when more may be written; an upstream that takes nothing for `timeoutMs` is given up. */
+  drained(timeoutMs: number): Promise<void> {
+    return this.#link.smtp.drained(timeoutMs)
+  }
+
+  get #mustReject(): boolean {
+    const { bareLf, bareCr } = this.#newlines
+    return this.#options.bareNewline === 'reject' && bareLf + bareCr > 0
+  }
+
+  #send(part: Buffer): boolean {
+    const ready = this.#traced && part.length > 0 ? this.#behindTrace(part) : part
+    return ready.length === 0 || this.#link.smtp.sendPart(ready)
+  }
+
+  /**
+   * A first line that begins with a blank, or does when the dot before it is taken away, would go on with our header field
+   * (RFC 5322 section 2.2.3): it is no header, so the body begins here. A dot alone is held back until that is known.
+   */
+  #behindTrace(part: Buffer): Buffer {
+    const head = this.#dotHeld ? Buffer.concat([DOT, part]) : part
+    this.#dotHeld = head.equals(DOT)
+    if (this.#dotHeld) return NOTHING
+    const first = head[0] === DOT[0] ? head[1] : head[0]
+    if (first === 32 || first === 9) this.#link.smtp.send('\r\n')
+    this.#traced = false
+    return head
+  }
+
+  /** Sends the dot and waits for the upstream's last word, whatever the client does meanwhile. Never throws. */
+  async end(): Promise<Final> {
+    this.#stopWatching()
+    const { bareNewlines } = this.#options.metrics
+    const rest = this.#early === undefined ? this.#newlines.end() : NOTHING
+    const { bareLf, bareCr } = this.#newlines
+    if (bareLf > 0) bareNewlines.of('lf').value += bareLf
+    if (bareCr > 0) bareNewlines.of('cr').value += bareCr
+    if (this.#mustReject) this.#reject()
+    if (this.#early !== undefined) return this.#early
+    const { smtp } = this.#link
+    if (smtp.ended || smtp.unasked) return this.#spokeEarly()
+    const started = performance.now()
+    const took = (): number => Math.round(performance.now() - started)
+    const { upstream } = this
+    try {
+      this.#send(rest)
+      const answered = smtp.command('.', this.#options.dataTimeoutMs)
+      const reply = await this.#upstream.heard(this.#link, 'dot', answered)
+      if (isLast(reply)) this.#upstream.drop(`it answered the dot with ${reply.code}`)
+      else this.#upstream.messageDone()
+      if (reply.code < 300) {
+        return { answer: { kind: 'reply', to: 'dot', reply, upstream }, result: 'accepted', ms: took() }
+      }
+      // A 3yz is neither a yes nor a no.
+      const result = reply.code >= 500 ? 'rejected' : reply.code >= 400 ? 'deferred' : 'unknown'
+      return { answer: { kind: 'reply', to: 'dot', reply: asRefusal(reply), upstream }, result, ms: took() }
+    } catch (error) {
+      this.#upstream.drop(messageOf(error))
+      return { answer: lost(upstream, `after the dot: ${messageOf(error)}`), result: 'unknown', ms: took() }
+    }
+  }
+
+  #reject(): void {
+    const { upstream } = this
+    this.#early ??= {
+      answer: { kind: 'refusal', refusal: refusal('bare_newline'), upstream },
+      result: 'rejected',
+      ms: 0,
+    }
+    this.#leave('bare newline')
+  }
+
+  /** It is gone, or spoke in the middle of the message; where we have left it ourselves, there is nothing to hear. */
+  #giveUp(): void {
+    // Before it is asked what it says, which tells watchers again.
+    this.#stopWatching()
+    if (this.#early !== undefined || this.#upstream.current !== this.#link) return
+    this.#early = this.#spokeEarly()
+  }
+
+  /** The upstream refused or left before the dot was sent: its refusal is believed, a yes never is. */
+  async #spokeEarly(): Promise<Final> {
+    const { upstream } = this
+    let why = 'answered before the dot'
+    try {
+      const reply = await this.#link.smtp.reply(1000)
+      if (reply.code >= 400) {
+        const result = reply.code >= 500 ? 'rejected' : 'deferred'
+        return { answer: { kind: 'reply', to: 'dot', reply: asRefusal(reply), upstream }, result, ms: 0 }
+      }
+    } catch (error) {
+      why = `before the dot: ${messageOf(error)}`
+    } finally {
+      this.#leave(why)
+    }
+    return { answer: lost(upstream, why), result: 'deferred', ms: 0 }
+  }
+
+  #leave(why: string): void {
+    this.#stopWatching()
+    this.#upstream.drop(why)
+  }
+}

@@ -1,0 +1,272 @@
+/**
+ * Mail transactions of one client, relayed live: MAIL and RCPT go to an upstream as the client said them, DATA streams
+ * through, and what the upstream says is what the client hears. Nothing is stored, so nothing can be lost here: the
+ * client hears 250 only after the upstream has said it for the same message. How a server is found for a transaction is
+ * relay/opening.ts, and what becomes of the text of a message relay/message.ts.
+ *
+ * A client that opens a transaction and falls silent may lose it to others who wait for its connection (relay/slots.ts),
+ * up to the dot; it hears 451 when it goes on. So it is noted since when the client is the one who is waited for.
+ */
+
+import { messageOf, stackOf } from '../../core/errors.ts'
+import { refusal } from '../../core/policy.ts'
+import type { Log } from '../../telemetry/log.ts'
+import type { Metrics } from '../../telemetry/metrics.ts'
+import type { Upstreams } from '../pool/upstreams.ts'
+import type { DialSettings } from '../smtp/dial.ts'
+import { isLast, type Reply } from '../smtp/reply.ts'
+import { receivedLine, type Visitor } from '../smtp/visitor.ts'
+import { type Answer, asRefusal, type Final, lost } from './answer.ts'
+import { ClientLink, type Link } from './link.ts'
+import { Message } from './message.ts'
+import { type Envelope, missingOf, openTransaction } from './opening.ts'
+
+export interface RelaySettings {
+  readonly dial: DialSettings
+  /** At least 660,000: longer than the client waits (RFC 5321 section 4.5.3.2.6, RFC 1047). */
+  readonly dataTimeoutMs: number
+  readonly bareNewline: 'normalize' | 'reject'
+  readonly trace: boolean
+  readonly hostname: string
+  /** Instead of `BUDGETS`, where somebody cannot wait that long. */
+  readonly budgets?: Partial<Budgets>
+}
+
+/** In milliseconds. */
+export interface Budgets {
+  /** From RCPT to our reply over all phases, below the 5 minutes a client waits (RFC 5321 section 4.5.3.2.3). */
+  readonly rcptMs: number
+  /** From DATA to our 354, below the 2 minutes a client waits (section 4.5.3.2.4). */
+  readonly dataMs: number
+  /** For the upstream to take the next part of a message (section 4.5.3.2.5). */
+  readonly blockMs: number
+  /** How long a connection waits for the same client's next message before it is given back. */
+  readonly parkMs: number
+}
+
+export interface RelayParts {
+  readonly upstreams: Upstreams
+  readonly settings: RelaySettings
+  readonly metrics: Pick<Metrics, 'bareNewlines'>
+  readonly log: Log
+  /** Milliseconds since the epoch. */
+  readonly now: () => number
+}
+
+const BUDGETS: Budgets = { rcptMs: 270_000, dataMs: 110_000, blockMs: 180_000, parkMs: 5000 }
+/** Octets of a body that count as a sign of life; fewer in the time that clients may be silent are a trickle. */
+const SIGN_OF_LIFE = 1024
+
+export class Relay {
+  readonly #parts: RelayParts
+  readonly #visitor: () => Visitor
+  readonly #budgets: Budgets
+  readonly #upstream: ClientLink
+  /** Recipients taken in the transaction under way. */
+  #accepted = 0
+  /** What every further recipient of this transaction hears, where the first already decided it. */
+  #settled: Answer | undefined
+  #begun = false
+  /** The text under way, from the 354 to its dot. */
+  #message: Message | undefined
+  #ending: Promise<unknown> = Promise.resolve()
+  /** Octets of the body that came since the last sign of life. */
+  #trickle = 0
+
+  /** @param visitor asked when an upstream is reached: HELO and TLS may change in the course of a session */
+  constructor(parts: RelayParts, visitor: () => Visitor) {
+    this.#parts = parts
+    this.#visitor = visitor
+    this.#budgets = { ...BUDGETS, ...parts.settings.budgets }
+    const { upstreams, settings } = parts
+    this.#upstream = new ClientLink({
+      upstreams,
+      dial: settings.dial,
+      parkMs: this.#budgets.parkMs,
+      visitor,
+      evict: () => this.#evict(),
+    })
+  }
+
+  get accepted(): number {
+    return this.#accepted
+  }
+
+  /** Whom the transaction is with, as long as it lasts. */
+  get upstream(): string | undefined {
+    return this.#message?.upstream ?? this.#upstream.current?.slot.server.label
+  }
+
+  /** Whether the client goes on as slowly as no machine does. */
+  set slow(slow: boolean) {
+    this.#upstream.slow = slow
+  }
+
+  /** Asks an upstream for one recipient; the first brings MAIL along. Never throws. */
+  async rcpt(envelope: Envelope, line: string): Promise<Answer> {
+    if (this.#settled !== undefined) return this.#settled
+    this.#upstream.quietSince = undefined
+    try {
+      return this.#begun ? await this.#another(envelope, line) : await this.#first(envelope, line)
+    } catch (error) {
+      this.#parts.log.error({ err: stackOf(error) }, 'relay failed')
+      this.#upstream.drop('internal error')
+      this.#settled = { kind: 'refusal', refusal: refusal('internal'), upstream: undefined }
+      return this.#settled
+    } finally {
+      this.#awaitClient()
+    }
+  }
+
+  /** Says DATA. A reply of 354 means that the body may be written. */
+  async data(): Promise<Answer> {
+    const link = this.#upstream.current
+    if (this.#settled !== undefined) return this.#settled
+    this.#upstream.quietSince = undefined
+    if (link === undefined || link.smtp.ended) {
+      this.#upstream.drop('gone before DATA')
+      return lost(link?.slot.server.label, 'gone before DATA')
+    }
+    const { label } = link.slot.server
+    try {
+      const patience = Math.min(this.#budgets.dataMs, this.#parts.settings.dial.replyTimeoutMs)
+      const reply = await this.#upstream.heard(link, 'data', link.smtp.command('DATA', patience))
+      if (reply.code !== 354) {
+        if (isLast(reply) || reply.code < 300) this.#upstream.drop(`it answered DATA with ${reply.code}`)
+        return { kind: 'reply', to: 'data', reply: asRefusal(reply), upstream: label }
+      }
+      if (this.#upstream.left) return lost(label, 'the client left')
+      this.#message = this.#newMessage(link)
+      this.#awaitClient()
+      return { kind: 'reply', to: 'data', reply, upstream: label }
+    } catch (error) {
+      this.#upstream.drop(messageOf(error))
+      return lost(label, messageOf(error))
+    }
+  }
+
+  #newMessage(link: Link): Message {
+    const { settings, metrics, now } = this.#parts
+    const { bareNewline, dataTimeoutMs, trace, hostname, dial } = settings
+    const received = trace || dial.clientIp === 'received' ? receivedLine(this.#visitor(), hostname, now()) : undefined
+    return new Message(this.#upstream, link, { bareNewline, dataTimeoutMs, received, metrics })
+  }
+
+  /** From now on it is the client's turn. */
+  #awaitClient(): void {
+    this.#trickle = 0
+    this.#upstream.quietSince = this.#upstream.current === undefined ? undefined : performance.now()
+  }
+
+  /** Others wait, and the client was silent for too long. What is left of its transaction hears 451. */
+  #evict(): void {
+    const why = 'the client was silent while others waited for its connection'
+    const upstream = this.#upstream.current?.slot.server.label
+    this.#settled ??= { kind: 'refusal', refusal: refusal('upstream_full', { why }), upstream }
+    this.#upstream.quietSince = undefined
+    if (this.#message === undefined) this.#upstream.giveBack()
+    else this.#upstream.drop(why)
+  }
+
+  /**
+   * Passes on a part of the body, in the dot-stuffed form of the wire.
+   * @returns undefined, or a promise to wait for before the next part: memory is bounded by what the sockets hold
+   */
+  write(chunk: Buffer): Promise<void> | undefined {
+    this.#trickle += chunk.length
+    if (this.#trickle >= SIGN_OF_LIFE) this.#awaitClient()
+    const message = this.#message
+    if (message === undefined || message.write(chunk)) return undefined
+    this.#upstream.quietSince = undefined
+    return message.drained(this.#budgets.blockMs).then(() => {
+      if (this.#message !== undefined) this.#awaitClient()
+    })
+  }
+
+  /** Sends the dot and waits for the upstream's last word, whatever the client does meanwhile. Never throws. */
+  end(): Promise<Final> {
+    const ending = this.#end()
+    this.#ending = ending
+    return ending
+  }
+
+  async #end(): Promise<Final> {
+    this.#upstream.quietSince = undefined
+    const message = this.#message
+    this.#message = undefined
+    if (this.#settled !== undefined) return { answer: this.#settled, result: 'deferred', ms: 0 }
+    return message?.end() ?? { answer: lost(undefined, 'ended before the dot'), result: 'deferred', ms: 0 }
+  }
+
+  /** The message under way must not be completed: the upstream is left without a dot (RFC 5321 section 4.1.1.4). */
+  abort(why: string): void {
+    this.#message = undefined
+    this.#upstream.drop(why)
+    this.#forget()
+  }
+
+  /** The transaction is over: RSET, a new greeting, or the message is done. */
+  reset(): void {
+    if (this.#upstream.current !== undefined && this.#begun) this.#upstream.park()
+    this.#forget()
+  }
+
+  /** The client is gone. Resolves when the upstream has said its last word. */
+  async close(): Promise<void> {
+    this.#upstream.leave()
+    if (this.#message !== undefined) this.abort('the client left in the middle of the message')
+    await this.#ending
+    this.#upstream.giveBack()
+  }
+
+  #forget(): void {
+    this.#upstream.quietSince = undefined
+    this.#begun = false
+    this.#accepted = 0
+    this.#settled = undefined
+  }
+
+  async #first(envelope: Envelope, line: string): Promise<Answer> {
+    this.#begun = true
+    const { upstreams, settings } = this.#parts
+    const waits = { rcptMs: this.#budgets.rcptMs, replyTimeoutMs: settings.dial.replyTimeoutMs }
+    const opened = await openTransaction(this.#upstream, upstreams, waits, envelope, line)
+    return 'refused' in opened ? this.#settle(opened.refused) : this.#heardRcpt(opened.link, opened.rcpt)
+  }
+
+  async #another(envelope: Envelope, text: string): Promise<Answer> {
+    const link = this.#upstream.current
+    if (link === undefined || link.smtp.ended) {
+      this.#upstream.drop('gone in the middle of the envelope')
+      return this.#settle(lost(link?.slot.server.label, 'gone in the middle of the envelope'))
+    }
+    const missing = missingOf(link, envelope)
+    if (missing !== undefined) return lost(link.slot.server.label, missing)
+    try {
+      const patience = Math.min(this.#budgets.rcptMs, this.#parts.settings.dial.replyTimeoutMs)
+      return this.#heardRcpt(link, await this.#upstream.heard(link, 'rcpt', link.smtp.command(text, patience)))
+    } catch (error) {
+      this.#upstream.drop(messageOf(error))
+      return this.#settle(lost(link.slot.server.label, messageOf(error)))
+    }
+  }
+
+  #heardRcpt(link: Link, reply: Reply): Answer {
+    const { label } = link.slot.server
+    if (reply.code < 300) {
+      this.#accepted++
+      return { kind: 'reply', to: 'rcpt', reply, upstream: label }
+    }
+    if (isLast(reply)) {
+      this.#upstream.drop(`it answered RCPT with ${reply.code}`)
+      return this.#settle({ kind: 'reply', to: 'rcpt', reply: asRefusal(reply), upstream: label })
+    }
+    return { kind: 'reply', to: 'rcpt', reply: asRefusal(reply), upstream: label }
+  }
+
+  /** Every further recipient, and DATA, hear the same. */
+  #settle(answer: Answer): Answer {
+    this.#settled = answer
+    return answer
+  }
+}

@@ -1,0 +1,199 @@
+/** R37: who is on the line when a balancer stands between. */
+import { createServer, type Server, type Socket } from 'node:net'
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
+import { createIdentify, type Identity } from '../../../src/front/gate/identify.ts'
+import { NatWatch } from '../../../src/front/gate/nat-watch.ts'
+import { proxyV2, proxyV2Local } from '../../../src/relay/smtp/proxy-header.ts'
+import type { Log } from '../../../src/telemetry/log.ts'
+import { createMetrics } from '../../../src/telemetry/metrics.ts'
+import { BALANCER, eventually, startApp, type TestApp } from '../../support/app.ts'
+import { connectClient } from '../../support/client.ts'
+import { startUpstream, type Upstream } from '../../support/upstream.ts'
+
+let upstream: Upstream
+let app: TestApp
+beforeAll(async () => {
+  upstream = await startUpstream()
+  app = await startApp(upstream.address, { PROXY_PROTOCOL_FROM: BALANCER, LOG_SAMPLE: '1', DENY: '192.0.2.66' })
+})
+afterAll(async () => {
+  await upstream.stop()
+  await app.stop()
+})
+
+const errors = () => app.metric('spillway_balancer_errors_total')
+const probes = () => app.metric('spillway_balancer_probes_total')
+const connections = async () =>
+  ((await app.metric('spillway_connections_total{family="ipv4"}')) ?? 0) +
+  ((await app.metric('spillway_connections_total{family="ipv6"}')) ?? 0)
+
+describe('R37 a listed balancer', () => {
+  test('v1, with commands pipelined behind the header', async () => {
+    const client = await app.client(BALANCER)
+    client.write('PROXY TCP4 203.0.113.5 192.0.2.25 4711 25\r\nEHLO x\r\nNOOP\r\nQUIT\r\n')
+    for (const code of ['220', '250', '250', '221']) expect((await client.reply()).slice(0, 3)).toBe(code)
+    expect(await app.waitForLog(({ ip }) => ip === '203.0.113.5')).toMatchObject({ net: '203.0.113.0/24' })
+  })
+
+  test('v2, in pieces', async () => {
+    const client = await app.client(BALANCER)
+    const ends = { source: { ip: '2001:db8::5', port: 4711 }, destination: { ip: '2001:db8::25', port: 25 } }
+    for (const byte of proxyV2(ends)) {
+      client.write(Buffer.from([byte]))
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    expect(await client.reply()).toMatch(/^220/)
+    expect(await client.command('QUIT')).toMatch(/^221/)
+    expect(await app.waitForLog(({ ip }) => ip === '2001:db8::5')).toMatchObject({ source: '2001:db8::/64' })
+  })
+
+  test('lists judge the client, not the balancer', async () => {
+    expect(await (await app.clientAs('192.0.2.66')).reply()).toMatch(/^554 5\.7\.1 \[192\.0\.2\.66\]/)
+  })
+
+  test.each([
+    ['closes without a byte', (socket: Socket) => socket.end()],
+    ['resets without a byte', (socket: Socket) => socket.resetAndDestroy()],
+    ['speaks for itself (LOCAL)', (socket: Socket) => socket.write(proxyV2Local())],
+    ['resets behind LOCAL', (socket: Socket) => socket.write(proxyV2Local(), () => socket.resetAndDestroy())],
+  ])('that %s is a probe: counted apart, no connection, no refusal', async (_, act) => {
+    const [before, of] = [(await probes()) as number, await connections()]
+    const bad = await errors()
+    const client = await app.client(BALANCER)
+    act(client.socket)
+    await eventually(probes, (count) => count === before + 1)
+    expect(await connections()).toBe(of)
+    expect(await errors()).toBe(bad)
+    client.end()
+    await eventually(
+      () => client.socket.destroyed,
+      (destroyed) => destroyed,
+    )
+  })
+
+  test('a probe that speaks SMTP is answered, past every limit: it must not find the node down in a flood', async () => {
+    const full = await startApp(upstream.address, { PROXY_PROTOCOL_FROM: BALANCER, MAX_CONNECTIONS: '1' })
+    try {
+      const flood = await full.clientAs('203.0.113.5')
+      expect(await flood.reply()).toMatch(/^220/)
+      expect(await (await full.clientAs('203.0.113.6')).reply()).toMatch(/^421/)
+      const probe = await full.client(BALANCER)
+      probe.write(Buffer.concat([proxyV2Local(), Buffer.from('EHLO lb.exa')]))
+      expect(await probe.reply()).toBe('220 mx.test.example ESMTP Spillway')
+      probe.write('mple\r\n')
+      expect(await probe.reply()).toBe('250 mx.test.example')
+      expect(await probe.command('MAIL FROM:<a@example.org>')).toMatch(/^503 5\.5\.1 .*LOCAL/)
+      expect(await probe.command('QUIT')).toMatch(/^221 2\.0\.0 /)
+      await probe.closed()
+      const endless = await full.client(BALANCER)
+      endless.write(Buffer.concat([proxyV2Local(), Buffer.alloc(3000, 'x')]))
+      expect(await endless.reply()).toMatch(/^220/)
+      expect(await endless.reply()).toMatch(/^421/)
+      expect(await full.metric('spillway_balancer_probes_total')).toBe(2)
+    } finally {
+      await full.stop()
+    }
+  })
+
+  test.each(['EHLO x\r\n', 'PROXY TCP4 300.0.0.1 192.0.2.1 1 2\r\n', 'PROXY TCP4 203.0.113.5 192'])(
+    'that says %j is closed with 421, counted, and logged with its address',
+    async (bytes) => {
+      const before = (await errors()) as number
+      const client = await app.client(BALANCER)
+      client.write(bytes)
+      if (!bytes.endsWith('\n')) client.end()
+      expect(await client.reply()).toMatch(/^421 4\.3\.0 .* No valid PROXY header/)
+      expect(await client.closed()).toBe('')
+      expect(await errors()).toBe(before + 1)
+      expect(await app.waitForLog(({ msg }) => msg === 'balancer sent no valid PROXY header')).toMatchObject({
+        ip: BALANCER,
+      })
+    },
+  )
+
+  test('from others a header is bytes like any other', async () => {
+    const client = await app.client('127.0.0.8')
+    client.write('PROXY TCP4 203.0.113.99 192.0.2.25 4711 25\r\nQUIT\r\n')
+    expect(await client.reply()).toMatch(/^220/)
+    expect(await client.reply()).toMatch(/^500 5\.5\.2/)
+    expect(await client.reply()).toMatch(/^221/)
+    await app.waitForLog(({ ip }) => ip === '127.0.0.8')
+    expect(app.log().some(({ ip }) => ip === '203.0.113.99')).toBe(false)
+  })
+})
+
+describe('R37 the deadline', () => {
+  const quiet = { warn: () => undefined } as unknown as Log
+  const identities: (Identity | undefined)[] = []
+  const metrics = createMetrics({ version: '0', upstreams: [] })
+  let server: Server
+  let port = 0
+  beforeAll(async () => {
+    const identify = createIdentify({
+      isBalancer: () => true,
+      isTrusted: () => false,
+      newId: () => 'ID',
+      now: Date.now,
+      metrics,
+      log: quiet,
+      headerDeadlineMs: 60,
+    })
+    server = createServer({ pauseOnConnect: true, allowHalfOpen: true }, (socket) => {
+      socket.on('error', () => undefined)
+      void Promise.resolve(identify(socket)).then((identity) => {
+        identities.push(identity)
+        socket.destroy()
+      })
+    })
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    port = (server.address() as { port: number }).port
+  })
+  afterAll(() => new Promise((resolve) => server.close(resolve)))
+
+  test.each(['', 'PROXY TCP4 203.0.113'])(
+    'a balancer that falls silent behind %j is bad when it has passed',
+    async (bytes) => {
+      const before = identities.length
+      const client = await connectClient(port)
+      client.write(bytes)
+      await eventually(
+        () => identities.length,
+        (count) => count > before,
+      )
+      expect(identities.at(-1)).toMatchObject({ kind: 'bad', client: { ip: '127.0.0.1' } })
+      await client.closed()
+    },
+  )
+})
+
+describe('nearly everybody from one address', () => {
+  const watch = () => {
+    const warned: Record<string, unknown>[] = []
+    const time = { at: 10_000_000 }
+    const log = { warn: (fields: Record<string, unknown>) => warned.push(fields) } as unknown as Log
+    const nat = new NatWatch(log, () => time.at)
+    const come = (ip: string, count: number) => {
+      for (let i = 0; i < count; i++) nat.seen(ip)
+    }
+    return { come, warned, time }
+  }
+  test('that is private: something hides the clients, said once an hour', () => {
+    const { come, warned, time } = watch()
+    come('172.17.0.1', 999)
+    expect(warned).toEqual([])
+    come('172.17.0.1', 1)
+    expect(warned).toEqual([{ ip: '172.17.0.1', connections: 1000, same: 1000 }])
+    come('172.17.0.1', 5000)
+    expect(warned).toHaveLength(1)
+    time.at += 3_600_001
+    come('172.17.0.1', 1000)
+    expect(warned).toHaveLength(2)
+  })
+  test('that is public, or is only most of them: nothing is said', () => {
+    const { come, warned } = watch()
+    come('203.0.113.1', 1000)
+    come('10.0.0.1', 900)
+    come('203.0.113.2', 100)
+    expect(warned).toEqual([])
+  })
+})

@@ -1,0 +1,171 @@
+/** What a recipient costs whom: nothing where the message is put off anyway, and nobody who has left. */
+import { afterEach, describe, expect, test } from '@jest/globals'
+import { policy } from '../../../src/checks/index.ts'
+import { createRunner } from '../../../src/checks/runner.ts'
+import type { Client } from '../../../src/core/client.ts'
+import type { LimitName, Usage } from '../../../src/core/usage.ts'
+import { type Outcomes, Record } from '../../../src/front/outcome.ts'
+import { createVoice } from '../../../src/front/reply.ts'
+import { Conversation, type ConversationParts } from '../../../src/front/session/conversation.ts'
+import { createLimits, type Limits, type Rates } from '../../../src/state/limits.ts'
+import type { Log } from '../../../src/telemetry/log.ts'
+import { createMetrics } from '../../../src/telemetry/metrics.ts'
+import { startApp } from '../../support/app.ts'
+import type { Client as SmtpClient } from '../../support/client.ts'
+import { startUpstream } from '../../support/upstream.ts'
+
+const HOUR = 3_600_000
+const client: Client = {
+  id: 'TEST',
+  ip: '192.0.2.1',
+  port: 40_000,
+  family: 4,
+  source: '192.0.2.1',
+  net: '192.0.2.0/24',
+  local: { ip: '192.0.2.25', port: 25 },
+  connectedAt: 0,
+  standing: 'new',
+}
+const OFF: Rates = {
+  ip_connections: undefined,
+  net_connections: undefined,
+  global_connections: undefined,
+  ip_messages: undefined,
+  global_messages: undefined,
+  ip_recipients: undefined,
+  unknown_recipients: undefined,
+}
+
+let at = 0
+const limitsOf = (rates: Partial<Rates>, enforced: (limit: LimitName) => boolean = () => true): Limits => {
+  at = 1000 * HOUR
+  return createLimits({ rates: { ...OFF, ...rates }, enforced, now: () => at, seed: new Uint8Array(8) })
+}
+
+/** A conversation whose relay must not be reached, and what was told of it. */
+function converse(limits: Limits): { conversation: Conversation; told: string[] } {
+  const told: string[] = []
+  const outcomes = new Proxy({} as Outcomes, { get: (_, name) => () => void told.push(String(name)) })
+  const checks = createRunner({
+    policy: policy({
+      isDenied: () => false,
+      concurrency: undefined,
+      maxSize: () => undefined,
+      domains: [],
+      recipientsPerMessage: 100,
+      unknownLately: () => undefined,
+    }),
+    mode: () => 'enforce',
+    metrics: createMetrics({ version: 'test', upstreams: [] }),
+    log: {} as Log,
+  })
+  const upstreams = new Proxy({} as { [name: string]: unknown }, {
+    get: (_, name) => (name === 'offer' ? new Set<string>() : () => void told.push(`upstreams.${String(name)}`)),
+  })
+  const parts = {
+    checks,
+    limits,
+    knownRecipients: { has: () => false },
+    unknownGuard: false,
+    relay: { upstreams, settings: {} },
+    outcomes,
+    voice: createVoice('mx.test.example', undefined),
+    maxSize: () => undefined,
+    sizeMode: 'enforce',
+  } as unknown as ConversationParts
+  const facts = { client } as unknown as ConstructorParameters<typeof Conversation>[1]
+  return { conversation: new Conversation(parts, facts, new Record(), () => undefined), told }
+}
+const MAIL = 'MAIL FROM:<a@example.org>'
+const RCPT = 'RCPT TO:<b@example.net>'
+
+describe('a message that is put off', () => {
+  test('costs its client no recipients, so that the retry it is asked for finds room', async () => {
+    const limits = limitsOf({ global_messages: { max: 1, windowMs: 1000 }, ip_recipients: { max: 5, windowMs: HOUR } })
+    void limits.take('rcpt', { ...client, source: '198.51.100.1' })
+    const { conversation } = converse(limits)
+    for (let message = 0; message < 2; message++) {
+      expect(await conversation.mail(MAIL)).toMatch(/^250/)
+      for (let i = 0; i < 4; i++) expect(await conversation.rcpt(RCPT)).toMatch(/^451 4\.3\.2/)
+      conversation.reset()
+    }
+    expect(limits.recipient(client, {})?.used).toBe(1)
+  })
+
+  test('by its own limit: nor then', async () => {
+    const limits = limitsOf({ ip_messages: { max: 1, windowMs: HOUR }, ip_recipients: { max: 5, windowMs: HOUR } })
+    void limits.take('rcpt', client)
+    const { conversation } = converse(limits)
+    await conversation.mail(MAIL)
+    for (let i = 0; i < 8; i++) expect(await conversation.rcpt(RCPT)).toMatch(/^45[01] /)
+    expect(limits.recipient(client, {})?.used).toBe(1)
+  })
+})
+
+describe('one message counts once for everybody', () => {
+  const ends: (() => Promise<unknown>)[] = []
+  afterEach(async () => {
+    for (const end of ends.splice(0).reverse()) await end()
+  })
+  const one = async (smtp: SmtpClient, ...to: string[]): Promise<string[]> => {
+    await smtp.command(MAIL)
+    const replies: string[] = []
+    for (const each of to) replies.push((await smtp.command(`RCPT TO:<${each}>`)).slice(0, 3))
+    await smtp.command('RSET')
+    return replies
+  }
+
+  test.each([
+    ['abuse first', ['abuse@example.net', 'b@example.net', 'postmaster@example.net']],
+    ['abuse last', ['b@example.net', 'abuse@example.net', 'c@example.net']],
+  ])('%s', async (_, to) => {
+    const upstream = await startUpstream()
+    ends.push(() => upstream.stop())
+    const app = await startApp(upstream.address, { LIMIT_GLOBAL_MESSAGES: '3/1h', LIMIT_IP_MESSAGES: 'off' })
+    ends.push(() => app.stop())
+    const smtp = await app.client()
+    await smtp.hello()
+    for (let i = 0; i < 3; i++) expect(await one(smtp, ...to)).toEqual(['250', '250', '250'])
+    expect(await one(smtp, ...to)).toEqual(['451', '451', '451'])
+  })
+
+  test('one that was refused for postmaster is asked for again with the next recipient, and still costs nothing', async () => {
+    const limits = limitsOf({ ip_messages: { max: 5, windowMs: HOUR }, global_messages: { max: 1, windowMs: HOUR } })
+    void limits.take('rcpt', { ...client, source: '198.51.100.1' })
+    const { conversation } = converse(limits)
+    await conversation.mail(MAIL)
+    expect(await conversation.rcpt('RCPT TO:<postmaster@example.net>')).toMatch(/^451 4\.3\.2/)
+    expect(await conversation.rcpt(RCPT)).toMatch(/^451 4\.3\.2/)
+    expect(limits.take('rcpt', client, 'sender')).toMatchObject({ ip_messages: { used: 1 } })
+  })
+})
+
+describe('a client that leaves while its message is being counted', () => {
+  const use = (used: number) => ({ used, max: 1, windowMs: HOUR })
+  test.each([
+    ['a user, over the limit', RCPT, { global_messages: use(2) }],
+    ['a user, within it', RCPT, { global_messages: use(1) }],
+    ['postmaster, over the limit', 'RCPT TO:<postmaster@example.net>', { global_messages: use(2) }],
+    ['postmaster, within it', 'RCPT TO:<postmaster@example.net>', { global_messages: use(1) }],
+  ])('is not refused, counted or relayed: %s', async (_, line, usage: Usage) => {
+    let answer: (usage: Usage) => void = () => undefined
+    let recipients = 0
+    const limits: Limits = {
+      ...limitsOf({}),
+      take: () => new Promise<Usage>((resolve) => (answer = resolve)),
+      recipient: () => {
+        recipients++
+        return undefined
+      },
+    }
+    const { conversation, told } = converse(limits)
+    await conversation.mail(MAIL)
+    const reply = conversation.rcpt(line)
+    await new Promise(setImmediate)
+    await conversation.gone(false)
+    answer(usage)
+    expect(await reply).toBe('')
+    expect(told).toEqual([])
+    expect(recipients).toBe(0)
+  })
+})

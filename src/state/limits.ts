@@ -31,6 +31,12 @@ export interface Limits {
    * it is of, is refused already, nothing is charged: the retry that is asked for must not count against the client.
    */
   recipient(client: Client, message: Usage): Use | undefined
+  /**
+   * Gives back what one message was charged, its recipients too: it was put off without a mail server having been asked, and
+   * the retry that the client makes must not count twice.
+   * @param usage what `take('rcpt')` returned for it @param recipients how many `recipient` admitted for it
+   */
+  giveBack(client: Client, usage: Usage, recipients: number): void
   /** Whether the budget of its own has room for this client; takes from it. */
   spare(budget: Budget, client: Client): boolean
   /** Learns what the cluster said of a recipient. */
@@ -105,6 +111,16 @@ export function createLimits({ rates, enforced, now, seed }: LimitsOptions): Lim
       if (recipients === undefined || client.standing === 'trusted' || isRefused(message, enforced)) return undefined
       const { table, rate } = recipients
       return { used: table.charge(client.source, now(), rate.max), ...rate }
+    },
+    giveBack(client, usage, count) {
+      // What was refused was given back then.
+      if (isRefused(usage, enforced)) return
+      const at = now()
+      for (const each of scopes.rcpt) {
+        const use = usage[each.limit]
+        if (use !== undefined && use.used <= use.max) each.table.refund(each.key(client), at)
+      }
+      if (count > 0) recipients?.table.refund(client.source, at, count)
     },
     spare(budget, client) {
       const { rate, table } = budgets[budget]

@@ -322,6 +322,21 @@ export function createSharedLimits(options: SharedLimitsOptions): SharedLimits {
       outbox.add(recipients.account, who.source, 1)
       return { used: Math.min(max, Math.max(used, known + 1)), max, windowMs: rate.windowMs }
     },
+    giveBack(who, usage, amount) {
+      // What was refused was given back then.
+      if (isRefused(usage, enforced)) return
+      const at = now()
+      for (const { limit, key, table, account } of stages.rcpt) {
+        const use = usage[limit]
+        if (use === undefined || use.used > use.max) continue
+        table.refund(key(who), at)
+        outbox.add(account, key(who), -1)
+      }
+      if (recipients === undefined || amount === 0) return
+      recipients.table.refund(who.source, at, amount)
+      recipients.cluster.add(who.source, -amount)
+      outbox.add(recipients.account, who.source, -amount)
+    },
     heard(who, isUnknown) {
       count(asked, who)
       if (isUnknown) count(unknown, who)

@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals'
 import type { Client } from '../../src/core/client.ts'
 import { netOf, sourceOf } from '../../src/core/ip.ts'
+import type { Usage } from '../../src/core/usage.ts'
 import { createLimits, type LimitsOptions, type Rates, ROLE_BUDGET, VERIFY_BUDGET } from '../../src/state/limits.ts'
 
 const MINUTE = 60_000
@@ -53,6 +54,24 @@ describe('take', () => {
       ip_connections: { used: 1, max: 5 },
       net_connections: { used: 1 },
     })
+  })
+
+  test('a message that no mail server was asked about gives back what it was charged, once', () => {
+    const all = limits({ ip_messages: per(2), global_messages: per(3), ip_recipients: per(5) })
+    const client = from('192.0.2.1')
+    for (let i = 0; i < 10; i++) {
+      const usage = all.take('rcpt', client) as Usage
+      expect(usage).toMatchObject({ ip_messages: { used: 1 }, global_messages: { used: 1 } })
+      expect(all.recipient(client, usage)).toMatchObject({ used: 1 })
+      expect(all.recipient(client, usage)).toMatchObject({ used: 2 })
+      all.giveBack(client, usage, 2)
+    }
+    for (let i = 0; i < 2; i++) void all.take('rcpt', client)
+    const refused = all.take('rcpt', client) as Usage
+    expect(refused.ip_messages?.used).toBeGreaterThan(2)
+    all.giveBack(client, refused, 0)
+    expect((all.take('rcpt', client) as Usage).ip_messages?.used).toBeGreaterThan(2)
+    expect(all.utilization('global_messages')).toBeCloseTo(2 / 3)
   })
 
   test('what is only observed goes on to the wider limits and is charged there', () => {

@@ -9,6 +9,7 @@ import { buildPolicy } from './build/policy.ts'
 import { buildRelay } from './build/relay.ts'
 import { gaugesOf, statusOf } from './build/status.ts'
 import type { Settings } from './config/settings.ts'
+import { SYSTEM_CLOCK } from './core/clock.ts'
 import { nodeNumber } from './core/id.ts'
 import { serve } from './front/connection.ts'
 import { type ListenAddress, Listener } from './front/gate/listener.ts'
@@ -48,10 +49,11 @@ const ABORT_MS = 2000
 
 /** Rejects when an address cannot be listened on. Upstreams that are down do not keep it from starting. */
 export async function start({ settings, version, log, machine, tls }: AppOptions): Promise<Running> {
-  const now = (): number => Date.now()
+  const clock = SYSTEM_CLOCK
+  const { now } = clock
   const node = nodeNumber(`${machine} ${settings.listen.map(({ host, port }) => `${host}:${port}`).join()}`)
   const metrics = createMetrics({ version, upstreams: settings.upstreams.map(({ label }) => label) })
-  const common = { settings, metrics, log, now }
+  const common = { settings, metrics, log, clock, now }
   const counting = buildLimits(common)
   const { limits } = counting
   const relay = buildRelay(common)

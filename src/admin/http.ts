@@ -26,12 +26,22 @@ export interface Status {
   readonly unknownGuard: boolean
   /** Absent where limits are counted in memory alone. */
   readonly redis?: { readonly up: boolean; readonly nodes: number }
-  readonly upstreams: readonly {
+  /** Every address of every mail server; a name that does not resolve stands here as it was written. */
+  readonly upstreams: readonly (ConditionTold & {
     readonly upstream: string
     readonly address: string
     readonly up: boolean
     readonly connections: number
-  }[]
+  })[]
+}
+
+/** How something we depend on is, since when, and why. Times as in ISO 8601. */
+export interface ConditionTold {
+  readonly state: string
+  readonly since: string
+  /** Of the last failure, in words; absent while all is well. */
+  readonly error?: string
+  readonly last_success?: string
 }
 
 const isLoopback = compile([parseNetwork('127.0.0.0/8'), parseNetwork('::1')])
@@ -129,10 +139,18 @@ export class Admin {
     const lines = [good ? 'ok' : ready ? 'no upstream is up' : 'not ready']
     if (query.has('verbose')) {
       lines.push(`listening and not draining: ${ready ? 'yes' : 'no'}`)
-      for (const { upstream, address, up } of upstreams)
-        lines.push(`upstream ${upstream} (${address}): ${up ? 'up' : 'down'}`)
+      for (const { upstream, address, ...how } of upstreams)
+        lines.push(`upstream ${upstream} (${address}): ${inWords(how)}`)
       if (redis !== undefined) lines.push(`redis: ${redis.up ? 'up' : 'away'}, nodes: ${redis.nodes}`)
     }
     return text(good ? 200 : 503, lines.join('\n'))
   }
+}
+
+/** `down since 2026-11-21T21:00:00.000Z: connect ECONNREFUSED …; last success …` */
+function inWords({ state, since, error, last_success }: ConditionTold): string {
+  const why = error === undefined ? '' : `: ${error}`
+  const success =
+    state === 'up' ? '' : `; ${last_success === undefined ? 'never well before' : `last well ${last_success}`}`
+  return `${state} since ${since}${why}${success}`
 }

@@ -1,5 +1,6 @@
 /** Builds the way to the cluster: the mail servers with their health, and what a client's transaction needs of them. */
 import type { Settings } from '../config/settings.ts'
+import type { Clock } from '../core/clock.ts'
 import { Upstreams } from '../relay/pool/upstreams.ts'
 import type { DialSettings } from '../relay/smtp/dial.ts'
 import { createNames } from '../relay/smtp/names.ts'
@@ -11,12 +12,11 @@ export interface RelayOptions {
   readonly settings: Settings
   readonly metrics: Metrics
   readonly log: Log
-  /** Milliseconds since the epoch. */
-  readonly now: () => number
+  readonly clock: Clock
 }
 
 /** Nothing is asked of the servers before `upstreams.start()`. */
-export function buildRelay({ settings, metrics, log, now }: RelayOptions): RelayParts {
+export function buildRelay({ settings, metrics, log, clock }: RelayOptions): RelayParts {
   const { hostname } = settings
   const dial: DialSettings = {
     clientIp: settings.upstreamClientIp,
@@ -25,15 +25,18 @@ export function buildRelay({ settings, metrics, log, now }: RelayOptions): Relay
     connectTimeoutMs: settings.upstreamConnectTimeout,
     replyTimeoutMs: settings.upstreamReplyTimeout,
     names: createNames({ servers: settings.dnsServers }),
+    elapsed: clock.elapsed,
   }
   const upstreams = new Upstreams({
     addresses: settings.upstreams,
     maxConnections: settings.upstreamMaxConnections,
     healthIntervalMs: settings.upstreamHealthInterval,
+    healthTimeoutMs: settings.upstreamHealthTimeout,
     relayGuard: settings.relayGuard,
     dial,
     metrics,
     log,
+    clock,
   })
   return {
     upstreams,
@@ -46,6 +49,6 @@ export function buildRelay({ settings, metrics, log, now }: RelayOptions): Relay
     },
     metrics,
     log,
-    now,
+    clock,
   }
 }

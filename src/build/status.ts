@@ -1,5 +1,6 @@
 /** What a node says of itself: to the operator as JSON, and to Prometheus as gauges. */
-import type { Status } from '../admin/http.ts'
+import type { ConditionTold, Status } from '../admin/http.ts'
+import type { Condition } from '../relay/pool/server.ts'
 import type { Upstreams } from '../relay/pool/upstreams.ts'
 import type { KnownRecipients } from '../state/known-recipients.ts'
 import type { Seats } from '../state/seats.ts'
@@ -30,14 +31,22 @@ export function statusOf(sources: StatusSources): Status {
     connectionsOpen: seats.total,
     unknownGuard: knownRecipients.guarding(),
     ...(shared !== undefined && { redis: { up: shared.shared(), nodes: shared.nodes() } }),
-    upstreams: upstreams.servers().map(({ label, host, port, up, connections }) => ({
-      upstream: label,
-      address: `${host}:${port}`,
-      up,
-      connections,
+    upstreams: upstreams.conditions().map(({ condition, ...where }) => ({
+      ...where,
+      up: condition.state === 'up' || condition.state === 'slow',
+      ...told(condition),
     })),
   }
 }
+
+const iso = (at: number): string => new Date(at).toISOString()
+
+const told = ({ state, since, error, lastSuccess }: Condition): ConditionTold => ({
+  state,
+  since: iso(since),
+  ...(error !== undefined && { error }),
+  ...(lastSuccess !== undefined && { last_success: iso(lastSuccess) }),
+})
 
 export const gaugesOf = ({ seats, counting, knownRecipients, upstreams }: StatusSources): GaugeSources => ({
   connectionsOpen: (family) => seats.ofFamily(family),

@@ -132,14 +132,15 @@ export const SETTINGS = {
     group: 'upstream',
     kind: duration({ max: 120_000 }),
     default: '5s',
-    doc: 'How long connecting to a mail server may take before another is tried.',
+    doc: 'How long a mail server may take to be ready for mail before another that has room is tried.',
+    more: 'The TCP connection alone may not take longer in any case. Greeting, EHLO and the reply to MAIL are waited for longer where no other server has room.',
   }),
   SPILLWAY_UPSTREAM_REPLY_TIMEOUT: row({
     group: 'upstream',
     kind: duration({ max: DAY_MS }),
     default: '5m',
     doc: 'How long a mail server may take for each reply but the last.',
-    more: 'All phases up to the reply to RCPT are held to 270s together whatever is set here: clients wait 5 minutes for it (RFC 5321 section 4.5.3.2.3). Where other servers are up, one that stalls before it has taken MAIL is left after half of what remains of them.',
+    more: 'All phases up to the reply to RCPT are held to 270s together whatever is set here: clients wait 5 minutes for it (RFC 5321 section 4.5.3.2.3). Where another server has room, one that stalls before it has taken MAIL is left after `SPILLWAY_UPSTREAM_CONNECT_TIMEOUT`.',
   }),
   SPILLWAY_UPSTREAM_DATA_TIMEOUT: row({
     group: 'upstream',
@@ -166,6 +167,13 @@ export const SETTINGS = {
     default: '5s',
     doc: 'How often each mail server is asked whether it is well.',
     more: 'Banner, EHLO and QUIT. A server that fails is left out until it answers again.',
+  }),
+  SPILLWAY_UPSTREAM_HEALTH_TIMEOUT: row({
+    group: 'upstream',
+    kind: duration({ min: 100, max: 30_000 }),
+    default: '5s',
+    doc: 'How long a mail server may take to answer that before it counts as slow.',
+    more: 'A slow server is used where no other has room; a server whose DNS is in trouble greets after 20 seconds and still takes mail. One that has not answered after 30 seconds is down.',
   }),
 
   SPILLWAY_LISTEN: row({

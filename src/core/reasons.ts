@@ -256,7 +256,7 @@ export const REASONS = {
     load: true,
     wire: 'Busy; please try again in a few minutes',
     operator:
-      'no upstream connection came free in time (SPILLWAY_UPSTREAM_MAX_CONNECTIONS), or the client fell silent while others waited for its connection',
+      'no upstream connection came free in time (SPILLWAY_UPSTREAM_MAX_CONNECTIONS), or the client did not get on with its transaction while others waited for its connection',
   },
   upstream_lost: {
     number: 21,

@@ -3,8 +3,10 @@
  * the front does (parsing, replies) is not in the way here, and a client can be made to leave at any moment.
  */
 
+import { SYSTEM_CLOCK } from '../../src/core/clock.ts'
 import type { Server } from '../../src/relay/pool/server.ts'
 import type { Slot } from '../../src/relay/pool/slots.ts'
+import { Turn } from '../../src/relay/pool/turn.ts'
 import {
   type Patience,
   type UpstreamAddress,
@@ -18,6 +20,7 @@ import type { Answer } from '../../src/relay/transaction/answer.ts'
 import { type Budgets, Relay, type RelaySettings } from '../../src/relay/transaction/transaction.ts'
 import type { Fields, Log } from '../../src/telemetry/log.ts'
 import { createMetrics, type Metrics } from '../../src/telemetry/metrics.ts'
+import { eventually } from '../support/app.ts'
 import type { Upstream } from '../support/upstream.ts'
 
 export interface RelaysOptions {
@@ -28,6 +31,7 @@ export interface RelaysOptions {
   readonly maxConnections?: number
   readonly relayGuard?: boolean
   readonly healthIntervalMs?: number
+  readonly healthTimeoutMs?: number
   readonly resolve?: UpstreamsOptions['resolve']
   readonly addresses?: readonly UpstreamAddress[]
   readonly name?: Name
@@ -69,6 +73,7 @@ export const dialSettings = (more: Partial<DialSettings> = {}, name: Name = { ki
   connectTimeoutMs: 1000,
   replyTimeoutMs: 2000,
   names: async () => name,
+  elapsed: SYSTEM_CLOCK.elapsed,
   ...more,
 })
 
@@ -95,14 +100,21 @@ export async function startRelays(servers: readonly Upstream[], options: RelaysO
     addresses,
     maxConnections: options.maxConnections ?? 50,
     healthIntervalMs: options.healthIntervalMs ?? 60_000,
+    healthTimeoutMs: options.healthTimeoutMs ?? 5000,
     relayGuard: options.relayGuard ?? false,
     dial,
     metrics,
     log,
+    clock: SYSTEM_CLOCK,
     ...(options.patience && { patience: options.patience }),
     ...(options.resolve && { resolve: options.resolve }),
   })
   await upstreams.start()
+  // It starts with the first server that is up; most tests want to know of all.
+  if (options.patience?.startMs === undefined) {
+    const isTold = (): boolean => upstreams.servers().every(({ state }) => state !== 'unknown')
+    await eventually(isTold, (told) => told)
+  }
   const clients: Relay[] = []
   return {
     upstreams,
@@ -124,7 +136,7 @@ export async function startRelays(servers: readonly Upstream[], options: RelaysO
           },
           metrics,
           log,
-          now: () => Date.UTC(2026, 10, 21, 21, 0, 0),
+          clock: { ...SYSTEM_CLOCK, now: () => Date.UTC(2026, 10, 21, 21, 0, 0) },
         },
         () => visitor,
       )
@@ -132,7 +144,7 @@ export async function startRelays(servers: readonly Upstream[], options: RelaysO
       return relay
     },
     slot: (avoid, source = '198.51.100.7', given, slow = false) =>
-      upstreams.slot({ source, slow, quietSince: undefined, evict: () => undefined }, avoid, given),
+      upstreams.slot({ source, slow, turn: new Turn(0), giveWay: () => undefined }, avoid, given && (() => given)),
     held: () => upstreams.servers().reduce((sum, { connections }) => sum + connections, 0),
     async stop() {
       await Promise.all(clients.map((client) => client.close()))

@@ -37,7 +37,7 @@ async function start(stalls: string, count: number, extensions = EXTENSIONS): Pr
   // As by default: a server may take longer for one reply than all of them together may.
   relays = await startRelays(servers, {
     budgets: { rcptMs: RCPT_MS },
-    dial: { replyTimeoutMs: 60_000, clientIp: 'xclient' },
+    dial: { replyTimeoutMs: 60_000, clientIp: 'xclient', connectTimeoutMs: 300 },
   })
   checked = true
 }

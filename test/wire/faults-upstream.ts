@@ -5,7 +5,8 @@
 import { type Expected, type Row, UPSTREAM_HEARS, type Why } from './faults-table.ts'
 
 const REPLY = 'SPILLWAY_UPSTREAM_REPLY_TIMEOUT, at most 270 s in all'
-const SHARED = `${REPLY}, half of what is left of them`
+const CONNECT = 'SPILLWAY_UPSTREAM_CONNECT_TIMEOUT'
+const KEPT = `${REPLY}, half of what is left of them`
 const LAST = 'SPILLWAY_UPSTREAM_DATA_TIMEOUT'
 
 const alike = (cell: Expected): Row['cells'] => ({ close: cell, reset: cell, 'half-close': cell, stall: cell })
@@ -61,7 +62,7 @@ const TAKEN: readonly Row[] = [
   { step: 'between dot and reply', stallEnds: LAST, cells: alike(inBody('complete', 'unknown', 'doubt')) },
   {
     step: 'after the reply',
-    stallEnds: SHARED,
+    stallEnds: KEPT,
     cells: alike({
       hears: '250 2.0.0',
       saw: UPSTREAM_HEARS.DATA,
@@ -73,7 +74,6 @@ const TAKEN: readonly Row[] = [
   },
 ]
 
-const CONNECT = 'SPILLWAY_UPSTREAM_CONNECT_TIMEOUT'
 const early = (stallEnds: string, cells: (saw: string) => Row['cells']): readonly Row[] => [
   { step: 'connect', stallEnds: CONNECT, cells: cells('') },
   { step: 'greeting', stallEnds, cells: cells('') },
@@ -86,7 +86,7 @@ const early = (stallEnds: string, cells: (saw: string) => Row['cells']): readonl
 export const UPSTREAM: readonly Row[] = [...early(REPLY, (saw) => refused(ALL, saw, 'another one')), ...TAKEN]
 
 export const FAILOVER: readonly Row[] = [
-  ...early(SHARED, (saw) =>
+  ...early(CONNECT, (saw) =>
     alike({
       hears: '250 2.0.0',
       saw,

@@ -4,11 +4,13 @@
  */
 import { Socket } from 'node:net'
 import type { Settings } from '../../src/config/settings.ts'
-import type { Cell } from './faults-table.ts'
+import type { Cell, Step } from './faults-table.ts'
 
 /** Over the minute that a client has in a message whatever is set, and under the 110 s that DATA may take. */
 const SHORTEST_MS = 61_000
 const LONGEST_MS = 69_999
+/** A wait that has a deadline is shorter by what has passed since that was set. */
+const STEP_MS = 20
 let next = SHORTEST_MS
 const isOurs = (ms: unknown): ms is number => typeof ms === 'number' && ms >= SHORTEST_MS && ms <= LONGEST_MS
 
@@ -49,29 +51,41 @@ export function holdWaits(): () => void {
   }
 }
 
+/** Where another server is asked instead, when it has room. */
+const BEFORE_MAIL: readonly Step[] = ['greeting', 'EHLO', 'XCLIENT', 'second EHLO', 'MAIL']
+
 /** One app's wait for whatever stalls. */
 export class Wait {
-  readonly #ms = next++
+  readonly #ms: number
+
+  constructor() {
+    this.#ms = next
+    next += STEP_MS
+  }
 
   /** What is to end the stall of this cell, and nothing else, has this length. */
-  settings({ side, step, fault }: Cell): Partial<Settings> {
+  settings({ side, step, fault, failover }: Cell): Partial<Settings> {
     if (fault !== 'stall') return {}
     if (side === 'client') return { idleTimeout: this.#ms }
-    if (step === 'connect') return { upstreamConnectTimeout: this.#ms }
+    if (step === 'connect' || (failover && BEFORE_MAIL.includes(step))) return { upstreamConnectTimeout: this.#ms }
     if (step === 'before the dot' || step === 'between dot and reply') return { upstreamDataTimeout: this.#ms }
     return { upstreamReplyTimeout: this.#ms }
   }
 
   get isOn(): boolean {
-    return [...waiting.values()].some(({ ms }) => ms === this.#ms)
+    return [...waiting.values()].some(({ ms }) => this.#isMine(ms))
   }
 
   /** It has lasted long enough. */
   end(): void {
     for (const [key, { ms, over }] of [...waiting]) {
-      if (ms !== this.#ms) continue
+      if (!this.#isMine(ms)) continue
       waiting.delete(key)
       over()
     }
+  }
+
+  #isMine(ms: number): boolean {
+    return ms <= this.#ms && ms > this.#ms - STEP_MS
   }
 }

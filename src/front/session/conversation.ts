@@ -175,8 +175,7 @@ export class Conversation {
     if (verdict === undefined || this.#transaction !== transaction) return ''
     if (verdict.action !== 'accept') return this.#recipientRefused(transaction, to, verdict)
     const envelope = { line: transaction.line, needs: [...new Set([...transaction.needs, ...used.value])] }
-    this.#relay.slow = slow
-    const answer = await this.#relay.rcpt(envelope, line)
+    const answer = await this.#relay.rcpt(envelope, line, slow)
     if (this.#transaction !== transaction) return ''
     if (answer.kind === 'refusal') return this.#recipientRefused(transaction, to, answer.refusal, answer.upstream)
     return this.#recipientAnswered(transaction, to, answer)

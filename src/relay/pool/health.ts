@@ -1,26 +1,24 @@
 /**
- * Whether one server is in rotation. It is asked at intervals (banner, EHLO, QUIT; now and then whether it relays for
- * strangers), and what clients' connections show counts as well. It leaves after two failures in a row, of which one may be
- * that it left a client without an answer, and comes back with the first answer that is as it should be.
+ * Whether one server is in rotation. It is asked at intervals (checkup.ts), and what clients' connections show counts as well.
+ * It leaves after two failures in a row, of which one may be that it left a client without an answer, and comes back with the
+ * first answer that is as it should be.
+ *
+ * A server that does not answer in time may hang, or may only be slow: one whose DNS is in trouble greets after 20 seconds, and
+ * then takes mail. So it first becomes slow, which means that it is used where no other server has room, and down when a check
+ * has come to nothing.
  */
+import type { Clock } from '../../core/clock.ts'
+import { messageOf } from '../../core/errors.ts'
 import type { Log } from '../../telemetry/log.ts'
 import type { Metrics } from '../../telemetry/metrics.ts'
-import { type DialSettings, dial, type Extensions, NotOffered, RELAYABLE, UpstreamRefusal } from '../smtp/dial.ts'
+import { UpstreamRefusal } from '../smtp/dial.ts'
 import { isOurs, UpstreamError } from '../smtp/smtp-client.ts'
-import { askWhetherRelay } from './relay-guard.ts'
+import { Checkup, type CheckupOptions, isMailRefusal, isXclientRefusal } from './checkup.ts'
 import { connectResult, placeOf, type Server } from './server.ts'
-import { askWhetherAnybody, askWhetherMail, askWhetherXclient, dialAsStranger } from './stranger.ts'
 
-export interface HealthOptions {
-  readonly dial: DialSettings
-  /** Whether the server is asked if it relays for strangers before it is used. */
-  readonly relayGuard: boolean
-  readonly intervalMs: number
-  /** How long a check may take, in milliseconds: a server that is slower to greet takes no mail. */
-  readonly checkMs: number
-  /** Between two questions of the relay guard, in milliseconds, and after an answer that was no, or none yet. */
-  readonly guardMs: number
-  readonly guardAgainMs: number
+export interface HealthOptions extends CheckupOptions {
+  /** How long the answer to a check may take, in milliseconds, before the server counts as slow. */
+  readonly timeoutMs: number
   readonly metrics: Pick<Metrics, 'upstreamHealthChecks'>
   readonly log: Log
   /** Called after each judgement. */
@@ -29,37 +27,30 @@ export interface HealthOptions {
 
 const CLOSED_ADVICE =
   '. It takes mail by TLS, or after a login, only, and our TLS with it does not come about (SPILLWAY_UPSTREAM_TLS)'
+const OPEN_RELAY =
+  'takes mail for foreign domains from any client: it would be an open relay through us. With Postfix, take this node out of mynetworks, or let it hear who the client is (SPILLWAY_UPSTREAM_CLIENT_IP)'
 /** Failures in a row before a server leaves the rotation. */
 const DOWN_AFTER = 2
+/** For so long a server counts as slow that let a client wait, whatever it answers to our checks, in milliseconds. */
+const SLOW_FOR_MS = 10_000
 
 export class Health {
   readonly server: Server
   /** No longer among the addresses of its name: it is not used, and stays only until its connections are closed. */
   gone = false
   readonly #options: HealthOptions
+  readonly #elapsed: Clock['elapsed']
+  readonly #checkup: Checkup
   #failures = 0
-  /** performance.now() from which on the relay guard asks again; undefined: it was never answered. */
-  #guardNextAt: number | undefined
-  #openRelay = false
   #checking = false
-  /** It refused to hear of some client by XCLIENT, and has not taken XCLIENT since: checks try it too. */
-  #doubted = false
-  /** It wanted TLS or a login of us before it takes mail (530), and has not done without since: checks say MAIL too. */
-  #closedToUs = false
-  /** It offered a client less than it does us: checks ask what a stranger is offered. */
-  #offersLess = false
-  /** What it did not offer a stranger, performance.now() of when it was asked, and from which on it is asked again. */
-  #withheld: readonly string[] = []
-  #offerAskedAt = 0
-  #offerNextAt = 0
-  /** It hung up on a client, or let it wait: the next check comes as clients do, too. */
-  #suspect = false
-  /** performance.now() when a client was last greeted. */
-  #welcomedAt = Number.NEGATIVE_INFINITY
-  /** performance.now() from which on what happened to a client may call for a check at once. */
+  /** Until when it counts as slow because a client has waited. */
+  #slowUntil = Number.NEGATIVE_INFINITY
+  /** The last check was answered, but not in time. */
+  #answersLate = false
+  /** From when on what happened to a client may call for a check at once. */
   #recheckNextAt = 0
-  /** Whether such a refusal was told in the log. */
-  #doubtSaid = false
+  /** Whether a refused XCLIENT was told in the log. */
+  #xclientSaid = false
   /** Whether it was told in the log that we have nothing left to connect with. */
   #shortSaid = false
   /** What was last said of it in the log, so that it is said once. */
@@ -68,41 +59,34 @@ export class Health {
   constructor(server: Server, options: HealthOptions) {
     this.server = server
     this.#options = options
+    this.#elapsed = options.clock.elapsed
+    this.#checkup = new Checkup(server, options)
   }
 
   /** Learns from a client's connection what a check would have found. @param error undefined: it was taken */
   report(error: unknown): void {
-    if (isXclient(error)) {
-      this.#doubt(error)
-      return
+    if (error === undefined) {
+      this.#checkup.welcomed()
+      this.server.answered()
+      // The common case, with nothing to learn from it.
+      if (this.server.state === 'up' && this.#failures === 0) return
     }
-    if (isMail(error)) {
-      this.#closedToUs = true
+    if (isXclientRefusal(error)) this.#doubtXclient(error)
+    else if (isMailRefusal(error)) {
+      this.#checkup.doubtMail()
       this.#checkAtOnce()
-      return
-    }
-    if (error instanceof UpstreamError && error.connected) {
+    } else if (error instanceof UpstreamError && error.connected) {
       // It took the connection, and may have hung up on this one client. Where a check fails as well, that makes two.
       this.#failures = Math.max(this.#failures, 1)
-      this.#suspect = true
+      this.#checkup.suspect()
+      if (error.fault === 'timeout') this.#letWait(error)
       this.#checkAtOnce()
-      return
-    }
-    if (error === undefined) {
-      this.#doubted = false
-      this.#welcomedAt = performance.now()
-    }
-    // The common case, with nothing to learn from it.
-    if (error === undefined && this.server.up && this.#failures === 0) return
-    this.#judge(error)
+    } else this.#judge(error)
   }
 
   /** A client's connection did not offer all that ours do. */
   lacking(): void {
-    // New evidence, but one odd client must not have a stranger asked at every connection.
-    if (this.#offersLess)
-      this.#offerNextAt = Math.min(this.#offerNextAt, this.#offerAskedAt + this.#options.guardAgainMs)
-    this.#offersLess = true
+    this.#checkup.lacking()
     this.#checkAtOnce()
   }
 
@@ -110,87 +94,48 @@ export class Health {
   async check(): Promise<void> {
     if (this.#checking) return
     this.#checking = true
-    const { metrics } = this.#options
+    const { metrics, timeoutMs } = this.#options
+    const late = setTimeout(() => this.#unanswered(), timeoutMs)
+    late.unref()
+    const started = this.#elapsed()
     try {
-      await this.#ask()
-      metrics.upstreamHealthChecks.inc(this.server.label, 'ok')
+      await this.#checkup.ask(() => {
+        clearTimeout(late)
+        this.#answersLate = this.#elapsed() - started > timeoutMs
+        this.server.answered()
+      })
+      metrics.upstreamHealthChecks.inc(this.server.label, this.#checkup.openRelay ? 'refused' : 'ok')
       this.#shortSaid = false
       this.#judge(undefined)
     } catch (error) {
       metrics.upstreamHealthChecks.inc(this.server.label, connectResult(error))
       this.#judge(error)
     } finally {
+      clearTimeout(late)
       this.#checking = false
     }
   }
 
-  /** @throws UpstreamError, UpstreamRefusal */
-  async #ask(): Promise<void> {
-    const { dial: settings, relayGuard, intervalMs, checkMs, guardMs, guardAgainMs } = this.#options
-    const { server } = this
-    const deadline = performance.now() + checkMs
-    const { smtp, extensions } = await dial(server, settings, undefined, deadline)
-    smtp.quit()
-    if (settings.clientIp === 'xclient' && !extensions.has('XCLIENT')) {
-      throw new NotOffered(
-        'xclient',
-        'XCLIENT is not offered to us; with Postfix, add this node to smtpd_authorized_xclient_hosts',
-      )
-    }
-    if (this.#offersLess && performance.now() >= this.#offerNextAt) await this.#learnWithheld(extensions)
-    server.extensions = new Map([...extensions].filter(([keyword]) => !this.#withheld.includes(keyword)))
-    if (this.#doubted) {
-      await askWhetherXclient(server, settings, deadline)
-      this.#doubted = false
-    }
-    if (this.#closedToUs) {
-      this.#closedToUs = false
-      await this.#learnWhetherClosed(deadline)
-    }
-    if (this.#suspect) {
-      // Once, and not where clients are welcome: a server that hangs up on this stranger alone must not be left for it.
-      this.#suspect = false
-      const isWelcoming = performance.now() - this.#welcomedAt < intervalMs
-      if (!isWelcoming) await askWhetherAnybody(server, settings, deadline)
-    }
-    if (!relayGuard || performance.now() < (this.#guardNextAt ?? 0)) return
-    const answer = await askWhetherRelay(server, settings, performance.now() + checkMs)
-    // Put off is no answer: what was known before holds on.
-    if (answer !== 'put-off') this.#openRelay = answer === 'relays'
-    this.#guardNextAt = performance.now() + (answer === 'refuses' ? guardMs : guardAgainMs)
+  /** The check under way has no answer yet. */
+  #unanswered(): void {
+    if (this.gone) return
+    // Where the check comes to nothing in the end, this has been the first failure.
+    this.#failures = Math.max(this.#failures, 1)
+    const why = `no answer to a health check in ${this.#options.timeoutMs} ms`
+    if (this.server.state === 'up') this.#becomeSlow(why)
+    else this.server.become(this.server.state, why)
   }
 
-  /**
-   * A server may offer clients less than it does its neighbours (Postfix smtpd_discard_ehlo_keyword_address_maps, Exim
-   * dsn_advertise_hosts), and what we offer them must be true (RFC 5321 section 4.1.1.1). A stranger is asked for
-   * all: what is withheld from a single client is no reason to offer others less.
-   */
-  async #learnWithheld(ours: Extensions): Promise<void> {
-    const { dial: settings, checkMs, guardMs } = this.#options
-    this.#offerAskedAt = performance.now()
-    this.#offerNextAt = this.#offerAskedAt + guardMs
-    try {
-      const { smtp, extensions } = await dialAsStranger(this.server, settings, performance.now() + checkMs)
-      smtp.quit()
-      this.#withheld = RELAYABLE.filter((keyword) => ours.has(keyword) && !extensions.has(keyword))
-      this.#offersLess = this.#withheld.length > 0
-    } catch {
-      // It has no word for a stranger, which is its own affair: nothing was learned.
-    }
+  #letWait(error: UpstreamError): void {
+    if (this.server.state !== 'up') return
+    this.#slowUntil = this.#elapsed() + SLOW_FOR_MS
+    this.#becomeSlow(`it let a client wait: ${error.message}`)
   }
 
-  /**
-   * Whether it takes no mail from anybody without TLS or a login. Where it has no word for our stranger nothing is
-   * learned: it was a client that it asked for a login. @throws UpstreamRefusal of phase mail
-   */
-  async #learnWhetherClosed(deadline: number): Promise<void> {
-    try {
-      await askWhetherMail(this.server, this.#options.dial, deadline)
-    } catch (error) {
-      if (!isMail(error)) return
-      this.#closedToUs = true
-      throw error
-    }
+  #becomeSlow(why: string): void {
+    this.server.become('slow', why)
+    this.#say('warn', `upstream is slow, and used where no other has room: ${why}`)
+    this.#options.judged(this.server)
   }
 
   /**
@@ -198,10 +143,10 @@ export class Health {
    * that every client would be refused. The server is asked about somebody else before it is left; at once, but whatever
    * clients do, not more than once in a health interval.
    */
-  #doubt(error: UpstreamRefusal): void {
-    this.#doubted = true
-    if (!this.#doubtSaid) {
-      this.#doubtSaid = true
+  #doubtXclient(error: UpstreamRefusal): void {
+    this.#checkup.doubtXclient()
+    if (!this.#xclientSaid) {
+      this.#xclientSaid = true
       const msg = `upstream refused XCLIENT for a client, who hears 451: ${error.message}`
       this.#options.log.warn(placeOf(this.server), msg)
     }
@@ -209,7 +154,7 @@ export class Health {
   }
 
   #checkAtOnce(): void {
-    const now = performance.now()
+    const now = this.#elapsed()
     if (this.gone || this.#checking || now < this.#recheckNextAt) return
     this.#recheckNextAt = now + this.#options.intervalMs
     void this.check()
@@ -217,31 +162,46 @@ export class Health {
 
   /** @param error undefined: it answered as it should */
   #judge(error: unknown): void {
-    const { server } = this
     if (isOurs(error)) {
       const msg = `no connection to the upstream for want of file descriptors or ports of our own: ${error.message}`
-      if (!this.#shortSaid) this.#options.log.error(placeOf(server), msg)
+      if (!this.#shortSaid) this.#options.log.error(placeOf(this.server), msg)
       this.#shortSaid = true
       return
     }
     this.#failures = error === undefined ? 0 : this.#failures + 1
     if (this.gone) return
-    if (error === undefined) {
-      if (this.#openRelay) {
-        server.up = false
-        const why =
-          'takes mail for foreign domains from any client: it would be an open relay through us. With Postfix, take this node out of mynetworks, or let it hear who the client is (SPILLWAY_UPSTREAM_CLIENT_IP)'
-        this.#say('error', `upstream not used: it ${why}`)
-      } else if (this.#guardNextAt !== undefined || !this.#options.relayGuard) {
-        server.up = true
-        this.#say('info', 'upstream is up')
-      }
-    } else if (this.#failures >= DOWN_AFTER || !server.up || (this.#doubted && isXclient(error)) || isMail(error)) {
-      server.up = false
-      const advice = isMail(error) ? CLOSED_ADVICE : this.#proxyAdvice(error)
-      this.#say('warn', `upstream is down: ${(error as Error).message}${advice}`)
+    if (error === undefined) this.#isWell()
+    else this.#isNotWell(error)
+    this.#options.judged(this.server)
+  }
+
+  #isWell(): void {
+    const { server } = this
+    if (this.#checkup.openRelay) {
+      server.become('down', `it ${OPEN_RELAY}`)
+      this.#say('error', `upstream not used: it ${OPEN_RELAY}`)
+      return
     }
-    this.#options.judged(server)
+    if (!this.#checkup.guarded) return
+    const waits = this.#elapsed() < this.#slowUntil
+    if (!waits && !this.#answersLate) {
+      server.become('up', undefined)
+      this.#say('info', 'upstream is up')
+    } else if (server.state !== 'slow' || !waits) {
+      this.#becomeSlow(`it answers later than ${this.#options.timeoutMs} ms`)
+    }
+  }
+
+  #isNotWell(error: unknown): void {
+    const { server } = this
+    const isCertain = (this.#checkup.refusedXclient && isXclientRefusal(error)) || isMailRefusal(error)
+    if (this.#failures < DOWN_AFTER && server.up && !isCertain) {
+      server.become(server.state, messageOf(error))
+      return
+    }
+    const advice = isMailRefusal(error) ? CLOSED_ADVICE : this.#proxyAdvice(error)
+    server.become('down', `${messageOf(error)}${advice}`)
+    this.#say('warn', `upstream is down: ${messageOf(error)}${advice}`)
   }
 
   /** A server that expects no PROXY header takes it for a command, or has greeted before it came; it never was up. */
@@ -263,8 +223,3 @@ export class Health {
     this.#options.log[level](placeOf(this.server), msg)
   }
 }
-
-const isMail = (error: unknown): error is UpstreamRefusal => error instanceof UpstreamRefusal && error.phase === 'mail'
-
-const isXclient = (error: unknown): error is UpstreamRefusal =>
-  error instanceof UpstreamRefusal && error.phase === 'xclient'

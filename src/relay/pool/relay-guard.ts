@@ -20,11 +20,16 @@ export async function askWhetherRelay(server: Target, settings: DialSettings, de
   try {
     const { smtp } = await dialAsStranger(server, settings, deadline)
     try {
-      const mail = await smtp.command('MAIL FROM:<>', timeLeft(deadline, settings.replyTimeoutMs))
+      const mail = await smtp.command('MAIL FROM:<>', timeLeft(deadline, settings.elapsed(), settings.replyTimeoutMs))
       // It takes nothing from us at all, so that its refusal says nothing about relaying.
       if (isAboutUs(mail)) throw new UpstreamRefusal('mail', mail)
       if (mail.code >= 300) return answerOf(mail)
-      return answerOf(await smtp.command(`RCPT TO:${FOREIGN_RECIPIENT}`, timeLeft(deadline, settings.replyTimeoutMs)))
+      return answerOf(
+        await smtp.command(
+          `RCPT TO:${FOREIGN_RECIPIENT}`,
+          timeLeft(deadline, settings.elapsed(), settings.replyTimeoutMs),
+        ),
+      )
     } finally {
       smtp.quit()
     }

@@ -1,16 +1,18 @@
 /**
- * Who may open a connection to which server. A transaction takes a slot at the server with the fewest connections, waits
- * for one for a bounded time, and frees it itself. A connection that may serve another client is kept for a moment; it
- * holds its slot meanwhile, and is the first to be given away.
+ * Who may open a connection to which server. A transaction takes a slot at the server with the fewest connections, waits for one
+ * for a bounded time, and frees it itself. Servers that are slow are used where no other has room. While somebody waits, others
+ * may have to give way: by which rules is fairness.ts. A connection that may serve another client is kept for a moment (idle.ts);
+ * it holds its slot meanwhile, and is the first to be given away.
  *
- * A slot costs a client nothing but an envelope, so that one address with many connections could hold them all, and so
- * could many addresses that send a byte a second. While there are not enough, a source that has more than its fair share
- * gets no other; and while somebody waits, the slots of transactions whose clients have fallen silent are taken away, the
- * quietest first, the sooner the more are waiting. With room for all neither rule is felt. Clients that type as slowly as
- * no machine does never hold more than a quarter of the slots together, so that the others find theirs without a wait.
+ * Clients that type as slowly as no machine does never hold more than a quarter of the slots together. The last tenth of the slots
+ * is not for a source that has its share of them already, where others were here lately: mail that waits behind its dot cannot
+ * be asked back, and one source must not hold all slots that way either.
  */
+import type { Clock } from '../../core/clock.ts'
 import type { Distribution } from '../../telemetry/series.ts'
 import type { Dialed } from '../smtp/dial.ts'
+import { type Holder, shareOf, toGiveWay } from './fairness.ts'
+import { Idle } from './idle.ts'
 import type { Server } from './server.ts'
 
 export class NoUpstream extends Error {
@@ -20,18 +22,6 @@ export class NoUpstream extends Error {
     this.name = 'NoUpstream'
     this.why = why
   }
-}
-
-/** Who holds a slot, or waits for one. */
-export interface Holder {
-  /** What fair shares are counted under: Client.source. */
-  readonly source: string
-  /** Whether its client types as slowly as no machine does. */
-  readonly slow: boolean
-  /** Of performance.now(): since when its client owes the next step of a transaction. undefined: it owes nothing now. */
-  readonly quietSince: number | undefined
-  /** Others wait: ends the transaction and frees the slot at once. Only called where `quietSince` is defined. */
-  evict(): void
 }
 
 /** The right to hold one connection to `server`. */
@@ -55,143 +45,202 @@ export interface SlotsOptions {
   readonly waiting: number
   /** How long an idle connection waits for the next client, in milliseconds. */
   readonly idleMs: number
-  /** How long a client may be silent in a transaction while others wait, in milliseconds. */
-  readonly quietMs: number
+  readonly elapsed: Clock['elapsed']
   /** Seconds waited. */
   readonly waited: Distribution
-}
-
-interface Idle {
-  readonly dialed: Dialed
-  readonly timer: NodeJS.Timeout
 }
 
 interface Waiting {
   readonly holder: Holder
   readonly avoid: Server | undefined
+  readonly since: number
   /** Ends the waiting. */
   settle(outcome: Slot | NoUpstream): void
 }
 
-/** Of all slots, what one source may hold and wait for while there are not enough; at least two. */
-const FAIR_SHARE = 0.5
+/** What a source has of the slots, and wants. */
+interface Claim {
+  held: number
+  waiting: number
+}
+
 /** Of all slots, what slow clients may hold together; at least one. */
 const SLOW_SHARE = 0.25
-/** While many wait, this long is silence enough, in milliseconds: a lost packet is sent again before that. */
-const LEAST_QUIET_MS = 5000
-/** While somebody waits: how often those who are silent are looked for, in milliseconds. */
-const LOOK_MS = 1000
+/** Of all slots, what is left to sources that have less than their share. */
+const RESERVE = 0.1
+/** Others were here lately: within so many milliseconds. */
+const LATELY_MS = 60_000
+/** Of all places to wait, what one source may take. */
+const WAITING_SHARE = 0.25
+/** While somebody waits: how often it is looked who is to give way, in milliseconds. */
+const LOOK_MS = 100
+
+const NOTHING: Claim = { held: 0, waiting: 0 }
 
 export class Slots {
   readonly #options: SlotsOptions
-  readonly #idle = new Map<Server, Idle[]>()
+  readonly #idle: Idle
   readonly #waiting: Waiting[] = []
   readonly #holders = new Set<Holder>()
+  /** By source: those that hold or want a slot. */
+  readonly #claims = new Map<string, Claim>()
   /** Runs while somebody waits. */
   #looking: NodeJS.Timeout | undefined
   #turn = 0
   #stopped = false
+  /** Who asked last, and when another than him asked before that. */
+  #lastSource: string | undefined
+  #otherAt = Number.NEGATIVE_INFINITY
 
   constructor(options: SlotsOptions) {
     this.#options = options
+    this.#idle = new Idle(options.idleMs, () => this.serve())
+  }
+
+  /** Whether somebody waits: what is only kept is then given back. */
+  get wanted(): boolean {
+    return this.#waiting.length > 0
+  }
+
+  /** Whether a server that is well, another than `server`, has a slot to give. */
+  hasRoomBeside(server: Server): boolean {
+    return this.#options.servers().some((each) => each !== server && each.state === 'up' && this.#room(each) > 0)
   }
 
   /**
    * A slot at the server with the fewest connections, another than `avoid`.
-   * @param given aborted when it is not wanted any more
-   * @throws NoUpstream when none is up, or none came free in time; at once where its source has more than its fair share
+   * @param given asked for when it has to wait: a signal that is aborted when it is not wanted any more
+   * @throws NoUpstream when none is up, or none came free in time; at once where waiting is hopeless
    */
-  async take(holder: Holder, avoid?: Server, given?: AbortSignal): Promise<Slot> {
-    const started = performance.now()
+  async take(holder: Holder, avoid?: Server, given?: () => AbortSignal): Promise<Slot> {
+    const started = this.#options.elapsed()
+    if (holder.source !== this.#lastSource) {
+      if (this.#lastSource !== undefined) this.#otherAt = started
+      this.#lastSource = holder.source
+    }
     try {
       if (holder.slow) this.#refuseSlow()
-      if (this.#waiting.length > 0) this.#refuseGreedy(holder)
-      return await (this.#free(holder, avoid) ?? this.#wait(holder, avoid, given))
+      const slot = this.#find(holder, avoid)
+      return typeof slot === 'string' ? await this.#wait(holder, avoid, given?.()) : slot
     } finally {
-      this.#options.waited.observe((performance.now() - started) / 1000)
+      this.#options.waited.observe((this.#options.elapsed() - started) / 1000)
     }
   }
 
-  /** Room may have come where there was none. In the order they came, but nobody waits behind one who must avoid it. */
+  /** Room may have come where there was none. It goes to the source that holds the fewest, and among equals to who came first. */
   serve(): void {
-    if (this.#waiting.length === 0) return
     const full = new Set<Server | undefined>()
-    for (const waiting of [...this.#waiting]) {
-      if (full.has(waiting.avoid)) continue
-      let outcome: Slot | NoUpstream | undefined
-      try {
-        outcome = this.#free(waiting.holder, waiting.avoid)
-      } catch {
-        outcome = new NoUpstream('upstream_down')
+    const passed = new Set<string>()
+    while (this.#waiting.length > 0) {
+      let next: Waiting | undefined
+      let least = Number.POSITIVE_INFINITY
+      for (const waiting of this.#waiting) {
+        const { source } = waiting.holder
+        const { held } = this.#claims.get(source) ?? NOTHING
+        if (held >= least || full.has(waiting.avoid) || passed.has(source)) continue
+        next = waiting
+        least = held
+        if (held === 0) break
       }
-      if (outcome !== undefined) waiting.settle(outcome)
-      else if (waiting.avoid === undefined) return
-      else full.add(waiting.avoid)
+      if (next === undefined) return
+      const found = this.#findOr(next)
+      if (found === 'reserved') passed.add(next.holder.source)
+      else if (found !== 'full') next.settle(found)
+      else if (next.avoid === undefined) return
+      else full.add(next.avoid)
     }
   }
 
-  /** Closes the connections that are kept to a server, or `only` that one. */
-  dropIdle(server: Server, only?: Dialed): void {
-    const idle = this.#idle.get(server) ?? []
-    const [drop, stay] = [
-      idle.filter(({ dialed }) => (only ?? dialed) === dialed),
-      idle.filter(({ dialed }) => (only ?? dialed) !== dialed),
-    ]
-    if (stay.length === 0) this.#idle.delete(server)
-    else this.#idle.set(server, stay)
-    for (const { dialed, timer } of drop) {
-      clearTimeout(timer)
-      dialed.smtp.quit()
-      server.connections--
-    }
+  /** Closes the connections that are kept to a server. */
+  dropIdle(server: Server): void {
+    this.#idle.drop(server)
     this.serve()
   }
 
   stop(): void {
     this.#stopped = true
-    for (const server of [...this.#idle.keys()]) this.dropIdle(server)
+    this.#idle.stop()
     for (const waiting of [...this.#waiting]) waiting.settle(new NoUpstream('upstream_down'))
   }
 
-  /** @throws NoUpstream when none is up. @returns undefined when all are full */
-  #free(holder: Holder, avoid: Server | undefined): Slot | undefined {
-    const usable = this.#options.servers().filter((server) => server.up && server !== avoid)
-    if (usable.length === 0) throw new NoUpstream('upstream_down')
-    this.#turn++
-    let best: Server | undefined
-    let least = Number.POSITIVE_INFINITY
-    for (let i = 0; i < usable.length; i++) {
-      const server = usable[(i + this.#turn) % usable.length] as Server
-      const idle = this.#idle.get(server)?.length ?? 0
-      const busy = server.connections - idle
-      if ((idle === 0 && server.connections >= this.#options.max) || busy >= least) continue
-      best = server
-      least = busy
+  #findOr({ holder, avoid }: Waiting): Slot | 'full' | 'reserved' | NoUpstream {
+    try {
+      return this.#find(holder, avoid)
+    } catch (error) {
+      return error as NoUpstream
     }
-    return best && this.#slotAt(best, holder)
   }
 
-  /** A connection that is kept and still good; those that are not are closed. */
-  #kept(server: Server): Dialed | undefined {
-    const idle = this.#idle.get(server)
-    for (let last = idle?.pop(); last !== undefined; last = idle?.pop()) {
-      clearTimeout(last.timer)
-      if (last.dialed.smtp.settled) return last.dialed
-      last.dialed.smtp.destroy()
-      server.connections--
+  /** @throws NoUpstream when none is up */
+  #find(holder: Holder, avoid: Server | undefined): Slot | 'full' | 'reserved' {
+    const servers = this.#options.servers()
+    this.#turn++
+    let isAny = false
+    let room = 0
+    let best: Server | undefined
+    for (let i = 0; i < servers.length; i++) {
+      const server = servers[(i + this.#turn) % servers.length] as Server
+      if (server === avoid) continue
+      // One that is being asked for the first time may be up in a moment.
+      if (server.up || server.state === 'unknown') isAny = true
+      if (!server.up) continue
+      const here = this.#room(server)
+      room += here
+      if (here > 0 && (best === undefined || this.#isBetter(server, best))) best = server
     }
-    return undefined
+    if (!isAny) throw new NoUpstream('upstream_down')
+    if (best === undefined) return 'full'
+    return this.#isReserved(holder.source, room) ? 'reserved' : this.#slotAt(best, holder)
+  }
+
+  /** Connections that could be had at a server, those that are kept for the next client among them. */
+  #room(server: Server): number {
+    return this.#options.max - server.connections + this.#idle.count(server)
+  }
+
+  /** The one that is well; of two that are, the one with fewer connections in use. */
+  #isBetter(one: Server, other: Server): boolean {
+    const isSlow = one.state === 'slow'
+    return isSlow === (other.state === 'slow') ? this.#room(one) > this.#room(other) : !isSlow
+  }
+
+  #isReserved(source: string, room: number): boolean {
+    const { held } = this.#claims.get(source) ?? NOTHING
+    if (held === 0 || this.#options.elapsed() - this.#otherAt > LATELY_MS) return false
+    const all = this.#connections()
+    if (room > Math.floor(all * RESERVE)) return false
+    return held >= shareOf(all, Math.max(2, this.#claims.size))
+  }
+
+  /** Slots at all servers that are up. */
+  #connections(): number {
+    let up = 0
+    for (const server of this.#options.servers()) if (server.up) up++
+    return up * this.#options.max
+  }
+
+  #claim(source: string, held: number, waiting: number): void {
+    const claim = this.#claims.get(source)
+    if (claim === undefined) {
+      this.#claims.set(source, { held, waiting })
+      return
+    }
+    claim.held += held
+    claim.waiting += waiting
+    if (claim.held === 0 && claim.waiting === 0) this.#claims.delete(source)
   }
 
   #slotAt(server: Server, holder: Holder): Slot {
-    const kept = this.#kept(server)
+    const kept = this.#idle.take(server)
     if (kept === undefined) server.connections++
     let held = true
     this.#holders.add(holder)
+    this.#claim(holder.source, 1, 0)
     const release = (act: () => void): void => {
       if (!held) return
       held = false
       this.#holders.delete(holder)
+      this.#claim(holder.source, -1, 0)
       act()
       this.serve()
     }
@@ -199,80 +248,89 @@ export class Slots {
       server,
       kept,
       free: () => release(() => server.connections--),
-      keep: (dialed) => release(() => this.#keep(server, dialed)),
+      keep: (dialed) =>
+        release(() => {
+          if (dialed.smtp.settled && server.up && !this.#stopped) return this.#idle.add(server, dialed)
+          dialed.smtp.quit()
+          server.connections--
+        }),
     }
-  }
-
-  #keep(server: Server, dialed: Dialed): void {
-    if (!dialed.smtp.settled || !server.up || this.#stopped) {
-      dialed.smtp.quit()
-      server.connections--
-      return
-    }
-    const timer = setTimeout(() => this.dropIdle(server, dialed), this.#options.idleMs)
-    timer.unref()
-    const idle = this.#idle.get(server)
-    if (idle === undefined) this.#idle.set(server, [{ dialed, timer }])
-    else idle.push({ dialed, timer })
-  }
-
-  /** A share of the slots of all servers that are up. */
-  #share(ratio: number, least: number): number {
-    const slots = this.#options.max * this.#options.servers().filter(({ up }) => up).length
-    return Math.max(least, Math.floor(slots * ratio))
   }
 
   #refuseSlow(): void {
-    let left = this.#share(SLOW_SHARE, 1)
+    let left = Math.max(1, Math.floor(this.#connections() * SLOW_SHARE))
     for (const { slow } of this.#holders) if (slow) left--
     for (const { holder } of this.#waiting) if (holder.slow) left--
     if (left <= 0) throw new NoUpstream('upstream_full')
   }
 
-  /** Counted when it is needed, which is only when there are not enough. */
-  #refuseGreedy({ source }: Holder): void {
-    let left = this.#share(FAIR_SHARE, 2)
-    for (const holder of this.#holders) if (holder.source === source) left--
-    for (const { holder } of this.#waiting) if (holder.source === source) left--
-    if (left <= 0) throw new NoUpstream('upstream_full')
-  }
-
-  /** Takes slots from those who were silent for longest, no more than are waited for. */
-  #evictQuiet(): void {
-    const { quietMs } = this.#options
-    const enough = Math.max(Math.min(quietMs, LEAST_QUIET_MS), quietMs / this.#waiting.length)
-    const before = performance.now() - enough
-    const quiet: { readonly holder: Holder; readonly since: number }[] = []
-    for (const holder of this.#holders) {
-      const since = holder.quietSince
-      if (since !== undefined && since <= before) quiet.push({ holder, since })
+  /** Asks those who are to give way for their slots, which then go to whoever waits. */
+  #makeRoom(): void {
+    const first = this.#waiting[0]
+    if (first === undefined) return
+    const share = shareOf(this.#connections(), this.#claims.size)
+    const held = (source: string): number => (this.#claims.get(source) ?? NOTHING).held
+    let waitingBelowShare = 0
+    for (const { holder } of this.#waiting) if (held(holder.source) < share) waitingBelowShare++
+    const now = this.#options.elapsed()
+    const contention = {
+      share,
+      held,
+      waiting: this.#waiting.length,
+      waitingBelowShare,
+      waitedMs: now - first.since,
+      now,
     }
-    quiet.sort((a, b) => a.since - b.since)
-    for (const { holder } of quiet.slice(0, this.#waiting.length)) holder.evict()
+    for (const holder of toGiveWay({ holders: this.#holders, ...contention })) holder.giveWay()
   }
 
-  /** @throws NoUpstream where waiting is hopeless, unfair or not wanted any more */
+  /** One source fills no more than its part of the places, and where there are none left, who has the most gives one up. */
+  #refuseHopeless(source: string): void {
+    const { waiting: places } = this.#options
+    const { waiting } = this.#claims.get(source) ?? NOTHING
+    if (waiting >= Math.max(2, places * WAITING_SHARE)) throw new NoUpstream('upstream_full')
+    if (this.#waiting.length < places) return
+    let most = waiting + 1
+    let crowded: string | undefined
+    for (const [each, claim] of this.#claims) {
+      if (claim.waiting <= most) continue
+      most = claim.waiting
+      crowded = each
+    }
+    const last = this.#waiting.findLast(({ holder }) => holder.source === crowded)
+    if (last === undefined) throw new NoUpstream('upstream_full')
+    last.settle(new NoUpstream('upstream_full'))
+  }
+
+  /** @throws NoUpstream where waiting is hopeless, or not wanted any more */
   #wait(holder: Holder, avoid: Server | undefined, given: AbortSignal | undefined): Promise<Slot> {
-    this.#refuseGreedy(holder)
-    if (given?.aborted || this.#waiting.length >= this.#options.waiting) throw new NoUpstream('upstream_full')
-    if (this.#waiting.length === 0) {
-      this.#looking = setInterval(() => this.#evictQuiet(), Math.min(LOOK_MS, this.#options.quietMs))
-    }
-    return new Promise((resolve, reject) => {
+    if (given?.aborted) throw new NoUpstream('upstream_full')
+    this.#refuseHopeless(holder.source)
+    if (this.#waiting.length === 0) this.#looking = setInterval(() => this.#makeRoom(), LOOK_MS)
+    const waited = new Promise<Slot>((resolve, reject) => {
       const settle = (outcome: Slot | NoUpstream): void => {
         clearTimeout(timer)
         given?.removeEventListener('abort', giveUp)
         const at = this.#waiting.indexOf(waiting)
-        if (at >= 0) this.#waiting.splice(at, 1)
+        if (at >= 0) {
+          this.#waiting.splice(at, 1)
+          this.#claim(holder.source, 0, -1)
+        }
         if (this.#waiting.length === 0) clearInterval(this.#looking)
         if (outcome instanceof NoUpstream) reject(outcome)
         else resolve(outcome)
       }
-      const giveUp = (): void => settle(new NoUpstream('upstream_full'))
+      const giveUp = (): void => {
+        const isAnyUp = this.#options.servers().some(({ up }) => up)
+        settle(new NoUpstream(isAnyUp ? 'upstream_full' : 'upstream_down'))
+      }
       const timer = setTimeout(giveUp, this.#options.waitMs)
       given?.addEventListener('abort', giveUp)
-      const waiting: Waiting = { holder, avoid, settle }
+      const waiting: Waiting = { holder, avoid, since: this.#options.elapsed(), settle }
       this.#waiting.push(waiting)
+      this.#claim(holder.source, 0, 1)
     })
+    this.#makeRoom()
+    return waited
   }
 }

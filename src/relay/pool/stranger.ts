@@ -24,7 +24,7 @@ const STRANGER: Visitor = {
 /** Not asked of the DNS: a look-up that fails would only delay the answer. */
 const NAMELESS: DialSettings['names'] = async () => ({ kind: 'none' })
 
-/** @param deadline of performance.now(), over all phases. @throws UpstreamError, UpstreamRefusal */
+/** @param deadline of `settings.elapsed`, over all phases. @throws UpstreamError, UpstreamRefusal */
 export const dialAsStranger = (server: Target, settings: DialSettings, deadline: number): Promise<Dialed> =>
   dial(server, { ...settings, names: NAMELESS }, STRANGER, deadline)
 
@@ -53,7 +53,7 @@ export async function askWhetherXclient(server: Target, settings: DialSettings, 
 export async function askWhetherMail(server: Target, settings: DialSettings, deadline: number): Promise<void> {
   const { smtp } = await dialAsStranger(server, settings, deadline)
   try {
-    const reply = await smtp.command('MAIL FROM:<>', timeLeft(deadline, settings.replyTimeoutMs))
+    const reply = await smtp.command('MAIL FROM:<>', timeLeft(deadline, settings.elapsed(), settings.replyTimeoutMs))
     if (isAboutUs(reply)) throw new UpstreamRefusal('mail', reply)
   } finally {
     smtp.quit()

@@ -4,13 +4,16 @@
  */
 import { lookup } from 'node:dns/promises'
 import { isIP } from 'node:net'
+import type { Clock } from '../../core/clock.ts'
+import { messageOf } from '../../core/errors.ts'
 import type { Log } from '../../telemetry/log.ts'
 import type { Metrics } from '../../telemetry/metrics.ts'
 import { type DialSettings, type Extensions, RELAYABLE } from '../smtp/dial.ts'
+import type { Holder } from './fairness.ts'
 import { Health } from './health.ts'
 import { seriesOf } from './series.ts'
-import type { Server } from './server.ts'
-import { type Holder, type Slot, Slots } from './slots.ts'
+import { type Condition, Server } from './server.ts'
+import { type Slot, Slots } from './slots.ts'
 
 export interface UpstreamAddress {
   /** As the operator wrote it: the metric label. */
@@ -23,6 +26,8 @@ export interface UpstreamsOptions {
   readonly addresses: readonly UpstreamAddress[]
   readonly maxConnections: number
   readonly healthIntervalMs: number
+  /** How long a server may take to answer a health check, in milliseconds, before it counts as slow. */
+  readonly healthTimeoutMs: number
   /** Whether servers are asked if they relay for strangers before they are used. */
   readonly relayGuard: boolean
   readonly dial: DialSettings
@@ -31,6 +36,7 @@ export interface UpstreamsOptions {
     'upstreamSlotWait' | 'upstreamHealthChecks' | 'upstreamConnects' | 'upstreamReplies' | 'upstreamReplyDuration'
   >
   readonly log: Log
+  readonly clock: Clock
   /** Instead of `PATIENCE`, where somebody cannot wait that long. */
   readonly patience?: Partial<Patience>
   /** All addresses of a name; the system's way unless told. */
@@ -42,11 +48,11 @@ export interface Patience {
   readonly slotMs: number
   readonly waiting: number
   readonly idleMs: number
-  readonly quietMs: number
+  /** How long a health check may take: a server that is slower to greet takes no mail. */
   readonly healthMs: number
   readonly guardMs: number
   readonly guardAgainMs: number
-  /** The start for the first round of health checks: the port is not kept closed for a server that hangs. */
+  /** The start for the first server to answer: the port is not kept closed for servers that hang. */
   readonly startMs: number
 }
 
@@ -54,11 +60,10 @@ const PATIENCE: Patience = {
   slotMs: 10_000,
   waiting: 1000,
   idleMs: 5000,
-  quietMs: 30_000,
   healthMs: 30_000,
   guardMs: 3_600_000,
   guardAgainMs: 60_000,
-  startMs: 10_000,
+  startMs: 2000,
 }
 
 const systemResolve = async (name: string): Promise<readonly string[]> =>
@@ -70,12 +75,14 @@ export class Upstreams {
   readonly #slots: Slots
   /** Labels whose name is being resolved. */
   readonly #resolving = new Set<string>()
-  /** By label: what was last said of its name, so that it is said once. */
-  readonly #saidOfName = new Map<string, string>()
+  /** By label: a name that is not resolved at present. */
+  readonly #unresolved = new Map<string, Condition>()
   #healths: readonly Health[] = []
   #servers: readonly Server[] = []
   #offer: Extensions = new Map()
   #timer: NodeJS.Timeout | undefined
+  /** Called when a server is up. */
+  #firstUp: () => void = () => undefined
   #stopped = false
 
   constructor(options: UpstreamsOptions) {
@@ -88,20 +95,24 @@ export class Upstreams {
       waitMs: patience.slotMs,
       waiting: patience.waiting,
       idleMs: patience.idleMs,
-      quietMs: patience.quietMs,
+      elapsed: options.clock.elapsed,
       waited: options.metrics.upstreamSlotWait.of(),
     })
   }
 
-  /** Checks all servers once, so that what they offer is known before the first client asks; then goes on by itself. */
+  /**
+   * Checks all servers; then goes on by itself. Resolves when one is up, so that what it offers is known before the first client
+   * asks, when all have been found not to be, or after a moment: no server that hangs keeps the port closed.
+   */
   async start(): Promise<void> {
     this.#timer = setInterval(() => void this.#round(), this.#options.healthIntervalMs)
     this.#timer.unref()
     let late: NodeJS.Timeout | undefined
-    const patience = new Promise<void>((resolve) => {
+    const enough = new Promise<void>((resolve) => {
+      this.#firstUp = resolve
       late = setTimeout(resolve, this.#patience.startMs)
     })
-    await Promise.race([this.#round(), patience])
+    await Promise.race([this.#round(), enough])
     clearTimeout(late)
   }
 
@@ -133,8 +144,46 @@ export class Upstreams {
     return this.#servers
   }
 
+  /** How each address of each server is, and each name that has none. Addresses are `host:port`. */
+  conditions(): readonly {
+    readonly upstream: string
+    readonly address: string
+    readonly connections: number
+    readonly condition: Condition
+  }[] {
+    return this.#options.addresses.flatMap(({ label, host, port }) => {
+      const servers = this.#of(label)
+      const unresolved = this.#unresolved.get(label)
+      if (servers.length === 0) {
+        const condition = unresolved ?? {
+          state: 'unknown',
+          since: this.#options.clock.now(),
+          error: undefined,
+          lastSuccess: undefined,
+        }
+        return [{ upstream: label, address: `${host}:${port}`, connections: 0, condition }]
+      }
+      return servers.map((server) => ({
+        upstream: label,
+        address: `${server.host}:${server.port}`,
+        connections: server.connections,
+        condition: server.condition,
+      }))
+    })
+  }
+
+  /** Whether somebody waits for a slot. */
+  get wanted(): boolean {
+    return this.#slots.wanted
+  }
+
+  /** See Slots.hasRoomBeside. */
+  hasRoomBeside(server: Server): boolean {
+    return this.#slots.hasRoomBeside(server)
+  }
+
   /** See Slots.take. */
-  slot(holder: Holder, avoid?: Server, given?: AbortSignal): Promise<Slot> {
+  slot(holder: Holder, avoid?: Server, given?: () => AbortSignal): Promise<Slot> {
     return this.#slots.take(holder, avoid, given)
   }
 
@@ -177,11 +226,10 @@ export class Upstreams {
       this.#resolving.add(label)
       try {
         addresses = [...new Set(await (this.#options.resolve ?? systemResolve)(host))]
-        this.#saidOfName.delete(label)
+        if (addresses.length === 0) throw new Error('it has no address')
+        this.#unresolved.delete(label)
       } catch (error) {
-        const message = `name of upstream not resolved: ${(error as Error).message}`
-        if (this.#saidOfName.get(label) !== message) this.#options.log.warn({ upstream: label }, message)
-        this.#saidOfName.set(label, message)
+        this.#notResolved(label, messageOf(error))
         return
       } finally {
         this.#resolving.delete(label)
@@ -191,32 +239,44 @@ export class Upstreams {
     const series = seriesOf(this.#options.metrics, label)
     const fresh = addresses
       .filter((address) => mine.every(({ server }) => server.host !== address))
-      .map((address) => ({ label, host: address, port, name: host, series }))
-      .map((found) => this.#newHealth({ ...found, up: false, extensions: new Map(), connections: 0 }))
+      .map((address) => new Server({ label, host: address, port, name: host, series, now: this.#options.clock.now }))
+      .map((server) => this.#newHealth(server))
     this.#know([...this.#healths, ...fresh])
     for (const health of mine) {
       health.gone = !addresses.includes(health.server.host)
       if (!health.gone) continue
-      health.server.up = false
+      health.server.become('down', 'its name does not resolve to this address any more')
       this.#slots.dropIdle(health.server)
     }
     this.#forgetGone()
   }
 
+  /** What its addresses were is still good: they are used and checked as before. */
+  #notResolved(label: string, why: string): void {
+    const error = `name of upstream not resolved: ${why}`
+    const before = this.#unresolved.get(label)
+    if (before?.error !== error) this.#options.log.warn({ upstream: label }, error)
+    const since = before?.since ?? this.#options.clock.now()
+    this.#unresolved.set(label, { state: 'down', since, error, lastSuccess: undefined })
+  }
+
   #newHealth(server: Server): Health {
-    const { dial, relayGuard, healthIntervalMs, metrics, log } = this.#options
+    const { dial, relayGuard, healthIntervalMs, healthTimeoutMs, metrics, log, clock } = this.#options
     const { healthMs, guardMs, guardAgainMs } = this.#patience
     return new Health(server, {
       dial,
       relayGuard,
       intervalMs: healthIntervalMs,
+      timeoutMs: healthTimeoutMs,
+      clock,
       checkMs: healthMs,
       guardMs,
       guardAgainMs,
       metrics,
       log,
       judged: () => {
-        if (!server.up) this.#slots.dropIdle(server)
+        if (server.up) this.#firstUp()
+        else this.#slots.dropIdle(server)
         this.#learnOffer()
         this.#slots.serve()
       },

@@ -2,6 +2,7 @@
  * Opens a connection to an upstream and brings it to where MAIL may be said: PROXY header, greeting, EHLO, STARTTLS,
  * XCLIENT, as the settings and the server want it. Used for clients, for health checks and for the relay guard alike.
  */
+import type { Clock } from '../../core/clock.ts'
 import type { Names } from './names.ts'
 import { proxyV1, proxyV2, proxyV2Local } from './proxy-header.ts'
 import type { Reply } from './reply.ts'
@@ -42,6 +43,8 @@ export interface DialSettings {
   readonly connectTimeoutMs: number
   readonly replyTimeoutMs: number
   readonly names: Names
+  /** Deadlines are times of this clock. */
+  readonly elapsed: Clock['elapsed']
 }
 
 export interface Dialed {
@@ -58,9 +61,9 @@ export interface Target {
   readonly name: string
 }
 
-/** Milliseconds left until `deadline` (of performance.now()), at most `most`; throws when there are none. */
-export function timeLeft(deadline: number, most: number): number {
-  const left = deadline - performance.now()
+/** Whole milliseconds from `now` to `deadline`, at most `most`. @throws UpstreamError where there are none */
+export function timeLeft(deadline: number, now: number, most: number): number {
+  const left = Math.floor(deadline - now)
   if (left <= 0) throw new UpstreamError('timeout', 'no time left for this reply')
   return Math.min(left, most)
 }
@@ -75,8 +78,8 @@ const extensionsOf = (reply: Reply): Extensions =>
 
 /**
  * @param visitor on whose behalf; undefined: our own health check, which names no client
- * @param deadline of performance.now(), over all phases
- * @param given aborted when nobody wants the connection any more
+ * @param deadline of `settings.elapsed`, over all phases
+ * @param given aborted when nobody wants the connection any more; where its reason is an UpstreamError, that is thrown
  * @throws UpstreamError, UpstreamRefusal
  */
 export async function dial(
@@ -87,15 +90,15 @@ export async function dial(
   given?: AbortSignal,
   plain = false,
 ): Promise<Dialed> {
-  const { clientIp, tls, connectTimeoutMs, replyTimeoutMs } = settings
+  const { clientIp, tls, connectTimeoutMs, replyTimeoutMs, elapsed } = settings
   // Looked up while the connection is made: both take a round trip or more.
   const name = clientIp === 'xclient' && visitor !== undefined ? settings.names(visitor.client.ip) : undefined
-  const smtp = await open(target, settings, visitor, deadline)
+  const smtp = await open(target, settings, visitor, deadline, given)
   const giveUp = (): void => smtp.destroy('given up')
   given?.addEventListener('abort', giveUp)
   try {
     if (given?.aborted) giveUp()
-    const left = (): number => timeLeft(deadline, replyTimeoutMs)
+    const left = (): number => timeLeft(deadline, elapsed(), replyTimeoutMs)
     const greeting = await smtp.reply(left())
     if (greeting.code !== 220) throw new UpstreamRefusal('greeting', greeting)
     let extensions = await hello(smtp, settings, visitor, left)
@@ -120,6 +123,7 @@ export async function dial(
     return { smtp, extensions, helo: visitor?.helo ?? settings.hostname }
   } catch (error) {
     smtp.destroy('not usable')
+    if (given?.aborted && given.reason instanceof UpstreamError) throw given.reason
     if (error instanceof UpstreamError && error.fault !== 'protocol') error.connected = true
     // RFC 3207 section 4: where TLS is a wish and not a demand, a broken handshake must not cost the mail.
     const broken = error instanceof UpstreamError && error.message.startsWith('TLS:')
@@ -144,7 +148,7 @@ export async function greetAgain(
   const giveUp = (): void => smtp.destroy('given up')
   given.addEventListener('abort', giveUp)
   try {
-    return await hello(smtp, settings, visitor, () => timeLeft(deadline, settings.replyTimeoutMs))
+    return await hello(smtp, settings, visitor, () => timeLeft(deadline, settings.elapsed(), settings.replyTimeoutMs))
   } finally {
     given.removeEventListener('abort', giveUp)
   }
@@ -155,18 +159,20 @@ async function open(
   settings: DialSettings,
   visitor: Visitor | undefined,
   deadline: number,
+  given: AbortSignal | undefined,
 ): Promise<SmtpClient> {
-  const { clientIp, connectTimeoutMs } = settings
-  const timeout = timeLeft(deadline, connectTimeoutMs)
+  const { clientIp, connectTimeoutMs, elapsed } = settings
+  const timeout = timeLeft(deadline, elapsed(), connectTimeoutMs)
   const { host, port } = target
-  if (clientIp !== 'proxy-v1' && clientIp !== 'proxy-v2') return SmtpClient.open({ host, port }, timeout)
+  const connect = (first?: Buffer): Promise<SmtpClient> => SmtpClient.open({ host, port }, timeout, first, given)
+  if (clientIp !== 'proxy-v1' && clientIp !== 'proxy-v2') return connect()
   if (visitor !== undefined) {
     const ends = { source: visitor.client, destination: visitor.client.local }
-    return SmtpClient.open({ host, port }, timeout, clientIp === 'proxy-v1' ? proxyV1(ends) : proxyV2(ends))
+    return connect(clientIp === 'proxy-v1' ? proxyV1(ends) : proxyV2(ends))
   }
-  if (clientIp === 'proxy-v2') return SmtpClient.open({ host, port }, timeout, proxyV2Local())
+  if (clientIp === 'proxy-v2') return connect(proxyV2Local())
   // Postfix answers `PROXY UNKNOWN` with 421, so a health check by version 1 tells the truth about itself.
-  const smtp = await SmtpClient.open({ host, port }, timeout)
+  const smtp = await connect()
   smtp.send(proxyV1({ source: smtp.local, destination: smtp.remote }))
   return smtp
 }

@@ -68,22 +68,35 @@ export class SmtpClient {
 
   /**
    * Connects by TCP and writes `first` (a PROXY header) before anything is read.
+   * @param given aborted when nobody wants the connection any more
    * @throws UpstreamError when not connected within `timeoutMs`
    */
-  static open(address: { host: string; port: number }, timeoutMs: number, first?: Buffer): Promise<SmtpClient> {
+  static open(
+    address: { host: string; port: number },
+    timeoutMs: number,
+    first?: Buffer,
+    given?: AbortSignal,
+  ): Promise<SmtpClient> {
     return new Promise((resolve, reject) => {
       const socket = connectTcp({ ...address, noDelay: true })
-      const fail = (error: UpstreamError): void => {
+      const settled = (): void => {
         clearTimeout(timer)
+        given?.removeEventListener('abort', giveUp)
+      }
+      const fail = (error: UpstreamError): void => {
+        settled()
         socket.destroy()
         reject(error)
       }
+      const giveUp = (): void =>
+        fail(given?.reason instanceof UpstreamError ? given.reason : new UpstreamError('lost', 'given up'))
+      given?.addEventListener('abort', giveUp)
       const timer = setTimeout(() => fail(new UpstreamError('timeout', `no connection in ${timeoutMs} ms`)), timeoutMs)
       socket.once('error', (error: NodeJS.ErrnoException) =>
         fail(new UpstreamError(OURS.includes(error.code) ? 'ours' : 'lost', error.message)),
       )
       socket.once('connect', () => {
-        clearTimeout(timer)
+        settled()
         socket.removeAllListeners('error')
         if (first !== undefined) socket.write(first)
         resolve(new SmtpClient(socket))

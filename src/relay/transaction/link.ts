@@ -1,20 +1,23 @@
 /**
  * The upstream connection of one client, from taking a slot to giving it back. A client has one at a time. It stays with
- * the client from message to message, and goes to the next one only where no client address was given over it and it
- * never heard a refusal: Postfix takes XCLIENT once, and counts errors by connection.
+ * the client from message to message while nobody else waits for one, and goes to the next client only where no client address
+ * was given over it and it never heard a refusal: Postfix takes XCLIENT once, and counts errors by connection.
  *
  * However a client leaves, its slot is freed here, once: nobody else knows that it is taken.
  */
-
+import type { Clock } from '../../core/clock.ts'
 import { messageOf } from '../../core/errors.ts'
 import type { UpstreamCommand } from '../../telemetry/metrics.ts'
+import type { Holder } from '../pool/fairness.ts'
 import { connectResult, type Server } from '../pool/server.ts'
-import type { Holder, Slot } from '../pool/slots.ts'
+import type { Slot } from '../pool/slots.ts'
+import { Turn } from '../pool/turn.ts'
 import type { Upstreams } from '../pool/upstreams.ts'
 import { type Dialed, type DialSettings, dial, greetAgain, UpstreamRefusal } from '../smtp/dial.ts'
 import type { Reply } from '../smtp/reply.ts'
 import { UpstreamError } from '../smtp/smtp-client.ts'
 import type { Visitor } from '../smtp/visitor.ts'
+import { Attempt } from './attempt.ts'
 
 /** A connection that is ready for MAIL, in its slot. */
 export interface Link extends Dialed {
@@ -43,10 +46,17 @@ export interface ClientLinkOptions {
   readonly dial: DialSettings
   /** Milliseconds a connection waits for the same client's next message before it is given back. */
   readonly parkMs: number
+  readonly elapsed: Clock['elapsed']
   /** Asked when an upstream is reached: HELO and TLS may change in the course of a session. */
   readonly visitor: () => Visitor
-  /** Its slot is wanted for others, and `quietSince` is long ago: ends the transaction, and the link with it. */
+  /** Its slot is wanted for others, and its client does not get on with its transaction: ends that, and gives the slot back. */
   readonly evict: () => void
+}
+
+/** When, of `elapsed`, a server is given up for another that has room, and when all is too late. */
+export interface Deadlines {
+  readonly moveAt: number
+  readonly endAt: number
 }
 
 const LEFT = 'the client left'
@@ -55,16 +65,16 @@ export class ClientLink {
   readonly #options: ClientLinkOptions
   #current: Link | undefined
   #parked: NodeJS.Timeout | undefined
-  /** While a slot or a greeting is waited for. */
+  /** While a slot is waited for. */
   #waiting: AbortController | undefined
+  /** While a server is waited for that has not taken MAIL yet. */
+  #attempt: Attempt | undefined
   #left = false
-  /** See Holder: undefined while we, or the upstream, are the ones who are waited for. */
-  quietSince: number | undefined
-  /** See Holder. */
-  slow = false
+  #turn: Turn
 
   constructor(options: ClientLinkOptions) {
     this.#options = options
+    this.#turn = new Turn(options.elapsed())
   }
 
   get current(): Link | undefined {
@@ -76,8 +86,16 @@ export class ClientLink {
     return this.#left
   }
 
-  /** The client's connection, one that another client left, or a new one. @throws NoUpstream, DialFailure */
-  async ready(deadline: number, avoid: Server | undefined): Promise<Link> {
+  /** Whose turn it is on the connection. */
+  get turn(): Turn {
+    return this.#turn
+  }
+
+  /**
+   * The client's connection, one that another client left, or a new one. Until `mailAnswered` the server may be left for another.
+   * @param slow whether the client types as slowly as no machine does @throws NoUpstream, DialFailure
+   */
+  async ready(deadlines: Deadlines, avoid: Server | undefined, slow: boolean): Promise<Link> {
     this.#unpark()
     const visitor = this.#options.visitor()
     const current = this.#current
@@ -85,40 +103,48 @@ export class ClientLink {
       const usable = current.smtp.settled && current.helo === visitor.helo
       if (usable && current.slot.server !== avoid) {
         current.reused = true
+        this.#enter('ours')
+        this.#watch(current.slot.server, deadlines).leaving(current.smtp)
         return current
       }
       this.giveBack()
     }
-    const signal = this.#whileWanted()
-    const slot = await this.#options.upstreams.slot(this.#holder(visitor.client.source), avoid, signal)
-    if (slot.kept === undefined) return this.fresh(slot, deadline)
+    this.#turn = new Turn(this.#options.elapsed())
+    const slot = await this.#slot(visitor.client.source, avoid, slow)
+    if (slot.kept === undefined) return this.fresh(slot, deadlines)
     const { smtp, helo } = slot.kept
     let { extensions } = slot.kept
+    const attempt = this.#watch(slot.server, deadlines).leaving(smtp)
     try {
+      this.#enter('upstream')
       if (helo !== visitor.helo) {
-        extensions = await greetAgain(slot.kept, this.#options.dial, visitor, deadline, signal)
+        extensions = await greetAgain(slot.kept, this.#options.dial, visitor, deadlines.endAt, attempt.signal)
       }
     } catch {
       // It died while it was kept, which says nothing about the server.
       smtp.destroy()
-      return this.fresh(slot, deadline)
+      return this.fresh(slot, deadlines)
     }
     return this.#adopt({ smtp, extensions, helo: visitor.helo, slot, clean: true, open: false, reused: true })
   }
 
   /** Opens a connection in a slot that is ours, and frees the slot where that fails. @throws DialFailure */
-  async fresh(slot: Slot, deadline: number): Promise<Link> {
-    const { dial: settings, upstreams, visitor } = this.#options
+  async fresh(slot: Slot, deadlines: Deadlines): Promise<Link> {
+    const { dial: settings, upstreams, visitor, elapsed } = this.#options
     const { server } = slot
-    const started = performance.now()
+    const started = elapsed()
+    const attempt = this.#watch(server, deadlines)
     try {
-      const dialed = await dial(server, settings, visitor(), deadline, this.#whileWanted())
+      this.#enter('upstream')
+      const dialed = await dial(server, settings, visitor(), deadlines.endAt, attempt.signal)
       server.series.connects.ok.value++
-      server.series.durations.connect.observe((performance.now() - started) / 1000)
+      server.series.durations.connect.observe((elapsed() - started) / 1000)
       upstreams.report(server, undefined)
       upstreams.offered(server, dialed.extensions)
+      attempt.leaving(dialed.smtp)
       return this.#adopt({ ...dialed, slot, clean: true, open: false, reused: false })
     } catch (error) {
+      this.mailAnswered()
       slot.free()
       if (!this.#left) {
         server.series.connects[connectResult(error)].value++
@@ -126,6 +152,13 @@ export class ClientLink {
       }
       throw new DialFailure(error, server)
     }
+  }
+
+  /** The server has said something to MAIL, or was left: it is not watched any longer. @returns why it was left, where it was */
+  mailAnswered(): UpstreamError | undefined {
+    const attempt = this.#attempt
+    this.#attempt = undefined
+    return attempt?.stop()
   }
 
   /** A connection that lay idle may have died of that: a fresh one to the same server takes its slot. */
@@ -138,24 +171,39 @@ export class ClientLink {
 
   /** What was sent is answered by `answered`; counts the reply, and remembers a refusal. @throws UpstreamError */
   async heard(link: Link, command: UpstreamCommand, answered: Promise<Reply>): Promise<Reply> {
+    const { elapsed } = this.#options
     const { durations, replies } = link.slot.server.series
-    const started = performance.now()
+    const started = elapsed()
+    this.#turn.enter('upstream', started)
     const reply = await answered
-    durations[command].observe((performance.now() - started) / 1000)
+    const now = elapsed()
+    this.#turn.enter('ours', now)
+    durations[command].observe((now - started) / 1000)
     replies(reply.code).value++
     if (reply.code >= 400) link.clean = false
     return reply
   }
 
+  /** It is the client's turn, or the upstream's, in the transaction under way. */
+  enter(state: 'client' | 'ours' | 'upstream'): void {
+    if (this.#current !== undefined) this.#enter(state)
+  }
+
   /** The transaction on it is complete. */
   messageDone(): void {
     if (this.#current !== undefined) this.#current.open = false
-    if (this.#left) this.giveBack()
-    else this.park()
+    this.park()
   }
 
-  /** Keeps it for the same client's next message, for a while. */
+  /** Keeps it for the same client's next message, for a while, as long as nobody waits. */
   park(): void {
+    if (this.#current === undefined) return
+    this.#turn.reset()
+    this.#enter('kept')
+    if (this.#left || this.#options.upstreams.wanted) {
+      this.giveBack()
+      return
+    }
     if (this.#parked !== undefined) {
       this.#parked.refresh()
       return
@@ -195,24 +243,46 @@ export class ClientLink {
     this.#left = true
     // With a reason of our own: the default one is an exception with its stack.
     this.#waiting?.abort(LEFT)
+    this.#attempt?.abort(LEFT)
   }
 
-  #holder(source: string): Holder {
-    const quietSince = (): number | undefined => this.quietSince
-    return {
-      source,
-      slow: this.slow,
-      get quietSince() {
-        return quietSince()
-      },
-      evict: this.#options.evict,
+  async #slot(source: string, avoid: Server | undefined, slow: boolean): Promise<Slot> {
+    // Made only where there is something to wait for.
+    const given = (): AbortSignal => {
+      this.#waiting = new AbortController()
+      if (this.#left) this.#waiting.abort(LEFT)
+      return this.#waiting.signal
+    }
+    try {
+      return await this.#options.upstreams.slot(this.#holder(source, slow), avoid, given)
+    } finally {
+      this.#waiting = undefined
     }
   }
 
-  #whileWanted(): AbortSignal {
-    this.#waiting ??= new AbortController()
-    if (this.#left) this.#waiting.abort(LEFT)
-    return this.#waiting.signal
+  #holder(source: string, slow: boolean): Holder {
+    return {
+      source,
+      slow,
+      turn: this.#turn,
+      giveWay: () => {
+        if (this.#turn.state === 'kept') this.giveBack()
+        else this.#options.evict()
+      },
+    }
+  }
+
+  #watch(server: Server, { moveAt }: Deadlines): Attempt {
+    this.mailAnswered()
+    const { upstreams, elapsed } = this.#options
+    const attempt = new Attempt(server, { moveAt, elapsed, hasRoomElsewhere: () => upstreams.hasRoomBeside(server) })
+    if (this.#left) attempt.abort(LEFT)
+    this.#attempt = attempt
+    return attempt
+  }
+
+  #enter(state: Turn['state']): void {
+    this.#turn.enter(state, this.#options.elapsed())
   }
 
   #unpark(): void {
@@ -234,8 +304,8 @@ export class ClientLink {
 
   /** @throws UpstreamError where the client left meanwhile, so that nobody else would ever free the slot */
   #adopt(link: Link): Link {
-    this.#waiting = undefined
     this.#current = link
+    this.#enter('ours')
     if (this.#left) {
       this.giveBack()
       throw new UpstreamError('lost', LEFT)

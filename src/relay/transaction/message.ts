@@ -4,6 +4,7 @@
  * text went before it: a message that is not whole must not end (RFC 5321 section 4.1.1.4).
  */
 
+import type { Clock } from '../../core/clock.ts'
 import { messageOf } from '../../core/errors.ts'
 import { refusal } from '../../core/policy.ts'
 import type { Metrics } from '../../telemetry/metrics.ts'
@@ -20,6 +21,7 @@ export interface MessageOptions {
   /** Our Received line with its CRLFs; undefined: nothing is put on top. */
   readonly received: Buffer | undefined
   readonly metrics: Pick<Metrics, 'bareNewlines'>
+  readonly elapsed: Clock['elapsed']
 }
 
 const DOT = Buffer.from('.')
@@ -111,8 +113,9 @@ export class Message {
     if (this.#early !== undefined) return this.#early
     const { smtp } = this.#link
     if (smtp.ended || smtp.unasked) return this.#spokeEarly()
-    const started = performance.now()
-    const took = (): number => Math.round(performance.now() - started)
+    const { elapsed } = this.#options
+    const started = elapsed()
+    const took = (): number => Math.round(elapsed() - started)
     const { upstream } = this
     try {
       this.#send(rest)

@@ -4,6 +4,7 @@
  * the message is relay/transaction.ts.
  */
 
+import type { Clock } from '../../core/clock.ts'
 import { messageOf } from '../../core/errors.ts'
 import { refusal } from '../../core/policy.ts'
 import type { Server } from '../pool/server.ts'
@@ -13,7 +14,7 @@ import { timeLeft, UpstreamRefusal } from '../smtp/dial.ts'
 import { isAboutUs, isLast, type Reply } from '../smtp/reply.ts'
 import { isOurs, UpstreamError } from '../smtp/smtp-client.ts'
 import { type Answer, asRefusal, CLOSED_TO_US, lost } from './answer.ts'
-import type { ClientLink, DialFailure, Link } from './link.ts'
+import type { ClientLink, Deadlines, DialFailure, Link } from './link.ts'
 
 /** MAIL as it goes upstream, with the extensions its parameters use. Latin1, without CRLF. */
 export interface Envelope {
@@ -21,12 +22,14 @@ export interface Envelope {
   readonly needs: readonly string[]
 }
 
-/** In milliseconds. */
+/** What a client waits for, in milliseconds. */
 export interface Waits {
   /** For all of it together. */
   readonly rcptMs: number
   /** For one reply of a server. */
   readonly replyTimeoutMs: number
+  /** For a server to take MAIL, connecting included, before another that has room is asked. */
+  readonly connectTimeoutMs: number
 }
 
 /** Either a server has taken MAIL and answered RCPT on `link`, or every recipient of the transaction hears the same. */
@@ -34,97 +37,148 @@ export type Opened = { readonly link: Link; readonly rcpt: Reply } | { readonly 
 
 /** Servers tried for one transaction while none can be reached. */
 const MAX_TRIES = 3
+/** The least time a server gets, in milliseconds, where those before it have used up what there was. */
+const LEAST_TRY_MS = 500
 
-/** Half of the time that is left: when somebody is given up after whom another is to be asked. */
-function halfway(deadline: number): number {
-  const now = performance.now()
-  return now + (deadline - now) / 2
+export interface OpeningParts {
+  readonly upstream: ClientLink
+  readonly upstreams: Upstreams
+  readonly waits: Waits
+  readonly elapsed: Clock['elapsed']
 }
 
-/** @param rcpt the first recipient's command (latin1, without CRLF) */
+/** What came of asking one server: an end, or that another is to be asked. */
+type Tried =
+  | { readonly kind: 'opened'; readonly opened: Opened }
+  /** It was not reached, or lacks what the envelope needs. */
+  | { readonly kind: 'missed'; readonly last: Answer; readonly avoid: Server | undefined }
+  /** It has failed the transaction itself. `again`: a slot for a fresh connection to the same server. */
+  | { readonly kind: 'failed'; readonly last: Answer; readonly avoid: Server; readonly again: Slot | undefined }
+
+/**
+ * @param rcpt the first recipient's command (latin1, without CRLF)
+ * @param slow whether the client types as slowly as no machine does
+ */
 export async function openTransaction(
-  upstream: ClientLink,
-  upstreams: Upstreams,
-  waits: Waits,
+  parts: OpeningParts,
   envelope: Envelope,
   rcpt: string,
+  slow: boolean,
 ): Promise<Opened> {
-  const deadline = performance.now() + waits.rcptMs
+  const { upstream, waits, elapsed } = parts
+  const started = elapsed()
+  const endAt = started + waits.rcptMs
   let avoid: Server | undefined
   let last: Answer | undefined
-  // Whether one server has failed the transaction itself, so that the next is the last.
-  let askedOne = false
-  let replaced = false
   let again: Slot | undefined
-  for (let tries = 0; tries < MAX_TRIES; ) {
-    const isLastTry = askedOne || tries === MAX_TRIES - 1
-    const hasOthers = upstreams.servers().filter(({ up }) => up).length > 1
-    const patience = isLastTry || !hasOthers ? deadline : halfway(deadline)
-    let link: Link
-    try {
-      link = again === undefined ? await upstream.ready(patience, avoid) : await upstream.fresh(again, patience)
-    } catch (error) {
-      if (upstream.left) return { refused: lost(undefined, 'the client left') }
-      tries++
-      again = undefined
-      if (error instanceof NoUpstream)
-        return { refused: last ?? { kind: 'refusal', refusal: refusal(error.why), upstream: undefined } }
-      const { cause, server } = error as DialFailure
-      if (cause instanceof UpstreamRefusal && cause.phase === 'ehlo' && cause.reply.code >= 500) {
-        // It refuses the client's own HELO name: that is its verdict, as if it had come at MAIL.
-        return { refused: { kind: 'reply', to: 'ehlo', reply: cause.reply, upstream: server.label } }
-      }
-      avoid = server
-      last = isOurs(cause)
-        ? { kind: 'refusal', refusal: refusal('upstream_full', { why: messageOf(cause) }), upstream: undefined }
-        : lost(server.label, messageOf(cause))
-      continue
-    }
+  let missed = 0
+  let failed = 0
+  // A kept connection may have died while it was idle, and is replaced once.
+  let replaced = false
+  while (missed < MAX_TRIES && failed < 2) {
+    const moveAt = Math.max(started + waits.connectTimeoutMs, elapsed() + LEAST_TRY_MS)
+    const reached = await reach(parts, { moveAt, endAt }, { avoid, again, slow, last })
     again = undefined
-    const { server } = link.slot
-    // It may have died while it was idle, and a fresh one needs its time.
-    const isReplaceable = link.reused && !replaced
-    const missing = missingOf(link, envelope)
-    if (missing !== undefined) {
-      upstream.giveBack()
-      tries++
-      avoid = server
-      last = lost(server.label, missing)
-      continue
-    }
-    try {
-      const { mail, rcpt: answered } = await mailAndRcpt(upstream, link, [envelope.line, rcpt], {
-        mail: () => timeLeft(isReplaceable ? halfway(patience) : patience, waits.replyTimeoutMs),
-        rcpt: () => timeLeft(deadline, waits.replyTimeoutMs),
-      })
-      if (answered !== undefined) return { link, rcpt: answered }
-      if (isAboutUs(mail)) upstreams.report(server, new UpstreamRefusal('mail', mail))
-      else if (mail.code >= 500) return { refused: { kind: 'reply', to: 'mail', reply: mail, upstream: server.label } }
-      const reply = isAboutUs(mail) ? CLOSED_TO_US : { ...asRefusal(mail), code: 451 }
-      last = { kind: 'reply', to: 'mail', reply, upstream: server.label }
-      if (!isLast(mail)) upstream.giveBack()
-      else if (isReplaceable) again = upstream.replace(link)
-      else upstream.drop(`it answered MAIL with ${mail.code}`)
-    } catch (error) {
-      // Once MAIL was taken, another server must not be asked: this one may have acted on it.
-      if (error instanceof MailTaken) {
-        upstream.drop(messageOf(error))
-        return { refused: lost(server.label, messageOf(error.cause)) }
-      }
-      last = lost(server.label, messageOf(error))
-      if (upstream.left) return { refused: last }
-      if (isReplaceable) again = upstream.replace(link)
-      else upstream.drop(messageOf(error))
-    }
-    if (again !== undefined) {
+    const tried =
+      'kind' in reached ? reached : await ask(parts, reached, { envelope, rcpt, endAt, mayReplace: !replaced })
+    if (tried.kind === 'opened') return tried.opened
+    if (upstream.left) return { refused: tried.last }
+    last = tried.last
+    if (tried.kind === 'missed') missed++
+    else if (tried.again !== undefined) {
+      again = tried.again
       replaced = true
       continue
-    }
-    if (askedOne) break
-    askedOne = true
-    avoid = server
+    } else failed++
+    avoid = tried.avoid
   }
   return { refused: last ?? lost(undefined, 'no upstream') }
+}
+
+/** A connection to some server. */
+async function reach(
+  { upstream }: OpeningParts,
+  deadlines: Deadlines,
+  wanted: { avoid: Server | undefined; again: Slot | undefined; slow: boolean; last: Answer | undefined },
+): Promise<Link | Tried> {
+  const { avoid, again, slow, last } = wanted
+  const refused = (answer: Answer): Tried => ({ kind: 'opened', opened: { refused: answer } })
+  try {
+    return again === undefined ? await upstream.ready(deadlines, avoid, slow) : await upstream.fresh(again, deadlines)
+  } catch (error) {
+    if (upstream.left) return refused(lost(undefined, 'the client left'))
+    if (error instanceof NoUpstream) {
+      return refused(last ?? { kind: 'refusal', refusal: refusal(error.why), upstream: undefined })
+    }
+    const { cause, server } = error as DialFailure
+    if (cause instanceof UpstreamRefusal && cause.phase === 'ehlo' && cause.reply.code >= 500) {
+      // It refuses the client's own HELO name: that is its verdict, as if it had come at MAIL.
+      return refused({ kind: 'reply', to: 'ehlo', reply: cause.reply, upstream: server.label })
+    }
+    const why = messageOf(cause)
+    const answer: Answer = isOurs(cause)
+      ? { kind: 'refusal', refusal: refusal('upstream_full', { why }), upstream: undefined }
+      : lost(server.label, why)
+    return { kind: 'missed', last: answer, avoid: server }
+  }
+}
+
+/** Asks the server at the other end for the sender and the first recipient. */
+async function ask(
+  { upstream, upstreams, waits, elapsed }: OpeningParts,
+  link: Link,
+  asked: { envelope: Envelope; rcpt: string; endAt: number; mayReplace: boolean },
+): Promise<Tried> {
+  const { envelope, rcpt, endAt, mayReplace } = asked
+  const { server } = link.slot
+  const { label } = server
+  const missing = missingOf(link, envelope)
+  if (missing !== undefined) {
+    upstream.mailAnswered()
+    upstream.giveBack()
+    return { kind: 'missed', last: lost(label, missing), avoid: server }
+  }
+  const isReplaceable = link.reused && mayReplace
+  // A fresh connection needs its time.
+  const mailBy = isReplaceable ? elapsed() + (endAt - elapsed()) / 2 : endAt
+  const failed = (last: Answer, isOver: boolean, why: string): Tried => {
+    const again = isOver && isReplaceable && !upstream.left ? upstream.replace(link) : undefined
+    if (again === undefined) {
+      if (isOver) upstream.drop(why)
+      else upstream.giveBack()
+    }
+    return { kind: 'failed', last, avoid: server, again }
+  }
+  try {
+    const { mail, rcpt: answered } = await mailAndRcpt(upstream, link, [envelope.line, rcpt], {
+      mail: () => timeLeft(mailBy, elapsed(), waits.replyTimeoutMs),
+      rcpt: () => timeLeft(endAt, elapsed(), waits.replyTimeoutMs),
+    })
+    if (answered !== undefined) return { kind: 'opened', opened: { link, rcpt: answered } }
+    if (isAboutUs(mail)) upstreams.report(server, new UpstreamRefusal('mail', mail))
+    else if (mail.code >= 500) {
+      return { kind: 'opened', opened: { refused: { kind: 'reply', to: 'mail', reply: mail, upstream: label } } }
+    }
+    const reply = isAboutUs(mail) ? CLOSED_TO_US : { ...asRefusal(mail), code: 451 }
+    return failed(
+      { kind: 'reply', to: 'mail', reply, upstream: label },
+      isLast(mail),
+      `it answered MAIL with ${mail.code}`,
+    )
+  } catch (error) {
+    // Once MAIL was taken, another server must not be asked: this one may have acted on it.
+    if (error instanceof MailTaken) {
+      upstream.drop(messageOf(error))
+      return { kind: 'opened', opened: { refused: lost(label, messageOf(error.cause)) } }
+    }
+    const moved = upstream.mailAnswered()
+    if (moved === undefined) return failed(lost(label, messageOf(error)), true, messageOf(error))
+    upstreams.report(server, moved)
+    upstream.drop(moved.message)
+    return { kind: 'failed', last: lost(label, moved.message), avoid: server, again: undefined }
+  } finally {
+    upstream.mailAnswered()
+  }
 }
 
 /**
@@ -157,6 +211,7 @@ async function mailAndRcpt(
     mailReply = upstream.heard(link, 'mail', smtp.command(mailLine, left.mail()))
   }
   const mail = await mailReply
+  upstream.mailAnswered()
   link.open = mail.code < 300
   // A server that does not forget the last transaction answers for that one.
   const reset = await resetReply

@@ -4,10 +4,11 @@
  * client hears 250 only after the upstream has said it for the same message. How a server is found for a transaction is
  * relay/opening.ts, and what becomes of the text of a message relay/message.ts.
  *
- * A client that opens a transaction and falls silent may lose it to others who wait for its connection (relay/slots.ts),
- * up to the dot; it hears 451 when it goes on. So it is noted since when the client is the one who is waited for.
+ * A client that does not get on with its transaction may lose it to others who wait for its connection (pool/fairness.ts), up
+ * to the dot; it hears 451 when it goes on. So it is noted whose turn it is.
  */
 
+import type { Clock } from '../../core/clock.ts'
 import { messageOf, stackOf } from '../../core/errors.ts'
 import { refusal } from '../../core/policy.ts'
 import type { Log } from '../../telemetry/log.ts'
@@ -49,13 +50,10 @@ export interface RelayParts {
   readonly settings: RelaySettings
   readonly metrics: Pick<Metrics, 'bareNewlines'>
   readonly log: Log
-  /** Milliseconds since the epoch. */
-  readonly now: () => number
+  readonly clock: Clock
 }
 
 const BUDGETS: Budgets = { rcptMs: 270_000, dataMs: 110_000, blockMs: 180_000, parkMs: 5000 }
-/** Octets of a body that count as a sign of life; fewer in the time that clients may be silent are a trickle. */
-const SIGN_OF_LIFE = 1024
 
 export class Relay {
   readonly #parts: RelayParts
@@ -70,8 +68,6 @@ export class Relay {
   /** The text under way, from the 354 to its dot. */
   #message: Message | undefined
   #ending: Promise<unknown> = Promise.resolve()
-  /** Octets of the body that came since the last sign of life. */
-  #trickle = 0
 
   /** @param visitor asked when an upstream is reached: HELO and TLS may change in the course of a session */
   constructor(parts: RelayParts, visitor: () => Visitor) {
@@ -83,6 +79,7 @@ export class Relay {
       upstreams,
       dial: settings.dial,
       parkMs: this.#budgets.parkMs,
+      elapsed: parts.clock.elapsed,
       visitor,
       evict: () => this.#evict(),
     })
@@ -97,24 +94,22 @@ export class Relay {
     return this.#message?.upstream ?? this.#upstream.current?.slot.server.label
   }
 
-  /** Whether the client goes on as slowly as no machine does. */
-  set slow(slow: boolean) {
-    this.#upstream.slow = slow
-  }
-
-  /** Asks an upstream for one recipient; the first brings MAIL along. Never throws. */
-  async rcpt(envelope: Envelope, line: string): Promise<Answer> {
+  /**
+   * Asks an upstream for one recipient; the first brings MAIL along. Never throws.
+   * @param slow whether the client types as slowly as no machine does
+   */
+  async rcpt(envelope: Envelope, line: string, slow = false): Promise<Answer> {
     if (this.#settled !== undefined) return this.#settled
-    this.#upstream.quietSince = undefined
+    this.#upstream.enter('ours')
     try {
-      return this.#begun ? await this.#another(envelope, line) : await this.#first(envelope, line)
+      return this.#begun ? await this.#another(envelope, line) : await this.#first(envelope, line, slow)
     } catch (error) {
       this.#parts.log.error({ err: stackOf(error) }, 'relay failed')
       this.#upstream.drop('internal error')
       this.#settled = { kind: 'refusal', refusal: refusal('internal'), upstream: undefined }
       return this.#settled
     } finally {
-      this.#awaitClient()
+      this.#upstream.enter('client')
     }
   }
 
@@ -122,7 +117,7 @@ export class Relay {
   async data(): Promise<Answer> {
     const link = this.#upstream.current
     if (this.#settled !== undefined) return this.#settled
-    this.#upstream.quietSince = undefined
+    this.#upstream.enter('ours')
     if (link === undefined || link.smtp.ended) {
       this.#upstream.drop('gone before DATA')
       return lost(link?.slot.server.label, 'gone before DATA')
@@ -137,7 +132,8 @@ export class Relay {
       }
       if (this.#upstream.left) return lost(label, 'the client left')
       this.#message = this.#newMessage(link)
-      this.#awaitClient()
+      this.#upstream.turn.startText()
+      this.#upstream.enter('client')
       return { kind: 'reply', to: 'data', reply, upstream: label }
     } catch (error) {
       this.#upstream.drop(messageOf(error))
@@ -146,24 +142,18 @@ export class Relay {
   }
 
   #newMessage(link: Link): Message {
-    const { settings, metrics, now } = this.#parts
+    const { settings, metrics, clock } = this.#parts
     const { bareNewline, dataTimeoutMs, trace, hostname, dial } = settings
-    const received = trace || dial.clientIp === 'received' ? receivedLine(this.#visitor(), hostname, now()) : undefined
-    return new Message(this.#upstream, link, { bareNewline, dataTimeoutMs, received, metrics })
+    const received =
+      trace || dial.clientIp === 'received' ? receivedLine(this.#visitor(), hostname, clock.now()) : undefined
+    return new Message(this.#upstream, link, { bareNewline, dataTimeoutMs, received, metrics, elapsed: clock.elapsed })
   }
 
-  /** From now on it is the client's turn. */
-  #awaitClient(): void {
-    this.#trickle = 0
-    this.#upstream.quietSince = this.#upstream.current === undefined ? undefined : performance.now()
-  }
-
-  /** Others wait, and the client was silent for too long. What is left of its transaction hears 451. */
+  /** Others wait, and the client does not get on. What is left of its transaction hears 451. */
   #evict(): void {
-    const why = 'the client was silent while others waited for its connection'
+    const why = 'the client did not get on with its transaction while others waited for its connection'
     const upstream = this.#upstream.current?.slot.server.label
     this.#settled ??= { kind: 'refusal', refusal: refusal('upstream_full', { why }), upstream }
-    this.#upstream.quietSince = undefined
     if (this.#message === undefined) this.#upstream.giveBack()
     else this.#upstream.drop(why)
   }
@@ -173,13 +163,13 @@ export class Relay {
    * @returns undefined, or a promise to wait for before the next part: memory is bounded by what the sockets hold
    */
   write(chunk: Buffer): Promise<void> | undefined {
-    this.#trickle += chunk.length
-    if (this.#trickle >= SIGN_OF_LIFE) this.#awaitClient()
     const message = this.#message
-    if (message === undefined || message.write(chunk)) return undefined
-    this.#upstream.quietSince = undefined
+    if (message === undefined) return undefined
+    this.#upstream.turn.part(chunk.length, this.#parts.clock.elapsed())
+    if (message.write(chunk)) return undefined
+    this.#upstream.enter('upstream')
     return message.drained(this.#budgets.blockMs).then(() => {
-      if (this.#message !== undefined) this.#awaitClient()
+      if (this.#message !== undefined) this.#upstream.enter('client')
     })
   }
 
@@ -191,7 +181,7 @@ export class Relay {
   }
 
   async #end(): Promise<Final> {
-    this.#upstream.quietSince = undefined
+    this.#upstream.enter('ours')
     const message = this.#message
     this.#message = undefined
     if (this.#settled !== undefined) return { answer: this.#settled, result: 'deferred', ms: 0 }
@@ -220,17 +210,18 @@ export class Relay {
   }
 
   #forget(): void {
-    this.#upstream.quietSince = undefined
     this.#begun = false
     this.#accepted = 0
     this.#settled = undefined
   }
 
-  async #first(envelope: Envelope, line: string): Promise<Answer> {
+  async #first(envelope: Envelope, line: string, slow: boolean): Promise<Answer> {
     this.#begun = true
-    const { upstreams, settings } = this.#parts
-    const waits = { rcptMs: this.#budgets.rcptMs, replyTimeoutMs: settings.dial.replyTimeoutMs }
-    const opened = await openTransaction(this.#upstream, upstreams, waits, envelope, line)
+    const { upstreams, settings, clock } = this.#parts
+    const { replyTimeoutMs, connectTimeoutMs } = settings.dial
+    const waits = { rcptMs: this.#budgets.rcptMs, replyTimeoutMs, connectTimeoutMs }
+    const parts = { upstream: this.#upstream, upstreams, waits, elapsed: clock.elapsed }
+    const opened = await openTransaction(parts, envelope, line, slow)
     return 'refused' in opened ? this.#settle(opened.refused) : this.#heardRcpt(opened.link, opened.rcpt)
   }
 

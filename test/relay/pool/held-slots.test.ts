@@ -1,0 +1,49 @@
+/** Slots held on purpose, through the whole app with the values it ships with, by clients on real sockets. */
+import { afterEach, expect, test } from '@jest/globals'
+import { startApp, type TestApp } from '../../support/app.ts'
+import type { Client } from '../../support/client.ts'
+import { startUpstream, type Upstream } from '../../support/upstream.ts'
+
+let app: TestApp
+let server: Upstream
+let senders: NodeJS.Timeout[] = []
+afterEach(async () => {
+  for (const each of senders) clearInterval(each)
+  senders = []
+  await app.stop()
+  await server.stop()
+})
+
+async function inText(from: string): Promise<Client> {
+  const client = await app.client(from)
+  await client.hello()
+  for (const line of ['MAIL FROM:<a@flood.example>', 'RCPT TO:<anna@example.test>', 'DATA']) await client.command(line)
+  return client
+}
+
+test.each([
+  ['one address sends 520 octets a second on each of 50 connections', 1, 520],
+  ['25 addresses send 260 octets a second on each of two', 25, 260],
+])('S7 %s: an honest client is served within two seconds', async (_, addresses, rate) => {
+  server = await startUpstream()
+  app = await startApp(server.address)
+  const holders = await Promise.all(Array.from({ length: 50 }, (_, i) => inText(`127.1.0.${1 + (i % addresses)}`)))
+  expect(server.mailed()).toHaveLength(50)
+  for (const holder of holders) {
+    senders.push(setInterval(() => holder.write('x'.repeat(rate / 10)), 100))
+  }
+  // Long enough for each to be at the pace it keeps.
+  await new Promise((resolve) => {
+    senders.push(setTimeout(resolve, 1500))
+  })
+  for (let i = 1; i <= 5; i++) {
+    const started = performance.now()
+    const honest = await app.client(`127.2.0.${i}`)
+    await honest.hello()
+    expect(await honest.send('a@honest.example', 'anna@example.test')).toMatch(/^250/)
+    expect(performance.now() - started).toBeLessThan(2000)
+    honest.end()
+  }
+  // None of what was cut has come to its dot.
+  expect(server.bodies()).toHaveLength(5)
+})

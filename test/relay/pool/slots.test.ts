@@ -1,0 +1,311 @@
+/** The pool with the values it ships with, and a clock that is moved by hand. */
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
+import type { Holder } from '../../../src/relay/pool/fairness.ts'
+import { seriesOf } from '../../../src/relay/pool/series.ts'
+import { Server } from '../../../src/relay/pool/server.ts'
+import { type NoUpstream, type Slot, Slots } from '../../../src/relay/pool/slots.ts'
+import { Turn } from '../../../src/relay/pool/turn.ts'
+import { createMetrics } from '../../../src/telemetry/metrics.ts'
+
+beforeEach(() => {
+  jest.useFakeTimers()
+})
+afterEach(() => {
+  jest.useRealTimers()
+})
+
+const metrics = createMetrics({ version: 'test', upstreams: ['mail'] })
+const elapsed = (): number => performance.now()
+const serverAt = (host: string): Server => {
+  const server = new Server({
+    label: 'mail',
+    host,
+    port: 25,
+    name: host,
+    series: seriesOf(metrics, 'mail'),
+    now: () => Date.now(),
+  })
+  server.become('up', undefined)
+  return server
+}
+
+let servers: Server[]
+let slots: Slots
+function pool(max: number, count = 1, waiting = 1000): void {
+  servers = Array.from({ length: count }, (_, i) => serverAt(`192.0.2.${i + 1}`))
+  slots = new Slots({
+    servers: () => servers,
+    max,
+    waitMs: 10_000,
+    waiting,
+    idleMs: 5000,
+    elapsed,
+    waited: metrics.upstreamSlotWait.of(),
+  })
+}
+
+interface Client extends Holder {
+  readonly turn: Turn
+  /** Whether it was made to give way. */
+  lost: boolean
+  slot: Slot | undefined
+  /** What came of waiting: the reason of the refusal, or undefined. */
+  refused: string | undefined
+}
+/** Somebody who wants a slot; a pending one is in nobody's way. */
+function client(source: string, { slow = false, avoid = undefined as Server | undefined } = {}): Client {
+  const it: Client = {
+    source,
+    slow,
+    turn: new Turn(elapsed()),
+    lost: false,
+    slot: undefined,
+    refused: undefined,
+    giveWay() {
+      it.lost = true
+      it.slot?.free()
+    },
+  }
+  slots.take(it, avoid).then(
+    (slot) => {
+      it.slot = slot
+    },
+    (error: NoUpstream) => {
+      it.refused = error.why
+    },
+  )
+  return it
+}
+const pass = (ms: number): Promise<void> => jest.advanceTimersByTimeAsync(ms)
+const has = ({ slot, lost }: Client): boolean => slot !== undefined && !lost
+const sources = (count: number): string[] =>
+  Array.from({ length: count }, (_, i) => `198.51.${100 + (i >> 8)}.${i & 255}`)
+
+describe('slots', () => {
+  test('go to the server with the fewest connections', async () => {
+    pool(50, 3)
+    const all = sources(9).map((each) => client(each))
+    await pass(0)
+    expect(servers.map(({ connections }) => connections)).toEqual([3, 3, 3])
+    const freed = all[4]?.slot
+    freed?.free()
+    const next = client('203.0.113.1')
+    await pass(0)
+    expect(next.slot?.server).toBe(freed?.server)
+  })
+
+  test('of a slow server are for those who find no room elsewhere', async () => {
+    pool(2, 2)
+    servers[0]?.become('slow', 'greets after 20 seconds')
+    const all = sources(4).map((each) => client(each))
+    await pass(0)
+    expect(all.map(({ slot }) => slot?.server.host)).toEqual(['192.0.2.2', '192.0.2.2', '192.0.2.1', '192.0.2.1'])
+    const [slow, quick] = servers as [Server, Server]
+    expect([slots.hasRoomBeside(slow), slots.hasRoomBeside(quick)]).toEqual([false, false])
+    all[0]?.slot?.free()
+    all[2]?.slot?.free()
+    expect([slots.hasRoomBeside(slow), slots.hasRoomBeside(quick)]).toEqual([true, false])
+  })
+
+  test('are freed once, however often that is said', async () => {
+    pool(50)
+    const [one, two] = [client('192.0.2.1'), client('192.0.2.1')]
+    await pass(0)
+    one.slot?.free()
+    one.slot?.free()
+    expect(servers[0]?.connections).toBe(1)
+    two.slot?.free()
+    expect(servers[0]?.connections).toBe(0)
+  })
+
+  test('that are all taken are waited for, in turn, for ten seconds: then 451 upstream_full', async () => {
+    pool(1)
+    const taken = client('203.0.113.9')
+    const [first, second] = [client('192.0.2.1'), client('192.0.2.2')]
+    await pass(9900)
+    taken.slot?.free()
+    await pass(0)
+    expect([has(first), has(second)]).toEqual([true, false])
+    await pass(200)
+    expect(second.refused).toBe('upstream_full')
+  })
+
+  test('a waiter who must not have the free server holds up nobody behind it', async () => {
+    pool(1, 2)
+    const [one, two] = [client('192.0.2.1'), client('192.0.2.2')]
+    await pass(0)
+    const picky = client('192.0.2.3', { avoid: one.slot?.server })
+    const easy = client('192.0.2.4')
+    one.slot?.free()
+    await pass(0)
+    expect(easy.slot?.server).toBe(one.slot?.server)
+    two.slot?.free()
+    await pass(0)
+    expect(picky.slot?.server).toBe(two.slot?.server)
+  })
+
+  test('those who wait hear upstream_down at once when the last server goes', async () => {
+    pool(1)
+    client('203.0.113.9')
+    const waiting = client('192.0.2.1')
+    await pass(0)
+    servers[0]?.become('down', 'gone')
+    slots.serve()
+    await pass(0)
+    expect(waiting.refused).toBe('upstream_down')
+  })
+
+  test('a slot that is not wanted any more is not waited for', async () => {
+    pool(1)
+    client('203.0.113.9')
+    const gone = slots.take(client('203.0.113.9'), undefined, () => AbortSignal.abort('gone'))
+    await expect(gone).rejects.toThrow('upstream_full')
+  })
+})
+
+describe('places to wait', () => {
+  test('are bounded, and one source has a quarter of them: the next hears 451 at once', async () => {
+    pool(1, 1, 40)
+    client('203.0.113.9')
+    const greedy = Array.from({ length: 11 }, () => client('203.0.113.66'))
+    await pass(0)
+    expect(greedy.map(({ refused }) => refused)).toEqual([...Array(10).fill(undefined), 'upstream_full'])
+  })
+
+  test('where there are none left, who has the most gives one up for a newcomer', async () => {
+    pool(1, 1, 8)
+    client('203.0.113.9')
+    const crowd = ['192.0.2.1', '192.0.2.2', '192.0.2.3', '192.0.2.4'].flatMap((each) => [client(each), client(each)])
+    const newcomers = sources(5).map((each) => client(each))
+    await pass(0)
+    expect(crowd.filter(({ refused }) => refused !== undefined)).toHaveLength(4)
+    expect(newcomers.map(({ refused }) => refused)).toEqual([...Array(4).fill(undefined), 'upstream_full'])
+  })
+})
+
+describe('what comes free', () => {
+  test('goes to the source that holds the fewest, and among equals to who came first', async () => {
+    pool(3)
+    const greedy = Array.from({ length: 3 }, () => client('203.0.113.66'))
+    const again = client('203.0.113.66')
+    const honest = [client('192.0.2.1'), client('192.0.2.2')]
+    await pass(0)
+    greedy[0]?.slot?.free()
+    greedy[1]?.slot?.free()
+    await pass(0)
+    expect([has(again), ...honest.map(has)]).toEqual([false, true, true])
+    greedy[2]?.slot?.free()
+    await pass(0)
+    expect(has(again)).toBe(true)
+  })
+
+  test('of the last tenth, does not go to a source that has its share, where others were here lately', async () => {
+    pool(50)
+    const other = client('192.0.2.1')
+    await pass(0)
+    other.slot?.free()
+    const greedy = Array.from({ length: 50 }, () => client('203.0.113.66'))
+    await pass(0)
+    // It waits for its own: past their dot, messages cannot be asked back.
+    for (const each of greedy) each.turn.enter('upstream', elapsed())
+    expect(greedy.filter(has).length).toBe(45)
+    const honest = sources(4).map((each) => client(each))
+    await pass(0)
+    expect(honest.every(has)).toBe(true)
+    greedy[0]?.slot?.free()
+    await pass(0)
+    expect(greedy.filter(has).length).toBe(45)
+  })
+
+  test('is all for a source that is alone', async () => {
+    pool(50)
+    const alone = Array.from({ length: 50 }, () => client('203.0.113.66'))
+    await pass(0)
+    expect(alone.every(has)).toBe(true)
+  })
+})
+
+describe('clients that type slowly', () => {
+  test('S7 never hold more than a quarter of the slots together; the others find theirs without a wait', async () => {
+    pool(20)
+    const slow = sources(6).map((each) => client(each, { slow: true }))
+    const fast = Array.from({ length: 15 }, (_, i) => client(`192.0.2.${i}`))
+    await pass(0)
+    expect(slow.filter(has).length).toBe(5)
+    expect(slow[5]?.refused).toBe('upstream_full')
+    expect(fast.every(has)).toBe(true)
+  })
+
+  test('S7 are one at least, also where there is one slot only', async () => {
+    pool(1)
+    const [one, two] = [client('192.0.2.1', { slow: true }), client('192.0.2.2', { slow: true })]
+    await pass(0)
+    expect([has(one), two.refused]).toEqual([true, 'upstream_full'])
+  })
+})
+
+describe('with the shipped values and 50 slots', () => {
+  const sendsAt = (rate: number) => {
+    return (each: Client): void => {
+      if (!has(each)) return
+      if (each.turn.textMs(elapsed()) === undefined) {
+        each.turn.startText()
+        each.turn.enter('client', elapsed())
+      } else each.turn.part(rate / 20, elapsed())
+    }
+  }
+  /** Time passes, and in each 50 ms `each` is done with every holder. */
+  const goOn = async (ms: number, all: readonly Client[], each: (client: Client) => void): Promise<void> => {
+    for (let at = 0; at < ms; at += 50) {
+      all.forEach(each)
+      await pass(50)
+    }
+  }
+
+  test.each([
+    ['one address, 520 octets a second each', 1, 520],
+    ['25 addresses, 260 octets a second each', 25, 260],
+    ['50 addresses, 520 octets a second each', 50, 520],
+    ['200 addresses that come back, 4000 octets a second each', 200, 4000],
+    ['one address, at full speed and without an end', 1, 1_000_000],
+  ])('S7 slots held in DATA by %s: an honest client is served in time', async (_, addresses, rate) => {
+    pool(50)
+    const from = sources(addresses)
+    const attackers = Array.from({ length: 50 }, (_, i) => client(from[i % addresses] as string))
+    await goOn(5000, attackers, sendsAt(rate))
+    let comesBack = 50
+    for (let i = 0; i < 20; i++) {
+      const honest = client(`192.0.2.${i}`)
+      const started = elapsed()
+      while (!has(honest) && elapsed() - started < 4000) {
+        await goOn(50, attackers, sendsAt(rate))
+        for (const each of attackers.splice(0)) {
+          const isGone = each.lost || each.refused !== undefined
+          attackers.push(isGone ? client(from[comesBack++ % addresses] as string) : each)
+        }
+      }
+      expect(elapsed() - started).toBeLessThanOrEqual(2000)
+      await pass(100)
+      honest.slot?.free()
+    }
+  })
+
+  test('one that toggles MAIL, RCPT, 4 s, RSET on four connections holds up nobody for more than a second', async () => {
+    pool(2)
+    const toggler = Array.from({ length: 4 }, () => client('203.0.113.66'))
+    await pass(0)
+    const silent = (): void => {
+      for (const each of toggler) if (has(each) && each.turn.state === 'ours') each.turn.enter('client', elapsed())
+    }
+    for (let i = 0; i < 10; i++) {
+      silent()
+      await pass(1300)
+      const honest = client('192.0.2.1')
+      await pass(500)
+      expect(has(honest)).toBe(true)
+      honest.slot?.free()
+      toggler.splice(0, 4, ...toggler.map((each) => (has(each) || !each.lost ? each : client('203.0.113.66'))))
+      await pass(0)
+    }
+  })
+})

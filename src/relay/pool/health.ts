@@ -12,7 +12,7 @@ import { messageOf } from '../../core/errors.ts'
 import type { Log } from '../../telemetry/log.ts'
 import type { Metrics } from '../../telemetry/metrics.ts'
 import { UpstreamRefusal } from '../smtp/dial.ts'
-import { isOurs, UpstreamError } from '../smtp/smtp-client.ts'
+import { isOurs, UpstreamError } from '../smtp/upstream-error.ts'
 import { Checkup, type CheckupOptions, isMailRefusal, isXclientRefusal } from './checkup.ts'
 import { connectResult, placeOf, type Server } from './server.ts'
 

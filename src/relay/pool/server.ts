@@ -3,7 +3,7 @@
  */
 import type { ConnectResult } from '../../telemetry/metrics.ts'
 import { type Extensions, UpstreamRefusal } from '../smtp/dial.ts'
-import { UpstreamError } from '../smtp/smtp-client.ts'
+import { UpstreamError } from '../smtp/upstream-error.ts'
 import type { UpstreamSeries } from './series.ts'
 
 /**

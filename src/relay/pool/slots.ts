@@ -11,6 +11,7 @@
 import type { Clock } from '../../core/clock.ts'
 import type { Distribution } from '../../telemetry/series.ts'
 import type { Dialed } from '../smtp/dial.ts'
+import { Claims } from './claims.ts'
 import { type Holder, shareOf, toGiveWay } from './fairness.ts'
 import { Idle } from './idle.ts'
 import type { Server } from './server.ts'
@@ -58,32 +59,21 @@ interface Waiting {
   settle(outcome: Slot | NoUpstream): void
 }
 
-/** What a source has of the slots, and wants. */
-interface Claim {
-  held: number
-  waiting: number
-}
-
 /** Of all slots, what slow clients may hold together; at least one. */
 const SLOW_SHARE = 0.25
 /** Of all slots, what is left to sources that have less than their share. */
 const RESERVE = 0.1
 /** Others were here lately: within so many milliseconds. */
 const LATELY_MS = 60_000
-/** Of all places to wait, what one source may take. */
-const WAITING_SHARE = 0.25
 /** While somebody waits: how often it is looked who is to give way, in milliseconds. */
 const LOOK_MS = 100
-
-const NOTHING: Claim = { held: 0, waiting: 0 }
 
 export class Slots {
   readonly #options: SlotsOptions
   readonly #idle: Idle
   readonly #waiting: Waiting[] = []
   readonly #holders = new Set<Holder>()
-  /** By source: those that hold or want a slot. */
-  readonly #claims = new Map<string, Claim>()
+  readonly #claims = new Claims()
   /** Runs while somebody waits. */
   #looking: NodeJS.Timeout | undefined
   #turn = 0
@@ -121,6 +111,7 @@ export class Slots {
     try {
       if (holder.slow) this.#refuseSlow()
       const slot = this.#find(holder, avoid)
+      if (slot === 'down') throw new NoUpstream('upstream_down')
       return typeof slot === 'string' ? await this.#wait(holder, avoid, given?.()) : slot
     } finally {
       this.#options.waited.observe((this.#options.elapsed() - started) / 1000)
@@ -136,15 +127,16 @@ export class Slots {
       let least = Number.POSITIVE_INFINITY
       for (const waiting of this.#waiting) {
         const { source } = waiting.holder
-        const { held } = this.#claims.get(source) ?? NOTHING
+        const { held } = this.#claims.of(source)
         if (held >= least || full.has(waiting.avoid) || passed.has(source)) continue
         next = waiting
         least = held
         if (held === 0) break
       }
       if (next === undefined) return
-      const found = this.#findOr(next)
-      if (found === 'reserved') passed.add(next.holder.source)
+      const found = this.#find(next.holder, next.avoid)
+      if (found === 'down') next.settle(new NoUpstream('upstream_down'))
+      else if (found === 'reserved') passed.add(next.holder.source)
       else if (found !== 'full') next.settle(found)
       else if (next.avoid === undefined) return
       else full.add(next.avoid)
@@ -163,16 +155,8 @@ export class Slots {
     for (const waiting of [...this.#waiting]) waiting.settle(new NoUpstream('upstream_down'))
   }
 
-  #findOr({ holder, avoid }: Waiting): Slot | 'full' | 'reserved' | NoUpstream {
-    try {
-      return this.#find(holder, avoid)
-    } catch (error) {
-      return error as NoUpstream
-    }
-  }
-
-  /** @throws NoUpstream when none is up */
-  #find(holder: Holder, avoid: Server | undefined): Slot | 'full' | 'reserved' {
+  /** `down`: none is up, nor may be in a moment. */
+  #find(holder: Holder, avoid: Server | undefined): Slot | 'down' | 'full' | 'reserved' {
     const servers = this.#options.servers()
     this.#turn++
     let isAny = false
@@ -188,7 +172,7 @@ export class Slots {
       room += here
       if (here > 0 && (best === undefined || this.#isBetter(server, best))) best = server
     }
-    if (!isAny) throw new NoUpstream('upstream_down')
+    if (!isAny) return 'down'
     if (best === undefined) return 'full'
     return this.#isReserved(holder.source, room) ? 'reserved' : this.#slotAt(best, holder)
   }
@@ -205,7 +189,7 @@ export class Slots {
   }
 
   #isReserved(source: string, room: number): boolean {
-    const { held } = this.#claims.get(source) ?? NOTHING
+    const { held } = this.#claims.of(source)
     if (held === 0 || this.#options.elapsed() - this.#otherAt > LATELY_MS) return false
     const all = this.#connections()
     if (room > Math.floor(all * RESERVE)) return false
@@ -219,28 +203,17 @@ export class Slots {
     return up * this.#options.max
   }
 
-  #claim(source: string, held: number, waiting: number): void {
-    const claim = this.#claims.get(source)
-    if (claim === undefined) {
-      this.#claims.set(source, { held, waiting })
-      return
-    }
-    claim.held += held
-    claim.waiting += waiting
-    if (claim.held === 0 && claim.waiting === 0) this.#claims.delete(source)
-  }
-
   #slotAt(server: Server, holder: Holder): Slot {
     const kept = this.#idle.take(server)
     if (kept === undefined) server.connections++
     let held = true
     this.#holders.add(holder)
-    this.#claim(holder.source, 1, 0)
+    this.#claims.hold(holder.source, 1)
     const release = (act: () => void): void => {
       if (!held) return
       held = false
       this.#holders.delete(holder)
-      this.#claim(holder.source, -1, 0)
+      this.#claims.hold(holder.source, -1)
       act()
       this.serve()
     }
@@ -269,7 +242,7 @@ export class Slots {
     const first = this.#waiting[0]
     if (first === undefined) return
     const share = shareOf(this.#connections(), this.#claims.size)
-    const held = (source: string): number => (this.#claims.get(source) ?? NOTHING).held
+    const held = (source: string): number => this.#claims.of(source).held
     let waitingBelowShare = 0
     for (const { holder } of this.#waiting) if (held(holder.source) < share) waitingBelowShare++
     const now = this.#options.elapsed()
@@ -284,28 +257,14 @@ export class Slots {
     for (const holder of toGiveWay({ holders: this.#holders, ...contention })) holder.giveWay()
   }
 
-  /** One source fills no more than its part of the places, and where there are none left, who has the most gives one up. */
-  #refuseHopeless(source: string): void {
-    const { waiting: places } = this.#options
-    const { waiting } = this.#claims.get(source) ?? NOTHING
-    if (waiting >= Math.max(2, places * WAITING_SHARE)) throw new NoUpstream('upstream_full')
-    if (this.#waiting.length < places) return
-    let most = waiting + 1
-    let crowded: string | undefined
-    for (const [each, claim] of this.#claims) {
-      if (claim.waiting <= most) continue
-      most = claim.waiting
-      crowded = each
-    }
-    const last = this.#waiting.findLast(({ holder }) => holder.source === crowded)
-    if (last === undefined) throw new NoUpstream('upstream_full')
-    last.settle(new NoUpstream('upstream_full'))
-  }
-
   /** @throws NoUpstream where waiting is hopeless, or not wanted any more */
   #wait(holder: Holder, avoid: Server | undefined, given: AbortSignal | undefined): Promise<Slot> {
-    if (given?.aborted) throw new NoUpstream('upstream_full')
-    this.#refuseHopeless(holder.source)
+    const place = this.#claims.place(holder.source, this.#waiting.length, this.#options.waiting)
+    if (given?.aborted || place === 'none') throw new NoUpstream('upstream_full')
+    if (place !== 'free') {
+      const last = this.#waiting.findLast((each) => each.holder.source === place.of)
+      last?.settle(new NoUpstream('upstream_full'))
+    }
     if (this.#waiting.length === 0) this.#looking = setInterval(() => this.#makeRoom(), LOOK_MS)
     const waited = new Promise<Slot>((resolve, reject) => {
       const settle = (outcome: Slot | NoUpstream): void => {
@@ -314,7 +273,7 @@ export class Slots {
         const at = this.#waiting.indexOf(waiting)
         if (at >= 0) {
           this.#waiting.splice(at, 1)
-          this.#claim(holder.source, 0, -1)
+          this.#claims.wait(holder.source, -1)
         }
         if (this.#waiting.length === 0) clearInterval(this.#looking)
         if (outcome instanceof NoUpstream) reject(outcome)
@@ -328,7 +287,7 @@ export class Slots {
       given?.addEventListener('abort', giveUp)
       const waiting: Waiting = { holder, avoid, since: this.#options.elapsed(), settle }
       this.#waiting.push(waiting)
-      this.#claim(holder.source, 0, 1)
+      this.#claims.wait(holder.source, 1)
     })
     this.#makeRoom()
     return waited

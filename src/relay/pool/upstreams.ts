@@ -11,6 +11,7 @@ import type { Metrics } from '../../telemetry/metrics.ts'
 import { type DialSettings, type Extensions, RELAYABLE } from '../smtp/dial.ts'
 import type { Holder } from './fairness.ts'
 import { Health } from './health.ts'
+import { offerOf } from './offer.ts'
 import { seriesOf } from './series.ts'
 import { type Condition, Server } from './server.ts'
 import { type Slot, Slots } from './slots.ts'
@@ -189,17 +190,13 @@ export class Upstreams {
 
   /** Learns from a client's connection what a health check would have found. */
   report(server: Server, error: unknown): void {
-    if (!this.#stopped) this.#healthOf(server)?.report(error)
+    if (!this.#stopped) this.#healths.find((each) => each.server === server)?.report(error)
   }
 
   /** Learns what a client's connection was offered. */
   offered(server: Server, extensions: Extensions): void {
     const lacks = RELAYABLE.some((keyword) => server.extensions.has(keyword) && !extensions.has(keyword))
-    if (lacks && !this.#stopped) this.#healthOf(server)?.lacking()
-  }
-
-  #healthOf(server: Server): Health | undefined {
-    return this.#healths.find((health) => health.server === server)
+    if (lacks && !this.#stopped) this.#healths.find((each) => each.server === server)?.lacking()
   }
 
   #of(label: string): readonly Server[] {
@@ -297,18 +294,6 @@ export class Upstreams {
 
   #learnOffer(): void {
     const inUse = this.#servers.filter(({ up }) => up).map(({ extensions }) => extensions)
-    if (inUse.length === 0) return
-    const offer = new Map<string, string>()
-    for (const keyword of RELAYABLE) {
-      if (!inUse.every((each) => each.has(keyword))) continue
-      offer.set(keyword, keyword === 'SIZE' ? smallestSize(inUse) : '')
-    }
-    this.#offer = offer
+    if (inUse.length > 0) this.#offer = offerOf(inUse)
   }
-}
-
-/** RFC 1870 section 4: a SIZE without a number, or 0, is no limit. */
-function smallestSize(all: readonly Extensions[]): string {
-  const limits = all.map((each) => Number(each.get('SIZE') ?? 0)).filter((size) => size > 0)
-  return limits.length === 0 ? '0' : String(Math.min(...limits))
 }

@@ -6,7 +6,8 @@ import type { Clock } from '../../core/clock.ts'
 import type { Names } from './names.ts'
 import { proxyV1, proxyV2, proxyV2Local } from './proxy-header.ts'
 import type { Reply } from './reply.ts'
-import { SmtpClient, UpstreamError } from './smtp-client.ts'
+import { SmtpClient } from './smtp-client.ts'
+import { UpstreamError } from './upstream-error.ts'
 import { type ClientAddressMode, type Visitor, xclientCommand } from './visitor.ts'
 
 /** What EHLO offered: keywords in upper case, with what stands behind them. */

@@ -5,37 +5,14 @@
  *
  * Every wait has a deadline. Whatever is wrong ends the connection, and everybody who waits hears the same UpstreamError.
  */
-import { connect as connectTcp, isIP, type Socket } from 'node:net'
-import { connect as connectTls } from 'node:tls'
+import type { Socket } from 'node:net'
+import { messageOf } from '../../core/errors.ts'
 import type { Reply } from './reply.ts'
+import { ReplyReader } from './reply-reader.ts'
+import { upgrade } from './start-tls.ts'
+import { connect } from './tcp.ts'
+import { type Fault, UpstreamError } from './upstream-error.ts'
 
-/**
- * lost: closed or reset. timeout: a deadline passed. protocol: an answer that is none, or out of turn. ours: we had no
- * file descriptor or port left for a connection, which says nothing about the upstream.
- */
-export type Fault = 'lost' | 'timeout' | 'protocol' | 'ours'
-
-export class UpstreamError extends Error {
-  readonly fault: Fault
-  /** Lost, or out of time, when the connection had been made: it may have been about the client it was made for. */
-  connected = false
-  constructor(fault: Fault, message: string) {
-    super(message)
-    this.name = 'UpstreamError'
-    this.fault = fault
-  }
-}
-
-/** errno of connect(2) where it is this node that has run out. */
-const OURS: readonly (string | undefined)[] = ['EMFILE', 'ENFILE', 'EADDRNOTAVAIL']
-
-/** Whether no connection came about for want of something of our own. */
-export const isOurs = (error: unknown): error is UpstreamError =>
-  error instanceof UpstreamError && error.fault === 'ours'
-
-/** RFC 5321 section 4.5.3.1.5 allows 512 octets a line; servers are longer, but not by this much. */
-const MAX_LINE = 4096
-const MAX_LINES = 200
 /** How long the goodbye to a QUIT is waited for. */
 const GOODBYE_MS = 5000
 /** Octets that are worth holding back for what follows; more of them fill packets of their own. */
@@ -49,9 +26,7 @@ interface Waiting {
 
 export class SmtpClient {
   #socket: Socket
-  #text = ''
-  #code = 0
-  #lines: string[] = []
+  readonly #reader = new ReplyReader()
   readonly #waiting: Waiting[] = []
   /** Why it ended. An error with its stack is made of it only where somebody hears it: every session ends once. */
   #ended: { readonly fault: Fault; readonly why: string } | undefined
@@ -71,37 +46,15 @@ export class SmtpClient {
    * @param given aborted when nobody wants the connection any more
    * @throws UpstreamError when not connected within `timeoutMs`
    */
-  static open(
+  static async open(
     address: { host: string; port: number },
     timeoutMs: number,
     first?: Buffer,
     given?: AbortSignal,
   ): Promise<SmtpClient> {
-    return new Promise((resolve, reject) => {
-      const socket = connectTcp({ ...address, noDelay: true })
-      const settled = (): void => {
-        clearTimeout(timer)
-        given?.removeEventListener('abort', giveUp)
-      }
-      const fail = (error: UpstreamError): void => {
-        settled()
-        socket.destroy()
-        reject(error)
-      }
-      const giveUp = (): void =>
-        fail(given?.reason instanceof UpstreamError ? given.reason : new UpstreamError('lost', 'given up'))
-      given?.addEventListener('abort', giveUp)
-      const timer = setTimeout(() => fail(new UpstreamError('timeout', `no connection in ${timeoutMs} ms`)), timeoutMs)
-      socket.once('error', (error: NodeJS.ErrnoException) =>
-        fail(new UpstreamError(OURS.includes(error.code) ? 'ours' : 'lost', error.message)),
-      )
-      socket.once('connect', () => {
-        settled()
-        socket.removeAllListeners('error')
-        if (first !== undefined) socket.write(first)
-        resolve(new SmtpClient(socket))
-      })
-    })
+    const socket = await connect(address, timeoutMs, given)
+    if (first !== undefined) socket.write(first)
+    return new SmtpClient(socket)
   }
 
   get ended(): boolean {
@@ -218,50 +171,24 @@ export class SmtpClient {
   }
 
   /**
-   * Turns the connection into a TLS one after a 220 to STARTTLS. Certificates are not verified: this is encryption
-   * against listeners on the way to our own servers, as SMTP has it by default (RFC 7435).
+   * Turns the connection into a TLS one after a 220 to STARTTLS.
    * @throws UpstreamError; protocol when the server sent anything behind its 220 (injected replies, CVE-2011-0411)
    */
   async startTls(servername: string, timeoutMs: number): Promise<void> {
-    if (this.#text !== '' || this.#lines.length > 0) {
+    if (!this.#reader.isEmpty) {
       const why = 'bytes behind the reply to STARTTLS'
       this.#end('protocol', why)
       throw new UpstreamError('protocol', why)
     }
-    const plain = this.#socket
-    plain.removeAllListeners()
-    plain.on('error', () => undefined)
-    await new Promise<void>((resolve, reject) => {
-      const secure = connectTls({
-        socket: plain,
-        // RFC 6066 section 3: a name, never an address.
-        ...(isIP(servername) === 0 && { servername }),
-        rejectUnauthorized: false,
-      })
-      const fail = (message: string): void => {
-        clearTimeout(timer)
-        const why = `TLS: ${message}`
-        secure.on('error', () => undefined)
-        secure.destroy()
-        this.#end('lost', why)
-        reject(new UpstreamError('lost', why))
-      }
-      const timer = setTimeout(() => fail(`no handshake in ${timeoutMs} ms`), timeoutMs)
-      const failed = (error: Error): void => fail(error.message)
-      const closed = (): void => fail('closed')
-      secure.once('error', failed)
-      secure.once('close', closed)
-      secure.once('secureConnect', () => {
-        clearTimeout(timer)
-        // Ours only: Node has one of its own, which frees what OpenSSL holds.
-        secure.off('close', closed)
-        secure.off('error', failed)
-        this.#socket = secure
-        this.secure = true
-        this.#attach()
-        resolve()
-      })
-    })
+    try {
+      this.#socket = await upgrade(this.#socket, servername, timeoutMs)
+    } catch (error) {
+      const why = `TLS: ${messageOf(error)}`
+      this.#end('lost', why)
+      throw new UpstreamError('lost', why)
+    }
+    this.secure = true
+    this.#attach()
   }
 
   /** Says QUIT and closes without waiting for the answer. */
@@ -287,6 +214,8 @@ export class SmtpClient {
     // given a dot.
     this.#socket.on('end', () => this.#end('lost', 'the upstream closed the connection'))
     this.#socket.on('close', () => this.#end('lost', 'the upstream closed the connection'))
+    // It may have gone before anybody listened.
+    if (this.#socket.destroyed) this.#end('lost', 'the upstream closed the connection')
   }
 
   #end(fault: Fault, why: string, destroy = true): void {
@@ -301,7 +230,7 @@ export class SmtpClient {
     if (this.#ended !== undefined) return
     this.#ended = { fault, why }
     // What it said before it left may be why it left.
-    if (fault !== 'lost') this.#text = ''
+    if (fault !== 'lost') this.#reader.clear()
     this.#fail(this.#ended)
     this.#tellWatchers()
   }
@@ -318,35 +247,30 @@ export class SmtpClient {
 
   #read(chunk: string): void {
     if (this.#ended !== undefined) return
-    this.#text += chunk
+    this.#reader.push(chunk)
     this.#parse()
   }
 
   #parse(): void {
-    let from = 0
-    for (;;) {
-      const end = this.#text.indexOf('\n', from)
-      if (end < 0) break
-      const line = this.#text.slice(from, this.#text.charCodeAt(end - 1) === 13 ? end - 1 : end)
-      // What nobody waits for is kept: `unasked` tells of it, and a watcher may ask for it at once.
-      if (this.#waiting.length === 0) {
-        this.#text = this.#text.slice(from)
-        from = 0
-        this.#tellWatchers()
-        break
+    while (this.#waiting.length > 0) {
+      const reply = this.#reader.next()
+      if (reply === undefined) return
+      if ('why' in reply) {
+        this.#end('protocol', reply.why)
+        return
       }
-      from = end + 1
-      if (!this.#take(line)) return
+      const waiting = this.#waiting.shift()
+      clearTimeout(waiting?.timer)
+      waiting?.resolve(reply)
     }
-    if (from > 0) this.#text = this.#text.slice(from)
-    if (this.#text.length > MAX_LINE * MAX_LINES || (this.#waiting.length > 0 && this.#text.length > MAX_LINE)) {
-      this.#end('protocol', 'a reply line is too long')
-    }
+    // What nobody waits for is kept: `unasked` tells of it, and a watcher may ask for it at once.
+    if (this.#reader.isFull) this.#end('protocol', 'a reply line is too long')
+    else if (this.#reader.hasLine) this.#tellWatchers()
   }
 
   /** Whether the upstream has said something that no command asked for, such as a 421 before it hangs up. */
   get unasked(): boolean {
-    return this.#waiting.length === 0 && (this.#text !== '' || this.#lines.length > 0)
+    return this.#waiting.length === 0 && !this.#reader.isEmpty
   }
 
   /** Whether every command has its reply, and no more than that: the next one can be told whose it is. */
@@ -360,35 +284,8 @@ export class SmtpClient {
    * that cannot be sent any more has no reply at all.
    */
   #expectSilence(): void {
-    if (this.#ended !== undefined) this.#text = ''
-    if (!this.unasked || this.#text.startsWith('421')) return
-    this.#end('protocol', `spoke unasked: ${JSON.stringify(this.#text.slice(0, 80))}`)
-  }
-
-  /** @returns false when the connection was ended because of this line */
-  #take(line: string): boolean {
-    const code = Number(line.slice(0, 3))
-    const separator = line[3]
-    const valid =
-      /^[2-5][0-9]{2}/.test(line) &&
-      (separator === ' ' || separator === '-' || separator === undefined) &&
-      (this.#lines.length === 0 || this.#code === code) &&
-      this.#lines.length < MAX_LINES &&
-      line.length <= MAX_LINE
-    if (!valid) {
-      this.#end('protocol', `not an SMTP reply: ${JSON.stringify(line.slice(0, 80))}`)
-      return false
-    }
-    this.#code = code
-    this.#lines.push(line.slice(4))
-    if (separator === '-') return true
-    const waiting = this.#waiting.shift()
-    const lines = this.#lines
-    this.#lines = []
-    if (waiting !== undefined) {
-      clearTimeout(waiting.timer)
-      waiting.resolve({ code, lines })
-    }
-    return true
+    if (this.#ended !== undefined) this.#reader.clear()
+    if (!this.unasked || this.#reader.head.startsWith('421')) return
+    this.#end('protocol', `spoke unasked: ${JSON.stringify(this.#reader.head)}`)
   }
 }

@@ -5,7 +5,14 @@
  */
 import type { Clock } from '../../core/clock.ts'
 import type { Server } from '../pool/server.ts'
-import { type SmtpClient, UpstreamError } from '../smtp/smtp-client.ts'
+import type { SmtpClient } from '../smtp/smtp-client.ts'
+import { UpstreamError } from '../smtp/upstream-error.ts'
+
+/** When, of `elapsed`, a server is given up for another that has room, and when all is too late. */
+export interface Deadlines {
+  readonly moveAt: number
+  readonly endAt: number
+}
 
 export interface AttemptOptions {
   /** When, of `elapsed`, the server has had its time. */

@@ -6,7 +6,6 @@
  * However a client leaves, its slot is freed here, once: nobody else knows that it is taken.
  */
 import type { Clock } from '../../core/clock.ts'
-import { messageOf } from '../../core/errors.ts'
 import type { UpstreamCommand } from '../../telemetry/metrics.ts'
 import type { Holder } from '../pool/fairness.ts'
 import { connectResult, type Server } from '../pool/server.ts'
@@ -15,9 +14,10 @@ import { Turn } from '../pool/turn.ts'
 import type { Upstreams } from '../pool/upstreams.ts'
 import { type Dialed, type DialSettings, dial, greetAgain, UpstreamRefusal } from '../smtp/dial.ts'
 import type { Reply } from '../smtp/reply.ts'
-import { UpstreamError } from '../smtp/smtp-client.ts'
+import { UpstreamError } from '../smtp/upstream-error.ts'
 import type { Visitor } from '../smtp/visitor.ts'
-import { Attempt } from './attempt.ts'
+import { Attempt, type Deadlines } from './attempt.ts'
+import { DialFailure } from './dial-failure.ts'
 
 /** A connection that is ready for MAIL, in its slot. */
 export interface Link extends Dialed {
@@ -30,17 +30,6 @@ export interface Link extends Dialed {
   reused: boolean
 }
 
-/** No connection came about. `cause`: UpstreamError or UpstreamRefusal. */
-export class DialFailure extends Error {
-  override readonly cause: unknown
-  readonly server: Server
-  constructor(cause: unknown, server: Server) {
-    super(messageOf(cause))
-    this.cause = cause
-    this.server = server
-  }
-}
-
 export interface ClientLinkOptions {
   readonly upstreams: Upstreams
   readonly dial: DialSettings
@@ -51,12 +40,6 @@ export interface ClientLinkOptions {
   readonly visitor: () => Visitor
   /** Its slot is wanted for others, and its client does not get on with its transaction: ends that, and gives the slot back. */
   readonly evict: () => void
-}
-
-/** When, of `elapsed`, a server is given up for another that has room, and when all is too late. */
-export interface Deadlines {
-  readonly moveAt: number
-  readonly endAt: number
 }
 
 const LEFT = 'the client left'

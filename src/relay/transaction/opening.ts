@@ -12,9 +12,11 @@ import { NoUpstream, type Slot } from '../pool/slots.ts'
 import type { Upstreams } from '../pool/upstreams.ts'
 import { timeLeft, UpstreamRefusal } from '../smtp/dial.ts'
 import { isAboutUs, isLast, type Reply } from '../smtp/reply.ts'
-import { isOurs, UpstreamError } from '../smtp/smtp-client.ts'
+import { isOurs, UpstreamError } from '../smtp/upstream-error.ts'
 import { type Answer, asRefusal, CLOSED_TO_US, lost } from './answer.ts'
-import type { ClientLink, Deadlines, DialFailure, Link } from './link.ts'
+import type { Deadlines } from './attempt.ts'
+import type { DialFailure } from './dial-failure.ts'
+import type { ClientLink, Link } from './link.ts'
 
 /** MAIL as it goes upstream, with the extensions its parameters use. Latin1, without CRLF. */
 export interface Envelope {

@@ -1,6 +1,7 @@
 import { Socket } from 'node:net'
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
-import { SmtpClient, UpstreamError } from '../../../src/relay/smtp/smtp-client.ts'
+import { SmtpClient } from '../../../src/relay/smtp/smtp-client.ts'
+import { UpstreamError } from '../../../src/relay/smtp/upstream-error.ts'
 import { startTalker, type Talk, type Talker } from '../../support/talker.ts'
 
 let talker: Talker

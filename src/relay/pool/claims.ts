@@ -1,0 +1,61 @@
+/** What each source has of the slots, and wants: counted as it changes, and forgotten with the last. */
+
+export interface Claim {
+  readonly held: number
+  readonly waiting: number
+}
+
+/** Of all places to wait, what one source may take; two in any case. */
+const WAITING_SHARE = 0.25
+const NOTHING: Claim = { held: 0, waiting: 0 }
+
+export class Claims {
+  readonly #claims = new Map<string, { held: number; waiting: number }>()
+
+  /** Sources that hold or want a slot. */
+  get size(): number {
+    return this.#claims.size
+  }
+
+  of(source: string): Claim {
+    return this.#claims.get(source) ?? NOTHING
+  }
+
+  hold(source: string, change: 1 | -1): void {
+    this.#change(source, change, 0)
+  }
+
+  wait(source: string, change: 1 | -1): void {
+    this.#change(source, 0, change)
+  }
+
+  /**
+   * Whether there is a place to wait for one more of this source: it may fill no more than its part of them, and where none is left,
+   * the source that has the most gives one up.
+   * @param taken of all `places`
+   */
+  place(source: string, taken: number, places: number): 'free' | 'none' | { readonly of: string } {
+    const { waiting } = this.of(source)
+    if (waiting >= Math.max(2, places * WAITING_SHARE)) return 'none'
+    if (taken < places) return 'free'
+    let most = waiting + 1
+    let crowded: string | undefined
+    for (const [each, claim] of this.#claims) {
+      if (claim.waiting <= most) continue
+      most = claim.waiting
+      crowded = each
+    }
+    return crowded === undefined ? 'none' : { of: crowded }
+  }
+
+  #change(source: string, held: number, waiting: number): void {
+    const claim = this.#claims.get(source)
+    if (claim === undefined) {
+      this.#claims.set(source, { held, waiting })
+      return
+    }
+    claim.held += held
+    claim.waiting += waiting
+    if (claim.held === 0 && claim.waiting === 0) this.#claims.delete(source)
+  }
+}

@@ -57,10 +57,23 @@ An empty value counts as not set.
 ## Where to put them
 
 - **Environment.** It wins over everything else.
-- **Env file.** \`--env-file PATH\`, or \`${ENV_FILE.name}=PATH\` in the environment: lines \`KEY=VALUE\`, with quotes if you like,
-  \`#\` comments and \`export\` allowed. Only names that begin with \`SPILLWAY_\` are taken from it.
+- **Env file.** \`--env-file PATH\`, or \`${ENV_FILE.name}=PATH\` in the environment. Only names that begin with \`SPILLWAY_\`
+  are taken from it. Its form is below; let nothing but Spillway read it.
 - **Secrets and long values.** Every setting can be read from a file: \`SPILLWAY_ADMIN_TOKEN_FILE=/run/secrets/token\` gives
   \`SPILLWAY_ADMIN_TOKEN\` what stands in that file, without the line end. In such a file a list may have its entries on lines.
+
+The lines of an env file:
+
+| line | gives |
+|---|---|
+| \`KEY=VALUE\`, \`export KEY=VALUE\` | the value up to the end of the line or a comment, without the spaces around it |
+| \`KEY="VALUE"\`, \`KEY='VALUE'\` | the value between the quotes, as it stands there |
+| \`# comment\`, \`KEY=VALUE # comment\` | a comment begins with \`#\` at the start of the line or after a space |
+
+\`$\` stands for itself. A backslash does so between single quotes and is a mistake elsewhere; no value goes on in the next line.
+Each name stands there once. Docker, Compose, kubectl and systemd have readers of their own for such files (\`docker run --env-file\`,
+\`env_file:\`, \`--from-env-file\`, \`EnvironmentFile=\`), and each takes some of these lines for something else, without a word:
+hand the file itself over, with \`${ENV_FILE.name}\` ([deploy.md](deploy.md) shows how).
 
 A name that begins with \`SPILLWAY_\` and is no setting stops the start, so that a typing error cannot switch off a limit. Names
 that Kubernetes makes for a Service called \`spillway\` are passed over.

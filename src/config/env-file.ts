@@ -1,6 +1,8 @@
 /**
- * Reads an env file: KEY=VALUE lines, as docker, systemd and shells write them. Strict where a slip of the hand would
- * otherwise lose a setting without a word: a line that is no assignment is a mistake, and so is a name given twice.
+ * Reads an env file: KEY=VALUE lines. The form is our own, and this is its only reader. Docker, systemd and shells each
+ * read such a file a little differently (`export`, comments behind a value, quotes, backslashes), so a file that passes
+ * through one of them may arrive as other settings than were written. Whatever would mean one thing here and another
+ * thing there, or would lose a setting silently, is a mistake: what is no assignment, a name given twice, a backslash.
  */
 
 export interface EnvLine {
@@ -15,18 +17,39 @@ export interface EnvFile {
   readonly wrong: readonly { readonly line: number; readonly name: string | undefined; readonly expected: string }[]
 }
 
-const ASSIGNMENT = /^(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)$/
+const ASSIGNMENT = /^(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=(.*)$/
 const FORM = 'a line KEY=VALUE, a comment that begins with #, or an empty line'
+const COMMENT = /\s#.*$/
+const BACKSLASH =
+  'single quotes around a value with a backslash, which stands for itself there; no line goes on in the next one ' +
+  '(a long list can stand in a file: @/path)'
 
-/** The value without its quotes or the comment behind it; a hint where the quotes do not fit. */
-function unquote(text: string): { readonly value: string } | { readonly hint: string } {
-  const quote = text[0]
-  if (quote !== '"' && quote !== "'") return { value: text.replace(/(^|\s+)#.*$/, '').trim() }
+type Read = { readonly value: string } | { readonly hint: string }
+
+function quoted(text: string, quote: string): Read {
   const end = text.indexOf(quote, 1)
   if (end < 0) return { hint: `a closing ${quote} at the end of the value` }
-  const rest = text.slice(end + 1).trim()
-  if (rest !== '' && !rest.startsWith('#')) return { hint: `nothing behind the closing ${quote}` }
-  return { value: text.slice(1, end) }
+  const value = text.slice(1, end)
+  // A shell and systemd take \" and \\ for one character, others for two.
+  if (quote === '"' && value.includes('\\')) return { hint: BACKSLASH }
+  if (
+    text
+      .slice(end + 1)
+      .replace(COMMENT, '')
+      .trim() !== ''
+  )
+    return { hint: `nothing behind the closing ${quote}` }
+  return { value }
+}
+
+/** @param rest all that stands behind the equals sign; a hint tells what should be written instead. */
+function readValue(rest: string): Read {
+  // A shell, docker and systemd take this for the value; whoever writes it may mean a comment.
+  if (rest.startsWith('#')) return { hint: 'quotes around a value that begins with #, or a space before a comment' }
+  const quote = rest.trimStart()[0]
+  if (quote === '"' || quote === "'") return quoted(rest.trimStart(), quote)
+  const value = rest.replace(COMMENT, '').trim()
+  return value.includes('\\') ? { hint: BACKSLASH } : { value }
 }
 
 /** @param only the beginning of the names that are taken; other names are passed over. */
@@ -48,7 +71,7 @@ export function parseEnvFile(text: string, only: string): EnvFile {
       continue
     }
     if (!name.startsWith(only)) continue
-    const read = unquote(rest)
+    const read = readValue(rest)
     const before = first.get(name)
     if ('hint' in read) wrong.push({ line, name, expected: read.hint })
     else if (before !== undefined)

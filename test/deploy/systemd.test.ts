@@ -1,9 +1,10 @@
 import { execFile } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { afterAll, beforeAll, expect, test } from '@jest/globals'
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
+import { load } from '../../src/config/load.ts'
 import { command } from '../services/packages.ts'
 import { inRoot } from './image.ts'
 
@@ -65,9 +66,8 @@ test('it says what the program obeys', () => {
     'Type=exec',
     'SystemCallFilter=@system-service',
     'Restart=on-failure',
-    'RestartPreventExitStatus=64 78',
+    'RestartPreventExitStatus=64 78 243',
     'DynamicUser=yes',
-    'EnvironmentFile=/etc/spillway/spillway.env',
     'LoadCredential=admin-token:/etc/spillway/admin-token',
     'Environment=SPILLWAY_ADMIN_TOKEN_FILE=%d/admin-token',
     'AmbientCapabilities=CAP_NET_BIND_SERVICE',
@@ -75,4 +75,58 @@ test('it says what the program obeys', () => {
   ]) {
     expect(UNIT.split('\n')).toContain(line)
   }
+})
+
+describe('the settings of the service', () => {
+  const values = (directive: string): string[] =>
+    [...UNIT.matchAll(new RegExp(`^${directive}=(.*)$`, 'gm'))].map(([, value = '']) => value)
+
+  /** Loads what the unit gives the program where /etc/spillway holds these files: copies of them, under their ids. */
+  const loadAsService = (files: Readonly<Record<string, string>>) => {
+    const credentials = join(folder, 'credentials')
+    mkdirSync(credentials, { recursive: true })
+    for (const credential of values('LoadCredential')) {
+      const [id = '', path = ''] = credential.split(':')
+      const content = files[path]
+      if (content === undefined) throw new Error(`the unit wants ${path}`)
+      writeFileSync(join(credentials, id), content)
+    }
+    const env = Object.fromEntries(
+      values('Environment').map((line) => line.replaceAll('%d', credentials).split(/=(.*)/s).slice(0, 2)),
+    ) as Record<string, string>
+    return load({ env, readFile: (path) => readFileSync(path, 'utf8'), hostname: 'mx.example.net', openFiles: 65_536 })
+  }
+  const token = `${'a1'.repeat(24)}\n`
+
+  test('are read by nobody but Spillway: what systemd would read otherwise arrives as it is meant', () => {
+    const { settings, origins } = loadAsService({
+      '/etc/spillway/admin-token': token,
+      '/etc/spillway/spillway.env': [
+        'export SPILLWAY_UPSTREAMS=mail1.example.net:25 # the old one goes in June',
+        'SPILLWAY_UPSTREAM_CLIENT_IP="xclient" # main.cf lists us',
+        "SPILLWAY_REDIS_URL='redis://:p%5Cw#d@127.0.0.1' # by its password",
+      ].join('\n'),
+    })
+    expect(settings.upstreams.map(({ label }) => label)).toEqual(['mail1.example.net:25'])
+    expect(settings.upstreamClientIp).toBe('xclient')
+    expect(origins.upstreams).toMatch(/\/spillway\.env:1$/)
+    expect(settings.adminToken).toBe(token.trim())
+    expect(values('EnvironmentFile')).toEqual([])
+  })
+
+  test('may be the example as it comes, with what is required', () => {
+    const example = inRoot('.env.example').replace(/^#(?=SPILLWAY_(UPSTREAMS|UPSTREAM_CLIENT_IP)=)/gm, '')
+    const { settings } = loadAsService({ '/etc/spillway/admin-token': token, '/etc/spillway/spillway.env': example })
+    expect(settings.upstreams).toHaveLength(2)
+  })
+
+  test('that stop the start are not tried again, and neither is a missing file', async () => {
+    const { path, env } = command('systemd-analyze')
+    const { stdout } = await promisify(execFile)(path, ['exit-status', 'CONFIG', 'USAGE', 'CREDENTIALS'], {
+      env: { ...process.env, ...env },
+    })
+    const statuses = [...stdout.matchAll(/^[A-Z]+ +(\d+)/gm)].map(([, status]) => status)
+    expect(statuses).toHaveLength(3)
+    expect(values('RestartPreventExitStatus').join().split(' ').sort()).toEqual(statuses.sort())
+  })
 })

@@ -1,14 +1,41 @@
 /**
- * The demo's senders by themselves, for the compose stack: twenty honest mail servers and a flood from thousands of
+ * The demo's senders by themselves, for its compose stack: twenty honest mail servers and a flood from thousands of
  * addresses of 127.0.0.0/8. Each is a client of its own to Spillway only where nothing rewrites addresses in between, so
  * they share the host's network with it. They call DEMO_TARGET (127.0.0.1:2525), and say once a minute how they fare.
+ *
+ * Before that they ask who is there: on a machine where a node serves real mail servers, that node would hear the flood.
  */
+import { connect } from 'node:net'
+import { createInterface } from 'node:readline'
 import { Lines } from '../../dist/cli/demo/dialogue.js'
 import { Flood } from '../../dist/cli/demo/flood.js'
 import { HonestSenders } from '../../dist/cli/demo/honest.js'
 
 const [host, port] = (process.env.DEMO_TARGET ?? '127.0.0.1:2525').split(':')
 if (host === undefined || !/^127(\.[0-9]{1,3}){3}$/.test(host)) throw new Error('DEMO_TARGET is 127.x.y.z:PORT')
+
+/** As spillway.env beside this file has it. */
+const DEMO_NAME = 'mx.example.test'
+
+/** @returns {Promise<string>} the first line of the greeting; empty where there is none within 5 s */
+function greeting() {
+  return new Promise((resolve) => {
+    const socket = connect({ host, port: Number(port), timeout: 5000 })
+    socket.on('timeout', () => socket.destroy())
+    socket.on('error', () => undefined)
+    socket.on('close', () => resolve(''))
+    createInterface({ input: socket }).once('line', (line) => {
+      resolve(line)
+      socket.end('QUIT\r\n')
+    })
+  })
+}
+
+const heard = await greeting()
+if (!heard.split(' ').includes(DEMO_NAME)) {
+  console.error(`demo senders: ${host}:${port} is not the demo's Spillway, ${DEMO_NAME}, and is left alone: ${heard}`)
+  process.exit(1)
+}
 
 const now = () => performance.now()
 const lines = new Lines({ host, port: Number(port) })

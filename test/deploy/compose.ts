@@ -1,6 +1,7 @@
-/** docker-compose.yml for tests: as docker-compose reads it (`config` needs no engine), and as YAML. */
+/** The compose files for tests, as docker-compose reads them (`config` needs no engine). */
 import { execFile } from 'node:child_process'
-import { existsSync, globSync, readFileSync } from 'node:fs'
+import { existsSync, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { parse } from 'yaml'
@@ -26,6 +27,7 @@ export interface Service {
   readonly environment?: Readonly<Record<string, string | null>>
   readonly healthcheck?: { readonly test?: readonly string[]; readonly disable?: boolean }
   readonly volumes?: readonly string[]
+  readonly secrets?: readonly { readonly source: string; readonly target?: string }[]
   readonly tmpfs?: readonly string[]
   readonly entrypoint?: readonly string[]
   readonly command?: readonly string[]
@@ -36,21 +38,40 @@ export interface Service {
 export interface Compose {
   readonly services: Readonly<Record<string, Service>>
   readonly volumes: Readonly<Record<string, unknown>>
+  readonly secrets?: Readonly<Record<string, { readonly file: string }>>
 }
 
-/** @param env what `.env` or the shell would set. Rejects with what docker-compose says is wrong. */
-export async function composeConfig(file: string, env: Readonly<Record<string, string>> = {}): Promise<Compose> {
+/** The stack in front of an operator's mail servers, and the demo's. */
+export const STACK_FILE = join(ROOT, 'docker-compose.yml')
+export const DEMO_FILE = join(ROOT, 'deploy/demo/docker-compose.yml')
+
+/**
+ * @param env what the shell has
+ * @param dotEnv what the `.env` beside the file holds; a developer's own is never read
+ *
+ * Rejects with what docker-compose says is wrong.
+ */
+export async function composeConfig(
+  file: string,
+  env: Readonly<Record<string, string>> = {},
+  dotEnv = '',
+): Promise<Compose> {
   const { path, root, env: searchPaths } = command('docker-compose')
   // Debian has it as a Python script or, later, as a program; its Python may be in the cache beside it.
   const isScript = readFileSync(path).subarray(0, 2).toString() === '#!'
   const python = [...globSync(join(root, 'usr/bin/python3')), '/usr/bin/python3'].find(existsSync) ?? 'python3'
-  const args = ['-f', file, '--project-directory', ROOT, 'config']
+  const folder = mkdtempSync(join(tmpdir(), 'spillway-env-'))
+  const envFile = join(folder, '.env')
+  writeFileSync(envFile, dotEnv)
+  const args = ['-f', file, '--env-file', envFile, 'config']
   const [program, all] = isScript ? [python, [path, ...args]] : [path, args]
-  const { stdout } = await promisify(execFile)(program, all, {
-    cwd: ROOT,
-    env: { PATH: process.env.PATH ?? '', HOME: '/nonexistent', COMPOSE_PROJECT_NAME: 'test', ...searchPaths, ...env },
-  })
-  return parse(stdout) as Compose
+  const shell = { PATH: process.env.PATH ?? '', HOME: '/nonexistent', COMPOSE_PROJECT_NAME: 'test', ...env }
+  try {
+    const { stdout } = await promisify(execFile)(program, all, { cwd: ROOT, env: { ...searchPaths, ...shell } })
+    return parse(stdout) as Compose
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
 }
 
 /** A time as compose writes it, in seconds: `720s`, `12m0s`. */

@@ -38,7 +38,7 @@ export const copies = (lines: readonly string[]): Copy[] =>
     return [{ from, sources: words.slice(0, -1), target: words.at(-1) as string }]
   })
 
-/** @returns a new folder that has what /app has in the image, and the demo's scripts where compose mounts them */
+/** @returns a new folder that has what /app has in the image, and the scripts that compose mounts there */
 export async function layImage(): Promise<string> {
   const app = mkdtempSync(join(tmpdir(), 'spillway-image-'))
   for (const { from, sources, target } of copies(stages().at(-1)?.lines ?? [])) {
@@ -57,6 +57,8 @@ export async function layImage(): Promise<string> {
       }
     }
   }
-  cpSync(join(ROOT, 'deploy/demo'), join(app, 'deploy/demo'), { recursive: true })
+  for (const mounted of ['deploy/demo', 'deploy/secrets.mjs']) {
+    cpSync(join(ROOT, mounted), join(app, mounted), { recursive: true })
+  }
   return app
 }

@@ -1,16 +1,17 @@
 /**
- * The stack of docker-compose.yml as plain processes: the same command lines and the same files, with other paths and free
+ * The demo's compose stack as plain processes: the same command lines and the same files, with other paths and free
  * ports in place of the container's. What a container engine would add (networks, users, read-only roots) is not tried.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
 import { freePorts } from '../services/ports.ts'
 import { runCommand, type Server, startServer, waitUntil } from '../services/processes.ts'
-import { type Compose, composeConfig, type Service } from './compose.ts'
+import { type Compose, composeConfig, DEMO_FILE, type Service } from './compose.ts'
 import { layImage, ROOT } from './image.ts'
 
 const DEADLINE_MS = 15_000
@@ -56,7 +57,7 @@ const until = async (probe: () => Promise<true | undefined>, what: string): Prom
 
 beforeAll(async () => {
   app = await layImage()
-  compose = await composeConfig(join(ROOT, 'docker-compose.yml'))
+  compose = await composeConfig(DEMO_FILE)
   const [mail = 0, dns = 0, smtp = 0, admin = 0, redis = 0, prometheus = 0] = await freePorts(6)
   ports = { mail, dns, smtp, admin, redis, prometheus }
 }, 60_000)
@@ -111,6 +112,18 @@ test('Redis starts with its command line, and wants the password', async () => {
   const url = readFileSync(join(app, 'secrets/spillway/redis-url'), 'utf8').trim().replace(':6379/', `:${ports.redis}/`)
   expect((await runCommand('redis-cli', ['-u', url, 'ping'])).output).toContain('PONG')
   writeFileSync(join(app, 'redis-url'), `${url}\n`)
+})
+
+test('the senders leave everybody alone but the demo', async () => {
+  const spared = createServer((socket) => socket.end('220 mx1.example.net ESMTP\r\n'))
+  let calls = 0
+  spared.on('connection', () => calls++)
+  await once(spared.listen(0, '127.0.0.1'), 'listening')
+  const { port } = spared.address() as AddressInfo
+  const senders = run(argsOf('senders'), { DEMO_TARGET: `127.0.0.1:${port}` })
+  expect(await senders.exited.finally(() => spared.close())).toEqual([1, null])
+  expect(senders.output()).toContain("is not the demo's Spillway")
+  expect(calls).toBe(1)
 })
 
 test('Spillway, the demo mail server and the senders: mail goes through, and a flood is shed', async () => {

@@ -1,9 +1,9 @@
 /**
- * Makes the secrets of the compose stack where they are not there yet, so that none is in the repository and none has to
- * be written by hand. Each folder is a volume that only the container it is for can see, which is why the files in it
- * may be read by anybody: the programs run as different users. Run again, it keeps what is there.
+ * Makes the secrets of the compose stacks where they are missing, so that none is in the repository and none has to be
+ * written by hand. Each folder is a volume that only the containers it is for can see, which is why the files in it may be
+ * read by anybody: the programs run as different users. Run again, it keeps what is there.
  *
- *     node deploy/demo/secrets.mjs [FOLDER]      FOLDER: /secrets
+ *     node deploy/secrets.mjs [FOLDER]      FOLDER: /secrets
  */
 import { randomBytes } from 'node:crypto'
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'

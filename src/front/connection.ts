@@ -127,8 +127,9 @@ async function talk({ socket, client, record, seat }: Visit, parts: ConnectionPa
   try {
     // Only now: for a refused client it would be a system call for nothing.
     socket.setNoDelay(true)
-    session = sessions.speak(socket, { client, open: seat.open, usage: NOTHING }, record)
+    session = sessions.open(socket, { client, open: seat.open, usage: NOTHING }, record)
     live.add(session)
+    session.greet()
     await session.over
   } finally {
     seat.free()

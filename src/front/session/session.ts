@@ -40,6 +40,8 @@ export interface Session {
   readonly over: Promise<void>
   /** Resolves when the upstream has said its last word as well. */
   readonly settled: Promise<void>
+  /** Says 220, and listens from now on. Called once; does nothing where the session was ended before. */
+  greet(): void
   /** Says 421 and closes, unless a message is past its dot: that one is waited for. */
   drain(): void
   /** Cuts it off, whatever is under way: a message past its dot is then unknown. */
@@ -77,11 +79,10 @@ export class Sessions {
     this.#server.on('error', (error) => parts.log.debug({ err: error.message }, 'smtp-server'))
   }
 
-  /** Greets the client and talks until it is gone. */
-  speak(socket: Socket, facts: Facts['connect'], record: Record): Session {
+  /** Nothing is read or said before `greet()`; until then the session can only be drained or cut. */
+  open(socket: Socket, facts: Facts['connect'], record: Record): Session {
     const connection = new ClientConnection(this.#server, socket, this.#parts, this.#watch, facts, record)
     connection.on('error', nothing)
-    connection.init()
     return connection
   }
 }
@@ -175,10 +176,15 @@ class ClientConnection extends SMTPConnection implements Session, Wire, Watched 
     this.#resolveOver()
   }
 
-  override init(): void {
-    // It was reset while the gate waited (for Redis), and its 'close' is past: nobody would ever hear of it.
+  greet(): void {
+    // It was reset while the gate or the greeting waited, and its 'close' is past: nobody would ever hear of it.
     if (this._socket.destroyed) {
       this._onClose()
+      return
+    }
+    // Drained or cut while it waited: it has heard 421, and its end is all that is to come.
+    if (this._closing || this.#isOver) {
+      this._socket.once('close', () => this._onClose())
       return
     }
     this.#watch.begin(this)

@@ -1,14 +1,19 @@
 /**
- * Reads the PROXY protocol header, versions 1 and 2, that a trusted balancer puts before the client's first byte
- * (HAProxy's proxy-protocol.txt). Everything later is judged by the address in it, so it is read strictly: exactly what
- * the specification lets a sender write is taken, nothing is repaired, and what can no longer become a header is refused
- * with the first byte that rules it out.
+ * Parses the PROXY protocol header, versions 1 and 2, that a listed balancer sends before the client's first byte
+ * (HAProxy's proxy-protocol.txt). Everything later is judged by the source address in it, so parsing is strict: nothing is
+ * repaired, and bytes that can no longer become a header are refused at the first byte that rules it out.
+ *
+ * One thing is taken that the specification has no word for: the destination of a version 1 header may be of either
+ * family. nginx writes `PROXY TCP6 2001:db8::1 192.0.2.1 51512 25` where an IPv6 client is passed on from an IPv4 listener
+ * (it names the family of the client, and prints both addresses as it has them). The source alone decides who the client
+ * is; the destination is only passed on.
  *
  * The function is pure: the caller keeps the bytes it has, asks again when more have come, and holds the deadline. Bytes
  * behind the header are the client's and are left alone.
  */
 import { isIPv4, isIPv6 } from 'node:net'
 import { canonical, type Endpoint } from '../../core/ip.ts'
+import { agrees, PROXY_V1, PROXY_V2 } from '../../core/proxy-signatures.ts'
 
 export type ProxyHeader =
   /** A beginning of a header; more bytes are needed. */
@@ -19,16 +24,14 @@ export type ProxyHeader =
       readonly state: 'ok'
       /** Bytes the header takes; what is behind them belongs to the client. */
       readonly length: number
-      /** The balancer speaks for itself (version 2 LOCAL), as its health probe does; there is no client. */
+      /** Version 2 LOCAL: the balancer speaks for itself, as its health probe does, and there is no client. */
       readonly local: boolean
-      /** Absent where the header gives no TCP addresses (LOCAL, UNKNOWN, UNSPEC, UNIX): the connection's own then count. */
+      /** Absent where the header gives no TCP addresses (LOCAL, UNKNOWN, UNSPEC, UNIX): those of the connection count then. */
       readonly source?: Endpoint
       readonly destination?: Endpoint
     }
 
-const V1 = Buffer.from('PROXY ')
-const V2 = Buffer.from('\r\n\r\n\0\r\nQUIT\n')
-/** With its CRLF, as the specification states it (2.1). */
+/** With its CRLF (section 2.1). */
 const V1_MAX = 107
 /** Of a version 2 header with its TLVs; balancers write some hundred bytes. */
 const V2_MAX = 4096
@@ -38,24 +41,18 @@ const bad = (why: string): ProxyHeader => ({ state: 'bad', why })
 
 /** Judges the bytes received so far on a connection that must begin with a PROXY header. */
 export function parseProxyHeader(bytes: Buffer): ProxyHeader {
-  if (beginsAs(bytes, V1)) return bytes.length < V1.length ? MORE : version1(bytes)
-  if (beginsAs(bytes, V2)) return bytes.length <= V2.length ? MORE : version2(bytes)
+  if (agrees(bytes, PROXY_V1)) return bytes.length < PROXY_V1.length ? MORE : version1(bytes)
+  if (agrees(bytes, PROXY_V2)) return bytes.length <= PROXY_V2.length ? MORE : version2(bytes)
   return bad('no PROXY header')
-}
-
-/** Whether the bytes are a beginning of the signature, or begin with it. */
-function beginsAs(bytes: Buffer, signature: Buffer): boolean {
-  const length = Math.min(bytes.length, signature.length)
-  return bytes.compare(signature, 0, length, 0, length) === 0
 }
 
 // Version 1: PROXY TCP4 192.0.2.1 192.0.2.2 56324 25\r\n
 
 function version1(bytes: Buffer): ProxyHeader {
-  const text = bytes.toString('latin1', V1.length, V1_MAX)
+  const text = bytes.toString('latin1', PROXY_V1.length, V1_MAX)
   const end = text.search(/[\r\n]/)
   const line = end < 0 ? text : text.slice(0, end)
-  const size = V1.length + line.length + 2
+  const size = PROXY_V1.length + line.length + 2
   if (size > V1_MAX) return bad(`no CRLF in the first ${V1_MAX} bytes`)
   const whole = end >= 0 && text.startsWith('\r\n', end)
   if (end >= 0 && !whole && text.slice(end) !== '\r') return bad('line does not end with CRLF')
@@ -66,10 +63,11 @@ function version1(bytes: Buffer): ProxyHeader {
   }
   if (protocol === 'UNKNOWN') return whole ? { state: 'ok', length: size, local: false } : MORE
   if (fields.length > 4) return bad('more than two addresses and two ports')
-  const could = protocol === 'TCP4' ? [ipv4, ipv4, port, port] : [ipv6, ipv6, port, port]
+  const could = [protocol === 'TCP4' ? ipv4 : ipv6, ipv4or6, port, port]
+  const kinds = [`${protocol} address`, 'address', 'port', 'port']
   for (const [i, field] of fields.entries()) {
     const open = end < 0 && i === fields.length - 1
-    if (!could[i]!(field, open)) return bad(`${FIELDS[i]} ${JSON.stringify(field)} is no ${protocol} ${KINDS[i]}`)
+    if (!could[i]!(field, open)) return bad(`${FIELDS[i]} ${JSON.stringify(field)} is no ${kinds[i]}`)
   }
   if (end >= 0 && fields.length < 4) return bad('fewer than two addresses and two ports')
   if (!whole) return MORE
@@ -84,11 +82,10 @@ function version1(bytes: Buffer): ProxyHeader {
 }
 
 const FIELDS = ['source address', 'destination address', 'source port', 'destination port']
-const KINDS = ['address', 'address', 'port', 'port']
 
 /**
- * A field that was cut (`open`) may stand if one of these makes it whole. They suffice: a cut address is short of a digit,
- * of octets, or of groups, and `::` stands for any number of groups unless it is there already.
+ * A field that was cut (`open`) may stand if one of these completes it. They suffice: a cut address lacks a digit, octets,
+ * or groups, and `::` stands for any number of groups unless it is there already.
  */
 const REST4 = ['', '0', '.0', '0.0', '.0.0', '0.0.0', '.0.0.0', '0.0.0.0']
 const REST6 = [...REST4, ':', '::']
@@ -98,13 +95,15 @@ function ipv4(field: string, open: boolean): boolean {
 }
 
 /**
- * Dotted tails are taken too: inet_ntop writes IPv4-mapped addresses so, and with it the balancers. A zone is no part of
- * the protocol.
+ * A dotted tail is taken as well: inet_ntop, and with it the balancers, write IPv4-mapped addresses that way. A zone is no
+ * part of the protocol.
  */
 function ipv6(field: string, open: boolean): boolean {
   if (field.includes('%')) return false
   return open ? REST6.some((rest) => isIPv6(field + rest)) : isIPv6(field)
 }
+
+const ipv4or6 = (field: string, open: boolean): boolean => ipv4(field, open) || ipv6(field, open)
 
 function port(field: string, open: boolean): boolean {
   return (open && field === '') || (/^(0|[1-9]\d{0,4})$/.test(field) && Number(field) <= 65535)
@@ -125,7 +124,7 @@ function version2(bytes: Buffer): ProxyHeader {
   if (command >> 4 !== 2) return bad(`version ${command >> 4} in a version 2 header`)
   if (command !== 0x20 && command !== 0x21) return bad(`unknown command ${command & 15}`)
   const local = command === 0x20
-  // LOCAL: everything from the family on is thrown away unread, by its length (2.2).
+  // LOCAL: everything from the family on is skipped unread, by its length (section 2.2).
   const family = local ? 0 : bytes[13]
   if (family === undefined) return MORE
   const addresses = ADDRESSES.get(family)
@@ -136,7 +135,7 @@ function version2(bytes: Buffer): ProxyHeader {
   const length = 16 + bytes.readUInt16BE(14)
   if (length > V2_MAX) return bad(`longer than ${V2_MAX} bytes`)
   if (length < 16 + addresses) return bad('address block is cut short')
-  // Where the family is unspecified, where the addresses end is so as well: nothing behind them can be read.
+  // Where the family is unspecified, the end of the addresses is as well, and nothing behind them can be parsed.
   const fault = addresses === 0 ? undefined : tlvFault(bytes, 16 + addresses, length)
   if (fault !== undefined) return bad(fault)
   if (bytes.length < length) return MORE
@@ -145,7 +144,7 @@ function version2(bytes: Buffer): ProxyHeader {
   return { state: 'ok', length, local }
 }
 
-/** Type-length-values are skipped, but must fill the header to its last byte: a length that lies would shift the client's bytes. */
+/** Type-length-values are skipped, but must fill the header to its last byte: a false length would shift the client's bytes. */
 function tlvFault(bytes: Buffer, from: number, end: number): string | undefined {
   let at = from
   while (at < end) {

@@ -8,6 +8,7 @@
  * version 1 it is written `::ffff:192.0.2.1`, as inet_ntop writes it, since some receivers know it only so.
  */
 import { type Endpoint, familyOf } from '../../core/ip.ts'
+import { PROXY_V2 } from '../../core/proxy-signatures.ts'
 
 /** Who connected to whom; addresses canonical. */
 export interface ProxiedConnection {
@@ -15,7 +16,6 @@ export interface ProxiedConnection {
   readonly destination: Endpoint
 }
 
-const SIGNATURE = Buffer.from('\r\n\r\n\0\r\nQUIT\n')
 const LOCAL = 0x20
 const PROXY = 0x21
 const UNSPEC = 0x00
@@ -57,7 +57,7 @@ export function proxyV2Local(): Buffer {
 
 function version2(command: number, family: number, block: readonly Buffer[]): Buffer {
   const body = Buffer.concat(block)
-  return Buffer.concat([SIGNATURE, Buffer.from([command, family, body.length >> 8, body.length & 255]), body])
+  return Buffer.concat([PROXY_V2, Buffer.from([command, family, body.length >> 8, body.length & 255]), body])
 }
 
 function octets(ip: string): Buffer {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
-import { canonical } from '../../../src/core/ip.ts'
+import { canonical, type Endpoint, familyOf } from '../../../src/core/ip.ts'
 import { parseProxyHeader } from '../../../src/front/gate/proxy-protocol.ts'
 import { proxyV1, proxyV2, proxyV2Local } from '../../../src/relay/smtp/proxy-header.ts'
 
@@ -38,12 +38,32 @@ const valid: [string, Buffer, object][] = [
     line('PROXY TCP4 0.0.0.0 255.255.255.255 0 65535'),
     { source: { ip: '0.0.0.0', port: 0 }, destination: { ip: '255.255.255.255', port: 65535 } },
   ],
+  [
+    'v1 TCP6 with an IPv4 destination, as nginx writes it',
+    line('PROXY TCP6 2001:db8::1 198.51.100.7 56324 25'),
+    { source: v6Pair.source, destination: v4Pair.destination },
+  ],
+  [
+    'v1 TCP6 with an IPv4-mapped destination',
+    line('PROXY TCP6 2001:db8::1 ::ffff:198.51.100.7 56324 25'),
+    { source: v6Pair.source, destination: v4Pair.destination },
+  ],
+  [
+    'v1 TCP4 with an IPv6 destination',
+    line('PROXY TCP4 192.0.2.1 2001:db8::2 56324 25'),
+    { source: v4Pair.source, destination: v6Pair.destination },
+  ],
   ['v1 UNKNOWN', line('PROXY UNKNOWN'), {}],
   ['v1 UNKNOWN with what is to be ignored', line('PROXY UNKNOWN ffff::1 what\0ever 65535'), {}],
   ['v1 of 107 bytes', line(`PROXY UNKNOWN ${'x'.repeat(107 - 16)}`), {}],
   ['v2 TCP4', v2('21', '11', TCP4), v4Pair],
   ['v2 TCP6', v2('21', '21', TCP6), v6Pair],
   ['v2 TCP6 of IPv4-mapped', v2('21', '21', MAPPED), v4Pair],
+  [
+    'v2 TCP6 with an IPv4-mapped destination',
+    v2('21', '21', TCP6.slice(0, 32) + MAPPED.slice(32)),
+    { source: v6Pair.source, destination: v4Pair.destination },
+  ],
   ['v2 UNIX', v2('21', '31', UNIX), {}],
   ['v2 UNSPEC', v2('21', '00', ''), {}],
   ['v2 UNSPEC with a block of unknown shape', v2('21', '00', 'ffffff'), {}],
@@ -111,13 +131,15 @@ describe('what can no longer become a header is refused with the byte that rules
     ['PROXY TCP6 :1^', 'is no TCP6 address'],
     ['PROXY TCP6 fe80::1%^eth0', 'is no TCP6 address'],
     ['PROXY TCP6 1:2:3:4:5:6:7:8:^9', 'is no TCP6 address'],
-    ['PROXY TCP6 ::1 192.^0.2.1', 'destination address'],
-    ['PROXY TCP4 1.2.3.4 1.2.3.4 00^', 'source port "00" is no TCP4 port'],
-    ['PROXY TCP4 1.2.3.4 1.2.3.4 65536^', 'source port "65536" is no TCP4 port'],
-    ['PROXY TCP4 1.2.3.4 1.2.3.4 +^1', 'is no TCP4 port'],
+    ['PROXY TCP6 ::1 192.0.2.1.^', 'destination address "192.0.2.1." is no address'],
+    ['PROXY TCP6 ::1 192.0:^', 'destination address'],
+    ['PROXY TCP4 192.0.2.1 2001:db8::12345^', 'destination address'],
+    ['PROXY TCP4 1.2.3.4 1.2.3.4 00^', 'source port "00" is no port'],
+    ['PROXY TCP4 1.2.3.4 1.2.3.4 65536^', 'source port "65536" is no port'],
+    ['PROXY TCP4 1.2.3.4 1.2.3.4 +^1', 'is no port'],
     ['PROXY TCP4 1.2.3.4 1.2.3.4 1 -^', 'destination port'],
-    ['PROXY TCP4 1.2.3.4 1.2.3.4  ^', 'source port "" is no TCP4 port'],
-    ['PROXY TCP4 1.2.3.4 1.2.3.4 1 \r^', 'destination port "" is no TCP4 port'],
+    ['PROXY TCP4 1.2.3.4 1.2.3.4  ^', 'source port "" is no port'],
+    ['PROXY TCP4 1.2.3.4 1.2.3.4 1 \r^', 'destination port "" is no port'],
     ['PROXY TCP4 1.2.3.4 1.2.3.4 1\r^', 'fewer than two addresses'],
     ['PROXY TCP4 1.2.3.4 1.2.3.4 1 2 ^3', 'more than two addresses'],
     ['PROXY TCP4 1.2.3.4 1.2.3.4 1 2\n^', 'does not end with CRLF'],
@@ -161,6 +183,35 @@ const ip6 = fc.ipV6().map(canonical)
 const pair = (ip: fc.Arbitrary<string>) =>
   fc.record({ source: fc.record({ ip, port }), destination: fc.record({ ip, port }) })
 const connection = fc.oneof(pair(ip4), pair(ip6), pair(fc.oneof(ip4, ip6)))
+
+/** A header as nginx writes it: the family of the client, and both addresses as they are. */
+const nginxV1 = ({ source, destination }: { source: Endpoint; destination: Endpoint }) =>
+  line(`PROXY TCP${familyOf(source.ip)} ${source.ip} ${destination.ip} ${source.port} ${destination.port}`)
+
+test('version 1 as nginx writes it, of any two families, cut anywhere, with anything behind', () => {
+  const mixed = fc.record({
+    source: fc.record({ ip: fc.oneof(ip4, ip6), port }),
+    destination: fc.record({ ip: fc.oneof(ip4, ip6), port }),
+  })
+  fc.assert(
+    fc.property(mixed, fc.uint8Array({ maxLength: 20 }), (given, behind) => {
+      const header = nginxV1(given)
+      const whole = { state: 'ok', length: header.length, local: false, ...given }
+      expect(parseProxyHeader(Buffer.concat([header, behind]))).toEqual(whole)
+      for (let cut = 0; cut < header.length; cut++) {
+        expect(parseProxyHeader(header.subarray(0, cut))).toEqual({ state: 'more' })
+      }
+    }),
+  )
+})
+
+test('the source is of the family that the header names, whatever the destination is', () => {
+  for (const destination of ['192.0.2.1', '2001:db8::2']) {
+    expect(parseProxyHeader(line(`PROXY TCP6 198.51.100.7 ${destination} 1 25`))).toMatchObject({ state: 'bad' })
+    expect(parseProxyHeader(line(`PROXY TCP4 2001:db8::1 ${destination} 1 25`))).toMatchObject({ state: 'bad' })
+    expect(parseProxyHeader(line(`PROXY TCP4 ::ffff:1.2.3.4 ${destination} 1 25`))).toMatchObject({ state: 'bad' })
+  }
+})
 
 describe('what we write we read', () => {
   test('version 1 and 2, any addresses, cut anywhere, with anything behind', () => {

@@ -417,8 +417,8 @@ export const SETTINGS = {
     group: 'other',
     kind: or(integer(1, 1_000_000), 'auto', 'auto'),
     default: 'auto',
-    doc: 'Log one in so many refused sessions; 1 logs all.',
-    more: '`auto`: all of them until a flood makes that too much. The field `sample` of a line says how many sessions it stands for. Sessions that reached a mail server are always logged.',
+    doc: 'Log one in so many sessions that brought no mail; 1 logs all.',
+    more: '`auto`: all of them until a flood makes that too much. The field `sample` of a line says how many sessions it stands for. A session with a message that a mail server took, or may have taken, is always logged.',
   }),
   SPILLWAY_LOG_LOCAL_PARTS: row({
     group: 'other',

@@ -4,7 +4,7 @@
  */
 import { type Client, STANDINGS, type Standing } from '../core/client.ts'
 import { refusalId } from '../core/id.ts'
-import type { Refusal, Stage } from '../core/policy.ts'
+import { type Refusal, STAGES, type Stage } from '../core/policy.ts'
 import { type CheckName, REASON_NAMES, REASONS, type ReasonName, reasonOf } from '../core/reasons.ts'
 import type { Reply } from '../relay/smtp/reply.ts'
 import { type Log, Sampler } from '../telemetry/log.ts'
@@ -36,8 +36,8 @@ export class Record {
   refusedAt: Stage | undefined
   /** What an upstream said when it refused last, and which one. */
   upstreamSaid: { readonly upstream: string; readonly reply: string } | undefined
-  /** Whether any message went upstream: such a session is never left out of the log. */
-  sentOn = false
+  /** Whether a mail server has taken a message, or nobody knows (R30): such a session always has its line. */
+  mayBeDelivered = false
   accepted = false
   shed = false
   rejected = false
@@ -51,6 +51,28 @@ export class Record {
   messages: MessageTold[] | undefined
   observed: Set<CheckName | ReasonName> | undefined
 }
+
+/**
+ * Under what a session that relayed nothing is counted in the sample, as its line has it: the reason of our refusal; where
+ * we refused nothing, what came of it and how far it got. A closed set, so that clients cannot make the sample grow, nor hide
+ * one kind of session behind another.
+ */
+type Kind =
+  | { readonly reason: ReasonName; readonly code: number }
+  | { readonly outcome: Outcome; readonly stage: Stage }
+
+/** An object with an entry for each name. */
+const each = <K extends string, V>(names: readonly K[], make: (name: K) => V): Readonly<{ [N in K]: V }> =>
+  Object.fromEntries(names.map((name) => [name, make(name)])) as { [N in K]: V }
+
+const KINDS = {
+  byReason: each(REASON_NAMES, (reason): Kind => ({ reason, code: reasonOf(reason).code })),
+  byOutcome: each(OUTCOMES, (outcome) => each(STAGES, (stage): Kind => ({ outcome, stage }))),
+}
+const ALL_KINDS: readonly Kind[] = [
+  ...Object.values(KINDS.byReason),
+  ...Object.values(KINDS.byOutcome).flatMap((stages) => Object.values(stages)),
+]
 
 type RefusalCells = Readonly<{ [S in Stage]: ReadonlyMap<ReasonName, Cell> }>
 
@@ -78,7 +100,7 @@ export interface OutcomeOptions {
 export class Outcomes {
   readonly #metrics: Metrics
   readonly #log: Log
-  readonly #sampler: Sampler
+  readonly #sampler: Sampler<Kind>
   readonly #localParts: boolean
   readonly #now: () => number
   /** By mode, stage and reason: looked up for every refused client, so without putting a key together. */
@@ -90,7 +112,7 @@ export class Outcomes {
   constructor({ metrics, log, logSample, localParts, now }: OutcomeOptions) {
     this.#metrics = metrics
     this.#log = log
-    this.#sampler = new Sampler(logSample)
+    this.#sampler = new Sampler(logSample, ALL_KINDS)
     this.#localParts = localParts
     this.#now = now
     this.#connections = { 4: metrics.connections.of('ipv4'), 6: metrics.connections.of('ipv6') }
@@ -148,6 +170,7 @@ export class Outcomes {
     record.messages ??= []
     if (record.messages.length < MAX_TOLD) record.messages.push(message)
     record.upstreamMs += message.ms
+    if (message.result === 'accepted' || message.result === 'unknown') record.mayBeDelivered = true
     if (message.result === 'accepted') {
       record.accepted = true
       this.#metrics.messageSize.of().observe(message.size)
@@ -162,14 +185,11 @@ export class Outcomes {
     this.#durations.get(outcome)?.observe((this.#now() - client.connectedAt) / 1000)
   }
 
-  /** Writes the session's line, unless it is a refused one and the sample passes it over. */
+  /** Writes the session's line, unless nothing came of the session and the sample passes it over. */
   tell(record: Record, client: Client): void {
     const { refusal } = record
-    let sample = 1
-    if (refusal !== undefined && !record.sentOn) {
-      sample = this.#sampler.weight(refusal.reason, this.#now())
-      if (sample === 0) return
-    }
+    const sample = record.mayBeDelivered ? 1 : this.#sampler.weight(this.#kindOf(record), this.#now())
+    if (sample === 0) return
     const { used, max, windowMs: window, ...facts } = refusal?.facts ?? {}
     this.#log.info(
       {
@@ -200,11 +220,16 @@ export class Outcomes {
     )
   }
 
-  /** Lines for refused sessions that no line stands for yet; at shutdown. */
+  /** Lines for sessions that no line stands for yet; at shutdown. */
   flush(): void {
-    for (const [reason, sample] of this.#sampler.rest()) {
-      this.#log.info({ reason, code: reasonOf(reason).code, sample }, 'sessions not logged one by one')
+    for (const [kind, sample] of this.#sampler.rest()) {
+      this.#log.info({ ...kind, sample }, 'sessions not logged one by one')
     }
+  }
+
+  #kindOf(record: Record): Kind {
+    const { refusal, stage } = record
+    return refusal === undefined ? KINDS.byOutcome[this.#outcomeOf(record)][stage] : KINDS.byReason[refusal.reason]
   }
 
   #outcomeOf(record: Record): Outcome {

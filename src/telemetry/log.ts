@@ -1,10 +1,9 @@
 /**
- * The log: JSON lines on stdout, one a session, through pino. In a flood, writing a line for every refused connection
- * would cost more than refusing it, so refused sessions are sampled, and each line's `sample` says for how many it
- * stands: added up over a reason they are exact.
+ * The log: JSON lines on stdout, one a session, through pino. In a flood, writing a line for every session that brings no
+ * mail would cost more than the session, so these are sampled, and each line's `sample` says how many sessions it stands
+ * for: added up over a kind of session they are exact.
  */
 import { pino, stdTimeFunctions } from 'pino'
-import type { ReasonName } from '../core/reasons.ts'
 
 export type Fields = Readonly<Record<string, unknown>>
 
@@ -25,6 +24,27 @@ export interface LogOptions {
 
 /** Bytes of lines that may wait for a reader who does not read; what comes on top of them is dropped. */
 const MOST_WAITING = 4 << 20
+
+/** What is not printable ASCII, nor the end of the line. Nearly every line has none. */
+const OTHER = /[^\n\x20-\x7e]+/g
+/**
+ * Of that, what a terminal or a browser obeys instead of showing it, or does not show: controls (C0 and C1), format
+ * characters (bidirectional marks, joiners, tags), line and paragraph separators, spaces other than U+0020, lone surrogates,
+ * private and unassigned code points, and whatever else Unicode has ignored by default.
+ */
+const UNSEEN = /[\p{C}\p{Z}\p{Default_Ignorable_Code_Point}]/gu
+
+/**
+ * Text from clients, balancers, mail servers, DNS and Redis is in the line, in whichever field; here it is made safe for all
+ * of them at once. What must not be seen raw is written as JSON writes it (`\u202e`), so that a program that parses the line
+ * has the very text that was sent.
+ * @param line JSON, so that what is escaped in it can only be in a string
+ */
+export const visible = (line: string): string =>
+  line.replace(OTHER, (text) => text.replace(UNSEEN, (character) => character.split('').map(escaped).join('')))
+
+/** One UTF-16 code unit, RFC 8259 section 7. */
+const escaped = (unit: string): string => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`
 
 const orNothing = (act: () => void) => (): void => {
   try {
@@ -55,6 +75,7 @@ export function createLog({ level, destination }: LogOptions): Log {
       base: null,
       timestamp: () => `,"ts":${stdTimeFunctions.isoTime().slice(8)}`,
       formatters: { level: (label) => ({ level: label }) },
+      hooks: { streamWrite: visible },
     },
     stream,
   )
@@ -73,26 +94,27 @@ export function createLog({ level, destination }: LogOptions): Log {
   }
 }
 
-/** Lines a second that `auto` writes for each reason before it samples. */
+/** Lines a second that `auto` writes of each kind before it samples. */
 const AUTO_LINES_PER_SECOND = 20
 
-/** Decides which refused sessions get a line, and how many each line stands for. */
-export class Sampler {
+/** Decides which sessions have a line, and how many each line stands for. Costs the same whatever is in the flood. */
+export class Sampler<K> {
   readonly #every: 'auto' | number
-  readonly #reasons = new Map<ReasonName, { second: number; written: number; skipped: number }>()
+  readonly #kinds: ReadonlyMap<K, { second: number; written: number; skipped: number }>
 
-  /** @param every 'auto', or one line for every so many refused sessions of a reason (1: all) */
-  constructor(every: 'auto' | number) {
+  /**
+   * @param every 'auto', or one line for every so many sessions of a kind (1: all)
+   * @param kinds a closed set: nothing that a client can choose
+   */
+  constructor(every: 'auto' | number, kinds: readonly K[]) {
     this.#every = every
+    this.#kinds = new Map(kinds.map((kind) => [kind, { second: 0, written: 0, skipped: 0 }]))
   }
 
-  /** @returns the weight for this session's line, or 0: no line now, the next one will carry it */
-  weight(reason: ReasonName, now: number): number {
-    let seen = this.#reasons.get(reason)
-    if (seen === undefined) {
-      seen = { second: 0, written: 0, skipped: 0 }
-      this.#reasons.set(reason, seen)
-    }
+  /** @returns the weight for this session's line, or 0: no line now, the next one of its kind will carry it */
+  weight(kind: K, now: number): number {
+    const seen = this.#kinds.get(kind)
+    if (seen === undefined) throw new Error(`no kind of session: ${JSON.stringify(kind)}`)
     seen.skipped++
     if (this.#every === 'auto') {
       const second = Math.floor(now / 1000)
@@ -108,10 +130,10 @@ export class Sampler {
     return weight
   }
 
-  /** What no line stands for yet, per reason; asked for at shutdown. */
-  *rest(): Iterable<[ReasonName, number]> {
-    for (const [reason, seen] of this.#reasons) {
-      if (seen.skipped > 0) yield [reason, seen.skipped]
+  /** What no line stands for yet, by kind; asked for at shutdown. */
+  *rest(): Iterable<[K, number]> {
+    for (const [kind, seen] of this.#kinds) {
+      if (seen.skipped > 0) yield [kind, seen.skipped]
       seen.skipped = 0
     }
   }

@@ -1,9 +1,13 @@
 /** What the log says of a session that was turned away, so that "why was I refused?" has an answer. */
-import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals'
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals'
 import { readId } from '../../src/core/id.ts'
 import { startApp, type TestApp } from '../support/app.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
+const ends: (() => Promise<unknown>)[] = []
+afterEach(async () => {
+  for (const end of ends.splice(0)) await end()
+})
 let upstream: Upstream
 let app: TestApp
 beforeAll(async () => {
@@ -40,6 +44,95 @@ test('of a flood that is put off at RCPT the first twenty in a second have a lin
   // The one that was sent on is there, whatever the flood does.
   expect(app.log().filter(({ outcome, ip }) => outcome === 'relayed' && ip === source)).toHaveLength(1)
 }, 20_000)
+
+/** Sessions that the lines stand for, by what `key` makes of a line. */
+function weights(
+  lines: readonly Record<string, unknown>[],
+  key: (line: Record<string, unknown>) => string,
+): Record<string, number> {
+  const sums: Record<string, number> = {}
+  for (const line of lines) {
+    if (line.sample !== undefined) sums[key(line)] = (sums[key(line)] ?? 0) + Number(line.sample)
+  }
+  return sums
+}
+
+/** Says it, hears the answers, and leaves. */
+async function visit(node: TestApp, says: string): Promise<void> {
+  const client = await node.client()
+  expect(await client.reply()).toMatch(/^220/)
+  client.write(says)
+  const inDialogue = !says.endsWith('QUIT\r\n') && says.startsWith('EHLO')
+  const answers = inDialogue ? (says.match(/^(EHLO|MAIL|RCPT|DATA)/gm) ?? []).length : 0
+  for (let i = 0; i < answers; i++) await client.reply()
+  client.end()
+  await client.closed()
+}
+const kind = ({ reason, outcome, stage }: Record<string, unknown>) => String(reason ?? `${outcome} ${stage}`)
+
+test('of a flood that brings no mail, whatever it does, few lines are written, and the weights add up exactly', async () => {
+  upstream.script = (verb, line) => {
+    if (verb === 'RCPT' && line.includes('<no')) return '550 5.1.1 no such user'
+    if (verb === 'RCPT' && line.includes('<later')) return '450 4.2.1 greylisted'
+    return 'default'
+  }
+  const node = await startApp(upstream.address, {
+    LIMIT_IP_CONNECTIONS: 'off',
+    LIMIT_NET_CONNECTIONS: 'off',
+    LIMIT_IP_UNKNOWN_RECIPIENTS: 'off',
+    UNKNOWN_GUARD: 'off',
+  })
+  ends.push(() => node.stop())
+  const to = (address: string, then = 'QUIT\r\n') =>
+    `EHLO c.example\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<${address}>\r\n${then}`
+  const flood: [sessions: number, kind: string, says: string][] = [
+    [300, 'none connect', ''],
+    [200, 'rejected rcpt', to('no@example.net')],
+    [100, 'shed rcpt', to('later@example.net')],
+    [100, 'none helo', 'EHLO c.example\r\nFOO\r\nQUIT\r\n'],
+    [60, 'aborted rcpt', to('b@example.net', '')],
+    // The client leaves before its dot: nothing can be delivered.
+    [60, 'aborted data', to('b@example.net', 'DATA\r\nSubject: x\r\n')],
+    [60, 'junk', 'FOO\r\n'.repeat(30)],
+  ]
+  const began = performance.now()
+  for (const [sessions, , says] of flood) {
+    for (let batch = 0; batch < sessions; batch += 20) {
+      await Promise.all(Array.from({ length: 20 }, () => visit(node, says)))
+    }
+  }
+  // In the middle of it, what is relayed always has its line.
+  for (let i = 0; i < 5; i++) {
+    const honest = await node.client('127.0.7.20')
+    await honest.hello()
+    expect(await honest.send('a@example.org', 'b@example.net')).toMatch(/^250/)
+    await honest.command('QUIT')
+  }
+  const lines = (await node.ended()).filter(({ sample }) => sample !== undefined)
+  const expected = Object.fromEntries(flood.map(([sessions, name]) => [name, sessions]))
+  expect(weights(lines, kind)).toEqual({ ...expected, 'relayed data': 5 })
+  // Twenty in each second, and what is left over in one line at the end.
+  const most = 20 * (Math.floor((performance.now() - began) / 1000) + 2) + 1
+  for (const [, name] of flood) expect(lines.filter((line) => kind(line) === name).length).toBeLessThanOrEqual(most)
+  expect(lines.filter((line) => kind(line) === 'none connect').length).toBeLessThan(300)
+  expect(lines.filter(({ outcome, ip }) => outcome === 'relayed' && ip === '127.0.7.20')).toHaveLength(5)
+}, 60_000)
+
+test('R30 what may have been delivered always has its line', async () => {
+  upstream.script = (verb, _line, connection) => {
+    if (verb !== 'DOT') return 'default'
+    connection.socket.destroy()
+    return 'silence'
+  }
+  const node = await startApp(upstream.address, { LOG_SAMPLE: '1000000' })
+  ends.push(() => node.stop())
+  const client = await node.client()
+  await client.hello()
+  expect(await client.send('a@example.org', 'b@example.net')).toMatch(/^451/)
+  client.end()
+  const line = await node.waitForLog(({ msg }) => msg === 'session')
+  expect(line).toMatchObject({ sample: 1, messages: [{ result: 'unknown' }] })
+})
 
 test('a refusal keeps its own stage, whatever is said after it', async () => {
   const client = await app.client('127.0.7.8')

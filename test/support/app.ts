@@ -20,12 +20,16 @@ export interface TestApp {
   readonly clients: readonly Client[]
   /** Lines of the log so far, parsed. */
   log(): Record<string, unknown>[]
+  /** The same as it stands in the file. */
+  logText(): string
   /** The first line that fits, waited for. */
   waitForLog(fits: (line: Record<string, unknown>) => boolean, ms?: number): Promise<Record<string, unknown>>
   get(path: string): Promise<{ status: number; body: string }>
   /** Value of one series, by name and labels as Prometheus prints them; undefined where there is none. */
   metric(series: string): Promise<number | undefined>
   stop(): Promise<void>
+  /** Stops it. @returns the lines of the log, to the last one */
+  ended(): Promise<Record<string, unknown>[]>
 }
 
 /** Where balancers of these tests connect from. */
@@ -86,25 +90,37 @@ export async function startApp(
   const port = running.listening[0]?.port as number
   const adminPort = running.admin.port
 
-  const lines = (): Record<string, unknown>[] => {
+  const logText = (): string => {
     log.flush()
-    let text = ''
     try {
-      text = readFileSync(logFile, 'utf8')
+      return readFileSync(logFile, 'utf8')
     } catch {
       // nothing was written yet
+      return ''
     }
-    return text
+  }
+  const lines = (): Record<string, unknown>[] =>
+    logText()
       .split('\n')
       .filter((line) => line !== '')
       .map((line) => JSON.parse(line) as Record<string, unknown>)
-  }
   const get = async (path: string): Promise<{ status: number; body: string }> => {
     const response = await fetch(`http://127.0.0.1:${adminPort}${path}`)
     return { status: response.status, body: await response.text() }
   }
   const clients: Client[] = []
-  let stopped = false
+  let last: Promise<Record<string, unknown>[]> | undefined
+  const end = async (): Promise<Record<string, unknown>[]> => {
+    for (const client of clients) client.destroy()
+    await running.stop()
+    const all = lines()
+    rmSync(directory, { recursive: true, force: true })
+    return all
+  }
+  const ended = (): Promise<Record<string, unknown>[]> => {
+    last ??= end()
+    return last
+  }
   return {
     running,
     port,
@@ -123,6 +139,7 @@ export async function startApp(
       return client
     },
     log: lines,
+    logText,
     async waitForLog(fits, ms) {
       const found = await eventually(
         () => lines().find(fits),
@@ -138,11 +155,8 @@ export async function startApp(
       return line === undefined ? undefined : Number(line.slice(series.length + 1))
     },
     async stop() {
-      if (stopped) return
-      stopped = true
-      for (const client of clients) client.destroy()
-      await running.stop()
-      rmSync(directory, { recursive: true, force: true })
+      await ended()
     },
+    ended,
   }
 }

@@ -200,7 +200,6 @@ export class Conversation {
     // The client left meanwhile, and what became of its message is told already.
     if (this.#transaction !== transaction) return { text: '', go: false }
     if (answer.kind === 'reply' && answer.reply.code === 354) {
-      this.#record.sentOn = true
       return { text: '354 End data with <CR><LF>.<CR><LF>\r\n', go: true }
     }
     const text = this.#answered('data', answer)

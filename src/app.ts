@@ -5,11 +5,12 @@
 import { Admin, type Status } from './admin/http.ts'
 import { buildFront } from './build/front.ts'
 import { buildLimits } from './build/limits.ts'
-import { buildPolicy } from './build/policy.ts'
+import { type BuiltPolicy, buildPolicy, inForce } from './build/policy.ts'
 import { buildRelay } from './build/relay.ts'
 import { gaugesOf, statusOf } from './build/status.ts'
 import type { Settings } from './config/settings.ts'
 import { SYSTEM_CLOCK } from './core/clock.ts'
+import { Current } from './core/current.ts'
 import { nodeNumber } from './core/id.ts'
 import { serve } from './front/connection.ts'
 import { type ListenAddress, Listener } from './front/gate/listener.ts'
@@ -54,12 +55,14 @@ export async function start({ settings, version, log, machine, tls }: AppOptions
   const node = nodeNumber(`${machine} ${settings.listen.map(({ host, port }) => `${host}:${port}`).join()}`)
   const metrics = createMetrics({ version, upstreams: settings.upstreams.map(({ label }) => label) })
   const common = { settings, metrics, log, clock, now }
-  const counting = buildLimits(common)
+  const counting = buildLimits({ ...common, mode: (check) => policy.mode(check) })
   const { limits } = counting
   const relay = buildRelay(common)
   const { upstreams } = relay
   const offeredSize = (): number => Number(upstreams.offer.get('SIZE') ?? 0)
-  const policy = buildPolicy({ settings, limits, offeredSize, metrics, log })
+  // What counts asks the policy, and the policy asks what counts: neither does before a client is there.
+  const policyInForce = new Current(buildPolicy({ settings, limits, offeredSize, metrics, log }))
+  const policy: BuiltPolicy = inForce(policyInForce)
   const knownRecipients = createKnownRecipients({ now })
   const seats = new Seats()
   const sessions = new LiveSessions()

@@ -3,6 +3,8 @@ import { randomInt } from 'node:crypto'
 import type { Settings } from '../config/settings.ts'
 import { sessionIds } from '../core/id.ts'
 import type { ConnectionParts } from '../front/connection.ts'
+import { BalancerWarnings } from '../front/gate/balancer-warnings.ts'
+import { greetAtOnce } from '../front/gate/greeting.ts'
 import { createIdentify } from '../front/gate/identify.ts'
 import { Linger, MAX_LINGERING } from '../front/gate/linger.ts'
 import { NatWatch } from '../front/gate/nat-watch.ts'
@@ -22,6 +24,7 @@ export interface FrontOptions {
   readonly tls: { readonly cert: string; readonly key: string } | undefined
   /** This node's number in the ids of sessions. */
   readonly node: number
+  /** As inForce() has it, where it may be swapped. */
   readonly policy: BuiltPolicy
   readonly limits: Limits
   readonly knownRecipients: KnownRecipients
@@ -36,8 +39,9 @@ export interface FrontOptions {
 
 export function buildFront(options: FrontOptions): ConnectionParts {
   const { settings, policy, limits, seats, metrics, log, now } = options
-  const { checks, maxSize, sizeMode } = policy
+  const { checks, maxSize } = policy
   const voice = createVoice(settings.hostname, settings.supportUrl)
+  const warnings = new BalancerWarnings(log, now)
   const outcomes = new Outcomes({
     metrics,
     log,
@@ -55,7 +59,9 @@ export function buildFront(options: FrontOptions): ConnectionParts {
       outcomes,
       voice,
       maxSize,
-      sizeMode,
+      get sizeMode() {
+        return policy.mode('size')
+      },
     },
     tls: options.tls,
     idleMs: settings.idleTimeout,
@@ -68,22 +74,24 @@ export function buildFront(options: FrontOptions): ConnectionParts {
   return {
     identify: createIdentify({
       isBalancer: policy.isBalancer,
-      isTrusted: policy.isTrusted,
+      standingOf: policy.standingOf,
       newId: sessionIds(options.node, randomInt(1 << 15)),
       now,
       metrics,
-      log,
+      warnings,
     }),
     seats,
     maxConnections: settings.maxConnections,
     limits,
     checks,
+    greeting: greetAtOnce,
     sessions,
     outcomes,
     voice,
     // Refused clients that have not closed yet are open files beyond MAX_CONNECTIONS.
     linger: new Linger(Math.min(MAX_LINGERING, Math.max(16, Math.floor(settings.maxConnections / 4)))),
     natWatch: new NatWatch(log, now),
+    warnings,
     log,
     live: options.live,
   }

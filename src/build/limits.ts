@@ -1,8 +1,8 @@
 /** Builds what is counted: the limits, in this node's memory or shared by all nodes through Redis. */
 import { randomBytes } from 'node:crypto'
-import { modeOf } from '../checks/runner.ts'
 import type { Settings } from '../config/settings.ts'
-import { reasonOf } from '../core/reasons.ts'
+import type { Mode } from '../core/policy.ts'
+import { type CheckName, reasonOf } from '../core/reasons.ts'
 import { createLimits, type Limits, type LimitsOptions } from '../state/limits.ts'
 import { connectRedis, type RedisLink } from '../state/redis.ts'
 import { createSharedLimits, type SharedLimits } from '../state/shared-limits.ts'
@@ -18,6 +18,8 @@ export interface Counting {
 
 export interface CountingOptions {
   readonly settings: Settings
+  /** Of a check, at the moment: what an observed limit would refuse is charged on. */
+  readonly mode: (check: CheckName) => Mode
   readonly metrics: Metrics
   readonly log: Log
   /** Milliseconds since the epoch. */
@@ -25,7 +27,7 @@ export interface CountingOptions {
 }
 
 /** Starts to connect to Redis where one is set; counting begins with `shared.start()`. */
-export function buildLimits({ settings, metrics, log, now }: CountingOptions): Counting {
+export function buildLimits({ settings, mode, metrics, log, now }: CountingOptions): Counting {
   const counting: LimitsOptions = {
     rates: {
       ip_connections: settings.limitIpConnections,
@@ -38,7 +40,7 @@ export function buildLimits({ settings, metrics, log, now }: CountingOptions): C
     },
     enforced: (limit) => {
       const { check } = reasonOf(limit)
-      return check === undefined || modeOf(check, settings.observe) === 'enforce'
+      return check === undefined || mode(check) === 'enforce'
     },
     now,
     seed: randomBytes(8),

@@ -1,23 +1,27 @@
 /**
- * Builds the policy: lists, checks and their modes, compiled from the settings into one immutable value. Whoever judges asks
- * this value, so that a reload swaps it whole.
+ * Builds the policy: the operator's lists, the checks and their modes, compiled from the settings into one immutable value.
+ * A new one takes the place of the old as a whole (core/current.ts), while sessions go on: whoever judges asks the value in
+ * force each time, and holds no part of it.
  */
 import { policy } from '../checks/index.ts'
 import { createRunner, modeOf, type Runner } from '../checks/runner.ts'
 import type { Settings } from '../config/settings.ts'
+import type { Standing } from '../core/client.ts'
+import type { Current } from '../core/current.ts'
 import { compile } from '../core/ip.ts'
 import type { Mode } from '../core/policy.ts'
+import type { CheckName } from '../core/reasons.ts'
+import { type ClientAddress, standingOf } from '../overload/standing.ts'
 import type { Limits } from '../state/limits.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 
 export interface BuiltPolicy {
   readonly checks: Runner
-  /** Of the size check, for what only shows in the course of a message. */
-  readonly sizeMode: Mode
+  readonly mode: (check: CheckName) => Mode
   /** Octets a message may have; undefined: no limit. */
   readonly maxSize: () => number | undefined
-  readonly isTrusted: (ip: string) => boolean
+  readonly standingOf: (address: ClientAddress) => Standing
   readonly isBalancer: (ip: string) => boolean
 }
 
@@ -30,12 +34,23 @@ export interface PolicySources {
   readonly log: Log
 }
 
+/** The policy in force at the moment of each question, so that an answer is never older than the last swap. */
+export const inForce = (current: Current<BuiltPolicy>): BuiltPolicy => ({
+  checks: { run: (stage, part, facts, observed) => current.value.checks.run(stage, part, facts, observed) },
+  mode: (check) => current.value.mode(check),
+  maxSize: () => current.value.maxSize(),
+  standingOf: (address) => current.value.standingOf(address),
+  isBalancer: (ip) => current.value.isBalancer(ip),
+})
+
 export function buildPolicy({ settings, limits, offeredSize, metrics, log }: PolicySources): BuiltPolicy {
   const maxSize = (): number | undefined => {
     const offered = offeredSize()
     const set = settings.messageMaxSize === 'upstream' ? 0 : settings.messageMaxSize
     return offered > 0 && set > 0 ? Math.min(offered, set) : offered > 0 ? offered : set > 0 ? set : undefined
   }
+  const mode = (name: CheckName): Mode => modeOf(name, settings.observe)
+  const evidence = { isAllowed: compile(settings.allow) }
   const checks = createRunner({
     policy: policy({
       isDenied: compile(settings.deny),
@@ -45,15 +60,15 @@ export function buildPolicy({ settings, limits, offeredSize, metrics, log }: Pol
       recipientsPerMessage: settings.limitRecipientsPerMessage,
       unknownLately: (source) => limits.lately(source),
     }),
-    mode: (name) => modeOf(name, settings.observe),
+    mode,
     metrics,
     log,
   })
   return {
     checks,
-    sizeMode: modeOf('size', settings.observe),
+    mode,
     maxSize,
-    isTrusted: compile(settings.allow),
+    standingOf: (address) => standingOf(address, evidence),
     isBalancer: compile(settings.proxyProtocolFrom),
   }
 }

@@ -1,7 +1,8 @@
 /**
  * The whole policy on one page: which check judges which stage, in order, cheapest first. `uncounted` checks run before
  * anything is charged to a limit, so that what they refuse spends nobody's budget; `counted` ones compare what was
- * charged. To add a check: a file beside this one, its name and reason in core/reasons.ts, a line here, a test.
+ * charged in between: at connect a connection, at rcpt a message (with its first recipient) and each recipient. Who is exempt
+ * stands at the head of front/connection.ts; who a client is, in overload/standing.ts. To add a check: a file beside this one, its name and reason in core/reasons.ts, a line here, a test.
  */
 import type { Check, Facts } from '../core/policy.ts'
 import { denied } from './denied.ts'

@@ -202,7 +202,7 @@ export const SETTINGS = {
     kind: networks,
     default: 'none',
     doc: 'Balancers in front of Spillway: networks whose connections must begin with a PROXY v1 or v2 header.',
-    more: 'The client is then who the header says. List balancers only: whoever is listed can claim any address. From others a header is bytes like any other.',
+    more: 'The client is then who the header says. List balancers only: whoever is listed can claim any address. A header from anybody else hears 421, and is a warning in the log.',
   }),
   SPILLWAY_SHUTDOWN_TIMEOUT: row({
     group: 'listen',

@@ -1,10 +1,25 @@
 /**
  * The way of a connection, from accept to the last line in the log. Everything else is what this story uses.
  *
- *     identify   who is it: address, PROXY header of a listed balancer, standing
- *     gate       checks of stage connect; a refusal costs one write and one close, no SMTP object exists yet
- *     session    SMTP is spoken; checks of helo, mail, rcpt; from the first recipient on, the relay
- *     outcome    counters and one log line
+ *     identify   who is it: address, PROXY header of a listed balancer, standing       gate/identify.ts
+ *     gate       checks of stage connect; a refusal costs one write and one close,     checks/index.ts
+ *                and no SMTP object exists yet
+ *     greeting   what has to be waited for before 220; today nothing                   gate/greeting.ts
+ *     session    SMTP is spoken: checks of helo, mail, rcpt; from the first            session/, relay/transaction/
+ *                recipient that passed on, the relay
+ *     outcome    counters and one log line                                             outcome.ts
+ *
+ * What a client takes or is charged on its way, where, and who is not asked to pay:
+ *
+ *     accept       a seat, until the client is gone      MAX_CONNECTIONS holds for everybody
+ *     gate         a connection: of its source, its      limits.take('connect') below; not clients on the allow list
+ *                  network, of all clients together
+ *     first RCPT   a message: of its source, of all      limits.take('rcpt') in session/; not clients on the allow list.
+ *                                                        postmaster, abuse and verifications by a null sender pay from a
+ *                                                        budget of their own, and only what all clients share
+ *     each RCPT    a recipient: of its source            limits.recipient() in session/; exempt as above
+ *     first RCPT   a slot: one of the connections that   relay/pool/ decides who gets the next one, by shares of sources;
+ *     that passed  the mail servers may have             nobody is exempt
  */
 import type { Socket } from 'node:net'
 import type { Runner } from '../checks/runner.ts'
@@ -16,6 +31,8 @@ import type { Usage } from '../core/usage.ts'
 import type { Limits } from '../state/limits.ts'
 import type { Seat, Seats } from '../state/seats.ts'
 import type { Log } from '../telemetry/log.ts'
+import type { BalancerWarnings } from './gate/balancer-warnings.ts'
+import { type Greeting, waited } from './gate/greeting.ts'
 import type { Identify, Identity } from './gate/identify.ts'
 import type { Linger } from './gate/linger.ts'
 import type { NatWatch } from './gate/nat-watch.ts'
@@ -30,11 +47,13 @@ export interface ConnectionParts {
   readonly maxConnections: number
   readonly limits: Limits
   readonly checks: Runner
+  readonly greeting: Greeting
   readonly sessions: Sessions
   readonly outcomes: Outcomes
   readonly voice: Voice
   readonly linger: Linger
   readonly natWatch: NatWatch
+  readonly warnings: Pick<BalancerWarnings, 'mailOnProbe'>
   readonly log: Log
   /** Sessions that go on, for whoever has to end them. */
   readonly live: { add(session: Session): void; delete(session: Session): void }
@@ -42,7 +61,7 @@ export interface ConnectionParts {
 
 const NOTHING: Usage = {}
 
-/** What a connection takes with it on its way. */
+/** What belongs to a connection on its way. */
 interface Visit {
   readonly socket: Socket
   readonly client: Client
@@ -73,13 +92,14 @@ function identified(socket: Socket, identity: Identity | undefined, parts: Conne
     return
   }
   if (identity.kind === 'probe') {
-    answerProbe(socket, parts.voice.hostname, parts.linger)
+    answerProbe(socket, parts.voice.hostname, parts.linger, () => parts.warnings.mailOnProbe(identity.ip))
     return
   }
   const { client } = identity
   if (identity.kind === 'client' && identity.direct) parts.natWatch.seen(client.ip)
   const visit = { socket, client, record: parts.outcomes.begin(client), seat: parts.seats.take(client) }
-  return andThen(identity.kind === 'bad' ? refusal('proxy_header') : judged(visit, parts), (verdict) =>
+  const why = identity.kind === 'bad' ? identity.why : undefined
+  return andThen(why === undefined ? judged(visit, parts) : refusal('proxy_header', { why }), (verdict) =>
     verdict.action === 'accept' ? talk(visit, parts) : turnAway(visit, verdict, parts),
   )
 }
@@ -113,7 +133,7 @@ function gate({ client, record, seat: { open } }: Visit, parts: ConnectionParts)
 
 function turnAway({ socket, client, record, seat }: Visit, verdict: Refusal, parts: ConnectionParts): void {
   const { outcomes, linger, voice } = parts
-  // First of all: whatever goes wrong below, the seat is not lost.
+  // Comes first, so that the seat is not lost whatever goes wrong below.
   seat.free()
   outcomes.refused(record, 'connect', verdict)
   linger.farewell(socket, voice.refusal(client, verdict))
@@ -122,13 +142,15 @@ function turnAway({ socket, client, record, seat }: Visit, verdict: Refusal, par
 }
 
 async function talk({ socket, client, record, seat }: Visit, parts: ConnectionParts): Promise<void> {
-  const { sessions, live, outcomes } = parts
+  const { greeting, sessions, live, outcomes, log } = parts
   let session: Session | undefined
   try {
-    // Only now: for a refused client it would be a system call for nothing.
+    // Only now: for a refused client the system call would be wasted.
     socket.setNoDelay(true)
     session = sessions.open(socket, { client, open: seat.open, usage: NOTHING }, record)
     live.add(session)
+    const wait = greeting(client, socket)
+    if (wait !== undefined) await waited(wait, (error) => log.error({ err: stackOf(error) }, 'greeting failed'))
     session.greet()
     await session.over
   } finally {
@@ -138,7 +160,7 @@ async function talk({ socket, client, record, seat }: Visit, parts: ConnectionPa
       await session.settled
       live.delete(session)
     }
-    // The dot of a client that left may have been answered since.
+    // Only now: the dot of a client that has left may have been answered meanwhile.
     outcomes.tell(record, client)
   }
 }

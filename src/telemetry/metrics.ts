@@ -249,7 +249,7 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
     }),
     balancerProbes: counter({
       name: 'balancer_probes_total',
-      help: 'Health checks of listed balancers: connections closed without a byte, or told of by PROXY v2 LOCAL.',
+      help: 'Health checks of listed balancers: connections closed without a byte, or whose PROXY header names no client.',
     }),
     balancerErrors: counter({
       name: 'balancer_errors_total',

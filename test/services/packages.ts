@@ -44,6 +44,7 @@ export const PACKAGES: Readonly<Record<string, Package>> = {
   systemd: { commands: { 'systemd-analyze': 'usr/bin/systemd-analyze' } },
   prometheus: { commands: { prometheus: 'usr/bin/prometheus', promtool: 'usr/bin/promtool' } },
   python3: { commands: { python3: 'usr/bin/python3' } },
+  haproxy: { commands: { haproxy: 'usr/sbin/haproxy' } },
   swaks: { commands: { swaks: 'usr/bin/swaks' } },
   'redis-server': { commands: { 'redis-server': 'usr/bin/redis-server', 'redis-cli': 'usr/bin/redis-cli' } },
 }

@@ -52,15 +52,8 @@ export async function eventually<T>(read: () => T | Promise<T>, fits: (value: T)
 /**
  * @param upstreams `host:port,…`
  * @param settings by their names, with or without the prefix
- * @param change for what no operator may set, such as timeouts that a test cannot wait for
  */
-export async function startApp(
-  upstreams: string,
-  settings: Record<string, string> = {},
-  change: (settings: Settings) => Settings = (same) => same,
-): Promise<TestApp> {
-  const directory = mkdtempSync(join(tmpdir(), 'spillway-test-'))
-  const logFile = join(directory, 'log')
+export function testSettings(upstreams: string, settings: Record<string, string> = {}): Settings {
   const env: Record<string, string> = {
     SPILLWAY_UPSTREAMS: upstreams,
     SPILLWAY_UPSTREAM_CLIENT_IP: 'none',
@@ -74,19 +67,33 @@ export async function startApp(
   for (const [name, value] of Object.entries(settings)) {
     env[name.startsWith('SPILLWAY_') ? name : `SPILLWAY_${name}`] = value
   }
-  const loaded = load({
+  return load({
     env,
     readFile: (path) => readFileSync(path, 'utf8'),
     hostname: 'test.example',
     openFiles: 20_000,
-  })
-  const log = createLog({ level: loaded.settings.logLevel, destination: logFile })
-  const { tlsCert, tlsKey } = loaded.settings
+  }).settings
+}
+
+/**
+ * @param upstreams @param settings as for testSettings()
+ * @param change for what no operator may set, such as timeouts that a test cannot wait for
+ */
+export async function startApp(
+  upstreams: string,
+  settings: Record<string, string> = {},
+  change: (settings: Settings) => Settings = (same) => same,
+): Promise<TestApp> {
+  const directory = mkdtempSync(join(tmpdir(), 'spillway-test-'))
+  const logFile = join(directory, 'log')
+  const loaded = testSettings(upstreams, settings)
+  const log = createLog({ level: loaded.logLevel, destination: logFile })
+  const { tlsCert, tlsKey } = loaded
   const tls =
     tlsCert === undefined || tlsKey === undefined
       ? undefined
       : { cert: readFileSync(tlsCert, 'utf8'), key: readFileSync(tlsKey, 'utf8') }
-  const running = await start({ settings: change(loaded.settings), version: '0.0.0-test', log, machine: 'test', tls })
+  const running = await start({ settings: change(loaded), version: '0.0.0-test', log, machine: 'test', tls })
   const port = running.listening[0]?.port as number
   const adminPort = running.admin.port
 

@@ -41,8 +41,8 @@ export interface UpstreamOptions {
   /** Extensions behind the name in the EHLO reply. */
   readonly extensions?: readonly string[]
   readonly greeting?: string | ((connection: UpstreamConnection) => void)
-  /** Bytes to take off the front as a PROXY header (v2: 28 for IPv4); or up to the first CRLF. Greets only behind it. */
-  readonly header?: 'line' | number
+  /** What to take off the front as a PROXY header: a line, so many bytes, or version 2 by its length. Greets only behind it. */
+  readonly header?: 'line' | 'v2' | number
   readonly port?: number
   /** Where it listens, if not on 127.0.0.1. */
   readonly host?: string
@@ -74,6 +74,13 @@ const GOOD: Readonly<Record<string, string>> = {
   DOT: '250 2.0.0 Ok: queued as SCRIPTED',
 }
 export const EXTENSIONS = ['PIPELINING', 'SIZE 10000000', '8BITMIME', 'SMTPUTF8', 'DSN', 'ENHANCEDSTATUSCODES']
+
+/** Less than 2: not known yet. */
+function headerLength(header: UpstreamOptions['header'], bytes: Buffer): number {
+  if (header === 'line') return bytes.indexOf('\r\n') + 2
+  if (header === 'v2') return bytes.length < 16 ? 0 : 16 + bytes.readUInt16BE(14)
+  return header ?? 0
+}
 
 export async function startUpstream(options: UpstreamOptions = {}): Promise<Upstream> {
   const { extensions = EXTENSIONS, greeting = '220 upstream.example ESMTP' } = options
@@ -141,7 +148,7 @@ export async function startUpstream(options: UpstreamOptions = {}): Promise<Upst
       working = true
       for (;;) {
         if (!headerDone) {
-          const length = options.header === 'line' ? bytes.indexOf('\r\n') + 2 : (options.header as number)
+          const length = headerLength(options.header, bytes)
           if (length < 2 || bytes.length < length) break
           connection.header = Buffer.from(bytes.subarray(0, length))
           bytes = bytes.subarray(length)

@@ -1,32 +1,45 @@
 /**
- * Who is it? The address the socket has, or the one a listed balancer gives in its PROXY header; with it the source, the
- * neighbourhood and the standing under which everything else judges. Headers of others are bytes like any other.
+ * Who is it? The address of the socket, or the one that a listed balancer gives in its PROXY header; with it the source, the
+ * neighbourhood and the standing by which everything else judges. A header from anybody else is never believed: see
+ * front/session/foreign-header.ts.
+ *
+ * Where a header names no client, the spec has the receiver use the addresses of the connection (proxy-protocol.txt sections
+ * 2.1 and 2.2), which are the balancer's: version 2 LOCAL, UNSPEC and UNIX, version 1 UNKNOWN, and a header of either version
+ * whose source is the balancer's own address, as HAProxy's checks write it. Such a connection is the balancer's health probe.
+ * Were it taken for a client's, a balancer that does not know its clients would send everybody's mail as its own, past
+ * limits and lists, and the mail servers might take it for a relay's.
  */
 import type { Socket } from 'node:net'
 import type { Client, Standing } from '../../core/client.ts'
 import { canonical, type Endpoint, familyOf, netOf, sourceOf } from '../../core/ip.ts'
-import type { Log } from '../../telemetry/log.ts'
+import type { ClientAddress } from '../../overload/standing.ts'
 import type { Metrics } from '../../telemetry/metrics.ts'
+import type { BalancerWarnings } from './balancer-warnings.ts'
 import { type ProxyHeader, parseProxyHeader } from './proxy-protocol.ts'
 
 export interface IdentifyParts {
   readonly isBalancer: (ip: string) => boolean
-  readonly isTrusted: (ip: string) => boolean
+  /** See overload/standing.ts. */
+  readonly standingOf: (address: ClientAddress) => Standing
   readonly newId: (now: number) => string
   /** Milliseconds since the epoch. */
   readonly now: () => number
   readonly metrics: Pick<Metrics, 'balancerProbes' | 'balancerErrors'>
-  readonly log: Log
+  readonly warnings: Pick<BalancerWarnings, 'noHeader'>
   /** How long a balancer may take for its header, in milliseconds. Default: HEADER_DEADLINE_MS. */
   readonly headerDeadlineMs?: number
 }
 
-/** `probe`: a balancer's own health check, which is nobody's connection. `bad`: a balancer without a valid header. */
+/**
+ * `direct`: not through a balancer. `probe`: a balancer's own health check, which is nobody's connection; `ip` is the
+ * balancer's. `bad`: a balancer without a valid header; `why` is for the log.
+ */
 export type Identity =
   | { readonly kind: 'client'; readonly client: Client; readonly direct: boolean }
-  | { readonly kind: 'bad'; readonly client: Client }
-  | { readonly kind: 'probe' }
+  | { readonly kind: 'bad'; readonly client: Client; readonly why: string }
+  | { readonly kind: 'probe'; readonly ip: string }
 
+/** Undefined: the client is gone already. */
 export type Identify = (socket: Socket) => Identity | Promise<Identity> | undefined
 
 /** How long a balancer may take for its header. */
@@ -44,19 +57,23 @@ class IdentifiedClient implements Client {
   readonly #local: Socket | Endpoint
 
   /** @param local where the client connected to, or the socket that knows it */
-  constructor(id: string, ip: string, port: number, connectedAt: number, standing: Standing, local: Socket | Endpoint) {
-    this.id = id
+  constructor(
+    { standingOf, newId, now }: Pick<IdentifyParts, 'standingOf' | 'newId' | 'now'>,
+    { ip, port }: Endpoint,
+    local: Socket | Endpoint,
+  ) {
+    this.connectedAt = now()
+    this.id = newId(this.connectedAt)
     this.ip = ip
     this.port = port
     this.family = familyOf(ip)
     this.source = sourceOf(ip)
     this.net = netOf(ip)
-    this.connectedAt = connectedAt
-    this.standing = standing
+    this.standing = standingOf(this)
     this.#local = local
   }
 
-  /** Asked of the system only where somebody wants to know: a refused client's is never looked at. */
+  /** The system is asked only where somebody wants to know: nobody does for a refused client. */
   get local(): Endpoint {
     const local = this.#local
     if ('ip' in local) return local
@@ -65,44 +82,36 @@ class IdentifiedClient implements Client {
 }
 
 export function createIdentify(parts: IdentifyParts): Identify {
-  const { isBalancer, isTrusted, newId, now, metrics, log, headerDeadlineMs = HEADER_DEADLINE_MS } = parts
+  const { isBalancer, metrics, warnings, headerDeadlineMs = HEADER_DEADLINE_MS } = parts
 
-  const clientAt = (ip: string, port: number, local: Socket | Endpoint): Client => {
-    const connectedAt = now()
-    return new IdentifiedClient(newId(connectedAt), ip, port, connectedAt, isTrusted(ip) ? 'trusted' : 'new', local)
+  /** @param own address and port of the balancer's side of the connection */
+  const behind = (own: Endpoint, socket: Socket, header: Heard): Identity => {
+    if (header.state === 'bad') {
+      metrics.balancerErrors.inc()
+      warnings.noHeader(own.ip, header.why)
+      return { kind: 'bad', client: new IdentifiedClient(parts, own, socket), why: header.why }
+    }
+    const source = header.state === 'ok' && !header.local ? header.source : undefined
+    if (header.state === 'silent' || source === undefined || source.ip === own.ip) {
+      metrics.balancerProbes.inc()
+      return { kind: 'probe', ip: own.ip }
+    }
+    return { kind: 'client', client: new IdentifiedClient(parts, source, header.destination ?? socket), direct: false }
   }
 
   return (socket) => {
     const address = socket.remoteAddress
     // Gone before we looked.
     if (address === undefined) return undefined
-    const ip = canonical(address)
-    const port = socket.remotePort ?? 0
-    if (!isBalancer(ip)) return { kind: 'client', client: clientAt(ip, port, socket), direct: true }
-    return readHeader(socket, headerDeadlineMs).then((header): Identity => {
-      if (header.state === 'ok') {
-        const { source, destination, local } = header
-        if (local) {
-          metrics.balancerProbes.inc()
-          return { kind: 'probe' }
-        }
-        if (source === undefined) return { kind: 'client', client: clientAt(ip, port, socket), direct: false }
-        return { kind: 'client', client: clientAt(source.ip, source.port, destination ?? socket), direct: false }
-      }
-      if (header.state === 'silent') {
-        metrics.balancerProbes.inc()
-        return { kind: 'probe' }
-      }
-      metrics.balancerErrors.inc()
-      log.warn({ ip, why: header.why }, 'balancer sent no valid PROXY header')
-      return { kind: 'bad', client: clientAt(ip, port, socket) }
-    })
+    const own = { ip: canonical(address), port: socket.remotePort ?? 0 }
+    if (!isBalancer(own.ip)) return { kind: 'client', client: new IdentifiedClient(parts, own, socket), direct: true }
+    return readHeader(socket, headerDeadlineMs).then((header) => behind(own, socket, header))
   }
 }
 
 type Heard = Exclude<ProxyHeader, { state: 'more' }> | { readonly state: 'silent' }
 
-/** Reads the header and puts what came behind it back into the socket. Never rejects. */
+/** Reads the header and puts back into the socket what came behind it. Never rejects. */
 function readHeader(socket: Socket, deadlineMs: number): Promise<Heard> {
   return new Promise((resolve) => {
     let bytes: Buffer = Buffer.alloc(0)

@@ -1,19 +1,24 @@
 /**
- * A balancer's own health check that a PROXY header of version 2 has told of (LOCAL; haproxy, proxy-protocol.txt section
- * 2.2). It is nobody's connection: it passes no gate and is in no count but its own, since a node that refused it in a
- * flood would be taken out just when every sender should hear it. Some only connect; HAProxy's `option smtpchk` waits
- * for the greeting and says EHLO.
+ * Answers a balancer's own health check, as front/gate/identify.ts tells one. It is nobody's connection: it passes no gate
+ * and is in no count but its own, because a node that refused it in a flood would be taken out of service just when every
+ * sender should hear from it. Some checks only connect; HAProxy's `option smtpchk` waits for the greeting and says EHLO.
+ *
+ * Nobody can tell whose mail would come this way, so it is put off: with 4yz, since what is wrong is how the balancer is
+ * set up, and with a warning.
  */
 import type { Socket } from 'node:net'
 import { say } from '../reply.ts'
 import type { Linger } from './linger.ts'
 
 const DEADLINE_MS = 5000
-/** A check says EHLO and QUIT. */
+/** Enough for EHLO and QUIT many times over. */
 const MAX_OCTETS = 2048
 
-/** Talks to it for as long as a check may take. @param socket paused; its errors are listened to */
-export function answerProbe(socket: Socket, hostname: string, linger: Linger): void {
+/**
+ * Talks to it for as long as a check may take.
+ * @param socket paused; its errors are listened to @param mailTried called where it says MAIL
+ */
+export function answerProbe(socket: Socket, hostname: string, linger: Linger, mailTried: () => void): void {
   if (socket.readableEnded || socket.destroyed) {
     socket.destroy()
     return
@@ -39,7 +44,12 @@ export function answerProbe(socket: Socket, hostname: string, linger: Linger): v
       }
       if (verb === 'EHLO' || verb === 'HELO') socket.write(say(250, undefined, hostname))
       else if (verb === 'NOOP' || verb === 'RSET') socket.write(say(250, '2.0.0', 'Ok'))
-      else socket.write(say(503, '5.5.1', 'This connection is for health checks: its PROXY header says LOCAL'))
+      else {
+        if (verb === 'MAIL') mailTried()
+        socket.write(
+          say(451, '4.3.0', `${hostname} A health check: the PROXY header of this connection names no client`),
+        )
+      }
     }
     if (octets > MAX_OCTETS) leave(say(421, '4.7.0', `${hostname} Enough for a health check`))
   }

@@ -1,0 +1,76 @@
+/**
+ * What the operator hears about balancers that are set up wrong. A client can cause these lines, so each is written once an
+ * hour for a source, and for a bounded number of sources; the metrics and the lines of the sessions count the rest. Sources
+ * with private addresses have room of their own: balancers nearly always have one, and a botnet cannot use that room up.
+ */
+import { isPrivate, sourceOf } from '../../core/ip.ts'
+import type { Log } from '../../telemetry/log.ts'
+
+const HOUR_MS = 3_600_000
+/** Sources that are named within an hour, of private and of public addresses each. */
+const MAX_SOURCES = 64
+
+const SETTING = 'SPILLWAY_PROXY_PROTOCOL_FROM'
+
+/** Says whether something about an address is to be told now. */
+class Hourly {
+  // In the order in which they were told, so that the oldest come first.
+  readonly #private = new Map<string, number>()
+  readonly #public = new Map<string, number>()
+
+  due(ip: string, now: number): boolean {
+    const told = isPrivate(ip) ? this.#private : this.#public
+    for (const [source, at] of told) {
+      if (now - at < HOUR_MS) break
+      told.delete(source)
+    }
+    const source = sourceOf(ip)
+    if (told.has(source) || told.size >= MAX_SOURCES) return false
+    told.set(source, now)
+    return true
+  }
+}
+
+export class BalancerWarnings {
+  readonly #log: Pick<Log, 'warn'>
+  readonly #now: () => number
+  readonly #unlisted = new Hourly()
+  readonly #noHeader = new Hourly()
+  readonly #mailOnProbe = new Hourly()
+
+  /** @param now milliseconds since the epoch */
+  constructor(log: Pick<Log, 'warn'>, now: () => number) {
+    this.#log = log
+    this.#now = now
+  }
+
+  /** A client that is not listed began with a PROXY header. @param ip its canonical address */
+  unlisted(ip: string): void {
+    if (!this.#unlisted.due(ip, this.#now())) return
+    this.#log.warn(
+      { ip, setting: SETTING },
+      `a PROXY header from an address that is not listed in ${SETTING}: it hears 421. If it is your balancer, list it ` +
+        'there; no mail comes through it until then',
+    )
+  }
+
+  /** A listed balancer sent no valid header. @param why what is wrong with what it sent */
+  noHeader(ip: string, why: string): void {
+    if (!this.#noHeader.due(ip, this.#now())) return
+    this.#log.warn(
+      { ip, setting: SETTING, why },
+      `no valid PROXY header from an address that is listed in ${SETTING}: its clients hear 421. Let it send the header ` +
+        '(send-proxy, proxy_protocol on), or take it off the list',
+    )
+  }
+
+  /** A balancer sent mail over a connection whose header names no client but the balancer itself, or nobody. */
+  mailOnProbe(ip: string): void {
+    if (!this.#mailOnProbe.due(ip, this.#now())) return
+    this.#log.warn(
+      { ip, setting: SETTING },
+      'mail over a connection that a balancer calls its own: it hears 451, because nobody can tell whose mail it is. The ' +
+        'PROXY header must name the client',
+    )
+  }
+}

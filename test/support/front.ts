@@ -1,0 +1,88 @@
+/**
+ * The side of the clients, joined as src/app.ts joins it, for what a running app does not offer: to swap the policy, or to
+ * put another part in the place of one.
+ */
+import { buildFront } from '../../src/build/front.ts'
+import { buildLimits } from '../../src/build/limits.ts'
+import { type BuiltPolicy, buildPolicy, inForce } from '../../src/build/policy.ts'
+import { buildRelay } from '../../src/build/relay.ts'
+import { Current } from '../../src/core/current.ts'
+import { type ConnectionParts, serve } from '../../src/front/connection.ts'
+import { Listener } from '../../src/front/gate/listener.ts'
+import type { Session } from '../../src/front/session/session.ts'
+import { createKnownRecipients } from '../../src/state/known-recipients.ts'
+import { Seats } from '../../src/state/seats.ts'
+import type { Fields, Log } from '../../src/telemetry/log.ts'
+import { createMetrics } from '../../src/telemetry/metrics.ts'
+import { testSettings } from './app.ts'
+import { type Client, connectClient } from './client.ts'
+
+export interface TestFront {
+  client(from?: string): Promise<Client>
+  /** From now on the policy of these settings is in force. */
+  swap(settings: Record<string, string>): void
+  /** Sessions under way. */
+  readonly live: ReadonlySet<Session>
+  readonly open: () => number
+  /** Lines of the log. */
+  readonly lines: (Fields & { readonly level: string; readonly msg: string })[]
+  stop(): Promise<void>
+}
+
+/** @param change parts to put in the place of those that are built */
+export async function startFront(
+  upstreams: string,
+  given: Record<string, string>,
+  change: Partial<ConnectionParts> = {},
+): Promise<TestFront> {
+  const settings = testSettings(upstreams, given)
+  const lines: TestFront['lines'] = []
+  const write = (level: string) => (fields: Fields, msg: string) => void lines.push({ ...fields, level, msg })
+  const log: Log = {
+    debug: () => undefined,
+    info: write('info'),
+    warn: write('warn'),
+    error: write('error'),
+    flush: () => undefined,
+  }
+  const now = (): number => Date.now()
+  const metrics = createMetrics({ version: '0', upstreams: settings.upstreams.map(({ label }) => label) })
+  const common = { settings, metrics, log, now }
+  const { limits } = buildLimits({ ...common, mode: (check) => policy.mode(check) })
+  const relay = buildRelay(common)
+  const offeredSize = (): number => Number(relay.upstreams.offer.get('SIZE') ?? 0)
+  const built = (of: Record<string, string>): BuiltPolicy =>
+    buildPolicy({ settings: testSettings(upstreams, of), limits, offeredSize, metrics, log })
+  const policyInForce = new Current(built(given))
+  const policy: BuiltPolicy = inForce(policyInForce)
+  const live = new Set<Session>()
+  const seats = new Seats()
+  const knownRecipients = createKnownRecipients({ now })
+  const built1 = buildFront({ ...common, tls: undefined, node: 1, policy, limits, knownRecipients, relay, seats, live })
+  const front = { ...built1, ...change }
+  const listener = new Listener(
+    (socket) => void serve(socket, front),
+    (error) => log.error({}, error.message),
+  )
+  await relay.upstreams.start()
+  const [bound] = await listener.listen(settings.listen)
+  const clients: Client[] = []
+  return {
+    async client(from) {
+      const client = await connectClient(bound?.port as number, from === undefined ? {} : { from })
+      clients.push(client)
+      return client
+    },
+    swap: (next) => policyInForce.swap(built(next)),
+    live,
+    open: () => seats.total,
+    lines,
+    async stop() {
+      for (const client of clients) client.destroy()
+      listener.close()
+      for (const session of live) session.cut()
+      relay.upstreams.stop()
+      front.linger.stop()
+    },
+  }
+}

@@ -68,6 +68,7 @@ export function buildFront(options: FrontOptions): ConnectionParts {
     minDataRate: settings.minDataRate,
     sessionMs: settings.sessionMaxTime,
     maxMessages: settings.sessionMaxMessages,
+    foreignHeader: (ip) => warnings.unlisted(ip),
     metrics,
     log,
   })

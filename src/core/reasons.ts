@@ -329,6 +329,16 @@ export const REASONS = {
     wire: 'Enough messages for one session; please connect again for what is left',
     operator: 'the session brought more messages than SPILLWAY_SESSION_MAX_MESSAGES',
   },
+  proxy_unlisted: {
+    number: 28,
+    stages: ['connect'],
+    action: 'drop',
+    code: 421,
+    enhanced: '4.3.0',
+    load: true,
+    wire: 'A PROXY header, but this server does not list the balancer that sent it',
+    operator: 'a PROXY header came from an address that is not in SPILLWAY_PROXY_PROTOCOL_FROM',
+  },
 } as const satisfies Record<string, Reason>
 
 export type ReasonName = keyof typeof REASONS

@@ -64,7 +64,7 @@ export const GROUPS: readonly Group[] = [
     statements: {
       R35: 'But for R27 and what docs/smtp.md names a message passes unmodified. One Received line is put on top where TRACE_HEADER or the client-address mode `received` says so, and none is taken away.',
       R36: 'The address of the client reaches the mail server by XCLIENT, by a PROXY header, or by a Received line, as set; never silently not at all. A connection that carried the address of one client is never used for another.',
-      R37: 'PROXY headers are read from listed balancers only; from others they are bytes like any other. A listed one that sends none that is valid is closed, logged and counted; one that closes without a byte is its health probe.',
+      R37: 'PROXY headers are read from listed balancers only. A listed one that sends none that is valid is closed, logged and counted; one that closes without a byte is its health probe.',
       R38: "The name in the client's own HELO or EHLO is what the mail server hears.",
       R39: 'A PROXY header goes out before the banner of the mail server is awaited.',
       R40: 'Health checks are banner, EHLO and QUIT, with a true PROXY line where the server wants one, and are told apart in log and metrics.',
@@ -83,6 +83,12 @@ export const GROUPS: readonly Group[] = [
     statements: {
       R44: 'MAIL goes upstream with the first recipient, as it came. A 5yz to it is the reply to every recipient; its 4yz is tried once elsewhere, else 451; a 421 of a mail server never reaches the client as one. What is not an address on one line, and parameters that were not offered, are refused at once (501, 504, 555).',
       R45: 'From RCPT to our reply pass at most 270 s over all phases, from DATA to our 354 at most 110 s (clients wait 5 and 2 minutes: 4.5.3.2.3, 4.5.3.2.4); then 451.',
+    },
+  },
+  {
+    title: 'From the field',
+    statements: {
+      R48: "A PROXY header from an address that is not listed hears one 421 and nothing else, however TCP cuts it. In a listed balancer's header the source is of the family that the header names, the destination of either; a header that names no client, or the balancer itself, is its health probe.",
     },
   },
 ]

@@ -42,6 +42,7 @@ export type ProtocolReason =
   | 'session_messages'
   | 'junk'
   | 'line_too_long'
+  | 'proxy_unlisted'
   | 'draining'
   | 'internal'
 

@@ -9,6 +9,7 @@ import type { TLSSocket } from 'node:tls'
 import { SMTPServer } from 'smtp-server'
 import { SMTPConnection } from 'smtp-server/lib/smtp-connection.js'
 import type { SMTPStream } from 'smtp-server/lib/smtp-stream.js'
+import type { Client } from '../../core/client.ts'
 import { stackOf } from '../../core/errors.ts'
 import type { Facts } from '../../core/policy.ts'
 import type { Log } from '../../telemetry/log.ts'
@@ -31,6 +32,8 @@ export interface SessionParts {
   readonly sessionMs: number
   /** Transactions that one session may begin. */
   readonly maxMessages: number
+  /** Hears of a client that begins with a PROXY header, although nobody has listed it as a balancer. */
+  readonly foreignHeader: (ip: string) => void
   readonly metrics: Pick<Metrics, 'tlsHandshakes'>
   readonly log: Log
 }
@@ -93,6 +96,7 @@ class ClientConnection extends SMTPConnection implements Session, Wire, Watched 
   readonly #parts: SessionParts
   readonly #watch: Watch
   readonly #conversation: Conversation
+  readonly #client: Client
   readonly #record: Record
   #resolveOver: () => void = nothing
   /** A command or a message is being dealt with: the client waits for us, and is not idle. */
@@ -125,6 +129,7 @@ class ClientConnection extends SMTPConnection implements Session, Wire, Watched 
     this.#parts = parts
     this.#watch = watch
     this.#plain = socket
+    this.#client = client
     this.#record = record
     const { idleMs, minDataRate: minRate, sessionMs } = parts
     this.#pace = new Pace({ idleMs, bodyMs: bodyPatience(idleMs), minRate, sessionMs }, performance.now())
@@ -200,6 +205,10 @@ class ClientConnection extends SMTPConnection implements Session, Wire, Watched 
     const parser = new WireStream()
     parser.online = (line, next) => this.#heard(line, next)
     parser.onpartial = () => this.#typing()
+    parser.onforeign = () => {
+      this.#parts.foreignHeader(this.#client.ip)
+      this.farewell(this.#conversation.refuse('proxy_unlisted', 'connect'))
+    }
     parser.on('error', nothing)
     // The client has finished sending and everything it sent is dealt with.
     parser.on('finish', () => {

@@ -7,6 +7,7 @@
  * kept.
  */
 import { SMTPStream } from 'smtp-server/lib/smtp-stream.js'
+import { foreignHeader } from './foreign-header.ts'
 
 /**
  * RFC 5321 section 4.5.3.1.4: 512 octets with the CRLF, and what the extensions we offer add to it: MAIL 26 for SIZE
@@ -63,6 +64,10 @@ export class WireStream extends SMTPStream {
   online: (line: Buffer | undefined, next: () => void) => void = () => undefined
   /** A part of a line has come, and not yet its end. */
   onpartial: () => void = () => undefined
+  /** What has come first is a PROXY header; nothing of it is a line. Expected to close. */
+  onforeign: () => void = () => undefined
+  /** Nothing has come yet that is no beginning of a PROXY header: until then nothing is a line, not even an empty one. */
+  #first = true
   #pending: Buffer = NOTHING
   /**
    * Where the parts of a line are put together while it is waited for, and how many octets there are: ten thousand lines
@@ -96,14 +101,33 @@ export class WireStream extends SMTPStream {
     }
     this.#taken = chunk.length
     if (this.#length === 0) this.#pending = chunk
-    else if (this.#goesOn(chunk)) {
+    else if (!this.#first && this.#goesOn(chunk)) {
       next()
       return
     } else {
       this.#pending = Buffer.concat([this.#line.subarray(0, this.#length), chunk])
       this.#length = 0
     }
+    if (this.#first && this.#isForeign()) {
+      next()
+      return
+    }
     this.#pump(next)
+  }
+
+  /** Whether what has come so far is, or may become, a PROXY header. */
+  #isForeign(): boolean {
+    const seen = foreignHeader(this.#pending)
+    this.#first = seen === 'maybe'
+    if (seen === 'no') return false
+    if (seen === 'yes') {
+      this.#pending = NOTHING
+      this.onforeign()
+    } else {
+      this.#keep()
+      this.onpartial()
+    }
+    return true
   }
 
   /** Octets that do not end the line are only put to those that are there. */

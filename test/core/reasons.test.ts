@@ -31,6 +31,7 @@ const CONTRACT: Readonly<Record<string, readonly [check: string | undefined, sta
   slow_data: [undefined, 'data', 'drop 421 4.4.2'],
   session_time: [undefined, STAGES.join(' '), 'drop 421 4.4.2'],
   session_messages: [undefined, 'mail', 'drop 421 4.7.0'],
+  proxy_unlisted: [undefined, 'connect', 'drop 421 4.3.0'],
 }
 
 describe('reasons', () => {

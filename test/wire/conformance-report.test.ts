@@ -10,8 +10,10 @@ const rowsOf = (tests: readonly Ran[], number: string) =>
     .get(number)
     ?.map(({ name, servers, tests: count, failed }) => ({ name, servers: [...servers], count, failed }))
 
-test('the statements are numbered from 1 to 45, each once', () => {
-  expect([...STATEMENTS.keys()]).toEqual(Array.from({ length: 45 }, (_, i) => `R${i + 1}`))
+test('the statements are numbered in order, each once, and none of the first 45 is missing', () => {
+  const numbers = [...STATEMENTS.keys()].map((name) => Number(name.slice(1)))
+  expect(numbers.slice(0, 45)).toEqual(Array.from({ length: 45 }, (_, i) => i + 1))
+  expect(numbers).toEqual([...new Set(numbers)].sort((a, b) => a - b))
   expect(GROUPS.flatMap(({ statements }) => Object.keys(statements))).toHaveLength(STATEMENTS.size)
 })
 

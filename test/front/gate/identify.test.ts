@@ -1,6 +1,7 @@
 /** R37: who is on the line when a balancer stands between. */
 import { createServer, type Server, type Socket } from 'node:net'
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
+import { PassThrough } from 'node:stream'
+import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals'
 import { createIdentify, type Identity } from '../../../src/front/gate/identify.ts'
 import { NatWatch } from '../../../src/front/gate/nat-watch.ts'
 import { proxyV2, proxyV2Local } from '../../../src/relay/smtp/proxy-header.ts'
@@ -182,19 +183,18 @@ describe('R48 an IPv6 client that an IPv4 listener passes on, as nginx writes it
 
 describe('R37 the deadline', () => {
   const identities: (Identity | undefined)[] = []
-  const metrics = createMetrics({ version: '0', upstreams: [] })
+  const parts = {
+    isBalancer: () => true,
+    standingOf: () => 'new' as const,
+    newId: () => 'ID',
+    now: Date.now,
+    metrics: createMetrics({ version: '0', upstreams: [] }),
+    warnings: { noHeader: () => undefined },
+  }
   let server: Server
   let port = 0
   beforeAll(async () => {
-    const identify = createIdentify({
-      isBalancer: () => true,
-      standingOf: () => 'new',
-      newId: () => 'ID',
-      now: Date.now,
-      metrics,
-      warnings: { noHeader: () => undefined },
-      headerDeadlineMs: 60,
-    })
+    const identify = createIdentify({ ...parts, headerDeadlineMs: 60 })
     server = createServer({ pauseOnConnect: true, allowHalfOpen: true }, (socket) => {
       socket.on('error', () => undefined)
       void Promise.resolve(identify(socket)).then((identity) => {
@@ -221,6 +221,21 @@ describe('R37 the deadline', () => {
       await client.closed()
     },
   )
+
+  test('is five seconds as shipped', async () => {
+    jest.useFakeTimers()
+    try {
+      const socket = Object.assign(new PassThrough(), { remoteAddress: '127.0.0.1', remotePort: 4711 })
+      const settled: (Identity | undefined)[] = []
+      void Promise.resolve(createIdentify(parts)(socket as never)).then((identity) => settled.push(identity))
+      await jest.advanceTimersByTimeAsync(4999)
+      expect(settled).toEqual([])
+      await jest.advanceTimersByTimeAsync(1)
+      expect(settled).toEqual([expect.objectContaining({ kind: 'bad', why: 'no header in 5000 ms' })])
+    } finally {
+      jest.useRealTimers()
+    }
+  })
 })
 
 describe('nearly everybody from one address', () => {

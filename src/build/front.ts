@@ -1,6 +1,7 @@
 /** Builds the side of the clients: what serve() in front/connection.ts needs to take one from accept to its log line. */
 import { randomInt } from 'node:crypto'
 import type { Settings } from '../config/settings.ts'
+import type { Clock } from '../core/clock.ts'
 import { sessionIds } from '../core/id.ts'
 import type { ConnectionParts } from '../front/connection.ts'
 import { BalancerWarnings } from '../front/gate/balancer-warnings.ts'
@@ -33,21 +34,20 @@ export interface FrontOptions {
   readonly live: ConnectionParts['live']
   readonly metrics: Metrics
   readonly log: Log
-  /** Milliseconds since the epoch. */
-  readonly now: () => number
+  readonly clock: Clock
 }
 
 export function buildFront(options: FrontOptions): ConnectionParts {
-  const { settings, policy, limits, seats, metrics, log, now } = options
+  const { settings, policy, limits, seats, metrics, log, clock } = options
   const { checks, maxSize } = policy
   const voice = createVoice(settings.hostname, settings.supportUrl)
-  const warnings = new BalancerWarnings(log, now)
+  const warnings = new BalancerWarnings(log, clock.elapsed)
   const outcomes = new Outcomes({
     metrics,
     log,
     logSample: settings.logSample,
     localParts: settings.logLocalParts,
-    now,
+    clock,
   })
   const sessions = new Sessions({
     conversation: {
@@ -77,7 +77,7 @@ export function buildFront(options: FrontOptions): ConnectionParts {
       isBalancer: policy.isBalancer,
       standingOf: policy.standingOf,
       newId: sessionIds(options.node, randomInt(1 << 15)),
-      now,
+      now: clock.now,
       metrics,
       warnings,
     }),
@@ -91,7 +91,7 @@ export function buildFront(options: FrontOptions): ConnectionParts {
     voice,
     // Refused clients that have not closed yet are open files beyond MAX_CONNECTIONS.
     linger: new Linger(Math.min(MAX_LINGERING, Math.max(16, Math.floor(settings.maxConnections / 4)))),
-    natWatch: new NatWatch(log, now),
+    natWatch: new NatWatch(log, clock.elapsed),
     warnings,
     log,
     live: options.live,

@@ -3,6 +3,7 @@
  * `end` counts it when the client is gone, `tell` writes the line when the upstream has said its last word as well.
  */
 import { type Client, STANDINGS, type Standing } from '../core/client.ts'
+import type { Clock } from '../core/clock.ts'
 import { refusalId } from '../core/id.ts'
 import { type Refusal, STAGES, type Stage } from '../core/policy.ts'
 import { type CheckName, REASON_NAMES, REASONS, type ReasonName, reasonOf } from '../core/reasons.ts'
@@ -25,6 +26,8 @@ interface MessageTold {
 }
 
 export class Record {
+  /** By the clock that never goes back, in milliseconds. */
+  readonly begunAt: number
   stage: Stage = 'connect'
   helo: string | undefined
   tls: string | undefined
@@ -50,6 +53,10 @@ export class Record {
   told: { to: string; code: number }[] | undefined
   messages: MessageTold[] | undefined
   observed: Set<CheckName | ReasonName> | undefined
+
+  constructor(begunAt: number) {
+    this.begunAt = begunAt
+  }
 }
 
 /**
@@ -93,8 +100,7 @@ export interface OutcomeOptions {
   readonly logSample: 'auto' | number
   /** Whether local parts of addresses are shown. */
   readonly localParts: boolean
-  /** Milliseconds since the epoch. */
-  readonly now: () => number
+  readonly clock: Pick<Clock, 'elapsed'>
 }
 
 export class Outcomes {
@@ -102,19 +108,19 @@ export class Outcomes {
   readonly #log: Log
   readonly #sampler: Sampler<Kind>
   readonly #localParts: boolean
-  readonly #now: () => number
+  readonly #elapsed: Clock['elapsed']
   /** By mode, stage and reason: looked up for every refused client, so without putting a key together. */
   readonly #refusals: Readonly<{ enforce: RefusalCells; observe: RefusalCells }>
   readonly #sessions: ReadonlyMap<Outcome, ReadonlyMap<Standing, Cell>>
   readonly #connections: Readonly<{ 4: Cell; 6: Cell }>
   readonly #durations: ReadonlyMap<Outcome, Distribution>
 
-  constructor({ metrics, log, logSample, localParts, now }: OutcomeOptions) {
+  constructor({ metrics, log, logSample, localParts, clock }: OutcomeOptions) {
     this.#metrics = metrics
     this.#log = log
     this.#sampler = new Sampler(logSample, ALL_KINDS)
     this.#localParts = localParts
-    this.#now = now
+    this.#elapsed = clock.elapsed
     this.#connections = { 4: metrics.connections.of('ipv4'), 6: metrics.connections.of('ipv6') }
     this.#refusals = { enforce: refusalCells(metrics, 'enforce'), observe: refusalCells(metrics, 'observe') }
     this.#sessions = new Map(
@@ -129,7 +135,7 @@ export class Outcomes {
   /** A connection was accepted. */
   begin(client: Pick<Client, 'family'>): Record {
     this.#connections[client.family].value++
-    return new Record()
+    return new Record(this.#elapsed())
   }
 
   /** A client, a message or a recipient was turned away by us. */
@@ -182,13 +188,13 @@ export class Outcomes {
     const outcome = this.#outcomeOf(record)
     const cell = this.#sessions.get(outcome)?.get(client.standing)
     if (cell !== undefined) cell.value++
-    this.#durations.get(outcome)?.observe((this.#now() - client.connectedAt) / 1000)
+    this.#durations.get(outcome)?.observe((this.#elapsed() - record.begunAt) / 1000)
   }
 
   /** Writes the session's line, unless nothing came of the session and the sample passes it over. */
   tell(record: Record, client: Client): void {
     const { refusal } = record
-    const sample = record.mayBeDelivered ? 1 : this.#sampler.weight(this.#kindOf(record), this.#now())
+    const sample = record.mayBeDelivered ? 1 : this.#sampler.weight(this.#kindOf(record), this.#elapsed())
     if (sample === 0) return
     const { used, max, windowMs: window, ...facts } = refusal?.facts ?? {}
     this.#log.info(
@@ -212,7 +218,7 @@ export class Outcomes {
         ...(record.from !== undefined && { from: this.#redacted(record.from) }),
         ...(record.rcpts > 0 && { rcpts: record.told, rcptCount: record.rcpts }),
         ...(record.messageCount > 0 && { messages: record.messages, messageCount: record.messageCount }),
-        ms: { total: this.#now() - client.connectedAt, upstream: record.upstreamMs },
+        ms: { total: Math.round(this.#elapsed() - record.begunAt), upstream: record.upstreamMs },
         ...(record.observed !== undefined && { observe: [...record.observed] }),
         sample,
       },

@@ -6,6 +6,7 @@ import { buildFront } from '../../src/build/front.ts'
 import { buildLimits } from '../../src/build/limits.ts'
 import { type BuiltPolicy, buildPolicy, inForce } from '../../src/build/policy.ts'
 import { buildRelay } from '../../src/build/relay.ts'
+import { SYSTEM_CLOCK } from '../../src/core/clock.ts'
 import { Current } from '../../src/core/current.ts'
 import { type ConnectionParts, serve } from '../../src/front/connection.ts'
 import { Listener } from '../../src/front/gate/listener.ts'
@@ -45,9 +46,10 @@ export async function startFront(
     error: write('error'),
     flush: () => undefined,
   }
-  const now = (): number => Date.now()
+  const clock = SYSTEM_CLOCK
+  const { now } = clock
   const metrics = createMetrics({ version: '0', upstreams: settings.upstreams.map(({ label }) => label) })
-  const common = { settings, metrics, log, now }
+  const common = { settings, metrics, log, clock, now }
   const { limits } = buildLimits({ ...common, mode: (check) => policy.mode(check) })
   const relay = buildRelay(common)
   const offeredSize = (): number => Number(relay.upstreams.offer.get('SIZE') ?? 0)

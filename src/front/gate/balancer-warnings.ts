@@ -33,20 +33,20 @@ class Hourly {
 
 export class BalancerWarnings {
   readonly #log: Pick<Log, 'warn'>
-  readonly #now: () => number
+  readonly #elapsed: () => number
   readonly #unlisted = new Hourly()
   readonly #noHeader = new Hourly()
   readonly #mailOnProbe = new Hourly()
 
-  /** @param now milliseconds since the epoch */
-  constructor(log: Pick<Log, 'warn'>, now: () => number) {
+  /** @param elapsed milliseconds of a clock that never goes back */
+  constructor(log: Pick<Log, 'warn'>, elapsed: () => number) {
     this.#log = log
-    this.#now = now
+    this.#elapsed = elapsed
   }
 
   /** A client that is not listed began with a PROXY header. @param ip its canonical address */
   unlisted(ip: string): void {
-    if (!this.#unlisted.due(ip, this.#now())) return
+    if (!this.#unlisted.due(ip, this.#elapsed())) return
     this.#log.warn(
       { ip, setting: SETTING },
       `a PROXY header from an address that is not listed in ${SETTING}: it hears 421. If it is your balancer, list it ` +
@@ -56,7 +56,7 @@ export class BalancerWarnings {
 
   /** A listed balancer sent no valid header. @param why what is wrong with what it sent */
   noHeader(ip: string, why: string): void {
-    if (!this.#noHeader.due(ip, this.#now())) return
+    if (!this.#noHeader.due(ip, this.#elapsed())) return
     this.#log.warn(
       { ip, setting: SETTING, why },
       `no valid PROXY header from an address that is listed in ${SETTING}: its clients hear 421. Let it send the header ` +
@@ -66,7 +66,7 @@ export class BalancerWarnings {
 
   /** A balancer sent mail over a connection whose header names no client but the balancer itself, or nobody. */
   mailOnProbe(ip: string): void {
-    if (!this.#mailOnProbe.due(ip, this.#now())) return
+    if (!this.#mailOnProbe.due(ip, this.#elapsed())) return
     this.#log.warn(
       { ip, setting: SETTING },
       'mail over a connection that a balancer calls its own: it hears 451, because nobody can tell whose mail it is. The ' +

@@ -11,16 +11,16 @@ const REPEAT_MS = 3_600_000
 
 export class NatWatch {
   readonly #log: Log
-  readonly #now: () => number
+  readonly #elapsed: () => number
   #candidate = ''
   #seen = 0
   #same = 0
   #warnedAt = Number.NEGATIVE_INFINITY
 
-  /** @param now milliseconds since the epoch */
-  constructor(log: Log, now: () => number) {
+  /** @param elapsed milliseconds of a clock that never goes back */
+  constructor(log: Log, elapsed: () => number) {
     this.#log = log
-    this.#now = now
+    this.#elapsed = elapsed
   }
 
   /** A connection from `ip`, without a PROXY header. */
@@ -29,8 +29,8 @@ export class NatWatch {
     this.#seen++
     if (ip === this.#candidate) this.#same++
     if (this.#seen < CONNECTIONS) return
-    if (this.#same >= NEARLY_ALL * CONNECTIONS && isPrivate(ip) && this.#now() - this.#warnedAt > REPEAT_MS) {
-      this.#warnedAt = this.#now()
+    if (this.#same >= NEARLY_ALL * CONNECTIONS && isPrivate(ip) && this.#elapsed() - this.#warnedAt > REPEAT_MS) {
+      this.#warnedAt = this.#elapsed()
       this.#log.warn(
         { ip: this.#candidate, connections: CONNECTIONS, same: this.#same },
         'nearly all connections come from one private address: something in front hides the clients, and limits per ' +

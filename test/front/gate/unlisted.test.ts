@@ -168,12 +168,4 @@ describe('warnings about balancers', () => {
     flood()
     expect(lines).toHaveLength(2 * 64 + 1)
   })
-
-  test('a clock that goes back writes no more', () => {
-    const { lines, time, told } = warnings()
-    told.unlisted('192.0.2.1')
-    time.at -= 10 * HOUR
-    told.unlisted('192.0.2.1')
-    expect(lines).toHaveLength(1)
-  })
 })

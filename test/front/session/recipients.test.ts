@@ -3,6 +3,7 @@ import { afterEach, describe, expect, test } from '@jest/globals'
 import { policy } from '../../../src/checks/index.ts'
 import { createRunner } from '../../../src/checks/runner.ts'
 import type { Client } from '../../../src/core/client.ts'
+import { SYSTEM_CLOCK } from '../../../src/core/clock.ts'
 import type { LimitName, Usage } from '../../../src/core/usage.ts'
 import { type Outcomes, Record } from '../../../src/front/outcome.ts'
 import { createVoice } from '../../../src/front/reply.ts'
@@ -67,14 +68,14 @@ function converse(limits: Limits): { conversation: Conversation; told: string[] 
     limits,
     knownRecipients: { has: () => false },
     unknownGuard: false,
-    relay: { upstreams, settings: {} },
+    relay: { upstreams, settings: {}, clock: SYSTEM_CLOCK },
     outcomes,
     voice: createVoice('mx.test.example', undefined),
     maxSize: () => undefined,
     sizeMode: 'enforce',
   } as unknown as ConversationParts
   const facts = { client } as unknown as ConstructorParameters<typeof Conversation>[1]
-  return { conversation: new Conversation(parts, facts, new Record(), () => undefined), told }
+  return { conversation: new Conversation(parts, facts, new Record(0), () => undefined), told }
 }
 const MAIL = 'MAIL FROM:<a@example.org>'
 const RCPT = 'RCPT TO:<b@example.net>'

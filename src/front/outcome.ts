@@ -12,7 +12,7 @@ import { type Log, Sampler } from '../telemetry/log.ts'
 import { type MessageResult, type Metrics, OUTCOMES, type Outcome } from '../telemetry/metrics.ts'
 import type { Cell, Distribution } from '../telemetry/series.ts'
 
-/** Of a session with very many, this many are told in its line. */
+/** Recipients, and messages, that a session's line names; the others are only counted. */
 const MAX_TOLD = 20
 
 interface MessageTold {
@@ -34,10 +34,10 @@ export class Record {
   /** Why a TLS handshake failed. */
   tlsError: string | undefined
   from: string | undefined
-  /** The refusal that stands in the log line, and where it was: the last one. */
+  /** Our last refusal, and the stage it was at: this one is in the log line. */
   refusal: Refusal | undefined
   refusedAt: Stage | undefined
-  /** What an upstream said when it refused last, and which one. */
+  /** The last refusal of an upstream, and which upstream it was. */
   upstreamSaid: { readonly upstream: string; readonly reply: string } | undefined
   /** Whether a mail server has taken a message, or nobody knows (R30): such a session always has its line. */
   mayBeDelivered = false
@@ -49,7 +49,7 @@ export class Record {
   rcpts = 0
   messageCount = 0
   upstreamMs = 0
-  // Made when first needed: a refused client needs none of them.
+  // Allocated when first needed: a refused client needs none of them.
   told: { to: string; code: number }[] | undefined
   messages: MessageTold[] | undefined
   observed: Set<CheckName | ReasonName> | undefined
@@ -109,7 +109,7 @@ export class Outcomes {
   readonly #sampler: Sampler<Kind>
   readonly #localParts: boolean
   readonly #elapsed: Clock['elapsed']
-  /** By mode, stage and reason: looked up for every refused client, so without putting a key together. */
+  /** By mode, stage and reason: looked up for every refused client, without building a key. */
   readonly #refusals: Readonly<{ enforce: RefusalCells; observe: RefusalCells }>
   readonly #sessions: ReadonlyMap<Outcome, ReadonlyMap<Standing, Cell>>
   readonly #connections: Readonly<{ 4: Cell; 6: Cell }>
@@ -147,7 +147,7 @@ export class Outcomes {
     else record.rejected = true
   }
 
-  /** A check in observe mode would have. */
+  /** A check in observe mode would have turned it away. */
   observed(record: Record, stage: Stage, refusal: Refusal): void {
     this.#count(stage, refusal.reason, 'observe')
     const { check } = REASONS[refusal.reason] as { check?: CheckName }
@@ -183,7 +183,7 @@ export class Outcomes {
     }
   }
 
-  /** The client is gone: the session counts from now on as ended, with what came of it so far. */
+  /** The client is gone: the session counts as ended from now on, with what has come of it so far. */
   end(record: Record, client: Client): void {
     const outcome = this.#outcomeOf(record)
     const cell = this.#sessions.get(outcome)?.get(client.standing)

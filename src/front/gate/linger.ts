@@ -1,7 +1,8 @@
 /**
- * Closing so that the reply is read. A socket that is closed with unread bytes in it is reset, and the reset destroys
- * what the client has not read yet. So after the last reply we only finish our side, throw away what still comes, and
- * wait a short while for the client to close. How many are waited for is bounded: a flood may have its resets.
+ * Closes a connection so that the client can read the last reply. A socket that is closed with unread bytes in it is reset,
+ * and the reset destroys what the client has not read yet. So after the last reply we only close our side, discard what
+ * still comes, and wait a short while for the client to close. The number of such sockets is bounded: in a flood the oldest
+ * are reset.
  */
 import type { Socket } from 'node:net'
 

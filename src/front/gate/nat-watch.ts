@@ -1,6 +1,6 @@
 /**
  * Warns when nearly everybody comes from one private address that is no listed balancer: then something in front (NAT, a
- * container's userland proxy, a balancer nobody told us of) hides the clients, and every limit per address hits everybody.
+ * container's userland proxy, a balancer that is not listed) hides the clients, and every limit per address hits everybody.
  */
 import { isPrivate } from '../../core/ip.ts'
 import type { Log } from '../../telemetry/log.ts'

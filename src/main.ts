@@ -1,16 +1,20 @@
 #!/usr/bin/env -S node --max-semi-space-size=8 --
 /**
- * The program: argv, environment, exit codes. 0 all went well; 1 it could not run; 64 a wrong command line; 78 wrong
+ * The program: argv, environment, exit codes. 0: all went well; 1: it could not run; 64: a wrong command line; 78: wrong
  * settings (sysexits.h).
  *
- * The flag above, and wherever else it is started: left alone, V8 lets the space of its youngest objects grow to 3 x 16 MB
- * and more in a flood, which brings nothing; with it a node in a flood of a million addresses stays small (docs/benchmarks.md).
+ * The flag above stands wherever the program is started. Without it V8 lets its young generation grow to 3 x 16 MB and more
+ * in a flood and gains nothing by it; with it a node stays small in a flood of a million addresses (docs/benchmarks.md).
  */
 import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { setTimeout } from 'node:timers/promises'
 
-/** Longer than one function is compiled for. */
+// Before anything else: left alone, SIGUSR1 makes Node open its inspector, through which any local user runs code in here,
+// and SIGUSR2 ends the program without a drain. Log rotation and process managers send both.
+for (const signal of ['SIGUSR1', 'SIGUSR2'] as const) process.on(signal, () => undefined)
+
+/** Longer than V8 takes to compile one function. */
 const COMPILING_MS = 50
 
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)

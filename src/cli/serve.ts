@@ -64,5 +64,11 @@ export async function runServer({ settings, warnings }: Loaded, version: string)
     process.on('SIGINT', end)
     // The default would end the program; settings are read at the start only.
     process.on('SIGHUP', () => log.warn({}, 'SIGHUP: settings are read at the start only; restart to change them'))
+    // main.ts has taken their defaults away already.
+    for (const signal of ['SIGUSR1', 'SIGUSR2'] as const) {
+      process.on(signal, () =>
+        log.warn({}, `${signal} does nothing; SIGTERM stops Spillway, and its log needs no signal`),
+      )
+    }
   })
 }

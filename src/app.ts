@@ -28,6 +28,8 @@ export interface AppOptions {
   readonly machine: string
   /** PEM, where the settings name a certificate. */
   readonly tls: { readonly cert: string; readonly key: string } | undefined
+  /** The operator did not write LISTEN: of its default, [::] is left out where this machine has no IPv6. */
+  readonly listenIsDefault?: boolean
 }
 
 export interface Running {
@@ -45,11 +47,42 @@ export interface Running {
   abort(): Promise<void>
 }
 
+/** An address cannot be listened on. The message is the system's; `code` is its error code, such as EADDRINUSE. */
+export class ListenError extends Error {
+  readonly setting: 'SPILLWAY_LISTEN' | 'SPILLWAY_ADMIN_LISTEN'
+  readonly code: string | undefined
+  /** The address the system was asked for; undefined where a name did not resolve. */
+  readonly address: string | undefined
+
+  constructor(setting: ListenError['setting'], cause: NodeJS.ErrnoException) {
+    super(cause.message, { cause })
+    this.setting = setting
+    this.code = cause.code
+    this.address = (cause as { address?: string }).address
+  }
+}
+
+/** @throws ListenError */
+async function bound<T>(setting: ListenError['setting'], listening: Promise<T>): Promise<T> {
+  try {
+    return await listening
+  } catch (error) {
+    throw new ListenError(setting, error as NodeJS.ErrnoException)
+  }
+}
+
 /** How long the lines of sessions that are cut may take. */
 const ABORT_MS = 2000
 
-/** Rejects when an address cannot be listened on. Upstreams that are down do not keep it from starting. */
-export async function start({ settings, version, log, machine, tls }: AppOptions): Promise<Running> {
+/** Rejects with ListenError when an address cannot be listened on. Upstreams that are down do not keep it from starting. */
+export async function start({
+  settings,
+  version,
+  log,
+  machine,
+  tls,
+  listenIsDefault = false,
+}: AppOptions): Promise<Running> {
   const clock = SYSTEM_CLOCK
   const { now } = clock
   const node = nodeNumber(`${machine} ${settings.listen.map(({ host, port }) => `${host}:${port}`).join()}`)
@@ -105,15 +138,21 @@ export async function start({ settings, version, log, machine, tls }: AppOptions
     await counting.redis?.close()
   }
 
+  const leaveOut = ({ host, port }: ListenAddress, { code }: NodeJS.ErrnoException): void =>
+    log.warn(
+      { host, port, code },
+      'this machine has no IPv6: SPILLWAY_LISTEN is not set, and of its default only the IPv4 address is used',
+    )
+
   let listening: readonly ListenAddress[]
   let adminAt: ListenAddress
   try {
     // The first time it is slow, and would hold up replies if a scrape came in the middle of a flood.
     await metrics.registry.metrics()
-    adminAt = await admin.listen(settings.adminListen)
+    adminAt = await bound('SPILLWAY_ADMIN_LISTEN', admin.listen(settings.adminListen))
     await counting.shared?.start()
     await upstreams.start()
-    listening = await listener.listen(settings.listen)
+    listening = await bound('SPILLWAY_LISTEN', listener.listen(settings.listen, listenIsDefault ? leaveOut : undefined))
   } catch (error) {
     await quit()
     throw error

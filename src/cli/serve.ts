@@ -1,9 +1,12 @@
 /** `spillway serve`: starts the app and obeys signals. */
 import { readFileSync } from 'node:fs'
+import { isIPv6 } from 'node:net'
 import { hostname } from 'node:os'
-import { type Running, start } from '../app.ts'
+import { ListenError, type Running, start } from '../app.ts'
+import { endpointsText } from '../config/address-kinds.ts'
 import type { Loaded } from '../config/load.ts'
 import type { Settings } from '../config/settings.ts'
+import { messageOf } from '../core/errors.ts'
 import { createLog } from '../telemetry/log.ts'
 
 /** Two interrupts within this time are one stroke of a key. */
@@ -11,31 +14,47 @@ const SAME_KEY_MS = 400
 
 const pem = (path: string): string => readFileSync(path, 'utf8')
 
-/** What to do about an address that cannot be listened on. */
-function adviceOn(error: unknown, settings: Settings): { setting?: string; advice?: string } {
-  const { code, port, syscall } = error as NodeJS.ErrnoException & { port?: number }
-  if (syscall !== 'listen' && syscall !== 'getaddrinfo') return {}
-  const setting = port === settings.adminListen.port ? 'SPILLWAY_ADMIN_LISTEN' : 'SPILLWAY_LISTEN'
-  const advice = {
-    EADDRINUSE: 'somebody listens there already (ss -ltnp tells who); stop that, or choose another port',
-    EACCES: 'ports below 1024 need the right to bind them: docs/deploy.md tells the ways, or choose another port',
-    EADDRNOTAVAIL: 'this machine has no such address; 0.0.0.0 and [::] are all it has',
-    ENOTFOUND: 'the name does not resolve; write an address',
-  }[code ?? '']
-  return { setting, ...(advice !== undefined && { advice }) }
+/** What the operator could write in place of addresses that only a machine with IPv6 has. */
+function withoutIPv6(setting: ListenError['setting'], { listen, adminListen }: Settings): string {
+  if (setting === 'SPILLWAY_ADMIN_LISTEN') return `${setting}=127.0.0.1:${adminListen.port}`
+  const left = listen.filter(({ host }) => !isIPv6(host))
+  return `${setting}=${endpointsText(left.length > 0 ? left : listen.map(({ port }) => ({ host: '0.0.0.0', port })))}`
+}
+
+/** What to do about an address that cannot be listened on; undefined where there is no more to say than the system said. */
+function adviceOn({ code, setting, address }: ListenError, settings: Settings): string | undefined {
+  switch (code) {
+    case 'EADDRINUSE':
+      return 'another program listens there already (ss -ltnp tells which); stop it, or choose another port'
+    case 'EACCES':
+      return 'ports below 1024 need the right to bind them: docs/deploy.md tells the ways, or choose another port'
+    case 'EADDRNOTAVAIL':
+      if (address !== '::' && address !== '::1')
+        return 'this machine has no such address; 0.0.0.0 and [::] are all it has'
+      return `IPv6 is switched off on this machine; write ${withoutIPv6(setting, settings)}`
+    case 'EAFNOSUPPORT':
+      return `this machine has no IPv6; write ${withoutIPv6(setting, settings)}`
+    case 'ENOTFOUND':
+    case 'EAI_AGAIN':
+      return 'the name does not resolve; write an address'
+    default:
+      return undefined
+  }
 }
 
 /** Resolves with the exit code when the program is to end. */
-export async function runServer({ settings, warnings }: Loaded, version: string): Promise<number> {
+export async function runServer({ settings, origins, warnings }: Loaded, version: string): Promise<number> {
   const log = createLog({ level: settings.logLevel, destination: 1 })
   for (const warning of warnings) log.warn({}, warning)
   const { tlsCert, tlsKey } = settings
   const tls = tlsCert === undefined || tlsKey === undefined ? undefined : { cert: pem(tlsCert), key: pem(tlsKey) }
   let running: Running
   try {
-    running = await start({ settings, version, log, machine: hostname(), tls })
+    const listenIsDefault = origins.listen === 'default'
+    running = await start({ settings, version, log, machine: hostname(), tls, listenIsDefault })
   } catch (error) {
-    log.error({ err: (error as Error).message, ...adviceOn(error, settings) }, 'cannot start')
+    const where = error instanceof ListenError ? { setting: error.setting, advice: adviceOn(error, settings) } : {}
+    log.error({ err: messageOf(error), ...where }, 'cannot start')
     log.flush()
     return 1
   }

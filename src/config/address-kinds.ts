@@ -49,6 +49,8 @@ function parseEndpoint(text: string, port: number, lowest: 0 | 1): Parsed<Endpoi
 }
 
 const endpointText = ({ host, port }: Endpoint): string => `${bracketed(host)}:${port}`
+/** As an operator would write them. */
+export const endpointsText = (all: readonly Endpoint[]): string => all.map(endpointText).join(',')
 
 /** One endpoint to listen on. Port 0 takes a free one. */
 export const endpoint = (port: number): Scalar<Endpoint> =>

@@ -181,7 +181,7 @@ export const SETTINGS = {
     kind: endpoints(2525),
     default: '0.0.0.0:2525,[::]:2525',
     doc: 'Where clients connect, host:port separated by commas.',
-    more: 'Port 25 needs a privilege: map it (`25:2525` in compose), redirect it, or grant CAP_NET_BIND_SERVICE. Port 0 takes any free port.',
+    more: 'Port 25 needs a privilege: map it (`25:2525` in compose), redirect it, or grant CAP_NET_BIND_SERVICE. Port 0 takes any free port. On a machine without IPv6 the `[::]` of the default is left out with a warning; written here it stops the start.',
   }),
   SPILLWAY_HOSTNAME: row({
     group: 'listen',

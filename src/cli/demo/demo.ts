@@ -6,8 +6,9 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type Running, start } from '../../app.ts'
+import { ListenError, type Running, start } from '../../app.ts'
 import { SettingsError } from '../../config/mistakes.ts'
+import { messageOf } from '../../core/errors.ts'
 import { createLog } from '../../telemetry/log.ts'
 import type { Options } from '../args.ts'
 import { Lines } from './dialogue.ts'
@@ -202,11 +203,12 @@ function cannotCallFrom(ip: string): Promise<string | undefined> {
 
 function whyNot(error: unknown, port: number, adminPort: number): string {
   if (error instanceof SettingsError) return error.message
-  const { code, port: taken, message } = error as NodeJS.ErrnoException & { port?: number }
-  if (code !== 'EADDRINUSE' && code !== 'EACCES') return `The demo cannot start: ${message}`
-  const [option, use] = taken === adminPort ? ['--admin-port', 'metrics'] : ['--port', 'mail']
-  const wrong = code === 'EACCES' ? 'may not be used by you' : 'is taken by another program'
-  const other = (taken ?? port) + 1000
+  const known = error instanceof ListenError && (error.code === 'EADDRINUSE' || error.code === 'EACCES')
+  if (!known) return `The demo cannot start: ${messageOf(error)}`
+  const [option, taken, use] =
+    error.setting === 'SPILLWAY_ADMIN_LISTEN' ? ['--admin-port', adminPort, 'metrics'] : ['--port', port, 'mail']
+  const wrong = error.code === 'EACCES' ? 'may not be used by you' : 'is taken by another program'
+  const other = taken > 60_000 ? taken - 1000 : taken + 1000
   return (
     `The demo cannot start: port ${taken} of 127.0.0.1, for ${use}, ${wrong}.\n` +
     `Choose another: npm run demo -- ${option} ${other}    (or: spillway demo ${option} ${other})`

@@ -1,4 +1,4 @@
-/** The listening sockets. Accepts nothing by itself: every socket goes, paused, to front/connection.ts. */
+/** The listening sockets. They read nothing: every accepted socket goes, paused, to front/connection.ts. */
 import { createServer, isIPv6, type Server, type Socket } from 'node:net'
 
 export interface ListenAddress {
@@ -9,36 +9,59 @@ export interface ListenAddress {
 /** Connections the kernel may hold for us; it is capped by net.core.somaxconn. */
 const BACKLOG = 4096
 
+/** A kernel without IPv6 answers socket(2) with the first; where IPv6 is only switched off, bind(2) may answer the second. */
+const NO_IPV6: ReadonlySet<string | undefined> = new Set(['EAFNOSUPPORT', 'EADDRNOTAVAIL'])
+
 export class Listener {
   readonly #servers: Server[] = []
   readonly #serve: (socket: Socket) => void
   readonly #failed: (error: Error) => void
 
-  /** @param failed told of what a listening socket suffers later (EMFILE …); it goes on listening */
+  /** @param failed told of what befalls a listening socket later (EMFILE …); it goes on listening */
   constructor(serve: (socket: Socket) => void, failed: (error: Error) => void) {
     this.#serve = serve
     this.#failed = failed
   }
 
-  /** @returns the addresses in use, with the ports the system chose for port 0. Rejects when one cannot be listened on. */
-  async listen(addresses: readonly ListenAddress[]): Promise<readonly ListenAddress[]> {
+  /**
+   * @param leaveOut told of each IPv6 address that is passed over because this machine has no IPv6; without it such an
+   * address is an error like any other
+   * @returns the addresses in use, with the ports the system chose for port 0. Rejects when one cannot be listened on, or
+   * when none is left; those bound before it are closed by close().
+   */
+  async listen(
+    addresses: readonly ListenAddress[],
+    leaveOut?: (address: ListenAddress, error: NodeJS.ErrnoException) => void,
+  ): Promise<readonly ListenAddress[]> {
     const bound: ListenAddress[] = []
-    for (const { host, port } of addresses) {
-      const server = createServer({ pauseOnConnect: true, allowHalfOpen: true }, this.#serve)
-      this.#servers.push(server)
-      await new Promise<void>((resolve, reject) => {
-        server.once('error', reject)
-        // Without ipv6Only, [::] takes the port of 0.0.0.0 as well.
-        server.listen({ host, port, backlog: BACKLOG, ipv6Only: isIPv6(host) }, () => {
-          server.off('error', reject)
-          server.on('error', this.#failed)
-          resolve()
-        })
-      })
-      const address = server.address()
-      bound.push({ host, port: typeof address === 'object' && address !== null ? address.port : port })
+    let missing: NodeJS.ErrnoException | undefined
+    for (const address of addresses) {
+      try {
+        bound.push(await this.#bind(address))
+      } catch (error) {
+        missing = error as NodeJS.ErrnoException
+        if (leaveOut === undefined || !isIPv6(address.host) || !NO_IPV6.has(missing.code)) throw error
+        leaveOut(address, missing)
+      }
     }
+    if (bound.length === 0 && missing !== undefined) throw missing
     return bound
+  }
+
+  async #bind({ host, port }: ListenAddress): Promise<ListenAddress> {
+    const server = createServer({ pauseOnConnect: true, allowHalfOpen: true }, this.#serve)
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject)
+      // Without ipv6Only, [::] takes the port of 0.0.0.0 as well.
+      server.listen({ host, port, backlog: BACKLOG, ipv6Only: isIPv6(host) }, () => {
+        server.off('error', reject)
+        server.on('error', this.#failed)
+        resolve()
+      })
+    })
+    this.#servers.push(server)
+    const address = server.address()
+    return { host, port: typeof address === 'object' && address !== null ? address.port : port }
   }
 
   get listening(): boolean {

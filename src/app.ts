@@ -2,7 +2,9 @@
  * One node, from start to stop: joins the parts that build/ makes from the settings, and ends them in order. The program,
  * the demo and the tests start the same app.
  */
-import { Admin, type Status } from './admin/http.ts'
+import { isIP } from 'node:net'
+import { Admin } from './admin/http.ts'
+import type { Status } from './admin/status.ts'
 import { buildFront } from './build/front.ts'
 import { buildLimits } from './build/limits.ts'
 import { type BuiltPolicy, buildPolicy, inForce } from './build/policy.ts'
@@ -122,10 +124,12 @@ export async function start({
   metrics.watch(gaugesOf(sources))
   const admin = new Admin({
     metrics: async () => ({ type: metrics.registry.contentType, text: await metrics.registry.metrics() }),
-    ready,
     status,
     token: settings.adminToken,
+    names: adminNames(settings),
     failed: troubled,
+    crowded: (dropped, source) =>
+      log.warn({ dropped, source }, 'the admin port is crowded: connections were closed to make room for others'),
   })
   /** Others hear that this node has left; nobody is counted any more. */
   const quit = async (): Promise<void> => {
@@ -188,6 +192,10 @@ export async function start({
   }
   return { listening, admin: adminAt, metrics, status, stop, abort }
 }
+
+/** What the admin port may be called over loopback. */
+const adminNames = ({ hostname, adminListen: { host }, adminHosts }: Settings): string[] =>
+  isIP(host) === 0 ? [hostname, host, ...adminHosts] : [hostname, ...adminHosts]
 
 /** The sessions under way, for whoever has to end them. */
 class LiveSessions {

@@ -1,93 +1,55 @@
 /**
- * Towards the operator: metrics, health, and the state of this node as JSON. Never in the way of mail: it listens on a
- * port of its own, loopback by default; off loopback only what tells nothing of anybody answers without the token.
+ * Towards the operator: metrics, health, and the state of this node, over HTTP. Never in the way of mail, whatever is done
+ * to it: its connections are few (visits.ts), each carries one request (request.ts) and then one answer, and what takes
+ * long is shared (rendering.ts).
  */
-import { createHash, timingSafeEqual } from 'node:crypto'
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { STATUS_CODES } from 'node:http'
+import { createServer, type Server, type Socket } from 'node:net'
+import { ADMIN_CONNECTIONS } from '../config/machine-rules.ts'
 import { messageOf } from '../core/errors.ts'
-import { canonical, compile, parseNetwork } from '../core/ip.ts'
+import { canonical, sourceOf } from '../core/ip.ts'
+import { type Answer, text } from './answer.ts'
+import { hopeless, type Request, readRequest } from './request.ts'
+import { createAnswers, type RouteParts } from './routes.ts'
+import { Visit, Visits } from './visits.ts'
 
-export interface AdminParts {
-  readonly metrics: () => Promise<{ readonly type: string; readonly text: string }>
-  /** Listening and not draining; upstreams that are down do not make it false: senders should hear 4xx, not a closed port. */
-  readonly ready: () => boolean
-  readonly status: () => Status
-  readonly token: string | undefined
+export interface AdminParts extends RouteParts {
   /** Told of what the listening socket suffers later. */
   readonly failed: (error: Error) => void
+  /** Told, at most once a minute, that connections were dropped to make room: how many, and the address of the last. */
+  readonly crowded: (dropped: number, source: string) => void
 }
 
-export interface Status {
-  readonly version: string
-  readonly node: string
-  readonly ready: boolean
-  readonly uptimeSeconds: number
-  readonly connectionsOpen: number
-  readonly unknownGuard: boolean
-  /** Absent where limits are counted in memory alone. */
-  readonly redis?: { readonly up: boolean; readonly nodes: number }
-  /** Every address of every mail server; a name that does not resolve stands here as it was written. */
-  readonly upstreams: readonly (ConditionTold & {
-    readonly upstream: string
-    readonly address: string
-    readonly up: boolean
-    readonly connections: number
-  })[]
-}
+const SWEEP_MS = 500
+const CROWDED_EVERY_MS = 60_000
+/** All that a connection may bring, in octets: the head of a request, and what is passed over (a body, more requests). */
+const MOST_OCTETS = 65_536
 
-/** How something we depend on is, since when, and why. Times as in ISO 8601. */
-export interface ConditionTold {
-  readonly state: string
-  readonly since: string
-  /** Of the last failure, in words; absent while all is well. */
-  readonly error?: string
-  readonly last_success?: string
-}
-
-const isLoopback = compile([parseNetwork('127.0.0.0/8'), parseNetwork('::1')])
-const digest = (text: string): Buffer => createHash('sha256').update(text).digest()
-
-/**
- * Loopback is the operator himself; others need the token.
- * @param local the address that was connected to
- * @param authorization the header; undefined: there is none
- */
-export function mayRead(local: string, authorization: string | undefined, token: string | undefined): boolean {
-  if (isLoopback(canonical(local))) return true
-  const given = /^Bearer (.+)$/.exec(authorization ?? '')?.[1]
-  return token !== undefined && given !== undefined && timingSafeEqual(digest(token), digest(given))
-}
-
-interface Answer {
-  readonly code: number
-  readonly type: string
-  readonly body: string
-}
-const text = (code: number, body: string): Answer => ({ code, type: 'text/plain; charset=utf-8', body: `${body}\n` })
-const json = (code: number, body: unknown): Answer => ({
-  code,
-  type: 'application/json; charset=utf-8',
-  body: `${JSON.stringify(body, null, 2)}\n`,
-})
+const nothing = (): void => undefined
 
 export class Admin {
   readonly #server: Server
   readonly #parts: AdminParts
+  readonly #answer: ReturnType<typeof createAnswers>
+  readonly #visits = new Visits(ADMIN_CONNECTIONS)
+  #sweeping: NodeJS.Timeout | undefined
+  #dropped = 0
+  #crowdedAt = Number.NEGATIVE_INFINITY
 
   constructor(parts: AdminParts) {
     this.#parts = parts
-    this.#server = createServer((request, response) => {
-      void this.#serve(request, response)
-    })
+    this.#answer = createAnswers(parts)
+    this.#server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => this.#accept(socket))
   }
 
   /** @returns the address in use. Rejects when it cannot be listened on. */
   listen(address: { host: string; port: number }): Promise<{ host: string; port: number }> {
     return new Promise((resolve, reject) => {
       this.#server.once('error', reject)
-      this.#server.listen(address, () => {
+      this.#server.listen({ ...address, backlog: ADMIN_CONNECTIONS }, () => {
         this.#server.off('error', reject)
         this.#server.on('error', this.#parts.failed)
+        this.#sweeping = setInterval(() => this.#visits.sweep(performance.now()), SWEEP_MS).unref()
         const bound = this.#server.address()
         resolve({ host: address.host, port: typeof bound === 'object' && bound !== null ? bound.port : address.port })
       })
@@ -95,62 +57,83 @@ export class Admin {
   }
 
   close(): void {
+    clearInterval(this.#sweeping)
     this.#server.close()
-    this.#server.closeAllConnections()
+    this.#visits.dropAll()
   }
 
-  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  #accept(socket: Socket): void {
+    // 'close' tells it as well.
+    socket.on('error', nothing)
+    const source = sourceOf(canonical(socket.remoteAddress ?? ''))
+    const visit = new Visit(source, () => socket.destroy(), performance.now())
+    const dropped = this.#visits.admit(visit)
+    if (dropped !== undefined) this.#crowded(dropped)
+    if (dropped === visit) return
+    socket.on('close', () => this.#visits.delete(visit))
+    socket.on('finish', () => visit.sent())
+    // Who closes his side before the request is whole wants nothing; after it, he wants the answer.
+    socket.on('end', () => {
+      if (visit.stage === 'asking') socket.destroy()
+    })
+    let head = ''
+    let octets = 0
+    socket.on('data', (chunk: Buffer) => {
+      octets += chunk.length
+      if (octets > MOST_OCTETS) socket.destroy()
+      if (visit.stage !== 'asking') return
+      // RFC 9112 section 2.2: empty lines before a request are passed over.
+      head = (head + chunk.toString('latin1')).replace(/^[\r\n]+/, '')
+      const end = /\r?\n\r?\n/.exec(head)?.index
+      const begun = head.slice(0, end)
+      const wrong = hopeless(begun)
+      if (end === undefined && wrong === undefined) return
+      head = ''
+      visit.served(performance.now())
+      // What comes after it waits in the kernel until the answer is on its way.
+      socket.pause()
+      void this.#serve(socket, visit, wrong ?? readRequest(begun))
+    })
+  }
+
+  async #serve(socket: Socket, visit: Visit, request: Request | Answer): Promise<void> {
     let answer: Answer
     try {
-      answer = await this.#answer(request)
+      answer = 'code' in request ? request : await this.#answer(request, socket.localAddress ?? '')
     } catch (error) {
       answer = text(500, `failed: ${messageOf(error)}`)
     }
-    const { code, type, body } = answer
-    response.writeHead(code, { 'content-type': type, 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' })
-    response.end(request.method === 'HEAD' ? undefined : body)
+    if (socket.destroyed) return
+    visit.answered()
+    write(socket, answer, 'code' in request || request.method === 'GET')
+    // Closed with something unread, the connection would be reset, and the answer lost (RFC 9112 section 9.6).
+    socket.resume()
   }
 
-  async #answer(request: IncomingMessage): Promise<Answer> {
-    if (request.method !== 'GET' && request.method !== 'HEAD') return text(405, 'only GET and HEAD')
-    const url = new URL(request.url ?? '/', 'http://spillway')
-    const { metrics, ready, status } = this.#parts
-    switch (url.pathname) {
-      case '/metrics': {
-        const { type, text: body } = await metrics()
-        return { code: 200, type, body }
-      }
-      case '/livez':
-        return text(200, 'ok')
-      case '/readyz':
-        return this.#readiness(url.searchParams, ready(), status())
-      case '/api/v1/status':
-        return mayRead(request.socket.localAddress ?? '', request.headers.authorization, this.#parts.token)
-          ? json(200, status())
-          : text(401, 'needs Authorization: Bearer and the admin token')
-      default:
-        return text(404, 'there is /metrics, /livez, /readyz and /api/v1/status')
-    }
-  }
-
-  #readiness(query: URLSearchParams, ready: boolean, { upstreams, redis }: Status): Answer {
-    const anyUp = upstreams.some(({ up }) => up)
-    const good = ready && (!query.has('upstreams') || anyUp)
-    const lines = [good ? 'ok' : ready ? 'no upstream is up' : 'not ready']
-    if (query.has('verbose')) {
-      lines.push(`listening and not draining: ${ready ? 'yes' : 'no'}`)
-      for (const { upstream, address, ...how } of upstreams)
-        lines.push(`upstream ${upstream} (${address}): ${inWords(how)}`)
-      if (redis !== undefined) lines.push(`redis: ${redis.up ? 'up' : 'away'}, nodes: ${redis.nodes}`)
-    }
-    return text(good ? 200 : 503, lines.join('\n'))
+  #crowded({ source }: Visit): void {
+    this.#dropped++
+    const now = performance.now()
+    if (now - this.#crowdedAt < CROWDED_EVERY_MS) return
+    this.#crowdedAt = now
+    this.#parts.crowded(this.#dropped, source)
+    this.#dropped = 0
   }
 }
 
-/** `down since 2026-11-21T21:00:00.000Z: connect ECONNREFUSED …; last success …` */
-function inWords({ state, since, error, last_success }: ConditionTold): string {
-  const why = error === undefined ? '' : `: ${error}`
-  const success =
-    state === 'up' ? '' : `; ${last_success === undefined ? 'never well before' : `last well ${last_success}`}`
-  return `${state} since ${since}${why}${success}`
+/** One answer, and the end of what is sent: there is no second request on a connection. */
+function write(socket: Socket, { code, type, body, fields = [] }: Answer, withBody: boolean): void {
+  const head = [
+    `HTTP/1.1 ${code} ${STATUS_CODES[code] ?? ''}`,
+    `Date: ${new Date().toUTCString()}`,
+    `Content-Type: ${type}`,
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    'Cache-Control: no-store',
+    'X-Content-Type-Options: nosniff',
+    'Connection: close',
+    ...fields,
+  ]
+  socket.cork()
+  socket.write(`${head.join('\r\n')}\r\n\r\n`, 'latin1')
+  if (withBody) socket.end(body)
+  else socket.end()
 }

@@ -1,5 +1,5 @@
 /** What a node says of itself: to the operator as JSON, and to Prometheus as gauges. */
-import type { ConditionTold, Status } from '../admin/http.ts'
+import type { ConditionTold, Status } from '../admin/status.ts'
 import type { Condition } from '../relay/pool/server.ts'
 import type { Upstreams } from '../relay/pool/upstreams.ts'
 import type { KnownRecipients } from '../state/known-recipients.ts'

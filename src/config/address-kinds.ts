@@ -4,7 +4,7 @@
  */
 import { isIP, isIPv4, isIPv6 } from 'node:net'
 import { domainToASCII } from 'node:url'
-import { type Network, parseNetwork } from '../core/ip.ts'
+import { canonical, type Network, parseNetwork } from '../core/ip.ts'
 import { type Kind, type Parsed, type Scalar, scalar } from './kinds.ts'
 import { plainList } from './list-kinds.ts'
 
@@ -122,6 +122,27 @@ export const domains: Kind<readonly string[]> = plainList(domain, {
   word: 'list of domains',
   empty: 'none',
   show: domain.show,
+})
+
+const host: Scalar<string> = scalar({
+  word: 'host',
+  what: 'a name or an address, such as status.example.net or 192.0.2.25',
+  parse(text) {
+    const bare = text.replace(/^\[(.*)\]$/, '$1')
+    if (isIPv6(bare)) return { value: canonical(bare) }
+    if (text.includes('/')) return { hint: `only the host of a URL: write ${text.replace(/^[^/]*\/\/|\/.*$/g, '')}` }
+    const port = /^(.+):\d+$/.exec(text)?.[1]
+    if (port !== undefined) return { hint: `it holds for every port: write ${port}` }
+    return isHost(text) ? { value: text.toLowerCase() } : { hint: `${text} is neither a name nor an address` }
+  },
+  show: (value) => value,
+})
+
+/** In lower case; IPv6 addresses canonical and without brackets. */
+export const hosts: Kind<readonly string[]> = plainList(host, {
+  word: 'list of hosts',
+  empty: 'none',
+  show: host.show,
 })
 
 const dnsServer: Scalar<string> = scalar({

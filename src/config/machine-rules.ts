@@ -6,8 +6,11 @@ import { isIPv4 } from 'node:net'
 import { createSecureContext, type SecureContextOptions } from 'node:tls'
 import type { Rule } from './rule.ts'
 
-/** Open files that are kept for everything but connections: logs, DNS, the admin port, the program itself. */
-export const SPARE_FILES = 256
+/** Connections the admin port takes at once: it is for Prometheus, probes and the operator. */
+export const ADMIN_CONNECTIONS = 64
+
+/** Open files that are kept for everything but mail: the admin port, logs, DNS, Redis, the program itself. */
+export const SPARE_FILES = ADMIN_CONNECTIONS + 192
 
 const SET_BOTH = 'set both of SPILLWAY_TLS_CERT and SPILLWAY_TLS_KEY, or neither'
 

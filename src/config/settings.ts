@@ -3,7 +3,17 @@
  * docs/settings.md and .env.example (docs.ts). A setting exists once something obeys it; a new one is one row here.
  */
 import type { z } from 'zod'
-import { dnsServers, domains, endpoint, endpoints, hostname, networks, supportUrl, upstreams } from './address-kinds.ts'
+import {
+  dnsServers,
+  domains,
+  endpoint,
+  endpoints,
+  hostname,
+  hosts,
+  networks,
+  supportUrl,
+  upstreams,
+} from './address-kinds.ts'
 import {
   dataRate,
   duration,
@@ -383,6 +393,14 @@ export const SETTINGS = {
     kind: endpoint(9025),
     default: '127.0.0.1:9025',
     doc: 'Where /metrics, /livez, /readyz and /api/v1/status are served.',
+    more: 'Over loopback no token is asked for, and only requests for a host of its own are answered (see SPILLWAY_ADMIN_HOSTS). Off loopback, requests for any host may have /metrics, /livez and /readyz. It takes 64 connections at once, each for one request.',
+  }),
+  SPILLWAY_ADMIN_HOSTS: row({
+    group: 'admin',
+    kind: hosts,
+    default: 'none',
+    doc: 'Further hosts that a request over loopback may be for: names and addresses, without ports.',
+    more: 'localhost, 127.0.0.0/8, [::1], SPILLWAY_HOSTNAME and the host in SPILLWAY_ADMIN_LISTEN may always be asked for; others hear 421. A web page could otherwise read this port through the browser of whoever opens it on this machine, under a name of its own that resolves to 127.0.0.1. A proxy or a sidecar on this machine that passes on the host it was asked for needs it here.',
   }),
   SPILLWAY_ADMIN_TOKEN: row({
     group: 'admin',

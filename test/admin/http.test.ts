@@ -1,6 +1,6 @@
 /** Towards the operator: health, status, and who may read it. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
-import { mayRead } from '../../src/admin/http.ts'
+import { mayRead } from '../../src/admin/routes.ts'
 import { eventually, startApp, type TestApp } from '../support/app.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 

@@ -2,7 +2,7 @@
 import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, test } from '@jest/globals'
 import { type ListenAddress, Listener } from '../../src/front/gate/listener.ts'
-import { Program, run, SERVE_ENV } from './program.ts'
+import { Program, run, SERVE_ENV } from '../support/program.ts'
 
 const ERRNO = { EADDRNOTAVAIL: 99, EAFNOSUPPORT: 97 } as const
 

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { expect, test } from '@jest/globals'
-import { FLAGS, ROOT, run, SERVE_ENV } from './program.ts'
+import { FLAGS, ROOT, run, SERVE_ENV } from '../support/program.ts'
 
 const text = (path: string): string => readFileSync(new URL(path, ROOT), 'utf8')
 

@@ -1,7 +1,7 @@
 /** What signals do to the running program. */
 import { afterEach, expect, test } from '@jest/globals'
 import { connectClient } from '../support/client.ts'
-import { Program, SERVE_ENV } from './program.ts'
+import { Program, SERVE_ENV } from '../support/program.ts'
 
 let program: Program
 afterEach(() => program.end())

@@ -5,6 +5,7 @@ import {
   endpoint,
   endpoints,
   hostname,
+  hosts,
   networks,
   supportUrl,
   upstreams,
@@ -97,6 +98,25 @@ describe('sizes', () => {
     expect(read(kind, 'Upstream')).toContain('small letters')
     expect(read(kind, '10')).toContain('or upstream')
     expect(kind.show('upstream')).toBe('upstream')
+  })
+})
+
+describe('hosts', () => {
+  test.each([
+    ['Status.example.net,10.1.2.3', ['status.example.net', '10.1.2.3']],
+    ['[2001:DB8::1],2001:db8:0::2', ['2001:db8::1', '2001:db8::2']],
+    ['none', []],
+  ])('%s', (text, value) => {
+    expect(read(hosts, text)).toEqual(value)
+    expect(read(hosts, hosts.show(value))).toEqual(value)
+  })
+
+  test.each([
+    ['https://status.example.net/x', 'write status.example.net'],
+    ['status.example.net:443', 'write status.example.net'],
+    ['a b', 'neither a name nor an address'],
+  ])('%s is refused: %s', (text, message) => {
+    expect(read(hosts, text)).toContain(message)
   })
 })
 

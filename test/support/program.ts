@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { eventually } from '../support/app.ts'
+import { eventually } from './app.ts'
 
 export const ROOT = new URL('../../', import.meta.url)
 const MAIN = fileURLToPath(new URL('src/main.ts', ROOT))

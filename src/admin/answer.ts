@@ -1,0 +1,23 @@
+/** What is answered to a request on the admin port. */
+
+export interface Answer {
+  readonly code: number
+  readonly type: string
+  readonly body: string | Buffer
+  /** Further fields of the header, as they go on the wire. */
+  readonly fields?: readonly string[]
+}
+
+/** @param fields further fields of the header: `Allow: GET, HEAD` */
+export const text = (code: number, body: string, ...fields: readonly string[]): Answer => ({
+  code,
+  type: 'text/plain; charset=utf-8',
+  body: `${body}\n`,
+  fields,
+})
+
+export const json = (code: number, body: unknown): Answer => ({
+  code,
+  type: 'application/json; charset=utf-8',
+  body: `${JSON.stringify(body, null, 2)}\n`,
+})

@@ -1,0 +1,66 @@
+/** What the admin port has to say, a row a path. Whether a caller may hear it is asked once, for all of them. */
+import { createHash, timingSafeEqual } from 'node:crypto'
+import { type Answer, json, text } from './answer.ts'
+import { createIsOwnHost, isLoopback } from './hosts.ts'
+import { Rendering } from './rendering.ts'
+import type { Request } from './request.ts'
+import { readiness, type Status } from './status.ts'
+
+export interface RouteParts {
+  readonly metrics: () => Promise<{ readonly type: string; readonly text: string }>
+  readonly status: () => Status
+  readonly token: string | undefined
+  /** Names and addresses of this port besides those of loopback, in lower case. */
+  readonly names: readonly string[]
+}
+
+interface Route {
+  /** It tells nothing of anybody, and answers off loopback without the token. */
+  readonly open: boolean
+  readonly answer: (request: Request) => Answer | Promise<Answer>
+}
+
+const digest = (given: string): Buffer => createHash('sha256').update(given).digest()
+
+/**
+ * Loopback is the operator himself; others need the token.
+ * @param local the address that was connected to
+ * @param authorization the header; undefined: there is none
+ */
+export function mayRead(local: string, authorization: string | undefined, token: string | undefined): boolean {
+  if (isLoopback(local)) return true
+  const given = /^Bearer (.+)$/.exec(authorization ?? '')?.[1]
+  return token !== undefined && given !== undefined && timingSafeEqual(digest(token), digest(given))
+}
+
+const WRONG_HOST =
+  'over loopback this port answers only to its own names (localhost, 127.0.0.1, [::1], SPILLWAY_HOSTNAME), so that no web page ' +
+  'can ask it through a browser under a name of its own; SPILLWAY_ADMIN_HOSTS takes others'
+
+/** @returns what answers a request. Rejects only where a route does. */
+export function createAnswers(parts: RouteParts): (request: Request, local: string) => Promise<Answer> {
+  const { status, token } = parts
+  const metrics = new Rendering(async () => {
+    const { type, text: body } = await parts.metrics()
+    return { code: 200, type, body: Buffer.from(body) }
+  })
+  const routes: ReadonlyMap<string, Route> = new Map<string, Route>([
+    ['/metrics', { open: true, answer: () => metrics.get() }],
+    ['/livez', { open: true, answer: () => text(200, 'ok') }],
+    ['/readyz', { open: true, answer: ({ query }) => readiness(query, status()) }],
+    ['/api/v1/status', { open: false, answer: () => json(200, status()) }],
+  ])
+  const paths = [...routes.keys()]
+  const isOwnHost = createIsOwnHost(parts.names)
+  return async (request, local) => {
+    const { host, authorization } = request
+    // HTTP/1.0 need not name a host; no browser speaks it.
+    if (isLoopback(local) && host !== undefined && !isOwnHost(host)) return text(421, WRONG_HOST)
+    const route = routes.get(request.path)
+    if (route === undefined) return text(404, `there is ${paths.slice(0, -1).join(', ')} and ${paths.at(-1)}`)
+    if (!route.open && !mayRead(local, authorization, token)) {
+      return text(401, 'needs Authorization: Bearer and the admin token', 'WWW-Authenticate: Bearer')
+    }
+    return route.answer(request)
+  }
+}

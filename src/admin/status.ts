@@ -1,0 +1,54 @@
+/** The state of this node, as JSON and in words. */
+import { type Answer, text } from './answer.ts'
+
+export interface Status {
+  readonly version: string
+  readonly node: string
+  readonly ready: boolean
+  readonly uptimeSeconds: number
+  readonly connectionsOpen: number
+  readonly unknownGuard: boolean
+  /** Absent where limits are counted in memory alone. */
+  readonly redis?: { readonly up: boolean; readonly nodes: number }
+  /** Every address of every mail server; a name that does not resolve stands here as it was written. */
+  readonly upstreams: readonly (ConditionTold & {
+    readonly upstream: string
+    readonly address: string
+    readonly up: boolean
+    readonly connections: number
+  })[]
+}
+
+/** How something we depend on is, since when, and why. Times as in ISO 8601. */
+export interface ConditionTold {
+  readonly state: string
+  readonly since: string
+  /** Of the last failure, in words; absent while all is well. */
+  readonly error?: string
+  readonly last_success?: string
+}
+
+/**
+ * The answer of /readyz: 200 while this node takes clients.
+ * @param query `verbose` lists what it depends on; `upstreams` asks for one that is up as well
+ */
+export function readiness(query: URLSearchParams, { ready, upstreams, redis }: Status): Answer {
+  const anyUp = upstreams.some(({ up }) => up)
+  const good = ready && (!query.has('upstreams') || anyUp)
+  const lines = [good ? 'ok' : ready ? 'no upstream is up' : 'not ready']
+  if (query.has('verbose')) {
+    lines.push(`listening and not draining: ${ready ? 'yes' : 'no'}`)
+    for (const { upstream, address, ...how } of upstreams)
+      lines.push(`upstream ${upstream} (${address}): ${inWords(how)}`)
+    if (redis !== undefined) lines.push(`redis: ${redis.up ? 'up' : 'away'}, nodes: ${redis.nodes}`)
+  }
+  return text(good ? 200 : 503, lines.join('\n'))
+}
+
+/** `down since 2026-11-21T21:00:00.000Z: connect ECONNREFUSED …; last success …` */
+function inWords({ state, since, error, last_success }: ConditionTold): string {
+  const why = error === undefined ? '' : `: ${error}`
+  const success =
+    state === 'up' ? '' : `; ${last_success === undefined ? 'never well before' : `last well ${last_success}`}`
+  return `${state} since ${since}${why}${success}`
+}

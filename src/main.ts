@@ -60,23 +60,27 @@ async function main(): Promise<number> {
     console.error(asked.error)
     return 64
   }
-  const { verb, options } = asked
-  if (verb === 'demo') {
-    const { runDemo } = await import('./cli/demo/demo.ts')
-    return runDemo(version, options)
+  switch (asked.verb) {
+    case 'demo': {
+      const { runDemo } = await import('./cli/demo/demo.ts')
+      return runDemo(version, asked.options)
+    }
+    case 'check': {
+      const { check } = await import('./cli/check.ts')
+      const settings = loaded(asked.options.envFile)
+      console.log(check(settings, asked.options))
+      return settings instanceof SettingsError ? 78 : 0
+    }
+    case 'serve': {
+      const settings = loaded(asked.options.envFile)
+      if (settings instanceof SettingsError) {
+        console.error(settings.message)
+        return 78
+      }
+      const { runServer } = await import('./cli/serve.ts')
+      return runServer(settings, version)
+    }
   }
-  const settings = loaded(options.envFile)
-  if (verb === 'check') {
-    const { check } = await import('./cli/check.ts')
-    console.log(check(settings, options))
-    return settings instanceof SettingsError ? 78 : 0
-  }
-  if (settings instanceof SettingsError) {
-    console.error(settings.message)
-    return 78
-  }
-  const { runServer } = await import('./cli/serve.ts')
-  return runServer(settings, version)
 }
 
 const code = await main()

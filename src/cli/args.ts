@@ -1,143 +1,172 @@
-/** The command line: which verb, which options. Pure, so that main.ts alone decides what is printed and how it ends. */
+/** Reads the command line by the tables of verbs.ts. Pure: main.ts alone decides what is printed and how it ends. */
 import { parseArgs } from 'node:util'
-import { settingsHelp } from '../config/docs.ts'
 import { nearest } from '../config/nearest.ts'
+import { COMMON, type Flag, type Options, type Valued, VERBS, type Verb, type Verbs } from './verbs.ts'
 
-const VERBS = {
-  serve: 'take mail and relay it; also without a verb',
-  check: 'show every setting with its value and where it came from, and all mistakes',
-  demo: 'show what Spillway does: a flood, honest senders and a mail server, all on this machine',
-} as const
-export type Verb = keyof typeof VERBS
-export const VERB_NAMES = Object.keys(VERBS) as Verb[]
-
-const OPTIONS = {
-  'env-file': { type: 'string' },
-  json: { type: 'boolean' },
-  help: { type: 'boolean', short: 'h' },
-  version: { type: 'boolean', short: 'V' },
-  port: { type: 'string' },
-  'admin-port': { type: 'string' },
-  seconds: { type: 'string' },
-} as const
-const OPTION_NAMES = Object.keys(OPTIONS)
-
-/** Options of the demo with their least and greatest value; the other verbs have settings for that. */
-const NUMBERS = {
-  port: { min: 0, max: 65_535, what: 'a port, or 0 for any free one' },
-  'admin-port': { min: 0, max: 65_535, what: 'a port, or 0 for any free one' },
-  seconds: { min: 1, max: 86_400, what: 'a whole number of seconds, at most a day' },
-} as const
-const isNumber = (name: string): name is keyof typeof NUMBERS => Object.hasOwn(NUMBERS, name)
-
-export interface Options {
-  readonly envFile: string | undefined
-  readonly json: boolean
-  /** Of the demo: where it takes mail, where it serves metrics, and after how long it ends by itself. */
-  readonly port?: number | undefined
-  readonly adminPort?: number | undefined
-  readonly seconds?: number | undefined
+type Values<O extends Options> = {
+  readonly [N in keyof O]: O[N] extends Valued<infer T> ? T | undefined : boolean
 }
 
+/** What is asked for: a verb, its options and the common ones, and its arguments in their order. */
+export type Asked<V extends Verbs = typeof VERBS> = {
+  readonly [N in keyof V & string]: {
+    readonly verb: N
+    readonly options: Values<V[N]['options'] & Omit<typeof COMMON, 'help' | 'version'>>
+    readonly positionals: readonly string[]
+  }
+}[keyof V & string]
+export type OptionsOf<N extends keyof typeof VERBS> = Extract<Asked, { verb: N }>['options']
+
 /** `help` goes to stdout with exit code 0; `error` to stderr with 64 (EX_USAGE of sysexits.h). */
-export type Arguments =
-  | { readonly verb: Verb; readonly options: Options }
+export type Arguments<V extends Verbs = typeof VERBS> =
+  | Asked<V>
   | { readonly help: string }
   | { readonly version: true }
   | { readonly error: string }
 
-const OPTION_HELP = `Options:
-  --env-file PATH   read settings from this file too; the process environment wins
-  --json            say it in JSON
-  -h, --help        this text; after a verb, more about it
-  -V, --version     the version`
+/** Meant where no verb is given. */
+const USUAL = 'serve'
 
-const DEMO_HELP = `Options:
-  --port N          where Spillway takes mail (default 2525; 0: any free port)
-  --admin-port N    where it serves /metrics (default 9025; 0: any free port)
-  --seconds N       end by itself after so long (default 3600)
-  -h, --help        this text
+const isValued = (option: Flag | Valued<unknown>): option is Valued<unknown> => 'read' in option
+const dashed = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+const list = (words: readonly string[]): string => words.join(', ').replace(/, ([^,]*)$/, ' and $1')
 
-It needs no settings and reads none: SPILLWAY_* variables are not used.`
-
-const width = Math.max(...VERB_NAMES.map((verb) => verb.length))
-const VERB_LIST = VERB_NAMES.map((verb) => `  ${verb.padEnd(width)}  ${VERBS[verb]}`).join('\n')
-
-const OVERVIEW = `Usage: spillway [VERB] [OPTIONS]
-
-Stands in front of a mail cluster, sheds a flood of spam and relays everything else live.
-
-${VERB_LIST}
-
-${OPTION_HELP}
-
-Settings are environment variables; two are required: SPILLWAY_UPSTREAMS and SPILLWAY_UPSTREAM_CLIENT_IP.
-\`spillway serve --help\` lists them all.
-`
-
-function helpFor(verb: Verb): string {
-  const head = `Usage: spillway ${verb} [OPTIONS]\n\n${VERBS[verb].replace(/^./, (letter) => letter.toUpperCase())}.`
-  if (verb === 'demo') return `${head}\n\n${DEMO_HELP}\n`
-  return `${head}\n\n${OPTION_HELP}\n\nSettings (default):\n${settingsHelp()}\n`
+function columns(title: string, rows: readonly (readonly [string, string])[]): string {
+  const width = Math.max(...rows.map(([left]) => left.length))
+  return [title, ...rows.map(([left, right]) => `  ${left.padEnd(width)}  ${right}`)].join('\n')
 }
 
-const isVerb = (text: string): text is Verb => text in VERBS && Object.hasOwn(VERBS, text)
-const wrong = (text: string): Arguments => ({ error: `${text}\n\`spillway --help\` lists verbs and options.` })
+const optionRow = ([name, option]: [string, Flag | Valued<unknown>]): [string, string] => {
+  if (isValued(option)) return [`--${dashed(name)} ${option.value}`, option.help]
+  return [`${option.short === undefined ? '' : `-${option.short}, `}--${dashed(name)}`, option.help]
+}
 
-/** @param argv without the program and its script. */
-export function parse(argv: readonly string[]): Arguments {
-  const { values, positionals, tokens } = parseArgs({
+function overview(verbs: Verbs): string {
+  const verbRows = Object.entries(verbs).map(([name, { summary }]): [string, string] => [name, summary])
+  return `${[
+    'Usage: spillway [VERB] [OPTIONS]',
+    'Stands in front of a mail cluster, sheds a flood of spam and relays everything else live.',
+    columns('Verbs:', verbRows),
+    columns('Options:', Object.entries({ ...verbs[USUAL]?.options, ...COMMON }).map(optionRow)),
+    'Settings are environment variables; two are required: SPILLWAY_UPSTREAMS and SPILLWAY_UPSTREAM_CLIENT_IP.\n' +
+      '`spillway serve --help` lists them all.',
+  ].join('\n\n')}\n`
+}
+
+function helpFor(name: string, { summary, options, positionals = [], example, more }: Verb): string {
+  const named = positionals.map((each) => (each.optional ? `[${each.name}]` : each.name))
+  return `${[
+    `Usage: ${['spillway', name, ...named, '[OPTIONS]'].join(' ')}`,
+    `${summary.replace(/^./, (letter) => letter.toUpperCase())}.`,
+    ...(positionals.length === 0
+      ? []
+      : [
+          columns(
+            'Arguments:',
+            positionals.map((each) => [each.name, each.help]),
+          ),
+        ]),
+    columns('Options:', Object.entries({ ...options, ...COMMON }).map(optionRow)),
+    `Example: ${example}`,
+    ...(more === undefined ? [] : [more()]),
+  ].join('\n\n')}\n`
+}
+
+/** What is wrong with the number of arguments; undefined where nothing is. */
+function miscounted(name: string, { positionals = [], example }: Verb, given: readonly string[]): string | undefined {
+  const missing = positionals[given.length]
+  if (missing !== undefined && !missing.optional) return `${name} needs ${missing.name}: ${missing.help}. ${example}`
+  const surplus = given.slice(positionals.length)
+  if (surplus.length === 0) return undefined
+  if (positionals.length === 0) return `${name} takes no arguments, and was given ${surplus.join(' ')}.`
+  const most = positionals.length === 1 ? 'one argument' : `${positionals.length} arguments`
+  return `${name} takes ${most}, and was given ${surplus.join(' ')} as well.`
+}
+
+/** Every option there is, as it is written. One that several verbs have means the same in all of them. */
+function optionsOf(
+  verbs: Verbs,
+): ReadonlyMap<string, { readonly name: string; readonly option: Flag | Valued<unknown> }> {
+  const all: Options = Object.assign({}, ...Object.values(verbs).map(({ options }) => options), COMMON)
+  return new Map(Object.entries(all).map(([name, option]) => [dashed(name), { name, option }]))
+}
+
+interface Given {
+  /** By the names of the options. */
+  readonly values: Readonly<Record<string, unknown>>
+  /** What is no option: the verb and its arguments. */
+  readonly words: readonly string[]
+}
+
+/** @returns what was given, or what is wrong with it, whatever the verb */
+function given(argv: readonly string[], verbs: Verbs): Given | string {
+  const options = optionsOf(verbs)
+  const declared = [...options].map(([dashes, { option }]) => {
+    if (isValued(option)) return [dashes, { type: 'string' }] as const
+    return [dashes, { type: 'boolean', ...(option.short !== undefined && { short: option.short }) }] as const
+  })
+  const { tokens } = parseArgs({
     args: [...argv],
-    options: OPTIONS,
+    options: Object.fromEntries(declared),
     allowPositionals: true,
     strict: false,
     tokens: true,
   })
+  const values: Record<string, unknown> = {}
   for (const token of tokens) {
     if (token.kind !== 'option') continue
-    const { name, rawName, value } = token
-    if (!OPTION_NAMES.includes(name)) {
-      const meant = nearest(name, OPTION_NAMES)
-      return wrong(`There is no option ${rawName}${meant ? `; did you mean --${meant}?` : '.'}`)
+    const { name: dashes, rawName, value } = token
+    const known = options.get(dashes)
+    if (known === undefined) {
+      const meant = nearest(dashes, [...options.keys()])
+      return `There is no option ${rawName}${meant ? `; did you mean --${meant}?` : '.'}`
     }
-    if (name === 'env-file' && (value === undefined || value === '' || (!token.inlineValue && value.startsWith('-')))) {
-      return wrong('--env-file needs the path of a file: --env-file /etc/spillway/spillway.env')
+    const { name, option } = known
+    if (!isValued(option)) {
+      if (value !== undefined) return `${rawName} takes no value.`
+      values[name] = true
+      continue
     }
-    if (isNumber(name)) {
-      const { min, max, what } = NUMBERS[name]
-      if (value === undefined || !/^[0-9]{1,9}$/.test(value) || Number(value) < min || Number(value) > max)
-        return wrong(`--${name} needs ${what}.`)
-    } else if (name !== 'env-file' && value !== undefined) return wrong(`${rawName} takes no value.`)
+    const isValue = value !== undefined && value !== '' && (token.inlineValue || !value.startsWith('-'))
+    values[name] = isValue ? option.read(value) : undefined
+    if (values[name] === undefined) return `--${dashes} needs ${option.needs}.`
   }
-  const [verb = 'serve', ...rest] = positionals
-  if (!isVerb(verb)) {
-    const meant = nearest(verb, VERB_NAMES)
-    return wrong(`There is no verb ${verb}${meant ? `; did you mean ${meant}?` : '.'} Verbs: ${VERB_NAMES.join(', ')}.`)
+  return { values, words: tokens.flatMap((token) => (token.kind === 'positional' ? [token.value] : [])) }
+}
+
+/**
+ * @param argv without the program and its script
+ * @param verbs those of this program; a test may have others
+ */
+export function parse<const V extends Verbs = typeof VERBS>(
+  argv: readonly string[],
+  verbs: V = VERBS as Verbs as V,
+): Arguments<V> {
+  const wrong = (text: string) => ({ error: `${text}\n\`spillway --help\` lists verbs and options.` })
+  const read = given(argv, verbs)
+  if (typeof read === 'string') return wrong(read)
+  const { values, words } = read
+  const [name = USUAL, ...positionals] = words
+  const verb = Object.hasOwn(verbs, name) ? verbs[name] : undefined
+  if (verb === undefined) {
+    const names = Object.keys(verbs)
+    const meant = nearest(name, names)
+    return wrong(`There is no verb ${name}${meant ? `; did you mean ${meant}?` : '.'} Verbs: ${names.join(', ')}.`)
   }
-  if (values.version === true) return { version: true }
-  if (values.help === true) return { help: positionals.length === 0 ? OVERVIEW : helpFor(verb) }
-  if (rest.length > 0) return wrong(`One verb at a time: ${verb} was followed by ${rest.join(' ')}.`)
-  const misplaced = tokens.find(
-    (token) => token.kind === 'option' && isNumber(token.name) !== (verb === 'demo') && token.name !== 'json',
-  )
-  if (misplaced?.kind === 'option') {
-    return wrong(
-      verb === 'demo'
-        ? `The demo reads no settings: it takes no ${misplaced.rawName}.`
-        : `${misplaced.rawName} is for the demo.`,
-    )
+  if (values.version) return { version: true }
+  if (values.help) return { help: words.length === 0 ? overview(verbs) : helpFor(name, verb) }
+  const { help: _, version: __, ...common } = COMMON
+  const taken: Options = { ...verb.options, ...common }
+  const misplaced = Object.keys(values).find((each) => !Object.hasOwn(taken, each))
+  if (misplaced !== undefined) {
+    const takers = Object.keys(verbs).filter((each) => Object.hasOwn(verbs[each]?.options ?? {}, misplaced))
+    return wrong(`--${dashed(misplaced)} is for ${list(takers)}; ${name} does not take it.`)
   }
-  const envFile = values['env-file']
-  const numberOf = (name: keyof typeof NUMBERS): number | undefined =>
-    typeof values[name] === 'string' ? Number(values[name]) : undefined
-  return {
-    verb,
-    options: {
-      envFile: typeof envFile === 'string' ? envFile : undefined,
-      json: values.json === true,
-      port: numberOf('port'),
-      adminPort: numberOf('admin-port'),
-      seconds: numberOf('seconds'),
-    },
-  }
+  const count = miscounted(name, verb, positionals)
+  if (count !== undefined) return wrong(count)
+  const options = Object.entries(taken).map(([each, option]) => [
+    each,
+    values[each] ?? (isValued(option) ? undefined : false),
+  ])
+  return { verb: name, options: Object.fromEntries(options), positionals } as unknown as Asked<V>
 }

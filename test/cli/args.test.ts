@@ -1,13 +1,14 @@
 import { describe, expect, test } from '@jest/globals'
 import { parse } from '../../src/cli/args.ts'
+import { VERBS, type Verb, type Verbs } from '../../src/cli/verbs.ts'
 import { SETTING_NAMES } from '../../src/config/settings.ts'
 
-const helpOf = (argv: string[]): string => {
-  const parsed = parse(argv)
+const helpOf = (argv: string[], verbs?: Verbs): string => {
+  const parsed = parse(argv, verbs)
   return 'help' in parsed ? parsed.help : ''
 }
-const errorOf = (argv: string[]): string => {
-  const parsed = parse(argv)
+const errorOf = (argv: string[], verbs?: Verbs): string => {
+  const parsed = parse(argv, verbs)
   return 'error' in parsed ? parsed.error : ''
 }
 
@@ -17,14 +18,17 @@ test.each([
   [['check', '--json'], 'check', undefined, true],
   [['--env-file', '/etc/s.env', 'check'], 'check', '/etc/s.env', false],
   [['check', '--env-file=/etc/s.env'], 'check', '/etc/s.env', false],
-  [['demo'], 'demo', undefined, false],
+  [['--env-file=-', 'check'], 'check', '-', false],
 ] as const)('%j', (argv, verb, envFile, json) => {
-  expect(parse(argv)).toEqual({ verb, options: { envFile, json } })
+  expect(parse(argv)).toEqual({ verb, options: { envFile, json }, positionals: [] })
 })
 
 test('options of the demo', () => {
-  const parsed = parse(['demo', '--port', '2526', '--admin-port=0', '--seconds', '6'])
-  expect(parsed).toMatchObject({ verb: 'demo', options: { port: 2526, adminPort: 0, seconds: 6 } })
+  const none = { port: undefined, adminPort: undefined, seconds: undefined, log: undefined, json: false }
+  expect(parse(['demo'])).toEqual({ verb: 'demo', options: none, positionals: [] })
+  const parsed = parse(['demo', '--port', '2526', '--admin-port=0', '--seconds', '6', '--log', '/tmp/log'])
+  const options = { port: 2526, adminPort: 0, seconds: 6, log: '/tmp/log', json: false }
+  expect(parsed).toEqual({ verb: 'demo', options, positionals: [] })
 })
 
 test('--version, before or behind a verb', () => {
@@ -37,6 +41,15 @@ describe('help', () => {
     for (const word of ['serve', 'check', 'demo', '--env-file', '--json', '--version'])
       expect(helpOf(['--help'])).toContain(word)
     expect(helpOf(['-h'])).toBe(helpOf(['--help']))
+  })
+
+  test.each(Object.entries(VERBS))('%s --help is its table', (name, verb: Verb) => {
+    const help = helpOf([name, '--help'])
+    expect(help.toLowerCase()).toContain(verb.summary.toLowerCase())
+    expect(help).toContain(`Example: ${verb.example}`)
+    for (const option of Object.values(verb.options)) expect(help).toContain(option.help)
+    // And the example is right.
+    expect(parse(verb.example.split(' ').slice(1))).toMatchObject({ verb: name })
   })
 
   test.each(['serve', 'check'])('%s --help lists every setting', (verb) => {
@@ -70,10 +83,59 @@ test.each([
   [['demo', '--admin-port', '-1'], '--admin-port needs a port'],
   [['demo', '--seconds', '0'], '--seconds needs a whole number'],
   [['demo', '--seconds', '1.5'], '--seconds needs a whole number'],
-  [['serve', '--port', '2525'], '--port is for the demo'],
-  [['--seconds', '5'], '--seconds is for the demo'],
-  [['demo', '--env-file', '/x'], 'it takes no --env-file'],
-  [['serve', 'check'], 'One verb at a time'],
+  [['serve', '--port', '2525'], '--port is for demo; serve does not take it'],
+  [['--seconds', '5'], '--seconds is for demo; serve does not take it'],
+  [['demo', '--env-file', '/x'], '--env-file is for serve and check; demo does not take it'],
+  [['demo', '--log'], '--log needs the path'],
+  [['demo', '--log', '--json'], '--log needs the path'],
+  [['serve', 'check'], 'serve takes no arguments, and was given check.'],
+  [['check', '--', '--json'], 'check takes no arguments, and was given --json.'],
 ])('%j is an error', (argv, error) => {
   expect(errorOf(argv)).toContain(error)
+})
+
+describe('arguments', () => {
+  const verbs = {
+    explain: {
+      summary: 'tell why somebody was refused',
+      options: {},
+      positionals: [{ name: 'WHAT', help: 'an id of a refusal, an address, or a sender' }],
+      example: 'spillway explain 192.0.2.1',
+    },
+    bans: {
+      summary: 'list, add or remove bans',
+      options: { minutes: { value: 'N', help: 'for so long', needs: 'a number', read: Number } },
+      positionals: [
+        { name: 'ACTION', help: 'list, add or remove', optional: true },
+        { name: 'NETWORK', help: 'an address or a network', optional: true },
+      ],
+      example: 'spillway bans add 192.0.2.0/24',
+    },
+  } as const satisfies Verbs
+
+  test('come in their order, wherever options stand', () => {
+    expect(parse(['bans', 'add', '--minutes', '5', '192.0.2.0/24'], verbs)).toEqual({
+      verb: 'bans',
+      options: { minutes: 5, json: false },
+      positionals: ['add', '192.0.2.0/24'],
+    })
+    expect(parse(['bans'], verbs)).toMatchObject({ verb: 'bans', positionals: [] })
+    expect(parse(['explain', '--', '-x'], verbs)).toMatchObject({ positionals: ['-x'] })
+  })
+
+  test('too few and too many are told with what is wanted', () => {
+    const wanted = 'explain needs WHAT: an id of a refusal, an address, or a sender. spillway explain 192.0.2.1'
+    expect(errorOf(['explain'], verbs)).toContain(wanted)
+    expect(errorOf(['explain', 'a', 'b', 'c'], verbs)).toContain(
+      'explain takes one argument, and was given b c as well.',
+    )
+    expect(errorOf(['bans', 'add', 'a', 'b'], verbs)).toContain('bans takes 2 arguments, and was given b as well.')
+  })
+
+  test('help names them', () => {
+    expect(helpOf(['explain', '--help'], verbs)).toContain('Usage: spillway explain WHAT [OPTIONS]')
+    const help = helpOf(['bans', '-h'], verbs)
+    expect(help).toContain('Usage: spillway bans [ACTION] [NETWORK] [OPTIONS]')
+    expect(help).toMatch(/^ {2}NETWORK {2}an address or a network$/m)
+  })
 })

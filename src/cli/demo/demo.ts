@@ -10,7 +10,7 @@ import { ListenError, type Running, start } from '../../app.ts'
 import { SettingsError } from '../../config/mistakes.ts'
 import { messageOf } from '../../core/errors.ts'
 import { createLog } from '../../telemetry/log.ts'
-import type { Options } from '../args.ts'
+import type { OptionsOf } from '../args.ts'
 import { Lines } from './dialogue.ts'
 import { startNames } from './dns.ts'
 import { Meter } from './figures.ts'
@@ -36,7 +36,7 @@ const SHOWN_DELIVERIES = 10
 const isOwn = ({ client }: Delivery): boolean => client.startsWith('127.0.')
 
 /** @returns the exit code: 0 when it ended as asked, 1 when it could not start or had to be cut short */
-export async function runDemo(version: string, options: Options): Promise<number> {
+export async function runDemo(version: string, options: OptionsOf<'demo'>): Promise<number> {
   const { port = MAIL_PORT, adminPort = ADMIN_PORT, seconds = LONGEST_S } = options
   const unusable = await cannotCallFrom([...HONEST.keys()][0] as string)
   if (unusable !== undefined) {

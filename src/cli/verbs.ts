@@ -1,0 +1,104 @@
+/**
+ * What can be asked of the program: one table a verb. Parsing, `--help` and what is said of a wrong command line come from
+ * it (args.ts); a new verb is a row here, and what it does is in main.ts.
+ */
+import { settingsHelp } from '../config/docs.ts'
+
+/** An option without a value; it reads as true or false. */
+export interface Flag {
+  readonly short?: string
+  readonly help: string
+}
+
+/** An option with a value; it reads as undefined where it was not given. */
+export interface Valued<T> {
+  /** In capitals: PATH. */
+  readonly value: string
+  readonly help: string
+  /** Goes on after "--port needs". */
+  readonly needs: string
+  /** @returns undefined where the text is no such value */
+  readonly read: (text: string) => T | undefined
+}
+
+/** By their names in the program: `envFile` is --env-file. */
+export type Options = Readonly<Record<string, Flag | Valued<unknown>>>
+
+/** An argument that is no option. */
+export interface Positional {
+  /** In capitals: NETWORK. */
+  readonly name: string
+  readonly help: string
+  readonly optional?: true
+}
+
+export interface Verb {
+  /** What it does, in words that could follow it: `show every setting`. */
+  readonly summary: string
+  readonly options: Options
+  readonly positionals?: readonly Positional[]
+  readonly example: string
+  /** What else its help tells. */
+  readonly more?: () => string
+}
+export type Verbs = Readonly<Record<string, Verb>>
+
+/** Every verb has them. */
+export const COMMON = {
+  json: { help: 'say it in JSON, where the verb has anything to say' },
+  help: { short: 'h', help: 'this text; after a verb, more about it' },
+  version: { short: 'V', help: 'the version' },
+} as const satisfies Options
+
+const path = (help: string, example: string): Valued<string> => ({
+  value: 'PATH',
+  help,
+  needs: `the path of a file: ${example}`,
+  read: (text) => text,
+})
+
+const whole = (help: string, min: number, max: number, needs: string): Valued<number> => ({
+  value: 'N',
+  help,
+  needs,
+  read: (text) => (/^[0-9]{1,9}$/.test(text) && Number(text) >= min && Number(text) <= max ? Number(text) : undefined),
+})
+
+const port = (help: string): Valued<number> => whole(help, 0, 65_535, 'a port, or 0 for any free one')
+
+const envFile = path(
+  'read settings from this file too; the process environment wins',
+  '--env-file /etc/spillway/spillway.env',
+)
+const allSettings = (): string => `Settings (default):\n${settingsHelp()}`
+
+export const VERBS = {
+  serve: {
+    summary: 'take mail and relay it; also without a verb',
+    options: { envFile },
+    example: 'spillway serve --env-file /etc/spillway/spillway.env',
+    more: allSettings,
+  },
+  check: {
+    summary: 'show every setting with its value and where it came from, and all mistakes',
+    options: { envFile },
+    example: 'spillway check --json',
+    more: allSettings,
+  },
+  demo: {
+    summary: 'show what Spillway does: a flood, honest senders and a mail server, all on this machine',
+    options: {
+      port: port('where Spillway takes mail (default 2525; 0: any free port)'),
+      adminPort: port('where it serves /metrics (default 9025; 0: any free port)'),
+      seconds: whole(
+        'end by itself after so long (default 3600)',
+        1,
+        86_400,
+        'a whole number of seconds, at most a day',
+      ),
+      log: path('keep the log there; otherwise it is deleted at the end', '--log /tmp/spillway.log'),
+    },
+    example: 'spillway demo --port 2526',
+    more: () => 'It needs no settings and reads none: SPILLWAY_* variables are not used.',
+  },
+} as const satisfies Verbs

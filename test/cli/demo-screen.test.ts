@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals'
 import { demoSettings, ignored, meaningOf } from '../../src/cli/demo/given.ts'
-import { clip, printable, render, report, type State } from '../../src/cli/demo/screen.ts'
+import { clip, fold, introduction, printable, render, report, type State } from '../../src/cli/demo/screen.ts'
 import { Terminal } from '../../src/cli/demo/terminal.ts'
 import { REASON_NAMES } from '../../src/core/reasons.ts'
 
@@ -13,6 +13,7 @@ const STATE: State = {
   mail: '127.0.0.1:2525',
   admin: '127.0.0.1:9025',
   logFile: '/tmp/spillway-demo-AbCdEf/spillway.log',
+  logStays: false,
   ignored: [],
   figures: {
     connections: flow(1_234_567, 187.4),
@@ -61,6 +62,19 @@ describe('printable', () => {
 test('clip says that something is missing, and never exceeds the width', () => {
   expect(clip('abcdef', 6)).toBe('abcdef')
   expect(clip('abcdefg', 6)).toBe('abcde…')
+})
+
+describe('fold', () => {
+  test.each([
+    ['a b c', 5, 0, ['a b c']],
+    ['aa bb cc', 5, 0, ['aa bb', 'cc']],
+    ['aa bb cc', 5, 2, ['aa bb', '  cc']],
+    ['HEAD  aa bb cc dd', 11, 6, ['HEAD  aa bb', '     cc dd']],
+    ['aaaaaaaa', 5, 2, ['aaaaa', '  aaa']],
+    ['aa  bb', 3, 0, ['aa', 'bb']],
+  ])('%j in %d columns, hanging by %d', (line, columns, hang, lines) => {
+    expect(fold(line, columns, hang)).toEqual(lines)
+  })
 })
 
 describe('render', () => {
@@ -116,6 +130,16 @@ describe('render', () => {
     expect(text({ ...STATE, honest }, 80, 23)).toContain('90 accepted (88 arrived, 3 twice), 1 waiting, 2 lost')
   })
 
+  test.each([80, 100, 120, 160])(
+    'loses no word of what it has to say in %d columns, but of what came off the wire',
+    (columns) => {
+      const ours = { ...STATE, ignored: ['SPILLWAY_UPSTREAMS', 'SPILLWAY_LISTEN'], deliveries: [] }
+      expect(text(ours, columns, 40)).not.toContain('…')
+      const words = report(ours, columns).join(' ').split(/\s+/)
+      for (const { meaning } of ours.figures.why) expect(words.join(' ')).toContain(meaning)
+    },
+  )
+
   test('says which of the user’s settings it does not use', () => {
     expect(text({ ...STATE, ignored: ['SPILLWAY_A', 'SPILLWAY_B', 'SPILLWAY_C'] }, 80, 23)).toContain(
       'Your own SPILLWAY_A and 2 more are not used',
@@ -127,6 +151,12 @@ test('a report names every reason with its tag', () => {
   const lines = report(STATE)
   for (const reason of REASON_NAMES) expect(lines.some((line) => line.startsWith(` ${reason} `))).toBe(true)
   for (const line of report(STATE, 80)) expect(line.length).toBeLessThanOrEqual(80)
+  expect(report(STATE).filter((line) => line.length > 120).length).toBeGreaterThan(0)
+})
+
+test('says how to keep a log that will be deleted', () => {
+  expect(introduction(STATE).join('\n')).toContain('spillway.log  (deleted at the end; --log PATH keeps it)')
+  expect(introduction({ ...STATE, logStays: true }).join('\n')).not.toContain('--log')
 })
 
 test('in the meaning of every reason stand values, not names of settings', () => {

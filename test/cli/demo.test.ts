@@ -1,61 +1,37 @@
 /** The demo as its user runs it: a process of its own, on free ports, without a terminal. */
-import { type ChildProcess, spawn } from 'node:child_process'
-import { readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { createServer, type Server } from 'node:net'
-import { dirname } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { afterEach, expect, test } from '@jest/globals'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { eventually } from '../support/app.ts'
 import { connectClient } from '../support/client.ts'
+import { Program } from '../support/program.ts'
 
-const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url))
+let temporary: string
+let demos: Program[]
+let taken: Server | undefined
+beforeEach(() => {
+  demos = []
+  temporary = mkdtempSync(join(tmpdir(), 'spillway-test-'))
+})
+afterEach(async () => {
+  for (const demo of demos) await demo.end()
+  taken?.close()
+  rmSync(temporary, { recursive: true, force: true })
+})
 
-class Demo {
-  readonly child: ChildProcess
-  text = ''
-  errors = ''
-  readonly exited: Promise<number | null>
-
-  constructor(...options: string[]) {
-    const args = [MAIN, 'demo', '--port', '0', '--admin-port', '0', ...options]
-    // The settings of whoever runs this must not matter; these would keep any program from starting.
-    const env = { ...process.env, SPILLWAY_UPSTREAMS: 'nonsense', SPILLWAY_LISTEN: 'nonsense' }
-    this.child = spawn(process.execPath, args, { env, stdio: ['ignore', 'pipe', 'pipe'] })
-    this.child.stdout?.on('data', (chunk: Buffer) => {
-      this.text += chunk.toString()
-    })
-    this.child.stderr?.on('data', (chunk: Buffer) => {
-      this.errors += chunk.toString()
-    })
-    this.exited = new Promise((resolve) => this.child.once('close', resolve))
-  }
-
-  shows(what: RegExp, ms: number): Promise<RegExpExecArray> {
-    const read = (): RegExpExecArray | null => what.exec(this.text)
-    return eventually(read, (found) => found !== null, ms) as Promise<RegExpExecArray>
-  }
-
-  async mailPort(): Promise<number> {
-    return Number((await this.shows(/SPILLWAY \S+ demo on 127\.0\.0\.1:(\d+)/, 8000))[1])
-  }
-}
-
-const demos: Demo[] = []
-const run = (...options: string[]): Demo => {
-  const demo = new Demo(...options)
+function run(...options: string[]): Program {
+  const args = ['demo', '--port', '0', '--admin-port', '0', ...options]
+  // The settings of whoever runs this must not matter; these would keep any program from starting.
+  const env = { TMPDIR: temporary, SPILLWAY_UPSTREAMS: 'nonsense', SPILLWAY_LISTEN: 'nonsense' }
+  const demo = new Program(args, { env })
   demos.push(demo)
   return demo
 }
-let taken: Server | undefined
-afterEach(async () => {
-  for (const { child, exited, text } of demos.splice(0)) {
-    child.kill('SIGKILL')
-    await exited
-    const log = /^LOG +(\/\S+spillway-demo-\S+)$/m.exec(text)?.[1]
-    if (log !== undefined) rmSync(dirname(log), { recursive: true, force: true })
-  }
-  taken?.close()
-})
+
+const mailPortOf = async (demo: Program): Promise<number> =>
+  Number((await demo.shows(/SPILLWAY \S+ demo on 127\.0\.0\.1:(\d+)/))[1])
 
 /** The last figure in front of these words. */
 const last = (text: string, words: RegExp): number => {
@@ -64,8 +40,9 @@ const last = (text: string, words: RegExp): number => {
 }
 
 test('shows the flood, what is turned away and why, and that honest mail goes through; ends by itself', async () => {
-  const demo = run('--seconds', '6')
-  const mail = await demo.mailPort()
+  const logFile = join(temporary, 'kept.log')
+  const demo = run('--seconds', '6', '--log', logFile)
+  const mail = await mailPortOf(demo)
   const metrics = (await demo.shows(/METRICS +curl (http:\S+)/, 1000))[1] as string
   const value = async (): Promise<number> => {
     const text = await (await fetch(metrics)).text()
@@ -84,7 +61,7 @@ test('shows the flood, what is turned away and why, and that honest mail goes th
   own.destroy()
 
   expect(await demo.exited).toBe(0)
-  const { text } = demo
+  const { out: text } = demo
   expect(text).toContain('mail server, which keeps mail in memory only')
   expect(text).toContain('Your own SPILLWAY_UPSTREAMS and 1 more are not used')
   expect(text).toContain(`swaks --server 127.0.0.1:${mail}`)
@@ -95,8 +72,9 @@ test('shows the flood, what is turned away and why, and that honest mail goes th
   expect(last(text, /messages: /)).toBeGreaterThan(20)
   expect(last(text, /accepted \(each arrived once\)/)).toBeGreaterThan(5)
   expect(last(text, /lost/)).toBe(0)
-  expect(demo.errors).toBe('')
-  const log = readFileSync((await demo.shows(/^LOG +(\/\S+)$/m, 0))[1] as string, 'utf8')
+  expect(demo.err).toBe('')
+  expect(text).toContain(`Ended. The log is in ${logFile}`)
+  const log = readFileSync(logFile, 'utf8')
   expect(log).toContain('demo mail server: keeps mail in memory only')
   // The mail server knows the sender's own address and name, by XCLIENT and the demo's DNS.
   expect(log).toMatch(/"client":"127\.1\.\d+\.25","name":"(?:mx|mail)\.[a-z]+\.example"/)
@@ -104,7 +82,7 @@ test('shows the flood, what is turned away and why, and that honest mail goes th
 
 test('Ctrl-C ends it cleanly, and nothing listens afterwards', async () => {
   const demo = run()
-  const mail = await demo.mailPort()
+  const mail = await mailPortOf(demo)
   const idle = await connectClient(mail)
   await idle.hello()
   const pressed = performance.now()
@@ -114,7 +92,7 @@ test('Ctrl-C ends it cleanly, and nothing listens afterwards', async () => {
   expect(await idle.closed()).toMatch(/^421/)
   expect(await demo.exited).toBe(0)
   expect(performance.now() - pressed).toBeLessThan(3000)
-  expect(demo.text).toContain('Ended. The log is in /')
+  expect(demo.out).toMatch(/^Ended\.$/m)
   await expect(connectClient(mail)).rejects.toThrow('ECONNREFUSED')
 }, 20_000)
 
@@ -127,7 +105,37 @@ test.each([
   const { port } = taken.address() as { port: number }
   const demo = run(option, String(port))
   expect(await demo.exited).toBe(1)
-  expect(demo.errors).toContain(`port ${port} of 127.0.0.1, for ${use}, is taken by another program`)
-  expect(demo.errors).toMatch(new RegExp(`npm run demo -- ${option} \\d+`))
-  expect(demo.text).toBe('')
+  expect(demo.err).toContain(`port ${port} of 127.0.0.1, for ${use}, is taken by another program`)
+  expect(demo.err).toMatch(new RegExp(`npm run demo -- ${option} \\d+`))
+  expect(demo.out).toBe('')
+})
+
+describe('nothing is left in the temporary directory', () => {
+  const left = (): string[] => readdirSync(temporary)
+
+  test.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)('after %s', async (signal) => {
+    const demo = run()
+    await mailPortOf(demo)
+    expect(left()).toEqual([expect.stringMatching(/^spillway-demo-/)])
+    demo.child.kill(signal)
+    expect(await demo.exited).toBe(0)
+    expect(left()).toEqual([])
+  })
+
+  test('after SIGTERM before it is up', async () => {
+    const demo = run()
+    await eventually(left, ({ length }) => length > 0)
+    demo.child.kill('SIGTERM')
+    expect(await demo.exited).toBe(0)
+    expect(left()).toEqual([])
+  })
+
+  test('by itself, and where it cannot start', async () => {
+    expect(await run('--seconds', '1').exited).toBe(0)
+    taken = createServer()
+    await new Promise<void>((resolve) => taken?.listen(0, '127.0.0.1', resolve))
+    const { port } = taken.address() as { port: number }
+    expect(await run('--port', String(port)).exited).toBe(1)
+    expect(left()).toEqual([])
+  })
 })

@@ -12,6 +12,8 @@ export interface State {
   readonly mail: string
   readonly admin: string
   readonly logFile: string
+  /** It is not deleted at the end. */
+  readonly logStays: boolean
   /** Settings in the user's environment, which the demo does not use. */
   readonly ignored: readonly string[]
   readonly figures: Figures
@@ -33,8 +35,6 @@ export interface Size {
   readonly rows: number
 }
 
-/** Lines are not made longer than this however wide the terminal is: they would be hard to read. */
-const MAX_COLUMNS = 100
 const MAX_ROWS = 40
 /** From this width on a reason's tag stands beside its meaning. */
 const WIDE = 100
@@ -47,8 +47,26 @@ const ROOMY = 30
  */
 export const printable = (text: string): string => text.replace(/[^ -~]/gu, '?')
 
+/** Shortened, for what came off the wire. */
 export const clip = (text: string, columns: number): string =>
   text.length <= columns ? text : `${text.slice(0, Math.max(0, columns - 1))}…`
+
+/**
+ * Breaks a line between words where it is longer than there is room for; no word is lost.
+ * @param hang how far the further lines are indented; less where that would leave them little room
+ */
+export function fold(line: string, columns: number, hang = 0): string[] {
+  const indent = Math.min(hang, columns >> 1)
+  const lines: string[] = []
+  let rest = line
+  while (rest.length > columns) {
+    const space = rest.lastIndexOf(' ', columns)
+    const at = space > indent ? space : columns
+    lines.push(rest.slice(0, at).trimEnd())
+    rest = ' '.repeat(indent) + rest.slice(at).trimStart()
+  }
+  return [...lines, rest]
+}
 
 const count = (value: number): string => String(Math.round(value)).replace(/\B(?=(\d{3})+$)/g, ',')
 const rate = ({ perSecond }: Flow): string =>
@@ -61,24 +79,26 @@ function clock(ms: number): string {
   return `${Math.floor(all / 3600)}:${two(Math.floor(all / 60) % 60)}:${two(all % 60)}`
 }
 
-const heading = (title: string): string => title.padEnd(14)
-const flow = (title: string, each: Flow, words: string): string =>
-  `${heading(title)}${rate(each).padStart(7)}  ${count(each.total).padStart(8)}  ${words}`
+/** What follows `head` goes on under itself where it is too long for one line. */
+const hanging = (head: string, text: string, columns: number): string[] => fold(head + text, columns, head.length)
 
-function whyLine({ reason, meaning, ...each }: Why, columns: number): string {
+const heading = (title: string): string => title.padEnd(14)
+const flow = (title: string, each: Flow, words: string, columns: number): string[] =>
+  hanging(`${heading(title)}${rate(each).padStart(7)}  ${count(each.total).padStart(8)}  `, words, columns)
+
+function whyLines({ reason, meaning, ...each }: Why, columns: number): string[] {
   const total = count(each.total).padStart(7)
-  return columns >= WIDE
-    ? ` ${reason.padEnd(18)} ${rate(each).padStart(5)} ${total} ${meaning}`
-    : `${rate(each).padStart(6)} ${total}  ${meaning}`
+  const wide = ` ${reason.padEnd(18)} ${rate(each).padStart(5)} ${total} `
+  return hanging(columns >= WIDE ? wide : `${rate(each).padStart(6)} ${total}  `, meaning, columns)
 }
 
-function honestLines({ sent, accepted, arrived, twice, putOff, cameBack, lost, waiting, p50Ms, p99Ms }: HonestMail) {
+function honestLines(mail: HonestMail, columns: number): string[] {
+  const { sent, accepted, arrived, twice, putOff, cameBack, lost, waiting, p50Ms, p99Ms } = mail
   const once = arrived === accepted && twice === 0
   const proof = once ? 'each arrived once' : `${count(arrived)} arrived, ${count(twice)} twice`
-  return [
-    `${heading('HONEST MAIL')}${count(sent)} sent, ${count(accepted)} accepted (${proof}), ${count(waiting)} waiting, ${count(lost)} lost`,
-    `${heading('')}${count(putOff)} put off by 4xx, ${count(cameBack)} of them came back; took ${seconds(p50Ms)} (p99 ${seconds(p99Ms)})`,
-  ]
+  const became = `${count(sent)} sent, ${count(accepted)} accepted (${proof}), ${count(waiting)} waiting, ${count(lost)} lost`
+  const again = `${count(putOff)} put off by 4xx, ${count(cameBack)} of them came back; took ${seconds(p50Ms)} (p99 ${seconds(p99Ms)})`
+  return [...hanging(heading('HONEST MAIL'), became, columns), ...hanging(heading(''), again, columns)]
 }
 
 function deliveryLine({ from, to, client, name }: Shown, columns: number): string {
@@ -116,68 +136,74 @@ function head({ version, uptimeMs, mail, figures }: State): string {
   return `SPILLWAY ${version} demo · ${clock(uptimeMs)} · ${mail} · ${behind}`
 }
 
-function summary({ figures, honest }: State, brief: boolean): { flows: string[]; honest: string[] } {
+function summary({ figures, honest }: State, brief: boolean, columns: number): { flows: string[]; honest: string[] } {
   const { connections, open, relayed, refusedBehind, refused, left } = figures
   return {
     flows: [
-      flow('COMING IN', connections, `connections, ${count(open)} open now`),
-      flow('RELAYED', relayed, 'messages: honest ones, and spam within limits'),
-      flow('NOT KNOWN', refusedBehind, 'recipients the mail server does not know'),
-      ...(brief ? [] : [flow('WENT AWAY', left, 'sessions that ended without a message or a refusal')]),
-      flow('TURNED AWAY', refused, `refusals; ${LOW}:`),
+      ...flow('COMING IN', connections, `connections, ${count(open)} open now`, columns),
+      ...flow('RELAYED', relayed, 'messages: honest ones, and spam within limits', columns),
+      ...flow('NOT KNOWN', refusedBehind, 'recipients the mail server does not know', columns),
+      ...(brief ? [] : flow('WENT AWAY', left, 'sessions that ended without a message or a refusal', columns)),
+      ...flow('TURNED AWAY', refused, `refusals; ${LOW}:`, columns),
     ],
-    honest: honestLines(honest),
+    honest: honestLines(honest, columns),
   }
 }
 
-/** The least of what is worth showing of a part that shrinks. */
+/** As many blocks of lines, from the first on, as there are rows for. */
+function whole(blocks: readonly (readonly string[])[], rows: number): string[] {
+  const lines: string[] = []
+  for (const block of blocks) {
+    if (lines.length + block.length > rows) break
+    lines.push(...block)
+  }
+  return lines
+}
+
+/** The least rows that a part which shrinks is worth. */
 const FEWEST_REASONS = 4
 const FEWEST_DELIVERIES = 2
 const MOST_DELIVERIES = 8
 
 /** At most `size.rows` lines (and never more than 40) of at most `size.columns` characters. */
 export function render(state: State, size: Size): string[] {
-  const columns = Math.min(size.columns, MAX_COLUMNS)
+  const { columns } = size
   const rows = Math.min(size.rows, MAX_ROWS)
-  const { flows, honest } = summary(state, rows < ROOMY)
-  const top = [head(state), SIMULATED.length <= columns ? SIMULATED : SIMULATED_SHORT]
-  if (state.ignored.length > 0) top.push(ignoredLine(state.ignored))
-  const send = [SEND, ...commands(state.mail)]
-  const last = [`METRICS curl http://${state.admin}/metrics`, `LOG ${state.logFile}  ·  Ctrl-C ends the demo`]
-  const fixed = top.length + flows.length + honest.length + 1 + send.length + last.length
-  let room = rows - fixed
-  const { why } = state.figures
-  const reasons = Math.min(why.length, Math.max(FEWEST_REASONS, room - FEWEST_DELIVERIES))
-  room -= reasons
-  const deliveries = Math.min(state.deliveries.length, MOST_DELIVERIES, Math.max(FEWEST_DELIVERIES, room))
-  room -= deliveries
+  const folded = (lines: readonly string[]): string[] => lines.flatMap((line) => fold(line, columns, 4))
+  const { flows, honest } = summary(state, rows < ROOMY, columns)
+  const top = folded([
+    head(state),
+    SIMULATED.length <= columns ? SIMULATED : SIMULATED_SHORT,
+    ...(state.ignored.length > 0 ? [ignoredLine(state.ignored)] : []),
+  ])
+  const arrived = folded(['IN THE MAIL SERVER  the latest, with their true address and name (XCLIENT)'])
+  const send = folded([SEND, ...commands(state.mail)])
+  const last = folded([`METRICS curl http://${state.admin}/metrics`, `LOG ${state.logFile}  ·  Ctrl-C ends the demo`])
+  let room = rows - [top, flows, honest, arrived, send, last].reduce((sum, part) => sum + part.length, 0)
+  const reasons = whole(
+    state.figures.why.map((each) => whyLines(each, columns)),
+    Math.max(FEWEST_REASONS, room - FEWEST_DELIVERIES),
+  )
+  room -= reasons.length
+  const most = Math.min(MOST_DELIVERIES, Math.max(FEWEST_DELIVERIES, room))
+  const deliveries = state.deliveries.slice(0, most).map((each) => clip(deliveryLine(each, columns), columns))
+  room -= deliveries.length
   // Blank lines between the parts only where nothing has to give way to them.
   const gap = room >= 4 ? [''] : []
-  const lines = [
-    ...top,
-    ...gap,
-    ...flows,
-    ...why.slice(0, reasons).map((each) => whyLine(each, columns)),
-    ...gap,
-    ...honest,
-    ...gap,
-    'IN THE MAIL SERVER  the latest, with their true address and name (XCLIENT)',
-    ...state.deliveries.slice(0, deliveries).map((each) => deliveryLine(each, columns)),
-    ...gap,
-    ...send,
-    ...last,
-  ]
-  return lines.slice(0, rows).map((line) => clip(line, columns))
+  return [
+    ...[...top, ...gap, ...flows, ...reasons, ...gap, ...honest, ...gap],
+    ...[...arrived, ...deliveries, ...gap, ...send, ...last],
+  ].slice(0, rows)
 }
 
-/** For a log or a pipe: what never changes, once. */
-export function introduction(state: Pick<State, 'version' | 'mail' | 'admin' | 'logFile' | 'ignored'>): string[] {
+/** For a log or a pipe, where lines are as long as they are: what never changes, once. */
+export function introduction(state: Omit<State, 'uptimeMs' | 'figures' | 'honest' | 'deliveries'>): string[] {
   return [
     `SPILLWAY ${state.version} demo on ${state.mail}`,
     SIMULATED,
     ...(state.ignored.length > 0 ? [ignoredLine(state.ignored)] : []),
     `METRICS  curl http://${state.admin}/metrics`,
-    `LOG  ${state.logFile}`,
+    `LOG  ${state.logFile}${state.logStays ? '' : '  (deleted at the end; --log PATH keeps it)'}`,
     SEND,
     ...commands(state.mail),
   ]
@@ -188,7 +214,7 @@ export function introduction(state: Pick<State, 'version' | 'mail' | 'admin' | '
  * @param columns of the terminal; without it lines are as long as they are
  */
 export function report(state: State, columns = Number.POSITIVE_INFINITY): string[] {
-  const { flows, honest } = summary(state, false)
-  const why = state.figures.why.map((each) => whyLine(each, columns))
-  return [head(state), ...flows, ...why, ...honest].map((line) => clip(line, columns))
+  const { flows, honest } = summary(state, false, columns)
+  const why = state.figures.why.flatMap((each) => whyLines(each, columns))
+  return [...fold(head(state), columns, 4), ...flows, ...why, ...honest]
 }

@@ -1,0 +1,47 @@
+/** When the demo is over: by a signal, by the clock, or because nobody reads what it prints. */
+
+/** npm hands on the Ctrl-C that the terminal has sent to this process already, so one press comes as two signals. */
+const SAME_PRESS_MS = 400
+/** Sessions are ended a second after the signal; what takes longer than this will not end. */
+const STOP_DEADLINE_MS = 6000
+
+export class Ending {
+  #askedAt: number | undefined
+  #ask: () => void = () => undefined
+  #urge: () => void = () => undefined
+  readonly #asked = new Promise<void>((resolve) => {
+    this.#ask = resolve
+  })
+  readonly #urged = new Promise<void>((resolve) => {
+    this.#urge = resolve
+  })
+
+  /** From here on no signal ends the process by itself, and whatever must be tidied up at its end can be. */
+  constructor() {
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => this.#end())
+    process.stdout.on('error', () => this.#end())
+  }
+
+  #end(): void {
+    const now = performance.now()
+    if (this.#askedAt === undefined) this.#ask()
+    else if (now - this.#askedAt > SAME_PRESS_MS) this.#urge()
+    this.#askedAt ??= now
+  }
+
+  /**
+   * Waits until it is to end, and takes everything down.
+   * @returns the exit code: 1 where that failed, took too long, or was cut short by a second signal
+   */
+  async over(seconds: number, takeDown: () => Promise<void>): Promise<number> {
+    const timer = setTimeout(() => this.#end(), seconds * 1000)
+    await this.#asked
+    clearTimeout(timer)
+    const late = new Promise<number>((resolve) => void setTimeout(resolve, STOP_DEADLINE_MS, 1).unref())
+    const down = takeDown().then(
+      () => 0,
+      () => 1,
+    )
+    return Promise.race([down, late, this.#urged.then(() => 1)])
+  }
+}

@@ -5,7 +5,7 @@
 import { isIP, isIPv4, isIPv6 } from 'node:net'
 import { domainToASCII } from 'node:url'
 import { canonical, type Network, parseNetwork } from '../core/ip.ts'
-import { type Kind, type Parsed, type Scalar, scalar } from './kinds.ts'
+import { type List, type Parsed, type Scalar, scalar } from './kinds.ts'
 import { plainList } from './list-kinds.ts'
 
 export interface Endpoint {
@@ -61,7 +61,7 @@ export const endpoint = (port: number): Scalar<Endpoint> =>
     show: endpointText,
   })
 
-export const endpoints = (port: number): Kind<readonly Endpoint[]> =>
+export const endpoints = (port: number): List<readonly Endpoint[]> =>
   plainList(endpoint(port), {
     word: 'list of host:port',
     show: endpointText,
@@ -78,7 +78,7 @@ const upstream: Scalar<UpstreamAddress> = scalar({
   show: ({ label }) => label,
 })
 
-export const upstreams: Kind<readonly UpstreamAddress[]> = plainList(upstream, {
+export const upstreams: List<readonly UpstreamAddress[]> = plainList(upstream, {
   word: 'list of host:port',
   show: upstream.show,
   key: (each) => endpointText(each).toLowerCase(),
@@ -97,7 +97,7 @@ const network: Scalar<Network> = scalar({
   show: ({ text }) => text,
 })
 
-export const networks: Kind<readonly Network[]> = plainList(network, {
+export const networks: List<readonly Network[]> = plainList(network, {
   word: 'list of addresses and networks',
   empty: 'none',
   show: network.show,
@@ -118,7 +118,7 @@ const domain: Scalar<string> = scalar({
   show: (value) => value,
 })
 
-export const domains: Kind<readonly string[]> = plainList(domain, {
+export const domains: List<readonly string[]> = plainList(domain, {
   word: 'list of domains',
   empty: 'none',
   show: domain.show,
@@ -139,7 +139,7 @@ const host: Scalar<string> = scalar({
 })
 
 /** In lower case; IPv6 addresses canonical and without brackets. */
-export const hosts: Kind<readonly string[]> = plainList(host, {
+export const hosts: List<readonly string[]> = plainList(host, {
   word: 'list of hosts',
   empty: 'none',
   show: host.show,
@@ -158,7 +158,7 @@ const dnsServer: Scalar<string> = scalar({
 })
 
 /** As `dns.Resolver.setServers` takes them; empty: those of the system. */
-export const dnsServers: Kind<readonly string[]> = plainList(dnsServer, {
+export const dnsServers: List<readonly string[]> = plainList(dnsServer, {
   word: 'list of addresses',
   empty: 'system',
   show: dnsServer.show,

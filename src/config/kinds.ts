@@ -3,18 +3,14 @@
  * expected and what to write instead: a unit that is guessed wrong (is 30 seconds or minutes?) shows only in the flood.
  * Kinds of list are in list-kinds.ts.
  */
-import { z } from 'zod'
 import type { Rate } from '../core/usage.ts'
 import { nearest } from './nearest.ts'
 
-export interface Kind<T> {
+interface Words<T> {
   /** For the tables of the docs: `duration`, `size or upstream`. */
   readonly word: string
   /** For the operator who wrote something else: `a duration with its unit, such as 30s, 10m or 1h`. */
   readonly what: string
-  /** A list is read from its entries (`string[]`), any other kind from one text (`string`). */
-  readonly list: boolean
-  readonly schema: z.ZodType<T>
   /** What each of the words one may choose from is for, where the kind is such a choice. */
   readonly choices?: Readonly<Record<string, string>>
   /** The value as an operator would write it; what it shows can be read again and gives the same value. */
@@ -23,26 +19,34 @@ export interface Kind<T> {
   mask?(text: string): string
 }
 
-/** The hint says what to write, in words that go on after `what`. */
+/** The hint says what to write, in words that go on after `what`; empty where there is no more to say. */
 export type Parsed<T> = { readonly value: T } | { readonly hint: string }
 
 /** A kind that is read from one text. */
-export interface Scalar<T> extends Kind<T> {
+export interface Scalar<T> extends Words<T> {
   readonly list: false
   parse(text: string): Parsed<T>
 }
 
-type ScalarParts<T> = Omit<Scalar<T>, 'list' | 'schema'>
-
-export function scalar<T>(parts: ScalarParts<T>): Scalar<T> {
-  const schema = z.string().transform((text, context): T => {
-    const parsed = parts.parse(text)
-    if ('value' in parsed) return parsed.value
-    context.issues.push({ code: 'custom', message: [parts.what, parsed.hint].filter(Boolean).join('; '), input: text })
-    return z.NEVER
-  })
-  return { ...parts, list: false, schema }
+/** `expected` is told of the entry with this index, or of the list as a whole. */
+export interface WrongEntry {
+  readonly index: number | undefined
+  readonly expected: string
 }
+
+/** A kind that is read from the entries of a list. */
+export interface List<T> extends Words<T> {
+  readonly list: true
+  parse(entries: readonly string[]): { readonly value: T } | { readonly wrong: readonly WrongEntry[] }
+}
+
+export type Kind<T> = Scalar<T> | List<T>
+export type ValueOf<K> = K extends { parse(given: never): infer P } ? Extract<P, { value: unknown }>['value'] : never
+
+export const scalar = <T>(parts: Omit<Scalar<T>, 'list'>): Scalar<T> => ({ ...parts, list: false })
+
+/** What is told to whoever wrote something else. */
+export const expectation = ({ what }: Kind<unknown>, hint: string): string => (hint === '' ? what : `${what}; ${hint}`)
 
 /** `kind`, or the one word `word`, which stands for `value`. */
 export function or<T, const W extends string, const V>(kind: Scalar<T>, word: W, value: V): Scalar<T | V> {

@@ -2,9 +2,8 @@
  * Kinds of list. A list is read from its entries (entries.ts takes the text apart), and every entry that is wrong is told,
  * by its own place in the list: a deny list of a thousand lines is not mended by "something in it is wrong".
  */
-import { z } from 'zod'
 import { CHECK_NAMES, type CheckName } from '../core/reasons.ts'
-import { type Kind, type Scalar, scalar } from './kinds.ts'
+import { expectation, type List, type Scalar, scalar, type WrongEntry } from './kinds.ts'
 import { nearest } from './nearest.ts'
 
 export interface ListParts<E, T> {
@@ -18,36 +17,32 @@ export interface ListParts<E, T> {
   readonly spread: (value: T) => readonly E[]
 }
 
-export function listOf<E, T>(entry: Scalar<E>, { empty, key, gather, spread, ...parts }: ListParts<E, T>): Kind<T> {
-  const schema = z
-    .preprocess(
-      (given: readonly string[]) => (given.length === 1 && given[0] === empty ? [] : given),
-      z.array(entry.schema),
-    )
-    .transform((entries, context): T => {
-      if (entries.length === 0 && empty === undefined) {
-        context.issues.push({ code: 'custom', message: `at least one entry, ${entry.what}`, input: entries })
-      }
-      const seen = new Set<string>()
-      for (const [index, each] of entries.entries()) {
-        const name = key?.(each)
-        if (name !== undefined && seen.has(name)) {
-          context.issues.push({
-            code: 'custom',
-            message: 'each entry once; this one is there twice',
-            input: each,
-            path: [index],
-          })
-        }
-        if (name !== undefined) seen.add(name)
-      }
-      return gather(entries)
-    })
+export function listOf<E, T>(entry: Scalar<E>, { empty, key, gather, spread, ...parts }: ListParts<E, T>): List<T> {
   return {
     word: empty === undefined ? parts.word : `${parts.word}, or \`${empty}\``,
     what: `${entry.what}; several are separated by commas`,
     list: true,
-    schema,
+    parse(texts) {
+      const values: E[] = []
+      const wrong: WrongEntry[] = []
+      const seen = new Set<string>()
+      for (const [index, text] of texts.length === 1 && texts[0] === empty ? [] : texts.entries()) {
+        const parsed = entry.parse(text)
+        if ('hint' in parsed) {
+          wrong.push({ index, expected: expectation(entry, parsed.hint) })
+          continue
+        }
+        values.push(parsed.value)
+        const name = key?.(parsed.value)
+        if (name === undefined) continue
+        if (seen.has(name)) wrong.push({ index, expected: 'each entry once; this one is there twice' })
+        seen.add(name)
+      }
+      if (texts.length === 0 && empty === undefined) {
+        wrong.push({ index: undefined, expected: `at least one entry, ${entry.what}` })
+      }
+      return wrong.length > 0 ? { wrong } : { value: gather(values) }
+    },
     show: (value) => spread(value).map(parts.show).join(',') || (empty as string),
   }
 }
@@ -56,7 +51,7 @@ export function listOf<E, T>(entry: Scalar<E>, { empty, key, gather, spread, ...
 export const plainList = <E>(
   entry: Scalar<E>,
   parts: Omit<ListParts<E, readonly E[]>, 'gather' | 'spread'>,
-): Kind<readonly E[]> =>
+): List<readonly E[]> =>
   listOf<E, readonly E[]>(entry, { ...parts, gather: (entries) => entries, spread: (value) => value })
 
 const checkName: Scalar<'all' | CheckName> = scalar({
@@ -71,7 +66,7 @@ const checkName: Scalar<'all' | CheckName> = scalar({
   show: (value) => value,
 })
 
-export const checkNames: Kind<'all' | readonly CheckName[]> = listOf<'all' | CheckName, 'all' | readonly CheckName[]>(
+export const checkNames: List<'all' | readonly CheckName[]> = listOf<'all' | CheckName, 'all' | readonly CheckName[]>(
   checkName,
   {
     word: 'list of checks, `all`',

@@ -2,10 +2,10 @@
  * Makes `Settings` out of what the operator gave, or tells everything that is wrong with it. Pure but for the files it is
  * given a way to read: `serve`, `check` and the tests all go through here.
  */
-import type { z } from 'zod'
 import { hostname as hostnameKind } from './address-kinds.ts'
 import { entriesOf, type Read } from './entries.ts'
 import { collect, type Text } from './given.ts'
+import { expectation } from './kinds.ts'
 import { SPARE_FILES } from './machine-rules.ts'
 import { type Mistake, SettingsError } from './mistakes.ts'
 import { judge } from './rules.ts'
@@ -70,7 +70,7 @@ const label = (name: string): string => name.replace(/[^A-Za-z0-9.-]/g, '-').rep
 
 /** The machine's own name may be no name at all (`my_host`, ``); a client must be greeted all the same. */
 const defaultHostname = (name: string): string =>
-  hostnameKind.schema.safeParse(name).success ? name : label(name) || 'localhost'
+  'value' in hostnameKind.parse(name) ? name : label(name) || 'localhost'
 
 /** One wrong list may have thousands of wrong entries; the first ones show what is wrong with it. */
 const MOST_ISSUES = 10
@@ -86,24 +86,26 @@ function read(name: SettingName, { text, origin, path }: Text, readText: Read, u
     return { name, value: repeated(name, value), origin: at ?? origin, expected, default: usual }
   }
   if (!kind.list) {
-    const result = kind.schema.safeParse(text)
-    if (result.success) return { value: result.data, mistakes: [] }
-    return { mistakes: result.error.issues.map((issue) => mistake(text, issue.message)) }
+    const parsed = kind.parse(text)
+    if ('value' in parsed) return { value: parsed.value, mistakes: [] }
+    return { mistakes: [mistake(text, expectation(kind, parsed.hint))] }
   }
-  const { entries, wrong } = entriesOf(text, readText, path)
-  const result = kind.schema.safeParse(entries.map((entry) => entry.text))
-  const issues: readonly z.core.$ZodIssue[] = result.success ? [] : result.error.issues
-  const mistakes = wrong.map(({ entry, expected }) => mistake(entry.text, expected, entry.at))
-  // Where a file could not be read, that the list is empty is no second mistake.
-  for (const issue of wrong.length > 0 ? issues.filter(({ path: [index] }) => index !== undefined) : issues) {
-    const entry = entries[issue.path[0] as number]
-    mistakes.push(mistake(entry?.text ?? text, issue.message, entry?.at))
+  const { entries, wrong: unreadable } = entriesOf(text, readText, path)
+  const mistakes = unreadable.map(({ entry, expected }) => mistake(entry.text, expected, entry.at))
+  const parsed = kind.parse(entries.map((entry) => entry.text))
+  if ('wrong' in parsed) {
+    for (const { index, expected } of parsed.wrong) {
+      const entry = index === undefined ? undefined : entries[index]
+      // Where a file could not be read, that the list is empty is no second mistake.
+      if (entry !== undefined || unreadable.length === 0)
+        mistakes.push(mistake(entry?.text ?? text, expected, entry?.at))
+    }
   }
   if (mistakes.length > MOST_ISSUES) {
     const more = mistakes.length - MOST_ISSUES
     return { mistakes: [...mistakes.slice(0, MOST_ISSUES), mistake(`… and ${more} more like these`, kind.what)] }
   }
-  return result.success && mistakes.length === 0 ? { value: result.data, mistakes } : { mistakes }
+  return 'value' in parsed && mistakes.length === 0 ? { value: parsed.value, mistakes } : { mistakes }
 }
 
 /** What to write for a setting that has no default, with every choice there is. */

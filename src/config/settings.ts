@@ -2,7 +2,6 @@
  * Every setting, declared once. From its row come its type in `Settings`, how it is read, `spillway check`, `--help`,
  * docs/settings.md and .env.example (docs.ts). A setting exists once something obeys it; a new one is one row here.
  */
-import type { z } from 'zod'
 import {
   dnsServers,
   domains,
@@ -28,6 +27,7 @@ import {
   rate,
   secret,
   size,
+  type ValueOf,
 } from './kinds.ts'
 import { checkNames } from './list-kinds.ts'
 import { HIDDEN } from './mistakes.ts'
@@ -472,7 +472,7 @@ export type SettingKey = Key<SettingName>
 
 /** What every part of the program is built from. Durations in ms, sizes in bytes, what is off or absent is undefined. */
 export type Settings = {
-  readonly [N in SettingName as Key<N>]: z.output<(typeof SETTINGS)[N]['kind']['schema']>
+  readonly [N in SettingName as Key<N>]: ValueOf<(typeof SETTINGS)[N]['kind']>
 }
 
 export const settingOf = (name: SettingName): Setting<unknown> => SETTINGS[name]

@@ -13,6 +13,7 @@ import {
 import {
   dataRate,
   duration,
+  expectation,
   flag,
   integer,
   type Kind,
@@ -29,8 +30,12 @@ import { checkNames } from '../../src/config/list-kinds.ts'
 
 /** What a kind makes of a text (a list of its entries), or the message it has for it. */
 function read(kind: Kind<unknown>, text: string): unknown {
-  const result = kind.schema.safeParse(kind.list ? text.split(',').filter(Boolean) : text)
-  return result.success ? result.data : result.error.issues.map((issue) => issue.message).join('\n')
+  if (!kind.list) {
+    const parsed = kind.parse(text)
+    return 'value' in parsed ? parsed.value : expectation(kind, parsed.hint)
+  }
+  const parsed = kind.parse(text.split(',').filter(Boolean))
+  return 'value' in parsed ? parsed.value : parsed.wrong.map(({ expected }) => expected).join('\n')
 }
 
 describe('durations', () => {

@@ -4,13 +4,7 @@
  * its own host, so over loopback, where no token is asked for, only our own names are answered. Off loopback nothing is
  * answered without the token but what tells nothing of anybody, and Prometheus and probes come by any name or address.
  */
-import { isIP } from 'node:net'
-import { canonical, compile, parseNetwork } from '../core/ip.ts'
-
-const loopback = compile([parseNetwork('127.0.0.0/8'), parseNetwork('::1')])
-
-/** @param address of a socket, in any form */
-export const isLoopback = (address: string): boolean => loopback(canonical(address))
+import { canonical, isLoopback } from '../core/ip.ts'
 
 /** RFC 9110 section 7.2: a host and perhaps a port. The last dot of a full name says nothing (RFC 1034 section 3.1). */
 const HOST = /^(?:\[([0-9a-f:.]{2,45})\]|([a-z0-9._-]{1,254}?)\.?)(?::\d{0,5})?$/i
@@ -22,6 +16,6 @@ export function createIsOwnHost(names: readonly string[]): (host: string) => boo
     const [, literal, name] = HOST.exec(host) ?? []
     if (literal === undefined && name === undefined) return false
     const asked = canonical((literal ?? name ?? '').toLowerCase())
-    return own.has(asked) || (isIP(asked) !== 0 && isLoopback(asked))
+    return own.has(asked) || isLoopback(asked)
   }
 }

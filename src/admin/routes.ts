@@ -1,7 +1,8 @@
 /** What the admin port has to say, a row a path. Whether a caller may hear it is asked once, for all of them. */
 import { createHash, timingSafeEqual } from 'node:crypto'
+import { isLoopback } from '../core/ip.ts'
 import { type Answer, json, text } from './answer.ts'
-import { createIsOwnHost, isLoopback } from './hosts.ts'
+import { createIsOwnHost } from './hosts.ts'
 import { Rendering } from './rendering.ts'
 import type { Request } from './request.ts'
 import { readiness, type Status } from './status.ts'

@@ -2,8 +2,8 @@
  * Settings against the machine and against each other's ports: certificates, open files, addresses that are taken. What
  * would only show when the first client comes, or when the flood comes, is told at the start.
  */
-import { isIPv4 } from 'node:net'
 import { createSecureContext, type SecureContextOptions } from 'node:tls'
+import { isLoopback } from '../core/ip.ts'
 import type { Rule } from './rule.ts'
 
 /** Connections the admin port takes at once: it is for Prometheus, probes and the operator. */
@@ -78,8 +78,7 @@ export const openFiles: Rule = ({ settings, isGiven, isSound, openFiles }, repor
   }
 }
 
-const isLoopback = (host: string): boolean =>
-  host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'))
+const isHere = (host: string): boolean => host === 'localhost' || isLoopback(host)
 const isAny = (host: string): boolean => host === '0.0.0.0' || host === '::'
 
 /** Mail that is relayed to ourselves would go round for ever. */
@@ -88,7 +87,7 @@ export const addresses: Rule = ({ settings, isSound }, report) => {
   if (isSound('SPILLWAY_LISTEN', 'SPILLWAY_UPSTREAMS')) {
     for (const { label, host, port } of upstreams) {
       const own = listen.some(
-        (at) => at.port === port && (at.host === host || (isAny(at.host) && (isLoopback(host) || isAny(host)))),
+        (at) => at.port === port && (at.host === host || (isAny(at.host) && (isHere(host) || isAny(host)))),
       )
       if (own)
         report.mistake('SPILLWAY_UPSTREAMS', `mail servers; ${label} is Spillway itself (SPILLWAY_LISTEN), a loop`)
@@ -100,7 +99,7 @@ export const addresses: Rule = ({ settings, isSound }, report) => {
       report.mistake('SPILLWAY_ADMIN_LISTEN', `a port of its own; SPILLWAY_LISTEN has ${adminListen.port} already`)
   }
   if (!isSound('SPILLWAY_ADMIN_LISTEN', 'SPILLWAY_ADMIN_TOKEN')) return
-  if (adminToken === undefined && !isLoopback(adminListen.host)) {
+  if (adminToken === undefined && !isHere(adminListen.host)) {
     report.warn(
       'SPILLWAY_ADMIN_LISTEN is off loopback and SPILLWAY_ADMIN_TOKEN is not set: only /metrics, /livez and /readyz answer',
     )

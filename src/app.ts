@@ -127,6 +127,7 @@ export async function start({
     status,
     token: settings.adminToken,
     names: adminNames(settings),
+    clock,
     failed: troubled,
     crowded: (dropped, source) =>
       log.warn({ dropped, source }, 'the admin port is crowded: connections were closed to make room for others'),

@@ -49,7 +49,7 @@ export class Admin {
       this.#server.listen({ ...address, backlog: ADMIN_CONNECTIONS }, () => {
         this.#server.off('error', reject)
         this.#server.on('error', this.#parts.failed)
-        this.#sweeping = setInterval(() => this.#visits.sweep(performance.now()), SWEEP_MS).unref()
+        this.#sweeping = setInterval(() => this.#visits.sweep(this.#parts.clock.elapsed()), SWEEP_MS).unref()
         const bound = this.#server.address()
         resolve({ host: address.host, port: typeof bound === 'object' && bound !== null ? bound.port : address.port })
       })
@@ -66,7 +66,7 @@ export class Admin {
     // 'close' tells it as well.
     socket.on('error', nothing)
     const source = sourceOf(canonical(socket.remoteAddress ?? ''))
-    const visit = new Visit(source, () => socket.destroy(), performance.now())
+    const visit = new Visit(source, () => socket.destroy(), this.#parts.clock.elapsed())
     const dropped = this.#visits.admit(visit)
     if (dropped !== undefined) this.#crowded(dropped)
     if (dropped === visit) return
@@ -89,7 +89,7 @@ export class Admin {
       const wrong = hopeless(begun)
       if (end === undefined && wrong === undefined) return
       head = ''
-      visit.served(performance.now())
+      visit.served(this.#parts.clock.elapsed())
       // What comes after it waits in the kernel until the answer is on its way.
       socket.pause()
       void this.#serve(socket, visit, wrong ?? readRequest(begun))
@@ -105,14 +105,14 @@ export class Admin {
     }
     if (socket.destroyed) return
     visit.answered()
-    write(socket, answer, 'code' in request || request.method === 'GET')
+    write(socket, answer, this.#parts.clock.now(), 'code' in request || request.method === 'GET')
     // Closed with something unread, the connection would be reset, and the answer lost (RFC 9112 section 9.6).
     socket.resume()
   }
 
   #crowded({ source }: Visit): void {
     this.#dropped++
-    const now = performance.now()
+    const now = this.#parts.clock.elapsed()
     if (now - this.#crowdedAt < CROWDED_EVERY_MS) return
     this.#crowdedAt = now
     this.#parts.crowded(this.#dropped, source)
@@ -121,10 +121,10 @@ export class Admin {
 }
 
 /** One answer, and the end of what is sent: there is no second request on a connection. */
-function write(socket: Socket, { code, type, body, fields = [] }: Answer, withBody: boolean): void {
+function write(socket: Socket, { code, type, body, fields = [] }: Answer, now: number, withBody: boolean): void {
   const head = [
     `HTTP/1.1 ${code} ${STATUS_CODES[code] ?? ''}`,
-    `Date: ${new Date().toUTCString()}`,
+    `Date: ${new Date(now).toUTCString()}`,
     `Content-Type: ${type}`,
     `Content-Length: ${Buffer.byteLength(body)}`,
     'Cache-Control: no-store',

@@ -6,6 +6,7 @@
  * seconds at most, and shares it. Only when many wait already is a newcomer given the last one, which is not older than that.
  */
 import { setTimeout } from 'node:timers/promises'
+import type { Clock } from '../core/clock.ts'
 
 /** Of the time of the event loop. */
 const SHARE = 1 / 50
@@ -16,17 +17,13 @@ const LONGEST_WAIT_MS = 2000
 const GAP_MS = 50
 const MOST_WAITING = 16
 
-export interface Clock {
-  /** Milliseconds since some moment; never goes back. */
-  now(): number
-  wait(ms: number): Promise<unknown>
-}
-
-const CLOCK: Clock = { now: () => performance.now(), wait: (ms) => setTimeout(ms, undefined, { ref: false }) }
+type Wait = (ms: number) => Promise<unknown>
+const wait: Wait = (ms) => setTimeout(ms, undefined, { ref: false })
 
 export class Rendering<T> {
   readonly #render: () => Promise<T>
-  readonly #clock: Clock
+  readonly #elapsed: Clock['elapsed']
+  readonly #wait: Wait
   /** The one that has not begun: who asks now will have it. */
   #next: Promise<T> | undefined
   #waiting = 0
@@ -38,10 +35,11 @@ export class Rendering<T> {
   #savedAt: number
   #endedAt = Number.NEGATIVE_INFINITY
 
-  constructor(render: () => Promise<T>, clock = CLOCK) {
+  constructor(render: () => Promise<T>, { elapsed }: Pick<Clock, 'elapsed'>, waitFor: Wait = wait) {
     this.#render = render
-    this.#clock = clock
-    this.#savedAt = clock.now()
+    this.#elapsed = elapsed
+    this.#wait = waitFor
+    this.#savedAt = elapsed()
   }
 
   /** Rejects as `render` does, for all who share it. */
@@ -58,25 +56,25 @@ export class Rendering<T> {
   async #begin(before: Promise<unknown>): Promise<T> {
     await before
     this.#save()
-    const wait = Math.max(-this.#saved / SHARE, this.#endedAt + GAP_MS - this.#clock.now())
-    if (wait > 0) await this.#clock.wait(Math.ceil(wait))
+    const pause = Math.max(-this.#saved / SHARE, this.#endedAt + GAP_MS - this.#elapsed())
+    if (pause > 0) await this.#wait(Math.ceil(pause))
     this.#save()
     this.#next = undefined
     this.#waiting = 0
-    const begun = this.#clock.now()
+    const begun = this.#elapsed()
     try {
       const value = await this.#render()
       this.#latest = { value }
       return value
     } finally {
       this.#save()
-      this.#endedAt = this.#clock.now()
+      this.#endedAt = this.#elapsed()
       this.#saved = Math.max(this.#saved - (this.#endedAt - begun), -LONGEST_WAIT_MS * SHARE)
     }
   }
 
   #save(): void {
-    const now = this.#clock.now()
+    const now = this.#elapsed()
     this.#saved = Math.min(SAVED_MS, this.#saved + (now - this.#savedAt) * SHARE)
     this.#savedAt = now
   }

@@ -1,5 +1,6 @@
 /** What the admin port has to say, a row a path. Whether a caller may hear it is asked once, for all of them. */
 import { createHash, timingSafeEqual } from 'node:crypto'
+import type { Clock } from '../core/clock.ts'
 import { isLoopback } from '../core/ip.ts'
 import { type Answer, json, text } from './answer.ts'
 import { createIsOwnHost } from './hosts.ts'
@@ -13,6 +14,7 @@ export interface RouteParts {
   readonly token: string | undefined
   /** Names and addresses of this port besides those of loopback, in lower case. */
   readonly names: readonly string[]
+  readonly clock: Clock
 }
 
 interface Route {
@@ -44,7 +46,7 @@ export function createAnswers(parts: RouteParts): (request: Request, local: stri
   const metrics = new Rendering(async () => {
     const { type, text: body } = await parts.metrics()
     return { code: 200, type, body: Buffer.from(body) }
-  })
+  }, parts.clock)
   const routes: ReadonlyMap<string, Route> = new Map<string, Route>([
     ['/metrics', { open: true, answer: () => metrics.get() }],
     ['/livez', { open: true, answer: () => text(200, 'ok') }],

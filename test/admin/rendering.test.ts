@@ -6,13 +6,10 @@ class FakeClock {
   at = 0
   readonly #waiting: { until: number; wake: () => void }[] = []
 
-  now(): number {
-    return this.at
-  }
+  readonly elapsed = (): number => this.at
 
-  wait(ms: number): Promise<void> {
-    return new Promise((wake) => this.#waiting.push({ until: this.at + ms, wake }))
-  }
+  readonly wait = (ms: number): Promise<void> =>
+    new Promise((wake) => void this.#waiting.push({ until: this.at + ms, wake }))
 
   get waits(): number[] {
     return this.#waiting.map(({ until }) => until - this.at)
@@ -39,11 +36,15 @@ beforeEach(() => {
   clock = new FakeClock()
   rendered = 0
   takes = 20
-  rendering = new Rendering(async () => {
-    clock.at += takes
-    rendered++
-    return rendered
-  }, clock)
+  rendering = new Rendering(
+    async () => {
+      clock.at += takes
+      rendered++
+      return rendered
+    },
+    clock,
+    clock.wait,
+  )
 })
 
 test('who asks a quiet node has a rendering of his own, at once', async () => {
@@ -114,10 +115,14 @@ test('who asks while others wait is told nothing older than his question, but wh
 
 test('one that fails fails for those who share it, and for nobody after them', async () => {
   let broken = true
-  const failing = new Rendering(async () => {
-    if (broken) throw new Error('broken')
-    return 'well'
-  }, clock)
+  const failing = new Rendering(
+    async () => {
+      if (broken) throw new Error('broken')
+      return 'well'
+    },
+    clock,
+    clock.wait,
+  )
   const both = await Promise.allSettled([failing.get(), failing.get()])
   expect(both.map(({ status }) => status)).toEqual(['rejected', 'rejected'])
   broken = false

@@ -2,6 +2,7 @@
  * Directory harvest: a client that asks for many recipients the cluster does not know, and not much else. A list with a
  * few dead addresses among many good ones is not that, hence the share. Learned from the cluster's own answers.
  */
+import type { Client } from '../core/client.ts'
 import { ACCEPT, type Check, refusal } from '../core/policy.ts'
 import type { Use } from '../core/usage.ts'
 
@@ -15,13 +16,13 @@ export interface Asked {
 }
 
 /** @param lately asked for each recipient; undefined: the limit is off */
-export const unknownRecipients = (lately: (source: string) => Asked | undefined): Check<'rcpt'> => ({
+export const unknownRecipients = (lately: (client: Client) => Asked | undefined): Check<'rcpt'> => ({
   name: 'unknown-recipients',
   stage: 'rcpt',
   sparesTrusted: true,
   judge: ({ client, exempt }) => {
     if (exempt) return ACCEPT
-    const heard = lately(client.source)
+    const heard = lately(client)
     if (heard === undefined) return ACCEPT
     const { unknown, asked } = heard
     if (unknown.used < unknown.max || unknown.used < HARVEST_SHARE * asked) return ACCEPT

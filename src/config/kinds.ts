@@ -4,7 +4,7 @@
  * Kinds of list are in list-kinds.ts.
  */
 import { z } from 'zod'
-import type { Rate } from '../core/usage.ts'
+import type { Rate } from '../core/limits.ts'
 import { nearest } from './nearest.ts'
 
 export interface Kind<T> {

@@ -7,8 +7,17 @@
  * refuse one.
  */
 import type { Client } from '../core/client.ts'
-import { LIMIT_NAMES, type LimitName, type Rate, type Usage, type Use } from '../core/usage.ts'
-import { createScopes, EVERYBODY, everybody, type Scope } from './scopes.ts'
+import {
+  asSet,
+  type GlobalLimit,
+  LIMIT_NAMES,
+  type LimitName,
+  type Maximum,
+  type Rate,
+  type Rates,
+} from '../core/limits.ts'
+import type { Usage, Use } from '../core/usage.ts'
+import { createScopes, EVERYBODY, type Scope } from './scopes.ts'
 import { WindowTable } from './table.ts'
 
 /** Recipients per source that are postmaster or abuse, past the limits of the sender. */
@@ -42,18 +51,17 @@ export interface Limits {
   /** Learns what the cluster said of a recipient. */
   heard(client: Client, unknown: boolean): void
   /** What `heard` has gathered; undefined where the limit is off. */
-  lately(source: string): { readonly unknown: Use; readonly asked: number } | undefined
+  lately(client: Client): { readonly unknown: Use; readonly asked: number } | undefined
   /** Clients that the tables have a count for. */
   tracked(): number
-  /** Share of a global limit in use; 0 where it is off. */
-  utilization(limit: 'global_connections' | 'global_messages'): number
+  /** Share of a global limit in use, of the maximum that the operator has set; 0 where it is off. */
+  utilization(limit: GlobalLimit): number
 }
-
-/** Undefined: that limit is off. */
-export type Rates = Readonly<Record<LimitName, Rate | undefined>>
 
 export interface LimitsOptions {
   readonly rates: Rates
+  /** What one client may have; default: what the operator has set. */
+  readonly maximum?: Maximum
   /** False for a limit whose check only observes: what is over it goes on, and is charged to the wider limits too. */
   readonly enforced: (limit: LimitName) => boolean
   /** Milliseconds since the epoch. */
@@ -64,8 +72,8 @@ export interface LimitsOptions {
 
 const NOTHING: Usage = {}
 
-export const isCharged = ({ key }: Scope, part: Part): boolean =>
-  part === 'all' || (key === everybody) === (part === 'everybody')
+export const isCharged = ({ isGlobal }: Scope, part: Part): boolean =>
+  part === 'all' || isGlobal === (part === 'everybody')
 
 /** Whether any limit that is enforced is over. */
 export function isRefused(usage: Usage, enforced: LimitsOptions['enforced']): boolean {
@@ -76,7 +84,7 @@ export function isRefused(usage: Usage, enforced: LimitsOptions['enforced']): bo
   return false
 }
 
-export function createLimits({ rates, enforced, now, seed }: LimitsOptions): Limits {
+export function createLimits({ rates, maximum = asSet(rates), enforced, now, seed }: LimitsOptions): Limits {
   const scopes = createScopes(rates, seed)
   const { recipients, unknown, asked } = scopes
   const budgets: Record<Budget, { rate: Rate; table: WindowTable }> = {
@@ -97,9 +105,10 @@ export function createLimits({ rates, enforced, now, seed }: LimitsOptions): Lim
       for (const each of scopes[stage]) {
         const { limit, rate, table } = each
         if (!isCharged(each, part)) continue
-        const used = table.charge(each.key(client), at, rate.max)
-        usage[limit] = { used, max: rate.max, windowMs: rate.windowMs }
-        if (used <= rate.max) charged.push(each)
+        const max = maximum(limit, client, at)
+        const used = table.charge(each.key(client), at, max)
+        usage[limit] = { used, max, windowMs: rate.windowMs }
+        if (used <= max) charged.push(each)
         else if (enforced(limit)) {
           for (const narrow of charged) narrow.table.refund(narrow.key(client), at)
           break
@@ -109,8 +118,10 @@ export function createLimits({ rates, enforced, now, seed }: LimitsOptions): Lim
     },
     recipient(client, message) {
       if (recipients === undefined || client.standing === 'trusted' || isRefused(message, enforced)) return undefined
-      const { table, rate } = recipients
-      return { used: table.charge(client.source, now(), rate.max), ...rate }
+      const { limit, table, rate, key } = recipients
+      const at = now()
+      const max = maximum(limit, client, at)
+      return { used: table.charge(key(client), at, max), max, windowMs: rate.windowMs }
     },
     giveBack(client, usage, count) {
       // What was refused was given back then.
@@ -120,7 +131,7 @@ export function createLimits({ rates, enforced, now, seed }: LimitsOptions): Lim
         const use = usage[each.limit]
         if (use !== undefined && use.used <= use.max) each.table.refund(each.key(client), at)
       }
-      if (count > 0) recipients?.table.refund(client.source, at, count)
+      if (count > 0) recipients?.table.refund(recipients.key(client), at, count)
     },
     spare(budget, client) {
       const { rate, table } = budgets[budget]
@@ -130,9 +141,15 @@ export function createLimits({ rates, enforced, now, seed }: LimitsOptions): Lim
       asked?.table.charge(client.source, now(), Number.MAX_SAFE_INTEGER)
       if (isUnknown) unknown?.table.charge(client.source, now(), Number.MAX_SAFE_INTEGER)
     },
-    lately(of) {
+    lately(client) {
       if (unknown === undefined || asked === undefined) return undefined
-      return { unknown: { used: unknown.table.peek(of, now()), ...unknown.rate }, asked: asked.table.peek(of, now()) }
+      const at = now()
+      const { limit, table, rate, key } = unknown
+      const max = maximum(limit, client, at)
+      return {
+        unknown: { used: table.peek(key(client), at), max, windowMs: rate.windowMs },
+        asked: asked.table.peek(key(client), at),
+      }
     },
     tracked: () => tracking?.size(now()) ?? 0,
     utilization(limit) {

@@ -1,29 +1,29 @@
-/**
- * What each limit counts by, narrow before wide, and the table in this node's memory where it is counted.
- */
+/** The limits that are on, each with the table in this node's memory where it is counted. */
 import type { Client } from '../core/client.ts'
-import type { LimitName, Rate } from '../core/usage.ts'
+import { type Grouping, LIMITS, type LimitName, limitsThatCount, type Rate, type Rates } from '../core/limits.ts'
 import { WindowTable } from './table.ts'
-
-/** Keys a table has room for: the addresses of a busy minute many times over. */
-const SOURCES = 1 << 20
-const NETS = 1 << 17
 
 export interface Scope {
   readonly limit: LimitName
+  /** As the operator has set it; what a client may have is asked for at each charge (core/limits.ts, Maximum). */
   readonly rate: Rate
   readonly table: WindowTable
   readonly key: (client: Client) => string
+  /** Whether all clients share its one key. */
+  readonly isGlobal: boolean
 }
 
 /** The key of what all clients share. */
 export const EVERYBODY = '*'
-export const source = (client: Client): string => client.source
-export const net = (client: Client): string => client.net
-export const everybody = (): string => EVERYBODY
+const KEYS: Readonly<Record<Grouping, Scope['key']>> = {
+  source: (client) => client.source,
+  net: (client) => client.net,
+  everybody: () => EVERYBODY,
+}
 
 /** Undefined, or not in the list: that limit is off. */
 export interface Scopes {
+  /** Narrow before wide. */
   readonly connect: readonly Scope[]
   readonly rcpt: readonly Scope[]
   readonly recipients: Scope | undefined
@@ -32,21 +32,21 @@ export interface Scopes {
   readonly asked: Scope | undefined
 }
 
-export function createScopes(rates: Readonly<Record<LimitName, Rate | undefined>>, seed: Uint8Array): Scopes {
-  const scope = (limit: LimitName, capacity: number, key: Scope['key']): Scope | undefined => {
-    const rate = rates[limit]
-    return rate && { limit, rate, key, table: new WindowTable({ capacity, windowMs: rate.windowMs, seed }) }
+/** @param seed of the tables: see table.ts */
+export function createScopes(rates: Rates, seed: Uint8Array): Scopes {
+  const scope = (limit: LimitName | undefined): Scope | undefined => {
+    const rate = limit && rates[limit]
+    if (rate === undefined) return undefined
+    const { per, capacity } = LIMITS[limit as LimitName]
+    const table = new WindowTable({ capacity, windowMs: rate.windowMs, seed })
+    return { limit: limit as LimitName, rate, table, key: KEYS[per], isGlobal: per === 'everybody' }
   }
-  const those = (...scopes: (Scope | undefined)[]): Scope[] => scopes.filter((each) => each !== undefined)
+  const scopes = (limits: readonly LimitName[]): Scope[] => limits.map(scope).filter((each) => each !== undefined)
   return {
-    connect: those(
-      scope('ip_connections', SOURCES, source),
-      scope('net_connections', NETS, net),
-      scope('global_connections', 8, everybody),
-    ),
-    rcpt: those(scope('ip_messages', SOURCES / 4, source), scope('global_messages', 8, everybody)),
-    recipients: scope('ip_recipients', SOURCES / 4, source),
-    unknown: scope('unknown_recipients', SOURCES / 4, source),
-    asked: scope('unknown_recipients', SOURCES / 4, source),
+    connect: scopes(limitsThatCount('connections')),
+    rcpt: scopes(limitsThatCount('messages')),
+    recipients: scope(limitsThatCount('recipients')[0]),
+    unknown: scope(limitsThatCount('unknown')[0]),
+    asked: scope(limitsThatCount('unknown')[0]),
   }
 }

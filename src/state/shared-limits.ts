@@ -19,15 +19,13 @@
  *
  * Recipients and what the upstreams say of them are gathered (gathered.ts). Open connections are counted by each node alone.
  */
-import { LRUCache } from 'lru-cache'
 import type { Client } from '../core/client.ts'
-import { ALL_OFF, asSet, type GlobalLimit, LIMITS, type LimitName, type Maximum } from '../core/limits.ts'
+import { ALL_OFF, asSet, type GlobalLimit, type LimitName, type Maximum } from '../core/limits.ts'
 import type { Usage, Use } from '../core/usage.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
-import { Late, within } from './deadline.ts'
 import { Gathered } from './gathered.ts'
-import { type Counted, createSharedCounter } from './limiter.ts'
+import { createSharedCounter } from './limiter.ts'
 import {
   type Budget,
   createLimits,
@@ -37,9 +35,11 @@ import {
   type LimitsOptions,
   type Part,
 } from './limits.ts'
-import { type Account, Outbox } from './outbox.ts'
+import { Outbox } from './outbox.ts'
+import { type Charged, type Counts, Questions, type Shared } from './question.ts'
 import type { RedisLink } from './redis.ts'
 import { type RedisCondition, RedisHealth } from './redis-health.ts'
+import { Refusals } from './refusals.ts'
 import { createScopes, EVERYBODY, type Scope, type Scopes } from './scopes.ts'
 
 export type { RedisCondition } from './redis-health.ts'
@@ -68,40 +68,8 @@ export interface SharedLimitsOptions extends LimitsOptions {
   readonly log: Log
 }
 
-/** A limit with its counter in Redis. */
-interface Shared extends Scope {
-  readonly account: Account
-  /** Keys that Redis has refused. */
-  readonly refused: LRUCache<string, Refused>
-}
-
-interface Refused {
-  /** The maximum it was held against: a client that may have more is none of those refused. */
-  readonly max: number
-  /** By this node's clock. */
-  readonly until: number
-  readonly waitMs: number
-  /** Refusals since, that one included. */
-  count: number
-}
-
-interface Charged {
-  readonly scope: Shared
-  readonly key: string
-  /** What the client may have in the cluster. */
-  readonly max: number
-  /** By this node's own count. */
-  readonly used: number
-  /** What Redis says; the error where it says nothing of use; undefined where it was late. */
-  answer?: Counted | Error
-}
-
-type Counts = { [L in LimitName]?: Use }
-
-/** Keys whose refusal is remembered, for each limit; a key that is forgotten costs one question more. */
+/** Keys whose refusal is remembered, for each limit. */
 const REFUSED = 1 << 16
-/** A limit that many share may get room by what others are given back, so it is asked again after so long. */
-const ASK_AGAIN_MS = 1000
 const NOTHING: Usage = {}
 
 export const createSharedLimits = (options: SharedLimitsOptions): SharedLimits => new CountedInRedis(options)
@@ -116,6 +84,7 @@ class CountedInRedis implements SharedLimits {
   readonly #asked: Gathered | undefined
   readonly #health: RedisHealth
   readonly #outbox: Outbox
+  readonly #questions: Questions
   /** Postmaster's budget and the like are each node's own. */
   readonly #own: Limits
   /** The last word of Redis on the limits for everybody. */
@@ -133,6 +102,7 @@ class CountedInRedis implements SharedLimits {
       open: () => this.#health.up,
       sent: (answer) => void this.#health.counted('add', answer).catch(() => undefined),
     })
+    this.#questions = new Questions({ ...options, health: this.#health, outbox: this.#outbox })
     const { connect, rcpt, recipients, unknown, asked } = this.#scopes
     const shared = (scope: Scope): Shared => this.#shared(scope)
     this.#stages = { connect: connect.map(shared), rcpt: rcpt.map(shared) }
@@ -154,7 +124,7 @@ class CountedInRedis implements SharedLimits {
       const key = scope.key(client)
       const max = this.#maximum(limit, client, at)
       const own = away ? this.#health.share(max) : max
-      const since = away ? 0 : refusedSince(scope, key, max, at)
+      const since = away ? 0 : scope.refusals.since(key, max, at)
       const used = since > 0 ? own + since : table.charge(key, at, own)
       usage[limit] = { used, max: own, windowMs: rate.windowMs }
       if (used <= own) charged.push({ scope, key, max, used })
@@ -164,8 +134,8 @@ class CountedInRedis implements SharedLimits {
       }
     }
     if (charged.length === 0) return usage
-    if (!away) return this.#ask(charged, usage, at)
-    for (const { scope, key } of charged) if (scope.isGlobal) this.#outbox.add(scope.account, key, 1)
+    if (!away) return this.#questions.ask(charged, usage, at)
+    for (const each of charged) if (each.scope.isGlobal) this.#questions.tell(each, usage)
     return usage
   }
 
@@ -185,7 +155,7 @@ class CountedInRedis implements SharedLimits {
       const use = usage[limit]
       if (use === undefined || use.used > use.max) continue
       table.refund(key(client), at)
-      this.#outbox.add(account, key(client), -1)
+      if (use.shared) this.#outbox.add(account, key(client), -1)
     }
     if (recipients > 0) this.#recipients?.giveBack(client, recipients, at)
   }
@@ -250,7 +220,7 @@ class CountedInRedis implements SharedLimits {
     return {
       ...scope,
       account: { counter, windowMs, heard: (_, used) => this.#hear(scope, used) },
-      refused: new LRUCache({ max: isGlobal ? 1 : REFUSED }),
+      refusals: new Refusals(isGlobal ? 1 : REFUSED),
     }
   }
 
@@ -270,82 +240,4 @@ class CountedInRedis implements SharedLimits {
   #hear({ limit, rate, isGlobal }: Scope, used: number): void {
     if (isGlobal) this.#told.set(limit, { used: Math.min(used, rate.max), at: this.#options.now() })
   }
-
-  async #ask(charged: readonly Charged[], usage: Counts, at: number): Promise<Usage> {
-    const { timeoutMs } = this.#options
-    this.#outbox.flush()
-    const started = performance.now()
-    const answers = charged.map(async (one) => {
-      one.answer = await one.scope.account.counter.charge(one.key, one.max).catch((error: Error) => error)
-    })
-    await within(Promise.all(answers), timeoutMs).catch(() => undefined)
-    this.#health.took('take', started)
-    for (const { answer } of charged) {
-      this.#health.result('take', answer === undefined ? new Late() : answer instanceof Error ? answer : undefined)
-    }
-    const failed = charged.filter(({ answer }) => !isCounted(answer))
-    const reason = failed[0]?.answer
-    const late = `no answer within ${timeoutMs} ms`
-    this.#health.asked(failed.length < charged.length ? undefined : reason instanceof Error ? reason.message : late)
-    return this.#conclude(charged, usage, at)
-  }
-
-  /** Reads the answers narrow first; of all that was charged nothing is left where one limit refuses. */
-  #conclude(charged: readonly Charged[], usage: Counts, at: number): Usage {
-    let refusal: Charged | undefined
-    const kept: Charged[] = []
-    for (const one of charged) {
-      const { scope, key, answer } = one
-      const { limit, table } = scope
-      this.#remember(one)
-      if (refusal !== undefined) {
-        delete usage[limit]
-        kept.push(one)
-        continue
-      }
-      const use = this.#useOf(one)
-      usage[limit] = use
-      if (use.used <= use.max) {
-        kept.push(one)
-        if (answer instanceof Error && scope.isGlobal) this.#outbox.add(scope.account, key, 1)
-        continue
-      }
-      if (this.#options.enforced(limit)) refusal = one
-      table.refund(key, at)
-    }
-    if (refusal === undefined) return usage
-    for (const { scope, key } of kept) scope.table.refund(key, at)
-    for (const { scope, key, answer, max } of charged) {
-      if (isCounted(answer) && answer.used <= max) this.#outbox.add(scope.account, key, -1)
-    }
-    return usage
-  }
-
-  /** Of what Redis has said, what holds for a while. */
-  #remember({ scope, key, max, answer }: Charged): void {
-    if (!isCounted(answer)) return
-    this.#hear(scope, answer.used)
-    if (answer.used <= max) return
-    const isOfMany = LIMITS[scope.limit].per !== 'source'
-    const waitMs = isOfMany ? Math.min(answer.waitMs, ASK_AGAIN_MS) : answer.waitMs
-    scope.refused.set(key, { max, until: this.#options.now() + waitMs, waitMs, count: 1 })
-  }
-
-  /** By Redis where it has answered, else by this node's own count against its share. */
-  #useOf({ scope: { rate }, max, answer, used }: Charged): Use {
-    const { windowMs } = rate
-    return isCounted(answer) ? { used: answer.used, max, windowMs } : { used, max: this.#health.share(max), windowMs }
-  }
-}
-
-const isCounted = (answer: Charged['answer']): answer is Counted => answer !== undefined && !(answer instanceof Error)
-
-/** How many times, this one included, a client came since Redis refused it; 0 where it may be let in again. */
-function refusedSince({ refused }: Shared, key: string, max: number, at: number): number {
-  const known = refused.get(key)
-  if (known === undefined || max > known.max) return 0
-  // A clock that has gone back makes no refusal longer.
-  if (at < known.until && known.until - at <= known.waitMs) return ++known.count
-  refused.delete(key)
-  return 0
 }

@@ -108,6 +108,21 @@ describe('take', () => {
     expect(all.take('connect', from('192.0.2.1'))).toMatchObject({ ip_connections: { used: 1 } })
   })
 
+  test.each([
+    ['less than a window', 30_000],
+    ['an hour', 60 * MINUTE],
+    ['a year', 525_600 * MINUTE],
+  ])('a clock that goes back keeps nobody out for longer than two windows: %s', (_, step) => {
+    const all = limits({ ip_connections: per(2), global_connections: per(5) })
+    for (let i = 0; i < 9; i++) void all.take('connect', from('192.0.2.1'))
+    at -= step
+    const next = all.take('connect', from('192.0.2.2')) as Usage
+    expect(next.global_connections).toMatchObject({ used: 3 })
+    at += 2 * MINUTE + Math.min(step, MINUTE)
+    expect(all.take('connect', from('192.0.2.1'))).toMatchObject({ ip_connections: { used: 1 } })
+    expect(all.take('connect', from('192.0.2.1'))).toMatchObject({ global_connections: { used: 2 } })
+  })
+
   test('R10 for postmaster only what everybody shares is charged', () => {
     const all = limits({ ip_messages: per(1), global_messages: per(10) })
     for (let i = 1; i <= 5; i++) {

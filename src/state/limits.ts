@@ -17,7 +17,7 @@ import {
   type Rates,
 } from '../core/limits.ts'
 import type { Usage, Use } from '../core/usage.ts'
-import { createScopes, EVERYBODY, type Scope, type Scopes } from './scopes.ts'
+import { createScopes, EVERYBODY, isFirst, type Scope, type Scopes } from './scopes.ts'
 import { WindowTable } from './table.ts'
 
 /** Recipients per source that are postmaster or abuse, past the limits of the sender. */
@@ -49,8 +49,11 @@ export interface Limits {
   giveBack(client: Client, usage: Usage, recipients: number): void
   /** Whether the budget of its own has room for this client; takes from it. */
   spare(budget: Budget, client: Client): boolean
-  /** Learns what the cluster said of a recipient. */
-  heard(client: Client, unknown: boolean): void
+  /**
+   * Learns what the cluster said of a recipient. A mailbox counts once in a window, or a client that names one it knows
+   * before each guess would never be guessing much.
+   */
+  heard(client: Client, recipient: string, unknown: boolean): void
   /** What `heard` has gathered; undefined where the limit is off. */
   lately(client: Client): { readonly unknown: Use; readonly asked: number } | undefined
   /** Clients that the tables have a count for. */
@@ -155,9 +158,10 @@ class CountedInMemory implements Limits {
     return table.charge(client.source, this.#options.now(), rate.max) <= rate.max
   }
 
-  heard(client: Client, isUnknown: boolean): void {
+  heard(client: Client, recipient: string, isUnknown: boolean): void {
     const { asked, unknown } = this.#scopes
     const at = this.#options.now()
+    if (!isFirst(this.#scopes, client, recipient, at)) return
     asked?.table.charge(asked.key(client), at, Number.MAX_SAFE_INTEGER)
     if (isUnknown) unknown?.table.charge(unknown.key(client), at, Number.MAX_SAFE_INTEGER)
   }

@@ -1,6 +1,7 @@
 /** The limits that are on, each with the table in this node's memory where it is counted. */
 import type { Client } from '../core/client.ts'
 import { type Grouping, LIMITS, type LimitName, limitsThatCount, type Rate, type Rates } from '../core/limits.ts'
+import { mailboxOf } from '../core/mailbox.ts'
 import { WindowTable } from './table.ts'
 
 export interface Scope {
@@ -13,6 +14,8 @@ export interface Scope {
   readonly isGlobal: boolean
 }
 
+/** Pairs of source and mailbox that are remembered; of more in one window some count twice. */
+const MAILBOXES = 1 << 18
 /** The key of what all clients share. */
 export const EVERYBODY = '*'
 const KEYS: Readonly<Record<Grouping, Scope['key']>> = {
@@ -30,9 +33,15 @@ export interface Scopes {
   /** Recipients the cluster does not know, and all it was asked about. */
   readonly unknown: Scope | undefined
   readonly asked: Scope | undefined
+  /** Which mailboxes a source has asked for in this window: each counts once. */
+  readonly mailboxes: WindowTable | undefined
 }
 
 /** @param seed of the tables: see table.ts */
+/** Whether the source asks for the mailbox for the first time in this window. */
+export const isFirst = ({ mailboxes }: Scopes, { source }: Client, recipient: string, at: number): boolean =>
+  mailboxes?.first(`${source} ${mailboxOf(recipient)}`, at) === true
+
 export function createScopes(rates: Rates, seed: Uint8Array): Scopes {
   const scope = (limit: LimitName | undefined): Scope | undefined => {
     const rate = limit && rates[limit]
@@ -41,12 +50,14 @@ export function createScopes(rates: Rates, seed: Uint8Array): Scopes {
     const table = new WindowTable({ capacity, windowMs: rate.windowMs, seed })
     return { limit: limit as LimitName, rate, table, key: KEYS[per], isGlobal: per === 'everybody' }
   }
+  const unknown = scope(limitsThatCount('unknown')[0])
   const scopes = (limits: readonly LimitName[]): Scope[] => limits.map(scope).filter((each) => each !== undefined)
   return {
     connect: scopes(limitsThatCount('connections')),
     rcpt: scopes(limitsThatCount('messages')),
     recipients: scope(limitsThatCount('recipients')[0]),
-    unknown: scope(limitsThatCount('unknown')[0]),
+    unknown,
     asked: scope(limitsThatCount('unknown')[0]),
+    mailboxes: unknown && new WindowTable({ capacity: MAILBOXES, windowMs: unknown.rate.windowMs, seed }),
   }
 }

@@ -40,7 +40,7 @@ import { type Charged, type Counts, Questions, type Shared } from './question.ts
 import type { RedisLink } from './redis.ts'
 import { type RedisCondition, RedisHealth } from './redis-health.ts'
 import { Refusals } from './refusals.ts'
-import { createScopes, EVERYBODY, type Scope, type Scopes } from './scopes.ts'
+import { createScopes, EVERYBODY, isFirst, type Scope, type Scopes } from './scopes.ts'
 
 export type { RedisCondition } from './redis-health.ts'
 
@@ -164,8 +164,9 @@ class CountedInRedis implements SharedLimits {
     return this.#own.spare(budget, client)
   }
 
-  heard(client: Client, isUnknown: boolean): void {
+  heard(client: Client, recipient: string, isUnknown: boolean): void {
     const at = this.#options.now()
+    if (!isFirst(this.#scopes, client, recipient, at)) return
     this.#asked?.count(client, at)
     if (isUnknown) this.#unknown?.count(client, at)
   }

@@ -103,6 +103,20 @@ export class WindowTable {
     return Math.ceil(used + refused)
   }
 
+  /** Whether the key comes for the first time in the aligned window that `now` is in, and is counted by this alone. */
+  first(key: string, now: number): boolean {
+    const time = this.#clock(now)
+    const window = this.#window(time)
+    this.#hash(key)
+    const words = this.#words
+    let at = this.#find()
+    if (at >= 0) this.#advance(at, window)
+    else at = this.#take(window, this.#remaining(time))
+    if (words[at + CURRENT] !== 0) return false
+    words[at + CURRENT] = 1
+    return true
+  }
+
   /** What the key has used by now, rounded up, without what was refused: the next one is admitted while it is under `max`. */
   peek(key: string, now: number): number {
     const time = this.#clock(now)

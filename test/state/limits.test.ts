@@ -158,7 +158,7 @@ describe('the maximum is asked for each client, at every call', () => {
     const client = from('192.0.2.1')
     const connects = (): unknown => (all.take('connect', client) as Usage).ip_connections
     const names = (): unknown => all.recipient(client, {})
-    for (let i = 0; i < 3; i++) void [connects(), names(), all.heard(client, true)]
+    for (let i = 0; i < 3; i++) void [connects(), names(), all.heard(client, `u${i}@example.net`, true)]
     expect(connects()).toEqual({ used: 4, max: 2, windowMs: MINUTE })
     max = 5
     expect(connects()).toEqual({ used: 3, max: 5, windowMs: MINUTE })
@@ -241,14 +241,63 @@ describe('budgets of their own', () => {
 describe('unknown recipients', () => {
   test('all asked and those not known are told apart, per source', () => {
     const all = limits({ unknown_recipients: { max: 20, windowMs: 10 * MINUTE } })
-    for (let i = 0; i < 10; i++) all.heard(from('192.0.2.1'), i < 3)
+    for (let i = 0; i < 10; i++) all.heard(from('192.0.2.1'), `u${i}@example.net`, i < 3)
     expect(all.lately(from('192.0.2.1'))).toEqual({ unknown: { used: 3, max: 20, windowMs: 10 * MINUTE }, asked: 10 })
     expect(all.lately(from('192.0.2.2'))).toMatchObject({ unknown: { used: 0 }, asked: 0 })
   })
 
+  describe('a mailbox counts once in a window', () => {
+    const rate = { max: 20, windowMs: 10 * MINUTE }
+    const client = from('192.0.2.1')
+
+    test('however often it is named, and however it is spelt', () => {
+      const all = limits({ unknown_recipients: rate })
+      const known = [
+        'u@example.net',
+        'U@Example.net',
+        'u+1@example.net',
+        '"\\u"@example.net',
+        '@r.example:u@example.net',
+      ]
+      for (let i = 0; i < 5000; i++) {
+        for (const each of known) all.heard(client, each, false)
+        all.heard(client, `u+${i}@example.net`, false)
+        at += 100
+      }
+      expect(all.lately(client)?.asked).toBeLessThanOrEqual(2)
+      // The same dead address on every message of an honest sender is no guess of its own either.
+      for (let i = 0; i < 50; i++) all.heard(client, 'gone@example.net', true)
+      expect(all.lately(client)?.unknown.used).toBe(1)
+    })
+
+    test('for each source by itself, and again in the next window', () => {
+      const all = limits({ unknown_recipients: rate })
+      for (const ip of ['192.0.2.1', '192.0.2.2']) all.heard(from(ip), 'u@example.net', false)
+      expect([client, from('192.0.2.2')].map((each) => all.lately(each)?.asked)).toEqual([1, 1])
+      at = Math.floor(at / rate.windowMs + 1) * rate.windowMs
+      all.heard(client, 'u@example.net', false)
+      expect(all.lately(client)?.asked).toBe(2)
+      all.heard(client, 'u@example.net', false)
+      expect(all.lately(client)?.asked).toBe(2)
+    })
+
+    test('a handful of known ones hides as many guesses as they are, and no more', () => {
+      const all = limits({ unknown_recipients: rate })
+      let guesses = 0
+      for (let i = 0; i < 1500; i++) {
+        for (let k = 0; k < 3; k++) all.heard(client, `known${(3 * i + k) % 9}@example.net`, false)
+        const { unknown, asked } = all.lately(client) as NonNullable<ReturnType<typeof all.lately>>
+        if (unknown.used >= unknown.max && unknown.used >= 0.3 * asked) continue
+        all.heard(client, `guess${i}@example.net`, true)
+        guesses++
+      }
+      expect(guesses).toBe(20)
+    })
+  })
+
   test('off is off', () => {
     const all = limits({})
-    all.heard(from('192.0.2.1'), true)
+    all.heard(from('192.0.2.1'), 'x@example.net', true)
     expect(all.lately(from('192.0.2.1'))).toBeUndefined()
     expect(all.utilization('global_messages')).toBe(0)
   })

@@ -124,7 +124,8 @@ describe('the maximum is asked for each client, at every call', () => {
     let max = 3
     const [node] = await nodes(1, { ip_recipients: per(3), unknown_recipients: per(3) }, { maximum: () => max })
     const client = freshClient()
-    for (let i = 0; i < 5; i++) void [node.limits.recipient(client, {}), node.limits.heard(client, true)]
+    for (let i = 0; i < 5; i++)
+      void [node.limits.recipient(client, {}), node.limits.heard(client, `u${i}@example.net`, true)]
     await eventually(
       () => held('unknown_recipients', client.source),
       (count) => count === 5,
@@ -314,7 +315,7 @@ describe('recipients', () => {
     const [a, b] = await nodes(2, { ip_recipients: per(10), unknown_recipients: per(10) }, { now: () => at })
     const client = freshClient()
     for (let i = 0; i < 9; i++) a.limits.recipient(client, {})
-    for (let i = 0; i < 9; i++) a.limits.heard(client, true)
+    for (let i = 0; i < 9; i++) a.limits.heard(client, `u${i}@example.net`, true)
     for (const limit of ['ip_recipients', 'unknown_recipients', 'asked_recipients']) {
       await eventually(
         () => held(limit, client.source),
@@ -322,7 +323,7 @@ describe('recipients', () => {
       )
     }
     b.limits.recipient(client, {})
-    b.limits.heard(client, true)
+    b.limits.heard(client, 'x@example.net', true)
     await eventually(
       () => b.limits.lately(client),
       (lately) => lately?.unknown.used === 10 && lately.asked === 10,
@@ -340,12 +341,12 @@ describe('recipients', () => {
   test('what the cluster said is not held against the share of a node without Redis', async () => {
     const [a, b] = await nodes(2, { unknown_recipients: per(20) })
     const client = freshClient()
-    for (let i = 0; i < 12; i++) a.limits.heard(client, true)
+    for (let i = 0; i < 12; i++) a.limits.heard(client, `u${i}@example.net`, true)
     await eventually(
       () => held('unknown_recipients', client.source),
       (count) => count === 12,
     )
-    b.limits.heard(client, true)
+    b.limits.heard(client, 'x@example.net', true)
     await eventually(
       () => [b.limits.lately(client)?.unknown.used, b.limits.nodes()].join(),
       (both) => both === '13,2',
@@ -357,7 +358,7 @@ describe('recipients', () => {
     )
     expect(b.limits.lately(client)?.unknown).toEqual({ ...per(20), used: 13 })
     const other = freshClient()
-    for (let i = 0; i < 11; i++) b.limits.heard(other, true)
+    for (let i = 0; i < 11; i++) b.limits.heard(other, `u${i}@example.net`, true)
     expect(b.limits.lately(other)?.unknown).toEqual({ ...per(10), used: 11 })
   })
 
@@ -373,12 +374,12 @@ describe('recipients', () => {
   test('that the cluster does not know, and all it was asked for', async () => {
     const [a, b] = await nodes(2, { unknown_recipients: per(20) })
     const client = freshClient()
-    for (let i = 0; i < 60; i++) a.limits.heard(client, i % 3 === 0)
+    for (let i = 0; i < 60; i++) a.limits.heard(client, `u${i}@example.net`, i % 3 === 0)
     await eventually(
       () => held('asked_recipients', client.source),
       (count) => count === 60,
     )
-    b.limits.heard(client, true)
+    b.limits.heard(client, 'x@example.net', true)
     await eventually(
       () => b.limits.lately(client),
       (lately) => lately?.unknown.used === 21 && lately.asked === 61,

@@ -42,7 +42,7 @@ interface Difference {
 export interface AgreementOptions {
   readonly rates: Rates
   /** In ms, of a clock that never goes back. */
-  readonly clock: () => number
+  readonly elapsed: () => number
   readonly log: Log
 }
 
@@ -57,7 +57,7 @@ export class Agreement {
   /** Hears of all nodes that have other settings, or of one for each way to be different. */
   heard(others: readonly { readonly node: string; readonly settings: string }[]): void {
     if (others.length === 0 && this.#differences.size === 0) return
-    const at = this.#options.clock()
+    const at = this.#options.elapsed()
     const all = others.map(({ node, settings }) => ({ node, values: read(settings) }))
     for (const limit of LIMIT_NAMES) this.#compare(limit, all, at)
   }

@@ -53,7 +53,7 @@ export interface NodesOptions {
   /** What it has set, in a form that is the same for the same settings. */
   readonly settings: string
   /** In ms, of a clock that never goes back. */
-  readonly clock: () => number
+  readonly elapsed: () => number
   /** Told of what each announcement came to. */
   readonly announced: (started: number, failure: unknown) => void
   /** Hears after each announcement of nodes that have set something else: one of those that have set the same. */
@@ -86,15 +86,15 @@ export class Nodes {
 
   /** Says that this node is there, and learns how many are. Never rejects. */
   async announce(): Promise<void> {
-    const { client, node, settings, clock, announced, others } = this.#options
-    const started = clock()
+    const { client, node, settings, elapsed, announced, others } = this.#options
+    const started = elapsed()
     try {
       const answer = await client.eval(ANNOUNCE, 1, this.#key, node, settings, EXPIRY_MS, TOLD)
       const [count, ...members] = Array.isArray(answer) ? (answer as unknown[]) : []
       if (!isCount(count, MOST_NODES) || count === 0 || members.length > TOLD || !members.every(isMember)) {
         throw new Nonsense(answer)
       }
-      this.#learn(count, clock())
+      this.#learn(count, elapsed())
       announced(started, undefined)
       others(members.map(split))
     } catch (error) {

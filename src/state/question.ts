@@ -38,6 +38,8 @@ export interface QuestionsOptions {
   readonly enforced: LimitsOptions['enforced']
   /** Milliseconds since the epoch. */
   readonly now: () => number
+  /** Milliseconds of a clock that never goes back. */
+  readonly elapsed: () => number
 }
 
 /** A limit that many share may get room by what others are given back, so it is asked again after so long. */
@@ -56,9 +58,9 @@ export class Questions {
    * @param usage by this node's own count @param at when that was charged
    */
   async ask(charged: readonly Charged[], usage: Counts, at: number): Promise<Usage> {
-    const { timeoutMs, health, outbox } = this.#options
+    const { timeoutMs, elapsed, health, outbox } = this.#options
     outbox.flush()
-    const started = performance.now()
+    const started = elapsed()
     const answers = charged.map(async (one) => {
       one.answer = await one.scope.account.counter.charge(one.key, one.max).catch((error: Error) => error)
     })

@@ -37,6 +37,8 @@ export interface RedisHealthOptions {
   readonly log: Log
   /** Milliseconds since the epoch. */
   readonly now: () => number
+  /** Milliseconds of a clock that never goes back. */
+  readonly elapsed: () => number
   /** Redis is asked from now on. */
   readonly back: () => void
 }
@@ -44,7 +46,6 @@ export interface RedisHealthOptions {
 /** How long the first answer of Redis is waited for at the start. */
 const START_MS = 1000
 const LONGEST_ERROR = 200
-const clock = (): number => performance.now()
 
 export class RedisHealth {
   readonly #options: RedisHealthOptions
@@ -56,15 +57,15 @@ export class RedisHealth {
 
   constructor(options: RedisHealthOptions) {
     this.#options = options
-    const { link, prefix, timeoutMs, node, rates, log, now, metrics } = options
+    const { link, prefix, timeoutMs, node, rates, log, now, elapsed, metrics } = options
     this.#since = now()
-    const agreement = new Agreement({ rates, clock, log })
+    const agreement = new Agreement({ rates, elapsed, log })
     this.#nodes = new Nodes({
       client: link.client,
       prefix,
       node,
       settings: settingsText(rates),
-      clock,
+      elapsed,
       announced: (started, failure) => {
         this.result('nodes', failure)
         if (failure === undefined) this.took('nodes', started)
@@ -76,6 +77,7 @@ export class RedisHealth {
     let probes = 0
     this.#breaker = new Breaker({
       timeoutMs,
+      elapsed,
       probe: () =>
         link.connected()
           ? this.#watched('probe', probed.add(String(probes++ % 16), 1))
@@ -125,9 +127,9 @@ export class RedisHealth {
     else if (this.#options.link.connected()) this.#blame(messageOf(failure))
   }
 
-  /** @param started performance.now() */
+  /** @param started by `elapsed` */
   took(use: RedisUse, started: number): void {
-    this.#options.metrics.redisCommandDuration.of(use).observe((performance.now() - started) / 1000)
+    this.#options.metrics.redisCommandDuration.of(use).observe((this.#options.elapsed() - started) / 1000)
   }
 
   condition(): RedisCondition {
@@ -155,7 +157,7 @@ export class RedisHealth {
   }
 
   #watched<T>(use: RedisUse, answer: Promise<T>): Promise<T> {
-    const started = performance.now()
+    const started = this.#options.elapsed()
     answer.then(
       () => {
         this.took(use, started)

@@ -62,6 +62,8 @@ export interface SharedLimitsOptions extends LimitsOptions {
   /** Of all keys. */
   readonly prefix: string
   readonly timeoutMs: number
+  /** Milliseconds of a clock that never goes back. */
+  readonly elapsed: () => number
   /** The name of this node; no other has it. */
   readonly node: string
   readonly metrics: Metrics

@@ -78,7 +78,7 @@ function scripted() {
     prefix: 'test:',
     node: 'n',
     settings: 'x=off',
-    clock: () => state.at,
+    elapsed: () => state.at,
     announced: (_, failure) => void state.failures.push(failure),
     others: () => undefined,
   })

@@ -73,6 +73,7 @@ export async function startNode(url: string, options: TestNodeOptions = {}): Pro
     ...(maximum !== undefined && { maximum }),
     enforced,
     now,
+    elapsed: () => performance.now(),
     seed: randomBytes(8),
     link,
     prefix,

@@ -1,8 +1,10 @@
 /** Builds what is counted: the limits, in this node's memory or shared by all nodes through Redis. */
 import { randomBytes } from 'node:crypto'
+import { ratesOf } from '../config/limit-rules.ts'
 import type { Settings } from '../config/settings.ts'
+import type { Clock } from '../core/clock.ts'
 import type { Mode } from '../core/policy.ts'
-import { type CheckName, reasonOf } from '../core/reasons.ts'
+import { type CheckName, checkOf } from '../core/reasons.ts'
 import { createLimits, type Limits, type LimitsOptions } from '../state/limits.ts'
 import { connectRedis, type RedisLink } from '../state/redis.ts'
 import { createSharedLimits, type SharedLimits } from '../state/shared-limits.ts'
@@ -22,27 +24,15 @@ export interface CountingOptions {
   readonly mode: (check: CheckName) => Mode
   readonly metrics: Metrics
   readonly log: Log
-  /** Milliseconds since the epoch. */
-  readonly now: () => number
+  readonly clock: Clock
 }
 
 /** Starts to connect to Redis where one is set; counting begins with `shared.start()`. */
-export function buildLimits({ settings, mode, metrics, log, now }: CountingOptions): Counting {
+export function buildLimits({ settings, mode, metrics, log, clock }: CountingOptions): Counting {
   const counting: LimitsOptions = {
-    rates: {
-      ip_connections: settings.limitIpConnections,
-      net_connections: settings.limitNetConnections,
-      global_connections: settings.limitGlobalConnections,
-      ip_messages: settings.limitIpMessages,
-      global_messages: settings.limitGlobalMessages,
-      ip_recipients: settings.limitIpRecipients,
-      unknown_recipients: settings.limitIpUnknownRecipients,
-    },
-    enforced: (limit) => {
-      const { check } = reasonOf(limit)
-      return check === undefined || mode(check) === 'enforce'
-    },
-    now,
+    rates: ratesOf(settings),
+    enforced: (limit) => mode(checkOf(limit)) === 'enforce',
+    now: clock.now,
     seed: randomBytes(8),
   }
   if (settings.redisUrl === undefined) {
@@ -54,6 +44,7 @@ export function buildLimits({ settings, mode, metrics, log, now }: CountingOptio
     link: redis,
     prefix: settings.redisPrefix,
     timeoutMs: settings.redisTimeout,
+    elapsed: clock.elapsed,
     // Two nodes may have the same name, and one that is started again is not the one that was.
     node: `${settings.hostname}:${randomBytes(6).toString('hex')}`,
     metrics,

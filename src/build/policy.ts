@@ -54,11 +54,11 @@ export function buildPolicy({ settings, limits, offeredSize, metrics, log }: Pol
   const checks = createRunner({
     policy: policy({
       isDenied: compile(settings.deny),
-      concurrency: settings.limitIpConcurrency,
+      concurrency: () => settings.limitIpConcurrency,
       maxSize,
       domains: settings.rcptDomains,
       recipientsPerMessage: settings.limitRecipientsPerMessage,
-      unknownLately: (source) => limits.lately(source),
+      unknownLately: (client) => limits.lately(client),
     }),
     mode,
     metrics,

@@ -1,9 +1,14 @@
 /** Connections one source may have open at once. They are held, not counted over time: closing one makes room. */
+import type { Client } from '../core/client.ts'
 import { type Check, within } from '../core/policy.ts'
 
-export const ipConcurrency = (max: number | undefined): Check<'connect'> => ({
+/** @param maximum asked for each client; undefined: no limit */
+export const ipConcurrency = (maximum: (client: Client) => number | undefined): Check<'connect'> => ({
   name: 'ip-concurrency',
   stage: 'connect',
   sparesTrusted: true,
-  judge: ({ open }) => within('ip_concurrency', max === undefined ? undefined : { used: open.source, max }),
+  judge: ({ client, open }) => {
+    const max = maximum(client)
+    return within('ip_concurrency', max === undefined ? undefined : { used: open.source, max })
+  },
 })

@@ -3,7 +3,7 @@
  * expected and what to write instead: a unit that is guessed wrong (is 30 seconds or minutes?) shows only in the flood.
  * Kinds of list are in list-kinds.ts.
  */
-import type { Rate } from '../core/usage.ts'
+import type { Rate } from '../core/limits.ts'
 import { nearest } from './nearest.ts'
 
 interface Words<T> {

@@ -1,49 +1,48 @@
 /**
  * Limits against each other. A narrow limit above a wide one with the same window never acts, because the wide one
- * refuses first: whoever gave both has mistaken one of them; where one is a default he only has to know.
+ * refuses first: an operator who gave both has mistaken one of them; where one is a default, he only has to know.
  */
+import { GROUPINGS, LIMIT_NAMES, LIMITS, type LimitName, type Rates } from '../core/limits.ts'
 import { rateText } from './kinds.ts'
 import type { Rule } from './rule.ts'
-import type { SettingName } from './settings.ts'
+import { keyOf, type SettingName, type Settings } from './settings.ts'
 
-const NAMES = {
-  limitIpConnections: 'SPILLWAY_LIMIT_IP_CONNECTIONS',
-  limitNetConnections: 'SPILLWAY_LIMIT_NET_CONNECTIONS',
-  limitGlobalConnections: 'SPILLWAY_LIMIT_GLOBAL_CONNECTIONS',
-  limitIpMessages: 'SPILLWAY_LIMIT_IP_MESSAGES',
-  limitGlobalMessages: 'SPILLWAY_LIMIT_GLOBAL_MESSAGES',
-} as const satisfies Record<string, SettingName>
-type LimitKey = keyof typeof NAMES
+/** Does not compile where a limit names a setting that there is not, or that is no rate. */
+type LimitSetting = (typeof LIMITS)[LimitName]['setting'] & SettingName
 
-const SHARED = {
-  ...NAMES,
-  limitIpRecipients: 'SPILLWAY_LIMIT_IP_RECIPIENTS',
-  limitIpUnknownRecipients: 'SPILLWAY_LIMIT_IP_UNKNOWN_RECIPIENTS',
-} as const satisfies Record<string, SettingName>
+export const limitSetting = (limit: LimitName): LimitSetting => LIMITS[limit].setting
+const limitKey = (limit: LimitName) => keyOf(limitSetting(limit))
 
-/** The first of each pair counts a part of what the second counts. */
-const PAIRS: readonly (readonly [LimitKey, LimitKey])[] = [
-  ['limitIpConnections', 'limitNetConnections'],
-  ['limitIpConnections', 'limitGlobalConnections'],
-  ['limitNetConnections', 'limitGlobalConnections'],
-  ['limitIpMessages', 'limitGlobalMessages'],
-]
+/** The rate of every limit, as the operator has set it. */
+export const ratesOf = (settings: Settings): Rates =>
+  Object.fromEntries(LIMIT_NAMES.map((limit) => [limit, settings[limitKey(limit)]])) as Rates
+
+/** Limits of which the first counts a part of what the second counts. */
+const PAIRS: readonly (readonly [LimitName, LimitName])[] = LIMIT_NAMES.flatMap((narrow) =>
+  LIMIT_NAMES.filter(
+    (wide) =>
+      LIMITS[narrow].counts === LIMITS[wide].counts &&
+      GROUPINGS.indexOf(LIMITS[narrow].per) < GROUPINGS.indexOf(LIMITS[wide].per),
+  ).map((wide) => [narrow, wide] as const),
+)
 
 export const limits: Rule = ({ settings, isGiven, isSound }, report) => {
+  const rates = ratesOf(settings)
   for (const [narrow, wide] of PAIRS) {
-    const below = settings[narrow]
-    const above = settings[wide]
-    if (!isSound(NAMES[narrow], NAMES[wide]) || !below || !above) continue
+    const [narrowName, wideName] = [limitSetting(narrow), limitSetting(wide)]
+    const [below, above] = [rates[narrow], rates[wide]]
+    if (!isSound(narrowName, wideName) || !below || !above) continue
     if (below.windowMs !== above.windowMs || below.max <= above.max) continue
-    const told = (key: LimitKey, rate: string) => `${NAMES[key]} (${rate}${isGiven(key) ? '' : ', the default'})`
-    if (isGiven(narrow) && isGiven(wide)) {
+    const given = [isGiven(limitKey(narrow)), isGiven(limitKey(wide))] as const
+    const told = (name: SettingName, rate: string, isOwn: boolean) => `${name} (${rate}${isOwn ? '' : ', the default'})`
+    if (given[0] && given[1]) {
       report.mistake(
-        NAMES[narrow],
-        `at most ${rateText(above)}, which is ${NAMES[wide]}: above that it could never be reached. Lower it, or raise ${NAMES[wide]}`,
+        narrowName,
+        `at most ${rateText(above)}, which is ${wideName}: above that it could never be reached. Lower it, or raise ${wideName}`,
       )
-    } else if (isGiven(narrow) || isGiven(wide)) {
+    } else if (given[0] || given[1]) {
       report.warn(
-        `${told(narrow, rateText(below))} can never be reached: ${told(wide, rateText(above))} is lower and refuses first`,
+        `${told(narrowName, rateText(below), given[0])} can never be reached: ${told(wideName, rateText(above), given[1])} is lower and refuses first`,
       )
     }
   }
@@ -52,9 +51,9 @@ export const limits: Rule = ({ settings, isGiven, isSound }, report) => {
 /** rate-limiter-flexible, which counts in Redis, has durations in whole seconds: it would make 1500ms one second, and 500ms for ever. */
 export const sharedWindows: Rule = ({ settings, isSound }, report) => {
   if (!isSound('SPILLWAY_REDIS_URL') || settings.redisUrl === undefined) return
-  for (const key of Object.keys(SHARED) as (keyof typeof SHARED)[]) {
-    const name = SHARED[key]
-    const rate = isSound(name) ? settings[key] : undefined
+  for (const limit of LIMIT_NAMES) {
+    const name = limitSetting(limit)
+    const rate = isSound(name) ? settings[limitKey(limit)] : undefined
     if (rate === undefined || rate.windowMs % 1000 === 0) continue
     report.mistake(
       name,

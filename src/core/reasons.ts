@@ -345,3 +345,9 @@ export type ReasonName = keyof typeof REASONS
 export const REASON_NAMES = Object.keys(REASONS) as ReasonName[]
 
 export const reasonOf = (name: ReasonName): Reason => REASONS[name]
+
+/** Reasons that a check gives. */
+type Checked = { [R in ReasonName]: (typeof REASONS)[R] extends { check: CheckName } ? R : never }[ReasonName]
+
+/** The check that gives this reason. */
+export const checkOf = (name: Checked): CheckName => REASONS[name].check

@@ -1,8 +1,8 @@
 /**
  * Whether Redis is asked at all. Closed: it is. Open: nobody waits for it, and only a probe in the background looks
  * whether it answers again. It opens after three failures in a row, or at once when the connection is lost, so that a Redis that
- * hangs costs the clients of a moment one deadline each, and not every client; and it closes at the first probe answered in
- * time. Questions that were under way together fail together: one short stall is one failure, however many it hit.
+ * hangs costs the clients of one moment a deadline each, and not every client. It closes at the first probe answered in time.
+ * Questions that were under way together fail together: one short stall is one failure, however many it hit.
  */
 import { within } from './deadline.ts'
 
@@ -10,6 +10,8 @@ export interface BreakerOptions {
   /** Asks what clients' questions ask (a write), so that a server that can only be read from does not count as back. */
   readonly probe: () => Promise<unknown>
   readonly timeoutMs: number
+  /** Milliseconds of a clock that never goes back. */
+  readonly elapsed: () => number
   /** At each change, with the reason for opening. */
   readonly changed: (closed: boolean, reason: string) => void
 }
@@ -21,7 +23,7 @@ export class Breaker {
   readonly #options: BreakerOptions
   #closed = false
   #failures = 0
-  /** performance.now() of the failure counted last. */
+  /** When the failure counted last was. */
   #failedAt = Number.NEGATIVE_INFINITY
   #timer: NodeJS.Timeout | undefined
   #probing = false
@@ -37,11 +39,12 @@ export class Breaker {
 
   /** It begins open. Resolves when it has closed, or after `ms` without. */
   start(ms: number): Promise<void> {
-    const until = performance.now() + ms
+    const { elapsed } = this.#options
+    const until = elapsed() + ms
     return new Promise((resolve) => {
       const look = async (): Promise<void> => {
         await this.#probe()
-        if (this.#closed || performance.now() >= until) return resolve()
+        if (this.#closed || elapsed() >= until) return resolve()
         setTimeout(() => void look(), 10)
       }
       void look()
@@ -54,7 +57,7 @@ export class Breaker {
   }
 
   failed(reason: string): void {
-    const now = performance.now()
+    const now = this.#options.elapsed()
     if (!this.#closed || now - this.#failedAt < this.#options.timeoutMs) return
     this.#failedAt = now
     if (++this.#failures >= FAILURES) this.open(reason)

@@ -1,11 +1,11 @@
 /**
  * What Redis last said that the whole cluster has counted for a key. It is kept apart from this node's own table: the table
- * would take what others counted in the last window for its own of this one, and count it for up to two more.
+ * would take what others counted in the last window for its own count of this one, and hold it for up to two more.
  *
- * What was said falls evenly to nothing within one window. At the moment of the answer that is the counter of Redis itself;
- * after it an estimate, as good as arrivals were even, that bounds for how long a word can keep somebody out: one window,
- * where the sliding counter, had it been asked again, might hold up to two. What this node counts after the answer is added
- * undiminished, until the next answer has it in it.
+ * What was said falls evenly to nothing within one window. At the moment of the answer it is the counter of Redis itself; after
+ * that it is an estimate, as good as arrivals were even. It keeps a client out for at most one window, where the sliding
+ * counter, had it been asked again, might do so for up to two. What this node counts after the answer is added undiminished,
+ * until the next answer includes it.
  */
 import { LRUCache } from 'lru-cache'
 
@@ -16,7 +16,7 @@ interface Word {
   since: number
 }
 
-/** Keys an answer is remembered for; of who is forgotten this node's own count is still there. */
+/** Keys an answer is remembered for; of a key that is forgotten this node still has its own count. */
 const CAPACITY = 1 << 16
 
 export class ClusterCounts {
@@ -32,7 +32,7 @@ export class ClusterCounts {
     this.#words.set(key, { used, at, since: 0 })
   }
 
-  /** Counts what this node has let in. */
+  /** Counts what this node has let in; below 0: what it has given back. */
   add(key: string, amount: number): void {
     const word = this.#words.get(key)
     if (word !== undefined) word.since += amount
@@ -50,6 +50,6 @@ export class ClusterCounts {
       return 0
     }
     // Multiplied before it is divided, so that a whole number stays one.
-    return Math.ceil((word.used * (this.#windowMs - age)) / this.#windowMs) + word.since
+    return Math.max(0, Math.ceil((word.used * (this.#windowMs - age)) / this.#windowMs) + word.since)
   }
 }

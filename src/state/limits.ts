@@ -7,8 +7,17 @@
  * refuse one.
  */
 import type { Client } from '../core/client.ts'
-import { LIMIT_NAMES, type LimitName, type Rate, type Usage, type Use } from '../core/usage.ts'
-import { createScopes, EVERYBODY, everybody, type Scope } from './scopes.ts'
+import {
+  asSet,
+  type GlobalLimit,
+  LIMIT_NAMES,
+  type LimitName,
+  type Maximum,
+  type Rate,
+  type Rates,
+} from '../core/limits.ts'
+import type { Usage, Use } from '../core/usage.ts'
+import { createScopes, EVERYBODY, isFirst, type Scope, type Scopes } from './scopes.ts'
 import { WindowTable } from './table.ts'
 
 /** Recipients per source that are postmaster or abuse, past the limits of the sender. */
@@ -27,33 +36,36 @@ export interface Limits {
    */
   take(stage: 'connect' | 'rcpt', client: Client, part?: Part): Usage | Promise<Usage>
   /**
-   * Charges one recipient more; at once, whatever store the other limits are in. Where `message`, the usage of the message
-   * it is of, is refused already, nothing is charged: the retry that is asked for must not count against the client.
+   * Charges one more recipient; at once, whatever store the other limits are in. Where `message`, the usage of its message,
+   * is refused already, nothing is charged: the retry that is asked for must not count against the client.
    */
   recipient(client: Client, message: Usage): Use | undefined
   /**
    * Gives back what one message was charged, its recipients too: it was put off without a mail server having been asked, and
-   * the retry that the client makes must not count twice.
-   * @param usage what `take('rcpt')` returned for it @param recipients how many `recipient` admitted for it
+   * the client's retry must not count twice.
+   * @param usage what one `take('rcpt')` returned for it; of two, each is given back by itself
+   * @param recipients how many `recipient` admitted for it
    */
   giveBack(client: Client, usage: Usage, recipients: number): void
   /** Whether the budget of its own has room for this client; takes from it. */
   spare(budget: Budget, client: Client): boolean
-  /** Learns what the cluster said of a recipient. */
-  heard(client: Client, unknown: boolean): void
+  /**
+   * Learns what the cluster said of a recipient. A mailbox counts once in a window, or a client that names one it knows
+   * before each guess would never be guessing much.
+   */
+  heard(client: Client, recipient: string, unknown: boolean): void
   /** What `heard` has gathered; undefined where the limit is off. */
-  lately(source: string): { readonly unknown: Use; readonly asked: number } | undefined
+  lately(client: Client): { readonly unknown: Use; readonly asked: number } | undefined
   /** Clients that the tables have a count for. */
   tracked(): number
-  /** Share of a global limit in use; 0 where it is off. */
-  utilization(limit: 'global_connections' | 'global_messages'): number
+  /** Share of a global limit in use, of the maximum that the operator has set; 0 where it is off. */
+  utilization(limit: GlobalLimit): number
 }
-
-/** Undefined: that limit is off. */
-export type Rates = Readonly<Record<LimitName, Rate | undefined>>
 
 export interface LimitsOptions {
   readonly rates: Rates
+  /** What one client may have; default: what the operator has set. */
+  readonly maximum?: Maximum
   /** False for a limit whose check only observes: what is over it goes on, and is charged to the wider limits too. */
   readonly enforced: (limit: LimitName) => boolean
   /** Milliseconds since the epoch. */
@@ -62,10 +74,12 @@ export interface LimitsOptions {
   readonly seed: Uint8Array
 }
 
+/** Sources that have used one of the budgets lately. */
+const BUDGET_KEYS = 1 << 16
 const NOTHING: Usage = {}
 
-export const isCharged = ({ key }: Scope, part: Part): boolean =>
-  part === 'all' || (key === everybody) === (part === 'everybody')
+export const isCharged = ({ isGlobal }: Scope, part: Part): boolean =>
+  part === 'all' || isGlobal === (part === 'everybody')
 
 /** Whether any limit that is enforced is over. */
 export function isRefused(usage: Usage, enforced: LimitsOptions['enforced']): boolean {
@@ -76,68 +90,100 @@ export function isRefused(usage: Usage, enforced: LimitsOptions['enforced']): bo
   return false
 }
 
-export function createLimits({ rates, enforced, now, seed }: LimitsOptions): Limits {
-  const scopes = createScopes(rates, seed)
-  const { recipients, unknown, asked } = scopes
-  const budgets: Record<Budget, { rate: Rate; table: WindowTable }> = {
-    role: { rate: ROLE_BUDGET, table: new WindowTable({ capacity: 1 << 16, windowMs: ROLE_BUDGET.windowMs, seed }) },
-    verify: {
-      rate: VERIFY_BUDGET,
-      table: new WindowTable({ capacity: 1 << 16, windowMs: VERIFY_BUDGET.windowMs, seed }),
-    },
-  }
-  const tracking = scopes.connect[0]?.table
+export const createLimits = (options: LimitsOptions): Limits => new CountedInMemory(options)
 
-  return {
-    take(stage, client, part = 'all') {
-      if (client.standing === 'trusted') return NOTHING
-      const at = now()
-      const usage: { -readonly [L in LimitName]?: Use } = {}
-      const charged: Scope[] = []
-      for (const each of scopes[stage]) {
-        const { limit, rate, table } = each
-        if (!isCharged(each, part)) continue
-        const used = table.charge(each.key(client), at, rate.max)
-        usage[limit] = { used, max: rate.max, windowMs: rate.windowMs }
-        if (used <= rate.max) charged.push(each)
-        else if (enforced(limit)) {
-          for (const narrow of charged) narrow.table.refund(narrow.key(client), at)
-          break
-        }
+class CountedInMemory implements Limits {
+  readonly #options: LimitsOptions
+  readonly #maximum: Maximum
+  readonly #scopes: Scopes
+  readonly #budgets: Readonly<Record<Budget, { readonly rate: Rate; readonly table: WindowTable }>>
+
+  constructor(options: LimitsOptions) {
+    this.#options = options
+    const { rates, maximum = asSet(rates), seed } = options
+    this.#maximum = maximum
+    this.#scopes = createScopes(rates, seed)
+    const budget = (rate: Rate) => ({
+      rate,
+      table: new WindowTable({ capacity: BUDGET_KEYS, windowMs: rate.windowMs, seed }),
+    })
+    this.#budgets = { role: budget(ROLE_BUDGET), verify: budget(VERIFY_BUDGET) }
+  }
+
+  take(stage: 'connect' | 'rcpt', client: Client, part: Part = 'all'): Usage {
+    if (client.standing === 'trusted') return NOTHING
+    const { now, enforced } = this.#options
+    const at = now()
+    const usage: { -readonly [L in LimitName]?: Use } = {}
+    const charged: Scope[] = []
+    for (const each of this.#scopes[stage]) {
+      const { limit, rate, table } = each
+      if (!isCharged(each, part)) continue
+      const max = this.#maximum(limit, client, at)
+      const used = table.charge(each.key(client), at, max)
+      usage[limit] = { used, max, windowMs: rate.windowMs }
+      if (used <= max) charged.push(each)
+      else if (enforced(limit)) {
+        for (const narrow of charged) narrow.table.refund(narrow.key(client), at)
+        break
       }
-      return usage
-    },
-    recipient(client, message) {
-      if (recipients === undefined || client.standing === 'trusted' || isRefused(message, enforced)) return undefined
-      const { table, rate } = recipients
-      return { used: table.charge(client.source, now(), rate.max), ...rate }
-    },
-    giveBack(client, usage, count) {
-      // What was refused was given back then.
-      if (isRefused(usage, enforced)) return
-      const at = now()
-      for (const each of scopes.rcpt) {
-        const use = usage[each.limit]
-        if (use !== undefined && use.used <= use.max) each.table.refund(each.key(client), at)
-      }
-      if (count > 0) recipients?.table.refund(client.source, at, count)
-    },
-    spare(budget, client) {
-      const { rate, table } = budgets[budget]
-      return table.charge(client.source, now(), rate.max) <= rate.max
-    },
-    heard(client, isUnknown) {
-      asked?.table.charge(client.source, now(), Number.MAX_SAFE_INTEGER)
-      if (isUnknown) unknown?.table.charge(client.source, now(), Number.MAX_SAFE_INTEGER)
-    },
-    lately(of) {
-      if (unknown === undefined || asked === undefined) return undefined
-      return { unknown: { used: unknown.table.peek(of, now()), ...unknown.rate }, asked: asked.table.peek(of, now()) }
-    },
-    tracked: () => tracking?.size(now()) ?? 0,
-    utilization(limit) {
-      const found = [...scopes.connect, ...scopes.rcpt].find((each) => each.limit === limit)
-      return found === undefined ? 0 : found.table.peek(EVERYBODY, now()) / found.rate.max
-    },
+    }
+    return usage
+  }
+
+  recipient(client: Client, message: Usage): Use | undefined {
+    const { recipients } = this.#scopes
+    const { now, enforced } = this.#options
+    if (recipients === undefined || client.standing === 'trusted' || isRefused(message, enforced)) return undefined
+    const { limit, table, rate, key } = recipients
+    const at = now()
+    const max = this.#maximum(limit, client, at)
+    return { used: table.charge(key(client), at, max), max, windowMs: rate.windowMs }
+  }
+
+  giveBack(client: Client, usage: Usage, recipients: number): void {
+    const { now, enforced } = this.#options
+    // What was refused was given back then.
+    if (isRefused(usage, enforced)) return
+    const at = now()
+    for (const { limit, key, table } of this.#scopes.rcpt) {
+      const use = usage[limit]
+      if (use !== undefined && use.used <= use.max) table.refund(key(client), at)
+    }
+    if (recipients > 0) this.#scopes.recipients?.table.refund(this.#scopes.recipients.key(client), at, recipients)
+  }
+
+  spare(budget: Budget, client: Client): boolean {
+    const { rate, table } = this.#budgets[budget]
+    return table.charge(client.source, this.#options.now(), rate.max) <= rate.max
+  }
+
+  heard(client: Client, recipient: string, isUnknown: boolean): void {
+    const { asked, unknown } = this.#scopes
+    const at = this.#options.now()
+    if (!isFirst(this.#scopes, client, recipient, at)) return
+    asked?.table.charge(asked.key(client), at, Number.MAX_SAFE_INTEGER)
+    if (isUnknown) unknown?.table.charge(unknown.key(client), at, Number.MAX_SAFE_INTEGER)
+  }
+
+  lately(client: Client): ReturnType<Limits['lately']> {
+    const { unknown, asked } = this.#scopes
+    if (unknown === undefined || asked === undefined) return undefined
+    const at = this.#options.now()
+    const { limit, table, rate, key } = unknown
+    const max = this.#maximum(limit, client, at)
+    return {
+      unknown: { used: table.peek(key(client), at), max, windowMs: rate.windowMs },
+      asked: asked.table.peek(key(client), at),
+    }
+  }
+
+  tracked(): number {
+    return this.#scopes.connect[0]?.table.size(this.#options.now()) ?? 0
+  }
+
+  utilization(limit: GlobalLimit): number {
+    const found = [...this.#scopes.connect, ...this.#scopes.rcpt].find((each) => each.limit === limit)
+    return found === undefined ? 0 : found.table.peek(EVERYBODY, this.#options.now()) / found.rate.max
   }
 }

@@ -2,9 +2,9 @@
  * The connection to Redis, of whatever topology; the home of ioredis.
  *
  * Everything here fails fast: whoever asks has a client on the line and goes on without Redis rather than wait. So there
- * is no queue for commands while the connection is away, no command is sent a second time, and a connection on which an
- * answer stays out is dropped. A command that was given up on may still be carried out later: what is counted in Redis
- * is counted at least once.
+ * is no queue for commands while the connection is away, no command is sent a second time, and a connection on which no
+ * answer comes is dropped. A command that was given up may still be carried out later: what is counted in Redis is counted
+ * at least once.
  */
 import { Cluster, Redis, type RedisOptions } from 'ioredis'
 import type { RedisAddress } from '../config/redis-kinds.ts'
@@ -18,6 +18,8 @@ export interface RedisLink {
   connected(): boolean
   /** Called when the connection is lost. One listener. */
   onLost(listener: () => void): void
+  /** Called with what went wrong, in words, at every attempt to connect that fails. One listener. */
+  onTrouble(listener: (reason: string) => void): void
   /** Ends all connections; resolves when they are closed. */
   close(): Promise<void>
 }
@@ -86,10 +88,12 @@ export function connectRedis({ address, timeoutMs, log }: RedisLinkOptions): Red
   }
 
   let lost = (): void => undefined
+  let troubled = (_: string): void => undefined
   // The same error comes with every attempt; one line for each kind of it until the connection stands again.
   let told = ''
   client.on('error', (error: Error) => {
-    const reason = error.message || String(error)
+    const reason = reasonOf(error)
+    troubled(reason)
     if (reason === told) return
     told = reason
     log.warn({ err: reason }, 'connection to Redis failed')
@@ -105,9 +109,13 @@ export function connectRedis({ address, timeoutMs, log }: RedisLinkOptions): Red
     onLost(listener) {
       lost = listener
     },
+    onTrouble(listener) {
+      troubled = listener
+    },
     close: () =>
       new Promise((resolve) => {
         lost = () => undefined
+        troubled = () => undefined
         const { status } = client
         const timer = setTimeout(resolve, CLOSE_TIMEOUT_MS)
         client.once('end', () => {
@@ -119,4 +127,10 @@ export function connectRedis({ address, timeoutMs, log }: RedisLinkOptions): Red
         if (status === 'end' || status === 'reconnecting') client.emit('end')
       }),
   }
+}
+
+/** Of several attempts at once (a name with several addresses, the nodes of a cluster) the error of one is told. */
+function reasonOf(error: Error & { readonly errors?: readonly Error[]; readonly lastNodeError?: Error }): string {
+  const cause = error.lastNodeError ?? error.errors?.[0]
+  return [error.message, cause?.message].filter(Boolean).join(': ') || String(error)
 }

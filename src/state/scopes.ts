@@ -1,52 +1,63 @@
-/**
- * What each limit counts by, narrow before wide, and the table in this node's memory where it is counted.
- */
+/** The limits that are on, each with the table in this node's memory where it is counted. */
 import type { Client } from '../core/client.ts'
-import type { LimitName, Rate } from '../core/usage.ts'
+import { type Grouping, LIMITS, type LimitName, limitsThatCount, type Rate, type Rates } from '../core/limits.ts'
+import { mailboxOf } from '../core/mailbox.ts'
 import { WindowTable } from './table.ts'
-
-/** Keys a table has room for: the addresses of a busy minute many times over. */
-const SOURCES = 1 << 20
-const NETS = 1 << 17
 
 export interface Scope {
   readonly limit: LimitName
+  /** As the operator has set it; what a client may have is asked for at each charge (core/limits.ts, Maximum). */
   readonly rate: Rate
   readonly table: WindowTable
   readonly key: (client: Client) => string
+  /** Whether all clients share its one key. */
+  readonly isGlobal: boolean
 }
 
+/** Pairs of source and mailbox that are remembered; of more in one window some count twice. */
+const MAILBOXES = 1 << 18
 /** The key of what all clients share. */
 export const EVERYBODY = '*'
-export const source = (client: Client): string => client.source
-export const net = (client: Client): string => client.net
-export const everybody = (): string => EVERYBODY
+const KEYS: Readonly<Record<Grouping, Scope['key']>> = {
+  source: (client) => client.source,
+  net: (client) => client.net,
+  everybody: () => EVERYBODY,
+}
 
 /** Undefined, or not in the list: that limit is off. */
 export interface Scopes {
+  /** Narrow before wide. */
   readonly connect: readonly Scope[]
   readonly rcpt: readonly Scope[]
   readonly recipients: Scope | undefined
   /** Recipients the cluster does not know, and all it was asked about. */
   readonly unknown: Scope | undefined
   readonly asked: Scope | undefined
+  /** Which mailboxes a source has asked for in this window: each counts once. */
+  readonly mailboxes: WindowTable | undefined
 }
 
-export function createScopes(rates: Readonly<Record<LimitName, Rate | undefined>>, seed: Uint8Array): Scopes {
-  const scope = (limit: LimitName, capacity: number, key: Scope['key']): Scope | undefined => {
-    const rate = rates[limit]
-    return rate && { limit, rate, key, table: new WindowTable({ capacity, windowMs: rate.windowMs, seed }) }
+/** @param seed of the tables: see table.ts */
+/** Whether the source asks for the mailbox for the first time in this window. */
+export const isFirst = ({ mailboxes }: Scopes, { source }: Client, recipient: string, at: number): boolean =>
+  mailboxes?.first(`${source} ${mailboxOf(recipient)}`, at) === true
+
+export function createScopes(rates: Rates, seed: Uint8Array): Scopes {
+  const scope = (limit: LimitName | undefined): Scope | undefined => {
+    const rate = limit && rates[limit]
+    if (rate === undefined) return undefined
+    const { per, capacity } = LIMITS[limit as LimitName]
+    const table = new WindowTable({ capacity, windowMs: rate.windowMs, seed })
+    return { limit: limit as LimitName, rate, table, key: KEYS[per], isGlobal: per === 'everybody' }
   }
-  const those = (...scopes: (Scope | undefined)[]): Scope[] => scopes.filter((each) => each !== undefined)
+  const unknown = scope(limitsThatCount('unknown')[0])
+  const scopes = (limits: readonly LimitName[]): Scope[] => limits.map(scope).filter((each) => each !== undefined)
   return {
-    connect: those(
-      scope('ip_connections', SOURCES, source),
-      scope('net_connections', NETS, net),
-      scope('global_connections', 8, everybody),
-    ),
-    rcpt: those(scope('ip_messages', SOURCES / 4, source), scope('global_messages', 8, everybody)),
-    recipients: scope('ip_recipients', SOURCES / 4, source),
-    unknown: scope('unknown_recipients', SOURCES / 4, source),
-    asked: scope('unknown_recipients', SOURCES / 4, source),
+    connect: scopes(limitsThatCount('connections')),
+    rcpt: scopes(limitsThatCount('messages')),
+    recipients: scope(limitsThatCount('recipients')[0]),
+    unknown,
+    asked: scope(limitsThatCount('unknown')[0]),
+    mailboxes: unknown && new WindowTable({ capacity: MAILBOXES, windowMs: unknown.rate.windowMs, seed }),
   }
 }

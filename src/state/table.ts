@@ -51,8 +51,8 @@ export interface WindowTableOptions {
 
 /**
  * Counts `amount` (whole numbers) per key against `max`. `now` is in ms, of any clock, best of a monotonic one. A clock
- * that steps back by less than a window stands still until it has caught up; after a longer step the counts go over to
- * the new time as they are, and are forgotten at most two windows later: nobody gains by it, and nobody is kept out.
+ * that steps back by less than a window stands still until it has caught up; after a longer step all counts go over to the
+ * window in which it lands, and are forgotten at most two windows later: nobody gains by it, and nobody is kept out.
  */
 export class WindowTable {
   readonly #windowMs: number
@@ -61,6 +61,8 @@ export class WindowTable {
   readonly #key0: number
   readonly #key1: number
   #latest = Number.NEGATIVE_INFINITY
+  /** The window in which the clock was when it had last stepped back by a window or more. */
+  #landed = 0
   // The two halves of the hash made last; fields, so that hashing allocates nothing.
   #low = 0
   #high = 0
@@ -101,6 +103,20 @@ export class WindowTable {
     return Math.ceil(used + refused)
   }
 
+  /** Whether the key comes for the first time in the aligned window that `now` is in, and is counted by this alone. */
+  first(key: string, now: number): boolean {
+    const time = this.#clock(now)
+    const window = this.#window(time)
+    this.#hash(key)
+    const words = this.#words
+    let at = this.#find()
+    if (at >= 0) this.#advance(at, window)
+    else at = this.#take(window, this.#remaining(time))
+    if (words[at + CURRENT] !== 0) return false
+    words[at + CURRENT] = 1
+    return true
+  }
+
   /** What the key has used by now, rounded up, without what was refused: the next one is admitted while it is under `max`. */
   peek(key: string, now: number): number {
     const time = this.#clock(now)
@@ -136,9 +152,18 @@ export class WindowTable {
   }
 
   #clock(now: number): number {
-    if (now < this.#latest && this.#latest - now < this.#windowMs) return this.#latest
+    if (now < this.#latest) {
+      if (this.#latest - now < this.#windowMs) return this.#latest
+      this.#landed = this.#window(now)
+    }
     this.#latest = now
     return now
+  }
+
+  /** Windows that have passed since the slot was counted in; since the step back for one that lies ahead. */
+  #passed(at: number, window: number): number {
+    const passed = (window - this.#words[at + WINDOW]!) | 0
+    return passed < 0 ? (window - this.#landed) | 0 : passed
   }
 
   /** The number of the aligned window, modulo 2^32. */
@@ -197,19 +222,19 @@ export class WindowTable {
   /** How much would be forgotten with a slot; 0 when its counts have run out. */
   #weight(at: number, window: number, remaining: number): number {
     const words = this.#words
-    const passed = (window - words[at + WINDOW]!) | 0
+    const passed = this.#passed(at, window)
     if (passed > 1) return 0
     if (passed === 1) return this.#share(words[at + CURRENT]!, remaining)
     return words[at + CURRENT]! + this.#share(words[at + PREVIOUS]!, remaining) + words[at + REFUSED]!
   }
 
-  /** Brings a slot's counts to this window. One that is ahead of it, after a long step back of the clock, keeps them. */
+  /** Brings a slot's counts to this window. */
   #advance(at: number, window: number): void {
     const words = this.#words
-    const passed = (window - words[at + WINDOW]!) | 0
-    if (passed === 0) return
+    if (words[at + WINDOW] === window) return
+    const passed = this.#passed(at, window)
     words[at + WINDOW] = window
-    if (passed < 0) return
+    if (passed === 0) return
     words[at + PREVIOUS] = passed === 1 ? words[at + CURRENT]! : 0
     words[at + CURRENT] = 0
     words[at + REFUSED] = 0

@@ -4,6 +4,7 @@
  */
 import * as prom from 'prom-client'
 import { STANDINGS } from '../core/client.ts'
+import { GLOBAL_LIMITS, type GlobalLimit } from '../core/limits.ts'
 import { CHECK_NAMES, REASON_NAMES, reasonOf } from '../core/reasons.ts'
 import { combinations, type Declaration, Family, Histograms } from './series.ts'
 
@@ -50,7 +51,7 @@ export interface GaugeSources {
   upstreamConnections(label: string): number
   upstreamLimit(label: string): number
   /** Share of a global limit in use, 0 and up; 0 where it is off. */
-  limitUtilization(limit: 'global_connections' | 'global_messages'): number
+  limitUtilization(limit: GlobalLimit): number
   trackedClients(): number
   unknownGuardActive(): boolean
 }
@@ -94,11 +95,10 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
       name: 'limit_utilization_ratio',
       help: 'Share of a global limit that is in use; 0 where the limit is off.',
       labels: ['limit'],
-      rows: [['global_connections'], ['global_messages']],
+      rows: combinations(GLOBAL_LIMITS),
     },
     (from, all) => {
-      all.of('global_connections').value = from.limitUtilization('global_connections')
-      all.of('global_messages').value = from.limitUtilization('global_messages')
+      for (const limit of GLOBAL_LIMITS) all.of(limit).value = from.limitUtilization(limit)
     },
   )
   gauge(

@@ -13,7 +13,12 @@ afterEach(() => {
 async function closed(probe: () => Promise<unknown> = async () => 'ok') {
   jest.useFakeTimers()
   const changes: boolean[] = []
-  breaker = new Breaker({ probe, timeoutMs: TIMEOUT_MS, changed: (now) => changes.push(now) })
+  breaker = new Breaker({
+    probe,
+    timeoutMs: TIMEOUT_MS,
+    elapsed: () => performance.now(),
+    changed: (now) => changes.push(now),
+  })
   const started = breaker.start(1000)
   await jest.advanceTimersByTimeAsync(20)
   await started

@@ -1,27 +1,25 @@
 import { describe, expect, test } from '@jest/globals'
 import type { Client } from '../../src/core/client.ts'
 import { netOf, sourceOf } from '../../src/core/ip.ts'
+import { ALL_OFF, type Maximum, type Rates } from '../../src/core/limits.ts'
 import type { Usage } from '../../src/core/usage.ts'
-import { createLimits, type LimitsOptions, type Rates, ROLE_BUDGET, VERIFY_BUDGET } from '../../src/state/limits.ts'
+import { createLimits, type LimitsOptions, ROLE_BUDGET, VERIFY_BUDGET } from '../../src/state/limits.ts'
 
 const MINUTE = 60_000
-const OFF: Rates = {
-  ip_connections: undefined,
-  net_connections: undefined,
-  global_connections: undefined,
-  ip_messages: undefined,
-  global_messages: undefined,
-  ip_recipients: undefined,
-  unknown_recipients: undefined,
-}
 const per = (max: number) => ({ max, windowMs: MINUTE })
 const from = (ip: string, standing: Client['standing'] = 'new') =>
   ({ ip, source: sourceOf(ip), net: netOf(ip), standing }) as Client
 
 let at = 0
-const limits = (rates: Partial<Rates>, enforced: LimitsOptions['enforced'] = () => true) => {
+const limits = (rates: Partial<Rates>, enforced: LimitsOptions['enforced'] = () => true, maximum?: Maximum) => {
   at = 1000 * MINUTE
-  return createLimits({ rates: { ...OFF, ...rates }, enforced, now: () => at, seed: new Uint8Array(8) })
+  return createLimits({
+    rates: { ...ALL_OFF, ...rates },
+    ...(maximum !== undefined && { maximum }),
+    enforced,
+    now: () => at,
+    seed: new Uint8Array(8),
+  })
 }
 
 describe('take', () => {
@@ -110,6 +108,21 @@ describe('take', () => {
     expect(all.take('connect', from('192.0.2.1'))).toMatchObject({ ip_connections: { used: 1 } })
   })
 
+  test.each([
+    ['less than a window', 30_000],
+    ['an hour', 60 * MINUTE],
+    ['a year', 525_600 * MINUTE],
+  ])('a clock that goes back keeps nobody out for longer than two windows: %s', (_, step) => {
+    const all = limits({ ip_connections: per(2), global_connections: per(5) })
+    for (let i = 0; i < 9; i++) void all.take('connect', from('192.0.2.1'))
+    at -= step
+    const next = all.take('connect', from('192.0.2.2')) as Usage
+    expect(next.global_connections).toMatchObject({ used: 3 })
+    at += 2 * MINUTE + Math.min(step, MINUTE)
+    expect(all.take('connect', from('192.0.2.1'))).toMatchObject({ ip_connections: { used: 1 } })
+    expect(all.take('connect', from('192.0.2.1'))).toMatchObject({ global_connections: { used: 2 } })
+  })
+
   test('R10 for postmaster only what everybody shares is charged', () => {
     const all = limits({ ip_messages: per(1), global_messages: per(10) })
     for (let i = 1; i <= 5; i++) {
@@ -124,6 +137,69 @@ describe('take', () => {
     expect(all.take('rcpt', from('192.0.2.2'), 'sender')).toEqual({
       ip_messages: { used: 1, max: 1, windowMs: MINUTE },
     })
+  })
+})
+
+describe('the maximum is asked for each client, at every call', () => {
+  const RATES: Partial<Rates> = {
+    ip_connections: per(2),
+    net_connections: per(100),
+    ip_recipients: per(2),
+    unknown_recipients: per(2),
+  }
+
+  test('one that changes between two calls holds at once', () => {
+    let max = 2
+    const all = limits(
+      RATES,
+      () => true,
+      () => max,
+    )
+    const client = from('192.0.2.1')
+    const connects = (): unknown => (all.take('connect', client) as Usage).ip_connections
+    const names = (): unknown => all.recipient(client, {})
+    for (let i = 0; i < 3; i++) void [connects(), names(), all.heard(client, `u${i}@example.net`, true)]
+    expect(connects()).toEqual({ used: 4, max: 2, windowMs: MINUTE })
+    max = 5
+    expect(connects()).toEqual({ used: 3, max: 5, windowMs: MINUTE })
+    expect(names()).toEqual({ used: 3, max: 5, windowMs: MINUTE })
+    expect(all.lately(client)?.unknown).toEqual({ used: 3, max: 5, windowMs: MINUTE })
+    max = 1
+    expect(connects()).toMatchObject({ max: 1 })
+    expect((connects() as { used: number }).used).toBeGreaterThan(1)
+    expect(all.recipient(client, {})).toMatchObject({ max: 1 })
+    expect(all.lately(client)?.unknown).toEqual({ used: 3, max: 1, windowMs: MINUTE })
+  })
+
+  test('one client may have more than its neighbour, of what they share too', () => {
+    const all = limits(
+      RATES,
+      () => true,
+      (limit, { standing }) => (limit === 'net_connections' ? (standing === 'known' ? 4 : 2) : 9),
+    )
+    const stranger = (): unknown => (all.take('connect', from('192.0.2.1')) as Usage).net_connections
+    const friend = (): unknown => (all.take('connect', from('192.0.2.2', 'known')) as Usage).net_connections
+    expect([stranger(), stranger()]).toMatchObject([{ used: 1 }, { used: 2 }])
+    expect(stranger()).toMatchObject({ used: 3, max: 2 })
+    expect([friend(), friend()]).toMatchObject([
+      { used: 3, max: 4 },
+      { used: 4, max: 4 },
+    ])
+  })
+
+  test('it is asked with the moment, and by default it is what the operator has set', () => {
+    const asked: unknown[] = []
+    const all = limits(
+      RATES,
+      () => true,
+      (limit, client, when) => asked.push([limit, client.ip, when]),
+    )
+    void all.take('connect', from('192.0.2.1'))
+    expect(asked).toEqual([
+      ['ip_connections', '192.0.2.1', at],
+      ['net_connections', '192.0.2.1', at],
+    ])
+    expect(limits(RATES).take('connect', from('192.0.2.1'))).toMatchObject({ ip_connections: { max: 2 } })
   })
 })
 
@@ -165,15 +241,64 @@ describe('budgets of their own', () => {
 describe('unknown recipients', () => {
   test('all asked and those not known are told apart, per source', () => {
     const all = limits({ unknown_recipients: { max: 20, windowMs: 10 * MINUTE } })
-    for (let i = 0; i < 10; i++) all.heard(from('192.0.2.1'), i < 3)
-    expect(all.lately('192.0.2.1')).toEqual({ unknown: { used: 3, max: 20, windowMs: 10 * MINUTE }, asked: 10 })
-    expect(all.lately('192.0.2.2')).toMatchObject({ unknown: { used: 0 }, asked: 0 })
+    for (let i = 0; i < 10; i++) all.heard(from('192.0.2.1'), `u${i}@example.net`, i < 3)
+    expect(all.lately(from('192.0.2.1'))).toEqual({ unknown: { used: 3, max: 20, windowMs: 10 * MINUTE }, asked: 10 })
+    expect(all.lately(from('192.0.2.2'))).toMatchObject({ unknown: { used: 0 }, asked: 0 })
+  })
+
+  describe('a mailbox counts once in a window', () => {
+    const rate = { max: 20, windowMs: 10 * MINUTE }
+    const client = from('192.0.2.1')
+
+    test('however often it is named, and however it is spelt', () => {
+      const all = limits({ unknown_recipients: rate })
+      const known = [
+        'u@example.net',
+        'U@Example.net',
+        'u+1@example.net',
+        '"\\u"@example.net',
+        '@r.example:u@example.net',
+      ]
+      for (let i = 0; i < 5000; i++) {
+        for (const each of known) all.heard(client, each, false)
+        all.heard(client, `u+${i}@example.net`, false)
+        at += 100
+      }
+      expect(all.lately(client)?.asked).toBeLessThanOrEqual(2)
+      // The same dead address on every message of an honest sender is no guess of its own either.
+      for (let i = 0; i < 50; i++) all.heard(client, 'gone@example.net', true)
+      expect(all.lately(client)?.unknown.used).toBe(1)
+    })
+
+    test('for each source by itself, and again in the next window', () => {
+      const all = limits({ unknown_recipients: rate })
+      for (const ip of ['192.0.2.1', '192.0.2.2']) all.heard(from(ip), 'u@example.net', false)
+      expect([client, from('192.0.2.2')].map((each) => all.lately(each)?.asked)).toEqual([1, 1])
+      at = Math.floor(at / rate.windowMs + 1) * rate.windowMs
+      all.heard(client, 'u@example.net', false)
+      expect(all.lately(client)?.asked).toBe(2)
+      all.heard(client, 'u@example.net', false)
+      expect(all.lately(client)?.asked).toBe(2)
+    })
+
+    test('a handful of known ones hides as many guesses as they are, and no more', () => {
+      const all = limits({ unknown_recipients: rate })
+      let guesses = 0
+      for (let i = 0; i < 1500; i++) {
+        for (let k = 0; k < 3; k++) all.heard(client, `known${(3 * i + k) % 9}@example.net`, false)
+        const { unknown, asked } = all.lately(client) as NonNullable<ReturnType<typeof all.lately>>
+        if (unknown.used >= unknown.max && unknown.used >= 0.3 * asked) continue
+        all.heard(client, `guess${i}@example.net`, true)
+        guesses++
+      }
+      expect(guesses).toBe(20)
+    })
   })
 
   test('off is off', () => {
     const all = limits({})
-    all.heard(from('192.0.2.1'), true)
-    expect(all.lately('192.0.2.1')).toBeUndefined()
+    all.heard(from('192.0.2.1'), 'x@example.net', true)
+    expect(all.lately(from('192.0.2.1'))).toBeUndefined()
     expect(all.utilization('global_messages')).toBe(0)
   })
 })

@@ -1,6 +1,6 @@
 /** Limits counted in a real Redis by several nodes: that they are what they say, and what they cost. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals'
-import type { LimitName, Rate } from '../../src/core/usage.ts'
+import type { LimitName, Maximum, Rate } from '../../src/core/limits.ts'
 import { createSharedCounter } from '../../src/state/limiter.ts'
 import { type RedisServer, startRedis } from '../services/redis.ts'
 import { eventually } from '../support/app.ts'
@@ -87,6 +87,55 @@ describe('one limit over two nodes', () => {
       expect(usage.ip_connections?.used ?? 0).toBe(i + 1)
       expect(usage.global_connections?.used).toBe(i + 1)
     }
+  })
+})
+
+describe('the maximum is asked for each client, at every call', () => {
+  test('one that changes between two calls holds at once, at this node and at the other', async () => {
+    let max = 10
+    const [a, b] = await nodes(2, { ip_connections: per(10) }, { maximum: () => max })
+    const client = freshClient()
+    const admitted = async (tries: number): Promise<number> => {
+      let count = 0
+      for (let i = 0; i < tries; i++) for (const node of [a, b]) if (await node.tries(client)) count++
+      return count
+    }
+    expect(await admitted(10)).toBe(10)
+    max = 14
+    expect(await admitted(10)).toBe(4)
+    expect((await a.limits.take('connect', client)).ip_connections).toMatchObject({ max: 14 })
+    max = 4
+    expect(await admitted(5)).toBe(0)
+    max = 16
+    expect(await admitted(10)).toBe(2)
+  })
+
+  test('nor does that of one client stand in for that of another, at the same moment', async () => {
+    const maximum: Maximum = (limit, { ip }) => (limit === 'ip_connections' ? 100 : ip.endsWith('.1') ? 20 : 30)
+    const [node] = await nodes(1, { ip_connections: per(100), net_connections: per(30) }, { maximum })
+    const tries = (ip: string): Promise<boolean>[] => Array.from({ length: 40 }, () => node.tries(clientAt(ip)))
+    const [first, second] = [tries('192.0.2.1'), tries('192.0.2.2')]
+    expect((await Promise.all(first)).filter(Boolean)).toHaveLength(20)
+    expect((await Promise.all(second)).filter(Boolean)).toHaveLength(10)
+    expect(await held('net_connections', '192.0.2.0/24')).toBe(30)
+  })
+
+  test('nor does it for recipients, and those the cluster does not know', async () => {
+    let max = 3
+    const [node] = await nodes(1, { ip_recipients: per(3), unknown_recipients: per(3) }, { maximum: () => max })
+    const client = freshClient()
+    for (let i = 0; i < 5; i++)
+      void [node.limits.recipient(client, {}), node.limits.heard(client, `u${i}@example.net`, true)]
+    await eventually(
+      () => held('unknown_recipients', client.source),
+      (count) => count === 5,
+    )
+    max = 8
+    expect(node.limits.recipient(client, {})).toMatchObject({ used: 4, max: 8 })
+    expect(node.limits.lately(client)?.unknown).toMatchObject({ used: 5, max: 8 })
+    max = 2
+    expect(node.limits.recipient(client, {})?.used).toBeGreaterThan(2)
+    expect(node.limits.lately(client)?.unknown).toMatchObject({ used: 5, max: 2 })
   })
 })
 
@@ -266,7 +315,7 @@ describe('recipients', () => {
     const [a, b] = await nodes(2, { ip_recipients: per(10), unknown_recipients: per(10) }, { now: () => at })
     const client = freshClient()
     for (let i = 0; i < 9; i++) a.limits.recipient(client, {})
-    for (let i = 0; i < 9; i++) a.limits.heard(client, true)
+    for (let i = 0; i < 9; i++) a.limits.heard(client, `u${i}@example.net`, true)
     for (const limit of ['ip_recipients', 'unknown_recipients', 'asked_recipients']) {
       await eventually(
         () => held(limit, client.source),
@@ -274,9 +323,9 @@ describe('recipients', () => {
       )
     }
     b.limits.recipient(client, {})
-    b.limits.heard(client, true)
+    b.limits.heard(client, 'x@example.net', true)
     await eventually(
-      () => b.limits.lately(client.source),
+      () => b.limits.lately(client),
       (lately) => lately?.unknown.used === 10 && lately.asked === 10,
     )
     // Refused by the word of the cluster, each time further over it.
@@ -286,20 +335,20 @@ describe('recipients', () => {
     )
     at += WINDOW - 2000
     expect(b.limits.recipient(client, {})).toEqual({ ...per(10), used: 2 })
-    expect(b.limits.lately(client.source)).toMatchObject({ unknown: { used: 1 }, asked: 1 })
+    expect(b.limits.lately(client)).toMatchObject({ unknown: { used: 1 }, asked: 1 })
   })
 
   test('what the cluster said is not held against the share of a node without Redis', async () => {
     const [a, b] = await nodes(2, { unknown_recipients: per(20) })
     const client = freshClient()
-    for (let i = 0; i < 12; i++) a.limits.heard(client, true)
+    for (let i = 0; i < 12; i++) a.limits.heard(client, `u${i}@example.net`, true)
     await eventually(
       () => held('unknown_recipients', client.source),
       (count) => count === 12,
     )
-    b.limits.heard(client, true)
+    b.limits.heard(client, 'x@example.net', true)
     await eventually(
-      () => [b.limits.lately(client.source)?.unknown.used, b.limits.nodes()].join(),
+      () => [b.limits.lately(client)?.unknown.used, b.limits.nodes()].join(),
       (both) => both === '13,2',
     )
     b.link.client.disconnect()
@@ -307,10 +356,10 @@ describe('recipients', () => {
       () => b.limits.shared(),
       (isShared) => !isShared,
     )
-    expect(b.limits.lately(client.source)?.unknown).toEqual({ ...per(20), used: 13 })
+    expect(b.limits.lately(client)?.unknown).toEqual({ ...per(20), used: 13 })
     const other = freshClient()
-    for (let i = 0; i < 11; i++) b.limits.heard(other, true)
-    expect(b.limits.lately(other.source)?.unknown).toEqual({ ...per(10), used: 11 })
+    for (let i = 0; i < 11; i++) b.limits.heard(other, `u${i}@example.net`, true)
+    expect(b.limits.lately(other)?.unknown).toEqual({ ...per(10), used: 11 })
   })
 
   test('of a message that is refused anyway are not counted; of one that is only observed they are', async () => {
@@ -325,14 +374,14 @@ describe('recipients', () => {
   test('that the cluster does not know, and all it was asked for', async () => {
     const [a, b] = await nodes(2, { unknown_recipients: per(20) })
     const client = freshClient()
-    for (let i = 0; i < 60; i++) a.limits.heard(client, i % 3 === 0)
+    for (let i = 0; i < 60; i++) a.limits.heard(client, `u${i}@example.net`, i % 3 === 0)
     await eventually(
       () => held('asked_recipients', client.source),
       (count) => count === 60,
     )
-    b.limits.heard(client, true)
+    b.limits.heard(client, 'x@example.net', true)
     await eventually(
-      () => b.limits.lately(client.source),
+      () => b.limits.lately(client),
       (lately) => lately?.unknown.used === 21 && lately.asked === 61,
     )
   })
@@ -348,8 +397,10 @@ describe('recipients', () => {
 })
 
 describe('the window', () => {
-  const counter = (node: TestNode, rate: Rate) =>
-    createSharedCounter({ client: node.link.client, prefix: 'test:', name: 'bound', rate })
+  const counter = (node: TestNode, { max, windowMs }: Rate) => {
+    const all = createSharedCounter({ client: node.link.client, prefix: 'test:', name: 'bound', windowMs })
+    return { ...all, charge: (key: string) => all.charge(key, max) }
+  }
 
   test('slides: no more than the limit in an aligned one, less than twice in any span', async () => {
     const [node] = await nodes(1, {})

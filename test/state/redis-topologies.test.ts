@@ -122,7 +122,7 @@ test.each([
 
 /** As docs/redis.md has it. */
 const ACL =
-  'user spillway on >s3cret/@ resetkeys ~spillway:* resetchannels -@all +eval +evalsha +time +hmget +hset +del +pexpire +zadd +zrem +zremrangebyscore +zcard +info'
+  'user spillway on >s3cret/@ resetkeys ~spillway:* resetchannels -@all +eval +evalsha +time +hmget +hset +del +pexpire +zadd +zrem +zremrangebyscore +zcard +zrange +info'
 
 test('a user who may do only what is needed, with a password that needs encoding', async () => {
   const redis = await startRedis({
@@ -136,7 +136,7 @@ test('a user who may do only what is needed, with a password that needs encoding
       expect(node.limits.shared()).toBe(true)
       const client = freshClient()
       node.limits.recipient(client, {})
-      node.limits.heard(client, true)
+      node.limits.heard(client, 'x@example.net', true)
       for (let i = 0; i < 4; i++) expect(await node.tries(client)).toBe(i < 3)
       await eventually(
         () => node.metrics.redisCommands.of('add', 'ok').value,

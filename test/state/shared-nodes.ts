@@ -2,7 +2,8 @@
 import { randomBytes } from 'node:crypto'
 import type { RedisAddress } from '../../src/config/redis-kinds.ts'
 import type { Client } from '../../src/core/client.ts'
-import type { LimitName, Rate, Usage } from '../../src/core/usage.ts'
+import { ALL_OFF, type LimitName, type Maximum, type Rate } from '../../src/core/limits.ts'
+import type { Usage } from '../../src/core/usage.ts'
 import { connectRedis, type RedisLink } from '../../src/state/redis.ts'
 import { createSharedLimits, type SharedLimits } from '../../src/state/shared-limits.ts'
 import type { Log } from '../../src/telemetry/log.ts'
@@ -23,6 +24,7 @@ export interface TestNode {
 export interface TestNodeOptions {
   readonly rates?: Partial<Record<LimitName, Rate>>
   readonly timeoutMs?: number
+  readonly maximum?: Maximum
   readonly enforced?: (limit: LimitName) => boolean
   readonly prefix?: string
   /** False: returns before it has heard of Redis. */
@@ -46,6 +48,7 @@ export async function startNode(url: string, options: TestNodeOptions = {}): Pro
   const {
     rates = {},
     timeoutMs = 50,
+    maximum,
     enforced = () => true,
     prefix = 'test:',
     started = true,
@@ -66,18 +69,11 @@ export async function startNode(url: string, options: TestNodeOptions = {}): Pro
   const metrics = createMetrics({ version: 'test', upstreams: [] })
   const link = connectRedis({ address: addressOf(url), timeoutMs, log: sink })
   const limits = createSharedLimits({
-    rates: {
-      ip_connections: undefined,
-      net_connections: undefined,
-      global_connections: undefined,
-      ip_messages: undefined,
-      global_messages: undefined,
-      ip_recipients: undefined,
-      unknown_recipients: undefined,
-      ...rates,
-    },
+    rates: { ...ALL_OFF, ...rates },
+    ...(maximum !== undefined && { maximum }),
     enforced,
     now,
+    elapsed: () => performance.now(),
     seed: randomBytes(8),
     link,
     prefix,

@@ -269,6 +269,18 @@ describe('a clock that steps back', () => {
     expect(t.peek('a', before + 3000)).toBe(0)
   })
 
+  test('a key that comes back long after the step finds nothing of before it, and takes no place meanwhile', () => {
+    const t = table()
+    for (let i = 0; i < 200; i++) t.charge(`k${i}`, T0, 10, 10)
+    expect(t.size(T0)).toBeGreaterThan(0)
+    const before = T0 - 365 * 86_400_000
+    t.charge('other', before, 10)
+    expect(t.peek('k1', before)).toBe(10)
+    expect(t.size(before + 2 * windowMs)).toBeLessThanOrEqual(1)
+    expect(t.charge('k0', before + 2 * windowMs, 10)).toBe(1)
+    expect(t.charge('k5', before + 50 * windowMs, 10)).toBe(1)
+  })
+
   test('wherever it steps, no more than max is admitted for each window that it goes forward', () => {
     const leap = fc.oneof(
       fc.integer({ min: -5000, max: 5000 }),

@@ -407,8 +407,9 @@ export class Conversation {
     if (unknown && unknownGuard && knownRecipients.guarding()) {
       return this.#recipientRefused(transaction, to, refusal('unknown_guard'), upstream)
     }
-    // A verification counts neither for nor against its client.
-    if ((taken || unknown) && !(transaction.exempt && transaction.from === '')) limits.heard(this.#client, unknown)
+    // A verification counts neither for nor against its client, and of postmaster and abuse everybody knows.
+    const isTold = isRole(to) || (transaction.exempt && transaction.from === '')
+    if ((taken || unknown) && !isTold) limits.heard(this.#client, to, unknown)
     outcomes.recipient(this.#record, to, reply.code)
     const text = voice.relayed(this.#client, reply)
     if (!taken) {

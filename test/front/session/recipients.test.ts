@@ -4,11 +4,12 @@ import { policy } from '../../../src/checks/index.ts'
 import { createRunner } from '../../../src/checks/runner.ts'
 import type { Client } from '../../../src/core/client.ts'
 import { SYSTEM_CLOCK } from '../../../src/core/clock.ts'
-import type { LimitName, Usage } from '../../../src/core/usage.ts'
+import { ALL_OFF, type LimitName, type Rates } from '../../../src/core/limits.ts'
+import type { Usage } from '../../../src/core/usage.ts'
 import { type Outcomes, Record } from '../../../src/front/outcome.ts'
 import { createVoice } from '../../../src/front/reply.ts'
 import { Conversation, type ConversationParts } from '../../../src/front/session/conversation.ts'
-import { createLimits, type Limits, type Rates } from '../../../src/state/limits.ts'
+import { createLimits, type Limits } from '../../../src/state/limits.ts'
 import type { Log } from '../../../src/telemetry/log.ts'
 import { createMetrics } from '../../../src/telemetry/metrics.ts'
 import { startApp } from '../../support/app.ts'
@@ -27,20 +28,11 @@ const client: Client = {
   connectedAt: 0,
   standing: 'new',
 }
-const OFF: Rates = {
-  ip_connections: undefined,
-  net_connections: undefined,
-  global_connections: undefined,
-  ip_messages: undefined,
-  global_messages: undefined,
-  ip_recipients: undefined,
-  unknown_recipients: undefined,
-}
 
 let at = 0
 const limitsOf = (rates: Partial<Rates>, enforced: (limit: LimitName) => boolean = () => true): Limits => {
   at = 1000 * HOUR
-  return createLimits({ rates: { ...OFF, ...rates }, enforced, now: () => at, seed: new Uint8Array(8) })
+  return createLimits({ rates: { ...ALL_OFF, ...rates }, enforced, now: () => at, seed: new Uint8Array(8) })
 }
 
 /** A conversation whose relay must not be reached, and what was told of it. */
@@ -50,7 +42,7 @@ function converse(limits: Limits): { conversation: Conversation; told: string[] 
   const checks = createRunner({
     policy: policy({
       isDenied: () => false,
-      concurrency: undefined,
+      concurrency: () => undefined,
       maxSize: () => undefined,
       domains: [],
       recipientsPerMessage: 100,
@@ -151,15 +143,16 @@ describe('a client that leaves while its message is being counted', () => {
   ])('is not refused, counted or relayed: %s', async (_, line, usage: Usage) => {
     let answer: (usage: Usage) => void = () => undefined
     let recipients = 0
-    const limits: Limits = {
-      ...limitsOf({}),
+    const others = limitsOf({})
+    const limits: Partial<Limits> = {
+      spare: (budget, who) => others.spare(budget, who),
       take: () => new Promise<Usage>((resolve) => (answer = resolve)),
       recipient: () => {
         recipients++
         return undefined
       },
     }
-    const { conversation, told } = converse(limits)
+    const { conversation, told } = converse(limits as Limits)
     await conversation.mail(MAIL)
     const reply = conversation.rcpt(line)
     await new Promise(setImmediate)

@@ -1,0 +1,12 @@
+/** The check of a limit that was charged before it runs (core/limits.ts): has this client used more than it may? */
+import type { LimitName } from '../core/limits.ts'
+import { type Check, within } from '../core/policy.ts'
+import { checkOf } from '../core/reasons.ts'
+
+/** @param stage the stage before which the limit is charged */
+export const overLimit = <S extends 'connect' | 'rcpt'>(stage: S, limit: LimitName): Check<S> => ({
+  name: checkOf(limit),
+  stage,
+  sparesTrusted: true,
+  judge: ({ usage }) => within(limit, usage[limit]),
+})

@@ -1,0 +1,193 @@
+/**
+ * What this node knows of Redis: whether it is asked now, how many nodes share it, and what to tell the operator. Every
+ * command for Redis is counted here, and those that count something decide whether it is asked at all (breaker.ts).
+ */
+import { messageOf } from '../core/errors.ts'
+import type { Rates } from '../core/limits.ts'
+import type { Log } from '../telemetry/log.ts'
+import type { Metrics, RedisUse } from '../telemetry/metrics.ts'
+import { Agreement, settingsText } from './agreement.ts'
+import { Breaker } from './breaker.ts'
+import { Late, within } from './deadline.ts'
+import { createSharedCounter } from './limiter.ts'
+import { Nodes } from './nodes.ts'
+import type { RedisLink } from './redis.ts'
+
+/** Redis as the operator is shown it. Times are in ms since the epoch. */
+export interface RedisCondition {
+  /** up: limits are counted in Redis. away: this node holds to its share of them. */
+  readonly state: 'up' | 'away'
+  /** Of the state. */
+  readonly since: number
+  /** What went wrong last, in words; also where all is well since. */
+  readonly error?: string
+  /** When a command was answered last. */
+  readonly lastSuccess?: number
+}
+
+export interface RedisHealthOptions {
+  readonly link: RedisLink
+  /** Of all keys. */
+  readonly prefix: string
+  readonly timeoutMs: number
+  /** The name of this node; no other has it. */
+  readonly node: string
+  readonly rates: Rates
+  readonly metrics: Metrics
+  readonly log: Log
+  /** Milliseconds since the epoch. */
+  readonly now: () => number
+  /** Milliseconds of a clock that never goes back. */
+  readonly elapsed: () => number
+  /** Redis is asked from now on. */
+  readonly back: () => void
+}
+
+/** How long the first answer of Redis is waited for at the start. */
+const START_MS = 1000
+const LONGEST_ERROR = 200
+
+export class RedisHealth {
+  readonly #options: RedisHealthOptions
+  readonly #breaker: Breaker
+  readonly #nodes: Nodes
+  #since: number
+  #error: string | undefined
+  #lastSuccess: number | undefined
+
+  constructor(options: RedisHealthOptions) {
+    this.#options = options
+    const { link, prefix, timeoutMs, node, rates, log, now, elapsed, metrics } = options
+    this.#since = now()
+    const agreement = new Agreement({ rates, elapsed, log })
+    this.#nodes = new Nodes({
+      client: link.client,
+      prefix,
+      node,
+      settings: settingsText(rates),
+      elapsed,
+      announced: (started, failure) => {
+        this.result('nodes', failure)
+        if (failure === undefined) this.took('nodes', started)
+      },
+      others: (nodes) => agreement.heard(nodes),
+    })
+    // Sixteen keys, so that of a cluster that has lost a part not always the same part is looked at.
+    const probed = createSharedCounter({ client: link.client, prefix, name: 'probe', windowMs: 1000 })
+    let probes = 0
+    this.#breaker = new Breaker({
+      timeoutMs,
+      elapsed,
+      probe: () =>
+        link.connected()
+          ? this.#watched('probe', probed.add(String(probes++ % 16), 1))
+          : Promise.reject(new Error('no connection')),
+      changed: (closed, reason) => this.#changed(closed, reason),
+    })
+    link.onLost(() => this.#breaker.open('the connection is lost'))
+    link.onTrouble((reason) => this.#blame(reason))
+    metrics.redisFallback.of().value = 1
+  }
+
+  /** Whether Redis is asked. */
+  get up(): boolean {
+    return this.#breaker.closed
+  }
+
+  /** Nodes last seen alive, this one included. */
+  get nodes(): number {
+    return this.#nodes.count
+  }
+
+  /** What of a maximum this node may let in by itself. */
+  share(max: number): number {
+    return max < 1 ? max : Math.max(1, Math.floor(max / this.#nodes.count))
+  }
+
+  /** Counts what comes of a command that counts something, and learns from it. */
+  counted<T>(use: RedisUse, answer: Promise<T>): Promise<T> {
+    answer.then(
+      () => this.#breaker.succeeded(),
+      (error: unknown) => this.#breaker.failed(messageOf(error)),
+    )
+    return this.#watched(use, answer)
+  }
+
+  /** A question of several parts. @param failure of all of them; undefined where one was answered */
+  asked(failure: string | undefined): void {
+    if (failure === undefined) this.#breaker.succeeded()
+    else this.#breaker.failed(failure)
+  }
+
+  /** Counts one command. */
+  result(use: RedisUse, failure: unknown): void {
+    this.#options.metrics.redisCommands.inc(use, failure === undefined ? 'ok' : isLate(failure) ? 'timeout' : 'failed')
+    if (failure === undefined) this.#lastSuccess = this.#options.now()
+    // Without a connection each command only says so; why there is none, the link says.
+    else if (this.#options.link.connected()) this.#blame(messageOf(failure))
+  }
+
+  /** @param started by `elapsed` */
+  took(use: RedisUse, started: number): void {
+    this.#options.metrics.redisCommandDuration.of(use).observe((this.#options.elapsed() - started) / 1000)
+  }
+
+  condition(): RedisCondition {
+    return {
+      state: this.up ? 'up' : 'away',
+      since: this.#since,
+      ...(this.#error !== undefined && { error: this.#error }),
+      ...(this.#lastSuccess !== undefined && { lastSuccess: this.#lastSuccess }),
+    }
+  }
+
+  /** Resolves when Redis has answered, or after a moment without: it goes on either way. */
+  async start(): Promise<void> {
+    const { log, timeoutMs } = this.#options
+    await this.#breaker.start(START_MS)
+    if (!this.up) log.warn({}, 'Redis does not answer yet: this node goes on with its own count of each limit')
+    else await within(this.#nodes.announce(), timeoutMs).catch(() => undefined)
+    this.#nodes.start()
+  }
+
+  /** Leaves the set of nodes. */
+  async stop(): Promise<void> {
+    this.#breaker.stop()
+    await within(this.#nodes.stop(), this.#options.timeoutMs).catch(() => undefined)
+  }
+
+  #watched<T>(use: RedisUse, answer: Promise<T>): Promise<T> {
+    const started = this.#options.elapsed()
+    answer.then(
+      () => {
+        this.took(use, started)
+        this.result(use, undefined)
+      },
+      (error: unknown) => this.result(use, error),
+    )
+    return answer
+  }
+
+  #changed(closed: boolean, reason: string): void {
+    const { metrics, log, now, back } = this.#options
+    const nodes = this.nodes
+    this.#since = now()
+    metrics.redisUp.of().value = closed ? 1 : 0
+    metrics.redisFallback.of().value = closed ? 0 : 1
+    if (closed) {
+      log.info({ nodes }, 'Redis answers: limits are counted for all nodes together')
+      void this.#nodes.announce()
+      back()
+    } else {
+      this.#blame(reason)
+      log.warn({ err: reason, nodes }, 'Redis does not answer: this node goes on with its share of each limit')
+    }
+  }
+
+  #blame(reason: string): void {
+    this.#error = reason.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, ' ').slice(0, LONGEST_ERROR)
+  }
+}
+
+const isLate = (error: unknown): boolean =>
+  error instanceof Late || (error instanceof Error && error.message === 'Command timed out')

@@ -30,7 +30,7 @@ export interface AppOptions {
   readonly machine: string
   /** PEM, where the settings name a certificate. */
   readonly tls: { readonly cert: string; readonly key: string } | undefined
-  /** The operator did not write LISTEN: of its default, [::] is left out where this machine has no IPv6. */
+  /** The operator did not set LISTEN. Without IPv6 on this machine, the [::] of its default is then left out. */
   readonly listenIsDefault?: boolean
 }
 
@@ -53,7 +53,7 @@ export interface Running {
 export class ListenError extends Error {
   readonly setting: 'SPILLWAY_LISTEN' | 'SPILLWAY_ADMIN_LISTEN'
   readonly code: string | undefined
-  /** The address the system was asked for; undefined where a name did not resolve. */
+  /** The address that was tried; undefined if a name did not resolve. */
   readonly address: string | undefined
 
   constructor(setting: ListenError['setting'], cause: NodeJS.ErrnoException) {
@@ -194,7 +194,7 @@ export async function start({
   return { listening, admin: adminAt, metrics, status, stop, abort }
 }
 
-/** What the admin port may be called over loopback. */
+/** The names of the admin port, beside those of loopback. */
 const adminNames = ({ hostname, adminListen: { host }, adminHosts }: Settings): string[] =>
   isIP(host) === 0 ? [hostname, host, ...adminHosts] : [hostname, ...adminHosts]
 

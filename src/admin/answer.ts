@@ -1,14 +1,14 @@
-/** What is answered to a request on the admin port. */
+/** The answer to a request on the admin port. */
 
 export interface Answer {
   readonly code: number
   readonly type: string
   readonly body: string | Buffer
-  /** Further fields of the header, as they go on the wire. */
+  /** Further header fields, as they go on the wire. */
   readonly fields?: readonly string[]
 }
 
-/** @param fields further fields of the header: `Allow: GET, HEAD` */
+/** @param fields further header fields: `Allow: GET, HEAD` */
 export const text = (code: number, body: string, ...fields: readonly string[]): Answer => ({
   code,
   type: 'text/plain; charset=utf-8',

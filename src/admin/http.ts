@@ -1,7 +1,7 @@
 /**
- * Towards the operator: metrics, health, and the state of this node, over HTTP. Never in the way of mail, whatever is done
- * to it: its connections are few (visits.ts), each carries one request (request.ts) and then one answer, and what takes
- * long is shared (rendering.ts).
+ * Towards the operator: metrics, health and the state of this node, over HTTP. Nothing that is done to this port may hold
+ * mail up. Its connections are few (visits.ts), each carries one request (request.ts) and one answer, and the only answer
+ * that costs much is shared (rendering.ts).
  */
 import { STATUS_CODES } from 'node:http'
 import { createServer, type Server, type Socket } from 'node:net'
@@ -14,15 +14,15 @@ import { createAnswers, type RouteParts } from './routes.ts'
 import { Visit, Visits } from './visits.ts'
 
 export interface AdminParts extends RouteParts {
-  /** Told of what the listening socket suffers later. */
+  /** Called when the listening socket fails later on. */
   readonly failed: (error: Error) => void
-  /** Told, at most once a minute, that connections were dropped to make room: how many, and the address of the last. */
+  /** Called at most once a minute: how many connections were closed to make room, and the source of the last one. */
   readonly crowded: (dropped: number, source: string) => void
 }
 
 const SWEEP_MS = 500
 const CROWDED_EVERY_MS = 60_000
-/** All that a connection may bring, in octets: the head of a request, and what is passed over (a body, more requests). */
+/** Octets a connection may send in all: the head of a request and what is ignored (a body, further requests). */
 const MOST_OCTETS = 65_536
 
 const nothing = (): void => undefined
@@ -63,7 +63,7 @@ export class Admin {
   }
 
   #accept(socket: Socket): void {
-    // 'close' tells it as well.
+    // 'close' follows, and that is enough.
     socket.on('error', nothing)
     const source = sourceOf(canonical(socket.remoteAddress ?? ''))
     const visit = new Visit(source, () => socket.destroy(), this.#parts.clock.elapsed())
@@ -72,7 +72,7 @@ export class Admin {
     if (dropped === visit) return
     socket.on('close', () => this.#visits.delete(visit))
     socket.on('finish', () => visit.sent())
-    // Who closes his side before the request is whole wants nothing; after it, he wants the answer.
+    // A client that half-closes after its request still wants the answer.
     socket.on('end', () => {
       if (visit.stage === 'asking') socket.destroy()
     })
@@ -82,7 +82,7 @@ export class Admin {
       octets += chunk.length
       if (octets > MOST_OCTETS) socket.destroy()
       if (visit.stage !== 'asking') return
-      // RFC 9112 section 2.2: empty lines before a request are passed over.
+      // RFC 9112 section 2.2: empty lines before a request are ignored.
       head = (head + chunk.toString('latin1')).replace(/^[\r\n]+/, '')
       const end = /\r?\n\r?\n/.exec(head)?.index
       const begun = head.slice(0, end)
@@ -90,7 +90,7 @@ export class Admin {
       if (end === undefined && wrong === undefined) return
       head = ''
       visit.served(this.#parts.clock.elapsed())
-      // What comes after it waits in the kernel until the answer is on its way.
+      // Whatever follows stays in the kernel until the answer is on its way.
       socket.pause()
       void this.#serve(socket, visit, wrong ?? readRequest(begun))
     })
@@ -106,7 +106,7 @@ export class Admin {
     if (socket.destroyed) return
     visit.answered()
     write(socket, answer, this.#parts.clock.now(), 'code' in request || request.method === 'GET')
-    // Closed with something unread, the connection would be reset, and the answer lost (RFC 9112 section 9.6).
+    // Closing with data unread would reset the connection, and the answer could be lost (RFC 9112 section 9.6).
     socket.resume()
   }
 
@@ -120,7 +120,7 @@ export class Admin {
   }
 }
 
-/** One answer, and the end of what is sent: there is no second request on a connection. */
+/** Sends the answer and closes our side: a connection carries one request. */
 function write(socket: Socket, { code, type, body, fields = [] }: Answer, now: number, withBody: boolean): void {
   const head = [
     `HTTP/1.1 ${code} ${STATUS_CODES[code] ?? ''}`,

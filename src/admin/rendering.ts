@@ -1,19 +1,21 @@
 /**
- * One rendering of /metrics for all who ask at the same time. Rendering holds the event loop, and with it mail: 3 ms with
- * one mail server (57 KB), 20 ms with twenty (270 KB), 100 ms with a hundred (1.2 MB). It cannot be cut into slices, or
- * counters that belong together would be of different moments. So it gets a fiftieth of the time, and some in advance: a
- * quiet node renders at once. Right after a rendering, and under an onslaught, whoever asks waits for the next one, two
- * seconds at most, and shares it. Only when many wait already is a newcomer given the last one, which is not older than that.
+ * One rendering of /metrics, shared by all who ask at the same time. Rendering blocks the event loop, and mail with it: for
+ * 3 ms with one mail server (57 KB), 20 ms with twenty (270 KB), 100 ms with a hundred (1.2 MB). It cannot be done in
+ * slices, because counters that belong together would then be of different moments.
+ *
+ * So rendering gets a fiftieth of the time, with some credit after a quiet period: a node that is seldom asked renders at
+ * once. Whoever asks right after a rendering, or in an onslaught, waits for the next one, two seconds at most, and shares
+ * it. When many are waiting already, a newcomer gets the last one, which is no older than that.
  */
 import { setTimeout } from 'node:timers/promises'
 import type { Clock } from '../core/clock.ts'
 
-/** Of the time of the event loop. */
+/** Of the event loop's time. */
 const SHARE = 1 / 50
-/** What may be rendered without a pause after a quiet time, in milliseconds. */
+/** The credit after a quiet period, in milliseconds of rendering. */
 const SAVED_MS = 200
 const LONGEST_WAIT_MS = 2000
-/** From the end of one to the beginning of the next, at least: who asks within it asks at the same time. */
+/** At least this long between two renderings: requests within it count as made at the same time. */
 const GAP_MS = 50
 const MOST_WAITING = 16
 
@@ -24,13 +26,13 @@ export class Rendering<T> {
   readonly #render: () => Promise<T>
   readonly #elapsed: Clock['elapsed']
   readonly #wait: Wait
-  /** The one that has not begun: who asks now will have it. */
+  /** The rendering that has not begun yet. */
   #next: Promise<T> | undefined
   #waiting = 0
-  /** Resolves when the one before that is over, however it ended. */
+  /** Resolves when the rendering before that is over, whatever came of it. */
   #over: Promise<unknown> = Promise.resolve()
   #latest: { readonly value: T } | undefined
-  /** Milliseconds of rendering that may begin at once; below zero: what is owed for the last one. */
+  /** Milliseconds of credit; below zero: of debt. */
   #saved = SAVED_MS
   #savedAt: number
   #endedAt = Number.NEGATIVE_INFINITY

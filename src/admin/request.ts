@@ -1,34 +1,34 @@
 /**
- * Reads the head of one HTTP request (RFC 9112), strictly: what is no clear request is answered with 4xx and a sentence,
- * and nothing that a client can write makes this throw.
+ * Reads the head of one HTTP request (RFC 9112), strictly. Anything unclear is answered with 4xx and a reason, and nothing
+ * a client can send makes this throw.
  *
- * It is ours, and node:http is not used, because of what one client can make that do. Pipelined requests are parsed and
- * queued by the chunk of 64 KiB, about 2,400 of them, whatever the server has said of how many it takes: 64 connections
- * took 300 MB and held the event loop for 10 ms each. Here a connection is worth one head of at most 8 KiB.
+ * node:http is not used because of what a single client can make it do. It parses and queues every request that is
+ * pipelined within a chunk of 64 KiB, about 2,400 of them, even when maxRequestsPerSocket is 1: 64 such connections took
+ * 300 MB and blocked the event loop for 10 ms each. Here a connection costs one head of at most 8 KiB.
  */
 import { type Answer, text } from './answer.ts'
 
-/** The longest head that is read, in octets. */
+/** In octets. */
 export const LONGEST_HEAD = 8192
 
 export interface Request {
   readonly method: 'GET' | 'HEAD'
   readonly path: string
   readonly query: URLSearchParams
-  /** The field Host; undefined only in HTTP/1.0. */
+  /** The Host field; absent only in HTTP/1.0. */
   readonly host: string | undefined
   readonly authorization: string | undefined
 }
 
 const TOKEN = "[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 const REQUEST_LINE = new RegExp(`^(${TOKEN}) ([!-~]+) HTTP/1\\.([01])$`)
-// RFC 9112 section 5: no space before the colon, and no line that continues the one before.
+// RFC 9112 section 5: no space before the colon, and no line folding.
 const FIELD = new RegExp(`^(${TOKEN}):([\\t -~\\x80-\\xff]*)$`)
 
-/** What can be said of a head before it is whole; undefined where more has to come. */
+/** What is wrong with a head, as far as it has come; undefined while it can still become a request. */
 export function hopeless(begun: string): Answer | undefined {
   if (begun.length > LONGEST_HEAD) return text(431, `the header is longer than ${LONGEST_HEAD} octets`)
-  // TLS begins with an octet of 0x16, and would wait for a reply to it.
+  // A TLS client sends 0x16 first and would wait for a reply.
   return /^[A-Za-z]|^$/.test(begun) ? undefined : text(400, 'this is plain HTTP, and that is no request')
 }
 

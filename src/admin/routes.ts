@@ -1,4 +1,4 @@
-/** What the admin port has to say, a row a path. Whether a caller may hear it is asked once, for all of them. */
+/** What the admin port answers: one row a path. Host and token are checked once, for all of them. */
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { Clock } from '../core/clock.ts'
 import { isLoopback } from '../core/ip.ts'
@@ -18,7 +18,7 @@ export interface RouteParts {
 }
 
 interface Route {
-  /** It tells nothing of anybody, and answers off loopback without the token. */
+  /** Answered off loopback without the token: it says nothing about anybody. */
   readonly open: boolean
   readonly answer: (request: Request) => Answer | Promise<Answer>
 }
@@ -26,9 +26,9 @@ interface Route {
 const digest = (given: string): Buffer => createHash('sha256').update(given).digest()
 
 /**
- * Loopback is the operator himself; others need the token.
+ * Whoever comes over loopback is the operator; others need the token.
  * @param local the address that was connected to
- * @param authorization the header; undefined: there is none
+ * @param authorization the Authorization field
  */
 export function mayRead(local: string, authorization: string | undefined, token: string | undefined): boolean {
   if (isLoopback(local)) return true
@@ -40,7 +40,7 @@ const WRONG_HOST =
   'over loopback this port answers only to its own names (localhost, 127.0.0.1, [::1], SPILLWAY_HOSTNAME), so that no web page ' +
   'can ask it through a browser under a name of its own; SPILLWAY_ADMIN_HOSTS takes others'
 
-/** @returns what answers a request. Rejects only where a route does. */
+/** @returns a function that answers requests; it rejects only where a route fails */
 export function createAnswers(parts: RouteParts): (request: Request, local: string) => Promise<Answer> {
   const { status, token } = parts
   const metrics = new Rendering(async () => {
@@ -57,7 +57,7 @@ export function createAnswers(parts: RouteParts): (request: Request, local: stri
   const isOwnHost = createIsOwnHost(parts.names)
   return async (request, local) => {
     const { host, authorization } = request
-    // HTTP/1.0 need not name a host; no browser speaks it.
+    // Without a Host it is HTTP/1.0, which no browser speaks.
     if (isLoopback(local) && host !== undefined && !isOwnHost(host)) return text(421, WRONG_HOST)
     const route = routes.get(request.path)
     if (route === undefined) return text(404, `there is ${paths.slice(0, -1).join(', ')} and ${paths.at(-1)}`)

@@ -29,8 +29,8 @@ export interface ConditionTold {
 }
 
 /**
- * The answer of /readyz: 200 while this node takes clients.
- * @param query `verbose` lists what it depends on; `upstreams` asks for one that is up as well
+ * The answer to /readyz: 200 while this node takes clients.
+ * @param query `verbose`: list what it depends on; `upstreams`: at least one of them has to be up, too
  */
 export function readiness(query: URLSearchParams, { ready, upstreams, redis }: Status): Answer {
   const anyUp = upstreams.some(({ up }) => up)

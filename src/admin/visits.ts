@@ -1,21 +1,21 @@
 /**
- * Who may hold a connection to the admin port: few, each for a short time, and nobody at the cost of others. Where all
- * places are taken, a newcomer is not turned away: whoever holds most of them loses one, a connection that has its answer
- * before one that has not sent its request, and that before one that is slow to read. Who asks and reads as programs do is
- * served within milliseconds, and so is hardly ever the one that has to go, however many half requests others open.
+ * Who may hold a connection to the admin port. There are few of them, each has a deadline, and nobody gets them at the cost
+ * of others. When all are taken a newcomer is let in all the same, and the source that holds the most loses one: first a
+ * connection that has had its answer, then one that has not sent its request, then one that is slow to read. An honest
+ * client is served within milliseconds, so it is hardly ever the one to go, however many half requests others open.
  */
 
-/** A connection has this long to send its request … */
+/** How long a client may take to send its request. */
 const ASK_MS = 5_000
-/** … and then this long to get the answer and to read it. */
+/** How long it may take from there until it has read the answer. */
 const ANSWER_MS = 10_000
 
-/** sent: the kernel has all of the answer. asking: the request is not whole. reading: the client takes its time. */
+/** sent: the kernel has the whole answer. asking: the request is incomplete. reading: the client is taking its time. */
 const GOES_FIRST = ['sent', 'asking', 'reading'] as const
-/** served: the answer is being made, which never takes long. */
+/** served: the answer is being made, which never takes long. Such a connection goes last. */
 type Stage = (typeof GOES_FIRST)[number] | 'served'
 
-/** A connection that is open. Times are in milliseconds, of a clock that never goes back. */
+/** One open connection. Times are in milliseconds, of a clock that never goes back. */
 export class Visit {
   /** What its address counts under. */
   readonly source: string
@@ -38,13 +38,13 @@ export class Visit {
     return now >= this.#until
   }
 
-  /** The request is whole. */
+  /** The request is complete. */
   served(now: number): void {
     this.#stage = 'served'
     this.#until = now + ANSWER_MS
   }
 
-  /** The answer is written; it may be long on its way. */
+  /** The answer has been written; the client may be slow to take it. */
   answered(): void {
     this.#stage = 'reading'
   }
@@ -64,7 +64,7 @@ export class Visits {
     this.#most = most
   }
 
-  /** @returns who was dropped for the newcomer: another, or the newcomer itself; undefined where there was a place */
+  /** @returns the connection that was dropped, which may be the newcomer itself; undefined while there is room */
   admit(visit: Visit): Visit | undefined {
     this.#open.add(visit)
     if (this.#open.size <= this.#most) return undefined
@@ -78,7 +78,7 @@ export class Visits {
     this.#open.delete(visit)
   }
 
-  /** Drops those whose time is over. To be called more often than once a second. */
+  /** Drops the connections whose time is up; to be called about twice a second. */
   sweep(now: number): void {
     for (const visit of this.#open) if (visit.isOver(now)) visit.drop()
   }

@@ -1,4 +1,4 @@
-/** Reads the command line by the tables of verbs.ts. Pure: main.ts alone decides what is printed and how it ends. */
+/** Reads the command line by the tables in verbs.ts. Pure: only main.ts prints and decides how the program ends. */
 import { parseArgs } from 'node:util'
 import { nearest } from '../config/nearest.ts'
 import { COMMON, type Flag, type Options, type Valued, VERBS, type Verb, type Verbs } from './verbs.ts'
@@ -7,7 +7,7 @@ type Values<O extends Options> = {
   readonly [N in keyof O]: O[N] extends Valued<infer T> ? T | undefined : boolean
 }
 
-/** What is asked for: a verb, its options and the common ones, and its arguments in their order. */
+/** A verb, its options and the common ones, and its arguments in order. */
 export type Asked<V extends Verbs = typeof VERBS> = {
   readonly [N in keyof V & string]: {
     readonly verb: N
@@ -24,7 +24,7 @@ export type Arguments<V extends Verbs = typeof VERBS> =
   | { readonly version: true }
   | { readonly error: string }
 
-/** Meant where no verb is given. */
+/** The verb where none is given. */
 const USUAL = 'serve'
 
 const isValued = (option: Flag | Valued<unknown>): option is Valued<unknown> => 'read' in option
@@ -72,7 +72,7 @@ function helpFor(name: string, { summary, options, positionals = [], example, mo
   ].join('\n\n')}\n`
 }
 
-/** What is wrong with the number of arguments; undefined where nothing is. */
+/** What is wrong with the number of arguments; undefined if nothing is. */
 function miscounted(name: string, { positionals = [], example }: Verb, given: readonly string[]): string | undefined {
   const missing = positionals[given.length]
   if (missing !== undefined && !missing.optional) return `${name} needs ${missing.name}: ${missing.help}. ${example}`
@@ -83,7 +83,7 @@ function miscounted(name: string, { positionals = [], example }: Verb, given: re
   return `${name} takes ${most}, and was given ${surplus.join(' ')} as well.`
 }
 
-/** Every option there is, as it is written. One that several verbs have means the same in all of them. */
+/** All options by their spelling. One that several verbs have means the same in each. */
 function optionsOf(
   verbs: Verbs,
 ): ReadonlyMap<string, { readonly name: string; readonly option: Flag | Valued<unknown> }> {
@@ -94,11 +94,11 @@ function optionsOf(
 interface Given {
   /** By the names of the options. */
   readonly values: Readonly<Record<string, unknown>>
-  /** What is no option: the verb and its arguments. */
+  /** Everything but options: the verb and its arguments. */
   readonly words: readonly string[]
 }
 
-/** @returns what was given, or what is wrong with it, whatever the verb */
+/** @returns what was given, or what is wrong with it whichever verb it is */
 function given(argv: readonly string[], verbs: Verbs): Given | string {
   const options = optionsOf(verbs)
   const declared = [...options].map(([dashes, { option }]) => {

@@ -1,4 +1,4 @@
-/** `npm run docs`: writes what is generated from the declarations of settings, reasons and metrics, from the repository's root. */
+/** `npm run docs`: writes the pages that are generated from the declarations of settings, reasons and metrics. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { envExample, settingsTable } from '../config/docs.ts'

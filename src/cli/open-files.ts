@@ -1,7 +1,7 @@
-/** How many files this process may have open: Node raises its soft limit to the hard one, and has no call that tells it. */
+/** How many files this process may open. Node raises its soft limit to the hard one, but has no call that tells it. */
 import { readFileSync } from 'node:fs'
 
-/** Where the system does not tell: what systems without a setting for it have had for decades. */
+/** Where the system does not say: the usual default for decades. */
 const UNTOLD = 1024
 
 /** @returns Infinity where there is no limit */

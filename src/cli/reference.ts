@@ -1,6 +1,6 @@
 /**
- * docs/refusals.md and docs/metrics.md, written from the table of reasons and from the metrics as they are declared, so
- * that they say what the program does. `npm run docs` writes the files; a test fails while they are not up to date.
+ * docs/refusals.md and docs/metrics.md, generated from the table of reasons and the declared metrics so that they say what
+ * the program does. `npm run docs` writes the files; a test fails while they are out of date.
  */
 import { settingOf } from '../config/settings.ts'
 import { CHECK_NAMES, REASON_NAMES, reasonOf } from '../core/reasons.ts'
@@ -44,10 +44,10 @@ export function refusalsPage(): string {
   return `${lines.join('\n')}\n`
 }
 
-/** Sets that are longer than this have a page of their own: reasons, checks. */
+/** Longer sets have a page of their own: reasons, checks. */
 const MANY = 7
 
-/** `family=ipv4,ipv6`; what depends on the settings, and long sets, by name alone. */
+/** `family=ipv4,ipv6`; long sets, and sets that depend on the settings, by name alone. */
 function labelsOf(values: readonly { readonly labels: Readonly<Record<string, unknown>> }[]): string {
   const sets = new Map<string, Set<string>>()
   for (const { labels } of values) {

@@ -1,4 +1,4 @@
-/** `spillway serve`: starts the app and obeys signals. */
+/** `spillway serve`: starts the app and handles signals. */
 import { readFileSync } from 'node:fs'
 import { isIPv6 } from 'node:net'
 import { hostname } from 'node:os'
@@ -9,19 +9,19 @@ import type { Settings } from '../config/settings.ts'
 import { messageOf } from '../core/errors.ts'
 import { createLog } from '../telemetry/log.ts'
 
-/** Two interrupts within this time are one stroke of a key. */
+/** Two interrupts within this time are one key press. */
 const SAME_KEY_MS = 400
 
 const pem = (path: string): string => readFileSync(path, 'utf8')
 
-/** What the operator could write in place of addresses that only a machine with IPv6 has. */
+/** What the operator could write instead, on a machine without IPv6. */
 function withoutIPv6(setting: ListenError['setting'], { listen, adminListen }: Settings): string {
   if (setting === 'SPILLWAY_ADMIN_LISTEN') return `${setting}=127.0.0.1:${adminListen.port}`
   const left = listen.filter(({ host }) => !isIPv6(host))
   return `${setting}=${endpointsText(left.length > 0 ? left : listen.map(({ port }) => ({ host: '0.0.0.0', port })))}`
 }
 
-/** What to do about an address that cannot be listened on; undefined where there is no more to say than the system said. */
+/** What to do about an address that cannot be listened on; undefined where the system's message says it all. */
 function adviceOn({ code, setting, address }: ListenError, settings: Settings): string | undefined {
   switch (code) {
     case 'EADDRINUSE':
@@ -42,7 +42,7 @@ function adviceOn({ code, setting, address }: ListenError, settings: Settings): 
   }
 }
 
-/** Resolves with the exit code when the program is to end. */
+/** Resolves with the exit code once the program is to end. */
 export async function runServer({ settings, origins, warnings }: Loaded, version: string): Promise<number> {
   const log = createLog({ level: settings.logLevel, destination: 1 })
   for (const warning of warnings) log.warn({}, warning)
@@ -62,7 +62,7 @@ export async function runServer({ settings, origins, warnings }: Loaded, version
     let stoppingSince: number | undefined
     const end = (signal: NodeJS.Signals): void => {
       if (stoppingSince !== undefined) {
-        // npm hands Ctrl-C on to a program that the terminal has told already.
+        // The terminal sends Ctrl-C to npm and to us, and npm passes it on once more.
         if (signal === 'SIGINT' && performance.now() - stoppingSince < SAME_KEY_MS) return
         log.warn({ signal }, 'second signal: ending now')
         void running.abort().finally(() => resolve(1))
@@ -81,9 +81,9 @@ export async function runServer({ settings, origins, warnings }: Loaded, version
     }
     process.on('SIGTERM', end)
     process.on('SIGINT', end)
-    // The default would end the program; settings are read at the start only.
+    // By default it would end the program.
     process.on('SIGHUP', () => log.warn({}, 'SIGHUP: settings are read at the start only; restart to change them'))
-    // main.ts has taken their defaults away already.
+    // main.ts has disabled their defaults already.
     for (const signal of ['SIGUSR1', 'SIGUSR2'] as const) {
       process.on(signal, () =>
         log.warn({}, `${signal} does nothing; SIGTERM stops Spillway, and its log needs no signal`),

@@ -1,30 +1,30 @@
 /**
- * What can be asked of the program: one table a verb. Parsing, `--help` and what is said of a wrong command line come from
- * it (args.ts); a new verb is a row here, and what it does is in main.ts.
+ * The verbs of the command line, one table each. Parsing, `--help` and error messages come from it (args.ts). A new verb is
+ * a row here and a case in main.ts.
  */
 import { settingsHelp } from '../config/docs.ts'
 
-/** An option without a value; it reads as true or false. */
+/** An option without a value; true or false. */
 export interface Flag {
   readonly short?: string
   readonly help: string
 }
 
-/** An option with a value; it reads as undefined where it was not given. */
+/** An option with a value; undefined where it is not given. */
 export interface Valued<T> {
   /** In capitals: PATH. */
   readonly value: string
   readonly help: string
-  /** Goes on after "--port needs". */
+  /** Continues "--port needs". */
   readonly needs: string
   /** @returns undefined where the text is no such value */
   readonly read: (text: string) => T | undefined
 }
 
-/** By their names in the program: `envFile` is --env-file. */
+/** By their names in the program: `envFile` for --env-file. */
 export type Options = Readonly<Record<string, Flag | Valued<unknown>>>
 
-/** An argument that is no option. */
+/** A positional argument. */
 export interface Positional {
   /** In capitals: NETWORK. */
   readonly name: string
@@ -33,17 +33,17 @@ export interface Positional {
 }
 
 export interface Verb {
-  /** What it does, in words that could follow it: `show every setting`. */
+  /** What it does, in small letters: `show every setting`. */
   readonly summary: string
   readonly options: Options
   readonly positionals?: readonly Positional[]
   readonly example: string
-  /** What else its help tells. */
+  /** The rest of its help. */
   readonly more?: () => string
 }
 export type Verbs = Readonly<Record<string, Verb>>
 
-/** Every verb has them. */
+/** Options of every verb. */
 export const COMMON = {
   json: { help: 'say it in JSON, where the verb has anything to say' },
   help: { short: 'h', help: 'this text; after a verb, more about it' },

@@ -1,6 +1,6 @@
 /**
- * The kinds of value that name something on the network: endpoints, upstreams, networks, domains, host names, URLs. What
- * people commonly write instead (a bare port, a URL, an IPv6 address without its brackets) is answered with what to write.
+ * Kinds of value that name something on the network: endpoints, upstreams, networks, domains, host names, URLs. For what
+ * people commonly write instead (a bare port, a URL, an IPv6 address without brackets) the message says what to write.
  */
 import { isIP, isIPv4, isIPv6 } from 'node:net'
 import { domainToASCII } from 'node:url'
@@ -9,13 +9,13 @@ import { type List, type Parsed, type Scalar, scalar } from './kinds.ts'
 import { plainList } from './list-kinds.ts'
 
 export interface Endpoint {
-  /** A name or an address; an IPv6 address without its brackets. */
+  /** A name or an address; IPv6 without brackets. */
   readonly host: string
   readonly port: number
 }
 
 export interface UpstreamAddress extends Endpoint {
-  /** As the operator wrote it: what logs, metrics and the status page call this upstream. */
+  /** As the operator wrote it; the name of this upstream in logs, metrics and the status. */
   readonly label: string
 }
 
@@ -28,7 +28,7 @@ export const isHost = (text: string): boolean => isIPv4(text) || isName(text)
 
 const bracketed = (host: string): string => (isIPv6(host) ? `[${host}]` : host)
 
-/** @param port what the hint proposes. @param lowest 0 where any free port will do. */
+/** @param port for the hint @param lowest 0 where any free port will do */
 function parseEndpoint(text: string, port: number, lowest: 0 | 1): Parsed<Endpoint> {
   const scheme = /^[a-z][a-z0-9+.-]*:\/\//i.exec(text)?.[0]
   if (scheme) return { hint: `write ${text.slice(scheme.length).replace(/\/$/, '')}, without ${scheme}` }
@@ -52,7 +52,7 @@ const endpointText = ({ host, port }: Endpoint): string => `${bracketed(host)}:$
 /** As an operator would write them. */
 export const endpointsText = (all: readonly Endpoint[]): string => all.map(endpointText).join(',')
 
-/** One endpoint to listen on. Port 0 takes a free one. */
+/** One endpoint to listen on; port 0 takes any free port. */
 export const endpoint = (port: number): Scalar<Endpoint> =>
   scalar({
     word: 'host:port',
@@ -103,7 +103,7 @@ export const networks: List<readonly Network[]> = plainList(network, {
   show: network.show,
 })
 
-/** In lower case and, where it is international, in its ASCII form (RFC 5890), which is what a comparison needs. */
+/** In lower case, and in ASCII form where it is international (RFC 5890), ready to be compared. */
 const domain: Scalar<string> = scalar({
   word: 'domain',
   what: 'the domain of an address, such as example.net',
@@ -164,7 +164,7 @@ export const dnsServers: List<readonly string[]> = plainList(dnsServer, {
   show: dnsServer.show,
 })
 
-/** The name we greet with: a domain name with a dot in it, or an address literal (RFC 5321 sections 2.3.5 and 4.1.3). */
+/** The name in our greeting: a domain name with a dot, or an address literal (RFC 5321 sections 2.3.5 and 4.1.3). */
 export const hostname: Scalar<string> = scalar({
   word: 'host name',
   what: 'a fully qualified name such as mx1.example.net, or an address literal such as [192.0.2.25] or [IPv6:2001:db8::25]',
@@ -181,7 +181,7 @@ export const hostname: Scalar<string> = scalar({
   show: (value) => value,
 })
 
-/** Every refused client reads it, and a reply has 512 octets at most (RFC 5321 section 4.5.3.1.5). */
+/** It stands in every refusal, and a reply line has at most 512 octets (RFC 5321 section 4.5.3.1.5). */
 const LONGEST_URL = 200
 
 export const supportUrl: Scalar<string> = scalar({

@@ -1,12 +1,12 @@
 /**
- * docs/settings.md and .env.example, written from the declaration in settings.ts, so that they cannot say anything else
- * than the program does. `npm run docs` writes the files; a test fails while they are not up to date.
+ * docs/settings.md and .env.example, generated from settings.ts so that they say what the program does. `npm run docs`
+ * writes the files; a test fails while they are out of date.
  */
 import { ENV_FILE, GROUPS, type Group, SETTING_NAMES, type SettingName, settingOf } from './settings.ts'
 
 const inGroup = (group: Group): SettingName[] => SETTING_NAMES.filter((name) => settingOf(name).group === group)
 
-/** A bar would end the cell of a table, and a line break the row. */
+/** A bar would end the table cell, and a line break the row. */
 const cell = (text: string): string => text.replaceAll('|', '\\|').replaceAll('\n', ' ')
 
 const defaultCell = (name: SettingName): string => {
@@ -21,7 +21,7 @@ const rowOf = (name: SettingName): string => {
   return `| ${cells.map(cell).join(' | ')} |`
 }
 
-/** What does not fit into a row: the choices, and what to know before changing it. */
+/** What does not fit into the row: choices, and what to know before changing the setting. */
 function notesOf(name: SettingName): string[] {
   const { kind, doc, more, required } = settingOf(name)
   const choices = Object.entries(kind.choices ?? {})
@@ -102,7 +102,7 @@ function exampleOf(name: SettingName): string[] {
   return [`# ${doc}${choices}${note}`, `#${name}=${usual ?? required ?? ''}`]
 }
 
-/** The text of .env.example: every setting, commented out, with its default; first those that must be set. */
+/** The text of .env.example: every setting with its default, commented out; the required ones first. */
 export function envExample(): string {
   const required = SETTING_NAMES.filter((name) => settingOf(name).required !== undefined)
   const lines = [
@@ -120,7 +120,7 @@ export function envExample(): string {
   return `${lines.join('\n')}\n`
 }
 
-/** For `--help`: every setting with its default, a line each and a line for what it does. */
+/** For `--help`: every setting with its default, and a line on what it does. */
 export function settingsHelp(): string {
   const lines: string[] = []
   for (const group of Object.keys(GROUPS) as Group[]) {

@@ -1,21 +1,21 @@
 /**
- * Takes the text of a list apart into its entries, and reads the files it points to (`@/path/file`: one entry a line, `#`
- * comments). Every entry knows where it was written, so that line 812 of a deny list can be named.
+ * Splits the text of a list into entries and reads the files it points to (`@/path/file`: one entry a line, `#` comments).
+ * Every entry knows where it was written, so that a mistake in line 812 of a deny list can be named.
  */
 
 export interface Entry {
   readonly text: string
-  /** `PATH:LINE` where it was read from a file. */
+  /** `PATH:LINE`, for an entry from a file. */
   readonly at?: string
 }
 
 export interface Entries {
   readonly entries: readonly Entry[]
-  /** Entries that point to a file which cannot be read, or that cannot point to one. */
+  /** Entries that point to a file that cannot be read, or whose path is incomplete. */
   readonly wrong: readonly { readonly entry: Entry; readonly expected: string }[]
 }
 
-/** Reads a whole file, or says why it cannot. */
+/** Reads a whole file, or says why it cannot be read. */
 export type Read = (path: string) => { readonly text: string } | { readonly hint: string }
 
 const fromLines = (text: string, path: string): Entry[] =>
@@ -31,7 +31,7 @@ const fromCommas = (entry: Entry): Entry[] =>
     .map((text) => ({ ...entry, text: text.trim() }))
     .filter(({ text }) => text !== '')
 
-/** @param path of the file that holds the list itself (NAME_FILE): there lines separate entries as commas do. */
+/** @param path of the file that holds the list itself (NAME_FILE): in it, line ends separate entries as commas do */
 export function entriesOf(text: string, read: Read, path?: string): Entries {
   const entries: Entry[] = []
   const wrong: { entry: Entry; expected: string }[] = []

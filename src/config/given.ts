@@ -1,7 +1,7 @@
 /**
- * Collects what was given: from the process environment, from the env file, from the files that NAME_FILE points to. No
- * value is read here (load.ts does), but every name is judged: a setting with a typing error in its name is a limit that
- * everybody believes to be there.
+ * Collects what the operator gave: in the process environment, in the env file, in the files that NAME_FILE points to.
+ * Values are read in load.ts; here every name is checked, because a mistyped name is a limit that everybody believes in and
+ * that is not there.
  */
 import type { Read } from './entries.ts'
 import { parseEnvFile } from './env-file.ts'
@@ -20,7 +20,7 @@ export interface Text {
 
 export interface Given {
   readonly texts: ReadonlyMap<SettingName, Text>
-  /** Settings of which a mistake was told already: they are not missing. */
+  /** Settings for which a mistake has been reported already: they are not missing. */
   readonly broken: ReadonlySet<SettingName>
   readonly mistakes: readonly Mistake[]
   readonly warnings: readonly string[]
@@ -39,13 +39,13 @@ const LINK =
   /^SPILLWAY(_[A-Z0-9_]+)?_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$/
 
 /**
- * Kubernetes puts variables for every Service of the namespace into each pod; one called `spillway` makes names that look
- * like ours. (`…_PORT` alone is one of them only when it holds what Kubernetes puts there: SPILLWAY_PORT=25 is a mistake.)
+ * Kubernetes sets variables in each pod for every Service of the namespace; those of a Service called `spillway` look like
+ * ours. (`…_PORT` alone counts only with a value as Kubernetes writes it: SPILLWAY_PORT=25 is a mistake.)
  */
 const isServiceLink = (name: string, value: string): boolean =>
   LINK.test(name) || (/^SPILLWAY(_[A-Z0-9_]+)?_PORT$/.test(name) && /^(tcp|udp|sctp):\/\//.test(value))
 
-/** Names that people try, and that are too far from ours for a comparison of letters. */
+/** Names that people try and that are spelled too differently from ours to be recognised. */
 const ALIASES: Readonly<Record<string, SettingName>> = {
   SPILLWAY_PORT: 'SPILLWAY_LISTEN',
   SPILLWAY_BIND: 'SPILLWAY_LISTEN',
@@ -66,11 +66,11 @@ function unknown(name: string, { value, origin }: Named): Mistake {
   const expected = meant
     ? `the name of a setting; did you mean ${meant}${file ? '_FILE' : ''}?`
     : 'the name of a setting; `spillway serve --help` lists them'
-  // A secret under a mistyped name is still a secret, and so may be whatever is like no setting of ours.
+  // A secret under a mistyped name is still a secret, and anything under an unknown name may be one.
   return { name, value: meant === undefined ? HIDDEN : repeated(meant, value), origin, expected, default: undefined }
 }
 
-/** The env file's settings. A file that cannot be read, and each line that is wrong, is a mistake. */
+/** The settings in the env file. An unreadable file is a mistake, and so is each wrong line. */
 function readEnvFile(path: string, read: Read, mistakes: Mistake[], broken: Set<SettingName>): Source {
   const source = new Map<string, Named>()
   const content = read(path)
@@ -90,7 +90,7 @@ function readEnvFile(path: string, read: Read, mistakes: Mistake[], broken: Set<
   return source
 }
 
-/** Every name with our prefix that is none of ours stops the start, except those of Kubernetes. */
+/** A name with our prefix that is no setting stops the start, except those that Kubernetes sets. */
 function judgeNames(source: Source, mistakes: Mistake[], links: string[], isEnvFile: boolean): void {
   for (const [name, { value, origin }] of source) {
     if (isSetting(name) || (name.endsWith('_FILE') && isSetting(name.slice(0, -'_FILE'.length)))) continue
@@ -103,7 +103,7 @@ function judgeNames(source: Source, mistakes: Mistake[], links: string[], isEnvF
   }
 }
 
-/** What `source` says of one setting, itself or by NAME_FILE; undefined where it says nothing. */
+/** The text of one setting in `source`, given directly or by NAME_FILE; undefined where there is none. */
 function textOf(name: SettingName, source: Source, read: Read, warnings: string[]): Text | Mistake | undefined {
   const plain = source.get(name)
   const file = source.get(`${name}_FILE`)
@@ -120,7 +120,7 @@ function textOf(name: SettingName, source: Source, read: Read, warnings: string[
   const content = read(path)
   if ('hint' in content) {
     const expected = `the path of a file that holds the value; ${content.hint}`
-    // Somebody may have put the secret itself where its path should be.
+    // The secret itself may have been put where its path belongs.
     const value = path.startsWith('/') ? path : repeated(name, path)
     return { name: `${name}_FILE`, value, origin: file.origin, expected, default: undefined }
   }
@@ -132,7 +132,7 @@ function textOf(name: SettingName, source: Source, read: Read, warnings: string[
   return { text: held, origin: `file ${path}`, path }
 }
 
-/** @param envFile wins over SPILLWAY_ENV_FILE, as a command line does. */
+/** @param envFile from the command line; wins over SPILLWAY_ENV_FILE */
 export function collect(env: Readonly<Record<string, string | undefined>>, read: Read, envFile?: string): Given {
   const mistakes: Mistake[] = []
   const warnings: string[] = []

@@ -1,25 +1,25 @@
 /**
- * The kinds of value a setting can have. A kind reads what an operator wrote, strictly, and where it cannot, says what it
- * expected and what to write instead: a unit that is guessed wrong (is 30 seconds or minutes?) shows only in the flood.
+ * The kinds of value a setting can have. A kind reads strictly what the operator wrote, and if it cannot, says what it
+ * expected and what to write instead: a unit that is guessed wrong (is 30 seconds or minutes?) would show only in a flood.
  * Kinds of list are in list-kinds.ts.
  */
 import type { Rate } from '../core/limits.ts'
 import { nearest } from './nearest.ts'
 
 interface Words<T> {
-  /** For the tables of the docs: `duration`, `size or upstream`. */
+  /** For tables in the docs: `duration`, `size or upstream`. */
   readonly word: string
   /** For the operator who wrote something else: `a duration with its unit, such as 30s, 10m or 1h`. */
   readonly what: string
-  /** What each of the words one may choose from is for, where the kind is such a choice. */
+  /** For a choice of words: what each of them is for. */
   readonly choices?: Readonly<Record<string, string>>
-  /** The value as an operator would write it; what it shows can be read again and gives the same value. */
+  /** The value as an operator would write it; parsing it gives the same value again. */
   show(value: T): string
-  /** What was written, with what is secret in it hidden; absent where nothing can be. */
+  /** What was written, with anything secret in it hidden; absent where nothing can be secret. */
   mask?(text: string): string
 }
 
-/** The hint says what to write, in words that go on after `what`; empty where there is no more to say. */
+/** The hint says what to write and continues `what`; it may be empty. */
 export type Parsed<T> = { readonly value: T } | { readonly hint: string }
 
 /** A kind that is read from one text. */
@@ -28,7 +28,7 @@ export interface Scalar<T> extends Words<T> {
   parse(text: string): Parsed<T>
 }
 
-/** `expected` is told of the entry with this index, or of the list as a whole. */
+/** What is wrong with the entry at this index, or, without one, with the list as a whole. */
 export interface WrongEntry {
   readonly index: number | undefined
   readonly expected: string
@@ -45,10 +45,10 @@ export type ValueOf<K> = K extends { parse(given: never): infer P } ? Extract<P,
 
 export const scalar = <T>(parts: Omit<Scalar<T>, 'list'>): Scalar<T> => ({ ...parts, list: false })
 
-/** What is told to whoever wrote something else. */
+/** What the operator should have written. */
 export const expectation = ({ what }: Kind<unknown>, hint: string): string => (hint === '' ? what : `${what}; ${hint}`)
 
-/** `kind`, or the one word `word`, which stands for `value`. */
+/** `kind`, or the word `word`, which stands for `value`. */
 export function or<T, const W extends string, const V>(kind: Scalar<T>, word: W, value: V): Scalar<T | V> {
   return scalar<T | V>({
     ...kind,
@@ -64,14 +64,14 @@ export function or<T, const W extends string, const V>(kind: Scalar<T>, word: W,
   })
 }
 
-/** Disabled by the word `off`, which reads as undefined. */
+/** The word `off` disables it and reads as undefined. */
 export const orOff = <T>(kind: Scalar<T>): Scalar<T | undefined> => or(kind, 'off', undefined)
-/** Not there, by the word `none` or by saying nothing; reads as undefined. */
+/** The word `none` reads as undefined. */
 export const orNone = <T>(kind: Scalar<T>): Scalar<T | undefined> => or(kind, 'none', undefined)
 
 const MS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
 const UNITS = ['d', 'h', 'm', 's', 'ms'] as const
-/** A longer timer of Node fires at once: setTimeout holds 2^31 - 1 ms. */
+/** Node's timers hold 2^31 - 1 ms; a longer one fires at once. */
 const LONGEST_MS = 24 * MS.d
 
 const durationText = (ms: number): string => {
@@ -91,7 +91,7 @@ export interface Range {
   /** Bounds, inclusive, in milliseconds. */
   readonly min?: number
   readonly max?: number
-  /** Why no less: follows "at least 660s:". */
+  /** Why no less; continues "at least 660s:". */
   readonly because?: string
 }
 
@@ -134,7 +134,7 @@ export const size: Scalar<number> = scalar({
 
 const FASTEST = 1e6
 
-/** In bytes within a second. */
+/** In bytes per second. */
 export const dataRate: Scalar<number> = scalar({
   word: 'size',
   what: 'how much in a second, with its unit, such as 500B or 1KB',
@@ -228,7 +228,7 @@ export const flag: Scalar<boolean> = scalar({
   show: (value) => (value ? 'on' : 'off'),
 })
 
-/** @param choices each word one may choose, and what it is for. */
+/** @param choices the words, and what each is for */
 export function oneOf<const C extends string>(choices: Readonly<Record<C, string>>): Scalar<C> {
   const words = Object.keys(choices) as C[]
   return scalar({
@@ -245,7 +245,7 @@ export function oneOf<const C extends string>(choices: Readonly<Record<C, string
   })
 }
 
-/** A path of the file system. Whether there is a file that fits is asked where the settings are checked against each other. */
+/** A path. Whether there is a usable file is checked in machine-rules.ts. */
 export const path: Scalar<string> = scalar({
   word: 'path',
   what: 'the path of a file',
@@ -253,7 +253,7 @@ export const path: Scalar<string> = scalar({
   show: (value) => value,
 })
 
-/** Never shown: see `secret` in settings.ts. It travels in an HTTP header: RFC 6750 section 2.1 allows no space in it. */
+/** Never shown (`secret` in settings.ts). It is sent in an HTTP header, where it cannot contain spaces (RFC 6750 section 2.1). */
 export const secret: Scalar<string> = scalar({
   word: 'secret',
   what: 'a word of visible ASCII characters, without spaces',

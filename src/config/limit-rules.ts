@@ -1,6 +1,6 @@
 /**
- * Limits against each other. A narrow limit above a wide one with the same window never acts, because the wide one
- * refuses first: an operator who gave both has mistaken one of them; where one is a default, he only has to know.
+ * Limits checked against each other. A narrow limit above a wide one with the same window never acts, because the wide one
+ * refuses first. If the operator gave both, one of them is a mistake; if one is a default, a warning will do.
  */
 import { GROUPINGS, LIMIT_NAMES, LIMITS, type LimitName, type Rates } from '../core/limits.ts'
 import { rateText } from './kinds.ts'
@@ -48,7 +48,7 @@ export const limits: Rule = ({ settings, isGiven, isSound }, report) => {
   }
 }
 
-/** rate-limiter-flexible, which counts in Redis, has durations in whole seconds: it would make 1500ms one second, and 500ms for ever. */
+/** rate-limiter-flexible, which counts in Redis, knows whole seconds only: 1500ms would become one second, and 500ms for ever. */
 export const sharedWindows: Rule = ({ settings, isSound }, report) => {
   if (!isSound('SPILLWAY_REDIS_URL') || settings.redisUrl === undefined) return
   for (const limit of LIMIT_NAMES) {

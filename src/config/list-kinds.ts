@@ -1,6 +1,6 @@
 /**
- * Kinds of list. A list is read from its entries (entries.ts takes the text apart), and every entry that is wrong is told,
- * by its own place in the list: a deny list of a thousand lines is not mended by "something in it is wrong".
+ * Kinds of list. A list is read from its entries (entries.ts splits the text), and every wrong entry is reported with its
+ * place: "something is wrong" does not help with a deny list of a thousand lines.
  */
 import { CHECK_NAMES, type CheckName } from '../core/reasons.ts'
 import { expectation, type List, type Scalar, scalar, type WrongEntry } from './kinds.ts'
@@ -8,10 +8,10 @@ import { nearest } from './nearest.ts'
 
 export interface ListParts<E, T> {
   readonly word: string
-  /** What an empty list means, in one word that may also be written: `none`, `system`; without it a list cannot be empty. */
+  /** The word for an empty list, which may also be written: `none`, `system`. Without one a list cannot be empty. */
   readonly empty?: string
   readonly show: (entry: E) => string
-  /** Entries of which no two may have the same key. */
+  /** No two entries may have the same key. */
   readonly key?: (entry: E) => string | undefined
   readonly gather: (entries: readonly E[]) => T
   readonly spread: (value: T) => readonly E[]

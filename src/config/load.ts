@@ -1,6 +1,6 @@
 /**
- * Makes `Settings` out of what the operator gave, or tells everything that is wrong with it. Pure but for the files it is
- * given a way to read: `serve`, `check` and the tests all go through here.
+ * Turns what the operator gave into `Settings`, or reports everything that is wrong with it. `serve`, `check` and the tests
+ * all go through here; it is pure apart from `readFile`.
  */
 import { hostname as hostnameKind } from './address-kinds.ts'
 import { entriesOf, type Read } from './entries.ts'
@@ -35,7 +35,7 @@ export interface Loaded {
   readonly settings: Settings
   /** `default`, `environment`, `env file PATH:LINE` or `file PATH`. */
   readonly origins: Readonly<Record<SettingKey, string>>
-  /** What can be meant but often is not, a line each. */
+  /** What may be intended but often is not, one line each. */
   readonly warnings: readonly string[]
 }
 
@@ -60,19 +60,19 @@ const reader =
 const MOST_CONNECTIONS = 20_000
 
 /**
- * Of the open files, a quarter of what clients get goes to refused ones that have not closed yet, and the rest to
- * connections to the mail servers; the cap is for the sake of memory, where the limit is in the millions.
+ * Six tenths of the files are for clients and half as many again for refused clients that have not closed yet; the rest is
+ * for connections to the mail servers. The cap limits memory where the limit on files is in the millions.
  */
 const defaultConnections = (openFiles: number): number =>
   Math.max(1, Math.min(MOST_CONNECTIONS, Math.floor((openFiles - SPARE_FILES) * 0.6)))
 
 const label = (name: string): string => name.replace(/[^A-Za-z0-9.-]/g, '-').replace(/^[-.]+|[-.]+$/g, '')
 
-/** The machine's own name may be no name at all (`my_host`, ``); a client must be greeted all the same. */
+/** The machine's own name may not be a valid one (`my_host`, ``), but clients have to be greeted with something. */
 const defaultHostname = (name: string): string =>
   'value' in hostnameKind.parse(name) ? name : label(name) || 'localhost'
 
-/** One wrong list may have thousands of wrong entries; the first ones show what is wrong with it. */
+/** A list may have thousands of wrong entries; the first few show what is wrong with it. */
 const MOST_ISSUES = 10
 
 interface Reading {
@@ -96,7 +96,7 @@ function read(name: SettingName, { text, origin, path }: Text, readText: Read, u
   if ('wrong' in parsed) {
     for (const { index, expected } of parsed.wrong) {
       const entry = index === undefined ? undefined : entries[index]
-      // Where a file could not be read, that the list is empty is no second mistake.
+      // When a file could not be read, an empty list is not a second mistake.
       if (entry !== undefined || unreadable.length === 0)
         mistakes.push(mistake(entry?.text ?? text, expected, entry?.at))
     }
@@ -108,7 +108,7 @@ function read(name: SettingName, { text, origin, path }: Text, readText: Read, u
   return 'value' in parsed && mistakes.length === 0 ? { value: parsed.value, mistakes } : { mistakes }
 }
 
-/** What to write for a setting that has no default, with every choice there is. */
+/** What to write for a required setting, with all choices. */
 function missing(name: SettingName): Mistake {
   const { doc, required, kind } = settingOf(name)
   const choices = Object.entries(kind.choices ?? {})
@@ -119,7 +119,7 @@ function missing(name: SettingName): Mistake {
   return { name, value: undefined, origin: 'not set', expected, default: undefined }
 }
 
-/** @throws SettingsError with every mistake there is. */
+/** @throws SettingsError with all mistakes */
 export function load({ env, readFile, hostname, openFiles, envFile }: Sources): Loaded {
   const readText = reader(readFile)
   const given = collect(env, readText, envFile)

@@ -1,20 +1,20 @@
 /**
- * Settings against the machine and against each other's ports: certificates, open files, addresses that are taken. What
- * would only show when the first client comes, or when the flood comes, is told at the start.
+ * Settings checked against the machine and each other: certificates, open files, ports used twice. These faults would
+ * otherwise show only with the first client, or in a flood.
  */
 import { createSecureContext, type SecureContextOptions } from 'node:tls'
 import { isLoopback } from '../core/ip.ts'
 import type { Rule } from './rule.ts'
 
-/** Connections the admin port takes at once: it is for Prometheus, probes and the operator. */
+/** Connections to the admin port at once. It is for Prometheus, probes and the operator. */
 export const ADMIN_CONNECTIONS = 64
 
-/** Open files that are kept for everything but mail: the admin port, logs, DNS, Redis, the program itself. */
+/** Open files reserved for everything but mail: the admin port, logs, DNS, Redis, the program itself. */
 export const SPARE_FILES = ADMIN_CONNECTIONS + 192
 
 const SET_BOTH = 'set both of SPILLWAY_TLS_CERT and SPILLWAY_TLS_KEY, or neither'
 
-/** Why OpenSSL does not take it; undefined where it does. */
+/** Why OpenSSL rejects it; undefined where it does not. */
 function objection(options: SecureContextOptions): string | undefined {
   try {
     createSecureContext(options)
@@ -67,7 +67,7 @@ export const openFiles: Rule = ({ settings, isGiven, isSound, openFiles }, repor
     )
   } else if (isSound('SPILLWAY_UPSTREAMS', 'SPILLWAY_UPSTREAM_MAX_CONNECTIONS')) {
     const toUpstreams = settings.upstreams.length * settings.upstreamMaxConnections
-    // Refused clients that have not closed yet: front/linger.ts has two generations of a quarter each.
+    // Refused clients that have not closed yet: front/gate/linger.ts keeps two generations of a quarter each.
     const leaving = Math.floor(maxConnections / 2)
     const wanted = maxConnections + leaving + toUpstreams + SPARE_FILES
     if (wanted <= openFiles) return
@@ -81,7 +81,7 @@ export const openFiles: Rule = ({ settings, isGiven, isSound, openFiles }, repor
 const isHere = (host: string): boolean => host === 'localhost' || isLoopback(host)
 const isAny = (host: string): boolean => host === '0.0.0.0' || host === '::'
 
-/** Mail that is relayed to ourselves would go round for ever. */
+/** Mail relayed to ourselves would go round for ever. */
 export const addresses: Rule = ({ settings, isSound }, report) => {
   const { listen, upstreams, adminListen, adminToken } = settings
   if (isSound('SPILLWAY_LISTEN', 'SPILLWAY_UPSTREAMS')) {

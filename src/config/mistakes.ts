@@ -1,6 +1,6 @@
 /**
- * What is wrong with the settings, as a value, and as the text that an operator reads. All mistakes are told at once: who
- * mends one and starts again only to find the next has been down for one restart too many.
+ * What is wrong with the settings, as a value and as text for the operator. All mistakes are reported at once, so that one
+ * restart is enough to correct them.
  */
 
 export interface Mistake {
@@ -10,16 +10,16 @@ export interface Mistake {
   readonly value: string | undefined
   /** Where it was written: `environment`, `env file PATH:LINE`, `file PATH`. */
   readonly origin: string
-  /** What would be right, and what to write. May have several lines. */
+  /** What would be right and what to write; may have several lines. */
   readonly expected: string
   /** As an operator would write it; undefined where there is none. */
   readonly default: string | undefined
 }
 
-/** What stands in the place of a secret. */
+/** Shown in place of a secret. */
 export const HIDDEN = '(hidden)'
 
-/** The settings are not usable as they are; `message` tells all of `mistakes`. */
+/** The settings cannot be used; `message` describes all of `mistakes`. */
 export class SettingsError extends Error {
   override readonly name = 'SettingsError'
   readonly mistakes: readonly Mistake[]
@@ -33,7 +33,7 @@ export class SettingsError extends Error {
 }
 
 const LONGEST = 100
-/** In one line, of a length that can be read, and with nothing in it that moves a terminal's cursor. */
+/** One line of readable length, without control characters. */
 const brief = (value: string): string => {
   const line = value.replace(/[^\x20-\x7e\u00a1-\uffff]/g, '?')
   return line.length > LONGEST ? `${line.slice(0, LONGEST)}… (${line.length} characters)` : line
@@ -42,7 +42,7 @@ const brief = (value: string): string => {
 const WIDTH = 116
 const MARGIN = 14
 
-/** Breaks a line between words; what follows stands under its text, behind the word and the gap of a list of choices. */
+/** Breaks a line between words. In a list of choices the continuation is aligned with the text, not with the word. */
 function wrap(line: string): string[] {
   const hang = /^ *(\S+ {2,})?/.exec(line)?.[0].length ?? 0
   const lines: string[] = []
@@ -71,7 +71,7 @@ function describeOne(mistake: Mistake): string {
   return lines.join('\n')
 }
 
-/** All of `mistakes`, for a terminal or a log that keeps lines. */
+/** All of `mistakes`, as several lines for a terminal. */
 export function describe(mistakes: readonly Mistake[]): string {
   const count = mistakes.length === 1 ? 'One mistake' : `${mistakes.length} mistakes`
   return `${count} in the settings:\n\n${mistakes.map(describeOne).join('\n\n')}\n`

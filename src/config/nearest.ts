@@ -1,6 +1,6 @@
-/** The name somebody meant who mistyped one. */
+/** Finds the name that a mistyped one was meant to be. */
 
-/** How many letters must be added, left out, exchanged or swapped with their neighbour to make `a` into `b`. */
+/** How many letters have to be added, left out, replaced or swapped with their neighbour to turn `a` into `b`. */
 function editDistance(a: string, b: string): number {
   let beforeLast: number[] = []
   let last = Array.from({ length: b.length + 1 }, (_, i) => i)
@@ -19,13 +19,13 @@ function editDistance(a: string, b: string): number {
   return last[b.length]!
 }
 
-/** The one of `names` that `text` most likely was to be, whatever the case; undefined where none is near. */
+/** The one of `names` that `text` was most likely meant to be, ignoring case; undefined where none is close. */
 export function nearest<N extends string>(text: string, names: readonly N[]): N | undefined {
   const given = text.toLowerCase()
   let best: { name: N; distance: number } | undefined
   for (const name of names) {
     const lower = name.toLowerCase()
-    // A forgotten half of a name (IP_CONNECTIONS) is nearer than its many missing letters say.
+    // Half a name (IP_CONNECTIONS) is closer than its many missing letters suggest.
     const inside = given.length >= 5 && (lower.endsWith(given) || lower.startsWith(given))
     const distance = inside ? 1 : editDistance(given, lower)
     if (distance <= Math.max(2, given.length * 0.35) && (best === undefined || distance < best.distance)) {

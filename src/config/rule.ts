@@ -1,12 +1,12 @@
-/** What a rule between settings gets to see, and how it says what it found. The rules are in the files *-rules.ts. */
+/** What a rule between settings sees, and how it reports. The rules are in rules.ts and the files *-rules.ts. */
 import type { Read } from './entries.ts'
 import type { SettingKey, SettingName, Settings } from './settings.ts'
 
 export interface Ground {
   readonly settings: Settings
-  /** Whether this setting was given, and is not the default. */
+  /** Whether the operator gave this setting. */
   isGiven(key: SettingKey): boolean
-  /** Whether all of them could be read: no rule is applied to a value that is not there. */
+  /** Whether all of them could be read. No rule may be applied to a value that could not. */
   isSound(...names: SettingName[]): boolean
   /** What the machine calls itself. */
   readonly hostname: string
@@ -16,9 +16,9 @@ export interface Ground {
 }
 
 export interface Report {
-  /** What cannot be meant. `expected` says what would be right. */
+  /** For what cannot be intended. `expected` says what would be right. */
   mistake(name: SettingName, expected: string): void
-  /** What can be meant but often is not. */
+  /** For what may be intended but often is not. */
   warn(text: string): void
 }
 

@@ -1,4 +1,4 @@
-/** All rules that hold between settings, and the small ones: what is allowed but seldom meant. */
+/** All rules between settings; the short ones, about what is allowed but seldom intended, are here. */
 import { limits, sharedWindows } from './limit-rules.ts'
 import { addresses, openFiles, tls } from './machine-rules.ts'
 import type { Ground, Report, Rule } from './rule.ts'

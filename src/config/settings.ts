@@ -1,6 +1,6 @@
 /**
- * Every setting, declared once. From its row come its type in `Settings`, how it is read, `spillway check`, `--help`,
- * docs/settings.md and .env.example (docs.ts). A setting exists once something obeys it; a new one is one row here.
+ * Every setting, declared once. Its row determines its type in `Settings`, how it is read, `spillway check`, `--help`,
+ * docs/settings.md and .env.example (docs.ts). A new setting is one row here, and exists only once something obeys it.
  */
 import {
   dnsServers,
@@ -60,15 +60,15 @@ export type Group = keyof typeof GROUPS
 export interface Setting<T> {
   readonly group: Group
   readonly kind: Kind<T>
-  /** As an operator would write it. Absent where the setting is required, or where it is derived. */
+  /** As an operator would write it; absent if the setting is required or its default is derived. */
   readonly default?: string
-  /** Where the default comes from that depends on the machine; load.ts works it out. */
+  /** Where a default that depends on the machine comes from; load.ts works it out. */
   readonly derived?: string
-  /** There is no default that would be right for everybody: an example to paste. */
+  /** No default would be right for everybody; this is an example to paste. */
   readonly required?: string
   /** What it does, in one line. */
   readonly doc: string
-  /** What else one should know before changing it. */
+  /** What to know before changing it. */
   readonly more?: string
   /** Its value is never shown. */
   readonly secret?: true
@@ -76,10 +76,10 @@ export interface Setting<T> {
 
 const ANY = Number.MAX_SAFE_INTEGER
 const DAY_MS = 86_400_000
-/** RFC 5321 section 4.5.3.2.6: a client waits 10 minutes for the reply to the dot; one more for the way. */
+/** A client waits 10 minutes for the reply to the dot (RFC 5321 section 4.5.3.2.6); one more for the way. */
 const AFTER_DOT_MS = 660_000
 
-/** A row as it is, with the type of its value kept. */
+/** Keeps the type of the row's value. */
 const row = <K extends Kind<unknown>>(
   setting: Setting<unknown> & { readonly kind: K },
 ): Omit<Setting<unknown>, 'kind'> & { readonly kind: K } => setting
@@ -457,7 +457,7 @@ export const SETTINGS = {
 export type SettingName = keyof typeof SETTINGS
 export const SETTING_NAMES = Object.keys(SETTINGS) as SettingName[]
 
-/** The setting that says where settings are: read from the process environment only, and no part of `Settings`. */
+/** Says where settings are. It is read from the process environment only and is not part of `Settings`. */
 export const ENV_FILE = {
   name: 'SPILLWAY_ENV_FILE',
   doc: 'A file that holds settings too, as KEY=VALUE lines; the same as --env-file PATH. The process environment wins.',
@@ -470,7 +470,7 @@ type Words<S extends string> = S extends `${infer Head}_${infer Tail}`
 export type Key<N extends string> = N extends `SPILLWAY_${infer Rest}` ? Uncapitalize<Words<Rest>> : never
 export type SettingKey = Key<SettingName>
 
-/** What every part of the program is built from. Durations in ms, sizes in bytes, what is off or absent is undefined. */
+/** What the program is built from. Durations in ms, sizes in bytes; off and absent are undefined. */
 export type Settings = {
   readonly [N in SettingName as Key<N>]: ValueOf<(typeof SETTINGS)[N]['kind']>
 }
@@ -483,11 +483,11 @@ export const keyOf = <N extends SettingName>(name: N): Key<N> =>
     .toLowerCase()
     .replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase()) as Key<N>
 
-/** What an operator wrote, as it may be repeated to him and to the log. */
+/** What the operator wrote, fit to be repeated in messages and logs. */
 export const repeated = (name: SettingName, text: string): string => {
   const { secret, kind } = settingOf(name)
   return secret ? HIDDEN : (kind.mask?.(text) ?? text)
 }
 
-/** A value as an operator would write it. A secret is not masked here, but a password within a URL is. */
+/** A value as an operator would write it. A password in a URL is masked here, but a secret setting is not. */
 export const show = (name: SettingName, settings: Settings): string => settingOf(name).kind.show(settings[keyOf(name)])

@@ -1,20 +1,19 @@
 /**
  * Addresses and networks, and the home of package ip-cidr.
  *
- * Everything here works on text, because text is what sockets, settings and log lines have. An address is taken apart by a
- * loop over its characters, without a regular expression and, for IPv4, without allocating: this runs for every connection
- * of a flood.
+ * Everything here works on text, because that is what sockets, settings and log lines have. Addresses are read by a loop
+ * over the characters, without regular expressions and, for IPv4, without allocating: this runs for every connection of a
+ * flood. The file is longer than others because all of it shares that reader and the groups it reads into.
  *
- * ip-cidr reads and normalises the networks of the operator, once, when the settings are read. Their spelling is judged
- * before it sees them, by the reader that also reads the addresses of clients: ip-cidr takes `::ffff:10.0.0.1` and even
- * `64:ff9b::10.0.0.1` for the IPv4 address at their end, and passes over zones. Of its interface createAddress() is used
- * and not the constructor, which works out the last address and the size as well: 100,000 networks take 0.7 s (IPv4) or
- * 1 s (IPv6) as lists are published, and twice that where all of them have host bits to fold away; with the constructor
- * they took 2.5 and 4.5 s.
+ * ip-cidr reads and normalises the operator's networks, when the settings are read. Their spelling is checked first, by the
+ * reader that also reads the addresses of clients, because ip-cidr takes `::ffff:10.0.0.1` and even `64:ff9b::10.0.0.1` for
+ * the IPv4 address at the end, and ignores zones. Its createAddress() is used instead of its constructor, which also
+ * computes the last address and the size: 100,000 networks take 0.7 s (IPv4) or 1 s (IPv6) as lists are published, and
+ * twice that if all have host bits to be cleared; with the constructor it was 2.5 and 4.5 s.
  *
- * It never judges an address: its contains() takes 20 us for each network, and it compares bits across families, so that
- * `10.0.0.0/8` would hold `a00::1` and an IPv6 entry of an allow list would open IPv4 addresses. Matching is done by sorted
- * intervals of our own, one table a family.
+ * It never matches addresses. Its contains() takes 20 us for each network and compares bits across families: `10.0.0.0/8`
+ * would contain `a00::1`, and an IPv6 entry in an allow list would let in IPv4 addresses. Matching is done on sorted
+ * intervals of our own, one table for each family.
  */
 import IPCIDR from 'ip-cidr'
 
@@ -38,11 +37,11 @@ const DOT = 0x2e
 const COLON = 0x3a
 const PERCENT = 0x25
 
-// The 16-bit groups of the IPv6 address read last. Shared, so that reading one allocates nothing; whoever calls readIPv6
-// uses it before anything else can run.
+// The 16-bit groups of the IPv6 address that was read last. They are shared, so that reading one allocates nothing; callers
+// of readIPv6 use them before anything else can run.
 const groups = new Uint16Array(8)
 
-/** The IPv4 address in `text` from `from` on, as a number from 0 to 2^32-1; -1 when it is none. Leading zeros are none. */
+/** The IPv4 address in `text` from `from` on, as a number from 0 to 2^32-1; -1 if it is none. Leading zeros are not allowed. */
 function readIPv4(text: string, from = 0): number {
   const end = text.length
   let value = 0
@@ -71,7 +70,7 @@ function hexDigit(c: number): number {
   return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : -1
 }
 
-/** Reads an IPv6 address (RFC 4291 2.2, all three forms; a zone is dropped) into `groups`; false when it is none. */
+/** Reads an IPv6 address (RFC 4291 section 2.2, all three forms; a zone is dropped) into `groups`; false if it is none. */
 function readIPv6(text: string): boolean {
   const end = text.length
   let count = 0
@@ -169,12 +168,12 @@ function writeIPv6(): string {
 }
 
 /**
- * The one way an address is written here: IPv4 dotted, IPv6 as RFC 5952 says, IPv4-mapped IPv6 (also in its hex form)
- * as IPv4, without a zone. Text that is no address comes back as it is.
+ * The one way an address is written here: IPv4 dotted, IPv6 as in RFC 5952, IPv4-mapped IPv6 (also in hex) as IPv4, without
+ * a zone. Text that is no address is returned unchanged.
  */
 export function canonical(address: string): string {
   if (!address.includes(':')) return address
-  // What a dual-stack socket says for every IPv4 client.
+  // A dual-stack socket reports every IPv4 client like this.
   if (address.startsWith('::ffff:') && readIPv4(address, 7) >= 0) return address.slice(7)
   if (!readIPv6(address)) return address
   return isMapped() ? writeIPv4(mappedIPv4()) : writeIPv6()
@@ -192,8 +191,8 @@ function prefix6(ip: string, kept: number): string {
 }
 
 /**
- * What limits of one client count under, for a canonical address: IPv4 itself; of IPv6 the /64 (`2001:db8:1:2::/64`),
- * since every host has a whole /64 of addresses to choose from.
+ * What per-client limits count a canonical address under: an IPv4 address itself, of an IPv6 address the /64
+ * (`2001:db8:1:2::/64`), since every host has a whole /64 to choose from.
  */
 export function sourceOf(ip: string): string {
   return ip.includes(':') ? prefix6(ip, 4) : ip
@@ -205,8 +204,8 @@ export function netOf(ip: string): string {
 }
 
 /**
- * Reads an address or a CIDR network. A bare address is its own /32 or /128; host bits are folded away; an IPv4-mapped
- * network of /96 and longer is the IPv4 network it means.
+ * Reads an address or a CIDR network. A bare address is its own /32 or /128; host bits are cleared; an IPv4-mapped network
+ * of /96 and longer becomes the IPv4 network it stands for.
  * @throws Error that says what is wrong and what to write
  */
 export function parseNetwork(text: string): Network {
@@ -217,7 +216,7 @@ export function parseNetwork(text: string): Network {
   return { family: read.v4 ? 4 : 6, text: `${first}/${bits}`, first, bits }
 }
 
-/** @returns the network as its canonical address and its prefix length; throws where it could mean two things, or nothing */
+/** @returns the canonical address, a slash and the prefix length; throws if the text is ambiguous or no network */
 function wellSpelled(text: string): string {
   const slash = text.indexOf('/')
   const address = slash < 0 ? text : text.slice(0, slash)
@@ -230,7 +229,7 @@ function wellSpelled(text: string): string {
   return isMapped() && bits >= 96 ? `${writeIPv4(mappedIPv4())}/${bits - 96}` : `${writeIPv6()}/${bits}`
 }
 
-/** Whether anything of a canonical address stands behind its first so many bits. */
+/** Whether a canonical address has bits set after the first `bits`. */
 function hasHostBits(address: string, bits: number): boolean {
   if (familyOf(address) === 4) return readIPv4(address) % 2 ** (32 - bits) !== 0
   readIPv6(address)
@@ -277,9 +276,8 @@ function whyNoAddress(address: string): string {
 }
 
 /**
- * One question about many networks: the answer says whether an address lies in any of them. Built once; asking costs a
- * binary search and allocates nothing. Families never match each other; an IPv4-mapped address is asked as IPv4. Text
- * that is no address lies in none.
+ * @returns a function that says whether an address lies in any of the networks, by a binary search that allocates nothing.
+ * Families never match each other; an IPv4-mapped address counts as IPv4; text that is no address lies in none.
  */
 export function compile(networks: readonly Network[]): (ip: string) => boolean {
   const holds4 = compile4(networks.filter((network) => network.family === 4))
@@ -324,7 +322,7 @@ function compile4(networks: readonly Network[]): (value: number) => boolean {
   }
 }
 
-/** Asks about the address in `groups`. An interval is its first and its last address, four 32-bit words each. */
+/** The function asks about the address in `groups`. An interval is a first and a last address of four 32-bit words each. */
 function compile6(networks: readonly Network[]): () => boolean {
   const prefixes = networks.map(({ first, bits }) => {
     readIPv6(first)
@@ -339,7 +337,7 @@ function compile6(networks: readonly Network[]): () => boolean {
   const highs = new Uint32Array(prefixes.length * 4)
   let count = 0
   for (const { words, bits } of prefixes) {
-    // Two prefixes are disjoint or one holds the other, and the wider is sorted first: what is inside is left out.
+    // Two prefixes are disjoint or one contains the other, and the wider comes first: those inside are left out.
     if (count > 0 && compareAt(highs, count - 1, words[0]!, words[1]!, words[2]!, words[3]!) >= 0) continue
     for (let i = 0; i < 4; i++) {
       const hostBits = Math.min(32, Math.max(0, 32 * (i + 1) - bits))
@@ -364,16 +362,16 @@ function compile6(networks: readonly Network[]): () => boolean {
   }
 }
 
-/** Address `at` of a table against the four words: below zero, zero or above zero. */
+/** Compares address `at` of a table with the four words: below zero, zero or above zero. */
 function compareAt(table: Uint32Array, at: number, w0: number, w1: number, w2: number, w3: number): number {
   const i = at * 4
   return table[i]! - w0 || table[i + 1]! - w1 || table[i + 2]! - w2 || table[i + 3]! - w3
 }
 
-/** Whether an address is one of this machine's own that no other can reach. */
+/** Whether an address is a loopback one, which other machines cannot reach. */
 export const isLoopback: (ip: string) => boolean = compile([parseNetwork('127.0.0.0/8'), parseNetwork('::1')])
 
-/** Whether a canonical address is no public one: RFC 1918, loopback, link-local, unique local, shared (RFC 6598). */
+/** Whether an address is not public: RFC 1918, loopback, link-local, unique local, shared (RFC 6598). */
 export const isPrivate: (ip: string) => boolean = compile(
   [
     '10.0.0.0/8',

@@ -1,6 +1,6 @@
 /**
- * `spillway demo`: the real app with limits in memory, between a mail server, honest senders and a flood that are simulated
- * in this process. It starts them, shows what happens, and takes everything down again.
+ * `spillway demo`: the real app with limits in memory. The mail server behind it, the honest senders and the flood are
+ * simulated in this process.
  */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -21,11 +21,11 @@ import { cannotCallFrom, type Stage, startStage, whyNot } from './stage.ts'
 
 const MAIL_PORT = 2525
 const ADMIN_PORT = 9025
-/** Somebody may forget it: the log would fill the disk. */
+/** If it is forgotten, its log must not fill the disk. */
 const LONGEST_S = 3600
 const SHOWN_DELIVERIES = 10
 
-/** A place for the log that is gone when the process ends, however it does (but by SIGKILL). */
+/** A file that is deleted when the process ends, unless by SIGKILL. */
 function temporaryLog(): string {
   const directory = mkdtempSync(join(tmpdir(), 'spillway-demo-'))
   process.once('exit', () => rmSync(directory, { recursive: true, force: true }))
@@ -38,7 +38,7 @@ const complain = (text: string): void => {
   console.error(folded.join('\n'))
 }
 
-/** @returns the exit code: 0 when it ended as asked, 1 when it could not start or had to be cut short */
+/** @returns the exit code: 0 if it ended as asked, 1 if it could not start or was cut short */
 export async function runDemo(version: string, options: OptionsOf<'demo'>): Promise<number> {
   const { port = MAIL_PORT, adminPort = ADMIN_PORT, seconds = LONGEST_S } = options
   const ending = new Ending()
@@ -106,7 +106,7 @@ async function play(
   return code
 }
 
-/** What arrived in the mail server: for the senders, who wait for theirs, and for the screen. */
+/** What arrived in the mail server; the honest senders are told of it, and the screen shows the latest. */
 class Deliveries {
   readonly #latest: Delivery[] = []
   #own: Delivery | undefined
@@ -117,7 +117,7 @@ class Deliveries {
   }
 
   add(delivery: Delivery): void {
-    // Nobody simulated calls from the addresses that a user's own programs have.
+    // No simulated sender uses the addresses of a user's own programs.
     if (delivery.client.startsWith('127.0.')) {
       this.#own = delivery
       return
@@ -127,7 +127,7 @@ class Deliveries {
     this.#latest.length = Math.min(this.#latest.length, SHOWN_DELIVERIES)
   }
 
-  /** The latest first, but the user's own before them all: in a flood it would be off the screen before he has looked up. */
+  /** The latest first, but the user's own on top: in a flood it would be gone from the screen at once. */
   get latest(): State['deliveries'] {
     return this.#own === undefined ? [...this.#latest] : [{ ...this.#own, name: 'yours' }, ...this.#latest]
   }

@@ -1,23 +1,23 @@
 /**
- * The client's side of SMTP, as little as the demo's senders need, and the bound on how many of them talk at once.
+ * As much of the client's side of SMTP as the demo's senders need, and the set of all their connections.
  */
 import { connect, type Socket } from 'node:net'
 
-/** The server's last word: 2yz, 4yz or 5yz; 0 where it hung up or was not reached. */
+/** The code of the server's last reply; 0 if it hung up or could not be reached. */
 export type Code = number
 
 export interface Letter {
   readonly from: string
   readonly to: string
-  /** Headers and text, lines ended by CRLF, the last one too; no line begins with a dot. */
+  /** Header and text; every line ends in CRLF, and none begins with a dot. */
   readonly content: string
 }
 
-/** A server that says nothing for so long is given up, in milliseconds. */
+/** How long to wait for a server that says nothing, in milliseconds. */
 const PATIENCE_MS = 40_000
 const WHOLE_REPLY = /^(?:[0-9]{3}-[^\n]*\n)*([0-9]{3})(?: [^\n]*)?\n/
 
-/** One connection. Nothing here throws: a connection that is gone answers 0. */
+/** One connection. Nothing here throws: a lost connection answers 0. */
 export class Call {
   readonly #socket: Socket
   #text = ''
@@ -63,7 +63,7 @@ export class Call {
     if (!this.#socket.destroyed) this.#socket.write(text)
   }
 
-  /** One message. @returns the first answer that is no yes, or the answer to the final dot */
+  /** Sends one message. @returns the first negative reply, or the reply to the final dot */
   async send({ from, to, content }: Letter): Promise<Code> {
     for (const line of [`MAIL FROM:<${from}>`, `RCPT TO:<${to}>`, 'DATA']) {
       const code = await this.say(line)
@@ -78,7 +78,7 @@ export class Call {
     if (!this.#over) this.#socket.end('QUIT\r\n')
   }
 
-  /** Without a word. */
+  /** Hangs up without QUIT. */
   leave(): void {
     this.#socket.destroy()
   }
@@ -98,7 +98,7 @@ export class Lines {
     return this.#open.size
   }
 
-  /** Calls from one of this machine's addresses (all of 127.0.0.0/8). */
+  /** @param from any address of 127.0.0.0/8 */
   call(from: string): Call {
     const socket = connect({ ...this.#to, localAddress: from, noDelay: true })
     const call = new Call(socket)
@@ -108,7 +108,7 @@ export class Lines {
     return call
   }
 
-  /** Ends every call, and every later one at once. */
+  /** Ends all calls, and any later one at once. */
   close(): void {
     this.#closed = true
     for (const socket of this.#open) socket.destroy()

@@ -1,6 +1,6 @@
 /**
- * Answers Spillway's questions about names in the demo, so that it needs no network: the honest senders have names that
- * point both ways, all other addresses have none. Just enough of RFC 1035 for PTR and A.
+ * A DNS server for the demo, so that it needs no network. The honest senders have names that resolve both ways; all other
+ * addresses have none. Just enough of RFC 1035 for PTR and A.
  */
 import { createSocket } from 'node:dgram'
 
@@ -35,7 +35,7 @@ function question(query: Buffer): { name: string; type: number; end: number } | 
   return { name: labels.join('.'), type: query.readUInt16BE(at + 1), end: at + 5 }
 }
 
-/** @param names name by IPv4 address @param port UDP; 0: one that is free */
+/** @param names name by IPv4 address @param port UDP; 0: any free one */
 export async function startNames(names: ReadonlyMap<string, string>, port = 0): Promise<Names> {
   const records = new Map<string, Buffer>()
   for (const [ip, name] of names) {
@@ -77,7 +77,7 @@ export async function startNames(names: ReadonlyMap<string, string>, port = 0): 
       resolve()
     })
   })
-  // An answer that could not be sent is asked for again.
+  // If an answer cannot be sent, the question comes again.
   socket.on('error', () => undefined)
   return { port: socket.address().port, stop: () => new Promise((resolve) => socket.close(() => resolve())) }
 }

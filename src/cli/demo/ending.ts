@@ -1,8 +1,8 @@
-/** When the demo is over: by a signal, by the clock, or because nobody reads what it prints. */
+/** When the demo ends: on a signal, after its time, or because nobody reads its output any more. */
 
-/** npm hands on the Ctrl-C that the terminal has sent to this process already, so one press comes as two signals. */
+/** The terminal sends Ctrl-C to npm and to us, and npm passes it on: one key press arrives as two signals. */
 const SAME_PRESS_MS = 400
-/** Sessions are ended a second after the signal; what takes longer than this will not end. */
+/** Sessions are ended a second after the signal; what takes longer than this never will. */
 const STOP_DEADLINE_MS = 6000
 
 export class Ending {
@@ -16,7 +16,7 @@ export class Ending {
     this.#urge = resolve
   })
 
-  /** From here on no signal ends the process by itself, and whatever must be tidied up at its end can be. */
+  /** From here on no signal ends the process before it has tidied up. */
   constructor() {
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => this.#end())
     process.stdout.on('error', () => this.#end())
@@ -30,8 +30,8 @@ export class Ending {
   }
 
   /**
-   * Waits until it is to end, and takes everything down.
-   * @returns the exit code: 1 where that failed, took too long, or was cut short by a second signal
+   * Waits for the end, then takes everything down.
+   * @returns the exit code: 1 if that failed, took too long, or was cut short by a second signal
    */
   async over(seconds: number, takeDown: () => Promise<void>): Promise<number> {
     const timer = setTimeout(() => this.#end(), seconds * 1000)

@@ -1,6 +1,6 @@
 /**
- * The figures of the demo's screen, read from the running app's own metrics: what /metrics says, and nothing that the demo
- * believes. Rates are over the last few seconds.
+ * The figures on the demo's screen. All are read from the running app's metrics, so they are what /metrics says. Rates are
+ * over the last few seconds.
  */
 import type { Running } from '../../app.ts'
 import type { Settings } from '../../config/settings.ts'
@@ -23,15 +23,15 @@ export interface Why extends Flow {
 export interface Figures {
   readonly connections: Flow
   readonly open: number
-  /** Messages the mail server said 250 to. */
+  /** Messages that the mail server accepted. */
   readonly relayed: Flow
-  /** What the mail server refused with 5yz, and Spillway passed on. */
+  /** What the mail server refused with 5yz. */
   readonly refusedBehind: Flow
   /** Refusals by Spillway itself. */
   readonly refused: Flow
-  /** The most frequent first. What has not happened is left out. */
+  /** The most frequent first, without those that have not occurred. */
   readonly why: readonly Why[]
-  /** Sessions whose client went away without a message and without being refused. */
+  /** Sessions that brought no message and were not refused. */
   readonly left: Flow
   readonly upstream: { readonly up: boolean; readonly connections: number }
 }

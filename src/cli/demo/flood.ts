@@ -1,20 +1,20 @@
 /**
- * The flood, simulated: a few kinds of bad senders from thousands of loopback addresses, each kind there to make one of
- * Spillway's limits or lists act. Bounded in rate and in sockets, so that a small machine can watch it: it is a
- * picture of a flood, not a load test (`npm run bench:shed` is one).
+ * The simulated flood: a few kinds of bad senders from thousands of loopback addresses, each of which sets off one of
+ * Spillway's limits or lists. Its rate and sockets are bounded so that a small machine can run it. It is a picture of a
+ * flood, not a load test; that is `npm run bench:shed`.
  */
 import type { Call, Lines } from './dialogue.ts'
 import { DOMAIN, MAILBOXES } from './mail-server.ts'
 
-/** What Spillway is told to deny (SPILLWAY_DENY). */
+/** On the demo's deny list (SPILLWAY_DENY). */
 export const DENIED_NETWORK = '127.99.0.0/16'
 
-/** Sockets of the flood at once; over it the flood pauses. */
+/** Sockets at once; above this the flood pauses. */
 const MAX_OPEN = 200
-/** Connections a second of all kinds together, whatever their sum below comes to. */
+/** Connections a second of all kinds together, whatever the rates below add up to. */
 const MAX_RATE = 300
 const TICK_MS = 50
-/** Every so often more strangers come at once than the mail server is said to take. */
+/** Now and then more strangers come at once than the mail server takes. */
 const WAVE_EVERY_MS = 20_000
 const WAVE_FIRST_MS = 9000
 const WAVE_LASTS_MS = 3000
@@ -43,7 +43,7 @@ async function hello(call: Call, name: string): Promise<boolean> {
 
 async function spam(call: Call, to: string): Promise<void> {
   if (await hello(call, 'localhost')) await call.send({ from: spammer(), to, content: SPAM })
-  // As most of them do: nobody says QUIT.
+  // Hardly any spammer says QUIT.
   call.leave()
 }
 
@@ -56,7 +56,7 @@ async function harvest(call: Call): Promise<void> {
   call.quit()
 }
 
-/** What comes from an address that is seen once: spam, guesses, attempts to relay, and clients that just go away. */
+/** From addresses that are seen once: spam, guesses, attempts to relay, and clients that just leave. */
 async function stranger(call: Call): Promise<void> {
   const luck = roll(100)
   if (luck < 45) return spam(call, anyMailbox())
@@ -74,7 +74,7 @@ async function stranger(call: Call): Promise<void> {
 }
 
 let met = 0
-/** 127.128.0.0/9 without order and without seeing one again for two million others. */
+/** Addresses of 127.128.0.0/9 in no order, none twice within two million. */
 const strangersAddress = (): string => {
   met = (met + 1) % (1 << 21)
   const place = (met * 1_103_515_245) % (1 << 21)
@@ -112,7 +112,7 @@ export class Flood {
     let last = started
     this.#timer = setInterval(() => {
       const at = this.#now()
-      // A machine that was asleep does not make up for it.
+      // After a sleep of the machine, nothing is made up for.
       const seconds = Math.min(at - last, 4 * TICK_MS) / 1000
       last = at
       const inWave = (at - started + WAVE_EVERY_MS - WAVE_FIRST_MS) % WAVE_EVERY_MS < WAVE_LASTS_MS

@@ -1,7 +1,7 @@
 /**
- * Honest senders: twenty small mail servers with names, each with a message now and then. What is put off with 4xx they
- * send again, as mail servers do, only sooner: after seconds where real ones wait minutes. They count for themselves what
- * became of their mail, and compare it with what arrived: that is how the demo knows that honest mail goes through.
+ * Honest senders: twenty small mail servers with names, each with a message now and then. On 4xx they try again as mail
+ * servers do, only after seconds instead of minutes. They keep count of their mail and compare it with what arrived, which
+ * is how the demo knows that honest mail gets through.
  */
 import type { Lines } from './dialogue.ts'
 import { DOMAIN, MAILBOXES } from './mail-server.ts'
@@ -16,14 +16,14 @@ export const HONEST: ReadonlyMap<string, string> = new Map(
 
 /** Milliseconds between two messages of one sender: from, to. */
 const PAUSE_MS = [4000, 8000] as const
-/** Milliseconds before each new try: from, to; the last pair for all further tries. */
+/** Milliseconds before each retry: from, to; the last pair holds for all further ones. */
 const RETRY_MS: readonly (readonly [number, number])[] = [
   [1000, 3000],
   [2000, 5000],
   [5000, 10_000],
 ]
 const MAX_TRIES = 30
-/** What waits in one sender's queue; while it is full nothing new is written. */
+/** Messages in one sender's queue; while it is full no new ones are written. */
 const MAX_QUEUE = 10
 const MAX_TIMES = 2000
 

@@ -1,7 +1,7 @@
 /**
- * The mail server behind Spillway in the demo: simulated, and it says so in its banner and in the log. It has a handful of
- * mailboxes and refuses everybody else as a real one would. What it takes it keeps in memory, bounded, until the demo
- * ends. It offers XCLIENT to Spillway, so that it knows the true address of every client as Postfix would.
+ * The mail server behind Spillway in the demo. It is simulated, and says so in its banner and in the log. It has a handful
+ * of mailboxes and refuses other recipients as a real one would. It keeps mail in memory, bounded, until the demo ends. It
+ * offers XCLIENT to Spillway, so it knows the true address of every client, as Postfix would.
  */
 import type { AddressInfo } from 'node:net'
 import { SMTPServer, type SMTPServerDataStream, type SMTPServerSession } from 'smtp-server'
@@ -12,16 +12,16 @@ export const MAILBOXES = ['alice', 'bob', 'carol', 'dave', 'erin', 'frank', 'gra
 
 const BANNER = 'demo, keeps mail in memory only'
 const MAX_SIZE = 10 * 1024 * 1024
-/** Of a long message the rest is taken and thrown away. */
+/** The rest of a long message is discarded. */
 const KEPT_OF_ONE = 64 * 1024
 const KEPT_MESSAGES = 200
 const KEPT_BYTES = 4 * 1024 * 1024
 
 export interface Delivery {
-  /** Null sender: an empty string. */
+  /** Empty for the null sender. */
   readonly from: string
   readonly to: readonly string[]
-  /** As XCLIENT told it: the address of the sender, not of Spillway. */
+  /** From XCLIENT: the address of the sender, not of Spillway. */
   readonly client: string
   /** The sender's forward-confirmed name; empty where it has none. */
   readonly name: string
@@ -35,14 +35,14 @@ export interface MailServer {
   readonly port: number
   /** The latest last. */
   readonly kept: readonly Delivery[]
-  /** How many messages were taken, kept or not any more. */
+  /** How many messages were taken in all. */
   readonly taken: number
   stop(): Promise<void>
 }
 
 export interface MailServerOptions {
   readonly log: Log
-  /** 0, which is the default: one that is free. */
+  /** 0, the default: any free one. */
   readonly port?: number
   /** Called before the sender hears 250. */
   readonly onDelivery: (delivery: Delivery) => void
@@ -91,7 +91,7 @@ export async function startMailServer({ log, port: wanted = 0, onDelivery }: Mai
       from,
       to,
       client: session.remoteAddress,
-      // Without a name it has an address in brackets here.
+      // smtp-server puts an address in brackets where there is no name.
       name: session.clientHostname.startsWith('[') ? '' : session.clientHostname,
       bytes: stream.byteLength,
       content,
@@ -120,7 +120,7 @@ export async function startMailServer({ log, port: wanted = 0, onDelivery }: Mai
       )
     },
   })
-  // A client that is cut off in the middle of a message is no news here: Spillway's log tells it.
+  // A client that was cut off in a message is in Spillway's log already.
   server.on('error', (error) => log.debug({ err: error.message }, 'demo mail server: connection failed'))
   await new Promise<void>((resolve, reject) => {
     server.server.once('error', reject)

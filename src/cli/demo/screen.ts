@@ -1,6 +1,6 @@
 /**
- * The demo's screen, as text: a pure function of what is to be shown and of the room there is. It knows nothing of
- * terminals but their width and height; terminal.ts paints what it returns.
+ * The demo's screen as text: a pure function of what is to be shown and of the terminal's width and height. terminal.ts
+ * paints what it returns.
  */
 import type { Figures, Flow, Why } from './figures.ts'
 import type { HonestMail } from './honest.ts'
@@ -26,7 +26,7 @@ export interface Shown {
   readonly from: string
   readonly to: readonly string[]
   readonly client: string
-  /** Of the client; or a remark. Empty where there is none. */
+  /** Of the client, or a remark; empty if there is none. */
   readonly name: string
 }
 
@@ -36,24 +36,24 @@ export interface Size {
 }
 
 const MAX_ROWS = 40
-/** From this width on a reason's tag stands beside its meaning. */
+/** From this width on, a reason's tag is shown beside its meaning. */
 const WIDE = 100
-/** From this height on there is room for what is only nice to know. */
+/** From this height on, there is room for what is only nice to know. */
 const ROOMY = 30
 
 /**
- * Text that came off the wire, for a terminal: whatever could move the cursor, change colours, hide or turn text round, or
- * take another width than it seems to, is shown as `?`. Printable ASCII is all that is left.
+ * Text from the wire, made safe for a terminal. Whatever could move the cursor, change colours, hide or reverse text, or
+ * have an unexpected width is shown as `?`; printable ASCII is all that is left.
  */
 export const printable = (text: string): string => text.replace(/[^ -~]/gu, '?')
 
-/** Shortened, for what came off the wire. */
+/** Cuts text from the wire. */
 export const clip = (text: string, columns: number): string =>
   text.length <= columns ? text : `${text.slice(0, Math.max(0, columns - 1))}…`
 
 /**
- * Breaks a line between words where it is longer than there is room for; no word is lost.
- * @param hang how far the further lines are indented; less where that would leave them little room
+ * Breaks a line between words where it is too long; no word is lost.
+ * @param hang indentation of the further lines; at most half the width
  */
 export function fold(line: string, columns: number, hang = 0): string[] {
   const indent = Math.min(hang, columns >> 1)
@@ -79,7 +79,7 @@ function clock(ms: number): string {
   return `${Math.floor(all / 3600)}:${two(Math.floor(all / 60) % 60)}:${two(all % 60)}`
 }
 
-/** What follows `head` goes on under itself where it is too long for one line. */
+/** If `text` does not fit, it continues below itself. */
 const hanging = (head: string, text: string, columns: number): string[] => fold(head + text, columns, head.length)
 
 const heading = (title: string): string => title.padEnd(14)
@@ -109,7 +109,7 @@ function deliveryLine({ from, to, client, name }: Shown, columns: number): strin
   return name === '' || named.length > columns ? line : named
 }
 
-/** How to send a message oneself: each can be pasted into a shell as it is. */
+/** How to send a message; each can be pasted into a shell. */
 export function commands(mail: string): string[] {
   return [
     `  swaks --server ${mail} --from me@example.org --to alice@example.test`,
@@ -150,7 +150,7 @@ function summary({ figures, honest }: State, brief: boolean, columns: number): {
   }
 }
 
-/** As many blocks of lines, from the first on, as there are rows for. */
+/** As many blocks of lines from the start as there are rows for. */
 function whole(blocks: readonly (readonly string[])[], rows: number): string[] {
   const lines: string[] = []
   for (const block of blocks) {
@@ -160,7 +160,7 @@ function whole(blocks: readonly (readonly string[])[], rows: number): string[] {
   return lines
 }
 
-/** The least rows that a part which shrinks is worth. */
+/** A part that shrinks keeps at least so many rows. */
 const FEWEST_REASONS = 4
 const FEWEST_DELIVERIES = 2
 const MOST_DELIVERIES = 8
@@ -188,7 +188,7 @@ export function render(state: State, size: Size): string[] {
   const most = Math.min(MOST_DELIVERIES, Math.max(FEWEST_DELIVERIES, room))
   const deliveries = state.deliveries.slice(0, most).map((each) => clip(deliveryLine(each, columns), columns))
   room -= deliveries.length
-  // Blank lines between the parts only where nothing has to give way to them.
+  // Blank lines between the parts only if nothing has to make room for them.
   const gap = room >= 4 ? [''] : []
   return [
     ...[...top, ...gap, ...flows, ...reasons, ...gap, ...honest, ...gap],
@@ -196,7 +196,7 @@ export function render(state: State, size: Size): string[] {
   ].slice(0, rows)
 }
 
-/** For a log or a pipe, where lines are as long as they are: what never changes, once. */
+/** For a log or a pipe: what never changes, once. Lines are not broken. */
 export function introduction(state: Omit<State, 'uptimeMs' | 'figures' | 'honest' | 'deliveries'>): string[] {
   return [
     `SPILLWAY ${state.version} demo on ${state.mail}`,
@@ -210,8 +210,8 @@ export function introduction(state: Omit<State, 'uptimeMs' | 'figures' | 'honest
 }
 
 /**
- * For a log or a pipe: what changes, each time; also the last word on every kind of screen.
- * @param columns of the terminal; without it lines are as long as they are
+ * For a log or a pipe: what changes, each time. It is also the last thing shown on a terminal.
+ * @param columns of the terminal; without it lines are not broken
  */
 export function report(state: State, columns = Number.POSITIVE_INFINITY): string[] {
   const { flows, honest } = summary(state, false, columns)

@@ -1,12 +1,12 @@
 /**
- * Paints lines on a terminal. It works on the alternate screen, so that the user's own comes back as it was, and writes
- * only lines that have changed: nothing flickers, and a command that was marked with the mouse stays marked.
+ * Paints lines on a terminal. It uses the alternate screen, so that the user's own comes back unchanged, and writes only
+ * lines that have changed, so that nothing flickers and text selected with the mouse stays selected.
  */
 const ESC = '\x1b['
 const ENTER = `${ESC}?1049h${ESC}?25l${ESC}2J`
 const LEAVE = `${ESC}?25h${ESC}?1049l`
 
-/** What stands in capitals at the beginning of a line is bold. Lines hold nothing but printable characters. */
+/** Capitals at the beginning of a line become bold. Lines contain printable characters only. */
 const emphasized = (line: string): string => line.replace(/^[A-Z]{2,}(?: [A-Z]{2,})*\b/, `${ESC}1m$&${ESC}0m`)
 
 export class Terminal {
@@ -33,7 +33,7 @@ export class Terminal {
     if (out !== '') this.#write(out)
   }
 
-  /** The window has another size: nothing of what was painted can be relied on. */
+  /** After the window changed its size, nothing that was painted can be relied on. */
   resized(): void {
     this.#shown = []
     if (this.#entered) this.#write(`${ESC}2J`)

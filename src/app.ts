@@ -94,7 +94,7 @@ export async function start({
   const { limits } = counting
   const relay = buildRelay(common)
   const { upstreams } = relay
-  const offeredSize = (): number => Number(upstreams.offer.get('SIZE') ?? 0)
+  const offeredSize = (): number => Number(upstreams.offer?.get('SIZE') ?? 0)
   // What counts asks the policy, and the policy asks what counts: neither does before a client is there.
   const policyInForce = new Current(buildPolicy({ settings, limits, offeredSize, metrics, log }))
   const policy: BuiltPolicy = inForce(policyInForce)

@@ -55,7 +55,6 @@ export function buildPolicy({ settings, limits, offeredSize, metrics, log }: Pol
     policy: policy({
       isDenied: compile(settings.deny),
       concurrency: () => settings.limitIpConcurrency,
-      maxSize,
       domains: settings.rcptDomains,
       recipientsPerMessage: settings.limitRecipientsPerMessage,
       unknownLately: (client) => limits.lately(client),

@@ -1,5 +1,6 @@
 /** Where the operator has listed the domains he receives mail for, others need no question to the cluster. */
 import { domainToASCII } from 'node:url'
+import { domainsOf } from '../core/address.ts'
 import { ACCEPT, type Check, refusal } from '../core/policy.ts'
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: the bytes that are ASCII
@@ -17,10 +18,11 @@ export function domains(listed: readonly string[]): Check<'rcpt'> {
     sparesTrusted: true,
     judge: ({ to }) => {
       if (known.size === 0) return ACCEPT
-      const at = to.lastIndexOf('@')
+      const named = domainsOf(to)
       // RFC 5321 section 4.5.1: postmaster without a domain is always ours.
-      if (at < 0) return to.toLowerCase() === 'postmaster' ? ACCEPT : refusal('rcpt_domain')
-      return known.has(folded(to.slice(at + 1))) ? ACCEPT : refusal('rcpt_domain')
+      const isOurs =
+        named.length === 0 ? to.toLowerCase() === 'postmaster' : named.every((domain) => known.has(folded(domain)))
+      return isOurs ? ACCEPT : refusal('rcpt_domain')
     },
   }
 }

@@ -31,7 +31,6 @@ export interface PolicyParts {
   readonly isDenied: (ip: string) => boolean
   /** Connections a client's source may have open; undefined: no limit. */
   readonly concurrency: (client: Client) => number | undefined
-  readonly maxSize: () => number | undefined
   readonly domains: readonly string[]
   readonly recipientsPerMessage: number
   readonly unknownLately: (client: Client) => Asked | undefined
@@ -43,7 +42,7 @@ export const policy = (parts: PolicyParts): Policy => ({
     counted: limitsThatCount('connections').map((limit) => overLimit('connect', limit)),
   },
   helo: { uncounted: [] },
-  mail: { uncounted: [size(parts.maxSize)] },
+  mail: { uncounted: [size] },
   rcpt: {
     uncounted: [domains(parts.domains), recipients(parts.recipientsPerMessage), unknownRecipients(parts.unknownLately)],
     counted: [...limitsThatCount('messages'), ...limitsThatCount('recipients')].map((limit) =>

@@ -15,12 +15,18 @@ export type Mode = 'enforce' | 'observe' | 'off'
 export interface Facts {
   connect: { readonly client: Client; readonly open: OpenCounts; readonly usage: Usage }
   helo: Facts['connect'] & { readonly helo: string }
-  mail: Facts['helo'] & { readonly from: string; readonly size: number | undefined }
+  mail: Facts['helo'] & {
+    readonly from: string
+    /** As the client declared it, in octets. */
+    readonly size: number | undefined
+    /** Octets a message of this session may have; undefined: no limit. */
+    readonly maxSize: number | undefined
+  }
   /**
    * `accepted`: recipients of this message an upstream has taken so far. `exempt`: postmaster, abuse or a verification
    * within its own budget, which no limit per sender holds up (RFC 5321 section 4.5.1). `usage` is the transaction's.
    */
-  rcpt: Facts['mail'] & { readonly to: string; readonly accepted: number; readonly exempt: boolean }
+  rcpt: Omit<Facts['mail'], 'maxSize'> & { readonly to: string; readonly accepted: number; readonly exempt: boolean }
 }
 
 export interface Refusal {

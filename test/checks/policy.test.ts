@@ -291,7 +291,8 @@ describe('unknown recipients', () => {
     const directory = await startUpstream({
       script: (verb, line, { lines }) => {
         const his = lines.some((each) => each.includes('bad.example'))
-        if (his && (verb === at || (at === 'EHLO' && verb === 'HELO'))) return reply
+        if (at === 'EHLO' && /^(EHLO|HELO) bad\.example$/.test(line)) return reply
+        if (at !== 'EHLO' && his && verb === at) return reply
         return verb === 'RCPT' && line.includes('<no') ? '550 5.1.1 no such user' : 'default'
       },
     })

@@ -31,7 +31,6 @@ test('every limit on connections, messages or recipients is compared, narrow bef
   const { connect, rcpt } = policy({
     isDenied: () => false,
     concurrency: () => undefined,
-    maxSize: () => undefined,
     domains: [],
     recipientsPerMessage: 100,
     unknownLately: () => undefined,

@@ -2,7 +2,7 @@
  * The side of the clients, joined as src/app.ts joins it, for what a running app does not offer: to swap the policy, or to
  * put another part in the place of one.
  */
-import { buildFront } from '../../src/build/front.ts'
+import { buildFront, type FrontOptions } from '../../src/build/front.ts'
 import { buildLimits } from '../../src/build/limits.ts'
 import { type BuiltPolicy, buildPolicy, inForce } from '../../src/build/policy.ts'
 import { buildRelay } from '../../src/build/relay.ts'
@@ -30,11 +30,15 @@ export interface TestFront {
   stop(): Promise<void>
 }
 
-/** @param change parts to put in the place of those that are built */
+/**
+ * @param change parts to put in the place of those that are built
+ * @param broken what they are built from, in the place of what is right
+ */
 export async function startFront(
   upstreams: string,
   given: Record<string, string>,
   change: Partial<ConnectionParts> = {},
+  broken: (right: FrontOptions) => FrontOptions = (right) => right,
 ): Promise<TestFront> {
   const settings = testSettings(upstreams, given)
   const lines: TestFront['lines'] = []
@@ -52,7 +56,7 @@ export async function startFront(
   const common = { settings, metrics, log, clock, now }
   const { limits } = buildLimits({ ...common, mode: (check) => policy.mode(check) })
   const relay = buildRelay(common)
-  const offeredSize = (): number => Number(relay.upstreams.offer.get('SIZE') ?? 0)
+  const offeredSize = (): number => Number(relay.upstreams.offer?.get('SIZE') ?? 0)
   const built = (of: Record<string, string>): BuiltPolicy =>
     buildPolicy({ settings: testSettings(upstreams, of), limits, offeredSize, metrics, log })
   const policyInForce = new Current(built(given))
@@ -60,8 +64,8 @@ export async function startFront(
   const live = new Set<Session>()
   const seats = new Seats()
   const knownRecipients = createKnownRecipients({ now })
-  const built1 = buildFront({ ...common, tls: undefined, node: 1, policy, limits, knownRecipients, relay, seats, live })
-  const front = { ...built1, ...change }
+  const right = { ...common, tls: undefined, node: 1, policy, limits, knownRecipients, relay, seats, live }
+  const front = { ...buildFront(broken(right)), ...change }
   const listener = new Listener(
     (socket) => void serve(socket, front),
     (error) => log.error({}, error.message),

@@ -81,13 +81,15 @@ export const GROUPS: readonly Group[] = [
   {
     title: 'Between RCPT and the mail server',
     statements: {
-      R44: 'MAIL goes upstream with the first recipient, as it came. A 5yz to it is the reply to every recipient; its 4yz is tried once elsewhere, else 451; a 421 of a mail server never reaches the client as one. What is not an address on one line, and parameters that were not offered, are refused at once (501, 504, 555).',
+      R44: 'MAIL goes upstream with the first recipient, its path and parameters as they came. A 5yz to it is the reply to every recipient; its 4yz is tried once elsewhere, else 451; a 421 of a mail server never reaches the client as one. What is not an address on one line, and parameters that were not offered, are refused at once (501, 504, 555).',
       R45: 'From RCPT to our reply pass at most 270 s over all phases, from DATA to our 354 at most 110 s (clients wait 5 and 2 minutes: 4.5.3.2.3, 4.5.3.2.4); then 451.',
     },
   },
   {
     title: 'From the field',
     statements: {
+      R46: 'A spelling that can mean one thing only is taken and passed on in its canonical form (no brackets, spaces after the colon or inside the brackets, several spaces, a trailing blank, AUTH=<> unasked); what could mean two things is refused.',
+      R47: 'The state of the cluster, of Redis or of this node is never the cause of a 5yz, also not by what EHLO could not offer.',
       R48: "A PROXY header from an address that is not listed hears one 421 and nothing else, however TCP cuts it. In a listed balancer's header the source is of the family that the header names, the destination of either; a header that names no client, or the balancer itself, is its health probe.",
     },
   },

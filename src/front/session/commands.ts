@@ -7,7 +7,7 @@
 import type { Record } from '../outcome.ts'
 import { say, sayLines } from '../reply.ts'
 import type { Conversation, ConversationParts } from './conversation.ts'
-import { hasControl, readHelo } from './grammar.ts'
+import { readHelo } from './grammar.ts'
 
 /** The connection, as far as commands act on it. */
 export interface Wire {
@@ -23,7 +23,7 @@ export interface Wire {
 }
 
 export interface CommandsParts {
-  readonly conversation: Pick<ConversationParts, 'voice' | 'maxSize'>
+  readonly conversation: Pick<ConversationParts, 'voice'>
   /** Whether STARTTLS is offered. */
   readonly tls: boolean
   /** Transactions that one session may begin. */
@@ -51,6 +51,8 @@ export class Commands {
   #errors = 0
   #refused = 0
   #messages = 0
+  /** EHLO or MAIL, as said last, failed on our side: a command that would follow it is not the client's mistake. */
+  #failed = false
 
   constructor(parts: CommandsParts, conversation: Conversation, record: Record, wire: Wire) {
     this.#parts = parts
@@ -66,20 +68,20 @@ export class Commands {
     switch (verb) {
       case 'EHLO':
       case 'HELO':
-        return this.#hello(line, verb === 'EHLO')
+        return this.#leading(this.#hello(line, verb === 'EHLO'))
       case 'MAIL':
-        if (!conversation.greeted) return this.#wrong(503, '5.5.1', 'Say EHLO first')
+        if (!conversation.greeted) return this.#outOfTurn('Say EHLO first')
         if (conversation.inTransaction) return this.#wrong(503, '5.5.1', 'MAIL was said already; RSET begins anew')
         this.#record.stage = 'mail'
         if (++this.#messages > this.#parts.maxMessages) return conversation.refuse('session_messages', 'mail')
-        return this.#marked(conversation.mail(line))
+        return this.#leading(this.#marked(conversation.mail(line)))
       case 'RCPT':
-        if (!conversation.inTransaction) return this.#wrong(503, '5.5.1', 'Say MAIL first')
+        if (!conversation.inTransaction) return this.#outOfTurn('Say MAIL first')
         this.#record.stage = 'rcpt'
         return this.#marked(conversation.rcpt(line, this.#wire.slow))
       case 'DATA':
         if (line.trim().length > 4) return this.#wrong(501, '5.5.4', 'Syntax: DATA')
-        if (!conversation.inTransaction) return this.#wrong(503, '5.5.1', 'Say MAIL and RCPT first')
+        if (!conversation.inTransaction) return this.#outOfTurn('Say MAIL and RCPT first')
         this.#record.stage = 'data'
         return this.#data()
       case 'RSET':
@@ -130,6 +132,19 @@ export class Commands {
     return this.#error(this.#conversation.words(code, enhanced, text))
   }
 
+  /** Pipelined behind EHLO or MAIL that was put off it is put off too: a 5yz would end the mail. */
+  #outOfTurn(text: string): string | undefined {
+    return this.#failed ? this.#wrong(451, '4.5.1', text) : this.#wrong(503, '5.5.1', text)
+  }
+
+  /** EHLO and MAIL: notes whether they fail for the time being. */
+  async #leading(answer: Promise<string | undefined>): Promise<string | undefined> {
+    this.#failed = true
+    const text = await answer
+    this.#failed = text?.startsWith('4') ?? false
+    return text
+  }
+
   #bringsNothing(text: string): string | undefined {
     return ++this.#junk > MAX_JUNK ? this.#tooMuch() : text
   }
@@ -147,17 +162,16 @@ export class Commands {
   }
 
   async #hello(line: string, esmtp: boolean): Promise<string | undefined> {
-    const name = hasControl(line) ? undefined : readHelo(line)
+    const name = readHelo(line)
     if (name === undefined) return this.#wrong(501, undefined, `Syntax: ${esmtp ? 'EHLO' : 'HELO'} hostname`)
     if (this.#conversation.greeted && ++this.#junk > MAX_JUNK) return this.#tooMuch()
     this.#record.stage = 'helo'
     const refused = await this.#conversation.helo(name, esmtp)
     if (refused !== undefined) return refused
-    const { voice, maxSize } = this.#parts.conversation
+    const { voice } = this.#parts.conversation
     if (!esmtp) return say(250, undefined, voice.hostname)
-    const { offered } = this.#conversation
+    const { offered, maxSize: max } = this.#conversation
     const lines = [voice.hostname, 'PIPELINING']
-    const max = maxSize()
     if (offered.has('SIZE')) lines.push(max === undefined ? 'SIZE' : `SIZE ${max}`)
     if (this.#parts.tls && !this.#wire.secure) lines.push('STARTTLS')
     for (const keyword of ['ENHANCEDSTATUSCODES', '8BITMIME', 'DSN', 'SMTPUTF8']) {

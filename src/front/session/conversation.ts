@@ -5,6 +5,7 @@
 
 import type { Policy } from '../../checks/index.ts'
 import type { Runner } from '../../checks/runner.ts'
+import { isRole } from '../../core/address.ts'
 import type { Client } from '../../core/client.ts'
 import { type Facts, type Mode, type Refusal, refusal, type Stage, type Verdict } from '../../core/policy.ts'
 import type { ReasonName } from '../../core/reasons.ts'
@@ -18,7 +19,7 @@ import type { KnownRecipients } from '../../state/known-recipients.ts'
 import type { Budget, Limits } from '../../state/limits.ts'
 import type { Outcomes, Record } from '../outcome.ts'
 import { say, type Voice } from '../reply.ts'
-import { extensionsUsed, isRole, type Mistake, type Path, readMail, readRcpt } from './grammar.ts'
+import { extensionsUsed, type Mistake, type Path, readMail, readRcpt } from './grammar.ts'
 
 export interface ConversationParts {
   readonly checks: Runner
@@ -77,7 +78,10 @@ export class Conversation {
   readonly #relay: Relay
   #helo = ''
   #esmtp = false
-  #offered: Extensions = NOTHING
+  /** Undefined while no mail server was reached: what could be relayed is taken then, and is 451 where it cannot be. */
+  #offered: Extensions | undefined = NOTHING
+  /** Octets a message may have, as the client was told with that; undefined: no limit. */
+  #promised: number | undefined
   #transaction: Transaction | undefined
   #received = 0
   /** Octets the message under way may have; it stays what it was at DATA, whatever the upstreams say meanwhile. */
@@ -116,6 +120,7 @@ export class Conversation {
     this.#helo = name
     this.#esmtp = esmtp
     this.#offered = this.#parts.relay.upstreams.offer
+    this.#promised = this.#parts.maxSize()
     return undefined
   }
 
@@ -128,7 +133,14 @@ export class Conversation {
 
   /** What was offered when it said EHLO, which holds also where the mail servers have come to offer less: 451, not 555. */
   get offered(): Extensions {
-    return this.#offered
+    return this.#offered ?? NOTHING
+  }
+
+  /** Octets a message may have; the same holds of it. Undefined: no limit. */
+  get maxSize(): number | undefined {
+    const now = this.#parts.maxSize()
+    const promised = this.#promised
+    return promised === undefined || now === undefined ? undefined : Math.max(promised, now)
   }
 
   async mail(line: string): Promise<string> {
@@ -138,8 +150,9 @@ export class Conversation {
     const { address: from, parameters } = read.value
     const needs = extensionsUsed('mail', parameters, this.#offered)
     if (!needs.ok) return this.#mistake(needs.mistake)
-    const size = parameters.get('SIZE')
-    const facts = { ...this.#connect, helo: this.#helo, from, size: size === undefined ? undefined : Number(size) }
+    const declared = parameters.get('SIZE')
+    const size = declared === undefined ? undefined : Number(declared)
+    const facts = { ...this.#connect, helo: this.#helo, from, size, maxSize: this.maxSize }
     this.#record.from = from
     const verdict = await this.#judge('mail', 'uncounted', facts)
     if (verdict.action !== 'accept') {
@@ -148,10 +161,10 @@ export class Conversation {
       return text
     }
     this.#transaction = {
-      line,
+      line: read.value.line,
       needs: needs.value,
       from,
-      size: facts.size,
+      size,
       usage: undefined,
       shared: undefined,
       exempt: false,
@@ -175,8 +188,9 @@ export class Conversation {
     const verdict = await this.#admit(transaction, read.value)
     if (verdict === undefined || this.#transaction !== transaction) return ''
     if (verdict.action !== 'accept') return this.#recipientRefused(transaction, to, verdict)
-    const envelope = { line: transaction.line, needs: [...new Set([...transaction.needs, ...used.value])] }
-    const answer = await this.#relay.rcpt(envelope, line, slow)
+    const { line: mail, size } = transaction
+    const envelope = { line: mail, needs: [...new Set([...transaction.needs, ...used.value])], size }
+    const answer = await this.#relay.rcpt(envelope, read.value.line, slow)
     if (this.#transaction !== transaction) return ''
     if (answer.kind === 'refusal') return this.#recipientRefused(transaction, to, answer.refusal, answer.upstream)
     return this.#recipientAnswered(transaction, to, answer)
@@ -196,7 +210,7 @@ export class Conversation {
       return { text, go: false }
     }
     this.#received = 0
-    this.#max = this.#parts.maxSize()
+    this.#max = this.maxSize
     const answer = await this.#relay.data()
     // The client left meanwhile, and what became of its message is told already.
     if (this.#transaction !== transaction) return { text: '', go: false }
@@ -303,7 +317,12 @@ export class Conversation {
 
   /** A refusal that the protocol has cause for (idle, junk …), as it goes to the wire. */
   refuse(reason: ProtocolReason, stage: Stage): string {
-    return this.#refuse(stage, refusal(reason))
+    const verdict = refusal(reason)
+    const text = this.#refuse(stage, verdict)
+    // A recipient that failed on our side is one that was put off: DATA must not be 554 for it.
+    const transaction = reason === 'internal' && stage === 'rcpt' ? this.#transaction : undefined
+    if (transaction !== undefined) this.#putDown(transaction, verdict.code, text, undefined, reason)
+    return text
   }
 
   #refuse(stage: Stage, verdict: Refusal): string {

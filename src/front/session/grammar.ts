@@ -1,15 +1,22 @@
 /**
- * Reads MAIL and RCPT (RFC 5321 section 4.1.2) as far as we must know them: where the path ends, and which parameters
- * there are. What an address may look like is the upstream's business, so the path is not judged beyond its brackets and
- * quotes, and what goes upstream is the line as the client sent it. What could be taken for something else there (control
- * characters, a second line) is refused. Text is latin1: a byte a character, so that UTF-8 addresses (RFC 6531) survive.
+ * Reads MAIL, RCPT, HELO and EHLO (RFC 5321 section 4.1.1). A spelling that can mean one thing only is taken, as the servers
+ * behind us take it, and goes upstream in its canonical form; one that two readers could read in two ways is refused, since
+ * whoever judged one reading would pass on the other. test/wire/conformance/spellings.ts compares them with real servers.
+ *
+ * In the canonical form the verb stands in capitals, the path in angle brackets right behind the colon, and one space before
+ * each parameter. Path and parameters stay as they came, byte for byte: what an address may look like is the mail server's
+ * business. Text is latin1: a byte a character, so that UTF-8 addresses (RFC 6531) survive.
  */
+import { addressOf, isRole } from '../../core/address.ts'
+import { RELAYABLE } from '../../relay/smtp/dial.ts'
 
 export interface Path {
-  /** Between the angle brackets; '' for the null sender. */
+  /** Whom it names, as `addressOf` reads it; '' for the null sender. */
   readonly address: string
   /** Keywords in upper case; undefined: without a value. */
   readonly parameters: ReadonlyMap<string, string | undefined>
+  /** The whole command in its canonical form, without CRLF. */
+  readonly line: string
 }
 
 /** What is wrong: a reply code, its enhanced code, and words. */
@@ -26,84 +33,167 @@ const wrong = (text: string, code: Mistake['code'] = 501, enhanced = '5.5.4'): R
   mistake: { code, enhanced, text },
 })
 
+/** A tab separates words as a space does. Not \s and not trim(): an octet A0 may be half of a character. */
+const BLANKS = /[ \t]+/
+const isBlank = (char: string | undefined): boolean => char === ' ' || char === '\t'
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what it looks for
-const CONTROL = /[\x00-\x1f\x7f]/
+const CONTROL = /[\x00-\x08\x0a-\x1f\x7f]/
 const KEYWORD = /^[A-Za-z0-9][A-Za-z0-9-]*$/
 
-export const hasControl = (line: string): boolean => CONTROL.test(line)
+const hasControl = (line: string): boolean => CONTROL.test(line)
 
-/** Index behind the `>` that closes the path opened at `from`; quoted strings may hold brackets. -1: never closed. */
-function endOfPath(text: string, from: number): number {
-  let quoted = false
-  for (let i = from + 1; i < text.length; i++) {
-    const char = text[i]
-    if (quoted && char === '\\') i++
-    else if (char === '"') quoted = !quoted
-    else if (!quoted && char === '>') return i + 1
-    else if (!quoted && (char === '<' || char === ' ')) return -1
-  }
-  return -1
+/** What MAIL and RCPT differ in. */
+interface Kind {
+  /** How the command begins in its canonical form, and any way that is taken for it. */
+  readonly head: string
+  readonly prefix: RegExp
+  readonly syntax: string
+  /** Enhanced code of a bad path (RFC 3463 section 3.2: X.1.7 sender, X.1.3 recipient). */
+  readonly badPath: '5.1.3' | '5.1.7'
+  readonly parameters: Readonly<Record<string, Parameter>>
 }
 
-/** @param badPath the enhanced code for an address without its brackets (RFC 3463 section 3.2: X.1.7 sender, X.1.3 recipient) */
-function readPath(line: string, prefix: RegExp, syntax: string, badPath: '5.1.3' | '5.1.7'): Read<Path> {
-  if (hasControl(line)) return wrong('Control characters in a command')
-  const head = prefix.exec(line)
-  if (head === null) return wrong(`Syntax: ${syntax}`, 501, '5.5.4')
-  const open = head[0].length
-  const end = line[open] === '<' ? endOfPath(line, open) : -1
-  if (end < 0) return wrong(`Syntax: ${syntax}`, 501, badPath)
+interface Parameter {
+  /** Which extension it belongs to. */
+  readonly extension: string
+  /** What its value must look like; undefined: it has none. */
+  readonly value: RegExp | undefined
+  /** Whether it says nothing with this value, and is left out. */
+  readonly isIdle?: (value: string | undefined) => boolean
+}
+
+const MAIL: Kind = {
+  head: 'MAIL FROM:',
+  prefix: /^MAIL[ \t]+FROM:[ \t]*/i,
+  syntax: 'Syntax: MAIL FROM:<address>',
+  badPath: '5.1.7',
+  parameters: {
+    // RFC 1870 section 4. One without a number declares no size.
+    SIZE: { extension: 'SIZE', value: /^[0-9]{1,20}$/, isIdle: (value) => value === undefined || value === '' },
+    BODY: { extension: '8BITMIME', value: /^(7BIT|8BITMIME)$/i },
+    SMTPUTF8: { extension: 'SMTPUTF8', value: undefined },
+    RET: { extension: 'DSN', value: /^(FULL|HDRS)$/i },
+    ENVID: { extension: 'DSN', value: /^.+$/ },
+    // RFC 4954 section 5: of a client that is not trusted it means AUTH=<>, whatever it says, and that is the default.
+    AUTH: { extension: 'AUTH', value: undefined, isIdle: () => true },
+  },
+}
+
+const RCPT: Kind = {
+  head: 'RCPT TO:',
+  prefix: /^RCPT[ \t]+TO:[ \t]*/i,
+  syntax: 'Syntax: RCPT TO:<address>',
+  badPath: '5.1.3',
+  parameters: {
+    NOTIFY: { extension: 'DSN', value: /^(NEVER|(SUCCESS|FAILURE|DELAY)(,(SUCCESS|FAILURE|DELAY)){0,2})$/i },
+    ORCPT: { extension: 'DSN', value: /^[A-Za-z0-9-]+;.+$/ },
+  },
+}
+
+/** @returns index of the first of `stops` outside quotes; the length where there is none, -1 where quotes are not closed */
+function outsideQuotes(text: string, from: number, stops: string): number {
+  let quoted = false
+  for (let i = from; i < text.length; i++) {
+    const char = text[i] as string
+    if (char === '\\') i++
+    else if (char === '"') quoted = !quoted
+    else if (!quoted && stops.includes(char)) return i
+  }
+  return quoted ? -1 : text.length
+}
+
+interface Found {
+  /** What stands between the brackets, or belongs there. */
+  readonly path: string
+  /** Index behind it. */
+  readonly end: number
+}
+
+function inBrackets(line: string, open: number): Found | undefined {
+  const close = outsideQuotes(line, open + 1, '<>')
+  if (line[close] !== '>') return undefined
+  let from = open + 1
+  let to = close
+  while (isBlank(line[from])) from++
+  while (to > from && isBlank(line[to - 1])) to--
+  return { path: line.slice(from, to), end: close + 1 }
+}
+
+/** Without brackets only what has a domain, or is postmaster, is a path: `MAIL FROM: SIZE=10` has lost its own. */
+function withoutBrackets(line: string, from: number, { parameters }: Kind): Found | undefined {
+  const end = outsideQuotes(line, from, ' \t<>')
+  const path = line.slice(from, end)
+  const [word = ''] = path.split('=', 1)
+  if (end < 0 || line[end] === '<' || line[end] === '>' || !(path.includes('@') || isRole(path))) return undefined
+  return path.includes('=') && Object.hasOwn(parameters, word.toUpperCase()) ? undefined : { path, end }
+}
+
+/** The parameters that say something, and the same as they go on the line. */
+function readParameters(text: string, kind: Kind): Read<Pick<Path, 'parameters'> & { readonly tail: string }> {
   const parameters = new Map<string, string | undefined>()
-  const rest = line.slice(end)
-  if (rest !== '' && rest[0] !== ' ') return wrong(`Syntax: ${syntax}`)
-  for (const word of rest.split(' ')) {
+  let tail = ''
+  for (const word of text.split(BLANKS)) {
     if (word === '') continue
     const equals = word.indexOf('=')
     const keyword = (equals < 0 ? word : word.slice(0, equals)).toUpperCase()
     const value = equals < 0 ? undefined : word.slice(equals + 1)
-    if (!KEYWORD.test(keyword) || value === '' || value?.includes('=')) return wrong('Bad parameter')
-    if (parameters.has(keyword)) return wrong('A parameter is given twice')
+    if (!KEYWORD.test(keyword)) return wrong('Bad parameter')
+    if (Object.hasOwn(kind.parameters, keyword) && kind.parameters[keyword]?.isIdle?.(value)) continue
+    if (value === '') return wrong('Bad parameter')
+    if (parameters.has(keyword)) {
+      if (parameters.get(keyword) === value) continue
+      return wrong('A parameter is given twice')
+    }
     parameters.set(keyword, value)
+    tail += ` ${word}`
   }
-  return { ok: true, value: { address: line.slice(open + 1, end - 1), parameters } }
+  return { ok: true, value: { parameters, tail } }
 }
 
-/** `MAIL FROM:<reverse-path> parameters`. A space behind the colon is common enough to be borne. */
-export const readMail = (line: string): Read<Path> => readPath(line, /^MAIL FROM: ?/i, 'MAIL FROM:<address>', '5.1.7')
+function readPath(line: string, kind: Kind): Read<Path> {
+  if (hasControl(line)) return wrong('Control characters in a command')
+  const prefix = kind.prefix.exec(line)
+  if (prefix === null) return wrong(kind.syntax)
+  const from = prefix[0].length
+  const found = line[from] === '<' ? inBrackets(line, from) : withoutBrackets(line, from, kind)
+  if (found === undefined) return wrong(kind.syntax, 501, kind.badPath)
+  const { path, end } = found
+  if (path.includes('\t')) return wrong('Control characters in a command')
+  const address = addressOf(path)
+  if (address === undefined) return wrong(kind.syntax, 501, kind.badPath)
+  const rest = line.slice(end)
+  if (rest !== '' && !isBlank(rest[0])) return wrong(kind.syntax)
+  const read = readParameters(rest, kind)
+  if (!read.ok) return read
+  const { parameters, tail } = read.value
+  return { ok: true, value: { address, parameters, line: `${kind.head}<${path}>${tail}` } }
+}
+
+/** `MAIL FROM:<reverse-path> parameters`. */
+export const readMail = (line: string): Read<Path> => readPath(line, MAIL)
 
 /** `RCPT TO:<forward-path> parameters`. */
 export function readRcpt(line: string): Read<Path> {
-  const read = readPath(line, /^RCPT TO: ?/i, 'RCPT TO:<address>', '5.1.3')
+  const read = readPath(line, RCPT)
   return read.ok && read.value.address === '' ? wrong('A recipient is needed', 501, '5.1.3') : read
-}
-
-/** Which extension a parameter belongs to, and what its value must look like. */
-const MAIL_PARAMETERS: Readonly<Record<string, { extension: string; value: RegExp | undefined }>> = {
-  SIZE: { extension: 'SIZE', value: /^[0-9]{1,20}$/ },
-  BODY: { extension: '8BITMIME', value: /^(7BIT|8BITMIME)$/i },
-  SMTPUTF8: { extension: 'SMTPUTF8', value: undefined },
-  RET: { extension: 'DSN', value: /^(FULL|HDRS)$/i },
-  ENVID: { extension: 'DSN', value: /^.{1,100}$/ },
-}
-const RCPT_PARAMETERS: typeof MAIL_PARAMETERS = {
-  NOTIFY: { extension: 'DSN', value: /^(NEVER|(SUCCESS|FAILURE|DELAY)(,(SUCCESS|FAILURE|DELAY)){0,2})$/i },
-  ORCPT: { extension: 'DSN', value: /^[A-Za-z0-9-]+;.{1,500}$/ },
 }
 
 /**
  * The extensions a command's parameters use. A parameter of an extension that we did not offer is 555, a value that is
  * none of its own 501, or 504 where it is one we do not implement (RFC 5321 section 4.1.1.11).
+ * @param offered undefined: no mail server was reached yet, so whatever could be relayed may turn out to be offered
  */
 export function extensionsUsed(
   kind: 'mail' | 'rcpt',
   parameters: Path['parameters'],
-  offered: { has(extension: string): boolean },
+  offered: { has(extension: string): boolean } | undefined,
 ): Read<readonly string[]> {
-  const known = kind === 'mail' ? MAIL_PARAMETERS : RCPT_PARAMETERS
+  const known = (kind === 'mail' ? MAIL : RCPT).parameters
   const used = new Set<string>()
   for (const [keyword, value] of parameters) {
     const rule = Object.hasOwn(known, keyword) ? known[keyword] : undefined
-    if (rule === undefined || !offered.has(rule.extension)) return wrong(`${keyword} is not offered`, 555)
+    const isOffered = rule !== undefined && (offered?.has(rule.extension) ?? RELAYABLE.includes(rule.extension))
+    if (!isOffered) return wrong(`${keyword} is not offered`, 555)
     const fits = rule.value === undefined ? value === undefined : value !== undefined && rule.value.test(value)
     if (!fits) return wrong(`Bad value of ${keyword}`, keyword === 'BODY' && value !== undefined ? 504 : 501)
     used.add(rule.extension)
@@ -111,13 +201,13 @@ export function extensionsUsed(
   return { ok: true, value: [...used] }
 }
 
-/** The argument of HELO or EHLO: what the upstream and the log are told. Undefined where it is none. */
+/**
+ * The argument of HELO or EHLO: what the upstream and the log are told, with single spaces where the client had blanks.
+ * A name of several words is no domain, but one name all the same. Undefined where it is none.
+ */
 export function readHelo(line: string): string | undefined {
-  // Not trim(): an octet A0 may be half of a character.
-  const [, name = '', ...more] = line.replace(/ +$/, '').split(/ +/)
-  if (name === '' || more.length > 0 || name.length > 255 || hasControl(name)) return undefined
+  const [verb = '', ...words] = line.split(BLANKS).filter((word) => word !== '')
+  const name = words.join(' ')
+  if (!/^(EHLO|HELO)$/i.test(verb) || name === '' || name.length > 255 || hasControl(name)) return undefined
   return name
 }
-
-/** postmaster (also without a domain) and abuse, in any case: RFC 5321 section 4.5.1, RFC 2142 section 4. */
-export const isRole = (address: string): boolean => /^(postmaster(@.*)?|abuse@.*)$/i.test(address)

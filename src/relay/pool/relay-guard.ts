@@ -35,7 +35,7 @@ export async function askWhetherRelay(server: Target, settings: DialSettings, de
     }
   } catch (error) {
     // A server may have no word for that address at all, which is an answer. Our own connection it took just before.
-    const turnedAway = error instanceof UpstreamRefusal && (error.phase === 'greeting' || error.phase === 'ehlo')
+    const turnedAway = error instanceof UpstreamRefusal && ['greeting', 'ehlo', 'client'].includes(error.phase)
     if (turnedAway && settings.clientIp !== 'none' && settings.clientIp !== 'received') return answerOf(error.reply)
     throw error
   }

@@ -44,8 +44,8 @@ export async function askWhetherXclient(server: Target, settings: DialSettings, 
     const { smtp } = await dialAsStranger(server, settings, deadline)
     smtp.quit()
   } catch (error) {
-    // Its own EHLO the server took just before: what it refuses here is a stranger's name, and no XCLIENT.
-    if (!(error instanceof UpstreamRefusal && error.phase === 'ehlo')) throw error
+    // Our own EHLO the server took just before: what it refuses here is the stranger, and no XCLIENT.
+    if (!(error instanceof UpstreamRefusal && (error.phase === 'ehlo' || error.phase === 'client'))) throw error
   }
 }
 

@@ -80,7 +80,7 @@ export class Upstreams {
   readonly #unresolved = new Map<string, Condition>()
   #healths: readonly Health[] = []
   #servers: readonly Server[] = []
-  #offer: Extensions = new Map()
+  #offer: Extensions | undefined
   #timer: NodeJS.Timeout | undefined
   /** Called when a server is up. */
   #firstUp: () => void = () => undefined
@@ -123,8 +123,11 @@ export class Upstreams {
     this.#slots.stop()
   }
 
-  /** What every server in use offers, of what passes through us; the last known while none is up. */
-  get offer(): Extensions {
+  /**
+   * What every server in use offers, of what passes through us; the last known while none is up. Undefined: none was up
+   * yet, so that nothing can be said of it.
+   */
+  get offer(): Extensions | undefined {
     return this.#offer
   }
 

@@ -18,7 +18,8 @@ export const RELAYABLE = ['SIZE', '8BITMIME', 'SMTPUTF8', 'DSN', 'ENHANCEDSTATUS
 
 /** The server said no where only a yes lets us go on. */
 export class UpstreamRefusal extends Error {
-  readonly phase: 'greeting' | 'ehlo' | 'starttls' | 'xclient' | 'mail'
+  /** ehlo: the client's name. client: whoever it says it is, behind XCLIENT. */
+  readonly phase: 'greeting' | 'ehlo' | 'client' | 'starttls' | 'xclient' | 'mail'
   readonly reply: Reply
   constructor(phase: UpstreamRefusal['phase'], reply: Reply) {
     super(`${phase}: ${reply.code} ${reply.lines.join(' / ')}`)
@@ -119,7 +120,7 @@ export async function dial(
       }
       const reply = await smtp.command(command, left())
       if (reply.code !== 220) throw new UpstreamRefusal('xclient', reply)
-      extensions = await hello(smtp, settings, visitor, left)
+      extensions = await hello(smtp, settings, visitor, left, 'client')
     }
     return { smtp, extensions, helo: visitor?.helo ?? settings.hostname }
   } catch (error) {
@@ -178,11 +179,13 @@ async function open(
   return smtp
 }
 
+/** @param whoever phase of the refusal where the server takes our own name as little as the client's */
 async function hello(
   smtp: SmtpClient,
   settings: DialSettings,
   visitor: Visitor | undefined,
   left: () => number,
+  whoever: 'greeting' | 'client' = 'greeting',
 ): Promise<Extensions> {
   // Always EHLO, also for a client that said HELO: the offers are for us. XCLIENT tells which of the two it was.
   const name = visitor?.helo ?? settings.hostname
@@ -191,6 +194,11 @@ async function hello(
   if (reply.code < 500) throw new UpstreamRefusal('ehlo', reply)
   // RFC 5321 section 3.2: a server that does not know EHLO may know HELO.
   const old = await smtp.command(`HELO ${name}`, left())
-  if (old.code !== 250) throw new UpstreamRefusal('ehlo', old)
-  return new Map()
+  if (old.code === 250) return new Map()
+  if (visitor !== undefined && old.code >= 500) {
+    // Only where it takes another name it is the client's that it refuses, for good.
+    const ours = await smtp.command(`EHLO ${settings.hostname}`, left())
+    if (ours.code !== 250) throw new UpstreamRefusal(whoever, ours)
+  }
+  throw new UpstreamRefusal('ehlo', old)
 }

@@ -9,8 +9,31 @@ export interface Reply {
   readonly lines: readonly string[]
 }
 
+/** The command that a reply answers, as far as it can be a verdict on somebody's mail. */
+export type Asked = 'ehlo' | 'mail' | 'rcpt' | 'data' | 'dot'
+
 /** At MAIL, 530 is a wish for TLS (RFC 3207 section 4) or a login (RFC 4954 section 6), and no verdict on anybody's mail. */
 export const isAboutUs = ({ code }: Reply): boolean => code === 530
+
+/**
+ * RFC 3463: the system is full, takes no messages, is set up wrongly; its directory has failed, it is congested; a command out
+ * of sequence, or not supported.
+ */
+const OF_THE_SERVER = /^5\.(3\.[125]|4\.[35]|5\.1)\b/
+
+/**
+ * Whether a 5yz is about the server, or about its session with us, and not about the mail: the same mail may be taken when
+ * that has passed. MAIL and RCPT are said in their order, and DATA and the dot are our own words, so a server that finds them
+ * out of order, or does not know them, says nothing of the client.
+ */
+export function isAboutServer({ code, lines }: Reply, asked: Asked): boolean {
+  if (code < 500) return false
+  const [first = ''] = lines
+  if (OF_THE_SERVER.test(first)) return true
+  if ((asked === 'data' || asked === 'dot') && (code < 505 || code === 530)) return true
+  // OpenSMTPD says 503 5.5.4 to a parameter that it does not like. RFC 7504: at 521 the host takes no mail at all.
+  return code === 502 || code === 521 || (code === 503 && !first.startsWith('5.5.4'))
+}
 
 /** After these the connection is of no more use: it is about to be closed, or its replies do not fit our commands. */
 export const isLast = ({ code }: Reply): boolean => code === 421 || (code >= 300 && code < 400)

@@ -274,15 +274,15 @@ export class ClientLink {
   }
 
   /**
-   * Whether a server turned away this client and not us: its HELO name, or its address where a PROXY header has told it
-   * before the greeting. Else one unwelcome client would take the server from all others.
+   * Whether a server turned away this client and not us: its HELO name, or its address where XCLIENT has told it, or a PROXY
+   * header before the greeting. Else one unwelcome client would take the server from all others.
    */
   #isAboutClient(error: unknown): boolean {
     if (!(error instanceof UpstreamRefusal)) return false
+    const { phase } = error
     const { clientIp } = this.#options.dial
-    return (
-      error.phase === 'ehlo' || (error.phase === 'greeting' && (clientIp === 'proxy-v1' || clientIp === 'proxy-v2'))
-    )
+    const isTold = clientIp === 'proxy-v1' || clientIp === 'proxy-v2'
+    return phase === 'ehlo' || phase === 'client' || (phase === 'greeting' && isTold)
   }
 
   /** @throws UpstreamError where the client left meanwhile, so that nobody else would ever free the slot */

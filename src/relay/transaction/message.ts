@@ -126,9 +126,10 @@ export class Message {
       if (reply.code < 300) {
         return { answer: { kind: 'reply', to: 'dot', reply, upstream }, result: 'accepted', ms: took() }
       }
+      const said = asRefusal(reply, 'dot')
       // A 3yz is neither a yes nor a no.
-      const result = reply.code >= 500 ? 'rejected' : reply.code >= 400 ? 'deferred' : 'unknown'
-      return { answer: { kind: 'reply', to: 'dot', reply: asRefusal(reply), upstream }, result, ms: took() }
+      const result = said.code >= 500 ? 'rejected' : reply.code >= 400 ? 'deferred' : 'unknown'
+      return { answer: { kind: 'reply', to: 'dot', reply: said, upstream }, result, ms: took() }
     } catch (error) {
       this.#upstream.drop(messageOf(error))
       return { answer: lost(upstream, `after the dot: ${messageOf(error)}`), result: 'unknown', ms: took() }
@@ -160,8 +161,9 @@ export class Message {
     try {
       const reply = await this.#link.smtp.reply(1000)
       if (reply.code >= 400) {
-        const result = reply.code >= 500 ? 'rejected' : 'deferred'
-        return { answer: { kind: 'reply', to: 'dot', reply: asRefusal(reply), upstream }, result, ms: 0 }
+        const said = asRefusal(reply, 'dot')
+        const result = said.code >= 500 ? 'rejected' : 'deferred'
+        return { answer: { kind: 'reply', to: 'dot', reply: said, upstream }, result, ms: 0 }
       }
     } catch (error) {
       why = `before the dot: ${messageOf(error)}`

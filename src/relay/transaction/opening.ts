@@ -13,7 +13,7 @@ import type { Upstreams } from '../pool/upstreams.ts'
 import { timeLeft, UpstreamRefusal } from '../smtp/dial.ts'
 import { isAboutUs, isLast, type Reply } from '../smtp/reply.ts'
 import { isOurs, UpstreamError } from '../smtp/upstream-error.ts'
-import { type Answer, asRefusal, CLOSED_TO_US, lost } from './answer.ts'
+import { type Answer, asRefusal, lost } from './answer.ts'
 import type { Deadlines } from './attempt.ts'
 import type { DialFailure } from './dial-failure.ts'
 import type { ClientLink, Link } from './link.ts'
@@ -22,6 +22,8 @@ import type { ClientLink, Link } from './link.ts'
 export interface Envelope {
   readonly line: string
   readonly needs: readonly string[]
+  /** As the client declared it, in octets. */
+  readonly size?: number | undefined
 }
 
 /** What a client waits for, in milliseconds. */
@@ -158,12 +160,12 @@ async function ask(
     })
     if (answered !== undefined) return { kind: 'opened', opened: { link, rcpt: answered } }
     if (isAboutUs(mail)) upstreams.report(server, new UpstreamRefusal('mail', mail))
-    else if (mail.code >= 500) {
-      return { kind: 'opened', opened: { refused: { kind: 'reply', to: 'mail', reply: mail, upstream: label } } }
+    const reply = asRefusal(mail, 'mail')
+    if (reply.code >= 500) {
+      return { kind: 'opened', opened: { refused: { kind: 'reply', to: 'mail', reply, upstream: label } } }
     }
-    const reply = isAboutUs(mail) ? CLOSED_TO_US : { ...asRefusal(mail), code: 451 }
     return failed(
-      { kind: 'reply', to: 'mail', reply, upstream: label },
+      { kind: 'reply', to: 'mail', reply: { ...reply, code: 451 }, upstream: label },
       isLast(mail),
       `it answered MAIL with ${mail.code}`,
     )
@@ -232,9 +234,12 @@ async function mailAndRcpt(
 }
 
 /** Why a server cannot be given this envelope: what it offers may have changed since the client was told. */
-export function missingOf({ extensions }: Link, { needs }: Envelope): string | undefined {
+export function missingOf({ extensions }: Link, { needs, size = 0 }: Envelope): string | undefined {
   const missing = needs.find((keyword) => !extensions.has(keyword))
-  return missing && `${missing} is not offered any more`
+  if (missing !== undefined) return `${missing} is not offered`
+  // RFC 1870 section 4: 0 is no limit.
+  const max = Number(extensions.get('SIZE') ?? 0)
+  return max > 0 && size > max ? `a message of ${size} octets is over its SIZE of ${max}` : undefined
 }
 
 class MailTaken extends Error {

@@ -128,7 +128,7 @@ export class Relay {
       const reply = await this.#upstream.heard(link, 'data', link.smtp.command('DATA', patience))
       if (reply.code !== 354) {
         if (isLast(reply) || reply.code < 300) this.#upstream.drop(`it answered DATA with ${reply.code}`)
-        return { kind: 'reply', to: 'data', reply: asRefusal(reply), upstream: label }
+        return { kind: 'reply', to: 'data', reply: asRefusal(reply, 'data'), upstream: label }
       }
       if (this.#upstream.left) return lost(label, 'the client left')
       this.#message = this.#newMessage(link)
@@ -248,11 +248,10 @@ export class Relay {
       this.#accepted++
       return { kind: 'reply', to: 'rcpt', reply, upstream: label }
     }
-    if (isLast(reply)) {
-      this.#upstream.drop(`it answered RCPT with ${reply.code}`)
-      return this.#settle({ kind: 'reply', to: 'rcpt', reply: asRefusal(reply), upstream: label })
-    }
-    return { kind: 'reply', to: 'rcpt', reply: asRefusal(reply), upstream: label }
+    const answer: Answer = { kind: 'reply', to: 'rcpt', reply: asRefusal(reply, 'rcpt'), upstream: label }
+    if (!isLast(reply)) return answer
+    this.#upstream.drop(`it answered RCPT with ${reply.code}`)
+    return this.#settle(answer)
   }
 
   /** Every further recipient, and DATA, hear the same. */

@@ -218,13 +218,15 @@ describe('size', () => {
     expect(lastBody()).toHaveLength(SMALL)
   })
 
-  test('R16 a limit that shrinks in the course of a message does not hold for that one', async () => {
+  test('R16 R47 a limit that shrinks holds for no session that was told another: 451, and 552 in the next', async () => {
     const extensions = ['PIPELINING', 'SIZE 100000']
     const other = await startUpstream({ extensions })
     const changing = await startApp(other.address)
     try {
       const client = await inData(changing)
       client.write(`${'x'.repeat(500)}\r\n`)
+      const first = await changing.client()
+      await first.hello()
       extensions[1] = 'SIZE 100'
       const second = await changing.client()
       await second.hello()
@@ -234,7 +236,11 @@ describe('size', () => {
       )
       client.write(`${'x'.repeat(500)}\r\n.\r\n`)
       expect(await client.reply()).toMatch(/^250/)
-      expect(await client.command('MAIL FROM:<a@example.org> SIZE=101')).toMatch(/^552/)
+      expect(await first.command('MAIL FROM:<a@example.org> SIZE=101')).toMatch(/^250/)
+      expect(await first.command('RCPT TO:<b@example.net>')).toMatch(/^451 4\.3\.0 /)
+      expect(await first.command('RSET')).toMatch(/^250/)
+      expect(await first.command('MAIL FROM:<a@example.org> SIZE=100001')).toMatch(/^552/)
+      expect(await second.command('MAIL FROM:<a@example.org> SIZE=101')).toMatch(/^552/)
     } finally {
       await changing.stop()
       await other.stop()

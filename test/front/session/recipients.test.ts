@@ -43,7 +43,6 @@ function converse(limits: Limits): { conversation: Conversation; told: string[] 
     policy: policy({
       isDenied: () => false,
       concurrency: () => undefined,
-      maxSize: () => undefined,
       domains: [],
       recipientsPerMessage: 100,
       unknownLately: () => undefined,

@@ -41,7 +41,7 @@ describe('R15 what is offered is what every server in use offers', () => {
     const small = await upstream({ extensions: ['SIZE 10000', '8BITMIME', 'SMTPUTF8'] })
     const none = await upstream({ extensions: ['SIZE', '8BITMIME'] })
     await start([big, small, none], { healthIntervalMs: 30 })
-    const offer = (): string[] => [...relays.upstreams.offer].map((pair) => pair.join(' ').trim())
+    const offer = (): string[] => [...(relays.upstreams.offer ?? [])].map((pair) => pair.join(' ').trim())
     expect(offer()).toEqual(['SIZE 10000', '8BITMIME'])
     await Promise.all([small.stop(), none.stop()])
     await eventually(offer, (offered) => offered.length === 3)
@@ -142,7 +142,7 @@ describe('R15 a server that offers clients less than us', () => {
       return '250-x\r\n250-PIPELINING\r\n250-SIZE 1000\r\n250 8BITMIME'
     }
   }
-  const offer = (): string[] => [...relays.upstreams.offer.keys()]
+  const offer = (): string[] => [...(relays.upstreams.offer?.keys() ?? [])]
 
   test('is found out by the first of them, and what it withholds is offered no more', async () => {
     const server = await upstream({ extensions: ours, script: lessFor(/./) })

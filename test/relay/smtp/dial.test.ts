@@ -147,15 +147,37 @@ describe('R38 the client’s own HELO name is what the upstream hears', () => {
     expect([...extensions]).toEqual([])
   })
 
-  test.each([
-    ['EHLO', '421 4.3.2 busy', 1],
-    ['HELO', '550 5.7.1 not you', 2],
-  ])('a refusal of %s with %s is told as that', async (verb, reply, count) => {
-    const script: Script = (said) => (said === verb ? reply : said === 'EHLO' ? '500 no' : 'default')
+  test('a refusal for now is told as that', async () => {
+    const server = await upstream({ script: (verb) => (verb === 'EHLO' ? '421 4.3.2 busy' : 'default') })
+    const error = (await failure(reach(server))) as UpstreamRefusal
+    expect([error.phase, error.reply.code]).toEqual(['ehlo', 421])
+    expect(lines(server)).toEqual(['EHLO client.example'])
+  })
+
+  test('R47 a refusal for good is about the name only where the server takes another one', async () => {
+    const script: Script = (_, line) => (/O client\.example$/.test(line) ? '550 5.7.1 not you' : 'default')
     const server = await upstream({ script })
     const error = (await failure(reach(server))) as UpstreamRefusal
-    expect([error.phase, error.reply.code]).toEqual(['ehlo', Number(reply.slice(0, 3))])
-    expect(lines(server)).toHaveLength(count)
+    expect([error.phase, error.reply.code]).toEqual(['ehlo', 550])
+    expect(lines(server)).toEqual(['EHLO client.example', 'HELO client.example', 'EHLO mx.test.example'])
+  })
+
+  test('R47 one that takes no name refuses us', async () => {
+    const script: Script = (verb) => (/^(EHLO|HELO)$/.test(verb) ? '554 5.3.2 not now' : 'default')
+    const server = await upstream({ script })
+    const error = (await failure(reach(server))) as UpstreamRefusal
+    expect([error.phase, error.reply.code]).toEqual(['greeting', 554])
+  })
+
+  test('R47 one that takes no name behind XCLIENT refuses the client, whoever it says it is', async () => {
+    let told = false
+    const script: Script = (verb) => {
+      if (verb === 'XCLIENT') told = true
+      return told && /^(EHLO|HELO)$/.test(verb) ? '554 5.7.1 not from there' : 'default'
+    }
+    const server = await upstream({ script, extensions: ['XCLIENT NAME ADDR'] })
+    const error = (await failure(reach(server, { clientIp: 'xclient' }))) as UpstreamRefusal
+    expect([error.phase, error.reply.code]).toEqual(['client', 554])
   })
 
   test.each(['554 5.3.2 no', '421 4.3.2 no', '250 odd'])('a greeting of %s is a refusal', async (greeting) => {

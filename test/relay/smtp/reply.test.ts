@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals'
-import { isUnknownUser } from '../../../src/relay/smtp/reply.ts'
+import { type Asked, isAboutServer, isUnknownUser } from '../../../src/relay/smtp/reply.ts'
 
 /** As a server says it, all lines of one reply. */
 const read = (text: string) => {
@@ -61,4 +61,45 @@ describe('R43 whether a refusal at RCPT means that there is no such recipient', 
     '550 This mailbox takes no bounces',
     '550 This account accepts mail from known senders only',
   ])('not %s', (text) => expect(isUnknownUser(read(text))).toBe(false))
+})
+
+describe('R47 whether a 5yz is about the server and not about the mail', () => {
+  const ALL: readonly Asked[] = ['mail', 'rcpt', 'data', 'dot']
+  test.each<[string, readonly Asked[]]>([
+    ['502 5.5.1 Error: command not implemented', ALL],
+    ['502 unimplemented', ALL],
+    ['503 5.5.1 Error: nested MAIL command', ALL],
+    ['503 bad sequence of commands', ALL],
+    ['503 5.5.4 Invalid command arguments: Unsupported option X', ['data', 'dot']],
+    ['500 5.5.1 Invalid command: Command unrecognized', ALL],
+    ['500 5.5.2 Error: bad UTF-8 syntax', ['data', 'dot']],
+    ['501 5.5.4 Syntax: DATA', ['data', 'dot']],
+    ['504 5.5.4 not that', ['data', 'dot']],
+    ['521 5.3.2 host does not accept mail', ALL],
+    ['521 no', ALL],
+    ['530 5.7.0 Must issue a STARTTLS command first', ['data', 'dot']],
+    ['552 5.3.1 Insufficient system storage', ALL],
+    ['554 5.3.2 System not accepting messages', ALL],
+    ['554 5.3.5 Local configuration error', ALL],
+    ['550 5.4.3 Directory server failure', ALL],
+    ['554 5.4.5 congested', ALL],
+    ['554 5.5.1 Error: no valid recipients', ALL],
+    ['550 5.1.1 no such user', []],
+    ['550 5.2.1 mailbox disabled', []],
+    ['550 5.3.0 rejected', []],
+    ['552 5.3.4 too large', []],
+    ['550 5.4.1 Recipient address rejected: Access denied', []],
+    ['554 5.4.6 too many hops', []],
+    ['554 5.6.0 bad content', []],
+    ['554 5.7.1 no', []],
+    ['550 no', []],
+    ['553 no', []],
+    ['554 no', []],
+    ['556 5.1.10 null MX', []],
+    ['421 4.3.2 closing', []],
+    ['451 4.3.0 not now', []],
+    ['250 2.0.0 Ok', []],
+  ])('%s', (text, expected) => {
+    expect(ALL.filter((asked) => isAboutServer(read(text), asked))).toEqual(expected)
+  })
 })

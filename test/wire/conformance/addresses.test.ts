@@ -1,7 +1,8 @@
 /**
- * What an address may look like is the mail server's business: the command goes to it as the client sent it, and its own
+ * What an address may look like is the mail server's business: its path goes to it as the client sent it, and its own
  * verdict is what the client hears. So each server is asked directly as well, and both have to hear the same. What could
- * be taken for something else than one command never gets that far.
+ * be taken for something else than one command never gets that far. How a command around the path may be spelled is
+ * spellings.test.ts.
  */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import type { Client } from '../../support/client.ts'
@@ -91,7 +92,7 @@ describe.each(SERVERS)('with $name', (kind) => {
   })
   afterAll(() => stand.stop())
 
-  /** Both hear the same; where the server shows what it heard, it is what the client sent. */
+  /** Both hear the same; where the server shows what it heard, it is what the client sent, to the byte. */
   async function same(mail: string, rcpt: string): Promise<void> {
     const [direct, client] = [await stand.direct(), await stand.greeted()]
     const said = await ask(direct, mail, rcpt)
@@ -116,7 +117,6 @@ describe.each(SERVERS)('with $name', (kind) => {
   describe('R18 R44 an address is what the server takes for one', () => {
     test.each(ADDRESSES)('to %s', (_, address) => same(`MAIL FROM:<${FROM}>`, `RCPT TO:${address}`))
     test.each(ADDRESSES)('from %s', (_, address) => same(`MAIL FROM:${address}`, `RCPT TO:<${ANNA}>`))
-    test('in lower case, with a space behind the colon', () => same(`mail from: <${FROM}>`, `rcpt to: <${ANNA}>`))
   })
 
   test('R18 with SMTPUTF8 an address in UTF-8 is what the server takes for one', async () => {
@@ -153,7 +153,6 @@ describe.each(SERVERS)('with $name', (kind) => {
       ['a control character in quotes', `<"${MARK}\x01"@${DOMAIN}>`, /^501 5\.5\.4 /],
       ['a bare CR and a second command', `<${MARK}@${DOMAIN}>\rRCPT TO:<${MARK}@${DOMAIN}>`, /^501 5\.5\.4 /],
       ['two CRs at the end', `<${MARK}@${DOMAIN}>\r\r`, /^501 5\.5\.4 /],
-      ['no brackets', `${MARK}@${DOMAIN}`, BAD_PATH],
       ['no closing bracket', `<${MARK}@${DOMAIN}`, BAD_PATH],
       ['no opening bracket', `${MARK}@${DOMAIN}>`, BAD_PATH],
       ['a quote that is never closed', `<"${MARK}@${DOMAIN}>`, BAD_PATH],

@@ -92,7 +92,7 @@ describe.each(SERVERS)('with $name', (kind) => {
   })
 
   test('R44 its 5yz to MAIL is the reply to every recipient', async () => {
-    const sender = 'MAIL FROM:<@@@bad@sender@example..org>'
+    const sender = 'MAIL FROM:<bad@sender@example..org>'
     const direct = await stand.direct()
     const said = await direct.command(sender)
     const client = await stand.greeted()

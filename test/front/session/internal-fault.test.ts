@@ -29,7 +29,10 @@ async function start(): Promise<{ front: TestFront; breakNow: (part: 'sizes' | '
       orThrow('counts')
       return limits.take(...what)
     }
-    return { ...right, policy: { ...policy, maxSize }, limits: { ...limits, take } }
+    const breaking = new Proxy(limits, {
+      get: (whole, name: keyof typeof limits) => (name === 'take' ? take : whole[name].bind(whole)),
+    })
+    return { ...right, policy: { ...policy, maxSize }, limits: breaking }
   })
   ends.push(() => front.stop())
   return { front, breakNow: (part) => (broken = part) }

@@ -3,15 +3,16 @@
  * 3 ms with one mail server (57 KB), 20 ms with twenty (270 KB), 100 ms with a hundred (1.2 MB). It cannot be done in
  * slices, because counters that belong together would then be of different moments.
  *
- * So rendering gets a fiftieth of the time, with some credit after a quiet period: a node that is seldom asked renders at
- * once. Whoever asks right after a rendering, or in an onslaught, waits for the next one, two seconds at most, and shares
- * it. When many are waiting already, a newcomer gets the last one, which is no older than that.
+ * So rendering gets a tenth of the time, with some credit after a quiet period: a node that is seldom asked renders at
+ * once, also for several Prometheus servers that scrape every second. Whoever asks right after a rendering, or in an
+ * onslaught, waits for the next one, two seconds at most, and shares it. When many are waiting already, a newcomer gets the
+ * last one, which is no older than that.
  */
 import { setTimeout } from 'node:timers/promises'
 import type { Clock } from '../core/clock.ts'
 
 /** Of the event loop's time. */
-const SHARE = 1 / 50
+const SHARE = 1 / 10
 /** The credit after a quiet period, in milliseconds of rendering. */
 const SAVED_MS = 200
 const LONGEST_WAIT_MS = 2000

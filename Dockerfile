@@ -1,11 +1,11 @@
 # syntax=docker/dockerfile:1
-# The image of a node. Three stages, so that neither the compiler nor npm's cache is in what is shipped.
-# Base images are pinned to an exact version; pin the digest as well where you build (`docker buildx imagetools inspect`).
+# The image of a node. It is built in three stages, so that it contains neither the compiler nor npm's cache.
+# Base images are pinned to an exact version. Where you build, pin the digest as well (`docker buildx imagetools inspect`).
 
 FROM node:24.21.0-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json ./
-# The compiler is an optional dependency of typescript: nothing may be left out here.
+# The compiler is an optional dependency of typescript, so no dependencies may be omitted here.
 RUN npm ci
 COPY tsconfig.json tsconfig.build.json ./
 COPY src ./src
@@ -14,7 +14,7 @@ RUN npm run build
 FROM node:24.21.0-slim AS dependencies
 WORKDIR /app
 COPY package.json package-lock.json ./
-# The optional ones are Node itself, for machines with an older one, which the image has already.
+# The optional dependencies are Node itself, for machines with an older Node. The image has it already.
 RUN npm ci --omit=dev --omit=optional
 
 FROM node:24.21.0-slim
@@ -32,11 +32,11 @@ COPY --from=dependencies /app/node_modules ./node_modules
 COPY --from=build /app/dist ./dist
 COPY package.json LICENSE ./
 COPY deploy/healthcheck.mjs ./deploy/healthcheck.mjs
-# The account "node" of the base image, by number, so that Kubernetes can see that it is not root (runAsNonRoot).
-# Nothing below / is ever written to: run it with a read-only root.
+# This is the account "node" of the base image. It is given by number so that Kubernetes can see that it is not root
+# (runAsNonRoot). Spillway never writes below /, so run it with a read-only root.
 USER 1000:1000
 EXPOSE 2525 9025
-# SIGTERM drains; give it 720 s before it is killed (docs/deploy.md).
+# SIGTERM drains. Allow 720 s before the container is killed (docs/deploy.md).
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=15s --timeout=10s --start-period=30s --retries=3 CMD ["node", "deploy/healthcheck.mjs"]
 ENTRYPOINT ["node", "--max-semi-space-size=8", "--", "dist/main.js"]

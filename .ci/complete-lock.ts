@@ -1,9 +1,10 @@
 /**
- * Completes package-lock.json after `npm install` from a registry that does not carry the packages of other platforms:
- * npm leaves those out of the lockfile, and npm 11's `npm ci` then refuses it ("Missing: … from lock file"), there and
- * everywhere. Each is entered as optional and for its platform only, with the exact version that its parent names.
+ * Completes package-lock.json after `npm install` from a registry that lacks the packages of other platforms. npm leaves
+ * those packages out of the lockfile, and then `npm ci` of npm 11 refuses it on every machine ("Missing: … from lock
+ * file"). Each missing package is entered as optional and for its platform only, with the exact version that its parent
+ * names.
  *
- * `npm run lock`, after every change of dependencies; it does nothing where nothing is missing.
+ * Run `npm run lock` after every change of dependencies. It does nothing if nothing is missing.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 

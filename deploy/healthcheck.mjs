@@ -1,11 +1,11 @@
 /**
- * Is this node well? Connects as a client does and reads the greeting. 220 is well, and so is 421: a node that sheds a
- * flood, or is full, does its work, and to restart it then would drop every session it has. Exit code 0 or 1, and a line
- * that says why.
+ * Is this node healthy? Connects as a client does and reads the greeting. 220 is healthy, and so is 421: a node that sheds a
+ * flood, or is full, is doing its work, and restarting it would drop all its sessions. The exit code is 0 or 1, and one line
+ * says why.
  *
  *     node deploy/healthcheck.mjs [HOST:PORT]
  *
- * Without an argument it asks the first address of SPILLWAY_LISTEN, wherever that is set, as the node itself reads it.
+ * Without an argument it asks the first address of SPILLWAY_LISTEN, which it reads from the same places as the node itself.
  */
 import { readFileSync } from 'node:fs'
 import { createConnection, isIP } from 'node:net'
@@ -13,7 +13,7 @@ import { hostname } from 'node:os'
 
 const PATIENCE_MS = 5_000
 
-/** @returns {Promise<{ host: string, port: number, header: string }>} where to ask, and what has to be said first */
+/** @returns {Promise<{ host: string, port: number, header: string }>} where to ask, and what must be sent first */
 async function fromSettings() {
   const { load } = await import('../dist/config/load.js')
   const { openFiles } = await import('../dist/cli/open-files.js')
@@ -26,8 +26,8 @@ async function fromSettings() {
   })
   const { host: listening, port } = settings.listen[0]
   const host = { '0.0.0.0': '127.0.0.1', '::': '::1' }[listening] ?? listening
-  // Connecting to an address of our own, we come from that address. Where balancers are expected there, a PROXY header
-  // has to come first; UNKNOWN says: a health check, no client (PROXY protocol, section 2.1).
+  // A connection to one of our own addresses comes from that same address. If the settings list it as a balancer, a PROXY
+  // header must come first. UNKNOWN marks a health check without a client (PROXY protocol, section 2.1).
   const asBalancer = isIP(host) !== 0 && compile(settings.proxyProtocolFrom)(host)
   return { host, port, header: asBalancer ? 'PROXY UNKNOWN\r\n' : '' }
 }
@@ -40,7 +40,7 @@ function fromArgument(text) {
   return { host, port, header: '' }
 }
 
-/** @returns {Promise<string>} the first line of the greeting; rejects where there is none in time */
+/** @returns {Promise<string>} the first line of the greeting; rejects if none comes in time */
 function greeting({ host, port, header }) {
   return new Promise((resolve, reject) => {
     const socket = createConnection({ host, port })

@@ -1,7 +1,7 @@
 /**
- * Makes the secrets of the compose stacks where they are missing, so that none is in the repository and none has to be
- * written by hand. Each folder is a volume that only the containers it is for can see, which is why the files in it may be
- * read by anybody: the programs run as different users. Run again, it keeps what is there.
+ * Creates the missing secrets of the compose stacks, so that none is in the repository and none has to be written by hand.
+ * Each folder is a volume that only the containers it is meant for can see. The programs in them run as different users, so
+ * anybody may read the files. A second run keeps the secrets that exist.
  *
  *     node deploy/secrets.mjs [FOLDER]      FOLDER: /secrets
  */
@@ -11,7 +11,7 @@ import { dirname, join } from 'node:path'
 
 const root = process.argv[2] ?? '/secrets'
 
-/** By renaming, so that a file is there whole or not at all, and one that nobody may write to can be replaced. */
+/** Renames a new file into place: so a file is complete or absent, and a read-only file can be replaced. */
 function put(path, text) {
   const place = join(root, path)
   mkdirSync(dirname(place), { recursive: true })

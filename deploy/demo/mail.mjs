@@ -1,7 +1,7 @@
 /**
- * The demo's mail server by itself, for the compose stack: simulated, it keeps mail in memory only. It takes mail for
- * example.test on 127.0.0.1, port DEMO_MAIL_PORT (2526), and beside it answers for the names of the demo's senders on UDP
- * port DEMO_DNS_PORT (2553).
+ * The demo's mail server alone, for the compose stack. It is simulated and keeps mail in memory only. It accepts mail for
+ * example.test on 127.0.0.1, port DEMO_MAIL_PORT (2526). It also answers DNS questions about the demo's senders, on UDP port
+ * DEMO_DNS_PORT (2553).
  */
 import { startNames } from '../../dist/cli/demo/dns.js'
 import { HONEST } from '../../dist/cli/demo/honest.js'

@@ -1,9 +1,10 @@
 /**
- * The demo's senders by themselves, for its compose stack: twenty honest mail servers and a flood from thousands of
- * addresses of 127.0.0.0/8. Each is a client of its own to Spillway only where nothing rewrites addresses in between, so
- * they share the host's network with it. They call DEMO_TARGET (127.0.0.1:2525), and say once a minute how they fare.
+ * The demo's senders alone, for its compose stack: twenty honest mail servers, and a flood from thousands of addresses of
+ * 127.0.0.0/8. Spillway sees each as a separate client only if nothing rewrites addresses in between, so the senders
+ * share the host's network with it. They connect to DEMO_TARGET (127.0.0.1:2525), and report their figures once a minute.
  *
- * Before that they ask who is there: on a machine where a node serves real mail servers, that node would hear the flood.
+ * First they read the greeting of that server and check its name. Otherwise, on a machine whose node serves real mail
+ * servers, that node would get the flood.
  */
 import { connect } from 'node:net'
 import { createInterface } from 'node:readline'
@@ -14,10 +15,10 @@ import { HonestSenders } from '../../dist/cli/demo/honest.js'
 const [host, port] = (process.env.DEMO_TARGET ?? '127.0.0.1:2525').split(':')
 if (host === undefined || !/^127(\.[0-9]{1,3}){3}$/.test(host)) throw new Error('DEMO_TARGET is 127.x.y.z:PORT')
 
-/** As spillway.env beside this file has it. */
+/** SPILLWAY_HOSTNAME in spillway.env beside this file. */
 const DEMO_NAME = 'mx.example.test'
 
-/** @returns {Promise<string>} the first line of the greeting; empty where there is none within 5 s */
+/** @returns {Promise<string>} the first line of the greeting; empty if none comes within 5 s */
 function greeting() {
   return new Promise((resolve) => {
     const socket = connect({ host, port: Number(port), timeout: 5000 })

@@ -1,6 +1,6 @@
 /**
- * The dashboard, written with Grafana's SDK. `npm run dashboards` writes spillway.json beside this file, which is what
- * Grafana is given; a test fails while that is not what this says.
+ * The dashboard, written with Grafana's SDK. `npm run dashboards` writes spillway.json beside this file, which Grafana
+ * loads. A test fails while that file is out of date.
  */
 import { writeFileSync } from 'node:fs'
 import {
@@ -46,13 +46,13 @@ export function dashboardJson(): string {
         .datasource(DATASOURCE)
         .multi(true)
         .includeAll(true)
-        // Not the list of names: a node that is new belongs to "all" before the list is read again.
+        // A pattern instead of the list of names: so a new node belongs to "all" before the list is read again.
         .allValue('.+')
         .current({ selected: true, text: ['All'], value: ['$__all'] })
         .refresh(VariableRefresh.OnTimeRangeChanged)
         .sort(VariableSort.AlphabeticalAsc),
     )
-  // Grafana wants a number for each panel; links to one panel keep working as long as the order above does.
+  // Grafana wants a number for each panel. Links to one panel keep working as long as the order above stays the same.
   let id = 0
   for (const [title, panels] of ROWS) {
     dashboard.withRow(new RowBuilder(title).id(++id))

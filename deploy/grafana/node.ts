@@ -5,13 +5,13 @@ import { of, quantile, rate, total } from './promql.ts'
 export const limits: readonly Panel[] = [
   series({
     title: 'Use of the global limits',
-    about: 'Share in use; at 100 % everybody is refused until the window has moved on. 0 where the limit is off.',
+    about: 'Share in use. At 100 % everybody is refused until the window has moved on. 0 if the limit is off.',
     unit: 'ratio',
     width: 8,
     queries: [[`max by (limit) (${of('spillway_limit_utilization_ratio')})`, '{{limit}}']],
   }),
   series({
-    title: 'Clients the limits have a count for',
+    title: 'Clients that the limits count',
     about: 'It rises steeply when a flood comes from many addresses.',
     width: 8,
     queries: [[of('spillway_tracked_clients'), '{{instance}}']],
@@ -19,7 +19,7 @@ export const limits: readonly Panel[] = [
   series({
     title: '“Unknown user” not believed',
     about:
-      '1: the mail servers call recipients unknown that they took lately. Their directory seems to have failed; such recipients get 4xx instead of bouncing.',
+      '1: recipients that the mail servers accepted lately are now rejected as unknown. Their directory seems to have failed. Such recipients get 4xx, so that their mail does not bounce.',
     width: 8,
     queries: [[of('spillway_unknown_guard_active'), '{{instance}}']],
   }),
@@ -33,7 +33,7 @@ export const limits: readonly Panel[] = [
   }),
   series({
     title: 'Checks that failed, per second',
-    about: 'They threw or were late; the client was let pass. Anything but 0 is a fault; the log has it.',
+    about: 'The check threw or was late, and the client was let pass. Anything but 0 is a fault; see the log.',
     unit: 'perSecond',
     width: 12,
     many: true,
@@ -50,20 +50,20 @@ export const redis: readonly Panel[] = [
   }),
   series({
     title: 'Counting without Redis',
-    about: '1: this node goes on with its share of the limits. It returns by itself.',
+    about: '1: this node goes on with its share of the limits. It returns to Redis by itself.',
     width: 6,
     queries: [[of('spillway_redis_fallback_active'), '{{instance}}']],
   }),
   series({
     title: 'Commands per second, by result',
-    about: 'Late and failed ones are answered from the node’s own counts.',
+    about: 'For late and failed commands the node uses its own counts.',
     unit: 'perSecond',
     width: 6,
     queries: [[total('spillway_redis_commands_total', 'use, result'), '{{use}} {{result}}']],
   }),
   series({
     title: 'Time of a command',
-    about: 'At SPILLWAY_REDIS_TIMEOUT a command is given up.',
+    about: 'A command is given up after SPILLWAY_REDIS_TIMEOUT.',
     unit: 'seconds',
     width: 6,
     queries: [0.5, 0.95, 0.99].map((q) => [
@@ -76,7 +76,7 @@ export const redis: readonly Panel[] = [
 export const processes: readonly Panel[] = [
   series({
     title: 'CPU',
-    about: '100 %: one core. A node runs its JavaScript on one; more nodes or SPILLWAY_WORKERS use the others.',
+    about: '100 % is one core. A node runs its JavaScript on one core; more nodes use the others.',
     unit: 'ratio',
     width: 6,
     queries: [[rate('process_cpu_seconds_total'), '{{instance}}']],
@@ -93,7 +93,7 @@ export const processes: readonly Panel[] = [
   }),
   series({
     title: 'Event loop lag',
-    about: 'How late the node gets to what is due, since the last scrape.',
+    about: 'How late the node handles what is due, since the last scrape.',
     unit: 'seconds',
     width: 6,
     queries: [
@@ -104,7 +104,7 @@ export const processes: readonly Panel[] = [
   series({
     title: 'Open files, of those allowed',
     about:
-      'Each client is one, each connection to a mail server another. Raise the open-file limit before it is reached.',
+      'Each client and each connection to a mail server is one open file. Raise the open-file limit before it is reached.',
     unit: 'ratio',
     width: 6,
     queries: [[`${of('process_open_fds')} / ${of('process_max_fds')}`, '{{instance}}']],

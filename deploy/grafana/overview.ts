@@ -1,17 +1,17 @@
 /**
- * The first row: what somebody who was woken up reads. It tells a flood (senders are too many; the limits shed them and
- * the mail servers are well) from slow or absent mail servers (honest mail waits, whoever sends it), because what to do
- * is the opposite: let a flood be shed, and mend the cluster. The verdict is made of the figures beside it.
+ * The first row: what an operator who was woken up reads. It distinguishes a flood (too many senders; the limits shed them
+ * and the mail servers are healthy) from slow or absent mail servers (honest mail waits, whoever sends it), because the
+ * responses are opposite: let a flood be shed, but repair the cluster. The verdict is computed from the figures beside it.
  */
 import { REASON_NAMES, reasonOf } from '../../src/core/reasons.ts'
 import { type Panel, stat, text } from './panels.ts'
 import { of, orZero, quantile, total } from './promql.ts'
 
-/** What a flood causes: load that a check or the cap on connections turned away. */
+/** Reasons that a flood causes: load that a check or the cap on connections refused. */
 const FLOOD = REASON_NAMES.filter(
   (name) => name === 'max_connections' || (reasonOf(name).load && reasonOf(name).check !== undefined),
 )
-/** What the mail servers cause, by being slow, full, gone or confused. */
+/** Reasons that the mail servers cause, because they are slow, full, gone or confused. */
 const CLUSTER = [
   'upstream_down',
   'upstream_full',
@@ -38,7 +38,7 @@ const HELD_SHARE = 0.05
 const isFlood = `((${shedByLimits}) > bool (${FLOOD_SHARE} * ${connections}))`
 const isSlow = `((${orZero(dot)}) > bool ${SLOW_S})`
 const isHeld = `((${deferredForCluster}) > bool (${HELD_SHARE} * ((${deferredForCluster}) + ${accepted})))`
-/** One of many that is away, for repair perhaps, is no reason to be called: its share is carried, or mail is held up. */
+/** One of many being down, perhaps for repair, is no reason to wake anybody: the others carry its share, or mail is held up. */
 const isDown = `(avg(${of('spillway_upstream_up')}) < bool 0.5)`
 /** 0 neither, 1 flood, 2 mail servers, 3 both. */
 const verdict = `${isFlood} + 2 * clamp_max(${isSlow} + ${isHeld} + ${isDown}, 1)`
@@ -66,7 +66,7 @@ export const overview: readonly Panel[] = [
   stat({
     title: 'Refused by limits /s',
     about:
-      'What a flood looks like: refusals because somebody, or everybody, sends too much. All of them are 4xx: honest senders try again.',
+      'What a flood looks like: refusals because somebody, or everybody, sends too much. All of them are 4xx, so honest senders try again.',
     unit: 'perSecond',
     width: 3,
     colours: ['green', [1, 'yellow'], [100, 'orange']],
@@ -83,7 +83,7 @@ export const overview: readonly Panel[] = [
   }),
   stat({
     title: 'Messages accepted /s',
-    about: 'Messages the mail servers took. While connections come and this is 0, nobody gets mail.',
+    about: 'Messages that the mail servers accepted. If clients connect and this is 0, nobody gets mail.',
     unit: 'perSecond',
     width: 3,
     queries: [[accepted, 'accepted']],
@@ -98,7 +98,7 @@ export const overview: readonly Panel[] = [
   }),
   stat({
     title: 'Mail servers up',
-    about: 'Share of mail servers in rotation, over all nodes: each node asks for itself.',
+    about: 'Share of mail servers in use, over all nodes. Each node checks them for itself.',
     unit: 'ratio',
     width: 3,
     colours: ['red', [0.01, 'orange'], [1, 'green']],
@@ -106,14 +106,14 @@ export const overview: readonly Panel[] = [
   }),
   stat({
     title: 'Nodes seen',
-    about: 'Spillway nodes that Prometheus has scraped just now.',
+    about: 'Spillway nodes that Prometheus scrapes at present.',
     width: 3,
     colours: ['red', [1, 'green']],
     queries: [[orZero(`count(${of('spillway_build_info')})`), 'nodes']],
   }),
   stat({
     title: 'Sessions turned away',
-    about: 'Share of sessions that ended shed: refused for load, not for what they are.',
+    about: 'Share of sessions with the outcome shed: refused because of load, not because of what they are.',
     unit: 'ratio',
     width: 3,
     colours: ['green', [0.1, 'yellow'], [0.5, 'orange']],
@@ -126,13 +126,13 @@ export const overview: readonly Panel[] = [
   }),
   stat({
     title: 'Connections open',
-    about: 'Client connections open now, all nodes. Many open and few new ones: they are waiting for something.',
+    about: 'Client connections open now, on all nodes. Many open and few new ones: they are waiting for something.',
     width: 3,
     queries: [[`sum(${of('spillway_connections_open')})`, 'open']],
   }),
   stat({
     title: 'Nodes without Redis',
-    about: 'Nodes that count by themselves because Redis is away or slow: each then holds to its share of the limits.',
+    about: 'Nodes that count alone because Redis is away or slow. Each of them holds to its share of the limits.',
     width: 3,
     colours: ['green', [1, 'orange']],
     queries: [[`sum(${of('spillway_redis_fallback_active')})`, 'in fallback']],
@@ -140,7 +140,7 @@ export const overview: readonly Panel[] = [
   stat({
     title: 'Event loop lag, p99',
     about:
-      'The slowest node. More than 50 ms: the node itself is at its end, and everything it measures includes that.',
+      'The slowest node. Above 50 ms the node itself is overloaded, and every time it measures includes that delay.',
     unit: 'seconds',
     width: 3,
     colours: ['green', [0.05, 'orange'], [0.25, 'red']],
@@ -151,9 +151,9 @@ export const overview: readonly Panel[] = [
     9,
     4,
     [
-      '**Flood**: many connections, many refused by limits, mail servers quick. It is being shed; nothing is lost. See *Shed*.',
+      '**Flood**: many connections, many refused by limits, quick mail servers. It is being shed, and nothing is lost. See *Shed*.',
       '',
-      '**Mail servers**: deferrals for them, slow dot, or most of them down, whatever the connections do. See *Mail servers*.',
+      '**Mail servers**: deferrals because of them, slow replies to the dot, or most of them down, whatever the connections do. See *Mail servers*.',
     ].join('\n'),
   ),
 ]

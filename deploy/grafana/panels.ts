@@ -29,10 +29,10 @@ import { PanelBuilder as SeriesBuilder } from '@grafana/grafana-foundation-sdk/t
 
 export type Panel = StatBuilder | TextBuilder | SeriesBuilder
 
-/** An expression of PromQL, and the name of each series it gives: text with `{{label}}` in it. */
+/** An expression of PromQL, and the name of each series it yields: text that may contain `{{label}}`. */
 export type Query = readonly [expr: string, legend: string]
 
-/** Units by Grafana's names. `perSecond` is a bare number: what is counted stands in the title. */
+/** Grafana's names of units. `perSecond` is a bare number: the title says what is counted. */
 export const UNITS = { count: 'short', perSecond: 'cps', ratio: 'percentunit', seconds: 's', bytes: 'bytes' } as const
 type Unit = keyof typeof UNITS
 
@@ -98,7 +98,7 @@ export function series({ title, about, unit = 'count', width, height = 8, querie
 export type Colour = 'green' | 'yellow' | 'orange' | 'red' | 'blue'
 
 export interface StatOptions extends Common {
-  /** The colour from each value up; the first one is for whatever is below. Without it the number tells no good or bad. */
+  /** The colour from each value up; the first is for everything below. Without it, no value is good or bad. */
   readonly colours?: readonly [Colour, ...(readonly [from: number, Colour][])]
   /** Words for numbers. */
   readonly words?: Readonly<Record<number, readonly [text: string, colour: Colour]>>

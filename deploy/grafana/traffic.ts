@@ -1,4 +1,4 @@
-/** The rows on mail itself, in the order of a connection's life: it comes in, is refused or relayed, reaches a mail server. */
+/** The rows about mail itself, in the order of a connection's life: it comes in, is refused or relayed, reaches a mail server. */
 import { REASON_NAMES, reasonOf } from '../../src/core/reasons.ts'
 import { type Panel, series, text } from './panels.ts'
 import { of, quantile, total } from './promql.ts'
@@ -10,7 +10,7 @@ const quantiles = (metric: string, by: string, legend: string, labels = ''): [st
 export const incoming: readonly Panel[] = [
   series({
     title: 'Connections per second',
-    about: 'Accepted by family, before any check.',
+    about: 'Accepted connections by address family, before any check.',
     unit: 'perSecond',
     width: 8,
     stacked: true,
@@ -18,7 +18,7 @@ export const incoming: readonly Panel[] = [
   }),
   series({
     title: 'Connections per second, by node',
-    about: 'Uneven: the balancer, or the MX records, do not spread them.',
+    about: 'If this is uneven, the balancer or the MX records do not spread connections evenly.',
     unit: 'perSecond',
     width: 8,
     queries: [[total('spillway_connections_total', 'instance'), '{{instance}}']],
@@ -32,7 +32,7 @@ export const incoming: readonly Panel[] = [
   }),
   series({
     title: 'STARTTLS handshakes per second',
-    about: 'Many failed ones: an expired certificate, or clients that speak nothing newer than TLS 1.1.',
+    about: 'Many failures: the certificate has expired, or clients speak nothing newer than TLS 1.1.',
     unit: 'perSecond',
     width: 12,
     queries: [[total('spillway_tls_handshakes_total', 'result'), '{{result}}']],
@@ -40,7 +40,7 @@ export const incoming: readonly Panel[] = [
   series({
     title: 'Balancers, per second',
     about:
-      'Health checks of listed balancers, and their connections without a valid PROXY header: those are the wrong setting in one of the two.',
+      'Health checks of listed balancers, and their connections without a valid PROXY header. The latter mean a wrong setting in the balancer or in Spillway.',
     unit: 'perSecond',
     width: 12,
     queries: [
@@ -62,7 +62,7 @@ const MEANINGS = [
 export const shed: readonly Panel[] = [
   series({
     title: 'Refused per second, by reason',
-    about: `Replies that turned a client, a message or a recipient away. The reason is the same word as in the log.\n\n${MEANINGS}`,
+    about: `Replies that refused a client, a message or a recipient. The reason is the same word as in the log.\n\n${MEANINGS}`,
     unit: 'perSecond',
     width: 12,
     height: 10,
@@ -72,7 +72,7 @@ export const shed: readonly Panel[] = [
   }),
   series({
     title: 'Would be refused per second, by reason (observed only)',
-    about: 'What checks named in SPILLWAY_OBSERVE found and let pass. Look here before enforcing one.',
+    about: 'What the checks named in SPILLWAY_OBSERVE found and let pass. Look here before you enforce one.',
     unit: 'perSecond',
     width: 12,
     height: 10,
@@ -82,7 +82,7 @@ export const shed: readonly Panel[] = [
   }),
   series({
     title: 'Refused per second, by stage',
-    about: 'The earlier the cheaper: a refusal at connect costs no more than a line.',
+    about: 'The earlier, the cheaper: a refusal at connect costs only one line.',
     unit: 'perSecond',
     width: 8,
     stacked: true,
@@ -90,7 +90,7 @@ export const shed: readonly Panel[] = [
   }),
   series({
     title: 'Would be refused per second, by stage (observed only)',
-    about: 'As before, for checks that are only observed.',
+    about: 'The same for checks that are only observed.',
     unit: 'perSecond',
     width: 8,
     stacked: true,
@@ -118,7 +118,7 @@ export const relayed: readonly Panel[] = [
   }),
   series({
     title: 'Recipients per second, by result',
-    about: 'Replies to RCPT. Many rejected: somebody guesses addresses.',
+    about: 'Replies to RCPT. If many are rejected, somebody is guessing addresses.',
     unit: 'perSecond',
     width: 8,
     stacked: true,
@@ -134,7 +134,7 @@ export const relayed: readonly Panel[] = [
   series({
     title: 'Sessions ended per second, by outcome',
     about:
-      'relayed: a message was accepted. Else shed: refused for load. Else rejected: refused for what it is. Else aborted by the client, or none of these.',
+      'relayed: a message was accepted. Else shed: refused because of load. Else rejected: refused because of what it is. Else aborted by the client, or none of these.',
     unit: 'perSecond',
     width: 8,
     stacked: true,
@@ -160,14 +160,14 @@ export const relayed: readonly Panel[] = [
 export const upstreams: readonly Panel[] = [
   series({
     title: 'Up',
-    about: 'Share of nodes that have the mail server in rotation. Nodes that disagree: the network between them.',
+    about: 'Share of nodes that use the mail server. If nodes disagree, look at the network between them and it.',
     unit: 'ratio',
     width: 8,
     queries: [[`avg by (upstream) (${of('spillway_upstream_up')})`, '{{upstream}}']],
   }),
   series({
-    title: 'Connections, and the most there may be',
-    about: 'All nodes together. At the limit, transactions wait for a free connection: see the wait.',
+    title: 'Connections, and their limit',
+    about: 'All nodes together. At the limit, transactions wait for a free connection: see the next panel.',
     width: 8,
     queries: [
       [`sum by (upstream) (${of('spillway_upstream_connections_open')})`, '{{upstream}}'],
@@ -177,21 +177,21 @@ export const upstreams: readonly Panel[] = [
   series({
     title: 'Wait for a free connection',
     about:
-      'Time a transaction waited. It rises when the mail servers are slow, or SPILLWAY_UPSTREAM_MAX_CONNECTIONS is too low for them.',
+      'How long a transaction waited. It rises when the mail servers are slow, or when SPILLWAY_UPSTREAM_MAX_CONNECTIONS is too low for them.',
     unit: 'seconds',
     width: 8,
     queries: quantiles('spillway_upstream_slot_wait_seconds', '', 'wait'),
   }),
   series({
     title: 'Reply to the final dot',
-    about: 'Per mail server. This is where content filters and full disks show.',
+    about: 'Per mail server. Content filters and full disks show here.',
     unit: 'seconds',
     width: 12,
     queries: quantiles('spillway_upstream_reply_duration_seconds', 'upstream', '{{upstream}}', 'command="dot"'),
   }),
   series({
     title: 'Reply, by command',
-    about: 'All mail servers. connect: until ready for MAIL. rcpt slow: the directory behind them.',
+    about: 'All mail servers. connect: until ready for MAIL. If rcpt is slow, the directory behind them is slow.',
     unit: 'seconds',
     width: 12,
     many: true,
@@ -207,14 +207,14 @@ export const upstreams: readonly Panel[] = [
   series({
     title: 'Connections made per second, by result',
     about:
-      'For clients. refused: the greeting, EHLO or the command with the client’s address was not answered with yes.',
+      'Connections made for clients. refused: the greeting, EHLO or the command with the client’s address got a negative reply.',
     unit: 'perSecond',
     width: 8,
     queries: [[total('spillway_upstream_connects_total', 'upstream, result'), '{{upstream}} {{result}}']],
   }),
   series({
     title: 'Health checks per second, by result',
-    about: 'Made by each node by itself, also while no mail comes.',
+    about: 'Each node makes its own, even while no mail comes.',
     unit: 'perSecond',
     width: 8,
     queries: [[total('spillway_upstream_health_checks_total', 'upstream, result'), '{{upstream}} {{result}}']],

@@ -69,8 +69,78 @@ describe("an upstream's replies", () => {
       expect(lines.map((line) => line.slice(0, 10))).toEqual(
         lines.length === 1 ? ['450 4.2.1 '] : ['450-4.2.1 ', '450 4.2.1 '],
       )
-      if (length < 500) for (const line of lines) expect(line.length).toBeLessThanOrEqual(510)
+      for (const line of lines) expect(line.length).toBeLessThanOrEqual(510)
     }
+  })
+})
+
+describe("what of an upstream's text a client does not read", () => {
+  const bytes = (text: string): string => Buffer.from(text, 'utf8').toString('latin1')
+  const ok = (text: string, utf8 = false): string =>
+    voice.relayed(client, { code: 250, lines: [text] }, { utf8 }).slice(4, -2)
+
+  test.each([
+    ['ESC', 'a\x1b[31mred', 'a?[31mred'],
+    ['NUL', 'a\0b', 'a?b'],
+    ['a bare CR, as the beginning of a reply of its own', 'a\r250 ok', 'a?250 ok'],
+    ['a bare LF', 'a\nb', 'a?b'],
+    ['DEL', 'a\x7fb', 'a?b'],
+    ['C1 controls', bytes('a\u0085b\u009bc'), 'a?b?c'],
+    ['bytes that are no UTF-8', 'a\xff\xfeb', 'a??b'],
+    ['separators of lines and marks of direction', bytes('a\u2028b\u202ec\u2066d'), 'a?b?c?d'],
+  ])('R6 %s', (_, text, expected) => {
+    expect(ok(text)).toBe(expected)
+    expect(ok(text, true)).toBe(expected)
+  })
+
+  test('R18 a tab passes, and UTF-8 where the client asked for SMTPUTF8', () => {
+    const text = bytes('2.1.5\tjürgen 用户 ok')
+    expect(ok(text)).toBe('2.1.5\tj?rgen ?? ok')
+    expect(ok(text, true)).toBe(text)
+  })
+
+  test.each([506, 507, 4000])('a line of %i octets is cut to what a client has to read', (length) => {
+    for (const [code, lines] of [
+      [250, 1],
+      [550, 2],
+    ] as const) {
+      const said = voice.relayed(client, { code, lines: [`${code === 550 ? '5.1.1' : '2.1.5'} `.padEnd(length, 'x')] })
+      const read = said.split('\r\n').slice(0, -1)
+      expect(read).toHaveLength(lines)
+      for (const line of read) expect(line.length + 2).toBeLessThanOrEqual(512)
+      expect(read[0]).toHaveLength(510)
+    }
+  })
+
+  test('and never within a character', () => {
+    for (let before = 500; before <= 506; before++) {
+      const cut = ok(bytes('x'.repeat(before) + '用'.repeat(10)), true)
+      expect(cut.length).toBeLessThanOrEqual(506)
+      expect(Buffer.from(cut, 'latin1').toString('utf8')).toMatch(/^x+用*$/)
+    }
+  })
+
+  test('of more than twenty lines the rest; the id is still there', () => {
+    const lines = Array.from({ length: 200 }, (_, i) => `5.7.1 line ${i}`)
+    const said = voice.relayed(client, { code: 550, lines }).split('\r\n').slice(0, -1)
+    expect(said).toHaveLength(20)
+    expect(said.slice(0, -1).every((line) => line.startsWith('550-'))).toBe(true)
+    expect(said.at(-1)).toBe(`550 5.7.1 line 19 (${refusalId(id, undefined)})`)
+  })
+
+  test.each([
+    [450, '5.1.1 no such user', '4.1.1 no such user'],
+    [550, '4.2.2 full', '5.2.2 full'],
+    [250, '5.0.0 Ok', '2.0.0 Ok'],
+    [550, '5.1.1 no such user', '5.1.1 no such user'],
+    [550, '5.1.1: no such user', '5.1.1: no such user'],
+    [550, '4.1.1: no such user', '5.1.1: no such user'],
+    [550, '2.4.0.1 is on a list', '2.4.0.1 is on a list'],
+    [550, '4 users', '4 users'],
+    [550, '4.2 or more', '4.2 or more'],
+  ])('R6 %i with %j: an enhanced code of another class is set right', (code, text, expected) => {
+    const said = voice.relayed(client, { code, lines: [text] })
+    expect(said.startsWith(`${code} ${expected}`)).toBe(true)
   })
 })
 

@@ -342,7 +342,7 @@ export class Conversation {
    */
   words(code: number, enhanced: string | undefined, text: string, reason?: ReasonName): string {
     const lines = [enhanced === undefined ? text : `${enhanced} ${text}`]
-    return this.#parts.voice.relayed(this.#client, { code, lines }, reason)
+    return this.#parts.voice.relayed(this.#client, { code, lines }, { reason })
   }
 
   #judge<S extends keyof Policy>(stage: S, part: keyof Policy[S], facts: Facts[S]): Verdict | Promise<Verdict> {
@@ -430,7 +430,7 @@ export class Conversation {
     const isTold = isRole(to) || (transaction.exempt && transaction.from === '')
     if ((taken || unknown) && !isTold) limits.heard(this.#client, to, unknown)
     outcomes.recipient(this.#record, to, reply.code)
-    const text = voice.relayed(this.#client, reply)
+    const text = voice.relayed(this.#client, reply, { utf8: transaction.needs.includes('SMTPUTF8') })
     if (!taken) {
       outcomes.refusedByUpstream(this.#record, upstream, reply)
       this.#putDown(transaction, reply.code, text, upstream, undefined)
@@ -441,7 +441,8 @@ export class Conversation {
   #answered(stage: Stage, answer: Answer): string {
     if (answer.kind === 'refusal') return this.#refuse(stage, answer.refusal)
     if (answer.reply.code >= 400) this.#parts.outcomes.refusedByUpstream(this.#record, answer.upstream, answer.reply)
-    return this.#parts.voice.relayed(this.#client, answer.reply)
+    const utf8 = this.#transaction?.needs.includes('SMTPUTF8') ?? false
+    return this.#parts.voice.relayed(this.#client, answer.reply, { utf8 })
   }
 
   #told(

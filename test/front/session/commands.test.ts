@@ -303,6 +303,20 @@ describe('replies to recipients', () => {
     expect(await client.command('NOOP')).toMatch(/^250/)
   })
 
+  test('R6 R18 what a mail server says reaches the client as text, in lines it has to read, UTF-8 only with SMTPUTF8', async () => {
+    const utf8 = Buffer.from('jürgen', 'utf8').toString('latin1')
+    upstream.script = (verb) =>
+      verb === 'RCPT' ? `250-2.1.5 \x1b[2J\0${utf8}\r.\r\n250 2.1.5 ${'x'.repeat(3000)}\r\n` : 'default'
+    const client = await greeted()
+    const cut = `250 2.1.5 ${'x'.repeat(500)}`
+    await client.command('MAIL FROM:<a@example.org>')
+    expect((await client.command('RCPT TO:<b@example.net>')).split('\r\n')).toEqual(['250-2.1.5 ?[2J?j?rgen?.', cut])
+    await client.command('RSET')
+    await client.command('MAIL FROM:<a@example.org> SMTPUTF8')
+    const said = await client.command('RCPT TO:<b@example.net>')
+    expect(said.split('\r\n')).toEqual([`250-2.1.5 ?[2J?${utf8}?.`, cut])
+  })
+
   test('R3 a hundred recipients are taken, and a thousand by default', async () => {
     const client = await greeted()
     await client.command('MAIL FROM:<a@example.org>')

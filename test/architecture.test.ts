@@ -129,7 +129,7 @@ describe('floors', () => {
 
 describe('homes', () => {
   const HOMES: [string, readonly string[]][] = [
-    ['smtp-server', ['front/session/session.ts', 'front/session/wire-stream.ts']],
+    ['smtp-server', ['front/session/transport.ts', 'front/session/wire-stream.ts']],
     ['prom-client', ['telemetry/metrics.ts', 'telemetry/series.ts']],
     ['pino', ['telemetry/log.ts']],
     ['ip-cidr', ['core/ip.ts']],

@@ -71,6 +71,7 @@ export function buildFront(options: FrontOptions): ConnectionParts {
     foreignHeader: (ip) => warnings.unlisted(ip),
     metrics,
     log,
+    elapsed: clock.elapsed,
   })
   return {
     identify: createIdentify({

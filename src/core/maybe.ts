@@ -3,3 +3,13 @@ export type Maybe<T> = T | Promise<T>
 
 export const andThen = <T, U>(value: Maybe<T>, next: (value: T) => Maybe<U>): Maybe<U> =>
   value instanceof Promise ? value.then(next) : next(value)
+
+/** Calls `make`. Whatever goes wrong in it, at once or later, is what `failed` makes of it. */
+export function fenced<T>(make: () => Maybe<T>, failed: (error: unknown) => T): Maybe<T> {
+  try {
+    const value = make()
+    return value instanceof Promise ? value.catch(failed) : value
+  } catch (error) {
+    return failed(error)
+  }
+}

@@ -1,44 +1,41 @@
 /**
  * What each command means to a session: which may follow which (RFC 5321 section 4.1.4), what EHLO offers, and how many a
- * client may spend on nothing. Lines, timers and closing are front/session.ts; what a mail transaction means is
- * front/conversation.ts.
+ * client may spend on nothing. Turns, timers and closing are client-session.ts; what a mail transaction means is conversation.ts.
  */
-
+import { stackOf } from '../../core/errors.ts'
+import { andThen, fenced, type Maybe } from '../../core/maybe.ts'
+import type { Log } from '../../telemetry/log.ts'
 import type { Record } from '../outcome.ts'
 import { say, sayLines } from '../reply.ts'
-import type { Conversation, ConversationParts } from './conversation.ts'
+import { type ClientReply, close, goOn } from './client-reply.ts'
+import type { ConversationParts } from './context.ts'
+import type { Conversation } from './conversation.ts'
 import { readHelo } from './grammar.ts'
 
-/** The connection, as far as commands act on it. */
-export interface Wire {
+/** The session, as far as commands depend on it. */
+export interface Surroundings {
+  /** Whether TLS is in use. */
   readonly secure: boolean
   /** Whether the client types as slowly as no machine does. */
   readonly slow: boolean
-  /** Says the last reply and closes. */
-  farewell(text: string): void
-  /** What comes behind the reply that is written now is a TLS handshake. */
-  startTls(): void
-  /** What comes next is the text of a message. @returns false where the connection is closed, or closes */
-  startBody(): boolean
 }
 
 export interface CommandsParts {
   readonly conversation: Pick<ConversationParts, 'voice'>
-  /** Whether STARTTLS is offered. */
-  readonly tls: boolean
+  readonly offersTls: boolean
   /** Transactions that one session may begin. */
   readonly maxMessages: number
+  readonly log: Log
 }
-
-/** The reply, or undefined where it was written already. */
-export type Said = string | undefined | Promise<string | undefined>
 
 /** Commands that bring no mail (NOOP, RSET, VRFY, HELP, AUTH …), between two messages. As Postfix has it. */
 const MAX_JUNK = 100
 /** Commands that are wrong or unknown, between two messages. As Postfix has it. */
-const MAX_ERRORS = 20
-/** Refusals of MAIL and RCPT, by whomever, between two messages: as many as one message may have recipients. */
+const MAX_MISTAKES = 20
+/** Refusals of HELO, MAIL and RCPT, by whomever, between two messages: as many as one message may have recipients. */
 const MAX_REFUSED = 1000
+/** RFC 5321 section 4.5.3.1.4, without the CRLF; extensions add to MAIL and RCPT only. */
+const MAX_PLAIN_COMMAND = 510
 
 const NO_LOGINS = 'This server takes mail for its own users and has no logins; use the submission server'
 
@@ -46,61 +43,117 @@ export class Commands {
   readonly #parts: CommandsParts
   readonly #conversation: Conversation
   readonly #record: Record
-  readonly #wire: Wire
+  readonly #around: Surroundings
   #junk = 0
-  #errors = 0
+  #mistakes = 0
   #refused = 0
   #messages = 0
-  /** EHLO or MAIL, as said last, failed on our side: a command that would follow it is not the client's mistake. */
-  #failed = false
+  /** EHLO or MAIL, as said last, was put off: a command that would follow it is not the client's mistake. */
+  #isPutOff = false
 
-  constructor(parts: CommandsParts, conversation: Conversation, record: Record, wire: Wire) {
+  constructor(parts: CommandsParts, conversation: Conversation, record: Record, around: Surroundings) {
     this.#parts = parts
     this.#conversation = conversation
     this.#record = record
-    this.#wire = wire
+    this.#around = around
   }
 
-  /** @param line without its end; latin1 */
-  obey(line: string): Said {
-    const verb = (/^[A-Za-z]+/.exec(line)?.[0] ?? '').toUpperCase()
-    const conversation = this.#conversation
+  /**
+   * Whatever goes wrong in a command is a 451 to the client and a stack in the log, nothing more: never throws or rejects.
+   * @param line without its end @param isWhole false where it is only the beginning of a line that is too long
+   */
+  obey(line: Buffer, isWhole: boolean): Maybe<ClientReply> {
+    return fenced(
+      () => this.#obey(line, isWhole),
+      (error) => this.#failed(error),
+    )
+  }
+
+  /** The dot of a message. Never throws or rejects. */
+  dot(): Maybe<ClientReply> {
+    return fenced(
+      () => this.#conversation.dot(),
+      (error) => this.#failed(error),
+    )
+  }
+
+  /** Counts a reply for what it is. @returns it, or the last reply where the client has spent what it may */
+  count(reply: ClientReply): ClientReply {
+    switch (reply.counts) {
+      case 'nothing':
+        return reply
+      case 'message':
+        this.#junk = 0
+        this.#mistakes = 0
+        this.#refused = 0
+        return reply
+      case 'junk':
+        return ++this.#junk > MAX_JUNK ? this.#tooMuch() : reply
+      case 'mistake':
+        return ++this.#mistakes > MAX_MISTAKES ? this.#tooMuch() : reply
+      case 'refused':
+        return ++this.#refused > MAX_REFUSED ? this.#tooMuch() : reply
+    }
+  }
+
+  #failed(error: unknown): ClientReply {
+    this.#parts.log.error({ err: stackOf(error) }, 'command failed')
+    const reply = this.#conversation.replies.because('internal')
+    this.#conversation.failed(reply)
+    return reply
+  }
+
+  #tooMuch(): ClientReply {
+    return this.#conversation.replies.because('junk')
+  }
+
+  #obey(line: Buffer, isWhole: boolean): Maybe<ClientReply> {
+    const text = line.toString('latin1')
+    const verb = (/^[A-Za-z]+/.exec(text)?.[0] ?? '').toUpperCase()
+    const isTooLong = !isWhole || (line.length > MAX_PLAIN_COMMAND && verb !== 'MAIL' && verb !== 'RCPT')
+    if (!isTooLong) return this.#command(verb, text)
+    return this.#conversation.replies.because('line_too_long', 'mistake')
+  }
+
+  #command(verb: string, line: string): Maybe<ClientReply> {
     switch (verb) {
       case 'EHLO':
       case 'HELO':
         return this.#leading(this.#hello(line, verb === 'EHLO'))
       case 'MAIL':
-        if (!conversation.greeted) return this.#outOfTurn('Say EHLO first')
-        if (conversation.inTransaction) return this.#wrong(503, '5.5.1', 'MAIL was said already; RSET begins anew')
-        this.#record.stage = 'mail'
-        if (++this.#messages > this.#parts.maxMessages) return conversation.refuse('session_messages', 'mail')
-        return this.#leading(this.#marked(conversation.mail(line)))
+        return this.#leading(this.#mail(line))
       case 'RCPT':
-        if (!conversation.inTransaction) return this.#outOfTurn('Say MAIL first')
+        if (!this.#conversation.inTransaction) return this.#outOfTurn('Say MAIL first')
         this.#record.stage = 'rcpt'
-        return this.#marked(conversation.rcpt(line, this.#wire.slow))
+        return this.#conversation.rcpt(line, this.#around.slow)
       case 'DATA':
         if (line.trim().length > 4) return this.#wrong(501, '5.5.4', 'Syntax: DATA')
-        if (!conversation.inTransaction) return this.#outOfTurn('Say MAIL and RCPT first')
+        if (!this.#conversation.inTransaction) return this.#outOfTurn('Say MAIL and RCPT first')
         this.#record.stage = 'data'
-        return this.#data()
+        return this.#conversation.data()
       case 'RSET':
-        conversation.reset()
-        return this.#bringsNothing(say(250, '2.0.0', 'Ok'))
-      case 'NOOP':
-        return this.#bringsNothing(say(250, '2.0.0', 'Ok'))
+        this.#conversation.reset()
+        return goOn(say(250, '2.0.0', 'Ok'), 'junk')
       case 'QUIT':
-        this.#wire.farewell(say(221, '2.0.0', `${this.#parts.conversation.voice.hostname} closing connection`))
-        return undefined
+        return close(say(221, '2.0.0', `${this.#parts.conversation.voice.hostname} closing connection`))
       case 'STARTTLS':
         return this.#startTls(line)
+      default:
+        return this.#withoutMail(verb)
+    }
+  }
+
+  #withoutMail(verb: string): ClientReply {
+    switch (verb) {
+      case 'NOOP':
+        return goOn(say(250, '2.0.0', 'Ok'), 'junk')
       case 'VRFY':
-        return this.#bringsNothing(say(252, '2.5.2', 'Send some mail, and the mail server will tell'))
+        return goOn(say(252, '2.5.2', 'Send some mail, and the mail server will tell'), 'junk')
       case 'HELP':
-        return this.#bringsNothing(say(214, '2.0.0', 'RFC 5321'))
+        return goOn(say(214, '2.0.0', 'RFC 5321'), 'junk')
       case 'AUTH':
-        // People do misconfigure telephones: it is no error, but brings no mail either.
-        return this.#bringsNothing(conversation.words(502, '5.5.1', NO_LOGINS))
+        // People do misconfigure telephones: it is no mistake, but brings no mail either.
+        return this.#conversation.replies.words(502, '5.5.1', NO_LOGINS, 'junk')
       case 'BDAT':
       case 'EXPN':
       case 'TURN':
@@ -111,85 +164,59 @@ export class Commands {
     }
   }
 
-  /** Instead of a line that is longer than a command may be. */
-  tooLong(): string | undefined {
-    return this.#error(this.#conversation.refuse('line_too_long', this.#record.stage))
-  }
-
-  /** The dot was answered: what may be spent on nothing begins anew. */
-  messageDone(): void {
-    this.#junk = 0
-    this.#errors = 0
-    this.#refused = 0
-  }
-
-  /** A reply to something wrong; too many of them and the session ends. */
-  #error(text: string): string | undefined {
-    return ++this.#errors > MAX_ERRORS ? this.#tooMuch() : text
-  }
-
-  #wrong(code: number, enhanced: string | undefined, text: string): string | undefined {
-    return this.#error(this.#conversation.words(code, enhanced, text))
+  #wrong(code: number, enhanced: string | undefined, text: string): ClientReply {
+    return this.#conversation.replies.words(code, enhanced, text, 'mistake')
   }
 
   /** Pipelined behind EHLO or MAIL that was put off it is put off too: a 5yz would end the mail. */
-  #outOfTurn(text: string): string | undefined {
-    return this.#failed ? this.#wrong(451, '4.5.1', text) : this.#wrong(503, '5.5.1', text)
+  #outOfTurn(text: string): ClientReply {
+    return this.#isPutOff ? this.#wrong(451, '4.5.1', text) : this.#wrong(503, '5.5.1', text)
   }
 
-  /** EHLO and MAIL: notes whether they fail for the time being. */
-  async #leading(answer: Promise<string | undefined>): Promise<string | undefined> {
-    this.#failed = true
-    const text = await answer
-    this.#failed = text?.startsWith('4') ?? false
-    return text
+  /** EHLO and MAIL: notes whether they fail for the time being; so they do where nothing comes of them. */
+  #leading(reply: Maybe<ClientReply>): Maybe<ClientReply> {
+    this.#isPutOff = true
+    return andThen(reply, (made) => {
+      this.#isPutOff = made.text.startsWith('4')
+      return made
+    })
   }
 
-  #bringsNothing(text: string): string | undefined {
-    return ++this.#junk > MAX_JUNK ? this.#tooMuch() : text
+  #mail(line: string): Maybe<ClientReply> {
+    const conversation = this.#conversation
+    if (!conversation.greeted) return this.#outOfTurn('Say EHLO first')
+    if (conversation.inTransaction) return this.#wrong(503, '5.5.1', 'MAIL was said already; RSET begins anew')
+    this.#record.stage = 'mail'
+    if (++this.#messages > this.#parts.maxMessages) return conversation.replies.because('session_messages')
+    return conversation.mail(line)
   }
 
-  #tooMuch(): undefined {
-    this.#wire.farewell(this.#conversation.refuse('junk', this.#record.stage))
-    return undefined
-  }
-
-  /** A command that is wrong in itself counts as an error; what policy and upstreams refuse does not. */
-  async #marked(answer: Promise<string>): Promise<string | undefined> {
-    const text = await answer
-    if (this.#conversation.mistaken) return this.#error(text)
-    return /^[45]/.test(text) && ++this.#refused > MAX_REFUSED ? this.#tooMuch() : text
-  }
-
-  async #hello(line: string, esmtp: boolean): Promise<string | undefined> {
+  async #hello(line: string, esmtp: boolean): Promise<ClientReply> {
+    const conversation = this.#conversation
     const name = readHelo(line)
     if (name === undefined) return this.#wrong(501, undefined, `Syntax: ${esmtp ? 'EHLO' : 'HELO'} hostname`)
-    if (this.#conversation.greeted && ++this.#junk > MAX_JUNK) return this.#tooMuch()
+    const counts = conversation.greeted ? 'junk' : 'nothing'
     this.#record.stage = 'helo'
-    const refused = await this.#conversation.helo(name, esmtp)
+    const refused = await conversation.hello(name, esmtp)
     if (refused !== undefined) return refused
-    const { voice } = this.#parts.conversation
-    if (!esmtp) return say(250, undefined, voice.hostname)
+    return goOn(esmtp ? this.#offer() : say(250, undefined, this.#parts.conversation.voice.hostname), counts)
+  }
+
+  #offer(): string {
     const { offered, maxSize: max } = this.#conversation
-    const lines = [voice.hostname, 'PIPELINING']
+    const lines = [this.#parts.conversation.voice.hostname, 'PIPELINING']
     if (offered.has('SIZE')) lines.push(max === undefined ? 'SIZE' : `SIZE ${max}`)
-    if (this.#parts.tls && !this.#wire.secure) lines.push('STARTTLS')
+    if (this.#parts.offersTls && !this.#around.secure) lines.push('STARTTLS')
     for (const keyword of ['ENHANCEDSTATUSCODES', '8BITMIME', 'DSN', 'SMTPUTF8']) {
       if (offered.has(keyword)) lines.push(keyword)
     }
     return sayLines(250, lines)
   }
 
-  #startTls(line: string): string | undefined {
-    if (!this.#parts.tls) return this.#wrong(502, '5.5.1', 'Not implemented')
+  #startTls(line: string): ClientReply {
+    if (!this.#parts.offersTls) return this.#wrong(502, '5.5.1', 'Not implemented')
     if (line.trim().length > 8) return this.#wrong(501, '5.5.4', 'Syntax: STARTTLS')
-    if (this.#wire.secure) return this.#wrong(503, '5.5.1', 'TLS is in use already')
-    this.#wire.startTls()
-    return undefined
-  }
-
-  async #data(): Promise<string | undefined> {
-    const { text, go } = await this.#conversation.data()
-    return !go || this.#wire.startBody() ? text : undefined
+    if (this.#around.secure) return this.#wrong(503, '5.5.1', 'TLS is in use already')
+    return { text: say(220, '2.0.0', 'Ready to start TLS'), next: 'handshake', counts: 'nothing' }
   }
 }

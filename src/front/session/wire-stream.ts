@@ -17,6 +17,8 @@ const MAX_COMMAND = 512 + 500 + 160
 const END = Buffer.from('\r\n.\r\n')
 /** Commands run in one go before others get their turn. */
 const MAX_IN_A_ROW = 100
+/** Of a line that is too long this much is handed on: enough to tell what it is. */
+const MAX_HEAD = 32
 
 export interface BodySink {
   /**
@@ -60,8 +62,10 @@ function scan(bytes: Buffer, length: number): { at: number; dots: number } {
 }
 
 export class WireStream extends SMTPStream {
-  /** A whole line without its end, or undefined for one that was too long. Calls back when the next may come. */
-  online: (line: Buffer | undefined, next: () => void) => void = () => undefined
+  /**
+   * A line without its end; where it is not whole, the beginning of one that was too long. Calls back when the next may come.
+   */
+  online: (line: Buffer, isWhole: boolean, next: () => void) => void = () => undefined
   /** A part of a line has come, and not yet its end. */
   onpartial: () => void = () => undefined
   /** What has come first is a PROXY header; nothing of it is a line. Expected to close. */
@@ -75,7 +79,8 @@ export class WireStream extends SMTPStream {
    */
   #line: Buffer = NOTHING
   #length = 0
-  #discarding = false
+  /** The beginning of a line that is too long, of which nothing more is kept. */
+  #head: Buffer | undefined
   #sink: BodySink | undefined
   /** Bytes at the head of #pending that stand for the CRLF of the DATA line and are not part of the body. */
   #virtual = 0
@@ -83,7 +88,7 @@ export class WireStream extends SMTPStream {
   #taken = 0
 
   /** Whether nothing has come behind what is being dealt with. */
-  get idleBehind(): boolean {
+  get isIdleBehind(): boolean {
     return this.writableLength <= this.#taken && this.#pending.length === 0 && this.#length === 0
   }
 
@@ -182,19 +187,20 @@ export class WireStream extends SMTPStream {
   }
 
   #command(next: () => void): 'on' | 'more' | 'wait' {
-    const end = this.#pending.indexOf(10)
+    const bytes = this.#pending
+    const end = bytes.indexOf(LF)
     if (end < 0) {
-      if (this.#pending.length > MAX_COMMAND) this.#discarding = true
-      if (this.#discarding || this.#pending.length > 0) this.onpartial()
-      if (this.#discarding) this.#pending = NOTHING
+      if (bytes.length > MAX_COMMAND) this.#head ??= Buffer.from(bytes.subarray(0, MAX_HEAD))
+      if (this.#head !== undefined || bytes.length > 0) this.onpartial()
+      if (this.#head !== undefined) this.#pending = NOTHING
       return 'more'
     }
-    const length = end > 0 && this.#pending[end - 1] === 13 ? end - 1 : end
-    const tooLong = this.#discarding || end + 1 > MAX_COMMAND
-    const line = tooLong ? undefined : this.#pending.subarray(0, length)
-    this.#pending = this.#pending.subarray(end + 1)
-    this.#discarding = false
-    return this.#after((resume) => this.online(line, resume), next)
+    const length = end > 0 && bytes[end - 1] === CR ? end - 1 : end
+    const head = this.#head ?? (end + 1 > MAX_COMMAND ? bytes.subarray(0, MAX_HEAD) : undefined)
+    const line = head ?? bytes.subarray(0, length)
+    this.#pending = bytes.subarray(end + 1)
+    this.#head = undefined
+    return this.#after((resume) => this.online(line, head === undefined, resume), next)
   }
 
   #body(sink: BodySink, next: () => void): 'on' | 'more' | 'wait' {

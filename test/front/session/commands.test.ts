@@ -349,39 +349,46 @@ describe('pipelining', () => {
     for (let i = 0; i < CODES.length; i++) seen.push((await client.reply()).slice(0, 3))
     return seen
   }
-  const lastBodies = () =>
-    upstream
-      .bodies()
-      .slice(-2)
-      .map((body) => body.toString())
+  /** Bodies that the mail server has heard since: it may hear them on a connection that is older than others. */
+  const heardSince = () => {
+    const before = new Set(upstream.bodies())
+    return () =>
+      upstream
+        .bodies()
+        .filter((body) => !before.has(body))
+        .map((body) => body.toString())
+  }
   const BODIES = ['Subject: one\r\n\r\n..dot\r\n', 'Subject: two\r\n\r\nbody\r\n']
 
   test('R14 a whole session in one write: replies in order, nothing lost, nothing behind QUIT', async () => {
+    const bodies = heardSince()
     const client = await app.client()
     client.write(SESSION)
     expect(await codes(client)).toEqual(CODES)
     expect(await client.closed()).toBe('')
     expect(client.wasReset).toBe(false)
-    expect(lastBodies()).toEqual(BODIES)
+    expect(bodies()).toEqual(BODIES)
   })
 
   test('R14 R42 the same from a client that has closed its side already', async () => {
+    const bodies = heardSince()
     const client = await app.client()
     client.write(SESSION)
     client.end()
     expect(await codes(client)).toEqual(CODES)
     expect(await client.closed()).toBe('')
-    expect(lastBodies()).toEqual(BODIES)
+    expect(bodies()).toEqual(BODIES)
   })
 
   test('R14 R28 the same byte by byte', async () => {
+    const bodies = heardSince()
     const client = await app.client()
     for (const byte of Buffer.from(SESSION, 'latin1')) {
       client.socket.write(Buffer.from([byte]))
       if (byte === 10 || byte === 46) await new Promise((resolve) => setImmediate(resolve))
     }
     expect(await codes(client)).toEqual(CODES)
-    expect(lastBodies()).toEqual(BODIES)
+    expect(bodies()).toEqual(BODIES)
   })
 
   test('R14 what is said before the greeting is heard after it', async () => {

@@ -1,34 +1,16 @@
 /** What a recipient costs whom: nothing where the message is put off anyway, and nobody who has left. */
 import { afterEach, describe, expect, test } from '@jest/globals'
-import { policy } from '../../../src/checks/index.ts'
-import { createRunner } from '../../../src/checks/runner.ts'
-import type { Client } from '../../../src/core/client.ts'
-import { SYSTEM_CLOCK } from '../../../src/core/clock.ts'
 import { ALL_OFF, type LimitName, type Rates } from '../../../src/core/limits.ts'
 import type { Usage } from '../../../src/core/usage.ts'
-import { type Outcomes, Record } from '../../../src/front/outcome.ts'
-import { createVoice } from '../../../src/front/reply.ts'
-import { Conversation, type ConversationParts } from '../../../src/front/session/conversation.ts'
+import { Record } from '../../../src/front/outcome.ts'
+import { Conversation } from '../../../src/front/session/conversation.ts'
 import { createLimits, type Limits } from '../../../src/state/limits.ts'
-import type { Log } from '../../../src/telemetry/log.ts'
-import { createMetrics } from '../../../src/telemetry/metrics.ts'
 import { startApp } from '../../support/app.ts'
 import type { Client as SmtpClient } from '../../support/client.ts'
 import { startUpstream } from '../../support/upstream.ts'
+import { client, factsOf, partsWithoutRelay } from './parts.ts'
 
 const HOUR = 3_600_000
-const client: Client = {
-  id: 'TEST',
-  ip: '192.0.2.1',
-  port: 40_000,
-  family: 4,
-  source: '192.0.2.1',
-  net: '192.0.2.0/24',
-  local: { ip: '192.0.2.25', port: 25 },
-  connectedAt: 0,
-  standing: 'new',
-}
-
 let at = 0
 const limitsOf = (rates: Partial<Rates>, enforced: (limit: LimitName) => boolean = () => true): Limits => {
   at = 1000 * HOUR
@@ -37,37 +19,12 @@ const limitsOf = (rates: Partial<Rates>, enforced: (limit: LimitName) => boolean
 
 /** A conversation whose relay must not be reached, and what was told of it. */
 function converse(limits: Limits): { conversation: Conversation; told: string[] } {
-  const told: string[] = []
-  const outcomes = new Proxy({} as Outcomes, { get: (_, name) => () => void told.push(String(name)) })
-  const checks = createRunner({
-    policy: policy({
-      isDenied: () => false,
-      concurrency: () => undefined,
-      domains: [],
-      recipientsPerMessage: 100,
-      unknownLately: () => undefined,
-    }),
-    mode: () => 'enforce',
-    metrics: createMetrics({ version: 'test', upstreams: [] }),
-    log: {} as Log,
-  })
-  const upstreams = new Proxy({} as { [name: string]: unknown }, {
-    get: (_, name) => (name === 'offer' ? new Set<string>() : () => void told.push(`upstreams.${String(name)}`)),
-  })
-  const parts = {
-    checks,
-    limits,
-    knownRecipients: { has: () => false },
-    unknownGuard: false,
-    relay: { upstreams, settings: {}, clock: SYSTEM_CLOCK },
-    outcomes,
-    voice: createVoice('mx.test.example', undefined),
-    maxSize: () => undefined,
-    sizeMode: 'enforce',
-  } as unknown as ConversationParts
-  const facts = { client } as unknown as ConstructorParameters<typeof Conversation>[1]
-  return { conversation: new Conversation(parts, facts, new Record(0), () => undefined), told }
+  const { parts, told } = partsWithoutRelay(limits)
+  return { conversation: new Conversation(parts, factsOf(client), new Record(0), () => undefined), told }
 }
+const mail = async (conversation: Conversation): Promise<string> => (await conversation.mail(MAIL)).text
+const rcpt = async (conversation: Conversation, line = RCPT): Promise<string> =>
+  (await conversation.rcpt(line, false)).text
 const MAIL = 'MAIL FROM:<a@example.org>'
 const RCPT = 'RCPT TO:<b@example.net>'
 
@@ -77,8 +34,8 @@ describe('a message that is put off', () => {
     void limits.take('rcpt', { ...client, source: '198.51.100.1' })
     const { conversation } = converse(limits)
     for (let message = 0; message < 2; message++) {
-      expect(await conversation.mail(MAIL)).toMatch(/^250/)
-      for (let i = 0; i < 4; i++) expect(await conversation.rcpt(RCPT)).toMatch(/^451 4\.3\.2/)
+      expect(await mail(conversation)).toMatch(/^250/)
+      for (let i = 0; i < 4; i++) expect(await rcpt(conversation)).toMatch(/^451 4\.3\.2/)
       conversation.reset()
     }
     expect(limits.recipient(client, {})?.used).toBe(1)
@@ -88,8 +45,8 @@ describe('a message that is put off', () => {
     const limits = limitsOf({ ip_messages: { max: 1, windowMs: HOUR }, ip_recipients: { max: 5, windowMs: HOUR } })
     void limits.take('rcpt', client)
     const { conversation } = converse(limits)
-    await conversation.mail(MAIL)
-    for (let i = 0; i < 8; i++) expect(await conversation.rcpt(RCPT)).toMatch(/^45[01] /)
+    await mail(conversation)
+    for (let i = 0; i < 8; i++) expect(await rcpt(conversation)).toMatch(/^45[01] /)
     expect(limits.recipient(client, {})?.used).toBe(1)
   })
 })
@@ -125,9 +82,9 @@ describe('one message counts once for everybody', () => {
     const limits = limitsOf({ ip_messages: { max: 5, windowMs: HOUR }, global_messages: { max: 1, windowMs: HOUR } })
     void limits.take('rcpt', { ...client, source: '198.51.100.1' })
     const { conversation } = converse(limits)
-    await conversation.mail(MAIL)
-    expect(await conversation.rcpt('RCPT TO:<postmaster@example.net>')).toMatch(/^451 4\.3\.2/)
-    expect(await conversation.rcpt(RCPT)).toMatch(/^451 4\.3\.2/)
+    await mail(conversation)
+    expect(await rcpt(conversation, 'RCPT TO:<postmaster@example.net>')).toMatch(/^451 4\.3\.2/)
+    expect(await rcpt(conversation)).toMatch(/^451 4\.3\.2/)
     expect(limits.take('rcpt', client, 'sender')).toMatchObject({ ip_messages: { used: 1 } })
   })
 })
@@ -152,10 +109,10 @@ describe('a client that leaves while its message is being counted', () => {
       },
     }
     const { conversation, told } = converse(limits as Limits)
-    await conversation.mail(MAIL)
-    const reply = conversation.rcpt(line)
+    await mail(conversation)
+    const reply = rcpt(conversation, line)
     await new Promise(setImmediate)
-    await conversation.gone(false)
+    await conversation.gone()
     answer(usage)
     expect(await reply).toBe('')
     expect(told).toEqual([])

@@ -17,9 +17,10 @@ async function read(chunks: readonly string[], waits: readonly boolean[]): Promi
   let calls = 0
   const isLater = (): boolean => waits[calls++ % Math.max(1, waits.length)] ?? false
   const later = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
-  stream.online = (line, next) => {
-    seen.push(`line ${line?.toString('latin1')}`)
-    if (line?.toString('latin1') === 'DATA') {
+  stream.online = (line, isWhole, next) => {
+    const text = line.toString('latin1')
+    seen.push(isWhole ? `line ${text}` : `too long ${text}`)
+    if (text === 'DATA') {
       let body = ''
       let count = 0
       stream.startBody({

@@ -1,0 +1,29 @@
+/**
+ * What a command comes to, as one value: what the client reads, what follows, and what it counts as. Nothing about a reply
+ * is told in any other way.
+ */
+
+export interface ClientReply {
+  /** All its lines with their CRLFs; latin1, a byte a character. Empty where nobody is left to read it. */
+  readonly text: string
+  readonly next: Next
+  readonly counts: Counts
+}
+
+/** What follows a reply: a command, the text of a message, a TLS handshake, or the end, behind which nothing is answered. */
+export type Next = 'command' | 'text' | 'handshake' | 'close'
+
+/**
+ * What a command counts as between two messages. junk: it brings no mail. mistake: it is wrong in itself. refused: a
+ * refusal, by us or by a mail server, of what was no mistake. message: a message came to its end, and all counts begin anew.
+ */
+export type Counts = 'nothing' | 'junk' | 'mistake' | 'refused' | 'message'
+
+/** A reply behind which the session goes on. */
+export const goOn = (text: string, counts: Counts = 'nothing'): ClientReply => ({ text, next: 'command', counts })
+
+/** The last reply. */
+export const close = (text: string): ClientReply => ({ text, next: 'close', counts: 'nothing' })
+
+/** The client left while its reply was being made. */
+export const UNREAD: ClientReply = goOn('')

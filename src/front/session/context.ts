@@ -1,0 +1,44 @@
+/** What the steps of one session have in common, from HELO to the reply to the last dot. */
+import type { Policy } from '../../checks/index.ts'
+import type { Observer, Runner } from '../../checks/runner.ts'
+import type { Client } from '../../core/client.ts'
+import type { Maybe } from '../../core/maybe.ts'
+import type { Facts, Mode, Verdict } from '../../core/policy.ts'
+import type { Relay, RelayParts } from '../../relay/transaction/transaction.ts'
+import type { KnownRecipients } from '../../state/known-recipients.ts'
+import type { Limits } from '../../state/limits.ts'
+import type { Outcomes, Record } from '../outcome.ts'
+import type { Voice } from '../reply.ts'
+import type { Replies } from './replies.ts'
+
+/** Shared by all sessions. */
+export interface ConversationParts {
+  readonly checks: Runner
+  readonly limits: Limits
+  readonly knownRecipients: KnownRecipients
+  readonly unknownGuard: boolean
+  readonly relay: RelayParts
+  readonly outcomes: Outcomes
+  readonly voice: Voice
+  /** Octets a message may have; undefined: no limit. */
+  readonly maxSize: () => number | undefined
+  /** Of the size check, for what only shows in the course of a message. */
+  readonly sizeMode: Mode
+}
+
+/** This session's own. */
+export interface Context {
+  readonly parts: ConversationParts
+  readonly client: Client
+  readonly record: Record
+  readonly relay: Relay
+  readonly replies: Replies
+  readonly observed: Observer
+}
+
+export const judge = <S extends keyof Policy>(
+  { parts, observed }: Context,
+  stage: S,
+  part: keyof Policy[S],
+  facts: Facts[S],
+): Maybe<Verdict> => parts.checks.run(stage, part, facts, observed)

@@ -1,0 +1,143 @@
+/**
+ * The way of a message, from DATA to the reply to its dot. Our own limits are decided before it; in here only the size and
+ * what the mail server says count. Bare newlines are set right in relay/transaction/newlines.ts, its pace is pace.ts.
+ */
+import { type Refusal, refusal } from '../../core/policy.ts'
+import type { Answer } from '../../relay/transaction/answer.ts'
+import { type ClientReply, type Counts, UNREAD } from './client-reply.ts'
+import type { Context } from './context.ts'
+import type { Transaction } from './transaction.ts'
+
+/** RFC 2034 section 4: without an enhanced code. */
+const GO_AHEAD: ClientReply = {
+  text: '354 End data with <CR><LF>.<CR><LF>\r\n',
+  next: 'text',
+  counts: 'nothing',
+}
+
+/**
+ * The reply to DATA where no recipient was accepted (RFC 5321 section 3.3): where any of them may be taken later, so may
+ * the message.
+ */
+export function noRecipients({ replies }: Context, { refused, lastRefused }: Transaction): ClientReply {
+  return refused === 'deferred'
+    ? replies.words(451, '4.5.0', 'No recipient was accepted for now', 'nothing', lastRefused?.reason)
+    : replies.words(554, '5.5.1', 'No valid recipients', 'nothing', lastRefused?.reason)
+}
+
+/**
+ * Says DATA to the mail server. Without a `message` the reply is a refusal, and the transaction is over.
+ * @param max octets it may have, whatever the mail servers say meanwhile; undefined: any number
+ */
+export async function startMessage(
+  context: Context,
+  transaction: Transaction,
+  max: number | undefined,
+): Promise<{ readonly reply: ClientReply; readonly message?: Message }> {
+  const { relay, replies } = context
+  const answer = await relay.data()
+  if (transaction.isOver) return { reply: UNREAD }
+  if (answer.kind === 'reply' && answer.reply.code === 354) {
+    return { reply: GO_AHEAD, message: new Message(context, transaction, max) }
+  }
+  const reply = answered(context, transaction, answer, 'nothing')
+  const code = answer.kind === 'reply' ? answer.reply.code : answer.refusal.code
+  replies.message({ result: code < 500 ? 'deferred' : 'rejected', upstream: answer.upstream, reply: reply.text })
+  return { reply }
+}
+
+function answered({ replies }: Context, { utf8 }: Transaction, answer: Answer, counts: Counts): ClientReply {
+  return answer.kind === 'refusal'
+    ? replies.refuse(answer.refusal, counts)
+    : replies.relayed(answer.upstream, answer.reply, utf8, counts)
+}
+
+/** text: it comes. dot: the mail server's answer to its dot is awaited. left: so it is, and the client is gone. */
+type Phase = 'text' | 'dot' | 'left'
+
+export class Message {
+  readonly #context: Context
+  readonly #transaction: Transaction
+  /** Octets it may have; undefined: any number. */
+  readonly #max: number | undefined
+  #phase: Phase = 'text'
+  #size = 0
+
+  constructor(context: Context, transaction: Transaction, max: number | undefined) {
+    this.#context = context
+    this.#transaction = transaction
+    this.#max = max
+  }
+
+  /** Whether its dot has come, so that only the mail server can say what becomes of it. */
+  get isPastDot(): boolean {
+    return this.#phase !== 'text'
+  }
+
+  /** The client is gone behind the dot: it may send the message again (RFC 1047). */
+  left(): void {
+    this.#phase = 'left'
+  }
+
+  /**
+   * @param dots of them that stand for transparency only, and do not count to the size (RFC 1870 section 5): one on each
+   * line that begins with one
+   * @returns see Conversation.write
+   */
+  write(chunk: Buffer, dots: number): Promise<void> | ClientReply | undefined {
+    const { relay } = this.#context
+    const before = this.#size
+    this.#size += chunk.length - dots
+    const max = this.#max
+    if (max === undefined || !this.#isTooLarge) return relay.write(chunk)
+    if (before <= max) relay.abort('the message is too large')
+    return this.#size > 2 * max ? { ...this.#tooLarge(), next: 'close' } : undefined
+  }
+
+  /** The dot has come: sends it on and waits for the mail server's last word, whatever the client does meanwhile. */
+  async end(): Promise<ClientReply> {
+    const { parts, record, relay, replies } = this.#context
+    if (this.#isTooLarge) return this.#tooLarge()
+    if (this.#hasOutgrown && parts.sizeMode === 'observe') {
+      parts.outcomes.observed(record, 'data', this.#sizeRefusal())
+    }
+    this.#phase = 'dot'
+    const { answer, result, ms } = await relay.end()
+    const reply = answered(this.#context, this.#transaction, answer, 'message')
+    const left = this.#hasLeft
+    replies.message({ result, upstream: answer.upstream, reply: reply.text, size: this.#size, ms, left })
+    return reply
+  }
+
+  /** Its dot will not come. */
+  abandon(why: string): void {
+    const { record, relay, replies } = this.#context
+    const { upstream } = relay
+    relay.abort(`${why} in the middle of the message`)
+    record.aborted = true
+    replies.message({ result: 'aborted', upstream, reply: `${why} before the dot`, size: this.#size })
+  }
+
+  get #hasLeft(): boolean {
+    return this.#phase === 'left'
+  }
+
+  get #hasOutgrown(): boolean {
+    return this.#max !== undefined && this.#size > this.#max
+  }
+
+  get #isTooLarge(): boolean {
+    return this.#hasOutgrown && this.#context.parts.sizeMode === 'enforce'
+  }
+
+  #tooLarge(): ClientReply {
+    const { replies } = this.#context
+    const reply = replies.refuse(this.#sizeRefusal(), 'message')
+    replies.message({ result: 'rejected', upstream: undefined, reply: reply.text, size: this.#size })
+    return reply
+  }
+
+  #sizeRefusal(): Refusal {
+    return refusal('size', { used: this.#size, max: this.#max ?? 0 })
+  }
+}

@@ -1,0 +1,132 @@
+/**
+ * The way of one recipient, from its RCPT to the reply. Everything else is what this story uses.
+ *
+ *     read     is it a recipient, with parameters that were offered                               grammar.ts
+ *     spare    does it pass the limits of its sender: postmaster, abuse, a verification
+ *     admit    the checks of stage rcpt; in between, what the message and the recipient cost      checks/, charges.ts
+ *     ask      the mail server; the first recipient of a message finds one and brings MAIL along  relay/transaction/
+ *     answer   what the client hears, and what is learnt from it
+ *
+ * The client may leave while anything is awaited: nothing more is counted for it then, and nobody is asked.
+ */
+import { isRole } from '../../core/address.ts'
+import { type Refusal, refusal, type Verdict } from '../../core/policy.ts'
+import type { Usage } from '../../core/usage.ts'
+import type { Extensions } from '../../relay/smtp/dial.ts'
+import { isUnknownUser } from '../../relay/smtp/reply.ts'
+import type { Answer } from '../../relay/transaction/answer.ts'
+import type { Budget } from '../../state/limits.ts'
+import { type ClientReply, UNREAD } from './client-reply.ts'
+import { type Context, judge } from './context.ts'
+import { extensionsUsed, type Path, type Read, readRcpt } from './grammar.ts'
+import type { Transaction } from './transaction.ts'
+
+export interface Rcpt {
+  /** As the client sent it; latin1. */
+  readonly line: string
+  /** Whether the client types as slowly as no machine does. */
+  readonly slow: boolean
+  /** What EHLO offered; undefined while no mail server was reached. */
+  readonly offered: Extensions | undefined
+}
+
+/** A recipient on its way. */
+interface Recipient extends Path {
+  readonly slow: boolean
+  /** The extensions that its parameters use. */
+  readonly needs: readonly string[]
+  /** The budget it is let past the limits of its sender from. */
+  readonly sparedBy: Budget | undefined
+}
+
+export async function recipient(context: Context, transaction: Transaction, rcpt: Rcpt): Promise<ClientReply> {
+  const read = readRecipient(rcpt)
+  if (!read.ok) return context.replies.mistake(read.mistake)
+  const found: Recipient = { ...read.value, sparedBy: spare(context, transaction, read.value.address) }
+  const verdict = await admit(context, transaction, found)
+  if (verdict === undefined || transaction.isOver) return UNREAD
+  if (verdict.action !== 'accept') return refuse(context, transaction, found, verdict)
+  const answer = await ask(context, transaction, found)
+  if (transaction.isOver) return UNREAD
+  if (answer.kind === 'refusal') return refuse(context, transaction, found, answer.refusal, answer.upstream)
+  return answered(context, transaction, found, answer)
+}
+
+function readRecipient({ line, slow, offered }: Rcpt): Read<Omit<Recipient, 'sparedBy'>> {
+  const read = readRcpt(line)
+  if (!read.ok) return read
+  const needs = extensionsUsed('rcpt', read.value.parameters, offered)
+  return needs.ok ? { ok: true, value: { ...read.value, slow, needs: needs.value } } : needs
+}
+
+/**
+ * postmaster and abuse are reached past the limits of the sender (RFC 5321 section 4.5.1), and so are those who verify
+ * one of our users by a null sender: each within a budget of its own.
+ */
+function spare({ parts, client }: Context, { facts }: Transaction, to: string): Budget | undefined {
+  const { limits, knownRecipients } = parts
+  if (isRole(to)) return limits.spare('role', client) ? 'role' : undefined
+  return facts.from === '' && knownRecipients.has(to) && limits.spare('verify', client) ? 'verify' : undefined
+}
+
+/** @returns undefined where the client left meanwhile */
+async function admit(
+  context: Context,
+  transaction: Transaction,
+  { address: to, sparedBy }: Recipient,
+): Promise<Verdict | undefined> {
+  const { charges, facts } = transaction
+  const known = { ...facts, to, accepted: context.relay.accepted, exempt: sparedBy !== undefined }
+  const first = await judge(context, 'rcpt', 'uncounted', known)
+  if (first.action !== 'accept' || transaction.isOver) return first
+  const charged = sparedBy === undefined ? charges.message() : charges.shared()
+  const message: Usage = charged instanceof Promise ? await charged : charged
+  if (transaction.isOver) return undefined
+  const each = sparedBy === undefined ? charges.recipient(message) : undefined
+  const usage = each === undefined ? message : { ...message, ip_recipients: each }
+  return judge(context, 'rcpt', 'counted', { ...known, usage })
+}
+
+/** Never rejects. */
+function ask({ relay }: Context, transaction: Transaction, { line, slow, needs }: Recipient): Promise<Answer> {
+  const { line: mail, facts } = transaction
+  const envelope = { line: mail, needs: [...new Set([...transaction.needs, ...needs])], size: facts.size }
+  return relay.rcpt(envelope, line, slow)
+}
+
+function refuse(
+  { replies }: Context,
+  transaction: Transaction,
+  { address }: Recipient,
+  verdict: Refusal,
+  upstream?: string,
+): ClientReply {
+  replies.recipient(address, verdict.code)
+  const reply = replies.refuse(verdict, 'refused')
+  transaction.refuse({ code: verdict.code, reply, upstream, reason: verdict.reason })
+  return reply
+}
+
+/** What a mail server said of it is what the client hears, unless the cluster seems to have lost its directory. */
+function answered(
+  context: Context,
+  transaction: Transaction,
+  to: Recipient,
+  { to: command, reply: said, upstream }: Extract<Answer, { kind: 'reply' }>,
+): ClientReply {
+  const { parts, client, replies } = context
+  const { limits, knownRecipients, unknownGuard } = parts
+  const isUnknown = command === 'rcpt' && isUnknownUser(said)
+  const isTaken = said.code < 300
+  if (isTaken || isUnknown) knownRecipients.heard(to.address, isTaken ? 'taken' : 'unknown')
+  if (isUnknown && unknownGuard && knownRecipients.guarding()) {
+    return refuse(context, transaction, to, refusal('unknown_guard'), upstream)
+  }
+  // A verification counts neither for nor against its client, and of postmaster and abuse everybody knows.
+  const isTold = isRole(to.address) || (to.sparedBy !== undefined && transaction.facts.from === '')
+  if ((isTaken || isUnknown) && !isTold) limits.heard(client, to.address, isUnknown)
+  replies.recipient(to.address, said.code)
+  const reply = replies.relayed(upstream, said, transaction.utf8, isTaken ? 'nothing' : 'refused')
+  if (!isTaken) transaction.refuse({ code: said.code, reply, upstream, reason: undefined })
+  return reply
+}

@@ -1,0 +1,94 @@
+/**
+ * Words the replies of one session, and records each refusal as it is worded: the wire, the log and the counters always
+ * say the same.
+ */
+import type { Client } from '../../core/client.ts'
+import { type Refusal, refusal } from '../../core/policy.ts'
+import type { ReasonName } from '../../core/reasons.ts'
+import type { Reply } from '../../relay/smtp/reply.ts'
+import type { MessageResult } from '../../telemetry/metrics.ts'
+import type { Outcomes, Record } from '../outcome.ts'
+import type { Voice } from '../reply.ts'
+import { type ClientReply, type Counts, goOn } from './client-reply.ts'
+import type { Mistake } from './grammar.ts'
+
+/** What the protocol itself, and how a client goes about it, gives cause to refuse. */
+export type ProtocolReason =
+  | 'idle'
+  | 'slow_data'
+  | 'session_time'
+  | 'session_messages'
+  | 'junk'
+  | 'line_too_long'
+  | 'proxy_unlisted'
+  | 'draining'
+  | 'internal'
+
+export interface MessageEnd {
+  readonly result: MessageResult
+  /** Whom it was, or would have been, handed to. */
+  readonly upstream: string | undefined
+  /** What the client heard, or why it heard nothing. */
+  readonly reply: string
+  /** Octets, without the dots that stand for transparency only. */
+  readonly size?: number
+  /** Milliseconds from the dot to the mail server's reply. */
+  readonly ms?: number
+  /** The client had closed its side before the dot was answered. */
+  readonly left?: boolean
+}
+
+export class Replies {
+  readonly #voice: Voice
+  readonly #outcomes: Outcomes
+  readonly #client: Client
+  readonly #record: Record
+
+  constructor(voice: Voice, outcomes: Outcomes, client: Client, record: Record) {
+    this.#voice = voice
+    this.#outcomes = outcomes
+    this.#client = client
+    this.#record = record
+  }
+
+  /** A refusal of ours, at the stage the session has come to. A verdict of drop is the last reply. */
+  refuse(verdict: Refusal, counts: Counts = 'nothing'): ClientReply {
+    this.#outcomes.refused(this.#record, this.#record.stage, verdict)
+    const text = this.#voice.refusal(this.#client, verdict)
+    return { text, next: verdict.action === 'drop' ? 'close' : 'command', counts }
+  }
+
+  because(reason: ProtocolReason, counts: Counts = 'nothing'): ClientReply {
+    return this.refuse(refusal(reason), counts)
+  }
+
+  /**
+   * A refusal that is about the commands themselves; with the id, as every refusal.
+   * @param enhanced undefined where RFC 2034 section 4 has none @param reason of what it follows from
+   */
+  words(code: number, enhanced: string | undefined, text: string, counts: Counts, reason?: ReasonName): ClientReply {
+    const lines = [enhanced === undefined ? text : `${enhanced} ${text}`]
+    return goOn(this.#voice.relayed(this.#client, { code, lines }, { reason }), counts)
+  }
+
+  mistake({ code, enhanced, text }: Mistake): ClientReply {
+    return this.words(code, enhanced, text, 'mistake')
+  }
+
+  /** What a mail server said. @param utf8 whether the client asked for SMTPUTF8 */
+  relayed(upstream: string, reply: Reply, utf8: boolean, counts: Counts): ClientReply {
+    if (reply.code >= 400) this.#outcomes.refusedByUpstream(this.#record, upstream, reply)
+    return goOn(this.#voice.relayed(this.#client, reply, { utf8 }), counts)
+  }
+
+  /** What became of one recipient. */
+  recipient(to: string, code: number): void {
+    this.#outcomes.recipient(this.#record, to, code)
+  }
+
+  /** What became of a message. */
+  message({ result, upstream, reply, size = 0, ms = 0, left = false }: MessageEnd): void {
+    const told = { size, upstream, reply: reply.trimEnd(), ms, result, ...(left && { left }) }
+    this.#outcomes.message(this.#record, this.#client, told)
+  }
+}

@@ -1,0 +1,65 @@
+/** One mail transaction of a client, from its MAIL on: what it said, what it was charged, and what its recipients heard. */
+import type { Facts } from '../../core/policy.ts'
+import type { ReasonName } from '../../core/reasons.ts'
+import type { Charges } from './charges.ts'
+import type { ClientReply } from './client-reply.ts'
+
+/** A recipient that was put off or refused for good. */
+export interface RefusedRecipient {
+  readonly code: number
+  readonly reply: ClientReply
+  /** Who refused it, where it was a mail server, or was to be asked of one. */
+  readonly upstream: string | undefined
+  /** Our reason, where it was ours. */
+  readonly reason: ReasonName | undefined
+}
+
+export class Transaction {
+  /** MAIL in its canonical form, as it goes upstream. */
+  readonly line: string
+  /** The extensions that its parameters use. */
+  readonly needs: readonly string[]
+  readonly facts: Facts['mail']
+  readonly charges: Charges
+  #deferred = 0
+  #rejected = 0
+  #lastRefused: RefusedRecipient | undefined
+  #isOver = false
+
+  constructor(line: string, needs: readonly string[], facts: Facts['mail'], charges: Charges) {
+    this.line = line
+    this.needs = needs
+    this.facts = facts
+    this.charges = charges
+  }
+
+  /** Whether it has ended, as it does while something is awaited for it when the client leaves. */
+  get isOver(): boolean {
+    return this.#isOver
+  }
+
+  /** Whether replies may be in UTF-8 (RFC 6531 section 3.7.4.1). */
+  get utf8(): boolean {
+    return this.needs.includes('SMTPUTF8')
+  }
+
+  /** What the refused recipients make of the whole: put off where any of them may be taken later. */
+  get refused(): 'deferred' | 'rejected' | undefined {
+    if (this.#deferred > 0) return 'deferred'
+    return this.#rejected > 0 ? 'rejected' : undefined
+  }
+
+  get lastRefused(): RefusedRecipient | undefined {
+    return this.#lastRefused
+  }
+
+  refuse(recipient: RefusedRecipient): void {
+    if (recipient.code < 500) this.#deferred++
+    else this.#rejected++
+    this.#lastRefused = recipient
+  }
+
+  end(): void {
+    this.#isOver = true
+  }
+}

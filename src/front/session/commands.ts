@@ -28,11 +28,11 @@ export interface CommandsParts {
   readonly log: Log
 }
 
-/** Commands that bring no mail (NOOP, RSET, VRFY, HELP, AUTH …), between two messages. As Postfix has it. */
+/** Commands that bring no mail (NOOP, RSET, VRFY, HELP, AUTH, DATA without RCPT …), between two messages. As Postfix has it. */
 const MAX_JUNK = 100
 /** Commands that are wrong or unknown, between two messages. As Postfix has it. */
 const MAX_MISTAKES = 20
-/** Refusals of HELO, MAIL and RCPT, by whomever, between two messages: as many as one message may have recipients. */
+/** Refusals of HELO, MAIL, RCPT and DATA, by whomever, between two messages: as many as one message may have recipients. */
 const MAX_REFUSED = 1000
 /** RFC 5321 section 4.5.3.1.4, without the CRLF; extensions add to MAIL and RCPT only. */
 const MAX_PLAIN_COMMAND = 510

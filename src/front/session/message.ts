@@ -17,12 +17,13 @@ const GO_AHEAD: ClientReply = {
 
 /**
  * The reply to DATA where no recipient was accepted (RFC 5321 section 3.3): where any of them may be taken later, so may
- * the message.
+ * the message. Clients that pipeline say it behind refused recipients and mean no harm; behind none at all it brings no mail.
  */
 export function noRecipients({ replies }: Context, { refused, lastRefused }: Transaction): ClientReply {
+  const counts = refused === undefined ? 'junk' : 'nothing'
   return refused === 'deferred'
-    ? replies.words(451, '4.5.0', 'No recipient was accepted for now', 'nothing', lastRefused?.reason)
-    : replies.words(554, '5.5.1', 'No valid recipients', 'nothing', lastRefused?.reason)
+    ? replies.words(451, '4.5.0', 'No recipient was accepted for now', counts, lastRefused?.reason)
+    : replies.words(554, '5.5.1', 'No valid recipients', counts, lastRefused?.reason)
 }
 
 /**
@@ -40,7 +41,7 @@ export async function startMessage(
   if (answer.kind === 'reply' && answer.reply.code === 354) {
     return { reply: GO_AHEAD, message: new Message(context, transaction, max) }
   }
-  const reply = answered(context, transaction, answer, 'nothing')
+  const reply = answered(context, transaction, answer, 'refused')
   const code = answer.kind === 'reply' ? answer.reply.code : answer.refusal.code
   replies.message({ result: code < 500 ? 'deferred' : 'rejected', upstream: answer.upstream, reply: reply.text })
   return { reply }

@@ -80,64 +80,6 @@ describe('greeting', () => {
   })
 })
 
-describe('commands that bring no mail', () => {
-  test.each([
-    ['NOOP', /^250 2\.0\.0/],
-    ['RSET', /^250 2\.0\.0/],
-    ['VRFY postmaster', /^252 2\.5\.2/],
-    ['HELP', /^214 2\.0\.0/],
-    ['AUTH LOGIN', /^502 5\.5\.1/],
-  ])('R25 %s is answered a hundred times, then 421 4.7.0 and the close', async (command, fine) => {
-    const client = await greeted()
-    client.write(`${command}\r\n`.repeat(105))
-    for (let i = 0; i < 100; i++) expect(await client.reply()).toMatch(fine)
-    const last = await client.reply()
-    expect(last).toMatch(/^421 4\.7\.0 mx\.test\.example \[127\.0\.0\.1\] /)
-    expect(last).toMatch(ID)
-    // R8: nothing more, whatever was pipelined.
-    expect(await client.closed()).toBe('')
-    expect(client.wasReset).toBe(false)
-  })
-
-  test.each([
-    ['XYZZY', /^500 5\.5\.2/],
-    ['', /^500 5\.5\.2/],
-    ['ETRN example.org', /^502 5\.5\.1/],
-    ['EXPN list', /^502 5\.5\.1/],
-    ['BDAT 10 LAST', /^502 5\.5\.1/],
-    ['MAIL TO:<a@example.org>', /^501 5\.5\.4/],
-  ])('R17 R25 twenty times %j, then 421 4.7.0', async (command, fine) => {
-    const client = await greeted()
-    client.write(`${command}\r\n`.repeat(25))
-    for (let i = 0; i < 20; i++) expect(await client.reply()).toMatch(fine)
-    expect(await client.reply()).toMatch(/^421 4\.7\.0/)
-    expect(await client.closed()).toBe('')
-  })
-
-  test('R23 AUTH is 502, and no error of its client', async () => {
-    const client = await greeted()
-    for (let i = 0; i < 40; i++) expect(await client.command('AUTH LOGIN')).toMatch(/^502 5\.5\.1/)
-    expect(await client.send('a@example.org', 'b@example.net')).toMatch(/^250/)
-  })
-
-  test('R25 a message that goes through gives a new budget', async () => {
-    const client = await greeted()
-    for (let round = 0; round < 3; round++) {
-      client.write('NOOP\r\n'.repeat(60))
-      for (let i = 0; i < 60; i++) expect(await client.reply()).toMatch(/^250/)
-      expect(await client.send('a@example.org', 'b@example.net')).toMatch(/^250/)
-    }
-  })
-
-  test('R25 what the mail server finds wrong is not held against the client', async () => {
-    upstream.script = (verb) => (verb === 'RCPT' ? '501 5.1.3 Bad recipient address syntax' : 'default')
-    const client = await greeted()
-    await client.command('MAIL FROM:<a@example.org>')
-    for (let i = 0; i < 30; i++) expect(await client.command(`RCPT TO:<b${i}@example.net>`)).toMatch(/^501 5\.1\.3/)
-    expect(await client.command('NOOP')).toMatch(/^250/)
-  })
-})
-
 describe('command lines', () => {
   test('R24 a line too long is 500, and the session goes on', async () => {
     const client = await greeted()

@@ -339,6 +339,17 @@ export const REASONS = {
     wire: 'A PROXY header, but this server does not list the balancer that sent it',
     operator: 'a PROXY header came from an address that is not in SPILLWAY_PROXY_PROTOCOL_FROM',
   },
+  tongue: {
+    number: 29,
+    stages: ANY_STAGE,
+    action: 'drop',
+    code: 421,
+    enhanced: '4.7.0',
+    load: false,
+    wire: 'This server speaks SMTP; closing the connection',
+    operator:
+      'a command line of another protocol (HTTP, TLS without STARTTLS, SSH): a browser that is made to send mail, a scanner, or a client with the wrong port',
+  },
 } as const satisfies Record<string, Reason>
 
 export type ReasonName = keyof typeof REASONS

@@ -32,6 +32,7 @@ const CONTRACT: Readonly<Record<string, readonly [check: string | undefined, sta
   session_time: [undefined, STAGES.join(' '), 'drop 421 4.4.2'],
   session_messages: [undefined, 'mail', 'drop 421 4.7.0'],
   proxy_unlisted: [undefined, 'connect', 'drop 421 4.3.0'],
+  tongue: [undefined, STAGES.join(' '), 'drop 421 4.7.0'],
 }
 
 describe('reasons', () => {

@@ -11,6 +11,7 @@ import { type ClientReply, close, goOn } from './client-reply.ts'
 import type { ConversationParts } from './context.ts'
 import type { Conversation } from './conversation.ts'
 import { readHelo } from './grammar.ts'
+import { isOtherProtocol } from './tongue.ts'
 
 /** The session, as far as commands depend on it. */
 export interface Surroundings {
@@ -112,7 +113,9 @@ export class Commands {
     const verb = (/^[A-Za-z]+/.exec(text)?.[0] ?? '').toUpperCase()
     const isTooLong = !isWhole || (line.length > MAX_PLAIN_COMMAND && verb !== 'MAIL' && verb !== 'RCPT')
     if (!isTooLong) return this.#command(verb, text)
-    return this.#conversation.replies.because('line_too_long', 'mistake')
+    return isOtherProtocol(text)
+      ? this.#otherProtocol()
+      : this.#conversation.replies.because('line_too_long', 'mistake')
   }
 
   #command(verb: string, line: string): Maybe<ClientReply> {
@@ -139,11 +142,11 @@ export class Commands {
       case 'STARTTLS':
         return this.#startTls(line)
       default:
-        return this.#withoutMail(verb)
+        return this.#withoutMail(verb, line)
     }
   }
 
-  #withoutMail(verb: string): ClientReply {
+  #withoutMail(verb: string, line: string): ClientReply {
     switch (verb) {
       case 'NOOP':
         return goOn(say(250, '2.0.0', 'Ok'), 'junk')
@@ -160,7 +163,7 @@ export class Commands {
       case 'ETRN':
         return this.#wrong(502, '5.5.1', 'Not implemented')
       default:
-        return this.#wrong(500, '5.5.2', 'Command not recognized')
+        return isOtherProtocol(line) ? this.#otherProtocol() : this.#wrong(500, '5.5.2', 'Command not recognized')
     }
   }
 
@@ -180,6 +183,10 @@ export class Commands {
       this.#isPutOff = made.text.startsWith('4')
       return made
     })
+  }
+
+  #otherProtocol(): ClientReply {
+    return this.#conversation.replies.because('tongue')
   }
 
   #mail(line: string): Maybe<ClientReply> {

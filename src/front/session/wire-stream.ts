@@ -17,8 +17,11 @@ const MAX_COMMAND = 512 + 500 + 160
 const END = Buffer.from('\r\n.\r\n')
 /** Commands run in one go before others get their turn. */
 const MAX_IN_A_ROW = 100
-/** Of a line that is too long this much is handed on: enough to tell what it is. */
+/** Of a line that is too long, and of what is no line at all, this much is handed on: enough to tell what it is. */
 const MAX_HEAD = 32
+/** The first octets of a TLS record that begins a handshake: its type, and 3 of its version (RFC 8446 section 5.1). */
+const HANDSHAKE = 0x16
+const VERSION = 0x03
 
 export interface BodySink {
   /**
@@ -63,7 +66,8 @@ function scan(bytes: Buffer, length: number): { at: number; dots: number } {
 
 export class WireStream extends SMTPStream {
   /**
-   * A line without its end; where it is not whole, the beginning of one that was too long. Calls back when the next may come.
+   * A line without its end; where it is not whole, the beginning of one that was too long. A TLS handshake, which may never
+   * have the end of a line, comes as one at once. Calls back when the next may come.
    */
   online: (line: Buffer, isWhole: boolean, next: () => void) => void = () => undefined
   /** A part of a line has come, and not yet its end. */
@@ -139,6 +143,7 @@ export class WireStream extends SMTPStream {
   #goesOn(chunk: Buffer): boolean {
     const length = this.#length + chunk.length
     if (this.#sink !== undefined || length > this.#line.length || chunk.includes(LF)) return false
+    if (this.#length === 1 && this.#line[0] === HANDSHAKE && chunk[0] === VERSION) return false
     chunk.copy(this.#line, this.#length)
     this.#length = length
     this.onpartial()
@@ -189,6 +194,10 @@ export class WireStream extends SMTPStream {
   #command(next: () => void): 'on' | 'more' | 'wait' {
     const bytes = this.#pending
     const end = bytes.indexOf(LF)
+    if (this.#head === undefined && bytes[0] === HANDSHAKE && bytes[1] === VERSION) {
+      this.#pending = NOTHING
+      return this.#after((resume) => this.online(bytes.subarray(0, MAX_HEAD), true, resume), next)
+    }
     if (end < 0) {
       if (bytes.length > MAX_COMMAND) this.#head ??= Buffer.from(bytes.subarray(0, MAX_HEAD))
       if (this.#head !== undefined || bytes.length > 0) this.onpartial()

@@ -106,3 +106,21 @@ test('R26 what is held back of an end that has not come is not lost while a part
     expect(seen).toEqual(['line DATA', 'body message\r\n', 'line QUIT'])
   }
 })
+
+test('R2 a TLS handshake is handed on as soon as it can be told, wherever it is cut, and never within a message', async () => {
+  const hello = '\x16\x03\x01\x02\x00\x01'
+  for (let cut = 1; cut < hello.length; cut++) {
+    const { seen } = await read(['NOOP\r\n', hello.slice(0, cut), hello.slice(cut)], [])
+    expect(seen[1]).toBe(`line ${cut === 1 ? hello : hello.slice(0, cut)}`)
+  }
+  expect((await read(['\x16', '\x02\r\n', '\x16\r\n'], [])).seen).toEqual(['line \x16\x02', 'line \x16'])
+  expect((await read([`DATA\r\n${hello}\r\n.\r\n`], [])).seen).toEqual(['line DATA', `body ${hello}\r\n`])
+})
+
+test('R24 of a line that is too long its beginning is handed on, and no more', async () => {
+  for (const cut of [1, 10, 1172, 1173, 4000]) {
+    const line = `GET /${'x'.repeat(5000)}`
+    const { seen } = await read([line.slice(0, cut), line.slice(cut), '\r\nNOOP\r\n'], [])
+    expect(seen).toEqual([`too long ${line.slice(0, 32)}`, 'line NOOP'])
+  }
+})

@@ -1,10 +1,13 @@
-/** What one message is charged, as its recipients are named. */
+/**
+ * What one message was charged, and gives back where it ended without a mail server having been asked about it: the retry
+ * that its client was told to make must not count twice.
+ */
 import type { Client } from '../../core/client.ts'
 import type { Maybe } from '../../core/maybe.ts'
 import type { Usage, Use } from '../../core/usage.ts'
 import type { Limits, Part } from '../../state/limits.ts'
 
-type MessageLimits = Pick<Limits, 'take' | 'recipient'>
+type MessageLimits = Pick<Limits, 'take' | 'recipient' | 'giveBack'>
 
 export class Charges {
   readonly #limits: MessageLimits
@@ -13,6 +16,11 @@ export class Charges {
   #message: Usage | undefined
   /** Charged where the first recipient is one whose sender is spared: only what all clients share. */
   #shared: Usage | undefined
+  /** What each call charged, as it has to be given back. */
+  readonly #taken: Usage[] = []
+  #recipients = 0
+  /** Whether the message is over, and whether its charges stand. */
+  #end: 'stands' | 'given back' | undefined
 
   constructor(limits: MessageLimits, client: Client) {
     this.#limits = limits
@@ -43,11 +51,35 @@ export class Charges {
 
   /** One recipient more. @param message what `message` returned */
   recipient(message: Usage): Use | undefined {
-    return this.#limits.recipient(this.#client, message)
+    const use = this.#limits.recipient(this.#client, message)
+    if (use !== undefined && use.used <= use.max) this.#recipients++
+    return use
+  }
+
+  /** The message is over. @param asked whether a mail server was asked about it */
+  end(asked: boolean): void {
+    if (this.#end !== undefined) return
+    this.#end = asked ? 'stands' : 'given back'
+    if (asked) return
+    // Recipients are charged only where the message was let in, and that is what was counted last.
+    this.#taken.forEach((usage, i) => {
+      this.#giveBack(usage, i === this.#taken.length - 1 ? this.#recipients : 0)
+    })
   }
 
   #take(part: Part, keep: (usage: Usage) => Usage): Maybe<Usage> {
     const taken = this.#limits.take('rcpt', this.#client, part)
-    return taken instanceof Promise ? taken.then(keep) : keep(taken)
+    return taken instanceof Promise ? taken.then((usage) => keep(this.#taking(usage))) : keep(this.#taking(taken))
+  }
+
+  /** The client may have left while its message was being counted. */
+  #taking(usage: Usage): Usage {
+    if (this.#end === undefined) this.#taken.push(usage)
+    else if (this.#end === 'given back') this.#giveBack(usage, 0)
+    return usage
+  }
+
+  #giveBack(usage: Usage, recipients: number): void {
+    this.#limits.giveBack(this.#client, usage, recipients)
   }
 }

@@ -199,11 +199,17 @@ export class Conversation {
 
   /** Nobody waits any longer, not even for the answer to a dot. */
   cut(): void {
+    this.#transaction?.end(this.#wasAsked)
     this.#context.relay.abort('ended now')
   }
 
+  /** Whether a mail server was asked about the transaction; the relay forgets it when it gives up a message. */
+  get #wasAsked(): boolean {
+    return this.#message !== undefined || this.#context.relay.asked
+  }
+
   #end(): void {
-    this.#transaction?.end()
+    this.#transaction?.end(this.#wasAsked)
     this.#transaction = undefined
     this.#message = undefined
     this.#context.relay.reset()

@@ -59,7 +59,9 @@ export class Transaction {
     this.#lastRefused = recipient
   }
 
-  end(): void {
+  /** @param asked whether a mail server was asked about it */
+  end(asked: boolean): void {
     this.#isOver = true
+    this.charges.end(asked)
   }
 }

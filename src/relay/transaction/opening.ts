@@ -49,6 +49,8 @@ export interface OpeningParts {
   readonly upstreams: Upstreams
   readonly waits: Waits
   readonly elapsed: Clock['elapsed']
+  /** Called when MAIL goes out, or a server has judged the client without it. */
+  readonly asking: () => void
 }
 
 /** What came of asking one server: an end, or that another is to be asked. */
@@ -101,7 +103,7 @@ export async function openTransaction(
 
 /** A connection to some server. */
 async function reach(
-  { upstream }: OpeningParts,
+  { upstream, asking }: OpeningParts,
   deadlines: Deadlines,
   wanted: { avoid: Server | undefined; again: Slot | undefined; slow: boolean; last: Answer | undefined },
 ): Promise<Link | Tried> {
@@ -117,6 +119,7 @@ async function reach(
     const { cause, server } = error as DialFailure
     if (cause instanceof UpstreamRefusal && cause.phase === 'ehlo' && cause.reply.code >= 500) {
       // It refuses the client's own HELO name: that is its verdict, as if it had come at MAIL.
+      asking()
       return refused({ kind: 'reply', to: 'ehlo', reply: cause.reply, upstream: server.label })
     }
     const why = messageOf(cause)
@@ -129,7 +132,7 @@ async function reach(
 
 /** Asks the server at the other end for the sender and the first recipient. */
 async function ask(
-  { upstream, upstreams, waits, elapsed }: OpeningParts,
+  { upstream, upstreams, waits, elapsed, asking }: OpeningParts,
   link: Link,
   asked: { envelope: Envelope; rcpt: string; endAt: number; mayReplace: boolean },
 ): Promise<Tried> {
@@ -154,6 +157,7 @@ async function ask(
     return { kind: 'failed', last, avoid: server, again }
   }
   try {
+    asking()
     const { mail, rcpt: answered } = await mailAndRcpt(upstream, link, [envelope.line, rcpt], {
       mail: () => timeLeft(mailBy, elapsed(), waits.replyTimeoutMs),
       rcpt: () => timeLeft(endAt, elapsed(), waits.replyTimeoutMs),

@@ -65,6 +65,7 @@ export class Relay {
   /** What every further recipient of this transaction hears, where the first already decided it. */
   #settled: Answer | undefined
   #begun = false
+  #asked = false
   /** The text under way, from the 354 to its dot. */
   #message: Message | undefined
   #ending: Promise<unknown> = Promise.resolve()
@@ -87,6 +88,11 @@ export class Relay {
 
   get accepted(): number {
     return this.#accepted
+  }
+
+  /** Whether a mail server was asked about the transaction under way: MAIL has gone out, or the client's HELO was refused. */
+  get asked(): boolean {
+    return this.#asked
   }
 
   /** Whom the transaction is with, as long as it lasts. */
@@ -211,6 +217,7 @@ export class Relay {
 
   #forget(): void {
     this.#begun = false
+    this.#asked = false
     this.#accepted = 0
     this.#settled = undefined
   }
@@ -220,7 +227,10 @@ export class Relay {
     const { upstreams, settings, clock } = this.#parts
     const { replyTimeoutMs, connectTimeoutMs } = settings.dial
     const waits = { rcptMs: this.#budgets.rcptMs, replyTimeoutMs, connectTimeoutMs }
-    const parts = { upstream: this.#upstream, upstreams, waits, elapsed: clock.elapsed }
+    const asking = (): void => {
+      this.#asked = true
+    }
+    const parts = { upstream: this.#upstream, upstreams, waits, elapsed: clock.elapsed, asking }
     const opened = await openTransaction(parts, envelope, line, slow)
     return 'refused' in opened ? this.#settle(opened.refused) : this.#heardRcpt(opened.link, opened.rcpt)
   }

@@ -51,6 +51,22 @@ describe('a message that is put off', () => {
   })
 })
 
+test('a message that had no recipient past our own checks costs its client nothing, nor all of them together', async () => {
+  const limits = limitsOf({
+    ip_messages: { max: 5, windowMs: HOUR },
+    global_messages: { max: 5, windowMs: HOUR },
+    ip_recipients: { max: 1, windowMs: HOUR },
+  })
+  limits.recipient(client, {})
+  const { conversation } = converse(limits)
+  for (let message = 0; message < 8; message++) {
+    await mail(conversation)
+    expect(await rcpt(conversation)).toMatch(/^450 4\.7\.28/)
+    conversation.reset()
+  }
+  expect(limits.take('rcpt', client)).toMatchObject({ ip_messages: { used: 1 }, global_messages: { used: 1 } })
+})
+
 describe('one message counts once for everybody', () => {
   const ends: (() => Promise<unknown>)[] = []
   afterEach(async () => {
@@ -96,13 +112,15 @@ describe('a client that leaves while its message is being counted', () => {
     ['a user, within it', RCPT, { global_messages: use(1) }],
     ['postmaster, over the limit', 'RCPT TO:<postmaster@example.net>', { global_messages: use(2) }],
     ['postmaster, within it', 'RCPT TO:<postmaster@example.net>', { global_messages: use(1) }],
-  ])('is not refused, counted or relayed: %s', async (_, line, usage: Usage) => {
+  ])('is not refused, counted or relayed, and its charges are given back: %s', async (_, line, usage: Usage) => {
     let answer: (usage: Usage) => void = () => undefined
     let recipients = 0
+    const back: unknown[] = []
     const others = limitsOf({})
     const limits: Partial<Limits> = {
       spare: (budget, who) => others.spare(budget, who),
       take: () => new Promise<Usage>((resolve) => (answer = resolve)),
+      giveBack: (who, given, count) => void back.push([who, given, count]),
       recipient: () => {
         recipients++
         return undefined
@@ -117,5 +135,6 @@ describe('a client that leaves while its message is being counted', () => {
     expect(await reply).toBe('')
     expect(told).toEqual([])
     expect(recipients).toBe(0)
+    expect(back).toEqual([[client, usage, 0]])
   })
 })

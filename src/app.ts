@@ -41,8 +41,8 @@ export interface Running {
   readonly metrics: Metrics
   readonly status: () => Status
   /**
-   * Drains: not ready at once, no new connections; sessions may finish within SHUTDOWN_TIMEOUT, the rest hear 421; a
-   * message past its dot is waited for. Resolves when all is over.
+   * Drains: not ready at once, no new connections. Sessions without a transaction hear 421 at once, the others when theirs is
+   * over or SHUTDOWN_TIMEOUT has passed; a message past its dot is waited for. Resolves when all is over.
    */
   stop(): Promise<void>
   /** Ends now: what is past its dot is cut, and logged as unknown. */
@@ -169,8 +169,9 @@ export async function start({
     draining = true
     listener.close()
     log.info({ sessions: sessions.size }, 'draining')
-    await within(allServed(), settings.shutdownTimeout)
     sessions.drain()
+    await within(allServed(), settings.shutdownTimeout)
+    sessions.dismiss()
     await allServed()
     front.outcomes.flush()
     await quit()
@@ -198,10 +199,10 @@ export async function start({
 const adminNames = ({ hostname, adminListen: { host }, adminHosts }: Settings): string[] =>
   isIP(host) === 0 ? [hostname, host, ...adminHosts] : [hostname, ...adminHosts]
 
-/** The sessions under way, for whoever has to end them. */
+/** The sessions under way, for whoever has to end them. Those that begin later are ended in the same way. */
 class LiveSessions {
   readonly #sessions = new Set<Session>()
-  #draining = false
+  #end: 'drain' | 'dismiss' | undefined
 
   get size(): number {
     return this.#sessions.size
@@ -215,16 +216,23 @@ class LiveSessions {
   add(session: Session): void {
     this.#sessions.add(session)
     // It was accepted before, and only now is known to be a client (its PROXY header was waited for).
-    if (this.#draining) session.drain()
+    if (this.#end !== undefined) session[this.#end]()
   }
 
   delete(session: Session): void {
     this.#sessions.delete(session)
   }
 
+  /** Each ends with its transaction. */
   drain(): void {
-    this.#draining = true
+    this.#end = 'drain'
     for (const session of this.#sessions) session.drain()
+  }
+
+  /** Each ends now, but for messages past their dot. */
+  dismiss(): void {
+    this.#end = 'dismiss'
+    for (const session of this.#sessions) session.dismiss()
   }
 
   cut(): void {

@@ -218,8 +218,8 @@ export const SETTINGS = {
     group: 'listen',
     kind: duration({ max: DAY_MS }),
     default: '60s',
-    doc: 'After SIGTERM, how long sessions may go on before they hear 421.',
-    more: 'A message past its final dot is waited for up to `SPILLWAY_UPSTREAM_DATA_TIMEOUT` in any case, so give the service manager a grace period of 720s.',
+    doc: 'After SIGTERM, how long a transaction may go on before its client hears 421.',
+    more: 'A session without a transaction hears 421 at once. A message past its final dot is waited for up to `SPILLWAY_UPSTREAM_DATA_TIMEOUT` in any case, so give the service manager a grace period of 720s.',
   }),
   SPILLWAY_IDLE_TIMEOUT: row({
     group: 'listen',

@@ -25,6 +25,9 @@ export interface ClientSessionParts extends TurnLimits, CommandsParts {
   readonly metrics: Pick<Metrics, 'tlsHandshakes'>
 }
 
+/** While this node is being stopped, a TLS handshake has this long: within it nobody can be told to come back. */
+const LAST_HANDSHAKE_MS = 5000
+
 export class ClientSession implements TransportEvents, Surroundings, Watched {
   readonly over: Promise<void>
   readonly settled: Promise<void>
@@ -36,7 +39,9 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
   readonly #conversation: Conversation
   readonly #commands: Commands
   readonly #turn: Turn
-  #isDraining = false
+  draining = false
+  /** Counts commands; while this node is being stopped, one that came meanwhile is answered first. */
+  #heard = 0
   #resolveOver: () => void = () => undefined
 
   constructor(
@@ -90,7 +95,14 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
   }
 
   drain(): void {
-    this.#isDraining = true
+    this.draining = true
+    if (this.#turn.state === 'greeting') this.#endFor('draining')
+    else if (this.#turn.state === 'handshake') this.#transport.arm(Math.min(this.#parts.idleMs, LAST_HANDSHAKE_MS))
+    else this.#leaveWhenIdle()
+  }
+
+  dismiss(): void {
+    this.draining = true
     if (!this.pastDot) this.#endFor('draining')
   }
 
@@ -108,6 +120,7 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
       next()
       return
     }
+    this.#heard++
     this.#enter('reply')
     const { hasLasted } = this.#turn
     const { replies } = this.#conversation
@@ -136,6 +149,7 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
     this.#record.tls = this.#transport.tls?.protocol
     this.#enter('command')
     this.#arm()
+    if (this.draining) this.#leaveWhenIdle()
   }
 
   /**
@@ -192,7 +206,10 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
     const reply = this.#commands.count(made)
     if (reply.next === 'close') this.#farewell(reply)
     else this.#follow(reply, reply.next)
-    this.#transport.whenWritten(next)
+    this.#transport.whenWritten(() => {
+      next()
+      if (this.draining) this.#leaveWhenIdle()
+    })
   }
 
   #follow(reply: ClientReply, next: Exclude<ClientReply['next'], 'close'>): void {
@@ -211,7 +228,6 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
       this.#enter('command')
       // In a message it had longer.
       if (before === 'dot') this.#arm()
-      if (this.#isDraining) this.#endFor('draining')
     }
   }
 
@@ -237,6 +253,17 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
   #handshakeFailed(why: string): void {
     this.#record.tlsError = why
     this.#parts.metrics.tlsHandshakes.inc('failed')
+  }
+
+  /** While this node is being stopped, a session ends where nothing is under way; what came before is answered first. */
+  #leaveWhenIdle(): void {
+    const heard = this.#heard
+    const leave = (): void => {
+      const isIdle = this.#turn.state === 'command' && heard === this.#heard && this.#transport.isIdle
+      if (isIdle && !this.#conversation.inTransaction) this.#endFor('draining')
+    }
+    // Between the two the event loop reads what has come by now.
+    setImmediate(() => setImmediate(leave))
   }
 
   #text(): BodySink {

@@ -19,6 +19,8 @@ export interface Surroundings {
   readonly secure: boolean
   /** Whether the client types as slowly as no machine does. */
   readonly slow: boolean
+  /** Whether this node is being stopped, so that nothing new is to begin. */
+  readonly draining: boolean
 }
 
 export interface CommandsParts {
@@ -194,6 +196,7 @@ export class Commands {
     if (!conversation.greeted) return this.#outOfTurn('Say EHLO first')
     if (conversation.inTransaction) return this.#wrong(503, '5.5.1', 'MAIL was said already; RSET begins anew')
     this.#record.stage = 'mail'
+    if (this.#around.draining) return conversation.replies.because('draining')
     if (++this.#messages > this.#parts.maxMessages) return conversation.replies.because('session_messages')
     return conversation.mail(line)
   }
@@ -224,6 +227,8 @@ export class Commands {
     if (!this.#parts.offersTls) return this.#wrong(502, '5.5.1', 'Not implemented')
     if (line.trim().length > 8) return this.#wrong(501, '5.5.4', 'Syntax: STARTTLS')
     if (this.#around.secure) return this.#wrong(503, '5.5.1', 'TLS is in use already')
+    // A transaction would be forgotten, and within the handshake nothing could be said.
+    if (this.#around.draining) return this.#conversation.replies.because('draining')
     return { text: say(220, '2.0.0', 'Ready to start TLS'), next: 'handshake', counts: 'nothing' }
   }
 }

@@ -20,8 +20,10 @@ export interface Session {
   readonly pastDot: boolean
   /** Says 220, and listens from now on. */
   greet(): void
-  /** Says 421 and closes, unless a message is past its dot: that one is waited for. */
+  /** This node is being stopped: says 421 and closes as soon as no transaction is under way and what the client sent is answered. */
   drain(): void
+  /** Says 421 and closes, unless a message is past its dot: that one is waited for. */
+  dismiss(): void
   /** Cuts it off, whatever is under way: a message past its dot is then unknown. */
   cut(): void
 }

@@ -17,6 +17,8 @@ import { type BodySink, WireStream } from './wire-stream.ts'
 export interface Transport {
   /** Protocol and cipher, where TLS is in use. */
   readonly tls: { readonly protocol: string; readonly cipher: string } | undefined
+  /** Whether nothing that the client has sent so far, as far as it was read, waits for its turn. */
+  readonly isIdle: boolean
   /** Whether the client has finished sending, and nothing lies behind what is being dealt with. */
   readonly isFinished: boolean
   /** Whether nothing is read of it at present, so that its reset would not be noticed. */
@@ -127,6 +129,10 @@ class ClientConnection extends SMTPConnection implements Transport {
     if (!this.secure) return undefined
     const socket = this._socket as TLSSocket
     return { protocol: socket.getProtocol() ?? 'TLS', cipher: socket.getCipher()?.name ?? 'unknown' }
+  }
+
+  get isIdle(): boolean {
+    return !(this._parser instanceof WireStream) || this._parser.isIdle
   }
 
   get isFinished(): boolean {

@@ -91,6 +91,11 @@ export class WireStream extends SMTPStream {
   /** Length of the chunk that is being dealt with; what the stream holds beyond it is still to come. */
   #taken = 0
 
+  /** Whether no whole command waits for its turn. */
+  get isIdle(): boolean {
+    return this.writableLength === 0 && this.#pending.length === 0
+  }
+
   /** Whether nothing has come behind what is being dealt with. */
   get isIdleBehind(): boolean {
     return this.writableLength <= this.#taken && this.#pending.length === 0 && this.#length === 0

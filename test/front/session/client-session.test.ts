@@ -46,6 +46,7 @@ function session(changed: Partial<ClientSessionParts> = {}) {
   const act = (name: string) => () => void done.push(name)
   const transport: Transport = {
     tls: undefined,
+    isIdle: true,
     isFinished: true,
     isPaused: true,
     listen: act('listen'),
@@ -125,7 +126,7 @@ describe('R34 with the times that are shipped', () => {
 })
 
 describe('its end', () => {
-  test('where nothing was said yet, a stop is told in place of the greeting, and there is none behind it', () => {
+  test('R51 where nothing was said yet, a stop is told in place of the greeting, and there is none behind it', () => {
     const { session: early, done } = session()
     early.drain()
     early.greet()
@@ -135,8 +136,9 @@ describe('its end', () => {
   test('R8 is said once, whatever else would end it', async () => {
     const { session: ended, done, say, isOver } = session()
     ended.greet()
+    ended.dismiss()
     ended.drain()
-    ended.drain()
+    ended.dismiss()
     ended.silent()
     ended.typing()
     ended.finished()
@@ -152,7 +154,7 @@ describe('its end', () => {
     const { session: secret, done, say } = session()
     secret.greet()
     say('STARTTLS')
-    secret.drain()
+    secret.dismiss()
     secret.cut()
     await secret.over
     expect(done).toEqual(['listen', '220', '220', 'startTls', 'next', 'destroy', 'cut'])

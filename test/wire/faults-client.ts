@@ -1,13 +1,13 @@
 /**
- * The client leaves or falls silent. Each step is where it sent that command, and has not heard the reply. At XCLIENT it sent
- * its first recipient, and the upstream is still being reached.
+ * The client leaves or falls silent. At each step it has sent that command and has not heard the reply. At XCLIENT it
+ * has sent its first recipient, and the connection to the upstream is still being set up.
  */
 import { type Expected, type Row, UPSTREAM_HEARS, type Why } from './faults-table.ts'
 
 const IDLE = 'SPILLWAY_IDLE_TIMEOUT'
 const IDLE_IN_BODY = 'SPILLWAY_IDLE_TIMEOUT, never less than 60 s'
 
-/** Before there is anything to relay. `reply`: to what was said before the fault. */
+/** Before there is anything to relay. `reply`: to what was sent before the fault. */
 function early(step: Row['step'], reply: readonly string[]): Row {
   const cell = (hears: readonly string[], ...why: Why[]): Expected => ({
     hears: hears.join(', '),
@@ -29,7 +29,7 @@ function early(step: Row['step'], reply: readonly string[]): Row {
   }
 }
 
-/** With the upstream asked. `taken`: whether it had taken a recipient before. */
+/** After the upstream was contacted. `taken`: whether it had accepted a recipient before. */
 function envelope(step: 'XCLIENT' | 'first RCPT' | 'second RCPT', taken: boolean): Row {
   const cell = (hears: string, saw: string, counted: string, ...why: Why[]): Expected => ({
     hears,
@@ -74,7 +74,7 @@ function unfinished(step: Row['step'], reply: readonly string[], message: Expect
   }
 }
 
-/** Behind the dot. */
+/** After the dot. */
 function finished(step: Row['step'], reply: readonly string[], why: readonly Why[], unheard: readonly Why[]): Row {
   const cell = (hears: readonly string[], ...more: Why[]): Expected => ({
     hears: hears.join(', '),

@@ -1,18 +1,19 @@
 /**
- * The node itself is killed (SIGKILL, or the kernel for want of memory): it has no time to say or write anything. Nothing
- * is stored in it, so that nothing can be lost with it; what matters is that no upstream takes a part for the whole.
+ * The node itself is killed, by SIGKILL or by the kernel when memory runs out. It has no time to say or write anything.
+ * It stores nothing, so nothing can be lost with it. What matters is that no upstream takes a part of a message for the
+ * whole.
  */
 import type { Seen, Step } from './faults-table.ts'
 
 export interface Kill {
   readonly step: Step
-  /** Whether the client is owed nothing more: it heard 250 and does not send again. */
+  /** Whether the client heard 250 and so does not send again. */
   readonly confirmed: boolean
   readonly message: Seen['message']
-  /** How often the message is in the mailbox when the client has sent again what it did not hear 250 for. */
+  /** How often the message is in the mailbox after the client has sent it again, if it did not hear 250. */
   readonly delivered: 1 | 2
   readonly why: string
-  /** Whether it is shown with a Postfix as well. */
+  /** Whether it is also shown with a Postfix. */
   readonly postfix: boolean
 }
 
@@ -30,7 +31,7 @@ export const KILLS: readonly Kill[] = [
     confirmed: false,
     message: 'truncated',
     delivered: 1,
-    why: 'The upstream saw no dot and throws away what it has (RFC 5321 section 4.1.1.10).',
+    why: 'The mail server saw no dot and throws away what it has (RFC 5321 section 4.1.1.10).',
     postfix: true,
   },
   {
@@ -38,7 +39,7 @@ export const KILLS: readonly Kill[] = [
     confirmed: false,
     message: 'truncated',
     delivered: 1,
-    why: 'The same: all of the text is not a message without its dot.',
+    why: 'The same: even the whole text is no message without its dot.',
     postfix: false,
   },
   {
@@ -46,7 +47,7 @@ export const KILLS: readonly Kill[] = [
     confirmed: false,
     message: 'complete',
     delivered: 2,
-    why: 'The upstream has all of it and delivers it, and nobody is left to tell the client, which sends again. It is the one doubt that SMTP leaves (RFC 1047), as short as the upstream’s answer takes; nothing was written down, so it is in no log and no counter of this node.',
+    why: 'The mail server has the whole message and delivers it. Nobody is left to tell the client, which sends again. This is the one doubt that SMTP leaves (RFC 1047); it lasts as long as the mail server takes to answer. Nothing was written down, so it is in no log and no counter of this node.',
     postfix: true,
   },
   {

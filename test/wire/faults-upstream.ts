@@ -1,12 +1,12 @@
 /**
- * The upstream leaves or falls silent. Each step is where it owes the reply to that command. First with no other upstream,
- * then with one that is well.
+ * The upstream leaves or falls silent. At each step it owes the reply to that command. First there is no other
+ * upstream, then there is one without a fault.
  */
 import { type Expected, type Row, UPSTREAM_HEARS, type Why } from './faults-table.ts'
 
 const REPLY = 'SPILLWAY_UPSTREAM_REPLY_TIMEOUT, at most 270 s in all'
 const CONNECT = 'SPILLWAY_UPSTREAM_CONNECT_TIMEOUT'
-const KEPT = `${REPLY}, half of what is left of them`
+const KEPT = `${REPLY}, half of what is left of those`
 const LAST = 'SPILLWAY_UPSTREAM_DATA_TIMEOUT'
 
 const alike = (cell: Expected): Row['cells'] => ({ close: cell, reset: cell, 'half-close': cell, stall: cell })
@@ -27,7 +27,7 @@ const inBody = (message: Expected['message'], counted: string, ...why: Why[]): E
 /** To both recipients, and to DATA. */
 const ALL = '451 4.3.0, 451 4.3.0, 451 4.5.0'
 
-/** Where MAIL was taken the two tables are the same. */
+/** After MAIL was accepted the two tables are the same. */
 const TAKEN: readonly Row[] = [
   { step: 'first RCPT', stallEnds: REPLY, cells: refused(ALL, UPSTREAM_HEARS['first RCPT'], 'MAIL was taken') },
   {
@@ -55,7 +55,7 @@ const TAKEN: readonly Row[] = [
     stallEnds: LAST,
     cells: {
       ...alike(inBody('truncated', 'deferred', 'heard at the dot')),
-      // Whether it ever reads the dot that lies in its buffers nobody but itself can know.
+      // The dot lies in its buffers, and only the upstream itself knows whether it ever reads it.
       stall: inBody('truncated', 'unknown', 'doubt'),
     },
   },

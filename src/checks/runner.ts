@@ -38,30 +38,75 @@ export interface RunnerParts {
   readonly log: Log
 }
 
-export function createRunner({ policy, mode, metrics, log }: RunnerParts): Runner {
-  const durations = new Map<CheckName, Distribution>(CHECK_NAMES.map((name) => [name, metrics.checkDuration.of(name)]))
-  const modes = new Map<CheckName, Mode>(CHECK_NAMES.map((name) => [name, mode(name)]))
-  let judged = 0
+export const createRunner = (parts: RunnerParts): Runner => new PolicyRunner(parts)
 
-  const failed = (name: CheckName, error: unknown): Verdict => {
-    metrics.checkFailures.inc(name)
-    log.error({ check: name, err: stackOf(error) }, 'check failed, client let pass')
+const NEVER = new AbortController().signal
+
+class PolicyRunner implements Runner {
+  readonly #parts: RunnerParts
+  readonly #durations: ReadonlyMap<CheckName, Distribution>
+  readonly #modes: ReadonlyMap<CheckName, Mode>
+  #judged = 0
+
+  constructor(parts: RunnerParts) {
+    const { metrics, mode } = parts
+    this.#parts = parts
+    this.#durations = new Map(CHECK_NAMES.map((name) => [name, metrics.checkDuration.of(name)]))
+    this.#modes = new Map(CHECK_NAMES.map((name) => [name, mode(name)]))
+  }
+
+  run<S extends keyof Policy>(
+    stage: S,
+    part: keyof Policy[S],
+    facts: Facts[S],
+    observed: Observer,
+  ): Verdict | Promise<Verdict> {
+    return this.#from(this.#parts.policy[stage][part] as readonly Check<S>[], 0, facts, observed)
+  }
+
+  #from<S extends keyof Policy>(
+    checks: readonly Check<S>[],
+    first: number,
+    facts: Facts[S],
+    observed: Observer,
+  ): Verdict | Promise<Verdict> {
+    for (let i = first; i < checks.length; i++) {
+      const check = checks[i] as Check<S>
+      if (this.#modes.get(check.name) === 'off') continue
+      if (check.sparesTrusted && facts.client.standing === 'trusted') continue
+      const timed = this.#judged++ % TIMED_ONE_IN === 0
+      const started = timed ? performance.now() : 0
+      const stop = check.waits === true ? new AbortController() : undefined
+      let answer: Verdict | Promise<Verdict>
+      try {
+        answer = check.judge(facts, stop?.signal ?? NEVER)
+      } catch (error) {
+        answer = this.#failed(check.name, error)
+      }
+      if (answer instanceof Promise) {
+        const since = timed ? started : performance.now()
+        return this.#wait(check.name, since, answer, stop ?? new AbortController()).then((verdict) => {
+          const weighed = this.#weigh(check, verdict, observed)
+          return weighed.action === 'accept' ? this.#from(checks, i + 1, facts, observed) : weighed
+        })
+      }
+      if (timed) this.#durations.get(check.name)?.observe((performance.now() - started) / 1000)
+      if (answer.action !== 'accept') {
+        const weighed = this.#weigh(check, answer, observed)
+        if (weighed.action !== 'accept') return weighed
+      }
+    }
     return ACCEPT
   }
 
-  /** The verdict that counts: a refusal by a check in observe mode is told and then dropped. */
-  const weigh = (check: Check, stage: Stage, verdict: Verdict, observed: Observer): Verdict => {
-    if (verdict.action === 'accept' || modes.get(check.name) === 'enforce') return verdict
+  /** The verdict that counts: a refusal by a check in observe mode is reported and then dropped. */
+  #weigh({ name, stage }: { name: CheckName; stage: Stage }, verdict: Verdict, observed: Observer): Verdict {
+    if (verdict.action === 'accept' || this.#modes.get(name) === 'enforce') return verdict
     observed(stage, verdict)
     return ACCEPT
   }
 
-  const wait = async (
-    check: Check,
-    started: number,
-    answer: Promise<Verdict>,
-    stop: AbortController,
-  ): Promise<Verdict> => {
+  async #wait(name: CheckName, started: number, answer: Promise<Verdict>, stop: AbortController): Promise<Verdict> {
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<never>((_, reject) => {
       timer = setTimeout(() => {
@@ -72,52 +117,17 @@ export function createRunner({ policy, mode, metrics, log }: RunnerParts): Runne
     try {
       return await Promise.race([answer, late])
     } catch (error) {
-      return failed(check.name, error)
+      return this.#failed(name, error)
     } finally {
       clearTimeout(timer)
-      durations.get(check.name)?.observe((performance.now() - started) / 1000)
+      this.#durations.get(name)?.observe((performance.now() - started) / 1000)
     }
   }
 
-  const NEVER = new AbortController().signal
-
-  const from = <S extends keyof Policy>(
-    checks: readonly Check<S>[],
-    first: number,
-    facts: Facts[S],
-    observed: Observer,
-  ): Verdict | Promise<Verdict> => {
-    for (let i = first; i < checks.length; i++) {
-      const check = checks[i] as Check<S>
-      if (modes.get(check.name) === 'off') continue
-      if (check.sparesTrusted && facts.client.standing === 'trusted') continue
-      const timed = judged++ % TIMED_ONE_IN === 0
-      const started = timed ? performance.now() : 0
-      const stop = check.waits === true ? new AbortController() : undefined
-      let answer: Verdict | Promise<Verdict>
-      try {
-        answer = check.judge(facts, stop?.signal ?? NEVER)
-      } catch (error) {
-        answer = failed(check.name, error)
-      }
-      if (answer instanceof Promise) {
-        const since = timed ? started : performance.now()
-        return wait(check as unknown as Check, since, answer, stop ?? new AbortController()).then((verdict) => {
-          const weighed = weigh(check as unknown as Check, check.stage, verdict, observed)
-          return weighed.action === 'accept' ? from(checks, i + 1, facts, observed) : weighed
-        })
-      }
-      if (timed) durations.get(check.name)?.observe((performance.now() - started) / 1000)
-      if (answer.action !== 'accept') {
-        const weighed = weigh(check as unknown as Check, check.stage, answer, observed)
-        if (weighed.action !== 'accept') return weighed
-      }
-    }
+  #failed(name: CheckName, error: unknown): Verdict {
+    const { metrics, log } = this.#parts
+    metrics.checkFailures.inc(name)
+    log.error({ check: name, err: stackOf(error) }, 'check failed, client let pass')
     return ACCEPT
-  }
-
-  return {
-    run: (stage, part, facts, observed) =>
-      from(policy[stage][part] as readonly Check<typeof stage>[], 0, facts, observed),
   }
 }

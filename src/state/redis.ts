@@ -36,8 +36,8 @@ const CLOSE_TIMEOUT_MS = 500
 /** Waits between attempts to connect: 50 ms longer each time. Back within a second or two of the server. */
 const retry = (times: number): number => Math.min(50 * times, 1000)
 
-/** Starts to connect, and goes on trying until it is closed. Never throws because Redis is away. */
-export function connectRedis({ address, timeoutMs, log }: RedisLinkOptions): RedisLink {
+/** A client of the topology that the address names, which fails fast; it begins to connect at once. */
+function clientOf(address: RedisAddress, timeoutMs: number): RedisClient {
   const { hosts, tls, username, password, db } = address
   const common = {
     ...(username !== undefined && { username }),
@@ -54,9 +54,8 @@ export function connectRedis({ address, timeoutMs, log }: RedisLinkOptions): Red
     reconnectOnError: (error: Error) => (error.message.startsWith('READONLY') ? 1 : false),
   } satisfies RedisOptions
   const fast = { enableOfflineQueue: false, enableAutoPipelining: true }
-  let client: RedisClient
   if (address.topology === 'cluster') {
-    client = new Cluster([...hosts], {
+    return new Cluster([...hosts], {
       ...fast,
       redisOptions: common,
       clusterRetryStrategy: retry,
@@ -70,8 +69,9 @@ export function connectRedis({ address, timeoutMs, log }: RedisLinkOptions): Red
       slotsRefreshInterval: 1000,
       slotsRefreshTimeout: CONNECT_TIMEOUT_MS,
     })
-  } else if (address.topology === 'sentinel') {
-    client = new Redis({
+  }
+  if (address.topology === 'sentinel') {
+    return new Redis({
       ...common,
       ...fast,
       sentinels: [...hosts],
@@ -82,11 +82,14 @@ export function connectRedis({ address, timeoutMs, log }: RedisLinkOptions): Red
       sentinelCommandTimeout: CONNECT_TIMEOUT_MS,
       ...(tls && { enableTLSForSentinelMode: true, sentinelTLS: {} }),
     })
-  } else {
-    const [{ host, port }] = hosts as [RedisAddress['hosts'][number]]
-    client = new Redis({ ...common, ...fast, host, port, db, retryStrategy: retry })
   }
+  const [{ host, port }] = hosts as [RedisAddress['hosts'][number]]
+  return new Redis({ ...common, ...fast, host, port, db, retryStrategy: retry })
+}
 
+/** Starts to connect, and goes on trying until it is closed. Never throws because Redis is away. */
+export function connectRedis({ address, timeoutMs, log }: RedisLinkOptions): RedisLink {
+  const client = clientOf(address, timeoutMs)
   let lost = (): void => undefined
   let troubled = (_: string): void => undefined
   // The same error comes with every attempt; one line for each kind of it until the connection stands again.

@@ -1,6 +1,6 @@
 /**
- * Every metric, declared once; the home of prom-client. Names and labels are a contract with dashboards and alerts.
- * No label value is ever taken from what a client sent: all sets are closed.
+ * Every metric, declared once, in one table (which is why createMetrics is long); the home of prom-client. Names and labels are a
+ * contract with dashboards and alerts. No label value is ever taken from what a client sent: all sets are closed.
  */
 import * as prom from 'prom-client'
 import { STANDINGS } from '../core/client.ts'

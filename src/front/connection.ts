@@ -37,7 +37,7 @@ import type { Identify, Identity } from './gate/identify.ts'
 import type { Linger } from './gate/linger.ts'
 import type { NatWatch } from './gate/nat-watch.ts'
 import { answerProbe } from './gate/probe.ts'
-import type { Outcomes, Record } from './outcome.ts'
+import type { Outcomes, SessionRecord } from './outcome.ts'
 import type { Voice } from './reply.ts'
 import type { Session, Sessions } from './session/session.ts'
 
@@ -65,7 +65,7 @@ const NOTHING: Usage = {}
 interface Visit {
   readonly socket: Socket
   readonly client: Client
-  readonly record: Record
+  readonly record: SessionRecord
   readonly seat: Seat
 }
 

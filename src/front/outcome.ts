@@ -1,5 +1,5 @@
 /**
- * What came of a session, told in one place: counters, and one log line. A Record is filled while the session goes on;
+ * What came of a session, told in one place: counters, and one log line. A SessionRecord is filled while the session goes on;
  * `end` counts it when the client is gone, `tell` writes the line when the upstream has said its last word as well.
  */
 import { type Client, STANDINGS, type Standing } from '../core/client.ts'
@@ -25,7 +25,7 @@ interface MessageTold {
   readonly left?: true
 }
 
-export class Record {
+export class SessionRecord {
   /** By the clock that never goes back, in milliseconds. */
   readonly begunAt: number
   stage: Stage = 'connect'
@@ -133,13 +133,13 @@ export class Outcomes {
   }
 
   /** A connection was accepted. */
-  begin(client: Pick<Client, 'family'>): Record {
+  begin(client: Pick<Client, 'family'>): SessionRecord {
     this.#connections[client.family].value++
-    return new Record(this.#elapsed())
+    return new SessionRecord(this.#elapsed())
   }
 
   /** A client, a message or a recipient was turned away by us. */
-  refused(record: Record, stage: Stage, refusal: Refusal): void {
+  refused(record: SessionRecord, stage: Stage, refusal: Refusal): void {
     this.#count(stage, refusal.reason, 'enforce')
     record.refusedAt = stage
     record.refusal = refusal
@@ -148,7 +148,7 @@ export class Outcomes {
   }
 
   /** A check in observe mode would have turned it away. */
-  observed(record: Record, stage: Stage, refusal: Refusal): void {
+  observed(record: SessionRecord, stage: Stage, refusal: Refusal): void {
     this.#count(stage, refusal.reason, 'observe')
     const { check } = REASONS[refusal.reason] as { check?: CheckName }
     record.observed ??= new Set()
@@ -156,20 +156,20 @@ export class Outcomes {
   }
 
   /** An upstream's reply turned a recipient or a message away. */
-  refusedByUpstream(record: Record, upstream: string, reply: Reply): void {
+  refusedByUpstream(record: SessionRecord, upstream: string, reply: Reply): void {
     record.upstreamSaid = { upstream, reply: `${reply.code} ${reply.lines[0] ?? ''}` }
     if (reply.code < 500) record.shed = true
     else record.rejected = true
   }
 
-  recipient(record: Record, to: string, code: number): void {
+  recipient(record: SessionRecord, to: string, code: number): void {
     record.rcpts++
     this.#metrics.recipients.inc(code < 400 ? 'accepted' : code < 500 ? 'deferred' : 'rejected')
     record.told ??= []
     if (record.told.length < MAX_TOLD) record.told.push({ to: this.#redacted(to), code })
   }
 
-  message(record: Record, client: Client, message: MessageTold): void {
+  message(record: SessionRecord, client: Client, message: MessageTold): void {
     this.#metrics.messages.inc(message.result, client.standing)
     if (message.left) this.#metrics.messagesClientLeft.inc(message.result)
     record.messageCount++
@@ -184,7 +184,7 @@ export class Outcomes {
   }
 
   /** The client is gone: the session counts as ended from now on, with what has come of it so far. */
-  end(record: Record, client: Client): void {
+  end(record: SessionRecord, client: Client): void {
     const outcome = this.#outcomeOf(record)
     const cell = this.#sessions.get(outcome)?.get(client.standing)
     if (cell !== undefined) cell.value++
@@ -192,7 +192,7 @@ export class Outcomes {
   }
 
   /** Writes the session's line, unless nothing came of the session and the sample passes it over. */
-  tell(record: Record, client: Client): void {
+  tell(record: SessionRecord, client: Client): void {
     const { refusal } = record
     const sample = record.mayBeDelivered ? 1 : this.#sampler.weight(this.#kindOf(record), this.#elapsed())
     if (sample === 0) return
@@ -233,12 +233,12 @@ export class Outcomes {
     }
   }
 
-  #kindOf(record: Record): Kind {
+  #kindOf(record: SessionRecord): Kind {
     const { refusal, stage } = record
     return refusal === undefined ? KINDS.byOutcome[this.#outcomeOf(record)][stage] : KINDS.byReason[refusal.reason]
   }
 
-  #outcomeOf(record: Record): Outcome {
+  #outcomeOf(record: SessionRecord): Outcome {
     if (record.accepted) return 'relayed'
     if (record.shed) return 'shed'
     if (record.rejected) return 'rejected'

@@ -1,5 +1,5 @@
 /** A server behind Spillway, as the fuzzer sees it: what it calls a message it has taken, and what it did with it. */
-import type { ClientAddressMode } from '../../src/relay/smtp/visitor.ts'
+import type { ClientAddressMode } from '../../src/relay/smtp/client-attributes.ts'
 
 export interface Delivered {
   /** What the server called it in its reply to the dot. */

@@ -13,9 +13,9 @@ import {
   Upstreams,
   type UpstreamsOptions,
 } from '../../src/relay/pool/upstreams.ts'
+import type { ClientAttributes } from '../../src/relay/smtp/client-attributes.ts'
 import type { DialSettings } from '../../src/relay/smtp/dial.ts'
 import type { Name } from '../../src/relay/smtp/names.ts'
-import type { Visitor } from '../../src/relay/smtp/visitor.ts'
 import type { Answer } from '../../src/relay/transaction/answer.ts'
 import { type Budgets, Relay, type RelaySettings } from '../../src/relay/transaction/transaction.ts'
 import type { Fields, Log } from '../../src/telemetry/log.ts'
@@ -51,7 +51,11 @@ export interface Relays {
   stop(): Promise<void>
 }
 
-export const visitorOf = (helo = 'client.example', ip = '198.51.100.7', more: Partial<Visitor> = {}): Visitor => ({
+export const attributesOf = (
+  helo = 'client.example',
+  ip = '198.51.100.7',
+  more: Partial<ClientAttributes> = {},
+): ClientAttributes => ({
   client: {
     id: 'K7Q2M9XWTA',
     ip,
@@ -121,7 +125,7 @@ export async function startRelays(servers: readonly Upstream[], options: RelaysO
     metrics,
     told,
     client(helo, ip) {
-      const visitor = visitorOf(helo, ip)
+      const attributes = attributesOf(helo, ip)
       const relay = new Relay(
         {
           upstreams,
@@ -138,7 +142,7 @@ export async function startRelays(servers: readonly Upstream[], options: RelaysO
           log,
           clock: { ...SYSTEM_CLOCK, now: () => Date.UTC(2026, 10, 21, 21, 0, 0) },
         },
-        () => visitor,
+        () => attributes,
       )
       clients.push(relay)
       return relay
@@ -153,7 +157,7 @@ export async function startRelays(servers: readonly Upstream[], options: RelaysO
   }
 }
 
-export const MAIL = { line: 'MAIL FROM:<a@sender.example>', needs: [] }
+export const MAIL = { mailLine: 'MAIL FROM:<a@sender.example>', needs: [] }
 export const RCPT = 'RCPT TO:<anna@example.test>'
 export const BODY = Buffer.from('Subject: test\r\n\r\nhello\r\n')
 

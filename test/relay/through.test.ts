@@ -42,7 +42,7 @@ describe('what the client hears', () => {
     await client.hello()
     await client.command('MAIL FROM:<a@sender.example>')
     expect(await client.command('RCPT TO:<nobody@example.test>')).toMatch(
-      /^550-5\.1\.1 nobody\r\n550-5\.1\.1 \xc3\xbc\r\n550 5\.1\.1 here \([0-9A-Z]+\)$/,
+      /^550-5\.1\.1 nobody\r\n550-5\.1\.1 \?\r\n550 5\.1\.1 here \([0-9A-Z]+\)$/,
     )
     expect(await client.command('RCPT TO:<anna@example.test>')).toMatch(/^250 /)
   })

@@ -6,7 +6,7 @@ import { stackOf } from '../../core/errors.ts'
 import { andThen, fenced, type Maybe } from '../../core/maybe.ts'
 import type { Facts } from '../../core/policy.ts'
 import type { Metrics } from '../../telemetry/metrics.ts'
-import type { Record } from '../outcome.ts'
+import type { SessionRecord } from '../outcome.ts'
 import { say } from '../reply.ts'
 import type { ClientReply } from './client-reply.ts'
 import { Commands, type CommandsParts, type Surroundings } from './commands.ts'
@@ -34,7 +34,7 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
   readonly #parts: ClientSessionParts
   readonly #watch: Watch
   readonly #ip: string
-  readonly #record: Record
+  readonly #record: SessionRecord
   readonly #transport: Transport
   readonly #conversation: Conversation
   readonly #commands: Commands
@@ -48,7 +48,7 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
     parts: ClientSessionParts,
     watch: Watch,
     facts: Facts['connect'],
-    record: Record,
+    record: SessionRecord,
     connect: (events: TransportEvents) => Transport,
   ) {
     const { conversation } = parts

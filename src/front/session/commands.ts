@@ -5,7 +5,7 @@
 import { stackOf } from '../../core/errors.ts'
 import { andThen, fenced, type Maybe } from '../../core/maybe.ts'
 import type { Log } from '../../telemetry/log.ts'
-import type { Record } from '../outcome.ts'
+import type { SessionRecord } from '../outcome.ts'
 import { say, sayLines } from '../reply.ts'
 import { type ClientReply, close, goOn } from './client-reply.ts'
 import type { ConversationParts } from './context.ts'
@@ -45,7 +45,7 @@ const NO_LOGINS = 'This server takes mail for its own users and has no logins; u
 export class Commands {
   readonly #parts: CommandsParts
   readonly #conversation: Conversation
-  readonly #record: Record
+  readonly #record: SessionRecord
   readonly #around: Surroundings
   #junk = 0
   #mistakes = 0
@@ -54,7 +54,7 @@ export class Commands {
   /** EHLO or MAIL, as said last, was put off: a command that would follow it is not the client's mistake. */
   #isPutOff = false
 
-  constructor(parts: CommandsParts, conversation: Conversation, record: Record, around: Surroundings) {
+  constructor(parts: CommandsParts, conversation: Conversation, record: SessionRecord, around: Surroundings) {
     this.#parts = parts
     this.#conversation = conversation
     this.#record = record

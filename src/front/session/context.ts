@@ -7,7 +7,7 @@ import type { Facts, Mode, Verdict } from '../../core/policy.ts'
 import type { Relay, RelayParts } from '../../relay/transaction/transaction.ts'
 import type { KnownRecipients } from '../../state/known-recipients.ts'
 import type { Limits } from '../../state/limits.ts'
-import type { Outcomes, Record } from '../outcome.ts'
+import type { Outcomes, SessionRecord } from '../outcome.ts'
 import type { Voice } from '../reply.ts'
 import type { Replies } from './replies.ts'
 
@@ -30,7 +30,7 @@ export interface ConversationParts {
 export interface Context {
   readonly parts: ConversationParts
   readonly client: Client
-  readonly record: Record
+  readonly record: SessionRecord
   readonly relay: Relay
   readonly replies: Replies
   readonly observed: Observer

@@ -4,10 +4,10 @@
  * timers), client-session.ts.
  */
 import type { Facts } from '../../core/policy.ts'
+import type { ClientAttributes } from '../../relay/smtp/client-attributes.ts'
 import type { Extensions } from '../../relay/smtp/dial.ts'
-import type { Visitor } from '../../relay/smtp/visitor.ts'
 import { Relay } from '../../relay/transaction/transaction.ts'
-import type { Record } from '../outcome.ts'
+import type { SessionRecord } from '../outcome.ts'
 import { say } from '../reply.ts'
 import { Charges } from './charges.ts'
 import { type ClientReply, goOn, UNREAD } from './client-reply.ts'
@@ -36,17 +36,22 @@ export class Conversation {
   #message: Message | undefined
 
   /** @param tls protocol and cipher, where TLS is in use by now */
-  constructor(parts: ConversationParts, facts: Facts['connect'], record: Record, tls: () => Visitor['tls']) {
+  constructor(
+    parts: ConversationParts,
+    facts: Facts['connect'],
+    record: SessionRecord,
+    tls: () => ClientAttributes['tls'],
+  ) {
     const { client } = facts
     const { outcomes, voice } = parts
     this.#connect = facts
     this.replies = new Replies(voice, outcomes, client, record)
-    const visitor = (): Visitor => ({ client, helo: this.#helo, esmtp: this.#esmtp, tls: tls() })
+    const attributes = (): ClientAttributes => ({ client, helo: this.#helo, esmtp: this.#esmtp, tls: tls() })
     this.#context = {
       parts,
       client,
       record,
-      relay: new Relay(parts.relay, visitor),
+      relay: new Relay(parts.relay, attributes),
       replies: this.replies,
       observed: (stage, seen) => outcomes.observed(record, stage, seen),
     }

@@ -88,10 +88,14 @@ async function admit(
 }
 
 /** Never rejects. */
-function ask({ relay }: Context, transaction: Transaction, { line, slow, needs }: Recipient): Promise<Answer> {
-  const { line: mail, facts } = transaction
-  const envelope = { line: mail, needs: [...new Set([...transaction.needs, ...needs])], size: facts.size }
-  return relay.rcpt(envelope, line, slow)
+function ask(
+  { relay }: Context,
+  transaction: Transaction,
+  { line: rcptLine, slow, needs }: Recipient,
+): Promise<Answer> {
+  const { mailLine, facts } = transaction
+  const envelope = { mailLine, needs: [...new Set([...transaction.needs, ...needs])], size: facts.size }
+  return relay.rcpt(envelope, rcptLine, slow)
 }
 
 function refuse(

@@ -7,7 +7,7 @@ import { type Refusal, refusal } from '../../core/policy.ts'
 import type { ReasonName } from '../../core/reasons.ts'
 import type { Reply } from '../../relay/smtp/reply.ts'
 import type { MessageResult } from '../../telemetry/metrics.ts'
-import type { Outcomes, Record } from '../outcome.ts'
+import type { Outcomes, SessionRecord } from '../outcome.ts'
 import type { Voice } from '../reply.ts'
 import { type ClientReply, type Counts, goOn } from './client-reply.ts'
 import type { Mistake } from './grammar.ts'
@@ -43,9 +43,9 @@ export class Replies {
   readonly #voice: Voice
   readonly #outcomes: Outcomes
   readonly #client: Client
-  readonly #record: Record
+  readonly #record: SessionRecord
 
-  constructor(voice: Voice, outcomes: Outcomes, client: Client, record: Record) {
+  constructor(voice: Voice, outcomes: Outcomes, client: Client, record: SessionRecord) {
     this.#voice = voice
     this.#outcomes = outcomes
     this.#client = client

@@ -1,7 +1,7 @@
 /** Sessions with clients that got past the gate, as the rest of the program sees them. */
 import type { Socket } from 'node:net'
 import type { Facts } from '../../core/policy.ts'
-import type { Record } from '../outcome.ts'
+import type { SessionRecord } from '../outcome.ts'
 import { ClientSession, type ClientSessionParts } from './client-session.ts'
 import { type TransportEvents, Transports } from './transport.ts'
 import { Watch } from './watch.ts'
@@ -41,7 +41,7 @@ export class Sessions {
   }
 
   /** A session that has said nothing yet, see `greet`. @param socket paused */
-  open(socket: Socket, facts: Facts['connect'], record: Record): Session {
+  open(socket: Socket, facts: Facts['connect'], record: SessionRecord): Session {
     const connect = (events: TransportEvents) => this.#transports.open(socket, facts.client, events)
     return new ClientSession(this.#parts, this.#watch, facts, record, connect)
   }

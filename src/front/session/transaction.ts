@@ -16,7 +16,7 @@ export interface RefusedRecipient {
 
 export class Transaction {
   /** MAIL in its canonical form, as it goes upstream. */
-  readonly line: string
+  readonly mailLine: string
   /** The extensions that its parameters use. */
   readonly needs: readonly string[]
   readonly facts: Facts['mail']
@@ -26,8 +26,8 @@ export class Transaction {
   #lastRefused: RefusedRecipient | undefined
   #isOver = false
 
-  constructor(line: string, needs: readonly string[], facts: Facts['mail'], charges: Charges) {
-    this.line = line
+  constructor(mailLine: string, needs: readonly string[], facts: Facts['mail'], charges: Charges) {
+    this.mailLine = mailLine
     this.needs = needs
     this.facts = facts
     this.charges = charges

@@ -2,7 +2,7 @@
  * Who may open a connection to which server. A transaction takes a slot at the server with the fewest connections, waits for one
  * for a bounded time, and frees it itself. Servers that are slow are used where no other has room. While somebody waits, others
  * may have to give way: by which rules is fairness.ts. A connection that may serve another client is kept for a moment (idle.ts);
- * it holds its slot meanwhile, and is the first to be given away.
+ * it holds its slot meanwhile, and is the first to be signal away.
  *
  * Clients that type as slowly as no machine does never hold more than a quarter of the slots together. The last tenth of the slots
  * is not for a source that has its share of them already, where others were here lately: mail that waits behind its dot cannot
@@ -87,7 +87,7 @@ export class Slots {
     this.#idle = new Idle(options.idleMs, () => this.serve())
   }
 
-  /** Whether somebody waits: what is only kept is then given back. */
+  /** Whether somebody waits: what is only kept is then signal back. */
   get wanted(): boolean {
     return this.#waiting.length > 0
   }
@@ -99,10 +99,10 @@ export class Slots {
 
   /**
    * A slot at the server with the fewest connections, another than `avoid`.
-   * @param given asked for when it has to wait: a signal that is aborted when it is not wanted any more
+   * @param signal asked for when it has to wait: a signal that is aborted when it is not wanted any more
    * @throws NoUpstream when none is up, or none came free in time; at once where waiting is hopeless
    */
-  async take(holder: Holder, avoid?: Server, given?: () => AbortSignal): Promise<Slot> {
+  async take(holder: Holder, avoid?: Server, signal?: () => AbortSignal): Promise<Slot> {
     const started = this.#options.elapsed()
     if (holder.source !== this.#lastSource) {
       if (this.#lastSource !== undefined) this.#otherAt = started
@@ -112,7 +112,7 @@ export class Slots {
       if (holder.slow) this.#refuseSlow()
       const slot = this.#find(holder, avoid)
       if (slot === 'down') throw new NoUpstream('upstream_down')
-      return typeof slot === 'string' ? await this.#wait(holder, avoid, given?.()) : slot
+      return typeof slot === 'string' ? await this.#wait(holder, avoid, signal?.()) : slot
     } finally {
       this.#options.waited.observe((this.#options.elapsed() - started) / 1000)
     }
@@ -258,9 +258,9 @@ export class Slots {
   }
 
   /** @throws NoUpstream where waiting is hopeless, or not wanted any more */
-  #wait(holder: Holder, avoid: Server | undefined, given: AbortSignal | undefined): Promise<Slot> {
+  #wait(holder: Holder, avoid: Server | undefined, signal: AbortSignal | undefined): Promise<Slot> {
     const place = this.#claims.place(holder.source, this.#waiting.length, this.#options.waiting)
-    if (given?.aborted || place === 'none') throw new NoUpstream('upstream_full')
+    if (signal?.aborted || place === 'none') throw new NoUpstream('upstream_full')
     if (place !== 'free') {
       const last = this.#waiting.findLast((each) => each.holder.source === place.of)
       last?.settle(new NoUpstream('upstream_full'))
@@ -269,7 +269,7 @@ export class Slots {
     const waited = new Promise<Slot>((resolve, reject) => {
       const settle = (outcome: Slot | NoUpstream): void => {
         clearTimeout(timer)
-        given?.removeEventListener('abort', giveUp)
+        signal?.removeEventListener('abort', giveUp)
         const at = this.#waiting.indexOf(waiting)
         if (at >= 0) {
           this.#waiting.splice(at, 1)
@@ -284,7 +284,7 @@ export class Slots {
         settle(new NoUpstream(isAnyUp ? 'upstream_full' : 'upstream_down'))
       }
       const timer = setTimeout(giveUp, this.#options.waitMs)
-      given?.addEventListener('abort', giveUp)
+      signal?.addEventListener('abort', giveUp)
       const waiting: Waiting = { holder, avoid, since: this.#options.elapsed(), settle }
       this.#waiting.push(waiting)
       this.#claims.wait(holder.source, 1)

@@ -3,12 +3,12 @@
  * whether it lets us say who the client is, whether it takes mail at all. It comes in the very way that clients come.
  */
 
+import type { ClientAttributes } from '../smtp/client-attributes.ts'
 import { type Dialed, type DialSettings, dial, type Target, timeLeft, UpstreamRefusal } from '../smtp/dial.ts'
 import { isAboutUs } from '../smtp/reply.ts'
-import type { Visitor } from '../smtp/visitor.ts'
 
 /** TEST-NET-1 and example.net (RFC 5737, RFC 2606): nobody's address, nobody's name. */
-const STRANGER: Visitor = {
+const STRANGER: ClientAttributes = {
   client: {
     id: 'relay-guard',
     ip: '192.0.2.1',

@@ -187,8 +187,8 @@ export class Upstreams {
   }
 
   /** See Slots.take. */
-  slot(holder: Holder, avoid?: Server, given?: () => AbortSignal): Promise<Slot> {
-    return this.#slots.take(holder, avoid, given)
+  slot(holder: Holder, avoid?: Server, signal?: () => AbortSignal): Promise<Slot> {
+    return this.#slots.take(holder, avoid, signal)
   }
 
   /** Learns from a client's connection what a health check would have found. */

@@ -3,12 +3,12 @@
  * XCLIENT, as the settings and the server want it. Used for clients, for health checks and for the relay guard alike.
  */
 import type { Clock } from '../../core/clock.ts'
+import { type ClientAddressMode, type ClientAttributes, xclientCommand } from './client-attributes.ts'
 import type { Names } from './names.ts'
 import { proxyV1, proxyV2, proxyV2Local } from './proxy-header.ts'
 import type { Reply } from './reply.ts'
 import { SmtpClient } from './smtp-client.ts'
 import { UpstreamError } from './upstream-error.ts'
-import { type ClientAddressMode, type Visitor, xclientCommand } from './visitor.ts'
 
 /** What EHLO offered: keywords in upper case, with what stands behind them. */
 export type Extensions = ReadonlyMap<string, string>
@@ -65,9 +65,9 @@ export interface Target {
 
 /** Whole milliseconds from `now` to `deadline`, at most `most`. @throws UpstreamError where there are none */
 export function timeLeft(deadline: number, now: number, most: number): number {
-  const left = Math.floor(deadline - now)
-  if (left <= 0) throw new UpstreamError('timeout', 'no time left for this reply')
-  return Math.min(left, most)
+  const remaining = Math.floor(deadline - now)
+  if (remaining <= 0) throw new UpstreamError('timeout', 'no time left for this reply')
+  return Math.min(remaining, most)
 }
 
 const extensionsOf = (reply: Reply): Extensions =>
@@ -79,63 +79,63 @@ const extensionsOf = (reply: Reply): Extensions =>
   )
 
 /**
- * @param visitor on whose behalf; undefined: our own health check, which names no client
+ * @param attributes on whose behalf; undefined: our own health check, which names no client
  * @param deadline of `settings.elapsed`, over all phases
- * @param given aborted when nobody wants the connection any more; where its reason is an UpstreamError, that is thrown
+ * @param signal aborted when nobody wants the connection any more; where its reason is an UpstreamError, that is thrown
  * @throws UpstreamError, UpstreamRefusal
  */
 export async function dial(
   target: Target,
   settings: DialSettings,
-  visitor: Visitor | undefined,
+  attributes: ClientAttributes | undefined,
   deadline: number,
-  given?: AbortSignal,
+  signal?: AbortSignal,
   plain = false,
 ): Promise<Dialed> {
   const { clientIp, tls, connectTimeoutMs, replyTimeoutMs, elapsed } = settings
   // Looked up while the connection is made: both take a round trip or more.
-  const name = clientIp === 'xclient' && visitor !== undefined ? settings.names(visitor.client.ip) : undefined
-  const smtp = await open(target, settings, visitor, deadline, given)
+  const name = clientIp === 'xclient' && attributes !== undefined ? settings.names(attributes.client.ip) : undefined
+  const smtp = await open(target, settings, attributes, deadline, signal)
   const giveUp = (): void => smtp.destroy('given up')
-  given?.addEventListener('abort', giveUp)
+  signal?.addEventListener('abort', giveUp)
   try {
-    if (given?.aborted) giveUp()
-    const left = (): number => timeLeft(deadline, elapsed(), replyTimeoutMs)
-    const greeting = await smtp.reply(left())
+    if (signal?.aborted) giveUp()
+    const remaining = (): number => timeLeft(deadline, elapsed(), replyTimeoutMs)
+    const greeting = await smtp.reply(remaining())
     if (greeting.code !== 220) throw new UpstreamRefusal('greeting', greeting)
-    let extensions = await hello(smtp, settings, visitor, left)
+    let extensions = await hello(smtp, settings, attributes, remaining)
     if (tls !== 'off' && !plain && extensions.has('STARTTLS')) {
-      const reply = await smtp.command('STARTTLS', left())
+      const reply = await smtp.command('STARTTLS', remaining())
       if (reply.code !== 220) throw new UpstreamRefusal('starttls', reply)
       // Like connecting it is a matter of round trips. Where it stalls there must be time left for the other way.
-      await smtp.startTls(target.name, Math.min(left(), 2 * connectTimeoutMs))
-      extensions = await hello(smtp, settings, visitor, left)
+      await smtp.startTls(target.name, Math.min(remaining(), 2 * connectTimeoutMs))
+      extensions = await hello(smtp, settings, attributes, remaining)
     } else if (tls === 'required') {
       throw new NotOffered('starttls', 'STARTTLS is required and not offered')
     }
-    if (visitor !== undefined && name !== undefined) {
-      const command = xclientCommand(visitor, await name, (extensions.get('XCLIENT') ?? '').toUpperCase().split(' '))
+    if (attributes !== undefined && name !== undefined) {
+      const command = xclientCommand(attributes, await name, (extensions.get('XCLIENT') ?? '').toUpperCase().split(' '))
       if (command === undefined) {
         throw new NotOffered('xclient', 'XCLIENT with ADDR and NAME is not offered to us')
       }
-      const reply = await smtp.command(command, left())
+      const reply = await smtp.command(command, remaining())
       if (reply.code !== 220) throw new UpstreamRefusal('xclient', reply)
-      extensions = await hello(smtp, settings, visitor, left, 'client')
+      extensions = await hello(smtp, settings, attributes, remaining, 'client')
     }
-    return { smtp, extensions, helo: visitor?.helo ?? settings.hostname }
+    return { smtp, extensions, helo: attributes?.helo ?? settings.hostname }
   } catch (error) {
     smtp.destroy('not usable')
-    if (given?.aborted && given.reason instanceof UpstreamError) throw given.reason
+    if (signal?.aborted && signal.reason instanceof UpstreamError) throw signal.reason
     if (error instanceof UpstreamError && error.fault !== 'protocol') error.connected = true
     // RFC 3207 section 4: where TLS is a wish and not a demand, a broken handshake must not cost the mail.
     const broken = error instanceof UpstreamError && error.message.startsWith('TLS:')
     const refused = error instanceof UpstreamRefusal && error.phase === 'starttls'
-    if (tls === 'opportunistic' && !plain && !given?.aborted && (broken || refused)) {
-      return dial(target, settings, visitor, deadline, given, true)
+    if (tls === 'opportunistic' && !plain && !signal?.aborted && (broken || refused)) {
+      return dial(target, settings, attributes, deadline, signal, true)
     }
     throw error
   } finally {
-    given?.removeEventListener('abort', giveUp)
+    signal?.removeEventListener('abort', giveUp)
   }
 }
 
@@ -143,33 +143,35 @@ export async function dial(
 export async function greetAgain(
   { smtp }: Dialed,
   settings: DialSettings,
-  visitor: Visitor,
+  attributes: ClientAttributes,
   deadline: number,
-  given: AbortSignal,
+  signal: AbortSignal,
 ): Promise<Extensions> {
   const giveUp = (): void => smtp.destroy('given up')
-  given.addEventListener('abort', giveUp)
+  signal.addEventListener('abort', giveUp)
   try {
-    return await hello(smtp, settings, visitor, () => timeLeft(deadline, settings.elapsed(), settings.replyTimeoutMs))
+    return await hello(smtp, settings, attributes, () =>
+      timeLeft(deadline, settings.elapsed(), settings.replyTimeoutMs),
+    )
   } finally {
-    given.removeEventListener('abort', giveUp)
+    signal.removeEventListener('abort', giveUp)
   }
 }
 
 async function open(
   target: Target,
   settings: DialSettings,
-  visitor: Visitor | undefined,
+  attributes: ClientAttributes | undefined,
   deadline: number,
-  given: AbortSignal | undefined,
+  signal: AbortSignal | undefined,
 ): Promise<SmtpClient> {
   const { clientIp, connectTimeoutMs, elapsed } = settings
   const timeout = timeLeft(deadline, elapsed(), connectTimeoutMs)
   const { host, port } = target
-  const connect = (first?: Buffer): Promise<SmtpClient> => SmtpClient.open({ host, port }, timeout, first, given)
+  const connect = (first?: Buffer): Promise<SmtpClient> => SmtpClient.open({ host, port }, timeout, first, signal)
   if (clientIp !== 'proxy-v1' && clientIp !== 'proxy-v2') return connect()
-  if (visitor !== undefined) {
-    const ends = { source: visitor.client, destination: visitor.client.local }
+  if (attributes !== undefined) {
+    const ends = { source: attributes.client, destination: attributes.client.local }
     return connect(clientIp === 'proxy-v1' ? proxyV1(ends) : proxyV2(ends))
   }
   if (clientIp === 'proxy-v2') return connect(proxyV2Local())
@@ -183,21 +185,21 @@ async function open(
 async function hello(
   smtp: SmtpClient,
   settings: DialSettings,
-  visitor: Visitor | undefined,
-  left: () => number,
+  attributes: ClientAttributes | undefined,
+  remaining: () => number,
   whoever: 'greeting' | 'client' = 'greeting',
 ): Promise<Extensions> {
   // Always EHLO, also for a client that said HELO: the offers are for us. XCLIENT tells which of the two it was.
-  const name = visitor?.helo ?? settings.hostname
-  const reply = await smtp.command(`EHLO ${name}`, left())
+  const name = attributes?.helo ?? settings.hostname
+  const reply = await smtp.command(`EHLO ${name}`, remaining())
   if (reply.code === 250) return extensionsOf(reply)
   if (reply.code < 500) throw new UpstreamRefusal('ehlo', reply)
   // RFC 5321 section 3.2: a server that does not know EHLO may know HELO.
-  const old = await smtp.command(`HELO ${name}`, left())
+  const old = await smtp.command(`HELO ${name}`, remaining())
   if (old.code === 250) return new Map()
-  if (visitor !== undefined && old.code >= 500) {
+  if (attributes !== undefined && old.code >= 500) {
     // Only where it takes another name it is the client's that it refuses, for good.
-    const ours = await smtp.command(`EHLO ${settings.hostname}`, left())
+    const ours = await smtp.command(`EHLO ${settings.hostname}`, remaining())
     if (ours.code !== 250) throw new UpstreamRefusal(whoever, ours)
   }
   throw new UpstreamRefusal('ehlo', old)

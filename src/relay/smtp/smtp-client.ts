@@ -43,16 +43,16 @@ export class SmtpClient {
 
   /**
    * Connects by TCP and writes `first` (a PROXY header) before anything is read.
-   * @param given aborted when nobody wants the connection any more
+   * @param signal aborted when nobody wants the connection any more
    * @throws UpstreamError when not connected within `timeoutMs`
    */
   static async open(
     address: { host: string; port: number },
     timeoutMs: number,
     first?: Buffer,
-    given?: AbortSignal,
+    signal?: AbortSignal,
   ): Promise<SmtpClient> {
-    const socket = await connect(address, timeoutMs, given)
+    const socket = await connect(address, timeoutMs, signal)
     if (first !== undefined) socket.write(first)
     return new SmtpClient(socket)
   }
@@ -211,7 +211,7 @@ export class SmtpClient {
     this.#socket.on('data', (chunk: Buffer) => this.#read(chunk.toString('latin1')))
     this.#socket.on('error', (error) => this.#end('lost', error.message))
     // One that has only closed its own direction, and goes on reading, can answer nothing any more either: it must not be
-    // given a dot.
+    // signal a dot.
     this.#socket.on('end', () => this.#end('lost', 'the upstream closed the connection'))
     this.#socket.on('close', () => this.#end('lost', 'the upstream closed the connection'))
     // It may have gone before anybody listened.

@@ -3,19 +3,19 @@ import { connect as connectTcp, type Socket } from 'node:net'
 import { OUT_OF_OUR_OWN, UpstreamError } from './upstream-error.ts'
 
 /**
- * @param given aborted when nobody wants the connection any more; where its reason is an UpstreamError, that is thrown
+ * @param signal aborted when nobody wants the connection any more; where its reason is an UpstreamError, that is thrown
  * @throws UpstreamError when not connected within `timeoutMs`
  */
 export function connect(
   address: { readonly host: string; readonly port: number },
   timeoutMs: number,
-  given: AbortSignal | undefined,
+  signal: AbortSignal | undefined,
 ): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const socket = connectTcp({ ...address, noDelay: true })
     const settled = (): void => {
       clearTimeout(timer)
-      given?.removeEventListener('abort', giveUp)
+      signal?.removeEventListener('abort', giveUp)
     }
     const fail = (error: UpstreamError): void => {
       settled()
@@ -23,9 +23,9 @@ export function connect(
       reject(error)
     }
     const giveUp = (): void =>
-      fail(given?.reason instanceof UpstreamError ? given.reason : new UpstreamError('lost', 'given up'))
+      fail(signal?.reason instanceof UpstreamError ? signal.reason : new UpstreamError('lost', 'given up'))
     const timer = setTimeout(() => fail(new UpstreamError('timeout', `no connection in ${timeoutMs} ms`)), timeoutMs)
-    given?.addEventListener('abort', giveUp)
+    signal?.addEventListener('abort', giveUp)
     socket.once('error', (error: NodeJS.ErrnoException) =>
       fail(new UpstreamError(OUT_OF_OUR_OWN.includes(error.code) ? 'ours' : 'lost', error.message)),
     )

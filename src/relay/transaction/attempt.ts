@@ -28,12 +28,12 @@ export class Attempt {
   readonly #server: Server
   readonly #options: AttemptOptions
   /** Made where somebody asks for its signal. */
-  #given: AbortController | undefined
+  #abort: AbortController | undefined
   readonly #started: number
   readonly #judged = (): void => this.#look()
   #timer: NodeJS.Timeout | undefined
   #smtp: SmtpClient | undefined
-  #left: UpstreamError | undefined
+  #moved: UpstreamError | undefined
 
   constructor(server: Server, options: AttemptOptions) {
     this.#server = server
@@ -45,9 +45,9 @@ export class Attempt {
 
   /** Aborted when the server is left; the reason is then an UpstreamError. */
   get signal(): AbortSignal {
-    this.#given ??= new AbortController()
-    if (this.#left !== undefined) this.#given.abort(this.#left)
-    return this.#given.signal
+    this.#abort ??= new AbortController()
+    if (this.#moved !== undefined) this.#abort.abort(this.#moved)
+    return this.#abort.signal
   }
 
   /** The connection to close when the server is left. */
@@ -59,15 +59,15 @@ export class Attempt {
   /** Nobody wants it any more. */
   abort(why: string): void {
     this.stop()
-    this.#given ??= new AbortController()
-    this.#given.abort(why)
+    this.#abort ??= new AbortController()
+    this.#abort.abort(why)
   }
 
   /** @returns why the server was left, where it was */
   stop(): UpstreamError | undefined {
     this.#server.attempts.delete(this.#judged)
     clearTimeout(this.#timer)
-    return this.#left
+    return this.#moved
   }
 
   #late(): void {
@@ -78,15 +78,15 @@ export class Attempt {
   #look(): void {
     const { hasRoomElsewhere, elapsed } = this.#options
     const ms = Math.round(elapsed() - this.#started)
-    if (!this.#server.up) this.#leave(`judged down while it was waited for, for ${ms} ms`)
-    else if (hasRoomElsewhere()) this.#leave(`not ready in ${ms} ms, and another server has room`)
+    if (!this.#server.up) this.#move(`judged down while it was waited for, for ${ms} ms`)
+    else if (hasRoomElsewhere()) this.#move(`not ready in ${ms} ms, and another server has room`)
   }
 
-  #leave(why: string): void {
+  #move(why: string): void {
     this.stop()
-    this.#left = new UpstreamError('timeout', why)
-    this.#left.connected = true
+    this.#moved = new UpstreamError('timeout', why)
+    this.#moved.connected = true
     this.#smtp?.destroy(why)
-    this.#given?.abort(this.#left)
+    this.#abort?.abort(this.#moved)
   }
 }

@@ -1,7 +1,7 @@
 /**
  * The upstream connection of one client, from taking a slot to giving it back. A client has one at a time. It stays with
  * the client from message to message while nobody else waits for one, and goes to the next client only where no client address
- * was given over it and it never heard a refusal: Postfix takes XCLIENT once, and counts errors by connection.
+ * was signal over it and it never heard a refusal: Postfix takes XCLIENT once, and counts errors by connection.
  *
  * However a client leaves, its slot is freed here, once: nobody else knows that it is taken.
  */
@@ -12,10 +12,10 @@ import { connectResult, type Server } from '../pool/server.ts'
 import type { Slot } from '../pool/slots.ts'
 import { Turn } from '../pool/turn.ts'
 import type { Upstreams } from '../pool/upstreams.ts'
+import type { ClientAttributes } from '../smtp/client-attributes.ts'
 import { type Dialed, type DialSettings, dial, greetAgain, UpstreamRefusal } from '../smtp/dial.ts'
 import type { Reply } from '../smtp/reply.ts'
 import { UpstreamError } from '../smtp/upstream-error.ts'
-import type { Visitor } from '../smtp/visitor.ts'
 import { Attempt, type Deadlines } from './attempt.ts'
 import { DialFailure } from './dial-failure.ts'
 
@@ -25,7 +25,7 @@ export interface Link extends Dialed {
   /** Whether no 4yz or 5yz was heard on it. */
   clean: boolean
   /** A transaction is open on it that the next one must end by RSET. */
-  open: boolean
+  inTransaction: boolean
   /** It has served a message before. */
   reused: boolean
 }
@@ -33,11 +33,11 @@ export interface Link extends Dialed {
 export interface ClientLinkOptions {
   readonly upstreams: Upstreams
   readonly dial: DialSettings
-  /** Milliseconds a connection waits for the same client's next message before it is given back. */
+  /** Milliseconds a connection waits for the same client's next message before it is signal back. */
   readonly parkMs: number
   readonly elapsed: Clock['elapsed']
   /** Asked when an upstream is reached: HELO and TLS may change in the course of a session. */
-  readonly visitor: () => Visitor
+  readonly attributes: () => ClientAttributes
   /** Its slot is wanted for others, and its client does not get on with its transaction: ends that, and gives the slot back. */
   readonly evict: () => void
 }
@@ -52,7 +52,7 @@ export class ClientLink {
   #waiting: AbortController | undefined
   /** While a server is waited for that has not taken MAIL yet. */
   #attempt: Attempt | undefined
-  #left = false
+  #gone = false
   #turn: Turn
 
   constructor(options: ClientLinkOptions) {
@@ -65,8 +65,8 @@ export class ClientLink {
   }
 
   /** Whether the client is gone. */
-  get left(): boolean {
-    return this.#left
+  get gone(): boolean {
+    return this.#gone
   }
 
   /** Whose turn it is on the connection. */
@@ -80,10 +80,10 @@ export class ClientLink {
    */
   async ready(deadlines: Deadlines, avoid: Server | undefined, slow: boolean): Promise<Link> {
     this.#unpark()
-    const visitor = this.#options.visitor()
+    const attributes = this.#options.attributes()
     const current = this.#current
     if (current !== undefined) {
-      const usable = current.smtp.settled && current.helo === visitor.helo
+      const usable = current.smtp.settled && current.helo === attributes.helo
       if (usable && current.slot.server !== avoid) {
         current.reused = true
         this.#enter('ours')
@@ -93,43 +93,51 @@ export class ClientLink {
       this.giveBack()
     }
     this.#turn = new Turn(this.#options.elapsed())
-    const slot = await this.#slot(visitor.client.source, avoid, slow)
+    const slot = await this.#slot(attributes.client.source, avoid, slow)
     if (slot.kept === undefined) return this.fresh(slot, deadlines)
     const { smtp, helo } = slot.kept
     let { extensions } = slot.kept
     const attempt = this.#watch(slot.server, deadlines).leaving(smtp)
     try {
       this.#enter('upstream')
-      if (helo !== visitor.helo) {
-        extensions = await greetAgain(slot.kept, this.#options.dial, visitor, deadlines.endAt, attempt.signal)
+      if (helo !== attributes.helo) {
+        extensions = await greetAgain(slot.kept, this.#options.dial, attributes, deadlines.endAt, attempt.signal)
       }
     } catch {
       // It died while it was kept, which says nothing about the server.
       smtp.destroy()
       return this.fresh(slot, deadlines)
     }
-    return this.#adopt({ smtp, extensions, helo: visitor.helo, slot, clean: true, open: false, reused: true })
+    return this.#adopt({
+      smtp,
+      extensions,
+      helo: attributes.helo,
+      slot,
+      clean: true,
+      inTransaction: false,
+      reused: true,
+    })
   }
 
   /** Opens a connection in a slot that is ours, and frees the slot where that fails. @throws DialFailure */
   async fresh(slot: Slot, deadlines: Deadlines): Promise<Link> {
-    const { dial: settings, upstreams, visitor, elapsed } = this.#options
+    const { dial: settings, upstreams, attributes, elapsed } = this.#options
     const { server } = slot
     const started = elapsed()
     const attempt = this.#watch(server, deadlines)
     try {
       this.#enter('upstream')
-      const dialed = await dial(server, settings, visitor(), deadlines.endAt, attempt.signal)
+      const dialed = await dial(server, settings, attributes(), deadlines.endAt, attempt.signal)
       server.series.connects.ok.value++
       server.series.durations.connect.observe((elapsed() - started) / 1000)
       upstreams.report(server, undefined)
       upstreams.offered(server, dialed.extensions)
       attempt.leaving(dialed.smtp)
-      return this.#adopt({ ...dialed, slot, clean: true, open: false, reused: false })
+      return this.#adopt({ ...dialed, slot, clean: true, inTransaction: false, reused: false })
     } catch (error) {
       this.mailAnswered()
       slot.free()
-      if (!this.#left) {
+      if (!this.#gone) {
         server.series.connects[connectResult(error)].value++
         if (!this.#isAboutClient(error)) upstreams.report(server, error)
       }
@@ -153,7 +161,7 @@ export class ClientLink {
   }
 
   /** What was sent is answered by `answered`; counts the reply, and remembers a refusal. @throws UpstreamError */
-  async heard(link: Link, command: UpstreamCommand, answered: Promise<Reply>): Promise<Reply> {
+  async awaitReply(link: Link, command: UpstreamCommand, answered: Promise<Reply>): Promise<Reply> {
     const { elapsed } = this.#options
     const { durations, replies } = link.slot.server.series
     const started = elapsed()
@@ -174,7 +182,7 @@ export class ClientLink {
 
   /** The transaction on it is complete. */
   messageDone(): void {
-    if (this.#current !== undefined) this.#current.open = false
+    if (this.#current !== undefined) this.#current.inTransaction = false
     this.park()
   }
 
@@ -183,7 +191,7 @@ export class ClientLink {
     if (this.#current === undefined) return
     this.#turn.reset()
     this.#enter('kept')
-    if (this.#left || this.#options.upstreams.wanted) {
+    if (this.#gone || this.#options.upstreams.wanted) {
       this.giveBack()
       return
     }
@@ -203,7 +211,7 @@ export class ClientLink {
     this.#current = undefined
     const { clientIp } = this.#options.dial
     const anonymous = clientIp === 'none' || clientIp === 'received'
-    if (anonymous && link.clean && !link.open && link.smtp.settled) {
+    if (anonymous && link.clean && !link.inTransaction && link.smtp.settled) {
       link.slot.keep({ smtp: link.smtp, extensions: link.extensions, helo: link.helo })
     } else {
       link.smtp.quit()
@@ -221,9 +229,9 @@ export class ClientLink {
     link.slot.free()
   }
 
-  /** The client is gone: nobody waits for a slot or a greeting for it any longer. What it holds is still to be given back. */
+  /** The client is gone: nobody waits for a slot or a greeting for it any longer. What it holds is still to be signal back. */
   leave(): void {
-    this.#left = true
+    this.#gone = true
     // With a reason of our own: the default one is an exception with its stack.
     this.#waiting?.abort(LEFT)
     this.#attempt?.abort(LEFT)
@@ -231,13 +239,13 @@ export class ClientLink {
 
   async #slot(source: string, avoid: Server | undefined, slow: boolean): Promise<Slot> {
     // Made only where there is something to wait for.
-    const given = (): AbortSignal => {
+    const signal = (): AbortSignal => {
       this.#waiting = new AbortController()
-      if (this.#left) this.#waiting.abort(LEFT)
+      if (this.#gone) this.#waiting.abort(LEFT)
       return this.#waiting.signal
     }
     try {
-      return await this.#options.upstreams.slot(this.#holder(source, slow), avoid, given)
+      return await this.#options.upstreams.slot(this.#holder(source, slow), avoid, signal)
     } finally {
       this.#waiting = undefined
     }
@@ -259,7 +267,7 @@ export class ClientLink {
     this.mailAnswered()
     const { upstreams, elapsed } = this.#options
     const attempt = new Attempt(server, { moveAt, elapsed, hasRoomElsewhere: () => upstreams.hasRoomBeside(server) })
-    if (this.#left) attempt.abort(LEFT)
+    if (this.#gone) attempt.abort(LEFT)
     this.#attempt = attempt
     return attempt
   }
@@ -289,7 +297,7 @@ export class ClientLink {
   #adopt(link: Link): Link {
     this.#current = link
     this.#enter('ours')
-    if (this.#left) {
+    if (this.#gone) {
       this.giveBack()
       throw new UpstreamError('lost', LEFT)
     }

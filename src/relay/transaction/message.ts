@@ -120,7 +120,7 @@ export class Message {
     try {
       this.#send(rest)
       const answered = smtp.command('.', this.#options.dataTimeoutMs)
-      const reply = await this.#upstream.heard(this.#link, 'dot', answered)
+      const reply = await this.#upstream.awaitReply(this.#link, 'dot', answered)
       if (isLast(reply)) this.#upstream.drop(`it answered the dot with ${reply.code}`)
       else this.#upstream.messageDone()
       if (reply.code < 300) {

@@ -20,7 +20,7 @@ import type { ClientLink, Link } from './link.ts'
 
 /** MAIL as it goes upstream, with the extensions its parameters use. Latin1, without CRLF. */
 export interface Envelope {
-  readonly line: string
+  readonly mailLine: string
   readonly needs: readonly string[]
   /** As the client declared it, in octets. */
   readonly size?: number | undefined
@@ -62,13 +62,13 @@ type Tried =
   | { readonly kind: 'failed'; readonly last: Answer; readonly avoid: Server; readonly again: Slot | undefined }
 
 /**
- * @param rcpt the first recipient's command (latin1, without CRLF)
+ * @param rcptLine the first recipient's command (latin1, without CRLF)
  * @param slow whether the client types as slowly as no machine does
  */
 export async function openTransaction(
   parts: OpeningParts,
   envelope: Envelope,
-  rcpt: string,
+  rcptLine: string,
   slow: boolean,
 ): Promise<Opened> {
   const { upstream, waits, elapsed } = parts
@@ -86,9 +86,9 @@ export async function openTransaction(
     const reached = await reach(parts, { moveAt, endAt }, { avoid, again, slow, last })
     again = undefined
     const tried =
-      'kind' in reached ? reached : await ask(parts, reached, { envelope, rcpt, endAt, mayReplace: !replaced })
+      'kind' in reached ? reached : await ask(parts, reached, { envelope, rcptLine, endAt, mayReplace: !replaced })
     if (tried.kind === 'opened') return tried.opened
-    if (upstream.left) return { refused: tried.last }
+    if (upstream.gone) return { refused: tried.last }
     last = tried.last
     if (tried.kind === 'missed') missed++
     else if (tried.again !== undefined) {
@@ -112,7 +112,7 @@ async function reach(
   try {
     return again === undefined ? await upstream.ready(deadlines, avoid, slow) : await upstream.fresh(again, deadlines)
   } catch (error) {
-    if (upstream.left) return refused(lost(undefined, 'the client left'))
+    if (upstream.gone) return refused(lost(undefined, 'the client left'))
     if (error instanceof NoUpstream) {
       return refused(last ?? { kind: 'refusal', refusal: refusal(error.why), upstream: undefined })
     }
@@ -134,9 +134,9 @@ async function reach(
 async function ask(
   { upstream, upstreams, waits, elapsed, asking }: OpeningParts,
   link: Link,
-  asked: { envelope: Envelope; rcpt: string; endAt: number; mayReplace: boolean },
+  asked: { envelope: Envelope; rcptLine: string; endAt: number; mayReplace: boolean },
 ): Promise<Tried> {
-  const { envelope, rcpt, endAt, mayReplace } = asked
+  const { envelope, rcptLine, endAt, mayReplace } = asked
   const { server } = link.slot
   const { label } = server
   const missing = missingOf(link, envelope)
@@ -149,7 +149,7 @@ async function ask(
   // A fresh connection needs its time.
   const mailBy = isReplaceable ? elapsed() + (endAt - elapsed()) / 2 : endAt
   const failed = (last: Answer, isOver: boolean, why: string): Tried => {
-    const again = isOver && isReplaceable && !upstream.left ? upstream.replace(link) : undefined
+    const again = isOver && isReplaceable && !upstream.gone ? upstream.replace(link) : undefined
     if (again === undefined) {
       if (isOver) upstream.drop(why)
       else upstream.giveBack()
@@ -158,7 +158,7 @@ async function ask(
   }
   try {
     asking()
-    const { mail, rcpt: answered } = await mailAndRcpt(upstream, link, [envelope.line, rcpt], {
+    const { mail, rcpt: answered } = await mailAndRcpt(upstream, link, [envelope.mailLine, rcptLine], {
       mail: () => timeLeft(mailBy, elapsed(), waits.replyTimeoutMs),
       rcpt: () => timeLeft(endAt, elapsed(), waits.replyTimeoutMs),
     })
@@ -190,7 +190,7 @@ async function ask(
 }
 
 /**
- * @param left milliseconds that are left for a reply to MAIL, and to RCPT
+ * @param remaining milliseconds that are left for a reply to MAIL, and to RCPT
  * @returns `rcpt` where MAIL was taken
  * @throws UpstreamError; MailTaken when lost after MAIL was taken
  */
@@ -198,39 +198,39 @@ async function mailAndRcpt(
   upstream: ClientLink,
   link: Link,
   [mailLine, rcptLine]: readonly [string, string],
-  left: { readonly mail: () => number; readonly rcpt: () => number },
+  remaining: { readonly mail: () => number; readonly rcpt: () => number },
 ): Promise<{ mail: Reply; rcpt: Reply | undefined }> {
   const { smtp, extensions } = link
   let resetReply: Promise<Reply> | undefined
   let mailReply: Promise<Reply>
   let rcptReply: Promise<Reply> | undefined
   if (extensions.has('PIPELINING')) {
-    const reset = link.open ? ['RSET'] : []
-    const replies = smtp.pipeline([...reset, mailLine, rcptLine], left.rcpt(), left.mail())
-    mailReply = upstream.heard(link, 'mail', replies[reset.length] as Promise<Reply>)
-    rcptReply = upstream.heard(link, 'rcpt', replies[reset.length + 1] as Promise<Reply>)
-    if (link.open) resetReply = replies[0]
+    const reset = link.inTransaction ? ['RSET'] : []
+    const replies = smtp.pipeline([...reset, mailLine, rcptLine], remaining.rcpt(), remaining.mail())
+    mailReply = upstream.awaitReply(link, 'mail', replies[reset.length] as Promise<Reply>)
+    rcptReply = upstream.awaitReply(link, 'rcpt', replies[reset.length + 1] as Promise<Reply>)
+    if (link.inTransaction) resetReply = replies[0]
     for (const reply of [resetReply, rcptReply]) reply?.catch(() => undefined)
   } else {
-    if (link.open) {
-      resetReply = smtp.command('RSET', left.mail())
+    if (link.inTransaction) {
+      resetReply = smtp.command('RSET', remaining.mail())
       await resetReply
     }
-    mailReply = upstream.heard(link, 'mail', smtp.command(mailLine, left.mail()))
+    mailReply = upstream.awaitReply(link, 'mail', smtp.command(mailLine, remaining.mail()))
   }
   const mail = await mailReply
   upstream.mailAnswered()
-  link.open = mail.code < 300
+  link.inTransaction = mail.code < 300
   // A server that does not forget the last transaction answers for that one.
   const reset = await resetReply
   if (reset !== undefined && reset.code >= 300) {
     const error = new UpstreamError('protocol', `it answered RSET with ${reset.code}`)
-    throw link.open ? new MailTaken(error) : error
+    throw link.inTransaction ? new MailTaken(error) : error
   }
   // The verdict has been heard: the server need not refuse RCPT as well.
-  if (!link.open) return { mail, rcpt: undefined }
+  if (!link.inTransaction) return { mail, rcpt: undefined }
   try {
-    rcptReply ??= upstream.heard(link, 'rcpt', smtp.command(rcptLine, left.rcpt()))
+    rcptReply ??= upstream.awaitReply(link, 'rcpt', smtp.command(rcptLine, remaining.rcpt()))
     return { mail, rcpt: await rcptReply }
   } catch (error) {
     throw new MailTaken(error)

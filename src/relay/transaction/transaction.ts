@@ -14,9 +14,9 @@ import { refusal } from '../../core/policy.ts'
 import type { Log } from '../../telemetry/log.ts'
 import type { Metrics } from '../../telemetry/metrics.ts'
 import type { Upstreams } from '../pool/upstreams.ts'
+import { type ClientAttributes, receivedLine } from '../smtp/client-attributes.ts'
 import type { DialSettings } from '../smtp/dial.ts'
 import { isLast, type Reply } from '../smtp/reply.ts'
-import { receivedLine, type Visitor } from '../smtp/visitor.ts'
 import { type Answer, asRefusal, type Final, lost } from './answer.ts'
 import { ClientLink, type Link } from './link.ts'
 import { Message } from './message.ts'
@@ -57,7 +57,7 @@ const BUDGETS: Budgets = { rcptMs: 270_000, dataMs: 110_000, blockMs: 180_000, p
 
 export class Relay {
   readonly #parts: RelayParts
-  readonly #visitor: () => Visitor
+  readonly #attributes: () => ClientAttributes
   readonly #budgets: Budgets
   readonly #upstream: ClientLink
   /** Recipients taken in the transaction under way. */
@@ -70,10 +70,10 @@ export class Relay {
   #message: Message | undefined
   #ending: Promise<unknown> = Promise.resolve()
 
-  /** @param visitor asked when an upstream is reached: HELO and TLS may change in the course of a session */
-  constructor(parts: RelayParts, visitor: () => Visitor) {
+  /** @param attributes asked when an upstream is reached: HELO and TLS may change in the course of a session */
+  constructor(parts: RelayParts, attributes: () => ClientAttributes) {
     this.#parts = parts
-    this.#visitor = visitor
+    this.#attributes = attributes
     this.#budgets = { ...BUDGETS, ...parts.settings.budgets }
     const { upstreams, settings } = parts
     this.#upstream = new ClientLink({
@@ -81,7 +81,7 @@ export class Relay {
       dial: settings.dial,
       parkMs: this.#budgets.parkMs,
       elapsed: parts.clock.elapsed,
-      visitor,
+      attributes,
       evict: () => this.#evict(),
     })
   }
@@ -104,11 +104,11 @@ export class Relay {
    * Asks an upstream for one recipient; the first brings MAIL along. Never throws.
    * @param slow whether the client types as slowly as no machine does
    */
-  async rcpt(envelope: Envelope, line: string, slow = false): Promise<Answer> {
+  async rcpt(envelope: Envelope, rcptLine: string, slow = false): Promise<Answer> {
     if (this.#settled !== undefined) return this.#settled
     this.#upstream.enter('ours')
     try {
-      return this.#begun ? await this.#another(envelope, line) : await this.#first(envelope, line, slow)
+      return this.#begun ? await this.#another(envelope, rcptLine) : await this.#first(envelope, rcptLine, slow)
     } catch (error) {
       this.#parts.log.error({ err: stackOf(error) }, 'relay failed')
       this.#upstream.drop('internal error')
@@ -131,12 +131,12 @@ export class Relay {
     const { label } = link.slot.server
     try {
       const patience = Math.min(this.#budgets.dataMs, this.#parts.settings.dial.replyTimeoutMs)
-      const reply = await this.#upstream.heard(link, 'data', link.smtp.command('DATA', patience))
+      const reply = await this.#upstream.awaitReply(link, 'data', link.smtp.command('DATA', patience))
       if (reply.code !== 354) {
         if (isLast(reply) || reply.code < 300) this.#upstream.drop(`it answered DATA with ${reply.code}`)
         return { kind: 'reply', to: 'data', reply: asRefusal(reply, 'data'), upstream: label }
       }
-      if (this.#upstream.left) return lost(label, 'the client left')
+      if (this.#upstream.gone) return lost(label, 'the client left')
       this.#message = this.#newMessage(link)
       this.#upstream.turn.startText()
       this.#upstream.enter('client')
@@ -151,7 +151,7 @@ export class Relay {
     const { settings, metrics, clock } = this.#parts
     const { bareNewline, dataTimeoutMs, trace, hostname, dial } = settings
     const received =
-      trace || dial.clientIp === 'received' ? receivedLine(this.#visitor(), hostname, clock.now()) : undefined
+      trace || dial.clientIp === 'received' ? receivedLine(this.#attributes(), hostname, clock.now()) : undefined
     return new Message(this.#upstream, link, { bareNewline, dataTimeoutMs, received, metrics, elapsed: clock.elapsed })
   }
 
@@ -222,7 +222,7 @@ export class Relay {
     this.#settled = undefined
   }
 
-  async #first(envelope: Envelope, line: string, slow: boolean): Promise<Answer> {
+  async #first(envelope: Envelope, rcptLine: string, slow: boolean): Promise<Answer> {
     this.#begun = true
     const { upstreams, settings, clock } = this.#parts
     const { replyTimeoutMs, connectTimeoutMs } = settings.dial
@@ -231,11 +231,11 @@ export class Relay {
       this.#asked = true
     }
     const parts = { upstream: this.#upstream, upstreams, waits, elapsed: clock.elapsed, asking }
-    const opened = await openTransaction(parts, envelope, line, slow)
+    const opened = await openTransaction(parts, envelope, rcptLine, slow)
     return 'refused' in opened ? this.#settle(opened.refused) : this.#heardRcpt(opened.link, opened.rcpt)
   }
 
-  async #another(envelope: Envelope, text: string): Promise<Answer> {
+  async #another(envelope: Envelope, rcptLine: string): Promise<Answer> {
     const link = this.#upstream.current
     if (link === undefined || link.smtp.ended) {
       this.#upstream.drop('gone in the middle of the envelope')
@@ -245,7 +245,7 @@ export class Relay {
     if (missing !== undefined) return lost(link.slot.server.label, missing)
     try {
       const patience = Math.min(this.#budgets.rcptMs, this.#parts.settings.dial.replyTimeoutMs)
-      return this.#heardRcpt(link, await this.#upstream.heard(link, 'rcpt', link.smtp.command(text, patience)))
+      return this.#heardRcpt(link, await this.#upstream.awaitReply(link, 'rcpt', link.smtp.command(rcptLine, patience)))
     } catch (error) {
       this.#upstream.drop(messageOf(error))
       return this.#settle(lost(link.slot.server.label, messageOf(error)))

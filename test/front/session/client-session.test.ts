@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import { createServer, type Socket } from 'node:net'
 import { describe, expect, test } from '@jest/globals'
-import { Record } from '../../../src/front/outcome.ts'
+import { SessionRecord } from '../../../src/front/outcome.ts'
 import { ClientSession, type ClientSessionParts } from '../../../src/front/session/client-session.ts'
 import { Sessions } from '../../../src/front/session/session.ts'
 import type { Transport } from '../../../src/front/session/transport.ts'
@@ -60,7 +60,7 @@ function session(changed: Partial<ClientSessionParts> = {}) {
     cut: act('cut'),
     destroy: act('destroy'),
   }
-  const made = new ClientSession(parts, new Watch(), factsOf(client), new Record(0), () => transport)
+  const made = new ClientSession(parts, new Watch(), factsOf(client), new SessionRecord(0), () => transport)
   const say = (line: string): void => made.line(Buffer.from(line), true, act('next'))
   let isOver = false
   void made.over.then(() => {
@@ -202,7 +202,7 @@ test('R42 a socket that was reset before it came here is over at once, greeted o
     return socket
   }
   const [greeted, told] = [await gone(), await gone()].map((socket) =>
-    sessions.open(socket, factsOf(client), new Record(0)),
+    sessions.open(socket, factsOf(client), new SessionRecord(0)),
   )
   greeted?.greet()
   told?.drain()

@@ -2,7 +2,7 @@
 import { afterEach, describe, expect, test } from '@jest/globals'
 import { ALL_OFF, type LimitName, type Rates } from '../../../src/core/limits.ts'
 import type { Usage } from '../../../src/core/usage.ts'
-import { Record } from '../../../src/front/outcome.ts'
+import { SessionRecord } from '../../../src/front/outcome.ts'
 import { Conversation } from '../../../src/front/session/conversation.ts'
 import { createLimits, type Limits } from '../../../src/state/limits.ts'
 import { startApp } from '../../support/app.ts'
@@ -20,7 +20,7 @@ const limitsOf = (rates: Partial<Rates>, enforced: (limit: LimitName) => boolean
 /** A conversation whose relay must not be reached, and what was told of it. */
 function converse(limits: Limits): { conversation: Conversation; told: string[] } {
   const { parts, told } = partsWithoutRelay(limits)
-  return { conversation: new Conversation(parts, factsOf(client), new Record(0), () => undefined), told }
+  return { conversation: new Conversation(parts, factsOf(client), new SessionRecord(0), () => undefined), told }
 }
 const mail = async (conversation: Conversation): Promise<string> => (await conversation.mail(MAIL)).text
 const rcpt = async (conversation: Conversation, line = RCPT): Promise<string> =>

@@ -250,7 +250,7 @@ describe('R40 health checks', () => {
       },
     })
     await start([server], { dial: { clientIp }, healthIntervalMs: 30 })
-    const forged = { line: 'MAIL FROM:<forged@example.test>', needs: [] }
+    const forged = { mailLine: 'MAIL FROM:<forged@example.test>', needs: [] }
     expect(read(await relays.client().rcpt(forged, RCPT))).toMatch(/^451 4\.3\.5/)
     const checks = server.connections.length
     await eventually(

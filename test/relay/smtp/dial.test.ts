@@ -1,13 +1,13 @@
 import { afterEach, describe, expect, test } from '@jest/globals'
+import type { ClientAttributes } from '../../../src/relay/smtp/client-attributes.ts'
 import { type Dialed, type DialSettings, dial, UpstreamRefusal } from '../../../src/relay/smtp/dial.ts'
 import type { Name } from '../../../src/relay/smtp/names.ts'
 import { SmtpClient } from '../../../src/relay/smtp/smtp-client.ts'
 import type { UpstreamError } from '../../../src/relay/smtp/upstream-error.ts'
-import type { Visitor } from '../../../src/relay/smtp/visitor.ts'
 import { CERT, KEY } from '../../config/pem.ts'
 import { startTalker, type Talker } from '../../support/talker.ts'
 import { type Script, startUpstream, type Upstream, type UpstreamOptions } from '../../support/upstream.ts'
-import { dialSettings, visitorOf } from '../relays.ts'
+import { attributesOf, dialSettings } from '../relays.ts'
 
 const stops: (() => Promise<void> | void)[] = []
 afterEach(async () => {
@@ -22,13 +22,13 @@ async function upstream(options: UpstreamOptions = {}): Promise<Upstream> {
 async function reach(
   { port }: { port: number },
   settings: Partial<DialSettings> = {},
-  visitor: Visitor | undefined = visitorOf(),
+  attributes: ClientAttributes | undefined = attributesOf(),
   name: Name = { kind: 'none' },
 ): Promise<Dialed> {
   const dialed = await dial(
     { host: '127.0.0.1', port, name: 'mx.example' },
     dialSettings(settings, name),
-    visitor,
+    attributes,
     performance.now() + 3000,
   )
   stops.push(() => dialed.smtp.destroy())
@@ -45,17 +45,17 @@ const lines = (server: Upstream, at = 0): string[] => server.connections[at]?.li
 
 describe('R39 a PROXY header comes first, before the banner', () => {
   test.each([
-    ['proxy-v1', visitorOf('h.example', '198.51.100.7'), 'PROXY TCP4 198.51.100.7 192.0.2.25 40123 25\r\n'],
-    ['proxy-v1', visitorOf('h.example', '2001:db8::7'), 'PROXY TCP6 2001:db8::7 ::ffff:192.0.2.25 40123 25\r\n'],
+    ['proxy-v1', attributesOf('h.example', '198.51.100.7'), 'PROXY TCP4 198.51.100.7 192.0.2.25 40123 25\r\n'],
+    ['proxy-v1', attributesOf('h.example', '2001:db8::7'), 'PROXY TCP6 2001:db8::7 ::ffff:192.0.2.25 40123 25\r\n'],
     [
       'proxy-v2',
-      visitorOf('h.example', '198.51.100.7'),
+      attributesOf('h.example', '198.51.100.7'),
       '\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c\xc6\x33\x64\x07\xc0\x00\x02\x19\x9c\xbb\x00\x19',
     ],
-  ] as const)('%s', async (clientIp, visitor, header) => {
+  ] as const)('%s', async (clientIp, attributes, header) => {
     // It greets only behind the header: who waits for the banner first waits for ever.
     const server = await upstream({ header: clientIp === 'proxy-v1' ? 'line' : header.length })
-    await reach(server, { clientIp }, visitor)
+    await reach(server, { clientIp }, attributes)
     expect(server.connections[0]?.header.toString('latin1')).toBe(header)
     expect(lines(server)).toEqual(['EHLO h.example'])
   })
@@ -87,28 +87,28 @@ describe('R36 XCLIENT', () => {
   test.each([
     [
       ALL,
-      visitorOf(),
+      attributesOf(),
       { kind: 'name', name: 'mail.sender.example' },
       'NAME=mail.sender.example ADDR=198.51.100.7 PORT=40123 PROTO=ESMTP HELO=client.example',
     ],
     [
       ALL,
-      visitorOf('[IPv6:2001:db8::7]', '2001:db8::7', { esmtp: false }),
+      attributesOf('[IPv6:2001:db8::7]', '2001:db8::7', { esmtp: false }),
       { kind: 'none' },
       'NAME=[UNAVAILABLE] ADDR=IPV6:2001:db8::7 PORT=40123 PROTO=SMTP HELO=[IPv6:2001:db8::7]',
     ],
     [
       ALL,
-      visitorOf('a=b+c\xfc(d).example'),
+      attributesOf('a=b+c\xfc(d).example'),
       { kind: 'unanswered' },
       'NAME=[TEMPUNAVAIL] ADDR=198.51.100.7 PORT=40123 PROTO=ESMTP HELO=a+3Db+2Bc+FC(d).example',
     ],
-    ['ADDR NAME', visitorOf(), { kind: 'none' }, 'NAME=[UNAVAILABLE] ADDR=198.51.100.7'],
-    ['addr name helo', visitorOf(), { kind: 'none' }, 'NAME=[UNAVAILABLE] ADDR=198.51.100.7 HELO=client.example'],
-  ] as const)('where %s is offered, for %j', async (offered, visitor, name, attributes) => {
+    ['ADDR NAME', attributesOf(), { kind: 'none' }, 'NAME=[UNAVAILABLE] ADDR=198.51.100.7'],
+    ['addr name helo', attributesOf(), { kind: 'none' }, 'NAME=[UNAVAILABLE] ADDR=198.51.100.7 HELO=client.example'],
+  ] as const)('where %s is offered, for %j', async (offered, attributes, name, told) => {
     const server = await upstream(offers(offered))
-    await reach(server, { clientIp: 'xclient' }, visitor, name)
-    expect(lines(server)).toEqual([`EHLO ${visitor.helo}`, `XCLIENT ${attributes}`, `EHLO ${visitor.helo}`])
+    await reach(server, { clientIp: 'xclient' }, attributes, name)
+    expect(lines(server)).toEqual([`EHLO ${attributes.helo}`, `XCLIENT ${told}`, `EHLO ${attributes.helo}`])
   })
 
   test.each(['250 2.0.0 Ok', '421 4.7.0 no', '501 5.5.4 no', '550 5.7.0 no'])(
@@ -135,7 +135,7 @@ describe('R36 XCLIENT', () => {
 describe('R38 the client’s own HELO name is what the upstream hears', () => {
   test('also where it said HELO', async () => {
     const server = await upstream()
-    await reach(server, {}, visitorOf('MiXed.example', '198.51.100.7', { esmtp: false }))
+    await reach(server, {}, attributesOf('MiXed.example', '198.51.100.7', { esmtp: false }))
     expect(lines(server)).toEqual(['EHLO MiXed.example'])
   })
 
@@ -228,7 +228,7 @@ describe('TLS towards the upstream', () => {
     process.on('warning', heard)
     const server = await upstream({ tls })
     const target = { host: '127.0.0.1', port: server.port, name: '127.0.0.1' }
-    const { smtp } = await dial(target, dialSettings({ tls: 'required' }), visitorOf(), performance.now() + 3000)
+    const { smtp } = await dial(target, dialSettings({ tls: 'required' }), attributesOf(), performance.now() + 3000)
     smtp.destroy()
     await new Promise((resolve) => setImmediate(resolve))
     process.off('warning', heard)
@@ -299,7 +299,7 @@ describe('nothing is left open', () => {
     const dialled = dial(
       target,
       dialSettings({ replyTimeoutMs: 60_000 }),
-      visitorOf(),
+      attributesOf(),
       performance.now() + 60_000,
       leaving.signal,
     )

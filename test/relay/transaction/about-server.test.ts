@@ -92,7 +92,7 @@ test('R47 a declared size that one server does not take goes to another, and is 
   const small = await upstream(undefined, { extensions: ['PIPELINING', 'SIZE 500'] })
   const large = await upstream(undefined, { extensions: ['PIPELINING', 'SIZE'] })
   await start([small, large])
-  const envelope = { line: `${MAIL.line} SIZE=501`, needs: ['SIZE'], size: 501 }
+  const envelope = { mailLine: `${MAIL.mailLine} SIZE=501`, needs: ['SIZE'], size: 501 }
   for (let i = 0; i < 4; i++) expect(read(await relays.client(`c${i}.example`).rcpt(envelope, RCPT))).toMatch(/^250 /)
   expect(small.mailed()).toEqual([])
   await large.stop()

@@ -58,9 +58,9 @@ describe('one connection, many messages', () => {
     expect(await send(client)).toMatch(/^250/)
     expect(said(server)).toEqual([
       'EHLO client.example',
-      ...[MAIL.line, RCPT, 'DATA'],
-      ...[MAIL.line, RCPT],
-      ...['RSET', MAIL.line, RCPT, 'DATA'],
+      ...[MAIL.mailLine, RCPT, 'DATA'],
+      ...[MAIL.mailLine, RCPT],
+      ...['RSET', MAIL.mailLine, RCPT, 'DATA'],
     ])
     expect(server?.bodies()).toHaveLength(2)
   })

@@ -165,7 +165,7 @@ describe('R44 what MAIL is answered with', () => {
     const old = await upstream(undefined, { extensions: ['PIPELINING'] })
     const good = await upstream()
     await start([old, good])
-    const needs = { line: 'MAIL FROM:<a@sender.example> BODY=8BITMIME', needs: ['8BITMIME'] }
+    const needs = { mailLine: 'MAIL FROM:<a@sender.example> BODY=8BITMIME', needs: ['8BITMIME'] }
     for (let i = 0; i < 4; i++) {
       expect(read(await relays.client(`c${i}.example`).rcpt(needs, RCPT))).toMatch(/^250/)
     }
@@ -178,7 +178,7 @@ describe('R44 what MAIL is answered with', () => {
 describe.each(['none', 'xclient'] as const)('R15 an extension that is gone, with UPSTREAM_CLIENT_IP=%s', (clientIp) => {
   const PLAIN = ['PIPELINING', ...(clientIp === 'xclient' ? ['XCLIENT NAME ADDR'] : [])]
   const needs = (parameter: string, keyword: string) => ({
-    line: `MAIL FROM:<a@sender.example>${parameter}`,
+    mailLine: `MAIL FROM:<a@sender.example>${parameter}`,
     needs: [keyword],
   })
 

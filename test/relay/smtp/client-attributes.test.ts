@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals'
-import { receivedLine, xtext } from '../../../src/relay/smtp/visitor.ts'
-import { visitorOf } from '../relays.ts'
+import { receivedLine, xtext } from '../../../src/relay/smtp/client-attributes.ts'
+import { attributesOf } from '../relays.ts'
 
 const AT = Date.UTC(2026, 10, 21, 21, 0, 0)
 
@@ -9,8 +9,8 @@ test('R36 xtext: what is not printable, and + and =, as + and two hexadecimal di
 })
 
 describe('R35 the Received line', () => {
-  const line = (...args: Parameters<typeof visitorOf>): string =>
-    receivedLine(visitorOf(...args), 'mx.test.example', AT).toString('latin1')
+  const line = (...args: Parameters<typeof attributesOf>): string =>
+    receivedLine(attributesOf(...args), 'mx.test.example', AT).toString('latin1')
 
   test('tells address, HELO, protocol, id and time', () => {
     expect(line()).toBe(

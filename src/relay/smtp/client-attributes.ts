@@ -9,7 +9,7 @@ const CLIENT_ADDRESS_MODES = ['xclient', 'proxy-v1', 'proxy-v2', 'received', 'no
 export type ClientAddressMode = (typeof CLIENT_ADDRESS_MODES)[number]
 
 /** The client as the upstream shall see it. */
-export interface Visitor {
+export interface ClientAttributes {
   readonly client: Pick<Client, 'id' | 'ip' | 'port' | 'family' | 'source' | 'local'>
   /** As the client said it; safe to send: checked where it was parsed. */
   readonly helo: string
@@ -33,22 +33,27 @@ const nameAttribute = (name: Name): string => {
  * @param offered attributes behind XCLIENT in the EHLO reply
  * @returns undefined where the server does not offer ADDR and NAME, so that XCLIENT is of no use
  */
-export function xclientCommand(visitor: Visitor, name: Name, offered: readonly string[]): string | undefined {
+export function xclientCommand(
+  attributes: ClientAttributes,
+  name: Name,
+  offered: readonly string[],
+): string | undefined {
   if (!offered.includes('ADDR') || !offered.includes('NAME')) return undefined
-  const { ip, port, family } = visitor.client
-  const attributes: [string, string][] = [
+  const { ip, port, family } = attributes.client
+  const pairs: [string, string][] = [
     ['NAME', nameAttribute(name)],
     ['ADDR', family === 6 ? `IPV6:${ip}` : ip],
     ['PORT', String(port)],
-    ['PROTO', visitor.esmtp ? 'ESMTP' : 'SMTP'],
-    ['HELO', xtext(visitor.helo)],
+    ['PROTO', attributes.esmtp ? 'ESMTP' : 'SMTP'],
+    ['HELO', xtext(attributes.helo)],
   ]
-  const said = attributes.filter(([key]) => offered.includes(key)).map(([key, value]) => `${key}=${value}`)
+  const said = pairs.filter(([key]) => offered.includes(key)).map(([key, value]) => `${key}=${value}`)
   return `XCLIENT ${said.join(' ')}`
 }
 
 /** RFC 3848: the protocol keyword of a Received line. */
-const protocolOf = ({ esmtp, tls }: Visitor): string => (esmtp ? `ESMTP${tls === undefined ? '' : 'S'}` : 'SMTP')
+const protocolOf = ({ esmtp, tls }: ClientAttributes): string =>
+  esmtp ? `ESMTP${tls === undefined ? '' : 'S'}` : 'SMTP'
 
 /** A HELO name may hold anything printable; what could end a comment or fold a line is replaced. */
 const inHeader = (text: string): string => text.replace(/[^A-Za-z0-9._:[\]-]/g, '?').slice(0, 255)
@@ -57,13 +62,13 @@ const inHeader = (text: string): string => text.replace(/[^A-Za-z0-9._:[\]-]/g, 
 const dateTime = (at: number): string => new Date(at).toUTCString().replace('GMT', '+0000')
 
 /** The trace line (RFC 5321 section 4.4) that we put on top of a message, with its CRLFs. */
-export function receivedLine(visitor: Visitor, hostname: string, now: number): Buffer {
-  const { client, helo, tls } = visitor
+export function receivedLine(attributes: ClientAttributes, hostname: string, now: number): Buffer {
+  const { client, helo, tls } = attributes
   const address = client.family === 6 ? `[IPv6:${client.ip}]` : `[${client.ip}]`
   const cipher = tls === undefined ? '' : `\r\n\t(using ${inHeader(tls.protocol)} with cipher ${inHeader(tls.cipher)})`
   return Buffer.from(
     `Received: from ${inHeader(helo)} (${address})${cipher}\r\n` +
-      `\tby ${hostname} (Spillway) with ${protocolOf(visitor)} id ${client.id};\r\n\t${dateTime(now)}\r\n`,
+      `\tby ${hostname} (Spillway) with ${protocolOf(attributes)} id ${client.id};\r\n\t${dateTime(now)}\r\n`,
     'latin1',
   )
 }

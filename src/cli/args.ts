@@ -1,4 +1,4 @@
-/** Reads the command line by the tables in verbs.ts. Pure: only main.ts prints and decides how the program ends. */
+/** Parses the command line by the tables of verbs.ts. It is pure: main.ts alone prints and decides the exit code. */
 import { parseArgs } from 'node:util'
 import { nearest } from '../config/nearest.ts'
 import { COMMON, type Flag, type Options, type Valued, VERBS, type Verb, type Verbs } from './verbs.ts'
@@ -7,7 +7,7 @@ type Values<O extends Options> = {
   readonly [N in keyof O]: O[N] extends Valued<infer T> ? T | undefined : boolean
 }
 
-/** A verb, its options and the common ones, and its arguments in order. */
+/** What the command line asks for: a verb, its options and the common ones, and its arguments in order. */
 export type Asked<V extends Verbs = typeof VERBS> = {
   readonly [N in keyof V & string]: {
     readonly verb: N
@@ -72,18 +72,18 @@ function helpFor(name: string, { summary, options, positionals = [], example, mo
   ].join('\n\n')}\n`
 }
 
-/** What is wrong with the number of arguments; undefined if nothing is. */
-function miscounted(name: string, { positionals = [], example }: Verb, given: readonly string[]): string | undefined {
-  const missing = positionals[given.length]
+/** What is wrong with the number of arguments; undefined where it is right. */
+function miscounted(name: string, { positionals = [], example }: Verb, args: readonly string[]): string | undefined {
+  const missing = positionals[args.length]
   if (missing !== undefined && !missing.optional) return `${name} needs ${missing.name}: ${missing.help}. ${example}`
-  const surplus = given.slice(positionals.length)
+  const surplus = args.slice(positionals.length)
   if (surplus.length === 0) return undefined
   if (positionals.length === 0) return `${name} takes no arguments, and was given ${surplus.join(' ')}.`
   const most = positionals.length === 1 ? 'one argument' : `${positionals.length} arguments`
   return `${name} takes ${most}, and was given ${surplus.join(' ')} as well.`
 }
 
-/** All options by their spelling. One that several verbs have means the same in each. */
+/** Every option, by its spelling on the command line. An option of several verbs means the same in all of them. */
 function optionsOf(
   verbs: Verbs,
 ): ReadonlyMap<string, { readonly name: string; readonly option: Flag | Valued<unknown> }> {
@@ -91,15 +91,15 @@ function optionsOf(
   return new Map(Object.entries(all).map(([name, option]) => [dashed(name), { name, option }]))
 }
 
-interface Given {
+interface Parts {
   /** By the names of the options. */
   readonly values: Readonly<Record<string, unknown>>
-  /** Everything but options: the verb and its arguments. */
+  /** Everything that is not an option: the verb and its arguments. */
   readonly words: readonly string[]
 }
 
-/** @returns what was given, or what is wrong with it whichever verb it is */
-function given(argv: readonly string[], verbs: Verbs): Given | string {
+/** @returns the parts of the command line, or what is wrong with it whatever the verb is */
+function split(argv: readonly string[], verbs: Verbs): Parts | string {
   const options = optionsOf(verbs)
   const declared = [...options].map(([dashes, { option }]) => {
     if (isValued(option)) return [dashes, { type: 'string' }] as const
@@ -136,16 +136,16 @@ function given(argv: readonly string[], verbs: Verbs): Given | string {
 
 /**
  * @param argv without the program and its script
- * @param verbs those of this program; a test may have others
+ * @param verbs the verbs of this program; a test may have others
  */
 export function parse<const V extends Verbs = typeof VERBS>(
   argv: readonly string[],
   verbs: V = VERBS as Verbs as V,
 ): Arguments<V> {
   const wrong = (text: string) => ({ error: `${text}\n\`spillway --help\` lists verbs and options.` })
-  const read = given(argv, verbs)
-  if (typeof read === 'string') return wrong(read)
-  const { values, words } = read
+  const parts = split(argv, verbs)
+  if (typeof parts === 'string') return wrong(parts)
+  const { values, words } = parts
   const [name = USUAL, ...positionals] = words
   const verb = Object.hasOwn(verbs, name) ? verbs[name] : undefined
   if (verb === undefined) {

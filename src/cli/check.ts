@@ -1,4 +1,4 @@
-/** `spillway check`: the value of every setting, where it came from, and everything that is wrong or doubtful. */
+/** `spillway check`: every setting with the value in force, where it came from, and everything wrong or doubtful. */
 import type { Loaded } from '../config/load.ts'
 import { describe, HIDDEN, SettingsError } from '../config/mistakes.ts'
 import { GROUPS, keyOf, SETTING_NAMES, type SettingName, settingOf, show } from '../config/settings.ts'
@@ -6,7 +6,7 @@ import { GROUPS, keyOf, SETTING_NAMES, type SettingName, settingOf, show } from 
 const isHidden = (name: SettingName, { settings }: Loaded): boolean =>
   settingOf(name).secret === true && settings[keyOf(name)] !== undefined
 
-/** As the operator would write it; a default as in the docs (300s, not 5m). */
+/** As the operator would write it; a default as the docs write it (300s, not 5m). */
 function textOf(name: SettingName, loaded: Loaded): string {
   if (isHidden(name, loaded)) return HIDDEN
   const usual = loaded.origins[keyOf(name)] === 'default' ? settingOf(name).default : undefined
@@ -15,7 +15,7 @@ function textOf(name: SettingName, loaded: Loaded): string {
 
 const MOST_ENTRIES = 8
 
-/** Of a deny list with thousands of entries, the beginning and the length. */
+/** A deny list of thousands is shown by its first entries and its length. */
 function brief(value: string): string {
   const entries = value.split(',')
   if (entries.length <= MOST_ENTRIES) return value
@@ -54,7 +54,7 @@ function json(loaded: Loaded | SettingsError): string {
   return `${JSON.stringify({ ok: !isWrong, mistakes, warnings: loaded.warnings, settings }, undefined, 2)}\n`
 }
 
-/** What `check` prints, with its last line end. */
+/** What `check` prints, with the final line end. With mistakes main.ts exits with 78 (EX_CONFIG). */
 export function check(loaded: Loaded | SettingsError, options: { readonly json: boolean }): string {
   if (options.json) return json(loaded)
   if (loaded instanceof SettingsError) return `${warned(loaded.warnings)}${describe(loaded.mistakes)}`

@@ -1,4 +1,4 @@
-/** `npm run docs`: writes the pages that are generated from the declarations of settings, reasons and metrics. */
+/** `npm run docs`: writes the files that are generated from the declarations of settings, reasons and metrics. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { envExample, settingsTable } from '../config/docs.ts'

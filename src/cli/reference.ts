@@ -1,6 +1,6 @@
 /**
- * docs/refusals.md and docs/metrics.md, generated from the table of reasons and the declared metrics so that they say what
- * the program does. `npm run docs` writes the files; a test fails while they are out of date.
+ * docs/refusals.md and docs/metrics.md, generated from the table of reasons and from the declared metrics, so that they
+ * say what the program does. `npm run docs` writes the files; a test fails while they are out of date.
  */
 import { settingOf } from '../config/settings.ts'
 import { CHECK_NAMES, REASON_NAMES, reasonOf } from '../core/reasons.ts'
@@ -18,16 +18,16 @@ export function refusalsPage(): string {
     GENERATED('src/core/reasons.ts'),
     '# Refusals',
     '',
-    'Every way Spillway turns a client, a message or a recipient away. The reason is the same word in the log, in the label of',
-    '`spillway_refusals_total` and here. What an upstream refuses is passed on in its own words and is not in this list.',
+    'Every way in which Spillway turns away a client, a message or a recipient. The reason is the same word in the log, in the',
+    'label of `spillway_refusals_total` and here. A refusal by a mail server is passed on in its own words and is not listed here.',
     '',
-    '- **drop**: one reply, then the connection is closed. **defer**: 4xx, try again; the connection goes on. **reject**: 5xx.',
-    '- The reply in full: code, enhanced code, with 4yz the name of this host, the client’s address in brackets, the words of the',
-    '  sixth column, and the id in parentheses, or the address of `SPILLWAY_SUPPORT_URL` with the id in it.',
-    '- The id at the end of a refusal is the log line’s `id`. Its first eleven characters are the session, the last',
-    '  two the reason’s number (third column, in base 32: `0`–`9`, `A`–`H`, `J` …); they tell the second, the node and the',
-    '  reason also where the log was sampled.',
-    '- A check can be watched before it is trusted: `SPILLWAY_OBSERVE=<check>` judges, counts and logs, and lets pass.',
+    '- **drop**: one reply, then the connection is closed. **defer**: 4xx, try again; the connection stays open. **reject**: 5xx.',
+    '- The full reply consists of the code, the enhanced code, with 4yz the name of this host, the client’s address in brackets,',
+    '  the words of the sixth column, and the id in parentheses, or `SPILLWAY_SUPPORT_URL` with the id in it.',
+    '- The id at the end of a refusal is the `id` of the log line. Its first eleven characters identify the session. The last',
+    '  two are the number of the reason (third column, in base 32: `0`–`9`, `A`–`H`, `J` …). So the id tells the second, the node',
+    '  and the reason even where the log was sampled.',
+    '- To watch a check before you trust it, set `SPILLWAY_OBSERVE=<check>`: it judges, counts and logs, but refuses nobody.',
     '',
     '| reason | check | no. | stage | reply | the client reads | it means |',
     '|---|---|---|---|---|---|---|',
@@ -37,17 +37,17 @@ export function refusalsPage(): string {
       return row([`\`${name}\``, check ?? '–', String(number), where, `${action} ${code} ${enhanced}`, wire, operator])
     }),
     '',
-    `Checks, in the order in which they are asked: ${CHECK_NAMES.map((name) => `\`${name}\``).join(', ')}.`,
+    `Checks, in the order in which they run: ${CHECK_NAMES.map((name) => `\`${name}\``).join(', ')}.`,
     '',
     `Clients on the allow list (\`SPILLWAY_ALLOW\`: ${settingOf('SPILLWAY_ALLOW').doc.replace(/^A/, 'a').replace(/\.$/, '')}) get past all of them but \`size\`.`,
   ]
   return `${lines.join('\n')}\n`
 }
 
-/** Longer sets have a page of their own: reasons, checks. */
+/** Label sets longer than this are not listed here: reasons and checks have a page of their own. */
 const MANY = 7
 
-/** `family=ipv4,ipv6`; long sets, and sets that depend on the settings, by name alone. */
+/** `family=ipv4,ipv6`. Labels whose values depend on the settings, and long sets, stand by name alone. */
 function labelsOf(values: readonly { readonly labels: Readonly<Record<string, unknown>> }[]): string {
   const sets = new Map<string, Set<string>>()
   for (const { labels } of values) {
@@ -57,11 +57,11 @@ function labelsOf(values: readonly { readonly labels: Readonly<Record<string, un
       sets.set(label, set.add(String(value)))
     }
   }
-  const told = [...sets].map(([label, set]) => {
-    const open = label === 'upstream' || label === 'version'
-    return open || set.size > MANY ? `\`${label}\`` : `\`${label}\`=${[...set].join(',')}`
+  const labels = [...sets].map(([label, set]) => {
+    const varies = label === 'upstream' || label === 'version'
+    return varies || set.size > MANY ? `\`${label}\`` : `\`${label}\`=${[...set].join(',')}`
   })
-  return told.length === 0 ? '–' : told.join('; ')
+  return labels.length === 0 ? '–' : labels.join('; ')
 }
 
 /** The text of docs/metrics.md. */
@@ -71,9 +71,9 @@ export async function metricsPage(): Promise<string> {
     GENERATED('src/telemetry/metrics.ts'),
     '# Metrics',
     '',
-    '`GET /metrics` on `SPILLWAY_ADMIN_LISTEN`, in the Prometheus text format. Beside these stand the usual metrics of the',
-    'process and of Node (`process_*`, `nodejs_*`). Every series is there from the start, at 0; no label ever holds anything a',
-    'client sent. Always `spillway_connections_total = sum(spillway_sessions_total) + spillway_connections_open`.',
+    '`GET /metrics` on `SPILLWAY_ADMIN_LISTEN`, in the Prometheus text format. The usual metrics of the process and of Node',
+    '(`process_*`, `nodejs_*`) are there as well. Every series exists from the start, at 0; no label ever holds anything that a',
+    'client sent. It always holds that `spillway_connections_total = sum(spillway_sessions_total) + spillway_connections_open`.',
     '',
     '| metric | type | labels | what it counts |',
     '|---|---|---|---|',

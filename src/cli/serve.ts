@@ -9,28 +9,28 @@ import type { Settings } from '../config/settings.ts'
 import { messageOf } from '../core/errors.ts'
 import { createLog } from '../telemetry/log.ts'
 
-/** Two interrupts within this time are one key press. */
-const SAME_KEY_MS = 400
+/** Two SIGINTs within this time come from one press of Ctrl-C. */
+const SAME_PRESS_MS = 400
 
 const pem = (path: string): string => readFileSync(path, 'utf8')
 
 /** What the operator could write instead, on a machine without IPv6. */
 function withoutIPv6(setting: ListenError['setting'], { listen, adminListen }: Settings): string {
   if (setting === 'SPILLWAY_ADMIN_LISTEN') return `${setting}=127.0.0.1:${adminListen.port}`
-  const left = listen.filter(({ host }) => !isIPv6(host))
-  return `${setting}=${endpointsText(left.length > 0 ? left : listen.map(({ port }) => ({ host: '0.0.0.0', port })))}`
+  const usable = listen.filter(({ host }) => !isIPv6(host))
+  return `${setting}=${endpointsText(usable.length > 0 ? usable : listen.map(({ port }) => ({ host: '0.0.0.0', port })))}`
 }
 
 /** What to do about an address that cannot be listened on; undefined where the system's message says it all. */
 function adviceOn({ code, setting, address }: ListenError, settings: Settings): string | undefined {
   switch (code) {
     case 'EADDRINUSE':
-      return 'another program listens there already (ss -ltnp tells which); stop it, or choose another port'
+      return 'another program listens there already (ss -ltnp shows which); stop it, or choose another port'
     case 'EACCES':
-      return 'ports below 1024 need the right to bind them: docs/deploy.md tells the ways, or choose another port'
+      return 'ports below 1024 need the right to bind them: docs/deploy.md describes the ways, or choose another port'
     case 'EADDRNOTAVAIL':
       if (address !== '::' && address !== '::1')
-        return 'this machine has no such address; 0.0.0.0 and [::] are all it has'
+        return 'this machine has no such address; 0.0.0.0 and [::] stand for all that it has'
       return `IPv6 is switched off on this machine; write ${withoutIPv6(setting, settings)}`
     case 'EAFNOSUPPORT':
       return `this machine has no IPv6; write ${withoutIPv6(setting, settings)}`
@@ -42,7 +42,7 @@ function adviceOn({ code, setting, address }: ListenError, settings: Settings): 
   }
 }
 
-/** Resolves with the exit code once the program is to end. */
+/** Resolves with the exit code when the program should end. */
 export async function runServer({ settings, origins, warnings }: Loaded, version: string): Promise<number> {
   const log = createLog({ level: settings.logLevel, destination: 1 })
   for (const warning of warnings) log.warn({}, warning)
@@ -62,8 +62,8 @@ export async function runServer({ settings, origins, warnings }: Loaded, version
     let stoppingSince: number | undefined
     const end = (signal: NodeJS.Signals): void => {
       if (stoppingSince !== undefined) {
-        // The terminal sends Ctrl-C to npm and to us, and npm passes it on once more.
-        if (signal === 'SIGINT' && performance.now() - stoppingSince < SAME_KEY_MS) return
+        // npm passes Ctrl-C on to a program that has already received it from the terminal.
+        if (signal === 'SIGINT' && performance.now() - stoppingSince < SAME_PRESS_MS) return
         log.warn({ signal }, 'second signal: ending now')
         void running.abort().finally(() => resolve(1))
         return
@@ -81,9 +81,9 @@ export async function runServer({ settings, origins, warnings }: Loaded, version
     }
     process.on('SIGTERM', end)
     process.on('SIGINT', end)
-    // By default it would end the program.
+    // By default SIGHUP would end the program.
     process.on('SIGHUP', () => log.warn({}, 'SIGHUP: settings are read at the start only; restart to change them'))
-    // main.ts has disabled their defaults already.
+    // main.ts has already replaced their default actions.
     for (const signal of ['SIGUSR1', 'SIGUSR2'] as const) {
       process.on(signal, () =>
         log.warn({}, `${signal} does nothing; SIGTERM stops Spillway, and its log needs no signal`),

@@ -1,30 +1,30 @@
 /**
- * The verbs of the command line, one table each. Parsing, `--help` and error messages come from it (args.ts). A new verb is
- * a row here and a case in main.ts.
+ * The verbs of the command line, one table each. Parsing, `--help` and the messages for a wrong command line come from
+ * these tables (args.ts). A new verb is a row here; what it does is in main.ts.
  */
 import { settingsHelp } from '../config/docs.ts'
 
-/** An option without a value; true or false. */
+/** An option without a value; it is parsed as true or false. */
 export interface Flag {
   readonly short?: string
   readonly help: string
 }
 
-/** An option with a value; undefined where it is not given. */
+/** An option with a value; it is parsed as undefined where it was not given. */
 export interface Valued<T> {
-  /** In capitals: PATH. */
+  /** What the help calls the value, in capitals: PATH. */
   readonly value: string
   readonly help: string
-  /** Continues "--port needs". */
+  /** Completes the sentence "--port needs". */
   readonly needs: string
-  /** @returns undefined where the text is no such value */
+  /** @returns undefined where the text is not a valid value */
   readonly read: (text: string) => T | undefined
 }
 
-/** By their names in the program: `envFile` for --env-file. */
+/** The keys are the names in the program: `envFile` is --env-file. */
 export type Options = Readonly<Record<string, Flag | Valued<unknown>>>
 
-/** A positional argument. */
+/** An argument that is not an option. */
 export interface Positional {
   /** In capitals: NETWORK. */
   readonly name: string
@@ -33,19 +33,19 @@ export interface Positional {
 }
 
 export interface Verb {
-  /** What it does, in small letters: `show every setting`. */
+  /** What it does, in the imperative: `show every setting`. */
   readonly summary: string
   readonly options: Options
   readonly positionals?: readonly Positional[]
   readonly example: string
-  /** The rest of its help. */
+  /** Further text of its help. */
   readonly more?: () => string
 }
 export type Verbs = Readonly<Record<string, Verb>>
 
-/** Options of every verb. */
+/** Options that every verb has. */
 export const COMMON = {
-  json: { help: 'say it in JSON, where the verb has anything to say' },
+  json: { help: 'print JSON, where the verb has output' },
   help: { short: 'h', help: 'this text; after a verb, more about it' },
   version: { short: 'V', help: 'the version' },
 } as const satisfies Options
@@ -74,7 +74,7 @@ const allSettings = (): string => `Settings (default):\n${settingsHelp()}`
 
 export const VERBS = {
   serve: {
-    summary: 'take mail and relay it; also without a verb',
+    summary: 'receive mail and relay it; the default verb',
     options: { envFile },
     example: 'spillway serve --env-file /etc/spillway/spillway.env',
     more: allSettings,
@@ -88,15 +88,15 @@ export const VERBS = {
   demo: {
     summary: 'show what Spillway does: a flood, honest senders and a mail server, all on this machine',
     options: {
-      port: port('where Spillway takes mail (default 2525; 0: any free port)'),
-      adminPort: port('where it serves /metrics (default 9025; 0: any free port)'),
+      port: port('port on which Spillway receives mail (default 2525; 0: any free port)'),
+      adminPort: port('port on which it serves /metrics (default 9025; 0: any free port)'),
       seconds: whole(
-        'end by itself after so long (default 3600)',
+        'end by itself after so many seconds (default 3600)',
         1,
         86_400,
         'a whole number of seconds, at most a day',
       ),
-      log: path('keep the log there; otherwise it is deleted at the end', '--log /tmp/spillway.log'),
+      log: path('keep the log in this file; otherwise it is deleted at the end', '--log /tmp/spillway.log'),
     },
     example: 'spillway demo --port 2526',
     more: () => 'It needs no settings and reads none: SPILLWAY_* variables are not used.',

@@ -1,6 +1,7 @@
 /**
- * Kinds of value that name something on the network: endpoints, upstreams, networks, domains, host names, URLs. For what
- * people commonly write instead (a bare port, a URL, an IPv6 address without brackets) the message says what to write.
+ * The kinds of value that name something on the network: endpoints, upstreams, networks, domains, host names, URLs. For
+ * what people commonly write instead (a bare port, a URL, an IPv6 address without its brackets) the hint says what to
+ * write.
  */
 import { isIP, isIPv4, isIPv6 } from 'node:net'
 import { domainToASCII } from 'node:url'
@@ -15,7 +16,7 @@ export interface Endpoint {
 }
 
 export interface UpstreamAddress extends Endpoint {
-  /** As the operator wrote it; the name of this upstream in logs, metrics and the status. */
+  /** As the operator wrote it. Logs, metrics and the status page use it as the name of this upstream. */
   readonly label: string
 }
 
@@ -28,7 +29,7 @@ export const isHost = (text: string): boolean => isIPv4(text) || isName(text)
 
 const bracketed = (host: string): string => (isIPv6(host) ? `[${host}]` : host)
 
-/** @param port for the hint @param lowest 0 where any free port will do */
+/** @param port the one that hints propose @param lowest 0 where any free port will do */
 function parseEndpoint(text: string, port: number, lowest: 0 | 1): Parsed<Endpoint> {
   const scheme = /^[a-z][a-z0-9+.-]*:\/\//i.exec(text)?.[0]
   if (scheme) return { hint: `write ${text.slice(scheme.length).replace(/\/$/, '')}, without ${scheme}` }
@@ -52,7 +53,7 @@ const endpointText = ({ host, port }: Endpoint): string => `${bracketed(host)}:$
 /** As an operator would write them. */
 export const endpointsText = (all: readonly Endpoint[]): string => all.map(endpointText).join(',')
 
-/** One endpoint to listen on; port 0 takes any free port. */
+/** One endpoint to listen on. Port 0 takes any free port. */
 export const endpoint = (port: number): Scalar<Endpoint> =>
   scalar({
     word: 'host:port',
@@ -103,17 +104,17 @@ export const networks: List<readonly Network[]> = plainList(network, {
   show: network.show,
 })
 
-/** In lower case, and in ASCII form where it is international (RFC 5890), ready to be compared. */
+/** In lower case, and for an internationalized domain in its ASCII form (RFC 5890), so that it can be compared. */
 const domain: Scalar<string> = scalar({
   word: 'domain',
   what: 'the domain of an address, such as example.net',
   parse(text) {
     const at = text.lastIndexOf('@')
-    if (at >= 0) return { hint: `without what stands before the @: write ${text.slice(at + 1)}` }
+    if (at >= 0) return { hint: `without the part before the @: write ${text.slice(at + 1)}` }
     if (text.includes('*')) return { hint: 'no patterns: list each domain and each subdomain by its name' }
     if (text.endsWith('.')) return { hint: `without the last dot: write ${text.replace(/\.+$/, '')}` }
     const ascii = /[\s/:%?#[\]\\]/.test(text) ? '' : domainToASCII(text.toLowerCase())
-    return isName(ascii) ? { value: ascii } : { hint: `${text} is no domain name` }
+    return isName(ascii) ? { value: ascii } : { hint: `${text} is not a domain name` }
   },
   show: (value) => value,
 })
@@ -132,13 +133,13 @@ const host: Scalar<string> = scalar({
     if (isIPv6(bare)) return { value: canonical(bare) }
     if (text.includes('/')) return { hint: `only the host of a URL: write ${text.replace(/^[^/]*\/\/|\/.*$/g, '')}` }
     const port = /^(.+):\d+$/.exec(text)?.[1]
-    if (port !== undefined) return { hint: `it holds for every port: write ${port}` }
+    if (port !== undefined) return { hint: `it applies to every port: write ${port}` }
     return isHost(text) ? { value: text.toLowerCase() } : { hint: `${text} is neither a name nor an address` }
   },
   show: (value) => value,
 })
 
-/** In lower case; IPv6 addresses canonical and without brackets. */
+/** Names are in lower case; IPv6 addresses are canonical and without brackets. */
 export const hosts: List<readonly string[]> = plainList(host, {
   word: 'list of hosts',
   empty: 'none',
@@ -157,7 +158,7 @@ const dnsServer: Scalar<string> = scalar({
   show: (value) => value,
 })
 
-/** As `dns.Resolver.setServers` takes them; empty: those of the system. */
+/** In the form that `dns.Resolver.setServers` takes; an empty list means those of the system. */
 export const dnsServers: List<readonly string[]> = plainList(dnsServer, {
   word: 'list of addresses',
   empty: 'system',
@@ -181,7 +182,7 @@ export const hostname: Scalar<string> = scalar({
   show: (value) => value,
 })
 
-/** It stands in every refusal, and a reply line has at most 512 octets (RFC 5321 section 4.5.3.1.5). */
+/** The URL is part of every refusal, and a reply line has 512 octets at most (RFC 5321 section 4.5.3.1.5). */
 const LONGEST_URL = 200
 
 export const supportUrl: Scalar<string> = scalar({

@@ -1,17 +1,17 @@
 /**
- * Splits the text of a list into entries and reads the files it points to (`@/path/file`: one entry a line, `#` comments).
- * Every entry knows where it was written, so that a mistake in line 812 of a deny list can be named.
+ * Splits the text of a list into its entries, and reads the files it points to (`@/path/file`: one entry per line, `#`
+ * comments). Every entry knows where it was written, so that a mistake can name line 812 of a deny list.
  */
 
 export interface Entry {
   readonly text: string
-  /** `PATH:LINE`, for an entry from a file. */
+  /** `PATH:LINE`, where it was read from a file. */
   readonly at?: string
 }
 
 export interface Entries {
   readonly entries: readonly Entry[]
-  /** Entries that point to a file that cannot be read, or whose path is incomplete. */
+  /** Entries that point to a file that cannot be read, or whose `@` is not followed by a whole path. */
   readonly wrong: readonly { readonly entry: Entry; readonly expected: string }[]
 }
 
@@ -31,7 +31,7 @@ const fromCommas = (entry: Entry): Entry[] =>
     .map((text) => ({ ...entry, text: text.trim() }))
     .filter(({ text }) => text !== '')
 
-/** @param path of the file that holds the list itself (NAME_FILE): in it, line ends separate entries as commas do */
+/** @param path the file that holds the list itself (NAME_FILE): in it, lines separate entries as commas do */
 export function entriesOf(text: string, read: Read, path?: string): Entries {
   const entries: Entry[] = []
   const wrong: { entry: Entry; expected: string }[] = []
@@ -43,7 +43,7 @@ export function entriesOf(text: string, read: Read, path?: string): Entries {
     }
     const file = entry.text.slice(1)
     const content = file.startsWith('/') ? read(file) : { hint: '@ begins a whole path, such as @/etc/spillway/list' }
-    if ('hint' in content) wrong.push({ entry, expected: `a file with one entry a line; ${content.hint}` })
+    if ('hint' in content) wrong.push({ entry, expected: `a file with one entry per line; ${content.hint}` })
     else for (const line of fromLines(content.text, file)) entries.push(line)
   }
   return { entries, wrong }

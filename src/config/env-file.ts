@@ -1,8 +1,8 @@
 /**
  * Reads an env file: KEY=VALUE lines. The form is our own, and this is its only reader. Docker, systemd and shells each
- * read such a file a little differently (`export`, comments behind a value, quotes, backslashes), so a file that passes
- * through one of them may arrive as other settings than were written. Whatever would mean one thing here and another
- * thing there, or would lose a setting silently, is a mistake: what is no assignment, a name given twice, a backslash.
+ * read such a file a little differently (`export`, comments after a value, quotes, backslashes), so a file that passes
+ * through one of them may yield other settings than were written. Whatever would mean one thing here and another there,
+ * or would silently lose a setting, is a mistake: a line that is not an assignment, a name given twice, a backslash.
  */
 
 export interface EnvLine {
@@ -13,7 +13,7 @@ export interface EnvLine {
 
 export interface EnvFile {
   readonly lines: readonly EnvLine[]
-  /** `name` is the name on that line where there is one; the rest of the line may be a secret and is not repeated. */
+  /** `name` is the name on that line, if there is one. The rest of the line may be a secret and is not repeated. */
   readonly wrong: readonly { readonly line: number; readonly name: string | undefined; readonly expected: string }[]
 }
 
@@ -21,8 +21,8 @@ const ASSIGNMENT = /^(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=(.*)$/
 const FORM = 'a line KEY=VALUE, a comment that begins with #, or an empty line'
 const COMMENT = /\s#.*$/
 const BACKSLASH =
-  'single quotes around a value with a backslash, which stands for itself there; no line goes on in the next one ' +
-  '(a long list can stand in a file: @/path)'
+  'single quotes around a value with a backslash, which has no special meaning there; no line continues on the next one ' +
+  '(a long list can be in a file: @/path)'
 
 type Read = { readonly value: string } | { readonly hint: string }
 
@@ -30,7 +30,7 @@ function quoted(text: string, quote: string): Read {
   const end = text.indexOf(quote, 1)
   if (end < 0) return { hint: `a closing ${quote} at the end of the value` }
   const value = text.slice(1, end)
-  // A shell and systemd take \" and \\ for one character, others for two.
+  // A shell and systemd read \" and \\ as one character, others as two.
   if (quote === '"' && value.includes('\\')) return { hint: BACKSLASH }
   if (
     text
@@ -38,13 +38,13 @@ function quoted(text: string, quote: string): Read {
       .replace(COMMENT, '')
       .trim() !== ''
   )
-    return { hint: `nothing behind the closing ${quote}` }
+    return { hint: `nothing after the closing ${quote}` }
   return { value }
 }
 
-/** @param rest all that stands behind the equals sign; a hint tells what should be written instead. */
+/** @param rest everything after the equals sign @returns the value, or a hint that says what to write instead */
 function readValue(rest: string): Read {
-  // A shell, docker and systemd take this for the value; whoever writes it may mean a comment.
+  // A shell, Docker and systemd read this as the value, but the operator may have meant a comment.
   if (rest.startsWith('#')) return { hint: 'quotes around a value that begins with #, or a space before a comment' }
   const quote = rest.trimStart()[0]
   if (quote === '"' || quote === "'") return quoted(rest.trimStart(), quote)
@@ -52,7 +52,7 @@ function readValue(rest: string): Read {
   return value.includes('\\') ? { hint: BACKSLASH } : { value }
 }
 
-/** @param only the beginning of the names that are taken; other names are passed over. */
+/** @param only the prefix of the names that are read; other names are ignored */
 export function parseEnvFile(text: string, only: string): EnvFile {
   const lines: EnvLine[] = []
   const wrong: { line: number; name: string | undefined; expected: string }[] = []

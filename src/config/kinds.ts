@@ -1,7 +1,7 @@
 /**
- * The kinds of value a setting can have. A kind reads strictly what the operator wrote, and if it cannot, says what it
- * expected and what to write instead: a unit that is guessed wrong (is 30 seconds or minutes?) would show only in a flood.
- * Kinds of list are in list-kinds.ts.
+ * The kinds of value a setting can have. A kind parses strictly what an operator wrote. If it cannot, it says what it
+ * expected and what to write instead: a unit that is guessed wrong (is 30 seconds or minutes?) would show only in the
+ * flood. Kinds of list are in list-kinds.ts.
  */
 import type { Rate } from '../core/limits.ts'
 import { nearest } from './nearest.ts'
@@ -11,30 +11,30 @@ interface Words<T> {
   readonly word: string
   /** For the operator who wrote something else: `a duration with its unit, such as 30s, 10m or 1h`. */
   readonly what: string
-  /** For a choice of words: what each of them is for. */
+  /** What each word is for, where the kind is a choice of words. */
   readonly choices?: Readonly<Record<string, string>>
-  /** The value as an operator would write it; parsing it gives the same value again. */
+  /** The value as an operator would write it; parsing that text again gives the same value. */
   show(value: T): string
-  /** What was written, with anything secret in it hidden; absent where nothing can be secret. */
+  /** The text with its secret part hidden; absent where the text cannot hold a secret. */
   mask?(text: string): string
 }
 
-/** The hint says what to write and continues `what`; it may be empty. */
+/** The hint says what to write and continues the sentence in `what`; it is empty where there is no more to say. */
 export type Parsed<T> = { readonly value: T } | { readonly hint: string }
 
-/** A kind that is read from one text. */
+/** A kind that is parsed from one text. */
 export interface Scalar<T> extends Words<T> {
   readonly list: false
   parse(text: string): Parsed<T>
 }
 
-/** What is wrong with the entry at this index, or, without one, with the list as a whole. */
+/** `expected` is about the entry with this index; without an index, about the list as a whole. */
 export interface WrongEntry {
   readonly index: number | undefined
   readonly expected: string
 }
 
-/** A kind that is read from the entries of a list. */
+/** A kind that is parsed from the entries of a list. */
 export interface List<T> extends Words<T> {
   readonly list: true
   parse(entries: readonly string[]): { readonly value: T } | { readonly wrong: readonly WrongEntry[] }
@@ -45,7 +45,7 @@ export type ValueOf<K> = K extends { parse(given: never): infer P } ? Extract<P,
 
 export const scalar = <T>(parts: Omit<Scalar<T>, 'list'>): Scalar<T> => ({ ...parts, list: false })
 
-/** What the operator should have written. */
+/** The words for an operator who wrote something else. */
 export const expectation = ({ what }: Kind<unknown>, hint: string): string => (hint === '' ? what : `${what}; ${hint}`)
 
 /** `kind`, or the word `word`, which stands for `value`. */
@@ -64,14 +64,14 @@ export function or<T, const W extends string, const V>(kind: Scalar<T>, word: W,
   })
 }
 
-/** The word `off` disables it and reads as undefined. */
+/** `kind`, or the word `off`, whose value is undefined. */
 export const orOff = <T>(kind: Scalar<T>): Scalar<T | undefined> => or(kind, 'off', undefined)
-/** The word `none` reads as undefined. */
+/** `kind`, or the word `none`, whose value is undefined. */
 export const orNone = <T>(kind: Scalar<T>): Scalar<T | undefined> => or(kind, 'none', undefined)
 
 const MS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
 const UNITS = ['d', 'h', 'm', 's', 'ms'] as const
-/** Node's timers hold 2^31 - 1 ms; a longer one fires at once. */
+/** setTimeout of Node takes at most 2^31 - 1 ms; a longer timer fires at once. */
 const LONGEST_MS = 24 * MS.d
 
 const durationText = (ms: number): string => {
@@ -91,7 +91,7 @@ export interface Range {
   /** Bounds, inclusive, in milliseconds. */
   readonly min?: number
   readonly max?: number
-  /** Why no less; continues "at least 660s:". */
+  /** Why no less is accepted; follows "at least 660s:". */
   readonly because?: string
 }
 
@@ -137,11 +137,11 @@ const FASTEST = 1e6
 /** In bytes per second. */
 export const dataRate: Scalar<number> = scalar({
   word: 'size',
-  what: 'how much in a second, with its unit, such as 500B or 1KB',
+  what: 'an amount per second, with its unit, such as 500B or 1KB',
   parse(text) {
     const parsed = parseSize(text, (bare) => `${bare}B`)
     if ('hint' in parsed || parsed.value <= FASTEST) return parsed
-    return { hint: `at most ${sizeText(FASTEST)}: who has a slow line could send nothing` }
+    return { hint: `at most ${sizeText(FASTEST)}: a client on a slow line could send nothing` }
   },
   show: sizeText,
 })
@@ -173,7 +173,7 @@ export const rateText = ({ max, windowMs }: Rate): string => `${max}/${durationT
 
 export const rate: Scalar<Rate> = scalar({
   word: 'rate',
-  what: 'a rate, so many within a duration, such as 600/1m',
+  what: 'a rate, a number within a duration, such as 600/1m',
   parse(text) {
     const [, digits, window] = /^(\d+)\/(.+)$/.exec(text) ?? []
     if (digits === undefined || window === undefined) {
@@ -228,7 +228,7 @@ export const flag: Scalar<boolean> = scalar({
   show: (value) => (value ? 'on' : 'off'),
 })
 
-/** @param choices the words, and what each is for */
+/** @param choices each word that may be chosen, and what it is for */
 export function oneOf<const C extends string>(choices: Readonly<Record<C, string>>): Scalar<C> {
   const words = Object.keys(choices) as C[]
   return scalar({
@@ -245,7 +245,7 @@ export function oneOf<const C extends string>(choices: Readonly<Record<C, string
   })
 }
 
-/** A path. Whether there is a usable file is checked in machine-rules.ts. */
+/** A path in the file system. Whether a suitable file is there is for the rules in machine-rules.ts. */
 export const path: Scalar<string> = scalar({
   word: 'path',
   what: 'the path of a file',
@@ -253,7 +253,7 @@ export const path: Scalar<string> = scalar({
   show: (value) => value,
 })
 
-/** Never shown (`secret` in settings.ts). It is sent in an HTTP header, where it cannot contain spaces (RFC 6750 section 2.1). */
+/** Never shown: see `secret` in settings.ts. It is sent in an HTTP header, where it may hold no space (RFC 6750 section 2.1). */
 export const secret: Scalar<string> = scalar({
   word: 'secret',
   what: 'a word of visible ASCII characters, without spaces',

@@ -1,23 +1,23 @@
 /**
- * Limits checked against each other. A narrow limit above a wide one with the same window never acts, because the wide one
- * refuses first. If the operator gave both, one of them is a mistake; if one is a default, a warning will do.
+ * Rules that compare limits with each other. A narrow limit above a wide one with the same window never acts, because the
+ * wide one refuses first. If the operator gave both, one of them is a mistake; if one is a default, a warning is enough.
  */
 import { GROUPINGS, LIMIT_NAMES, LIMITS, type LimitName, type Rates } from '../core/limits.ts'
 import { rateText } from './kinds.ts'
 import type { Rule } from './rule.ts'
 import { keyOf, type SettingName, type Settings } from './settings.ts'
 
-/** Does not compile where a limit names a setting that there is not, or that is no rate. */
+/** Does not compile where a limit names a setting that does not exist or is not a rate. */
 type LimitSetting = (typeof LIMITS)[LimitName]['setting'] & SettingName
 
 export const limitSetting = (limit: LimitName): LimitSetting => LIMITS[limit].setting
 const limitKey = (limit: LimitName) => keyOf(limitSetting(limit))
 
-/** The rate of every limit, as the operator has set it. */
+/** The rate of every limit, as the operator set it. */
 export const ratesOf = (settings: Settings): Rates =>
   Object.fromEntries(LIMIT_NAMES.map((limit) => [limit, settings[limitKey(limit)]])) as Rates
 
-/** Limits of which the first counts a part of what the second counts. */
+/** Pairs of limits, of which the first counts a part of what the second counts. */
 const PAIRS: readonly (readonly [LimitName, LimitName])[] = LIMIT_NAMES.flatMap((narrow) =>
   LIMIT_NAMES.filter(
     (wide) =>
@@ -33,22 +33,27 @@ export const limits: Rule = ({ settings, isGiven, isSound }, report) => {
     const [below, above] = [rates[narrow], rates[wide]]
     if (!isSound(narrowName, wideName) || !below || !above) continue
     if (below.windowMs !== above.windowMs || below.max <= above.max) continue
-    const given = [isGiven(limitKey(narrow)), isGiven(limitKey(wide))] as const
-    const told = (name: SettingName, rate: string, isOwn: boolean) => `${name} (${rate}${isOwn ? '' : ', the default'})`
-    if (given[0] && given[1]) {
+    const isNarrowGiven = isGiven(limitKey(narrow))
+    const isWideGiven = isGiven(limitKey(wide))
+    const described = (name: SettingName, rate: string, isOwn: boolean) =>
+      `${name} (${rate}${isOwn ? '' : ', the default'})`
+    if (isNarrowGiven && isWideGiven) {
       report.mistake(
         narrowName,
         `at most ${rateText(above)}, which is ${wideName}: above that it could never be reached. Lower it, or raise ${wideName}`,
       )
-    } else if (given[0] || given[1]) {
+    } else if (isNarrowGiven || isWideGiven) {
       report.warn(
-        `${told(narrowName, rateText(below), given[0])} can never be reached: ${told(wideName, rateText(above), given[1])} is lower and refuses first`,
+        `${described(narrowName, rateText(below), isNarrowGiven)} can never be reached: ${described(wideName, rateText(above), isWideGiven)} is lower and refuses first`,
       )
     }
   }
 }
 
-/** rate-limiter-flexible, which counts in Redis, knows whole seconds only: 1500ms would become one second, and 500ms for ever. */
+/**
+ * rate-limiter-flexible, which counts in Redis, has durations in whole seconds: it would turn 1500ms into one second, and
+ * 500ms into a window that never ends.
+ */
 export const sharedWindows: Rule = ({ settings, isSound }, report) => {
   if (!isSound('SPILLWAY_REDIS_URL') || settings.redisUrl === undefined) return
   for (const limit of LIMIT_NAMES) {
@@ -57,7 +62,7 @@ export const sharedWindows: Rule = ({ settings, isSound }, report) => {
     if (rate === undefined || rate.windowMs % 1000 === 0) continue
     report.mistake(
       name,
-      'a rate over whole seconds, such as 10/1s: limits in Redis (SPILLWAY_REDIS_URL) count by seconds',
+      'a rate over whole seconds, such as 10/1s: limits in Redis (SPILLWAY_REDIS_URL) have windows of whole seconds',
     )
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Kinds of list. A list is read from its entries (entries.ts splits the text), and every wrong entry is reported with its
- * place: "something is wrong" does not help with a deny list of a thousand lines.
+ * Kinds of list. A list is parsed from its entries (entries.ts splits the text). Every wrong entry is reported with its
+ * own place in the list: "something in it is wrong" does not help to correct a deny list of a thousand lines.
  */
 import { CHECK_NAMES, type CheckName } from '../core/reasons.ts'
 import { expectation, type List, type Scalar, scalar, type WrongEntry } from './kinds.ts'
@@ -8,7 +8,7 @@ import { nearest } from './nearest.ts'
 
 export interface ListParts<E, T> {
   readonly word: string
-  /** The word for an empty list, which may also be written: `none`, `system`. Without one a list cannot be empty. */
+  /** The word that stands for an empty list and may be written too: `none`, `system`. Without it a list cannot be empty. */
   readonly empty?: string
   readonly show: (entry: E) => string
   /** No two entries may have the same key. */
@@ -47,7 +47,7 @@ export function listOf<E, T>(entry: Scalar<E>, { empty, key, gather, spread, ...
   }
 }
 
-/** A list whose value is just its entries. */
+/** A list whose value is its entries. */
 export const plainList = <E>(
   entry: Scalar<E>,
   parts: Omit<ListParts<E, readonly E[]>, 'gather' | 'spread'>,

@@ -1,10 +1,10 @@
 /**
- * Turns what the operator gave into `Settings`, or reports everything that is wrong with it. `serve`, `check` and the tests
- * all go through here; it is pure apart from `readFile`.
+ * Makes `Settings` out of what the operator gave, or reports everything that is wrong with it. It is pure except for the
+ * files it reads through `readFile`: `serve`, `check` and the tests all go through here.
  */
 import { hostname as hostnameKind } from './address-kinds.ts'
+import { collect, type Text } from './collect.ts'
 import { entriesOf, type Read } from './entries.ts'
-import { collect, type Text } from './given.ts'
 import { expectation } from './kinds.ts'
 import { SPARE_FILES } from './machine-rules.ts'
 import { type Mistake, SettingsError } from './mistakes.ts'
@@ -27,7 +27,7 @@ export interface Sources {
   readonly hostname: string
   /** The limit on open files (`ulimit -n`); Infinity where there is none. */
   readonly openFiles: number
-  /** Of `--env-file`; wins over SPILLWAY_ENV_FILE. */
+  /** The path of `--env-file`; it wins over SPILLWAY_ENV_FILE. */
   readonly envFile?: string | undefined
 }
 
@@ -35,7 +35,7 @@ export interface Loaded {
   readonly settings: Settings
   /** `default`, `environment`, `env file PATH:LINE` or `file PATH`. */
   readonly origins: Readonly<Record<SettingKey, string>>
-  /** What may be intended but often is not, one line each. */
+  /** What can be meant but often is not, one line each. */
   readonly warnings: readonly string[]
 }
 
@@ -43,7 +43,7 @@ const WHY: Readonly<Record<string, string>> = {
   ENOENT: 'there is no such file',
   EACCES: 'this user may not read it',
   EISDIR: 'it is a directory',
-  ENOTDIR: 'a part of that path is no directory',
+  ENOTDIR: 'a part of that path is not a directory',
 }
 
 const reader =
@@ -60,19 +60,19 @@ const reader =
 const MOST_CONNECTIONS = 20_000
 
 /**
- * Six tenths of the files are for clients and half as many again for refused clients that have not closed yet; the rest is
- * for connections to the mail servers. The cap limits memory where the limit on files is in the millions.
+ * Of the open files that client connections leave, some go to refused clients that have not closed yet and the rest to
+ * connections to the mail servers. The cap bounds memory where the open-file limit is in the millions.
  */
 const defaultConnections = (openFiles: number): number =>
   Math.max(1, Math.min(MOST_CONNECTIONS, Math.floor((openFiles - SPARE_FILES) * 0.6)))
 
 const label = (name: string): string => name.replace(/[^A-Za-z0-9.-]/g, '-').replace(/^[-.]+|[-.]+$/g, '')
 
-/** The machine's own name may not be a valid one (`my_host`, ``), but clients have to be greeted with something. */
+/** The machine's own name may not be a valid name (`my_host`, ``), but a client must be greeted all the same. */
 const defaultHostname = (name: string): string =>
   'value' in hostnameKind.parse(name) ? name : label(name) || 'localhost'
 
-/** A list may have thousands of wrong entries; the first few show what is wrong with it. */
+/** A list may have thousands of wrong entries; the first ones show what is wrong with it. */
 const MOST_ISSUES = 10
 
 interface Reading {
@@ -96,7 +96,7 @@ function read(name: SettingName, { text, origin, path }: Text, readText: Read, u
   if ('wrong' in parsed) {
     for (const { index, expected } of parsed.wrong) {
       const entry = index === undefined ? undefined : entries[index]
-      // When a file could not be read, an empty list is not a second mistake.
+      // A list that is empty because its file could not be read is not a second mistake.
       if (entry !== undefined || unreadable.length === 0)
         mistakes.push(mistake(entry?.text ?? text, expected, entry?.at))
     }
@@ -108,7 +108,7 @@ function read(name: SettingName, { text, origin, path }: Text, readText: Read, u
   return 'value' in parsed && mistakes.length === 0 ? { value: parsed.value, mistakes } : { mistakes }
 }
 
-/** What to write for a required setting, with all choices. */
+/** The mistake of leaving out a setting that has no default: what to write, with every choice there is. */
 function missing(name: SettingName): Mistake {
   const { doc, required, kind } = settingOf(name)
   const choices = Object.entries(kind.choices ?? {})
@@ -119,7 +119,7 @@ function missing(name: SettingName): Mistake {
   return { name, value: undefined, origin: 'not set', expected, default: undefined }
 }
 
-/** @throws SettingsError with all mistakes */
+/** @throws SettingsError with every mistake found */
 export function load({ env, readFile, hostname, openFiles, envFile }: Sources): Loaded {
   const readText = reader(readFile)
   const given = collect(env, readText, envFile)

@@ -1,20 +1,21 @@
 /**
- * Settings checked against the machine and each other: certificates, open files, ports used twice. These faults would
- * otherwise show only with the first client, or in a flood.
+ * Rules that check the settings against the machine and their ports against each other: certificates, open files,
+ * addresses that are taken. They report at the start what would otherwise show only when the first client or the flood
+ * comes.
  */
 import { createSecureContext, type SecureContextOptions } from 'node:tls'
 import { isLoopback } from '../core/ip.ts'
 import type { Rule } from './rule.ts'
 
-/** Connections to the admin port at once. It is for Prometheus, probes and the operator. */
+/** Connections the admin port takes at once. Prometheus, probes and the operator need no more. */
 export const ADMIN_CONNECTIONS = 64
 
-/** Open files reserved for everything but mail: the admin port, logs, DNS, Redis, the program itself. */
+/** Open files kept for everything except mail: the admin port, logs, DNS, Redis, the program itself. */
 export const SPARE_FILES = ADMIN_CONNECTIONS + 192
 
 const SET_BOTH = 'set both of SPILLWAY_TLS_CERT and SPILLWAY_TLS_KEY, or neither'
 
-/** Why OpenSSL rejects it; undefined where it does not. */
+/** Why OpenSSL rejects these options; undefined where it accepts them. */
 function objection(options: SecureContextOptions): string | undefined {
   try {
     createSecureContext(options)
@@ -67,7 +68,7 @@ export const openFiles: Rule = ({ settings, isGiven, isSound, openFiles }, repor
     )
   } else if (isSound('SPILLWAY_UPSTREAMS', 'SPILLWAY_UPSTREAM_MAX_CONNECTIONS')) {
     const toUpstreams = settings.upstreams.length * settings.upstreamMaxConnections
-    // Refused clients that have not closed yet: front/gate/linger.ts keeps two generations of a quarter each.
+    // Refused clients that have not closed yet: front/gate/linger.ts has two generations of a quarter each.
     const leaving = Math.floor(maxConnections / 2)
     const wanted = maxConnections + leaving + toUpstreams + SPARE_FILES
     if (wanted <= openFiles) return
@@ -81,7 +82,7 @@ export const openFiles: Rule = ({ settings, isGiven, isSound, openFiles }, repor
 const isHere = (host: string): boolean => host === 'localhost' || isLoopback(host)
 const isAny = (host: string): boolean => host === '0.0.0.0' || host === '::'
 
-/** Mail relayed to ourselves would go round for ever. */
+/** Mail relayed to ourselves would loop for ever. */
 export const addresses: Rule = ({ settings, isSound }, report) => {
   const { listen, upstreams, adminListen, adminToken } = settings
   if (isSound('SPILLWAY_LISTEN', 'SPILLWAY_UPSTREAMS')) {

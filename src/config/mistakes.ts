@@ -1,16 +1,16 @@
 /**
- * What is wrong with the settings, as a value and as text for the operator. All mistakes are reported at once, so that one
- * restart is enough to correct them.
+ * What is wrong with the settings, as values and as the text that an operator reads. All mistakes are reported at once:
+ * an operator who finds them one by one is down for one restart after another.
  */
 
 export interface Mistake {
-  /** The setting, or the file and line that is wrong. */
+  /** The setting that is wrong, or the line of the env file. */
   readonly name: string
   /** As written; HIDDEN for a secret; undefined where nothing was written. */
   readonly value: string | undefined
   /** Where it was written: `environment`, `env file PATH:LINE`, `file PATH`. */
   readonly origin: string
-  /** What would be right and what to write; may have several lines. */
+  /** What would be right, and what to write. It may have several lines. */
   readonly expected: string
   /** As an operator would write it; undefined where there is none. */
   readonly default: string | undefined
@@ -19,7 +19,7 @@ export interface Mistake {
 /** Shown in place of a secret. */
 export const HIDDEN = '(hidden)'
 
-/** The settings cannot be used; `message` describes all of `mistakes`. */
+/** The settings cannot be used as they are; `message` describes all of `mistakes`. */
 export class SettingsError extends Error {
   override readonly name = 'SettingsError'
   readonly mistakes: readonly Mistake[]
@@ -33,7 +33,7 @@ export class SettingsError extends Error {
 }
 
 const LONGEST = 100
-/** One line of readable length, without control characters. */
+/** One line, short enough to read, and without characters that move a terminal's cursor. */
 const brief = (value: string): string => {
   const line = value.replace(/[^\x20-\x7e\u00a1-\uffff]/g, '?')
   return line.length > LONGEST ? `${line.slice(0, LONGEST)}… (${line.length} characters)` : line
@@ -42,7 +42,7 @@ const brief = (value: string): string => {
 const WIDTH = 116
 const MARGIN = 14
 
-/** Breaks a line between words. In a list of choices the continuation is aligned with the text, not with the word. */
+/** Breaks a line between words. Continuation lines are indented to its text, in a list of choices past the choice. */
 function wrap(line: string): string[] {
   const hang = /^ *(\S+ {2,})?/.exec(line)?.[0].length ?? 0
   const lines: string[] = []
@@ -71,7 +71,7 @@ function describeOne(mistake: Mistake): string {
   return lines.join('\n')
 }
 
-/** All of `mistakes`, as several lines for a terminal. */
+/** All of `mistakes`, for a terminal or for a log that keeps line breaks. */
 export function describe(mistakes: readonly Mistake[]): string {
   const count = mistakes.length === 1 ? 'One mistake' : `${mistakes.length} mistakes`
   return `${count} in the settings:\n\n${mistakes.map(describeOne).join('\n\n')}\n`

@@ -1,6 +1,6 @@
-/** Finds the name that a mistyped one was meant to be. */
+/** Finds the name that somebody meant when he mistyped it. */
 
-/** How many letters have to be added, left out, replaced or swapped with their neighbour to turn `a` into `b`. */
+/** How many letters must be added, removed, replaced or swapped with their neighbour to turn `a` into `b`. */
 function editDistance(a: string, b: string): number {
   let beforeLast: number[] = []
   let last = Array.from({ length: b.length + 1 }, (_, i) => i)
@@ -19,16 +19,16 @@ function editDistance(a: string, b: string): number {
   return last[b.length]!
 }
 
-/** The one of `names` that `text` was most likely meant to be, ignoring case; undefined where none is close. */
+/** The one of `names` that `text` was most likely meant to be, in any case of letters; undefined where none is near. */
 export function nearest<N extends string>(text: string, names: readonly N[]): N | undefined {
-  const given = text.toLowerCase()
+  const typed = text.toLowerCase()
   let best: { name: N; distance: number } | undefined
   for (const name of names) {
     const lower = name.toLowerCase()
-    // Half a name (IP_CONNECTIONS) is closer than its many missing letters suggest.
-    const inside = given.length >= 5 && (lower.endsWith(given) || lower.startsWith(given))
-    const distance = inside ? 1 : editDistance(given, lower)
-    if (distance <= Math.max(2, given.length * 0.35) && (best === undefined || distance < best.distance)) {
+    // A name of which one end is missing (IP_CONNECTIONS) is nearer than the count of missing letters says.
+    const inside = typed.length >= 5 && (lower.endsWith(typed) || lower.startsWith(typed))
+    const distance = inside ? 1 : editDistance(typed, lower)
+    if (distance <= Math.max(2, typed.length * 0.35) && (best === undefined || distance < best.distance)) {
       best = { name, distance }
     }
   }

@@ -1,6 +1,6 @@
 /**
- * Where Redis is, as a URL: a single server, a set watched by Sentinels, or a cluster. It may contain a password, which is
- * masked wherever the URL is shown, right or wrong.
+ * Where Redis is, as one URL: a single server, a set watched by Sentinels, or a cluster. The URL may hold a password, so
+ * it is shown only with the password masked, whether it is valid or not.
  */
 import { isIPv6 } from 'node:net'
 import { type Endpoint, isHost } from './address-kinds.ts'
@@ -10,7 +10,7 @@ export interface RedisAddress {
   readonly topology: 'single' | 'sentinel' | 'cluster'
   /** The server, the Sentinels, or some nodes of the cluster, through which the others are found. */
   readonly hosts: readonly Endpoint[]
-  /** The name the Sentinels know the set by; empty for the others. */
+  /** The name by which the Sentinels know the set; empty without Sentinels. */
   readonly master: string
   readonly tls: boolean
   readonly username: string | undefined
@@ -22,7 +22,7 @@ const SCHEME = /^(rediss?)(?:\+(sentinel|cluster))?:\/\//
 const PORTS = { single: 6379, sentinel: 26_379, cluster: 6379 } as const
 const EXAMPLES = 'redis://host:6379, redis+sentinel://h1,h2/master, redis+cluster://h1,h2'
 
-/** With an @, the password can be anywhere before it; without one, it can stand in place of a port. */
+/** With an @, a password can be anywhere before it; without one, it can be where the port belongs. */
 export const maskPassword = (text: string): string =>
   text.includes('@')
     ? text.replace(/^([^:]*:\/\/(?:[^:@]*:)?|[^:]*:(?!\/\/)).*@/s, '$1***@')
@@ -40,7 +40,7 @@ function parseHost(text: string, port: number): Parsed<Endpoint> {
   return number >= 1 && number <= 65_535 ? { value: { host, port: number } } : { hint: 'a port is 1 to 65535' }
 }
 
-/** In user name and password, characters may be written as %XX (RFC 3986 section 2.1). */
+/** In a user name or a password, any character other than a letter or digit may be written as %XX (RFC 3986 section 2.1). */
 function decoded(text: string | undefined): Parsed<string | undefined> {
   try {
     return { value: text === undefined || text === '' ? undefined : decodeURIComponent(text) }
@@ -105,7 +105,7 @@ export const redisUrl: Scalar<RedisAddress> & Required<Pick<Kind<RedisAddress>, 
   { mask: maskPassword },
 )
 
-/** Begins the name of every key. Braces would put all keys of a cluster into one slot. */
+/** The prefix of every key. Braces are not allowed: they would put all keys of a cluster into one slot. */
 export const redisPrefix: Scalar<string> = scalar({
   word: 'prefix',
   what: 'up to 64 letters, digits and any of : . _ -',

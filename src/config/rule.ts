@@ -1,12 +1,12 @@
-/** What a rule between settings sees, and how it reports. The rules are in rules.ts and the files *-rules.ts. */
+/** What a rule between settings sees, and how it reports what it found. The rules are in rules.ts and *-rules.ts. */
 import type { Read } from './entries.ts'
 import type { SettingKey, SettingName, Settings } from './settings.ts'
 
 export interface Ground {
   readonly settings: Settings
-  /** Whether the operator gave this setting. */
+  /** Whether the operator gave this setting, so that its value is not the default. */
   isGiven(key: SettingKey): boolean
-  /** Whether all of them could be read. No rule may be applied to a value that could not. */
+  /** Whether all of them could be parsed: no rule is applied to a value that is not there. */
   isSound(...names: SettingName[]): boolean
   /** What the machine calls itself. */
   readonly hostname: string
@@ -16,9 +16,9 @@ export interface Ground {
 }
 
 export interface Report {
-  /** For what cannot be intended. `expected` says what would be right. */
+  /** Reports what cannot be meant. `expected` says what would be right. */
   mistake(name: SettingName, expected: string): void
-  /** For what may be intended but often is not. */
+  /** Reports what can be meant but often is not. */
   warn(text: string): void
 }
 

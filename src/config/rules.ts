@@ -1,4 +1,4 @@
-/** All rules between settings; the short ones, about what is allowed but seldom intended, are here. */
+/** Applies all rules between settings, and holds the small ones: warnings of what is allowed but seldom meant. */
 import { limits, sharedWindows } from './limit-rules.ts'
 import { addresses, openFiles, tls } from './machine-rules.ts'
 import type { Ground, Report, Rule } from './rule.ts'
@@ -11,12 +11,12 @@ export interface Findings {
 
 const everybody: Rule = ({ settings, isSound }, report) => {
   const meaning = [
-    ['SPILLWAY_ALLOW', settings.allow, 'no limit holds for anybody'],
+    ['SPILLWAY_ALLOW', settings.allow, 'no limit applies to anybody'],
     ['SPILLWAY_DENY', settings.deny, 'all mail from there bounces'],
     [
       'SPILLWAY_PROXY_PROTOCOL_FROM',
       settings.proxyProtocolFrom,
-      'anybody may claim any address, and who sends no PROXY header is turned away',
+      'anybody may claim any address, and a client that sends no PROXY header is turned away',
     ],
   ] as const
   for (const [name, networks, effect] of meaning) {
@@ -29,23 +29,23 @@ const everybody: Rule = ({ settings, isSound }, report) => {
 const customs: Rule = ({ settings, isGiven, isSound, hostname }, report) => {
   if (isSound('SPILLWAY_HOSTNAME') && !isGiven('hostname') && !settings.hostname.includes('.')) {
     report.warn(
-      `SPILLWAY_HOSTNAME is not set and the machine calls itself "${hostname}", which is no full name: clients are greeted as ${settings.hostname}. Set it to the name in your MX record`,
+      `SPILLWAY_HOSTNAME is not set and the machine calls itself "${hostname}", which is not a fully qualified name: clients are greeted as ${settings.hostname}. Set it to the name in your MX record`,
     )
   }
   if (isSound('SPILLWAY_LIMIT_RECIPIENTS_PER_MESSAGE') && settings.limitRecipientsPerMessage < 100) {
     report.warn(
-      `SPILLWAY_LIMIT_RECIPIENTS_PER_MESSAGE=${settings.limitRecipientsPerMessage} is less than the 100 that every server has to take (RFC 5321 section 4.5.3.1.8)`,
+      `SPILLWAY_LIMIT_RECIPIENTS_PER_MESSAGE=${settings.limitRecipientsPerMessage} is less than the 100 that every server has to accept (RFC 5321 section 4.5.3.1.8)`,
     )
   }
   const { messageMaxSize } = settings
   if (isSound('SPILLWAY_MESSAGE_MAX_SIZE') && messageMaxSize !== 'upstream' && messageMaxSize < 65_536) {
     report.warn(
-      'SPILLWAY_MESSAGE_MAX_SIZE is less than the 64KiB that every server has to take (RFC 5321 section 4.5.3.1.7)',
+      'SPILLWAY_MESSAGE_MAX_SIZE is less than the 64KiB that every server has to accept (RFC 5321 section 4.5.3.1.7)',
     )
   }
   if (isSound('SPILLWAY_RELAY_GUARD') && !settings.relayGuard) {
     report.warn(
-      'SPILLWAY_RELAY_GUARD is off: nothing sees it when a mail server relays for the whole world because it trusts the address of Spillway',
+      "SPILLWAY_RELAY_GUARD is off: nothing notices if a mail server relays for the whole world because it trusts Spillway's address",
     )
   }
   if (isSound('SPILLWAY_OBSERVE') && settings.observe === 'all') {

@@ -1,6 +1,7 @@
 /**
- * Every setting, declared once. Its row determines its type in `Settings`, how it is read, `spillway check`, `--help`,
- * docs/settings.md and .env.example (docs.ts). A new setting is one row here, and exists only once something obeys it.
+ * Every setting, declared once. Its row gives its type in `Settings`, how its text is parsed, and what `spillway
+ * check`, `--help`, docs/settings.md and .env.example (docs.ts) say of it. A new setting is one row here, added together
+ * with the code that obeys it.
  */
 import {
   dnsServers,
@@ -35,40 +36,46 @@ import { redisPrefix, redisUrl } from './redis-kinds.ts'
 
 /** In the order of the docs. */
 export const GROUPS = {
-  upstream: { title: 'Mail servers', intro: 'The servers behind Spillway, and how it speaks to them.' },
+  upstream: { title: 'Mail servers', intro: 'The servers behind Spillway, and how Spillway talks to them.' },
   listen: { title: 'Listening', intro: 'Where clients connect, how many, and how long they may take.' },
   limits: {
     title: 'Limits',
     intro:
-      'Over one of them a client hears 4xx and tries again later; nothing is lost. The defaults are wide enough that an honest day refuses nobody. An IPv6 client counts by its /64, and its neighbourhood is the /48.',
+      'A client that exceeds a limit receives a 4xx reply and tries again later; no mail is lost. The defaults are high enough that nobody is refused on an ordinary day. IPv6 clients are counted by their /64, and the neighbourhood of an IPv6 client is its /48.',
   },
-  lists: { title: 'Lists', intro: 'Who is never held up, who is never let in, and which domains mail is for.' },
+  lists: {
+    title: 'Lists',
+    intro: 'Who is never held up, who is never let in, and which domains mail is accepted for.',
+  },
   message: {
     title: 'Message and DNS',
-    intro: 'How strictly a message is read, and who answers questions about names.',
+    intro: 'How strictly messages are read, and which servers resolve names.',
   },
   redis: {
     title: 'Redis',
     intro:
-      'Where limits are counted for all nodes together. Without it each node counts in its own memory. While Redis is away each node goes on with its share of every limit: the limit divided by the nodes that were last seen.',
+      'Redis counts the limits for all nodes together. Without it each node counts in its own memory. While Redis is unavailable each node enforces its share of every limit: the limit divided by the number of nodes that were last seen.',
   },
   admin: { title: 'Admin HTTP', intro: 'Metrics, health, and the state of this node as JSON.' },
-  other: { title: 'Checks and log', intro: 'What is enforced, what is logged, and where a refused sender may ask.' },
+  other: {
+    title: 'Checks and log',
+    intro: 'What is enforced, what is logged, and where a refused sender can ask for help.',
+  },
 } as const
 export type Group = keyof typeof GROUPS
 
 export interface Setting<T> {
   readonly group: Group
   readonly kind: Kind<T>
-  /** As an operator would write it; absent if the setting is required or its default is derived. */
+  /** As an operator would write it. Absent where the setting is required or its default is derived. */
   readonly default?: string
-  /** Where a default that depends on the machine comes from; load.ts works it out. */
+  /** How the default depends on the machine, in words; load.ts computes it. */
   readonly derived?: string
-  /** No default would be right for everybody; this is an example to paste. */
+  /** An example to paste, where no default would suit everybody. */
   readonly required?: string
   /** What it does, in one line. */
   readonly doc: string
-  /** What to know before changing it. */
+  /** What else an operator should know before changing it. */
   readonly more?: string
   /** Its value is never shown. */
   readonly secret?: true
@@ -76,10 +83,10 @@ export interface Setting<T> {
 
 const ANY = Number.MAX_SAFE_INTEGER
 const DAY_MS = 86_400_000
-/** A client waits 10 minutes for the reply to the dot (RFC 5321 section 4.5.3.2.6); one more for the way. */
+/** A client waits 10 minutes for the reply to the final dot (RFC 5321 section 4.5.3.2.6); one more is for transit. */
 const AFTER_DOT_MS = 660_000
 
-/** Keeps the type of the row's value. */
+/** Returns the row unchanged and keeps the type of its value. */
 const row = <K extends Kind<unknown>>(
   setting: Setting<unknown> & { readonly kind: K },
 ): Omit<Setting<unknown>, 'kind'> & { readonly kind: K } => setting
@@ -90,67 +97,67 @@ export const SETTINGS = {
     kind: upstreams,
     required: 'mail1.example.net:25,mail2.example.net:25',
     doc: 'The mail servers behind Spillway, host:port separated by commas.',
-    more: 'Each connection goes to the one with the fewest. A name is resolved again at every health check and all its addresses are used; in metrics and logs a server is called as it is written here.',
+    more: 'Each new connection goes to the server with the fewest. A name is resolved again at every health check, and all its addresses are used. Metrics and logs name a server as it is written here.',
   }),
   SPILLWAY_UPSTREAM_CLIENT_IP: row({
     group: 'upstream',
     kind: oneOf({
       xclient:
-        'for Postfix that lists Spillway in smtpd_authorized_xclient_hosts: address, name and HELO arrive; the best choice there',
+        'for Postfix with Spillway in smtpd_authorized_xclient_hosts: passes on the address, the name and the HELO name; the best choice for Postfix',
       'proxy-v2':
         'for servers that read a PROXY v2 header (Exim with hosts_proxy, Postfix with smtpd_upstream_proxy_protocol = haproxy)',
-      'proxy-v1': 'for servers that read only the older, readable PROXY v1 header',
-      received: 'for servers that can do neither: the address stands in a Received line on top of each message',
-      none: 'the servers need not know: SPF, DNS lists and rate limits there see the address of Spillway, so turn them off',
+      'proxy-v1': 'for servers that read only the older, textual PROXY v1 header',
+      received: 'for servers that support neither: the address is in a Received line at the top of each message',
+      none: "the servers are not told: SPF, DNS lists and rate limits there see Spillway's address, so turn them off",
     }),
     required: 'xclient',
-    doc: 'How the mail servers learn the address of the client.',
-    more: 'There is no default, because a wrong guess either refuses all mail or makes every client look like Spillway itself, which the servers may trust.',
+    doc: "How the mail servers learn the client's address.",
+    more: 'There is no default, because with a wrong guess either all mail is refused or every client looks like Spillway itself, which the servers may trust.',
   }),
   SPILLWAY_RELAY_GUARD: row({
     group: 'upstream',
     kind: flag,
     default: 'on',
     doc: 'Ask every mail server, at start and hourly, whether it would relay for a stranger, and do not use one that would.',
-    more: "The question is put through Spillway for the client 192.0.2.1 and ends before DATA; no message is sent. A server that trusts Spillway's address (mynetworks) would otherwise become an open relay for the whole world.",
+    more: "Spillway asks on behalf of the client 192.0.2.1 and stops before DATA, so no message is sent. A server that trusts Spillway's address (mynetworks) would otherwise become an open relay for the whole world.",
   }),
   SPILLWAY_UNKNOWN_GUARD: row({
     group: 'upstream',
     kind: flag,
     default: 'on',
-    doc: 'Turn "user unknown" into 451 while the mail servers say it of many recipients they took lately.',
-    more: 'A directory that has failed makes servers call everybody unknown, and senders then bounce the mail for good. With this on they try again later instead. Somebody who asks for twenty users that were deleted lately, again and again, keeps it on as well: where the directory is well and the alert stays, turn it off for a while.',
+    doc: 'Turn "user unknown" into 451 while the mail servers say it of many recipients that they accepted recently.',
+    more: 'Mail servers whose directory has failed call every user unknown, and senders then bounce the mail for good. With this setting on, senders try again later instead. A client that keeps asking for twenty recently deleted users keeps the guard active as well: if the directory is well and the alert stays, turn the guard off for a while.',
   }),
   SPILLWAY_TRACE_HEADER: row({
     group: 'upstream',
     kind: flag,
     default: 'off',
-    doc: 'Put a Received line (client address, HELO, TLS, id) on top of each message.',
-    more: 'Off, nothing is put on top (what is changed in any case: docs/smtp.md). `SPILLWAY_UPSTREAM_CLIENT_IP=received` puts the line there in any case.',
+    doc: 'Put a Received line (client address, HELO, TLS, id) at the top of each message.',
+    more: 'When it is off, nothing is added (docs/smtp.md lists what is changed in any case). `SPILLWAY_UPSTREAM_CLIENT_IP=received` adds the line even then.',
   }),
   SPILLWAY_UPSTREAM_TLS: row({
     group: 'upstream',
     kind: oneOf({
-      opportunistic: 'STARTTLS where the mail server offers it, otherwise without',
+      opportunistic: 'STARTTLS where the mail server offers it, otherwise no TLS',
       required: 'STARTTLS, or the mail server is not used',
-      off: 'no TLS; for a network that is all your own',
+      off: 'no TLS; for a network that is entirely your own',
     }),
     default: 'opportunistic',
-    doc: 'TLS towards the mail servers.',
+    doc: 'TLS on connections to the mail servers.',
   }),
   SPILLWAY_UPSTREAM_CONNECT_TIMEOUT: row({
     group: 'upstream',
     kind: duration({ max: 120_000 }),
     default: '5s',
-    doc: 'How long a mail server may take to be ready for mail before another that has room is tried.',
-    more: 'The TCP connection alone may not take longer in any case. Greeting, EHLO and the reply to MAIL are waited for longer where no other server has room.',
+    doc: 'How long a mail server may take to become ready for mail before another one with room is tried.',
+    more: 'The TCP connection itself never gets more time than this. Where no other server has room, Spillway waits longer for the greeting and for the replies to EHLO and MAIL.',
   }),
   SPILLWAY_UPSTREAM_REPLY_TIMEOUT: row({
     group: 'upstream',
     kind: duration({ max: DAY_MS }),
     default: '5m',
-    doc: 'How long a mail server may take for each reply but the last.',
-    more: 'All phases up to the reply to RCPT are held to 270s together whatever is set here: clients wait 5 minutes for it (RFC 5321 section 4.5.3.2.3). Where another server has room, one that stalls before it has taken MAIL is left after `SPILLWAY_UPSTREAM_CONNECT_TIMEOUT`.',
+    doc: 'How long a mail server may take for each reply except the last.',
+    more: 'Whatever is set here, all phases up to the reply to RCPT may take at most 270s together, because clients wait 5 minutes for that reply (RFC 5321 section 4.5.3.2.3). A server that stalls before it has accepted MAIL is given up after `SPILLWAY_UPSTREAM_CONNECT_TIMEOUT` if another server has room.',
   }),
   SPILLWAY_UPSTREAM_DATA_TIMEOUT: row({
     group: 'upstream',
@@ -158,32 +165,32 @@ export const SETTINGS = {
       min: AFTER_DOT_MS,
       max: DAY_MS,
       because:
-        'clients wait 10 minutes for the reply to the final dot (RFC 5321 section 4.5.3.2.6), and giving up before them makes duplicates (RFC 1047)',
+        'clients wait 10 minutes for the reply to the final dot (RFC 5321 section 4.5.3.2.6), and giving up before they do causes duplicates (RFC 1047)',
     }),
     default: '11m',
     doc: 'How long a mail server may take to confirm a message after its final dot.',
-    more: 'Clients wait 10 minutes for this (RFC 5321 section 4.5.3.2.6). Who gives up before them has messages delivered that the sender then sends again (RFC 1047), so less than 660s is refused.',
+    more: 'Clients wait 10 minutes for this (RFC 5321 section 4.5.3.2.6). If Spillway gave up before they do, a message that was delivered would be sent again (RFC 1047), so less than 660s is refused.',
   }),
   SPILLWAY_UPSTREAM_MAX_CONNECTIONS: row({
     group: 'upstream',
     kind: integer(1, 100_000),
     default: '50',
-    doc: 'Connections to each address of a mail server at once, from this node.',
-    more: 'Keep it, times the number of nodes, below what each server takes (Postfix: `default_process_limit`, 100). When all are busy, clients wait a little and then hear 451.',
+    doc: 'Concurrent connections from this node to each address of a mail server.',
+    more: 'Keep it, multiplied by the number of nodes, below what each server accepts (Postfix: `default_process_limit`, 100). When all connections are busy, clients wait briefly and then receive 451.',
   }),
   SPILLWAY_UPSTREAM_HEALTH_INTERVAL: row({
     group: 'upstream',
     kind: duration({ min: 100, max: DAY_MS }),
     default: '5s',
-    doc: 'How often each mail server is asked whether it is well.',
-    more: 'Banner, EHLO and QUIT. A server that fails is left out until it answers again.',
+    doc: 'How often the health of each mail server is checked.',
+    more: 'A check is greeting, EHLO and QUIT. A server that fails it gets no mail until it answers again.',
   }),
   SPILLWAY_UPSTREAM_HEALTH_TIMEOUT: row({
     group: 'upstream',
     kind: duration({ min: 100, max: 30_000 }),
     default: '5s',
-    doc: 'How long a mail server may take to answer that before it counts as slow.',
-    more: 'A slow server is used where no other has room; a server whose DNS is in trouble greets after 20 seconds and still takes mail. One that has not answered after 30 seconds is down.',
+    doc: 'How long a health check may take before the mail server counts as slow.',
+    more: 'A slow server is used only where no other has room: a server whose DNS is failing greets after 20 seconds and still accepts mail. A server that has not answered after 30 seconds counts as down.',
   }),
 
   SPILLWAY_LISTEN: row({
@@ -191,76 +198,76 @@ export const SETTINGS = {
     kind: endpoints(2525),
     default: '0.0.0.0:2525,[::]:2525',
     doc: 'Where clients connect, host:port separated by commas.',
-    more: 'Port 25 needs a privilege: map it (`25:2525` in compose), redirect it, or grant CAP_NET_BIND_SERVICE. Port 0 takes any free port. On a machine without IPv6 the `[::]` of the default is left out with a warning; written here it stops the start.',
+    more: 'Port 25 needs a privilege: map it (`25:2525` in compose), redirect it, or grant CAP_NET_BIND_SERVICE. Port 0 takes any free port. On a machine without IPv6 the `[::]` of the default is left out with a warning; if you write it yourself, Spillway does not start there.',
   }),
   SPILLWAY_HOSTNAME: row({
     group: 'listen',
     kind: hostname,
     derived: "the machine's name",
-    doc: 'The name in the greeting, in EHLO and in refusals.',
-    more: 'It should be what the MX record says, or what the address resolves to. In a container the name of the machine is made up, so set it there.',
+    doc: 'The name Spillway uses in its greeting, in EHLO and in refusals.',
+    more: 'It should be the name in the MX record, or the name that the address resolves to. The host name of a container is made up, so set this there.',
   }),
   SPILLWAY_MAX_CONNECTIONS: row({
     group: 'listen',
     kind: integer(1, 10_000_000),
-    derived: 'six tenths of the open files that are left after 256, at most 20000',
-    doc: 'Connections open at once on this node; over it every newcomer hears 421.',
-    more: 'Each is an open file, and so are refused clients that have not closed yet (up to half as many) and connections to mail servers: `ulimit -n` has to allow for all of them and 256 more. An idle session takes about 15 KB.',
+    derived: '60 % of the open-file limit less 256, at most 20000',
+    doc: 'Concurrent client connections on this node; while it is reached, every new client receives 421.',
+    more: 'Each connection is an open file, and so are refused clients that have not closed yet (up to half as many) and connections to mail servers: `ulimit -n` has to allow for all of them and 256 more. An idle session takes about 15 KB.',
   }),
   SPILLWAY_PROXY_PROTOCOL_FROM: row({
     group: 'listen',
     kind: networks,
     default: 'none',
     doc: 'Balancers in front of Spillway: networks whose connections must begin with a PROXY v1 or v2 header.',
-    more: 'The client is then who the header says. List balancers only: whoever is listed can claim any address. A header from anybody else hears 421, and is a warning in the log.',
+    more: "The client's address is then the one in the header. List only balancers: whoever is listed can claim any address. A PROXY header from anybody else is answered with 421 and logged as a warning.",
   }),
   SPILLWAY_SHUTDOWN_TIMEOUT: row({
     group: 'listen',
     kind: duration({ max: DAY_MS }),
     default: '60s',
-    doc: 'After SIGTERM, how long a transaction may go on before its client hears 421.',
-    more: 'A session without a transaction hears 421 at once. A message past its final dot is waited for up to `SPILLWAY_UPSTREAM_DATA_TIMEOUT` in any case, so give the service manager a grace period of 720s.',
+    doc: 'How long a transaction may go on after SIGTERM before its client receives 421.',
+    more: 'A session without a transaction receives 421 at once. Spillway waits for a message past its final dot for up to `SPILLWAY_UPSTREAM_DATA_TIMEOUT` in any case, so give the service manager a grace period of 720s.',
   }),
   SPILLWAY_IDLE_TIMEOUT: row({
     group: 'listen',
     kind: duration({ min: 10_000, max: DAY_MS, because: 'honest servers on slow lines would be cut off' }),
     default: '300s',
-    doc: 'How long a client may be silent before it hears 421.',
-    more: 'RFC 5321 section 4.5.3.2.7 asks for at least 5 minutes. Shorter frees connections sooner in a flood. During a message it is never less than 60s. A command that is sent byte by byte has to be whole within it, and so has a TLS handshake; docs/smtp.md has all waits.',
+    doc: 'How long a client may be silent before it receives 421.',
+    more: 'RFC 5321 section 4.5.3.2.7 asks for at least 5 minutes. A shorter time frees connections sooner in a flood. During a message it is never less than 60s. A command that is sent byte by byte must be complete within this time, and so must a TLS handshake. docs/smtp.md lists all timeouts.',
   }),
   SPILLWAY_MIN_DATA_RATE: row({
     group: 'listen',
     kind: orOff(dataRate),
     default: '500B',
-    doc: 'The least a client has to send of a message in a second; one that stays slower hears 421.',
-    more: 'It has `SPILLWAY_IDLE_TIMEOUT` (at least 60s) to spare in each message, and spends what it takes longer than at this rate. A message that comes byte by byte would hold a connection to a mail server for ever. What the mail server makes the client wait is not counted.',
+    doc: 'How much of a message a client must send each second; a client that stays slower receives 421.',
+    more: 'In each message a client may fall behind this rate by `SPILLWAY_IDLE_TIMEOUT` in all (at least 60s). Without a minimum, a message that comes byte by byte would hold a connection to a mail server for ever. Time that the client spends waiting for the mail server is not counted.',
   }),
   SPILLWAY_SESSION_MAX_TIME: row({
     group: 'listen',
     kind: duration({ min: 60_000, max: DAY_MS, because: 'one large message over a slow line takes minutes' }),
     default: '2h',
-    doc: 'How long one session may last; then the client hears 421 and connects again.',
-    more: 'It hears so at its next command, or in the middle of a message, which is then not delivered. A message past its final dot is waited for in any case.',
+    doc: 'How long one session may last; then the client receives 421 and connects again.',
+    more: 'The 421 comes at its next command, or in the middle of a message, which is then not delivered. Spillway waits for a message past its final dot in any case.',
   }),
   SPILLWAY_SESSION_MAX_MESSAGES: row({
     group: 'listen',
     kind: integer(1, ANY),
     default: '10000',
-    doc: 'How many messages one session may bring; then the client hears 421 and connects again.',
+    doc: 'How many messages one session may bring; then the client receives 421 and connects again.',
   }),
   SPILLWAY_MESSAGE_MAX_SIZE: row({
     group: 'listen',
     kind: or(size, 'upstream', 'upstream'),
     default: 'upstream',
-    doc: 'The largest message taken; a larger one is refused with 552.',
-    more: '`upstream`: the smallest SIZE the mail servers offer. Do not set more than that: the message would be refused only after it was sent.',
+    doc: 'The largest message accepted; a larger one is refused with 552.',
+    more: '`upstream` means the smallest SIZE that the mail servers offer. Do not set more than that: a larger message would be refused only after it had been sent.',
   }),
   SPILLWAY_TLS_CERT: row({
     group: 'listen',
     kind: orNone(path),
     default: 'none',
     doc: 'The certificate for STARTTLS, with its chain: the path of a PEM file.',
-    more: 'Without it no STARTTLS is offered, and senders that insist on TLS (MTA-STS, DANE) stay away.',
+    more: 'Without it STARTTLS is not offered, and senders that insist on TLS (MTA-STS, DANE) stay away.',
   }),
   SPILLWAY_TLS_KEY: row({
     group: 'listen',
@@ -279,20 +286,20 @@ export const SETTINGS = {
     group: 'limits',
     kind: orOff(integer(1, ANY)),
     default: '100',
-    doc: 'Connections open at once from one address.',
+    doc: 'Concurrent connections from one address.',
   }),
   SPILLWAY_LIMIT_NET_CONNECTIONS: row({
     group: 'limits',
     kind: orOff(rate),
     default: '6000/1m',
-    doc: 'Connections from one neighbourhood, the /24 or /48 of an address.',
+    doc: 'Connections from one neighbourhood: the /24 of an IPv4 address, the /48 of an IPv6 address.',
   }),
   SPILLWAY_LIMIT_GLOBAL_CONNECTIONS: row({
     group: 'limits',
     kind: orOff(rate),
     default: 'off',
     doc: 'Connections from all clients together.',
-    more: 'While it is off, only the limits per address and neighbourhood hold, and a flood from very many addresses passes them.',
+    more: 'While it is off, only the limits per address and per neighbourhood apply, and a flood from very many addresses gets past them.',
   }),
   SPILLWAY_LIMIT_IP_MESSAGES: row({
     group: 'limits',
@@ -305,7 +312,7 @@ export const SETTINGS = {
     kind: orOff(rate),
     default: 'off',
     doc: 'Messages from all clients together.',
-    more: 'A little less than what the mail servers can take is the last dam before them.',
+    more: 'Set a little below what the mail servers can handle, it is the last dam in front of them.',
   }),
   SPILLWAY_LIMIT_IP_RECIPIENTS: row({
     group: 'limits',
@@ -317,8 +324,8 @@ export const SETTINGS = {
     group: 'limits',
     kind: orOff(rate),
     default: '20/10m',
-    doc: 'Recipients named by one address that the mail servers do not know: somebody is guessing names.',
-    more: 'It holds only where they are at least 30 % of the recipients that address named, so that an honest mailing list with some dead addresses passes.',
+    doc: 'Recipients named by one address that the mail servers do not know; a client that exceeds it is guessing addresses.',
+    more: 'It applies only where they are at least 30 % of the recipients that this address named, so that an honest mailing list with some dead addresses gets through.',
   }),
   SPILLWAY_LIMIT_RECIPIENTS_PER_MESSAGE: row({
     group: 'limits',
@@ -332,8 +339,8 @@ export const SETTINGS = {
     group: 'lists',
     kind: networks,
     default: 'none',
-    doc: 'Addresses and networks that no list, rate or concurrency limit holds up.',
-    more: 'It wins over `SPILLWAY_DENY`. `SPILLWAY_MAX_CONNECTIONS`, the size of messages and the rules of the protocol hold for them too.',
+    doc: 'Addresses and networks that no list, rate limit or concurrency limit holds up.',
+    more: 'It takes precedence over `SPILLWAY_DENY`. `SPILLWAY_MAX_CONNECTIONS`, the size limit and the rules of the protocol apply to them as well.',
   }),
   SPILLWAY_DENY: row({
     group: 'lists',
@@ -346,46 +353,46 @@ export const SETTINGS = {
     group: 'lists',
     kind: domains,
     default: 'none',
-    doc: 'The domains mail is taken for; recipients in others are refused at once with 550.',
-    more: '`none`: the mail servers are asked. A domain that is forgotten here bounces all its mail.',
+    doc: 'The domains mail is accepted for; recipients in other domains are refused at once with 550.',
+    more: '`none` leaves the decision to the mail servers. If a domain is missing here, all its mail bounces.',
   }),
 
   SPILLWAY_BARE_NEWLINE: row({
     group: 'message',
     kind: oneOf({
-      normalize: 'a bare LF becomes CRLF and a bare CR a space, as Postfix does it; nothing in it can end the message',
+      normalize: 'a bare LF becomes CRLF and a bare CR becomes a space, as in Postfix; neither can end the message',
       reject: 'the message is refused with 550 5.5.2',
     }),
     default: 'normalize',
-    doc: 'What to do with a line end in a message that is not CRLF (SMTP smuggling, CVE-2023-51764).',
+    doc: 'How to treat line endings in a message that are not CRLF (SMTP smuggling, CVE-2023-51764).',
   }),
   SPILLWAY_DNS_SERVERS: row({
     group: 'message',
     kind: dnsServers,
     default: 'system',
-    doc: 'The DNS servers to ask, instead of those of the system.',
-    more: "With xclient the client's name is looked up for every session that reaches a mail server: a caching resolver nearby is worth it.",
+    doc: 'The DNS servers to use instead of those of the system.',
+    more: "With xclient the client's name is looked up for every session that reaches a mail server, so a caching resolver nearby is worthwhile.",
   }),
 
   SPILLWAY_REDIS_URL: row({
     group: 'redis',
     kind: orNone(redisUrl),
     default: 'none',
-    doc: 'The Redis that all nodes share; none: limits are counted in memory, by each node alone.',
-    more: 'One server `redis://user:password@host:6379/0`, a set with Sentinels `redis+sentinel://s1:26379,s2/mymaster/0`, or a cluster `redis+cluster://h1:6379,h2`; with `rediss` in place of `redis` over TLS (a CA of your own is named by the variable NODE_EXTRA_CA_CERTS of Node). Redis 6.2 or later. User and password are those of the servers; Sentinels are asked without. With a password in it give it as `SPILLWAY_REDIS_URL_FILE`. What the user must be allowed is in [redis.md](redis.md).',
+    doc: 'The Redis that all nodes share; with none, each node counts its limits alone, in memory.',
+    more: 'One server is `redis://user:password@host:6379/0`, a set with Sentinels is `redis+sentinel://s1:26379,s2/mymaster/0`, and a cluster is `redis+cluster://h1:6379,h2`. For TLS write `rediss` in place of `redis`; name a CA of your own in NODE_EXTRA_CA_CERTS, a variable of Node. Redis must be 6.2 or later. The user and password are those of the servers; Sentinels are asked without them. A URL with a password in it belongs in the file that `SPILLWAY_REDIS_URL_FILE` names. [redis.md](redis.md) lists the permissions the user needs.',
   }),
   SPILLWAY_REDIS_PREFIX: row({
     group: 'redis',
     kind: redisPrefix,
     default: 'spillway:',
-    doc: 'What the names of all keys in Redis begin with; nodes that share limits have the same.',
+    doc: 'The prefix of all keys in Redis; nodes that share limits must have the same one.',
   }),
   SPILLWAY_REDIS_TIMEOUT: row({
     group: 'redis',
     kind: duration({ min: 5, max: 5_000 }),
     default: '50ms',
-    doc: 'How long an answer of Redis is waited for before the node goes on with its share of the limit.',
-    more: 'No reply to a client is ever later than this because of Redis. After three late answers in a row none is waited for until Redis answers in time again.',
+    doc: 'How long the node waits for an answer of Redis before it goes by its share of the limit.',
+    more: 'Redis never delays a reply to a client by more than this. After three late answers in a row the node stops waiting until Redis answers in time again.',
   }),
 
   SPILLWAY_ADMIN_LISTEN: row({
@@ -393,21 +400,21 @@ export const SETTINGS = {
     kind: endpoint(9025),
     default: '127.0.0.1:9025',
     doc: 'Where /metrics, /livez, /readyz and /api/v1/status are served.',
-    more: 'Over loopback no token is asked for, and only requests for a host of its own are answered (see SPILLWAY_ADMIN_HOSTS). Off loopback, requests for any host may have /metrics, /livez and /readyz. It takes 64 connections at once, each for one request.',
+    more: 'Over loopback no token is needed, and only requests for its own hosts are answered (see SPILLWAY_ADMIN_HOSTS). Off loopback a request may name any host, and /metrics, /livez and /readyz need no token. The port takes 64 connections at once, each for one request.',
   }),
   SPILLWAY_ADMIN_HOSTS: row({
     group: 'admin',
     kind: hosts,
     default: 'none',
-    doc: 'Further hosts that a request over loopback may be for: names and addresses, without ports.',
-    more: 'localhost, 127.0.0.0/8, [::1], SPILLWAY_HOSTNAME and the host in SPILLWAY_ADMIN_LISTEN may always be asked for; others hear 421. A web page could otherwise read this port through the browser of whoever opens it on this machine, under a name of its own that resolves to 127.0.0.1. A proxy or a sidecar on this machine that passes on the host it was asked for needs it here.',
+    doc: 'Further hosts that a request over loopback may name: host names and addresses, without ports.',
+    more: 'localhost, 127.0.0.0/8, [::1], SPILLWAY_HOSTNAME and the host in SPILLWAY_ADMIN_LISTEN are always accepted; a request for any other host is answered with 421. Otherwise a web page could use a name of its own that resolves to 127.0.0.1, and read this port through the browser of anybody who opens the page on this machine. If a proxy or a sidecar on this machine passes on the host that it was asked for, list that host here.',
   }),
   SPILLWAY_ADMIN_TOKEN: row({
     group: 'admin',
     kind: orNone(secret),
     default: 'none',
-    doc: 'What a caller of the API has to show as its bearer token.',
-    more: 'Without it, off loopback, only /metrics, /livez and /readyz answer. Give it as `SPILLWAY_ADMIN_TOKEN_FILE`, so that it stands in no process list.',
+    doc: 'The bearer token that a caller of the API must present.',
+    more: 'Without it only /metrics, /livez and /readyz answer off loopback. Give it as `SPILLWAY_ADMIN_TOKEN_FILE`, so that it appears in no process list.',
     secret: true,
   }),
 
@@ -415,8 +422,8 @@ export const SETTINGS = {
     group: 'other',
     kind: checkNames,
     default: 'none',
-    doc: 'Checks that judge, count and log but let pass, by name, or all.',
-    more: 'The way to try a limit: observe it for a day, look at `refusals_total{mode="observe"}`, then enforce it.',
+    doc: 'Checks that judge, count and log but refuse nobody: their names, or all.',
+    more: 'To try a limit, observe it for a day, look at `refusals_total{mode="observe"}`, then enforce it.',
   }),
   SPILLWAY_LOG_LEVEL: row({
     group: 'other',
@@ -424,7 +431,7 @@ export const SETTINGS = {
       fatal: 'only what ends the program',
       error: 'also faults of Spillway itself',
       warn: 'also what an operator should look at',
-      info: 'also one line a session',
+      info: 'also one line per session',
       debug: 'also what goes on within a session',
       trace: 'everything',
     }),
@@ -435,42 +442,42 @@ export const SETTINGS = {
     group: 'other',
     kind: or(integer(1, 1_000_000), 'auto', 'auto'),
     default: 'auto',
-    doc: 'Log one in so many sessions that brought no mail; 1 logs all.',
-    more: '`auto`: all of them until a flood makes that too much. The field `sample` of a line says how many sessions it stands for. A session with a message that a mail server took, or may have taken, is always logged.',
+    doc: 'Of the sessions that brought no mail, log one in this many; 1 logs all.',
+    more: '`auto` logs all of them until a flood makes that too much. The field `sample` of a line says how many sessions it stands for. A session with a message that a mail server accepted, or may have accepted, is always logged.',
   }),
   SPILLWAY_LOG_LOCAL_PARTS: row({
     group: 'other',
     kind: flag,
     default: 'off',
-    doc: 'Show the local parts of addresses (what stands before the @) in the log.',
+    doc: 'Show the local parts of addresses (the part before the @) in the log.',
     more: 'They are personal data; domains are enough for most questions.',
   }),
   SPILLWAY_SUPPORT_URL: row({
     group: 'other',
     kind: orNone(supportUrl),
     default: 'none',
-    doc: 'Where a refused sender can ask; {id} becomes the id of the refusal.',
-    more: 'It stands in every refusal instead of the bare id, and in the bounces that follow from it.',
+    doc: 'Where a refused sender can ask for help; {id} is replaced by the id of the refusal.',
+    more: 'It replaces the bare id in every refusal, and so in the bounces that follow.',
   }),
 } as const
 
 export type SettingName = keyof typeof SETTINGS
 export const SETTING_NAMES = Object.keys(SETTINGS) as SettingName[]
 
-/** Says where settings are. It is read from the process environment only and is not part of `Settings`. */
+/** The variable that names a file of settings. It is read only from the process environment; `Settings` lacks it. */
 export const ENV_FILE = {
   name: 'SPILLWAY_ENV_FILE',
-  doc: 'A file that holds settings too, as KEY=VALUE lines; the same as --env-file PATH. The process environment wins.',
+  doc: 'A file with further settings, as KEY=VALUE lines; the same as --env-file PATH. The process environment wins.',
 } as const
 
 type Words<S extends string> = S extends `${infer Head}_${infer Tail}`
   ? `${Capitalize<Lowercase<Head>>}${Words<Tail>}`
   : Capitalize<Lowercase<S>>
-/** SPILLWAY_LIMIT_IP_CONNECTIONS is `limitIpConnections`. */
+/** SPILLWAY_LIMIT_IP_CONNECTIONS becomes `limitIpConnections`. */
 export type Key<N extends string> = N extends `SPILLWAY_${infer Rest}` ? Uncapitalize<Words<Rest>> : never
 export type SettingKey = Key<SettingName>
 
-/** What the program is built from. Durations in ms, sizes in bytes; off and absent are undefined. */
+/** The values the program is built from. Durations are in ms, sizes in bytes; what is off or absent is undefined. */
 export type Settings = {
   readonly [N in SettingName as Key<N>]: ValueOf<(typeof SETTINGS)[N]['kind']>
 }
@@ -483,11 +490,11 @@ export const keyOf = <N extends SettingName>(name: N): Key<N> =>
     .toLowerCase()
     .replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase()) as Key<N>
 
-/** What the operator wrote, fit to be repeated in messages and logs. */
+/** What an operator wrote, with secrets hidden, so that it can be shown to him and logged. */
 export const repeated = (name: SettingName, text: string): string => {
   const { secret, kind } = settingOf(name)
   return secret ? HIDDEN : (kind.mask?.(text) ?? text)
 }
 
-/** A value as an operator would write it. A password in a URL is masked here, but a secret setting is not. */
+/** A value as an operator would write it. A password within a URL is masked; a secret is not. */
 export const show = (name: SettingName, settings: Settings): string => settingOf(name).kind.show(settings[keyOf(name)])

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals'
-import { demoSettings, ignored, meaningOf } from '../../src/cli/demo/given.ts'
 import { clip, fold, introduction, printable, render, report, type State } from '../../src/cli/demo/screen.ts'
+import { demoSettings, ignored, meaningOf } from '../../src/cli/demo/settings.ts'
 import { Terminal } from '../../src/cli/demo/terminal.ts'
 import { REASON_NAMES } from '../../src/core/reasons.ts'
 

@@ -1,6 +1,6 @@
 /**
- * `spillway demo`: the real app with limits in memory. The mail server behind it, the honest senders and the flood are
- * simulated in this process.
+ * `spillway demo`: the real app with limits in memory, together with a simulated mail server, honest senders and a flood
+ * in the same process. It starts them, shows what happens, and stops everything again.
  */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -12,20 +12,20 @@ import { Lines } from './dialogue.ts'
 import { Ending } from './ending.ts'
 import { Meter } from './figures.ts'
 import { Flood } from './flood.ts'
-import { ignored } from './given.ts'
 import { HONEST, HonestSenders } from './honest.ts'
 import type { Delivery } from './mail-server.ts'
 import { fold, report, type State } from './screen.ts'
+import { ignored } from './settings.ts'
 import { showAsLines, showOnTerminal } from './shows.ts'
 import { cannotCallFrom, type Stage, startStage, whyNot } from './stage.ts'
 
 const MAIL_PORT = 2525
 const ADMIN_PORT = 9025
-/** If it is forgotten, its log must not fill the disk. */
+/** A demo that is forgotten must not fill the disk with its log. */
 const LONGEST_S = 3600
 const SHOWN_DELIVERIES = 10
 
-/** A file that is deleted when the process ends, unless by SIGKILL. */
+/** A path for the log in a directory that is removed when the process ends, however it ends (except by SIGKILL). */
 function temporaryLog(): string {
   const directory = mkdtempSync(join(tmpdir(), 'spillway-demo-'))
   process.once('exit', () => rmSync(directory, { recursive: true, force: true }))
@@ -38,7 +38,7 @@ const complain = (text: string): void => {
   console.error(folded.join('\n'))
 }
 
-/** @returns the exit code: 0 if it ended as asked, 1 if it could not start or was cut short */
+/** @returns the exit code: 0 if it ended as asked, 1 if it could not start or had to be cut short */
 export async function runDemo(version: string, options: OptionsOf<'demo'>): Promise<number> {
   const { port = MAIL_PORT, adminPort = ADMIN_PORT, seconds = LONGEST_S } = options
   const ending = new Ending()
@@ -106,7 +106,7 @@ async function play(
   return code
 }
 
-/** What arrived in the mail server; the honest senders are told of it, and the screen shows the latest. */
+/** What arrived in the mail server: for the senders, which check that their mail arrives, and for the screen. */
 class Deliveries {
   readonly #latest: Delivery[] = []
   #own: Delivery | undefined
@@ -117,7 +117,7 @@ class Deliveries {
   }
 
   add(delivery: Delivery): void {
-    // No simulated sender uses the addresses of a user's own programs.
+    // No simulated sender connects from 127.0.0.0/16; the user's own programs do.
     if (delivery.client.startsWith('127.0.')) {
       this.#own = delivery
       return
@@ -127,7 +127,7 @@ class Deliveries {
     this.#latest.length = Math.min(this.#latest.length, SHOWN_DELIVERIES)
   }
 
-  /** The latest first, but the user's own on top: in a flood it would be gone from the screen at once. */
+  /** The latest first, after the user's own message: in a flood that would be off the screen before he looks up. */
   get latest(): State['deliveries'] {
     return this.#own === undefined ? [...this.#latest] : [{ ...this.#own, name: 'yours' }, ...this.#latest]
   }

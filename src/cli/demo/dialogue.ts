@@ -1,23 +1,24 @@
 /**
- * As much of the client's side of SMTP as the demo's senders need, and the set of all their connections.
+ * The client's side of SMTP, as far as the demo's senders need it. It keeps track of all their connections, so that the
+ * flood can be bounded and all of them can be closed.
  */
 import { connect, type Socket } from 'node:net'
 
-/** The code of the server's last reply; 0 if it hung up or could not be reached. */
+/** The code of the server's last reply; 0 where it closed the connection or was not reached. */
 export type Code = number
 
 export interface Letter {
   readonly from: string
   readonly to: string
-  /** Header and text; every line ends in CRLF, and none begins with a dot. */
+  /** Header and body. Every line ends with CRLF, and none begins with a dot. */
   readonly content: string
 }
 
-/** How long to wait for a server that says nothing, in milliseconds. */
+/** How long a server may be silent before the connection is given up. */
 const PATIENCE_MS = 40_000
 const WHOLE_REPLY = /^(?:[0-9]{3}-[^\n]*\n)*([0-9]{3})(?: [^\n]*)?\n/
 
-/** One connection. Nothing here throws: a lost connection answers 0. */
+/** One connection. Nothing here throws: on a connection that is gone the code is 0. */
 export class Call {
   readonly #socket: Socket
   #text = ''
@@ -63,7 +64,7 @@ export class Call {
     if (!this.#socket.destroyed) this.#socket.write(text)
   }
 
-  /** Sends one message. @returns the first negative reply, or the reply to the final dot */
+  /** Sends one message. @returns the code of the first negative reply, or that of the reply to the final dot */
   async send({ from, to, content }: Letter): Promise<Code> {
     for (const line of [`MAIL FROM:<${from}>`, `RCPT TO:<${to}>`, 'DATA']) {
       const code = await this.say(line)
@@ -73,12 +74,12 @@ export class Call {
     return this.reply()
   }
 
-  /** As RFC 5321 section 4.1.1.10 has it. */
+  /** Sends QUIT (RFC 5321 section 4.1.1.10) and closes its side. */
   quit(): void {
     if (!this.#over) this.#socket.end('QUIT\r\n')
   }
 
-  /** Hangs up without QUIT. */
+  /** Closes the connection without QUIT. */
   leave(): void {
     this.#socket.destroy()
   }
@@ -98,7 +99,7 @@ export class Lines {
     return this.#open.size
   }
 
-  /** @param from any address of 127.0.0.0/8 */
+  /** Connects from one of this machine's addresses (all of 127.0.0.0/8). */
   call(from: string): Call {
     const socket = connect({ ...this.#to, localAddress: from, noDelay: true })
     const call = new Call(socket)
@@ -108,7 +109,7 @@ export class Lines {
     return call
   }
 
-  /** Ends all calls, and any later one at once. */
+  /** Closes every connection; later ones are closed at once. */
   close(): void {
     this.#closed = true
     for (const socket of this.#open) socket.destroy()

@@ -1,6 +1,6 @@
 /**
- * A DNS server for the demo, so that it needs no network. The honest senders have names that resolve both ways; all other
- * addresses have none. Just enough of RFC 1035 for PTR and A.
+ * Answers Spillway's DNS queries in the demo, so that it needs no network. The honest senders have names that resolve both
+ * ways; all other addresses have none. It implements just enough of RFC 1035 for PTR and A.
  */
 import { createSocket } from 'node:dgram'
 
@@ -22,7 +22,7 @@ const encoded = (name: string): Buffer =>
 
 const reverseName = (ip: string): string => `${ip.split('.').reverse().join('.')}.in-addr.arpa`
 
-/** @returns the one question of a query: its name in lower case, its type, and where it ends; undefined where there is none */
+/** @returns the question of a query: its name in lower case, its type, and where it ends; undefined if it is malformed */
 function question(query: Buffer): { name: string; type: number; end: number } | undefined {
   const labels: string[] = []
   let at = HEADER
@@ -35,7 +35,7 @@ function question(query: Buffer): { name: string; type: number; end: number } | 
   return { name: labels.join('.'), type: query.readUInt16BE(at + 1), end: at + 5 }
 }
 
-/** @param names name by IPv4 address @param port UDP; 0: any free one */
+/** @param names names by IPv4 address @param port the UDP port; 0 takes any free one */
 export async function startNames(names: ReadonlyMap<string, string>, port = 0): Promise<Names> {
   const records = new Map<string, Buffer>()
   for (const [ip, name] of names) {
@@ -48,7 +48,7 @@ export async function startNames(names: ReadonlyMap<string, string>, port = 0): 
     const data = records.get(`${asked.type} ${asked.name}`)
     const head = Buffer.alloc(HEADER)
     query.copy(head, 0, 0, 2)
-    // A response, authoritative, recursion desired and available; NXDOMAIN where there is nothing.
+    // A response, authoritative, recursion desired and available; NXDOMAIN where there is no record.
     head.writeUInt16BE(data === undefined ? 0x8583 : 0x8580, 2)
     head.writeUInt16BE(1, 4)
     head.writeUInt16BE(data === undefined ? 0 : 1, 6)
@@ -77,7 +77,7 @@ export async function startNames(names: ReadonlyMap<string, string>, port = 0): 
       resolve()
     })
   })
-  // If an answer cannot be sent, the question comes again.
+  // The resolver asks again for an answer that could not be sent.
   socket.on('error', () => undefined)
   return { port: socket.address().port, stop: () => new Promise((resolve) => socket.close(() => resolve())) }
 }

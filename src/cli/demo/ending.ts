@@ -1,8 +1,8 @@
-/** When the demo ends: on a signal, after its time, or because nobody reads its output any more. */
+/** Decides when the demo ends: at a signal, when its time is over, or when nobody reads its output any more. */
 
-/** The terminal sends Ctrl-C to npm and to us, and npm passes it on: one key press arrives as two signals. */
+/** npm passes on a Ctrl-C that this process has already received from the terminal, so one press gives two signals. */
 const SAME_PRESS_MS = 400
-/** Sessions are ended a second after the signal; what takes longer than this never will. */
+/** Sessions are ended a second after the signal; what takes longer than this is stuck. */
 const STOP_DEADLINE_MS = 6000
 
 export class Ending {
@@ -16,7 +16,7 @@ export class Ending {
     this.#urge = resolve
   })
 
-  /** From here on no signal ends the process before it has tidied up. */
+  /** From here on no signal ends the process by itself, so that it can be tidied up at the end. */
   constructor() {
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => this.#end())
     process.stdout.on('error', () => this.#end())
@@ -30,8 +30,8 @@ export class Ending {
   }
 
   /**
-   * Waits for the end, then takes everything down.
-   * @returns the exit code: 1 if that failed, took too long, or was cut short by a second signal
+   * Waits until the demo is to end, then stops everything.
+   * @returns the exit code: 1 if stopping failed, took too long, or was cut short by a second signal
    */
   async over(seconds: number, takeDown: () => Promise<void>): Promise<number> {
     const timer = setTimeout(() => this.#end(), seconds * 1000)

@@ -1,12 +1,12 @@
 /**
- * The figures on the demo's screen. All are read from the running app's metrics, so they are what /metrics says. Rates are
- * over the last few seconds.
+ * The figures on the demo's screen. They come from the metrics of the running app, as /metrics shows them, and not from
+ * what the demo itself knows. Rates are over the last few seconds.
  */
 import type { Running } from '../../app.ts'
 import type { Settings } from '../../config/settings.ts'
 import { STANDINGS } from '../../core/client.ts'
 import { REASON_NAMES, type ReasonName, reasonOf } from '../../core/reasons.ts'
-import { meaningOf } from './given.ts'
+import { meaningOf } from './settings.ts'
 
 /** A counter and how fast it grows. */
 export interface Flow {
@@ -16,27 +16,27 @@ export interface Flow {
 
 export interface Why extends Flow {
   readonly reason: ReasonName
-  /** In plain words, with this run's values. */
+  /** In plain words, with the values of this run. */
   readonly meaning: string
 }
 
 export interface Figures {
   readonly connections: Flow
   readonly open: number
-  /** Messages that the mail server accepted. */
+  /** Messages that the mail server accepted with 250. */
   readonly relayed: Flow
-  /** What the mail server refused with 5yz. */
+  /** Refusals (5yz) by the mail server, which Spillway passed on. */
   readonly refusedBehind: Flow
   /** Refusals by Spillway itself. */
   readonly refused: Flow
-  /** The most frequent first, without those that have not occurred. */
+  /** The most frequent first; reasons that have not occurred are left out. */
   readonly why: readonly Why[]
   /** Sessions that brought no message and were not refused. */
   readonly left: Flow
   readonly upstream: { readonly up: boolean; readonly connections: number }
 }
 
-/** Samples a rate is taken over, at one a second. */
+/** How many samples a rate spans; one is taken per second. */
 const SAMPLES = 5
 
 interface Sample {

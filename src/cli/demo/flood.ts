@@ -1,20 +1,20 @@
 /**
- * The simulated flood: a few kinds of bad senders from thousands of loopback addresses, each of which sets off one of
- * Spillway's limits or lists. Its rate and sockets are bounded so that a small machine can run it. It is a picture of a
- * flood, not a load test; that is `npm run bench:shed`.
+ * The simulated flood: a few kinds of bad senders from thousands of loopback addresses. Each kind makes one of Spillway's
+ * limits or lists act. The flood is bounded in rate and in sockets, so that a small machine can run it: it illustrates a
+ * flood and is not a load test (`npm run bench:shed` is one).
  */
 import type { Call, Lines } from './dialogue.ts'
 import { DOMAIN, MAILBOXES } from './mail-server.ts'
 
-/** On the demo's deny list (SPILLWAY_DENY). */
+/** The network on the deny list (SPILLWAY_DENY). */
 export const DENIED_NETWORK = '127.99.0.0/16'
 
-/** Sockets at once; above this the flood pauses. */
+/** Open sockets at which the flood pauses. */
 const MAX_OPEN = 200
-/** Connections a second of all kinds together, whatever the rates below add up to. */
+/** Connections per second of all kinds together, even if the rates below add up to more. */
 const MAX_RATE = 300
 const TICK_MS = 50
-/** Now and then more strangers come at once than the mail server takes. */
+/** In a wave more strangers come at once than the limit for all messages lets through to the mail server. */
 const WAVE_EVERY_MS = 20_000
 const WAVE_FIRST_MS = 9000
 const WAVE_LASTS_MS = 3000
@@ -28,22 +28,22 @@ const spammer = (): string => `win${roll(100_000)}@prize.example`
 const SPAM = 'Subject: You have won\r\nFrom: <prize@prize.example>\r\n\r\nYou have won. Answer at once.\r\n'
 
 interface Kind {
-  /** Connections a second. */
+  /** Connections per second. */
   readonly rate: number
-  /** Whether more of them come in a wave. */
+  /** More of them come in a wave. */
   readonly waves?: true
   address(): string
   behave(call: Call): Promise<void>
 }
 
-/** @returns whether the server lets us go on */
+/** @returns whether the server lets the client go on */
 async function hello(call: Call, name: string): Promise<boolean> {
   return (await call.reply()) === 220 && (await call.say(`EHLO ${name}`)) === 250
 }
 
 async function spam(call: Call, to: string): Promise<void> {
   if (await hello(call, 'localhost')) await call.send({ from: spammer(), to, content: SPAM })
-  // Hardly any spammer says QUIT.
+  // Like most spammers, it leaves without QUIT.
   call.leave()
 }
 
@@ -56,7 +56,7 @@ async function harvest(call: Call): Promise<void> {
   call.quit()
 }
 
-/** From addresses that are seen once: spam, guesses, attempts to relay, and clients that just leave. */
+/** A client whose address is seen once: it sends spam, guesses addresses, tries to relay, or just goes away. */
 async function stranger(call: Call): Promise<void> {
   const luck = roll(100)
   if (luck < 45) return spam(call, anyMailbox())
@@ -73,11 +73,11 @@ async function stranger(call: Call): Promise<void> {
   call.leave()
 }
 
-let met = 0
-/** Addresses of 127.128.0.0/9 in no order, none twice within two million. */
+let strangers = 0
+/** The addresses of 127.128.0.0/9 in scattered order; none comes again before two million others. */
 const strangersAddress = (): string => {
-  met = (met + 1) % (1 << 21)
-  const place = (met * 1_103_515_245) % (1 << 21)
+  strangers = (strangers + 1) % (1 << 21)
+  const place = (strangers * 1_103_515_245) % (1 << 21)
   return `127.${128 + (place >>> 14)}.${(place >>> 6) & 255}.${(place & 63) + 1}`
 }
 
@@ -86,11 +86,11 @@ const KINDS: readonly Kind[] = [
   { rate: 20, address: () => `127.66.${roll(5) + 1}.66`, behave: (call) => spam(call, anyMailbox()) },
   // A neighbourhood where every address is new.
   { rate: 30, address: () => `127.77.7.${roll(254) + 1}`, behave: (call) => spam(call, anyMailbox()) },
-  // The deny list.
+  // Addresses on the deny list.
   { rate: 15, address: () => `127.99.${roll(256)}.${roll(254) + 1}`, behave: (call) => spam(call, anyMailbox()) },
   // Directory harvest.
   { rate: 1, address: () => `127.88.${roll(4) + 1}.8`, behave: harvest },
-  // Many connections that only sit there.
+  // Many connections that stay idle.
   { rate: 1, address: () => '127.55.5.5', behave: async (call) => void (await call.reply()) },
   { rate: 25, waves: true, address: strangersAddress, behave: stranger },
 ]
@@ -112,7 +112,7 @@ export class Flood {
     let last = started
     this.#timer = setInterval(() => {
       const at = this.#now()
-      // After a sleep of the machine, nothing is made up for.
+      // A machine that was asleep does not catch up on the connections it missed.
       const seconds = Math.min(at - last, 4 * TICK_MS) / 1000
       last = at
       const inWave = (at - started + WAVE_EVERY_MS - WAVE_FIRST_MS) % WAVE_EVERY_MS < WAVE_LASTS_MS

@@ -1,7 +1,7 @@
 /**
- * Honest senders: twenty small mail servers with names, each with a message now and then. On 4xx they try again as mail
- * servers do, only after seconds instead of minutes. They keep count of their mail and compare it with what arrived, which
- * is how the demo knows that honest mail gets through.
+ * Honest senders: twenty small mail servers with names, each of which sends a message now and then. They retry what is
+ * deferred with 4xx, as mail servers do, but after seconds where real ones wait minutes. They count what became of their
+ * mail and compare it with what arrived: that is how the demo knows that honest mail gets through.
  */
 import type { Lines } from './dialogue.ts'
 import { DOMAIN, MAILBOXES } from './mail-server.ts'
@@ -9,36 +9,36 @@ import { DOMAIN, MAILBOXES } from './mail-server.ts'
 const PLACES = ['bakery', 'library', 'school', 'clinic', 'garage', 'choir', 'nursery', 'museum', 'ferry', 'orchard']
 const KINDS = ['mx', 'mail']
 
-/** Name by address; each in a /24 of its own. */
+/** Names by address; each address is in a /24 of its own. */
 export const HONEST: ReadonlyMap<string, string> = new Map(
   KINDS.flatMap((kind, k) => PLACES.map((place, p) => [`127.1.${10 * k + p + 1}.25`, `${kind}.${place}.example`])),
 )
 
-/** Milliseconds between two messages of one sender: from, to. */
+/** Milliseconds between two messages of one sender: minimum, maximum. */
 const PAUSE_MS = [4000, 8000] as const
-/** Milliseconds before each retry: from, to; the last pair holds for all further ones. */
+/** Milliseconds before each retry: minimum, maximum. The last pair is for all further retries. */
 const RETRY_MS: readonly (readonly [number, number])[] = [
   [1000, 3000],
   [2000, 5000],
   [5000, 10_000],
 ]
 const MAX_TRIES = 30
-/** Messages in one sender's queue; while it is full no new ones are written. */
+/** The size of one sender's queue; while it is full, the sender writes nothing new. */
 const MAX_QUEUE = 10
 const MAX_TIMES = 2000
 
 export interface HonestMail {
   readonly sent: number
   readonly accepted: number
-  /** Accepted, and found in the mail server before the sender heard 250. */
+  /** Accepted, and found in the mail server before the sender received 250. */
   readonly arrived: number
   /** Arrived more than once. */
   readonly twice: number
-  /** Messages that heard 4xx at least once. */
+  /** Messages that were deferred with 4xx at least once. */
   readonly putOff: number
-  /** Of those, accepted later. */
+  /** Messages of `putOff` that were accepted later. */
   readonly cameBack: number
-  /** Not accepted yet: on the way, or waiting to be sent again. */
+  /** Not accepted yet: being sent, or waiting for a retry. */
   readonly waiting: number
   /** Refused with 5xx, or given up. */
   readonly lost: number
@@ -78,7 +78,7 @@ export class HonestSenders {
     for (const timer of this.#timers) clearTimeout(timer)
   }
 
-  /** Learns what the mail server took. */
+  /** To be called with each message that the mail server accepted. */
   arrived(content: Buffer): void {
     const id = /^Message-ID: <([0-9]+)@honest\.example>/m.exec(content.toString('latin1', 0, 1000))?.[1]
     if (id === undefined) return

@@ -1,7 +1,8 @@
 /**
- * The mail server behind Spillway in the demo. It is simulated, and says so in its banner and in the log. It has a handful
- * of mailboxes and refuses other recipients as a real one would. It keeps mail in memory, bounded, until the demo ends. It
- * offers XCLIENT to Spillway, so it knows the true address of every client, as Postfix would.
+ * The simulated mail server behind Spillway in the demo; its greeting and the log say that it is simulated. It has a
+ * handful of mailboxes and refuses all other recipients, as a real one would. It keeps what it accepts in memory, within
+ * bounds, until the demo ends. It offers XCLIENT to Spillway, so that it knows the true address of every client, as
+ * Postfix would.
  */
 import type { AddressInfo } from 'node:net'
 import { SMTPServer, type SMTPServerDataStream, type SMTPServerSession } from 'smtp-server'
@@ -12,18 +13,18 @@ export const MAILBOXES = ['alice', 'bob', 'carol', 'dave', 'erin', 'frank', 'gra
 
 const BANNER = 'demo, keeps mail in memory only'
 const MAX_SIZE = 10 * 1024 * 1024
-/** The rest of a long message is discarded. */
+/** The rest of a longer message is received and thrown away. */
 const KEPT_OF_ONE = 64 * 1024
 const KEPT_MESSAGES = 200
 const KEPT_BYTES = 4 * 1024 * 1024
 
 export interface Delivery {
-  /** Empty for the null sender. */
+  /** The reverse-path; empty for the null reverse-path. */
   readonly from: string
   readonly to: readonly string[]
-  /** From XCLIENT: the address of the sender, not of Spillway. */
+  /** The address of the client, as XCLIENT passed it on; not that of Spillway. */
   readonly client: string
-  /** The sender's forward-confirmed name; empty where it has none. */
+  /** The client's forward-confirmed name; empty where it has none. */
   readonly name: string
   /** Size of the whole message. */
   readonly bytes: number
@@ -35,22 +36,22 @@ export interface MailServer {
   readonly port: number
   /** The latest last. */
   readonly kept: readonly Delivery[]
-  /** How many messages were taken in all. */
+  /** How many messages were accepted, including those no longer kept. */
   readonly taken: number
   stop(): Promise<void>
 }
 
 export interface MailServerOptions {
   readonly log: Log
-  /** 0, the default: any free one. */
+  /** 0, the default, takes any free port. */
   readonly port?: number
-  /** Called before the sender hears 250. */
+  /** Called before the client receives 250. */
   readonly onDelivery: (delivery: Delivery) => void
 }
 
 const no = (code: number, text: string): Error => Object.assign(new Error(text), { responseCode: code })
 
-/** @returns undefined where the recipient is ours */
+/** @returns undefined where the recipient is one of the mailboxes */
 function refusalOf(address: string): Error | undefined {
   const at = address.lastIndexOf('@')
   if (address.slice(at + 1).toLowerCase() !== DOMAIN) return no(554, '5.7.1 Relay access denied')
@@ -58,7 +59,7 @@ function refusalOf(address: string): Error | undefined {
   return known ? undefined : no(550, '5.1.1 No such user here')
 }
 
-/** Reads to the end, and keeps the beginning. */
+/** Reads to the end, but keeps only the beginning. */
 async function read(stream: SMTPServerDataStream): Promise<Buffer> {
   const chunks: Buffer[] = []
   let kept = 0
@@ -70,7 +71,7 @@ async function read(stream: SMTPServerDataStream): Promise<Buffer> {
   return Buffer.concat(chunks)
 }
 
-/** Listens on a free port of 127.0.0.1. */
+/** Listens on 127.0.0.1. */
 export async function startMailServer({ log, port: wanted = 0, onDelivery }: MailServerOptions): Promise<MailServer> {
   const kept: Delivery[] = []
   let bytesKept = 0
@@ -91,7 +92,7 @@ export async function startMailServer({ log, port: wanted = 0, onDelivery }: Mai
       from,
       to,
       client: session.remoteAddress,
-      // smtp-server puts an address in brackets where there is no name.
+      // Where the client has no name, smtp-server has an address in brackets here.
       name: session.clientHostname.startsWith('[') ? '' : session.clientHostname,
       bytes: stream.byteLength,
       content,
@@ -99,7 +100,7 @@ export async function startMailServer({ log, port: wanted = 0, onDelivery }: Mai
     keep(delivery)
     onDelivery(delivery)
     const { client, name, bytes } = delivery
-    log.info({ from, to, client, name, bytes }, 'demo mail server took a message; it keeps mail in memory only')
+    log.info({ from, to, client, name, bytes }, 'demo mail server accepted a message; it keeps mail in memory only')
     return `2.0.0 Ok: kept in memory as ${taken}`
   }
 
@@ -120,7 +121,7 @@ export async function startMailServer({ log, port: wanted = 0, onDelivery }: Mai
       )
     },
   })
-  // A client that was cut off in a message is in Spillway's log already.
+  // A client that is cut off in the middle of a message needs no warning here: it is in Spillway's log.
   server.on('error', (error) => log.debug({ err: error.message }, 'demo mail server: connection failed'))
   await new Promise<void>((resolve, reject) => {
     server.server.once('error', reject)
@@ -130,7 +131,10 @@ export async function startMailServer({ log, port: wanted = 0, onDelivery }: Mai
     })
   })
   const { port } = server.server.address() as AddressInfo
-  log.info({ host: '127.0.0.1', port }, 'demo mail server: keeps mail in memory only, all of it is gone at the end')
+  log.info(
+    { host: '127.0.0.1', port },
+    'demo mail server listening: it keeps mail in memory only, and all of it is gone at the end',
+  )
   return {
     port,
     kept,

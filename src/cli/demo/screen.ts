@@ -1,6 +1,6 @@
 /**
- * The demo's screen as text: a pure function of what is to be shown and of the terminal's width and height. terminal.ts
- * paints what it returns.
+ * The demo's screen as text: a pure function of the state to show and of the room for it. It knows only the width and
+ * height of the terminal; terminal.ts paints what it returns.
  */
 import type { Figures, Flow, Why } from './figures.ts'
 import type { HonestMail } from './honest.ts'
@@ -12,9 +12,9 @@ export interface State {
   readonly mail: string
   readonly admin: string
   readonly logFile: string
-  /** It is not deleted at the end. */
+  /** Whether the log is kept at the end. */
   readonly logStays: boolean
-  /** Settings in the user's environment, which the demo does not use. */
+  /** Names of settings in the user's environment; the demo does not use them. */
   readonly ignored: readonly string[]
   readonly figures: Figures
   readonly honest: HonestMail
@@ -26,7 +26,7 @@ export interface Shown {
   readonly from: string
   readonly to: readonly string[]
   readonly client: string
-  /** Of the client, or a remark; empty if there is none. */
+  /** The client's name, or a remark; empty where there is neither. */
   readonly name: string
 }
 
@@ -36,24 +36,24 @@ export interface Size {
 }
 
 const MAX_ROWS = 40
-/** From this width on, a reason's tag is shown beside its meaning. */
+/** From this width on, the name of a reason is shown beside its meaning. */
 const WIDE = 100
-/** From this height on, there is room for what is only nice to know. */
+/** From this height on, there is room for optional lines. */
 const ROOMY = 30
 
 /**
- * Text from the wire, made safe for a terminal. Whatever could move the cursor, change colours, hide or reverse text, or
- * have an unexpected width is shown as `?`; printable ASCII is all that is left.
+ * Makes text from the wire safe for a terminal. Every character that is not printable ASCII becomes `?`, because it might
+ * move the cursor, change colours, hide or reverse text, or take a different width than it seems to.
  */
 export const printable = (text: string): string => text.replace(/[^ -~]/gu, '?')
 
-/** Cuts text from the wire. */
+/** Shortens text from the wire. */
 export const clip = (text: string, columns: number): string =>
   text.length <= columns ? text : `${text.slice(0, Math.max(0, columns - 1))}…`
 
 /**
- * Breaks a line between words where it is too long; no word is lost.
- * @param hang indentation of the further lines; at most half the width
+ * Breaks a line between words where it is longer than the room for it; no word is lost.
+ * @param hang the indent of the continuation lines, reduced where it would leave them little room
  */
 export function fold(line: string, columns: number, hang = 0): string[] {
   const indent = Math.min(hang, columns >> 1)
@@ -79,7 +79,7 @@ function clock(ms: number): string {
   return `${Math.floor(all / 3600)}:${two(Math.floor(all / 60) % 60)}:${two(all % 60)}`
 }
 
-/** If `text` does not fit, it continues below itself. */
+/** Text that is too long for one line continues on further lines, aligned behind `head`. */
 const hanging = (head: string, text: string, columns: number): string[] => fold(head + text, columns, head.length)
 
 const heading = (title: string): string => title.padEnd(14)
@@ -109,7 +109,7 @@ function deliveryLine({ from, to, client, name }: Shown, columns: number): strin
   return name === '' || named.length > columns ? line : named
 }
 
-/** How to send a message; each can be pasted into a shell. */
+/** Commands that send a message; each can be pasted into a shell as it is. */
 export function commands(mail: string): string[] {
   return [
     `  swaks --server ${mail} --from me@example.org --to alice@example.test`,
@@ -121,8 +121,8 @@ export function commands(mail: string): string[] {
 export const SIMULATED =
   'Simulated: the senders and the mail server, which keeps mail in memory only. The rest is real.'
 const SIMULATED_SHORT = 'Simulated: the senders, and the mail server (keeps mail in memory only).'
-const SEND = 'SEND ONE YOURSELF  (should it hear 451: do as mail servers do, send it again)'
-const LOW = 'limits set low, to be seen at work'
+const SEND = 'SEND ONE YOURSELF  (if the reply is 451, send it again, as mail servers do)'
+const LOW = 'limits are low, so that they can be seen at work'
 
 export function ignoredLine(names: readonly string[]): string {
   const [first = '', ...more] = names
@@ -150,7 +150,7 @@ function summary({ figures, honest }: State, brief: boolean, columns: number): {
   }
 }
 
-/** As many blocks of lines from the start as there are rows for. */
+/** The first blocks of lines, as many as fit whole into the rows. */
 function whole(blocks: readonly (readonly string[])[], rows: number): string[] {
   const lines: string[] = []
   for (const block of blocks) {
@@ -160,7 +160,7 @@ function whole(blocks: readonly (readonly string[])[], rows: number): string[] {
   return lines
 }
 
-/** A part that shrinks keeps at least so many rows. */
+/** The fewest rows to which each part shrinks. */
 const FEWEST_REASONS = 4
 const FEWEST_DELIVERIES = 2
 const MOST_DELIVERIES = 8
@@ -188,7 +188,7 @@ export function render(state: State, size: Size): string[] {
   const most = Math.min(MOST_DELIVERIES, Math.max(FEWEST_DELIVERIES, room))
   const deliveries = state.deliveries.slice(0, most).map((each) => clip(deliveryLine(each, columns), columns))
   room -= deliveries.length
-  // Blank lines between the parts only if nothing has to make room for them.
+  // Blank lines separate the parts only where there are rows to spare.
   const gap = room >= 4 ? [''] : []
   return [
     ...[...top, ...gap, ...flows, ...reasons, ...gap, ...honest, ...gap],
@@ -196,7 +196,7 @@ export function render(state: State, size: Size): string[] {
   ].slice(0, rows)
 }
 
-/** For a log or a pipe: what never changes, once. Lines are not broken. */
+/** For a log or a pipe, where lines are not folded: what never changes, printed once. */
 export function introduction(state: Omit<State, 'uptimeMs' | 'figures' | 'honest' | 'deliveries'>): string[] {
   return [
     `SPILLWAY ${state.version} demo on ${state.mail}`,
@@ -210,8 +210,8 @@ export function introduction(state: Omit<State, 'uptimeMs' | 'figures' | 'honest
 }
 
 /**
- * For a log or a pipe: what changes, each time. It is also the last thing shown on a terminal.
- * @param columns of the terminal; without it lines are not broken
+ * For a log or a pipe: what changes, printed each time. It is also the final report on a terminal.
+ * @param columns the width of the terminal; without it lines are not folded
  */
 export function report(state: State, columns = Number.POSITIVE_INFINITY): string[] {
   const { flows, honest } = summary(state, false, columns)

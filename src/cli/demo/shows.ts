@@ -1,4 +1,4 @@
-/** Shows the demo while it runs: on a terminal as a screen, anywhere else as lines. */
+/** Shows the demo while it runs: as a screen on a terminal, as lines anywhere else. */
 import { introduction, render, report, type State } from './screen.ts'
 import { Terminal } from './terminal.ts'
 
@@ -25,7 +25,7 @@ export function showOnTerminal(state: () => State): Show {
   }, 1000)
   paint()
   stdout.on('resize', resized)
-  // However the process ends: nobody should be left with a screen without a cursor.
+  // However the process ends, the terminal gets its cursor back.
   process.once('exit', () => terminal.leave())
   return {
     end() {

@@ -1,4 +1,4 @@
-/** What the demo is played on: DNS, a mail server, and the real app between it and the world. */
+/** What the demo runs on: DNS, a mail server, and the real app in front of it. */
 import { createServer } from 'node:net'
 import { ListenError, type Running, start } from '../../app.ts'
 import { SettingsError } from '../../config/mistakes.ts'
@@ -6,9 +6,9 @@ import type { Settings } from '../../config/settings.ts'
 import { messageOf } from '../../core/errors.ts'
 import type { Log } from '../../telemetry/log.ts'
 import { startNames } from './dns.ts'
-import { demoSettings } from './given.ts'
 import { HONEST } from './honest.ts'
 import { type Delivery, startMailServer } from './mail-server.ts'
+import { demoSettings } from './settings.ts'
 
 export interface Stage {
   readonly running: Running
@@ -24,7 +24,7 @@ export interface StageOptions {
   readonly onDelivery: (delivery: Delivery) => void
 }
 
-/** Rejects where any part of it cannot start, with those that did stopped again. */
+/** Rejects if any part cannot start, after stopping the parts that did. */
 export async function startStage({ version, log, port, adminPort, onDelivery }: StageOptions): Promise<Stage> {
   const started: { stop(): Promise<void> }[] = []
   /** Stops the last first. */
@@ -48,13 +48,13 @@ export async function startStage({ version, log, port, adminPort, onDelivery }: 
   }
 }
 
-/** @returns why this machine's loopback is not enough, if it is not: only Linux has all of 127.0.0.0/8 there by itself */
+/** @returns why this machine's loopback will not do, or undefined: only Linux provides all of 127.0.0.0/8 by default */
 export function cannotCallFrom(ip: string): Promise<string | undefined> {
   return new Promise((resolve) => {
     const probe = createServer()
     probe.once('error', (error) =>
       resolve(
-        `The demo's senders call from many addresses of 127.0.0.0/8, and this machine does not let them (${error.message}). ` +
+        `The demo's senders connect from many addresses of 127.0.0.0/8, and this machine does not let them (${error.message}). ` +
           'Linux does; elsewhere run it in a Linux container.',
       ),
     )
@@ -62,7 +62,7 @@ export function cannotCallFrom(ip: string): Promise<string | undefined> {
   })
 }
 
-/** Why it did not start, and what to do. */
+/** Why the demo did not start, and what to do about it. */
 export function whyNot(error: unknown, port: number, adminPort: number): string {
   if (error instanceof SettingsError) return error.message
   const known = error instanceof ListenError && (error.code === 'EADDRINUSE' || error.code === 'EACCES')

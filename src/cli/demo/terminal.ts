@@ -1,12 +1,12 @@
 /**
- * Paints lines on a terminal. It uses the alternate screen, so that the user's own comes back unchanged, and writes only
- * lines that have changed, so that nothing flickers and text selected with the mouse stays selected.
+ * Paints lines on a terminal. It uses the alternate screen, so that the user's own comes back as it was. It writes only
+ * lines that have changed, so that nothing flickers and a command selected with the mouse stays selected.
  */
 const ESC = '\x1b['
 const ENTER = `${ESC}?1049h${ESC}?25l${ESC}2J`
 const LEAVE = `${ESC}?25h${ESC}?1049l`
 
-/** Capitals at the beginning of a line become bold. Lines contain printable characters only. */
+/** Makes words in capitals at the beginning of a line bold. Lines hold only printable characters. */
 const emphasized = (line: string): string => line.replace(/^[A-Z]{2,}(?: [A-Z]{2,})*\b/, `${ESC}1m$&${ESC}0m`)
 
 export class Terminal {
@@ -15,7 +15,7 @@ export class Terminal {
   #shown: string[] = []
   #entered = false
 
-  /** @param colours false: no bold either, as NO_COLOR asks for (no-color.org) */
+  /** @param colours if false, nothing is bold either, as NO_COLOR asks (no-color.org) */
   constructor(write: (text: string) => void, colours: boolean) {
     this.#write = write
     this.#colours = colours
@@ -33,7 +33,7 @@ export class Terminal {
     if (out !== '') this.#write(out)
   }
 
-  /** After the window changed its size, nothing that was painted can be relied on. */
+  /** To be called when the window has another size: what was painted can no longer be relied on. */
   resized(): void {
     this.#shown = []
     if (this.#entered) this.#write(`${ESC}2J`)

@@ -1,6 +1,6 @@
 /**
- * The settings of the demo, read by the same loader as an operator's, and words for what they do. The user's own SPILLWAY_*
- * variables are not used: the demo must be the same for everybody, and must never touch a real mail server.
+ * The settings of the demo, loaded in the same way as an operator's, and the words for what they do. The user's own
+ * SPILLWAY_* variables are ignored: the demo must show everybody the same, and must never touch a real mail server.
  */
 import { type Loaded, load } from '../../config/load.ts'
 import { SETTING_NAMES, type SettingName, type Settings, settingOf, show } from '../../config/settings.ts'
@@ -9,7 +9,7 @@ import { openFiles } from '../open-files.ts'
 import { DENIED_NETWORK } from './flood.ts'
 import { DOMAIN } from './mail-server.ts'
 
-/** Far below the defaults, so that a flood that a laptop can send to itself reaches them within half a minute. */
+/** Far below the defaults: a flood that a laptop can send to itself must reach them within half a minute. */
 const LIMITS = {
   SPILLWAY_LIMIT_IP_CONNECTIONS: '30/1m',
   SPILLWAY_LIMIT_IP_CONCURRENCY: '8',
@@ -26,7 +26,7 @@ export interface Ports {
   readonly names: number
 }
 
-/** @throws SettingsError if this machine allows too few open files */
+/** @throws SettingsError where this machine allows too few open files */
 export function demoSettings({ mail, admin, mailServer, names }: Ports): Loaded {
   const env: Partial<Record<SettingName, string>> = {
     ...LIMITS,
@@ -38,7 +38,7 @@ export function demoSettings({ mail, admin, mailServer, names }: Ports): Loaded 
     SPILLWAY_DNS_SERVERS: `127.0.0.1:${names}`,
     SPILLWAY_RCPT_DOMAINS: DOMAIN,
     SPILLWAY_DENY: DENIED_NETWORK,
-    // After Ctrl-C nobody wants to wait for a session that was left open.
+    // After Ctrl-C the user does not want to wait for a session of his own that he forgot.
     SPILLWAY_SHUTDOWN_TIMEOUT: '1s',
   }
   const readFile = (path: string): string => {
@@ -53,7 +53,7 @@ export const ignored = (env: Readonly<Record<string, string | undefined>>): stri
 
 const isSetting = (name: string): name is SettingName => (SETTING_NAMES as readonly string[]).includes(name)
 
-/** What a reason means, with the values of this run (and the defaults) in place of the names of settings. */
+/** What a reason means. The names of settings are replaced by their values in this run, with the defaults beside them. */
 export function meaningOf(reason: ReasonName, settings: Settings): string {
   return reasonOf(reason).operator.replace(/(\()?\b(SPILLWAY_[A-Z0-9_]+)/g, (_, bracket: string | undefined, name) => {
     if (!isSetting(name)) return `${bracket ?? ''}${name}`

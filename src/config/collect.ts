@@ -1,7 +1,7 @@
 /**
- * Collects what the operator gave: in the process environment, in the env file, in the files that NAME_FILE points to.
- * Values are read in load.ts; here every name is checked, because a mistyped name is a limit that everybody believes in and
- * that is not there.
+ * Collects the texts that the operator gave: from the process environment, from the env file, and from the files that
+ * NAME_FILE points to. It parses no value (load.ts does), but it judges every name: a setting whose name is mistyped is a
+ * limit that everybody believes to be in force.
  */
 import type { Read } from './entries.ts'
 import { parseEnvFile } from './env-file.ts'
@@ -14,13 +14,13 @@ const PREFIX = 'SPILLWAY_'
 export interface Text {
   readonly text: string
   readonly origin: string
-  /** The file the text was read from, where NAME_FILE was given. */
+  /** The file that the text was read from, where NAME_FILE was given. */
   readonly path?: string
 }
 
-export interface Given {
+export interface Collected {
   readonly texts: ReadonlyMap<SettingName, Text>
-  /** Settings for which a mistake has been reported already: they are not missing. */
+  /** Settings with a mistake already reported here: they must not be reported as missing too. */
   readonly broken: ReadonlySet<SettingName>
   readonly mistakes: readonly Mistake[]
   readonly warnings: readonly string[]
@@ -39,13 +39,14 @@ const LINK =
   /^SPILLWAY(_[A-Z0-9_]+)?_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$/
 
 /**
- * Kubernetes sets variables in each pod for every Service of the namespace; those of a Service called `spillway` look like
- * ours. (`…_PORT` alone counts only with a value as Kubernetes writes it: SPILLWAY_PORT=25 is a mistake.)
+ * Kubernetes puts variables for every Service of the namespace into each pod, and a Service called `spillway` gives names
+ * that look like ours. A name that ends in `_PORT` is one of them only if it holds what Kubernetes puts there:
+ * SPILLWAY_PORT=25 is a mistake.
  */
 const isServiceLink = (name: string, value: string): boolean =>
   LINK.test(name) || (/^SPILLWAY(_[A-Z0-9_]+)?_PORT$/.test(name) && /^(tcp|udp|sctp):\/\//.test(value))
 
-/** Names that people try and that are spelled too differently from ours to be recognised. */
+/** Names that people try, and that differ too much from ours for nearest() to find the right one. */
 const ALIASES: Readonly<Record<string, SettingName>> = {
   SPILLWAY_PORT: 'SPILLWAY_LISTEN',
   SPILLWAY_BIND: 'SPILLWAY_LISTEN',
@@ -66,11 +67,11 @@ function unknown(name: string, { value, origin }: Named): Mistake {
   const expected = meant
     ? `the name of a setting; did you mean ${meant}${file ? '_FILE' : ''}?`
     : 'the name of a setting; `spillway serve --help` lists them'
-  // A secret under a mistyped name is still a secret, and anything under an unknown name may be one.
+  // A secret under a mistyped name is still a secret, and a value under an unrecognised name may be one too.
   return { name, value: meant === undefined ? HIDDEN : repeated(meant, value), origin, expected, default: undefined }
 }
 
-/** The settings in the env file. An unreadable file is a mistake, and so is each wrong line. */
+/** The settings in the env file. A file that cannot be read is a mistake, and so is each wrong line. */
 function readEnvFile(path: string, read: Read, mistakes: Mistake[], broken: Set<SettingName>): Source {
   const source = new Map<string, Named>()
   const content = read(path)
@@ -90,7 +91,7 @@ function readEnvFile(path: string, read: Read, mistakes: Mistake[], broken: Set<
   return source
 }
 
-/** A name with our prefix that is no setting stops the start, except those that Kubernetes sets. */
+/** A name with our prefix that is not a setting is a mistake, unless Kubernetes made it. */
 function judgeNames(source: Source, mistakes: Mistake[], links: string[], isEnvFile: boolean): void {
   for (const [name, { value, origin }] of source) {
     if (isSetting(name) || (name.endsWith('_FILE') && isSetting(name.slice(0, -'_FILE'.length)))) continue
@@ -103,7 +104,7 @@ function judgeNames(source: Source, mistakes: Mistake[], links: string[], isEnvF
   }
 }
 
-/** The text of one setting in `source`, given directly or by NAME_FILE; undefined where there is none. */
+/** The text that `source` has for one setting, under NAME or NAME_FILE; undefined where it has none. */
 function textOf(name: SettingName, source: Source, read: Read, warnings: string[]): Text | Mistake | undefined {
   const plain = source.get(name)
   const file = source.get(`${name}_FILE`)
@@ -120,20 +121,20 @@ function textOf(name: SettingName, source: Source, read: Read, warnings: string[
   const content = read(path)
   if ('hint' in content) {
     const expected = `the path of a file that holds the value; ${content.hint}`
-    // The secret itself may have been put where its path belongs.
+    // The operator may have written the secret itself in place of a path.
     const value = path.startsWith('/') ? path : repeated(name, path)
     return { name: `${name}_FILE`, value, origin: file.origin, expected, default: undefined }
   }
-  const held = content.text.trim()
-  if (held === '') {
+  const stored = content.text.trim()
+  if (stored === '') {
     warnings.push(`${name}_FILE=${path} is an empty file, so ${name} counts as not set`)
     return undefined
   }
-  return { text: held, origin: `file ${path}`, path }
+  return { text: stored, origin: `file ${path}`, path }
 }
 
-/** @param envFile from the command line; wins over SPILLWAY_ENV_FILE */
-export function collect(env: Readonly<Record<string, string | undefined>>, read: Read, envFile?: string): Given {
+/** @param envFile the path of --env-file; it wins over SPILLWAY_ENV_FILE */
+export function collect(env: Readonly<Record<string, string | undefined>>, read: Read, envFile?: string): Collected {
   const mistakes: Mistake[] = []
   const warnings: string[] = []
   const links: string[] = []
@@ -149,17 +150,17 @@ export function collect(env: Readonly<Record<string, string | undefined>>, read:
   if (links.length > 0) {
     const names = links.length === 1 ? links[0] : `${links[0]} and ${links.length - 1} more names`
     warnings.push(
-      `passed over ${names}, which Kubernetes makes for a Service; enableServiceLinks: false in the pod keeps them away`,
+      `ignored ${names}, which Kubernetes makes for a Service; enableServiceLinks: false in the pod keeps them away`,
     )
   }
   const texts = new Map<SettingName, Text>()
   for (const name of SETTING_NAMES) {
-    const given = textOf(name, environment, read, warnings) ?? textOf(name, file, read, warnings)
-    if (given === undefined) continue
-    if ('expected' in given) {
-      mistakes.push(given)
+    const found = textOf(name, environment, read, warnings) ?? textOf(name, file, read, warnings)
+    if (found === undefined) continue
+    if ('expected' in found) {
+      mistakes.push(found)
       broken.add(name)
-    } else texts.set(name, given)
+    } else texts.set(name, found)
   }
   return { texts, broken, mistakes, warnings }
 }

@@ -4,11 +4,11 @@ export interface Answer {
   readonly code: number
   readonly type: string
   readonly body: string | Buffer
-  /** Further header fields, as they go on the wire. */
+  /** Further header fields, as they are sent. */
   readonly fields?: readonly string[]
 }
 
-/** @param fields further header fields: `Allow: GET, HEAD` */
+/** @param fields further header fields, such as `Allow: GET, HEAD` */
 export const text = (code: number, body: string, ...fields: readonly string[]): Answer => ({
   code,
   type: 'text/plain; charset=utf-8',

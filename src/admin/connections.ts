@@ -1,8 +1,9 @@
 /**
- * Who may hold a connection to the admin port. There are few of them, each has a deadline, and nobody gets them at the cost
- * of others. When all are taken a newcomer is let in all the same, and the source that holds the most loses one: first a
- * connection that has had its answer, then one that has not sent its request, then one that is slow to read. An honest
- * client is served within milliseconds, so it is hardly ever the one to go, however many half requests others open.
+ * Which connections to the admin port stay open: few, each for a short time, and none at the cost of others. When all
+ * places are taken, a new connection is not turned away. Instead the source that holds most of them loses one. A
+ * connection that has its answer goes before one that has not sent its request, and that goes before one that is slow to
+ * read. A caller that asks and reads as programs do is served within milliseconds, and so hardly ever has to go, however
+ * many incomplete requests others open.
  */
 
 /** How long a client may take to send its request. */
@@ -10,14 +11,14 @@ const ASK_MS = 5_000
 /** How long it may take from there until it has read the answer. */
 const ANSWER_MS = 10_000
 
-/** sent: the kernel has the whole answer. asking: the request is incomplete. reading: the client is taking its time. */
+/** sent: the kernel has all of the answer. asking: the request is incomplete. reading: the caller is slow to read. */
 const GOES_FIRST = ['sent', 'asking', 'reading'] as const
-/** served: the answer is being made, which never takes long. Such a connection goes last. */
+/** served: the answer is being prepared, which never takes long. */
 type Stage = (typeof GOES_FIRST)[number] | 'served'
 
-/** One open connection. Times are in milliseconds, of a clock that never goes back. */
-export class Visit {
-  /** What its address counts under. */
+/** One open connection. Times are in milliseconds of a clock that never goes back. */
+export class Connection {
+  /** The key under which its address is counted. */
   readonly source: string
   /** Closes it at once. */
   readonly drop: () => void
@@ -38,13 +39,13 @@ export class Visit {
     return now >= this.#until
   }
 
-  /** The request is complete. */
+  /** To be called when the request is complete. */
   served(now: number): void {
     this.#stage = 'served'
     this.#until = now + ANSWER_MS
   }
 
-  /** The answer has been written; the client may be slow to take it. */
+  /** To be called when the answer is written; sending it may take long. */
   answered(): void {
     this.#stage = 'reading'
   }
@@ -54,48 +55,50 @@ export class Visit {
   }
 }
 
-export class Visits {
+export class Connections {
   readonly #most: number
   /** The oldest first. */
-  readonly #open = new Set<Visit>()
+  readonly #open = new Set<Connection>()
 
   /** @param most connections at once */
   constructor(most: number) {
     this.#most = most
   }
 
-  /** @returns the connection that was dropped, which may be the newcomer itself; undefined while there is room */
-  admit(visit: Visit): Visit | undefined {
-    this.#open.add(visit)
+  /** @returns the connection that was dropped to make room, perhaps the new one itself; undefined where there was room */
+  admit(connection: Connection): Connection | undefined {
+    this.#open.add(connection)
     if (this.#open.size <= this.#most) return undefined
-    const loser = this.#loser(visit)
+    const loser = this.#loser(connection)
     this.#open.delete(loser)
     loser.drop()
     return loser
   }
 
-  delete(visit: Visit): void {
-    this.#open.delete(visit)
+  delete(connection: Connection): void {
+    this.#open.delete(connection)
   }
 
-  /** Drops the connections whose time is up; to be called about twice a second. */
+  /** Drops the connections whose time is over. To be called more often than once a second. */
   sweep(now: number): void {
-    for (const visit of this.#open) if (visit.isOver(now)) visit.drop()
+    for (const connection of this.#open) if (connection.isOver(now)) connection.drop()
   }
 
   dropAll(): void {
-    for (const visit of this.#open) visit.drop()
+    for (const connection of this.#open) connection.drop()
   }
 
-  #loser(newcomer: Visit): Visit {
+  #loser(newcomer: Connection): Connection {
     const held = new Map<string, number>()
     for (const { source } of this.#open) held.set(source, (held.get(source) ?? 0) + 1)
     const most = Math.max(...held.values())
-    const others = [...this.#open].filter((visit) => visit !== newcomer && held.get(visit.source) === most)
+    const others = [...this.#open].filter(
+      (connection) => connection !== newcomer && held.get(connection.source) === most,
+    )
     for (const stage of GOES_FIRST) {
-      const found = others.find((visit) => visit.stage === stage)
+      const found = others.find((connection) => connection.stage === stage)
       if (found !== undefined) return found
     }
-    return held.get(newcomer.source) === most ? newcomer : (others[0] as Visit)
+    return held.get(newcomer.source) === most ? newcomer : (others[0] as Connection)
   }
 }

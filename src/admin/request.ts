@@ -1,10 +1,10 @@
 /**
- * Reads the head of one HTTP request (RFC 9112), strictly. Anything unclear is answered with 4xx and a reason, and nothing
- * a client can send makes this throw.
+ * Parses the head of one HTTP request (RFC 9112), strictly. A request that is not clear is answered with 4xx and a
+ * sentence, and nothing that a caller writes makes this throw.
  *
- * node:http is not used because of what a single client can make it do. It parses and queues every request that is
- * pipelined within a chunk of 64 KiB, about 2,400 of them, even when maxRequestsPerSocket is 1: 64 such connections took
- * 300 MB and blocked the event loop for 10 ms each. Here a connection costs one head of at most 8 KiB.
+ * We have our own parser because of what one caller can do to node:http. That parses and queues pipelined requests by the
+ * chunk of 64 KiB, about 2,400 of them, whatever limit the server sets: 64 connections took 300 MB and blocked the event
+ * loop for 10 ms each. Here a connection costs at most one head of 8 KiB.
  */
 import { type Answer, text } from './answer.ts'
 
@@ -15,24 +15,24 @@ export interface Request {
   readonly method: 'GET' | 'HEAD'
   readonly path: string
   readonly query: URLSearchParams
-  /** The Host field; absent only in HTTP/1.0. */
+  /** The Host field; undefined only in HTTP/1.0. */
   readonly host: string | undefined
   readonly authorization: string | undefined
 }
 
 const TOKEN = "[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 const REQUEST_LINE = new RegExp(`^(${TOKEN}) ([!-~]+) HTTP/1\\.([01])$`)
-// RFC 9112 section 5: no space before the colon, and no line folding.
+// No space before the colon, and no line that continues the one before (RFC 9112 section 5).
 const FIELD = new RegExp(`^(${TOKEN}):([\\t -~\\x80-\\xff]*)$`)
 
-/** What is wrong with a head, as far as it has come; undefined while it can still become a request. */
+/** The answer to a head that is already wrong before it is complete; undefined where it may still become right. */
 export function hopeless(begun: string): Answer | undefined {
   if (begun.length > LONGEST_HEAD) return text(431, `the header is longer than ${LONGEST_HEAD} octets`)
-  // A TLS client sends 0x16 first and would wait for a reply.
+  // A TLS handshake begins with the octet 0x16, and the caller would wait for a reply to it.
   return /^[A-Za-z]|^$/.test(begun) ? undefined : text(400, 'this is plain HTTP, and that is no request')
 }
 
-/** @param head in Latin-1, up to the empty line that ends it */
+/** @param head in Latin-1, without the empty line that ends it */
 export function readRequest(head: string): Request | Answer {
   const [line = '', ...rest] = head.split(/\r?\n/)
   const [, method, target = '', minor] = REQUEST_LINE.exec(line) ?? []

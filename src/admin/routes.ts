@@ -1,4 +1,4 @@
-/** What the admin port answers: one row a path. Host and token are checked once, for all of them. */
+/** What the admin port answers, one row per path. Whether a caller may have the answer is decided in one place for all. */
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { Clock } from '../core/clock.ts'
 import { isLoopback } from '../core/ip.ts'
@@ -12,35 +12,35 @@ export interface RouteParts {
   readonly metrics: () => Promise<{ readonly type: string; readonly text: string }>
   readonly status: () => Status
   readonly token: string | undefined
-  /** Names and addresses of this port besides those of loopback, in lower case. */
+  /** Host names and addresses of this port besides those of loopback, in lower case. */
   readonly names: readonly string[]
   readonly clock: Clock
 }
 
 interface Route {
-  /** Answered off loopback without the token: it says nothing about anybody. */
-  readonly open: boolean
+  /** It reveals nothing about anybody, so it answers off loopback without the token. */
+  readonly isPublic: boolean
   readonly answer: (request: Request) => Answer | Promise<Answer>
 }
 
-const digest = (given: string): Buffer => createHash('sha256').update(given).digest()
+const digest = (text: string): Buffer => createHash('sha256').update(text).digest()
 
 /**
- * Whoever comes over loopback is the operator; others need the token.
- * @param local the address that was connected to
- * @param authorization the Authorization field
+ * A caller over loopback is the operator himself; others need the token.
+ * @param local our address on the connection
+ * @param authorization the Authorization field; undefined where there is none
  */
 export function mayRead(local: string, authorization: string | undefined, token: string | undefined): boolean {
   if (isLoopback(local)) return true
-  const given = /^Bearer (.+)$/.exec(authorization ?? '')?.[1]
-  return token !== undefined && given !== undefined && timingSafeEqual(digest(token), digest(given))
+  const presented = /^Bearer (.+)$/.exec(authorization ?? '')?.[1]
+  return token !== undefined && presented !== undefined && timingSafeEqual(digest(token), digest(presented))
 }
 
 const WRONG_HOST =
   'over loopback this port answers only to its own names (localhost, 127.0.0.1, [::1], SPILLWAY_HOSTNAME), so that no web page ' +
   'can ask it through a browser under a name of its own; SPILLWAY_ADMIN_HOSTS takes others'
 
-/** @returns a function that answers requests; it rejects only where a route fails */
+/** @returns a function that answers a request; it rejects only if the route does */
 export function createAnswers(parts: RouteParts): (request: Request, local: string) => Promise<Answer> {
   const { status, token } = parts
   const metrics = new Rendering(async () => {
@@ -48,20 +48,20 @@ export function createAnswers(parts: RouteParts): (request: Request, local: stri
     return { code: 200, type, body: Buffer.from(body) }
   }, parts.clock)
   const routes: ReadonlyMap<string, Route> = new Map<string, Route>([
-    ['/metrics', { open: true, answer: () => metrics.get() }],
-    ['/livez', { open: true, answer: () => text(200, 'ok') }],
-    ['/readyz', { open: true, answer: ({ query }) => readiness(query, status()) }],
-    ['/api/v1/status', { open: false, answer: () => json(200, status()) }],
+    ['/metrics', { isPublic: true, answer: () => metrics.get() }],
+    ['/livez', { isPublic: true, answer: () => text(200, 'ok') }],
+    ['/readyz', { isPublic: true, answer: ({ query }) => readiness(query, status()) }],
+    ['/api/v1/status', { isPublic: false, answer: () => json(200, status()) }],
   ])
   const paths = [...routes.keys()]
   const isOwnHost = createIsOwnHost(parts.names)
   return async (request, local) => {
     const { host, authorization } = request
-    // Without a Host it is HTTP/1.0, which no browser speaks.
+    // An HTTP/1.0 request need not name a host, and no browser sends one.
     if (isLoopback(local) && host !== undefined && !isOwnHost(host)) return text(421, WRONG_HOST)
     const route = routes.get(request.path)
     if (route === undefined) return text(404, `there is ${paths.slice(0, -1).join(', ')} and ${paths.at(-1)}`)
-    if (!route.open && !mayRead(local, authorization, token)) {
+    if (!route.isPublic && !mayRead(local, authorization, token)) {
       return text(401, 'needs Authorization: Bearer and the admin token', 'WWW-Authenticate: Bearer')
     }
     return route.answer(request)

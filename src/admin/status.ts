@@ -8,10 +8,10 @@ export interface Status {
   readonly uptimeSeconds: number
   readonly connectionsOpen: number
   readonly unknownGuard: boolean
-  /** Absent where limits are counted in memory alone. */
+  /** Absent where limits are counted only in memory. */
   readonly redis?: { readonly up: boolean; readonly nodes: number }
-  /** Every address of every mail server; a name that does not resolve stands here as it was written. */
-  readonly upstreams: readonly (ConditionTold & {
+  /** Every address of every upstream; a name that does not resolve appears as the operator wrote it. */
+  readonly upstreams: readonly (ConditionReport & {
     readonly upstream: string
     readonly address: string
     readonly up: boolean
@@ -19,18 +19,18 @@ export interface Status {
   })[]
 }
 
-/** How something we depend on is, since when, and why. Times as in ISO 8601. */
-export interface ConditionTold {
+/** The condition of something we depend on, since when, and why. Times are in ISO 8601 form. */
+export interface ConditionReport {
   readonly state: string
   readonly since: string
-  /** Of the last failure, in words; absent while all is well. */
+  /** The last failure, in words; absent while all is well. */
   readonly error?: string
   readonly last_success?: string
 }
 
 /**
- * The answer to /readyz: 200 while this node takes clients.
- * @param query `verbose`: list what it depends on; `upstreams`: at least one of them has to be up, too
+ * The answer of /readyz: 200 while this node takes clients.
+ * @param query with `verbose` the answer lists what the node depends on; with `upstreams` one of them must be up as well
  */
 export function readiness(query: URLSearchParams, { ready, upstreams, redis }: Status): Answer {
   const anyUp = upstreams.some(({ up }) => up)
@@ -38,15 +38,15 @@ export function readiness(query: URLSearchParams, { ready, upstreams, redis }: S
   const lines = [good ? 'ok' : ready ? 'no upstream is up' : 'not ready']
   if (query.has('verbose')) {
     lines.push(`listening and not draining: ${ready ? 'yes' : 'no'}`)
-    for (const { upstream, address, ...how } of upstreams)
-      lines.push(`upstream ${upstream} (${address}): ${inWords(how)}`)
+    for (const { upstream, address, ...condition } of upstreams)
+      lines.push(`upstream ${upstream} (${address}): ${inWords(condition)}`)
     if (redis !== undefined) lines.push(`redis: ${redis.up ? 'up' : 'away'}, nodes: ${redis.nodes}`)
   }
   return text(good ? 200 : 503, lines.join('\n'))
 }
 
 /** `down since 2026-11-21T21:00:00.000Z: connect ECONNREFUSED …; last success …` */
-function inWords({ state, since, error, last_success }: ConditionTold): string {
+function inWords({ state, since, error, last_success }: ConditionReport): string {
   const why = error === undefined ? '' : `: ${error}`
   const success =
     state === 'up' ? '' : `; ${last_success === undefined ? 'never well before' : `last well ${last_success}`}`

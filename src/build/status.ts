@@ -1,5 +1,5 @@
-/** What a node says of itself: to the operator as JSON, and to Prometheus as gauges. */
-import type { ConditionTold, Status } from '../admin/status.ts'
+/** What a node reports of itself: to the operator as JSON, and to Prometheus as gauges. */
+import type { ConditionReport, Status } from '../admin/status.ts'
 import type { Condition } from '../relay/pool/server.ts'
 import type { Upstreams } from '../relay/pool/upstreams.ts'
 import type { KnownRecipients } from '../state/known-recipients.ts'
@@ -34,14 +34,14 @@ export function statusOf(sources: StatusSources): Status {
     upstreams: upstreams.conditions().map(({ condition, ...where }) => ({
       ...where,
       up: condition.state === 'up' || condition.state === 'slow',
-      ...told(condition),
+      ...reportOf(condition),
     })),
   }
 }
 
 const iso = (at: number): string => new Date(at).toISOString()
 
-const told = ({ state, since, error, lastSuccess }: Condition): ConditionTold => ({
+const reportOf = ({ state, since, error, lastSuccess }: Condition): ConditionReport => ({
   state,
   since: iso(since),
   ...(error !== undefined && { error }),

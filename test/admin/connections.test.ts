@@ -1,27 +1,27 @@
 /** Who has to go when the admin port is full, and how long anybody may stay. */
 import { beforeEach, expect, test } from '@jest/globals'
-import { Visit, Visits } from '../../src/admin/visits.ts'
+import { Connection, Connections } from '../../src/admin/connections.ts'
 import { ADMIN_CONNECTIONS } from '../../src/config/machine-rules.ts'
 
 let now: number
 let dropped: string[]
-let visits: Visits
+let connections: Connections
 beforeEach(() => {
   now = 1000
   dropped = []
-  visits = new Visits(4)
+  connections = new Connections(4)
 })
 
 /** A newcomer called `name`, from the source that its letters are. */
-function come(name: string): Visit {
-  const visit: Visit = new Visit(name.replace(/\d/g, ''), () => dropped.push(name), now)
-  visits.admit(visit)
-  return visit
+function come(name: string): Connection {
+  const connection: Connection = new Connection(name.replace(/\d/g, ''), () => dropped.push(name), now)
+  connections.admit(connection)
+  return connection
 }
-const served = (name: string): Visit => {
-  const visit = come(name)
-  visit.served(now)
-  return visit
+const served = (name: string): Connection => {
+  const connection = come(name)
+  connection.served(now)
+  return connection
 }
 
 test('as long as there are places nobody goes', () => {
@@ -33,7 +33,7 @@ test('half requests of one source make room for each other, the oldest first, an
   const honest = come('b1')
   for (const name of ['a1', 'a2', 'a3', 'a4', 'a5']) come(name)
   expect(dropped).toEqual(['a1', 'a2'])
-  visits.delete(honest)
+  connections.delete(honest)
   come('a6')
   expect(dropped).toEqual(['a1', 'a2'])
 })
@@ -86,7 +86,7 @@ test('as shipped: 64 places, 5 s for the request, then 10 s for the answer', () 
   const asked = come('b1')
   const sweepAt = (at: number): string[] => {
     now = at
-    visits.sweep(now)
+    connections.sweep(now)
     return dropped
   }
   expect(sweepAt(5999)).toEqual([])
@@ -94,7 +94,7 @@ test('as shipped: 64 places, 5 s for the request, then 10 s for the answer', () 
   expect(sweepAt(6000)).toEqual(['a1'])
   asked.answered()
   dropped = []
-  visits = new Visits(1)
+  connections = new Connections(1)
   const slow = served('c1')
   slow.answered()
   expect(sweepAt(15_999)).toEqual([])

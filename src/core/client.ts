@@ -1,4 +1,4 @@
-/** Who is on the line: what every check, limit, log line and upstream hears about the peer. */
+/** Who the client is: what every check, limit, log line and upstream learns about it. */
 
 /** What we think of a client. A closed set: it is a metric label. */
 export const STANDINGS = ['trusted', 'known', 'seen', 'new', 'suspect', 'banned'] as const
@@ -6,24 +6,24 @@ export type Standing = (typeof STANDINGS)[number]
 
 /** The client as it connected (or as a listed balancer says it connected). Built once, at accept. */
 export interface Client {
-  /** The session's id: see core/id.ts. In every log line and in every refusal. */
+  /** The session's id (core/id.ts), which every log line and every refusal carries. */
   readonly id: string
-  /** Canonical: no `::ffff:`, no zone. */
+  /** Canonical: without `::ffff:` and without a zone. */
   readonly ip: string
   readonly port: number
   readonly family: 4 | 6
-  /** What per-client limits count under: an IPv4 address, or an IPv6 /64 (`2001:db8:1:2::/64`). */
+  /** The key of limits per client: an IPv4 address, or an IPv6 /64 (`2001:db8:1:2::/64`). */
   readonly source: string
   /** The neighbourhood: an IPv4 /24 or an IPv6 /48. */
   readonly net: string
-  /** The address and port the client connected to: ours, or what the balancer reports. */
+  /** The address and port that the client connected to: ours, or those that the balancer reports. */
   readonly local: { readonly ip: string; readonly port: number }
   /** Milliseconds since the epoch. */
   readonly connectedAt: number
   readonly standing: Standing
 }
 
-/** How many connections are open at this node, this one included. */
+/** How many connections are open at this node, including this one. */
 export interface OpenCounts {
   readonly source: number
   readonly total: number

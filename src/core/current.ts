@@ -1,6 +1,6 @@
 /**
- * A value that others read at each use, and that is swapped whole: what has been read is never changed, so that whoever is
- * in the middle of something sees one state or the other and never a mixture.
+ * A value that is read at each use and swapped as a whole. A value that was read never changes, so that code in the middle
+ * of something sees the old state or the new one, and never a mixture.
  */
 export class Current<T> {
   #value: T
@@ -13,7 +13,7 @@ export class Current<T> {
     return this.#value
   }
 
-  /** From now on everybody reads `next`. */
+  /** Every later read gives `next`. */
   swap(next: T): void {
     this.#value = next
   }

@@ -1,4 +1,4 @@
-/** What is told of something that was thrown: it may be no Error at all. */
+/** How a thrown value is reported; it need not be an Error. */
 
 export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 

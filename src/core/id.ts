@@ -1,7 +1,8 @@
 /**
- * Ids that explain themselves. A session's id holds the second it began, the node, and a sequence number; a refusal's id
- * is the session's with two characters more for the reason. So "why was I refused (3MFK2D00R9007)?" has an answer even
- * where the log was sampled. Crockford's base 32: no I, L, O, U, so that it can be read out on the telephone.
+ * Ids that explain themselves. The id of a session holds the second in which it began, the node, and a sequence number.
+ * The id of a refusal is that of the session and two more characters for the reason. So "why was I refused
+ * (3MFK2D00R9007)?" has an answer even where the log was sampled. The digits are Crockford's base 32, without I, L, O and
+ * U, so that an id can be read out on the telephone.
  *
  *     3MFK2D   0R   9A0   07
  *     second  node  seq   reason (00: none)
@@ -21,7 +22,7 @@ const digits = (value: number, count: number): string => {
   return text
 }
 
-/** A node's number, 0..1023, from what tells it from other nodes; the log names it at the start. */
+/** The number of a node, 0..1023, derived from a name that distinguishes it; the log reports it at the start. */
 export function nodeNumber(name: string): number {
   let hash = 2_166_136_261
   for (let i = 0; i < name.length; i++) hash = Math.imul(hash ^ name.charCodeAt(i), 16_777_619)
@@ -29,8 +30,9 @@ export function nodeNumber(name: string): number {
 }
 
 /**
- * @param first where the sequence begins: at random, so that two nodes whose numbers are the same by chance still differ
- * @param now milliseconds since the epoch. 32,768 ids a second are distinct, which is past what one process accepts.
+ * Makes a function that gives the id of a new session from the time in milliseconds since the epoch. 32,768 ids per second
+ * are distinct, which is more than one process can accept.
+ * @param first where the sequence begins; a random number, so that two nodes with the same number by chance still differ
  */
 export function sessionIds(node: number, first = 0): (now: number) => string {
   let second = -1
@@ -55,10 +57,10 @@ export function sessionIds(node: number, first = 0): (now: number) => string {
 const SUFFIX = new Map<ReasonName | undefined, string>([[undefined, '00']])
 for (const name of REASON_NAMES) SUFFIX.set(name, digits(REASONS[name].number, 2))
 
-/** The id a refused client reads, and the log line has: the session's id and why. */
+/** The id that a refused client reads and the log line has: the session's id and the reason. */
 export const refusalId = (session: string, reason: ReasonName | undefined): string => session + SUFFIX.get(reason)
 
-/** What an id says. `undefined` when the text is no id of ours. Letters that look like digits are read as those. */
+/** What an id says; undefined if the text is not an id of ours. Letters that look like digits are read as digits. */
 export function readId(
   text: string,
 ):

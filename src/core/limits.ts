@@ -1,31 +1,31 @@
 /**
- * Every limit that counts over time, declared once. Its row here, its reason of the same name (reasons.ts) and its setting
- * (config/settings.ts) are all there is to a limit: what is charged, the checks that compare, the rules between settings, the
- * metrics and what nodes tell each other are derived from these. Open connections are not among them: they are held, not
- * counted.
+ * Every limit that counts over time, declared once. A limit consists of its row here, its reason of the same name
+ * (reasons.ts) and its setting (config/settings.ts). What is charged, the checks that compare, the rules between settings,
+ * the metrics, and what nodes announce to each other all derive from these. The limit on open connections is not among
+ * them: connections are held, not counted over time.
  */
 import type { Client } from './client.ts'
 import type { ReasonName } from './reasons.ts'
 
-/** Whom a limit counts together, narrow before wide: one source, its /24 or /48, or all clients. */
+/** Which clients a limit counts together, narrow before wide: one source, its /24 or /48, or all clients. */
 export const GROUPINGS = ['source', 'net', 'everybody'] as const
 export type Grouping = (typeof GROUPINGS)[number]
 
 export interface LimitRow {
   /**
-   * What is counted, and so when it is charged: a connection at the gate, a message with its first recipient, each recipient
-   * before the upstream is asked, or each recipient that the upstream has called unknown. Any number of limits may count
-   * connections or messages; recipients and unknown recipients have one each.
+   * What is counted, and so when it is charged: a connection at the gate, a message with its first recipient, each
+   * recipient before the upstream is asked, or each recipient that the upstream called unknown. Any number of limits may
+   * count connections or messages; recipients and unknown recipients have one limit each.
    */
   readonly counts: 'connections' | 'messages' | 'recipients' | 'unknown'
   readonly per: Grouping
-  /** Where the operator sets it, as a rate. */
+  /** The setting that holds the limit, as a rate. */
   readonly setting: `SPILLWAY_LIMIT_${string}`
-  /** Keys the table in memory has room for: those of a busy window many times over. */
+  /** How many keys the table in memory has room for: many times those of a busy window. */
   readonly capacity: number
 }
 
-/** Of those that count the same, narrow before wide: that is the order in which they are charged and compared. */
+/** Limits that count the same thing stand narrow before wide: that is the order in which they are charged and compared. */
 export const LIMITS = {
   ip_connections: {
     counts: 'connections',
@@ -78,11 +78,11 @@ type With<R extends Partial<LimitRow>> = {
   [L in LimitName]: (typeof LIMITS)[L] extends R ? L : never
 }[LimitName]
 
-/** Limits that count this, narrow before wide. */
+/** The limits that count `counts`, narrow before wide. */
 export const limitsThatCount = <C extends LimitRow['counts']>(counts: C): With<{ counts: C }>[] =>
   LIMIT_NAMES.filter((name) => LIMITS[name].counts === counts) as With<{ counts: C }>[]
 
-/** The limits whose one key all clients share. */
+/** The limits that have one key, shared by all clients. */
 export type GlobalLimit = With<{ per: 'everybody' }>
 export const GLOBAL_LIMITS = LIMIT_NAMES.filter((name) => LIMITS[name].per === 'everybody') as GlobalLimit[]
 
@@ -92,19 +92,19 @@ export interface Rate {
   readonly windowMs: number
 }
 
-/** What the operator has set. Undefined: that limit is off. */
+/** The rates that the operator set; undefined where a limit is off. */
 export type Rates = Readonly<Record<LimitName, Rate | undefined>>
 
 export const ALL_OFF = Object.fromEntries(LIMIT_NAMES.map((name) => [name, undefined])) as Rates
 
 /**
- * How many of what a limit counts this client may have within the limit's window at this moment: a whole number, 0 and up.
- * It is asked at every charge and every comparison, and never kept, so that it may differ from client to client and from one
- * moment to the next; the window is that of the setting. `at` is in ms since the epoch.
+ * The maximum of a limit for this client at this moment, within the window of the setting: a whole number, 0 or more. It
+ * is asked for at every charge and every comparison and never kept, so that it may differ between clients and from one
+ * moment to the next. `at` is in ms since the epoch.
  */
 export type Maximum = (limit: LimitName, client: Client, at: number) => number
 
-/** The same for every client, at all times: what the operator has set. */
+/** The maximum that the operator set, the same for every client at all times. */
 export const asSet =
   (rates: Rates): Maximum =>
   (limit) =>

@@ -1,16 +1,16 @@
 /**
- * Which mailbox an address means, as far as that can be told from outside: for what is counted or remembered per recipient.
- * One mailbox has spellings without end (case, quotes, a source route, what follows a +), and whoever may choose among them
- * must not count as many. For nothing else: what goes to an upstream is what the client wrote.
+ * Which mailbox an address means, as far as that can be told from outside. This is for what is counted or remembered per
+ * recipient: one mailbox has endless spellings (case, quotes, a source route, what follows a +), and a client that varies
+ * them must not seem to name many mailboxes. It is for nothing else: what goes to an upstream does not pass through here.
  */
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: the bytes that are ASCII
 const ASCII = /^[\x00-\x7f]*$/
 
 /**
- * Without source route (RFC 5321 section 4.1.1.3), quotes and case, and without what follows a `+` in the local part
- * (RFC 5233).
- * @param address latin1, a byte a character; without angle brackets
+ * Removes the source route (RFC 5321 section 4.1.1.3), the quotes, and what follows a `+` in the local part (RFC 5233),
+ * and folds case.
+ * @param address in Latin-1, one character per byte, without angle brackets
  */
 export function mailboxOf(address: string): string {
   const route = address.startsWith('@') ? address.indexOf(':') : -1
@@ -24,7 +24,7 @@ export function mailboxOf(address: string): string {
   return (at < 0 ? mailbox : mailbox + text.slice(at)).toLowerCase()
 }
 
-/** @param mailbox as mailboxOf gives it @returns '' where it has no domain (postmaster) */
+/** @param mailbox as mailboxOf() returns it @returns '' where it has no domain (postmaster) */
 export const domainOf = (mailbox: string): string => {
   const at = mailbox.lastIndexOf('@')
   return at < 0 ? '' : mailbox.slice(at + 1)

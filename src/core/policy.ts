@@ -1,6 +1,6 @@
 /**
- * The words of policy: stages, facts, verdicts, checks. A check compares facts and says what it saw; what is done about
- * it (enforce, only count, skip) is the runner's affair (checks/runner.ts).
+ * The types of the policy: stages, facts, verdicts, checks. A check compares facts and gives a verdict. What is done about
+ * the verdict (enforce it, only count it, skip the check) is up to the runner (checks/runner.ts).
  */
 import type { Client, OpenCounts } from './client.ts'
 import { type Action, type CheckName, type ReasonName, reasonOf } from './reasons.ts'
@@ -8,10 +8,10 @@ import type { Usage } from './usage.ts'
 
 export { STAGES, type Stage } from './stages.ts'
 
-/** enforce: refuse. observe: judge, count and log, but let pass. off: do not even judge. */
+/** enforce: refuse. observe: judge, count and log, but refuse nobody. off: do not judge at all. */
 export type Mode = 'enforce' | 'observe' | 'off'
 
-/** What is known at each stage; a connect check that reads `from` does not compile. */
+/** What is known at each stage. A connect check that reads `from` does not compile. */
 export interface Facts {
   connect: { readonly client: Client; readonly open: OpenCounts; readonly usage: Usage }
   helo: Facts['connect'] & { readonly helo: string }
@@ -23,8 +23,9 @@ export interface Facts {
     readonly maxSize: number | undefined
   }
   /**
-   * `accepted`: recipients of this message an upstream has taken so far. `exempt`: postmaster, abuse or a verification
-   * within its own budget, which no limit per sender holds up (RFC 5321 section 4.5.1). `usage` is the transaction's.
+   * `accepted`: recipients of this message that an upstream has accepted so far. `exempt`: the recipient is postmaster or
+   * abuse, or the transaction is a verification; within a budget of its own no limit per sender holds it up (RFC 5321
+   * section 4.5.1). `usage` is that of the transaction.
    */
   rcpt: Omit<Facts['mail'], 'maxSize'> & { readonly to: string; readonly accepted: number; readonly exempt: boolean }
 }
@@ -34,9 +35,9 @@ export interface Refusal {
   readonly reason: ReasonName
   readonly code: number
   readonly enhanced: string
-  /** The plain words for the wire. */
+  /** The words the client reads. */
   readonly text: string
-  /** To the log, never to the wire. */
+  /** For the log; never sent to the client. */
   readonly facts: Readonly<Record<string, string | number | undefined>>
 }
 export type Verdict = { readonly action: 'accept' } | Refusal
@@ -44,13 +45,13 @@ export type Verdict = { readonly action: 'accept' } | Refusal
 export const ACCEPT: Verdict = { action: 'accept' }
 const NO_FACTS = {}
 
-/** A refusal with the code and words that core/reasons.ts has for `reason`. */
+/** A refusal with the codes and words that core/reasons.ts has for `reason`. */
 export function refusal(reason: ReasonName, facts: Refusal['facts'] = NO_FACTS): Refusal {
   const { action, code, enhanced, wire } = reasonOf(reason)
   return { action, reason, code, enhanced, text: wire, facts }
 }
 
-/** The last line of most checks: over the limit or not. */
+/** The verdict of most checks: accept up to the maximum, refuse beyond it. `use` is undefined where the limit is off. */
 export function within(
   reason: ReasonName,
   use: { readonly used: number; readonly max: number; readonly windowMs?: number } | undefined,
@@ -59,13 +60,13 @@ export function within(
   return refusal(reason, { ...use })
 }
 
-/** A small piece of policy that judges one stage. */
+/** One piece of policy, which judges at one stage. */
 export interface Check<S extends keyof Facts = keyof Facts> {
   readonly name: CheckName
   readonly stage: S
-  /** Clients on the allow list are not asked by it; false only for what guards capacity or the wire. */
+  /** Trusted clients skip the check. False only for checks that guard capacity or the wire. */
   readonly sparesTrusted: boolean
-  /** Says that it may answer later; only then does `signal` ever abort. */
+  /** The check may answer later. Only then does `signal` ever abort. */
   readonly waits?: boolean
   judge(facts: Facts[S], signal: AbortSignal): Verdict | Promise<Verdict>
 }

@@ -1,30 +1,31 @@
 /**
- * Every way to turn a client away, in one table. The tag (the key) is the same on the wire's record, in the log, in the
- * metrics and in the docs. `load` marks what flood, limits or a missing cluster cause: such a reason is 4yz, always.
+ * Every reason for which a client, a message or a recipient is turned away, in one table. The name of a reason is the same
+ * in the log, in the metrics and in the docs. `load` marks reasons caused by a flood, by limits or by a missing cluster:
+ * their code is always 4yz.
  */
 import type { Stage } from './stages.ts'
 
 export type Action = 'defer' | 'reject' | 'drop'
 
 export interface Reason {
-  /** Stands in the refusal's id (core/id.ts). Never changed, never given to another reason. */
+  /** Part of the refusal's id (core/id.ts). It is never changed and never given to another reason. */
   readonly number: number
-  /** The check that gives it; absent where the wire rules or the relay do. */
+  /** The check that gives this reason; absent where the wire rules or the relay do. */
   readonly check?: CheckName
   readonly stages: readonly Stage[]
   readonly action: Action
   readonly code: number
-  /** Enhanced status code, RFC 3463; its class is the first digit of `code` (RFC 2034 section 4). */
+  /** The enhanced status code (RFC 3463); its class is the first digit of `code` (RFC 2034 section 4). */
   readonly enhanced: string
-  /** Whether flood, load or an absent cluster is the cause. */
+  /** Whether a flood, load or a missing cluster is the cause. */
   readonly load: boolean
-  /** What the refused client's administrator reads. */
+  /** The words for the administrator of the refused client. */
   readonly wire: string
-  /** What our operator reads. */
+  /** The words for our operator. */
   readonly operator: string
 }
 
-/** In the order of the policy: see checks/index.ts. Also the values of SPILLWAY_OBSERVE. */
+/** In the order of the policy (checks/index.ts). They are also the values of SPILLWAY_OBSERVE. */
 export const CHECK_NAMES = [
   'denied',
   'ip-concurrency',
@@ -64,7 +65,7 @@ export const REASONS = {
     enhanced: '4.7.0',
     load: true,
     wire: 'Too many open connections from your address; nothing is lost, try again later',
-    operator: 'the address has more connections open at once than SPILLWAY_LIMIT_IP_CONCURRENCY',
+    operator: 'the address has more connections open at once than SPILLWAY_LIMIT_IP_CONCURRENCY allows',
   },
   ip_connections: {
     number: 3,
@@ -75,7 +76,7 @@ export const REASONS = {
     enhanced: '4.7.28',
     load: true,
     wire: 'Too many connections from your address; nothing is lost, try again later',
-    operator: 'the address connects more often than SPILLWAY_LIMIT_IP_CONNECTIONS',
+    operator: 'the address connects more often than SPILLWAY_LIMIT_IP_CONNECTIONS allows',
   },
   net_connections: {
     number: 4,
@@ -86,7 +87,7 @@ export const REASONS = {
     enhanced: '4.7.28',
     load: true,
     wire: 'Too many connections from your network; nothing is lost, try again later',
-    operator: 'the /24 or /48 connects more often than SPILLWAY_LIMIT_NET_CONNECTIONS',
+    operator: 'the /24 or /48 connects more often than SPILLWAY_LIMIT_NET_CONNECTIONS allows',
   },
   global_connections: {
     number: 5,
@@ -97,7 +98,7 @@ export const REASONS = {
     enhanced: '4.3.2',
     load: true,
     wire: 'Busy; nothing is lost, please try again in a few minutes',
-    operator: 'all clients together connect more often than SPILLWAY_LIMIT_GLOBAL_CONNECTIONS',
+    operator: 'all clients together connect more often than SPILLWAY_LIMIT_GLOBAL_CONNECTIONS allows',
   },
   ip_messages: {
     number: 6,
@@ -108,7 +109,7 @@ export const REASONS = {
     enhanced: '4.7.28',
     load: true,
     wire: 'Too many messages from your address; nothing is lost, try again later',
-    operator: 'the address sends more messages than SPILLWAY_LIMIT_IP_MESSAGES',
+    operator: 'the address sends more messages than SPILLWAY_LIMIT_IP_MESSAGES allows',
   },
   global_messages: {
     number: 7,
@@ -119,7 +120,7 @@ export const REASONS = {
     enhanced: '4.3.2',
     load: true,
     wire: 'Busy; please try again in a few minutes',
-    operator: 'all clients together send more messages than SPILLWAY_LIMIT_GLOBAL_MESSAGES',
+    operator: 'all clients together send more messages than SPILLWAY_LIMIT_GLOBAL_MESSAGES allows',
   },
   ip_recipients: {
     number: 8,
@@ -130,7 +131,7 @@ export const REASONS = {
     enhanced: '4.7.28',
     load: true,
     wire: 'Too many recipients from your address; nothing is lost, try again later',
-    operator: 'the address names more recipients than SPILLWAY_LIMIT_IP_RECIPIENTS',
+    operator: 'the address names more recipients than SPILLWAY_LIMIT_IP_RECIPIENTS allows',
   },
   unknown_recipients: {
     number: 9,
@@ -142,7 +143,7 @@ export const REASONS = {
     load: true,
     wire: 'Too many unknown recipients from your address; try again later',
     operator:
-      'the address asks for more unknown recipients than SPILLWAY_LIMIT_IP_UNKNOWN_RECIPIENTS: directory harvest',
+      'the address names more unknown recipients than SPILLWAY_LIMIT_IP_UNKNOWN_RECIPIENTS allows: a directory harvest',
   },
   recipients: {
     number: 10,
@@ -153,7 +154,7 @@ export const REASONS = {
     enhanced: '4.5.3',
     load: true,
     wire: 'Too many recipients in one message; send the rest in another',
-    operator: 'the message has more recipients than SPILLWAY_LIMIT_RECIPIENTS_PER_MESSAGE',
+    operator: 'the message has more recipients than SPILLWAY_LIMIT_RECIPIENTS_PER_MESSAGE allows',
   },
   rcpt_domain: {
     number: 11,
@@ -164,7 +165,7 @@ export const REASONS = {
     enhanced: '5.7.1',
     load: false,
     wire: 'We do not receive mail for that domain',
-    operator: 'the recipient is in none of SPILLWAY_RCPT_DOMAINS',
+    operator: 'the domain of the recipient is not in SPILLWAY_RCPT_DOMAINS',
   },
   size: {
     number: 12,
@@ -175,7 +176,7 @@ export const REASONS = {
     enhanced: '5.3.4',
     load: false,
     wire: 'Message is larger than we take',
-    operator: 'the message is larger than SPILLWAY_MESSAGE_MAX_SIZE, or than what the upstreams take',
+    operator: 'the message is larger than SPILLWAY_MESSAGE_MAX_SIZE, or than the mail servers accept',
   },
   max_connections: {
     number: 13,
@@ -185,7 +186,7 @@ export const REASONS = {
     enhanced: '4.3.2',
     load: true,
     wire: 'Busy; nothing is lost, please try again in a few minutes',
-    operator: 'this node has SPILLWAY_MAX_CONNECTIONS connections open',
+    operator: 'this node already has SPILLWAY_MAX_CONNECTIONS connections open',
   },
   proxy_header: {
     number: 14,
@@ -195,7 +196,7 @@ export const REASONS = {
     enhanced: '4.3.0',
     load: true,
     wire: 'No valid PROXY header; check the balancer in front of this server',
-    operator: 'a balancer of SPILLWAY_PROXY_PROTOCOL_FROM sent no valid PROXY header within 5 s',
+    operator: 'a balancer in SPILLWAY_PROXY_PROTOCOL_FROM sent no valid PROXY header within 5 s',
   },
   idle: {
     number: 15,
@@ -215,7 +216,7 @@ export const REASONS = {
     enhanced: '4.7.0',
     load: true,
     wire: 'Too many commands that bring no mail; closing the connection',
-    operator: 'the client spent its budget of unknown, wrong and idle commands',
+    operator: 'the client used up its budget of unknown, wrong and idle commands',
   },
   line_too_long: {
     number: 17,
@@ -225,7 +226,7 @@ export const REASONS = {
     enhanced: '5.5.2',
     load: false,
     wire: 'Command line too long',
-    operator: 'a command line is longer than RFC 5321 section 4.5.3.1.4 and the extensions in use allow',
+    operator: 'the command line is longer than RFC 5321 section 4.5.3.1.4 and the extensions in use allow',
   },
   bare_newline: {
     number: 18,
@@ -235,7 +236,7 @@ export const REASONS = {
     enhanced: '5.5.2',
     load: false,
     wire: 'The message has line ends that are not CRLF',
-    operator: 'a bare CR or LF in the message, and SPILLWAY_BARE_NEWLINE is reject',
+    operator: 'the message has a bare CR or LF, and SPILLWAY_BARE_NEWLINE is reject',
   },
   upstream_down: {
     number: 19,
@@ -245,7 +246,7 @@ export const REASONS = {
     enhanced: '4.3.2',
     load: true,
     wire: 'The mail servers are away; nothing is lost, please try again in a few minutes',
-    operator: 'no upstream is up, or none could be reached',
+    operator: 'no mail server is up, or none could be reached',
   },
   upstream_full: {
     number: 20,
@@ -256,7 +257,7 @@ export const REASONS = {
     load: true,
     wire: 'Busy; please try again in a few minutes',
     operator:
-      'no upstream connection came free in time (SPILLWAY_UPSTREAM_MAX_CONNECTIONS), or the client did not get on with its transaction while others waited for its connection',
+      'no connection to a mail server became free in time (SPILLWAY_UPSTREAM_MAX_CONNECTIONS), or the client did not get on with its transaction while others waited for its connection',
   },
   upstream_lost: {
     number: 21,
@@ -266,7 +267,7 @@ export const REASONS = {
     enhanced: '4.3.0',
     load: true,
     wire: 'The mail server went away or did not answer; nothing is lost, please try again in a few minutes',
-    operator: 'the upstream broke the connection, or answered out of turn or too late',
+    operator: 'the mail server broke the connection, or replied out of turn or too late',
   },
   unknown_guard: {
     number: 22,
@@ -276,7 +277,8 @@ export const REASONS = {
     enhanced: '4.3.0',
     load: true,
     wire: 'The directory does not answer; nothing is lost, please try again in a few minutes',
-    operator: 'the upstreams call recipients unknown that they took lately: their directory seems to have failed',
+    operator:
+      'the mail servers call recipients unknown that they accepted recently: their directory seems to have failed',
   },
   draining: {
     number: 23,
@@ -296,7 +298,7 @@ export const REASONS = {
     enhanced: '4.3.0',
     load: true,
     wire: 'Something went wrong here; nothing is lost, please try again later',
-    operator: 'a fault in Spillway itself; the log has it',
+    operator: 'a fault in Spillway itself; the log has the details',
   },
   slow_data: {
     number: 25,
@@ -307,7 +309,7 @@ export const REASONS = {
     load: true,
     wire: 'The message came too slowly; please send it again',
     operator:
-      'the message came more slowly than SPILLWAY_MIN_DATA_RATE, and has used up what it had to spare (SPILLWAY_IDLE_TIMEOUT, at least 60s)',
+      'the message came more slowly than SPILLWAY_MIN_DATA_RATE, and used up the time it had to spare (SPILLWAY_IDLE_TIMEOUT, at least 60s)',
   },
   session_time: {
     number: 26,
@@ -357,7 +359,7 @@ export const REASON_NAMES = Object.keys(REASONS) as ReasonName[]
 
 export const reasonOf = (name: ReasonName): Reason => REASONS[name]
 
-/** Reasons that a check gives. */
+/** The reasons that a check gives. */
 type Checked = { [R in ReasonName]: (typeof REASONS)[R] extends { check: CheckName } ? R : never }[ReasonName]
 
 /** The check that gives this reason. */

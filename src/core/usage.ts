@@ -1,12 +1,12 @@
-/** What came of charging a client to its limits. */
+/** The result of charging a client's limits. */
 import type { LimitName, Rate } from './limits.ts'
 
-/** `used` includes the attempt that is being judged: it is over the limit when `used > max`. */
+/** `used` includes the attempt that is being judged, which is over the limit when `used > max`. */
 export interface Use extends Rate {
   readonly used: number
-  /** It was let in, and counted not by this node alone. */
+  /** The attempt was let in, and was counted by more than this node alone. */
   readonly shared?: true
 }
 
-/** Absent: that limit is off, or was not charged because a narrower one had refused already. */
+/** A limit is absent if it is off, or if it was not charged because a narrower one had already refused. */
 export type Usage = Readonly<Partial<Record<LimitName, Use>>>

@@ -1,7 +1,7 @@
 /**
- * The log: JSON lines on stdout, one a session, through pino. In a flood, writing a line for every session that brings no
- * mail would cost more than the session, so these are sampled, and each line's `sample` says how many sessions it stands
- * for: added up over a kind of session they are exact.
+ * The log: JSON lines on stdout, one per session, written by pino. In a flood a line for every session that brings no mail
+ * would cost more than the session, so such sessions are sampled. The `sample` field of a line says how many sessions it
+ * stands for; summed over a kind of session these numbers are exact.
  */
 import { pino, stdTimeFunctions } from 'pino'
 
@@ -12,7 +12,7 @@ export interface Log {
   info(fields: Fields, msg: string): void
   warn(fields: Fields, msg: string): void
   error(fields: Fields, msg: string): void
-  /** Writes out what is buffered. */
+  /** Writes the buffered lines. */
   flush(): void
 }
 
@@ -22,42 +22,42 @@ export interface LogOptions {
   readonly destination: number | string
 }
 
-/** Bytes of lines that may wait for a reader who does not read; what comes on top of them is dropped. */
+/** How many bytes may wait for a reader that does not read; further lines are dropped. */
 const MOST_WAITING = 4 << 20
 
-/** What is not printable ASCII, nor the end of the line. Nearly every line has none. */
+/** Everything but printable ASCII and the end of the line. Nearly every line has none of it. */
 const OTHER = /[^\n\x20-\x7e]+/g
 /**
- * Of that, what a terminal or a browser obeys instead of showing it, or does not show: controls (C0 and C1), format
- * characters (bidirectional marks, joiners, tags), line and paragraph separators, spaces other than U+0020, lone surrogates,
- * private and unassigned code points, and whatever else Unicode has ignored by default.
+ * Those of these characters that a terminal or a browser obeys instead of showing, or does not show: controls (C0 and C1),
+ * format characters (bidirectional marks, joiners, tags), line and paragraph separators, spaces other than U+0020, lone
+ * surrogates, private and unassigned code points, and whatever else is default-ignorable in Unicode.
  */
 const UNSEEN = /[\p{C}\p{Z}\p{Default_Ignorable_Code_Point}]/gu
 
 /**
- * Text from clients, balancers, mail servers, DNS and Redis is in the line, in whichever field; here it is made safe for all
- * of them at once. What must not be seen raw is written as JSON writes it (`\u202e`), so that a program that parses the line
- * has the very text that was sent.
- * @param line JSON, so that what is escaped in it can only be in a string
+ * Makes a line safe to show. Any of its fields may hold text from clients, balancers, upstreams, DNS or Redis; all of it
+ * is escaped here at once. Characters that must not appear raw are written as JSON escapes (`\u202e`), so that a program
+ * that parses the line gets the very text that was sent.
+ * @param line JSON, in which such characters occur only within strings
  */
 export const visible = (line: string): string =>
   line.replace(OTHER, (text) => text.replace(UNSEEN, (character) => character.split('').map(escaped).join('')))
 
-/** One UTF-16 code unit, RFC 8259 section 7. */
+/** The JSON escape of one UTF-16 code unit (RFC 8259 section 7). */
 const escaped = (unit: string): string => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`
 
 const orNothing = (act: () => void) => (): void => {
   try {
     act()
   } catch {
-    // the destination is not open yet, or gone: there is nowhere left to say so
+    // The destination is not open yet, or is gone: there is nowhere to report it.
   }
 }
 
 export function createLog({ level, destination }: LogOptions): Log {
   const stream = pino.destination({ dest: destination, sync: false, minLength: 4096, maxLength: MOST_WAITING })
-  // A full disk or a reader that is gone is no reason to stop relaying mail. What cannot be written is dropped, and nothing
-  // may wait for it: pino's own hook at the end of the program would try again for ever.
+  // A full disk or a reader that is gone is no reason to stop relaying mail. Lines that cannot be written are dropped, and
+  // nothing may wait for them: pino's own hook at the end of the program would retry for ever.
   let broken = false
   stream.on('error', () => {
     broken = true
@@ -79,7 +79,7 @@ export function createLog({ level, destination }: LogOptions): Log {
     },
     stream,
   )
-  // A line that waits in the buffer for longer than this is of no use to somebody who watches.
+  // Somebody who watches the log must not wait longer than this for a line in the buffer.
   const timer = setInterval(
     orNothing(() => stream.flush()),
     500,
@@ -94,24 +94,24 @@ export function createLog({ level, destination }: LogOptions): Log {
   }
 }
 
-/** Lines a second that `auto` writes of each kind before it samples. */
+/** Lines per second that `auto` writes of each kind before it samples. */
 const AUTO_LINES_PER_SECOND = 20
 
-/** Decides which sessions have a line, and how many each line stands for. Costs the same whatever is in the flood. */
+/** Decides which sessions get a line, and how many sessions each line stands for. Its cost does not depend on the flood. */
 export class Sampler<K> {
   readonly #every: 'auto' | number
   readonly #kinds: ReadonlyMap<K, { second: number; written: number; skipped: number }>
 
   /**
-   * @param every 'auto', or one line for every so many sessions of a kind (1: all)
-   * @param kinds a closed set: nothing that a client can choose
+   * @param every 'auto', or how many sessions of a kind share one line (1: all are logged)
+   * @param kinds a closed set, in which nothing can be chosen by a client
    */
   constructor(every: 'auto' | number, kinds: readonly K[]) {
     this.#every = every
     this.#kinds = new Map(kinds.map((kind) => [kind, { second: 0, written: 0, skipped: 0 }]))
   }
 
-  /** @returns the weight for this session's line, or 0: no line now, the next one of its kind will carry it */
+  /** @returns the weight of this session's line; or 0 for no line, in which case the next line of its kind includes it */
   weight(kind: K, now: number): number {
     const seen = this.#kinds.get(kind)
     if (seen === undefined) throw new Error(`no kind of session: ${JSON.stringify(kind)}`)
@@ -130,7 +130,7 @@ export class Sampler<K> {
     return weight
   }
 
-  /** What no line stands for yet, by kind; asked for at shutdown. */
+  /** The number of sessions that no line stands for yet, by kind; read at shutdown. */
   *rest(): Iterable<[K, number]> {
     for (const [kind, seen] of this.#kinds) {
       if (seen.skipped > 0) yield [kind, seen.skipped]

@@ -1,6 +1,7 @@
 /**
- * Every metric, declared once, in one table (which is why createMetrics is long); the home of prom-client. Names and labels are a
- * contract with dashboards and alerts. No label value is ever taken from what a client sent: all sets are closed.
+ * Every metric, declared once and in one table, which is why createMetrics is long; the home of prom-client. The names and
+ * labels are a contract with dashboards and alerts. All sets of label values are closed: none is ever taken from what a
+ * client sent.
  */
 import * as prom from 'prom-client'
 import { STANDINGS } from '../core/client.ts'
@@ -15,16 +16,16 @@ export const MESSAGE_RESULTS = ['accepted', 'deferred', 'rejected', 'aborted', '
 export type MessageResult = (typeof MESSAGE_RESULTS)[number]
 export const UPSTREAM_COMMANDS = ['connect', 'mail', 'rcpt', 'data', 'dot'] as const
 export type UpstreamCommand = (typeof UPSTREAM_COMMANDS)[number]
-/** `refused`: the upstream's greeting, EHLO or client-address command was answered with something else than yes. */
+/** refused: the greeting, or the reply to EHLO or to the command that passes on the client's address, was negative. */
 export const CONNECT_RESULTS = ['ok', 'failed', 'timeout', 'refused'] as const
 export type ConnectResult = (typeof CONNECT_RESULTS)[number]
 
-/** take: a client's question; add: what was counted or given back meanwhile; nodes: who is there; probe: is it back. */
+/** take: a charge for a client; add: charges made or given back meanwhile; nodes: which are there; probe: is Redis back. */
 const REDIS_USES = ['take', 'add', 'nodes', 'probe'] as const
 export type RedisUse = (typeof REDIS_USES)[number]
 const REDIS_RESULTS = ['ok', 'failed', 'timeout'] as const
 
-/** Enforced refusals of a check, observed ones, and those the wire rules and the relay make (always enforced). */
+/** Refusals by checks, enforced and observed, and those by the wire rules and the relay, which are always enforced. */
 const REFUSALS = REASON_NAMES.flatMap((name) => {
   const { stages, action, check } = reasonOf(name)
   return combinations(stages, [name], [action], check === undefined ? ['enforce'] : ['enforce', 'observe'])
@@ -35,7 +36,7 @@ const WAIT_S = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5,
 const SESSION_S = [0.001, 0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900]
 const SIZE_B = [1e3, 4e3, 16e3, 64e3, 256e3, 1e6, 4e6, 16e6, 64e6]
 
-/** prom-client's own gauges whose names end in `_total`, which promtool refuses: that ending is for counters. */
+/** Gauges of prom-client whose names end in `_total`. promtool rejects them, because that ending is for counters. */
 const MISNAMED = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total']
 
 export interface MetricsOptions {
@@ -44,13 +45,13 @@ export interface MetricsOptions {
   readonly upstreams: readonly string[]
 }
 
-/** What gauges show is asked for at each scrape. */
+/** Where gauges get their values at each scrape. */
 export interface GaugeSources {
   connectionsOpen(family: 4 | 6): number
   upstreamUp(label: string): boolean
   upstreamConnections(label: string): number
   upstreamLimit(label: string): number
-  /** Share of a global limit in use, 0 and up; 0 where it is off. */
+  /** The share of a global limit that is in use, 0 or more; 0 where the limit is off. */
   limitUtilization(limit: GlobalLimit): number
   trackedClients(): number
   unknownGuardActive(): boolean
@@ -129,13 +130,13 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
       for (const label of upstreams) all.of(label).value = from.upstreamLimit(label)
     },
   )
-  gauge({ name: 'tracked_clients', help: 'Client addresses the limits have a count for.' }, (from, all) => {
+  gauge({ name: 'tracked_clients', help: 'Client addresses for which the limits hold a count.' }, (from, all) => {
     all.of().value = from.trackedClients()
   })
   gauge(
     {
       name: 'unknown_guard_active',
-      help: '1 while "unknown user" from the upstreams is not believed: they say it of recipients they took lately.',
+      help: '1 while "unknown user" from the upstreams is not believed: they say it of recipients they accepted recently.',
     },
     (from, all) => {
       all.of().value = from.unknownGuardActive() ? 1 : 0
@@ -145,8 +146,8 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
   return {
     registry,
     /**
-     * Where the gauges read from; set by whoever has built the parts, and taken away when they are stopped: prom-client
-     * observes garbage collection for as long as the process runs, and would keep them all.
+     * Sets the parts that the gauges read from, or removes them when they are stopped: prom-client observes garbage
+     * collection for as long as the process runs, and would keep all the parts in memory.
      */
     watch(from: GaugeSources | undefined): void {
       sources = from
@@ -160,7 +161,7 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
     }),
     sessions: counter({
       name: 'sessions_total',
-      help: 'Sessions that ended, by what came of them.',
+      help: 'Sessions that ended, by outcome.',
       labels: ['outcome', 'standing'],
       rows: combinations(OUTCOMES, STANDINGS),
     }),
@@ -172,7 +173,7 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
     }),
     refusals: counter({
       name: 'refusals_total',
-      help: 'Replies that turned a client, a message or a recipient away; mode observe: would have.',
+      help: 'Replies that turned away a client, a message or a recipient; in mode observe, those that would have.',
       labels: ['stage', 'reason', 'action', 'mode'],
       rows: REFUSALS,
     }),
@@ -184,7 +185,7 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
     }),
     messagesClientLeft: counter({
       name: 'messages_client_left_total',
-      help: 'Messages whose client had closed its side before their final dot was answered: it may send them again.',
+      help: 'Messages whose client closed its side before the reply to the final dot: it may send them again.',
       labels: ['result'],
       rows: [['accepted'], ['deferred'], ['rejected'], ['unknown']],
     }),
@@ -203,13 +204,13 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
     }),
     checkDuration: histogram(FAST_S, {
       name: 'check_duration_seconds',
-      help: 'Time a check took to judge; one in 64 is measured where it answers at once.',
+      help: 'Time a check took to judge; where it answers at once, one judgement in 64 is measured.',
       labels: ['check'],
       rows: combinations(CHECK_NAMES),
     }),
     checkFailures: counter({
       name: 'check_failures_total',
-      help: 'Times a check threw or was late; the client was let pass.',
+      help: 'Times a check threw or was late; the client was let through.',
       labels: ['check'],
       rows: combinations(CHECK_NAMES),
     }),
@@ -227,7 +228,7 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
     }),
     upstreamReplyDuration: histogram(WAIT_S, {
       name: 'upstream_reply_duration_seconds',
-      help: 'Time until the upstream answered; connect: until it was ready for MAIL.',
+      help: 'Time until the upstream replied; connect: until it was ready for MAIL.',
       labels: ['upstream', 'command'],
       rows: combinations(upstreams, UPSTREAM_COMMANDS),
     }),
@@ -249,29 +250,29 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
     }),
     balancerProbes: counter({
       name: 'balancer_probes_total',
-      help: 'Health checks of listed balancers: connections closed without a byte, or whose PROXY header names no client.',
+      help: 'Health checks by listed balancers: connections closed without a byte, or with a PROXY header that names no client.',
     }),
     balancerErrors: counter({
       name: 'balancer_errors_total',
-      help: 'Connections of listed balancers without a valid PROXY header.',
+      help: 'Connections from listed balancers without a valid PROXY header.',
     }),
     redisUp: new Family(registry, 'gauge', {
       name: 'spillway_redis_up',
-      help: '1 while Redis answers in time; 0 also where none is set.',
+      help: '1 while Redis answers in time; 0 also where no Redis is set.',
     }),
     redisFallback: new Family(registry, 'gauge', {
       name: 'spillway_redis_fallback_active',
-      help: '1 while Redis is set but does not answer in time: the node holds to its share of each limit.',
+      help: '1 while Redis is set but does not answer in time: the node enforces its share of each limit.',
     }),
     redisCommands: counter({
       name: 'redis_commands_total',
-      help: 'Commands for Redis, by what they are for; timeout: nobody waited for the answer any longer.',
+      help: 'Commands to Redis, by purpose; timeout: the answer was no longer waited for.',
       labels: ['use', 'result'],
       rows: combinations(REDIS_USES, REDIS_RESULTS),
     }),
     redisCommandDuration: histogram(FAST_S, {
       name: 'redis_command_duration_seconds',
-      help: 'Time until Redis answered; take: until all parts of a question were answered or given up.',
+      help: 'Time until Redis answered; take: until all parts of a charge were answered or given up.',
       labels: ['use'],
       rows: combinations(REDIS_USES),
     }),

@@ -1,8 +1,8 @@
 /**
- * Plain counters behind prom-client. Its own `inc()` hashes the labels at every call (about half a microsecond); on the
- * path of a refused connection that is too much. So each series is a cell with a number, looked up once and then only
- * added to, and prom-client publishes the cells when somebody scrapes. Label sets are closed: every valid series exists,
- * at 0, from the start, and a value that was not declared throws.
+ * Plain counters behind prom-client. Its own `inc()` hashes the labels at every call, which takes about half a microsecond:
+ * too much on the path of a refused connection. So each series is a cell with a number, which is looked up once and then
+ * only added to; prom-client publishes the cells at each scrape. Label sets are closed: every valid series exists from the
+ * start, at 0, and looking up one that was not declared throws.
  */
 import * as prom from 'prom-client'
 
@@ -21,7 +21,7 @@ class Cells<T> {
     for (const row of rows) this.#cells.set(row.join('\n'), { row, cell: make() })
   }
 
-  /** The series with these label values, in the order of the labels. Throws where that is no declared series. */
+  /** The series with these label values, in the order of the labels. Throws if that series is not declared. */
   of(row: Row): T {
     const found = this.#cells.get(row.join('\n'))
     if (found === undefined) throw new Error(`${this.#name} has no series {${row.join(', ')}}`)
@@ -36,7 +36,7 @@ class Cells<T> {
 const labelsOf = (names: Row, row: Row): Record<string, string> =>
   Object.fromEntries(names.map((name, i) => [name, row[i] as string]))
 
-/** All combinations of closed label sets. */
+/** All combinations of the values in closed label sets. */
 export function combinations(...sets: readonly Row[]): Row[] {
   let rows: Row[] = [[]]
   for (const set of sets) rows = rows.flatMap((row) => set.map((value) => [...row, value]))
@@ -47,11 +47,11 @@ export interface Declaration {
   readonly name: string
   readonly help: string
   readonly labels?: Row
-  /** Every valid series. Default: the one without labels. */
+  /** Every valid series. The default is the one without labels. */
   readonly rows?: Iterable<Row>
 }
 
-/** Counters and gauges. `before` is called at each scrape, to bring gauges up to date. */
+/** A family of counters or gauges. `before` is called at each scrape, to bring gauges up to date. */
 export class Family {
   readonly #cells: Cells<Cell>
 
@@ -94,7 +94,7 @@ export class Family {
     this.#cells.of(row).value++
   }
 
-  /** Sum over all series. */
+  /** The sum over all series. */
   sum(): number {
     let sum = 0
     for (const { cell } of this.#cells) sum += cell.value
@@ -102,7 +102,7 @@ export class Family {
   }
 }
 
-/** One series of a histogram: counts per bucket (not yet added up), sum, and number of observations. */
+/** One series of a histogram: counts per bucket (not cumulative), sum, and number of observations. */
 export class Distribution {
   readonly #bounds: readonly number[]
   readonly counts: Float64Array
@@ -127,7 +127,7 @@ export class Distribution {
   }
 }
 
-/** Histograms in the base unit of their name (seconds, bytes). prom-client prints what `get()` returns. */
+/** A family of histograms, in the base unit that its name ends in (seconds, bytes). prom-client prints what get() returns. */
 export class Histograms {
   readonly #cells: Cells<Distribution>
 

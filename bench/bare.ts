@@ -1,6 +1,6 @@
-// The least that Node can do, to compare with: a server that writes a line and closes, and a pipe between two sockets.
-// Started by bench/processes.ts with `refuse LENGTH` or `pipe PORT`; tells its port over the IPC channel, and ends when
-// that closes.
+// The least that Node can do, for comparison: a server that writes a line and closes, and a pipe between two sockets.
+// bench/processes.ts starts it with `refuse LENGTH` or `pipe PORT`. It sends its port over the IPC channel, and ends
+// when the channel closes.
 
 import { createConnection, createServer, type Socket } from 'node:net'
 

@@ -1,6 +1,7 @@
-// Limits that many nodes share: nodes as plain processes, one Redis, one Prometheus, one upstream, and a flood. How
-// exactly the limits hold, also with a node killed and another cut off; how long clients wait while Redis is frozen or gone;
-// what a refusal and a message cost with all limits in Redis; and whether Prometheus saw what the clients counted.
+// Limits that many nodes share: nodes as plain processes, one Redis, one Prometheus, one upstream, and a flood. It
+// measures how exactly the limits hold, even with a node killed and another cut off; how long clients wait while Redis
+// is frozen or gone; what a refusal and a message cost with all limits in Redis; and whether Prometheus saw what the
+// clients counted.
 //
 //     npm run build && npm run bench:cluster [-- --rounds N --profile DIR --only pair|trio|faults|refusals|relaying]
 
@@ -25,7 +26,7 @@ await benchmark(async () => {
     startSpillway({
       UPSTREAMS: `127.0.0.1:${sink.port}`,
       UPSTREAM_CLIENT_IP: 'none',
-      RELAY_GUARD: 'off', // smtp-sink takes mail for everybody, as an open relay would.
+      RELAY_GUARD: 'off', // smtp-sink accepts mail for everybody, as an open relay would.
       REDIS_URL: `redis://127.0.0.1:${redisPort}`,
       REDIS_PREFIX: `${group}:`,
       REDIS_TIMEOUT: `${REDIS_TIMEOUT_MS}ms`,
@@ -59,7 +60,7 @@ await benchmark(async () => {
   await part('pair', () => pair(load, pairs, prometheus))
   await part('trio', async () => [await trio(load, trios, forwarder.cut)])
   await part('faults', () => faults(load, redis, { node: lone, prefix: 'lone:' }, prometheus))
-  // What follows is CPU time: nobody else shall use any.
+  // The parts below measure CPU time, so nothing else should use any.
   await Promise.all([...pairs, ...trios, lone].map((node) => node.stop()))
   await prometheus.stop()
   await part('refusals', () => refusals(load, redis, start, rounds()))

@@ -1,12 +1,12 @@
-// A name server on loopback that knows every IPv4 address: 127.0.0.9 is called host-127-0-0-9.example.test, which has that
-// address. So the names that XCLIENT carries are looked up for real, and nothing is asked of the outside.
+// A name server on loopback that knows every IPv4 address: 127.0.0.9 has the name host-127-0-0-9.example.test, and that
+// name has this address. So the names that XCLIENT carries are really looked up, and no query leaves the machine.
 
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 
 export interface NameServer {
   readonly port: number
-  /** Questions answered so far. */
+  /** Queries answered so far. */
   answered(): number
   stop(): void
 }
@@ -29,7 +29,7 @@ export async function startNameServer(): Promise<NameServer> {
   return { port: socket.address().port, answered: () => answered, stop: () => socket.close() }
 }
 
-/** The answer to a query with one question (RFC 1035 section 4.1); undefined for what is none. */
+/** The answer to a query with one question (RFC 1035 section 4.1); undefined if it is not such a query. */
 function reply(query: Buffer): Buffer | undefined {
   const labels: string[] = []
   let at = 12
@@ -42,14 +42,14 @@ function reply(query: Buffer): Buffer | undefined {
   const data = type === PTR ? pointer(labels) : type === A ? address(labels) : undefined
   const header = Buffer.alloc(12)
   query.copy(header, 0, 0, 2)
-  // A response, recursion available; a name that is not known is NXDOMAIN.
+  // A response, recursion available; NXDOMAIN for an unknown name.
   header.writeUInt16BE(data === undefined ? 0x8183 : 0x8180, 2)
   header.writeUInt16BE(1, 4)
   header.writeUInt16BE(data === undefined ? 0 : 1, 6)
   const question = query.subarray(12, at + 5)
   if (data === undefined) return Buffer.concat([header, question])
   const record = Buffer.alloc(12)
-  // The name of the question, by a pointer to it (section 4.1.4).
+  // The name of the question, as a pointer to it (RFC 1035 section 4.1.4).
   record.writeUInt16BE(0xc00c, 0)
   record.writeUInt16BE(type, 2)
   record.writeUInt16BE(1, 4)

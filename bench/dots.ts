@@ -1,6 +1,6 @@
-// What a message costs per MiB by what is in it: a body of `..` lines has a dot to look at on every line, and must be no
-// slower per byte than one of as many lines without a dot, nor than text; the goals leave a tenth for what the machine adds.
-// CPU time of Spillway alone; its limits and the sink are the same for all.
+// What a message costs per MiB, depending on its content. A body of `..` lines has a dot to examine on every line. It
+// must be no slower per byte than a body of as many lines without a dot, or than text; the goals allow a tenth for the
+// noise of the machine. Only Spillway's CPU time is measured; its limits and the sink are the same for all.
 //
 //     npm run build && npm run bench:dots [-- --rounds N]
 
@@ -12,15 +12,15 @@ import { atEnd, benchmark, need, rounds, startSpillway } from './processes.ts'
 
 const MIB = 2 ** 20
 const SIZE = 64 * MIB
-/** When the reply is there, the server still has the connection to close. */
+/** After the reply the server still has to close the connection. */
 const SETTLE_MS = 100
 const GOAL_LINES = 1.1
 const GOAL_TEXT = 1.1
 
-/** A body of `line` again and again, in the stuffed form of the wire, without the empty line and the dot behind it. */
+/** A body that repeats `line`, dot-stuffed as on the wire, without the empty line and the final dot. */
 const bodyOf = (line: string): Buffer => Buffer.alloc(Math.floor(SIZE / line.length) * line.length, line, 'latin1')
 
-/** Sends one message, and resolves when it is taken. */
+/** Sends one message, and resolves when it is accepted. */
 function send(port: number, body: Buffer): Promise<void> {
   const steps = [
     'EHLO client.example\r\n',

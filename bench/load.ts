@@ -1,5 +1,5 @@
-// The clients of the benchmarks. They run in a process of their own, so that their CPU time is nobody else's, and one
-// process serves all contenders in turn: it does the same for each, in the same state of its own.
+// The clients of the benchmarks. They run in a process of their own, so that their CPU time is not counted as a
+// server's. One process serves all contenders in turn: it does the same for each, and is in the same state for each.
 //
 // bench/processes.ts starts it and gives it orders over the IPC channel; it ends when that channel closes.
 
@@ -7,11 +7,11 @@ import { createConnection, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { addressAt } from './measure.ts'
 
-/** Source addresses: `count` of them from `first` (dotted IPv4) on, used in turn. */
+/** Source addresses: `count` of them, from `first` (dotted IPv4) on, used in turn. */
 export interface Sources {
   readonly first: string
   readonly count: number
-  /** From one to the next; 1 unless told. */
+  /** The distance from one to the next; 1 by default. */
   readonly step?: number
 }
 
@@ -29,7 +29,7 @@ export interface Messages {
   readonly sources: Sources
   readonly count: number
   readonly concurrency: number
-  /** Octets of each message, header and line ends included. */
+  /** Octets of each message, including the header and the line ends. */
   readonly size: number
 }
 
@@ -41,7 +41,7 @@ export interface Hold {
   readonly concurrency: number
 }
 
-/** Visits at an even rate, whether or not those before have been answered: as clients come. */
+/** Visits at an even rate, whether or not earlier ones have been answered, as clients arrive in reality. */
 export interface Arrivals {
   readonly kind: 'arrivals'
   /** Visited in turn. */
@@ -51,7 +51,7 @@ export interface Arrivals {
   readonly perSecond: number
 }
 
-/** Messages at an even rate, one a connection, whether or not those before have been answered. */
+/** Messages at an even rate, one per connection, whether or not earlier ones have been answered. */
 export interface Mail {
   readonly kind: 'mail'
   readonly port: number
@@ -61,7 +61,10 @@ export interface Mail {
   readonly size: number
 }
 
-/** Opens sessions in which every client types one octet a second, and one in three nothing; goes on until they are released. */
+/**
+ * Opens sessions in which one client in three is silent and the others type one octet a second, until they are
+ * released.
+ */
 export interface Slow {
   readonly kind: 'slow'
   readonly port: number
@@ -70,7 +73,7 @@ export interface Slow {
   readonly concurrency: number
 }
 
-/** Closes what is held. */
+/** Closes the sessions that are held open. */
 export interface Release {
   readonly kind: 'release'
 }
@@ -82,23 +85,23 @@ export interface Visit {
   readonly port: number
   /** When it began to connect, in ms since the epoch. */
   readonly at: number
-  /** From then until the first reply was read, in ms. */
+  /** From connecting until the first reply was read, in ms. */
   readonly waitedMs: number
-  /** From then until the connection was closed, in ms. */
+  /** From connecting until the connection was closed, in ms. */
   readonly tookMs: number
   /** Undefined: the connection was lost. */
   readonly code: string | undefined
 }
 
 export interface Tally {
-  /** Connections by the code of the last reply they read, complete and to the orderly end. */
+  /** Connections that ended in good order, by the code of the last complete reply they read. */
   readonly codes: Readonly<Record<string, number>>
-  /** Connections that were reset, timed out, or ended within a reply. */
+  /** Connections that were reset, timed out, or ended in the middle of a reply. */
   readonly lost: number
-  /** Octets read from the server, in all. */
+  /** Octets read from the server in total. */
   readonly octets: number
   readonly ms: number
-  /** Each of the arrivals; nothing is kept of single connections otherwise. */
+  /** Each of the arrivals or mails; empty for orders that keep nothing about single connections. */
   readonly visits: readonly Visit[]
 }
 
@@ -108,13 +111,13 @@ interface Answer {
   /** Undefined: the connection was lost. */
   readonly code: string | undefined
   readonly octets: number
-  /** From the connect to the end of the first reply, in ms. */
+  /** From connecting to the end of the first reply, in ms. */
   readonly waitedMs: number
-  /** From the connect until it is closed, in ms. */
+  /** From connecting until the connection is closed, in ms. */
   readonly tookMs: number
 }
 
-/** Runs `count` of them, `concurrency` at a time. */
+/** Runs `one` `count` times, `concurrency` at a time. */
 async function many(
   order: { readonly count: number; readonly concurrency: number },
   one: (index: number) => Promise<Answer>,
@@ -136,7 +139,7 @@ async function many(
   return { codes, lost, octets, ms: performance.now() - started, visits: [] }
 }
 
-/** @returns the source address for the connection of that number */
+/** @returns a function that gives the source address of a connection by its index */
 const addresses =
   ({ first, count, step = 1 }: Sources) =>
   (index: number): string =>
@@ -145,9 +148,9 @@ const addresses =
 interface Dialogue {
   readonly port: number
   readonly localAddress: string
-  /** What to say to each reply, in turn. Behind the last one, and after a reply of 400 and more, nothing is said. */
+  /** What to send after each reply, in turn. Nothing is sent after the last line, or after a code of 400 or more. */
   readonly lines: readonly (string | Buffer)[]
-  /** Called at the last reply, where the connection is to stay open; it is then not waited for to end. */
+  /** Called at the last reply if the connection is to stay open; its end is then not waited for. */
   readonly stay?: (socket: Socket) => void
 }
 
@@ -168,7 +171,7 @@ function talk({ port, localAddress, lines, stay }: Dialogue): Promise<Answer> {
       text += chunk.toString('latin1')
       if (!text.endsWith('\r\n')) return
       const last = text.slice(text.lastIndexOf('\n', text.length - 3) + 1)
-      // A line with a hyphen behind the code is not the last of its reply (RFC 5321 section 4.2.1).
+      // A line with a hyphen after the code is not the last of its reply (RFC 5321 section 4.2.1).
       if (last[3] === '-') return
       text = ''
       waitedMs = Math.min(waitedMs, performance.now() - started)
@@ -199,13 +202,13 @@ function talk({ port, localAddress, lines, stay }: Dialogue): Promise<Answer> {
   })
 }
 
-/** Lets the server speak, says QUIT if it was a greeting, and reads to the end. */
+/** Reads the first reply, sends QUIT if it was a greeting, and reads to the end. */
 const visits = (order: Visits): Promise<Tally> => {
   const from = addresses(order.sources)
   return many(order, (index) => talk({ port: order.port, localAddress: from(index), lines: ['QUIT\r\n'] }))
 }
 
-/** One connection a message, without pipelining, as smtp-source(1) does it. */
+/** One connection per message, without pipelining, as smtp-source(1) does it. */
 const messages = (order: Messages): Promise<Tally> => {
   const from = addresses(order.sources)
   const lines = sending(order.size)
@@ -232,7 +235,7 @@ function message(size: number): Buffer {
 
 const held: Socket[] = []
 
-/** Opens sessions, says EHLO in each, and leaves them open. */
+/** Opens sessions, sends EHLO in each, and leaves them open. */
 const hold = (order: Hold): Promise<Tally> => {
   const from = addresses(order.sources)
   return many(order, (index) =>
@@ -245,10 +248,12 @@ const hold = (order: Hold): Promise<Tally> => {
   )
 }
 
-/** What a slow client types: it comes to RCPT after half a minute, to DATA some seconds later, and to no dot. */
+/**
+ * What a slow client types. It reaches RCPT after half a minute and DATA some seconds later, but never the final dot.
+ */
 const TYPED = 'EHLO s\r\nMAIL FROM:<a@b>\r\nRCPT TO:<anna@example.test>\r\nDATA\r\n'
 const TYPING_MS = 1000
-/** They take turns, so that the octets of one second are spread over it. */
+/** The clients take turns, so that the octets of one second are spread over it. */
 const TURNS = 500
 
 interface Typist {
@@ -304,17 +309,17 @@ async function evenly(
     const port = portOf(index)
     const at = Date.now()
     const answer = talk({ port, localAddress: from(index), lines })
-    all.push(answer.then((told) => ({ port, at, ...told })))
+    all.push(answer.then((each) => ({ port, at, ...each })))
   }
-  const told = await Promise.all(all)
+  const answers = await Promise.all(all)
   const codes: Record<string, number> = {}
-  for (const { code } of told) if (code !== undefined) codes[code] = (codes[code] ?? 0) + 1
+  for (const { code } of answers) if (code !== undefined) codes[code] = (codes[code] ?? 0) + 1
   return {
     codes,
-    lost: told.filter(({ code }) => code === undefined).length,
-    octets: told.reduce((sum, { octets }) => sum + octets, 0),
+    lost: answers.filter(({ code }) => code === undefined).length,
+    octets: answers.reduce((sum, { octets }) => sum + octets, 0),
     ms: performance.now() - started,
-    visits: told.map(({ port, at, waitedMs, tookMs, code }) => ({ port, at, waitedMs, tookMs, code })),
+    visits: answers.map(({ port, at, waitedMs, tookMs, code }) => ({ port, at, waitedMs, tookMs, code })),
   }
 }
 

@@ -1,15 +1,16 @@
-// What benchmarks share: CPU time from the operating system, rounds that alternate, medians, and Markdown tables.
+// What benchmarks share: CPU time from the operating system, alternating rounds, medians, and Markdown tables.
 
 import { readdirSync, readFileSync } from 'node:fs'
 
-/** Linux counts a process's CPU time in ticks of 10 ms, whatever the kernel's own tick is: proc(5), USER_HZ. */
+/** Linux reports a process's CPU time in ticks of 10 ms, whatever the kernel's own tick is (USER_HZ in proc(5)). */
 const MS_PER_TICK = 10
 
 /**
- * CPU time in ms, user and system, that these processes and all their descendants have used so far. Children that have
- * ended and were waited for are in it: their parent's stat has them. The living are read from schedstat, to the
- * nanosecond, thread by thread: a median of short rounds would otherwise be a median of 10 ms ticks.
- * @param name only those of that name (comm in proc(5))
+ * CPU time in ms, user and system, that these processes and all their descendants have used so far. It includes
+ * children that have ended and were waited for, since their parent's stat counts them. Living processes are read from
+ * schedstat, to the nanosecond and thread by thread: otherwise a median of short rounds would be a median of 10 ms
+ * ticks.
+ * @param name counts only processes of that name (comm in proc(5))
  */
 export function cpuMs(roots: readonly number[], name?: string): number {
   const counted = processes(roots).filter((each) => name === undefined || each.name === name)
@@ -22,7 +23,7 @@ export function cpuMs(roots: readonly number[], name?: string): number {
 interface Process {
   readonly pid: number
   readonly name: string
-  /** Of /proc/pid/stat from the third on (proc(5)): state, ppid, …; 11 to 14 are the CPU times. */
+  /** The fields of /proc/pid/stat from the third on (proc(5)): state, ppid, …; 11 to 14 are the CPU times. */
   readonly fields: readonly string[]
 }
 
@@ -43,7 +44,7 @@ function processes(roots: readonly number[]): Process[] {
   return all.filter(({ pid }) => wanted.has(pid))
 }
 
-/** Undefined where the kernel keeps no schedstat, or the process is gone. */
+/** Undefined if the kernel keeps no schedstat, or the process is gone. */
 function onCpuMs(pid: number): number | undefined {
   try {
     return readdirSync(`/proc/${pid}/task`).reduce(
@@ -55,7 +56,7 @@ function onCpuMs(pid: number): number | undefined {
   }
 }
 
-/** Resident memory of a process in bytes: now, and at its highest. */
+/** Resident memory of a process in bytes: now, and at its peak. */
 export function residentBytes(pid: number): { readonly now: number; readonly peak: number } {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8')
   const field = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(status)?.[1]) * 1024
@@ -73,10 +74,10 @@ function readIfThere(file: string): string {
 export const ROUNDS = 9
 
 /**
- * Lets all contenders take their turns, round after round, every other round in reverse, so that what slows the machine
- * down for a while slows down all of them. The first round, in which code is compiled and processes are started, is
- * dropped.
- * @returns what each turn gave, by contender: `rounds` of them, those at one index from the same round
+ * Lets all contenders take their turns, round after round and every other round in reverse order, so that anything that
+ * slows the machine down for a while affects all of them. The first round, in which code is compiled and processes are
+ * started, is dropped.
+ * @returns the results by contender, `rounds` for each; those at one index are from the same round
  */
 export async function alternate<Name extends string, T>(
   contenders: Readonly<Record<Name, () => Promise<T>>>,
@@ -100,19 +101,19 @@ export function median(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN
 }
 
-/** The median of the ratios within each round: what slows a whole round down cancels out. */
+/** The median of the ratios within each round, so that anything that slows down a whole round cancels out. */
 export function ratio(ours: readonly number[], theirs: readonly number[]): number {
   return median(ours.map((value, round) => value / (theirs[round] ?? Number.NaN)))
 }
 
-/** A number beside its goal, e.g. `0.54 (goal: at most 0.7; met)`. A goal that is missed says so in bold. */
+/** A number beside its goal, such as `0.54 (goal: at most 0.7; met)`. A missed goal is marked in bold. */
 export function judged(value: number, goal: { atMost: number } | { atLeast: number }, digits = 2, unit = ''): string {
   const met = 'atMost' in goal ? value <= goal.atMost : value >= goal.atLeast
-  const told = 'atMost' in goal ? `at most ${goal.atMost}` : `at least ${goal.atLeast}`
-  return `${value.toFixed(digits)}${unit} (goal: ${told}${unit}; ${met ? 'met' : '**missed**'})`
+  const target = 'atMost' in goal ? `at most ${goal.atMost}` : `at least ${goal.atLeast}`
+  return `${value.toFixed(digits)}${unit} (goal: ${target}${unit}; ${met ? 'met' : '**missed**'})`
 }
 
-/** A Markdown table as the formatter wants it; the first column is of words, the others are of numbers. */
+/** A Markdown table as the formatter wants it. The first column holds words, the others hold numbers. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const widths = head.map((_, column) => Math.max(...[head, ...rows].map((cells) => cells[column]?.length ?? 0), 4))
   const fit = (cell: string, column: number) => {
@@ -124,12 +125,12 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
   return [line(head), `| ${rule.join(' | ')} |`, ...rows.map(line)].join('\n')
 }
 
-/** A line on the terminal that the next one replaces; nothing where stderr is no terminal. */
+/** Shows a line on the terminal that the next one replaces; does nothing where stderr is not a terminal. */
 export function progress(text: string): void {
   if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`)
 }
 
-/** The IPv4 address `offset` behind `first`, both dotted. */
+/** The IPv4 address at `offset` from `first`, both in dotted form. */
 export function addressAt(first: string, offset: number): string {
   const value = first.split('.').reduce((sum, octet) => sum * 256 + Number(octet), 0) + offset
   return `${value >>> 24}.${(value >>> 16) & 255}.${(value >>> 8) & 255}.${value & 255}`

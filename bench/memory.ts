@@ -1,4 +1,4 @@
-// What a flood leaves in memory: a million different addresses, one connection each; and what an idle session takes.
+// What a flood of a million different addresses, one connection each, leaves in memory; and what an idle session takes.
 //
 //     npm run build && npm run bench:memory [-- --addresses 100000]
 
@@ -11,11 +11,11 @@ import { atEnd, benchmark, need, option, type Spillway, startLoad, startSpillway
 
 const ADDRESSES = Number(option('addresses') ?? 1_000_000)
 const FIRST = '127.16.0.1'
-/** Connections at once, and how many are made between two looks at the memory. */
+/** How many connections are made at once, and how many in one order. */
 const CONCURRENCY = 100
 const BATCH = 20_000
 const SESSIONS = 10_000
-/** How long nothing happens before memory is read. Nobody makes the program collect its garbage. */
+/** How long nothing happens before memory is read. Nothing forces a garbage collection. */
 const SETTLE_MS = 5_000
 
 const GOAL_MB = 150
@@ -61,13 +61,13 @@ await benchmark(async () => {
     await closed(spillway)
     await sleep(SETTLE_MS)
     const { now, peak } = residentBytes(spillway.pid)
-    const told = Object.entries(codes).map(([code, times]) => `${times} × ${code}`)
+    const replies = Object.entries(codes).map(([code, times]) => `${times} × ${code}`)
     rows.push([
       `${ADDRESSES.toLocaleString('en')} addresses: ${name}`,
       mb(start),
       `+${mb(peak - start)}`,
       `+${judged((now - start) / 1e6, { atMost: GOAL_MB }, 0, ' MB')}`,
-      [...told, `${lost} lost`].join(', '),
+      [...replies, `${lost} lost`].join(', '),
     ])
     await spillway.stop()
   }
@@ -102,7 +102,7 @@ function mb(bytes: number): string {
   return `${(bytes / 1e6).toFixed(0)} MB`
 }
 
-/** Resolves when the program has no connection open. */
+/** Resolves when the program has no client connection open. */
 async function closed(spillway: Spillway): Promise<void> {
   for (let tries = 0; tries < 50; tries++) {
     if ((await spillway.counters()).get('spillway_connections_open') === 0) return

@@ -1,5 +1,5 @@
-// The Node processes of a benchmark: the program as it is built, the bare servers, and the clients. Each is a process of
-// its own; all are ended at the end, also when the benchmark fails or is interrupted.
+// The Node processes of a benchmark: the built program, the bare servers, and the clients. Each is a process of its
+// own. All are stopped at the end, even when the benchmark fails or is interrupted.
 
 import { type ChildProcess, fork, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -24,22 +24,22 @@ export interface Spillway extends Contender {
   readonly pid: number
   /** The port of /metrics. */
   readonly admin: number
-  /** What /metrics says: each series as it is written there, and the sums by name alone. */
+  /** The values at /metrics: each series by its full text, and the sums by metric name. */
   counters(): Promise<ReadonlyMap<string, number>>
-  /** Ends it before the benchmark does. */
+  /** Stops it before the benchmark ends. */
   stop(): Promise<void>
-  /** Ends it at once, as a machine that fails. */
+  /** Kills it at once, as if its machine had failed. */
   kill(): Promise<void>
 }
 
 const cleanups: (() => Promise<void> | void)[] = []
 
-/** Calls `stop` at the end of the benchmark, however it ends. What came last is stopped first. */
+/** Calls `stop` at the end of the benchmark, however it ends. Calls are made in reverse order. */
 export function atEnd(stop: () => Promise<void> | void): void {
   cleanups.push(stop)
 }
 
-/** Runs a benchmark, and stops everything it started. A failure is told in one line, with exit code 1. */
+/** Runs a benchmark, and stops everything it started. A failure is reported in one line, with exit code 1. */
 export async function benchmark(run: () => Promise<void>): Promise<void> {
   const stopAll = async (): Promise<void> => {
     for (const stop of cleanups.splice(0).reverse()) await stop()
@@ -57,7 +57,7 @@ export async function benchmark(run: () => Promise<void>): Promise<void> {
   }
 }
 
-/** Throws an Error that says what to do where something a benchmark needs is not there. */
+/** Throws an Error that says what to do if something that the benchmark needs is missing. */
 export function need({ postfix }: { postfix: boolean }): void {
   if (Number(process.versions.node.split('.')[0]) < 24) {
     throw new Error(`this is Node ${process.versions.node}; start the benchmark with \`npm run\`, which brings Node 24`)
@@ -79,9 +79,9 @@ async function end(child: ChildProcess, ms: number, signal: NodeJS.Signals = 'SI
 }
 
 /**
- * Starts the built program with these settings (names without their prefix), as it would run: its log goes to a file, at
- * level info. On the command line of a benchmark, `--profile DIR` makes it leave a CPU profile in DIR when it ends,
- * `--node 'FLAGS'` gives its Node these flags, and `--program FILE` starts another build than dist/main.js.
+ * Starts the built program with these settings (names without their prefix) as in production: its log goes to a file,
+ * at level info. On the command line of a benchmark, `--profile DIR` makes it leave a CPU profile in DIR when it ends,
+ * `--node 'FLAGS'` passes these flags to its Node, and `--program FILE` starts a build other than dist/main.js.
  */
 export async function startSpillway(settings: Readonly<Record<string, string | number>>): Promise<Spillway> {
   const directory = mkdtempSync(join(tmpdir(), 'spillway-bench-'))
@@ -95,7 +95,7 @@ export async function startSpillway(settings: Readonly<Record<string, string | n
   }
   const env = Object.fromEntries(Object.entries(all).map(([name, value]) => [`SPILLWAY_${name}`, String(value)]))
   const profile = option('profile')
-  // As the program says itself in its first line.
+  // The flags of Node in the program's first line.
   const shipped = /^#!.* -S node (.*?)(?: --)?$/m.exec(readFileSync(PROGRAM, 'utf8'))?.[1]?.split(' ') ?? []
   const flags = [
     ...shipped,
@@ -159,7 +159,7 @@ export async function startBare(what: 'refuse' | 'pipe', number: number): Promis
 }
 
 export interface Load {
-  /** Rejects when it takes longer than `ms`. */
+  /** Rejects if it takes longer than `ms`. */
   order(order: Order, ms?: number): Promise<Tally>
 }
 
@@ -181,7 +181,7 @@ export function startLoad(): Load {
   }
 }
 
-/** Rounds to measure: `--rounds N`, for a look in a hurry. */
+/** Rounds to measure; fewer with `--rounds N`, for a quick look. */
 export const rounds = (): number => Number(option('rounds') ?? ROUNDS)
 
 /** The value of `--name VALUE` on the command line. */

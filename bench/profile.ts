@@ -1,4 +1,5 @@
-// Reads CPU profiles that `--profile DIR` left behind and prints where the time went: self time by function, highest first.
+// Reads the CPU profiles that `--profile DIR` wrote, and prints where the time went: self time by function, highest
+// first.
 //
 //     node bench/profile.ts DIR/*.cpuprofile
 
@@ -46,7 +47,7 @@ for (const file of process.argv.slice(2)) {
   )
 }
 
-/** The path from the project or the package on. */
+/** The path relative to the project or the package. */
 function place(url: string): string {
   return url.replace(/^file:\/\//, '').replace(/^.*\/(dist|node_modules)\//, '')
 }

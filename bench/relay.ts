@@ -1,5 +1,5 @@
-// What it costs to relay: CPU time per message of 4 KB, one connection a message, against Postfix's smtpd with
-// smtpd_proxy_filter; and how fast one message of 50 MB passes, against a bare Node pipe. All to the same sink.
+// What relaying costs: CPU time per message of 4 KB, with one connection per message, against Postfix's smtpd with
+// smtpd_proxy_filter; and how fast one message of 50 MB passes, against a bare Node pipe. All send to the same sink.
 //
 //     npm run build && npm run bench:relay [-- --profile DIR]
 
@@ -24,7 +24,7 @@ import {
 import { drawn, RELAYED, read, STRANGERS, type Turn, turn, WIDE_LIMITS } from './turn.ts'
 
 const LARGE = 50_000_000
-/** When the last client has gone, the server still has closes to deal with. */
+/** After the last client has gone, the server still has to close connections. */
 const SETTLE_MS = 200
 
 const GOAL_PROXY_FILTER = 0.9
@@ -44,7 +44,7 @@ await benchmark(async () => {
     listeners: [{ kind: 'proxy-filter', filter: `127.0.0.1:${sink.port}` }],
   })
   atEnd(() => postfix.stop())
-  // The real Postfix behind Spillway: what it takes it throws away, so that it does not keep the machine busy.
+  // The real Postfix behind Spillway discards what it accepts, so that it does not keep the machine busy.
   const cluster = await startPostfix({
     recipients: ['anna@example.test'],
     listeners: [{ kind: 'xclient' }, { kind: 'haproxy' }],
@@ -52,7 +52,7 @@ await benchmark(async () => {
   })
   atEnd(() => cluster.stop())
 
-  // Limits are on, and wide enough that nobody is over one.
+  // All limits are on, and high enough that nobody exceeds one.
   const common = {
     ...WIDE_LIMITS,
     DENY: '192.0.2.0/24',
@@ -60,7 +60,7 @@ await benchmark(async () => {
     UPSTREAM_MAX_CONNECTIONS: 100,
     DNS_SERVERS: `127.0.0.1:${names.port}`,
   }
-  // smtp-sink takes mail for everybody, as an open relay would: the guard would not use it.
+  // smtp-sink accepts mail for everybody, as an open relay would, so the guard would not use it.
   const toSink = { ...common, UPSTREAMS: `127.0.0.1:${sink.port}`, UPSTREAM_CLIENT_IP: 'none', RELAY_GUARD: 'off' }
   const toCluster = (kind: 'xclient' | 'haproxy') => ({ ...common, UPSTREAMS: `127.0.0.1:${cluster.port(kind)}` })
   const none = await startSpillway(toSink)
@@ -98,13 +98,13 @@ await benchmark(async () => {
   }
   console.log(
     table(
-      ['4 KB messages', 'CPU per message', 'to smtpd_proxy_filter', 'taken'],
+      ['4 KB messages', 'CPU per message', 'to smtpd_proxy_filter', 'accepted'],
       [
         row('Postfix smtpd, `smtpd_proxy_filter`, to a sink', small.filter),
         row('Spillway, `none`, to a sink', small.none, GOAL_PROXY_FILTER),
         row('Spillway, `none`, to a sink; all limits in Redis', small.shared, GOAL_SHARED),
         row('Spillway, `proxy-v2`, to Postfix', small.proxy),
-        row('Spillway, `xclient`, to Postfix; each client new, two DNS questions', small.xclient),
+        row('Spillway, `xclient`, to Postfix; each client new, two DNS queries', small.xclient),
         row('Spillway, `xclient`, to Postfix; 256 clients, names in memory', small.cached),
       ],
     ),
@@ -122,7 +122,7 @@ await benchmark(async () => {
       size: LARGE,
     } as const
     const { codes, ms } = await load.order(order)
-    if (codes['250'] !== 1) throw new Error(`a message of 50 MB was not taken: ${JSON.stringify(codes)}`)
+    if (codes['250'] !== 1) throw new Error(`a message of 50 MB was not accepted: ${JSON.stringify(codes)}`)
     await sleep(SETTLE_MS)
     return { perSecond: LARGE / 1e3 / ms, perCpuSecond: LARGE / 1e3 / (server.cpuMs() - before) }
   }
@@ -150,7 +150,7 @@ await benchmark(async () => {
   console.log(
     `\nRefusals by Spillway: ${(await Promise.all([none, shared, proxy, xclient].map(refusals))).join(', ')}.`,
   )
-  console.log(`Questions the name server answered: ${names.answered()}.`)
+  console.log(`Queries that the name server answered: ${names.answered()}.`)
 })
 
 async function refusals(spillway: Spillway): Promise<number> {

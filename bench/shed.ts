@@ -1,4 +1,4 @@
-// What it costs to turn a connection away: CPU time of the server per refused connection, against a bare Node server that
+// What it costs to refuse a connection: the server's CPU time per refused connection, against a bare Node server that
 // writes a line of the same length and closes, and against Postfix's postscreen with a deny list.
 //
 //     npm run build && npm run bench:shed [-- --profile DIR]
@@ -21,8 +21,8 @@ const FEW: Sources = { first: '127.16.0.1', count: 16 }
 const DENY = '127.16.0.0/12'
 
 /**
- * Windows of an hour: who is over the limit stays over it until the end. The first connection of each address or network
- * gets in, before anything is measured.
+ * With windows of an hour, clients that are over the limit stay over it until the end. The first connection of each
+ * address or network is let in before anything is measured.
  */
 const ROWS = [
   { name: 'on the deny list', settings: { DENY }, sources: MANY, code: '554', goal: 1.35 },
@@ -59,7 +59,7 @@ await benchmark(async () => {
     const spillway = await startSpillway({
       UPSTREAMS: `127.0.0.1:${sink.port}`,
       UPSTREAM_CLIENT_IP: 'none',
-      RELAY_GUARD: 'off', // smtp-sink takes mail for everybody, as an open relay would.
+      RELAY_GUARD: 'off', // smtp-sink accepts mail for everybody, as an open relay would.
       ...row.settings,
     })
     await visits(spillway.port, row.sources, row.sources.count)

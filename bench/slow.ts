@@ -1,5 +1,6 @@
-// What ten thousand slow clients do to an honest one: how long its message takes, from connect to the end of the session,
-// with nobody else there, while they are silent or type one octet a second, and when they have come as far as RCPT and DATA.
+// What ten thousand slow clients do to honest ones: how long an honest message takes, from connect to the end of the
+// session. It is measured with nobody else connected, while the slow clients are silent or type one octet a second, and
+// when they have got as far as RCPT and DATA.
 //
 //     npm run build && npm run bench:slow [-- --clients 10000]
 
@@ -11,9 +12,11 @@ import { atEnd, benchmark, need, option, startLoad, startSpillway } from './proc
 
 const CLIENTS = Number(option('clients') ?? 10_000)
 const MAIL = { perSecond: 30, seconds: 40, size: 4096 }
-/** The p99 is the median of those of so many parts, one after the other: what the machine does once in between is in one of them. */
+/**
+ * The p99 is the median over this many consecutive parts, so that a single disturbance of the machine spoils only one.
+ */
 const PARTS = 5
-/** When the slow ones have typed RCPT, and when DATA is behind all of them, in ms after they came. */
+/** How long after they connected all slow clients have typed RCPT and DATA, in ms. */
 const TYPED_MS = 70_000
 const GOAL = 2
 
@@ -42,7 +45,7 @@ await benchmark(async () => {
   let usual: number | undefined
   const measure = async (name: string): Promise<void> => {
     progress(name)
-    // Its histogram of delays begins anew with each scrape.
+    // Node's histogram of event-loop delays is reset by each scrape.
     await spillway.counters()
     const cpu = spillway.cpuMs()
     const tally = await honest.order({
@@ -72,7 +75,7 @@ await benchmark(async () => {
       (residentBytes(spillway.pid).now / 1e6).toFixed(0),
     ])
   }
-  // The first messages compile the code.
+  // The first messages are slower, because the code is still being compiled.
   await measure('')
   rows.length = 0
   await measure('nobody else')
@@ -96,12 +99,12 @@ await benchmark(async () => {
       [
         'honest messages while',
         'sessions',
-        'heard',
+        'replies',
         'p50 ms',
         'p99 ms',
         'to the usual p99',
         'CPU',
-        'longest delay of its loop, ms',
+        'longest event-loop delay, ms',
         'MB',
       ],
       rows,

@@ -1,19 +1,19 @@
-// One turn of a contender: so many connections, and what CPU time each of them cost the server.
+// One turn of a contender: a number of connections, and the CPU time that each of them cost the server.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Messages, Sources, Tally, Visits } from './load.ts'
 import { addressAt } from './measure.ts'
 import type { Contender, Load } from './processes.ts'
 
-/** When the last client has gone, the server still has closes to deal with. */
+/** After the last client has gone, the server still has to close connections. */
 const SETTLE_MS = 200
 
 /** What is relayed in one turn. */
 export const RELAYED = { kind: 'messages', count: 1_000, concurrency: 50, size: 4_096 } as const
-/** More than there are messages in all rounds: every connection comes from an address that was never seen before. */
+/** More addresses than there are messages in all rounds, so that every connection comes from a new address. */
 export const STRANGERS: Sources = { first: '127.32.0.1', count: 200_000 }
 
-/** All limits on, and so wide that nobody is over one. */
+/** All limits are on, and so high that nobody exceeds one. */
 export const WIDE_LIMITS = {
   LIMIT_IP_CONNECTIONS: '100000/1m',
   LIMIT_NET_CONNECTIONS: '100000/1m',
@@ -24,13 +24,13 @@ export const WIDE_LIMITS = {
 }
 
 export interface Turn {
-  /** CPU time per connection in µs: of all processes of the server, and of the one that was asked for alone. */
+  /** CPU time per connection in µs: of all processes of the server, and of those that `aloneMs` measures. */
   readonly us: number
   readonly alone: number
   readonly tally: Tally
 }
 
-/** Gives the clients an order and reads what it cost the server whose port it names. */
+/** Gives the clients an order for this server, and measures what it cost the server. */
 export async function turn(
   load: Load,
   server: Contender,
@@ -44,7 +44,7 @@ export async function turn(
   return { us: us(before.all, server.cpuMs()), alone: us(before.alone, aloneMs()), tally }
 }
 
-/** @returns at each call the next `count` addresses of the pool, or all of it where it is smaller */
+/** @returns a function that gives the next `count` addresses of the pool at each call, or all of a smaller pool */
 export function drawn({ first, count: size, step = 1 }: Sources, count: number): () => Sources {
   let used = 0
   return () => {
@@ -54,7 +54,7 @@ export function drawn({ first, count: size, step = 1 }: Sources, count: number):
   }
 }
 
-/** How many of a contender's connections ended in good order with the code they should have. */
+/** The percentage of a contender's connections that ended in good order with the expected code. */
 export function read(turns: readonly Turn[], code: string): string {
   const sum = (numbers: readonly number[]) => numbers.reduce((total, number) => total + number, 0)
   const whole = sum(turns.map(({ tally }) => tally.codes[code] ?? 0))

@@ -1,4 +1,6 @@
-/** One node, from start to stop. The program, the demo and the tests start the same app; its parts are made in build/. */
+/**
+ * One node, from start to stop. The program, the demo and the tests start the same app; its parts are made in build/.
+ */
 import type { Status } from './admin/status.ts'
 import { buildNode, type Node, type NodeOptions } from './build/node.ts'
 import type { ListenAddress } from './front/gate/listener.ts'
@@ -10,17 +12,18 @@ export interface AppOptions extends NodeOptions {
 }
 
 export interface Running {
-  /** With the ports the system chose for port 0. */
+  /** The addresses in use, with the ports that the system chose for port 0. */
   readonly listening: readonly ListenAddress[]
   readonly admin: ListenAddress
   readonly metrics: Metrics
   readonly status: () => Status
   /**
-   * Drains: not ready at once, no new connections. Sessions without a transaction hear 421 at once, the others when theirs is
-   * over or SHUTDOWN_TIMEOUT has passed; a message past its dot is waited for. Resolves when all is over.
+   * Drains the node: at once it is no longer ready and takes no new connections. Sessions without a transaction receive
+   * 421 at once, the others when their transaction is over or SHUTDOWN_TIMEOUT has passed. A message past its final dot
+   * is waited for. Resolves when all is over.
    */
   stop(): Promise<void>
-  /** Ends now: what is past its dot is cut, and logged as unknown. */
+  /** Ends now: messages past their final dot are cut off and logged as unknown. */
   abort(): Promise<void>
 }
 
@@ -48,10 +51,10 @@ async function bound<T>(setting: ListenError['setting'], listening: Promise<T>):
   }
 }
 
-/** How long the lines of sessions that are cut may take. */
+/** How long sessions that are cut off may take to write their log lines. */
 const ABORT_MS = 2000
 
-/** Rejects with ListenError when an address cannot be listened on. Upstreams that are down do not keep it from starting. */
+/** Rejects with ListenError if an address cannot be listened on. Upstreams that are down do not prevent the start. */
 export async function start(options: AppOptions): Promise<Running> {
   const { settings, log } = options
   const node = buildNode(options)
@@ -78,10 +81,10 @@ export async function start(options: AppOptions): Promise<Running> {
     node.listener.close()
     log.warn(
       { sessions: sessions.size, unknown: sessions.pastDot },
-      'ended now; of messages past their dot nobody knows',
+      'ended now; what became of messages past their final dot is unknown',
     )
     sessions.cut()
-    // Each has its line in the log; none waits for anything any more.
+    // Each session writes its log line; none waits for anything else.
     await within(node.allServed(), ABORT_MS)
     front.outcomes.flush()
     await quit(node)
@@ -90,7 +93,10 @@ export async function start(options: AppOptions): Promise<Running> {
   return { listening, admin, metrics: node.metrics, status: node.status, stop, abort }
 }
 
-/** Listens for the operator first and for mail last. Where that fails, what was begun is ended. @throws ListenError */
+/**
+ * Listens for the operator first and for mail last. If that fails, whatever was started is stopped.
+ * @throws ListenError
+ */
 async function begin(
   node: Node,
   { settings, log, listenIsDefault = false }: AppOptions,
@@ -102,7 +108,7 @@ async function begin(
     )
   const { metrics, counting, upstreams, listener } = node
   try {
-    // The first time it is slow, and would hold up replies if a scrape came in the middle of a flood.
+    // The first rendering is slow. Left to a scrape in the middle of a flood, it would hold up replies.
     await metrics.registry.metrics()
     const admin = await bound('SPILLWAY_ADMIN_LISTEN', node.admin.listen(settings.adminListen))
     await counting.shared?.start()
@@ -115,7 +121,7 @@ async function begin(
   }
 }
 
-/** Others hear that this node has left; nobody is counted any more. */
+/** Stops all parts. The other nodes learn that this one has left, and nothing is counted any more. */
 async function quit({ listener, admin, upstreams, front, metrics, counting }: Node): Promise<void> {
   listener.close()
   admin.close()
@@ -129,9 +135,9 @@ async function quit({ listener, admin, upstreams, front, metrics, counting }: No
 /** Resolves when `work` does, or after `ms`. */
 async function within(work: Promise<void>, ms: number): Promise<void> {
   let timer: NodeJS.Timeout | undefined
-  const patience = new Promise<void>((resolve) => {
+  const timeout = new Promise<void>((resolve) => {
     timer = setTimeout(resolve, ms)
   })
-  await Promise.race([work, patience])
+  await Promise.race([work, timeout])
   clearTimeout(timer)
 }

@@ -1,17 +1,18 @@
 #!/usr/bin/env -S node --max-semi-space-size=8 --
 /**
- * The program: argv, environment, exit codes. 0: all went well; 1: it could not run; 64: a wrong command line; 78: wrong
- * settings (sysexits.h).
+ * The program: argv, environment, exit codes. The codes are 0 for success, 1 if it could not run, 64 for a wrong
+ * command line, and 78 for wrong settings (sysexits.h).
  *
- * The flag above stands wherever the program is started. Without it V8 lets its young generation grow to 3 x 16 MB and more
- * in a flood and gains nothing by it; with it a node stays small in a flood of a million addresses (docs/benchmarks.md).
+ * The flag in the first line is set wherever the program is started. Without it V8 lets its young generation grow to 3
+ * x 16 MB and more in a flood, and gains nothing by it. With it a node stays small in a flood of a million addresses
+ * (docs/benchmarks.md).
  */
 import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { setTimeout } from 'node:timers/promises'
 
-// Before anything else: left alone, SIGUSR1 makes Node open its inspector, through which any local user runs code in here,
-// and SIGUSR2 ends the program without a drain. Log rotation and process managers send both.
+// This comes before anything else. By default SIGUSR1 makes Node open its inspector, through which any local user can
+// run code in this process, and SIGUSR2 ends the program without draining. Log rotation and process managers send both.
 for (const signal of ['SIGUSR1', 'SIGUSR2'] as const) process.on(signal, () => undefined)
 
 /** Longer than V8 takes to compile one function. */
@@ -23,7 +24,7 @@ if (major < 22 || (major === 22 && minor < 12)) {
   process.exit(1)
 }
 
-// Loaded only now: an older Node would stop at their syntax before it could say what is wrong.
+// These are loaded only now: an older Node would stop at their syntax before it could say what is wrong.
 const { parse } = await import('./cli/args.ts')
 const { load } = await import('./config/load.ts')
 const { SettingsError } = await import('./config/mistakes.ts')
@@ -84,7 +85,7 @@ async function main(): Promise<number> {
 }
 
 const code = await main()
-// V8 may be compiling in the background and ask this thread for memory, which would then be waiting for it to end: Node 24
-// hangs so in every third exit of a young program (nodejs/node#54918).
+// V8 may be compiling in the background and ask this thread for memory while this thread waits for it to end. Without
+// the pause Node 24 hangs in this way at one exit in three of a program that has just started (nodejs/node#54918).
 await setTimeout(COMPILING_MS)
 process.exit(code)

@@ -1,4 +1,4 @@
-// What a refusal costs the node and Redis, and what a message costs, with all limits in Redis.
+// What a refusal costs the node and Redis with all limits in Redis, and what a message costs.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { startPostfix } from '../../test/services/postfix.ts'
@@ -14,7 +14,7 @@ interface Work {
   readonly writes: number
 }
 
-/** What Redis has done: commands run but for the nodes' own announcements and the asking itself, and reads from sockets. */
+/** What Redis has done: commands run, except the nodes' announcements and our own INFO; and reads from sockets. */
 async function work(redis: RedisServer): Promise<Work> {
   const stats = await redis.call('info', 'stats')
   const commands = await redis.commands()
@@ -27,7 +27,7 @@ async function work(redis: RedisServer): Promise<Work> {
   }
 }
 
-/** The work of `work` itself: what two of them in a row differ by. */
+/** The work that calling `work` causes: the difference between two calls in a row. */
 async function ownWork(redis: RedisServer): Promise<Work> {
   const [first, second] = [await work(redis), await work(redis)]
   return less(second, first)
@@ -39,13 +39,13 @@ const less = (one: Work, other: Work): Work => ({
 })
 
 const REFUSED = { kind: 'visits', count: 5_000, concurrency: 64 } as const
-/** A network (/24) of its own for each: 127.0.0.0/8 has enough for twelve turns. */
+/** Each address is in a network (/24) of its own; 127.0.0.0/8 has enough of them for twelve turns. */
 const NETWORKS: Sources = { first: '127.0.0.2', count: 65_000, step: 256 }
 
 export async function refusals(load: Load, redis: RedisServer, start: Start, rounds: number): Promise<Row[]> {
   const visit = (port: number, sources: Sources, visits: number, concurrency = 64) =>
     load.order({ kind: 'visits', port, sources, count: visits, concurrency })
-  // Windows of an hour: what is used up stays so. The other node is the one that uses it up.
+  // With windows of an hour, a limit that is used up stays used up. The node called elsewhere uses it up.
   const own = await start('own', { LIMIT_IP_CONNECTIONS: '1/1h' })
   const global = { LIMIT_GLOBAL_CONNECTIONS: '1/1h' }
   const fullElsewhere = await start('full', global)
@@ -93,7 +93,7 @@ export async function refusals(load: Load, redis: RedisServer, start: Start, rou
   ]
   const writes = (name: string) => judged(most(name, 'writes') / REFUSED.count, { atMost: 1 }, 4)
   const single = await singly(load, redis, full, strangers, overhead)
-  const given = await Promise.all([asked, askedElsewhere].map((node) => givenUp(node)))
+  const abandoned = await Promise.all([asked, askedElsewhere].map((node) => givenUp(node)))
   await Promise.all([own, full, fullElsewhere, asked, askedElsewhere].map((node) => node.stop()))
   return [
     [
@@ -109,9 +109,9 @@ export async function refusals(load: Load, redis: RedisServer, start: Start, rou
     ],
     cpu(turns.full, turns.bareMany, 2.5),
     [
-      'refusing new addresses, each in a network that another node has filled, so that each is asked for: writes for each',
+      'refusing new addresses, each in a network that another node has filled, so that Redis is asked for each: writes for each',
       writes('asked'),
-      `${(most('asked', 'commands') / REFUSED.count).toFixed(1)} commands for each, those within the scripts counted; charges given up by the node ${given[0]}, by the other ${given[1]}`,
+      `${(most('asked', 'commands') / REFUSED.count).toFixed(1)} commands for each, including those within scripts; charges given up by the node ${abandoned[0]}, by the other ${abandoned[1]}`,
     ],
     cpu(turns.asked, turns.bareMany, 2.5),
   ]
@@ -124,7 +124,7 @@ async function givenUp(node: Spillway): Promise<number> {
   return of('timeout') + of('failed')
 }
 
-/** Refusals so far apart that Redis is asked for each. */
+/** What Redis does for refusals so far apart that it is asked for each. */
 async function singly(
   load: Load,
   redis: RedisServer,
@@ -166,7 +166,7 @@ export async function relaying(load: Load, sinkPort: number, start: Start, round
     [
       'relaying messages of 4 KB, all limits in Redis: CPU, to Postfix with `smtpd_proxy_filter`',
       judged(ratio(us(turns.shared), us(turns.filter)), { atMost: 1 }),
-      `${median(us(turns.shared)).toFixed(0)} µs to ${median(us(turns.filter)).toFixed(0)} µs; taken ${read(turns.shared, '250')}`,
+      `${median(us(turns.shared)).toFixed(0)} µs to ${median(us(turns.filter)).toFixed(0)} µs; accepted ${read(turns.shared, '250')}`,
     ],
   ]
 }

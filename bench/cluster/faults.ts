@@ -1,4 +1,4 @@
-// How long clients wait for the first reply while Redis is frozen, or killed, in the middle of a flood.
+// How long clients wait for the first reply while Redis is frozen or killed in the middle of a flood.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Prometheus } from '../../test/services/prometheus.ts'
@@ -8,11 +8,13 @@ import { type Load, type Spillway, startBare } from '../processes.ts'
 import { MANY, REDIS_TIMEOUT_MS, type Row } from './rows.ts'
 import { count, freshWindow, letIn, MINUTE } from './windows.ts'
 
-/** Redis frozen, and killed and started again, under a flood in which every connection asks it until the limit is reached. */
+/**
+ * The flood under which Redis is frozen, killed and restarted. Every connection asks Redis until the limit is reached.
+ */
 export const FAULTS = { limit: 9_000, perSecond: 500, seconds: 23 }
-/** When, in seconds from the start of the flood. */
+/** When each step happens, in seconds from the start of the flood. */
 const TIMES = { measured: 2, frozen: 6, thawed: 8.5, killed: 12, restarted: 14.5 }
-/** Every so many connections one goes to a bare server: what the machine and the clients themselves add. */
+/** One connection in this many goes to a bare server, to show what the machine and the clients themselves add. */
 const CONTROL_EVERY = 11
 
 export async function faults(
@@ -30,11 +32,11 @@ export async function faults(
   const charged = async () => Number(await redis.call('hget', `${prefix}l:global_connections:*`, 'c')) || 0
   /** How long after `since` the node counts in Redis again, in ms. */
   const back = async (since: number): Promise<number> => {
-    const held = await charged()
+    const before = await charged()
     while (Date.now() - since < 10_000) {
       await sleep(100)
       const fallback = (await node.counters()).get('spillway_redis_fallback_active')
-      if (fallback === 0 && (await charged()) > held) return Date.now() - since
+      if (fallback === 0 && (await charged()) > before) return Date.now() - since
     }
     return Number.POSITIVE_INFINITY
   }
@@ -73,7 +75,7 @@ export async function faults(
   const ours = visits.filter(({ port }) => port === node.port)
   const admitted = letIn(ours).length
   const silent = ours.length - admitted - count(ours, '421')
-  // Who came shortly before has to be among those who may have waited.
+  // Clients that connected shortly before a fault may have waited too.
   const early = 200
   const calm = [begin + TIMES.measured * 1000, when.frozen - early] as const
   const waits = (port: number, [from, to]: readonly [number, number]) =>
@@ -82,7 +84,7 @@ export async function faults(
       .map(({ waitedMs }) => waitedMs)
       .toSorted((a, b) => a - b)
   const at = (sorted: readonly number[], share: number) => sorted[Math.ceil(sorted.length * share) - 1] ?? Number.NaN
-  const told = (span: readonly [number, number]) => {
+  const spread = (span: readonly [number, number]) => {
     const [sorted, control] = [waits(node.port, span), waits(bare.port, span)]
     const ms = (value: number) => value.toFixed(1)
     return `${sorted.length} connections: half ${ms(at(sorted, 0.5))} ms, 99.9 % ${ms(at(sorted, 0.999))} ms; the bare server's latest ${ms(at(control, 1))} ms`
@@ -91,7 +93,7 @@ export async function faults(
   const phase = (name: string, from: number, to: number): Row => [
     `${name}: latest reply`,
     judged(latest([from - early, to]), { atMost: REDIS_TIMEOUT_MS + 50 }, 1, ' ms'),
-    told([from - early, to]),
+    spread([from - early, to]),
   ]
   const results = ['ok', 'timeout', 'failed']
   const asked = await Promise.all(results.map(async (result) => `${await takes(result)} ${result}`))
@@ -99,10 +101,10 @@ export async function faults(
     [
       `${perSecond} connections a second, each asks Redis: latest reply`,
       `${latest(calm).toFixed(1)} ms`,
-      `${told(calm)}; charges given up ${when.late}`,
+      `${spread(calm)}; charges given up ${when.late}`,
     ],
     phase('Redis frozen for 2.5 s (SIGSTOP), and thawed', when.frozen, when.thawed + 3_000),
-    phase('Redis killed for 2.5 s (SIGKILL), and started again', when.killed, when.restarted + 3_000),
+    phase('Redis killed for 2.5 s (SIGKILL), and restarted', when.killed, when.restarted + 3_000),
     [
       'connections that never got a reply',
       judged(silent, { atMost: 0 }, 0),
@@ -114,7 +116,7 @@ export async function faults(
       `of ${ours.length} tries`,
     ],
     [
-      'limits shared again after the thaw, and after the new start',
+      'limits shared again after the thaw, and after the restart',
       judged(Math.max(when.afterFreeze, when.afterKill) / 1000, { atMost: 5 }, 1, ' s'),
       `${(when.afterFreeze / 1000).toFixed(1)} s, ${(when.afterKill / 1000).toFixed(1)} s; Prometheus saw the fallback: ${dips[0]?.values[0]?.[1] === 1 ? 'yes' : '**no**'}`,
     ],

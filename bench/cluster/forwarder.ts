@@ -1,11 +1,12 @@
-// A TCP forwarder in front of a server: who comes through it can be cut off, while others still reach the server.
+// A TCP forwarder in front of a server: clients that connect through it can be cut off while others still reach the
+// server.
 
 import { once } from 'node:events'
 import { type AddressInfo, createConnection, createServer, type Socket } from 'node:net'
 
 export interface Forwarder {
   readonly port: number
-  /** Resets what is open and takes nothing any more. */
+  /** Resets the open connections and accepts no more. */
   cut(): Promise<void>
 }
 

@@ -1,5 +1,5 @@
-// How exactly a limit holds that nodes share: two nodes in good order, told by the clients and by Prometheus; and three of
-// which one is killed and one loses Redis.
+// How exactly a limit holds that nodes share: between two healthy nodes, as the clients and Prometheus see it; and
+// among three nodes, of which one is killed and one loses Redis.
 
 import type { Prometheus } from '../../test/services/prometheus.ts'
 import { judged } from '../measure.ts'
@@ -7,7 +7,7 @@ import type { Load, Spillway } from '../processes.ts'
 import { MANY, type Row } from './rows.ts'
 import { count, freshWindow, letIn, MINUTE, mostIn } from './windows.ts'
 
-/** Two nodes and one limit for both. */
+/** Two nodes that share one limit. */
 export const PAIR = { limit: 200, tries: 2_000, perSecond: 250 }
 
 export async function pair(load: Load, nodes: readonly Spillway[], prometheus: Prometheus): Promise<Row[]> {
@@ -37,15 +37,15 @@ export async function pair(load: Load, nodes: readonly Spillway[], prometheus: P
       `${admitted}: off by ${judged((100 * Math.abs(admitted - limit)) / limit, { atMost: 5 }, 1, ' %')}`,
       `by node ${each.join(' and ')}; ${lost} lost`,
     ],
-    ['the same, seen by Prometheus', seen.differing === 0 ? 'equal' : '**not equal**', seen.told],
+    ['the same, seen by Prometheus', seen.differing === 0 ? 'equal' : '**not equal**', seen.details],
   ]
 }
 
-/** Asks Prometheus for figures, and waits a few scrapes for those that a moment ago still changed. */
+/** Queries Prometheus for figures, and waits a few scrapes for those that changed a moment ago. */
 async function agreed(
   prometheus: Prometheus,
   figures: Readonly<Record<string, readonly [expr: string, expected: number]>>,
-): Promise<{ readonly differing: number; readonly told: string }> {
+): Promise<{ readonly differing: number; readonly details: string }> {
   for (let attempt = 1; ; attempt++) {
     await prometheus.waitForScrapes(Date.now(), 20_000).catch(() => undefined)
     const seen = await Promise.all(
@@ -56,10 +56,10 @@ async function agreed(
     )
     const differing = seen.filter(({ value, expected }) => value !== expected).length
     if (differing > 0 && attempt < 5) continue
-    const told = seen.map(({ name, value, expected }) =>
+    const details = seen.map(({ name, value, expected }) =>
       value === expected ? `${name} ${value}` : `${name} **${value}, not ${expected}**`,
     )
-    return { differing, told: told.join(', ') }
+    return { differing, details: details.join(', ') }
   }
 }
 
@@ -67,8 +67,8 @@ async function agreed(
 export const TRIO = { limit: 200, windowMs: 15_000, perSecond: 60, windows: 4 }
 
 /**
- * The worst case: the two others have used up the limit when it happens, so that the node that is cut off still has all of
- * its share to give.
+ * The worst case: the two other nodes have used up the limit when the faults happen, so that the node that is cut off
+ * still has all of its share.
  */
 export async function trio(
   load: Load,

@@ -1,15 +1,18 @@
-// What was let in in a time as long as a window, told from when clients were greeted.
+// How much was let in within a span as long as a window, according to when clients were greeted.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Visit } from '../load.ts'
 
 export const MINUTE = 60_000
 
-/** Waits for the next aligned window where less than `needMs` of this one is left; when it is resolved with ends. */
+/**
+ * Waits for the next aligned window if less than `needMs` remains of this one.
+ * @returns when the window ends, in ms since the epoch
+ */
 export async function freshWindow(windowMs: number, needMs: number): Promise<number> {
-  const left = () => windowMs - (Date.now() % windowMs)
-  if (left() < needMs) await sleep(left() + 50)
-  return Date.now() + left()
+  const remaining = () => windowMs - (Date.now() % windowMs)
+  if (remaining() < needMs) await sleep(remaining() + 50)
+  return Date.now() + remaining()
 }
 
 export const count = (visits: readonly Visit[], code: string): number =>
@@ -17,7 +20,7 @@ export const count = (visits: readonly Visit[], code: string): number =>
 
 export const letIn = (visits: readonly Visit[]): Visit[] => visits.filter(({ code }) => code === '220')
 
-/** The most that were let in in one aligned window, and in any span as long as a window. */
+/** The largest number let in within one aligned window, and within any span as long as a window. */
 export function mostIn(visits: readonly Visit[], windowMs: number): { readonly aligned: number; readonly any: number } {
   const times = letIn(visits)
     .map(({ at, waitedMs }) => at + waitedMs)

@@ -1,9 +1,9 @@
 /**
  * Which connections to the admin port stay open: few, each for a short time, and none at the cost of others. When all
  * places are taken, a new connection is not turned away. Instead the source that holds most of them loses one. A
- * connection that has its answer goes before one that has not sent its request, and that goes before one that is slow to
- * read. A caller that asks and reads as programs do is served within milliseconds, and so hardly ever has to go, however
- * many incomplete requests others open.
+ * connection that has its answer goes before one that has not sent its request, and that goes before one that is slow
+ * to read. A caller that asks and reads as programs do is served within milliseconds, and so hardly ever has to go,
+ * however many incomplete requests others open.
  */
 
 /** How long a client may take to send its request. */
@@ -65,7 +65,9 @@ export class Connections {
     this.#most = most
   }
 
-  /** @returns the connection that was dropped to make room, perhaps the new one itself; undefined where there was room */
+  /**
+   * @returns the connection that was dropped to make room, perhaps the new one itself; undefined where there was room
+   */
   admit(connection: Connection): Connection | undefined {
     this.#open.add(connection)
     if (this.#open.size <= this.#most) return undefined

@@ -1,7 +1,7 @@
 /**
- * The admin port: it serves metrics, health and the state of this node to the operator, over HTTP. Whatever is done to it,
- * it must not get in the way of mail. So its connections are few (connections.ts), each carries one request (request.ts)
- * and one answer, and the work that takes long is shared (rendering.ts).
+ * The admin port: it serves metrics, health and the state of this node to the operator, over HTTP. Whatever is done to
+ * it, it must not get in the way of mail. So its connections are few (connections.ts), each carries one request
+ * (request.ts) and one answer, and the work that takes long is shared (rendering.ts).
  */
 import { STATUS_CODES } from 'node:http'
 import { createServer, type Server, type Socket } from 'node:net'

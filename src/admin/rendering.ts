@@ -1,20 +1,22 @@
 /**
- * One rendering of /metrics, shared by all callers that ask at the same time. Rendering blocks the event loop, and with it
- * mail: for 3 ms with one upstream (57 KB), 20 ms with twenty (270 KB), 100 ms with a hundred (1.2 MB). It cannot be cut
- * into slices, or counters that belong together would be from different moments. So rendering gets a fiftieth of the time,
- * and may save up some of it: a quiet node renders at once. Right after a rendering, and under an onslaught, callers wait
- * for the next one, two seconds at most, and share it. Only when many wait already does a new caller get the last one,
- * which is not older than that.
+ * One rendering of /metrics, shared by all who ask at the same time. Rendering blocks the event loop, and mail with it:
+ * for 3 ms with one mail server (57 KB), 20 ms with twenty (270 KB), 100 ms with a hundred (1.2 MB). It cannot be done
+ * in slices, because counters that belong together would then be of different moments.
+ *
+ * So rendering gets a tenth of the time, with some credit after a quiet period: a node that is seldom asked renders at
+ * once, also for several Prometheus servers that scrape every second. Whoever asks right after a rendering, or in an
+ * onslaught, waits for the next one, two seconds at most, and shares it. When many are waiting already, a newcomer gets
+ * the last one, which is no older than that.
  */
 import { setTimeout } from 'node:timers/promises'
 import type { Clock } from '../core/clock.ts'
 
-/** The share of the event loop's time that rendering may take. */
-const SHARE = 1 / 50
-/** How long rendering may take without a pause after a quiet time, in milliseconds. */
+/** Of the event loop's time. */
+const SHARE = 1 / 10
+/** The credit after a quiet period, in milliseconds of rendering. */
 const SAVED_MS = 200
 const LONGEST_WAIT_MS = 2000
-/** The least time from the end of one rendering to the start of the next; callers within it ask "at the same time". */
+/** At least this long between two renderings: requests within it count as made at the same time. */
 const GAP_MS = 50
 const MOST_WAITING = 16
 
@@ -25,13 +27,13 @@ export class Rendering<T> {
   readonly #render: () => Promise<T>
   readonly #elapsed: Clock['elapsed']
   readonly #wait: Wait
-  /** The rendering that has not begun yet: callers that ask now will get it. */
+  /** The rendering that has not begun yet. */
   #next: Promise<T> | undefined
   #waiting = 0
-  /** Resolves when the rendering queued last is over, however it ends. */
+  /** Resolves when the rendering before that is over, whatever came of it. */
   #over: Promise<unknown> = Promise.resolve()
   #latest: { readonly value: T } | undefined
-  /** Milliseconds of rendering saved up; below zero, what is still owed for the last one. */
+  /** Milliseconds of credit; below zero: of debt. */
   #saved = SAVED_MS
   #savedAt: number
   #endedAt = Number.NEGATIVE_INFINITY
@@ -43,7 +45,7 @@ export class Rendering<T> {
     this.#savedAt = elapsed()
   }
 
-  /** Rejects as `render` does, for all callers that share it. */
+  /** Rejects as `render` does, for all who share it. */
   async get(): Promise<T> {
     if (this.#waiting >= MOST_WAITING && this.#latest !== undefined) return this.#latest.value
     if (this.#next === undefined) {

@@ -1,4 +1,6 @@
-/** What the admin port answers, one row per path. Whether a caller may have the answer is decided in one place for all. */
+/**
+ * What the admin port answers, one row per path. Whether a caller may have the answer is decided in one place for all.
+ */
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { Clock } from '../core/clock.ts'
 import { isLoopback } from '../core/ip.ts'

@@ -30,7 +30,8 @@ export interface ConditionReport {
 
 /**
  * The answer of /readyz: 200 while this node takes clients.
- * @param query with `verbose` the answer lists what the node depends on; with `upstreams` one of them must be up as well
+ * @param query with `verbose` the answer lists what the node depends on; with `upstreams` one of them must be up as
+ * well
  */
 export function readiness(query: URLSearchParams, { ready, upstreams, redis }: Status): Answer {
   const anyUp = upstreams.some(({ up }) => up)

@@ -1,4 +1,4 @@
-/** Builds the side of the clients: what serve() in front/connection.ts needs to take one from accept to its log line. */
+/** Builds the side that faces the clients: what serve() in front/connection.ts needs from accept to the log line. */
 import { randomInt } from 'node:crypto'
 import type { Settings } from '../config/settings.ts'
 import type { Clock } from '../core/clock.ts'
@@ -23,9 +23,9 @@ import type { BuiltPolicy } from './policy.ts'
 export interface FrontOptions {
   readonly settings: Settings
   readonly tls: { readonly cert: string; readonly key: string } | undefined
-  /** This node's number in the ids of sessions. */
+  /** The number of this node in the ids of sessions. */
   readonly node: number
-  /** As inForce() has it, where it may be swapped. */
+  /** Where the policy may be swapped, the one that inForce() returns. */
   readonly policy: BuiltPolicy
   readonly limits: Limits
   readonly knownRecipients: KnownRecipients
@@ -90,7 +90,7 @@ export function buildFront(options: FrontOptions): ConnectionParts {
     sessions,
     outcomes,
     voice,
-    // Refused clients that have not closed yet are open files beyond MAX_CONNECTIONS.
+    // Refused clients that have not closed yet are open files in addition to MAX_CONNECTIONS.
     linger: new Linger(Math.min(MAX_LINGERING, Math.max(16, Math.floor(settings.maxConnections / 4)))),
     natWatch: new NatWatch(log, clock.elapsed),
     warnings,

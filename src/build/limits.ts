@@ -1,4 +1,4 @@
-/** Builds what is counted: the limits, in this node's memory or shared by all nodes through Redis. */
+/** Builds the limits: counted in this node's memory, or shared by all nodes through Redis. */
 import { randomBytes } from 'node:crypto'
 import { ratesOf } from '../config/limit-rules.ts'
 import type { Settings } from '../config/settings.ts'
@@ -20,14 +20,14 @@ export interface Counting {
 
 export interface CountingOptions {
   readonly settings: Settings
-  /** Of a check, at the moment: what an observed limit would refuse is charged on. */
+  /** The present mode of a check. What an observed limit would refuse is still charged to the wider limits. */
   readonly mode: (check: CheckName) => Mode
   readonly metrics: Metrics
   readonly log: Log
   readonly clock: Clock
 }
 
-/** Starts to connect to Redis where one is set; counting begins with `shared.start()`. */
+/** Starts connecting to Redis where one is set; shared counting begins with `shared.start()`. */
 export function buildLimits({ settings, mode, metrics, log, clock }: CountingOptions): Counting {
   const counting: LimitsOptions = {
     rates: ratesOf(settings),
@@ -45,7 +45,7 @@ export function buildLimits({ settings, mode, metrics, log, clock }: CountingOpt
     prefix: settings.redisPrefix,
     timeoutMs: settings.redisTimeout,
     elapsed: clock.elapsed,
-    // Two nodes may have the same name, and one that is started again is not the one that was.
+    // Two nodes may have the same name, and a node that was restarted must not pass for the one before.
     node: `${settings.hostname}:${randomBytes(6).toString('hex')}`,
     metrics,
     log,

@@ -1,4 +1,6 @@
-/** Builds a whole node from the settings and joins its parts. Nothing listens, and nobody is asked anything, before app.ts starts it. */
+/**
+ * Builds a whole node from the settings and connects its parts. No part listens or connects before app.ts starts it.
+ */
 import { isIP } from 'node:net'
 import { Admin } from '../admin/http.ts'
 import type { Status } from '../admin/status.ts'
@@ -24,14 +26,14 @@ export interface NodeOptions {
   readonly settings: Settings
   readonly version: string
   readonly log: Log
-  /** What the machine calls itself: nodes behind one name have the same HOSTNAME, and are told apart by this. */
+  /** What the machine calls itself. It distinguishes nodes that share one name and so have the same HOSTNAME. */
   readonly machine: string
-  /** PEM, where the settings name a certificate. */
+  /** In PEM form, where the settings name a certificate. */
   readonly tls: { readonly cert: string; readonly key: string } | undefined
 }
 
 export interface Node {
-  /** In the ids of its sessions. */
+  /** The number of this node in the ids of its sessions. */
   readonly number: number
   readonly metrics: Metrics
   readonly counting: Counting
@@ -41,9 +43,9 @@ export interface Node {
   readonly listener: Listener
   readonly admin: Admin
   readonly status: () => Status
-  /** Not ready from now on. */
+  /** From now on the node is not ready. */
   drain(): void
-  /** Resolves when every connection accepted so far has come to its end. */
+  /** Resolves when every accepted connection has ended. */
   allServed(): Promise<void>
 }
 
@@ -58,7 +60,7 @@ export function buildNode({ settings, version, log, machine, tls }: NodeOptions)
   const relay = buildRelay(common)
   const { upstreams } = relay
   const offeredSize = (): number => Number(upstreams.offer?.get('SIZE') ?? 0)
-  // What counts asks the policy, and the policy asks what counts: neither does before a client is there.
+  // The limits ask the policy and the policy asks the limits, but neither does so before there is a client.
   const policyInForce = new Current(buildPolicy({ settings, limits, offeredSize, metrics, log }))
   const policy: BuiltPolicy = inForce(policyInForce)
   const knownRecipients = createKnownRecipients({ now })
@@ -66,8 +68,8 @@ export function buildNode({ settings, version, log, machine, tls }: NodeOptions)
   const sessions = new LiveSessions()
   const parts = { node: number, policy, limits, knownRecipients, relay, seats, live: sessions }
   const front = buildFront({ ...common, tls, ...parts })
-  const troubled = (error: Error): void => log.error({ err: error.message }, 'a listening socket is in trouble')
-  const { listener, allServed } = listening(front, troubled)
+  const failed = (error: Error): void => log.error({ err: error.message }, 'a listening socket failed')
+  const { listener, allServed } = listening(front, failed)
   let draining = false
   const ready = (): boolean => listener.listening && !draining
   const own = { version, node: settings.hostname, ready, startedAt: now(), now }
@@ -80,7 +82,7 @@ export function buildNode({ settings, version, log, machine, tls }: NodeOptions)
     token: settings.adminToken,
     names: adminNames(settings),
     clock,
-    failed: troubled,
+    failed,
     crowded: (dropped, source) =>
       log.warn({ dropped, source }, 'the admin port is crowded: connections were closed to make room for others'),
   })
@@ -90,21 +92,21 @@ export function buildNode({ settings, version, log, machine, tls }: NodeOptions)
   return { number, metrics, counting, upstreams, front, sessions, listener, admin, status, drain, allServed }
 }
 
-/** A listener whose connections are counted until they have come to their end. */
-function listening(front: ConnectionParts, troubled: (error: Error) => void): Pick<Node, 'listener' | 'allServed'> {
+/** A listener that keeps track of its connections until they have ended. */
+function listening(front: ConnectionParts, failed: (error: Error) => void): Pick<Node, 'listener' | 'allServed'> {
   const serving = new Set<Promise<void>>()
   const listener = new Listener((socket) => {
     const served = serve(socket, front)
     if (served === undefined) return
     serving.add(served)
     void served.then(() => serving.delete(served))
-  }, troubled)
+  }, failed)
   const allServed = async (): Promise<void> => {
     while (serving.size > 0) await Promise.all(serving)
   }
   return { listener, allServed }
 }
 
-/** The names of the admin port, beside those of loopback. */
+/** The names of the admin port besides those of loopback. */
 const adminNames = ({ hostname, adminListen: { host }, adminHosts }: Settings): string[] =>
   isIP(host) === 0 ? [hostname, host, ...adminHosts] : [hostname, ...adminHosts]

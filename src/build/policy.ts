@@ -1,7 +1,7 @@
 /**
- * Builds the policy: the operator's lists, the checks and their modes, compiled from the settings into one immutable value.
- * A new one takes the place of the old as a whole (core/current.ts), while sessions go on: whoever judges asks the value in
- * force each time, and holds no part of it.
+ * Builds the policy: the operator's lists, the checks and their modes, compiled from the settings into one immutable
+ * value. A new policy replaces the old one as a whole while sessions go on (core/current.ts). Code that judges reads
+ * the policy in force each time and keeps no part of it.
  */
 import { policy } from '../checks/index.ts'
 import { createRunner, modeOf, type Runner } from '../checks/runner.ts'
@@ -19,7 +19,7 @@ import type { Metrics } from '../telemetry/metrics.ts'
 export interface BuiltPolicy {
   readonly checks: Runner
   readonly mode: (check: CheckName) => Mode
-  /** Octets a message may have; undefined: no limit. */
+  /** How many octets a message may have; undefined where there is no limit. */
   readonly maxSize: () => number | undefined
   readonly standingOf: (address: ClientAddress) => Standing
   readonly isBalancer: (ip: string) => boolean
@@ -28,13 +28,13 @@ export interface BuiltPolicy {
 export interface PolicySources {
   readonly settings: Settings
   readonly limits: Pick<Limits, 'lately'>
-  /** The SIZE that every mail server in use offers; 0: none of them has a limit. */
+  /** The SIZE that every upstream in use offers; 0 where none of them has a limit. */
   readonly offeredSize: () => number
   readonly metrics: Metrics
   readonly log: Log
 }
 
-/** The policy in force at the moment of each question, so that an answer is never older than the last swap. */
+/** A policy whose every answer comes from the one in force at that moment, so that none is older than the last swap. */
 export const inForce = (current: Current<BuiltPolicy>): BuiltPolicy => ({
   checks: { run: (stage, part, facts, observed) => current.value.checks.run(stage, part, facts, observed) },
   mode: (check) => current.value.mode(check),

@@ -1,4 +1,7 @@
-/** Builds the way to the cluster: the mail servers with their health, and what a client's transaction needs of them. */
+/**
+ * Builds the side that faces the cluster: the upstreams with their health, and what a client's transaction needs of
+ * them.
+ */
 import type { Settings } from '../config/settings.ts'
 import type { Clock } from '../core/clock.ts'
 import { Upstreams } from '../relay/pool/upstreams.ts'
@@ -15,7 +18,7 @@ export interface RelayOptions {
   readonly clock: Clock
 }
 
-/** Nothing is asked of the servers before `upstreams.start()`. */
+/** Nothing is sent to the upstreams before `upstreams.start()`. */
 export function buildRelay({ settings, metrics, log, clock }: RelayOptions): RelayParts {
   const { hostname } = settings
   const dial: DialSettings = {

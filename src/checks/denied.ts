@@ -1,4 +1,4 @@
-/** The operator's deny list: the cheapest refusal there is, and the only one at the gate that is final. */
+/** The operator's deny list: the cheapest refusal, and the only permanent one at the gate. */
 import { ACCEPT, type Check, refusal } from '../core/policy.ts'
 
 export const denied = (isDenied: (ip: string) => boolean): Check<'connect'> => ({

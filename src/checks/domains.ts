@@ -1,15 +1,20 @@
-/** Where the operator has listed the domains he receives mail for, others need no question to the cluster. */
+/**
+ * If the operator has listed the domains he receives mail for, other domains are refused without asking the cluster.
+ */
 import { domainToASCII } from 'node:url'
 import { domainsOf } from '../core/address.ts'
 import { ACCEPT, type Check, refusal } from '../core/policy.ts'
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: the bytes that are ASCII
 const ASCII = /^[\x00-\x7f]*$/
-/** An internationalised domain (RFC 6531) is listed by its A-labels. @param domain latin1, a byte a character */
+/**
+ * An internationalized domain (RFC 6531) is listed by its A-labels.
+ * @param domain in Latin-1, one character per byte
+ */
 const folded = (domain: string): string =>
   ASCII.test(domain) ? domain.toLowerCase() : domainToASCII(Buffer.from(domain, 'latin1').toString('utf8'))
 
-/** @param listed domains in lower case, A-labels; empty: ask the upstream */
+/** @param listed domains in lower case, as A-labels; empty where the upstream decides */
 export function domains(listed: readonly string[]): Check<'rcpt'> {
   const known = new Set(listed)
   return {
@@ -19,7 +24,7 @@ export function domains(listed: readonly string[]): Check<'rcpt'> {
     judge: ({ to }) => {
       if (known.size === 0) return ACCEPT
       const named = domainsOf(to)
-      // RFC 5321 section 4.5.1: postmaster without a domain is always ours.
+      // Postmaster without a domain is always ours (RFC 5321 section 4.5.1).
       const isOurs =
         named.length === 0 ? to.toLowerCase() === 'postmaster' : named.every((domain) => known.has(folded(domain)))
       return isOurs ? ACCEPT : refusal('rcpt_domain')

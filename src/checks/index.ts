@@ -1,10 +1,11 @@
 /**
- * The whole policy on one page: which check judges which stage, in order, cheapest first. `uncounted` checks run before
- * anything is charged to a limit, so that what they refuse spends nobody's budget; `counted` checks compare what was charged
- * in between: at connect a connection, at rcpt a message (with its first recipient) and each recipient. Who is exempt stands at
- * the head of front/connection.ts; who a client is, in overload/standing.ts. To add a check: a file beside this one, its name
- * and reason in core/reasons.ts, a line here, a test. To add a limit: a row in core/limits.ts, its setting and its reason; its
- * check is here already.
+ * The whole policy on one page: which check judges at which stage, in order, cheapest first. `uncounted` checks run
+ * before anything is charged to a limit, so that what they refuse spends nobody's budget. `counted` checks compare what
+ * was charged in between: at connect a connection, at rcpt a message (with its first recipient) and each recipient.
+ *
+ * The head of front/connection.ts says who is exempt, and overload/standing.ts who a client is to us. To add a check,
+ * write a file beside this one, its name and reason in core/reasons.ts, a line here, and a test. To add a limit, write
+ * a row in core/limits.ts, its setting and its reason; its check is here already.
  */
 import type { Client } from '../core/client.ts'
 import { limitsThatCount } from '../core/limits.ts'
@@ -17,7 +18,7 @@ import { recipients } from './recipients.ts'
 import { size } from './size.ts'
 import { type Asked, unknownRecipients } from './unknown-recipients.ts'
 
-/** What is asked when, and nothing else: a check of a stage that is not here could not be put anywhere. */
+/** Which checks run at which stage. A check for a stage that is not listed here would have no place. */
 export interface Policy {
   readonly connect: Uncounted<'connect'> & Counted<'connect'>
   readonly helo: Uncounted<'helo'>
@@ -29,7 +30,7 @@ type Counted<S extends keyof Facts> = { readonly counted: readonly Check<S>[] }
 
 export interface PolicyParts {
   readonly isDenied: (ip: string) => boolean
-  /** Connections a client's source may have open; undefined: no limit. */
+  /** How many connections a client's source may have open; undefined where there is no limit. */
   readonly concurrency: (client: Client) => number | undefined
   readonly domains: readonly string[]
   readonly recipientsPerMessage: number

@@ -1,8 +1,11 @@
-/** Connections one source may have open at once. They are held, not counted over time: closing one makes room. */
+/**
+ * Limits the connections that one source has open at once. They are held, not counted over time: closing one makes
+ * room.
+ */
 import type { Client } from '../core/client.ts'
 import { type Check, within } from '../core/policy.ts'
 
-/** @param maximum asked for each client; undefined: no limit */
+/** @param maximum called for each client; undefined where there is no limit */
 export const ipConcurrency = (maximum: (client: Client) => number | undefined): Check<'connect'> => ({
   name: 'ip-concurrency',
   stage: 'connect',

@@ -1,4 +1,4 @@
-/** The check of a limit that was charged before it runs (core/limits.ts): has this client used more than it may? */
+/** The check of a limit that was charged before (core/limits.ts): has this client used more than it may? */
 import type { LimitName } from '../core/limits.ts'
 import { type Check, within } from '../core/policy.ts'
 import { checkOf } from '../core/reasons.ts'

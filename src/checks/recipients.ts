@@ -1,4 +1,7 @@
-/** Recipients of one message. What is over it is put off, and the client sends the rest in another (RFC 5321 4.5.3.1.10). */
+/**
+ * Limits the recipients of one message. Further recipients are deferred, and the client sends them another copy (RFC
+ * 5321 section 4.5.3.1.10).
+ */
 import { type Check, within } from '../core/policy.ts'
 
 export const recipients = (max: number): Check<'rcpt'> => ({

@@ -1,6 +1,7 @@
 /**
- * Runs the checks of a stage: the one place where a check's mode, its deadline and its failure are dealt with. A check
- * that throws or is late lets the client pass and is counted. A check that answers at once is never waited for.
+ * Runs the checks of a stage. This is the one place that handles a check's mode, its deadline and its failure. When a
+ * check throws or is late, the client is let through and the failure is counted. A check that answers at once is not
+ * awaited.
  */
 import { stackOf } from '../core/errors.ts'
 import { ACCEPT, type Check, type Facts, type Mode, type Refusal, type Stage, type Verdict } from '../core/policy.ts'
@@ -10,12 +11,12 @@ import type { Metrics } from '../telemetry/metrics.ts'
 import type { Distribution } from '../telemetry/series.ts'
 import type { Policy } from './index.ts'
 
-/** How long a check that has to wait for something may take, in milliseconds. */
+/** How long a check that waits for something may take, in milliseconds. */
 export const CHECK_DEADLINE_MS = 2000
-/** One synchronous judgement in so many is timed: reading the clock costs as much as most of them. */
+/** One synchronous judgement in this many is timed, because reading the clock costs as much as most of them. */
 const TIMED_ONE_IN = 64
 
-/** Hears of what an observed check would have refused. */
+/** Called with what a check in observe mode would have refused. */
 export type Observer = (stage: Stage, refusal: Refusal) => void
 
 export interface Runner {
@@ -27,7 +28,7 @@ export interface Runner {
   ): Verdict | Promise<Verdict>
 }
 
-/** @param observe names of checks to judge and count without refusing, or all */
+/** @param observe the names of checks that judge and count without refusing, or all */
 export const modeOf = (name: CheckName, observe: 'all' | readonly CheckName[]): Mode =>
   observe === 'all' || observe.includes(name) ? 'observe' : 'enforce'
 
@@ -99,7 +100,7 @@ class PolicyRunner implements Runner {
     return ACCEPT
   }
 
-  /** The verdict that counts: a refusal by a check in observe mode is reported and then dropped. */
+  /** The verdict to act on: a refusal by a check in observe mode is reported and then dropped. */
   #weigh({ name, stage }: { name: CheckName; stage: Stage }, verdict: Verdict, observed: Observer): Verdict {
     if (verdict.action === 'accept' || this.#modes.get(name) === 'enforce') return verdict
     observed(stage, verdict)

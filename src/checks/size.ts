@@ -1,4 +1,4 @@
-/** A size declared at MAIL that is over what we take (RFC 1870 section 6.1). Guards the cluster, so nobody is spared. */
+/** Refuses a declared size larger than we accept (RFC 1870 section 6.1). It guards the cluster, so nobody is spared. */
 import { type Check, within } from '../core/policy.ts'
 
 export const size: Check<'mail'> = {

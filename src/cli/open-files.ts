@@ -1,4 +1,6 @@
-/** How many files this process may have open. Node raises the soft limit to the hard one, but has no call to read it. */
+/**
+ * How many files this process may have open. Node raises the soft limit to the hard one, but has no call to read it.
+ */
 import { readFileSync } from 'node:fs'
 
 /** Assumed where the system does not say: the usual default for decades. */

@@ -1,7 +1,7 @@
 /**
  * Collects the texts that the operator gave: from the process environment, from the env file, and from the files that
- * NAME_FILE points to. It parses no value (load.ts does), but it judges every name: a setting whose name is mistyped is a
- * limit that everybody believes to be in force.
+ * NAME_FILE points to. It parses no value (load.ts does), but it judges every name: a setting whose name is mistyped is
+ * a limit that everybody believes to be in force.
  */
 import type { Read } from './entries.ts'
 import { parseEnvFile } from './env-file.ts'
@@ -39,8 +39,8 @@ const LINK =
   /^SPILLWAY(_[A-Z0-9_]+)?_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$/
 
 /**
- * Kubernetes puts variables for every Service of the namespace into each pod, and a Service called `spillway` gives names
- * that look like ours. A name that ends in `_PORT` is one of them only if it holds what Kubernetes puts there:
+ * Kubernetes puts variables for every Service of the namespace into each pod, and a Service called `spillway` gives
+ * names that look like ours. A name that ends in `_PORT` is one of them only if it holds what Kubernetes puts there:
  * SPILLWAY_PORT=25 is a mistake.
  */
 const isServiceLink = (name: string, value: string): boolean =>

@@ -253,7 +253,10 @@ export const path: Scalar<string> = scalar({
   show: (value) => value,
 })
 
-/** Never shown: see `secret` in settings.ts. It is sent in an HTTP header, where it may hold no space (RFC 6750 section 2.1). */
+/**
+ * Never shown: see `secret` in settings.ts. It is sent in an HTTP header, where it may hold no space (RFC 6750 section
+ * 2.1).
+ */
 export const secret: Scalar<string> = scalar({
   word: 'secret',
   what: 'a word of visible ASCII characters, without spaces',

@@ -1,6 +1,7 @@
 /**
- * Rules that compare limits with each other. A narrow limit above a wide one with the same window never acts, because the
- * wide one refuses first. If the operator gave both, one of them is a mistake; if one is a default, a warning is enough.
+ * Rules that compare limits with each other. A narrow limit above a wide one with the same window never acts, because
+ * the wide one refuses first. If the operator gave both, one of them is a mistake; if one is a default, a warning is
+ * enough.
  */
 import { GROUPINGS, LIMIT_NAMES, LIMITS, type LimitName, type Rates } from '../core/limits.ts'
 import { rateText } from './kinds.ts'
@@ -51,8 +52,8 @@ export const limits: Rule = ({ settings, isGiven, isSound }, report) => {
 }
 
 /**
- * rate-limiter-flexible, which counts in Redis, has durations in whole seconds: it would turn 1500ms into one second, and
- * 500ms into a window that never ends.
+ * rate-limiter-flexible, which counts in Redis, has durations in whole seconds: it would turn 1500ms into one second,
+ * and 500ms into a window that never ends.
  */
 export const sharedWindows: Rule = ({ settings, isSound }, report) => {
   if (!isSound('SPILLWAY_REDIS_URL') || settings.redisUrl === undefined) return

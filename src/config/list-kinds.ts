@@ -8,7 +8,9 @@ import { nearest } from './nearest.ts'
 
 export interface ListParts<E, T> {
   readonly word: string
-  /** The word that stands for an empty list and may be written too: `none`, `system`. Without it a list cannot be empty. */
+  /**
+   * The word that stands for an empty list and may be written too: `none`, `system`. Without it a list cannot be empty.
+   */
   readonly empty?: string
   readonly show: (entry: E) => string
   /** No two entries may have the same key. */

@@ -1,6 +1,6 @@
 /**
- * Makes `Settings` out of what the operator gave, or reports everything that is wrong with it. It is pure except for the
- * files it reads through `readFile`: `serve`, `check` and the tests all go through here.
+ * Makes `Settings` out of what the operator gave, or reports everything that is wrong with it. It is pure except for
+ * the files it reads through `readFile`: `serve`, `check` and the tests all go through here.
  */
 import { hostname as hostnameKind } from './address-kinds.ts'
 import { collect, type Text } from './collect.ts'
@@ -60,8 +60,8 @@ const reader =
 const MOST_CONNECTIONS = 20_000
 
 /**
- * Of the open files that client connections leave, some go to refused clients that have not closed yet and the rest to
- * connections to the mail servers. The cap bounds memory where the open-file limit is in the millions.
+ * Six tenths of the files are for clients, and half as many again are for refused clients that have not closed yet. The
+ * rest is for connections to the mail servers. The cap bounds memory where the open-file limit is in the millions.
  */
 const defaultConnections = (openFiles: number): number =>
   Math.max(1, Math.min(MOST_CONNECTIONS, Math.floor((openFiles - SPARE_FILES) * 0.6)))

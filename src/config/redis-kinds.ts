@@ -1,6 +1,6 @@
 /**
- * Where Redis is, as one URL: a single server, a set watched by Sentinels, or a cluster. The URL may hold a password, so
- * it is shown only with the password masked, whether it is valid or not.
+ * Where Redis is, as one URL: a single server, a set watched by Sentinels, or a cluster. The URL may hold a password,
+ * so it is shown only with the password masked, whether it is valid or not.
  */
 import { isIPv6 } from 'node:net'
 import { type Endpoint, isHost } from './address-kinds.ts'
@@ -40,7 +40,10 @@ function parseHost(text: string, port: number): Parsed<Endpoint> {
   return number >= 1 && number <= 65_535 ? { value: { host, port: number } } : { hint: 'a port is 1 to 65535' }
 }
 
-/** In a user name or a password, any character other than a letter or digit may be written as %XX (RFC 3986 section 2.1). */
+/**
+ * In a user name or a password, any character other than a letter or digit may be written as %XX (RFC 3986 section
+ * 2.1).
+ */
 function decoded(text: string | undefined): Parsed<string | undefined> {
   try {
     return { value: text === undefined || text === '' ? undefined : decodeURIComponent(text) }

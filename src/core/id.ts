@@ -1,8 +1,8 @@
 /**
  * Ids that explain themselves. The id of a session holds the second in which it began, the node, and a sequence number.
  * The id of a refusal is that of the session and two more characters for the reason. So "why was I refused
- * (3MFK2D00R9007)?" has an answer even where the log was sampled. The digits are Crockford's base 32, without I, L, O and
- * U, so that an id can be read out on the telephone.
+ * (3MFK2D00R9007)?" has an answer even where the log was sampled. The digits are Crockford's base 32, without I, L, O
+ * and U, so that an id can be read out on the telephone.
  *
  *     3MFK2D   0R   9A0   07
  *     second  node  seq   reason (00: none)
@@ -30,9 +30,10 @@ export function nodeNumber(name: string): number {
 }
 
 /**
- * Makes a function that gives the id of a new session from the time in milliseconds since the epoch. 32,768 ids per second
- * are distinct, which is more than one process can accept.
- * @param first where the sequence begins; a random number, so that two nodes with the same number by chance still differ
+ * Makes a function that gives the id of a new session from the time in milliseconds since the epoch. 32,768 ids per
+ * second are distinct, which is more than one process can accept.
+ * @param first where the sequence begins; a random number, so that two nodes with the same number by chance still
+ * differ
  */
 export function sessionIds(node: number, first = 0): (now: number) => string {
   let second = -1

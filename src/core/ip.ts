@@ -1,20 +1,20 @@
 /**
- * Addresses and networks, and the home of the package ip-cidr.
+ * Addresses and networks, and the home of package ip-cidr.
  *
- * Everything here works on text, because sockets, settings and log lines have addresses as text. An address is parsed by a
- * loop over its characters, without a regular expression and, for IPv4, without allocating, because this runs for every
- * connection of a flood.
+ * Everything here works on text, because that is what sockets, settings and log lines have. Addresses are read by a
+ * loop over the characters, without regular expressions and, for IPv4, without allocating: this runs for every
+ * connection of a flood. The file is longer than others because all of it shares that reader and the groups it reads
+ * into.
  *
- * ip-cidr parses and normalises the operator's networks, once, when the settings are loaded. Their spelling is judged
- * first, by the parser that also parses the addresses of clients: ip-cidr reads `::ffff:10.0.0.1` and even
- * `64:ff9b::10.0.0.1` as the IPv4 address at their end, and ignores zones. We call its createAddress() and not its
- * constructor, which also computes the last address and the size. With createAddress(), 100,000 networks take 0.7 s (IPv4)
- * or 1 s (IPv6) in the form in which lists are published, and twice that where all of them have host bits to clear; with
- * the constructor they took 2.5 and 4.5 s.
+ * ip-cidr reads and normalises the operator's networks, when the settings are read. Their spelling is checked first, by
+ * the reader that also reads the addresses of clients, because ip-cidr takes `::ffff:10.0.0.1` and even
+ * `64:ff9b::10.0.0.1` for the IPv4 address at the end, and ignores zones. Its createAddress() is used instead of its
+ * constructor, which also computes the last address and the size: 100,000 networks take 0.7 s (IPv4) or 1 s (IPv6) as
+ * lists are published, and twice that if all have host bits to be cleared; with the constructor it was 2.5 and 4.5 s.
  *
- * ip-cidr never matches an address. Its contains() takes 20 us for each network, and it compares bits across families:
- * `10.0.0.0/8` would contain `a00::1`, and an IPv6 entry of an allow list would let in IPv4 addresses. Addresses are
- * matched against sorted intervals of our own, one table per family.
+ * It never matches addresses. Its contains() takes 20 us for each network and compares bits across families:
+ * `10.0.0.0/8` would contain `a00::1`, and an IPv6 entry in an allow list would let in IPv4 addresses. Matching is done
+ * on sorted intervals of our own, one table for each family.
  */
 import IPCIDR from 'ip-cidr'
 
@@ -38,13 +38,13 @@ const DOT = 0x2e
 const COLON = 0x3a
 const PERCENT = 0x25
 
-// The 16-bit groups of the IPv6 address that was parsed last. They are shared, so that parsing allocates nothing; a caller
-// of readIPv6() uses them before anything else can run.
+// The 16-bit groups of the IPv6 address that was read last. They are shared, so that reading one allocates nothing;
+// callers of readIPv6 use them before anything else can run.
 const groups = new Uint16Array(8)
 
 /**
- * The IPv4 address in `text` from index `from` on, as a number from 0 to 2^32-1; -1 if it is not one. Octets with leading
- * zeros are not accepted.
+ * The IPv4 address in `text` from `from` on, as a number from 0 to 2^32-1; -1 if it is none. Leading zeros are not
+ * allowed.
  */
 function readIPv4(text: string, from = 0): number {
   const end = text.length
@@ -74,7 +74,9 @@ function hexDigit(c: number): number {
   return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : -1
 }
 
-/** Parses an IPv6 address in any form of RFC 4291 section 2.2 into `groups`, without its zone; false if it is not one. */
+/**
+ * Reads an IPv6 address (RFC 4291 section 2.2, all three forms) into `groups`, without its zone; false if it is none.
+ */
 function readIPv6(text: string): boolean {
   const end = text.length
   let count = 0
@@ -131,7 +133,7 @@ function zoneOrEnd(text: string): number {
   return zone < 0 ? text.length : zone
 }
 
-/** Whether `groups` holds an IPv4-mapped address (RFC 4291 section 2.5.5.2), as a dual-stack socket reports for IPv4. */
+/** Whether `groups` holds an IPv4-mapped address (RFC 4291 2.5.5.2), which is how a dual-stack socket shows IPv4. */
 function isMapped(): boolean {
   return (
     groups[5] === 0xffff && groups[0] === 0 && groups[1] === 0 && groups[2] === 0 && groups[3] === 0 && groups[4] === 0
@@ -146,7 +148,7 @@ function writeIPv4(value: number): string {
   return `${value >>> 24}.${(value >>> 16) & 255}.${(value >>> 8) & 255}.${value & 255}`
 }
 
-/** `groups` as text in the form of RFC 5952: lower case, no leading zeros, `::` for the first longest run of zeros. */
+/** `groups` as RFC 5952 writes it: lower case, no leading zeros, `::` for the first of the longest runs of zeros. */
 function writeIPv6(): string {
   let gap = -1
   let gapLength = 1 // a single zero group is not shortened (RFC 5952 section 4.2.2)
@@ -172,12 +174,12 @@ function writeIPv6(): string {
 }
 
 /**
- * The canonical form of an address: IPv4 dotted, IPv6 in the form of RFC 5952, IPv4-mapped IPv6 (also in its hexadecimal
- * form) as IPv4, without a zone. Text that is not an address is returned unchanged.
+ * The one way an address is written here: IPv4 dotted, IPv6 as in RFC 5952, IPv4-mapped IPv6 (also in hex) as IPv4,
+ * without a zone. Text that is no address is returned unchanged.
  */
 export function canonical(address: string): string {
   if (!address.includes(':')) return address
-  // The form that a dual-stack socket reports for every IPv4 client.
+  // A dual-stack socket reports every IPv4 client like this.
   if (address.startsWith('::ffff:') && readIPv4(address, 7) >= 0) return address.slice(7)
   if (!readIPv6(address)) return address
   return isMapped() ? writeIPv4(mappedIPv4()) : writeIPv6()
@@ -195,8 +197,8 @@ function prefix6(ip: string, kept: number): string {
 }
 
 /**
- * The key of limits per client, for a canonical address: an IPv4 address itself, or the /64 of an IPv6 address
- * (`2001:db8:1:2::/64`), since every IPv6 host has a whole /64 of addresses to choose from.
+ * What per-client limits count a canonical address under: an IPv4 address itself, of an IPv6 address the /64
+ * (`2001:db8:1:2::/64`), since every host has a whole /64 to choose from.
  */
 export function sourceOf(ip: string): string {
   return ip.includes(':') ? prefix6(ip, 4) : ip
@@ -208,9 +210,9 @@ export function netOf(ip: string): string {
 }
 
 /**
- * Parses an address or a CIDR network. A bare address becomes a /32 or /128, host bits are cleared, and an IPv4-mapped
- * network of /96 or longer becomes the IPv4 network it means.
- * @throws Error whose message says what is wrong and what to write
+ * Reads an address or a CIDR network. A bare address is its own /32 or /128; host bits are cleared; an IPv4-mapped
+ * network of /96 and longer becomes the IPv4 network it stands for.
+ * @throws Error that says what is wrong and what to write
  */
 export function parseNetwork(text: string): Network {
   const read = IPCIDR.createAddress(wellSpelled(text))
@@ -220,7 +222,7 @@ export function parseNetwork(text: string): Network {
   return { family: read.v4 ? 4 : 6, text: `${first}/${bits}`, first, bits }
 }
 
-/** @returns the network as canonical address and prefix length; throws if it could mean two things, or nothing */
+/** @returns the canonical address, a slash and the prefix length; throws if the text is ambiguous or no network */
 function wellSpelled(text: string): string {
   const slash = text.indexOf('/')
   const address = slash < 0 ? text : text.slice(0, slash)
@@ -233,7 +235,7 @@ function wellSpelled(text: string): string {
   return isMapped() && bits >= 96 ? `${writeIPv4(mappedIPv4())}/${bits - 96}` : `${writeIPv6()}/${bits}`
 }
 
-/** Whether a canonical address has any bit set after its first `bits` bits. */
+/** Whether a canonical address has bits set after the first `bits`. */
 function hasHostBits(address: string, bits: number): boolean {
   if (familyOf(address) === 4) return readIPv4(address) % 2 ** (32 - bits) !== 0
   readIPv6(address)
@@ -280,9 +282,9 @@ function whyNoAddress(address: string): string {
 }
 
 /**
- * Compiles many networks into one function that says whether an address is in any of them. A call costs a binary search
- * and allocates nothing. Addresses of one family never match networks of the other; an IPv4-mapped address counts as
- * IPv4. Text that is not an address is in no network.
+ * @returns a function that says whether an address lies in any of the networks, by a binary search that allocates
+ * nothing. Families never match each other; an IPv4-mapped address counts as IPv4; text that is no address lies in
+ * none.
  */
 export function compile(networks: readonly Network[]): (ip: string) => boolean {
   const holds4 = compile4(networks.filter((network) => network.family === 4))
@@ -327,7 +329,9 @@ function compile4(networks: readonly Network[]): (value: number) => boolean {
   }
 }
 
-/** Matches the address in `groups`. An interval is its first and its last address, four 32-bit words each. */
+/**
+ * The function asks about the address in `groups`. An interval is a first and a last address of four 32-bit words each.
+ */
 function compile6(networks: readonly Network[]): () => boolean {
   const prefixes = networks.map(({ first, bits }) => {
     readIPv6(first)
@@ -342,7 +346,7 @@ function compile6(networks: readonly Network[]): () => boolean {
   const highs = new Uint32Array(prefixes.length * 4)
   let count = 0
   for (const { words, bits } of prefixes) {
-    // Two prefixes are disjoint, or one contains the other and the wider is sorted first: the contained one is left out.
+    // Two prefixes are disjoint or one contains the other, and the wider comes first: those inside are left out.
     if (count > 0 && compareAt(highs, count - 1, words[0]!, words[1]!, words[2]!, words[3]!) >= 0) continue
     for (let i = 0; i < 4; i++) {
       const hostBits = Math.min(32, Math.max(0, 32 * (i + 1) - bits))
@@ -367,16 +371,16 @@ function compile6(networks: readonly Network[]): () => boolean {
   }
 }
 
-/** Compares address number `at` of a table with the four words: below zero, zero or above zero. */
+/** Compares address `at` of a table with the four words: below zero, zero or above zero. */
 function compareAt(table: Uint32Array, at: number, w0: number, w1: number, w2: number, w3: number): number {
   const i = at * 4
   return table[i]! - w0 || table[i + 1]! - w1 || table[i + 2]! - w2 || table[i + 3]! - w3
 }
 
-/** Whether an address is one of this machine that no other machine can reach. */
+/** Whether an address is a loopback one, which other machines cannot reach. */
 export const isLoopback: (ip: string) => boolean = compile([parseNetwork('127.0.0.0/8'), parseNetwork('::1')])
 
-/** Whether a canonical address is not public: RFC 1918, loopback, link-local, unique local, or shared (RFC 6598). */
+/** Whether an address is not public: RFC 1918, loopback, link-local, unique local, shared (RFC 6598). */
 export const isPrivate: (ip: string) => boolean = compile(
   [
     '10.0.0.0/8',

@@ -1,8 +1,8 @@
 /**
  * Every limit that counts over time, declared once. A limit consists of its row here, its reason of the same name
- * (reasons.ts) and its setting (config/settings.ts). What is charged, the checks that compare, the rules between settings,
- * the metrics, and what nodes announce to each other all derive from these. The limit on open connections is not among
- * them: connections are held, not counted over time.
+ * (reasons.ts) and its setting (config/settings.ts). What is charged, the checks that compare, the rules between
+ * settings, the metrics, and what nodes announce to each other all derive from these. The limit on open connections is
+ * not among them: connections are held, not counted over time.
  */
 import type { Client } from './client.ts'
 import type { ReasonName } from './reasons.ts'
@@ -14,8 +14,8 @@ export type Grouping = (typeof GROUPINGS)[number]
 export interface LimitRow {
   /**
    * What is counted, and so when it is charged: a connection at the gate, a message with its first recipient, each
-   * recipient before the upstream is asked, or each recipient that the upstream called unknown. Any number of limits may
-   * count connections or messages; recipients and unknown recipients have one limit each.
+   * recipient before the upstream is asked, or each recipient that the upstream called unknown. Any number of limits
+   * may count connections or messages; recipients and unknown recipients have one limit each.
    */
   readonly counts: 'connections' | 'messages' | 'recipients' | 'unknown'
   readonly per: Grouping
@@ -25,7 +25,9 @@ export interface LimitRow {
   readonly capacity: number
 }
 
-/** Limits that count the same thing stand narrow before wide: that is the order in which they are charged and compared. */
+/**
+ * Limits that count the same thing stand narrow before wide: that is the order in which they are charged and compared.
+ */
 export const LIMITS = {
   ip_connections: {
     counts: 'connections',
@@ -98,9 +100,9 @@ export type Rates = Readonly<Record<LimitName, Rate | undefined>>
 export const ALL_OFF = Object.fromEntries(LIMIT_NAMES.map((name) => [name, undefined])) as Rates
 
 /**
- * The maximum of a limit for this client at this moment, within the window of the setting: a whole number, 0 or more. It
- * is asked for at every charge and every comparison and never kept, so that it may differ between clients and from one
- * moment to the next. `at` is in ms since the epoch.
+ * The maximum of a limit for this client at this moment, within the window of the setting: a whole number, 0 or more.
+ * It is asked for at every charge and every comparison and never kept, so that it may differ between clients and from
+ * one moment to the next. `at` is in ms since the epoch.
  */
 export type Maximum = (limit: LimitName, client: Client, at: number) => number
 

@@ -1,7 +1,8 @@
 /**
- * Which mailbox an address means, as far as that can be told from outside. This is for what is counted or remembered per
- * recipient: one mailbox has endless spellings (case, quotes, a source route, what follows a +), and a client that varies
- * them must not seem to name many mailboxes. It is for nothing else: what goes to an upstream does not pass through here.
+ * Which mailbox an address means, as far as that can be told from outside. This is for what is counted or remembered
+ * per recipient: one mailbox has endless spellings (case, quotes, a source route, what follows a +), and a client that
+ * varies them must not seem to name many mailboxes. It is for nothing else: what goes to an upstream does not pass
+ * through here.
  */
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: the bytes that are ASCII

@@ -4,7 +4,7 @@ export type Maybe<T> = T | Promise<T>
 export const andThen = <T, U>(value: Maybe<T>, next: (value: T) => Maybe<U>): Maybe<U> =>
   value instanceof Promise ? value.then(next) : next(value)
 
-/** Calls `make`. Whatever goes wrong in it, at once or later, is what `failed` makes of it. */
+/** Calls `make`. If it throws or rejects, the result is that of `failed`. */
 export function fenced<T>(make: () => Maybe<T>, failed: (error: unknown) => T): Maybe<T> {
   try {
     const value = make()

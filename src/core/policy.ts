@@ -1,6 +1,6 @@
 /**
- * The types of the policy: stages, facts, verdicts, checks. A check compares facts and gives a verdict. What is done about
- * the verdict (enforce it, only count it, skip the check) is up to the runner (checks/runner.ts).
+ * The types of the policy: stages, facts, verdicts, checks. A check compares facts and gives a verdict. What is done
+ * about the verdict (enforce it, only count it, skip the check) is up to the runner (checks/runner.ts).
  */
 import type { Client, OpenCounts } from './client.ts'
 import { type Action, type CheckName, type ReasonName, reasonOf } from './reasons.ts'
@@ -23,9 +23,9 @@ export interface Facts {
     readonly maxSize: number | undefined
   }
   /**
-   * `accepted`: recipients of this message that an upstream has accepted so far. `exempt`: the recipient is postmaster or
-   * abuse, or the transaction is a verification; within a budget of its own no limit per sender holds it up (RFC 5321
-   * section 4.5.1). `usage` is that of the transaction.
+   * `accepted`: recipients of this message that an upstream has accepted so far. `exempt`: no limit per sender applies,
+   * because this is postmaster, abuse or a verification, within a budget of its own (RFC 5321 section 4.5.1). `usage`
+   * is that of the transaction.
    */
   rcpt: Omit<Facts['mail'], 'maxSize'> & { readonly to: string; readonly accepted: number; readonly exempt: boolean }
 }
@@ -51,7 +51,9 @@ export function refusal(reason: ReasonName, facts: Refusal['facts'] = NO_FACTS):
   return { action, reason, code, enhanced, text: wire, facts }
 }
 
-/** The verdict of most checks: accept up to the maximum, refuse beyond it. `use` is undefined where the limit is off. */
+/**
+ * The verdict of most checks: accept up to the maximum, refuse beyond it. `use` is undefined where the limit is off.
+ */
 export function within(
   reason: ReasonName,
   use: { readonly used: number; readonly max: number; readonly windowMs?: number } | undefined,

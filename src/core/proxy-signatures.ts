@@ -1,4 +1,6 @@
-/** The first bytes of a PROXY protocol header (HAProxy's proxy-protocol.txt), by which it is recognized before parsing. */
+/**
+ * The first bytes of a PROXY protocol header (HAProxy's proxy-protocol.txt), by which it is recognized before parsing.
+ */
 
 /** Version 1, section 2.1. */
 export const PROXY_V1 = Buffer.from('PROXY ')

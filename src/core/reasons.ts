@@ -1,7 +1,7 @@
 /**
- * Every reason for which a client, a message or a recipient is turned away, in one table. The name of a reason is the same
- * in the log, in the metrics and in the docs. `load` marks reasons caused by a flood, by limits or by a missing cluster:
- * their code is always 4yz.
+ * Every reason for which a client, a message or a recipient is turned away, in one table. The name of a reason is the
+ * same in the log, in the metrics and in the docs. `load` marks reasons caused by a flood, by limits or by a missing
+ * cluster: their code is always 4yz.
  */
 import type { Stage } from './stages.ts'
 
@@ -350,7 +350,7 @@ export const REASONS = {
     load: false,
     wire: 'This server speaks SMTP; closing the connection',
     operator:
-      'a command line of another protocol (HTTP, TLS without STARTTLS, SSH): a browser that is made to send mail, a scanner, or a client with the wrong port',
+      'the client sent a command line of another protocol (HTTP, TLS without STARTTLS, SSH): a browser that was made to send mail, a scanner, or a client with the wrong port',
   },
 } as const satisfies Record<string, Reason>
 

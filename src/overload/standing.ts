@@ -1,18 +1,19 @@
 /**
- * Who a client is to us. It is asked once, at accept, of whatever address counts as the client's: the socket's, or the one
- * in the PROXY header of a listed balancer. Every check, limit, log line and metric then goes by the answer.
+ * Who a client is to us: its standing. It is decided once, at accept, from the address that counts as the client's:
+ * that of the socket, or the one in the PROXY header of a listed balancer. Every check, limit, log line and metric goes
+ * by it.
  *
- * The evidence, from the strongest to the weakest; the first that says something decides:
+ * The evidence, from the strongest to the weakest; the first that applies decides:
  *
- *     1. the allow list      the operator's own word                      -> trusted
- *     2. none                nobody has told us anything about it        -> new
+ *     1. the allow list      the operator's own decision                  -> trusted
+ *     2. none                we know nothing about the client             -> new
  *
- * Bans (-> banned) belong between the two, and below them what earlier sessions taught (-> known, seen, suspect). The
+ * Bans (-> banned) belong between the two, and after them what earlier sessions showed (-> known, seen, suspect). The
  * deny list is not evidence: it is a check of its own (checks/denied.ts), which an operator may observe or turn off.
  */
 import type { Standing } from '../core/client.ts'
 
-/** A client's address with what it counts under; see Client in core/client.ts. */
+/** A client's address and the keys it is counted under; see Client in core/client.ts. */
 export interface ClientAddress {
   readonly ip: string
   readonly source: string

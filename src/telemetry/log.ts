@@ -1,7 +1,7 @@
 /**
- * The log: JSON lines on stdout, one per session, written by pino. In a flood a line for every session that brings no mail
- * would cost more than the session, so such sessions are sampled. The `sample` field of a line says how many sessions it
- * stands for; summed over a kind of session these numbers are exact.
+ * The log: JSON lines on stdout, one per session, written by pino. In a flood a line for every session that brings no
+ * mail would cost more than the session, so such sessions are sampled. The `sample` field of a line says how many
+ * sessions it stands for; summed over a kind of session these numbers are exact.
  */
 import { pino, stdTimeFunctions } from 'pino'
 
@@ -28,16 +28,16 @@ const MOST_WAITING = 4 << 20
 /** Everything but printable ASCII and the end of the line. Nearly every line has none of it. */
 const OTHER = /[^\n\x20-\x7e]+/g
 /**
- * Those of these characters that a terminal or a browser obeys instead of showing, or does not show: controls (C0 and C1),
- * format characters (bidirectional marks, joiners, tags), line and paragraph separators, spaces other than U+0020, lone
- * surrogates, private and unassigned code points, and whatever else is default-ignorable in Unicode.
+ * Those of these characters that a terminal or a browser obeys instead of showing, or does not show: controls (C0 and
+ * C1), format characters (bidirectional marks, joiners, tags), line and paragraph separators, spaces other than U+0020,
+ * lone surrogates, private and unassigned code points, and whatever else is default-ignorable in Unicode.
  */
 const UNSEEN = /[\p{C}\p{Z}\p{Default_Ignorable_Code_Point}]/gu
 
 /**
- * Makes a line safe to show. Any of its fields may hold text from clients, balancers, upstreams, DNS or Redis; all of it
- * is escaped here at once. Characters that must not appear raw are written as JSON escapes (`\u202e`), so that a program
- * that parses the line gets the very text that was sent.
+ * Makes a line safe to show. Any of its fields may hold text from clients, balancers, upstreams, DNS or Redis; all of
+ * it is escaped here at once. Characters that must not appear raw are written as JSON escapes (`\u202e`), so that a
+ * program that parses the line gets the very text that was sent.
  * @param line JSON, in which such characters occur only within strings
  */
 export const visible = (line: string): string =>
@@ -56,8 +56,8 @@ const orNothing = (act: () => void) => (): void => {
 
 export function createLog({ level, destination }: LogOptions): Log {
   const stream = pino.destination({ dest: destination, sync: false, minLength: 4096, maxLength: MOST_WAITING })
-  // A full disk or a reader that is gone is no reason to stop relaying mail. Lines that cannot be written are dropped, and
-  // nothing may wait for them: pino's own hook at the end of the program would retry for ever.
+  // A full disk or a reader that is gone is no reason to stop relaying mail. Lines that cannot be written are dropped,
+  // and nothing may wait for them: pino's own hook at the end of the program would retry for ever.
   let broken = false
   stream.on('error', () => {
     broken = true
@@ -97,7 +97,9 @@ export function createLog({ level, destination }: LogOptions): Log {
 /** Lines per second that `auto` writes of each kind before it samples. */
 const AUTO_LINES_PER_SECOND = 20
 
-/** Decides which sessions get a line, and how many sessions each line stands for. Its cost does not depend on the flood. */
+/**
+ * Decides which sessions get a line, and how many sessions each line stands for. Its cost does not depend on the flood.
+ */
 export class Sampler<K> {
   readonly #every: 'auto' | number
   readonly #kinds: ReadonlyMap<K, { second: number; written: number; skipped: number }>
@@ -111,7 +113,9 @@ export class Sampler<K> {
     this.#kinds = new Map(kinds.map((kind) => [kind, { second: 0, written: 0, skipped: 0 }]))
   }
 
-  /** @returns the weight of this session's line; or 0 for no line, in which case the next line of its kind includes it */
+  /**
+   * @returns the weight of this session's line; or 0 for no line, in which case the next line of its kind includes it
+   */
   weight(kind: K, now: number): number {
     const seen = this.#kinds.get(kind)
     if (seen === undefined) throw new Error(`no kind of session: ${JSON.stringify(kind)}`)

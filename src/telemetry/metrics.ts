@@ -1,7 +1,7 @@
 /**
- * Every metric, declared once and in one table, which is why createMetrics is long; the home of prom-client. The names and
- * labels are a contract with dashboards and alerts. All sets of label values are closed: none is ever taken from what a
- * client sent.
+ * Every metric, declared once and in one table, which is why createMetrics is long; the home of prom-client. The names
+ * and labels are a contract with dashboards and alerts. All sets of label values are closed: none is ever taken from
+ * what a client sent.
  */
 import * as prom from 'prom-client'
 import { STANDINGS } from '../core/client.ts'
@@ -20,7 +20,9 @@ export type UpstreamCommand = (typeof UPSTREAM_COMMANDS)[number]
 export const CONNECT_RESULTS = ['ok', 'failed', 'timeout', 'refused'] as const
 export type ConnectResult = (typeof CONNECT_RESULTS)[number]
 
-/** take: a charge for a client; add: charges made or given back meanwhile; nodes: which are there; probe: is Redis back. */
+/**
+ * take: a charge for a client; add: charges made or given back meanwhile; nodes: which are there; probe: is Redis back.
+ */
 const REDIS_USES = ['take', 'add', 'nodes', 'probe'] as const
 export type RedisUse = (typeof REDIS_USES)[number]
 const REDIS_RESULTS = ['ok', 'failed', 'timeout'] as const

@@ -1,8 +1,8 @@
 /**
- * Plain counters behind prom-client. Its own `inc()` hashes the labels at every call, which takes about half a microsecond:
- * too much on the path of a refused connection. So each series is a cell with a number, which is looked up once and then
- * only added to; prom-client publishes the cells at each scrape. Label sets are closed: every valid series exists from the
- * start, at 0, and looking up one that was not declared throws.
+ * Plain counters behind prom-client. Its own `inc()` hashes the labels at every call, which takes about half a
+ * microsecond: too much on the path of a refused connection. So each series is a cell with a number, which is looked up
+ * once and then only added to; prom-client publishes the cells at each scrape. Label sets are closed: every valid
+ * series exists from the start, at 0, and looking up one that was not declared throws.
  */
 import * as prom from 'prom-client'
 
@@ -127,7 +127,10 @@ export class Distribution {
   }
 }
 
-/** A family of histograms, in the base unit that its name ends in (seconds, bytes). prom-client prints what get() returns. */
+/**
+ * A family of histograms, in the base unit that its name ends in (seconds, bytes). prom-client prints what get()
+ * returns.
+ */
 export class Histograms {
   readonly #cells: Cells<Distribution>
 

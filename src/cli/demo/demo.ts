@@ -1,6 +1,6 @@
 /**
- * `spillway demo`: the real app with limits in memory, together with a simulated mail server, honest senders and a flood
- * in the same process. It starts them, shows what happens, and stops everything again.
+ * `spillway demo`: the real app with limits in memory, together with a simulated mail server, honest senders and a
+ * flood in the same process. It starts them, shows what happens, and stops everything again.
  */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'

@@ -1,6 +1,6 @@
 /**
- * Answers Spillway's DNS queries in the demo, so that it needs no network. The honest senders have names that resolve both
- * ways; all other addresses have none. It implements just enough of RFC 1035 for PTR and A.
+ * Answers Spillway's DNS queries in the demo, so that it needs no network. The honest senders have names that resolve
+ * both ways; all other addresses have none. It implements just enough of RFC 1035 for PTR and A.
  */
 import { createSocket } from 'node:dgram'
 
@@ -22,7 +22,9 @@ const encoded = (name: string): Buffer =>
 
 const reverseName = (ip: string): string => `${ip.split('.').reverse().join('.')}.in-addr.arpa`
 
-/** @returns the question of a query: its name in lower case, its type, and where it ends; undefined if it is malformed */
+/**
+ * @returns the question of a query: its name in lower case, its type, and where it ends; undefined if it is malformed
+ */
 function question(query: Buffer): { name: string; type: number; end: number } | undefined {
   const labels: string[] = []
   let at = HEADER

@@ -1,7 +1,7 @@
 /**
- * The simulated flood: a few kinds of bad senders from thousands of loopback addresses. Each kind makes one of Spillway's
- * limits or lists act. The flood is bounded in rate and in sockets, so that a small machine can run it: it illustrates a
- * flood and is not a load test (`npm run bench:shed` is one).
+ * The simulated flood: a few kinds of bad senders from thousands of loopback addresses. Each kind makes one of
+ * Spillway's limits or lists act. The flood is bounded in rate and in sockets, so that a small machine can run it: it
+ * illustrates a flood and is not a load test (`npm run bench:shed` is one).
  */
 import type { Call, Lines } from './dialogue.ts'
 import { DOMAIN, MAILBOXES } from './mail-server.ts'

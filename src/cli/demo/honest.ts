@@ -1,7 +1,7 @@
 /**
  * Honest senders: twenty small mail servers with names, each of which sends a message now and then. They retry what is
- * deferred with 4xx, as mail servers do, but after seconds where real ones wait minutes. They count what became of their
- * mail and compare it with what arrived: that is how the demo knows that honest mail gets through.
+ * deferred with 4xx, as mail servers do, but after seconds where real ones wait minutes. They count what became of
+ * their mail and compare it with what arrived: that is how the demo knows that honest mail gets through.
  */
 import type { Lines } from './dialogue.ts'
 import { DOMAIN, MAILBOXES } from './mail-server.ts'

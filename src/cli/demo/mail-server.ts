@@ -1,8 +1,8 @@
 /**
  * The simulated mail server behind Spillway in the demo; its greeting and the log say that it is simulated. It has a
- * handful of mailboxes and refuses all other recipients, as a real one would. It keeps what it accepts in memory, within
- * bounds, until the demo ends. It offers XCLIENT to Spillway, so that it knows the true address of every client, as
- * Postfix would.
+ * handful of mailboxes and refuses all other recipients, as a real one would. It keeps what it accepts in memory,
+ * within bounds, until the demo ends. It offers XCLIENT to Spillway, so that it knows the true address of every client,
+ * as Postfix would.
  */
 import type { AddressInfo } from 'node:net'
 import { SMTPServer, type SMTPServerDataStream, type SMTPServerSession } from 'smtp-server'

@@ -42,8 +42,8 @@ const WIDE = 100
 const ROOMY = 30
 
 /**
- * Makes text from the wire safe for a terminal. Every character that is not printable ASCII becomes `?`, because it might
- * move the cursor, change colours, hide or reverse text, or take a different width than it seems to.
+ * Makes text from the wire safe for a terminal. Every character that is not printable ASCII becomes `?`, because it
+ * might move the cursor, change colours, hide or reverse text, or take a different width than it seems to.
  */
 export const printable = (text: string): string => text.replace(/[^ -~]/gu, '?')
 

@@ -53,7 +53,9 @@ export const ignored = (env: Readonly<Record<string, string | undefined>>): stri
 
 const isSetting = (name: string): name is SettingName => (SETTING_NAMES as readonly string[]).includes(name)
 
-/** What a reason means. The names of settings are replaced by their values in this run, with the defaults beside them. */
+/**
+ * What a reason means. The names of settings are replaced by their values in this run, with the defaults beside them.
+ */
 export function meaningOf(reason: ReasonName, settings: Settings): string {
   return reasonOf(reason).operator.replace(/(\()?\b(SPILLWAY_[A-Z0-9_]+)/g, (_, bracket: string | undefined, name) => {
     if (!isSetting(name)) return `${bracket ?? ''}${name}`

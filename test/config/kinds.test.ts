@@ -255,7 +255,7 @@ test('domains are lower-case ASCII', () => {
   expect(read(domains, 'user@example.net')).toContain('write example.net')
   expect(read(domains, '*.example.net')).toContain('no patterns')
   expect(read(domains, 'example.net.')).toContain('write example.net')
-  expect(read(domains, 'a b')).toContain('no domain name')
+  expect(read(domains, 'a b')).toContain('not a domain name')
 })
 
 test('DNS servers are addresses, with or without a port', () => {

@@ -311,7 +311,7 @@ describe('env file', () => {
   test.each([
     ['SPILLWAY_LOG_LEVEL info', 'SPILLWAY_LOG_LEVEL', 'write SPILLWAY_LOG_LEVEL=…'],
     ['SPILLWAY_LOG_LEVEL="info', 'SPILLWAY_LOG_LEVEL', 'a closing "'],
-    ['SPILLWAY_LOG_LEVEL="info" x', 'SPILLWAY_LOG_LEVEL', 'nothing behind the closing "'],
+    ['SPILLWAY_LOG_LEVEL="info" x', 'SPILLWAY_LOG_LEVEL', 'nothing after the closing "'],
     ['=info', 'line 2', 'a line KEY=VALUE'],
     ['SPILLWAY_IDLE_TIMEOUT=90s', 'SPILLWAY_IDLE_TIMEOUT', 'on line 1 already'],
     ['SPILLWAY_ENV_FILE=/other', 'SPILLWAY_ENV_FILE', 'cannot name another'],

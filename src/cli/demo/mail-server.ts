@@ -133,7 +133,7 @@ export async function startMailServer({ log, port: wanted = 0, onDelivery }: Mai
   const { port } = server.server.address() as AddressInfo
   log.info(
     { host: '127.0.0.1', port },
-    'demo mail server listening: it keeps mail in memory only, and all of it is gone at the end',
+    'demo mail server: keeps mail in memory only; all of it is gone at the end',
   )
   return {
     port,

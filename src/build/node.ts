@@ -1,5 +1,6 @@
 /**
- * Builds a whole node from the settings and connects its parts. No part listens or connects before app.ts starts it.
+ * Builds a whole node from the settings and connects its parts. Nothing listens, and nothing is asked of Redis or the
+ * upstreams, before app.ts starts it.
  */
 import { isIP } from 'node:net'
 import { Admin } from '../admin/http.ts'

@@ -131,10 +131,7 @@ export async function startMailServer({ log, port: wanted = 0, onDelivery }: Mai
     })
   })
   const { port } = server.server.address() as AddressInfo
-  log.info(
-    { host: '127.0.0.1', port },
-    'demo mail server: keeps mail in memory only; all of it is gone at the end',
-  )
+  log.info({ host: '127.0.0.1', port }, 'demo mail server: keeps mail in memory only; all of it is gone at the end')
   return {
     port,
     kept,

@@ -252,7 +252,8 @@ export class Outcomes {
   }
 
   #redacted(address: string): string {
-    const text = Buffer.from(address, 'latin1').toString('utf8')
+    // RFC 5321 section 4.5.3.1: a path has 256 octets at most; what is longer would only fill the log.
+    const text = Buffer.from(address.slice(0, 256), 'latin1').toString('utf8')
     const at = text.lastIndexOf('@')
     if (this.#localParts || text === '' || /^postmaster$/i.test(text)) return text
     return at < 0 ? '***' : `***${text.slice(at)}`

@@ -62,6 +62,7 @@ export const attributesOf = (
     port: 40_123,
     family: ip.includes(':') ? 6 : 4,
     source: ip,
+    net: ip,
     local: { ip: '192.0.2.25', port: 25 },
   },
   helo,

@@ -30,7 +30,9 @@ export interface Holder {
 
 /** A client within its share is late when its commands have taken this much too long. A lost packet is sent again before that. */
 const LATE_MS = 2000
-/** The same where its source is over its share. */
+/** However quick each command is, an envelope does not go on for ever while others wait, in milliseconds of its client's time. */
+const ENVELOPE_MS = 20_000
+/** LATE_MS where the source is over its share. */
 const OVER_LATE_MS = 250
 /** A text is judged by its pace after so long. */
 const JUDGED_AFTER_MS = 1000
@@ -96,8 +98,9 @@ export function toGiveWay(contention: Contention): readonly Holder[] {
     taken.set(holder.source, gone + 1)
     chosen.add(holder)
   }
+  // Not for those who wait and have their share: what they asked for would not become theirs.
   for (const { holder } of lifeless.sort(slowestFirst)) {
-    if (chosen.size >= waiting) break
+    if (chosen.size >= waitingBelowShare) break
     chosen.add(holder)
   }
   return [...chosen]
@@ -109,7 +112,9 @@ const slowestFirst = (a: Candidate, b: Candidate): number =>
 /** A client that is late with its commands, or whose text comes too slowly to be waited for. */
 function seemsLifeless(turn: Turn, pace: number, least: number, now: number): boolean {
   const textMs = turn.textMs(now)
-  return textMs === undefined ? turn.lateMs(now) > LATE_MS : textMs >= JUDGED_AFTER_MS && pace < least
+  if (textMs === undefined) return turn.lateMs(now) > LATE_MS || turn.clientMs(now) > ENVELOPE_MS
+  // Its first part is one step more, as a command is.
+  return textMs >= (pace === 0 ? LATE_MS : JUDGED_AFTER_MS) && pace < least
 }
 
 /** Of a source that is over its share. */

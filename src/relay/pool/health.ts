@@ -31,7 +31,12 @@ const OPEN_RELAY =
   'takes mail for foreign domains from any client: it would be an open relay through us. With Postfix, take this node out of mynetworks, or let it hear who the client is (SPILLWAY_UPSTREAM_CLIENT_IP)'
 /** Failures in a row before a server leaves the rotation. */
 const DOWN_AFTER = 2
-/** For so long a server counts as slow that let a client wait, whatever it answers to our checks, in milliseconds. */
+/**
+ * A server is slow when it has let clients of so many sources wait in vain, one after the other: what a single client waits for
+ * may be of its own making, such as a sender whose DNS hangs.
+ */
+const SLOW_AFTER = 3
+/** For so long it then counts as slow, whatever it answers to our checks, in milliseconds. */
 const SLOW_FOR_MS = 10_000
 
 export class Health {
@@ -43,7 +48,9 @@ export class Health {
   readonly #checkup: Checkup
   #failures = 0
   #checking = false
-  /** Until when it counts as slow because a client has waited. */
+  /** Sources whose clients have waited in vain since one was last served. */
+  readonly #waitedInVain = new Set<string>()
+  /** Until when it counts as slow because of that. */
   #slowUntil = Number.NEGATIVE_INFINITY
   /** The last check was answered, but not in time. */
   #answersLate = false
@@ -63,8 +70,8 @@ export class Health {
     this.#checkup = new Checkup(server, options)
   }
 
-  /** Learns from a client's connection what a check would have found. @param error undefined: it was taken */
-  report(error: unknown): void {
+  /** Learns from a connection for a client of `source` what a check would have found. @param error undefined: it was taken */
+  report(error: unknown, source: string): void {
     if (error === undefined) {
       this.#checkup.welcomed()
       this.server.answered()
@@ -79,9 +86,14 @@ export class Health {
       // It took the connection, and may have hung up on this one client. Where a check fails as well, that makes two.
       this.#failures = Math.max(this.#failures, 1)
       this.#checkup.suspect()
-      if (error.fault === 'timeout') this.#letWait(error)
+      if (error.fault === 'timeout') this.#letWait(error, source)
       this.#checkAtOnce()
     } else this.#judge(error)
+  }
+
+  /** A client's MAIL was answered. */
+  served(): void {
+    if (this.#waitedInVain.size > 0) this.#waitedInVain.clear()
   }
 
   /** A client's connection did not offer all that ours do. */
@@ -126,10 +138,12 @@ export class Health {
     else this.server.become(this.server.state, why)
   }
 
-  #letWait(error: UpstreamError): void {
-    if (this.server.state !== 'up') return
+  #letWait(error: UpstreamError, source: string): void {
+    this.#waitedInVain.add(source)
+    if (this.server.state !== 'up' || this.#waitedInVain.size < SLOW_AFTER) return
+    this.#waitedInVain.clear()
     this.#slowUntil = this.#elapsed() + SLOW_FOR_MS
-    this.#becomeSlow(`it let a client wait: ${error.message}`)
+    this.#becomeSlow(`it let clients wait: ${error.message}`)
   }
 
   #becomeSlow(why: string): void {

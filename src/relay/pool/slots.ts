@@ -92,9 +92,14 @@ export class Slots {
     return this.#waiting.length > 0
   }
 
-  /** Whether a server that is well, another than `server`, has a slot to give. */
-  hasRoomBeside(server: Server): boolean {
-    return this.#options.servers().some((each) => each !== server && each.state === 'up' && this.#room(each) > 0)
+  /** A slot at a server that is well, another than `server`, for somebody who would not wait for it. */
+  takeBeside(server: Server, holder: Holder): Slot | undefined {
+    let best: Server | undefined
+    for (const each of this.#options.servers()) {
+      if (each === server || each.state !== 'up' || this.#room(each) === 0) continue
+      if (best === undefined || this.#room(each) > this.#room(best)) best = each
+    }
+    return best && this.#slotAt(best, holder)
   }
 
   /**
@@ -192,8 +197,8 @@ export class Slots {
     const { held } = this.#claims.of(source)
     if (held === 0 || this.#options.elapsed() - this.#otherAt > LATELY_MS) return false
     const all = this.#connections()
-    if (room > Math.floor(all * RESERVE)) return false
-    return held >= shareOf(all, Math.max(2, this.#claims.size))
+    const reserve = Math.floor(all * RESERVE)
+    return room <= reserve && held >= shareOf(all - reserve, Math.max(2, this.#claims.size))
   }
 
   /** Slots at all servers that are up. */
@@ -243,8 +248,14 @@ export class Slots {
     if (first === undefined) return
     const share = shareOf(this.#connections(), this.#claims.size)
     const held = (source: string): number => this.#claims.of(source).held
+    // Where one source is alone, it waits for itself.
+    const isAlone = this.#claims.size === 1
+    const isOnlyOne = this.#options.servers().filter(({ up }) => up).length === 1
     let waitingBelowShare = 0
-    for (const { holder } of this.#waiting) if (held(holder.source) < share) waitingBelowShare++
+    for (const { holder, avoid } of this.#waiting) {
+      const isServed = avoid === undefined || !avoid.up || !isOnlyOne
+      if (isServed && (isAlone || held(holder.source) < share)) waitingBelowShare++
+    }
     const now = this.#options.elapsed()
     const contention = {
       share,

@@ -15,6 +15,7 @@ const STRANGER: ClientAttributes = {
     port: 25_000,
     family: 4,
     source: '192.0.2.1',
+    net: '192.0.2.0/24',
     local: { ip: '192.0.2.2', port: 25 },
   },
   helo: 'relay-test.example.net',

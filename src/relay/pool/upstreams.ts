@@ -181,9 +181,9 @@ export class Upstreams {
     return this.#slots.wanted
   }
 
-  /** See Slots.hasRoomBeside. */
-  hasRoomBeside(server: Server): boolean {
-    return this.#slots.hasRoomBeside(server)
+  /** See Slots.takeBeside. */
+  slotBeside(server: Server, holder: Holder): Slot | undefined {
+    return this.#slots.takeBeside(server, holder)
   }
 
   /** See Slots.take. */
@@ -192,8 +192,13 @@ export class Upstreams {
   }
 
   /** Learns from a client's connection what a health check would have found. */
-  report(server: Server, error: unknown): void {
-    if (!this.#stopped) this.#healths.find((each) => each.server === server)?.report(error)
+  report(server: Server, error: unknown, source = ''): void {
+    if (!this.#stopped) this.#healths.find((each) => each.server === server)?.report(error, source)
+  }
+
+  /** Learns that a client's MAIL was answered. */
+  served(server: Server): void {
+    this.#healths.find((each) => each.server === server)?.served()
   }
 
   /** Learns what a client's connection was offered. */

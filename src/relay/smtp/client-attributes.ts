@@ -10,7 +10,7 @@ export type ClientAddressMode = (typeof CLIENT_ADDRESS_MODES)[number]
 
 /** The client as the upstream shall see it. */
 export interface ClientAttributes {
-  readonly client: Pick<Client, 'id' | 'ip' | 'port' | 'family' | 'source' | 'local'>
+  readonly client: Pick<Client, 'id' | 'ip' | 'port' | 'family' | 'source' | 'net' | 'local'>
   /** As the client said it; safe to send: checked where it was parsed. */
   readonly helo: string
   readonly esmtp: boolean

@@ -1,13 +1,17 @@
 import { messageOf } from '../../core/errors.ts'
 import type { Server } from '../pool/server.ts'
+import type { Slot } from '../pool/slots.ts'
 
 /** No connection came about. `cause`: UpstreamError or UpstreamRefusal. */
 export class DialFailure extends Error {
   override readonly cause: unknown
   readonly server: Server
-  constructor(cause: unknown, server: Server) {
+  /** A slot at another server, which it was left for. */
+  readonly to: Slot | undefined
+  constructor(cause: unknown, server: Server, to?: Slot) {
     super(messageOf(cause))
     this.cause = cause
     this.server = server
+    this.to = to
   }
 }

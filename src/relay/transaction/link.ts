@@ -16,7 +16,7 @@ import type { ClientAttributes } from '../smtp/client-attributes.ts'
 import { type Dialed, type DialSettings, dial, greetAgain, UpstreamRefusal } from '../smtp/dial.ts'
 import type { Reply } from '../smtp/reply.ts'
 import { UpstreamError } from '../smtp/upstream-error.ts'
-import { Attempt, type Deadlines } from './attempt.ts'
+import { Attempt, type Deadlines, type Moved } from './attempt.ts'
 import { DialFailure } from './dial-failure.ts'
 
 /** A connection that is ready for MAIL, in its slot. */
@@ -52,8 +52,11 @@ export class ClientLink {
   #waiting: AbortController | undefined
   /** While a server is waited for that has not taken MAIL yet. */
   #attempt: Attempt | undefined
+  /** What all attempts have taken so far, in milliseconds. */
+  #attemptsMs = 0
   #gone = false
   #turn: Turn
+  #slow = false
 
   constructor(options: ClientLinkOptions) {
     this.#options = options
@@ -80,6 +83,7 @@ export class ClientLink {
    */
   async ready(deadlines: Deadlines, avoid: Server | undefined, slow: boolean): Promise<Link> {
     this.#unpark()
+    const { dial } = this.#options
     const attributes = this.#options.attributes()
     const current = this.#current
     if (current !== undefined) {
@@ -87,14 +91,23 @@ export class ClientLink {
       if (usable && current.slot.server !== avoid) {
         current.reused = true
         this.#enter('ours')
+        this.#slow = slow
         this.#watch(current.slot.server, deadlines).leaving(current.smtp)
         return current
       }
       this.giveBack()
     }
+    this.#slow = slow
+    // Known before there is a slot: a slot is not held for a DNS server that does not answer.
+    if (dial.clientIp === 'xclient') await dial.names(attributes.client.ip)
     this.#turn = new Turn(this.#options.elapsed())
-    const slot = await this.#slot(attributes.client.source, avoid, slow)
-    if (slot.kept === undefined) return this.fresh(slot, deadlines)
+    return this.take(await this.#slot(avoid), deadlines)
+  }
+
+  /** A connection in a slot that is ours: the one that another client left in it, or a new one. @throws DialFailure */
+  async take(slot: Slot, deadlines: Deadlines): Promise<Link> {
+    if (!slot.kept?.smtp.settled) return this.fresh(slot, deadlines)
+    const attributes = this.#options.attributes()
     const { smtp, helo } = slot.kept
     let { extensions } = slot.kept
     const attempt = this.#watch(slot.server, deadlines).leaving(smtp)
@@ -104,9 +117,12 @@ export class ClientLink {
         extensions = await greetAgain(slot.kept, this.#options.dial, attributes, deadlines.endAt, attempt.signal)
       }
     } catch {
-      // It died while it was kept, which says nothing about the server.
       smtp.destroy()
-      return this.fresh(slot, deadlines)
+      const moved = this.moved()
+      // Else it died while it was kept, which says nothing about the server.
+      if (moved === undefined) return this.fresh(slot, deadlines)
+      slot.free()
+      throw new DialFailure(moved.why, slot.server, moved.to)
     }
     return this.#adopt({
       smtp,
@@ -135,21 +151,33 @@ export class ClientLink {
       attempt.leaving(dialed.smtp)
       return this.#adopt({ ...dialed, slot, clean: true, inTransaction: false, reused: false })
     } catch (error) {
-      this.mailAnswered()
+      const moved = this.moved()
       slot.free()
       if (!this.#gone) {
         server.series.connects[connectResult(error)].value++
-        if (!this.#isAboutClient(error)) upstreams.report(server, error)
+        if (!this.#isAboutClient(error)) upstreams.report(server, error, this.source)
       }
-      throw new DialFailure(error, server)
+      throw new DialFailure(error, server, moved?.to)
     }
   }
 
-  /** The server has said something to MAIL, or was left: it is not watched any longer. @returns why it was left, where it was */
-  mailAnswered(): UpstreamError | undefined {
+  /** The server has said something to MAIL: it is not left for another any more. */
+  mailAnswered(): void {
+    this.moved()?.to?.free()
+  }
+
+  /** The attempt under way is over. @returns undefined where its server was not left for another */
+  moved(): Moved | undefined {
     const attempt = this.#attempt
     this.#attempt = undefined
-    return attempt?.stop()
+    if (attempt === undefined) return undefined
+    this.#attemptsMs += this.#options.elapsed() - attempt.started
+    return attempt.stop()
+  }
+
+  /** What all attempts of this client have taken so far, in milliseconds; waiting for a slot is none. */
+  get attemptsMs(): number {
+    return this.#attemptsMs
   }
 
   /** A connection that lay idle may have died of that: a fresh one to the same server takes its slot. */
@@ -237,7 +265,7 @@ export class ClientLink {
     this.#attempt?.abort(LEFT)
   }
 
-  async #slot(source: string, avoid: Server | undefined, slow: boolean): Promise<Slot> {
+  async #slot(avoid: Server | undefined): Promise<Slot> {
     // Made only where there is something to wait for.
     const signal = (): AbortSignal => {
       this.#waiting = new AbortController()
@@ -245,16 +273,22 @@ export class ClientLink {
       return this.#waiting.signal
     }
     try {
-      return await this.#options.upstreams.slot(this.#holder(source, slow), avoid, signal)
+      return await this.#options.upstreams.slot(this.#holder(), avoid, signal)
     } finally {
       this.#waiting = undefined
     }
   }
 
-  #holder(source: string, slow: boolean): Holder {
+  /** What shares are counted under: of IPv6 the /48, since whoever has one address there may have them all. */
+  get source(): string {
+    const { family, source, net } = this.#options.attributes().client
+    return family === 6 ? net : source
+  }
+
+  #holder(): Holder {
     return {
-      source,
-      slow,
+      source: this.source,
+      slow: this.#slow,
       turn: this.#turn,
       giveWay: () => {
         if (this.#turn.state === 'kept') this.giveBack()
@@ -263,10 +297,11 @@ export class ClientLink {
     }
   }
 
-  #watch(server: Server, { moveAt }: Deadlines): Attempt {
+  #watch(server: Server, { patienceMs }: Deadlines): Attempt {
     this.mailAnswered()
     const { upstreams, elapsed } = this.#options
-    const attempt = new Attempt(server, { moveAt, elapsed, hasRoomElsewhere: () => upstreams.hasRoomBeside(server) })
+    const slotElsewhere = (): Slot | undefined => upstreams.slotBeside(server, this.#holder())
+    const attempt = new Attempt(server, { patienceMs, elapsed, slotElsewhere })
     if (this.#gone) attempt.abort(LEFT)
     this.#attempt = attempt
     return attempt

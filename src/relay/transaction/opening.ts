@@ -15,7 +15,7 @@ import { isAboutUs, isLast, type Reply } from '../smtp/reply.ts'
 import { isOurs, UpstreamError } from '../smtp/upstream-error.ts'
 import { type Answer, asRefusal, lost } from './answer.ts'
 import type { Deadlines } from './attempt.ts'
-import type { DialFailure } from './dial-failure.ts'
+import { DialFailure } from './dial-failure.ts'
 import type { ClientLink, Link } from './link.ts'
 
 /** MAIL as it goes upstream, with the extensions its parameters use. Latin1, without CRLF. */
@@ -42,7 +42,7 @@ export type Opened = { readonly link: Link; readonly rcpt: Reply } | { readonly 
 /** Servers tried for one transaction while none can be reached. */
 const MAX_TRIES = 3
 /** The least time a server gets, in milliseconds, where those before it have used up what there was. */
-const LEAST_TRY_MS = 500
+const LEAST_TRY_MS = 1000
 
 export interface OpeningParts {
   readonly upstream: ClientLink
@@ -57,9 +57,15 @@ export interface OpeningParts {
 type Tried =
   | { readonly kind: 'opened'; readonly opened: Opened }
   /** It was not reached, or lacks what the envelope needs. */
-  | { readonly kind: 'missed'; readonly last: Answer; readonly avoid: Server | undefined }
-  /** It has failed the transaction itself. `again`: a slot for a fresh connection to the same server. */
-  | { readonly kind: 'failed'; readonly last: Answer; readonly avoid: Server; readonly again: Slot | undefined }
+  | { readonly kind: 'missed'; readonly last: Answer; readonly avoid: Server; readonly to?: Slot | undefined }
+  /** It has failed the transaction itself. `again`: a slot for a fresh connection to the same server; `to`: at another one. */
+  | {
+      readonly kind: 'failed'
+      readonly last: Answer
+      readonly avoid: Server
+      readonly again?: Slot | undefined
+      readonly to?: Slot | undefined
+    }
 
 /**
  * @param rcptLine the first recipient's command (latin1, without CRLF)
@@ -72,32 +78,39 @@ export async function openTransaction(
   slow: boolean,
 ): Promise<Opened> {
   const { upstream, waits, elapsed } = parts
-  const started = elapsed()
-  const endAt = started + waits.rcptMs
+  const before = upstream.attemptsMs
+  const endAt = elapsed() + waits.rcptMs
   let avoid: Server | undefined
   let last: Answer | undefined
-  let again: Slot | undefined
+  let slot: Slot | undefined
   let missed = 0
   let failed = 0
   // A kept connection may have died while it was idle, and is replaced once.
   let replaced = false
   while (missed < MAX_TRIES && failed < 2) {
-    const moveAt = Math.max(started + waits.connectTimeoutMs, elapsed() + LEAST_TRY_MS)
-    const reached = await reach(parts, { moveAt, endAt }, { avoid, again, slow, last })
-    again = undefined
+    const spentMs = upstream.attemptsMs - before
+    const patienceMs = Math.max(waits.connectTimeoutMs - spentMs, LEAST_TRY_MS)
+    const reached = await reach(parts, { patienceMs, endAt }, { avoid, slot, slow, last })
+    slot = undefined
     const tried =
       'kind' in reached ? reached : await ask(parts, reached, { envelope, rcptLine, endAt, mayReplace: !replaced })
     if (tried.kind === 'opened') return tried.opened
-    if (upstream.gone) return { refused: tried.last }
+    if (upstream.gone) {
+      tried.to?.free()
+      return { refused: tried.last }
+    }
     last = tried.last
-    if (tried.kind === 'missed') missed++
-    else if (tried.again !== undefined) {
-      again = tried.again
+    if (tried.kind === 'failed' && tried.again !== undefined) {
+      slot = tried.again
       replaced = true
       continue
-    } else failed++
+    }
+    if (tried.kind === 'missed') missed++
+    else failed++
+    slot = tried.to
     avoid = tried.avoid
   }
+  slot?.free()
   return { refused: last ?? lost(undefined, 'no upstream') }
 }
 
@@ -105,18 +118,21 @@ export async function openTransaction(
 async function reach(
   { upstream, asking }: OpeningParts,
   deadlines: Deadlines,
-  wanted: { avoid: Server | undefined; again: Slot | undefined; slow: boolean; last: Answer | undefined },
+  wanted: { avoid: Server | undefined; slot: Slot | undefined; slow: boolean; last: Answer | undefined },
 ): Promise<Link | Tried> {
-  const { avoid, again, slow, last } = wanted
+  const { avoid, slot, slow, last } = wanted
   const refused = (answer: Answer): Tried => ({ kind: 'opened', opened: { refused: answer } })
   try {
-    return again === undefined ? await upstream.ready(deadlines, avoid, slow) : await upstream.fresh(again, deadlines)
+    return slot === undefined ? await upstream.ready(deadlines, avoid, slow) : await upstream.take(slot, deadlines)
   } catch (error) {
-    if (upstream.gone) return refused(lost(undefined, 'the client left'))
+    if (upstream.gone) {
+      if (error instanceof DialFailure) error.to?.free()
+      return refused(lost(undefined, 'the client left'))
+    }
     if (error instanceof NoUpstream) {
       return refused(last ?? { kind: 'refusal', refusal: refusal(error.why), upstream: undefined })
     }
-    const { cause, server } = error as DialFailure
+    const { cause, server, to } = error as DialFailure
     if (cause instanceof UpstreamRefusal && cause.phase === 'ehlo' && cause.reply.code >= 500) {
       // It refuses the client's own HELO name: that is its verdict, as if it had come at MAIL.
       asking()
@@ -126,7 +142,7 @@ async function reach(
     const answer: Answer = isOurs(cause)
       ? { kind: 'refusal', refusal: refusal('upstream_full', { why }), upstream: undefined }
       : lost(server.label, why)
-    return { kind: 'missed', last: answer, avoid: server }
+    return { kind: 'missed', last: answer, avoid: server, to }
   }
 }
 
@@ -162,6 +178,7 @@ async function ask(
       mail: () => timeLeft(mailBy, elapsed(), waits.replyTimeoutMs),
       rcpt: () => timeLeft(endAt, elapsed(), waits.replyTimeoutMs),
     })
+    upstreams.served(server)
     if (answered !== undefined) return { kind: 'opened', opened: { link, rcpt: answered } }
     if (isAboutUs(mail)) upstreams.report(server, new UpstreamRefusal('mail', mail))
     const reply = asRefusal(mail, 'mail')
@@ -179,11 +196,12 @@ async function ask(
       upstream.drop(messageOf(error))
       return { kind: 'opened', opened: { refused: lost(label, messageOf(error.cause)) } }
     }
-    const moved = upstream.mailAnswered()
+    const moved = upstream.moved()
     if (moved === undefined) return failed(lost(label, messageOf(error)), true, messageOf(error))
-    upstreams.report(server, moved)
-    upstream.drop(moved.message)
-    return { kind: 'failed', last: lost(label, moved.message), avoid: server, again: undefined }
+    const { why, to } = moved
+    upstreams.report(server, why, upstream.source)
+    upstream.drop(why.message)
+    return { kind: 'failed', last: lost(label, why.message), avoid: server, to }
   } finally {
     upstream.mailAnswered()
   }

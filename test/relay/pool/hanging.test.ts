@@ -4,7 +4,13 @@
  */
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
 import { eventually } from '../../support/app.ts'
-import { startUpstream, type Upstream, type UpstreamConnection, type UpstreamOptions } from '../../support/upstream.ts'
+import {
+  type Script,
+  startUpstream,
+  type Upstream,
+  type UpstreamConnection,
+  type UpstreamOptions,
+} from '../../support/upstream.ts'
 import { MAIL, RCPT, type Relays, type RelaysOptions, read, send, startRelays } from '../relays.ts'
 
 const SHIPPED = { connectTimeoutMs: 5000, replyTimeoutMs: 300_000 }
@@ -100,11 +106,11 @@ describe('one that falls silent beside one that is well', () => {
     return { hanging, good }
   }
   /** Goes to the first server: the other has a connection more. */
-  const clientOf = async (first: Upstream) => {
+  const clientOf = async (first: Upstream, ip?: string) => {
     const other = relays.upstreams.servers().find(({ label }) => label !== first.address)
     if (other !== undefined) other.connections++
     return {
-      client: relays.client(),
+      client: relays.client('h.example', ip),
       [Symbol.dispose]: () => {
         if (other !== undefined) other.connections--
       },
@@ -119,9 +125,59 @@ describe('one that falls silent beside one that is well', () => {
     expect(answer?.ms).toBeGreaterThanOrEqual(4500)
     expect(answer?.ms).toBeLessThanOrEqual(6000)
     expect(good.mailed()).toHaveLength(1)
+    // What one client waited for may be of its own making: the server is asked.
+    expect(stateOf(hanging)).toBe('up')
+    await pass(5250)
     expect(stateOf(hanging)).toBe('slow')
     for (let i = 0; i < 5; i++) expect((await timed(send(relays.client()), 300_000))?.ms).toBeLessThan(250)
     expect(relays.told.map(({ msg }) => msg).filter((msg) => /slow/.test(msg))).toHaveLength(1)
+  })
+
+  test('clients of three sources that have waited in vain make it slow, however well it answers our checks', async () => {
+    let silent = false
+    const hanging = await upstream({
+      script: (verb, line) => (silent && /^(MAIL|RCPT)$/.test(verb) && !line.includes('<>') ? 'silence' : 'default'),
+    })
+    const good = await upstream()
+    await begin([hanging, good])
+    silent = true
+    const waitAt = async (ip: string): Promise<number | undefined> => {
+      using first = await clientOf(hanging, ip)
+      return (await timed(send(first.client), 300_000))?.ms
+    }
+    for (let i = 0; i < 4; i++) expect(await waitAt('198.51.100.1')).toBeGreaterThanOrEqual(4500)
+    expect(stateOf(hanging)).toBe('up')
+    expect(await waitAt('198.51.100.2')).toBeLessThanOrEqual(6000)
+    expect(stateOf(hanging)).toBe('up')
+    await waitAt('198.51.100.3')
+    expect(stateOf(hanging)).toBe('slow')
+  })
+
+  test('many that wait at it do not all leave for the one slot that is free elsewhere', async () => {
+    let silent = false
+    const late: Script = (verb) =>
+      verb === 'MAIL' && silent
+        ? new Promise((resolve) => {
+            setTimeout(() => resolve('250 2.1.0 Ok'), 7000)
+          })
+        : 'default'
+    const slow = await upstream({ script: late })
+    const good = await upstream({ script: (verb) => (verb === 'DOT' ? 'silence' : 'default') })
+    await begin([slow, good], { maxConnections: 10 })
+    const other = relays.upstreams.servers().find(({ label }) => label === good.address)
+    if (other === undefined) throw new Error('no such server')
+    other.connections = 10
+    silent = true
+    const all = Array.from({ length: 8 }, (_, i) =>
+      timed(relays.client('h.example', `198.51.100.${i}`).rcpt(MAIL, RCPT), 60_000),
+    )
+    await settle()
+    other.connections = 9
+    for (let i = 0; i < 40; i++) await pass(250)
+    const heard = (await Promise.all(all)).map((each) => each && read(each.value))
+    expect(heard.filter((each) => each?.startsWith('250'))).toHaveLength(8)
+    expect(good.mailed()).toHaveLength(1)
+    other.connections -= 9
   })
 
   test('nor where a connection that is kept stalls at MAIL', async () => {

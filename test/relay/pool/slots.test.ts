@@ -101,10 +101,14 @@ describe('slots', () => {
     await pass(0)
     expect(all.map(({ slot }) => slot?.server.host)).toEqual(['192.0.2.2', '192.0.2.2', '192.0.2.1', '192.0.2.1'])
     const [slow, quick] = servers as [Server, Server]
-    expect([slots.hasRoomBeside(slow), slots.hasRoomBeside(quick)]).toEqual([false, false])
+    const nobody = { source: '192.0.2.9', slow: false, turn: new Turn(0), giveWay: () => undefined }
+    const beside = (server: Server) => slots.takeBeside(server, nobody)
+    expect([beside(slow), beside(quick)]).toEqual([undefined, undefined])
     all[0]?.slot?.free()
     all[2]?.slot?.free()
-    expect([slots.hasRoomBeside(slow), slots.hasRoomBeside(quick)]).toEqual([true, false])
+    expect(beside(quick)).toBeUndefined()
+    expect(beside(slow)?.server).toBe(quick)
+    expect(beside(slow)).toBeUndefined()
   })
 
   test('are freed once, however often that is said', async () => {

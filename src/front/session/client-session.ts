@@ -51,14 +51,13 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
     record: SessionRecord,
     connect: (events: TransportEvents) => Transport,
   ) {
-    const { conversation } = parts
     this.#parts = parts
     this.#watch = watch
     this.#ip = facts.client.ip
     this.#record = record
     this.#transport = connect(this)
     this.#turn = new Turn(parts)
-    this.#conversation = new Conversation(conversation, facts, record, () => this.#transport.tls)
+    this.#conversation = new Conversation(parts.conversation, facts, record, () => this.#transport.tls)
     this.#commands = new Commands(parts, this.#conversation, record, this)
     this.over = new Promise((resolve) => {
       this.#resolveOver = resolve

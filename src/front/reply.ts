@@ -1,7 +1,7 @@
 /**
- * Every line a client reads is put together here, from prebuilt parts: one write, ASCII, at most 512 octets (RFC 5321
- * section 4.5.3.1.5). A refusal says who we are, whom we mean, what is wrong, what to do, and an id to ask about; what a
- * client sent is never echoed. What a mail server said is cleaned and cut first: nothing but text passes.
+ * Puts together every line that a client reads, from prebuilt parts: one write, ASCII, at most 512 octets (RFC 5321 section
+ * 4.5.3.1.5). A refusal says who we are, whom we mean, what is wrong, what to do, and an id to ask about. What a client sent
+ * is never echoed. What a mail server said is cleaned and cut: nothing but text passes.
  */
 import type { Client } from '../core/client.ts'
 import { refusalId } from '../core/id.ts'
@@ -9,10 +9,10 @@ import type { Refusal } from '../core/policy.ts'
 import { REASON_NAMES, type ReasonName, reasonOf } from '../core/reasons.ts'
 import type { Reply } from '../relay/smtp/reply.ts'
 
-/** Octets of a line without its CRLF, and without its code and what separates it. */
+/** Octets of a line without its CRLF, and of its text: without the code and its separator as well. */
 const MAX_LINE = 510
 const MAX_TEXT = MAX_LINE - 4
-/** Of somebody else's reply so many lines are passed on. */
+/** How many lines of somebody else's reply are passed on. */
 const MAX_LINES = 20
 
 const NO_OPTIONS: RelayedOptions = {}
@@ -25,20 +25,20 @@ export interface Voice {
   /** A refusal of ours, with its CRLF. */
   refusal(client: Addressee, refusal: Refusal): string
   /**
-   * A reply as somebody else worded it (a mail server, the protocol), with the id behind a refusal. Control characters become
-   * question marks, and so does what is not ASCII unless `utf8`; lines are cut to what a client has to read.
+   * A reply in somebody else's words (a mail server's, the protocol's); a refusal gets the id. Control characters become
+   * question marks, and so does what is not ASCII unless `utf8`. Lines are cut to the length that a client must accept.
    */
   relayed(client: Addressee, reply: Reply, options?: RelayedOptions): string
 }
 
 export interface RelayedOptions {
-  /** What the reply follows from, where that was ours. */
+  /** The reason of our own refusal that the reply follows from. */
   readonly reason?: ReasonName | undefined
-  /** Whether the client asked for SMTPUTF8, so that it has to understand UTF-8 in replies (RFC 6531 section 3.7.4). */
+  /** Whether the client asked for SMTPUTF8, and so must understand UTF-8 in replies (RFC 6531 section 3.7.4). */
   readonly utf8?: boolean
 }
 
-/** A reply of the protocol itself. @param enhanced without it where RFC 2034 section 4 has none */
+/** A reply of the protocol itself. @param enhanced undefined where RFC 2034 section 4 has none */
 export const say = (code: number, enhanced: string | undefined, text: string): string =>
   enhanced === undefined ? `${code} ${text}\r\n` : `${code} ${enhanced} ${text}\r\n`
 
@@ -46,29 +46,29 @@ export const say = (code: number, enhanced: string | undefined, text: string): s
 export const sayLines = (code: number, lines: readonly string[]): string =>
   lines.map((line, i) => `${code}${i < lines.length - 1 ? '-' : ' '}${line}\r\n`).join('')
 
-/** RFC 5321 section 4.2: what a reply may consist of. */
+/** What a reply may consist of (RFC 5321 section 4.2). */
 const TEXT = /^[\t -~]*$/
 const NOT_ASCII = /[^\t -~]/gu
-/** In UTF-8: controls, formats (such as the marks that turn the direction of writing), what has no meaning, line separators. */
+/** In UTF-8: control and format characters (such as bidirectional marks), unassigned ones, and line separators. */
 const UNSAFE = /(?!\t)[\p{C}\p{Zl}\p{Zp}\ufffd]/gu
-/** RFC 2034 section 4; not the beginning of an address. */
+/** RFC 2034 section 4. It does not match the beginning of an address. */
 const ENHANCED = /^[245]\.[0-9]{1,3}\.[0-9]{1,3}(?![.0-9])/
 
-/** Text of others as it may stand in one line of a reply. Latin1, a byte a character, before and after. */
+/** Somebody else's text as it may stand in one line of a reply. Latin1, one byte per character, before and after. */
 function clean(text: string, utf8: boolean): string {
   if (TEXT.test(text)) return text.length <= MAX_TEXT ? text : text.slice(0, MAX_TEXT)
   const characters = Buffer.from(text, 'latin1').toString('utf8')
   if (!utf8) return characters.replace(NOT_ASCII, '?').slice(0, MAX_TEXT)
   const bytes = Buffer.from(characters.replace(UNSAFE, '?'), 'utf8')
   let end = Math.min(bytes.length, MAX_TEXT)
-  // Never within a character.
+  // Not in the middle of a character.
   while (end < bytes.length && ((bytes[end] as number) & 0xc0) === 0x80) end--
   return bytes.toString('latin1', 0, end)
 }
 
 const ZERO = '0'.charCodeAt(0)
 
-/** RFC 2034 section 4: the class of the enhanced code is the first digit of the reply's. Who says otherwise is set right. */
+/** The class of an enhanced code must be the first digit of the reply (RFC 2034 section 4). If it is not, it is corrected. */
 function ofClass(code: number, text: string): string {
   const digit = Math.floor(code / 100)
   if (text[1] !== '.' || text.charCodeAt(0) === ZERO + digit || !ENHANCED.test(text)) return text
@@ -77,17 +77,17 @@ function ofClass(code: number, text: string): string {
 
 /**
  * @param hostname ASCII, as config/address-kinds.ts has it, and so is `supportUrl`
- * @param supportUrl where refused senders may ask; `{id}` in it is replaced. undefined: they read the id alone
+ * @param supportUrl where refused senders may ask; `{id}` in it is replaced. undefined: they read only the id
  */
 export function createVoice(hostname: string, supportUrl: string | undefined): Voice {
-  // What is about us names us (421 must, RFC 5321 section 4.2.2); what is about the client names its address as well.
+  // A refusal that may pass names us (421 must, RFC 5321 section 4.2.2). Every refusal names the client's address.
   const heads = new Map<ReasonName, string>(
     REASON_NAMES.map((name) => {
       const { code, enhanced } = reasonOf(name)
       return [name, code < 500 ? `${code} ${enhanced} ${hostname} [` : `${code} ${enhanced} [`]
     }),
   )
-  /** What to ask about: the URL where there is one and it has room, else the id. */
+  /** What to ask about: the URL, if there is one and it has room, else the id. */
   const mark = (id: string, room: number): string => {
     const url = supportUrl?.replaceAll('{id}', id)
     return url !== undefined && url.length <= room ? url : `(${id})`
@@ -102,7 +102,7 @@ export function createVoice(hostname: string, supportUrl: string | undefined): V
         : `${line} ${mark(full, MAX_LINE - line.length - 1)}\r\n`
     },
     relayed({ id }, { code, lines: said }, { reason, utf8 = false } = NO_OPTIONS) {
-      // The common one: a yes in one line.
+      // The common case: a yes in one line.
       if (code < 400 && said.length === 1) return `${code} ${clean(ofClass(code, said[0] as string), utf8)}\r\n`
       const lines = said.slice(0, MAX_LINES).map((line) => clean(ofClass(code, line), utf8))
       if (code < 400 || lines.length === 0) return sayLines(code, lines.length === 0 ? [''] : lines)
@@ -110,7 +110,7 @@ export function createVoice(hostname: string, supportUrl: string | undefined): V
       const full = refusalId(id, reason)
       const marked = `${last} ${mark(full, MAX_TEXT - last.length - 1)}`
       if (marked.length <= MAX_TEXT) return sayLines(code, [...lines.slice(0, -1), marked])
-      // No room behind it: a line of its own, with the enhanced code every line has (RFC 2034 section 4).
+      // No room for it: it gets a line of its own, with the enhanced code that every line has (RFC 2034 section 4).
       const [enhanced] = ENHANCED.exec(last) ?? []
       const head = enhanced === undefined ? '' : `${enhanced} `
       return sayLines(code, [...lines, head + mark(full, MAX_TEXT - head.length)])

@@ -1,6 +1,6 @@
 /**
- * What one message was charged, and gives back where it ended without a mail server having been asked about it: the retry
- * that its client was told to make must not count twice.
+ * What one message is charged. If it ends without a mail server having been asked about it, all of that is given back: the
+ * client was told to try again, and the retry must not count twice.
  */
 import type { Client } from '../../core/client.ts'
 import type { Maybe } from '../../core/maybe.ts'
@@ -12,14 +12,14 @@ type MessageLimits = Pick<Limits, 'take' | 'recipient' | 'giveBack'>
 export class Charges {
   readonly #limits: MessageLimits
   readonly #client: Client
-  /** Charged with the first recipient whose sender is not spared; once. */
+  /** Charged once, with the first recipient that is not exempt from the limits of its sender. */
   #message: Usage | undefined
-  /** Charged where the first recipient is one whose sender is spared: only what all clients share. */
+  /** Charged if an exempt recipient comes first: only what all clients share. */
   #shared: Usage | undefined
-  /** What each call charged, as it has to be given back. */
+  /** What each call has charged; each is given back by itself. */
   readonly #taken: Usage[] = []
   #recipients = 0
-  /** Whether the message is over, and whether its charges stand. */
+  /** Undefined until the message is over. */
   #end: 'stands' | 'given back' | undefined
 
   constructor(limits: MessageLimits, client: Client) {
@@ -27,7 +27,7 @@ export class Charges {
     this.#client = client
   }
 
-  /** For a recipient whose sender is spared: past the sender's own limits, not past what all clients share. */
+  /** For an exempt recipient, which pays only what all clients share. */
   shared(): Maybe<Usage> {
     const { global_messages } = this.#message ?? {}
     if (global_messages !== undefined) return { global_messages }
@@ -38,7 +38,7 @@ export class Charges {
     })
   }
 
-  /** For any other recipient. A message counts once for all clients together, whether postmaster or a user came first. */
+  /** For any other recipient. A message counts once against what all clients share, whether postmaster or a user came first. */
   message(): Maybe<Usage> {
     if (this.#message !== undefined) return this.#message
     const { global_messages } = this.#shared ?? {}
@@ -49,7 +49,7 @@ export class Charges {
     })
   }
 
-  /** One recipient more. @param message what `message` returned */
+  /** Charges one more recipient. @param message what `message` returned */
   recipient(message: Usage): Use | undefined {
     const use = this.#limits.recipient(this.#client, message)
     if (use !== undefined && use.used <= use.max) this.#recipients++
@@ -61,7 +61,7 @@ export class Charges {
     if (this.#end !== undefined) return
     this.#end = asked ? 'stands' : 'given back'
     if (asked) return
-    // Recipients are charged only where the message was let in, and that is what was counted last.
+    // Recipients are charged only after their message, which is what was charged last.
     this.#taken.forEach((usage, i) => {
       this.#giveBack(usage, i === this.#taken.length - 1 ? this.#recipients : 0)
     })
@@ -72,7 +72,7 @@ export class Charges {
     return taken instanceof Promise ? taken.then((usage) => keep(this.#taking(usage))) : keep(this.#taking(taken))
   }
 
-  /** The client may have left while its message was being counted. */
+  /** The client may have left while its message was being charged. */
   #taking(usage: Usage): Usage {
     if (this.#end === undefined) this.#taken.push(usage)
     else if (this.#end === 'given back') this.#giveBack(usage, 0)

@@ -1,25 +1,25 @@
 /**
- * What a command comes to, as one value: what the client reads, what follows, and what it counts as. Nothing about a reply
- * is told in any other way.
+ * What a command comes to, as one value: what the client reads, what follows, and what it counts as. There is no other way
+ * to say anything about a reply.
  */
 
 export interface ClientReply {
-  /** All its lines with their CRLFs; latin1, a byte a character. Empty where nobody is left to read it. */
+  /** All its lines with their CRLFs; latin1, one byte per character. Empty if nobody is left to read it. */
   readonly text: string
   readonly next: Next
   readonly counts: Counts
 }
 
-/** What follows a reply: a command, the text of a message, a TLS handshake, or the end, behind which nothing is answered. */
+/** What follows a reply: a command, the text of a message, a TLS handshake, or the close, after which nothing is answered. */
 export type Next = 'command' | 'text' | 'handshake' | 'close'
 
 /**
- * What a command counts as between two messages. junk: it brings no mail. mistake: it is wrong in itself. refused: a
- * refusal, by us or by a mail server, of what was no mistake. message: a message came to its end, and all counts begin anew.
+ * What a command counts as between two messages. junk: it brings no mail. mistake: it is wrong in itself. refused: it was not
+ * wrong, but we or a mail server refused it. message: a message came to its end, and all counts start again.
  */
 export type Counts = 'nothing' | 'junk' | 'mistake' | 'refused' | 'message'
 
-/** A reply behind which the session goes on. */
+/** A reply after which the session goes on. */
 export const goOn = (text: string, counts: Counts = 'nothing'): ClientReply => ({ text, next: 'command', counts })
 
 /** The last reply. */

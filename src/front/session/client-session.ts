@@ -1,6 +1,6 @@
 /**
- * Speaks SMTP with one client: whose turn it is, for how long, and how it ends. What each command means is commands.ts;
- * sockets, TLS and closing are transport.ts.
+ * Speaks SMTP with one client: whose turn it is, for how long, and how it ends. commands.ts knows what each command means;
+ * transport.ts handles sockets, TLS and closing.
  */
 import { stackOf } from '../../core/errors.ts'
 import { andThen, fenced, type Maybe } from '../../core/maybe.ts'
@@ -20,12 +20,12 @@ import type { BodySink } from './wire-stream.ts'
 
 export interface ClientSessionParts extends TurnLimits, CommandsParts {
   readonly conversation: ConversationParts
-  /** Hears of a client that begins with a PROXY header, although nobody has listed it as a balancer. */
+  /** Told of a client that begins with a PROXY header although it is not listed as a balancer. */
   readonly foreignHeader: (ip: string) => void
   readonly metrics: Pick<Metrics, 'tlsHandshakes'>
 }
 
-/** While this node is being stopped, a TLS handshake has this long: within it nobody can be told to come back. */
+/** How long a TLS handshake may go on while this node is being stopped. During a handshake nothing can be said. */
 const LAST_HANDSHAKE_MS = 5000
 
 export class ClientSession implements TransportEvents, Surroundings, Watched {
@@ -40,7 +40,7 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
   readonly #commands: Commands
   readonly #turn: Turn
   draining = false
-  /** Counts commands; while this node is being stopped, one that came meanwhile is answered first. */
+  /** Counts commands, to see whether one has come meanwhile. */
   #heard = 0
   #resolveOver: () => void = () => undefined
 
@@ -51,14 +51,13 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
     record: SessionRecord,
     connect: (events: TransportEvents) => Transport,
   ) {
-    const { conversation } = parts
     this.#parts = parts
     this.#watch = watch
     this.#ip = facts.client.ip
     this.#record = record
     this.#transport = connect(this)
     this.#turn = new Turn(parts)
-    this.#conversation = new Conversation(conversation, facts, record, () => this.#transport.tls)
+    this.#conversation = new Conversation(parts.conversation, facts, record, () => this.#transport.tls)
     this.#commands = new Commands(parts, this.#conversation, record, this)
     this.over = new Promise((resolve) => {
       this.#resolveOver = resolve
@@ -153,9 +152,9 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
   }
 
   /**
-   * A client that leaves between its dot and our reply is gone (RFC 5321 section 4.1.1.10 wants QUIT and its answer): its
-   * seat is free from now on. The reply is still written, to whoever only closed one direction. One that pipelined more
-   * before it did so is still being served: Exim says its QUIT right behind the dot, closes its side, and reads the answer.
+   * A client that closes its side between its dot and our reply counts as gone (RFC 5321 section 4.1.1.10 wants QUIT and its
+   * answer), and its seat is free from now on. The reply is still written, in case only one direction is closed. A client that
+   * has pipelined more is still being served: Exim says QUIT right after the dot, closes its side, and reads the answers.
    */
   ended(): void {
     if (this.#turn.state === 'dot' && this.#transport.isFinished) this.#enter('left')
@@ -197,7 +196,7 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
     )
   }
 
-  /** Says a reply and does what follows. @param next hands on what the client sent behind its command */
+  /** Says a reply and does what follows. @param next passes on what the client sent after its command */
   #answer(made: ClientReply, next: () => void): void {
     if (this.#turn.isEnding) {
       next()
@@ -226,12 +225,12 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
       this.finished()
     } else {
       this.#enter('command')
-      // In a message it had longer.
+      // During a message the patience was longer.
       if (before === 'dot') this.#arm()
     }
   }
 
-  /** The last reply: nothing that was pipelined behind it is answered, and a message under way has no end. */
+  /** Says the last reply. Nothing that was pipelined after it is answered, and a message under way gets no dot. */
   #farewell(reply: ClientReply): void {
     this.#conversation.abandon('cut off')
     this.#write(reply)
@@ -244,7 +243,7 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
       this.#farewell(this.#conversation.replies.because(reason))
       return
     }
-    // Nothing that could be read can be said in here.
+    // During a handshake nothing can be said.
     this.#handshakeFailed(reason === 'idle' ? 'timeout' : 'cut off')
     this.#enter('closing')
     this.#transport.destroy()
@@ -255,14 +254,14 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
     this.#parts.metrics.tlsHandshakes.inc('failed')
   }
 
-  /** While this node is being stopped, a session ends where nothing is under way; what came before is answered first. */
+  /** While this node is being stopped: ends the session if nothing is under way once all that has come is answered. */
   #leaveWhenIdle(): void {
     const heard = this.#heard
     const leave = (): void => {
       const isIdle = this.#turn.state === 'command' && heard === this.#heard && this.#transport.isIdle
       if (isIdle && !this.#conversation.inTransaction) this.#endFor('draining')
     }
-    // Between the two the event loop reads what has come by now.
+    // Between the two the event loop reads what has arrived by now.
     setImmediate(() => setImmediate(leave))
   }
 
@@ -270,7 +269,7 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
     return { write: (chunk, dots) => this.#part(chunk, dots), end: (resume) => this.#dot(resume) }
   }
 
-  /** A part of a message. @returns a promise where the mail server has to take it first */
+  /** Takes a part of a message. @returns a promise if the mail server must take it before the next part */
   #part(chunk: Buffer, dots: number): Promise<void> | undefined {
     if (this.#turn.state !== 'text') return undefined
     const late = this.#turn.part(chunk.length)
@@ -295,7 +294,7 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
     }
     this.#enter('dot')
     this.#answerWith(this.#commands.dot(), resume)
-    // It may have left before all it had sent was dealt with.
+    // It may have closed its side before all that it had sent was dealt with.
     this.ended()
   }
 }

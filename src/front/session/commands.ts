@@ -1,6 +1,6 @@
 /**
- * What each command means to a session: which may follow which (RFC 5321 section 4.1.4), what EHLO offers, and how many a
- * client may spend on nothing. Turns, timers and closing are client-session.ts; what a mail transaction means is conversation.ts.
+ * What each command means to a session: which may follow which (RFC 5321 section 4.1.4), what EHLO offers, and how many
+ * commands a client may waste. client-session.ts handles turns, timers and closing; conversation.ts handles mail transactions.
  */
 import { stackOf } from '../../core/errors.ts'
 import { andThen, fenced, type Maybe } from '../../core/maybe.ts'
@@ -13,31 +13,31 @@ import type { Conversation } from './conversation.ts'
 import { readHelo } from './grammar.ts'
 import { isOtherProtocol } from './tongue.ts'
 
-/** The session, as far as commands depend on it. */
+/** What commands depend on, apart from what the client has said. */
 export interface Surroundings {
   /** Whether TLS is in use. */
   readonly secure: boolean
-  /** Whether the client types as slowly as no machine does. */
+  /** Whether the client has ever sent a line more slowly than any machine does. */
   readonly slow: boolean
-  /** Whether this node is being stopped, so that nothing new is to begin. */
+  /** Whether this node is being stopped, so that nothing new should begin. */
   readonly draining: boolean
 }
 
 export interface CommandsParts {
   readonly conversation: Pick<ConversationParts, 'voice'>
   readonly offersTls: boolean
-  /** Transactions that one session may begin. */
+  /** How many transactions one session may begin. */
   readonly maxMessages: number
   readonly log: Log
 }
 
-/** Commands that bring no mail (NOOP, RSET, VRFY, HELP, AUTH, DATA without RCPT …), between two messages. As Postfix has it. */
+/** Commands that bring no mail (NOOP, RSET, VRFY, HELP, AUTH, DATA without RCPT …) allowed between two messages, as in Postfix. */
 const MAX_JUNK = 100
-/** Commands that are wrong or unknown, between two messages. As Postfix has it. */
+/** Wrong or unknown commands allowed between two messages, as in Postfix. */
 const MAX_MISTAKES = 20
-/** Refusals of HELO, MAIL, RCPT and DATA, by whomever, between two messages: as many as one message may have recipients. */
+/** Refusals of HELO, MAIL, RCPT and DATA allowed between two messages: as many as a message may have recipients. */
 const MAX_REFUSED = 1000
-/** RFC 5321 section 4.5.3.1.4, without the CRLF; extensions add to MAIL and RCPT only. */
+/** RFC 5321 section 4.5.3.1.4, without the CRLF. Extensions make only MAIL and RCPT longer. */
 const MAX_PLAIN_COMMAND = 510
 
 const NO_LOGINS = 'This server takes mail for its own users and has no logins; use the submission server'
@@ -51,7 +51,7 @@ export class Commands {
   #mistakes = 0
   #refused = 0
   #messages = 0
-  /** EHLO or MAIL, as said last, was put off: a command that would follow it is not the client's mistake. */
+  /** The last EHLO or MAIL was put off, so that a command that depends on it is not the client's mistake. */
   #isPutOff = false
 
   constructor(parts: CommandsParts, conversation: Conversation, record: SessionRecord, around: Surroundings) {
@@ -62,8 +62,8 @@ export class Commands {
   }
 
   /**
-   * Whatever goes wrong in a command is a 451 to the client and a stack in the log, nothing more: never throws or rejects.
-   * @param line without its end @param isWhole false where it is only the beginning of a line that is too long
+   * Never throws or rejects: a fault in a command is a 451 to the client and a stack in the log, nothing more.
+   * @param line without its end @param isWhole false if it is only the beginning of a line that is too long
    */
   obey(line: Buffer, isWhole: boolean): Maybe<ClientReply> {
     return fenced(
@@ -80,7 +80,7 @@ export class Commands {
     )
   }
 
-  /** Counts a reply for what it is. @returns it, or the last reply where the client has spent what it may */
+  /** Counts a reply. @returns the reply, or a last one instead if the client has spent its budget */
   count(reply: ClientReply): ClientReply {
     switch (reply.counts) {
       case 'nothing':
@@ -157,7 +157,7 @@ export class Commands {
       case 'HELP':
         return goOn(say(214, '2.0.0', 'RFC 5321'), 'junk')
       case 'AUTH':
-        // People do misconfigure telephones: it is no mistake, but brings no mail either.
+        // People misconfigure telephones, so it is no mistake; but it brings no mail either.
         return this.#conversation.replies.words(502, '5.5.1', NO_LOGINS, 'junk')
       case 'BDAT':
       case 'EXPN':
@@ -173,12 +173,12 @@ export class Commands {
     return this.#conversation.replies.words(code, enhanced, text, 'mistake')
   }
 
-  /** Pipelined behind EHLO or MAIL that was put off it is put off too: a 5yz would end the mail. */
+  /** A command that was pipelined after an EHLO or MAIL that was put off is put off too: a 5yz would bounce the mail. */
   #outOfTurn(text: string): ClientReply {
     return this.#isPutOff ? this.#wrong(451, '4.5.1', text) : this.#wrong(503, '5.5.1', text)
   }
 
-  /** EHLO and MAIL: notes whether they fail for the time being; so they do where nothing comes of them. */
+  /** Notes whether an EHLO or MAIL is put off, as it also is if it fails. */
   #leading(reply: Maybe<ClientReply>): Maybe<ClientReply> {
     this.#isPutOff = true
     return andThen(reply, (made) => {
@@ -227,7 +227,7 @@ export class Commands {
     if (!this.#parts.offersTls) return this.#wrong(502, '5.5.1', 'Not implemented')
     if (line.trim().length > 8) return this.#wrong(501, '5.5.4', 'Syntax: STARTTLS')
     if (this.#around.secure) return this.#wrong(503, '5.5.1', 'TLS is in use already')
-    // A transaction would be forgotten, and within the handshake nothing could be said.
+    // During the handshake nothing could be said.
     if (this.#around.draining) return this.#conversation.replies.because('draining')
     return { text: say(220, '2.0.0', 'Ready to start TLS'), next: 'handshake', counts: 'nothing' }
   }

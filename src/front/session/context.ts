@@ -1,4 +1,4 @@
-/** What the steps of one session have in common, from HELO to the reply to the last dot. */
+/** What all steps of a session need, from HELO to the reply to the last dot. */
 import type { Policy } from '../../checks/index.ts'
 import type { Observer, Runner } from '../../checks/runner.ts'
 import type { Client } from '../../core/client.ts'
@@ -22,11 +22,11 @@ export interface ConversationParts {
   readonly voice: Voice
   /** Octets a message may have; undefined: no limit. */
   readonly maxSize: () => number | undefined
-  /** Of the size check, for what only shows in the course of a message. */
+  /** Mode of the size check, for messages that turn out too large as they come. */
   readonly sizeMode: Mode
 }
 
-/** This session's own. */
+/** Of one session. */
 export interface Context {
   readonly parts: ConversationParts
   readonly client: Client

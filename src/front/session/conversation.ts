@@ -1,7 +1,6 @@
 /**
- * What one client says and hears, from HELO to the end of its last transaction. Which command may come when is
- * commands.ts; the way of a recipient is recipient.ts, that of a message message.ts; whose turn it is (lines, TLS,
- * timers), client-session.ts.
+ * What one client says and hears, from HELO to the end of its last transaction. commands.ts knows which command may come
+ * when, recipient.ts tells the way of a recipient, message.ts that of a message.
  */
 import type { Facts } from '../../core/policy.ts'
 import type { ClientAttributes } from '../../relay/smtp/client-attributes.ts'
@@ -21,21 +20,21 @@ import { Transaction } from './transaction.ts'
 const NOTHING: Extensions = new Map()
 
 export class Conversation {
-  /** For replies that are no answer to a command of a transaction. */
+  /** Also for replies that have nothing to do with a transaction. */
   readonly replies: Replies
   readonly #context: Context
   readonly #connect: Facts['connect']
   #helo = ''
   #esmtp = false
-  /** Undefined while no mail server was reached: what could be relayed is taken then, and is 451 where it cannot be. */
+  /** Undefined if no mail server had been reached. All that could be relayed is then accepted, and is 451 if it cannot be. */
   #offered: Extensions | undefined = NOTHING
-  /** Octets a message may have, as the client was told with that; undefined: no limit. */
+  /** The size limit that the client was told along with it, in octets; undefined: none. */
   #promised: number | undefined
   #transaction: Transaction | undefined
   /** From 354 to the reply to its dot. */
   #message: Message | undefined
 
-  /** @param tls protocol and cipher, where TLS is in use by now */
+  /** @param tls protocol and cipher, if TLS is in use at that moment */
   constructor(
     parts: ConversationParts,
     facts: Facts['connect'],
@@ -66,19 +65,19 @@ export class Conversation {
     return this.#transaction !== undefined
   }
 
-  /** What was offered when it said EHLO, which holds also where the mail servers have come to offer less: 451, not 555. */
+  /** What was offered at EHLO. It holds for the session even if mail servers come to offer less: then 451, not 555. */
   get offered(): Extensions {
     return this.#offered ?? NOTHING
   }
 
-  /** Octets a message may have; the same holds of it. Undefined: no limit. */
+  /** Size limit of a message in octets, which never shrinks within a session either; undefined: none. */
   get maxSize(): number | undefined {
     const now = this.#context.parts.maxSize()
     const promised = this.#promised
     return promised === undefined || now === undefined ? undefined : Math.max(promised, now)
   }
 
-  /** @returns the refusal; undefined where the client may go on */
+  /** @returns a refusal; undefined if the client may go on */
   async hello(name: string, esmtp: boolean): Promise<ClientReply | undefined> {
     const { parts, record, replies } = this.#context
     this.reset()
@@ -92,7 +91,7 @@ export class Conversation {
     return undefined
   }
 
-  /** RFC 3207 section 4.2: what was said in the clear is forgotten. */
+  /** Forgets what was said in the clear (RFC 3207 section 4.2). */
   forgetHello(): void {
     this.reset()
     this.#helo = ''
@@ -121,12 +120,12 @@ export class Conversation {
     return goOn(say(250, '2.1.0', 'Ok'))
   }
 
-  /** @param slow whether the client types as slowly as no machine does */
+  /** @param slow whether the client has ever sent a line more slowly than any machine does */
   rcpt(line: string, slow: boolean): Promise<ClientReply> {
     return recipient(this.#context, this.#transaction as Transaction, { line, slow, offered: this.#offered })
   }
 
-  /** A reply that the text of a message follows brought the message about; any other ends the transaction. */
+  /** After its reply either the text of a message follows, or the transaction is over. */
   async data(): Promise<ClientReply> {
     const transaction = this.#transaction as Transaction
     if (this.#context.relay.accepted === 0) {
@@ -135,7 +134,7 @@ export class Conversation {
       return reply
     }
     const { reply, message } = await startMessage(this.#context, transaction, this.maxSize)
-    // What became of its message is told already.
+    // What became of its message has been recorded already.
     if (transaction.isOver) return UNREAD
     if (message === undefined) this.#end()
     else this.#message = message
@@ -144,8 +143,8 @@ export class Conversation {
 
   /**
    * Passes on a part of the message.
-   * @param dots of them that stand for transparency only
-   * @returns a promise to wait for before the next part; or the last reply, where even reading the rest away is too much
+   * @param dots octets in it that are there for transparency only
+   * @returns a promise to wait for before the next part; or the last reply, if even discarding the rest would be too much
    */
   write(chunk: Buffer, dots: number): Promise<void> | ClientReply | undefined {
     const wait = this.#message?.write(chunk, dots)
@@ -163,7 +162,7 @@ export class Conversation {
     }
   }
 
-  /** RSET, a new greeting, the end: what of the transaction came to nothing is counted. */
+  /** RSET, a new EHLO, or the end of the session: records what the transaction came to. */
   reset(): void {
     const { relay, replies } = this.#context
     const transaction = this.#transaction
@@ -177,20 +176,20 @@ export class Conversation {
     this.#end()
   }
 
-  /** A message whose dot has not come is given up, so the mail server must not see one (RFC 5321 section 4.1.1.4). */
+  /** Gives up a message whose dot has not come. The mail server must not see one (RFC 5321 section 4.1.1.4). */
   abandon(why: string): void {
     if (this.#message === undefined || this.#message.isPastDot) return
     this.#message.abandon(why)
     this.#end()
   }
 
-  /** A recipient that failed on our side was put off: DATA must not be 554 for it. @param reply what its client hears */
+  /** A recipient that failed on our side counts as put off, so that DATA is not 554. @param reply what the client hears */
   failed(reply: ClientReply): void {
     if (this.#context.record.stage !== 'rcpt') return
     this.#transaction?.refuse({ code: 451, reply, upstream: undefined, reason: 'internal' })
   }
 
-  /** The client is gone. Resolves when the mail server has said its last word. */
+  /** The client is gone. Resolves when the mail server has given its last reply. */
   async gone(): Promise<void> {
     const { relay, record } = this.#context
     if (this.#transaction !== undefined) record.aborted = true
@@ -202,13 +201,13 @@ export class Conversation {
     await relay.close()
   }
 
-  /** Nobody waits any longer, not even for the answer to a dot. */
+  /** Nobody waits any longer, not even for the reply to a dot. */
   cut(): void {
     this.#transaction?.end(this.#wasAsked)
     this.#context.relay.abort('ended now')
   }
 
-  /** Whether a mail server was asked about the transaction; the relay forgets it when it gives up a message. */
+  /** Whether a mail server was asked about the transaction. The relay forgets that when it gives up a message. */
   get #wasAsked(): boolean {
     return this.#message !== undefined || this.#context.relay.asked
   }

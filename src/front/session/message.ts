@@ -1,6 +1,6 @@
 /**
- * The way of a message, from DATA to the reply to its dot. Our own limits are decided before it; in here only the size and
- * what the mail server says count. Bare newlines are set right in relay/transaction/newlines.ts, its pace is pace.ts.
+ * The way of a message, from DATA to the reply to its dot. Our own limits have been decided by then; only the size and the
+ * mail server's replies matter here. relay/transaction/newlines.ts corrects bare newlines, pace.ts watches the rate.
  */
 import { type Refusal, refusal } from '../../core/policy.ts'
 import type { Answer } from '../../relay/transaction/answer.ts'
@@ -8,7 +8,7 @@ import { type ClientReply, type Counts, UNREAD } from './client-reply.ts'
 import type { Context } from './context.ts'
 import type { Transaction } from './transaction.ts'
 
-/** RFC 2034 section 4: without an enhanced code. */
+/** Without an enhanced code (RFC 2034 section 4). */
 const GO_AHEAD: ClientReply = {
   text: '354 End data with <CR><LF>.<CR><LF>\r\n',
   next: 'text',
@@ -16,8 +16,8 @@ const GO_AHEAD: ClientReply = {
 }
 
 /**
- * The reply to DATA where no recipient was accepted (RFC 5321 section 3.3): where any of them may be taken later, so may
- * the message. Clients that pipeline say it behind refused recipients and mean no harm; behind none at all it brings no mail.
+ * The reply to DATA if no recipient was accepted (RFC 5321 section 3.3). If any of them may be accepted later, so may the
+ * message. Clients that pipeline say DATA after refused recipients, which is no offence; after none at all it brings no mail.
  */
 export function noRecipients({ replies }: Context, { refused, lastRefused }: Transaction): ClientReply {
   const counts = refused === undefined ? 'junk' : 'nothing'
@@ -28,7 +28,7 @@ export function noRecipients({ replies }: Context, { refused, lastRefused }: Tra
 
 /**
  * Says DATA to the mail server. Without a `message` the reply is a refusal, and the transaction is over.
- * @param max octets it may have, whatever the mail servers say meanwhile; undefined: any number
+ * @param max size limit in octets, which holds even if the mail servers come to offer another; undefined: none
  */
 export async function startMessage(
   context: Context,
@@ -53,13 +53,13 @@ function answered({ replies }: Context, { utf8 }: Transaction, answer: Answer, c
     : replies.relayed(answer.upstream, answer.reply, utf8, counts)
 }
 
-/** text: it comes. dot: the mail server's answer to its dot is awaited. left: so it is, and the client is gone. */
+/** text: it is coming. dot: the mail server's reply to its dot is awaited. left: the same, but the client is gone. */
 type Phase = 'text' | 'dot' | 'left'
 
 export class Message {
   readonly #context: Context
   readonly #transaction: Transaction
-  /** Octets it may have; undefined: any number. */
+  /** Size limit in octets; undefined: none. */
   readonly #max: number | undefined
   #phase: Phase = 'text'
   #size = 0
@@ -70,19 +70,19 @@ export class Message {
     this.#max = max
   }
 
-  /** Whether its dot has come, so that only the mail server can say what becomes of it. */
+  /** Whether its dot has come, so that only the mail server knows what becomes of it. */
   get isPastDot(): boolean {
     return this.#phase !== 'text'
   }
 
-  /** The client is gone behind the dot: it may send the message again (RFC 1047). */
+  /** The client left after the dot, and may send the message again (RFC 1047). */
   left(): void {
     this.#phase = 'left'
   }
 
   /**
-   * @param dots of them that stand for transparency only, and do not count to the size (RFC 1870 section 5): one on each
-   * line that begins with one
+   * @param dots octets in it that are there for transparency only, and do not count towards the size (RFC 1870 section 5): one
+   * for each line that begins with a dot
    * @returns see Conversation.write
    */
   write(chunk: Buffer, dots: number): Promise<void> | ClientReply | undefined {
@@ -95,7 +95,7 @@ export class Message {
     return this.#size > 2 * max ? { ...this.#tooLarge(), next: 'close' } : undefined
   }
 
-  /** The dot has come: sends it on and waits for the mail server's last word, whatever the client does meanwhile. */
+  /** The dot has come. Sends it on and waits for the mail server's last reply, whatever the client does meanwhile. */
   async end(): Promise<ClientReply> {
     const { parts, record, relay, replies } = this.#context
     if (this.#isTooLarge) return this.#tooLarge()
@@ -110,7 +110,7 @@ export class Message {
     return reply
   }
 
-  /** Its dot will not come. */
+  /** Gives it up: its dot will not come. */
   abandon(why: string): void {
     const { record, relay, replies } = this.#context
     const { upstream } = relay

@@ -1,25 +1,24 @@
 /**
- * How fast a client goes on while it is the one who is waited for. Bytes alone are no sign of life: one a second would
- * hold a connection for ever, and behind it a connection to a mail server. So a command has to be whole within the time a
- * client may be silent, a message has to come at a least rate, and a session has an end (RFC 5321 section 4.5.3.2 has
- * clients wait minutes for us; it does not have us wait for them without bound). What we make it wait is not held
- * against it.
+ * How fast a client must go on while it is the client's turn. Bytes alone are no sign of life: one byte a second would hold
+ * a connection for ever, and a connection to a mail server with it. So a command must be whole within the time a client may
+ * be silent, a message must come at a minimum rate, and a session has an end. (RFC 5321 section 4.5.3.2 has clients wait
+ * minutes for us; it does not have us wait for them without bound.) The time that a client waits for us does not count.
  *
- * Times are in milliseconds of a clock that never goes back; nothing here runs by itself, so that ten thousand slow
- * clients cost no timers but the one their sockets have.
+ * Times are in milliseconds of a clock that never goes back. Nothing here runs by itself, so that ten thousand slow clients
+ * need no timers beyond those of their sockets.
  */
 export interface PaceLimits {
   /** For one command, from our reply to its last byte. */
   readonly idleMs: number
-  /** How long a message may come more slowly than it should. */
+  /** How long a message may come more slowly than minRate. */
   readonly bodyMs: number
-  /** Octets a second that a message has to come at; undefined: any. */
+  /** Minimum rate of a message, in octets a second; undefined: none. */
   readonly minRate: number | undefined
-  /** For the whole session. */
+  /** For a whole session. */
   readonly sessionMs: number
 }
 
-/** Typing one line for longer than this is what machines do not do. */
+/** No machine takes longer than this to send one line. */
 const SLOW_LINE_MS = 5000
 
 export class Pace {
@@ -31,7 +30,7 @@ export class Pace {
   #typing: number | undefined
   /** What is left of bodyMs, in a message. */
   #left = 0
-  /** Whether it ever typed a line as slowly as no machine does. */
+  /** Whether it has ever sent a line more slowly than any machine does. */
   slow = false
 
   constructor(limits: PaceLimits, now: number) {
@@ -40,12 +39,12 @@ export class Pace {
     this.#since = now
   }
 
-  /** Whether the session has lasted long enough. */
+  /** Whether the session has lasted for as long as it may. */
   isOver(now: number): boolean {
     return now - this.#begun > this.#limits.sessionMs
   }
 
-  /** We have answered, or take more of a message: from now on it is the client's turn. */
+  /** We have answered, or are ready for more of a message: it is the client's turn from now on. */
   turn(now: number): void {
     this.#since = now
   }

@@ -1,13 +1,13 @@
 /**
- * The way of one recipient, from its RCPT to the reply. Everything else is what this story uses.
+ * The way of one recipient, from its RCPT to the reply. The other files have what this story uses.
  *
- *     read     is it a recipient, with parameters that were offered                               grammar.ts
- *     spare    does it pass the limits of its sender: postmaster, abuse, a verification
- *     admit    the checks of stage rcpt; in between, what the message and the recipient cost      checks/, charges.ts
- *     ask      the mail server; the first recipient of a message finds one and brings MAIL along  relay/transaction/
- *     answer   what the client hears, and what is learnt from it
+ *     read     is it a recipient, with parameters that were offered?                               grammar.ts
+ *     spare    is it exempt from the limits of its sender: postmaster, abuse, a verification?
+ *     admit    checks of stage rcpt; in between, the message and the recipient are charged         checks/, charges.ts
+ *     ask      a mail server; the first recipient of a message finds one and brings MAIL along     relay/transaction/
+ *     answer   what the client hears, and what we learn from it
  *
- * The client may leave while anything is awaited: nothing more is counted for it then, and nobody is asked.
+ * The client may leave while something is awaited. Then nothing more is charged for it, and nobody is asked.
  */
 import { isRole } from '../../core/address.ts'
 import { type Refusal, refusal, type Verdict } from '../../core/policy.ts'
@@ -24,9 +24,9 @@ import type { Transaction } from './transaction.ts'
 export interface Rcpt {
   /** As the client sent it; latin1. */
   readonly line: string
-  /** Whether the client types as slowly as no machine does. */
+  /** Whether the client has ever sent a line more slowly than any machine does. */
   readonly slow: boolean
-  /** What EHLO offered; undefined while no mail server was reached. */
+  /** What EHLO offered; undefined if no mail server had been reached. */
   readonly offered: Extensions | undefined
 }
 
@@ -35,7 +35,7 @@ interface Recipient extends Path {
   readonly slow: boolean
   /** The extensions that its parameters use. */
   readonly needs: readonly string[]
-  /** The budget it is let past the limits of its sender from. */
+  /** The budget that exempts it from the limits of its sender; undefined: it is not exempt. */
   readonly sparedBy: Budget | undefined
 }
 
@@ -60,8 +60,8 @@ function readRecipient({ line, slow, offered }: Rcpt): Read<Omit<Recipient, 'spa
 }
 
 /**
- * postmaster and abuse are reached past the limits of the sender (RFC 5321 section 4.5.1), and so are those who verify
- * one of our users by a null sender: each within a budget of its own.
+ * postmaster and abuse can be reached past the limits of the sender (RFC 5321 section 4.5.1), and so can a user whom somebody
+ * verifies with a null sender, each within a budget of its own.
  */
 function spare({ parts, client }: Context, { facts }: Transaction, to: string): Budget | undefined {
   const { limits, knownRecipients } = parts
@@ -69,7 +69,7 @@ function spare({ parts, client }: Context, { facts }: Transaction, to: string): 
   return facts.from === '' && knownRecipients.has(to) && limits.spare('verify', client) ? 'verify' : undefined
 }
 
-/** @returns undefined where the client left meanwhile */
+/** @returns undefined if the client left meanwhile */
 async function admit(
   context: Context,
   transaction: Transaction,
@@ -111,7 +111,7 @@ function refuse(
   return reply
 }
 
-/** What a mail server said of it is what the client hears, unless the cluster seems to have lost its directory. */
+/** The client hears what the mail server said, unless the cluster seems to have lost its directory. */
 function answered(
   context: Context,
   transaction: Transaction,
@@ -126,7 +126,7 @@ function answered(
   if (isUnknown && unknownGuard && knownRecipients.guarding()) {
     return refuse(context, transaction, to, refusal('unknown_guard'), upstream)
   }
-  // A verification counts neither for nor against its client, and of postmaster and abuse everybody knows.
+  // A verification counts neither for nor against its client, and everybody knows postmaster and abuse.
   const isTold = isRole(to.address) || (to.sparedBy !== undefined && transaction.facts.from === '')
   if ((isTaken || isUnknown) && !isTold) limits.heard(client, to.address, isUnknown)
   replies.recipient(to.address, said.code)

@@ -1,6 +1,6 @@
 /**
- * Words the replies of one session, and records each refusal as it is worded: the wire, the log and the counters always
- * say the same.
+ * Words the replies of one session, and records each refusal at the same time, so that the wire, the log and the counters
+ * always say the same.
  */
 import type { Client } from '../../core/client.ts'
 import { type Refusal, refusal } from '../../core/policy.ts'
@@ -12,7 +12,7 @@ import type { Voice } from '../reply.ts'
 import { type ClientReply, type Counts, goOn } from './client-reply.ts'
 import type { Mistake } from './grammar.ts'
 
-/** What the protocol itself, and how a client goes about it, gives cause to refuse. */
+/** Refusals that follow from the protocol, or from how a client uses it. */
 export type ProtocolReason =
   | 'idle'
   | 'slow_data'
@@ -27,11 +27,11 @@ export type ProtocolReason =
 
 export interface MessageEnd {
   readonly result: MessageResult
-  /** Whom it was, or would have been, handed to. */
+  /** The mail server that it was, or would have been, handed to. */
   readonly upstream: string | undefined
   /** What the client heard, or why it heard nothing. */
   readonly reply: string
-  /** Octets, without the dots that stand for transparency only. */
+  /** In octets, without the dots that are there for transparency only. */
   readonly size?: number
   /** Milliseconds from the dot to the mail server's reply. */
   readonly ms?: number
@@ -52,7 +52,7 @@ export class Replies {
     this.#record = record
   }
 
-  /** A refusal of ours, at the stage the session has come to. A verdict of drop is the last reply. */
+  /** A refusal of ours, at the stage that the session has reached. After a verdict of drop the connection is closed. */
   refuse(verdict: Refusal, counts: Counts = 'nothing'): ClientReply {
     this.#outcomes.refused(this.#record, this.#record.stage, verdict)
     const text = this.#voice.refusal(this.#client, verdict)
@@ -64,8 +64,8 @@ export class Replies {
   }
 
   /**
-   * A refusal that is about the commands themselves; with the id, as every refusal.
-   * @param enhanced undefined where RFC 2034 section 4 has none @param reason of what it follows from
+   * A refusal that is about the commands themselves. Like every refusal it carries the id.
+   * @param enhanced undefined where RFC 2034 section 4 has none @param reason of the refusal it follows from
    */
   words(code: number, enhanced: string | undefined, text: string, counts: Counts, reason?: ReasonName): ClientReply {
     const lines = [enhanced === undefined ? text : `${enhanced} ${text}`]
@@ -76,7 +76,7 @@ export class Replies {
     return this.words(code, enhanced, text, 'mistake')
   }
 
-  /** What a mail server said. @param utf8 whether the client asked for SMTPUTF8 */
+  /** A mail server's reply. @param utf8 whether the client asked for SMTPUTF8 */
   relayed(upstream: string, reply: Reply, utf8: boolean, counts: Counts): ClientReply {
     if (reply.code >= 400) this.#outcomes.refusedByUpstream(this.#record, upstream, reply)
     return goOn(this.#voice.relayed(this.#client, reply, { utf8 }), counts)

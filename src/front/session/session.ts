@@ -12,23 +12,23 @@ export interface SessionParts extends Omit<ClientSessionParts, 'offersTls'> {
 }
 
 export interface Session {
-  /** Resolves when the client is gone, or will not be listened to any more. */
+  /** Resolves when the client is gone, or nobody listens to it any more. */
   readonly over: Promise<void>
-  /** Resolves when the mail server has said its last word as well. */
+  /** Resolves when the mail server has given its last reply as well. */
   readonly settled: Promise<void>
   /** Whether a message is past its dot and not yet answered. */
   readonly pastDot: boolean
   /** Says 220, and listens from now on. */
   greet(): void
-  /** This node is being stopped: says 421 and closes as soon as no transaction is under way and what the client sent is answered. */
+  /** The node is being stopped: says 421 and closes when no transaction is under way and all that was sent is answered. */
   drain(): void
-  /** Says 421 and closes, unless a message is past its dot: that one is waited for. */
+  /** Says 421 and closes now, except that the reply to a dot is waited for. */
   dismiss(): void
-  /** Cuts it off, whatever is under way: a message past its dot is then unknown. */
+  /** Cuts the client off, whatever is under way. What becomes of a message past its dot is then unknown. */
   cut(): void
 }
 
-/** Makes sessions of accepted sockets. */
+/** Turns accepted sockets into sessions. */
 export class Sessions {
   readonly #parts: ClientSessionParts
   readonly #transports: Transports
@@ -40,7 +40,7 @@ export class Sessions {
     this.#transports = new Transports({ hostname: conversation.voice.hostname, tls, idleMs, log })
   }
 
-  /** A session that has said nothing yet, see `greet`. @param socket paused */
+  /** A session that has not been greeted: nothing is read or said before `greet()`. @param socket paused */
   open(socket: Socket, facts: Facts['connect'], record: SessionRecord): Session {
     const connect = (events: TransportEvents) => this.#transports.open(socket, facts.client, events)
     return new ClientSession(this.#parts, this.#watch, facts, record, connect)

@@ -1,16 +1,16 @@
-/** One mail transaction of a client, from its MAIL on: what it said, what it was charged, and what its recipients heard. */
+/** One mail transaction of a client, from MAIL on: what it said, what it was charged, and how its refused recipients add up. */
 import type { Facts } from '../../core/policy.ts'
 import type { ReasonName } from '../../core/reasons.ts'
 import type { Charges } from './charges.ts'
 import type { ClientReply } from './client-reply.ts'
 
-/** A recipient that was put off or refused for good. */
+/** A recipient that was put off, or refused for good. */
 export interface RefusedRecipient {
   readonly code: number
   readonly reply: ClientReply
-  /** Who refused it, where it was a mail server, or was to be asked of one. */
+  /** The mail server that refused it, or that was to be asked about it. */
   readonly upstream: string | undefined
-  /** Our reason, where it was ours. */
+  /** Why, if we refused it. */
   readonly reason: ReasonName | undefined
 }
 
@@ -33,17 +33,17 @@ export class Transaction {
     this.charges = charges
   }
 
-  /** Whether it has ended, as it does while something is awaited for it when the client leaves. */
+  /** Whether it has ended. If the client leaves, it ends even while something is awaited for it. */
   get isOver(): boolean {
     return this.#isOver
   }
 
-  /** Whether replies may be in UTF-8 (RFC 6531 section 3.7.4.1). */
+  /** Whether its replies may be in UTF-8 (RFC 6531 section 3.7.4). */
   get utf8(): boolean {
     return this.needs.includes('SMTPUTF8')
   }
 
-  /** What the refused recipients make of the whole: put off where any of them may be taken later. */
+  /** What the refused recipients come to: deferred if any of them may be accepted later. */
   get refused(): 'deferred' | 'rejected' | undefined {
     if (this.#deferred > 0) return 'deferred'
     return this.#rejected > 0 ? 'rejected' : undefined

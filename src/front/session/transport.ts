@@ -1,8 +1,8 @@
 /**
- * The connection to one client: sockets, the TLS upgrade, timers and closing, by smtp-server's connection. Its private
- * members are known here and nowhere else; a session speaks to the interface below. We replace its parser (wire-stream.ts)
- * and its commands: those refuse a message only after the text was read, answer before a mail server was asked, and change
- * what they pass on.
+ * The connection to one client: sockets, the TLS upgrade, timers and closing, all by smtp-server's connection. Only this
+ * file knows its private members; a session uses the interface below. We replace its parser (by wire-stream.ts) and its
+ * commands, which refuse a message only after its text was read, answer before a mail server was asked, and change what they
+ * pass on.
  */
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
@@ -13,33 +13,33 @@ import type { Client } from '../../core/client.ts'
 import type { Log } from '../../telemetry/log.ts'
 import { type BodySink, WireStream } from './wire-stream.ts'
 
-/** What a session does with its connection. Text is latin1. All of it is safe to call at any time. */
+/** What a session does with its connection. Text is latin1. Everything may be called at any time. */
 export interface Transport {
-  /** Protocol and cipher, where TLS is in use. */
+  /** Protocol and cipher; undefined: TLS is not in use. */
   readonly tls: { readonly protocol: string; readonly cipher: string } | undefined
-  /** Whether nothing that the client has sent so far, as far as it was read, waits for its turn. */
+  /** Whether everything that has been read is dealt with, but for the beginning of a command. */
   readonly isIdle: boolean
-  /** Whether the client has finished sending, and nothing lies behind what is being dealt with. */
+  /** Whether the client has finished sending, and nothing is left after what is being dealt with. */
   readonly isFinished: boolean
-  /** Whether nothing is read of it at present, so that its reset would not be noticed. */
+  /** Whether nothing is being read, so that a reset would go unnoticed. */
   readonly isPaused: boolean
-  /** Begins to read. Until then only its end is noticed. */
+  /** Begins to read. Until then only the end of the connection is noticed. */
   listen(): void
-  /** Tells `silent` when neither side has sent anything for `ms`; once, and anew each time it is called. */
+  /** Calls `silent` once when neither side has sent anything for `ms`. */
   arm(ms: number): void
-  /** Not within a TLS handshake, where it would be no text. */
+  /** Does nothing during a TLS handshake. */
   write(text: string): void
-  /** Calls `next` when what was written has gone to the system, so that a client that never reads costs no memory. */
+  /** Calls `next` when the system has taken what was written, so that a client that never reads costs no memory. */
   whenWritten(next: () => void): void
-  /** Begins a TLS handshake behind what was written; what the client sent in the clear behind STARTTLS is thrown away. */
+  /** Begins a TLS handshake after what was written. What the client sent in the clear after STARTTLS is discarded. */
   startTls(): void
-  /** From the next octet on it is a message. */
+  /** The octets from the next one on are a message. */
   startText(sink: BodySink): void
-  /** Writes nothing, which shows a reset. */
+  /** Writes nothing at all, which shows whether the client was reset. */
   touch(): void
-  /** Finishes our side, reads away what still comes, and destroys the socket when the client does not close for some seconds. */
+  /** Closes our side and discards what still comes. If the client does not close within some seconds, the socket is destroyed. */
   close(): void
-  /** Closes as soon as what was written has gone to the system. */
+  /** Closes as soon as the system has taken what was written. */
   cut(): void
   destroy(): void
 }
@@ -48,19 +48,19 @@ export interface Transport {
 export interface TransportEvents {
   /** See WireStream.online. */
   line(line: Buffer, isWhole: boolean, next: () => void): void
-  /** A part of a command line has come, and not its end. */
+  /** A part of a command line has come, but not its end. */
   typing(): void
-  /** What came first is a PROXY header. */
+  /** The first bytes are a PROXY header. */
   foreignHeader(): void
-  /** See Transport.arm; also where the client has not read what was written for as long as it may be silent. */
+  /** See Transport.arm. Also called if the client has not read our replies for as long as it may be silent. */
   silent(): void
   /** The handshake is done. */
   secured(): void
-  /** The client has closed its side; what it sent before may still be under way. */
+  /** The client has closed its side. Some of what it sent may not have been dealt with yet. */
   ended(): void
   /** The same, and everything it sent has been dealt with. */
   finished(): void
-  /** The connection is gone. @param error what was wrong with it, in a word */
+  /** The connection is gone. @param error its error code, if there was an error */
   closed(error: string | undefined): void
 }
 
@@ -98,12 +98,12 @@ export class Transports {
 
 class ClientConnection extends SMTPConnection implements Transport {
   readonly #events: TransportEvents
-  /** The TCP connection, also below TLS: what is written here comes to the kernel at once. */
+  /** The TCP connection, even below TLS: what is written here reaches the kernel at once. */
   readonly #plain: Socket
   readonly #idleMs: number
-  /** Of the timer that is armed. */
+  /** Duration of the timer that is armed. */
   #silentMs: number
-  /** The TLS socket that is to take the place of ours when its handshake is done. */
+  /** The TLS socket that will replace ours when its handshake is done. */
   #handshake: Socket | undefined
   #error: string | undefined
 
@@ -112,7 +112,7 @@ class ClientConnection extends SMTPConnection implements Transport {
       id: client.id,
       remoteAddress: client.ip,
       remotePort: client.port,
-      // Never used; without them smtp-server would ask the system.
+      // Never used, but without them smtp-server would ask the system.
       localAddress: '0.0.0.0',
       localPort: 1,
     })
@@ -146,7 +146,7 @@ class ClientConnection extends SMTPConnection implements Transport {
   listen(): void {
     const { _parser: parser, _socket: socket } = this
     if (socket.destroyed) {
-      // It was reset before it came here, and its 'close' is past: nobody would ever hear of it.
+      // It was reset before it came here, so its 'close' event is past and nobody would ever hear of it.
       this._onClose()
       return
     }
@@ -167,7 +167,7 @@ class ClientConnection extends SMTPConnection implements Transport {
     this._socket.write(text, 'latin1')
   }
 
-  /** Who reads a little now and then has the socket's timer begin anew each time: what it is owed has an end of its own. */
+  /** A client that reads a little now and then restarts the socket's timer, so its replies have a timer of their own. */
   whenWritten(next: () => void): void {
     const socket = this._socket
     if (!socket.writableNeedDrain || socket.destroyed) {
@@ -209,7 +209,7 @@ class ClientConnection extends SMTPConnection implements Transport {
   }
 
   override close(): void {
-    // Its 'close' may be past, see `listen`.
+    // Its 'close' event may be past, see `listen`.
     if (this._socket.destroyed) this._onClose()
     else super.close()
   }
@@ -239,10 +239,10 @@ class ClientConnection extends SMTPConnection implements Transport {
   }
 
   override _armTimeout(socket: Socket = (this._upgrading && this.#handshake) || this._socket): void {
-    // Each setTimeout() adds a listener: a second one would destroy the socket under the reply of the first.
+    // Each setTimeout() adds a listener, and a second one would destroy the socket while the first one's reply is being sent.
     socket.removeAllListeners('timeout')
-    // Armed for another socket than ours: the handshake begins. A client that closes within it is gone; half-open as our
-    // sockets are, nobody else would notice.
+    // For a socket other than ours: a handshake begins. A client that closes its side during it is gone. As our sockets allow
+    // half-open connections, nobody else would notice.
     if (socket !== this._socket && socket !== this.#handshake) {
       this.#handshake = socket
       socket.once('end', () => {

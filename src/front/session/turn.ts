@@ -1,42 +1,42 @@
 /**
- * Whose turn it is in a session, since when, and how long it may take. A connection that waits for its client and one that
- * waits for us are two states; what is told of a session (is it over, is it past its dot) is read off the one it is in.
+ * Whose turn it is in a session, since when, and for how long. A session that waits for its client and one that waits for us
+ * are in different states. Everything else that is asked about it (is it over, is it past its dot) follows from its state.
  */
 import type { Clock } from '../../core/clock.ts'
 import { Pace } from './pace.ts'
 
 /** Whose turn it is, and at what. */
 export type State =
-  /** Nothing was said yet. */
+  /** Nobody's yet: nothing has been said. */
   | 'greeting'
   /** The client's: its next command. */
   | 'command'
   /** Ours: the reply to a command. */
   | 'reply'
-  /** Of both: a TLS handshake. */
+  /** Both sides': a TLS handshake. */
   | 'handshake'
   /** The client's: the text of its message. */
   | 'text'
-  /** The mail server's: to take what came of the message before more of it is read. */
+  /** The mail server's: it has to take what came of the message before more is read. */
   | 'backlog'
   /** The mail server's: the reply to the dot. */
   | 'dot'
-  /** The same, and the client is gone, or has closed its side. */
+  /** The same, but the client is gone or has closed its side. */
   | 'left'
-  /** Nobody's: the last reply was said. */
+  /** Nobody's: the last reply has been said. */
   | 'closing'
   | 'closed'
 
 export interface TurnLimits {
-  /** How long a client may be silent, or take for one command, in milliseconds. */
+  /** How long a client may be silent or take to send one command, in milliseconds. */
   readonly idleMs: number
-  /** Octets a second that a message has to come at; undefined: any. */
+  /** Minimum rate of a message, in octets a second; undefined: none. */
   readonly minDataRate: number | undefined
   readonly sessionMs: number
   readonly elapsed: Clock['elapsed']
 }
 
-/** In a message a client is given at least this long (RFC 5321 section 4.5.3.2.5 asks clients for 3 minutes between blocks). */
+/** A client may be silent for at least this long in a message (RFC 5321 section 4.5.3.2.5 gives clients 3 minutes a block). */
 const MIN_TEXT_IDLE_MS = 60_000
 
 export class Turn {
@@ -62,7 +62,7 @@ export class Turn {
     else if (state === 'text' || state === 'command') this.#pace.turn(this.#limits.elapsed())
   }
 
-  /** Whether we, or a mail server, are the ones who are waited for. */
+  /** Whether the client waits for us or for a mail server. */
   get isOurs(): boolean {
     return this.#state === 'reply' || this.#state === 'backlog' || this.isPastDot
   }
@@ -76,23 +76,23 @@ export class Turn {
     return this.#state === 'closing' || this.#state === 'closed'
   }
 
-  /** Whether the client is gone, or will not be listened to any more. */
+  /** Whether the client is gone, or nobody listens to it any more. */
   get isOver(): boolean {
     return this.#state === 'left' || this.#state === 'closed'
   }
 
-  /** How long nothing may be heard or said, in milliseconds. */
+  /** How long the connection may be silent in both directions, in milliseconds. */
   get patienceMs(): number {
     const { idleMs } = this.#limits
     return this.#state === 'text' || this.#state === 'backlog' ? Math.max(idleMs, MIN_TEXT_IDLE_MS) : idleMs
   }
 
-  /** Whether the client has ever typed as slowly as no machine does. */
+  /** Whether the client has ever sent a line more slowly than any machine does. */
   get wasSlow(): boolean {
     return this.#pace.slow
   }
 
-  /** Whether the session has lasted as long as it may. */
+  /** Whether the session has lasted for as long as it may. */
   get hasLasted(): boolean {
     return this.#pace.isOver(this.#limits.elapsed())
   }

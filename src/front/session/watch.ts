@@ -1,16 +1,16 @@
 /**
- * Looks after clients that wait for us. While one waits nothing more is read of it than fits a buffer, and behind unread
- * bytes nobody would notice its reset: its seat would be held for as long as a mail server is silent. A write shows it,
- * also one of nothing. One timer for all of them, which runs while there are any.
+ * Finds clients that were reset while they waited for us. While a client waits, no more is read from it than fits a buffer.
+ * Behind unread bytes its reset goes unnoticed, and its seat would be held for as long as a mail server is silent. A write
+ * shows the reset, even a write of nothing. One timer serves all clients, and runs only while there are any.
  */
 export interface Watched {
-  /** Whether it waits for us and nothing is read of it at present: else its reset shows by itself. */
+  /** Whether it waits for us and nothing is being read from it; otherwise its reset shows by itself. */
   readonly unread: boolean
   /** Writes nothing. */
   touch(): void
 }
 
-/** How often each is looked after. */
+/** How often each client is checked. */
 const EVERY_MS = 1000
 
 export class Watch {

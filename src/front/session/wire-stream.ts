@@ -1,10 +1,10 @@
 /**
- * Cuts what a client sends into command lines and message bodies, from bytes. It stands in for smtp-server's own parser,
- * which takes the dots of a body away and loses one where a line ends in a bare LF: here a body stays as it was on the
- * wire (dot-stuffed), ends at CRLF.CRLF and at nothing else, and costs the same per byte whatever is in it.
+ * Cuts the bytes that a client sends into command lines and message bodies. It replaces smtp-server's own parser, which
+ * removes the dots of a body and loses one if a line ends in a bare LF. Here a body stays as it was on the wire
+ * (dot-stuffed), ends at CRLF.CRLF and at nothing else, and costs the same per byte whatever is in it.
  *
- * Memory is bounded: a chunk is taken only when the last one is dealt with, and of a line that is too long nothing is
- * kept.
+ * Memory is bounded: the next chunk is taken only when the last one has been dealt with, and only the beginning of a line
+ * that is too long is kept.
  */
 import { SMTPStream } from 'smtp-server/lib/smtp-stream.js'
 import { foreignHeader } from './foreign-header.ts'
@@ -15,17 +15,17 @@ import { foreignHeader } from './foreign-header.ts'
  */
 const MAX_COMMAND = 512 + 500 + 160
 const END = Buffer.from('\r\n.\r\n')
-/** Commands run in one go before others get their turn. */
+/** So many commands run in one go before other connections get their turn. */
 const MAX_IN_A_ROW = 100
-/** Of a line that is too long, and of what is no line at all, this much is handed on: enough to tell what it is. */
+/** How much is handed on of a line that is too long, or of a TLS handshake: enough to tell what it is. */
 const MAX_HEAD = 32
-/** The first octets of a TLS record that begins a handshake: its type, and 3 of its version (RFC 8446 section 5.1). */
+/** The first two octets of a TLS handshake: the type of its record, and the first half of the version (RFC 8446 section 5.1). */
 const HANDSHAKE = 0x16
 const VERSION = 0x03
 
 export interface BodySink {
   /**
-   * A part of the body, never cut within CRLF-dot. @param dots lines in it that begin with a dot
+   * Takes a part of the body, which is never cut within CRLF-dot. @param dots lines in it that begin with a dot
    * @returns a promise when the next part should wait
    */
   write(chunk: Buffer, dots: number): Promise<void> | undefined
@@ -37,7 +37,7 @@ const CR = 13
 const LF = 10
 const DOT = 46
 const NOTHING = Buffer.alloc(0)
-/** For the beginning of a line whose end has not come, in octets. */
+/** First size of the buffer for a line whose end has not come, in octets. */
 const ROOM = 128
 
 /** How many bytes at the end of `bytes` may be the beginning of CRLF.CRLF. */
@@ -49,8 +49,8 @@ function heldBack(bytes: Buffer): number {
 }
 
 /**
- * Where CRLF.CRLF begins in the first `length` bytes, or -1, and how many lines before that begin with a dot. Byte by
- * byte: a search stops at every line end, and a body of short lines would cost several times as much as text.
+ * Where CRLF.CRLF begins in the first `length` bytes, or -1, and how many lines before that begin with a dot. It goes byte by
+ * byte because a search stops at every line end, so that a body of short lines would cost several times as much as text.
  */
 function scan(bytes: Buffer, length: number): { at: number; dots: number } {
   let dots = 0
@@ -58,7 +58,7 @@ function scan(bytes: Buffer, length: number): { at: number; dots: number } {
     if (bytes[i] !== DOT || bytes[i - 1] !== LF || bytes[i - 2] !== CR) continue
     if (bytes[i + 1] === CR && bytes[i + 2] === LF) return { at: i - 2, dots }
     dots++
-    // The next such dot stands behind another octet and a CRLF: stepped over, these lines cost no more than text.
+    // The next such dot is at least another octet and a CRLF away. With this step such lines cost no more than text.
     i += 3
   }
   return { at: -1, dots }
@@ -66,42 +66,42 @@ function scan(bytes: Buffer, length: number): { at: number; dots: number } {
 
 export class WireStream extends SMTPStream {
   /**
-   * A line without its end; where it is not whole, the beginning of one that was too long. A TLS handshake, which may never
-   * have the end of a line, comes as one at once. Calls back when the next may come.
+   * Called with a line without its end, or, if it is not whole, with the beginning of a line that was too long. A TLS
+   * handshake, which may never contain the end of a line, comes as one at once. The next line comes after `next` is called.
    */
   online: (line: Buffer, isWhole: boolean, next: () => void) => void = () => undefined
-  /** A part of a line has come, and not yet its end. */
+  /** Called when a part of a line has come, but not its end. */
   onpartial: () => void = () => undefined
-  /** What has come first is a PROXY header; nothing of it is a line. Expected to close. */
+  /** Called when the first bytes are a PROXY header. None of them is a line; the connection should be closed. */
   onforeign: () => void = () => undefined
-  /** Nothing has come yet that is no beginning of a PROXY header: until then nothing is a line, not even an empty one. */
+  /** All that has come may be the beginning of a PROXY header. Until that is clear nothing is a line, not even an empty one. */
   #first = true
   #pending: Buffer = NOTHING
   /**
-   * Where the parts of a line are put together while it is waited for, and how many octets there are: ten thousand lines
-   * that come octet by octet must make no garbage, nor anything that outlives it.
+   * The parts of a line whose end has not come, and their length. One buffer is used again and again: ten thousand lines that
+   * come octet by octet must not make garbage.
    */
   #line: Buffer = NOTHING
   #length = 0
-  /** The beginning of a line that is too long, of which nothing more is kept. */
+  /** The beginning of a line that is too long; nothing more of it is kept. */
   #head: Buffer | undefined
   #sink: BodySink | undefined
-  /** Bytes at the head of #pending that stand for the CRLF of the DATA line and are not part of the body. */
+  /** How many bytes at the head of #pending stand for the CRLF of the DATA line, and are not part of the body. */
   #virtual = 0
-  /** Length of the chunk that is being dealt with; what the stream holds beyond it is still to come. */
+  /** Length of the chunk that is being dealt with. What the stream holds beyond it has not been looked at. */
   #taken = 0
 
-  /** Whether no whole command waits for its turn. */
+  /** Whether no whole command is waiting for its turn. */
   get isIdle(): boolean {
     return this.writableLength === 0 && this.#pending.length === 0
   }
 
-  /** Whether nothing has come behind what is being dealt with. */
+  /** Whether nothing has come after what is being dealt with. */
   get isIdleBehind(): boolean {
     return this.writableLength <= this.#taken && this.#pending.length === 0 && this.#length === 0
   }
 
-  /** From the next byte on it is a message. */
+  /** The bytes from the next one on are a message. */
   startBody(sink: BodySink): void {
     this.#sink = sink
     this.#pending = Buffer.concat([END.subarray(0, 2), this.#pending])
@@ -144,7 +144,7 @@ export class WireStream extends SMTPStream {
     return true
   }
 
-  /** Octets that do not end the line are only put to those that are there. */
+  /** Octets that do not end the line are just added to those that are there. */
   #goesOn(chunk: Buffer): boolean {
     const length = this.#length + chunk.length
     if (this.#sink !== undefined || length > this.#line.length || chunk.includes(LF)) return false
@@ -156,8 +156,8 @@ export class WireStream extends SMTPStream {
   }
 
   /**
-   * What is left is a part of what was read, or of memory that others share, and would keep all of that for as long as
-   * the client is silent.
+   * Copies what is left. It is part of a larger buffer, perhaps shared with others, all of which it would keep alive for as long
+   * as the client is silent.
    */
   #keep(): void {
     const part = this.#pending
@@ -168,13 +168,13 @@ export class WireStream extends SMTPStream {
     this.#pending = NOTHING
   }
 
-  /** A line without its end is no command: the client left in the middle of it. */
+  /** A line without its end is not a command: the client left in the middle of it. */
   override _flushData(): void {
     this.#pending = NOTHING
     this.#length = 0
   }
 
-  /** Goes on until it needs more bytes (then `next` is called) or has to wait for somebody. */
+  /** Goes on until it needs more bytes, in which case it calls `next`, or has to wait for somebody. */
   #pump(next: () => void): void {
     for (let count = 0; ; count++) {
       if (this.isClosed) {
@@ -223,7 +223,7 @@ export class WireStream extends SMTPStream {
     const { at, dots } = scan(bytes, whole)
     const until = at >= 0 ? at + 2 : whole
     const part = bytes.subarray(Math.min(this.#virtual, until), until)
-    // The virtual CRLF stays in front until it is known not to be the head of the end.
+    // The virtual CRLF stays in front until it is clear that it is not the beginning of CRLF.CRLF.
     if (until >= this.#virtual) this.#virtual = 0
     this.#pending = at >= 0 ? bytes.subarray(at + END.length) : bytes.subarray(until)
     const wait = part.length > 0 ? sink.write(part, dots) : undefined
@@ -241,7 +241,7 @@ export class WireStream extends SMTPStream {
     }, next)
   }
 
-  /** Calls something that says when it is done: 'on' when it was at once, else it goes on by itself later. */
+  /** Calls `act`, which calls back when it is done. @returns 'wait' if it has not done so yet; the pump goes on by itself then */
   #after(act: (resume: () => void) => void, next: () => void): 'on' | 'wait' {
     let running = true
     let done = false

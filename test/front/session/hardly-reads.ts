@@ -31,7 +31,8 @@ while ((await app.metric(connections)) !== 0 && performance.now() - began < GIVE
 const ms = performance.now() - began
 clearInterval(reading)
 client.destroy()
-console.log(JSON.stringify({ ms, slots: await app.metric(slots), reason: app.log().at(-1)?.reason }))
+const { reason } = await app.waitForLog(({ msg }) => msg === 'session')
+console.log(JSON.stringify({ ms, slots: await app.metric(slots), reason }))
 await app.running.abort()
 await app.stop()
 await upstream.stop()

@@ -111,7 +111,7 @@ async function begin(
     // The first rendering is slow. Left to a scrape in the middle of a flood, it would hold up replies.
     await metrics.registry.metrics()
     const admin = await bound('SPILLWAY_ADMIN_LISTEN', node.admin.listen(settings.adminListen))
-    await counting.shared?.start()
+    await counting.start()
     await upstreams.start()
     const onlyIPv4 = listenIsDefault ? leaveOut : undefined
     return { admin, listening: await bound('SPILLWAY_LISTEN', listener.listen(settings.listen, onlyIPv4)) }
@@ -128,8 +128,7 @@ async function quit({ listener, admin, upstreams, front, metrics, counting }: No
   upstreams.stop()
   front.linger.stop()
   metrics.watch(undefined)
-  await counting.shared?.stop()
-  await counting.redis?.close()
+  await counting.stop()
 }
 
 /** Resolves when `work` does, or after `ms`. */

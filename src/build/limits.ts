@@ -1,21 +1,30 @@
-/** Builds the limits: counted in this node's memory, or shared by all nodes through Redis. */
+/**
+ * Builds what is remembered between connections: the limits, and the recipients that were taken lately. Both are kept in this
+ * node's memory alone, or shared by all nodes through Redis.
+ */
 import { randomBytes } from 'node:crypto'
 import { ratesOf } from '../config/limit-rules.ts'
 import type { Settings } from '../config/settings.ts'
 import type { Clock } from '../core/clock.ts'
 import type { Mode } from '../core/policy.ts'
 import { type CheckName, checkOf } from '../core/reasons.ts'
+import { createKnownRecipients, type KnownRecipients } from '../state/known-recipients.ts'
+import { KnownSharing } from '../state/known-sharing.ts'
 import { createLimits, type Limits, type LimitsOptions } from '../state/limits.ts'
-import { connectRedis, type RedisLink } from '../state/redis.ts'
+import { connectRedis } from '../state/redis.ts'
 import { createSharedLimits, type SharedLimits } from '../state/shared-limits.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 
 export interface Counting {
   readonly limits: Limits
+  readonly knownRecipients: KnownRecipients
   /** The same object as `limits` where Redis is set. */
   readonly shared: SharedLimits | undefined
-  readonly redis: RedisLink | undefined
+  /** Resolves when Redis has answered, or after a moment without. */
+  start(): Promise<void>
+  /** Tells Redis what it has not heard yet, and leaves. */
+  stop(): Promise<void>
 }
 
 export interface CountingOptions {
@@ -27,7 +36,7 @@ export interface CountingOptions {
   readonly clock: Clock
 }
 
-/** Starts connecting to Redis where one is set; shared counting begins with `shared.start()`. */
+/** Starts connecting to Redis where one is set; counting begins with `start()`. */
 export function buildLimits({ settings, mode, metrics, log, clock }: CountingOptions): Counting {
   const counting: LimitsOptions = {
     rates: ratesOf(settings),
@@ -35,20 +44,36 @@ export function buildLimits({ settings, mode, metrics, log, clock }: CountingOpt
     now: clock.now,
     seed: randomBytes(8),
   }
+  const knownRecipients = createKnownRecipients({ now: clock.now })
   if (settings.redisUrl === undefined) {
-    return { limits: createLimits(counting), shared: undefined, redis: undefined }
+    const nothing = async (): Promise<void> => undefined
+    return { limits: createLimits(counting), knownRecipients, shared: undefined, start: nothing, stop: nothing }
   }
-  const redis = connectRedis({ address: settings.redisUrl, timeoutMs: settings.redisTimeout, log })
+  const { redisPrefix: prefix, redisTimeout: timeoutMs } = settings
+  const link = connectRedis({ address: settings.redisUrl, timeoutMs, log })
   const shared = createSharedLimits({
     ...counting,
-    link: redis,
-    prefix: settings.redisPrefix,
-    timeoutMs: settings.redisTimeout,
-    elapsed: clock.elapsed,
+    ...{ link, prefix, timeoutMs, metrics, log, elapsed: clock.elapsed },
     // Two nodes may have the same name, and a node that was restarted must not pass for the one before.
     node: `${settings.hostname}:${randomBytes(6).toString('hex')}`,
-    metrics,
-    log,
   })
-  return { limits: shared, shared, redis }
+  const sharing = new KnownSharing({
+    ...{ memory: knownRecipients, client: link.client, prefix, timeoutMs, log, elapsed: clock.elapsed },
+    upSince: () => (shared.shared() ? shared.condition().since : undefined),
+    watched: (use, answer) => shared.watched(use, answer),
+  })
+  return {
+    limits: shared,
+    knownRecipients,
+    shared,
+    async start() {
+      await shared.start()
+      sharing.start()
+    },
+    async stop() {
+      await sharing.stop()
+      await shared.stop()
+      await link.close()
+    },
+  }
 }

@@ -13,7 +13,6 @@ import { type ConnectionParts, serve } from '../front/connection.ts'
 import { Listener } from '../front/gate/listener.ts'
 import { LiveSessions } from '../front/session/live-sessions.ts'
 import type { Upstreams } from '../relay/pool/upstreams.ts'
-import { createKnownRecipients } from '../state/known-recipients.ts'
 import { Seats } from '../state/seats.ts'
 import type { Log } from '../telemetry/log.ts'
 import { createMetrics, type Metrics } from '../telemetry/metrics.ts'
@@ -57,14 +56,13 @@ export function buildNode({ settings, version, log, machine, tls }: NodeOptions)
   const metrics = createMetrics({ version, upstreams: settings.upstreams.map(({ label }) => label) })
   const common = { settings, metrics, log, clock, now }
   const counting = buildLimits({ ...common, mode: (check) => policy.mode(check) })
-  const { limits } = counting
+  const { limits, knownRecipients } = counting
   const relay = buildRelay(common)
   const { upstreams } = relay
   const offeredSize = (): number => Number(upstreams.offer?.get('SIZE') ?? 0)
   // The limits ask the policy and the policy asks the limits, but neither does so before there is a client.
   const policyInForce = new Current(buildPolicy({ settings, limits, offeredSize, metrics, log }))
   const policy: BuiltPolicy = inForce(policyInForce)
-  const knownRecipients = createKnownRecipients({ now })
   const seats = new Seats()
   const sessions = new LiveSessions()
   const parts = { node: number, policy, limits, knownRecipients, relay, seats, live: sessions }

@@ -80,7 +80,7 @@ export class RedisHealth {
       elapsed,
       probe: () =>
         link.connected()
-          ? this.#watched('probe', probed.add(String(probes++ % 16), 1))
+          ? this.watched('probe', probed.add(String(probes++ % 16), 1))
           : Promise.reject(new Error('no connection')),
       changed: (closed, reason) => this.#changed(closed, reason),
     })
@@ -110,7 +110,7 @@ export class RedisHealth {
       () => this.#breaker.succeeded(),
       (error: unknown) => this.#breaker.failed(messageOf(error)),
     )
-    return this.#watched(use, answer)
+    return this.watched(use, answer)
   }
 
   /** A question of several parts. @param failure of all of them; undefined where one was answered */
@@ -156,7 +156,8 @@ export class RedisHealth {
     await within(this.#nodes.stop(), this.#options.timeoutMs).catch(() => undefined)
   }
 
-  #watched<T>(use: RedisUse, answer: Promise<T>): Promise<T> {
+  /** Counts what comes of one command, and no more. */
+  watched<T>(use: RedisUse, answer: Promise<T>): Promise<T> {
     const started = this.#options.elapsed()
     answer.then(
       () => {

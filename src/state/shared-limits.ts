@@ -23,7 +23,7 @@ import type { Client } from '../core/client.ts'
 import { ALL_OFF, asSet, type GlobalLimit, type LimitName, type Maximum } from '../core/limits.ts'
 import type { Usage, Use } from '../core/usage.ts'
 import type { Log } from '../telemetry/log.ts'
-import type { Metrics } from '../telemetry/metrics.ts'
+import type { Metrics, RedisUse } from '../telemetry/metrics.ts'
 import { Gathered } from './gathered.ts'
 import { createSharedCounter } from './limiter.ts'
 import {
@@ -55,6 +55,8 @@ export interface SharedLimits extends Limits {
   nodes(): number
   /** Redis, as the operator is shown it. */
   condition(): RedisCondition
+  /** Counts a command that goes to the same Redis for something else. */
+  watched<T>(use: RedisUse, answer: Promise<T>): Promise<T>
 }
 
 export interface SharedLimitsOptions extends LimitsOptions {
@@ -213,6 +215,10 @@ class CountedInRedis implements SharedLimits {
 
   condition(): RedisCondition {
     return this.#health.condition()
+  }
+
+  watched<T>(use: RedisUse, answer: Promise<T>): Promise<T> {
+    return this.#health.watched(use, answer)
   }
 
   #shared(scope: Scope): Shared {

@@ -21,9 +21,10 @@ export const CONNECT_RESULTS = ['ok', 'failed', 'timeout', 'refused'] as const
 export type ConnectResult = (typeof CONNECT_RESULTS)[number]
 
 /**
- * take: a charge for a client; add: charges made or given back meanwhile; nodes: which are there; probe: is Redis back.
+ * take: a charge for a client; add: charges made or given back meanwhile; nodes: which are there; probe: is Redis back;
+ * known: sharing the recipients that were taken lately.
  */
-const REDIS_USES = ['take', 'add', 'nodes', 'probe'] as const
+const REDIS_USES = ['take', 'add', 'nodes', 'probe', 'known'] as const
 export type RedisUse = (typeof REDIS_USES)[number]
 const REDIS_RESULTS = ['ok', 'failed', 'timeout'] as const
 

@@ -9,9 +9,9 @@ import {
 const DAY = 86_400_000
 const MINUTE = 60_000
 let at = 0
-const fresh = (capacity?: number): KnownRecipients => {
+const fresh = (sets?: number): KnownRecipients => {
   at = 20_000 * DAY
-  return createKnownRecipients({ now: () => at, ...(capacity !== undefined && { capacity }) })
+  return createKnownRecipients({ now: () => at, ...(sets !== undefined && { sets }) })
 }
 const user = (i: number): string => `user${i}@example.net`
 const taken = (known: KnownRecipients, count: number): void => {
@@ -32,18 +32,37 @@ describe('R43 recipients taken lately', () => {
     expect(known.has(user(1))).toBe(false)
   })
 
+  test('are one mailbox in all spellings', () => {
+    const known = fresh()
+    known.heard('"User1"@Example.net', 'taken')
+    expect(
+      ['user1+tag@example.net', 'USER1@example.net', '@r.example:user1@example.net'].map((each) => known.has(each)),
+    ).toEqual([true, true, true])
+    expect(known.has('user11@example.net')).toBe(false)
+  })
+
+  test('a clock that goes back keeps nobody for longer', () => {
+    const known = fresh()
+    at += 1000 * DAY
+    taken(known, 10)
+    at -= 1000 * DAY
+    expect(known.has(user(1))).toBe(true)
+    at += (REMEMBERED_DAYS + 1) * DAY
+    expect(known.has(user(1))).toBe(false)
+  })
+
   test('are bounded: what was not seen for longest goes first', () => {
-    const known = fresh(64)
+    const known = fresh(1)
     known.heard('often@example.net', 'taken')
     for (let i = 0; i < 2000; i++) {
       if (i % 100 === 0) at += DAY / 4
+      if (i % 50 === 0) known.heard('nobody@example.net', 'unknown')
       known.heard(user(i), 'taken')
       known.heard('often@example.net', 'taken')
     }
     let remembered = 0
     for (let i = 0; i < 2000; i++) if (known.has(user(i))) remembered++
-    expect(remembered).toBeLessThan(64)
-    expect(remembered).toBeGreaterThan(20)
+    expect(remembered).toBe(127)
     expect(known.has('often@example.net')).toBe(true)
   })
 
@@ -83,6 +102,7 @@ describe('R43 the guard', () => {
 
   test('nor are 20 among more than 400 that are still taken', () => {
     const known = fresh()
+    known.heard('nobody@example.net', 'unknown')
     taken(known, 1000)
     at += 2 * MINUTE
     for (let i = 100; i < 600; i++) known.heard(user(i), 'taken')

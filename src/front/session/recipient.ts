@@ -123,11 +123,15 @@ function answered(
   const isUnknown = command === 'rcpt' && isUnknownUser(said)
   const isTaken = said.code < 300
   if (isTaken || isUnknown) knownRecipients.heard(to.address, isTaken ? 'taken' : 'unknown')
-  if (isUnknown && unknownGuard && knownRecipients.guarding()) {
+  if (isUnknown && unknownGuard && knownRecipients.guarding(to.address)) {
     return refuse(context, transaction, to, refusal('unknown_guard'), upstream)
   }
-  // A verification counts neither for nor against its client, and everybody knows postmaster and abuse.
-  const isTold = isRole(to.address) || (to.sparedBy !== undefined && transaction.facts.from === '')
+  // A verification counts neither for nor against its client. Everybody knows postmaster and abuse, and in a
+  // domain that takes every address there is nothing to guess.
+  const isTold =
+    isRole(to.address) ||
+    (to.sparedBy !== undefined && transaction.facts.from === '') ||
+    (isTaken && knownRecipients.takesEverything(to.address))
   if ((isTaken || isUnknown) && !isTold) limits.heard(client, to.address, isUnknown)
   replies.recipient(to.address, said.code)
   const reply = replies.relayed(upstream, said, transaction.utf8, isTaken ? 'nothing' : 'refused')

@@ -1,0 +1,169 @@
+/**
+ * The memory behind known-recipients.ts: what was seen on which day, in sets of 128 places and 10 bytes a place. A key belongs
+ * to one set, and no other is ever looked at.
+ *
+ * Where a set is full, the domain that has most places in it gives one up, its oldest. A domain therefore takes room only from
+ * one that has more than itself: whatever arrives for one domain, others keep what they have up to an equal share.
+ *
+ * Nodes put their sets together over Redis (known-sharing.ts). A set is written as its records in order, so that two nodes that
+ * know the same write the same; of two records of one key the larger stamp counts, which is the later day, and of one day
+ * the refusal.
+ */
+
+export const WAYS = 128
+/** On disk and on the wire: four bytes and two of hash, two of the domain's, two of stamp. */
+export const RECORD = 10
+/** Days are counted from 2024-01-01, and fit into 15 bits until 2113. */
+const FIRST_DAY = 19_723
+const LAST_DAY = 0x7fff
+export const REMEMBERED_DAYS = 30
+
+/** Where a key is looked for. Keyed hashes, so nobody outside can aim at a place. */
+export interface Key {
+  readonly set: number
+  readonly high: number
+  /** 16 bits, as is `domain`. */
+  readonly low: number
+  /** The same for all keys of a domain; two domains that share one are one in what is said of domains. */
+  readonly domain: number
+}
+
+/** @param days since the epoch @returns days as they are kept: at least 1 */
+export const dayOf = (days: number): number => Math.max(1, Math.min(LAST_DAY, days - FIRST_DAY))
+
+export class KnownTable {
+  readonly sets: number
+  readonly #high: Uint32Array
+  readonly #low: Uint16Array
+  readonly #domain: Uint16Array
+  /** The day, doubled, and 1 more for a refusal; 0: the place is empty. */
+  readonly #stamp: Uint16Array
+  /** Places by domain, of one set while it is looked at. */
+  readonly #counts = new Uint8Array(1 << 16)
+  #today = 1
+
+  constructor(sets: number) {
+    this.sets = sets
+    const places = sets * WAYS
+    this.#high = new Uint32Array(places)
+    this.#low = new Uint16Array(places)
+    this.#domain = new Uint16Array(places)
+    this.#stamp = new Uint16Array(places)
+  }
+
+  /** Sets the day, as dayOf gives it. Where it goes back, nothing is kept as of a day to come. */
+  begin(today: number): void {
+    if (today < this.#today) {
+      const latest = today * 2 + 1
+      for (let at = 0; at < this.#stamp.length; at++) {
+        const stamp = this.#stamp[at] as number
+        if (stamp > latest) this.#stamp[at] = today * 2 + (stamp & 1)
+      }
+    }
+    this.#today = today
+  }
+
+  clear(): void {
+    this.#stamp.fill(0)
+  }
+
+  /** The place of the key, a number of its own; -1 where it was not seen within REMEMBERED_DAYS. */
+  find(key: Key): number {
+    const at = this.#find(key)
+    return at >= 0 && this.#isFresh(at) ? at : -1
+  }
+
+  isRefusal(place: number): boolean {
+    return ((this.#stamp[place] as number) & 1) === 1
+  }
+
+  /** @returns whether that is news: it was not there, or as of another day or kind */
+  put(key: Key, isRefusal: boolean): boolean {
+    return this.#put(key, this.#today * 2 + (isRefusal ? 1 : 0))
+  }
+
+  /** What the set holds, as records in order. */
+  read(set: number): Buffer {
+    const places: number[] = []
+    for (let at = set * WAYS; at < (set + 1) * WAYS; at++) if (this.#isFresh(at)) places.push(at)
+    const [high, low] = [this.#high, this.#low]
+    places.sort((a, b) => (high[a] as number) - (high[b] as number) || (low[a] as number) - (low[b] as number))
+    const records = Buffer.allocUnsafe(places.length * RECORD)
+    places.forEach((at, i) => {
+      records.writeUInt32LE(high[at] as number, i * RECORD)
+      records.writeUInt16LE(low[at] as number, i * RECORD + 4)
+      records.writeUInt16LE(this.#domain[at] as number, i * RECORD + 6)
+      records.writeUInt16LE(this.#stamp[at] as number, i * RECORD + 8)
+    })
+    return records
+  }
+
+  /** Takes in what another node has written of a set. What is too old, or of a day to come, is passed over. */
+  merge(set: number, records: Buffer): void {
+    for (let i = 0; i + RECORD <= records.length; i += RECORD) {
+      const stamp = records.readUInt16LE(i + 8)
+      // One day on: another clock may have passed midnight already.
+      if (stamp >> 1 > this.#today + 1 || !this.#isOf(stamp)) continue
+      const [high, low, domain] = [records.readUInt32LE(i), records.readUInt16LE(i + 4), records.readUInt16LE(i + 6)]
+      const key = { set, high, low, domain }
+      const at = this.#find(key)
+      if (at < 0) this.#put(key, stamp)
+      else this.#stamp[at] = Math.max(this.#stamp[at] as number, stamp)
+    }
+  }
+
+  #find({ set, high, low }: Key): number {
+    const [highs, end] = [this.#high, (set + 1) * WAYS]
+    for (let at = set * WAYS; at < end; at++) {
+      if (highs[at] === high && this.#low[at] === low && this.#stamp[at] !== 0) return at
+    }
+    return -1
+  }
+
+  #isOf(stamp: number): boolean {
+    return stamp !== 0 && this.#today - (stamp >> 1) <= REMEMBERED_DAYS
+  }
+
+  #isFresh(at: number): boolean {
+    return this.#isOf(this.#stamp[at] as number)
+  }
+
+  #put(key: Key, stamp: number): boolean {
+    let at = this.#find(key)
+    if (at < 0) at = this.#room(key)
+    if (at < 0 || (this.#stamp[at] === stamp && this.#high[at] === key.high && this.#low[at] === key.low)) return false
+    this.#high[at] = key.high
+    this.#low[at] = key.low
+    this.#domain[at] = key.domain
+    this.#stamp[at] = stamp
+    return true
+  }
+
+  /** The place that a new key of this domain may have; -1: none, since its domain has most of the set as it is. */
+  #room({ set, domain }: Key): number {
+    const first = set * WAYS
+    for (let at = first; at < first + WAYS; at++) if (!this.#isFresh(at)) return at
+    const counts = this.#counts
+    const own = domain
+    counts[own] = 1
+    for (let at = first; at < first + WAYS; at++) counts[this.#domain[at] as number]!++
+    let most = counts[own] as number
+    // Its own, unless another has more; and where nobody has more than one, whoever was not seen for longest.
+    let isOwn = most > 1
+    for (let at = first; at < first + WAYS; at++) {
+      const count = counts[this.#domain[at] as number] as number
+      if (count <= most) continue
+      most = count
+      isOwn = false
+    }
+    let oldest = -1
+    for (let at = first; at < first + WAYS; at++) {
+      const of = this.#domain[at] as number
+      if (isOwn ? of !== own : (counts[of] as number) < most) continue
+      if (oldest < 0 || (this.#stamp[at] as number) < (this.#stamp[oldest] as number)) oldest = at
+    }
+    for (let at = first; at < first + WAYS; at++) counts[this.#domain[at] as number] = 0
+    counts[own] = 0
+    return oldest
+  }
+}

@@ -59,6 +59,12 @@ export async function start(options: AppOptions): Promise<Running> {
   const { settings, log } = options
   const node = buildNode(options)
   const { sessions, front } = node
+  let quitting: Promise<void> | undefined
+  /** Once, also where it is ended at once while it is being stopped. */
+  const quitOnce = (): Promise<void> => {
+    quitting ??= quit(node)
+    return quitting
+  }
   const { listening, admin } = await begin(node, options)
   for (const { host, port } of listening) log.info({ host, port, node: node.number }, 'listening for mail')
   log.info({ ...admin }, 'listening for the operator')
@@ -72,7 +78,7 @@ export async function start(options: AppOptions): Promise<Running> {
     sessions.dismiss()
     await node.allServed()
     front.outcomes.flush()
-    await quit(node)
+    await quitOnce()
     log.info({}, 'stopped')
     log.flush()
   }
@@ -87,7 +93,7 @@ export async function start(options: AppOptions): Promise<Running> {
     // Each session writes its log line; none waits for anything else.
     await within(node.allServed(), ABORT_MS)
     front.outcomes.flush()
-    await quit(node)
+    await quitOnce()
     log.flush()
   }
   return { listening, admin, metrics: node.metrics, status: node.status, stop, abort }

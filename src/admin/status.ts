@@ -9,7 +9,7 @@ export interface Status {
   readonly connectionsOpen: number
   readonly unknownGuard: boolean
   /** Absent where limits are counted only in memory. */
-  readonly redis?: { readonly up: boolean; readonly nodes: number }
+  readonly redis?: ConditionReport & { readonly up: boolean; readonly nodes: number }
   /** Every address of every upstream; a name that does not resolve appears as the operator wrote it. */
   readonly upstreams: readonly (ConditionReport & {
     readonly upstream: string
@@ -41,7 +41,7 @@ export function readiness(query: URLSearchParams, { ready, upstreams, redis }: S
     lines.push(`listening and not draining: ${ready ? 'yes' : 'no'}`)
     for (const { upstream, address, ...condition } of upstreams)
       lines.push(`upstream ${upstream} (${address}): ${inWords(condition)}`)
-    if (redis !== undefined) lines.push(`redis: ${redis.up ? 'up' : 'away'}, nodes: ${redis.nodes}`)
+    if (redis !== undefined) lines.push(`redis: ${inWords(redis)}; nodes: ${redis.nodes}`)
   }
   return text(good ? 200 : 503, lines.join('\n'))
 }

@@ -71,7 +71,9 @@ export function buildNode({ settings, version, log, machine, tls }: NodeOptions)
   const { listener, allServed } = listening(front, failed)
   let draining = false
   const ready = (): boolean => listener.listening && !draining
-  const own = { version, node: settings.hostname, ready, startedAt: now(), now }
+  const startedAt = clock.elapsed()
+  const uptimeMs = (): number => clock.elapsed() - startedAt
+  const own = { version, node: settings.hostname, ready, uptimeMs }
   const sources: StatusSources = { ...own, seats, counting, knownRecipients, upstreams }
   const status = (): Status => statusOf(sources)
   metrics.watch(gaugesOf(sources))

@@ -11,9 +11,8 @@ export interface StatusSources {
   readonly version: string
   readonly node: string
   readonly ready: () => boolean
-  /** Milliseconds since the epoch. */
-  readonly startedAt: number
-  readonly now: () => number
+  /** Milliseconds since this node was started. */
+  readonly uptimeMs: () => number
   readonly seats: Seats
   readonly counting: Counting
   readonly knownRecipients: KnownRecipients
@@ -21,16 +20,18 @@ export interface StatusSources {
 }
 
 export function statusOf(sources: StatusSources): Status {
-  const { version, node, ready, startedAt, now, seats, knownRecipients, upstreams } = sources
+  const { version, node, ready, uptimeMs, seats, knownRecipients, upstreams } = sources
   const { shared } = sources.counting
   return {
     version,
     node,
     ready: ready(),
-    uptimeSeconds: Math.round((now() - startedAt) / 1000),
+    uptimeSeconds: Math.round(uptimeMs() / 1000),
     connectionsOpen: seats.total,
     unknownGuard: knownRecipients.guarding(),
-    ...(shared !== undefined && { redis: { up: shared.shared(), nodes: shared.nodes() } }),
+    ...(shared !== undefined && {
+      redis: { up: shared.shared(), nodes: shared.nodes(), ...reportOf(shared.condition()) },
+    }),
     upstreams: upstreams.conditions().map(({ condition, ...where }) => ({
       ...where,
       up: condition.state === 'up' || condition.state === 'slow',
@@ -41,7 +42,12 @@ export function statusOf(sources: StatusSources): Status {
 
 const iso = (at: number): string => new Date(at).toISOString()
 
-const reportOf = ({ state, since, error, lastSuccess }: Condition): ConditionReport => ({
+const reportOf = ({
+  state,
+  since,
+  error,
+  lastSuccess,
+}: Partial<Condition> & Pick<Condition, 'state' | 'since'>): ConditionReport => ({
   state,
   since: iso(since),
   ...(error !== undefined && { error }),

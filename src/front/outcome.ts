@@ -215,6 +215,7 @@ export class Outcomes {
           ...(used !== undefined && { limit: { name: refusal.reason, used, max, window } }),
           ...facts,
         }),
+        ...(record.upstreamSaid !== undefined && { refusedBy: record.upstreamSaid }),
         ...(record.from !== undefined && { from: this.#redacted(record.from) }),
         ...(record.rcpts > 0 && { rcpts: record.told, rcptCount: record.rcpts }),
         ...(record.messageCount > 0 && { messages: record.messages, messageCount: record.messageCount }),

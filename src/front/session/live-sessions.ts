@@ -3,7 +3,7 @@ import type { Session } from './session.ts'
 /** The sessions under way, for whoever has to end them. Those that begin later are ended in the same way. */
 export class LiveSessions {
   readonly #sessions = new Set<Session>()
-  #end: 'drain' | 'dismiss' | undefined
+  #end: 'drain' | 'dismiss' | 'cut' | undefined
 
   get size(): number {
     return this.#sessions.size
@@ -37,6 +37,7 @@ export class LiveSessions {
   }
 
   cut(): void {
+    this.#end = 'cut'
     for (const session of this.#sessions) session.cut()
   }
 }

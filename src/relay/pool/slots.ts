@@ -2,7 +2,7 @@
  * Who may open a connection to which server. A transaction takes a slot at the server with the fewest connections, waits for one
  * for a bounded time, and frees it itself. Servers that are slow are used where no other has room. While somebody waits, others
  * may have to give way: by which rules is fairness.ts. A connection that may serve another client is kept for a moment (idle.ts);
- * it holds its slot meanwhile, and is the first to be signal away.
+ * it holds its slot meanwhile, and is the first to be given away.
  *
  * Clients that type as slowly as no machine does never hold more than a quarter of the slots together. The last tenth of the slots
  * is not for a source that has its share of them already, where others were here lately: mail that waits behind its dot cannot
@@ -14,16 +14,8 @@ import type { Dialed } from '../smtp/dial.ts'
 import { Claims } from './claims.ts'
 import { type Holder, shareOf, toGiveWay } from './fairness.ts'
 import { Idle } from './idle.ts'
+import { NoUpstream } from './no-upstream.ts'
 import type { Server } from './server.ts'
-
-export class NoUpstream extends Error {
-  readonly why: 'upstream_down' | 'upstream_full'
-  constructor(why: NoUpstream['why']) {
-    super(why)
-    this.name = 'NoUpstream'
-    this.why = why
-  }
-}
 
 /** The right to hold one connection to `server`. */
 export interface Slot {
@@ -87,7 +79,7 @@ export class Slots {
     this.#idle = new Idle(options.idleMs, () => this.serve())
   }
 
-  /** Whether somebody waits: what is only kept is then signal back. */
+  /** Whether somebody waits: what is only kept is then given back. */
   get wanted(): boolean {
     return this.#waiting.length > 0
   }

@@ -12,6 +12,7 @@ import { type DialSettings, type Extensions, RELAYABLE } from '../smtp/dial.ts'
 import type { Holder } from './fairness.ts'
 import { Health } from './health.ts'
 import { offerOf } from './offer.ts'
+import { PATIENCE, type Patience } from './patience.ts'
 import { seriesOf } from './series.ts'
 import { type Condition, Server } from './server.ts'
 import { type Slot, Slots } from './slots.ts'
@@ -42,29 +43,6 @@ export interface UpstreamsOptions {
   readonly patience?: Partial<Patience>
   /** All addresses of a name; the system's way unless told. */
   readonly resolve?: (name: string) => Promise<readonly string[]>
-}
-
-/** How long things may take, in milliseconds, and how many may wait: see SlotsOptions and HealthOptions. */
-export interface Patience {
-  readonly slotMs: number
-  readonly waiting: number
-  readonly idleMs: number
-  /** How long a health check may take: a server that is slower to greet takes no mail. */
-  readonly healthMs: number
-  readonly guardMs: number
-  readonly guardAgainMs: number
-  /** The start for the first server to answer: the port is not kept closed for servers that hang. */
-  readonly startMs: number
-}
-
-const PATIENCE: Patience = {
-  slotMs: 10_000,
-  waiting: 1000,
-  idleMs: 5000,
-  healthMs: 30_000,
-  guardMs: 3_600_000,
-  guardAgainMs: 60_000,
-  startMs: 2000,
 }
 
 const systemResolve = async (name: string): Promise<readonly string[]> =>

@@ -211,7 +211,7 @@ export class SmtpClient {
     this.#socket.on('data', (chunk: Buffer) => this.#read(chunk.toString('latin1')))
     this.#socket.on('error', (error) => this.#end('lost', error.message))
     // One that has only closed its own direction, and goes on reading, can answer nothing any more either: it must not be
-    // signal a dot.
+    // given a dot.
     this.#socket.on('end', () => this.#end('lost', 'the upstream closed the connection'))
     this.#socket.on('close', () => this.#end('lost', 'the upstream closed the connection'))
     // It may have gone before anybody listened.

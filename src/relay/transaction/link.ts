@@ -1,46 +1,21 @@
 /**
  * The upstream connection of one client, from taking a slot to giving it back. A client has one at a time. It stays with
  * the client from message to message while nobody else waits for one, and goes to the next client only where no client address
- * was signal over it and it never heard a refusal: Postfix takes XCLIENT once, and counts errors by connection.
+ * was given over it and it never heard a refusal: Postfix takes XCLIENT once, and counts errors by connection.
  *
  * However a client leaves, its slot is freed here, once: nobody else knows that it is taken.
  */
-import type { Clock } from '../../core/clock.ts'
 import type { UpstreamCommand } from '../../telemetry/metrics.ts'
 import type { Holder } from '../pool/fairness.ts'
 import { connectResult, type Server } from '../pool/server.ts'
 import type { Slot } from '../pool/slots.ts'
 import { Turn } from '../pool/turn.ts'
-import type { Upstreams } from '../pool/upstreams.ts'
-import type { ClientAttributes } from '../smtp/client-attributes.ts'
-import { type Dialed, type DialSettings, dial, greetAgain, UpstreamRefusal } from '../smtp/dial.ts'
+import { dial, greetAgain } from '../smtp/dial.ts'
 import type { Reply } from '../smtp/reply.ts'
 import { UpstreamError } from '../smtp/upstream-error.ts'
 import { Attempt, type Deadlines, type Moved } from './attempt.ts'
 import { DialFailure } from './dial-failure.ts'
-
-/** A connection that is ready for MAIL, in its slot. */
-export interface Link extends Dialed {
-  readonly slot: Slot
-  /** Whether no 4yz or 5yz was heard on it. */
-  clean: boolean
-  /** A transaction is open on it that the next one must end by RSET. */
-  inTransaction: boolean
-  /** It has served a message before. */
-  reused: boolean
-}
-
-export interface ClientLinkOptions {
-  readonly upstreams: Upstreams
-  readonly dial: DialSettings
-  /** Milliseconds a connection waits for the same client's next message before it is signal back. */
-  readonly parkMs: number
-  readonly elapsed: Clock['elapsed']
-  /** Asked when an upstream is reached: HELO and TLS may change in the course of a session. */
-  readonly attributes: () => ClientAttributes
-  /** Its slot is wanted for others, and its client does not get on with its transaction: ends that, and gives the slot back. */
-  readonly evict: () => void
-}
+import { type ClientLinkOptions, isAboutClient, type Link } from './link-parts.ts'
 
 const LEFT = 'the client left'
 
@@ -155,7 +130,7 @@ export class ClientLink {
       slot.free()
       if (!this.#gone) {
         server.series.connects[connectResult(error)].value++
-        if (!this.#isAboutClient(error)) upstreams.report(server, error, this.source)
+        if (!isAboutClient(error, settings.clientIp)) upstreams.report(server, error, this.source)
       }
       throw new DialFailure(error, server, moved?.to)
     }
@@ -171,13 +146,8 @@ export class ClientLink {
     const attempt = this.#attempt
     this.#attempt = undefined
     if (attempt === undefined) return undefined
-    this.#attemptsMs += this.#options.elapsed() - attempt.started
+    this.attemptsMs += this.#options.elapsed() - attempt.started
     return attempt.stop()
-  }
-
-  /** What all attempts of this client have taken so far, in milliseconds; waiting for a slot is none. */
-  get attemptsMs(): number {
-    return this.#attemptsMs
   }
 
   /** A connection that lay idle may have died of that: a fresh one to the same server takes its slot. */
@@ -257,7 +227,7 @@ export class ClientLink {
     link.slot.free()
   }
 
-  /** The client is gone: nobody waits for a slot or a greeting for it any longer. What it holds is still to be signal back. */
+  /** The client is gone: nobody waits for a slot or a greeting for it any longer. What it holds is still to be given back. */
   leave(): void {
     this.#gone = true
     // With a reason of our own: the default one is an exception with its stack.
@@ -314,18 +284,6 @@ export class ClientLink {
   #unpark(): void {
     clearTimeout(this.#parked)
     this.#parked = undefined
-  }
-
-  /**
-   * Whether a server turned away this client and not us: its HELO name, or its address where XCLIENT has told it, or a PROXY
-   * header before the greeting. Else one unwelcome client would take the server from all others.
-   */
-  #isAboutClient(error: unknown): boolean {
-    if (!(error instanceof UpstreamRefusal)) return false
-    const { phase } = error
-    const { clientIp } = this.#options.dial
-    const isTold = clientIp === 'proxy-v1' || clientIp === 'proxy-v2'
-    return phase === 'ehlo' || phase === 'client' || (phase === 'greeting' && isTold)
   }
 
   /** @throws UpstreamError where the client left meanwhile, so that nobody else would ever free the slot */

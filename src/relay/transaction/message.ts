@@ -10,7 +10,8 @@ import { refusal } from '../../core/policy.ts'
 import type { Metrics } from '../../telemetry/metrics.ts'
 import { isLast } from '../smtp/reply.ts'
 import { asRefusal, type Final, lost } from './answer.ts'
-import type { ClientLink, Link } from './link.ts'
+import type { ClientLink } from './link.ts'
+import type { Link } from './link-parts.ts'
 import { Newlines } from './newlines.ts'
 
 export interface MessageOptions {

@@ -7,8 +7,9 @@
 import type { Clock } from '../../core/clock.ts'
 import { messageOf } from '../../core/errors.ts'
 import { refusal } from '../../core/policy.ts'
+import { NoUpstream } from '../pool/no-upstream.ts'
 import type { Server } from '../pool/server.ts'
-import { NoUpstream, type Slot } from '../pool/slots.ts'
+import type { Slot } from '../pool/slots.ts'
 import type { Upstreams } from '../pool/upstreams.ts'
 import { timeLeft, UpstreamRefusal } from '../smtp/dial.ts'
 import { isAboutUs, isLast, type Reply } from '../smtp/reply.ts'
@@ -16,7 +17,8 @@ import { isOurs, UpstreamError } from '../smtp/upstream-error.ts'
 import { type Answer, asRefusal, lost } from './answer.ts'
 import type { Deadlines } from './attempt.ts'
 import { DialFailure } from './dial-failure.ts'
-import type { ClientLink, Link } from './link.ts'
+import type { ClientLink } from './link.ts'
+import type { Link } from './link-parts.ts'
 
 /** MAIL as it goes upstream, with the extensions its parameters use. Latin1, without CRLF. */
 export interface Envelope {

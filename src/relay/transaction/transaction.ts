@@ -18,7 +18,8 @@ import { type ClientAttributes, receivedLine } from '../smtp/client-attributes.t
 import type { DialSettings } from '../smtp/dial.ts'
 import { isLast, type Reply } from '../smtp/reply.ts'
 import { type Answer, asRefusal, type Final, lost } from './answer.ts'
-import { ClientLink, type Link } from './link.ts'
+import { ClientLink } from './link.ts'
+import type { Link } from './link-parts.ts'
 import { Message } from './message.ts'
 import { type Envelope, missingOf, openTransaction } from './opening.ts'
 

@@ -1,9 +1,10 @@
 /** The pool with the values it ships with, and a clock that is moved by hand. */
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
 import type { Holder } from '../../../src/relay/pool/fairness.ts'
+import type { NoUpstream } from '../../../src/relay/pool/no-upstream.ts'
 import { seriesOf } from '../../../src/relay/pool/series.ts'
 import { Server } from '../../../src/relay/pool/server.ts'
-import { type NoUpstream, type Slot, Slots } from '../../../src/relay/pool/slots.ts'
+import { type Slot, Slots } from '../../../src/relay/pool/slots.ts'
 import { Turn } from '../../../src/relay/pool/turn.ts'
 import { createMetrics } from '../../../src/telemetry/metrics.ts'
 

@@ -1,0 +1,9 @@
+/** There is no connection to be had: no server is up, or none has come free in time. */
+export class NoUpstream extends Error {
+  readonly why: 'upstream_down' | 'upstream_full'
+  constructor(why: NoUpstream['why']) {
+    super(why)
+    this.name = 'NoUpstream'
+    this.why = why
+  }
+}

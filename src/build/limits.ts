@@ -1,5 +1,5 @@
 /**
- * Builds what is remembered between connections: the limits, and the recipients that were taken lately. Both are kept in this
+ * Builds what is remembered between connections: the limits, and the recipients that were accepted lately. Both are kept in this
  * node's memory alone, or shared by all nodes through Redis.
  */
 import { randomBytes } from 'node:crypto'

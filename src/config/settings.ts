@@ -126,7 +126,7 @@ export const SETTINGS = {
     kind: flag,
     default: 'on',
     doc: 'Turn "user unknown" into 451 while the mail servers say it of many recipients that they accepted recently.',
-    more: 'Mail servers whose directory has failed call every user unknown, and senders then bounce the mail for good. With this setting on, senders try again later instead. A client that keeps asking for twenty recently deleted users keeps the guard active as well: if the directory is well and the alert stays, turn the guard off for a while.',
+    more: 'Mail servers whose directory has failed call every user unknown, and senders then bounce the mail for good. With this setting on, senders try again later instead. The guard watches each domain by itself as well. A client that keeps asking for twenty recently deleted users of one domain keeps it active for that domain: if the directory is well and the alert stays, turn the guard off for a while.',
   }),
   SPILLWAY_TRACE_HEADER: row({
     group: 'upstream',
@@ -325,7 +325,7 @@ export const SETTINGS = {
     kind: orOff(rate),
     default: '20/10m',
     doc: 'Recipients named by one address that the mail servers do not know; a client that exceeds it is guessing addresses.',
-    more: 'It applies only where they are at least 30 % of the recipients that this address named, so that an honest mailing list with some dead addresses gets through.',
+    more: 'It applies only where they are at least 30 % of the recipients that this address named, so that an honest mailing list with some dead addresses gets through. Each recipient counts once a window, however it is spelt. The roles postmaster and abuse do not count, nor do recipients in domains that accept every address.',
   }),
   SPILLWAY_LIMIT_RECIPIENTS_PER_MESSAGE: row({
     group: 'limits',

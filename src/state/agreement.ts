@@ -1,16 +1,16 @@
 /**
- * Whether the nodes that share a Redis have set the same limits. Nodes that have not count in the same keys and hold them
- * against different maxima; with different windows they undo each other's counts. So each node announces what it has set
- * (nodes.ts) and warns of a difference by the setting's name: once for each difference, again when it changes, and with
- * another line when it is gone. The prefix of the keys has to agree as well, but cannot be compared: nodes with another prefix
- * never meet.
+ * Whether the nodes that share a Redis have the same limits. Nodes that do not still count in the same keys, but compare with
+ * different maxima; with different windows they even undo each other's counts. So each node announces its limits (nodes.ts)
+ * and warns of a difference by the name of the setting: once for each difference, again when it changes, and with another
+ * line when it is gone. The prefix of the keys must agree as well but cannot be compared: nodes with another prefix never
+ * meet.
  */
 import { rateText } from '../config/kinds.ts'
 import { LIMIT_NAMES, LIMITS, type LimitName, type Rates } from '../core/limits.ts'
 import type { Log } from '../telemetry/log.ts'
 import { HOLD_MS } from './nodes.ts'
 
-/** `ip_connections=600/60000,global_connections=off,…`, max and window in ms: the same text for the same limits. */
+/** `ip_connections=600/60000,global_connections=off,…`: maximum and window in ms. The same text for the same limits. */
 export const settingsText = (rates: Rates): string =>
   LIMIT_NAMES.map((limit) => `${limit}=${setValue(rates, limit)}`).join()
 
@@ -25,7 +25,7 @@ const shown = (value: string): string => {
   return windowMs === undefined ? value : rateText({ max: Number(max), windowMs: Number(windowMs) })
 }
 
-/** What else is in it comes from another version of the program, or from somebody who writes to Redis: passed over. */
+/** Anything else comes from another version of the program, or from someone who writes to Redis. It is ignored. */
 const ITEM = /^([a-z_]{1,40})=(off|\d{1,15}\/\d{1,15})$/
 
 function read(settings: string): ReadonlyMap<string, string> {
@@ -34,7 +34,7 @@ function read(settings: string): ReadonlyMap<string, string> {
 }
 
 interface Difference {
-  /** What other nodes have set, in order: two differences are the same where this is. */
+  /** The other nodes' values, sorted. Two differences are the same if these are. */
   readonly values: string
   seenAt: number
 }
@@ -54,7 +54,7 @@ export class Agreement {
     this.#options = options
   }
 
-  /** Hears of all nodes that have other settings, or of one for each way to be different. */
+  /** @param others one node for each set of limits that differs from this node's */
   heard(others: readonly { readonly node: string; readonly settings: string }[]): void {
     if (others.length === 0 && this.#differences.size === 0) return
     const at = this.#options.elapsed()
@@ -77,7 +77,7 @@ export class Agreement {
     const known = this.#differences.get(limit)
     const name = LIMITS[limit].setting
     if (nodes.size === 0) {
-      // A Redis that came back empty has not heard of all nodes yet: that is no agreement.
+      // A Redis that came back empty does not know of all nodes yet, which is no agreement.
       if (known === undefined || at - known.seenAt < HOLD_MS) return
       this.#differences.delete(limit)
       log.info({ setting: name, here: shown(own) }, `all nodes have the same ${name} again`)

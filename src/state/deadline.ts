@@ -1,14 +1,13 @@
-/** An answer that nobody waits for longer than so long. */
+/** An answer that is awaited only for so long. */
 
-/** Rejected with this where the answer is late. */
+/** The rejection when an answer is late. */
 export class Late extends Error {
   override readonly name = 'Late'
 }
 
 /**
- * Resolves or rejects as `answer` does, or rejects with Late after `ms`. Where the process itself was held up, answers that lie
- * read in the socket are taken before the deadline holds: timers run before the sockets are read, so it is looked at once more
- * after that.
+ * Resolves or rejects as `answer` does, or rejects with Late after `ms`. If the process itself was held up, an answer that has
+ * arrived meanwhile still counts: timers run before sockets are read, so the deadline takes effect only after that.
  */
 export function within<T>(answer: Promise<T>, ms: number): Promise<T> {
   return new Promise((resolve, reject) => {

@@ -1,6 +1,6 @@
 /**
- * A count that nobody waits for: kept at once in this node's memory, told to Redis by the outbox a moment later, and held
- * against what Redis last said of the whole cluster. For recipients and what the upstreams say of them.
+ * A count that nobody waits for: kept at once in this node's memory, reported to Redis by the outbox a moment later, and
+ * compared with what Redis last said about the whole cluster. It counts recipients and the upstreams' answers to them.
  */
 import type { Client } from '../core/client.ts'
 import type { Maximum } from '../core/limits.ts'
@@ -15,7 +15,7 @@ export interface GatheredOptions {
   readonly counter: SharedCounter
   readonly outbox: Outbox
   readonly maximum: Maximum
-  /** What of a maximum this node may let in by itself now. */
+  /** The part of a maximum that this node may let in at present. */
   readonly share: (max: number) => number
   readonly now: () => number
 }
@@ -33,17 +33,17 @@ export class Gathered {
     this.#account = { counter, windowMs, heard: (key, used) => this.#cluster.heard(key, used, now()) }
   }
 
-  /** Charges one, where that is within the client's maximum. */
+  /** Charges one if that is within the client's maximum. */
   charge(client: Client, at: number): Use {
     const { scope, outbox, maximum, share } = this.#options
     const { table, limit } = scope
     const { windowMs } = scope.rate
     const key = scope.key(client)
     const max = maximum(limit, client, at)
-    // The cluster's count is held against the whole limit, also while this node has only a share of it.
+    // The cluster's count is compared with the whole limit, also while this node has only a share of it.
     const known = this.#cluster.used(key, at)
     if (known >= max) {
-      // Nothing is within 0: refused, and counted only as that.
+      // With a maximum of 0 it is counted as refused.
       const refused = table.charge(key, at, 0) - table.peek(key, at)
       return { used: known + refused, max, windowMs }
     }
@@ -55,7 +55,7 @@ export class Gathered {
     return { used: Math.min(own, Math.max(used, known + 1)), max: own, windowMs }
   }
 
-  /** Counts one, whatever it comes to. */
+  /** Counts one without a maximum. */
   count(client: Client, at: number): void {
     const { scope, outbox } = this.#options
     const key = scope.key(client)
@@ -64,7 +64,7 @@ export class Gathered {
     outbox.add(this.#account, key, 1)
   }
 
-  /** Takes back what `charge` has let in. */
+  /** Gives back what `charge` has let in. */
   giveBack(client: Client, amount: number, at: number): void {
     const { scope, outbox } = this.#options
     const key = scope.key(client)
@@ -73,7 +73,7 @@ export class Gathered {
     outbox.add(this.#account, key, -amount)
   }
 
-  /** This node's count against its share, or the cluster's against the whole limit: whichever has come further. */
+  /** This node's count with its share, or the cluster's with the whole limit: whichever has come further. */
   furthest(client: Client, at: number): Use {
     const { scope, maximum, share } = this.#options
     const { limit, table } = scope

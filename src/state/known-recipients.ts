@@ -1,18 +1,18 @@
 /**
- * Recipients that an upstream has taken in the last 30 days, and whether the cluster can still be believed when it calls one
- * unknown. A directory or storage failure often makes mail servers answer 550 5.1.1 to everybody; passed on, senders would
- * give up for good. So where many of the recipients taken lately are suddenly unknown, "unknown" is not believed until that
- * stops (unknown-guard.ts).
+ * Recipients that a mail server has accepted in the last 30 days, and whether the cluster can still be believed when it calls
+ * one unknown. After a directory or storage failure, mail servers often answer 550 5.1.1 for everybody. If that were passed
+ * on, senders would give up for good. So while many recipients that were accepted lately are suddenly unknown, "unknown" is
+ * not believed (unknown-guard.ts).
  *
- * A domain whose servers take everything needs no entry for each recipient: when a thousand of its mailboxes were taken and
- * not one refused in 30 days, the domain itself is remembered, and all its recipients count as taken lately. They say
- * nothing of the directory while they are taken, so they are no reason to believe it either. An "unknown" of such a
- * domain is what a failed directory looks like, so that the domain takes everything is given up only when it has been told
- * so for a minute without the guard, or for an hour with a guard for this domain alone. What was remembered of its mailboxes
- * before stays: whoever can have a thousand addresses of somebody else's domain taken makes nothing be forgotten.
+ * A domain that accepts every address needs no entry for each recipient. Once a thousand of its mailboxes were accepted and
+ * none was refused in 30 days, the domain itself is remembered, and all its recipients count as accepted lately. While they
+ * are accepted they say nothing about the directory, so they are no evidence that it works. If such a domain refuses a
+ * recipient, either its directory has failed or it no longer accepts everything. It keeps its entry until refusals have been
+ * heard for a minute without the guard, or for an hour with the guard for this domain alone. Entries of its mailboxes stay:
+ * someone who gets a thousand addresses of another's domain accepted makes nothing be forgotten.
  *
- * Only keyed hashes are kept, in a table of fixed size that is shared out by domain (known-table.ts). Where there is a Redis,
- * all nodes share it, and a node that starts again finds it there (known-sharing.ts).
+ * Only keyed hashes are stored, in a table of fixed size that is shared fairly between domains (known-table.ts). Where Redis
+ * is set, all nodes share what they remember, and a restarted node finds it there (known-sharing.ts).
  */
 import { hash as oneShot, randomBytes } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
@@ -24,25 +24,25 @@ export { REMEMBERED_DAYS } from './known-table.ts'
 export { GUARD_COUNT } from './unknown-guard.ts'
 
 const DAY_MS = 86_400_000
-/** Mailboxes of one domain, none of them known before, that were taken with no other refused. */
-export const TAKES_EVERYTHING = 1000
-/** How long the refusals of a domain that takes everything are doubted: without the guard, and with one for it alone. */
+/** New mailboxes of one domain that were accepted without any being refused: then the domain accepts everything. */
+export const ACCEPTS_EVERYTHING = 1000
+/** How long refusals by a domain that accepts everything are doubted: without the guard, and with the guard for it alone. */
 const DOUBT_MS = 60_000
 const LONG_DOUBT_MS = 3_600_000
-/** Domains doubted at once; of more, the doubt is no older than the next refusal. */
+/** Domains in doubt at a time. For any more, the doubt begins with a later refusal. */
 const MAX_DOUBTS = 4096
-/** Domains whose hash is kept. */
+/** Domains whose hash is cached. */
 const MAX_DOMAINS = 1024
 const DOMAINS = 1 << 16
 
 export interface KnownRecipients {
-  /** Whether an upstream took this address within the last 30 days. */
+  /** Whether a mail server accepted this address within the last 30 days. */
   has(address: string): boolean
-  /** Whether the address's domain takes everything: then that it was taken says nothing of the client who named it. */
-  takesEverything(address: string): boolean
-  /** Learns an upstream's answer: taken, or "no such user". Nothing is learned of whom the guard holds for. */
-  heard(address: string, answer: 'taken' | 'unknown'): void
-  /** Whether the upstreams' "unknown user" is not to be believed at present: of this address; without one, of anybody. */
+  /** Whether the domain accepts every address. That this one was accepted then says nothing about the client that named it. */
+  acceptsEverything(address: string): boolean
+  /** Learns a mail server's answer. While the guard holds for the recipient, nothing is learned. */
+  heard(address: string, answer: 'accepted' | 'unknown'): void
+  /** Whether "unknown user" is not believed at present: for this address, or without one, for any. */
   guarding(address?: string): boolean
 }
 
@@ -55,7 +55,7 @@ export interface KnownRecipientsOptions {
 
 interface Domain {
   readonly domain: number
-  /** Of the domain itself. */
+  /** Key of the domain itself. */
   readonly key: Key
   readonly name: string
 }
@@ -63,22 +63,22 @@ interface Domain {
 interface Doubt {
   readonly domain: Domain
   since: number
-  /** Whether the guard has held since: then it may be the directory. */
+  /** Whether the guard has held since then: it may be the directory. */
   guarded: boolean
 }
 
 export const createKnownRecipients = (options: KnownRecipientsOptions): SharedMemory => new SharedMemory(options)
 
-/** What this node remembers, and what known-sharing.ts reads and writes of it. */
+/** What this node remembers, with what known-sharing.ts needs to share it. */
 export class SharedMemory implements KnownRecipients {
   readonly #now: () => number
   readonly #table: KnownTable
-  /** Mailboxes taken since the last refusal, and the day of that, by domain. */
-  readonly #taken = new Uint16Array(DOMAINS)
+  /** By domain: new mailboxes accepted since the last refusal, and the day of that refusal. */
+  readonly #accepted = new Uint16Array(DOMAINS)
   readonly #refusedOn = new Uint16Array(DOMAINS)
   readonly #domains = new LRUCache<string, Domain>({ max: MAX_DOMAINS })
   readonly #doubts = new Map<string, Doubt>()
-  /** Sets that have changed since they were shared. */
+  /** Sets that have changed since they were shared last. */
   readonly #changed = new Set<number>()
   readonly #guard = new UnknownGuard()
   /** 32 bytes, in hexadecimal. */
@@ -93,30 +93,30 @@ export class SharedMemory implements KnownRecipients {
     this.#begin()
     const mailbox = mailboxOf(address)
     const domain = this.#domainOf(mailbox)
-    return this.#table.find(this.#keyOf(mailbox, domain)) >= 0 || this.#takesEverything(domain)
+    return this.#table.find(this.#keyOf(mailbox, domain)) >= 0 || this.#acceptsEverything(domain)
   }
 
-  takesEverything(address: string): boolean {
+  acceptsEverything(address: string): boolean {
     this.#begin()
-    return this.#takesEverything(this.#domainOf(mailboxOf(address)))
+    return this.#acceptsEverything(this.#domainOf(mailboxOf(address)))
   }
 
-  heard(address: string, answer: 'taken' | 'unknown'): void {
+  heard(address: string, answer: 'accepted' | 'unknown'): void {
     const at = this.#begin()
     const mailbox = mailboxOf(address)
     const domain = this.#domainOf(mailbox)
     const key = this.#keyOf(mailbox, domain)
     const place = this.#table.find(key)
-    const isOpen = this.#takesEverything(domain)
+    const isOpen = this.#acceptsEverything(domain)
     const isUnknown = answer === 'unknown'
     if (isOpen ? isUnknown : place >= 0) {
-      // Recipients without a place get a number below 0.
+      // A recipient without a place gets a number below 0.
       this.#guard.note(place >= 0 ? place : -1 - (key.high >>> 1), domain.domain, isUnknown, at)
     }
     if (this.#guard.holds(domain.domain, at)) {
       if (isOpen && isUnknown) this.#doubt(domain, at, true)
     } else if (isUnknown) this.#refused(domain, isOpen, at)
-    else this.#accepted(key, place, domain, isOpen)
+    else this.#learn(key, place, domain, isOpen)
   }
 
   guarding(address?: string): boolean {
@@ -131,11 +131,11 @@ export class SharedMemory implements KnownRecipients {
     return this.#secret
   }
 
-  /** Goes over to another secret. What was remembered by the one before can no longer be found, and is gone. */
+  /** Changes to another secret. Nothing remembered under the previous one can be found any more, so it is dropped. */
   adopt(secret: string): void {
     this.#secret = secret
     this.#table.clear()
-    this.#taken.fill(0)
+    this.#accepted.fill(0)
     this.#refusedOn.fill(0)
     this.#domains.clear()
     this.#doubts.clear()
@@ -147,18 +147,18 @@ export class SharedMemory implements KnownRecipients {
     return this.#table.sets
   }
 
-  /** Sets that others have not heard of yet; who shares one takes it out. */
+  /** Sets with news for other nodes. Whoever shares a set removes it from here. */
   get changed(): Set<number> {
     return this.#changed
   }
 
-  /** What this node remembers of a set; empty: nothing. */
+  /** The records of a set; empty where it has none. */
   read(set: number): Buffer {
     this.#begin()
     return this.#table.read(set)
   }
 
-  /** Takes in what another node remembers of a set. */
+  /** Adds another node's records of a set. */
   merge(set: number, records: Buffer): void {
     this.#begin()
     this.#table.merge(set, records)
@@ -170,7 +170,7 @@ export class SharedMemory implements KnownRecipients {
     this.#table.begin(dayOf(Math.floor(at / DAY_MS)))
     const { endsAt } = this.#guard
     if (at >= endsAt || at < endsAt - HALF_MS) {
-      // By all that was noted until then; and once more where nothing was noted since.
+      // First by everything noted until then, and again where nothing was noted since.
       this.#weighDoubts(endsAt - 1)
       this.#guard.turn(at)
       if (at >= endsAt + HALF_MS) this.#weighDoubts(at)
@@ -182,22 +182,22 @@ export class SharedMemory implements KnownRecipients {
     return dayOf(Math.floor(this.#now() / DAY_MS))
   }
 
-  #accepted(key: Key, place: number, domain: Domain, isOpen: boolean): void {
+  #learn(key: Key, place: number, domain: Domain, isOpen: boolean): void {
     this.#put(isOpen ? domain.key : key, false)
     if (isOpen || place >= 0) return
     const { domain: of } = domain
-    const taken = Math.min(TAKES_EVERYTHING, (this.#taken[of] as number) + 1)
-    this.#taken[of] = taken
-    if (taken === TAKES_EVERYTHING && !this.#hasRefused(domain)) this.#put(domain.key, false)
+    const accepted = Math.min(ACCEPTS_EVERYTHING, (this.#accepted[of] as number) + 1)
+    this.#accepted[of] = accepted
+    if (accepted === ACCEPTS_EVERYTHING && !this.#hasRefused(domain)) this.#put(domain.key, false)
   }
 
   #refused(domain: Domain, isOpen: boolean, at: number): void {
-    this.#taken[domain.domain] = 0
+    this.#accepted[domain.domain] = 0
     this.#refusedOn[domain.domain] = this.#today
     if (isOpen) this.#doubt(domain, at, false)
   }
 
-  /** Whether a recipient of the domain was refused in the last 30 days, as far as this node or another knows. */
+  /** Whether this node or another has heard a refusal from the domain in the last 30 days. */
   #hasRefused({ domain, key }: Domain): boolean {
     const day = this.#refusedOn[domain] as number
     if (day !== 0 && Math.abs(this.#today - day) <= REMEMBERED_DAYS) return true
@@ -205,12 +205,12 @@ export class SharedMemory implements KnownRecipients {
     return place >= 0 && this.#table.isRefusal(place)
   }
 
-  #takesEverything({ key }: Domain): boolean {
+  #acceptsEverything({ key }: Domain): boolean {
     const place = this.#table.find(key)
     return place >= 0 && !this.#table.isRefusal(place)
   }
 
-  /** A recipient of a domain that takes everything was refused. */
+  /** A domain that accepts everything has refused a recipient. */
   #doubt(domain: Domain, at: number, guarded: boolean): void {
     const known = this.#doubts.get(domain.name)
     if (known !== undefined) known.guarded ||= guarded
@@ -224,12 +224,12 @@ export class SharedMemory implements KnownRecipients {
       const { domain } = doubt
       const age = at - doubt.since
       const holds = this.#guard.holds(domain.domain, at)
-      // A clock that has gone back begins anew.
+      // After a step back of the clock, the wait begins again.
       if (age < 0) doubt.since = at
-      // Where everybody is unknown, that says nothing of this domain.
+      // While every recipient is unknown, that says nothing about this domain.
       if (!everywhere && age < (holds ? LONG_DOUBT_MS : DOUBT_MS)) continue
       this.#doubts.delete(name)
-      if (everywhere || (doubt.guarded && !holds) || !this.#takesEverything(domain)) continue
+      if (everywhere || (doubt.guarded && !holds) || !this.#acceptsEverything(domain)) continue
       this.#put(domain.key, true)
     }
   }
@@ -242,7 +242,7 @@ export class SharedMemory implements KnownRecipients {
     const name = domainOf(mailbox)
     const known = this.#domains.get(name)
     if (known !== undefined) return known
-    // No mailbox has a line break in it.
+    // No mailbox contains a line break, so no mailbox has the hash of a domain.
     const digest = this.#digest(`\n${name}`)
     const domain = digest.readUInt16LE(12)
     const made = { name, domain, key: this.#keyFrom(digest, domain) }
@@ -264,5 +264,5 @@ export class SharedMemory implements KnownRecipients {
   }
 }
 
-/** What keys in Redis are called by, so that what was written with another secret is never taken for ours. */
+/** Part of the names of keys in Redis, so that what was written under another secret is never mistaken for ours. */
 export const fingerprintOf = (secret: string): string => oneShot('sha256', secret).slice(0, 12)

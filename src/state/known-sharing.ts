@@ -1,15 +1,15 @@
 /**
- * What nodes remember of recipients (known-recipients.ts), put together over Redis: a node that starts again finds it there, and
- * all nodes come to know the same. Never in the way of a reply: it goes on in the background, a few sets at a time.
+ * Shares over Redis what nodes remember of recipients (known-recipients.ts): a restarted node finds it there, and all nodes
+ * come to know the same. No reply ever waits for it; it runs in the background, a few sets at a time.
  *
- * A set is one value of at most 1,280 bytes, and 4,096 sets are all there is, so Redis holds no more than a node does. To
- * share a set is to read what Redis has, to take it in, and to write what both know where that is more; a script writes only
- * where nobody has written meanwhile, else it is done over. What has changed here goes first; beside that all sets are gone
- * through again and again, to learn what others have changed, and to fill a Redis that came back empty.
+ * A set is one value of at most 1,280 bytes, and there are 4,096 sets, so Redis holds no more than a node does. To share a
+ * set is to read it from Redis, to merge it, and to write the result where it says more. A script writes only if nobody else
+ * has written meanwhile; otherwise the set is shared again. Sets that have changed here go first. Besides, the node goes
+ * through all sets over and over, to learn what others have changed and to fill a Redis that came back empty.
  *
- * Hashes of different secrets have nothing in common, so all nodes use one, which the first of them puts into Redis. A node that
- * has just started, and comes first to a Redis that is empty, must not make the others forget: a secret that was in use for an hour
- * takes the place of one that was not. A fingerprint of the secret stands in the names of the values.
+ * Hashes under different secrets have nothing in common, so all nodes use one secret, which the first of them puts into Redis.
+ * A node that has just started and finds Redis empty must not make the others forget, so a secret that was in use for an hour
+ * replaces one that was not. The names of the values contain a fingerprint of the secret.
  */
 import { createHash } from 'node:crypto'
 import { messageOf } from '../core/errors.ts'
@@ -21,7 +21,7 @@ import { RECORD, REMEMBERED_DAYS, WAYS } from './known-table.ts'
 import { Nonsense } from './limiter.ts'
 import type { RedisClient } from './redis.ts'
 
-/** ARGV: a secret (SECRET), expiry in ms. Returns the one that all use from now on, and whether it was there. */
+/** ARGV: a secret as in SECRET, expiry in ms. Returns the secret to use from now on, and whether it was there already. */
 const AGREE = `
 local held = redis.call('GET', KEYS[1])
 local used = held
@@ -29,26 +29,28 @@ if not held or (string.sub(ARGV[1], 1, 1) == '0' and string.sub(held, 1, 1) ~= '
 redis.call('SET', KEYS[1], used, 'PX', ARGV[2])
 return {used, (held and string.sub(held, 3) == string.sub(used, 3)) and 1 or 0}
 `
-/** ARGV: SHA-1 of what was read, what takes its place, expiry in ms. Returns whether it was still there, and is replaced. */
+/** ARGV: SHA-1 of what was read, its replacement, expiry in ms. Returns whether it was still there and is replaced now. */
 const REPLACE = `
 if redis.sha1hex(redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 return 1
 `
 const EVERY_MS = 250
-/** Sets in one write: a question of a client that comes behind them waits for less than a millisecond. */
+/** Sets in one write. A charge for a client that comes behind them waits for less than a millisecond. */
 const BATCH = 64
-/** The secret is looked at every so many times, and whenever Redis is back. */
+/** The secret is read again after so many steps, and whenever Redis is back. */
 const AGREE_EVERY = 240
+/** A failure is logged no more often than this. */
+const LOG_EVERY_MS = 3_600_000
 const DAY_MS = 86_400_000
 const EXPIRY_MS = (REMEMBERED_DAYS + 1) * DAY_MS
-/** It outlives what was written with it. */
+/** The secret outlives what was written under it. */
 const SECRET_EXPIRY_MS = 2 * EXPIRY_MS
-/** No set is longer, but two nodes may disagree on which records to keep. */
+/** More than any node writes. */
 const LONGEST = 2 * WAYS * RECORD
-/** 0 where it was in use for a while, 1 where it was made lately; then the secret. */
+/** 0 for a secret that was in use for an hour, 1 for a newer one; then the secret. */
 const SECRET = /^([01]):([0-9a-f]{64})$/
-/** How long nodes that were away have to come back, before a secret made meanwhile is as good as theirs. */
+/** A node that comes back within this time does not have to give up its secret for one that was made meanwhile. */
 const IN_USE_MS = 3_600_000
 
 export interface KnownSharingOptions {
@@ -57,9 +59,9 @@ export interface KnownSharingOptions {
   /** Of all keys. */
   readonly prefix: string
   readonly timeoutMs: number
-  /** Since when Redis is asked, as a number that is another after each absence; undefined: it is not. */
+  /** A number that changes each time Redis comes back; undefined while it is away. */
   readonly upSince: () => number | undefined
-  /** Counts a command. */
+  /** Counts one command. */
   readonly watched: <T>(use: RedisUse, answer: Promise<T>) => Promise<T>
   /** Milliseconds of a clock that never goes back. */
   readonly elapsed: () => number
@@ -70,28 +72,28 @@ export class KnownSharing {
   readonly #options: KnownSharingOptions
   #timer: NodeJS.Timeout | undefined
   #busy: Promise<void> | undefined
-  /** The set that is looked at next on the way through all. */
+  /** The next set on the way through all of them. */
   #next = 0
-  /** Whether all sets were looked at since the secret was agreed on. */
+  /** Whether all sets were read since the secret was adopted. */
   #loaded = false
-  /** When the secret was first used, by `elapsed`; before that, for ever. */
+  /** When the secret was first used, by `elapsed`. */
   #usedSince = Number.POSITIVE_INFINITY
   #sinceAgreed = Number.POSITIVE_INFINITY
   #up: number | undefined
-  /** What went wrong last; one line for each kind of it. */
-  #trouble = ''
+  /** When a failure was logged last, by `elapsed`. */
+  #loggedAt = Number.NEGATIVE_INFINITY
 
   constructor(options: KnownSharingOptions) {
     this.#options = options
   }
 
-  /** Begins, without waiting for anything. */
+  /** Starts in the background. */
   start(): void {
     this.#timer ??= setInterval(() => this.#step(), EVERY_MS).unref()
     this.#step()
   }
 
-  /** Shares what it has not shared yet, as far as that is done in time. */
+  /** Shares what it has not shared yet, as far as that can be done within `timeoutMs`. */
   async stop(): Promise<void> {
     clearInterval(this.#timer)
     const { memory, timeoutMs } = this.#options
@@ -105,9 +107,6 @@ export class KnownSharing {
   #step(): void {
     if (!this.#isUp()) return
     this.#busy ??= this.#work()
-      .then(() => {
-        this.#trouble = ''
-      })
       .catch((error: unknown) => this.#failed(messageOf(error)))
       .finally(() => {
         this.#busy = undefined
@@ -116,7 +115,7 @@ export class KnownSharing {
 
   #isUp(): boolean {
     const up = this.#options.upSince()
-    // It may have come back as another, or empty.
+    // A Redis that comes back may be another one, or empty.
     if (up !== this.#up) this.#sinceAgreed = Number.POSITIVE_INFINITY
     this.#up = up
     return up !== undefined
@@ -132,7 +131,7 @@ export class KnownSharing {
     await this.#share([...new Set([...this.#changed(), ...this.#following(1)])])
   }
 
-  /** Finds out which secret all nodes use. */
+  /** Learns which secret all nodes use. */
   async #agree(): Promise<void> {
     const { memory, client, prefix, watched, elapsed } = this.#options
     const at = elapsed()
@@ -140,7 +139,7 @@ export class KnownSharing {
     const answer = await watched('known', client.eval(AGREE, 1, `${prefix}known`, own, SECRET_EXPIRY_MS))
     const [used, wasThere] = Array.isArray(answer) ? (answer as unknown[]) : []
     const [, kind, secret] = (typeof used === 'string' && SECRET.exec(used)) || []
-    // Not told what it was: it may be the secret.
+    // The answer is not shown: it may be a secret.
     if (secret === undefined) throw new Nonsense('no secret')
     const isOther = secret !== memory.secret
     if (kind === '0') this.#usedSince = Number.NEGATIVE_INFINITY
@@ -167,7 +166,7 @@ export class KnownSharing {
     return Array.from({ length }, (_, i) => first + i)
   }
 
-  /** Brings these sets together with what Redis has of them. What fails is done over. */
+  /** Merges these sets with those in Redis. A set that fails is shared again later. */
   async #share(sets: readonly number[]): Promise<void> {
     const { memory } = this.#options
     for (const set of sets) memory.changed.delete(set)
@@ -181,7 +180,7 @@ export class KnownSharing {
     if (failure !== undefined) throw failure
   }
 
-  /** @returns false where another node has written meanwhile */
+  /** @returns false if another node has written meanwhile */
   async #shareOne(set: number): Promise<boolean> {
     const { memory, client, prefix, watched } = this.#options
     const secret = memory.secret
@@ -189,7 +188,7 @@ export class KnownSharing {
     const answer: unknown = (await watched('known', client.getBuffer(key))) ?? Buffer.alloc(0)
     if (!Buffer.isBuffer(answer)) throw new Nonsense(answer)
     const isSound = answer.length <= LONGEST && answer.length % RECORD === 0
-    // What is no set is written over.
+    // A value that is no set is overwritten.
     if (isSound) memory.merge(set, answer)
     const all = memory.read(set)
     if (all.equals(answer) || all.length === 0) return true
@@ -200,8 +199,10 @@ export class KnownSharing {
   }
 
   #failed(reason: string): void {
-    if (reason === this.#trouble) return
-    this.#trouble = reason
-    this.#options.log.warn({ err: reason.slice(0, 200) }, 'recipients taken lately are not shared over Redis')
+    const { log, elapsed } = this.#options
+    const at = elapsed()
+    if (at - this.#loggedAt < LOG_EVERY_MS) return
+    this.#loggedAt = at
+    log.warn({ err: reason.slice(0, 200) }, 'the recipients accepted lately are not shared over Redis')
   }
 }

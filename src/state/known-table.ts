@@ -1,34 +1,34 @@
 /**
- * The memory behind known-recipients.ts: what was seen on which day, in sets of 128 places and 10 bytes a place. A key belongs
- * to one set, and no other is ever looked at.
+ * The memory behind known-recipients.ts: what was seen on which day, in sets of 128 places of 10 bytes. A key belongs to one
+ * set, and no other is ever looked at.
  *
- * Where a set is full, the domain that has most places in it gives one up, its oldest. A domain therefore takes room only from
- * one that has more than itself: whatever arrives for one domain, others keep what they have up to an equal share.
+ * Where a set is full, the domain with the most places in it gives up its oldest. So a domain takes room only from one that
+ * has more than itself: whatever arrives for one domain, the others keep what they have, up to an equal share.
  *
- * Nodes put their sets together over Redis (known-sharing.ts). A set is written as its records in order, so that two nodes that
- * know the same write the same; of two records of one key the larger stamp counts, which is the later day, and of one day
+ * Nodes merge their sets over Redis (known-sharing.ts). A set is written as its records in order, so that two nodes that know
+ * the same write the same bytes. Of two records with the same key the larger stamp counts: the later day, and on the same day
  * the refusal.
  */
 
 export const WAYS = 128
-/** On disk and on the wire: four bytes and two of hash, two of the domain's, two of stamp. */
+/** Bytes of a record: six of hash, two of the domain's hash, two of stamp. */
 export const RECORD = 10
-/** Days are counted from 2024-01-01, and fit into 15 bits until 2113. */
+/** Days are counted from 2024-01-01. They fit into 15 bits until 2113. */
 const FIRST_DAY = 19_723
 const LAST_DAY = 0x7fff
 export const REMEMBERED_DAYS = 30
 
-/** Where a key is looked for. Keyed hashes, so nobody outside can aim at a place. */
+/** Made of keyed hashes, so that nobody outside can aim at a place. */
 export interface Key {
   readonly set: number
   readonly high: number
   /** 16 bits, as is `domain`. */
   readonly low: number
-  /** The same for all keys of a domain; two domains that share one are one in what is said of domains. */
+  /** The same for all keys of a domain. Two domains that happen to share it are treated as one. */
   readonly domain: number
 }
 
-/** @param days since the epoch @returns days as they are kept: at least 1 */
+/** @param days since the epoch @returns the day as it is stored, at least 1 */
 export const dayOf = (days: number): number => Math.max(1, Math.min(LAST_DAY, days - FIRST_DAY))
 
 export class KnownTable {
@@ -36,9 +36,9 @@ export class KnownTable {
   readonly #high: Uint32Array
   readonly #low: Uint16Array
   readonly #domain: Uint16Array
-  /** The day, doubled, and 1 more for a refusal; 0: the place is empty. */
+  /** Twice the day, plus 1 for a refusal. 0: the place is empty. */
   readonly #stamp: Uint16Array
-  /** Places by domain, of one set while it is looked at. */
+  /** Scratch: places of each domain in one set. */
   readonly #counts = new Uint8Array(1 << 16)
   #today = 1
 
@@ -51,7 +51,7 @@ export class KnownTable {
     this.#stamp = new Uint16Array(places)
   }
 
-  /** Sets the day, as dayOf gives it. Where it goes back, nothing is kept as of a day to come. */
+  /** Sets the day, as dayOf gives it. After a step back, entries of days to come count as of today. */
   begin(today: number): void {
     if (today < this.#today) {
       const latest = today * 2 + 1
@@ -67,7 +67,7 @@ export class KnownTable {
     this.#stamp.fill(0)
   }
 
-  /** The place of the key, a number of its own; -1 where it was not seen within REMEMBERED_DAYS. */
+  /** The place of the key; -1 where it was not seen within REMEMBERED_DAYS. */
   find(key: Key): number {
     const at = this.#find(key)
     return at >= 0 && this.#isFresh(at) ? at : -1
@@ -77,12 +77,12 @@ export class KnownTable {
     return ((this.#stamp[place] as number) & 1) === 1
   }
 
-  /** @returns whether that is news: it was not there, or as of another day or kind */
+  /** @returns whether that is news: the key was not there, or with another day or kind */
   put(key: Key, isRefusal: boolean): boolean {
     return this.#put(key, this.#today * 2 + (isRefusal ? 1 : 0))
   }
 
-  /** What the set holds, as records in order. */
+  /** The records of the set, in order. */
   read(set: number): Buffer {
     const places: number[] = []
     for (let at = set * WAYS; at < (set + 1) * WAYS; at++) if (this.#isFresh(at)) places.push(at)
@@ -98,11 +98,11 @@ export class KnownTable {
     return records
   }
 
-  /** Takes in what another node has written of a set. What is too old, or of a day to come, is passed over. */
+  /** Adds another node's records of the set, except those that are too old or of days to come. */
   merge(set: number, records: Buffer): void {
     for (let i = 0; i + RECORD <= records.length; i += RECORD) {
       const stamp = records.readUInt16LE(i + 8)
-      // One day on: another clock may have passed midnight already.
+      // Tomorrow is taken: the other clock may have passed midnight already.
       if (stamp >> 1 > this.#today + 1 || !this.#isOf(stamp)) continue
       const [high, low, domain] = [records.readUInt32LE(i), records.readUInt16LE(i + 4), records.readUInt16LE(i + 6)]
       const key = { set, high, low, domain }
@@ -131,7 +131,7 @@ export class KnownTable {
   #put(key: Key, stamp: number): boolean {
     let at = this.#find(key)
     if (at < 0) at = this.#room(key)
-    if (at < 0 || (this.#stamp[at] === stamp && this.#high[at] === key.high && this.#low[at] === key.low)) return false
+    if (this.#stamp[at] === stamp && this.#high[at] === key.high && this.#low[at] === key.low) return false
     this.#high[at] = key.high
     this.#low[at] = key.low
     this.#domain[at] = key.domain
@@ -139,7 +139,7 @@ export class KnownTable {
     return true
   }
 
-  /** The place that a new key of this domain may have; -1: none, since its domain has most of the set as it is. */
+  /** The place that a new key of this domain may have. */
   #room({ set, domain }: Key): number {
     const first = set * WAYS
     for (let at = first; at < first + WAYS; at++) if (!this.#isFresh(at)) return at
@@ -148,7 +148,7 @@ export class KnownTable {
     counts[own] = 1
     for (let at = first; at < first + WAYS; at++) counts[this.#domain[at] as number]!++
     let most = counts[own] as number
-    // Its own, unless another has more; and where nobody has more than one, whoever was not seen for longest.
+    // One of its own domain, unless another has more. Where no domain has two, the place not seen for longest.
     let isOwn = most > 1
     for (let at = first; at < first + WAYS; at++) {
       const count = counts[this.#domain[at] as number] as number

@@ -1,25 +1,25 @@
 /**
  * One limit counted in Redis for all nodes; the home of rate-limiter-flexible.
  *
- * Its own windows begin with the first hit and start again from nothing when they end, so that twice the limit passes
- * within a moment around the end of one. It lets its script be replaced, though, and ours keeps the same sliding window of
- * two buckets as the tables in memory do (table.ts): in an aligned window of Redis's clock never more than `max` is let
- * in, in any span as long as a window less than twice `max`, and no more than `max` where arrivals are even. What is
- * refused is not added. There is one text for all limiters, because the library registers the script with the connection, under
- * one name: of two different ones the later would be run for both.
+ * The library's own windows begin with the first hit and start again from nothing when they end, so that twice the limit
+ * passes within a moment around the end of one. But its script can be replaced, and ours keeps the same sliding window of two
+ * buckets as the tables in memory (table.ts): an aligned window of the clock of Redis never admits more than `max`; any span
+ * as long as a window admits less than twice `max`, and no more than `max` where arrivals are even. What is refused is not
+ * added. All limiters have the same script, because the library registers it with the connection under one name: of two
+ * different ones the later would be run for both.
  *
- * A key is one hash with three fields (number of the window, count in it, count in the one before), touched by single-key
- * scripts only, as a cluster demands, and it expires two windows after it was last charged: a Redis with `noeviction` is
- * not filled by keys that nobody asks for.
+ * A key is one hash with three fields (the number of the window, the count in it, the count in the one before). Only scripts
+ * with a single key touch it, as a cluster demands. It expires two windows after the last charge, so keys that nobody uses
+ * do not fill a Redis with `noeviction`.
  *
  * The clock of Redis may go back: it is set, or another server whose clock is behind takes over. A key that is one window
- * ahead is taken for the current one, so that a small step gives nothing away; what is further ahead than that counts as
- * nothing, or it would keep everybody out for as long as the step.
+ * ahead is taken for the current one, so that a small step gives nothing away. A key that is further ahead counts as nothing;
+ * otherwise it would keep everybody out for as long as the step.
  */
 import { RateLimiterRedis, type RateLimiterRes } from 'rate-limiter-flexible'
 import type { RedisClient } from './redis.ts'
 
-/** ARGV: points, seconds (not used), max, window in seconds. Returns what is used then, and ms until there is room again. */
+/** ARGV: amount, seconds (not used), max, window in seconds. Returns what is used afterwards, and ms until there is room. */
 const SCRIPT = `
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -55,17 +55,17 @@ return {math.max(0, math.ceil(used + amount)), 0}
 `
 
 export interface Counted {
-  /** In use in the whole cluster, this charge included; over the maximum: it was refused, and nothing was charged. */
+  /** In use in the whole cluster, including this charge. Over the maximum, it was refused and nothing was charged. */
   readonly used: number
-  /** Of a refused charge: after how many ms there is room for it, if nobody else takes it. */
+  /** For a refused charge: ms until there is room for it, if nobody else takes that. */
   readonly waitMs: number
 }
 
-/** Both reject with what Redis or the connection to it says, and with Nonsense where that is no count. */
+/** Both reject with the error of Redis or of the connection, or with Nonsense if the answer is no count. */
 export interface SharedCounter {
   /** Charges 1, unless that is over `max`, a whole number. */
   charge(key: string, max: number): Promise<Counted>
-  /** Adds whatever it comes to (a whole number; below 0: takes back, at most down to nothing). */
+  /** Adds a whole number without a maximum. A negative amount is taken back, at most down to nothing. */
   add(key: string, amount: number): Promise<Counted>
 }
 
@@ -73,7 +73,7 @@ export interface SharedCounterOptions {
   readonly client: RedisClient
   /** Of all keys. */
   readonly prefix: string
-  /** What keys of this limit are called by: `<prefix>l:<name>:<key>`. */
+  /** Part of the names of its keys: `<prefix>l:<name>:<key>`. */
   readonly name: string
   /** Whole seconds. */
   readonly windowMs: number
@@ -89,7 +89,7 @@ export function createSharedCounter({ client, prefix, name, windowMs }: SharedCo
     rejectIfRedisNotReady: true,
   })
   const add = async (key: string, amount: number, max: number): Promise<Counted> => {
-    // Read while `penalty` runs, which sends the command before it returns; whether the answer is over it, we see ourselves.
+    // `penalty` reads it and sends the command before it returns. Whether the answer is over it, we compare ourselves.
     limiter.points = max
     const { consumedPoints, msBeforeNext }: RateLimiterRes = await limiter.penalty(key, amount)
     return { used: consumedPoints, waitMs: msBeforeNext }
@@ -105,7 +105,7 @@ export class Nonsense extends Error {
   override readonly name = 'Nonsense'
 
   constructor(answer: unknown) {
-    // JSON escapes what a terminal would obey.
+    // JSON escapes control characters.
     super(`Redis answered what is no count: ${String(JSON.stringify(answer)).slice(0, 60)}`)
   }
 }
@@ -117,8 +117,8 @@ export const isCount = (value: unknown, most = Number.MAX_SAFE_INTEGER): value i
 type Command = (args: string[]) => Promise<unknown>
 
 /**
- * What the library sees of the client. It would make a number of whatever is answered (NaN of OK, 1 of 1.5), and a client
- * would be refused for that, so the answers are looked at before.
+ * The client as the library sees it. The library turns any answer into a number (OK into NaN, 1.5 into 1), and clients would
+ * be refused for that. So the answers are checked before it gets them.
  */
 function checking(client: RedisClient, windowMs: number): object {
   const commands: { [name: string]: Command } = {}

@@ -1,10 +1,10 @@
 /**
- * What is counted: one call a stage, before its checks run. Narrow scopes are charged first, and what a narrow limit
- * refuses is not charged to a wider one, so that one address over its limit cannot spend the budget of all. What a wider
- * limit refuses is given back to the narrow ones: the retry it asks for must not count against the client.
+ * What is counted: once for each stage, before its checks run. Narrow scopes are charged first, and what a narrow limit
+ * refuses is not charged to a wider one, so that one address over its limit cannot spend the budget of all. What a wider limit
+ * refuses is given back to the narrow ones: the retry that the client is asked for must not count against it.
  *
- * Everything is in bounded tables of fixed cost: memory does not grow with the number of addresses, nor does the time to
- * refuse one.
+ * Everything is kept in tables of fixed size and fixed cost: neither memory nor the time to refuse a client grows with the
+ * number of addresses.
  */
 import type { Client } from '../core/client.ts'
 import {
@@ -20,9 +20,9 @@ import type { Usage, Use } from '../core/usage.ts'
 import { createScopes, EVERYBODY, isFirst, type Scope, type Scopes } from './scopes.ts'
 import { WindowTable } from './table.ts'
 
-/** Recipients per source that are postmaster or abuse, past the limits of the sender. */
+/** Recipients postmaster and abuse per source, past the limits of the sender. */
 export const ROLE_BUDGET: Rate = { max: 20, windowMs: 60_000 }
-/** RCPTs with a null sender to users the cluster took lately: how others verify our users' addresses. */
+/** RCPTs with a null sender to users accepted lately per source: how others verify our users' addresses. */
 export const VERIFY_BUDGET: Rate = { max: 120, windowMs: 60_000 }
 
 export type Budget = 'role' | 'verify'
@@ -30,14 +30,13 @@ export type Part = 'all' | 'sender' | 'everybody'
 
 export interface Limits {
   /**
-   * Charges what a connection costs ('connect') or what a message costs ('rcpt', with its first recipient).
-   * Clients on the allow list are charged nothing. `part`: 'everybody' charges only what all clients share, 'sender'
-   * only what they do not.
+   * Charges for a connection ('connect') or for a message ('rcpt', with its first recipient). Clients on the allow list are
+   * charged nothing. `part`: 'everybody' charges only the limits that all clients share, 'sender' only the others.
    */
   take(stage: 'connect' | 'rcpt', client: Client, part?: Part): Usage | Promise<Usage>
   /**
-   * Charges one more recipient; at once, whatever store the other limits are in. Where `message`, the usage of its message,
-   * is refused already, nothing is charged: the retry that is asked for must not count against the client.
+   * Charges one more recipient, without waiting for Redis. If its message was refused already (`message` is the usage of
+   * that), nothing is charged: the retry that the client is asked for must not count against it.
    */
   recipient(client: Client, message: Usage): Use | undefined
   /**
@@ -47,34 +46,34 @@ export interface Limits {
    * @param recipients how many `recipient` admitted for it
    */
   giveBack(client: Client, usage: Usage, recipients: number): void
-  /** Whether the budget of its own has room for this client; takes from it. */
+  /** Whether the budget has room for this client. Takes from it. */
   spare(budget: Budget, client: Client): boolean
   /**
-   * Learns what the cluster said of a recipient. A mailbox counts once in a window, or a client that names one it knows
-   * before each guess would never be guessing much.
+   * Learns the cluster's answer to a recipient. A mailbox counts once in a window. Otherwise guesses would be a small share of
+   * what a client asks for that names a valid address before each of them.
    */
   heard(client: Client, recipient: string, unknown: boolean): void
-  /** What `heard` has gathered; undefined where the limit is off. */
+  /** What `heard` has counted; undefined where the limit is off. */
   lately(client: Client): { readonly unknown: Use; readonly asked: number } | undefined
-  /** Clients that the tables have a count for. */
+  /** The number of sources with a count. */
   tracked(): number
-  /** Share of a global limit in use, of the maximum that the operator has set; 0 where it is off. */
+  /** The share of a global limit, as the operator has set it, that is in use; 0 where it is off. */
   utilization(limit: GlobalLimit): number
 }
 
 export interface LimitsOptions {
   readonly rates: Rates
-  /** What one client may have; default: what the operator has set. */
+  /** Default: as the operator has set it, for every client. */
   readonly maximum?: Maximum
-  /** False for a limit whose check only observes: what is over it goes on, and is charged to the wider limits too. */
+  /** False for a limit whose check only observes: a client over it goes on and is charged to the wider limits too. */
   readonly enforced: (limit: LimitName) => boolean
   /** Milliseconds since the epoch. */
   readonly now: () => number
-  /** Eight secret random bytes: nobody outside can aim at a place in the tables. */
+  /** Eight secret random bytes, so that nobody outside can aim at a place in the tables. */
   readonly seed: Uint8Array
 }
 
-/** Sources that have used one of the budgets lately. */
+/** Sources that a budget is kept for. */
 const BUDGET_KEYS = 1 << 16
 const NOTHING: Usage = {}
 
@@ -143,7 +142,7 @@ class CountedInMemory implements Limits {
 
   giveBack(client: Client, usage: Usage, recipients: number): void {
     const { now, enforced } = this.#options
-    // What was refused was given back then.
+    // What was refused was given back at once.
     if (isRefused(usage, enforced)) return
     const at = now()
     for (const { limit, key, table } of this.#scopes.rcpt) {

@@ -1,18 +1,18 @@
 /**
- * How many nodes share the limits. Every node puts its name with an expiry into one sorted set, and counts the names in it. The
- * count is needed when Redis is away, to know one's share, so the last one is kept then. Times are those of Redis's own clock:
- * nodes whose clocks differ do not push each other out. Where that clock goes back, names that it would keep for as long as
- * the step are removed, and who is alive puts itself back within EVERY_MS.
+ * How many nodes share the limits. Every node puts its name with an expiry into one sorted set and counts the names in it. The
+ * last count is kept while Redis is away, since it gives a node's share. Times are those of the clock of Redis, so that nodes
+ * whose clocks differ do not push each other out. When that clock goes back, it would keep names for as long as the step, so
+ * those are removed; nodes that are alive put themselves back within EVERY_MS.
  *
- * A Redis that comes back empty hears the nodes one after the other, and the first would take itself for the only one. So
- * a count that falls is believed when it has stayed low for HOLD_MS, and the time that Redis was away is no part of that.
+ * A Redis that comes back empty hears from the nodes one after the other, and the first would take itself for the only one. So
+ * a lower count is believed only after HOLD_MS, which begins again when Redis was away.
  *
- * Beside its name each node says what it has set (agreement.ts), and hears of those who have set something else.
+ * Beside its name each node announces its limits (agreement.ts), and learns which nodes have other ones.
  */
 import { isCount, Nonsense } from './limiter.ts'
 import type { RedisClient } from './redis.ts'
 
-/** ARGV: name, settings, expiry in ms, how many to tell. Returns the count, then members whose settings are others. */
+/** ARGV: name, limits, expiry in ms, how many members to return. Returns the count, then members with other limits. */
 const ANNOUNCE = `
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -35,11 +35,11 @@ for i = 1, math.min(#settings, tonumber(ARGV[4])) do told[i + 1] = members[setti
 return told
 `
 const EVERY_MS = 2000
-/** A node that has missed two announcements is still counted, one that has missed three is not. */
+/** A node that has missed two announcements still counts, one that has missed three does not. */
 const EXPIRY_MS = 6000
-/** Longer than all nodes need to connect again and to announce themselves. */
+/** Longer than all nodes need to reconnect and to announce themselves. */
 export const HOLD_MS = 10_000
-/** Different settings that are told of at once. */
+/** Members returned: one for each of so many different sets of limits. */
 const TOLD = 8
 const MOST_NODES = 1_000_000
 const LONGEST = 2000
@@ -48,15 +48,15 @@ export interface NodesOptions {
   readonly client: RedisClient
   /** Of all keys. */
   readonly prefix: string
-  /** The name of this node; no other has it. Without spaces. */
+  /** The name of this node, which no other node has. It contains no spaces. */
   readonly node: string
-  /** What it has set, in a form that is the same for the same settings. */
+  /** Its limits as text: the same text for the same limits. */
   readonly settings: string
   /** In ms, of a clock that never goes back. */
   readonly elapsed: () => number
-  /** Told of what each announcement came to. */
+  /** Called after each announcement. */
   readonly announced: (started: number, failure: unknown) => void
-  /** Hears after each announcement of nodes that have set something else: one of those that have set the same. */
+  /** Called after each announcement with the nodes that have other limits: one node for each set of limits. */
   readonly others: (nodes: readonly { readonly node: string; readonly settings: string }[]) => void
 }
 
@@ -64,7 +64,7 @@ export class Nodes {
   readonly #options: NodesOptions
   readonly #key: string
   #count = 1
-  /** Until when `#count` holds against a lower one, and when Redis was heard last. */
+  /** Until when `#count` holds against a lower one, and when Redis answered last. */
   #holdsUntil = Number.NEGATIVE_INFINITY
   #heardAt = Number.NEGATIVE_INFINITY
   #timer: NodeJS.Timeout | undefined
@@ -74,17 +74,17 @@ export class Nodes {
     this.#key = `${options.prefix}nodes`
   }
 
-  /** Nodes alive when Redis was heard last, this one included: the most it has said within HOLD_MS; at least 1. */
+  /** Nodes that are alive, this one included: the highest count of the last HOLD_MS. At least 1. */
   get count(): number {
     return this.#count
   }
 
-  /** Announces from now on, without waiting for it. */
+  /** Starts announcing in the background. */
   start(): void {
     this.#timer ??= setInterval(() => void this.announce(), EVERY_MS).unref()
   }
 
-  /** Says that this node is there, and learns how many are. Never rejects. */
+  /** Announces this node and learns how many there are. Never rejects. */
   async announce(): Promise<void> {
     const { client, node, settings, elapsed, announced, others } = this.#options
     const started = elapsed()
@@ -102,7 +102,7 @@ export class Nodes {
     }
   }
 
-  /** Leaves, so that others need not wait for its expiry. Never rejects. */
+  /** Leaves, so that the others need not wait for its expiry. Never rejects. */
   async stop(): Promise<void> {
     clearInterval(this.#timer)
     const { client, node, settings } = this.#options
@@ -110,7 +110,7 @@ export class Nodes {
   }
 
   #learn(count: number, at: number): void {
-    // Redis was away in between, and may have come back empty: what was known then is as good as heard now.
+    // Redis was away meanwhile and may have come back empty, so the count from before counts as heard just now.
     if (at - this.#heardAt > 2 * EVERY_MS) this.#holdsUntil = at + HOLD_MS
     this.#heardAt = at
     if (count < this.#count && at < this.#holdsUntil) return

@@ -1,8 +1,8 @@
 /**
- * What Redis shall hear, but nobody waits for: charges given back, recipients counted here, what was let in while Redis was
- * away. It is summed per counter, goes along in the write of the next question, or in one of its own a moment later where no
- * question comes, and is good for the window it was counted in: what is older would be charged to the wrong one. Where it
- * is full, what has become too old makes room; what was counted for everybody is one counter a limit and always taken.
+ * What Redis is told while nobody waits for it: charges that are given back, recipients counted here, and what was let in
+ * while Redis was away. Amounts are summed by counter. They go out with the next charge for a client, or a moment later in a
+ * write of their own. An amount is good only for the window it was counted in; later it would be charged to the wrong one.
+ * When the outbox is full, amounts that are too old make room. Those for everybody (one counter a limit) are always taken.
  */
 import type { SharedCounter } from './limiter.ts'
 import { EVERYBODY } from './scopes.ts'
@@ -10,7 +10,7 @@ import { EVERYBODY } from './scopes.ts'
 export interface Account {
   readonly counter: SharedCounter
   readonly windowMs: number
-  /** What the cluster has counted for the key after that. */
+  /** Called with what the cluster has counted for the key then. */
   readonly heard: (key: string, used: number) => void
 }
 
@@ -23,13 +23,13 @@ interface Entry {
 
 export interface OutboxOptions {
   readonly now: () => number
-  /** Whether Redis is asked now; what there is to say is kept while it is not. */
+  /** Whether Redis is asked at present. While it is not, amounts are kept. */
   readonly open: () => boolean
-  /** Called for each command sent. */
+  /** Called for each command that is sent. */
   readonly sent: (answer: Promise<unknown>) => void
 }
 
-/** Counters with something to say; what comes on top is not told to Redis, only counted here. */
+/** Counters with an amount. Any more are not reported to Redis, only counted here. */
 const CAPACITY = 10_000
 /** Commands in one write. */
 const BATCH = 500
@@ -46,7 +46,7 @@ export class Outbox {
     this.#options = options
   }
 
-  /** @param amount whole; below 0: given back */
+  /** @param amount a whole number; a negative one is given back */
   add(account: Account, key: string, amount: number): void {
     let ofAccount = this.#entries.get(account)
     if (ofAccount === undefined) {
@@ -65,7 +65,7 @@ export class Outbox {
     this.#later()
   }
 
-  /** Sends what there is, at most a batch; the rest follows. */
+  /** Sends what there is, at most a batch. The rest follows. */
   flush(): void {
     if (this.#size === 0 || !this.#options.open()) return
     let sent = 0
@@ -87,7 +87,7 @@ export class Outbox {
     if (this.#size > 0) this.#later()
   }
 
-  /** Says once more what it has, at most a batch; nothing after that by itself. */
+  /** Sends what there is once more, at most a batch, and nothing after that by itself. */
   stop(): void {
     this.flush()
     clearTimeout(this.#timer)
@@ -100,7 +100,7 @@ export class Outbox {
     }, WAIT_MS).unref()
   }
 
-  /** Looks through all there is at most once in WAIT_MS, so that a flood that finds it full does not do so each time. */
+  /** Scans the entries at most once in WAIT_MS, so that a flood that finds it full does not do so each time. */
   #hasRoom(): boolean {
     if (this.#size < CAPACITY) return true
     const now = this.#options.now()

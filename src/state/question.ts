@@ -1,6 +1,6 @@
 /**
- * One question to Redis: what a client was charged by this node's own count, and whether the cluster says the same. All
- * scopes are asked at once, and the answers are read narrow before wide.
+ * One charge for a client, in Redis: a client that this node's own count has let in may be over its limits in the cluster. All
+ * scopes are charged at once, and the answers are read from narrow to wide.
  */
 import { LIMITS, type LimitName } from '../core/limits.ts'
 import type { Usage, Use } from '../core/usage.ts'
@@ -21,11 +21,11 @@ export interface Shared extends Scope {
 export interface Charged {
   readonly scope: Shared
   readonly key: string
-  /** What the client may have in the cluster. */
+  /** The client's maximum in the cluster. */
   readonly max: number
   /** By this node's own count. */
   readonly used: number
-  /** What Redis says; the error where it says nothing of use; undefined where it was late. */
+  /** The answer of Redis, or the error; undefined if it was late. */
   answer?: Counted | Error
 }
 
@@ -42,7 +42,7 @@ export interface QuestionsOptions {
   readonly elapsed: () => number
 }
 
-/** A limit that many share may get room by what others are given back, so it is asked again after so long. */
+/** A limit that many clients share may get room when others are given something back, so it is asked again after this time. */
 const ASK_AGAIN_MS = 1000
 
 export class Questions {
@@ -53,8 +53,8 @@ export class Questions {
   }
 
   /**
-   * Resolves with what counts: the answers of Redis, and where it does not answer in time, this node's own count against its
-   * share. Of all that was charged nothing is left where one limit refuses. Never rejects.
+   * Resolves with the answers of Redis and, where there is none in time, with this node's own count against its share. If one
+   * limit refuses, everything that was charged is given back. Never rejects.
    * @param usage by this node's own count @param at when that was charged
    */
   async ask(charged: readonly Charged[], usage: Counts, at: number): Promise<Usage> {
@@ -76,7 +76,7 @@ export class Questions {
     return this.#conclude(charged, usage, at)
   }
 
-  /** Reads the answers narrow first. */
+  /** Reads the answers from narrow to wide. */
   #conclude(charged: readonly Charged[], usage: Counts, at: number): Usage {
     let refusal: Charged | undefined
     const kept: Charged[] = []
@@ -107,7 +107,7 @@ export class Questions {
     return usage
   }
 
-  /** What Redis has said, where it holds for a while. */
+  /** Remembers of the answer what holds for a while. */
   #remember({ scope, key, max, answer }: Charged): void {
     if (!isCounted(answer)) return
     scope.account.heard(key, answer.used)
@@ -117,14 +117,14 @@ export class Questions {
     scope.refusals.remember(key, max, waitMs, this.#options.now())
   }
 
-  /** By Redis where it has answered, else by this node's own count against its share. */
+  /** By the answer of Redis, or else by this node's own count against its share. */
   #useOf({ scope: { rate }, max, answer, used }: Charged): Use {
     const { windowMs } = rate
     if (!isCounted(answer)) return { used, max: this.#options.health.share(max), windowMs }
     return answer.used > max ? { used: answer.used, max, windowMs } : { used: answer.used, max, windowMs, shared: true }
   }
 
-  /** What was let in without an answer, Redis hears later. */
+  /** Redis learns later what was let in without its answer. */
   tell({ scope: { limit, account }, key }: Charged, usage: Counts): void {
     this.#options.outbox.add(account, key, 1)
     usage[limit] = { ...(usage[limit] as Use), shared: true }

@@ -1,6 +1,6 @@
 /**
- * What this node knows of Redis: whether it is asked now, how many nodes share it, and what to tell the operator. Every
- * command for Redis is counted here, and those that count something decide whether it is asked at all (breaker.ts).
+ * What this node knows about Redis: whether it is asked at present, how many nodes share it, and what the operator is told.
+ * Every command for Redis is counted here. Those that count something decide whether Redis is asked at all (breaker.ts).
  */
 import { messageOf } from '../core/errors.ts'
 import type { Rates } from '../core/limits.ts'
@@ -13,13 +13,13 @@ import { createSharedCounter } from './limiter.ts'
 import { Nodes } from './nodes.ts'
 import type { RedisLink } from './redis.ts'
 
-/** Redis as the operator is shown it. Times are in ms since the epoch. */
+/** The condition of Redis for the operator. Times are in ms since the epoch. */
 export interface RedisCondition {
-  /** up: limits are counted in Redis. away: this node holds to its share of them. */
+  /** up: limits are counted in Redis. away: this node keeps to its share of them. */
   readonly state: 'up' | 'away'
-  /** Of the state. */
+  /** When the state began. */
   readonly since: number
-  /** What went wrong last, in words; also where all is well since. */
+  /** The last error in words, also when all has been well since. */
   readonly error?: string
   /** When a command was answered last. */
   readonly lastSuccess?: number
@@ -39,7 +39,7 @@ export interface RedisHealthOptions {
   readonly now: () => number
   /** Milliseconds of a clock that never goes back. */
   readonly elapsed: () => number
-  /** Redis is asked from now on. */
+  /** Called when Redis is asked again. */
   readonly back: () => void
 }
 
@@ -72,7 +72,7 @@ export class RedisHealth {
       },
       others: (nodes) => agreement.heard(nodes),
     })
-    // Sixteen keys, so that of a cluster that has lost a part not always the same part is looked at.
+    // Sixteen keys, so that in a cluster that has lost a part it is not always the same part that is probed.
     const probed = createSharedCounter({ client: link.client, prefix, name: 'probe', windowMs: 1000 })
     let probes = 0
     this.#breaker = new Breaker({
@@ -89,7 +89,7 @@ export class RedisHealth {
     metrics.redisFallback.of().value = 1
   }
 
-  /** Whether Redis is asked. */
+  /** Whether Redis is asked at present. */
   get up(): boolean {
     return this.#breaker.closed
   }
@@ -99,12 +99,12 @@ export class RedisHealth {
     return this.#nodes.count
   }
 
-  /** What of a maximum this node may let in by itself. */
+  /** The part of a maximum that this node may let in by itself. */
   share(max: number): number {
     return max < 1 ? max : Math.max(1, Math.floor(max / this.#nodes.count))
   }
 
-  /** Counts what comes of a command that counts something, and learns from it. */
+  /** Counts a command that charges something; its outcome decides whether Redis is asked further. */
   counted<T>(use: RedisUse, answer: Promise<T>): Promise<T> {
     answer.then(
       () => this.#breaker.succeeded(),
@@ -113,7 +113,7 @@ export class RedisHealth {
     return this.watched(use, answer)
   }
 
-  /** A question of several parts. @param failure of all of them; undefined where one was answered */
+  /** A charge for a client, of several commands. @param failure undefined if at least one was answered */
   asked(failure: string | undefined): void {
     if (failure === undefined) this.#breaker.succeeded()
     else this.#breaker.failed(failure)
@@ -123,7 +123,7 @@ export class RedisHealth {
   result(use: RedisUse, failure: unknown): void {
     this.#options.metrics.redisCommands.inc(use, failure === undefined ? 'ok' : isLate(failure) ? 'timeout' : 'failed')
     if (failure === undefined) this.#lastSuccess = this.#options.now()
-    // Without a connection each command only says so; why there is none, the link says.
+    // Without a connection every command fails alike; why there is none, the link knows.
     else if (this.#options.link.connected()) this.#blame(messageOf(failure))
   }
 
@@ -156,7 +156,7 @@ export class RedisHealth {
     await within(this.#nodes.stop(), this.#options.timeoutMs).catch(() => undefined)
   }
 
-  /** Counts what comes of one command, and no more. */
+  /** Counts the outcome of a command, and no more. */
   watched<T>(use: RedisUse, answer: Promise<T>): Promise<T> {
     const started = this.#options.elapsed()
     answer.then(

@@ -1,6 +1,6 @@
 /**
- * What one limit in Redis has refused, until there is room again: such a client is refused without a question. The answer is
- * that of a moment and of a maximum, so a client that may have more is asked for again.
+ * What one limit in Redis has refused, until there is room again: such a client is refused without asking Redis. A refusal
+ * belongs to a moment and a maximum, so Redis is asked again for a client that may have more.
  */
 import { LRUCache } from 'lru-cache'
 
@@ -26,11 +26,11 @@ export class Refusals {
     this.#refused.set(key, { max, until: at + waitMs, waitMs, count: 1 })
   }
 
-  /** How many times, this one included, the key was charged since Redis refused it; 0 where there may be room. */
+  /** How often the key was charged since Redis refused it, including this time; 0 if there may be room. */
   since(key: string, max: number, at: number): number {
     const known = this.#refused.get(key)
     if (known === undefined || max > known.max) return 0
-    // A clock that has gone back makes no refusal longer.
+    // A step back of the clock makes no refusal longer.
     if (at < known.until && known.until - at <= known.waitMs) return ++known.count
     this.#refused.delete(key)
     return 0

@@ -1,4 +1,4 @@
-/** The limits that are on, each with the table in this node's memory where it is counted. */
+/** The limits that are on, each with the table in this node's memory in which it is counted. */
 import type { Client } from '../core/client.ts'
 import { type Grouping, LIMITS, type LimitName, limitsThatCount, type Rate, type Rates } from '../core/limits.ts'
 import { mailboxOf } from '../core/mailbox.ts'
@@ -6,7 +6,7 @@ import { WindowTable } from './table.ts'
 
 export interface Scope {
   readonly limit: LimitName
-  /** As the operator has set it; what a client may have is asked for at each charge (core/limits.ts, Maximum). */
+  /** As the operator has set it. A client's maximum is asked for at each charge (Maximum in core/limits.ts). */
   readonly rate: Rate
   readonly table: WindowTable
   readonly key: (client: Client) => string
@@ -14,7 +14,7 @@ export interface Scope {
   readonly isGlobal: boolean
 }
 
-/** Pairs of source and mailbox that are remembered; of more in one window some count twice. */
+/** Pairs of source and mailbox that are remembered. With more in one window, some count twice. */
 const MAILBOXES = 1 << 18
 /** The key of what all clients share. */
 export const EVERYBODY = '*'
@@ -33,12 +33,12 @@ export interface Scopes {
   /** Recipients the cluster does not know, and all it was asked about. */
   readonly unknown: Scope | undefined
   readonly asked: Scope | undefined
-  /** Which mailboxes a source has asked for in this window: each counts once. */
+  /** The mailboxes that a source has named in this window: each counts once. */
   readonly mailboxes: WindowTable | undefined
 }
 
 /** @param seed of the tables: see table.ts */
-/** Whether the source asks for the mailbox for the first time in this window. */
+/** Whether the source names the mailbox for the first time in this window. */
 export const isFirst = ({ mailboxes }: Scopes, { source }: Client, recipient: string, at: number): boolean =>
   mailboxes?.first(`${source} ${mailboxOf(recipient)}`, at) === true
 

@@ -1,23 +1,24 @@
 /**
  * Limits that all nodes share: counted in this node's memory and in Redis.
  *
- * Local first. What this node alone has seen go over a limit is over it in the cluster, so its own tables are charged
- * first, with the full limit, and a client that is over is refused without a question. The same holds for a client that Redis
- * has refused a moment ago: the answer says from when on there is room again, and until then it is not asked. So the cost of
- * refusing a client that keeps coming does not depend on Redis. All others cost one question, whose parts (one for each
- * scope, and what the outbox has to say) go out in one write together with the questions of all clients of that moment.
+ * Local first. If this node alone has seen a client go over a limit, it is over it in the cluster. So the node's own tables
+ * are charged first, with the full limit, and a client that is over is refused without asking Redis. The same holds for a
+ * client that Redis has refused a moment ago: its answer says when there will be room again, and until then it is not asked.
+ * So the cost of refusing a client that keeps coming does not depend on Redis. For every other client Redis is asked once; the
+ * commands (one for each scope, and what the outbox holds) go out in one write together with those for all clients of that
+ * moment.
  *
- * All scopes are asked at once, so a wide limit may have been charged for a client that a narrow one refuses. The answers
- * are read narrow first, and what was charged for nothing is given back with the next write. Until then (a round trip) a wide
- * limit that is just full may refuse a client it had room for; never the other way round.
+ * All scopes are charged at once, so a wide limit may be charged for a client that a narrow one refuses. The answers are read
+ * from narrow to wide, and what was charged in vain is given back with the next write. Until then (a round trip) a wide limit
+ * that is just full may refuse a client it had room for, never the other way round.
  *
- * Redis away or slow: an answer is waited for as long as `timeoutMs`, and while the breaker is open not at all; the node then
- * holds to its share, the limit divided by the nodes last seen alive. Since all nodes do, the cluster stays within the
- * limit: in one window at most the limit and the shares of the nodes that had not let anybody in by Redis's word, which is less
- * than twice. When Redis is back it hears what the limits for everybody, recipients and unknown recipients have counted in
- * the current window; what single addresses were let in for meanwhile stays with the node that counted it.
+ * If Redis is slow or away, an answer is awaited for `timeoutMs`, and not at all while the breaker is open. The node then keeps
+ * to its share, which is the limit divided by the number of nodes. As all nodes do so, the cluster stays within the limit: in
+ * one window at most the limit plus the shares of the nodes that had not let anybody in by the word of Redis, which is less
+ * than twice the limit. When Redis is back, it is told what the limits for everybody, recipients and unknown recipients have
+ * counted in the current window. What single addresses were let in for meanwhile stays with the node that counted it.
  *
- * Recipients and what the upstreams say of them are gathered (gathered.ts). Open connections are counted by each node alone.
+ * Recipients and the upstreams' answers to them are gathered (gathered.ts). Open connections are counted by each node alone.
  */
 import type { Client } from '../core/client.ts'
 import { ALL_OFF, asSet, type GlobalLimit, type LimitName, type Maximum } from '../core/limits.ts'
@@ -45,17 +46,17 @@ import { createScopes, EVERYBODY, isFirst, type Scope, type Scopes } from './sco
 export type { RedisCondition } from './redis-health.ts'
 
 export interface SharedLimits extends Limits {
-  /** Resolves when Redis has answered, or after a moment without: it goes on either way. */
+  /** Resolves when Redis has answered, or after a moment without an answer. Limits work either way. */
   start(): Promise<void>
-  /** Leaves the set of nodes. The link is closed by who opened it. */
+  /** Leaves the set of nodes. Whoever opened the link closes it. */
   stop(): Promise<void>
-  /** Whether limits are those of the cluster now, and not the share of this node. */
+  /** Whether limits are those of the cluster at present, and not this node's share. */
   shared(): boolean
-  /** Nodes last seen alive, this one included. */
+  /** The number of nodes that are alive, this one included. */
   nodes(): number
-  /** Redis, as the operator is shown it. */
+  /** The condition of Redis for the operator. */
   condition(): RedisCondition
-  /** Counts a command that goes to the same Redis for something else. */
+  /** Counts a command that something else sends to the same Redis. */
   watched<T>(use: RedisUse, answer: Promise<T>): Promise<T>
 }
 
@@ -66,7 +67,7 @@ export interface SharedLimitsOptions extends LimitsOptions {
   readonly timeoutMs: number
   /** Milliseconds of a clock that never goes back. */
   readonly elapsed: () => number
-  /** The name of this node; no other has it. */
+  /** The name of this node, which no other node has. */
   readonly node: string
   readonly metrics: Metrics
   readonly log: Log
@@ -89,9 +90,9 @@ class CountedInRedis implements SharedLimits {
   readonly #health: RedisHealth
   readonly #outbox: Outbox
   readonly #questions: Questions
-  /** Postmaster's budget and the like are each node's own. */
+  /** Budgets such as postmaster's are not shared. */
   readonly #own: Limits
-  /** The last word of Redis on the limits for everybody. */
+  /** The last answers of Redis on the limits for everybody. */
   readonly #told = new Map<LimitName, { readonly used: number; readonly at: number }>()
 
   constructor(options: SharedLimitsOptions) {
@@ -152,7 +153,7 @@ class CountedInRedis implements SharedLimits {
 
   giveBack(client: Client, usage: Usage, recipients: number): void {
     const { enforced, now } = this.#options
-    // What was refused was given back then.
+    // What was refused was given back at once.
     if (isRefused(usage, enforced)) return
     const at = now()
     for (const { limit, key, table, account } of this.#stages.rcpt) {

@@ -1,30 +1,30 @@
 /**
- * Whether the cluster can be believed when it calls a recipient unknown that it took lately. What speaks against it is counted
- * over the last minute, each recipient once, however often it was asked for: one mailbox that was given up, and is still
- * written to by everybody, is no failed directory.
+ * Whether the cluster can be believed when it calls a recipient unknown that it accepted lately. The evidence is that of the
+ * last minute, and each recipient counts once, however often it is named: one mailbox that was given up, and still gets mail
+ * from everywhere, is no failed directory.
  *
  * Any of these is enough:
- * - of all recipients taken lately that were asked for, at least 20 and 5 % are unknown;
- * - the same within the recipient's own domain: then for that domain;
- * - at least 20, of which no domain counts more than five, in at least 5 % of the domains that were asked for.
+ * - of all recipients accepted lately that were named, at least 20 and 5 % are unknown: then nobody is believed unknown;
+ * - the same within one domain: then nobody of that domain is;
+ * - at least 20 are unknown, no more than five of one domain, in at least 5 % of the domains that were named: nobody is.
  *
- * The second and third hold whatever is written to other domains. With the first alone, somebody who can have many addresses
- * of a domain accepted could write to them until nobody sees any more that the rest has failed.
+ * The second and the third hold whatever mail other domains get. With the first alone, someone who can have many addresses of
+ * a domain accepted could send to them until the failure of everybody else no longer shows.
  */
 
-/** When at least so many recipients taken lately are called unknown within a minute … */
+/** Recipients accepted lately that must be unknown within a minute … */
 export const GUARD_COUNT = 20
-/** … and they are at least this share of all recipients taken lately that were asked for. */
+/** … and their share of all recipients accepted lately that were named. */
 export const GUARD_SHARE = 0.05
 /** Two halves make the window of a minute. */
 export const HALF_MS = 30_000
-/** So many at most does one domain count where domains are looked at side by side. */
+/** The most that one domain counts where domains are compared. */
 const OF_ONE_DOMAIN = 5
 const DOMAINS = 1 << 16
-/** Recipients told apart in half a minute; of more, the first. */
+/** Recipients told apart in half a minute; any more are not counted. */
 const MAX_NOTED = 0xffff
 
-/** What is older than a minute never counts. */
+/** Nothing older than a minute ever counts. */
 class Half {
   readonly asked = new Set<number>()
   readonly unknown = new Set<number>()
@@ -43,14 +43,14 @@ class Half {
 export class UnknownGuard {
   #half = new Half()
   #before = new Half()
-  /** Domains that were asked for, and those whose recipients are unknown; of the latter the recipients, at most five each. */
+  /** Domains that were named, those that fail, and the unknown recipients of these, at most five of each. */
   #domains = 0
   #failing = 0
   #lost = 0
 
   /**
-   * A recipient taken lately was asked for.
-   * @param recipient a number of its own @param domain 16 bits @param at in ms
+   * A recipient accepted lately was named.
+   * @param recipient a number that no other recipient has @param domain 16 bits @param at in ms
    */
   note(recipient: number, domain: number, isUnknown: boolean, at: number): void {
     this.turn(at)
@@ -60,12 +60,12 @@ export class UnknownGuard {
     this.#weigh(domain, 1)
   }
 
-  /** Whether "unknown" is not to be believed of a recipient of this domain. */
+  /** Whether "unknown" is not believed for recipients of this domain. */
   holds(domain: number, at: number): boolean {
     return this.everywhere(at) || this.#isFailed(domain)
   }
 
-  /** Whether it is not to be believed of anybody. */
+  /** Whether it is not believed for any recipient. */
   everywhere(at: number): boolean {
     this.turn(at)
     const [half, before] = [this.#half, this.#before]
@@ -75,7 +75,7 @@ export class UnknownGuard {
     return this.#lost >= GUARD_COUNT && this.#failing >= GUARD_SHARE * this.#domains
   }
 
-  /** Whether there is any recipient of whom it is not to be believed. Looks through all domains: for the operator. */
+  /** Whether there is any recipient for whom it is not believed. Looks at every domain: for the operator's gauges. */
   anywhere(at: number): boolean {
     if (this.everywhere(at)) return true
     if (this.#half.unknown.size + this.#before.unknown.size < GUARD_COUNT) return false
@@ -83,12 +83,12 @@ export class UnknownGuard {
     return false
   }
 
-  /** When the half minute under way ends, in ms; until then nothing that was noted is let go. */
+  /** When the present half minute ends, in ms. Until then nothing is forgotten. */
   get endsAt(): number {
     return (this.#half.start + 1) * HALF_MS
   }
 
-  /** Lets go of what is older than the window. */
+  /** Forgets what is older than the window. */
   turn(at: number): void {
     const start = Math.floor(at / HALF_MS)
     if (start === this.#half.start) return
@@ -125,7 +125,7 @@ export class UnknownGuard {
     return unknown >= GUARD_COUNT && unknown >= GUARD_SHARE * this.#asked(domain)
   }
 
-  /** Puts what the domain counts into the sums, or takes it out. */
+  /** Adds what the domain counts to the sums, or subtracts it. */
   #weigh(domain: number, sign: 1 | -1): void {
     const [asked, unknown] = [this.#asked(domain), this.#unknown(domain)]
     if (asked > 0) this.#domains += sign

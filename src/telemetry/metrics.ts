@@ -22,7 +22,7 @@ export type ConnectResult = (typeof CONNECT_RESULTS)[number]
 
 /**
  * take: a charge for a client; add: charges made or given back meanwhile; nodes: which are there; probe: is Redis back;
- * known: sharing the recipients that were taken lately.
+ * known: sharing the recipients that were accepted lately.
  */
 const REDIS_USES = ['take', 'add', 'nodes', 'probe', 'known'] as const
 export type RedisUse = (typeof REDIS_USES)[number]

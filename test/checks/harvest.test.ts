@@ -1,5 +1,6 @@
 /** Guessing addresses, with the limits as they are shipped: what hides a guess, and what is no guess. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
+import { ACCEPTS_EVERYTHING } from '../../src/state/known-recipients.ts'
 import { startApp, type TestApp } from '../support/app.ts'
 import type { Client } from '../support/client.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
@@ -11,6 +12,14 @@ beforeAll(async () => {
     script: (verb, line) => (verb === 'RCPT' && /<(no|guess)/.test(line) ? '550 5.1.1 no such user' : 'default'),
   })
   app = await startApp(upstream.address)
+  // That a domain takes everything is known when so many of its mailboxes were taken.
+  const honest = await connected()
+  for (let i = 0; i < ACCEPTS_EVERYTHING; i += 100) {
+    await message(
+      honest,
+      Array.from({ length: 100 }, (_, k) => `u${i + k}@all.example`),
+    )
+  }
 })
 afterAll(async () => {
   await app.stop()
@@ -45,6 +54,7 @@ describe('1,500 guesses', () => {
       (guess, cover) => ['abuse@example.net', 'Postmaster', 'PostMaster@x.example'][(guess + cover) % 3] as string,
     ],
     ['abuse of every domain there is', (guess, cover) => `abuse@d${guess}.${cover}.example`],
+    ['a domain that takes everything', (guess, cover) => `${guess}.${cover}@all.example`],
     ['its spellings', (guess, cover) => `valid+${guess}.${cover}@example.net`],
     ['a handful of valid addresses in turn', (guess, cover) => `valid${(3 * guess + cover) % 10}@example.net`],
   ])('behind %s: 20 are answered', async (_, cover) => {

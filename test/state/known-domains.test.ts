@@ -1,10 +1,10 @@
 /** R43 Recipients taken lately, by domain: what takes everything needs no room, and no domain takes that of another. */
 import { describe, expect, test } from '@jest/globals'
 import {
+  ACCEPTS_EVERYTHING,
   createKnownRecipients,
   GUARD_COUNT,
   type KnownRecipients,
-  TAKES_EVERYTHING,
 } from '../../src/state/known-recipients.ts'
 
 const DAY = 86_400_000
@@ -18,7 +18,7 @@ const fresh = (sets?: number): ReturnType<typeof createKnownRecipients> => {
   return known
 }
 const taken = (known: KnownRecipients, domain: string, from: number, to: number): void => {
-  for (let i = from; i < to; i++) known.heard(`u${i}@${domain}`, 'taken')
+  for (let i = from; i < to; i++) known.heard(`u${i}@${domain}`, 'accepted')
 }
 const unknown = (known: KnownRecipients, domain: string, from: number, to: number): void => {
   for (let i = from; i < to; i++) known.heard(`u${i}@${domain}`, 'unknown')
@@ -36,8 +36,8 @@ const places = (known: ReturnType<typeof createKnownRecipients>): number => {
 }
 const open = (): ReturnType<typeof createKnownRecipients> => {
   const known = fresh()
-  taken(known, 'all.example', 0, TAKES_EVERYTHING)
-  expect(known.takesEverything('x@all.example')).toBe(true)
+  taken(known, 'all.example', 0, ACCEPTS_EVERYTHING)
+  expect(known.acceptsEverything('x@all.example')).toBe(true)
   return known
 }
 
@@ -49,8 +49,8 @@ describe('R43 room, with the table as it is shipped', () => {
     taken(known, 'large.example', 0, 100_000)
     at += DAY
     const before = places(known)
-    for (let i = 0; i < 1_000_000; i++) known.heard(`${i}.random@all.example`, 'taken')
-    expect(places(known) - before).toBeLessThanOrEqual(TAKES_EVERYTHING + 1)
+    for (let i = 0; i < 1_000_000; i++) known.heard(`${i}.random@all.example`, 'accepted')
+    expect(places(known) - before).toBeLessThanOrEqual(ACCEPTS_EVERYTHING + 1)
     expect(remembered(known, 'large.example', 100_000)).toBe(100_000)
     for (let domain = 0; domain < 1000; domain += 10) expect(remembered(known, `d${domain}.example`, 100)).toBe(100)
     expect(known.has('never.seen@all.example')).toBe(true)
@@ -62,7 +62,7 @@ describe('R43 room, with the table as it is shipped', () => {
     for (let domain = 0; domain < 500; domain++) taken(known, `d${domain}.example`, 0, 12)
     taken(known, 'large.example', 0, 12_000)
     at += DAY
-    for (let i = 0; i < 90_000; i++) known.heard(`u${i}@most.example`, i % 500 === 0 ? 'unknown' : 'taken')
+    for (let i = 0; i < 90_000; i++) known.heard(`u${i}@most.example`, i % 500 === 0 ? 'unknown' : 'accepted')
     expect(places(known)).toBe(512 * 128)
     expect(remembered(known, 'large.example', 12_000)).toBe(12_000)
     for (let domain = 0; domain < 500; domain++) expect(remembered(known, `d${domain}.example`, 12)).toBe(12)
@@ -85,11 +85,11 @@ describe('R43 room, with the table as it is shipped', () => {
 describe('R43 a domain that takes everything', () => {
   test('is one when a thousand mailboxes were taken and none was refused', () => {
     const known = fresh()
-    taken(known, 'all.example', 0, TAKES_EVERYTHING - 1)
-    expect(known.takesEverything('x@all.example')).toBe(false)
-    known.heard('one.more@all.example', 'taken')
-    expect(known.takesEverything('x@all.example')).toBe(true)
-    expect(known.takesEverything('x@other.example')).toBe(false)
+    taken(known, 'all.example', 0, ACCEPTS_EVERYTHING - 1)
+    expect(known.acceptsEverything('x@all.example')).toBe(false)
+    known.heard('one.more@all.example', 'accepted')
+    expect(known.acceptsEverything('x@all.example')).toBe(true)
+    expect(known.acceptsEverything('x@other.example')).toBe(false)
   })
 
   test('is none where one was refused in the last 30 days', () => {
@@ -98,23 +98,23 @@ describe('R43 a domain that takes everything', () => {
     known.heard('nobody@some.example', 'unknown')
     at += 30 * DAY
     taken(known, 'some.example', 500, 3000)
-    expect(known.takesEverything('x@some.example')).toBe(false)
+    expect(known.acceptsEverything('x@some.example')).toBe(false)
     at += DAY
-    known.heard('another@some.example', 'taken')
-    expect(known.takesEverything('x@some.example')).toBe(true)
+    known.heard('another@some.example', 'accepted')
+    expect(known.acceptsEverything('x@some.example')).toBe(true)
   })
 
   test('nor by one mailbox, spelt in a thousand ways or asked for a thousand times', () => {
     const known = fresh()
-    for (let i = 0; i < 3000; i++) known.heard(`u+${i}@some.example`, 'taken')
-    for (let i = 0; i < 3000; i++) known.heard('v@some.example', 'taken')
-    expect(known.takesEverything('x@some.example')).toBe(false)
+    for (let i = 0; i < 3000; i++) known.heard(`u+${i}@some.example`, 'accepted')
+    for (let i = 0; i < 3000; i++) known.heard('v@some.example', 'accepted')
+    expect(known.acceptsEverything('x@some.example')).toBe(false)
   })
 
   test('is remembered for 30 days from the last mail to it', () => {
     const known = open()
     at += 20 * DAY
-    known.heard('x@all.example', 'taken')
+    known.heard('x@all.example', 'accepted')
     at += 30 * DAY
     expect(known.has('y@all.example')).toBe(true)
     at += DAY
@@ -132,7 +132,7 @@ describe('R43 a domain that takes everything', () => {
       at += 60_000
     }
     at += 2 * HOUR
-    expect([known.guarding(), known.takesEverything('x@all.example')]).toEqual([false, true])
+    expect([known.guarding(), known.acceptsEverything('x@all.example')]).toEqual([false, true])
   })
 
   test('of which the directory alone is gone stays one, if that is over within the hour', () => {
@@ -149,7 +149,7 @@ describe('R43 a domain that takes everything', () => {
       expect([known.guarding('x@all.example'), known.guarding('x@other.example')]).toEqual([true, false])
     }
     at += 2 * HOUR
-    expect([known.guarding(), known.takesEverything('x@all.example')]).toEqual([false, true])
+    expect([known.guarding(), known.acceptsEverything('x@all.example')]).toEqual([false, true])
   })
 
   test.each([
@@ -167,26 +167,26 @@ describe('R43 a domain that takes everything', () => {
         if (i < aMinute) known.heard(`${minute}.${i}@all.example`, 'unknown')
       }
     }
-    expect(known.takesEverything('x@all.example')).toBe(false)
+    expect(known.acceptsEverything('x@all.example')).toBe(false)
     expect(known.guarding('x@all.example')).toBe(false)
     // Of those that it had taken itself, the memory is what it was.
     expect(known.has('u1@all.example')).toBe(true)
     // And it is no such domain again because it takes some.
     taken(known, 'all.example', 5000, 8000)
-    expect(known.takesEverything('x@all.example')).toBe(false)
+    expect(known.acceptsEverything('x@all.example')).toBe(false)
   })
 
   test('as whose the domain of another was made to look forgets none of that, and guards it', () => {
     const known = fresh()
     taken(known, 'victim.example', 0, 3000)
-    expect(known.takesEverything('x@victim.example')).toBe(true)
+    expect(known.acceptsEverything('x@victim.example')).toBe(true)
     known.heard('guess@victim.example', 'unknown')
     for (let minute = 0; minute < 3; minute++) {
       at += 60_000
-      known.heard('u1@victim.example', 'taken')
+      known.heard('u1@victim.example', 'accepted')
     }
-    expect(known.takesEverything('x@victim.example')).toBe(false)
-    expect(remembered(known, 'victim.example', TAKES_EVERYTHING)).toBe(TAKES_EVERYTHING)
+    expect(known.acceptsEverything('x@victim.example')).toBe(false)
+    expect(remembered(known, 'victim.example', ACCEPTS_EVERYTHING)).toBe(ACCEPTS_EVERYTHING)
     unknown(known, 'victim.example', 0, GUARD_COUNT)
     expect(known.guarding('x@victim.example')).toBe(true)
   })
@@ -229,7 +229,7 @@ describe('R43 somebody who can have any number of addresses accepted', () => {
     const known = open()
     taken(known, 'large.example', 0, 500)
     at += DAY
-    for (let i = 0; i < 60_000; i++) known.heard(`${i}@all.example`, 'taken')
+    for (let i = 0; i < 60_000; i++) known.heard(`${i}@all.example`, 'accepted')
     unknown(known, 'large.example', 0, GUARD_COUNT)
     expect(known.guarding('somebody@else.example')).toBe(true)
   })

@@ -15,17 +15,17 @@ const fresh = (sets?: number): KnownRecipients => {
 }
 const user = (i: number): string => `user${i}@example.net`
 const taken = (known: KnownRecipients, count: number): void => {
-  for (let i = 0; i < count; i++) known.heard(user(i), 'taken')
+  for (let i = 0; i < count; i++) known.heard(user(i), 'accepted')
 }
 
 describe('R43 recipients taken lately', () => {
   test('are remembered for 30 days from the last time, in any case', () => {
     const known = fresh()
     expect(known.has(user(1))).toBe(false)
-    known.heard('User1@Example.NET', 'taken')
+    known.heard('User1@Example.NET', 'accepted')
     at += REMEMBERED_DAYS * DAY
     expect(known.has(user(1))).toBe(true)
-    known.heard(user(1), 'taken')
+    known.heard(user(1), 'accepted')
     at += REMEMBERED_DAYS * DAY
     expect(known.has(user(1))).toBe(true)
     at += DAY
@@ -34,7 +34,7 @@ describe('R43 recipients taken lately', () => {
 
   test('are one mailbox in all spellings', () => {
     const known = fresh()
-    known.heard('"User1"@Example.net', 'taken')
+    known.heard('"User1"@Example.net', 'accepted')
     expect(
       ['user1+tag@example.net', 'USER1@example.net', '@r.example:user1@example.net'].map((each) => known.has(each)),
     ).toEqual([true, true, true])
@@ -53,12 +53,12 @@ describe('R43 recipients taken lately', () => {
 
   test('are bounded: what was not seen for longest goes first', () => {
     const known = fresh(1)
-    known.heard('often@example.net', 'taken')
+    known.heard('often@example.net', 'accepted')
     for (let i = 0; i < 2000; i++) {
       if (i % 100 === 0) at += DAY / 4
       if (i % 50 === 0) known.heard('nobody@example.net', 'unknown')
-      known.heard(user(i), 'taken')
-      known.heard('often@example.net', 'taken')
+      known.heard(user(i), 'accepted')
+      known.heard('often@example.net', 'accepted')
     }
     let remembered = 0
     for (let i = 0; i < 2000; i++) if (known.has(user(i))) remembered++
@@ -105,7 +105,7 @@ describe('R43 the guard', () => {
     known.heard('nobody@example.net', 'unknown')
     taken(known, 1000)
     at += 2 * MINUTE
-    for (let i = 100; i < 600; i++) known.heard(user(i), 'taken')
+    for (let i = 100; i < 600; i++) known.heard(user(i), 'accepted')
     for (let i = 0; i < GUARD_COUNT; i++) known.heard(user(i), 'unknown')
     expect(known.guarding()).toBe(false)
     for (let i = GUARD_COUNT; i < GUARD_COUNT + 10; i++) known.heard(user(i), 'unknown')
@@ -128,12 +128,12 @@ describe('R43 the guard', () => {
     at += 2 * MINUTE
     for (let i = 0; i < 30; i++) known.heard(user(i), 'unknown')
     expect(known.guarding()).toBe(true)
-    known.heard('newcomer@example.net', 'taken')
+    known.heard('newcomer@example.net', 'accepted')
     expect(known.has('newcomer@example.net')).toBe(false)
     expect(known.has(user(1))).toBe(true)
     at += MINUTE
     expect(known.guarding()).toBe(false)
-    known.heard('newcomer@example.net', 'taken')
+    known.heard('newcomer@example.net', 'accepted')
     expect(known.has('newcomer@example.net')).toBe(true)
   })
 })

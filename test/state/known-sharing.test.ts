@@ -85,7 +85,7 @@ const users = (memory: SharedMemory, from: number, to: number): number => {
   return count
 }
 const take = (memory: SharedMemory, from: number, to: number): void => {
-  for (let i = from; i < to; i++) memory.heard(`u${i}@d${i % 50}.example`, 'taken')
+  for (let i = from; i < to; i++) memory.heard(`u${i}@d${i % 50}.example`, 'accepted')
 }
 const knows = (memory: SharedMemory, from: number, to: number, ms?: number): Promise<number> =>
   eventually(
@@ -159,7 +159,7 @@ test('nodes learn of each other while they run, and what is a day newer counts',
 
 test('a domain that takes everything is one for all, and so is it when it no longer does', async () => {
   const [a, b] = [await sharer(), await sharer()]
-  for (let i = 0; i < 3000; i++) a.memory.heard(`${i}@all.example`, 'taken')
+  for (let i = 0; i < 3000; i++) a.memory.heard(`${i}@all.example`, 'accepted')
   await eventually(
     () => a.memory.changed.size,
     (size) => size === 0,
@@ -172,10 +172,10 @@ test('a domain that takes everything is one for all, and so is it when it no lon
   )
   c.memory.heard('gone@all.example', 'unknown')
   at += 61_000
-  c.memory.heard('x@other.example', 'taken')
-  expect(c.memory.takesEverything('x@all.example')).toBe(false)
+  c.memory.heard('x@other.example', 'accepted')
+  expect(c.memory.acceptsEverything('x@all.example')).toBe(false)
   await meet(c, a, b)
-  expect([a, b].map(({ memory }) => memory.takesEverything('x@all.example'))).toEqual([false, false])
+  expect([a, b].map(({ memory }) => memory.acceptsEverything('x@all.example'))).toEqual([false, false])
 })
 
 describe('a Redis that comes back empty', () => {
@@ -216,7 +216,7 @@ describe('what it holds and costs', () => {
   test('no more than a node does, whatever is taken; and all of it expires', async () => {
     const known = (memory: SharedMemory): void => {
       memory.heard('nobody@large.example', 'unknown')
-      for (let i = 0; i < 50_000; i++) memory.heard(`${i}@large.example`, 'taken')
+      for (let i = 0; i < 50_000; i++) memory.heard(`${i}@large.example`, 'accepted')
     }
     const node = await sharer(known, redis.port, 256)
     await eventually(
@@ -254,7 +254,7 @@ describe('what it holds and costs', () => {
   })
 
   test('nothing that was taken can be read in it', async () => {
-    await sharer((memory) => memory.heard('jane.doe@d1.example', 'taken'))
+    await sharer((memory) => memory.heard('jane.doe@d1.example', 'accepted'))
     await eventually(held, (count) => count === 1)
     for (const each of await keys()) expect(await redis.call('get', each)).not.toMatch(/jane|example/)
   })

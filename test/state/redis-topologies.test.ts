@@ -1,6 +1,8 @@
 /** Redis as operators run it: watched by Sentinels, as a cluster, behind TLS, with a user who may do only what is needed. */
 import { getCACertificates, setDefaultCACertificates } from 'node:tls'
 import { expect, test } from '@jest/globals'
+import { createKnownRecipients } from '../../src/state/known-recipients.ts'
+import { KnownSharing } from '../../src/state/known-sharing.ts'
 import { type RedisServer, startRedis, startRedisCluster, startSentinelSet } from '../services/redis.ts'
 import { eventually } from '../support/app.ts'
 import { CERT, KEY } from './redis-pem.ts'
@@ -122,12 +124,12 @@ test.each([
 
 /** As docs/redis.md has it. */
 const ACL =
-  'user spillway on >s3cret/@ resetkeys ~spillway:* resetchannels -@all +eval +evalsha +time +hmget +hset +del +pexpire +zadd +zrem +zremrangebyscore +zcard +zrange +info'
+  'user spillway on >s3cret/@ resetkeys ~spillway:* resetchannels -@all +eval +evalsha +time +hmget +hset +del +pexpire +zadd +zrem +zremrangebyscore +zcard +zrange +get +set +info'
 
 test('a user who may do only what is needed, with a password that needs encoding', async () => {
   const redis = await startRedis({
-    config: ['user default off', ACL],
-    access: ['--user', 'spillway', '--pass', 's3cret/@', '--no-auth-warning'],
+    config: [ACL, 'user admin on >s3cret/@ ~* &* +@all', 'user default off'],
+    access: ['--user', 'admin', '--pass', 's3cret/@', '--no-auth-warning'],
   })
   try {
     const url = `redis://spillway:s3cret%2F%40@127.0.0.1:${redis.port}`
@@ -142,8 +144,22 @@ test('a user who may do only what is needed, with a password that needs encoding
         () => node.metrics.redisCommands.of('add', 'ok').value,
         (count) => count >= 3,
       )
+      const memory = createKnownRecipients({ now: Date.now })
+      memory.heard('u@example.net', 'accepted')
+      const sharing = new KnownSharing({
+        ...{ memory, client: node.link.client, prefix: 'spillway:', timeoutMs: 1000, log: node.sink },
+        upSince: () => 1,
+        elapsed: () => performance.now(),
+        watched: (use, answer) => node.limits.watched(use, answer),
+      })
+      sharing.start()
+      await eventually(
+        () => redis.call('keys', 'spillway:known:*'),
+        (keys) => keys !== '',
+      )
+      await sharing.stop()
       const { redisCommands } = node.metrics
-      for (const use of ['take', 'add', 'nodes', 'probe'])
+      for (const use of ['take', 'add', 'nodes', 'probe', 'known'])
         expect([use, redisCommands.of(use, 'failed').value]).toEqual([use, 0])
       expect(redisCommands.of('nodes', 'ok').value).toBeGreaterThan(0)
     })

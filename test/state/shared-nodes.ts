@@ -14,6 +14,7 @@ export interface TestNode {
   readonly limits: SharedLimits
   readonly link: RedisLink
   readonly metrics: Metrics
+  readonly sink: Log
   /** `level: message` of each line. */
   readonly log: string[]
   /** Tries once; true where every limit has let the client in. */
@@ -88,6 +89,7 @@ export async function startNode(url: string, options: TestNodeOptions = {}): Pro
     limits,
     link,
     metrics,
+    sink,
     log,
     tries: async (client, stage = 'connect') => letIn(await limits.take(stage, client)),
     async stop() {

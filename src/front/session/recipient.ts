@@ -122,7 +122,7 @@ function answered(
   const { limits, knownRecipients, unknownGuard } = parts
   const isUnknown = command === 'rcpt' && isUnknownUser(said)
   const isTaken = said.code < 300
-  if (isTaken || isUnknown) knownRecipients.heard(to.address, isTaken ? 'taken' : 'unknown')
+  if (isTaken || isUnknown) knownRecipients.heard(to.address, isTaken ? 'accepted' : 'unknown')
   if (isUnknown && unknownGuard && knownRecipients.guarding(to.address)) {
     return refuse(context, transaction, to, refusal('unknown_guard'), upstream)
   }
@@ -131,7 +131,7 @@ function answered(
   const isTold =
     isRole(to.address) ||
     (to.sparedBy !== undefined && transaction.facts.from === '') ||
-    (isTaken && knownRecipients.takesEverything(to.address))
+    (isTaken && knownRecipients.acceptsEverything(to.address))
   if ((isTaken || isUnknown) && !isTold) limits.heard(client, to.address, isUnknown)
   replies.recipient(to.address, said.code)
   const reply = replies.relayed(upstream, said, transaction.utf8, isTaken ? 'nothing' : 'refused')

@@ -28,7 +28,7 @@ export class ClientLink {
   /** While a server is waited for that has not taken MAIL yet. */
   #attempt: Attempt | undefined
   /** What all attempts have taken so far, in milliseconds. */
-  #attemptsMs = 0
+  attemptsMs = 0
   #gone = false
   #turn: Turn
   #slow = false

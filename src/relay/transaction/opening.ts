@@ -91,7 +91,8 @@ export async function openTransaction(
   let replaced = false
   while (missed < MAX_TRIES && failed < 2) {
     const spentMs = upstream.attemptsMs - before
-    const patienceMs = Math.max(waits.connectTimeoutMs - spentMs, LEAST_TRY_MS)
+    const { connectTimeoutMs } = waits
+    const patienceMs = Math.max(connectTimeoutMs - spentMs, Math.min(connectTimeoutMs, LEAST_TRY_MS))
     const reached = await reach(parts, { patienceMs, endAt }, { avoid, slot, slow, last })
     slot = undefined
     const tried =

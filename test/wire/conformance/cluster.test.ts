@@ -329,7 +329,8 @@ describe('with the scripted upstream that tells', () => {
     wrong.write('EHLO client.example\r\n')
     expect(await wrong.reply()).toMatch(/^421 4\.3\.0 mx\.test\.example /)
     expect(await wrong.closed()).toBe('')
-    await listed.waitForLog(({ level, ip, why }) => ip === BALANCER && level === 'warn' && why === 'no PROXY header')
+    // The warning comes once an hour for each address; the session's line always says why.
+    await listed.waitForLog(({ msg, ip, why }) => msg === 'session' && ip === BALANCER && why === 'no PROXY header')
     expect(await count('errors')).toBe(errors + 1)
     const connections = await listed.metric('spillway_connections_total{family="ipv4"}')
     const probe = await listed.client(BALANCER)

@@ -101,6 +101,37 @@ describe('a source within its share', () => {
     expect(giveWay(others({ ms: 2600 }))).toEqual([0])
   })
 
+  test('gives nothing back to those who have their share and wait all the same', () => {
+    const all = others({ ms: 60_000 })
+    expect(giveWay(all, { waiting: 20, waitingBelowShare: 0, waitedMs: 9000 })).toEqual([])
+    expect(giveWay(all, { waiting: 20, waitingBelowShare: 1, waitedMs: 9000 })).toEqual([0])
+  })
+
+  test('is done with its envelope after twenty seconds of its client, however quick each command is', () => {
+    const steady = (commands: number): Holder => {
+      const turn = new Turn(0)
+      for (let i = 0; i < commands; i++) {
+        turn.enter('client', NOW - (commands - i) * 450)
+        turn.enter('upstream', NOW - (commands - i - 1) * 450)
+      }
+      turn.enter('client', NOW)
+      return { source: '192.0.2.1', slow: false, turn, giveWay: () => undefined }
+    }
+    expect(giveWay([steady(44)])).toEqual([])
+    expect(giveWay([steady(45)])).toEqual([0])
+  })
+
+  test('has two seconds for the first part of a text', () => {
+    const silentText = (ms: number): Holder => {
+      const turn = new Turn(0)
+      turn.startText()
+      turn.enter('client', NOW - ms)
+      return { source: '192.0.2.1', slow: false, turn, giveWay: () => undefined }
+    }
+    expect(giveWay([silentText(1900)])).toEqual([])
+    expect(giveWay([silentText(2000)])).toEqual([0])
+  })
+
   test('keeps a text at the pace of a slow line, however long others wait', () => {
     expect(giveWay(others({ text: { ms: 20_000, pace: 10_000 } }), { waitedMs: 60_000 })).toEqual([])
   })

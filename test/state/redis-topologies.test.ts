@@ -10,7 +10,7 @@ import { earlyInWindow, freshClient, startNode, type TestNode, WINDOW } from './
 
 const TIMEOUT_MS = 50
 /** What the machine that runs the tests, and the servers it starts and ends meanwhile, may add. */
-const SLACK_MS = 100
+const SLACK_MS = 500
 const per = (max: number) => ({ max, windowMs: WINDOW })
 
 async function using(url: string, options: Parameters<typeof startNode>[1], run: (node: TestNode) => Promise<void>) {

@@ -2,16 +2,18 @@
  * Shares over Redis what nodes remember of recipients (known-recipients.ts): a restarted node finds it there, and all nodes
  * come to know the same. No reply ever waits for it; it runs in the background, a few sets at a time.
  *
- * A set is one value of at most 1,280 bytes, and there are 4,096 sets, so Redis holds no more than a node does. To share a
- * set is to read it from Redis, to merge it, and to write the result where it says more. A script writes only if nobody else
- * has written meanwhile; otherwise the set is shared again. Sets that have changed here go first. Besides, the node goes
- * through all sets over and over, to learn what others have changed and to fill a Redis that came back empty.
+ * A set is one field of at most 1,280 bytes, 64 of them to a key, and there are 4,096 sets, so Redis holds no more than a node
+ * does. To share a set is to read it from Redis, to merge it, and to write the result where it says more. A script writes
+ * only if nobody else has written meanwhile; otherwise the set is shared again. Sets that have changed here go first.
+ * Besides, the node goes through all sets over and over, to learn what others have changed and to fill a Redis that came
+ * back empty.
  *
  * Hashes under different secrets have nothing in common, so all nodes use one secret, which the first of them puts into Redis.
  * A node that has just started and finds Redis empty must not make the others forget, so a secret that was in use for an hour
- * replaces one that was not. The names of the values contain a fingerprint of the secret.
+ * replaces one that was not. The names of the keys contain a fingerprint of the secret.
  */
 import { createHash } from 'node:crypto'
+import { setTimeout } from 'node:timers/promises'
 import { messageOf } from '../core/errors.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { RedisUse } from '../telemetry/metrics.ts'
@@ -23,25 +25,30 @@ import type { RedisClient } from './redis.ts'
 
 /** ARGV: a secret as in SECRET, expiry in ms. Returns the secret to use from now on, and whether it was there already. */
 const AGREE = `
-local held = redis.call('GET', KEYS[1])
+local held = redis.call('HMGET', KEYS[1], 'secret')[1]
 local used = held
 if not held or (string.sub(ARGV[1], 1, 1) == '0' and string.sub(held, 1, 1) ~= '0') then used = ARGV[1] end
-redis.call('SET', KEYS[1], used, 'PX', ARGV[2])
+redis.call('HSET', KEYS[1], 'secret', used)
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return {used, (held and string.sub(held, 3) == string.sub(used, 3)) and 1 or 0}
 `
-/** ARGV: SHA-1 of what was read, its replacement, expiry in ms. Returns whether it was still there and is replaced now. */
+/** ARGV: a set, SHA-1 of what was read, its replacement, expiry in ms. Returns whether that was still there, and is replaced. */
 const REPLACE = `
-if redis.sha1hex(redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+if redis.sha1hex(redis.call('HMGET', KEYS[1], ARGV[1])[1] or '') ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
 return 1
 `
 const EVERY_MS = 250
-/** Sets in one write. A charge for a client that comes behind them waits for less than a millisecond. */
-const BATCH = 64
+/** Sets of one key, and sets in one write: a charge for a client that comes behind them waits for less than a millisecond. */
+const GROUP = 64
+/** Between two keys that are read when a node starts, so that it has time for its clients. */
+const PAUSE_MS = 10
 /** The secret is read again after so many steps, and whenever Redis is back. */
 const AGREE_EVERY = 240
 /** A failure is logged no more often than this. */
 const LOG_EVERY_MS = 3_600_000
+const NOTHING = Buffer.alloc(0)
 const DAY_MS = 86_400_000
 const EXPIRY_MS = (REMEMBERED_DAYS + 1) * DAY_MS
 /** The secret outlives what was written under it. */
@@ -124,9 +131,10 @@ export class KnownSharing {
   async #work(): Promise<void> {
     if (this.#sinceAgreed++ >= AGREE_EVERY) await this.#agree()
     while (!this.#loaded && this.#isUp()) {
-      const sets = this.#following(BATCH)
+      const sets = this.#following(GROUP)
       this.#loaded = this.#next === 0
       await this.#share(sets)
+      await setTimeout(PAUSE_MS, undefined, { ref: false })
     }
     await this.#share([...new Set([...this.#changed(), ...this.#following(1)])])
   }
@@ -155,7 +163,7 @@ export class KnownSharing {
   }
 
   #changed(): number[] {
-    return [...this.#options.memory.changed].slice(0, BATCH)
+    return [...this.#options.memory.changed].slice(0, GROUP)
   }
 
   #following(count: number): number[] {
@@ -168,34 +176,46 @@ export class KnownSharing {
 
   /** Merges these sets with those in Redis. A set that fails is shared again later. */
   async #share(sets: readonly number[]): Promise<void> {
-    const { memory } = this.#options
-    for (const set of sets) memory.changed.delete(set)
-    const results = await Promise.allSettled(sets.map((set) => this.#shareOne(set)))
-    let failure: unknown
-    results.forEach((result, i) => {
-      if (result.status === 'fulfilled' && result.value) return
-      memory.changed.add(sets[i] as number)
-      if (result.status === 'rejected') failure ??= result.reason
-    })
-    if (failure !== undefined) throw failure
+    const { changed } = this.#options.memory
+    const groups = new Map<number, number[]>()
+    for (const set of sets) {
+      changed.delete(set)
+      const group = Math.floor(set / GROUP)
+      const others = groups.get(group)
+      if (others === undefined) groups.set(group, [set])
+      else others.push(set)
+    }
+    const results = await Promise.allSettled([...groups].map(([group, each]) => this.#shareGroup(group, each)))
+    const failed = results.find((result) => result.status === 'rejected')
+    if (failed !== undefined) throw failed.reason
   }
 
-  /** @returns false if another node has written meanwhile */
-  async #shareOne(set: number): Promise<boolean> {
+  async #shareGroup(group: number, sets: readonly number[]): Promise<void> {
     const { memory, client, prefix, watched } = this.#options
-    const secret = memory.secret
-    const key = `${prefix}known:${fingerprintOf(secret)}:${set}`
-    const answer: unknown = (await watched('known', client.getBuffer(key))) ?? Buffer.alloc(0)
-    if (!Buffer.isBuffer(answer)) throw new Nonsense(answer)
-    const isSound = answer.length <= LONGEST && answer.length % RECORD === 0
+    const key = `${prefix}known:${fingerprintOf(memory.secret)}:${group}`
+    try {
+      const answer: unknown = await watched('known', client.hmgetBuffer(key, ...sets.map(String)))
+      const isSound = Array.isArray(answer) && answer.length === sets.length
+      if (!isSound || !answer.every((each) => each === null || Buffer.isBuffer(each))) throw new Nonsense(answer)
+      await Promise.all(sets.map((set, i) => this.#shareOne(key, set, (answer[i] as Buffer | null) ?? NOTHING)))
+    } catch (error) {
+      for (const set of sets) memory.changed.add(set)
+      throw error
+    }
+  }
+
+  /** @param held what Redis has of the set */
+  async #shareOne(key: string, set: number, held: Buffer): Promise<void> {
+    const { memory, client, watched } = this.#options
     // A value that is no set is overwritten.
-    if (isSound) memory.merge(set, answer)
+    if (held.length <= LONGEST && held.length % RECORD === 0) memory.merge(set, held)
     const all = memory.read(set)
-    if (all.equals(answer) || all.length === 0) return true
-    const before = createHash('sha1').update(answer).digest('hex')
-    const replaced = await watched('known', client.eval(REPLACE, 1, key, before, all, EXPIRY_MS))
+    if (all.length === 0 || all.equals(held)) return
+    const before = createHash('sha1').update(held).digest('hex')
+    const replaced = await watched('known', client.eval(REPLACE, 1, key, set, before, all, EXPIRY_MS))
     if (replaced !== 0 && replaced !== 1) throw new Nonsense(replaced)
-    return replaced === 1
+    // Another node has written meanwhile.
+    if (replaced === 0) memory.changed.add(set)
   }
 
   #failed(reason: string): void {

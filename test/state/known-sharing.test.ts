@@ -186,7 +186,7 @@ test('two that write the same set at once lose nothing of it', async () => {
   // When the first has read what there is, and before it writes, the second writes.
   const written = new Promise<void>((resolve) => {
     a.meanwhile = async () => {
-      if (!a.memory.has('u@d0.example')) return
+      if (!a.memory.has('u@d0.example') || a.memory.changed.has(set)) return
       a.meanwhile = async () => undefined
       b.memory.merge(set, sets.read(set))
       b.memory.changed.add(set)

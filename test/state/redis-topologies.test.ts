@@ -124,7 +124,7 @@ test.each([
 
 /** As docs/redis.md has it. */
 const ACL =
-  'user spillway on >s3cret/@ resetkeys ~spillway:* resetchannels -@all +eval +evalsha +time +hmget +hset +del +pexpire +zadd +zrem +zremrangebyscore +zcard +zrange +get +set +info'
+  'user spillway on >s3cret/@ resetkeys ~spillway:* resetchannels -@all +eval +evalsha +time +hmget +hset +del +pexpire +zadd +zrem +zremrangebyscore +zcard +zrange +info'
 
 test('a user who may do only what is needed, with a password that needs encoding', async () => {
   const redis = await startRedis({

@@ -58,7 +58,7 @@ export function buildLimits({ settings, mode, metrics, log, clock }: CountingOpt
     node: `${settings.hostname}:${randomBytes(6).toString('hex')}`,
   })
   const sharing = new KnownSharing({
-    ...{ memory: knownRecipients, client: link.client, prefix, timeoutMs, log, elapsed: clock.elapsed },
+    ...{ memory: knownRecipients, client: link.client, prefix, log, elapsed: clock.elapsed },
     upSince: () => (shared.shared() ? shared.condition().since : undefined),
     watched: (use, answer) => shared.watched(use, answer),
   })

@@ -40,6 +40,7 @@ redis.call('PEXPIRE', KEYS[1], ARGV[4])
 return 1
 `
 const EVERY_MS = 250
+const STOP_MS = 500
 /** Sets of one key, and sets in one write: a charge for a client that comes behind them waits for less than a millisecond. */
 const GROUP = 64
 /** Between two keys that are read when a node starts, so that it has time for its clients. */
@@ -65,7 +66,6 @@ export interface KnownSharingOptions {
   readonly client: RedisClient
   /** Of all keys. */
   readonly prefix: string
-  readonly timeoutMs: number
   /** A number that changes each time Redis comes back; undefined while it is away. */
   readonly upSince: () => number | undefined
   /** Counts one command. */
@@ -87,6 +87,7 @@ export class KnownSharing {
   #usedSince = Number.POSITIVE_INFINITY
   #sinceAgreed = Number.POSITIVE_INFINITY
   #up: number | undefined
+  #stopped = false
   /** When a failure was logged last, by `elapsed`. */
   #loggedAt = Number.NEGATIVE_INFINITY
 
@@ -100,15 +101,17 @@ export class KnownSharing {
     this.#step()
   }
 
-  /** Shares what it has not shared yet, as far as that can be done within `timeoutMs`. */
+  /** Shares what it has not shared yet, as far as that can be done within STOP_MS. */
   async stop(): Promise<void> {
     clearInterval(this.#timer)
-    const { memory, timeoutMs } = this.#options
+    this.#stopped = true
+    const { changed } = this.#options.memory
     const rest = async (): Promise<void> => {
       await this.#busy
-      while (this.#isUp() && this.#loaded && memory.changed.size > 0) await this.#share(this.#changed())
+      const isAgreed = this.#usedSince < Number.POSITIVE_INFINITY
+      while (isAgreed && this.#isUp() && changed.size > 0) await this.#share(this.#changed())
     }
-    await within(rest(), timeoutMs).catch(() => undefined)
+    await within(rest(), STOP_MS).catch(() => undefined)
   }
 
   #step(): void {
@@ -130,7 +133,7 @@ export class KnownSharing {
 
   async #work(): Promise<void> {
     if (this.#sinceAgreed++ >= AGREE_EVERY) await this.#agree()
-    while (!this.#loaded && this.#isUp()) {
+    while (!this.#loaded && !this.#stopped && this.#isUp()) {
       const sets = this.#following(GROUP)
       this.#loaded = this.#next === 0
       await this.#share(sets)

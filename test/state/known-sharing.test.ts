@@ -7,6 +7,7 @@ import type { Log } from '../../src/telemetry/log.ts'
 import { type RedisServer, startRedis } from '../services/redis.ts'
 import { eventually } from '../support/app.ts'
 import { startFakeRedis } from './fake-redis.ts'
+import { recordsIn } from './known-records.ts'
 import { addressOf } from './shared-nodes.ts'
 
 const DAY = 86_400_000
@@ -54,7 +55,7 @@ async function sharer(
   let connections = 0
   link.client.on('ready', () => connections++)
   const sharing = new KnownSharing({
-    ...{ memory, client: link.client, prefix: 'test:', timeoutMs: 2000, elapsed: () => elapsed, log: silent(warnings) },
+    ...{ memory, client: link.client, prefix: 'test:', elapsed: () => elapsed, log: silent(warnings) },
     upSince: () => (link.connected() ? connections : undefined),
     async watched(_, answer) {
       const told = await answer.catch((error: unknown) => {
@@ -100,17 +101,8 @@ const knows = (memory: SharedMemory, from: number, to: number, ms?: number): Pro
   )
 /** The keys of the sets. */
 const keys = async (): Promise<string[]> => (await redis.call('keys', 'test:known:*')).split('\n').filter(Boolean)
-const COUNT = `
-local sum = 0
-for _, key in ipairs(redis.call('KEYS', 'test:known:*')) do
-  if redis.call('TYPE', key).ok == 'hash' then
-    for _, set in ipairs(redis.call('HVALS', key)) do sum = sum + #set end
-  end
-end
-return sum
-`
 /** How many records Redis holds. */
-const held = async (): Promise<number> => Number(await redis.call('eval', COUNT, '0')) / 10
+const held = (): Promise<number> => recordsIn(redis, 'test:')
 /** As when both have come to it on their way through all sets, the one after the other. */
 async function meet(...nodes: Sharer[]): Promise<void> {
   const [{ memory: first }] = nodes as [Sharer]

@@ -147,7 +147,7 @@ test('a user who may do only what is needed, with a password that needs encoding
       const memory = createKnownRecipients({ now: Date.now })
       memory.heard('u@example.net', 'accepted')
       const sharing = new KnownSharing({
-        ...{ memory, client: node.link.client, prefix: 'spillway:', timeoutMs: 1000, log: node.sink },
+        ...{ memory, client: node.link.client, prefix: 'spillway:', log: node.sink },
         upSince: () => 1,
         elapsed: () => performance.now(),
         watched: (use, answer) => node.limits.watched(use, answer),

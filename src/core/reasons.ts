@@ -257,7 +257,7 @@ export const REASONS = {
     load: true,
     wire: 'Busy; please try again in a few minutes',
     operator:
-      'no connection to a mail server became free in time (SPILLWAY_UPSTREAM_MAX_CONNECTIONS), or the client did not get on with its transaction while others waited for its connection',
+      'no connection to a mail server became free in time (SPILLWAY_UPSTREAM_MAX_CONNECTIONS), or the client or the mail server did not get on with the transaction while others waited for its connection',
   },
   upstream_lost: {
     number: 21,

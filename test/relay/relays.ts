@@ -4,6 +4,7 @@
  */
 
 import { SYSTEM_CLOCK } from '../../src/core/clock.ts'
+import { netOf, sourceOf } from '../../src/core/ip.ts'
 import type { Patience } from '../../src/relay/pool/patience.ts'
 import type { Server } from '../../src/relay/pool/server.ts'
 import type { Slot } from '../../src/relay/pool/slots.ts'
@@ -57,8 +58,8 @@ export const attributesOf = (
     ip,
     port: 40_123,
     family: ip.includes(':') ? 6 : 4,
-    source: ip,
-    net: ip,
+    source: sourceOf(ip),
+    net: netOf(ip),
     local: { ip: '192.0.2.25', port: 25 },
   },
   helo,

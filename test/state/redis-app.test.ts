@@ -51,6 +51,22 @@ test('without Redis they serve on, and say so', async () => {
   )
 })
 
+test('status and readiness tell how Redis is, since when, and what went wrong last', async () => {
+  const before = Date.now()
+  const [app] = apps
+  const readiness = async (): Promise<string> => (await app.get('/readyz?verbose')).body
+  const state = async () => JSON.parse((await app.get('/api/v1/status')).body).redis
+  await eventually(state, ({ state, nodes }) => state === 'up' && nodes === 2)
+  expect(await readiness()).toMatch(/^redis: up since .*nodes: 2$/m)
+  await redis.kill()
+  const away = await eventually(state, ({ error }) => error?.includes('ECONNREFUSED') === true)
+  expect(away).toMatchObject({ state: 'away', up: false })
+  expect(Date.parse(away.since)).toBeGreaterThanOrEqual(before)
+  expect(await readiness()).toMatch(/^redis: away since .*ECONNREFUSED/m)
+  await redis.restart()
+  await eventually(readiness, (text) => /^redis: up since .*nodes: [12]$/m.test(text))
+})
+
 test('R42 a client of a balancer that is reset while the gate waits for Redis leaves no seat', async () => {
   const app = await startApp('127.0.0.1:1', {
     REDIS_URL: `redis://127.0.0.1:${redis.port}`,

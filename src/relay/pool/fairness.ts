@@ -9,11 +9,12 @@
  * 2. What comes free goes to the source that holds the fewest, and among equals to who came first.
  * 3. A source that holds more than its share (all connections, divided by the sources that hold or want one) gives back what is
  *    over it where somebody with less waits: first where its clients are silent or slow, the slowest first, and a text that comes
- *    at a good pace only when it has had its time.
+ *    at a good pace, or a mail server that is long about RCPT or DATA, only when it has had its time.
  * 4. A source within its share gives a connection back where its client is late, or its text comes more slowly than what counts
  *    as life; and that rises with the time that others have waited.
  *
- * Never taken back is what waits for the mail server or for us: past its dot a message belongs to the server that has it.
+ * Never taken back is what waits for us, for a mail server to take MAIL, or for its reply to the dot: past its dot a message
+ * belongs to the server that has it.
  */
 import type { Turn } from './turn.ts'
 
@@ -24,7 +25,7 @@ export interface Holder {
   /** Whether its client types as slowly as no machine does. */
   readonly slow: boolean
   readonly turn: Turn
-  /** Gives the connection back at once; a transaction under way ends in 451. Asked only on `kept` and on its client's turn. */
+  /** Gives the connection back at once; a transaction under way ends in 451. Asked only on `kept`, `client` and `envelope`. */
   giveWay(): void
 }
 
@@ -43,7 +44,10 @@ const DOUBLES_MS = 500
 const MOST_LEAST_PACE = 8192
 /** A source over its share: a text that is slower than this, in octets a second, is given back first … */
 const GOOD_PACE = 65_536
-/** … and what is not may go on until its client has taken this long of the transaction, in milliseconds. */
+/**
+ * … and what is not may go on until its client has taken this long of the transaction, in milliseconds, or the mail server this
+ * long for its reply to RCPT or DATA: the DNS of its sender, which it may be waiting for, is in that source's hands, too.
+ */
 const GRACE_MS = 5000
 
 /** Connections that one source may hold while others hold or want some. */
@@ -82,7 +86,7 @@ export function toGiveWay(contention: Contention): readonly Holder[] {
   for (const holder of holders) {
     const { turn } = holder
     if (turn.state === 'kept') kept.push(holder)
-    if (turn.state !== 'client') continue
+    if (turn.state !== 'client' && turn.state !== 'envelope') continue
     const candidate = { holder, pace: turn.pace(now) }
     const isLifeless = seemsLifeless(turn, candidate.pace, least, now)
     if (isLifeless) lifeless.push(candidate)
@@ -111,6 +115,7 @@ const slowestFirst = (a: Candidate, b: Candidate): number =>
 
 /** A client that is late with its commands, or whose text comes too slowly to be waited for. */
 function seemsLifeless(turn: Turn, pace: number, least: number, now: number): boolean {
+  if (turn.state !== 'client') return false
   const textMs = turn.textMs(now)
   if (textMs === undefined) return turn.lateMs(now) > LATE_MS || turn.clientMs(now) > ENVELOPE_MS
   // Its first part is one step more, as a command is.
@@ -119,6 +124,7 @@ function seemsLifeless(turn: Turn, pace: number, least: number, now: number): bo
 
 /** Of a source that is over its share. */
 function mayBeAskedBack(turn: Turn, pace: number, now: number): boolean {
+  if (turn.state === 'envelope') return now - turn.since >= GRACE_MS
   if (turn.clientMs(now) >= GRACE_MS) return true
   const textMs = turn.textMs(now)
   return textMs === undefined ? now - turn.since >= OVER_LATE_MS : textMs >= OVER_LATE_MS && pace < GOOD_PACE

@@ -5,8 +5,8 @@
  * it holds its slot meanwhile, and is the first to be given away.
  *
  * Clients that type as slowly as no machine does never hold more than a quarter of the slots together. The last tenth of the slots
- * is not for a source that has its share of them already, where others were here lately: mail that waits behind its dot cannot
- * be asked back, and one source must not hold all slots that way either.
+ * is not for a source that has its share of the others already, even if it is alone: mail that waits behind its dot cannot be
+ * asked back, and whoever comes next must not find every slot held that way.
  */
 import type { Clock } from '../../core/clock.ts'
 import type { Distribution } from '../../telemetry/series.ts'
@@ -55,8 +55,6 @@ interface Waiting {
 const SLOW_SHARE = 0.25
 /** Of all slots, what is left to sources that have less than their share. */
 const RESERVE = 0.1
-/** Others were here lately: within so many milliseconds. */
-const LATELY_MS = 60_000
 /** While somebody waits: how often it is looked who is to give way, in milliseconds. */
 const LOOK_MS = 100
 
@@ -70,9 +68,6 @@ export class Slots {
   #looking: NodeJS.Timeout | undefined
   #turn = 0
   #stopped = false
-  /** Who asked last, and when another than him asked before that. */
-  #lastSource: string | undefined
-  #otherAt = Number.NEGATIVE_INFINITY
 
   constructor(options: SlotsOptions) {
     this.#options = options
@@ -101,10 +96,6 @@ export class Slots {
    */
   async take(holder: Holder, avoid?: Server, signal?: () => AbortSignal): Promise<Slot> {
     const started = this.#options.elapsed()
-    if (holder.source !== this.#lastSource) {
-      if (this.#lastSource !== undefined) this.#otherAt = started
-      this.#lastSource = holder.source
-    }
     try {
       if (holder.slow) this.#refuseSlow()
       const slot = this.#find(holder, avoid)
@@ -187,7 +178,7 @@ export class Slots {
 
   #isReserved(source: string, room: number): boolean {
     const { held } = this.#claims.of(source)
-    if (held === 0 || this.#options.elapsed() - this.#otherAt > LATELY_MS) return false
+    if (held === 0) return false
     const all = this.#connections()
     const reserve = Math.floor(all * RESERVE)
     return room <= reserve && held >= shareOf(all - reserve, Math.max(2, this.#claims.size))

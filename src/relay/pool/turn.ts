@@ -4,7 +4,8 @@
  *     kept      between two messages: it waits for its client's next one, and for nothing else
  *     client    in a transaction, and the client owes the next command or the next part of the text
  *     ours      in a transaction, and we are at work
- *     upstream  in a transaction, and the mail server owes a reply, or room for more of the text
+ *     envelope  MAIL was taken, and the mail server owes its reply to RCPT or DATA: it has nothing of the message yet
+ *     upstream  the mail server owes any other reply, or room for more of the text
  *
  * How a client uses its turns decides who gives way when there are not enough connections (fairness.ts). Silence alone says
  * little: a client that names one more recipient every other second is never silent for long. So what each command took beyond
@@ -13,7 +14,7 @@
  * All times are milliseconds of a clock that never goes back.
  */
 
-export type State = 'kept' | 'client' | 'ours' | 'upstream'
+export type State = 'kept' | 'client' | 'ours' | 'envelope' | 'upstream'
 
 /** A client that takes no longer than this for a command is not late: round trips over satellites take that long. */
 const COMMAND_MS = 500

@@ -58,7 +58,6 @@ export class ClientLink {
    */
   async ready(deadlines: Deadlines, avoid: Server | undefined, slow: boolean): Promise<Link> {
     this.#unpark()
-    const { dial } = this.#options
     const attributes = this.#options.attributes()
     const current = this.#current
     if (current !== undefined) {
@@ -73,8 +72,6 @@ export class ClientLink {
       this.giveBack()
     }
     this.#slow = slow
-    // Known before there is a slot: a slot is not held for a DNS server that does not answer.
-    if (dial.clientIp === 'xclient') await dial.names(attributes.client.ip)
     this.#turn = new Turn(this.#options.elapsed())
     return this.take(await this.#slot(avoid), deadlines)
   }
@@ -130,11 +127,14 @@ export class ClientLink {
       slot.free()
       if (!this.#gone) {
         server.series.connects[connectResult(error)].value++
-        if (!isAboutClient(error, settings.clientIp)) upstreams.report(server, error, this.source)
+        if (!this.isRefused(error)) upstreams.report(server, error, this.source)
       }
       throw new DialFailure(error, server, moved?.to)
     }
   }
+
+  /** Whether a server refused the client itself. */
+  readonly isRefused = (error: unknown): boolean => isAboutClient(error, this.#options.dial.clientIp)
 
   /** The server has said something to MAIL: it is not left for another any more. */
   mailAnswered(): void {
@@ -173,8 +173,8 @@ export class ClientLink {
     return reply
   }
 
-  /** It is the client's turn, or the upstream's, in the transaction under way. */
-  enter(state: 'client' | 'ours' | 'upstream'): void {
+  /** Whose turn it is in the transaction under way. */
+  enter(state: 'client' | 'ours' | 'envelope' | 'upstream'): void {
     if (this.#current !== undefined) this.#enter(state)
   }
 

@@ -51,6 +51,8 @@ export interface OpeningParts {
   readonly upstreams: Upstreams
   readonly waits: Waits
   readonly elapsed: Clock['elapsed']
+  /** Learns the client's name where a server is to be told: before there is a slot, which is not held for a DNS server. */
+  readonly name: () => Promise<unknown>
   /** Called when MAIL goes out, or a server has judged the client without it. */
   readonly asking: () => void
 }
@@ -81,7 +83,10 @@ export async function openTransaction(
 ): Promise<Opened> {
   const { upstream, waits, elapsed } = parts
   const before = upstream.attemptsMs
-  const endAt = elapsed() + waits.rcptMs
+  const started = elapsed()
+  const endAt = started + waits.rcptMs
+  await parts.name()
+  const namedMs = elapsed() - started
   let avoid: Server | undefined
   let last: Answer | undefined
   let slot: Slot | undefined
@@ -90,7 +95,7 @@ export async function openTransaction(
   // A kept connection may have died while it was idle, and is replaced once.
   let replaced = false
   while (missed < MAX_TRIES && failed < 2) {
-    const spentMs = upstream.attemptsMs - before
+    const spentMs = namedMs + upstream.attemptsMs - before
     const { connectTimeoutMs } = waits
     const patienceMs = Math.max(connectTimeoutMs - spentMs, Math.min(connectTimeoutMs, LEAST_TRY_MS))
     const reached = await reach(parts, { patienceMs, endAt }, { avoid, slot, slow, last })
@@ -136,9 +141,9 @@ async function reach(
       return refused(last ?? { kind: 'refusal', refusal: refusal(error.why), upstream: undefined })
     }
     const { cause, server, to } = error as DialFailure
+    // A refusal of the client itself is a verdict on it, as if it had come at MAIL.
+    if (upstream.isRefused(cause)) asking()
     if (cause instanceof UpstreamRefusal && cause.phase === 'ehlo' && cause.reply.code >= 500) {
-      // It refuses the client's own HELO name: that is its verdict, as if it had come at MAIL.
-      asking()
       return refused({ kind: 'reply', to: 'ehlo', reply: cause.reply, upstream: server.label })
     }
     const why = messageOf(cause)
@@ -252,6 +257,7 @@ async function mailAndRcpt(
   if (!link.inTransaction) return { mail, rcpt: undefined }
   try {
     rcptReply ??= upstream.awaitReply(link, 'rcpt', smtp.command(rcptLine, remaining.rcpt()))
+    upstream.enter('envelope')
     return { mail, rcpt: await rcptReply }
   } catch (error) {
     throw new MailTaken(error)

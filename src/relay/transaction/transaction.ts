@@ -2,10 +2,10 @@
  * Mail transactions of one client, relayed live: MAIL and RCPT go to an upstream as the client said them, DATA streams
  * through, and what the upstream says is what the client hears. Nothing is stored, so nothing can be lost here: the
  * client hears 250 only after the upstream has said it for the same message. How a server is found for a transaction is
- * relay/opening.ts, and what becomes of the text of a message relay/message.ts.
+ * opening.ts, and what becomes of the text of a message is message.ts.
  *
- * A client that does not get on with its transaction may lose it to others who wait for its connection (pool/fairness.ts), up
- * to the dot; it hears 451 when it goes on. So it is noted whose turn it is.
+ * A transaction that does not get on may lose its connection to others who wait for it (pool/fairness.ts), up to the dot; it
+ * then ends in 451. So it is noted whose turn it is.
  */
 
 import type { Clock } from '../../core/clock.ts'
@@ -132,7 +132,9 @@ export class Relay {
     const { label } = link.slot.server
     try {
       const patience = Math.min(this.#budgets.dataMs, this.#parts.settings.dial.replyTimeoutMs)
-      const reply = await this.#upstream.awaitReply(link, 'data', link.smtp.command('DATA', patience))
+      const answered = this.#upstream.awaitReply(link, 'data', link.smtp.command('DATA', patience))
+      this.#upstream.enter('envelope')
+      const reply = await answered
       if (reply.code !== 354) {
         if (isLast(reply) || reply.code < 300) this.#upstream.drop(`it answered DATA with ${reply.code}`)
         return { kind: 'reply', to: 'data', reply: asRefusal(reply, 'data'), upstream: label }
@@ -144,7 +146,7 @@ export class Relay {
       return { kind: 'reply', to: 'data', reply, upstream: label }
     } catch (error) {
       this.#upstream.drop(messageOf(error))
-      return lost(label, messageOf(error))
+      return this.#settled ?? lost(label, messageOf(error))
     }
   }
 
@@ -156,9 +158,11 @@ export class Relay {
     return new Message(this.#upstream, link, { bareNewline, dataTimeoutMs, received, metrics, elapsed: clock.elapsed })
   }
 
-  /** Others wait, and the client does not get on. What is left of its transaction hears 451. */
+  /** Others wait, and the transaction does not get on. What is left of it hears 451. */
   #evict(): void {
-    const why = 'the client did not get on with its transaction while others waited for its connection'
+    const { state } = this.#upstream.turn
+    const who = state === 'envelope' ? 'the mail server' : 'the client'
+    const why = `${who} did not get on with the transaction while others waited for its connection`
     const upstream = this.#upstream.current?.slot.server.label
     this.#settled ??= { kind: 'refusal', refusal: refusal('upstream_full', { why }), upstream }
     if (this.#message === undefined) this.#upstream.giveBack()
@@ -231,9 +235,21 @@ export class Relay {
     const asking = (): void => {
       this.#asked = true
     }
-    const parts = { upstream: this.#upstream, upstreams, waits, elapsed: clock.elapsed, asking }
+    const parts = {
+      upstream: this.#upstream,
+      upstreams,
+      waits,
+      elapsed: clock.elapsed,
+      name: () => this.#name(),
+      asking,
+    }
     const opened = await openTransaction(parts, envelope, rcptLine, slow)
     return 'refused' in opened ? this.#settle(opened.refused) : this.#heardRcpt(opened.link, opened.rcpt)
+  }
+
+  async #name(): Promise<void> {
+    const { clientIp, names } = this.#parts.settings.dial
+    if (clientIp === 'xclient' && this.#upstream.current === undefined) await names(this.#attributes().client.ip)
   }
 
   async #another(envelope: Envelope, rcptLine: string): Promise<Answer> {
@@ -246,7 +262,9 @@ export class Relay {
     if (missing !== undefined) return lost(link.slot.server.label, missing)
     try {
       const patience = Math.min(this.#budgets.rcptMs, this.#parts.settings.dial.replyTimeoutMs)
-      return this.#heardRcpt(link, await this.#upstream.awaitReply(link, 'rcpt', link.smtp.command(rcptLine, patience)))
+      const answered = this.#upstream.awaitReply(link, 'rcpt', link.smtp.command(rcptLine, patience))
+      this.#upstream.enter('envelope')
+      return this.#heardRcpt(link, await answered)
     } catch (error) {
       this.#upstream.drop(messageOf(error))
       return this.#settle(lost(link.slot.server.label, messageOf(error)))
@@ -265,9 +283,9 @@ export class Relay {
     return this.#settle(answer)
   }
 
-  /** Every further recipient, and DATA, hear the same. */
+  /** Every further recipient, and DATA, hear the same; where others were given its connection, that. */
   #settle(answer: Answer): Answer {
-    this.#settled = answer
-    return answer
+    this.#settled ??= answer
+    return this.#settled
   }
 }

@@ -130,6 +130,25 @@ describe('where a mail server was asked, the charges stand', () => {
     expect(await tried(client)).toMatch(/^450 4\.7\.28/)
   })
 
+  test('and refused the client, whom a PROXY header has told it of, before it greeted', async () => {
+    const upstream = await startUpstream({
+      header: 'line',
+      greeting: (connection) => {
+        const isCheck = connection.header.includes('127.0.0.1 127.0.0.1')
+        connection.say(isCheck ? '220 hello' : '554 5.7.1 not you')
+      },
+    })
+    ends.push(() => upstream.stop())
+    const app = await appBefore(upstream.address, {
+      UPSTREAM_CLIENT_IP: 'proxy-v1',
+      LIMIT_GLOBAL_MESSAGES: 'off',
+    })
+    const client = await app.client('127.0.7.9')
+    await client.hello()
+    for (let i = 0; i < 3; i++) expect(await tried(client)).toMatch(/^451 4\.3\.0/)
+    expect(await tried(client)).toMatch(/^450 4\.7\.28/)
+  })
+
   test('and the message grew too large, so that it was left without its dot', async () => {
     const upstream = await upstreamAt(0)
     const app = await appBefore(upstream.address, { LIMIT_GLOBAL_MESSAGES: 'off', MESSAGE_MAX_SIZE: '65536B' })

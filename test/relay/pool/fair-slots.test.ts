@@ -64,6 +64,50 @@ test('R49 and while nobody waits, a connection is kept for its client’s next m
   expect(server.mailed()).toHaveLength(1)
 })
 
+test('of IPv6 the addresses of a /48 are one source, since one hand may hold them all', async () => {
+  await start(2)
+  for (const ip of ['2001:db8:1:1::1', '2001:db8:1:2::1']) await opened(ip)
+  const { heard, ms } = await timed(send(client(HONEST)))
+  expect(heard).toMatch(/^250/)
+  expect(ms).toBeLessThan(1000)
+})
+
+describe('a mail server that is long about RCPT or DATA, for a source over its share, while others wait', () => {
+  /** The shipped five seconds, in which the clock is moved and nothing waits. */
+  const passes = (ms: number): void => {
+    const { now } = performance
+    jest.spyOn(performance, 'now').mockImplementation(() => now.call(performance) + ms)
+  }
+
+  test.each(['RCPT', 'DATA'])('at %s: the holder hears 451, and the other has the slot', async (verb) => {
+    let asked = 0
+    await start(2, {}, (said, line) => {
+      if (said === verb && (verb === 'DATA' || line.includes('hangs'))) {
+        asked++
+        if (verb === 'RCPT' || asked <= 2) return 'silence'
+      }
+      return 'default'
+    })
+    const holders = [client(GREEDY), client(GREEDY)]
+    const hanging = holders.map(async (holder) => {
+      if (verb === 'RCPT') return read(await holder.rcpt(MAIL, 'RCPT TO:<hangs@example.test>'))
+      await holder.rcpt(MAIL, RCPT)
+      return read(await holder.data())
+    })
+    await eventually(
+      () => asked,
+      (count) => count === 2,
+    )
+    passes(5000)
+    const { heard, ms } = await timed(send(client(HONEST)))
+    expect(heard).toMatch(/^250/)
+    expect(ms).toBeLessThan(1000)
+    expect(await Promise.race(hanging)).toBe('refused: upstream_full')
+    expect(relays.held()).toBe(2)
+    expect(server.bodies()).toHaveLength(1)
+  })
+})
+
 describe('a client who holds a slot and does not get on, while others wait', () => {
   test('after RCPT: one address held all slots; another is served within a second, and one holder hears 451', async () => {
     await start(5)

@@ -64,6 +64,14 @@ describe('a source that holds more than its share', () => {
     expect(giveWay(all, { share: 1, waiting: 9 })).toEqual([3, 1, 2])
   })
 
+  test('gives back what a mail server is long about before the text, after five seconds, and what is past its dot never', () => {
+    const asked = (ms: number): Holder => holder({ state: 'envelope', ms })
+    expect(giveWay([asked(4900), asked(4900)])).toEqual([])
+    expect(giveWay([asked(5000), asked(5100)])).toEqual([1])
+    expect(giveWay([asked(300_000)], { share: 1 })).toEqual([])
+    expect(giveWay([holder({ state: 'upstream', ms: 300_000 }), holder({ state: 'ours', ms: 300_000 })])).toEqual([])
+  })
+
   test('only where somebody waits who has less than that', () => {
     expect(giveWay([silent(300), silent(400)], { waitingBelowShare: 0 })).toEqual([])
   })

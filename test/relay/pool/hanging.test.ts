@@ -3,6 +3,7 @@
  * by hand beside real sockets.
  */
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
+import type { Name } from '../../../src/relay/smtp/names.ts'
 import { eventually } from '../../support/app.ts'
 import {
   type Script,
@@ -131,6 +132,55 @@ describe('one that falls silent beside one that is well', () => {
     expect(stateOf(hanging)).toBe('slow')
     for (let i = 0; i < 5; i++) expect((await timed(send(relays.client()), 300_000))?.ms).toBeLessThan(250)
     expect(relays.told.map(({ msg }) => msg).filter((msg) => /slow/.test(msg))).toHaveLength(1)
+  })
+
+  test('nor where the DNS takes two seconds to name a client for XCLIENT; no slot is held for that', async () => {
+    let silent = false
+    const extensions = ['PIPELINING', 'XCLIENT NAME ADDR PORT PROTO HELO']
+    const greeting = (connection: UpstreamConnection): void => void (silent || connection.say('220 hello'))
+    const hanging = await upstream({ greeting, extensions })
+    const good = await upstream({ extensions })
+    // Asked once, as names are: the answer is kept.
+    let asked: Promise<Name> | undefined
+    const names = (): Promise<Name> => {
+      asked ??= new Promise((resolve) => {
+        setTimeout(() => resolve({ kind: 'none' }), 2000)
+      })
+      return asked
+    }
+    await begin([hanging, good], { dial: { clientIp: 'xclient', names } })
+    silent = true
+    using first = await clientOf(hanging)
+    const sending = timed(send(first.client), 300_000)
+    await settle()
+    // One is the connection that `clientOf` pretends.
+    expect(relays.held()).toBe(1)
+    const answer = await sending
+    expect(answer?.value).toMatch(/^250/)
+    expect(answer?.ms).toBeGreaterThanOrEqual(4500)
+    expect(answer?.ms).toBeLessThanOrEqual(6000)
+    expect(good.mailed()).toHaveLength(1)
+  })
+
+  test('the wait for a slot is not charged to the server that has it', async () => {
+    const late = (connection: UpstreamConnection): void => {
+      setTimeout(() => connection.say('220 hello'), 1000)
+    }
+    const one = await upstream({ greeting: late })
+    const other = await upstream()
+    await begin([one, other], { maxConnections: 1 })
+    await pass(1250)
+    const held = await relays.slot(relays.upstreams.servers().find(({ label }) => label === other.address))
+    expect(held.server.label).toBe(one.address)
+    const beside = await relays.slot(held.server, '198.51.100.8')
+    const sending = send(relays.client('h.example', '198.51.100.9'))
+    await pass(7000)
+    held.free()
+    await settle()
+    beside.free()
+    const answer = await timed(sending, 300_000)
+    expect(answer?.value).toMatch(/^250/)
+    expect([one.mailed().length, other.mailed().length]).toEqual([1, 0])
   })
 
   test('clients of three sources that have waited in vain make it slow, however well it answers our checks', async () => {

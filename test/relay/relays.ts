@@ -140,7 +140,7 @@ export async function startRelays(servers: readonly Upstream[], options: RelaysO
           log,
           clock: { ...SYSTEM_CLOCK, now: () => Date.UTC(2026, 10, 21, 21, 0, 0) },
         },
-        () => attributes,
+        { attributes: () => attributes, typesSlowly: () => false },
       )
       clients.push(relay)
       return relay

@@ -57,7 +57,10 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
     this.#record = record
     this.#transport = connect(this)
     this.#turn = new Turn(parts)
-    this.#conversation = new Conversation(parts.conversation, facts, record, () => this.#transport.tls)
+    this.#conversation = new Conversation(parts.conversation, facts, record, {
+      tls: () => this.#transport.tls,
+      typesSlowly: () => this.#turn.typesSlowly,
+    })
     this.#commands = new Commands(parts, this.#conversation, record, this)
     this.over = new Promise((resolve) => {
       this.#resolveOver = resolve
@@ -79,10 +82,6 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
 
   get secure(): boolean {
     return this.#transport.tls !== undefined
-  }
-
-  get slow(): boolean {
-    return this.#turn.wasSlow
   }
 
   get unread(): boolean {

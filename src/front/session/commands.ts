@@ -17,8 +17,6 @@ import { isOtherProtocol } from './tongue.ts'
 export interface Surroundings {
   /** Whether TLS is in use. */
   readonly secure: boolean
-  /** Whether the client has ever sent a line more slowly than any machine does. */
-  readonly slow: boolean
   /** Whether this node is being stopped, so that nothing new should begin. */
   readonly draining: boolean
 }
@@ -130,7 +128,7 @@ export class Commands {
       case 'RCPT':
         if (!this.#conversation.inTransaction) return this.#outOfTurn('Say MAIL first')
         this.#record.stage = 'rcpt'
-        return this.#conversation.rcpt(line, this.#around.slow)
+        return this.#conversation.rcpt(line)
       case 'DATA':
         if (line.trim().length > 4) return this.#wrong(501, '5.5.4', 'Syntax: DATA')
         if (!this.#conversation.inTransaction) return this.#outOfTurn('Say MAIL and RCPT first')

@@ -17,6 +17,14 @@ import { recipient } from './recipient.ts'
 import { Replies } from './replies.ts'
 import { Transaction } from './transaction.ts'
 
+/** What may change in the course of a connection. */
+export interface Connection {
+  /** Protocol and cipher, if TLS is in use. */
+  tls(): ClientAttributes['tls']
+  /** Whether the client has ever sent a line more slowly than any machine does. */
+  typesSlowly(): boolean
+}
+
 const NOTHING: Extensions = new Map()
 
 export class Conversation {
@@ -34,23 +42,18 @@ export class Conversation {
   /** From 354 to the reply to its dot. */
   #message: Message | undefined
 
-  /** @param tls protocol and cipher, if TLS is in use at that moment */
-  constructor(
-    parts: ConversationParts,
-    facts: Facts['connect'],
-    record: SessionRecord,
-    tls: () => ClientAttributes['tls'],
-  ) {
+  constructor(parts: ConversationParts, facts: Facts['connect'], record: SessionRecord, connection: Connection) {
     const { client } = facts
     const { outcomes, voice } = parts
     this.#connect = facts
     this.replies = new Replies(voice, outcomes, client, record)
+    const { tls, typesSlowly } = connection
     const attributes = (): ClientAttributes => ({ client, helo: this.#helo, esmtp: this.#esmtp, tls: tls() })
     this.#context = {
       parts,
       client,
       record,
-      relay: new Relay(parts.relay, attributes),
+      relay: new Relay(parts.relay, { attributes, typesSlowly }),
       replies: this.replies,
       observed: (stage, seen) => outcomes.observed(record, stage, seen),
     }
@@ -120,9 +123,8 @@ export class Conversation {
     return goOn(say(250, '2.1.0', 'Ok'))
   }
 
-  /** @param slow whether the client has ever sent a line more slowly than any machine does */
-  rcpt(line: string, slow: boolean): Promise<ClientReply> {
-    return recipient(this.#context, this.#transaction as Transaction, { line, slow, offered: this.#offered })
+  rcpt(line: string): Promise<ClientReply> {
+    return recipient(this.#context, this.#transaction as Transaction, { line, offered: this.#offered })
   }
 
   /** After its reply either the text of a message follows, or the transaction is over. */

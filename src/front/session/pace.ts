@@ -31,7 +31,7 @@ export class Pace {
   /** What is left of bodyMs, in a message. */
   #left = 0
   /** Whether it has ever sent a line more slowly than any machine does. */
-  slow = false
+  typesSlowly = false
 
   constructor(limits: PaceLimits, now: number) {
     this.#limits = limits
@@ -58,7 +58,7 @@ export class Pace {
   /** A line is whole. */
   typed(now: number): void {
     if (this.#typing === undefined) return
-    if (now - this.#typing > SLOW_LINE_MS) this.slow = true
+    if (now - this.#typing > SLOW_LINE_MS) this.typesSlowly = true
     this.#typing = undefined
   }
 

@@ -24,15 +24,12 @@ import type { Transaction } from './transaction.ts'
 export interface Rcpt {
   /** As the client sent it; latin1. */
   readonly line: string
-  /** Whether the client has ever sent a line more slowly than any machine does. */
-  readonly slow: boolean
   /** What EHLO offered; undefined if no mail server had been reached. */
   readonly offered: Extensions | undefined
 }
 
 /** A recipient on its way. */
 interface Recipient extends Path {
-  readonly slow: boolean
   /** The extensions that its parameters use. */
   readonly needs: readonly string[]
   /** The budget that exempts it from the limits of its sender; undefined: it is not exempt. */
@@ -52,11 +49,11 @@ export async function recipient(context: Context, transaction: Transaction, rcpt
   return answered(context, transaction, found, answer)
 }
 
-function readRecipient({ line, slow, offered }: Rcpt): Read<Omit<Recipient, 'sparedBy'>> {
+function readRecipient({ line, offered }: Rcpt): Read<Omit<Recipient, 'sparedBy'>> {
   const read = readRcpt(line)
   if (!read.ok) return read
   const needs = extensionsUsed('rcpt', read.value.parameters, offered)
-  return needs.ok ? { ok: true, value: { ...read.value, slow, needs: needs.value } } : needs
+  return needs.ok ? { ok: true, value: { ...read.value, needs: needs.value } } : needs
 }
 
 /**
@@ -88,14 +85,10 @@ async function admit(
 }
 
 /** Never rejects. */
-function ask(
-  { relay }: Context,
-  transaction: Transaction,
-  { line: rcptLine, slow, needs }: Recipient,
-): Promise<Answer> {
+function ask({ relay }: Context, transaction: Transaction, { line: rcptLine, needs }: Recipient): Promise<Answer> {
   const { mailLine, facts } = transaction
   const envelope = { mailLine, needs: [...new Set([...transaction.needs, ...needs])], size: facts.size }
-  return relay.rcpt(envelope, rcptLine, slow)
+  return relay.rcpt(envelope, rcptLine)
 }
 
 function refuse(

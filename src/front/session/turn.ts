@@ -88,8 +88,8 @@ export class Turn {
   }
 
   /** Whether the client has ever sent a line more slowly than any machine does. */
-  get wasSlow(): boolean {
-    return this.#pace.slow
+  get typesSlowly(): boolean {
+    return this.#pace.typesSlowly
   }
 
   /** Whether the session has lasted for as long as it may. */

@@ -25,7 +25,7 @@ export interface Holder {
   /** Whether its client types as slowly as no machine does. */
   readonly slow: boolean
   readonly turn: Turn
-  /** Gives the connection back at once; a transaction under way ends in 451. Asked only on `kept`, `client` and `envelope`. */
+  /** Gives the connection back at once; a transaction under way ends in 451. Asked only on `parked`, `client` and `envelope`. */
   giveWay(): void
 }
 
@@ -79,20 +79,20 @@ interface Candidate {
 /** Who is to give way now: no more than are waited for, the first to give way first. */
 export function toGiveWay(contention: Contention): readonly Holder[] {
   const { holders, held, share, waiting, waitingBelowShare, waitedMs, now } = contention
-  const kept: Holder[] = []
+  const parked: Holder[] = []
   const lifeless: Candidate[] = []
   const over: Candidate[] = []
   const least = leastPace(waitedMs)
   for (const holder of holders) {
     const { turn } = holder
-    if (turn.state === 'kept') kept.push(holder)
+    if (turn.state === 'parked') parked.push(holder)
     if (turn.state !== 'client' && turn.state !== 'envelope') continue
     const candidate = { holder, pace: turn.pace(now) }
     const isLifeless = seemsLifeless(turn, candidate.pace, least, now)
     if (isLifeless) lifeless.push(candidate)
     if (held(holder.source) > share && (isLifeless || mayBeAskedBack(turn, candidate.pace, now))) over.push(candidate)
   }
-  const chosen = new Set(kept.sort((a, b) => a.turn.since - b.turn.since).slice(0, waiting))
+  const chosen = new Set(parked.sort((a, b) => a.turn.since - b.turn.since).slice(0, waiting))
   const taken = new Map<string, number>()
   for (const { source } of chosen) taken.set(source, (taken.get(source) ?? 0) + 1)
   for (const { holder } of over.sort(slowestFirst)) {

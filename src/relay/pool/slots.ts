@@ -21,11 +21,11 @@ import type { Server } from './server.ts'
 export interface Slot {
   readonly server: Server
   /** An open connection of an earlier client, where that is allowed. */
-  readonly kept: Dialed | undefined
+  readonly idle: Dialed | undefined
   /** Frees the slot; once. */
   free(): void
   /** Leaves an open connection to the next client; frees the slot when nobody has come for it in time. */
-  keep(dialed: Dialed): void
+  handOn(dialed: Dialed): void
 }
 
 export interface SlotsOptions {
@@ -192,8 +192,8 @@ export class Slots {
   }
 
   #slotAt(server: Server, holder: Holder): Slot {
-    const kept = this.#idle.take(server)
-    if (kept === undefined) server.connections++
+    const idle = this.#idle.take(server)
+    if (idle === undefined) server.connections++
     let held = true
     this.#holders.add(holder)
     this.#claims.hold(holder.source, 1)
@@ -207,9 +207,9 @@ export class Slots {
     }
     return {
       server,
-      kept,
+      idle,
       free: () => release(() => server.connections--),
-      keep: (dialed) =>
+      handOn: (dialed) =>
         release(() => {
           if (dialed.smtp.settled && server.up && !this.#stopped) return this.#idle.add(server, dialed)
           dialed.smtp.quit()

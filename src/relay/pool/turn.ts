@@ -1,7 +1,7 @@
 /**
  * Whose turn it is on an upstream connection that a client holds. (One that no client holds is idle, and lies in idle.ts.)
  *
- *     kept      between two messages: it waits for its client's next one, and for nothing else
+ *     parked    between two messages: it waits for its client's next one, and for nothing else
  *     client    in a transaction, and the client owes the next command or the next part of the text
  *     ours      in a transaction, and we are at work
  *     envelope  MAIL was taken, and the mail server owes its reply to RCPT or DATA: it has nothing of the message yet
@@ -14,7 +14,7 @@
  * All times are milliseconds of a clock that never goes back.
  */
 
-export type State = 'kept' | 'client' | 'ours' | 'envelope' | 'upstream'
+export type State = 'parked' | 'client' | 'ours' | 'envelope' | 'upstream'
 
 /** A client that takes no longer than this for a command is not late: round trips over satellites take that long. */
 const COMMAND_MS = 500

@@ -16,14 +16,21 @@ export interface Link extends Dialed {
   reused: boolean
 }
 
+/** Asked when a mail server is reached: the answers may change in the course of a session. */
+export interface RelayClient {
+  /** HELO and TLS among them. */
+  attributes(): ClientAttributes
+  /** Whether the client has ever sent a line more slowly than any machine does. */
+  typesSlowly(): boolean
+}
+
 export interface ClientLinkOptions {
   readonly upstreams: Upstreams
   readonly dial: DialSettings
   /** Milliseconds a connection waits for the same client's next message before it is given back. */
   readonly parkMs: number
   readonly elapsed: Clock['elapsed']
-  /** Asked when an upstream is reached: HELO and TLS may change in the course of a session. */
-  readonly attributes: () => ClientAttributes
+  readonly client: RelayClient
   /** Its slot is wanted for others, and its client does not get on with its transaction: ends that, and gives the slot back. */
   readonly evict: () => void
 }

@@ -31,7 +31,6 @@ export class ClientLink {
   attemptsMs = 0
   #gone = false
   #turn: Turn
-  #slow = false
 
   constructor(options: ClientLinkOptions) {
     this.#options = options
@@ -54,39 +53,37 @@ export class ClientLink {
 
   /**
    * The client's connection, one that another client left, or a new one. Until `mailAnswered` the server may be left for another.
-   * @param slow whether the client types as slowly as no machine does @throws NoUpstream, DialFailure
+   * @throws NoUpstream, DialFailure
    */
-  async ready(deadlines: Deadlines, avoid: Server | undefined, slow: boolean): Promise<Link> {
+  async ready(deadlines: Deadlines, avoid: Server | undefined): Promise<Link> {
     this.#unpark()
-    const attributes = this.#options.attributes()
+    const attributes = this.#options.client.attributes()
     const current = this.#current
     if (current !== undefined) {
       const usable = current.smtp.settled && current.helo === attributes.helo
       if (usable && current.slot.server !== avoid) {
         current.reused = true
         this.#enter('ours')
-        this.#slow = slow
         this.#watch(current.slot.server, deadlines).leaving(current.smtp)
         return current
       }
       this.giveBack()
     }
-    this.#slow = slow
     this.#turn = new Turn(this.#options.elapsed())
     return this.take(await this.#slot(avoid), deadlines)
   }
 
   /** A connection in a slot that is ours: the one that another client left in it, or a new one. @throws DialFailure */
   async take(slot: Slot, deadlines: Deadlines): Promise<Link> {
-    if (!slot.kept?.smtp.settled) return this.fresh(slot, deadlines)
-    const attributes = this.#options.attributes()
-    const { smtp, helo } = slot.kept
-    let { extensions } = slot.kept
+    if (!slot.idle?.smtp.settled) return this.fresh(slot, deadlines)
+    const attributes = this.#options.client.attributes()
+    const { smtp, helo } = slot.idle
+    let { extensions } = slot.idle
     const attempt = this.#watch(slot.server, deadlines).leaving(smtp)
     try {
       this.#enter('upstream')
       if (helo !== attributes.helo) {
-        extensions = await greetAgain(slot.kept, this.#options.dial, attributes, deadlines.endAt, attempt.signal)
+        extensions = await greetAgain(slot.idle, this.#options.dial, attributes, deadlines.endAt, attempt.signal)
       }
     } catch {
       smtp.destroy()
@@ -109,13 +106,13 @@ export class ClientLink {
 
   /** Opens a connection in a slot that is ours, and frees the slot where that fails. @throws DialFailure */
   async fresh(slot: Slot, deadlines: Deadlines): Promise<Link> {
-    const { dial: settings, upstreams, attributes, elapsed } = this.#options
+    const { dial: settings, upstreams, client, elapsed } = this.#options
     const { server } = slot
     const started = elapsed()
     const attempt = this.#watch(server, deadlines)
     try {
       this.#enter('upstream')
-      const dialed = await dial(server, settings, attributes(), deadlines.endAt, attempt.signal)
+      const dialed = await dial(server, settings, client.attributes(), deadlines.endAt, attempt.signal)
       server.series.connects.ok.value++
       server.series.durations.connect.observe((elapsed() - started) / 1000)
       upstreams.report(server, undefined)
@@ -188,7 +185,7 @@ export class ClientLink {
   park(): void {
     if (this.#current === undefined) return
     this.#turn.reset()
-    this.#enter('kept')
+    this.#enter('parked')
     if (this.#gone || this.#options.upstreams.wanted) {
       this.giveBack()
       return
@@ -210,7 +207,7 @@ export class ClientLink {
     const { clientIp } = this.#options.dial
     const anonymous = clientIp === 'none' || clientIp === 'received'
     if (anonymous && link.clean && !link.inTransaction && link.smtp.settled) {
-      link.slot.keep({ smtp: link.smtp, extensions: link.extensions, helo: link.helo })
+      link.slot.handOn({ smtp: link.smtp, extensions: link.extensions, helo: link.helo })
     } else {
       link.smtp.quit()
       link.slot.free()
@@ -251,17 +248,17 @@ export class ClientLink {
 
   /** What shares are counted under: of IPv6 the /48, since whoever has one address there may have them all. */
   get source(): string {
-    const { family, source, net } = this.#options.attributes().client
+    const { family, source, net } = this.#options.client.attributes().client
     return family === 6 ? net : source
   }
 
   #holder(): Holder {
     return {
       source: this.source,
-      slow: this.#slow,
+      slow: this.#options.client.typesSlowly(),
       turn: this.#turn,
       giveWay: () => {
-        if (this.#turn.state === 'kept') this.giveBack()
+        if (this.#turn.state === 'parked') this.giveBack()
         else this.#options.evict()
       },
     }

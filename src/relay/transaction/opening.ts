@@ -71,16 +71,8 @@ type Tried =
       readonly to?: Slot | undefined
     }
 
-/**
- * @param rcptLine the first recipient's command (latin1, without CRLF)
- * @param slow whether the client types as slowly as no machine does
- */
-export async function openTransaction(
-  parts: OpeningParts,
-  envelope: Envelope,
-  rcptLine: string,
-  slow: boolean,
-): Promise<Opened> {
+/** @param rcptLine the first recipient's command (latin1, without CRLF) */
+export async function openTransaction(parts: OpeningParts, envelope: Envelope, rcptLine: string): Promise<Opened> {
   const { upstream, waits, elapsed } = parts
   const before = upstream.attemptsMs
   const started = elapsed()
@@ -98,7 +90,7 @@ export async function openTransaction(
     const spentMs = namedMs + upstream.attemptsMs - before
     const { connectTimeoutMs } = waits
     const patienceMs = Math.max(connectTimeoutMs - spentMs, Math.min(connectTimeoutMs, LEAST_TRY_MS))
-    const reached = await reach(parts, { patienceMs, endAt }, { avoid, slot, slow, last })
+    const reached = await reach(parts, { patienceMs, endAt }, { avoid, slot, last })
     slot = undefined
     const tried =
       'kind' in reached ? reached : await ask(parts, reached, { envelope, rcptLine, endAt, mayReplace: !replaced })
@@ -126,12 +118,12 @@ export async function openTransaction(
 async function reach(
   { upstream, asking }: OpeningParts,
   deadlines: Deadlines,
-  wanted: { avoid: Server | undefined; slot: Slot | undefined; slow: boolean; last: Answer | undefined },
+  wanted: { avoid: Server | undefined; slot: Slot | undefined; last: Answer | undefined },
 ): Promise<Link | Tried> {
-  const { avoid, slot, slow, last } = wanted
+  const { avoid, slot, last } = wanted
   const refused = (answer: Answer): Tried => ({ kind: 'opened', opened: { refused: answer } })
   try {
-    return slot === undefined ? await upstream.ready(deadlines, avoid, slow) : await upstream.take(slot, deadlines)
+    return slot === undefined ? await upstream.ready(deadlines, avoid) : await upstream.take(slot, deadlines)
   } catch (error) {
     if (upstream.gone) {
       if (error instanceof DialFailure) error.to?.free()

@@ -19,7 +19,7 @@ import type { DialSettings } from '../smtp/dial.ts'
 import { isLast, type Reply } from '../smtp/reply.ts'
 import { type Answer, asRefusal, type Final, lost } from './answer.ts'
 import { ClientLink } from './link.ts'
-import type { Link } from './link-parts.ts'
+import type { Link, RelayClient } from './link-parts.ts'
 import { Message } from './message.ts'
 import { type Envelope, missingOf, openTransaction } from './opening.ts'
 
@@ -71,10 +71,9 @@ export class Relay {
   #message: Message | undefined
   #ending: Promise<unknown> = Promise.resolve()
 
-  /** @param attributes asked when an upstream is reached: HELO and TLS may change in the course of a session */
-  constructor(parts: RelayParts, attributes: () => ClientAttributes) {
+  constructor(parts: RelayParts, client: RelayClient) {
     this.#parts = parts
-    this.#attributes = attributes
+    this.#attributes = client.attributes
     this.#budgets = { ...BUDGETS, ...parts.settings.budgets }
     const { upstreams, settings } = parts
     this.#upstream = new ClientLink({
@@ -82,7 +81,7 @@ export class Relay {
       dial: settings.dial,
       parkMs: this.#budgets.parkMs,
       elapsed: parts.clock.elapsed,
-      attributes,
+      client,
       evict: () => this.#evict(),
     })
   }
@@ -101,15 +100,12 @@ export class Relay {
     return this.#message?.upstream ?? this.#upstream.current?.slot.server.label
   }
 
-  /**
-   * Asks an upstream for one recipient; the first brings MAIL along. Never throws.
-   * @param slow whether the client types as slowly as no machine does
-   */
-  async rcpt(envelope: Envelope, rcptLine: string, slow = false): Promise<Answer> {
+  /** Asks a mail server for one recipient; the first brings MAIL along. Never throws. */
+  async rcpt(envelope: Envelope, rcptLine: string): Promise<Answer> {
     if (this.#settled !== undefined) return this.#settled
     this.#upstream.enter('ours')
     try {
-      return this.#begun ? await this.#another(envelope, rcptLine) : await this.#first(envelope, rcptLine, slow)
+      return this.#begun ? await this.#another(envelope, rcptLine) : await this.#first(envelope, rcptLine)
     } catch (error) {
       this.#parts.log.error({ err: stackOf(error) }, 'relay failed')
       this.#upstream.drop('internal error')
@@ -227,7 +223,7 @@ export class Relay {
     this.#settled = undefined
   }
 
-  async #first(envelope: Envelope, rcptLine: string, slow: boolean): Promise<Answer> {
+  async #first(envelope: Envelope, rcptLine: string): Promise<Answer> {
     this.#begun = true
     const { upstreams, settings, clock } = this.#parts
     const { replyTimeoutMs, connectTimeoutMs } = settings.dial
@@ -243,7 +239,7 @@ export class Relay {
       name: () => this.#name(),
       asking,
     }
-    const opened = await openTransaction(parts, envelope, rcptLine, slow)
+    const opened = await openTransaction(parts, envelope, rcptLine)
     return 'refused' in opened ? this.#settle(opened.refused) : this.#heardRcpt(opened.link, opened.rcpt)
   }
 

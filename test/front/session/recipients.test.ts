@@ -3,7 +3,7 @@ import { afterEach, describe, expect, test } from '@jest/globals'
 import { ALL_OFF, type LimitName, type Rates } from '../../../src/core/limits.ts'
 import type { Usage } from '../../../src/core/usage.ts'
 import { SessionRecord } from '../../../src/front/outcome.ts'
-import { Conversation } from '../../../src/front/session/conversation.ts'
+import { type Connection, Conversation } from '../../../src/front/session/conversation.ts'
 import { createLimits, type Limits } from '../../../src/state/limits.ts'
 import { startApp } from '../../support/app.ts'
 import type { Client as SmtpClient } from '../../support/client.ts'
@@ -17,14 +17,15 @@ const limitsOf = (rates: Partial<Rates>, enforced: (limit: LimitName) => boolean
   return createLimits({ rates: { ...ALL_OFF, ...rates }, enforced, now: () => at, seed: new Uint8Array(8) })
 }
 
+const CONNECTION: Connection = { tls: () => undefined, typesSlowly: () => false }
+
 /** A conversation whose relay must not be reached, and what was told of it. */
 function converse(limits: Limits): { conversation: Conversation; told: string[] } {
   const { parts, told } = partsWithoutRelay(limits)
-  return { conversation: new Conversation(parts, factsOf(client), new SessionRecord(0), () => undefined), told }
+  return { conversation: new Conversation(parts, factsOf(client), new SessionRecord(0), CONNECTION), told }
 }
 const mail = async (conversation: Conversation): Promise<string> => (await conversation.mail(MAIL)).text
-const rcpt = async (conversation: Conversation, line = RCPT): Promise<string> =>
-  (await conversation.rcpt(line, false)).text
+const rcpt = async (conversation: Conversation, line = RCPT): Promise<string> => (await conversation.rcpt(line)).text
 const MAIL = 'MAIL FROM:<a@example.org>'
 const RCPT = 'RCPT TO:<b@example.net>'
 

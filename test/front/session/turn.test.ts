@@ -83,7 +83,7 @@ test('S7 a line that took longer than 5 s from its first part to its end is reme
   now.goTo('command')
   now.typing()
   at = 5001
-  expect(now.wasSlow).toBe(false)
+  expect(now.typesSlowly).toBe(false)
   now.goTo('reply')
-  expect(now.wasSlow).toBe(true)
+  expect(now.typesSlowly).toBe(true)
 })

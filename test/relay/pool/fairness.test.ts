@@ -44,9 +44,9 @@ function giveWay(holders: readonly Holder[], more: Partial<Contention> = {}): re
 describe('a connection that is only kept', () => {
   test('R49 goes at once to whoever waits, whoever that is; the one kept longest first, no more than are waited for', () => {
     const all = [
-      holder({ state: 'kept', ms: 10 }),
-      holder({ state: 'kept', ms: 30 }),
-      holder({ state: 'kept', ms: 20 }),
+      holder({ state: 'parked', ms: 10 }),
+      holder({ state: 'parked', ms: 30 }),
+      holder({ state: 'parked', ms: 20 }),
     ]
     expect(giveWay(all, { share: 50, waitingBelowShare: 0 })).toEqual([1])
     expect(giveWay(all, { share: 50, waiting: 2, waitingBelowShare: 0 })).toEqual([1, 2])

@@ -1,6 +1,6 @@
 /**
- * Opens a connection to an upstream and brings it to where MAIL may be said: PROXY header, greeting, EHLO, STARTTLS,
- * XCLIENT, as the settings and the server want it. Used for clients, for health checks and for the relay guard alike.
+ * Opens a connection to a mail server and takes it to the point where MAIL may be sent: PROXY header, greeting, EHLO, STARTTLS,
+ * XCLIENT, as the settings and the server require. Used for clients, for health checks and for the relay guard alike.
  */
 import type { Clock } from '../../core/clock.ts'
 import { type ClientAddressMode, type ClientAttributes, xclientCommand } from './client-attributes.ts'
@@ -10,15 +10,15 @@ import type { Reply } from './reply.ts'
 import { SmtpClient } from './smtp-client.ts'
 import { UpstreamError } from './upstream-error.ts'
 
-/** What EHLO offered: keywords in upper case, with what stands behind them. */
+/** What EHLO offered: keywords in upper case, with their parameters. */
 export type Extensions = ReadonlyMap<string, string>
 
-/** Extensions that pass through us unchanged, and so may be offered where every server in use offers them. */
+/** Extensions that pass through us unchanged, and so may be offered if every server in use offers them. */
 export const RELAYABLE = ['SIZE', '8BITMIME', 'SMTPUTF8', 'DSN', 'ENHANCEDSTATUSCODES']
 
-/** The server said no where only a yes lets us go on. */
+/** The server refused a step that we cannot do without. */
 export class UpstreamRefusal extends Error {
-  /** ehlo: the client's name. client: whoever it says it is, behind XCLIENT. */
+  /** ehlo: it refused the client's name. client: after XCLIENT, it refused the client whatever its name. */
   readonly phase: 'greeting' | 'ehlo' | 'client' | 'starttls' | 'xclient' | 'mail'
   readonly reply: Reply
   constructor(phase: UpstreamRefusal['phase'], reply: Reply) {
@@ -29,7 +29,7 @@ export class UpstreamRefusal extends Error {
   }
 }
 
-/** It does not offer what we cannot do without: there was nothing to refuse. */
+/** The server does not offer an extension that we cannot do without, so it had nothing to refuse. */
 export class NotOffered extends UpstreamRefusal {
   constructor(phase: 'starttls' | 'xclient', text: string) {
     super(phase, { code: 550, lines: [text] })
@@ -40,30 +40,30 @@ export class NotOffered extends UpstreamRefusal {
 export interface DialSettings {
   readonly clientIp: ClientAddressMode
   readonly tls: 'opportunistic' | 'required' | 'off'
-  /** Our own name, for connections of our own (health checks). */
+  /** Our own name, used on connections of our own (health checks). */
   readonly hostname: string
   readonly connectTimeoutMs: number
   readonly replyTimeoutMs: number
   readonly names: Names
-  /** Deadlines are times of this clock. */
+  /** All deadlines are times of this clock. */
   readonly elapsed: Clock['elapsed']
 }
 
 export interface Dialed {
   readonly smtp: SmtpClient
   readonly extensions: Extensions
-  /** The name that was said in EHLO. */
+  /** The name that we gave in EHLO. */
   readonly helo: string
 }
 
 export interface Target {
   readonly host: string
   readonly port: number
-  /** The name a certificate would be for. */
+  /** The name that a certificate would be for. */
   readonly name: string
 }
 
-/** Whole milliseconds from `now` to `deadline`, at most `most`. @throws UpstreamError where there are none */
+/** Whole milliseconds from `now` to `deadline`, at most `most`. @throws UpstreamError if there are none */
 export function timeLeft(deadline: number, now: number, most: number): number {
   const remaining = Math.floor(deadline - now)
   if (remaining <= 0) throw new UpstreamError('timeout', 'no time left for this reply')
@@ -79,9 +79,9 @@ const extensionsOf = (reply: Reply): Extensions =>
   )
 
 /**
- * @param attributes on whose behalf; undefined: our own health check, which names no client
- * @param deadline of `settings.elapsed`, over all phases
- * @param signal aborted when nobody wants the connection any more; where its reason is an UpstreamError, that is thrown
+ * @param attributes the client that it is for; undefined: our own health check, which names no client
+ * @param deadline a time of `settings.elapsed`, for all phases together
+ * @param signal aborted when the connection is no longer wanted; if its reason is an UpstreamError, that is thrown
  * @throws UpstreamError, UpstreamRefusal
  */
 export async function dial(
@@ -93,7 +93,7 @@ export async function dial(
   plain = false,
 ): Promise<Dialed> {
   const { clientIp, tls, connectTimeoutMs, replyTimeoutMs, elapsed } = settings
-  // Looked up while the connection is made: both take a round trip or more.
+  // Looked up while we connect: either takes a round trip or more.
   const name = clientIp === 'xclient' && attributes !== undefined ? settings.names(attributes.client.ip) : undefined
   const smtp = await open(target, settings, attributes, deadline, signal)
   const giveUp = (): void => smtp.destroy('given up')
@@ -107,7 +107,7 @@ export async function dial(
     if (tls !== 'off' && !plain && extensions.has('STARTTLS')) {
       const reply = await smtp.command('STARTTLS', remaining())
       if (reply.code !== 220) throw new UpstreamRefusal('starttls', reply)
-      // Like connecting it is a matter of round trips. Where it stalls there must be time left for the other way.
+      // A handshake takes a few round trips, as connecting does. If it stalls, there must be time left to go on without TLS.
       await smtp.startTls(target.name, Math.min(remaining(), 2 * connectTimeoutMs))
       extensions = await hello(smtp, settings, attributes, remaining)
     } else if (tls === 'required') {
@@ -127,7 +127,7 @@ export async function dial(
     smtp.destroy('not usable')
     if (signal?.aborted && signal.reason instanceof UpstreamError) throw signal.reason
     if (error instanceof UpstreamError && error.fault !== 'protocol') error.connected = true
-    // RFC 3207 section 4: where TLS is a wish and not a demand, a broken handshake must not cost the mail.
+    // RFC 3207 section 4: if TLS is optional, a failed handshake must not cost us the mail.
     const broken = error instanceof UpstreamError && error.message.startsWith('TLS:')
     const refused = error instanceof UpstreamRefusal && error.phase === 'starttls'
     if (tls === 'opportunistic' && !plain && !signal?.aborted && (broken || refused)) {
@@ -139,7 +139,7 @@ export async function dial(
   }
 }
 
-/** Greets again on a connection that is kept between clients. @throws UpstreamError, UpstreamRefusal */
+/** Says EHLO for another client on a connection kept between clients. @throws UpstreamError, UpstreamRefusal */
 export async function greetAgain(
   { smtp }: Dialed,
   settings: DialSettings,
@@ -175,13 +175,13 @@ async function open(
     return connect(clientIp === 'proxy-v1' ? proxyV1(ends) : proxyV2(ends))
   }
   if (clientIp === 'proxy-v2') return connect(proxyV2Local())
-  // Postfix answers `PROXY UNKNOWN` with 421, so a health check by version 1 tells the truth about itself.
+  // Postfix answers `PROXY UNKNOWN` with 421, so a version 1 header for a health check gives our own, true addresses.
   const smtp = await connect()
   smtp.send(proxyV1({ source: smtp.local, destination: smtp.remote }))
   return smtp
 }
 
-/** @param whoever phase of the refusal where the server takes our own name as little as the client's */
+/** @param whoever phase of the refusal if the server takes neither the client's name nor our own */
 async function hello(
   smtp: SmtpClient,
   settings: DialSettings,
@@ -189,7 +189,7 @@ async function hello(
   remaining: () => number,
   whoever: 'greeting' | 'client' = 'greeting',
 ): Promise<Extensions> {
-  // Always EHLO, also for a client that said HELO: the offers are for us. XCLIENT tells which of the two it was.
+  // Always EHLO, even for a client that said HELO: the extensions are offered to us. XCLIENT says which of the two it was.
   const name = attributes?.helo ?? settings.hostname
   const reply = await smtp.command(`EHLO ${name}`, remaining())
   if (reply.code === 250) return extensionsOf(reply)
@@ -198,7 +198,7 @@ async function hello(
   const old = await smtp.command(`HELO ${name}`, remaining())
   if (old.code === 250) return new Map()
   if (attributes !== undefined && old.code >= 500) {
-    // Only where it takes another name it is the client's that it refuses, for good.
+    // Only if the server takes another name is its refusal about the client's name, and permanent.
     const ours = await smtp.command(`EHLO ${settings.hostname}`, remaining())
     if (ours.code !== 250) throw new UpstreamRefusal(whoever, ours)
   }

@@ -1,7 +1,8 @@
 /**
- * The client's forward-confirmed name (RFC 1912 section 2.1; "iprev" in RFC 8601 section 3): a name its address points to
- * that points back to the address. Asked for only by sessions that reach the relay; cached; never waited for longer than
- * two seconds. Told apart are "there is none" and "the DNS did not answer", because mail servers treat them differently.
+ * The client's forward-confirmed name (RFC 1912 section 2.1; "iprev" in RFC 8601 section 3): a name that the address points to
+ * and that points back to the address. It is looked up only for sessions that reach the relay, is cached, and is never waited for
+ * longer than two seconds. "There is none" and "the DNS did not answer" are kept apart, because mail servers treat them
+ * differently.
  */
 import { Resolver } from 'node:dns/promises'
 import { LRUCache } from 'lru-cache'
@@ -15,7 +16,7 @@ export type Name =
 export type Names = (ip: string) => Promise<Name>
 
 export interface NamesOptions {
-  /** `ip` or `ip:port`; empty: the system's. */
+  /** `ip` or `ip:port`; empty: those of the system. */
   readonly servers: readonly string[]
 }
 
@@ -26,7 +27,7 @@ const KEEP_MS = { name: 600_000, none: 120_000, unanswered: 10_000 }
 
 const NONE: Name = { kind: 'none' }
 const UNANSWERED: Name = { kind: 'unanswered' }
-/** What may stand in a log line, a header and an XCLIENT command. */
+/** Names that are safe in a log line, a header and an XCLIENT command. */
 const HOSTNAME = /^(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_]([a-z0-9_-]{0,62}))*$/i
 
 export function createNames({ servers }: NamesOptions): Names {
@@ -63,13 +64,13 @@ async function withDeadline(asked: Promise<Name>): Promise<Name> {
   }
 }
 
-/** The DNS has answered that there is nothing of that kind; anything else is no answer. */
+/** Whether the DNS answered that there is no such record. Any other error is no answer. */
 const isAbsent = (error: unknown): boolean => {
   const { code } = error as NodeJS.ErrnoException
   return code === 'ENOTFOUND' || code === 'ENODATA'
 }
 
-/** Where the address has its PTR records: RFC 1035 section 3.5, RFC 3596 section 2.5. */
+/** The name under which the address has its PTR records: RFC 1035 section 3.5, RFC 3596 section 2.5. */
 const reverseName = (ip: string): string =>
   ip.includes(':')
     ? `${[...groups(ip).toString('hex')].reverse().join('.')}.ip6.arpa`
@@ -78,7 +79,7 @@ const reverseName = (ip: string): string =>
 async function confirm(resolver: Resolver, ip: string): Promise<Name> {
   let names: string[]
   try {
-    // Not `reverse`: to that a server that fails is one that says there is no name.
+    // Not `reverse`, which reports a DNS server that fails as if there were no name.
     names = await resolver.resolvePtr(reverseName(ip))
   } catch (error) {
     return isAbsent(error) ? NONE : UNANSWERED

@@ -1,11 +1,11 @@
 /**
- * Writes the PROXY protocol header, versions 1 and 2, that tells an upstream who the client is (HAProxy's
- * proxy-protocol.txt). It is the first thing on the connection, before the upstream's banner is awaited.
+ * Writes the PROXY protocol header, versions 1 and 2, which tells a mail server who the client is (HAProxy's proxy-protocol.txt).
+ * It is the first thing sent on a connection, before the server's greeting is awaited.
  *
- * A header has one family for both addresses. Where they differ, the IPv4 one is written IPv4-mapped in an IPv6 header,
- * never replaced or left out: the receiver takes an IPv4-mapped address for the IPv4 address it is (Postfix folds it
- * back, so that access lists and logs see the client as it is), and the other address is the true one as well. In
- * version 1 it is written `::ffff:192.0.2.1`, as inet_ntop writes it, since some receivers know it only so.
+ * A header has one family for both addresses. If they differ, the IPv4 address is written IPv4-mapped in an IPv6 header. It is
+ * never replaced or left out: receivers treat an IPv4-mapped address as the IPv4 address it is (Postfix folds it back, so that
+ * access lists and logs see the client as it is), and the other address is the true one as well. Version 1 writes it as
+ * `::ffff:192.0.2.1`, as inet_ntop does, because some receivers know only this form.
  */
 import { type Endpoint, familyOf } from '../../core/ip.ts'
 import { PROXY_V2 } from '../../core/proxy-signatures.ts'
@@ -50,7 +50,7 @@ export function proxyV2(connection: ProxiedConnection): Buffer {
     : version2(PROXY, TCP6, [groups(mapped(source.ip)), groups(mapped(destination.ip)), ports])
 }
 
-/** Version 2 LOCAL: the connection is our own, no client's, as a health check's is. */
+/** Version 2 LOCAL: the connection is our own and not a client's, as in a health check. */
 export function proxyV2Local(): Buffer {
   return version2(LOCAL, UNSPEC, [])
 }

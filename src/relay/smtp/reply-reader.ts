@@ -1,14 +1,14 @@
 /**
- * Cuts what a mail server says into replies (RFC 5321 section 4.2). Text is latin1, a byte a character. A reply is taken only when
- * somebody wants one: what comes before that is kept as it is, and can be asked about.
+ * Splits what a mail server sends into replies (RFC 5321 section 4.2). Text is latin1, one byte per character. A reply is parsed
+ * only when a caller asks for one: until then the text is kept as it came, and can be looked at.
  */
 import type { Reply } from './reply.ts'
 
-/** RFC 5321 section 4.5.3.1.5 allows 512 octets a line; servers are longer, but not by this much. */
+/** RFC 5321 section 4.5.3.1.5 allows 512 octets a line. Servers send longer lines, but not this long. */
 const MAX_LINE = 4096
 const MAX_LINES = 200
 
-/** What came is no reply: `why`, in words. */
+/** What came is not a reply; `why` says so in words. */
 export interface Nonsense {
   readonly why: string
 }
@@ -22,12 +22,12 @@ export class ReplyReader {
     this.#text += chunk
   }
 
-  /** What was not taken yet is forgotten. */
+  /** Discards what has not been taken yet. */
   clear(): void {
     this.#text = ''
   }
 
-  /** Whether anything is there, be it a part of a line. */
+  /** Whether nothing is there, not even part of a line. */
   get isEmpty(): boolean {
     return this.#text === '' && this.#lines.length === 0
   }
@@ -42,12 +42,12 @@ export class ReplyReader {
     return this.#text.slice(0, 80)
   }
 
-  /** Whether more is there than anybody could mean, where nobody asks for it. */
+  /** Whether more has come unasked than any server could mean to send. */
   get isFull(): boolean {
     return this.#text.length > MAX_LINE * MAX_LINES
   }
 
-  /** The next whole reply. @returns undefined where it is not whole yet */
+  /** The next reply. @returns undefined if it is not complete yet */
   next(): Reply | Nonsense | undefined {
     let from = 0
     for (;;) {
@@ -67,7 +67,7 @@ export class ReplyReader {
     return this.#text.length > MAX_LINE ? { why: 'a reply line is too long' } : undefined
   }
 
-  /** @returns whether it is a line of this reply */
+  /** @returns whether the line belongs to this reply */
   #take(line: string, separator: string | undefined): boolean {
     const code = Number(line.slice(0, 3))
     const valid =

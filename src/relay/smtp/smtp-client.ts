@@ -1,9 +1,9 @@
 /**
- * One SMTP connection to an upstream, from our side: writes commands, and hands each the reply that answers it, in
- * order, so that commands can be pipelined (RFC 2920). 8-bit clean: text is latin1, a byte a character. It knows nothing
- * of clients, limits or what a session is for; relay/dial.ts opens it, and a client's transaction talks over it.
+ * One SMTP connection to a mail server, from our side. It sends commands and gives each the reply that answers it, in order, so
+ * that commands can be pipelined (RFC 2920). It is 8-bit clean: text is latin1, one byte per character. It knows nothing of
+ * clients, limits or what a session is for; dial.ts opens it, and a client's transaction talks over it.
  *
- * Every wait has a deadline. Whatever is wrong ends the connection, and everybody who waits hears the same UpstreamError.
+ * Every wait has a deadline. Any fault ends the connection, and every caller that waits receives the same UpstreamError.
  */
 import type { Socket } from 'node:net'
 import { messageOf } from '../../core/errors.ts'
@@ -13,9 +13,9 @@ import { upgrade } from './start-tls.ts'
 import { connect } from './tcp.ts'
 import { type Fault, UpstreamError } from './upstream-error.ts'
 
-/** How long the goodbye to a QUIT is waited for. */
+/** How long we wait for the server to close after our QUIT. */
 const GOODBYE_MS = 5000
-/** Octets that are worth holding back for what follows; more of them fill packets of their own. */
+/** Up to this many octets are held back to go out with what follows. More of them fill packets of their own. */
 const MAX_HELD = 16_384
 
 interface Waiting {
@@ -28,11 +28,11 @@ export class SmtpClient {
   #socket: Socket
   readonly #reader = new ReplyReader()
   readonly #waiting: Waiting[] = []
-  /** Why it ended. An error with its stack is made of it only where somebody hears it: every session ends once. */
+  /** Why it ended. Every session ends once, so an error with its stack is made only if a caller waits for it. */
   #ended: { readonly fault: Fault; readonly why: string } | undefined
-  /** The socket holds back what was written, for more to go along. */
+  /** The socket holds back what was written, so that more can go out with it. */
   #holding = false
-  /** Called when something is said that nobody waits for, and when it ends. */
+  /** Called when the server says something that no caller waits for, and when the connection ends. */
   readonly #watchers = new Set<() => void>()
   secure = false
 
@@ -43,8 +43,8 @@ export class SmtpClient {
 
   /**
    * Connects by TCP and writes `first` (a PROXY header) before anything is read.
-   * @param signal aborted when nobody wants the connection any more
-   * @throws UpstreamError when not connected within `timeoutMs`
+   * @param signal aborted when the connection is no longer wanted
+   * @throws UpstreamError if not connected within `timeoutMs`
    */
   static async open(
     address: { host: string; port: number },
@@ -71,8 +71,8 @@ export class SmtpClient {
   }
 
   /**
-   * Waits for the next reply that no earlier command is owed; one that came unasked may be it, also where the server has
-   * hung up behind it.
+   * Waits for the next reply that is not owed to an earlier command. It may be one that came unasked, even if the server hung up
+   * after it.
    * @throws UpstreamError
    */
   reply(timeoutMs: number): Promise<Reply> {
@@ -95,8 +95,8 @@ export class SmtpClient {
   }
 
   /**
-   * Sends several lines in one write (RFC 2920) and gives the reply of each. The last may be one that ends a group.
-   * @param timeoutMs for the last of them @param earlierMs for those before it
+   * Sends several lines in one write (RFC 2920) and returns the reply to each. The last may be a command that must end a group.
+   * @param timeoutMs for the last reply @param earlierMs for those before it
    */
   pipeline(lines: readonly string[], timeoutMs: number, earlierMs = timeoutMs): Promise<Reply>[] {
     this.#expectSilence()
@@ -105,7 +105,7 @@ export class SmtpClient {
     return replies
   }
 
-  /** Writes as it is. @returns false when the caller should wait for `drained()` before writing more */
+  /** Writes `data` as it is. @returns false if the caller should wait for `drained()` before writing more */
   send(data: string | Buffer): boolean {
     if (this.#ended !== undefined) return true
     const free = typeof data === 'string' ? this.#socket.write(data, 'latin1') : this.#socket.write(data)
@@ -114,7 +114,7 @@ export class SmtpClient {
   }
 
   /**
-   * Like `send`, for a part behind which more may come in the same turn of the event loop, such as the dot behind a short
+   * Like `send`, for a part that may be followed by more in the same turn of the event loop, such as the dot after a short
    * message: they go out in one write.
    */
   sendPart(data: Buffer): boolean {
@@ -136,8 +136,8 @@ export class SmtpClient {
   }
 
   /**
-   * Resolves when more may be written, when the connection has ended, or when the server says something instead of
-   * reading; one that does not read for `timeoutMs` ends it.
+   * Resolves when more may be written, when the connection has ended, or when the server says something instead of reading. If
+   * the server reads nothing for `timeoutMs`, the connection ends.
    */
   drained(timeoutMs: number): Promise<void> {
     const socket = this.#socket
@@ -158,8 +158,8 @@ export class SmtpClient {
   }
 
   /**
-   * Calls `act` whenever the server says something that nobody waits for, and when the connection ends, by whomever.
-   * @returns stops it
+   * Calls `act` whenever the server says something that no caller waits for, and when either side ends the connection.
+   * @returns a function that stops this
    */
   watch(act: () => void): () => void {
     this.#watchers.add(act)
@@ -171,8 +171,8 @@ export class SmtpClient {
   }
 
   /**
-   * Turns the connection into a TLS one after a 220 to STARTTLS.
-   * @throws UpstreamError; protocol when the server sent anything behind its 220 (injected replies, CVE-2011-0411)
+   * Upgrades the connection to TLS after a 220 to STARTTLS.
+   * @throws UpstreamError; its fault is `protocol` if the server sent anything after its 220 (injected replies, CVE-2011-0411)
    */
   async startTls(servername: string, timeoutMs: number): Promise<void> {
     if (!this.#reader.isEmpty) {
@@ -191,7 +191,7 @@ export class SmtpClient {
     this.#attach()
   }
 
-  /** Says QUIT and closes without waiting for the answer. */
+  /** Sends QUIT and closes without waiting for the reply. */
   quit(): void {
     if (this.#ended !== undefined) return
     if (this.#waiting.length > 0) {
@@ -210,18 +210,17 @@ export class SmtpClient {
   #attach(): void {
     this.#socket.on('data', (chunk: Buffer) => this.#read(chunk.toString('latin1')))
     this.#socket.on('error', (error) => this.#end('lost', error.message))
-    // One that has only closed its own direction, and goes on reading, can answer nothing any more either: it must not be
-    // given a dot.
+    // A server that has closed only its own direction may go on reading, but can no longer answer: it must not be given a dot.
     this.#socket.on('end', () => this.#end('lost', 'the upstream closed the connection'))
     this.#socket.on('close', () => this.#end('lost', 'the upstream closed the connection'))
-    // It may have gone before anybody listened.
+    // It may have closed before these listeners were attached.
     if (this.#socket.destroyed) this.#end('lost', 'the upstream closed the connection')
   }
 
   #end(fault: Fault, why: string, destroy = true): void {
     if (destroy) this.#socket.destroy()
     else {
-      // The upstream's 221 and its close are still to come; one that never closes, or never stops talking, is not waited for.
+      // The server's 221 and its close are still to come. A server that never closes, or never stops talking, is not waited for.
       const socket = this.#socket
       const timer = setTimeout(() => socket.destroy(), GOODBYE_MS)
       timer.unref()
@@ -229,13 +228,13 @@ export class SmtpClient {
     }
     if (this.#ended !== undefined) return
     this.#ended = { fault, why }
-    // What it said before it left may be why it left.
+    // What the server said before it left may be why it left.
     if (fault !== 'lost') this.#reader.clear()
     this.#fail(this.#ended)
     this.#tellWatchers()
   }
 
-  /** Everybody who waits hears the same. */
+  /** Every caller that waits receives the same error. */
   #fail({ fault, why }: { readonly fault: Fault; readonly why: string }): void {
     if (this.#waiting.length === 0) return
     const error = new UpstreamError(fault, why)
@@ -263,25 +262,25 @@ export class SmtpClient {
       clearTimeout(waiting?.timer)
       waiting?.resolve(reply)
     }
-    // What nobody waits for is kept: `unasked` tells of it, and a watcher may ask for it at once.
+    // Text that no caller waits for is kept: `unasked` reports it, and a watcher may ask for it at once.
     if (this.#reader.isFull) this.#end('protocol', 'a reply line is too long')
     else if (this.#reader.hasLine) this.#tellWatchers()
   }
 
-  /** Whether the upstream has said something that no command asked for, such as a 421 before it hangs up. */
+  /** Whether the server has said something that no command asked for, such as a 421 before it hangs up. */
   get unasked(): boolean {
     return this.#waiting.length === 0 && !this.#reader.isEmpty
   }
 
-  /** Whether every command has its reply, and no more than that: the next one can be told whose it is. */
+  /** Whether every command has its reply and nothing more has come, so that the next reply belongs to the next command. */
   get settled(): boolean {
     return this.#ended === undefined && this.#waiting.length === 0 && !this.unasked
   }
 
   /**
-   * Text that came before a command is not its reply: taken for it, every later reply would answer the command before its
-   * own. Only a 421 is, since it may come at any time and says that none will be answered (RFC 5321 section 3.8). A command
-   * that cannot be sent any more has no reply at all.
+   * Text that came before a command is not its reply. If it were taken for it, every later command would get the reply to the one
+   * before it. Only a 421 counts: it may come at any time, and says that no command will be answered (RFC 5321 section 3.8). A
+   * command that can no longer be sent has no reply at all.
    */
   #expectSilence(): void {
     if (this.#ended !== undefined) this.#reader.clear()

@@ -1,11 +1,11 @@
 /**
- * Turns a TCP connection to a mail server into a TLS one. Certificates are not verified: this is encryption against listeners on
- * the way to our own servers, as SMTP has it by default (RFC 7435).
+ * Upgrades a TCP connection to a mail server to TLS. Certificates are not verified: the encryption protects against eavesdroppers
+ * on the way to our own servers, as SMTP's does by default (RFC 7435).
  */
 import { isIP, type Socket } from 'node:net'
 import { connect, type TLSSocket } from 'node:tls'
 
-/** @param servername as the operator wrote it @throws Error with what went wrong; the connection is then closed */
+/** @param servername as the operator wrote it @throws Error that says what went wrong; the connection is then closed */
 export function upgrade(plain: Socket, servername: string, timeoutMs: number): Promise<TLSSocket> {
   plain.removeAllListeners()
   plain.on('error', () => undefined)
@@ -29,10 +29,10 @@ export function upgrade(plain: Socket, servername: string, timeoutMs: number): P
     secure.once('close', closed)
     secure.once('secureConnect', () => {
       clearTimeout(timer)
-      // Ours only: Node has one of its own, which frees what OpenSSL holds.
+      // Only our listeners: Node has one of its own, which frees what OpenSSL holds.
       secure.off('close', closed)
       secure.off('error', failed)
-      // Whoever takes it over hears of the next one; until then nobody would.
+      // The new owner adds a listener of its own. Until then, an 'error' event that nobody listens to would be thrown.
       secure.on('error', () => undefined)
       resolve(secure)
     })

@@ -1,10 +1,10 @@
-/** Connects to a mail server by TCP, for as long as somebody wants it and no longer than it may take. */
+/** Connects to a mail server by TCP, unless that takes too long or the connection is no longer wanted. */
 import { connect as connectTcp, type Socket } from 'node:net'
 import { OUT_OF_OUR_OWN, UpstreamError } from './upstream-error.ts'
 
 /**
- * @param signal aborted when nobody wants the connection any more; where its reason is an UpstreamError, that is thrown
- * @throws UpstreamError when not connected within `timeoutMs`
+ * @param signal aborted when the connection is no longer wanted; if its reason is an UpstreamError, that is thrown
+ * @throws UpstreamError if not connected within `timeoutMs`
  */
 export function connect(
   address: { readonly host: string; readonly port: number },
@@ -31,7 +31,7 @@ export function connect(
     )
     socket.once('connect', () => {
       settled()
-      // Whoever takes it over hears of the next one; until then nobody would.
+      // The new owner adds a listener of its own. Until then, an 'error' event that nobody listens to would be thrown.
       socket.removeAllListeners('error').on('error', () => undefined)
       resolve(socket)
     })

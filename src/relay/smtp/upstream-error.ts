@@ -1,14 +1,14 @@
-/** What goes wrong with a connection to a mail server, told in one way for all of them. */
+/** Everything that can go wrong with a connection to a mail server, as one kind of error. */
 
 /**
- * lost: closed or reset. timeout: a deadline passed. protocol: an answer that is none, or out of turn. ours: we had no
- * file descriptor or port left for a connection, which says nothing about the upstream.
+ * lost: closed or reset. timeout: a deadline passed. protocol: not a reply, or a reply out of turn. ours: we had no file
+ * descriptor or port left for a connection, which says nothing about the mail server.
  */
 export type Fault = 'lost' | 'timeout' | 'protocol' | 'ours'
 
 export class UpstreamError extends Error {
   readonly fault: Fault
-  /** Lost, or out of time, when the connection had been made: it may have been about the client it was made for. */
+  /** It was lost or timed out after the connection had been made, which may be because of the client it was made for. */
   connected = false
   constructor(fault: Fault, message: string) {
     super(message)
@@ -17,9 +17,9 @@ export class UpstreamError extends Error {
   }
 }
 
-/** errno of connect(2) where it is this node that has run out. */
+/** errno of connect(2) if it is this node that has run out of something. */
 export const OUT_OF_OUR_OWN: readonly (string | undefined)[] = ['EMFILE', 'ENFILE', 'EADDRNOTAVAIL']
 
-/** Whether no connection came about for want of something of our own. */
+/** Whether the connection failed because we have run out of something of our own. */
 export const isOurs = (error: unknown): error is UpstreamError =>
   error instanceof UpstreamError && error.fault === 'ours'

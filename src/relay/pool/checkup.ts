@@ -1,6 +1,6 @@
 /**
- * What a health check asks of one server: banner, EHLO and QUIT always; whether it relays for strangers, now and then; and more
- * where clients have met with something that our own connections do not show. It remembers what is still to be asked.
+ * What a health check asks of one server: greeting, EHLO and QUIT always; now and then, whether it relays for strangers; and more
+ * if clients have met with something that our own connections do not show. It remembers what is still to be asked.
  */
 import type { Clock } from '../../core/clock.ts'
 import { type DialSettings, dial, type Extensions, NotOffered, RELAYABLE, UpstreamRefusal } from '../smtp/dial.ts'
@@ -10,12 +10,14 @@ import { askWhetherAnybody, askWhetherMail, askWhetherXclient, dialAsStranger } 
 
 export interface CheckupOptions {
   readonly dial: DialSettings
-  /** Whether the server is asked if it relays for strangers before it is used. */
+  /** Whether the server is asked, before it is used, if it relays for strangers. */
   readonly relayGuard: boolean
   readonly intervalMs: number
   /** How long a check may take, in milliseconds. */
   readonly checkMs: number
-  /** Between two questions of the relay guard, in milliseconds, and after an answer that was no, or none yet. */
+  /**
+   * How long until the relay guard asks again, in milliseconds: after the server refused to relay, and after any other answer.
+   */
   readonly guardMs: number
   readonly guardAgainMs: number
   readonly clock: Clock
@@ -30,20 +32,20 @@ export class Checkup {
   readonly #server: Server
   readonly #options: CheckupOptions
   readonly #elapsed: Clock['elapsed']
-  /** When the relay guard asks again; undefined: it was never answered. */
+  /** When the relay guard asks again; undefined: it has had no answer yet. */
   #guardNextAt: number | undefined
   #openRelay = false
-  /** It refused to hear of some client by XCLIENT, and has not taken XCLIENT since. */
+  /** The server refused XCLIENT for some client, and has not taken XCLIENT since. */
   #refusedXclient = false
-  /** It wanted TLS or a login of us before it takes mail (530), and has not done without since. */
+  /** It demanded TLS or a login at MAIL (530), and has not done without since. */
   #closedToUs = false
-  /** It offered a client less than it does us. */
+  /** It offered a client fewer extensions than it offers us. */
   #offersLess = false
-  /** What it did not offer a stranger, when it was asked, and when it is asked again. */
+  /** The extensions that it did not offer a stranger, when it was asked, and when it is to be asked again. */
   #withheld: readonly string[] = []
   #offerAskedAt = 0
   #offerNextAt = 0
-  /** It hung up on a client, or let it wait: the next check comes as clients do, too. */
+  /** It hung up on a client, or made one wait: the next check also connects as clients do. */
   #suspect = false
   /** When a client was last greeted. */
   #welcomedAt = Number.NEGATIVE_INFINITY
@@ -58,7 +60,7 @@ export class Checkup {
     return this.#openRelay
   }
 
-  /** Whether it is known that the server is no open relay, or nobody wants to know. */
+  /** Whether the server is known to be no open relay, or the relay guard is off. */
   get guarded(): boolean {
     return !this.#openRelay && (this.#guardNextAt !== undefined || !this.#options.relayGuard)
   }
@@ -67,7 +69,7 @@ export class Checkup {
     return this.#refusedXclient
   }
 
-  /** A client was greeted, and taken for whom we said it is. */
+  /** A client was greeted, and taken for who we said it is. */
   welcomed(): void {
     this.#refusedXclient = false
     this.#welcomedAt = this.#elapsed()
@@ -78,26 +80,26 @@ export class Checkup {
     this.#refusedXclient = true
   }
 
-  /** A client's MAIL was met with a wish for TLS or a login. */
+  /** A client's MAIL was answered with a demand for TLS or a login. */
   doubtMail(): void {
     this.#closedToUs = true
   }
 
-  /** A client was hung up on, or waited in vain. */
+  /** The server hung up on a client, or made it wait in vain. */
   suspect(): void {
     this.#suspect = true
   }
 
-  /** A client's connection did not offer all that ours do. */
+  /** A client was offered fewer extensions than we are. */
   lacking(): void {
-    // New evidence, but one odd client must not have a stranger asked at every connection.
+    // This is new evidence, but one odd client must not make us ask as a stranger at every connection.
     if (this.#offersLess) {
       this.#offerNextAt = Math.min(this.#offerNextAt, this.#offerAskedAt + this.#options.guardAgainMs)
     }
     this.#offersLess = true
   }
 
-  /** @param answered called when the banner and EHLO were answered @throws UpstreamError, UpstreamRefusal */
+  /** @param answered called when the server has greeted us and answered EHLO @throws UpstreamError, UpstreamRefusal */
   async ask(answered: () => void): Promise<void> {
     const { dial: settings, intervalMs, checkMs } = this.#options
     const server = this.#server
@@ -122,7 +124,7 @@ export class Checkup {
       await this.#learnWhetherClosed(deadline)
     }
     if (this.#suspect) {
-      // Once, and not where clients are welcome: a server that hangs up on this stranger alone must not be left for it.
+      // Once, and not if clients are welcome: a server that hangs up on this stranger alone must not leave the rotation for it.
       this.#suspect = false
       const isWelcoming = this.#elapsed() - this.#welcomedAt < intervalMs
       if (!isWelcoming) await askWhetherAnybody(server, settings, deadline)
@@ -134,15 +136,15 @@ export class Checkup {
     const { dial: settings, relayGuard, checkMs, guardMs, guardAgainMs } = this.#options
     if (!relayGuard || this.#elapsed() < (this.#guardNextAt ?? 0)) return
     const answer = await askWhetherRelay(this.#server, settings, this.#elapsed() + checkMs)
-    // Put off is no answer: what was known before holds on.
+    // Put off is no answer: what was known before still holds.
     if (answer !== 'put-off') this.#openRelay = answer === 'relays'
     this.#guardNextAt = this.#elapsed() + (answer === 'refuses' ? guardMs : guardAgainMs)
   }
 
   /**
-   * A server may offer clients less than it does its neighbours (Postfix smtpd_discard_ehlo_keyword_address_maps, Exim
-   * dsn_advertise_hosts), and what we offer them must be true (RFC 5321 section 4.1.1.1). A stranger is asked for
-   * all: what is withheld from a single client is no reason to offer others less.
+   * A server may offer clients fewer extensions than it offers its neighbours (Postfix smtpd_discard_ehlo_keyword_address_maps,
+   * Exim dsn_advertise_hosts), and what we offer them must be true (RFC 5321 section 4.1.1.1). We ask as a stranger, on behalf of
+   * all clients: what is withheld from a single client is no reason to offer others less.
    */
   async #learnWithheld(ours: Extensions): Promise<void> {
     const { dial: settings, checkMs, guardMs } = this.#options
@@ -154,13 +156,13 @@ export class Checkup {
       this.#withheld = RELAYABLE.filter((keyword) => ours.has(keyword) && !extensions.has(keyword))
       this.#offersLess = this.#withheld.length > 0
     } catch {
-      // It has no word for a stranger, which is its own affair: nothing was learned.
+      // The server does not talk to strangers, which is its own affair. Nothing was learned.
     }
   }
 
   /**
-   * Whether it takes no mail from anybody without TLS or a login. Where it has no word for our stranger nothing is
-   * learned: it was a client that it asked for a login. @throws UpstreamRefusal of phase mail
+   * Learns whether the server takes mail from nobody without TLS or a login. If it does not talk to our stranger, nothing is
+   * learned: it may be the client alone that it asked for a login. @throws UpstreamRefusal of phase mail
    */
   async #learnWhetherClosed(deadline: number): Promise<void> {
     try {

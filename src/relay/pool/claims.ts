@@ -1,11 +1,11 @@
-/** What each source has of the slots, and wants: counted as it changes, and forgotten with the last. */
+/** How many slots each source holds and waits for. A source that does neither is forgotten. */
 
 export interface Claim {
   readonly held: number
   readonly waiting: number
 }
 
-/** Of all places to wait, what one source may take; two in any case. */
+/** The share of all places to wait that one source may take; two places in any case. */
 const WAITING_SHARE = 0.25
 const NOTHING: Claim = { held: 0, waiting: 0 }
 
@@ -30,9 +30,9 @@ export class Claims {
   }
 
   /**
-   * Whether there is a place to wait for one more of this source: it may fill no more than its part of them, and where none is left,
+   * Whether one more client of this source may wait. A source may take no more than its share of the places. If no place is free,
    * the source that has the most gives one up.
-   * @param taken of all `places`
+   * @param taken how many of all `places` are taken
    */
   place(source: string, taken: number, places: number): 'free' | 'none' | { readonly of: string } {
     const { waiting } = this.of(source)

@@ -1,52 +1,57 @@
 /**
- * Who gets an upstream connection, and who gives one back, while there are not enough for all. Pure: what the pool holds is
- * given as plain values, and the rules are told with numbers alone. With room for everybody none of this is felt.
+ * Who gets a connection to a mail server, and who gives one back, while there are not enough for all. Pure: what the pool holds
+ * comes in as plain values, and the rules depend on numbers alone. While there is room for everybody, none of this takes effect.
  *
- * A connection costs a client nothing but an envelope. So one address with many connections could hold them all, and so could
- * many addresses that send an octet now and then. The rules, from the first to the last:
+ * A connection costs a client only an envelope. So one address with many connections could hold them all, and so could many
+ * addresses that send an octet now and then. The rules, in order:
  *
- * 1. A connection that is only kept for its client's next message goes at once to whoever waits.
- * 2. What comes free goes to the source that holds the fewest, and among equals to who came first.
- * 3. A source that holds more than its share (all connections, divided by the sources that hold or want one) gives back what is
- *    over it where somebody with less waits: first where its clients are silent or slow, the slowest first, and a text that comes
- *    at a good pace, or a mail server that is long about RCPT or DATA, only when it has had its time.
- * 4. A source within its share gives a connection back where its client is late, or its text comes more slowly than what counts
- *    as life; and that rises with the time that others have waited.
+ * 1. A connection that is only parked goes to a client that waits, at once.
+ * 2. A connection that comes free goes to the source that holds the fewest, and among equals to the one that came first.
+ * 3. A source that holds more than its share (all connections, divided by the sources that hold or want one) gives back the
+ *    excess while a source with less waits. Connections of silent or slow clients go first, the slowest of them first. One whose
+ *    text comes at a good pace, or whose mail server takes long to answer RCPT or DATA, goes only when it has had its time.
+ * 4. A source within its share gives a connection back if its client is late, or if its text comes more slowly than what counts
+ *    as life. That limit rises with the time that others have waited.
  *
- * Never taken back is what waits for us, for a mail server to take MAIL, or for its reply to the dot: past its dot a message
- * belongs to the server that has it.
+ * A connection is never taken back while it waits for us, for a mail server to take MAIL, or for the reply to its dot: past its
+ * dot a message belongs to the server that has it.
  */
 import type { Turn } from './turn.ts'
 
-/** Who holds a connection, or waits for one. */
+/** A client that holds a connection, or waits for one. */
 export interface Holder {
-  /** What shares are counted under: Client.source. */
+  /** The key that shares are counted under; see ClientLink.source. */
   readonly source: string
-  /** Whether its client types as slowly as no machine does. */
+  /** Whether the client types more slowly than any machine does. */
   readonly slow: boolean
   readonly turn: Turn
-  /** Gives the connection back at once; a transaction under way ends in 451. Asked only on `parked`, `client` and `envelope`. */
+  /**
+   * Gives the connection back at once; a transaction under way ends in 451. Called only in the states `parked`, `client` and
+   * `envelope`.
+   */
   giveWay(): void
 }
 
-/** A client within its share is late when its commands have taken this much too long. A lost packet is sent again before that. */
+/**
+ * A client within its share is late when its commands have taken this much too long. A lost packet is resent sooner than that.
+ */
 const LATE_MS = 2000
-/** However quick each command is, an envelope does not go on for ever while others wait, in milliseconds of its client's time. */
+/** An envelope may take this much of its client's time while others wait, in milliseconds, however quick each command is. */
 const ENVELOPE_MS = 20_000
-/** LATE_MS where the source is over its share. */
+/** LATE_MS for a source that is over its share. */
 const OVER_LATE_MS = 250
-/** A text is judged by its pace after so long. */
+/** The pace of a text is judged after this long. */
 const JUDGED_AFTER_MS = 1000
-/** Octets a second that count as life when somebody begins to wait; twice as many for each DOUBLES_MS that he has waited. */
+/** The pace that counts as life when a client begins to wait, in octets a second. It doubles with each DOUBLES_MS of waiting. */
 const LEAST_PACE = 512
 const DOUBLES_MS = 500
-/** As far as that rises: a line of 64 kbit/s is slow and alive. */
+/** The most that it rises to: a client with a line of 64 kbit/s is slow, but alive. */
 const MOST_LEAST_PACE = 8192
-/** A source over its share: a text that is slower than this, in octets a second, is given back first … */
+/** If a source is over its share, a text that is slower than this, in octets a second, is given back first … */
 const GOOD_PACE = 65_536
 /**
- * … and what is not may go on until its client has taken this long of the transaction, in milliseconds, or the mail server this
- * long for its reply to RCPT or DATA: the DNS of its sender, which it may be waiting for, is in that source's hands, too.
+ * … and any other may go on until its client has taken this long for the transaction, in milliseconds, or the mail server has
+ * taken this long to answer RCPT or DATA. The server may be waiting for the sender's DNS, which is in that source's hands, too.
  */
 const GRACE_MS = 5000
 
@@ -54,19 +59,19 @@ const GRACE_MS = 5000
 export const shareOf = (connections: number, sources: number): number =>
   Math.max(1, Math.floor(connections / Math.max(1, sources)))
 
-/** Octets a second that count as life where somebody has waited for so long. */
+/** The pace that counts as life once a client has waited for `waitedMs`, in octets a second. */
 export const leastPace = (waitedMs: number): number =>
   Math.min(MOST_LEAST_PACE, LEAST_PACE * 2 ** (Math.max(0, waitedMs) / DOUBLES_MS))
 
 export interface Contention {
   readonly holders: Iterable<Holder>
-  /** Connections that a source holds. */
+  /** How many connections a source holds. */
   readonly held: (source: string) => number
   readonly share: number
-  /** How many wait, and how many of them are of sources that hold less than their share. */
+  /** How many clients wait, and how many of them belong to sources that hold less than their share. */
   readonly waiting: number
   readonly waitingBelowShare: number
-  /** Since when the first of them has waited, in milliseconds. */
+  /** How long the first of them has waited, in milliseconds. */
   readonly waitedMs: number
   readonly now: number
 }
@@ -76,7 +81,7 @@ interface Candidate {
   readonly pace: number
 }
 
-/** Who is to give way now: no more than are waited for, the first to give way first. */
+/** Who must give way now, no more than there are clients waiting. The first to give way comes first. */
 export function toGiveWay(contention: Contention): readonly Holder[] {
   const { holders, held, share, waiting, waitingBelowShare, waitedMs, now } = contention
   const parked: Holder[] = []
@@ -102,7 +107,7 @@ export function toGiveWay(contention: Contention): readonly Holder[] {
     taken.set(holder.source, gone + 1)
     chosen.add(holder)
   }
-  // Not for those who wait and have their share: what they asked for would not become theirs.
+  // Not for waiting clients of sources that have their share: a connection taken back would not become theirs.
   for (const { holder } of lifeless.sort(slowestFirst)) {
     if (chosen.size >= waitingBelowShare) break
     chosen.add(holder)
@@ -113,16 +118,16 @@ export function toGiveWay(contention: Contention): readonly Holder[] {
 const slowestFirst = (a: Candidate, b: Candidate): number =>
   a.pace - b.pace || a.holder.turn.since - b.holder.turn.since
 
-/** A client that is late with its commands, or whose text comes too slowly to be waited for. */
+/** Whether the client is late with its commands, or its text comes too slowly to be waited for. */
 function seemsLifeless(turn: Turn, pace: number, least: number, now: number): boolean {
   if (turn.state !== 'client') return false
   const textMs = turn.textMs(now)
   if (textMs === undefined) return turn.lateMs(now) > LATE_MS || turn.clientMs(now) > ENVELOPE_MS
-  // Its first part is one step more, as a command is.
+  // The first part of a text may take as long as a command.
   return textMs >= (pace === 0 ? LATE_MS : JUDGED_AFTER_MS) && pace < least
 }
 
-/** Of a source that is over its share. */
+/** Whether a source that is over its share may lose this connection. */
 function mayBeAskedBack(turn: Turn, pace: number, now: number): boolean {
   if (turn.state === 'envelope') return now - turn.since >= GRACE_MS
   if (turn.clientMs(now) >= GRACE_MS) return true

@@ -1,11 +1,11 @@
 /**
- * Whether one server is in rotation. It is asked at intervals (checkup.ts), and what clients' connections show counts as well.
- * It leaves after two failures in a row, of which one may be that it left a client without an answer, and comes back with the
- * first answer that is as it should be.
+ * Whether one server is in rotation. It is checked at intervals (checkup.ts), and what clients' connections show counts as well.
+ * It leaves the rotation after two failures in a row, one of which may be that it left a client without a reply. It comes back
+ * with its first good answer.
  *
- * A server that does not answer in time may hang, or may only be slow: one whose DNS is in trouble greets after 20 seconds, and
- * then takes mail. So it first becomes slow, which means that it is used where no other server has room, and down when a check
- * has come to nothing.
+ * A server that does not answer in time may hang, or may only be slow: one with DNS trouble greets after 20 seconds, and then
+ * takes mail. So it first becomes slow, which means that it is used only if no other server has room. It becomes down when a
+ * check has failed.
  */
 import type { Clock } from '../../core/clock.ts'
 import { messageOf } from '../../core/errors.ts'
@@ -32,35 +32,35 @@ const OPEN_RELAY =
 /** Failures in a row before a server leaves the rotation. */
 const DOWN_AFTER = 2
 /**
- * A server is slow when it has let clients of so many sources wait in vain, one after the other: what a single client waits for
- * may be of its own making, such as a sender whose DNS hangs.
+ * A server is slow when it has made clients of this many sources wait in vain, with no client served in between. If it is only
+ * one client, that client may be the cause, with a sender whose DNS hangs.
  */
 const SLOW_AFTER = 3
-/** For so long it then counts as slow, whatever it answers to our checks, in milliseconds. */
+/** How long it then counts as slow, whatever it answers to our checks, in milliseconds. */
 const SLOW_FOR_MS = 10_000
 
 export class Health {
   readonly server: Server
-  /** No longer among the addresses of its name: it is not used, and stays only until its connections are closed. */
+  /** Its name no longer has this address: it is not used, and is kept only until its connections are closed. */
   gone = false
   readonly #options: HealthOptions
   readonly #elapsed: Clock['elapsed']
   readonly #checkup: Checkup
   #failures = 0
   #checking = false
-  /** Sources whose clients have waited in vain since one was last served. */
+  /** Sources whose clients have waited in vain since a client was last served. */
   readonly #waitedInVain = new Set<string>()
   /** Until when it counts as slow because of that. */
   #slowUntil = Number.NEGATIVE_INFINITY
-  /** The last check was answered, but not in time. */
+  /** Whether the last check was answered, but not in time. */
   #answersLate = false
-  /** From when on what happened to a client may call for a check at once. */
+  /** From this time on, what happens to a client may cause a check at once. */
   #recheckNextAt = 0
-  /** Whether a refused XCLIENT was told in the log. */
+  /** Whether a refused XCLIENT has been logged. */
   #xclientSaid = false
-  /** Whether it was told in the log that we have nothing left to connect with. */
+  /** Whether it has been logged that we have nothing left to connect with. */
   #shortSaid = false
-  /** What was last said of it in the log, so that it is said once. */
+  /** The last log message about the server, so that it is not repeated. */
   #said = ''
 
   constructor(server: Server, options: HealthOptions) {
@@ -70,7 +70,7 @@ export class Health {
     this.#checkup = new Checkup(server, options)
   }
 
-  /** Learns from a connection for a client of `source` what a check would have found. @param error undefined: it was taken */
+  /** Learns from a connection for a client of `source`, as from a check. @param error undefined: the connection was accepted */
   report(error: unknown, source: string): void {
     if (error === undefined) {
       this.#checkup.welcomed()
@@ -83,7 +83,7 @@ export class Health {
       this.#checkup.doubtMail()
       this.#checkAtOnce()
     } else if (error instanceof UpstreamError && error.connected) {
-      // It took the connection, and may have hung up on this one client. Where a check fails as well, that makes two.
+      // The server took the connection, and may have hung up on this one client only. If a check fails as well, that makes two.
       this.#failures = Math.max(this.#failures, 1)
       this.#checkup.suspect()
       if (error.fault === 'timeout') this.#letWait(error, source)
@@ -96,13 +96,13 @@ export class Health {
     if (this.#waitedInVain.size > 0) this.#waitedInVain.clear()
   }
 
-  /** A client's connection did not offer all that ours do. */
+  /** A client was offered fewer extensions than we are. */
   lacking(): void {
     this.#checkup.lacking()
     this.#checkAtOnce()
   }
 
-  /** Never rejects; one at a time. */
+  /** Never rejects. Does nothing while another check is under way. */
   async check(): Promise<void> {
     if (this.#checking) return
     this.#checking = true
@@ -128,10 +128,10 @@ export class Health {
     }
   }
 
-  /** The check under way has no answer yet. */
+  /** The check under way has had no answer in time. */
   #unanswered(): void {
     if (this.gone) return
-    // Where the check comes to nothing in the end, this has been the first failure.
+    // If the check fails in the end, this was the first failure.
     this.#failures = Math.max(this.#failures, 1)
     const why = `no answer to a health check in ${this.#options.timeoutMs} ms`
     if (this.server.state === 'up') this.#becomeSlow(why)
@@ -153,9 +153,9 @@ export class Health {
   }
 
   /**
-   * A refused XCLIENT may be meant for the client (a Postfix with smtpd_delay_reject=no and an access list) or for us, so
-   * that every client would be refused. The server is asked about somebody else before it is left; at once, but whatever
-   * clients do, not more than once in a health interval.
+   * A refused XCLIENT may be meant for the client (a Postfix with smtpd_delay_reject=no and an access list) or for us, in which
+   * case every client would be refused. So the server is asked about a stranger before it leaves the rotation. That happens at
+   * once, but no more than once per health interval, whatever clients do.
    */
   #doubtXclient(error: UpstreamRefusal): void {
     this.#checkup.doubtXclient()
@@ -174,7 +174,7 @@ export class Health {
     void this.check()
   }
 
-  /** @param error undefined: it answered as it should */
+  /** @param error undefined: the server answered as it should */
   #judge(error: unknown): void {
     if (isOurs(error)) {
       const msg = `no connection to the upstream for want of file descriptors or ports of our own: ${error.message}`
@@ -218,7 +218,9 @@ export class Health {
     this.#say('warn', `upstream is down: ${messageOf(error)}${advice}`)
   }
 
-  /** A server that expects no PROXY header takes it for a command, or has greeted before it came; it never was up. */
+  /**
+   * A server that expects no PROXY header takes it for a command, or has greeted before it came. Such a server has never been up.
+   */
   #proxyAdvice(error: unknown): string {
     const { clientIp } = this.#options.dial
     if ((clientIp !== 'proxy-v1' && clientIp !== 'proxy-v2') || this.server.extensions.size > 0) return ''

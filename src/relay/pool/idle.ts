@@ -1,6 +1,6 @@
 /**
- * Connections that no client holds, kept for a moment for the next one. Only those are kept over which no client's address was
- * given; each still counts among its server's connections.
+ * Idle connections: no client holds them, and they are kept for a moment for the next one. A connection over which a client's
+ * address was given is never kept. Each idle connection still counts among its server's connections.
  */
 import type { Dialed } from '../smtp/dial.ts'
 import type { Server } from './server.ts'
@@ -15,7 +15,7 @@ export class Idle {
   readonly #idleMs: number
   readonly #freed: () => void
 
-  /** @param idleMs how long each waits for the next client @param freed called when one was closed for want of a client */
+  /** @param idleMs how long each waits for the next client @param freed called after one was closed because no client took it */
   constructor(idleMs: number, freed: () => void) {
     this.#idleMs = idleMs
     this.#freed = freed
@@ -36,7 +36,7 @@ export class Idle {
     else kept.push({ dialed, timer })
   }
 
-  /** One that is still good, the last that came; those that are not are closed. */
+  /** Takes the newest connection that is still good. Newer ones that are not are closed. */
   take(server: Server): Dialed | undefined {
     const kept = this.#kept.get(server)
     for (let last = kept?.pop(); last !== undefined; last = kept?.pop()) {
@@ -48,7 +48,7 @@ export class Idle {
     return undefined
   }
 
-  /** Closes those to a server, or `only` that one. */
+  /** Closes all connections to a server, or `only` that one. */
   drop(server: Server, only?: Dialed): void {
     const kept = this.#kept.get(server) ?? []
     const stay = kept.filter(({ dialed }) => only !== undefined && dialed !== only)

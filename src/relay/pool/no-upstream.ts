@@ -1,4 +1,4 @@
-/** There is no connection to be had: no server is up, or none has come free in time. */
+/** There is no slot to be had: no server is up, or no slot came free in time. */
 export class NoUpstream extends Error {
   readonly why: 'upstream_down' | 'upstream_full'
   constructor(why: NoUpstream['why']) {

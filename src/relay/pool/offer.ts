@@ -1,4 +1,7 @@
-/** What may be offered to clients: what passes through us unchanged, and every server in use offers (RFC 5321 section 4.1.1.1). */
+/**
+ * The extensions that we may offer clients: those that pass through us unchanged and that every server in use offers (RFC 5321
+ * section 4.1.1.1).
+ */
 import { type Extensions, RELAYABLE } from '../smtp/dial.ts'
 
 export function offerOf(servers: readonly Extensions[]): Extensions {
@@ -10,7 +13,7 @@ export function offerOf(servers: readonly Extensions[]): Extensions {
   return offer
 }
 
-/** RFC 1870 section 4: a SIZE without a number, or 0, is no limit. */
+/** RFC 1870 section 4: SIZE without a number, or with 0, means no limit. */
 function smallestSize(all: readonly Extensions[]): string {
   const limits = all.map((each) => Number(each.get('SIZE') ?? 0)).filter((size) => size > 0)
   return limits.length === 0 ? '0' : String(Math.min(...limits))

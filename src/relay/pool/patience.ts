@@ -3,15 +3,15 @@ export interface Patience {
   readonly slotMs: number
   readonly waiting: number
   readonly idleMs: number
-  /** How long a health check may take: a server that is slower to greet takes no mail. */
+  /** How long a health check may take. A server that takes longer to greet is given no mail. */
   readonly healthMs: number
   readonly guardMs: number
   readonly guardAgainMs: number
-  /** The start for the first server to answer: the port is not kept closed for servers that hang. */
+  /** How long the start waits for the first server to answer: servers that hang do not keep the port closed. */
   readonly startMs: number
 }
 
-/** What is shipped. */
+/** The defaults. */
 export const PATIENCE: Patience = {
   slotMs: 10_000,
   waiting: 1000,

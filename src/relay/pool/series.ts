@@ -1,6 +1,6 @@
 /**
- * The counters of one upstream, looked up once when the server is first met: a look-up by label values joins strings,
- * and a single message would make ten of them.
+ * The metrics of one mail server, looked up in advance: a look-up by label values joins strings, and a single message would need
+ * ten of them.
  */
 import {
   CONNECT_RESULTS,

@@ -1,5 +1,5 @@
 /**
- * One address of a mail server behind us, as everybody in here knows it: where it is, how it is, what it offers, how busy it is.
+ * One address of a mail server, shared by the whole pool: where it is, what state it is in, what it offers, and how busy it is.
  */
 import type { ConnectResult } from '../../telemetry/metrics.ts'
 import { type Extensions, UpstreamRefusal } from '../smtp/dial.ts'
@@ -7,16 +7,16 @@ import { UpstreamError } from '../smtp/upstream-error.ts'
 import type { UpstreamSeries } from './series.ts'
 
 /**
- * unknown: it was not asked yet, or has not answered yet. slow: it answers, but later than it should, or does not answer at
- * present and may yet; it is used where no other has room. down: it is not used.
+ * unknown: it has not been asked yet, or has not answered yet. slow: it answers, but later than it should, or does not answer now
+ * but still may; it is used only if no other server has room. down: it is not used.
  */
 export type ServerState = 'unknown' | 'up' | 'slow' | 'down'
 
-/** How something we depend on is, since when, and why. Times in milliseconds since the epoch. */
+/** The state of something we depend on, since when, and why. Times are in milliseconds since the epoch. */
 export interface Condition {
   readonly state: string
   readonly since: number
-  /** Of the last failure, in words; undefined while all is well. */
+  /** The last failure, in words; undefined while all is well. */
   readonly error: string | undefined
   readonly lastSuccess: number | undefined
 }
@@ -24,7 +24,7 @@ export interface Condition {
 export interface ServerOptions {
   /** As the operator wrote it: the metric label. */
   readonly label: string
-  /** For dialling; `name` as the operator wrote it. */
+  /** What to connect to; `name` is as the operator wrote it. */
   readonly host: string
   readonly port: number
   readonly name: string
@@ -42,9 +42,9 @@ export class Server implements ServerOptions {
   readonly series: UpstreamSeries
   readonly now: () => number
   extensions: Extensions = new Map()
-  /** Connections open, being opened, or kept. */
+  /** Connections that are open, being opened, or idle. */
   connections = 0
-  /** Clients that wait for it and may still go to another server; told when it is no longer well. */
+  /** Clients that wait for this server and may still go to another; each is called when the server's state is no longer `up`. */
   readonly attempts = new Set<() => void>()
   #state: ServerState = 'unknown'
   #since: number
@@ -74,12 +74,12 @@ export class Server implements ServerOptions {
     return { state: this.#state, since: this.#since, error: this.#error, lastSuccess: this.#lastSuccess }
   }
 
-  /** It answered as it should. */
+  /** The server answered as it should. */
   answered(): void {
     this.#lastSuccess = this.now()
   }
 
-  /** @param error why it is not well, in words; or what was last wrong with one that is */
+  /** @param error why it is not well, in words; if it is well, its last failure */
   become(state: ServerState, error: string | undefined): void {
     this.#error = error
     if (state === this.#state) return
@@ -95,7 +95,7 @@ export const placeOf = ({ label, host, port }: Server): { upstream: string; addr
   address: `${host}:${port}`,
 })
 
-/** What came of connecting, as the metrics have it. */
+/** Why connecting failed, as a label of the metrics. */
 export function connectResult(error: unknown): ConnectResult {
   if (error instanceof UpstreamRefusal) return 'refused'
   return error instanceof UpstreamError && error.fault === 'timeout' ? 'timeout' : 'failed'

@@ -1,12 +1,12 @@
 /**
  * Who may open a connection to which server. A transaction takes a slot at the server with the fewest connections, waits for one
- * for a bounded time, and frees it itself. Servers that are slow are used where no other has room. While somebody waits, others
- * may have to give way: by which rules is fairness.ts. A connection that may serve another client is kept for a moment (idle.ts);
- * it holds its slot meanwhile, and is the first to be given away.
+ * for a bounded time, and frees it itself. Slow servers are used only if no other has room. While clients wait for slots, others
+ * may have to give way, by the rules in fairness.ts. A connection that may serve another client stays idle for a moment
+ * (idle.ts). It holds its slot meanwhile, and is the first to be given away.
  *
- * Clients that type as slowly as no machine does never hold more than a quarter of the slots together. The last tenth of the slots
- * is not for a source that has its share of the others already, even if it is alone: mail that waits behind its dot cannot be
- * asked back, and whoever comes next must not find every slot held that way.
+ * Clients that type more slowly than any machine does never hold more than a quarter of the slots together. The last tenth of the
+ * slots is closed to a source that already has its share of the others, even if no other source is there: mail that waits for the
+ * reply to its dot cannot be evicted, and the next source must not find every slot held that way.
  */
 import type { Clock } from '../../core/clock.ts'
 import type { Distribution } from '../../telemetry/series.ts'
@@ -20,21 +20,21 @@ import type { Server } from './server.ts'
 /** The right to hold one connection to `server`. */
 export interface Slot {
   readonly server: Server
-  /** An open connection of an earlier client, where that is allowed. */
+  /** An idle connection of an earlier client, if there is one. */
   readonly idle: Dialed | undefined
-  /** Frees the slot; once. */
+  /** Frees the slot. A second call does nothing. */
   free(): void
-  /** Leaves an open connection to the next client; frees the slot when nobody has come for it in time. */
+  /** Leaves an open connection to the next client. The slot is freed if no client takes it in time. */
   handOn(dialed: Dialed): void
 }
 
 export interface SlotsOptions {
   readonly servers: () => readonly Server[]
-  /** Connections to each server. */
+  /** The most connections to each server. */
   readonly max: number
-  /** How long a transaction waits, in milliseconds: short beside the client's 5 minutes for RCPT. */
+  /** How long a transaction waits, in milliseconds: short compared with the client's 5 minutes for RCPT. */
   readonly waitMs: number
-  /** Beyond this many, waiting is hopeless and costs memory. */
+  /** How many may wait. Beyond that, waiting is hopeless and costs memory. */
   readonly waiting: number
   /** How long an idle connection waits for the next client, in milliseconds. */
   readonly idleMs: number
@@ -47,15 +47,15 @@ interface Waiting {
   readonly holder: Holder
   readonly avoid: Server | undefined
   readonly since: number
-  /** Ends the waiting. */
+  /** Ends the wait. */
   settle(outcome: Slot | NoUpstream): void
 }
 
-/** Of all slots, what slow clients may hold together; at least one. */
+/** The share of all slots that slow clients may hold together; at least one slot. */
 const SLOW_SHARE = 0.25
-/** Of all slots, what is left to sources that have less than their share. */
+/** The share of all slots that is reserved for sources that have less than their share. */
 const RESERVE = 0.1
-/** While somebody waits: how often it is looked who is to give way, in milliseconds. */
+/** How often we decide who must give way while clients wait, in milliseconds. */
 const LOOK_MS = 100
 
 export class Slots {
@@ -64,7 +64,7 @@ export class Slots {
   readonly #waiting: Waiting[] = []
   readonly #holders = new Set<Holder>()
   readonly #claims = new Claims()
-  /** Runs while somebody waits. */
+  /** Runs while any client waits. */
   #looking: NodeJS.Timeout | undefined
   #turn = 0
   #stopped = false
@@ -74,12 +74,12 @@ export class Slots {
     this.#idle = new Idle(options.idleMs, () => this.serve())
   }
 
-  /** Whether somebody waits: what is only kept is then given back. */
+  /** Whether any client waits. A connection is then given back instead of being parked. */
   get wanted(): boolean {
     return this.#waiting.length > 0
   }
 
-  /** A slot at a server that is well, another than `server`, for somebody who would not wait for it. */
+  /** A slot at a server in state `up`, other than `server`, if there is one at once. */
   takeBeside(server: Server, holder: Holder): Slot | undefined {
     let best: Server | undefined
     for (const each of this.#options.servers()) {
@@ -90,9 +90,9 @@ export class Slots {
   }
 
   /**
-   * A slot at the server with the fewest connections, another than `avoid`.
-   * @param signal asked for when it has to wait: a signal that is aborted when it is not wanted any more
-   * @throws NoUpstream when none is up, or none came free in time; at once where waiting is hopeless
+   * A slot at the server with the fewest connections, other than `avoid`.
+   * @param signal called if there is a wait; its signal is aborted when the slot is no longer wanted
+   * @throws NoUpstream if no server is up, or no slot came free in time; at once if waiting is hopeless
    */
   async take(holder: Holder, avoid?: Server, signal?: () => AbortSignal): Promise<Slot> {
     const started = this.#options.elapsed()
@@ -106,7 +106,7 @@ export class Slots {
     }
   }
 
-  /** Room may have come where there was none. It goes to the source that holds the fewest, and among equals to who came first. */
+  /** Slots may have come free. They go to the source that holds the fewest, and among equals to the one that came first. */
   serve(): void {
     const full = new Set<Server | undefined>()
     const passed = new Set<string>()
@@ -131,7 +131,7 @@ export class Slots {
     }
   }
 
-  /** Closes the connections that are kept to a server. */
+  /** Closes the idle connections to a server. */
   dropIdle(server: Server): void {
     this.#idle.drop(server)
     this.serve()
@@ -143,7 +143,7 @@ export class Slots {
     for (const waiting of [...this.#waiting]) waiting.settle(new NoUpstream('upstream_down'))
   }
 
-  /** `down`: none is up, nor may be in a moment. */
+  /** `down`: no server is up, or may be in a moment. */
   #find(holder: Holder, avoid: Server | undefined): Slot | 'down' | 'full' | 'reserved' {
     const servers = this.#options.servers()
     this.#turn++
@@ -153,7 +153,7 @@ export class Slots {
     for (let i = 0; i < servers.length; i++) {
       const server = servers[(i + this.#turn) % servers.length] as Server
       if (server === avoid) continue
-      // One that is being asked for the first time may be up in a moment.
+      // A server that is being checked for the first time may be up in a moment.
       if (server.up || server.state === 'unknown') isAny = true
       if (!server.up) continue
       const here = this.#room(server)
@@ -165,12 +165,12 @@ export class Slots {
     return this.#isReserved(holder.source, room) ? 'reserved' : this.#slotAt(best, holder)
   }
 
-  /** Connections that could be had at a server, those that are kept for the next client among them. */
+  /** How many connections can be had at a server, idle ones included. */
   #room(server: Server): number {
     return this.#options.max - server.connections + this.#idle.count(server)
   }
 
-  /** The one that is well; of two that are, the one with fewer connections in use. */
+  /** A server that is well is better than a slow one. Of two alike, the one with fewer connections in use is better. */
   #isBetter(one: Server, other: Server): boolean {
     const isSlow = one.state === 'slow'
     return isSlow === (other.state === 'slow') ? this.#room(one) > this.#room(other) : !isSlow
@@ -225,13 +225,13 @@ export class Slots {
     if (left <= 0) throw new NoUpstream('upstream_full')
   }
 
-  /** Asks those who are to give way for their slots, which then go to whoever waits. */
+  /** Makes the clients that must give way free their slots, which then go to those that wait. */
   #makeRoom(): void {
     const first = this.#waiting[0]
     if (first === undefined) return
     const share = shareOf(this.#connections(), this.#claims.size)
     const held = (source: string): number => this.#claims.of(source).held
-    // Where one source is alone, it waits for itself.
+    // If there is only one source, it waits for its own slots.
     const isAlone = this.#claims.size === 1
     const isOnlyOne = this.#options.servers().filter(({ up }) => up).length === 1
     let waitingBelowShare = 0
@@ -251,7 +251,7 @@ export class Slots {
     for (const holder of toGiveWay({ holders: this.#holders, ...contention })) holder.giveWay()
   }
 
-  /** @throws NoUpstream where waiting is hopeless, or not wanted any more */
+  /** @throws NoUpstream if waiting is hopeless, or no longer wanted */
   #wait(holder: Holder, avoid: Server | undefined, signal: AbortSignal | undefined): Promise<Slot> {
     const place = this.#claims.place(holder.source, this.#waiting.length, this.#options.waiting)
     if (signal?.aborted || place === 'none') throw new NoUpstream('upstream_full')

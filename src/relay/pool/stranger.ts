@@ -1,6 +1,6 @@
 /**
- * A client that nobody is, for what a server can only be asked in a client's name: whether it relays for strangers,
- * whether it lets us say who the client is, whether it takes mail at all. It comes in the very way that clients come.
+ * A made-up client, for what a server can only be asked in a client's name: whether it relays for strangers, whether it lets us
+ * say who the client is, whether it takes mail at all. The stranger reaches the server in exactly the way that clients do.
  */
 
 import type { ClientAttributes } from '../smtp/client-attributes.ts'
@@ -22,14 +22,14 @@ const STRANGER: ClientAttributes = {
   esmtp: true,
   tls: undefined,
 }
-/** Not asked of the DNS: a look-up that fails would only delay the answer. */
+/** The stranger has no name to look up: a look-up that fails would only delay the answer. */
 const NAMELESS: DialSettings['names'] = async () => ({ kind: 'none' })
 
-/** @param deadline of `settings.elapsed`, over all phases. @throws UpstreamError, UpstreamRefusal */
+/** @param deadline a time of `settings.elapsed`, for all phases together. @throws UpstreamError, UpstreamRefusal */
 export const dialAsStranger = (server: Target, settings: DialSettings, deadline: number): Promise<Dialed> =>
   dial(server, { ...settings, names: NAMELESS }, STRANGER, deadline)
 
-/** Returns where somebody who comes as clients do hears anything at all. @throws UpstreamError */
+/** Returns if a client gets any reply from the server, even a refusal. @throws UpstreamError */
 export async function askWhetherAnybody(server: Target, settings: DialSettings, deadline: number): Promise<void> {
   try {
     const { smtp } = await dialAsStranger(server, settings, deadline)
@@ -39,18 +39,18 @@ export async function askWhetherAnybody(server: Target, settings: DialSettings, 
   }
 }
 
-/** Returns where XCLIENT is taken. @throws UpstreamError, UpstreamRefusal */
+/** Returns if the server takes XCLIENT. @throws UpstreamError, UpstreamRefusal */
 export async function askWhetherXclient(server: Target, settings: DialSettings, deadline: number): Promise<void> {
   try {
     const { smtp } = await dialAsStranger(server, settings, deadline)
     smtp.quit()
   } catch (error) {
-    // Our own EHLO the server took just before: what it refuses here is the stranger, and no XCLIENT.
+    // The server has just taken our own EHLO, so what it refuses here is the stranger, and not XCLIENT.
     if (!(error instanceof UpstreamRefusal && (error.phase === 'ehlo' || error.phase === 'client'))) throw error
   }
 }
 
-/** Returns where MAIL is not met with a wish for TLS or a login. @throws UpstreamError, UpstreamRefusal */
+/** Returns if the server does not answer MAIL with a demand for TLS or a login. @throws UpstreamError, UpstreamRefusal */
 export async function askWhetherMail(server: Target, settings: DialSettings, deadline: number): Promise<void> {
   const { smtp } = await dialAsStranger(server, settings, deadline)
   try {

@@ -1,6 +1,6 @@
 /**
- * The mail servers behind us: their names and addresses, the rounds of health checks, and what all of them together
- * offer. Names are resolved at each round and every address is a server of its own; labels stay as the operator wrote them.
+ * The mail servers behind us: their names and addresses, the rounds of health checks, and the extensions that all of them offer.
+ * Names are resolved in each round, and every address is a server of its own. Labels stay as the operator wrote them.
  */
 import { lookup } from 'node:dns/promises'
 import { isIP } from 'node:net'
@@ -30,7 +30,7 @@ export interface UpstreamsOptions {
   readonly healthIntervalMs: number
   /** How long a server may take to answer a health check, in milliseconds, before it counts as slow. */
   readonly healthTimeoutMs: number
-  /** Whether servers are asked if they relay for strangers before they are used. */
+  /** Whether servers are asked, before they are used, if they relay for strangers. */
   readonly relayGuard: boolean
   readonly dial: DialSettings
   readonly metrics: Pick<
@@ -39,9 +39,9 @@ export interface UpstreamsOptions {
   >
   readonly log: Log
   readonly clock: Clock
-  /** Instead of `PATIENCE`, where somebody cannot wait that long. */
+  /** Overrides `PATIENCE`, for callers that cannot wait that long. */
   readonly patience?: Partial<Patience>
-  /** All addresses of a name; the system's way unless told. */
+  /** Finds all addresses of a name; by default as the system does. */
   readonly resolve?: (name: string) => Promise<readonly string[]>
 }
 
@@ -54,13 +54,13 @@ export class Upstreams {
   readonly #slots: Slots
   /** Labels whose name is being resolved. */
   readonly #resolving = new Set<string>()
-  /** By label: a name that is not resolved at present. */
+  /** The condition of each name that does not resolve at present, by label. */
   readonly #unresolved = new Map<string, Condition>()
   #healths: readonly Health[] = []
   #servers: readonly Server[] = []
   #offer: Extensions | undefined
   #timer: NodeJS.Timeout | undefined
-  /** Called when a server is up. */
+  /** Called whenever a server is judged to be up. */
   #firstUp: () => void = () => undefined
   #stopped = false
 
@@ -80,8 +80,9 @@ export class Upstreams {
   }
 
   /**
-   * Checks all servers; then goes on by itself. Resolves when one is up, so that what it offers is known before the first client
-   * asks, when all have been found not to be, or after a moment: no server that hangs keeps the port closed.
+   * Checks all servers, now and then at intervals. Resolves when one is up, so that its extensions are known before the first
+   * client asks; when all have been found not to be up; or after a moment, so that a server that hangs does not keep the port
+   * closed.
    */
   async start(): Promise<void> {
     this.#timer = setInterval(() => void this.#round(), this.#options.healthIntervalMs)
@@ -102,8 +103,8 @@ export class Upstreams {
   }
 
   /**
-   * What every server in use offers, of what passes through us; the last known while none is up. Undefined: none was up
-   * yet, so that nothing can be said of it.
+   * The extensions that every server in use offers, of those that pass through us; while no server is up, the last known.
+   * Undefined: no server has been up yet.
    */
   get offer(): Extensions | undefined {
     return this.#offer
@@ -126,7 +127,7 @@ export class Upstreams {
     return this.#servers
   }
 
-  /** How each address of each server is, and each name that has none. Addresses are `host:port`. */
+  /** The condition of each address of each server, and of each name that has no address. Addresses are `host:port`. */
   conditions(): readonly {
     readonly upstream: string
     readonly address: string
@@ -154,7 +155,7 @@ export class Upstreams {
     })
   }
 
-  /** Whether somebody waits for a slot. */
+  /** Whether any client waits for a slot. */
   get wanted(): boolean {
     return this.#slots.wanted
   }
@@ -179,7 +180,7 @@ export class Upstreams {
     this.#healths.find((each) => each.server === server)?.served()
   }
 
-  /** Learns what a client's connection was offered. */
+  /** Learns which extensions a client's connection was offered. */
   offered(server: Server, extensions: Extensions): void {
     const lacks = RELAYABLE.some((keyword) => server.extensions.has(keyword) && !extensions.has(keyword))
     if (lacks && !this.#stopped) this.#healths.find((each) => each.server === server)?.lacking()
@@ -189,7 +190,7 @@ export class Upstreams {
     return this.#servers.filter((server) => server.label === label)
   }
 
-  /** A name that takes long to resolve holds up nobody: the addresses it had are checked meanwhile. */
+  /** A name that takes long to resolve holds up no other, and the addresses it had are checked meanwhile. */
   async #round(): Promise<void> {
     this.#forgetGone()
     await Promise.all(
@@ -234,7 +235,7 @@ export class Upstreams {
     this.#forgetGone()
   }
 
-  /** What its addresses were is still good: they are used and checked as before. */
+  /** The addresses found earlier stay good: they are used and checked as before. */
   #notResolved(label: string, why: string): void {
     const error = `name of upstream not resolved: ${why}`
     const before = this.#unresolved.get(label)
@@ -271,7 +272,7 @@ export class Upstreams {
     this.#servers = healths.map(({ server }) => server)
   }
 
-  /** An address that the name has no more is counted until its last connection is closed. */
+  /** An address that its name no longer has is counted until its last connection is closed. */
   #forgetGone(): void {
     if (this.#healths.some(({ gone, server }) => gone && server.connections === 0)) {
       this.#know(this.#healths.filter(({ gone, server }) => !gone || server.connections > 0))

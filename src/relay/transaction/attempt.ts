@@ -1,7 +1,8 @@
 /**
- * A client waits for one server, and may still go to another: none has taken MAIL of its transaction yet. The server is left at
- * once when it is judged down, and for another when it is judged slow or has had its time; then only with a slot of the other
- * one in hand, or many would leave for one that has room for few. Until then it is waited for.
+ * A client's wait for one server while it may still go to another, because no server has taken MAIL of its transaction yet. The
+ * client leaves the server at once if it is judged down. If it is judged slow, or has had its time, the client leaves it only
+ * with a slot at another server in hand: otherwise many clients would leave for a server that has room for few. Until then the
+ * client goes on waiting.
  */
 import type { Clock } from '../../core/clock.ts'
 import type { Server } from '../pool/server.ts'
@@ -10,35 +11,35 @@ import type { SmtpClient } from '../smtp/smtp-client.ts'
 import { UpstreamError } from '../smtp/upstream-error.ts'
 
 export interface Deadlines {
-  /** How long a server has, from when its slot is there, in milliseconds, before it is left for another that has room. */
+  /** How long a server has once its slot is taken, in milliseconds, before the client may leave it for another that has room. */
   readonly patienceMs: number
-  /** When, of `elapsed`, all is too late. */
+  /** When it is too late for everything; a time of `elapsed`. */
   readonly endAt: number
 }
 
 export interface AttemptOptions {
   readonly patienceMs: number
   readonly elapsed: Clock['elapsed']
-  /** A slot at another server that is well, at once or not at all. */
+  /** A slot at another server in state `up`, if there is one at once. */
   readonly slotElsewhere: () => Slot | undefined
 }
 
-/** The server was left. */
+/** The client left the server. */
 export interface Moved {
   readonly why: UpstreamError
-  /** Where it goes on; whoever hears of this has to use it or free it. */
+  /** Where the client goes next. The caller has to use this slot or free it. */
   readonly to: Slot | undefined
 }
 
-/** When it has had its time: how often it is looked whether another server has room, in milliseconds. */
+/** How often we look for room at another server once this one has had its time, in milliseconds. */
 const LOOK_MS = 250
 
 export class Attempt {
   readonly #server: Server
   readonly #options: AttemptOptions
-  /** Made where somebody asks for its signal. */
+  /** Made only if a caller asks for its signal. */
   #abort: AbortController | undefined
-  /** When it began, of `elapsed`. */
+  /** When the attempt began; a time of `elapsed`. */
   readonly started: number
   readonly #judged = (): void => this.#look()
   #timer: NodeJS.Timeout | undefined
@@ -53,27 +54,27 @@ export class Attempt {
     this.#timer = setTimeout(() => this.#late(), options.patienceMs)
   }
 
-  /** Aborted when the server is left; the reason is then an UpstreamError. */
+  /** Aborted when the client leaves the server; the reason is then an UpstreamError. */
   get signal(): AbortSignal {
     this.#abort ??= new AbortController()
     if (this.#moved !== undefined) this.#abort.abort(this.#moved.why)
     return this.#abort.signal
   }
 
-  /** The connection to close when the server is left. */
+  /** Names the connection to close when the client leaves the server. */
   leaving(smtp: SmtpClient): this {
     this.#smtp = smtp
     return this
   }
 
-  /** Nobody wants it any more. */
+  /** The attempt is no longer wanted. */
   abort(why: string): void {
     this.stop()
     this.#abort ??= new AbortController()
     this.#abort.abort(why)
   }
 
-  /** It is over. @returns undefined where the server was not left */
+  /** Ends the attempt. @returns undefined if the client did not leave the server */
   stop(): Moved | undefined {
     this.#server.attempts.delete(this.#judged)
     clearTimeout(this.#timer)

@@ -8,17 +8,17 @@ import { type Dialed, type DialSettings, UpstreamRefusal } from '../smtp/dial.ts
 /** A connection that is ready for MAIL, in its slot. */
 export interface Link extends Dialed {
   readonly slot: Slot
-  /** Whether no 4yz or 5yz was heard on it. */
+  /** Whether no 4yz or 5yz has come on it. */
   clean: boolean
-  /** A transaction is open on it that the next one must end by RSET. */
+  /** Whether a transaction is open on it, which the next one must end with RSET. */
   inTransaction: boolean
-  /** It has served a message before. */
+  /** Whether it has served a message before. */
   reused: boolean
 }
 
-/** Asked when a mail server is reached: the answers may change in the course of a session. */
+/** Asked each time a mail server is reached, because the answers may change in the course of a session. */
 export interface RelayClient {
-  /** HELO and TLS among them. */
+  /** HELO and TLS included. */
   attributes(): ClientAttributes
   /** Whether the client has ever sent a line more slowly than any machine does. */
   typesSlowly(): boolean
@@ -27,17 +27,17 @@ export interface RelayClient {
 export interface ClientLinkOptions {
   readonly upstreams: Upstreams
   readonly dial: DialSettings
-  /** Milliseconds a connection waits for the same client's next message before it is given back. */
+  /** How long a connection stays parked for its client's next message, in milliseconds. */
   readonly parkMs: number
   readonly elapsed: Clock['elapsed']
   readonly client: RelayClient
-  /** Its slot is wanted for others, and its client does not get on with its transaction: ends that, and gives the slot back. */
+  /** Called when others want the slot and the transaction makes no progress. Ends the transaction and gives the slot back. */
   readonly evict: () => void
 }
 
 /**
- * Whether a server refused this client and not us: its HELO name, or its address where XCLIENT has told it, or a PROXY header before
- * the greeting. Otherwise one unwelcome client would take the server from all others.
+ * Whether a server refused this client and not us: its HELO name, or its address, which XCLIENT or, before the greeting, a PROXY
+ * header has given. Without this distinction one unwelcome client would take the server from all others.
  */
 export function isAboutClient(error: unknown, clientIp: ClientAddressMode): boolean {
   if (!(error instanceof UpstreamRefusal)) return false

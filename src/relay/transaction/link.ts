@@ -1,9 +1,9 @@
 /**
- * The upstream connection of one client, from taking a slot to giving it back. A client has one at a time. It stays with
- * the client from message to message while nobody else waits for one, and goes to the next client only where no client address
- * was given over it and it never heard a refusal: Postfix takes XCLIENT once, and counts errors by connection.
+ * One client's connection to a mail server, from taking a slot to giving it back. A client has one at a time. The connection is
+ * parked for the client's next message while no other client waits for a slot. It goes to another client only if no client
+ * address was given over it and no refusal has come on it: Postfix takes XCLIENT once, and counts errors by connection.
  *
- * However a client leaves, its slot is freed here, once: nobody else knows that it is taken.
+ * However a client leaves, its slot is freed here, once: no other code knows that it is taken.
  */
 import type { UpstreamCommand } from '../../telemetry/metrics.ts'
 import type { Holder } from '../pool/fairness.ts'
@@ -23,11 +23,11 @@ export class ClientLink {
   readonly #options: ClientLinkOptions
   #current: Link | undefined
   #parked: NodeJS.Timeout | undefined
-  /** While a slot is waited for. */
+  /** Set while the client waits for a slot. */
   #waiting: AbortController | undefined
-  /** While a server is waited for that has not taken MAIL yet. */
+  /** Set while the client waits for a server that has not taken MAIL yet. */
   #attempt: Attempt | undefined
-  /** What all attempts have taken so far, in milliseconds. */
+  /** How long all attempts have taken so far, in milliseconds. */
   attemptsMs = 0
   #gone = false
   #turn: Turn
@@ -52,7 +52,7 @@ export class ClientLink {
   }
 
   /**
-   * The client's connection, one that another client left, or a new one. Until `mailAnswered` the server may be left for another.
+   * The client's own connection, an idle one, or a new one. Until `mailAnswered` the client may leave the server for another.
    * @throws NoUpstream, DialFailure
    */
   async ready(deadlines: Deadlines, avoid: Server | undefined): Promise<Link> {
@@ -73,7 +73,7 @@ export class ClientLink {
     return this.take(await this.#slot(avoid), deadlines)
   }
 
-  /** A connection in a slot that is ours: the one that another client left in it, or a new one. @throws DialFailure */
+  /** A connection in a slot that is ours: the idle one that came with it, or a new one. @throws DialFailure */
   async take(slot: Slot, deadlines: Deadlines): Promise<Link> {
     if (!slot.idle?.smtp.settled) return this.fresh(slot, deadlines)
     const attributes = this.#options.client.attributes()
@@ -88,7 +88,7 @@ export class ClientLink {
     } catch {
       smtp.destroy()
       const moved = this.moved()
-      // Else it died while it was kept, which says nothing about the server.
+      // Otherwise the connection died while it was idle, which says nothing about the server.
       if (moved === undefined) return this.fresh(slot, deadlines)
       slot.free()
       throw new DialFailure(moved.why, slot.server, moved.to)
@@ -104,7 +104,7 @@ export class ClientLink {
     })
   }
 
-  /** Opens a connection in a slot that is ours, and frees the slot where that fails. @throws DialFailure */
+  /** Opens a connection in a slot that is ours, and frees the slot if that fails. @throws DialFailure */
   async fresh(slot: Slot, deadlines: Deadlines): Promise<Link> {
     const { dial: settings, upstreams, client, elapsed } = this.#options
     const { server } = slot
@@ -133,12 +133,12 @@ export class ClientLink {
   /** Whether a server refused the client itself. */
   readonly isRefused = (error: unknown): boolean => isAboutClient(error, this.#options.dial.clientIp)
 
-  /** The server has said something to MAIL: it is not left for another any more. */
+  /** The server has answered MAIL: the client can no longer leave it for another. */
   mailAnswered(): void {
     this.moved()?.to?.free()
   }
 
-  /** The attempt under way is over. @returns undefined where its server was not left for another */
+  /** Ends the attempt under way. @returns undefined if the client did not leave its server */
   moved(): Moved | undefined {
     const attempt = this.#attempt
     this.#attempt = undefined
@@ -147,7 +147,7 @@ export class ClientLink {
     return attempt.stop()
   }
 
-  /** A connection that lay idle may have died of that: a fresh one to the same server takes its slot. */
+  /** Destroys a connection that died while it was idle or parked. @returns its slot, for a fresh connection to the same server */
   replace(link: Link): Slot {
     this.#unpark()
     this.#current = undefined
@@ -155,7 +155,7 @@ export class ClientLink {
     return link.slot
   }
 
-  /** What was sent is answered by `answered`; counts the reply, and remembers a refusal. @throws UpstreamError */
+  /** Waits for `answered`, the reply to what was sent. Counts the reply, and remembers a refusal. @throws UpstreamError */
   async awaitReply(link: Link, command: UpstreamCommand, answered: Promise<Reply>): Promise<Reply> {
     const { elapsed } = this.#options
     const { durations, replies } = link.slot.server.series
@@ -170,18 +170,18 @@ export class ClientLink {
     return reply
   }
 
-  /** Whose turn it is in the transaction under way. */
+  /** Notes whose turn it is in the transaction under way. */
   enter(state: 'client' | 'ours' | 'envelope' | 'upstream'): void {
     if (this.#current !== undefined) this.#enter(state)
   }
 
-  /** The transaction on it is complete. */
+  /** The transaction is complete. */
   messageDone(): void {
     if (this.#current !== undefined) this.#current.inTransaction = false
     this.park()
   }
 
-  /** Keeps it for the same client's next message, for a while, as long as nobody waits. */
+  /** Parks the connection for the client's next message, for a while, unless others wait for a slot. */
   park(): void {
     if (this.#current === undefined) return
     this.#turn.reset()
@@ -198,7 +198,7 @@ export class ClientLink {
     this.#parked.unref()
   }
 
-  /** To the next client where that is allowed, else QUIT. */
+  /** Leaves the connection to the next client if that is allowed; otherwise says QUIT. */
   giveBack(): void {
     this.#unpark()
     const link = this.#current
@@ -214,7 +214,7 @@ export class ClientLink {
     }
   }
 
-  /** Closes it without a QUIT, and without the dot of a message under way. */
+  /** Closes the connection without a QUIT, and without the dot of a message under way. */
   drop(why: string): void {
     this.#unpark()
     const link = this.#current
@@ -224,16 +224,16 @@ export class ClientLink {
     link.slot.free()
   }
 
-  /** The client is gone: nobody waits for a slot or a greeting for it any longer. What it holds is still to be given back. */
+  /** The client is gone: we stop waiting for a slot or a greeting for it. What it holds is still to be given back. */
   leave(): void {
     this.#gone = true
-    // With a reason of our own: the default one is an exception with its stack.
+    // The reason is our own, because the default one is an exception with its stack.
     this.#waiting?.abort(LEFT)
     this.#attempt?.abort(LEFT)
   }
 
   async #slot(avoid: Server | undefined): Promise<Slot> {
-    // Made only where there is something to wait for.
+    // Made only if there is something to wait for.
     const signal = (): AbortSignal => {
       this.#waiting = new AbortController()
       if (this.#gone) this.#waiting.abort(LEFT)
@@ -246,7 +246,9 @@ export class ClientLink {
     }
   }
 
-  /** What shares are counted under: of IPv6 the /48, since whoever has one address there may have them all. */
+  /**
+   * The key that shares are counted under. For IPv6 it is the /48, since a client that has one address there may have them all.
+   */
   get source(): string {
     const { family, source, net } = this.#options.client.attributes().client
     return family === 6 ? net : source
@@ -283,7 +285,7 @@ export class ClientLink {
     this.#parked = undefined
   }
 
-  /** @throws UpstreamError where the client left meanwhile, so that nobody else would ever free the slot */
+  /** @throws UpstreamError if the client left meanwhile; the slot is then freed here, because no other code would ever free it */
   #adopt(link: Link): Link {
     this.#current = link
     this.#enter('ours')

@@ -1,7 +1,7 @@
 /**
- * The text of one message on its way to an upstream, from the 354 to the reply to its dot. Bare newlines are set right, or
- * are a reason to refuse it; our Received line goes on top where it was asked for. The dot is sent only where all of the
- * text went before it: a message that is not whole must not end (RFC 5321 section 4.1.1.4).
+ * The text of one message on its way to a mail server, from the 354 to the reply to its dot. Bare newlines are corrected, or are
+ * a reason to refuse the message. Our Received line goes on top if the settings ask for it. The dot is sent only if all of the
+ * text was sent before it: an incomplete message must not be ended (RFC 5321 section 4.1.1.4).
  */
 
 import type { Clock } from '../../core/clock.ts'
@@ -15,7 +15,7 @@ import type { Link } from './link-parts.ts'
 import { Newlines } from './newlines.ts'
 
 export interface MessageOptions {
-  /** What a bare LF or CR in the text means. */
+  /** What to do about a bare LF or CR in the text. */
   readonly bareNewline: 'normalize' | 'reject'
   /** At least 660,000: longer than the client waits (RFC 5321 section 4.5.3.2.6, RFC 1047). */
   readonly dataTimeoutMs: number
@@ -34,19 +34,19 @@ export class Message {
   readonly #options: MessageOptions
   readonly #newlines = new Newlines()
   readonly #stopWatching: () => void
-  /** What the client will hear at its dot, where that is clear before: nothing more of the text is sent. */
+  /** What the client will hear at its dot, if that is decided earlier. No more of the text is sent then. */
   #early: Final | Promise<Final> | undefined
   /** Our Received line was sent, and nothing of the message yet. */
   #traced = false
-  /** What came of the message so far is a dot, which waits for what comes behind it. */
+  /** All that has come of the message is a dot, which is held back until more comes. */
   #dotHeld = false
 
-  /** @param link the connection of `upstream` on which 354 was said just now */
+  /** @param link the connection of `upstream` on which the 354 has just come */
   constructor(upstream: ClientLink, link: Link, options: MessageOptions) {
     this.#upstream = upstream
     this.#link = link
     this.#options = options
-    // A client may take hours to its dot: a server that is gone, or refuses, is left at once, and its slot is free.
+    // A client may take hours to reach its dot. A server that is gone, or refuses, is left at once, which frees its slot.
     this.#stopWatching = link.smtp.watch(() => this.#giveUp())
     if (link.smtp.ended || link.smtp.unasked) this.#giveUp()
     if (options.received === undefined) return
@@ -54,14 +54,14 @@ export class Message {
     link.smtp.send(options.received)
   }
 
-  /** Who is given the message. */
+  /** The mail server that is given the message. */
   get upstream(): string {
     return this.#link.slot.server.label
   }
 
   /**
    * Passes on a part of the text, in the dot-stuffed form of the wire.
-   * @returns false when `drained` should be waited for before the next part
+   * @returns false if the caller should wait for `drained` before the next part
    */
   write(chunk: Buffer): boolean {
     if (this.#early !== undefined) return true
@@ -73,7 +73,7 @@ export class Message {
     return this.#send(clean)
   }
 
-  /** Resolves when more may be written; an upstream that takes nothing for `timeoutMs` is given up. */
+  /** Resolves when more may be written. A mail server that takes nothing for `timeoutMs` is given up. */
   drained(timeoutMs: number): Promise<void> {
     return this.#link.smtp.drained(timeoutMs)
   }
@@ -89,8 +89,8 @@ export class Message {
   }
 
   /**
-   * A first line that begins with a blank, or does when the dot before it is taken away, would go on with our header field
-   * (RFC 5322 section 2.2.3): it is no header, so the body begins here. A dot alone is held back until that is known.
+   * A first line that begins with a blank, or would without the dot before it, would continue our header field (RFC 5322 section
+   * 2.2.3). It is no header, so the body begins here. A dot alone is held back until that is known.
    */
   #behindTrace(part: Buffer): Buffer {
     const head = this.#dotHeld ? Buffer.concat([DOT, part]) : part
@@ -102,7 +102,7 @@ export class Message {
     return head
   }
 
-  /** Sends the dot and waits for the upstream's last word, whatever the client does meanwhile. Never throws. */
+  /** Sends the dot and waits for the mail server's last reply, whatever the client does meanwhile. Never throws. */
   async end(): Promise<Final> {
     this.#stopWatching()
     const { bareNewlines } = this.#options.metrics
@@ -147,15 +147,15 @@ export class Message {
     this.#leave('bare newline')
   }
 
-  /** It is gone, or spoke in the middle of the message; where we have left it ourselves, there is nothing to hear. */
+  /** The mail server is gone, or spoke in the middle of the message. If we have left it ourselves, there is nothing to hear. */
   #giveUp(): void {
-    // Before it is asked what it says, which tells watchers again.
+    // This comes first: asking for the reply calls the watchers again.
     this.#stopWatching()
     if (this.#early !== undefined || this.#upstream.current !== this.#link) return
     this.#early = this.#spokeEarly()
   }
 
-  /** The upstream refused or left before the dot was sent: its refusal is believed, a yes never is. */
+  /** The mail server refused or left before the dot was sent. Its refusal is believed, a positive reply never is. */
   async #spokeEarly(): Promise<Final> {
     const { upstream } = this
     let why = 'answered before the dot'

@@ -1,7 +1,6 @@
 /**
- * Opens a transaction: finds a server that takes MAIL, and asks it for the first recipient. Another server is asked only
- * while none has taken MAIL: from then on this one may have acted on it. What becomes of the further recipients and of
- * the message is relay/transaction.ts.
+ * Opens a transaction: finds a server that takes MAIL, and sends it the first recipient. Another server is asked only while none
+ * has taken MAIL: after that, the server may have acted on it. transaction.ts handles the further recipients and the message.
  */
 
 import type { Clock } from '../../core/clock.ts'
@@ -20,7 +19,7 @@ import { DialFailure } from './dial-failure.ts'
 import type { ClientLink } from './link.ts'
 import type { Link } from './link-parts.ts'
 
-/** MAIL as it goes upstream, with the extensions its parameters use. Latin1, without CRLF. */
+/** MAIL as it goes to the mail server, with the extensions that its parameters use. Latin1, without CRLF. */
 export interface Envelope {
   readonly mailLine: string
   readonly needs: readonly string[]
@@ -28,9 +27,9 @@ export interface Envelope {
   readonly size?: number | undefined
 }
 
-/** What a client waits for, in milliseconds. */
+/** How long a client may be made to wait, in milliseconds. */
 export interface Waits {
-  /** For all of it together. */
+  /** For everything together. */
   readonly rcptMs: number
   /** For one reply of a server. */
   readonly replyTimeoutMs: number
@@ -38,12 +37,12 @@ export interface Waits {
   readonly connectTimeoutMs: number
 }
 
-/** Either a server has taken MAIL and answered RCPT on `link`, or every recipient of the transaction hears the same. */
+/** Either a server has taken MAIL and answered RCPT on `link`, or every recipient of the transaction gets the same answer. */
 export type Opened = { readonly link: Link; readonly rcpt: Reply } | { readonly refused: Answer }
 
-/** Servers tried for one transaction while none can be reached. */
+/** How many servers are tried for one transaction while none can be reached. */
 const MAX_TRIES = 3
-/** The least time a server gets, in milliseconds, where those before it have used up what there was. */
+/** The least time that a server gets, in milliseconds, if those before it have used up all there was. */
 const LEAST_TRY_MS = 1000
 
 export interface OpeningParts {
@@ -51,18 +50,20 @@ export interface OpeningParts {
   readonly upstreams: Upstreams
   readonly waits: Waits
   readonly elapsed: Clock['elapsed']
-  /** Learns the client's name where a server is to be told: before there is a slot, which is not held for a DNS server. */
+  /** Looks up the client's name if servers are told it. This comes before a slot is taken: no slot is held for a DNS server. */
   readonly name: () => Promise<unknown>
   /** Called when MAIL goes out, or a server has judged the client without it. */
   readonly asking: () => void
 }
 
-/** What came of asking one server: an end, or that another is to be asked. */
+/** What asking one server has led to: the transaction is decided, or another server is to be asked. */
 type Tried =
   | { readonly kind: 'opened'; readonly opened: Opened }
-  /** It was not reached, or lacks what the envelope needs. */
+  /** The server was not reached, or lacks what the envelope needs. */
   | { readonly kind: 'missed'; readonly last: Answer; readonly avoid: Server; readonly to?: Slot | undefined }
-  /** It has failed the transaction itself. `again`: a slot for a fresh connection to the same server; `to`: at another one. */
+  /**
+   * The server failed the transaction itself. `again`: a slot for a fresh connection to the same server; `to`: at another one.
+   */
   | {
       readonly kind: 'failed'
       readonly last: Answer
@@ -84,7 +85,7 @@ export async function openTransaction(parts: OpeningParts, envelope: Envelope, r
   let slot: Slot | undefined
   let missed = 0
   let failed = 0
-  // A kept connection may have died while it was idle, and is replaced once.
+  // A connection that is used again may have died meanwhile. It is replaced once.
   let replaced = false
   while (missed < MAX_TRIES && failed < 2) {
     const spentMs = namedMs + upstream.attemptsMs - before
@@ -114,7 +115,7 @@ export async function openTransaction(parts: OpeningParts, envelope: Envelope, r
   return { refused: last ?? lost(undefined, 'no upstream') }
 }
 
-/** A connection to some server. */
+/** Gets a connection to some server. */
 async function reach(
   { upstream, asking }: OpeningParts,
   deadlines: Deadlines,
@@ -146,7 +147,7 @@ async function reach(
   }
 }
 
-/** Asks the server at the other end for the sender and the first recipient. */
+/** Sends MAIL and the first RCPT to the server at the other end. */
 async function ask(
   { upstream, upstreams, waits, elapsed, asking }: OpeningParts,
   link: Link,
@@ -162,7 +163,7 @@ async function ask(
     return { kind: 'missed', last: lost(label, missing), avoid: server }
   }
   const isReplaceable = link.reused && mayReplace
-  // A fresh connection needs its time.
+  // Leaves time for a fresh connection.
   const mailBy = isReplaceable ? elapsed() + (endAt - elapsed()) / 2 : endAt
   const failed = (last: Answer, isOver: boolean, why: string): Tried => {
     const again = isOver && isReplaceable && !upstream.gone ? upstream.replace(link) : undefined
@@ -209,8 +210,8 @@ async function ask(
 
 /**
  * @param remaining milliseconds that are left for a reply to MAIL, and to RCPT
- * @returns `rcpt` where MAIL was taken
- * @throws UpstreamError; MailTaken when lost after MAIL was taken
+ * @returns `rcpt` only if MAIL was taken
+ * @throws UpstreamError; MailTaken if anything fails after MAIL was taken
  */
 async function mailAndRcpt(
   upstream: ClientLink,
@@ -239,13 +240,13 @@ async function mailAndRcpt(
   const mail = await mailReply
   upstream.mailAnswered()
   link.inTransaction = mail.code < 300
-  // A server that does not forget the last transaction answers for that one.
+  // A server that has not forgotten the last transaction answers for that one.
   const reset = await resetReply
   if (reset !== undefined && reset.code >= 300) {
     const error = new UpstreamError('protocol', `it answered RSET with ${reset.code}`)
     throw link.inTransaction ? new MailTaken(error) : error
   }
-  // The verdict has been heard: the server need not refuse RCPT as well.
+  // The verdict is known: we need not wait for the server to refuse RCPT as well.
   if (!link.inTransaction) return { mail, rcpt: undefined }
   try {
     rcptReply ??= upstream.awaitReply(link, 'rcpt', smtp.command(rcptLine, remaining.rcpt()))
@@ -256,11 +257,11 @@ async function mailAndRcpt(
   }
 }
 
-/** Why a server cannot be given this envelope: what it offers may have changed since the client was told. */
+/** Why a server cannot be given this envelope; undefined if it can. What it offers may have changed since the client was told. */
 export function missingOf({ extensions }: Link, { needs, size = 0 }: Envelope): string | undefined {
   const missing = needs.find((keyword) => !extensions.has(keyword))
   if (missing !== undefined) return `${missing} is not offered`
-  // RFC 1870 section 4: 0 is no limit.
+  // RFC 1870 section 4: 0 means no limit.
   const max = Number(extensions.get('SIZE') ?? 0)
   return max > 0 && size > max ? `a message of ${size} octets is over its SIZE of ${max}` : undefined
 }

@@ -1,11 +1,11 @@
 /**
- * Mail transactions of one client, relayed live: MAIL and RCPT go to an upstream as the client said them, DATA streams
- * through, and what the upstream says is what the client hears. Nothing is stored, so nothing can be lost here: the
- * client hears 250 only after the upstream has said it for the same message. How a server is found for a transaction is
- * opening.ts, and what becomes of the text of a message is message.ts.
+ * The mail transactions of one client, relayed live: MAIL and RCPT go to a mail server as the client said them, DATA streams
+ * through, and the client hears what the mail server says. Nothing is stored, so nothing can be lost here: the client hears 250
+ * only after the mail server has said it for the same message. opening.ts finds a server for a transaction, and message.ts
+ * handles the text of a message.
  *
- * A transaction that does not get on may lose its connection to others who wait for it (pool/fairness.ts), up to the dot; it
- * then ends in 451. So it is noted whose turn it is.
+ * A transaction that makes no progress may lose its connection to others that wait for one (pool/fairness.ts), until its dot. It
+ * then ends in 451. That is why this file keeps track of whose turn it is.
  */
 
 import type { Clock } from '../../core/clock.ts'
@@ -30,19 +30,19 @@ export interface RelaySettings {
   readonly bareNewline: 'normalize' | 'reject'
   readonly trace: boolean
   readonly hostname: string
-  /** Instead of `BUDGETS`, where somebody cannot wait that long. */
+  /** Overrides `BUDGETS`, for callers that cannot wait that long. */
   readonly budgets?: Partial<Budgets>
 }
 
 /** In milliseconds. */
 export interface Budgets {
-  /** From RCPT to our reply over all phases, below the 5 minutes a client waits (RFC 5321 section 4.5.3.2.3). */
+  /** From RCPT to our reply, for all phases together: less than the 5 minutes a client waits (RFC 5321 section 4.5.3.2.3). */
   readonly rcptMs: number
-  /** From DATA to our 354, below the 2 minutes a client waits (section 4.5.3.2.4). */
+  /** From DATA to our 354: less than the 2 minutes a client waits (section 4.5.3.2.4). */
   readonly dataMs: number
-  /** For the upstream to take the next part of a message (section 4.5.3.2.5). */
+  /** For the mail server to take the next part of a message (section 4.5.3.2.5). */
   readonly blockMs: number
-  /** How long a connection waits for the same client's next message before it is given back. */
+  /** How long a connection stays parked for its client's next message before it is given back. */
   readonly parkMs: number
 }
 
@@ -61,9 +61,9 @@ export class Relay {
   readonly #attributes: () => ClientAttributes
   readonly #budgets: Budgets
   readonly #upstream: ClientLink
-  /** Recipients taken in the transaction under way. */
+  /** Recipients accepted in the transaction under way. */
   #accepted = 0
-  /** What every further recipient of this transaction hears, where the first already decided it. */
+  /** What every further recipient of this transaction hears, once that is decided. */
   #settled: Answer | undefined
   #begun = false
   #asked = false
@@ -95,12 +95,12 @@ export class Relay {
     return this.#asked
   }
 
-  /** Whom the transaction is with, as long as it lasts. */
+  /** The mail server that the transaction is with, as long as it lasts. */
   get upstream(): string | undefined {
     return this.#message?.upstream ?? this.#upstream.current?.slot.server.label
   }
 
-  /** Asks a mail server for one recipient; the first brings MAIL along. Never throws. */
+  /** Sends one recipient to a mail server; the first brings MAIL along. Never throws. */
   async rcpt(envelope: Envelope, rcptLine: string): Promise<Answer> {
     if (this.#settled !== undefined) return this.#settled
     this.#upstream.enter('ours')
@@ -116,7 +116,7 @@ export class Relay {
     }
   }
 
-  /** Says DATA. A reply of 354 means that the body may be written. */
+  /** Says DATA. A reply of 354 means that the text may be written. */
   async data(): Promise<Answer> {
     const link = this.#upstream.current
     if (this.#settled !== undefined) return this.#settled
@@ -154,7 +154,7 @@ export class Relay {
     return new Message(this.#upstream, link, { bareNewline, dataTimeoutMs, received, metrics, elapsed: clock.elapsed })
   }
 
-  /** Others wait, and the transaction does not get on. What is left of it hears 451. */
+  /** Others wait, and the transaction makes no progress. The rest of it is answered with 451. */
   #evict(): void {
     const { state } = this.#upstream.turn
     const who = state === 'envelope' ? 'the mail server' : 'the client'
@@ -166,7 +166,7 @@ export class Relay {
   }
 
   /**
-   * Passes on a part of the body, in the dot-stuffed form of the wire.
+   * Passes on a part of the text, in the dot-stuffed form of the wire.
    * @returns undefined, or a promise to wait for before the next part: memory is bounded by what the sockets hold
    */
   write(chunk: Buffer): Promise<void> | undefined {
@@ -180,7 +180,7 @@ export class Relay {
     })
   }
 
-  /** Sends the dot and waits for the upstream's last word, whatever the client does meanwhile. Never throws. */
+  /** Sends the dot and waits for the mail server's last reply, whatever the client does meanwhile. Never throws. */
   end(): Promise<Final> {
     const ending = this.#end()
     this.#ending = ending
@@ -195,20 +195,20 @@ export class Relay {
     return message?.end() ?? { answer: lost(undefined, 'ended before the dot'), result: 'deferred', ms: 0 }
   }
 
-  /** The message under way must not be completed: the upstream is left without a dot (RFC 5321 section 4.1.1.4). */
+  /** The message under way must not be completed: the mail server is left without a dot (RFC 5321 section 4.1.1.4). */
   abort(why: string): void {
     this.#message = undefined
     this.#upstream.drop(why)
     this.#forget()
   }
 
-  /** The transaction is over: RSET, a new greeting, or the message is done. */
+  /** The transaction is over: RSET, a new HELO or EHLO, or the message is done. */
   reset(): void {
     if (this.#upstream.current !== undefined && this.#begun) this.#upstream.park()
     this.#forget()
   }
 
-  /** The client is gone. Resolves when the upstream has said its last word. */
+  /** The client is gone. Resolves when the mail server has given its last reply. */
   async close(): Promise<void> {
     this.#upstream.leave()
     if (this.#message !== undefined) this.abort('the client left in the middle of the message')
@@ -279,7 +279,7 @@ export class Relay {
     return this.#settle(answer)
   }
 
-  /** Every further recipient, and DATA, hear the same; where others were given its connection, that. */
+  /** Every further recipient, and DATA, gets this answer; if the connection was given to others, the answer that says so. */
   #settle(answer: Answer): Answer {
     this.#settled ??= answer
     return this.#settled

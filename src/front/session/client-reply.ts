@@ -1,6 +1,6 @@
 /**
- * What a command comes to, as one value: what the client reads, what follows, and what it counts as. There is no other way
- * to say anything about a reply.
+ * The result of a command, as one value: what the client reads, what follows, and what it counts as. There is no other way to say
+ * anything about a reply.
  */
 
 export interface ClientReply {

@@ -20,7 +20,7 @@ import type { BodySink } from './wire-stream.ts'
 
 export interface ClientSessionParts extends TurnLimits, CommandsParts {
   readonly conversation: ConversationParts
-  /** Told of a client that begins with a PROXY header although it is not listed as a balancer. */
+  /** Called for a client that begins with a PROXY header although it is not listed as a balancer. */
   readonly foreignHeader: (ip: string) => void
   readonly metrics: Pick<Metrics, 'tlsHandshakes'>
 }
@@ -293,7 +293,7 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
     }
     this.#enter('dot')
     this.#answerWith(this.#commands.dot(), resume)
-    // It may have closed its side before all that it had sent was dealt with.
+    // The client may have closed its side before all that it had sent was dealt with.
     this.ended()
   }
 }

@@ -20,9 +20,9 @@ export interface ConversationParts {
   readonly relay: RelayParts
   readonly outcomes: Outcomes
   readonly voice: Voice
-  /** Octets a message may have; undefined: no limit. */
+  /** Size limit of a message in octets; undefined: none. */
   readonly maxSize: () => number | undefined
-  /** Mode of the size check, for messages that turn out too large as they come. */
+  /** Mode of the size check, for messages that prove too large only as they come. */
   readonly sizeMode: Mode
 }
 

@@ -1,6 +1,6 @@
 /**
- * What one client says and hears, from HELO to the end of its last transaction. commands.ts knows which command may come
- * when, recipient.ts tells the way of a recipient, message.ts that of a message.
+ * What one client says and hears, from HELO to the end of its last transaction. commands.ts knows which command may come when,
+ * recipient.ts handles a recipient, message.ts a message.
  */
 import type { Facts } from '../../core/policy.ts'
 import type { ClientAttributes } from '../../relay/smtp/client-attributes.ts'
@@ -34,9 +34,12 @@ export class Conversation {
   readonly #connect: Facts['connect']
   #helo = ''
   #esmtp = false
-  /** Undefined if no mail server had been reached. All that could be relayed is then accepted, and is 451 if it cannot be. */
+  /**
+   * Undefined if no mail server had been reached. Every extension that could be relayed is then accepted. If it turns out not to
+   * be offered, the client hears 451.
+   */
   #offered: Extensions | undefined = NOTHING
-  /** The size limit that the client was told along with it, in octets; undefined: none. */
+  /** The size limit that the client was told at the same time, in octets; undefined: none. */
   #promised: number | undefined
   #transaction: Transaction | undefined
   /** From 354 to the reply to its dot. */
@@ -59,7 +62,7 @@ export class Conversation {
     }
   }
 
-  /** Whether the client has said who it is. */
+  /** Whether the client has said HELO or EHLO. */
   get greeted(): boolean {
     return this.#helo !== ''
   }
@@ -68,7 +71,7 @@ export class Conversation {
     return this.#transaction !== undefined
   }
 
-  /** What was offered at EHLO. It holds for the session even if mail servers come to offer less: then 451, not 555. */
+  /** What was offered at EHLO. It holds for the session. If mail servers come to offer less, the client hears 451, not 555. */
   get offered(): Extensions {
     return this.#offered ?? NOTHING
   }
@@ -127,7 +130,7 @@ export class Conversation {
     return recipient(this.#context, this.#transaction as Transaction, { line, offered: this.#offered })
   }
 
-  /** After its reply either the text of a message follows, or the transaction is over. */
+  /** After the reply to DATA, either the text of a message follows, or the transaction is over. */
   async data(): Promise<ClientReply> {
     const transaction = this.#transaction as Transaction
     if (this.#context.relay.accepted === 0) {
@@ -164,7 +167,7 @@ export class Conversation {
     }
   }
 
-  /** RSET, a new EHLO, or the end of the session: records what the transaction came to. */
+  /** RSET, a new HELO or EHLO, or the end of the session: records how the transaction ended. */
   reset(): void {
     const { relay, replies } = this.#context
     const transaction = this.#transaction
@@ -203,7 +206,7 @@ export class Conversation {
     await relay.close()
   }
 
-  /** Nobody waits any longer, not even for the reply to a dot. */
+  /** Stops all waiting, even for the reply to a dot. */
   cut(): void {
     this.#transaction?.end(this.#wasAsked)
     this.#context.relay.abort('ended now')

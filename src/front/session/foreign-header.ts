@@ -1,8 +1,8 @@
 /**
- * Whether a session begins with a PROXY header. It cannot be one that we asked for: those of listed balancers are read, and
- * taken off, before the session is there. A balancer that nobody has listed sends it all the same, and answering it as the
- * commands it is not would shift every reply that the client behind it hears. Nothing legitimate begins like this: PROXY is
- * no verb of SMTP, and version 2 was made to be no beginning of any protocol.
+ * Tells whether a session begins with a PROXY header. It cannot be one that we asked for: the headers of listed balancers are
+ * read and removed before the session begins. A balancer that is not listed sends one all the same. If we took it for commands
+ * and answered them, every reply that the client behind it hears would be shifted. Nothing legitimate begins like this: PROXY is
+ * no SMTP verb, and version 2 was designed so that no protocol begins with it.
  *
  * @param bytes all that has come so far @returns `maybe`: more bytes will tell
  */

@@ -1,19 +1,20 @@
 /**
- * Reads MAIL, RCPT, HELO and EHLO (RFC 5321 section 4.1.1). A spelling that can mean one thing only is taken, as the servers
- * behind us take it, and goes upstream in its canonical form; one that two readers could read in two ways is refused, since
- * whoever judged one reading would pass on the other. test/wire/conformance/spellings.ts compares them with real servers.
+ * Reads MAIL, RCPT, HELO and EHLO (RFC 5321 section 4.1.1). A spelling that can mean only one thing is accepted, as the mail
+ * servers behind us accept it, and goes to them in its canonical form. A spelling that two programs could read in two ways is
+ * refused, since we might judge one reading and pass on the other. test/wire/conformance/spellings.ts compares spellings with
+ * real servers.
  *
- * In the canonical form the verb stands in capitals, the path in angle brackets right behind the colon, and one space before
+ * In the canonical form the verb is in capitals, the path is in angle brackets right after the colon, and one space comes before
  * each parameter. Path and parameters stay as they came, byte for byte: what an address may look like is the mail server's
- * business. Text is latin1: a byte a character, so that UTF-8 addresses (RFC 6531) survive.
+ * business. Text is latin1, one byte per character, so that UTF-8 addresses (RFC 6531) survive.
  */
 import { addressOf, isRole } from '../../core/address.ts'
 import { RELAYABLE } from '../../relay/smtp/dial.ts'
 
 export interface Path {
-  /** Whom it names, as `addressOf` reads it; '' for the null sender. */
+  /** The address that it names, as `addressOf` reads it; '' for the null sender. */
   readonly address: string
-  /** Keywords in upper case; undefined: without a value. */
+  /** By keyword in upper case; undefined: without a value. */
   readonly parameters: ReadonlyMap<string, string | undefined>
   /** The whole command in its canonical form, without CRLF. */
   readonly line: string
@@ -44,7 +45,7 @@ const hasControl = (line: string): boolean => CONTROL.test(line)
 
 /** What MAIL and RCPT differ in. */
 interface Kind {
-  /** How the command begins in its canonical form, and any way that is taken for it. */
+  /** How the command begins in its canonical form, and in every form that we accept. */
   readonly head: string
   readonly prefix: RegExp
   readonly syntax: string
@@ -58,7 +59,7 @@ interface Parameter {
   readonly extension: string
   /** What its value must look like; undefined: it has none. */
   readonly value: RegExp | undefined
-  /** Whether it says nothing with this value, and is left out. */
+  /** Whether the parameter says nothing with this value, and is left out. */
   readonly isIdle?: (value: string | undefined) => boolean
 }
 
@@ -74,7 +75,7 @@ const MAIL: Kind = {
     SMTPUTF8: { extension: 'SMTPUTF8', value: undefined },
     RET: { extension: 'DSN', value: /^(FULL|HDRS)$/i },
     ENVID: { extension: 'DSN', value: /^.+$/ },
-    // RFC 4954 section 5: of a client that is not trusted it means AUTH=<>, whatever it says, and that is the default.
+    // RFC 4954 section 5: from a client that is not trusted it means AUTH=<>, whatever its value, and that is the default.
     AUTH: { extension: 'AUTH', value: undefined, isIdle: () => true },
   },
 }
@@ -90,7 +91,7 @@ const RCPT: Kind = {
   },
 }
 
-/** @returns index of the first of `stops` outside quotes; the length where there is none, -1 where quotes are not closed */
+/** @returns index of the first of `stops` outside quotes; the length if there is none, -1 if a quote is not closed */
 function outsideQuotes(text: string, from: number, stops: string): number {
   let quoted = false
   for (let i = from; i < text.length; i++) {
@@ -103,9 +104,9 @@ function outsideQuotes(text: string, from: number, stops: string): number {
 }
 
 interface Found {
-  /** What stands between the brackets, or belongs there. */
+  /** What is between the brackets, or belongs there. */
   readonly path: string
-  /** Index behind it. */
+  /** Index of what comes after it. */
   readonly end: number
 }
 
@@ -119,7 +120,7 @@ function inBrackets(line: string, open: number): Found | undefined {
   return { path: line.slice(from, to), end: close + 1 }
 }
 
-/** Without brackets only what has a domain, or is postmaster, is a path: `MAIL FROM: SIZE=10` has lost its own. */
+/** Without brackets, only text that has a domain, or is postmaster, is a path: in `MAIL FROM: SIZE=10` the path is missing. */
 function withoutBrackets(line: string, from: number, { parameters }: Kind): Found | undefined {
   const end = outsideQuotes(line, from, ' \t<>')
   const path = line.slice(from, end)
@@ -128,7 +129,7 @@ function withoutBrackets(line: string, from: number, { parameters }: Kind): Foun
   return path.includes('=') && Object.hasOwn(parameters, word.toUpperCase()) ? undefined : { path, end }
 }
 
-/** The parameters that say something, and the same as they go on the line. */
+/** The parameters that say something, and `tail`, which has them as they go on the line. */
 function readParameters(text: string, kind: Kind): Read<Pick<Path, 'parameters'> & { readonly tail: string }> {
   const parameters = new Map<string, string | undefined>()
   let tail = ''
@@ -179,9 +180,9 @@ export function readRcpt(line: string): Read<Path> {
 }
 
 /**
- * The extensions a command's parameters use. A parameter of an extension that we did not offer is 555, a value that is
- * none of its own 501, or 504 where it is one we do not implement (RFC 5321 section 4.1.1.11).
- * @param offered undefined: no mail server was reached yet, so whatever could be relayed may turn out to be offered
+ * The extensions that a command's parameters use. A parameter of an extension that we did not offer gets 555, a value that the
+ * parameter cannot have 501, and a value that we do not implement 504 (RFC 5321 section 4.1.1.11).
+ * @param offered undefined: no mail server has been reached yet, so whatever could be relayed may turn out to be offered
  */
 export function extensionsUsed(
   kind: 'mail' | 'rcpt',
@@ -202,8 +203,8 @@ export function extensionsUsed(
 }
 
 /**
- * The argument of HELO or EHLO: what the upstream and the log are told, with single spaces where the client had blanks.
- * A name of several words is no domain, but one name all the same. Undefined where it is none.
+ * The argument of HELO or EHLO, as the mail server and the log are told it: blanks become single spaces. A name of several words
+ * is no domain, but it is still one name. Undefined if it is no name.
  */
 export function readHelo(line: string): string | undefined {
   const [verb = '', ...words] = line.split(BLANKS).filter((word) => word !== '')

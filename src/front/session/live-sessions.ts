@@ -1,6 +1,6 @@
 import type { Session } from './session.ts'
 
-/** The sessions under way, for whoever has to end them. Those that begin later are ended in the same way. */
+/** The sessions under way, so that they can be ended together. Sessions that begin later are ended in the same way. */
 export class LiveSessions {
   readonly #sessions = new Set<Session>()
   #end: 'drain' | 'dismiss' | 'cut' | undefined
@@ -16,7 +16,7 @@ export class LiveSessions {
 
   add(session: Session): void {
     this.#sessions.add(session)
-    // It was accepted before, and only now is known to be a client (its PROXY header was waited for).
+    // Its connection was accepted earlier, but only now is the client known: its PROXY header was awaited.
     if (this.#end !== undefined) session[this.#end]()
   }
 
@@ -24,13 +24,13 @@ export class LiveSessions {
     this.#sessions.delete(session)
   }
 
-  /** Each ends with its transaction. */
+  /** Each session ends when its transaction does. */
   drain(): void {
     this.#end = 'drain'
     for (const session of this.#sessions) session.drain()
   }
 
-  /** Each ends now, but for messages past their dot. */
+  /** Each session ends now, unless a message of it is past its dot. */
   dismiss(): void {
     this.#end = 'dismiss'
     for (const session of this.#sessions) session.dismiss()

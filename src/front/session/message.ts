@@ -1,6 +1,6 @@
 /**
- * The way of a message, from DATA to the reply to its dot. Our own limits have been decided by then; only the size and the
- * mail server's replies matter here. relay/transaction/newlines.ts corrects bare newlines, pace.ts watches the rate.
+ * One message, from DATA to the reply to its dot. Our own limits have been decided by then; only the size and the mail server's
+ * replies matter here. relay/transaction/newlines.ts corrects bare newlines, pace.ts watches the rate.
  */
 import { type Refusal, refusal } from '../../core/policy.ts'
 import type { Answer } from '../../relay/transaction/answer.ts'
@@ -17,7 +17,8 @@ const GO_AHEAD: ClientReply = {
 
 /**
  * The reply to DATA if no recipient was accepted (RFC 5321 section 3.3). If any of them may be accepted later, so may the
- * message. Clients that pipeline say DATA after refused recipients, which is no offence; after none at all it brings no mail.
+ * message. Clients that pipeline say DATA after refused recipients, which is no offence. DATA after no recipient at all brings no
+ * mail.
  */
 export function noRecipients({ replies }: Context, { refused, lastRefused }: Transaction): ClientReply {
   const counts = refused === undefined ? 'junk' : 'nothing'
@@ -110,7 +111,7 @@ export class Message {
     return reply
   }
 
-  /** Gives it up: its dot will not come. */
+  /** Gives the message up: its dot will not come. */
   abandon(why: string): void {
     const { record, relay, replies } = this.#context
     const { upstream } = relay

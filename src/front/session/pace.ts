@@ -1,11 +1,11 @@
 /**
- * How fast a client must go on while it is the client's turn. Bytes alone are no sign of life: one byte a second would hold
- * a connection for ever, and a connection to a mail server with it. So a command must be whole within the time a client may
- * be silent, a message must come at a minimum rate, and a session has an end. (RFC 5321 section 4.5.3.2 has clients wait
- * minutes for us; it does not have us wait for them without bound.) The time that a client waits for us does not count.
+ * How fast a client must get on while it is the client's turn. Bytes alone are no sign of life: one byte a second would hold a
+ * connection for ever, and a connection to a mail server with it. So a command must be complete within the time that a client may
+ * be silent, a message must come at a minimum rate, and a session has an end. (RFC 5321 section 4.5.3.2 has clients wait minutes
+ * for us; it does not have us wait for them without bound.) The time that a client waits for us does not count.
  *
- * Times are in milliseconds of a clock that never goes back. Nothing here runs by itself, so that ten thousand slow clients
- * need no timers beyond those of their sockets.
+ * Times are in milliseconds of a clock that never goes back. Nothing here runs by itself, so that ten thousand slow clients need
+ * no timers beyond those of their sockets.
  */
 export interface PaceLimits {
   /** For one command, from our reply to its last byte. */
@@ -24,9 +24,9 @@ const SLOW_LINE_MS = 5000
 export class Pace {
   readonly #limits: PaceLimits
   readonly #begun: number
-  /** Since when it is the client's turn. */
+  /** Since when it has been the client's turn. */
   #since: number
-  /** Since when there is a part of a line. */
+  /** When the first part of an unfinished line came. */
   #typing: number | undefined
   /** What is left of bodyMs, in a message. */
   #left = 0
@@ -55,7 +55,7 @@ export class Pace {
     return this.#since + this.#limits.idleMs - now
   }
 
-  /** A line is whole. */
+  /** A line is complete. */
   typed(now: number): void {
     if (this.#typing === undefined) return
     if (now - this.#typing > SLOW_LINE_MS) this.typesSlowly = true
@@ -68,7 +68,7 @@ export class Pace {
     this.#left = this.#limits.bodyMs
   }
 
-  /** A part of it has come. @returns whether it has come too slowly for too long */
+  /** A part of the message has come. @returns whether the message has been too slow for too long */
   part(octets: number, now: number): boolean {
     const { minRate, bodyMs } = this.#limits
     if (minRate === undefined) return false

@@ -1,5 +1,5 @@
 /**
- * The way of one recipient, from its RCPT to the reply. The other files have what this story uses.
+ * One recipient, from its RCPT to the reply. The steps, and the files that they use:
  *
  *     read     is it a recipient, with parameters that were offered?                               grammar.ts
  *     spare    is it exempt from the limits of its sender: postmaster, abuse, a verification?
@@ -7,7 +7,7 @@
  *     ask      a mail server; the first recipient of a message finds one and brings MAIL along     relay/transaction/
  *     answer   what the client hears, and what we learn from it
  *
- * The client may leave while something is awaited. Then nothing more is charged for it, and nobody is asked.
+ * The client may leave while something is awaited. Then nothing more is charged for it, and no mail server is asked.
  */
 import { isRole } from '../../core/address.ts'
 import { type Refusal, refusal, type Verdict } from '../../core/policy.ts'
@@ -57,7 +57,7 @@ function readRecipient({ line, offered }: Rcpt): Read<Omit<Recipient, 'sparedBy'
 }
 
 /**
- * postmaster and abuse can be reached past the limits of the sender (RFC 5321 section 4.5.1), and so can a user whom somebody
+ * postmaster and abuse can be reached past the limits of the sender (RFC 5321 section 4.5.1), and so can a user whom a client
  * verifies with a null sender, each within a budget of its own.
  */
 function spare({ parts, client }: Context, { facts }: Transaction, to: string): Budget | undefined {

@@ -65,7 +65,7 @@ export class Replies {
 
   /**
    * A refusal that is about the commands themselves. Like every refusal it carries the id.
-   * @param enhanced undefined where RFC 2034 section 4 has none @param reason of the refusal it follows from
+   * @param enhanced undefined if RFC 2034 section 4 has none @param reason of the refusal it follows from
    */
   words(code: number, enhanced: string | undefined, text: string, counts: Counts, reason?: ReasonName): ClientReply {
     const lines = [enhanced === undefined ? text : `${enhanced} ${text}`]
@@ -82,12 +82,12 @@ export class Replies {
     return goOn(this.#voice.relayed(this.#client, reply, { utf8 }), counts)
   }
 
-  /** What became of one recipient. */
+  /** Records what became of one recipient. */
   recipient(to: string, code: number): void {
     this.#outcomes.recipient(this.#record, to, code)
   }
 
-  /** What became of a message. */
+  /** Records what became of a message. */
   message({ result, upstream, reply, size = 0, ms = 0, left = false }: MessageEnd): void {
     const told = { size, upstream, reply: reply.trimEnd(), ms, result, ...(left && { left }) }
     this.#outcomes.message(this.#record, this.#client, told)

@@ -12,7 +12,7 @@ export interface SessionParts extends Omit<ClientSessionParts, 'offersTls'> {
 }
 
 export interface Session {
-  /** Resolves when the client is gone, or nobody listens to it any more. */
+  /** Resolves when the client is gone, or we no longer listen to it. */
   readonly over: Promise<void>
   /** Resolves when the mail server has given its last reply as well. */
   readonly settled: Promise<void>
@@ -20,9 +20,9 @@ export interface Session {
   readonly pastDot: boolean
   /** Says 220, and listens from now on. */
   greet(): void
-  /** The node is being stopped: says 421 and closes when no transaction is under way and all that was sent is answered. */
+  /** The node is being stopped: says 421 and closes once no transaction is under way and all that the client sent is answered. */
   drain(): void
-  /** Says 421 and closes now, except that the reply to a dot is waited for. */
+  /** Says 421 and closes now; if a message is past its dot, only after the reply to it. */
   dismiss(): void
   /** Cuts the client off, whatever is under way. What becomes of a message past its dot is then unknown. */
   cut(): void

@@ -1,4 +1,7 @@
-/** One mail transaction of a client, from MAIL on: what it said, what it was charged, and how its refused recipients add up. */
+/**
+ * One mail transaction of a client, from MAIL on: what the client said, what it was charged, and what its refused recipients come
+ * to.
+ */
 import type { Facts } from '../../core/policy.ts'
 import type { ReasonName } from '../../core/reasons.ts'
 import type { Charges } from './charges.ts'
@@ -15,7 +18,7 @@ export interface RefusedRecipient {
 }
 
 export class Transaction {
-  /** MAIL in its canonical form, as it goes upstream. */
+  /** MAIL in its canonical form, as it goes to the mail server. */
   readonly mailLine: string
   /** The extensions that its parameters use. */
   readonly needs: readonly string[]

@@ -1,8 +1,8 @@
 /**
- * The connection to one client: sockets, the TLS upgrade, timers and closing, all by smtp-server's connection. Only this
- * file knows its private members; a session uses the interface below. We replace its parser (by wire-stream.ts) and its
- * commands, which refuse a message only after its text was read, answer before a mail server was asked, and change what they
- * pass on.
+ * The connection to one client: sockets, the TLS upgrade, timers and closing, all done by smtp-server's connection. Only this
+ * file knows its private members; a session uses the interface below. We replace its parser (with wire-stream.ts) and its
+ * commands, which refuse a message only after reading its text, answer before a mail server was asked, and change what they pass
+ * on.
  */
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
@@ -17,7 +17,7 @@ import { type BodySink, WireStream } from './wire-stream.ts'
 export interface Transport {
   /** Protocol and cipher; undefined: TLS is not in use. */
   readonly tls: { readonly protocol: string; readonly cipher: string } | undefined
-  /** Whether everything that has been read is dealt with, but for the beginning of a command. */
+  /** Whether everything that was read has been dealt with, except for the beginning of a command. */
   readonly isIdle: boolean
   /** Whether the client has finished sending, and nothing is left after what is being dealt with. */
   readonly isFinished: boolean
@@ -33,9 +33,9 @@ export interface Transport {
   whenWritten(next: () => void): void
   /** Begins a TLS handshake after what was written. What the client sent in the clear after STARTTLS is discarded. */
   startTls(): void
-  /** The octets from the next one on are a message. */
+  /** From the next octet on, what comes is the text of a message. */
   startText(sink: BodySink): void
-  /** Writes nothing at all, which shows whether the client was reset. */
+  /** Writes nothing at all, which shows whether the client has reset the connection. */
   touch(): void
   /** Closes our side and discards what still comes. If the client does not close within some seconds, the socket is destroyed. */
   close(): void
@@ -98,7 +98,7 @@ export class Transports {
 
 class ClientConnection extends SMTPConnection implements Transport {
   readonly #events: TransportEvents
-  /** The TCP connection, even below TLS: what is written here reaches the kernel at once. */
+  /** The TCP connection, even under TLS: what is written here reaches the kernel at once. */
   readonly #plain: Socket
   readonly #idleMs: number
   /** Duration of the timer that is armed. */
@@ -146,7 +146,7 @@ class ClientConnection extends SMTPConnection implements Transport {
   listen(): void {
     const { _parser: parser, _socket: socket } = this
     if (socket.destroyed) {
-      // It was reset before it came here, so its 'close' event is past and nobody would ever hear of it.
+      // The connection was reset before it came here. Its 'close' event has passed, so it is reported from here.
       this._onClose()
       return
     }
@@ -209,7 +209,7 @@ class ClientConnection extends SMTPConnection implements Transport {
   }
 
   override close(): void {
-    // Its 'close' event may be past, see `listen`.
+    // Its 'close' event may have passed, see `listen`.
     if (this._socket.destroyed) this._onClose()
     else super.close()
   }
@@ -242,7 +242,7 @@ class ClientConnection extends SMTPConnection implements Transport {
     // Each setTimeout() adds a listener, and a second one would destroy the socket while the first one's reply is being sent.
     socket.removeAllListeners('timeout')
     // For a socket other than ours: a handshake begins. A client that closes its side during it is gone. As our sockets allow
-    // half-open connections, nobody else would notice.
+    // half-open connections, no other code would notice.
     if (socket !== this._socket && socket !== this.#handshake) {
       this.#handshake = socket
       socket.once('end', () => {

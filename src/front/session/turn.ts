@@ -17,7 +17,7 @@ export type State =
   | 'handshake'
   /** The client's: the text of its message. */
   | 'text'
-  /** The mail server's: it has to take what came of the message before more is read. */
+  /** The mail server's: it has to take what has come of the message before more is read. */
   | 'backlog'
   /** The mail server's: the reply to the dot. */
   | 'dot'
@@ -76,7 +76,7 @@ export class Turn {
     return this.#state === 'closing' || this.#state === 'closed'
   }
 
-  /** Whether the client is gone, or nobody listens to it any more. */
+  /** Whether the client is gone, or we no longer listen to it. */
   get isOver(): boolean {
     return this.#state === 'left' || this.#state === 'closed'
   }

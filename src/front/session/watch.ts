@@ -1,7 +1,7 @@
 /**
- * Finds clients that were reset while they waited for us. While a client waits, no more is read from it than fits a buffer.
- * Behind unread bytes its reset goes unnoticed, and its seat would be held for as long as a mail server is silent. A write
- * shows the reset, even a write of nothing. One timer serves all clients, and runs only while there are any.
+ * Finds clients that have reset their connection while they waited for us. While a client waits, we read no more from it than
+ * fits a buffer. A reset after unread bytes goes unnoticed, and the client would keep its seat for as long as a mail server is
+ * silent. A write shows the reset, even a write of nothing. One timer serves all clients, and runs only while there are any.
  */
 export interface Watched {
   /** Whether it waits for us and nothing is being read from it; otherwise its reset shows by itself. */
@@ -10,7 +10,7 @@ export interface Watched {
   touch(): void
 }
 
-/** How often each client is checked. */
+/** How often each client is checked, in milliseconds. */
 const EVERY_MS = 1000
 
 export class Watch {

@@ -1,10 +1,10 @@
 /**
- * Cuts the bytes that a client sends into command lines and message bodies. It replaces smtp-server's own parser, which
- * removes the dots of a body and loses one if a line ends in a bare LF. Here a body stays as it was on the wire
- * (dot-stuffed), ends at CRLF.CRLF and at nothing else, and costs the same per byte whatever is in it.
+ * Splits the bytes that a client sends into command lines and message bodies. It replaces smtp-server's own parser, which removes
+ * the dots of a body and loses one if a line ends in a bare LF. Here a body stays as it was on the wire (dot-stuffed), ends at
+ * CRLF.CRLF and at nothing else, and costs the same per byte whatever is in it.
  *
- * Memory is bounded: the next chunk is taken only when the last one has been dealt with, and only the beginning of a line
- * that is too long is kept.
+ * Memory is bounded: the next chunk is taken only when the last one has been dealt with, and only the beginning of a line that is
+ * too long is kept.
  */
 import { SMTPStream } from 'smtp-server/lib/smtp-stream.js'
 import { foreignHeader } from './foreign-header.ts'
@@ -15,7 +15,7 @@ import { foreignHeader } from './foreign-header.ts'
  */
 const MAX_COMMAND = 512 + 500 + 160
 const END = Buffer.from('\r\n.\r\n')
-/** So many commands run in one go before other connections get their turn. */
+/** How many commands run in one go before other connections get their turn. */
 const MAX_IN_A_ROW = 100
 /** How much is handed on of a line that is too long, or of a TLS handshake: enough to tell what it is. */
 const MAX_HEAD = 32
@@ -26,10 +26,10 @@ const VERSION = 0x03
 export interface BodySink {
   /**
    * Takes a part of the body, which is never cut within CRLF-dot. @param dots lines in it that begin with a dot
-   * @returns a promise when the next part should wait
+   * @returns a promise if the next part should wait
    */
   write(chunk: Buffer, dots: number): Promise<void> | undefined
-  /** The dot has come; `resume` goes on with what was pipelined behind it. */
+  /** The dot has come; `resume` goes on with what was pipelined after it. */
   end(resume: () => void): void
 }
 
@@ -66,15 +66,18 @@ function scan(bytes: Buffer, length: number): { at: number; dots: number } {
 
 export class WireStream extends SMTPStream {
   /**
-   * Called with a line without its end, or, if it is not whole, with the beginning of a line that was too long. A TLS
-   * handshake, which may never contain the end of a line, comes as one at once. The next line comes after `next` is called.
+   * Called with a line without its end, or, if it is not whole, with the beginning of a line that was too long. A TLS handshake
+   * may never contain the end of a line, and so is handed on as a line at once. The next line comes after `next` is called.
    */
   online: (line: Buffer, isWhole: boolean, next: () => void) => void = () => undefined
   /** Called when a part of a line has come, but not its end. */
   onpartial: () => void = () => undefined
   /** Called when the first bytes are a PROXY header. None of them is a line; the connection should be closed. */
   onforeign: () => void = () => undefined
-  /** All that has come may be the beginning of a PROXY header. Until that is clear nothing is a line, not even an empty one. */
+  /**
+   * Whether all that has come may be the beginning of a PROXY header. Until that is clear nothing is a line, not even an empty
+   * one.
+   */
   #first = true
   #pending: Buffer = NOTHING
   /**
@@ -101,7 +104,7 @@ export class WireStream extends SMTPStream {
     return this.writableLength <= this.#taken && this.#pending.length === 0 && this.#length === 0
   }
 
-  /** The bytes from the next one on are a message. */
+  /** From the next byte on, what comes is the body of a message. */
   startBody(sink: BodySink): void {
     this.#sink = sink
     this.#pending = Buffer.concat([END.subarray(0, 2), this.#pending])
@@ -144,7 +147,7 @@ export class WireStream extends SMTPStream {
     return true
   }
 
-  /** Octets that do not end the line are just added to those that are there. */
+  /** Just appends octets that do not end the line. @returns whether that was possible */
   #goesOn(chunk: Buffer): boolean {
     const length = this.#length + chunk.length
     if (this.#sink !== undefined || length > this.#line.length || chunk.includes(LF)) return false
@@ -174,7 +177,7 @@ export class WireStream extends SMTPStream {
     this.#length = 0
   }
 
-  /** Goes on until it needs more bytes, in which case it calls `next`, or has to wait for somebody. */
+  /** Goes on until it needs more bytes, in which case it calls `next`, or has to wait for a callback. */
   #pump(next: () => void): void {
     for (let count = 0; ; count++) {
       if (this.isClosed) {

@@ -18,12 +18,12 @@ export interface Running {
   readonly metrics: Metrics
   readonly status: () => Status
   /**
-   * Drains the node: at once it is no longer ready and takes no new connections. Sessions without a transaction receive
-   * 421 at once, the others when their transaction is over or SHUTDOWN_TIMEOUT has passed. A message past its final dot
-   * is waited for. Resolves when all is over.
+   * Drains the node: from now on it is not ready and takes no new connections. Sessions without a transaction receive 421 at
+   * once, the others when their transaction is over or SHUTDOWN_TIMEOUT has passed. A message past its final dot is waited for.
+   * Resolves when all is over.
    */
   stop(): Promise<void>
-  /** Ends now: messages past their final dot are cut off and logged as unknown. */
+  /** Ends the node now: messages past their final dot are cut off and logged as unknown. */
   abort(): Promise<void>
 }
 
@@ -51,16 +51,16 @@ async function bound<T>(setting: ListenError['setting'], listening: Promise<T>):
   }
 }
 
-/** How long sessions that are cut off may take to write their log lines. */
+/** How long sessions that are cut off may take to write their log lines, in milliseconds. */
 const ABORT_MS = 2000
 
-/** Rejects with ListenError if an address cannot be listened on. Upstreams that are down do not prevent the start. */
+/** Rejects with ListenError if an address cannot be listened on. Mail servers that are down do not prevent the start. */
 export async function start(options: AppOptions): Promise<Running> {
   const { settings, log } = options
   const node = buildNode(options)
   const { sessions, front } = node
   let quitting: Promise<void> | undefined
-  /** Once, also where it is ended at once while it is being stopped. */
+  /** Quits once, even if the node is aborted while it is being stopped. */
   const quitOnce = (): Promise<void> => {
     quitting ??= quit(node)
     return quitting

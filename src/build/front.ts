@@ -23,9 +23,9 @@ import type { BuiltPolicy } from './policy.ts'
 export interface FrontOptions {
   readonly settings: Settings
   readonly tls: { readonly cert: string; readonly key: string } | undefined
-  /** The number of this node in the ids of sessions. */
+  /** This node's number in the ids of sessions. */
   readonly node: number
-  /** Where the policy may be swapped, the one that inForce() returns. */
+  /** If the policy may be swapped, the one that inForce() returns. */
   readonly policy: BuiltPolicy
   readonly limits: Limits
   readonly knownRecipients: KnownRecipients

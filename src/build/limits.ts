@@ -19,9 +19,9 @@ import type { Metrics } from '../telemetry/metrics.ts'
 export interface Counting {
   readonly limits: Limits
   readonly knownRecipients: KnownRecipients
-  /** The same object as `limits` where Redis is set. */
+  /** The same object as `limits`; undefined if Redis is not set. */
   readonly shared: SharedLimits | undefined
-  /** Resolves when Redis has answered, or after a moment without. */
+  /** Resolves when Redis has answered, or after a moment without an answer. */
   start(): Promise<void>
   /** Tells Redis what it has not heard yet, and leaves. */
   stop(): Promise<void>
@@ -36,7 +36,7 @@ export interface CountingOptions {
   readonly clock: Clock
 }
 
-/** Starts connecting to Redis where one is set; counting begins with `start()`. */
+/** Starts connecting to Redis if one is set; counting begins with `start()`. */
 export function buildLimits({ settings, mode, metrics, log, clock }: CountingOptions): Counting {
   const counting: LimitsOptions = {
     rates: ratesOf(settings),
@@ -54,7 +54,7 @@ export function buildLimits({ settings, mode, metrics, log, clock }: CountingOpt
   const shared = createSharedLimits({
     ...counting,
     ...{ link, prefix, timeoutMs, metrics, log, elapsed: clock.elapsed },
-    // Two nodes may have the same name, and a node that was restarted must not pass for the one before.
+    // Two nodes may have the same name, and a node that was restarted must not pass for its predecessor.
     node: `${settings.hostname}:${randomBytes(6).toString('hex')}`,
   })
   const sharing = new KnownSharing({

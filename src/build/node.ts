@@ -1,6 +1,6 @@
 /**
- * Builds a whole node from the settings and connects its parts. Nothing listens, and nothing is asked of Redis or the
- * upstreams, before app.ts starts it.
+ * Builds a whole node from the settings and connects its parts. Nothing listens, and nothing is asked of Redis or the mail
+ * servers, before app.ts starts it.
  */
 import { isIP } from 'node:net'
 import { Admin } from '../admin/http.ts'
@@ -26,14 +26,14 @@ export interface NodeOptions {
   readonly settings: Settings
   readonly version: string
   readonly log: Log
-  /** What the machine calls itself. It distinguishes nodes that share one name and so have the same HOSTNAME. */
+  /** The machine's own name. It distinguishes nodes that share one name and so have the same HOSTNAME. */
   readonly machine: string
-  /** In PEM form, where the settings name a certificate. */
+  /** In PEM form, if the settings name a certificate. */
   readonly tls: { readonly cert: string; readonly key: string } | undefined
 }
 
 export interface Node {
-  /** The number of this node in the ids of its sessions. */
+  /** This node's number in the ids of its sessions. */
   readonly number: number
   readonly metrics: Metrics
   readonly counting: Counting
@@ -108,6 +108,6 @@ function listening(front: ConnectionParts, failed: (error: Error) => void): Pick
   return { listener, allServed }
 }
 
-/** The names of the admin port besides those of loopback. */
+/** The names that the admin port answers to besides those of loopback. */
 const adminNames = ({ hostname, adminListen: { host }, adminHosts }: Settings): string[] =>
   isIP(host) === 0 ? [hostname, host, ...adminHosts] : [hostname, ...adminHosts]

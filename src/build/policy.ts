@@ -19,7 +19,7 @@ import type { Metrics } from '../telemetry/metrics.ts'
 export interface BuiltPolicy {
   readonly checks: Runner
   readonly mode: (check: CheckName) => Mode
-  /** How many octets a message may have; undefined where there is no limit. */
+  /** The most octets that a message may have; undefined if there is no limit. */
   readonly maxSize: () => number | undefined
   readonly standingOf: (address: ClientAddress) => Standing
   readonly isBalancer: (ip: string) => boolean
@@ -28,13 +28,13 @@ export interface BuiltPolicy {
 export interface PolicySources {
   readonly settings: Settings
   readonly limits: Pick<Limits, 'lately'>
-  /** The SIZE that every upstream in use offers; 0 where none of them has a limit. */
+  /** The SIZE that every mail server in use offers; 0 if none of them has a limit. */
   readonly offeredSize: () => number
   readonly metrics: Metrics
   readonly log: Log
 }
 
-/** A policy whose every answer comes from the one in force at that moment, so that none is older than the last swap. */
+/** A policy that asks the policy in force for each answer, so that no answer is older than the last swap. */
 export const inForce = (current: Current<BuiltPolicy>): BuiltPolicy => ({
   checks: { run: (stage, part, facts, observed) => current.value.checks.run(stage, part, facts, observed) },
   mode: (check) => current.value.mode(check),

@@ -1,7 +1,4 @@
-/**
- * Builds the side that faces the cluster: the upstreams with their health, and what a client's transaction needs of
- * them.
- */
+/** Builds the side that faces the cluster: the mail servers with their health, and what a client's transaction needs of them. */
 import type { Settings } from '../config/settings.ts'
 import type { Clock } from '../core/clock.ts'
 import { Upstreams } from '../relay/pool/upstreams.ts'
@@ -18,7 +15,7 @@ export interface RelayOptions {
   readonly clock: Clock
 }
 
-/** Nothing is sent to the upstreams before `upstreams.start()`. */
+/** Nothing is sent to the mail servers before `upstreams.start()`. */
 export function buildRelay({ settings, metrics, log, clock }: RelayOptions): RelayParts {
   const { hostname } = settings
   const dial: DialSettings = {

@@ -1,4 +1,4 @@
-/** What a node reports of itself: to the operator as JSON, and to Prometheus as gauges. */
+/** What a node reports about itself: to the operator as JSON, and to Prometheus as gauges. */
 import type { ConditionReport, Status } from '../admin/status.ts'
 import type { Condition } from '../relay/pool/server.ts'
 import type { Upstreams } from '../relay/pool/upstreams.ts'

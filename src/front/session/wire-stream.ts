@@ -23,6 +23,9 @@ const MAX_HEAD = 32
 const HANDSHAKE = 0x16
 const VERSION = 0x03
 
+/** A PROXY header arrives in one piece or in quick succession. How long an empty line is held for the rest of one, in milliseconds. */
+const HELD_MS = 1000
+
 export interface BodySink {
   /**
    * Takes a part of the body, which is never cut within CRLF-dot. @param dots lines in it that begin with a dot
@@ -79,6 +82,8 @@ export class WireStream extends SMTPStream {
    * one.
    */
   #first = true
+  /** Runs while they contain a whole line. */
+  #held: NodeJS.Timeout | undefined
   #pending: Buffer = NOTHING
   /**
    * The parts of a line whose end has not come, and their length. One buffer is used again and again: ten thousand lines that
@@ -117,8 +122,9 @@ export class WireStream extends SMTPStream {
       return
     }
     this.#taken = chunk.length
+    clearTimeout(this.#held)
     if (this.#length === 0) this.#pending = chunk
-    else if (!this.#first && this.#goesOn(chunk)) {
+    else if (!this.#first && chunk.length > 0 && this.#goesOn(chunk)) {
       next()
       return
     } else {
@@ -141,10 +147,28 @@ export class WireStream extends SMTPStream {
       this.#pending = NOTHING
       this.onforeign()
     } else {
+      if (this.#pending.includes(LF)) this.#held = setTimeout(() => this.#letGo(), HELD_MS).unref()
       this.#keep()
       this.onpartial()
     }
     return true
+  }
+
+  /** Nothing has followed an empty line: it is a line after all, and its client waits for the reply. */
+  #letGo(): void {
+    this.#first = false
+    if (!this.writableEnded) this.write(NOTHING)
+  }
+
+  /** The client has ended its side: what is held is all that will come. */
+  override _final(done: (error?: Error | null) => void): void {
+    clearTimeout(this.#held)
+    if (!this.#first || this.#length === 0) {
+      done()
+      return
+    }
+    this.#first = false
+    this._write(NOTHING, 'latin1', done)
   }
 
   /** Just appends octets that do not end the line. @returns whether that was possible */

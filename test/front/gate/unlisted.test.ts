@@ -115,11 +115,35 @@ describe('what only looks like the beginning of one is read as before', () => {
     for (const reply of replies) expect(await client.reply()).toMatch(reply)
   })
 
-  test('R34 an empty line and silence behind it: idle as anybody', async () => {
+  test.each([
+    ['an empty line', '\r\n', 1],
+    ['two', '\r\n\r\n', 2],
+  ])(
+    '%s and silence behind it are answered within two seconds, and what comes then as well',
+    async (_, text, lines) => {
+      const client = await app.client('127.0.0.6')
+      expect(await client.reply()).toMatch(/^220/)
+      const started = performance.now()
+      client.write(text)
+      for (let i = 0; i < lines; i++) expect(await client.reply()).toMatch(/^500 5\.5\.2/)
+      expect(performance.now() - started).toBeLessThan(2000)
+      client.write('EHLO x\r\nQUIT\r\n')
+      expect(await client.closed()).toMatch(/250 [^\n]*\n221 [^\n]*\n$/)
+    },
+  )
+
+  test('an empty line is answered at once where the client closes its side behind it', async () => {
+    const client = await app.client('127.0.0.6')
+    client.write('\r\n')
+    client.end()
+    expect(await client.closed()).toMatch(/^220 [^\n]*\n500 5\.5\.2 [^\n]*\n$/)
+  })
+
+  test('R34 the beginning of the verb and silence behind it: idle as anybody', async () => {
     const quick = await startApp(upstream.address, {}, (settings) => ({ ...settings, idleTimeout: 100 }))
     try {
       const client = await quick.client()
-      client.write('\r\n')
+      client.write('PROX')
       expect(await client.closed()).toMatch(/^220 [^\n]*\n421 4\.4\.2 /)
     } finally {
       await quick.stop()

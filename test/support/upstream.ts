@@ -57,6 +57,8 @@ export interface Upstream {
   readonly connections: UpstreamConnection[]
   /** Connections that were not health checks: that heard MAIL. */
   mailed(): UpstreamConnection[]
+  /** The one that heard MAIL last; it may have been kept, and be an early one. */
+  lastMailed(): UpstreamConnection | undefined
   /** Of all connections, in the order in which they came. */
   bodies(): Buffer[]
   script: Script | undefined
@@ -91,6 +93,7 @@ export async function startUpstream(options: UpstreamOptions = {}): Promise<Upst
   const arrivals = new WeakMap<Buffer, number>()
   let arrived = 0
   const arrivalOf = (body: Buffer): number => arrivals.get(body) ?? 0
+  let lastMailed: UpstreamConnection | undefined
 
   const serve = (socket: Socket): void => {
     const connection = new UpstreamConnection(socket)
@@ -177,6 +180,7 @@ export async function startUpstream(options: UpstreamOptions = {}): Promise<Upst
         const line = bytes.toString('latin1', 0, end)
         bytes = bytes.subarray(end + 2)
         connection.lines.push(line)
+        if (/^MAIL/i.test(line)) lastMailed = connection
         await answer((/^[A-Za-z]+/.exec(line)?.[0] ?? '').toUpperCase(), line)
       }
       working = false
@@ -192,6 +196,7 @@ export async function startUpstream(options: UpstreamOptions = {}): Promise<Upst
     address: `${options.host ?? '127.0.0.1'}:${port}`,
     connections,
     mailed: () => connections.filter(({ lines }) => lines.some((line) => /^MAIL/i.test(line))),
+    lastMailed: () => lastMailed,
     bodies: () => connections.flatMap(({ bodies }) => bodies).sort((a, b) => arrivalOf(a) - arrivalOf(b)),
     stop: () =>
       new Promise<void>((resolve) => {

@@ -188,7 +188,7 @@ describe('size', () => {
     expect(await client.command(`MAIL FROM:<a@example.org> SIZE=${SMALL + 1}`)).toMatch(/^552 5\.3\.4 /)
     expect(await client.command(`MAIL FROM:<size@example.org> SIZE=${SMALL}`)).toMatch(/^250/)
     expect(await client.command('RCPT TO:<b@example.net>')).toMatch(/^250/)
-    expect(upstream.mailed().at(-1)?.lines).toContain(`MAIL FROM:<size@example.org> SIZE=${SMALL}`)
+    expect(upstream.lastMailed()?.lines).toContain(`MAIL FROM:<size@example.org> SIZE=${SMALL}`)
   })
 
   test('R16 a message that outgrows it is 552 behind its dot, the upstream is left without one', async () => {

@@ -235,6 +235,11 @@ export async function play(cell: Cell): Promise<Seen> {
     (settings) => ({ ...settings, ...wait.settings(cell) }),
   )
   try {
+    // The start waits for one of them, and not for long.
+    await eventually(
+      () => app.running.status().upstreams.every(({ up }) => up),
+      (all) => all,
+    )
     await scene.arm()
     const heard = await (cell.side === 'client' ? playClient : playUpstream)(cell, app, scene, wait)
     if ((await held(app)) !== 0) throw new Error('a gauge is not back at 0')

@@ -151,6 +151,19 @@ describe('homes', () => {
   })
 })
 
+describe('length', () => {
+  const MOST_LINES = 300
+  /** The comment that a file begins with, on one line. */
+  const headOf = (text: string): string =>
+    (/^(?:#!.*\n)?\/\*\*([\s\S]*?)\*\//.exec(text)?.[1] ?? '').replace(/\s+(?:\*\s+)?/g, ' ')
+
+  test('a file of more than 300 lines says why in its head, and no other file does', () => {
+    const long = files.filter(({ text }) => text.split('\n').length - 1 > MOST_LINES)
+    const excused = files.filter(({ text }) => headOf(text).includes('The file is longer than others because'))
+    expect(excused.map(({ path }) => path)).toEqual(long.map(({ path }) => path))
+  })
+})
+
 /** Without comments, strings and patterns, as far as that can be told without a parser. */
 const code = (text: string): string =>
   text

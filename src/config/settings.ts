@@ -1,7 +1,7 @@
 /**
  * Every setting, declared once. Its row gives its type in `Settings`, how its text is parsed, and what `spillway
  * check`, `--help`, docs/settings.md and .env.example (docs.ts) say of it. A new setting is one row here, added
- * together with the code that obeys it.
+ * together with the code that obeys it. The file is longer than others because it is this one table.
  */
 import {
   dnsServers,

@@ -1,7 +1,7 @@
 /**
  * Every reason for which a client, a message or a recipient is turned away, in one table. The name of a reason is the
  * same in the log, in the metrics and in the docs. `load` marks reasons caused by a flood, by limits or by a missing
- * cluster: their code is always 4yz.
+ * cluster: their code is always 4yz. The file is longer than others because it is that table.
  */
 import type { Stage } from './stages.ts'
 

@@ -2,7 +2,7 @@
 import { connect } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { REASONS } from '../../src/core/reasons.ts'
-import { BALANCER, eventually, startApp, type TestApp } from '../support/app.ts'
+import { BALANCER, eventually, startApp, type TestApp, turn } from '../support/app.ts'
 import type { Client } from '../support/client.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
@@ -347,26 +347,29 @@ describe('unknown recipients', () => {
 test('R4 hundreds of refused clients that go on talking all read their reply; the log is sampled and adds up', () =>
   withApp({ DENY: '127.0.0.8', LOG_SAMPLE: 'auto' }, async (app) => {
     const talk = `EHLO x\r\nMAIL FROM:<a@example.org>\r\n${'x'.repeat(5000)}\r\n`
-    const heard = await Promise.all(
+    const clients = await Promise.all(
       Array.from({ length: 300 }, async () => {
         // Half-open, so that it can go on talking when it has read the end.
         const socket = connect({ port: app.port, localAddress: '127.0.0.8', allowHalfOpen: true })
-        let [text, reset] = ['', false]
+        const heard = { text: '', reset: false }
         socket.on('error', () => {
-          reset = true
+          heard.reset = true
         })
         socket.on('data', (chunk) => {
-          text += chunk.toString()
+          heard.text += chunk.toString()
         })
         socket.write(talk)
         await new Promise((resolve) => socket.once('end', resolve).once('close', resolve))
         socket.write(talk)
-        await new Promise((resolve) => setTimeout(resolve, 50))
-        socket.destroy()
-        return { reply: text.slice(0, 9), reset }
+        return { socket, heard }
       }),
     )
-    expect(heard).toEqual(Array(300).fill({ reply: '554 5.7.1', reset: false }))
+    // A reset would be seen by now.
+    await turn(app)
+    for (const { socket } of clients) socket.destroy()
+    expect(clients.map(({ heard: { text, reset } }) => ({ reply: text.slice(0, 9), reset }))).toEqual(
+      Array(300).fill({ reply: '554 5.7.1', reset: false }),
+    )
     await eventually(
       () => app.metric('spillway_connections_open{family="ipv4"}'),
       (open) => open === 0,

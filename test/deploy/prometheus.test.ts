@@ -63,10 +63,12 @@ interface Case {
   readonly exp_alerts: readonly unknown[]
 }
 
-const INTERVAL_MS = 250
+/** No scrape may take longer than the interval. On a busy machine one takes more than 250 ms. */
+const INTERVAL_MS = 500
 /** Grafana takes four scrape intervals for $__rate_interval at least. */
 const RATE_INTERVAL = `${(4 * INTERVAL_MS) / 1000}s`
-const ROUNDS = 8
+/** One lasts until both nodes have been scraped after it. */
+const ROUNDS = 6
 
 describe('two nodes in a flood', () => {
   let upstream: Upstream
@@ -78,7 +80,7 @@ describe('two nodes in a flood', () => {
 
   /** From addresses that are over their limit soon: each is let in five times a minute. */
   const flood = async (app: TestApp, round: number): Promise<void> => {
-    const attempts = Array.from({ length: 16 }, async (_, i) => {
+    const attempts = Array.from({ length: 32 }, async (_, i) => {
       const client = await app.client(`127.0.1.${1 + (i % 4)}`)
       await client.reply()
       client.resetConnection()
@@ -86,8 +88,10 @@ describe('two nodes in a flood', () => {
     const honest = async (): Promise<void> => {
       const client = await app.client(`127.0.2.${1 + round}`)
       await client.hello()
-      const reply = await client.send('a@example.org', 'b@example.net')
-      if (!reply.startsWith('250')) throw new Error(reply)
+      for (let i = 0; i < 2; i++) {
+        const reply = await client.send('a@example.org', 'b@example.net')
+        if (!reply.startsWith('250')) throw new Error(reply)
+      }
       await client.command('QUIT')
       client.end()
     }
@@ -174,7 +178,7 @@ describe('two nodes in a flood', () => {
   test('the first panel tells a flood, mail servers that are away, and both', async () => {
     const expr = filledIn(queriesOf('What is it?')[0]!.expr, RATE_INTERVAL)
     const verdict = async (): Promise<number | undefined> => (await prometheus.query(expr))[0]?.values[0]?.[1]
-    const becomes = (wanted: number) => eventually(verdict, (value) => value === wanted, 8_000)
+    const becomes = (wanted: number) => eventually(verdict, (value) => value === wanted)
     await becomes(0)
     await Promise.all(apps.map((app) => flood(app, ROUNDS)))
     await becomes(1)

@@ -90,7 +90,6 @@ test('R1 R42 six hundred connections that reset, half-close, stall and vanish an
   const all = await eventually(
     () => series(app),
     (now) => sum(now, 'spillway_connections_open') === 0 && app.running.status().connectionsOpen === 0,
-    3000,
   )
   expect(sum(all, 'spillway_connections_total')).toBe(sum(all, 'spillway_sessions_total'))
   // Some are reset before they are accepted, more of them where the machine is busy.
@@ -98,7 +97,6 @@ test('R1 R42 six hundred connections that reset, half-close, stall and vanish an
   await eventually(
     () => series(app),
     (now) => sum(now, 'spillway_upstream_connections_open') === 0,
-    7000,
   )
   // Every session that was shed or rejected has its row: a refusal of ours, or an upstream's reply.
   const turnedAway = sum(all, 'spillway_sessions_total', '"shed"') + sum(all, 'spillway_sessions_total', '"rejected"')

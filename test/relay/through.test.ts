@@ -126,7 +126,7 @@ describe('what the upstream is told of the client', () => {
       await client.hello('MX.sender.example')
       expect(await client.send('a@sender.example', 'anna@example.test')).toMatch(/^250/)
       const name = from === '127.0.0.9' ? 'mail.sender.example' : '[UNAVAILABLE]'
-      expect(server.mailed().at(-1)?.lines.slice(0, 3)).toEqual([
+      expect(server.lastMailed()?.lines.slice(0, 3)).toEqual([
         'EHLO MX.sender.example',
         `XCLIENT NAME=${name} ADDR=${from} PORT=${client.port} PROTO=ESMTP HELO=MX.sender.example`,
         'EHLO MX.sender.example',

@@ -117,7 +117,7 @@ async function startOnce({ jobs, rules = [], intervalMs = 250 }: PrometheusOptio
       const { result } = await api<Answer>('query_range', params)
       return result.map(({ metric, values }) => series(metric, values ?? []))
     },
-    async waitForScrapes(since = Date.now(), ms = 10_000) {
+    async waitForScrapes(since = Date.now(), ms = 20_000) {
       let told = 'nothing'
       await waitUntil(
         async () => {
@@ -169,7 +169,7 @@ export function promtool(args: readonly string[], input = ''): { code: number | 
     input,
     env: { ...process.env, ...env },
     encoding: 'utf8',
-    timeout: 15_000,
+    timeout: 30_000,
   })
   return { code: status, output: stdout + stderr }
 }

@@ -1,7 +1,7 @@
 /** The app with its limits in Redis: two of them for one client, and what they do without Redis. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
 import { type RedisServer, startRedis } from '../services/redis.ts'
-import { BALANCER, eventually, startApp, type TestApp } from '../support/app.ts'
+import { BALANCER, eventually, startApp, type TestApp, turn } from '../support/app.ts'
 import { earlyInWindow } from './shared-nodes.ts'
 
 let redis: RedisServer
@@ -81,7 +81,7 @@ test('R42 a client of a balancer that is reset while the gate waits for Redis le
     await eventually(open, (count) => count === 1)
     client.resetConnection()
     // Nothing but our socket tells of it: until the answer of Redis the gate stands where it stood.
-    await new Promise((resolve) => setTimeout(resolve, 100))
+    await turn(app)
     redis.thaw()
     await eventually(open, (count) => count === 0)
   } finally {

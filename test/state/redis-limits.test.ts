@@ -431,12 +431,25 @@ describe('the window', () => {
     const bounded = counter(node, per(4, 1000))
     await earlyInWindow(1000, 600)
     for (let i = 0; i < 4; i++) expect(await bounded.charge('b')).toEqual({ used: i + 1, waitMs: 0 })
-    const { used, waitMs } = await bounded.charge('b')
-    expect(used).toBe(5)
-    await new Promise((resolve) => setTimeout(resolve, waitMs - 40))
-    expect((await bounded.charge('b')).used).toBe(5)
-    await new Promise((resolve) => setTimeout(resolve, 60))
-    expect((await bounded.charge('b')).used).toBe(4)
+    // Redis charges between `from` and `to`.
+    const charge = async () => {
+      const from = performance.now()
+      const { used, waitMs } = await bounded.charge('b')
+      return { used, waitMs, from, to: performance.now() }
+    }
+    const full = await charge()
+    expect(full.used).toBe(5)
+    let lastFull = full
+    const room = await eventually(
+      async () => {
+        const now = await charge()
+        if (now.used > 4) lastFull = now
+        return now
+      },
+      ({ used }) => used <= 4,
+    )
+    expect(room.to).toBeGreaterThanOrEqual(full.from + full.waitMs - 5)
+    expect(lastFull.from).toBeLessThanOrEqual(full.to + full.waitMs + 5)
   })
 
   test('what is taken back is not less than nothing', async () => {

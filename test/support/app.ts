@@ -49,6 +49,11 @@ export async function eventually<T>(read: () => T | Promise<T>, fits: (value: T)
   }
 }
 
+/** App and test are one process: what the kernel held for either before these has been read behind them. */
+export async function turn(app: TestApp): Promise<void> {
+  for (let i = 0; i < 2; i++) await app.get('/livez')
+}
+
 /**
  * @param upstreams `host:port,…`
  * @param settings by their names, with or without the prefix

@@ -57,6 +57,9 @@ export interface Upstream {
   readonly connections: UpstreamConnection[]
   /** Connections that were not health checks: that heard MAIL. */
   mailed(): UpstreamConnection[]
+  /** The one that heard MAIL last; it may have been kept, and be an early one. */
+  lastMailed(): UpstreamConnection | undefined
+  /** Of all connections, in the order in which they came. */
   bodies(): Buffer[]
   script: Script | undefined
   stop(): Promise<void>
@@ -86,6 +89,11 @@ export async function startUpstream(options: UpstreamOptions = {}): Promise<Upst
   const { extensions = EXTENSIONS, greeting = '220 upstream.example ESMTP' } = options
   const connections: UpstreamConnection[] = []
   const upstream: { script: Script | undefined } = { script: options.script }
+  /** A later body may come on an earlier connection, which was kept. */
+  const arrivals = new WeakMap<Buffer, number>()
+  let arrived = 0
+  const arrivalOf = (body: Buffer): number => arrivals.get(body) ?? 0
+  let lastMailed: UpstreamConnection | undefined
 
   const serve = (socket: Socket): void => {
     const connection = new UpstreamConnection(socket)
@@ -159,7 +167,9 @@ export async function startUpstream(options: UpstreamOptions = {}): Promise<Upst
           const empty = bytes.subarray(0, 3).equals(Buffer.from('.\r\n'))
           const end = empty ? -2 : bytes.indexOf('\r\n.\r\n')
           if (end === -1) break
-          connection.bodies.push(Buffer.from(bytes.subarray(0, end + 2)))
+          const body = Buffer.from(bytes.subarray(0, end + 2))
+          connection.bodies.push(body)
+          arrivals.set(body, arrived++)
           bytes = bytes.subarray(end + 5)
           inBody = false
           await answer('DOT', '.')
@@ -170,6 +180,7 @@ export async function startUpstream(options: UpstreamOptions = {}): Promise<Upst
         const line = bytes.toString('latin1', 0, end)
         bytes = bytes.subarray(end + 2)
         connection.lines.push(line)
+        if (/^MAIL/i.test(line)) lastMailed = connection
         await answer((/^[A-Za-z]+/.exec(line)?.[0] ?? '').toUpperCase(), line)
       }
       working = false
@@ -185,7 +196,8 @@ export async function startUpstream(options: UpstreamOptions = {}): Promise<Upst
     address: `${options.host ?? '127.0.0.1'}:${port}`,
     connections,
     mailed: () => connections.filter(({ lines }) => lines.some((line) => /^MAIL/i.test(line))),
-    bodies: () => connections.flatMap(({ bodies }) => bodies),
+    lastMailed: () => lastMailed,
+    bodies: () => connections.flatMap(({ bodies }) => bodies).sort((a, b) => arrivalOf(a) - arrivalOf(b)),
     stop: () =>
       new Promise<void>((resolve) => {
         for (const { socket } of connections) socket.destroy()

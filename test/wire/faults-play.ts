@@ -2,10 +2,10 @@
  * Plays one fault against the whole app, with scripted upstreams that take XCLIENT, and tells what everybody saw of it:
  * the client, the upstream, the counters. What they should see stands in faults-client.ts and faults-upstream.ts.
  */
-import { eventually, startApp, type TestApp } from '../support/app.ts'
+import { eventually, startApp, type TestApp, turn } from '../support/app.ts'
 import type { Client } from '../support/client.ts'
 import type { UpstreamConnection } from '../support/upstream.ts'
-import { HEAD, Scene, strike, turn } from './faults-scene.ts'
+import { HEAD, Scene, strike } from './faults-scene.ts'
 import type { Cell, Fault, Seen, Step } from './faults-table.ts'
 import { SHORT_BLOCK_MS, Wait } from './faults-waits.ts'
 
@@ -235,6 +235,11 @@ export async function play(cell: Cell): Promise<Seen> {
     (settings) => ({ ...settings, ...wait.settings(cell) }),
   )
   try {
+    // The start waits for one of them, and not for long.
+    await eventually(
+      () => app.running.status().upstreams.every(({ up }) => up),
+      (all) => all,
+    )
     await scene.arm()
     const heard = await (cell.side === 'client' ? playClient : playUpstream)(cell, app, scene, wait)
     if ((await held(app)) !== 0) throw new Error('a gauge is not back at 0')

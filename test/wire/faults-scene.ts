@@ -1,6 +1,6 @@
 /** The upstreams of one cell: they take XCLIENT and behave well, but for the fault, which strikes once. */
 import type { Socket } from 'node:net'
-import type { TestApp } from '../support/app.ts'
+import { type TestApp, turn } from '../support/app.ts'
 import {
   EXTENSIONS,
   type Script,
@@ -199,9 +199,4 @@ export class Scene {
     await this.#silentPort?.stop()
     await Promise.all(this.all.map((upstream) => upstream.stop()))
   }
-}
-
-/** App, upstreams and test are one process: what the kernel held for the app before these has been read behind them. */
-export async function turn(app: TestApp): Promise<void> {
-  for (let i = 0; i < 2; i++) await app.get('/livez')
 }

@@ -128,14 +128,14 @@ describe('parameters', () => {
     expect(await client.command(mail)).toMatch(/^250/)
     expect(await client.command(rcpt)).toMatch(/^250/)
     const canonical = `RCPT TO:<${local}@example.net> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;J+C3+BCrgen@example.net`
-    expect(heard().slice(-2)).toEqual([mail.replace('mail FROM', 'MAIL FROM'), canonical])
+    expect(upstream.lastMailed()?.lines.slice(-2)).toEqual([mail.replace('mail FROM', 'MAIL FROM'), canonical])
   })
 
   test('R38 the upstream hears the name the client said', async () => {
     const client = await app.client()
     await client.hello('[192.0.2.99]')
     await client.send('a@example.org', 'b@example.net')
-    expect(upstream.mailed().at(-1)?.lines).toContain('EHLO [192.0.2.99]')
+    expect(upstream.lastMailed()?.lines).toContain('EHLO [192.0.2.99]')
   })
 
   test('R38 a name in UTF-8 reaches it whole, also one whose last octet is A0', async () => {
@@ -143,7 +143,7 @@ describe('parameters', () => {
     const client = await app.client()
     await client.hello(`${name}  `)
     await client.send('a@example.org', 'b@example.net')
-    expect(upstream.mailed().at(-1)?.lines).toContain(`EHLO ${name}`)
+    expect(upstream.lastMailed()?.lines).toContain(`EHLO ${name}`)
   })
 
   test.each([
@@ -217,7 +217,7 @@ describe('replies to recipients', () => {
       expect(data).toMatch(reply)
       expect(data).toMatch(ID)
       expect(await client.send('a@example.org', 'good@example.net')).toMatch(/^250/)
-      const last = upstream.mailed().at(-1)?.lines ?? []
+      const last = upstream.lastMailed()?.lines ?? []
       expect(last.filter((line) => line === 'DATA')).toHaveLength(1)
     },
   )

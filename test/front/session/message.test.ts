@@ -188,7 +188,7 @@ describe('size', () => {
     expect(await client.command(`MAIL FROM:<a@example.org> SIZE=${SMALL + 1}`)).toMatch(/^552 5\.3\.4 /)
     expect(await client.command(`MAIL FROM:<size@example.org> SIZE=${SMALL}`)).toMatch(/^250/)
     expect(await client.command('RCPT TO:<b@example.net>')).toMatch(/^250/)
-    expect(upstream.mailed().at(-1)?.lines).toContain(`MAIL FROM:<size@example.org> SIZE=${SMALL}`)
+    expect(upstream.lastMailed()?.lines).toContain(`MAIL FROM:<size@example.org> SIZE=${SMALL}`)
   })
 
   test('R16 a message that outgrows it is 552 behind its dot, the upstream is left without one', async () => {
@@ -386,8 +386,9 @@ describe('somebody leaves', () => {
       () => of('early@example.org')?.partial.length ?? 0,
       (length) => length > 0,
     )
-    of('early@example.org')?.socket.destroy()
-    await new Promise((resolve) => setTimeout(resolve, 50))
+    // It is closed when Spillway, which has seen the end, has closed its side as well.
+    of('early@example.org')?.socket.end()
+    await gone('early@example.org')
     client.write('the rest\r\n.\r\n')
     expect(await client.reply()).toMatch(/^451 4\.3\.0 /)
     expect(await client.send('a@example.org', 'b@example.net')).toMatch(/^250/)

@@ -48,19 +48,22 @@ describe('silence', () => {
   })
 
   test('R34 a client that waits for us is not idle, and one in DATA is given longer', async () => {
-    const { app } = await begin(
-      { idleTimeout: 100 },
-      (verb) =>
-        new Promise((resolve) =>
-          setTimeout(() => resolve('default' as never), verb === 'RCPT' || verb === 'DOT' ? 350 : 0),
-        ),
-    )
+    // Another client that comes later and says nothing has been idle for too long.
+    const idled = async (): Promise<void> => {
+      const other = await app.client()
+      expect(await other.reply()).toMatch(/^220/)
+      expect(await other.reply()).toMatch(IDLE)
+    }
+    const { app } = await begin({ idleTimeout: 300 }, async (verb) => {
+      if (verb === 'RCPT' || verb === 'DOT') await idled()
+      return 'default' as never
+    })
     const client = await app.client()
     await client.hello()
     await client.command('MAIL FROM:<a@example.org>')
     expect(await client.command('RCPT TO:<b@example.net>')).toMatch(/^250/)
     expect(await client.command('DATA')).toMatch(/^354/)
-    await new Promise((resolve) => setTimeout(resolve, 300))
+    await idled()
     client.write('x\r\n.\r\n')
     expect(await client.reply()).toMatch(/^250/)
   })

@@ -78,7 +78,7 @@ describe('a line of another protocol', () => {
     client.write('Origin: https://evil.example\r\nDATA\r\nx\r\n.\r\n')
     expect(await client.reply()).toMatch(LAST)
     expect(await client.closed()).toBe('')
-    expect(upstream.mailed().at(-1)?.lines).not.toContain('DATA')
+    expect(upstream.lastMailed()?.lines).not.toContain('DATA')
   })
 })
 

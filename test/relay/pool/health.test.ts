@@ -96,12 +96,17 @@ describe('R40 health checks', () => {
 
   test('do not overlap: a slow server is asked once at a time', async () => {
     const server = await upstream({ greeting: () => undefined })
-    await start([server], {
+    const other = await upstream()
+    await start([server, other], {
       healthIntervalMs: 10,
       patience: { startMs: 20, healthMs: 60_000 },
       dial: { replyTimeoutMs: 60_000 },
     })
-    await new Promise((resolve) => setTimeout(resolve, 120))
+    // Each is asked at each round.
+    await eventually(
+      () => other.connections.length,
+      (rounds) => rounds >= 6,
+    )
     expect(server.connections).toHaveLength(1)
   })
 

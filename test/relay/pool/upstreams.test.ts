@@ -56,18 +56,24 @@ describe('R15 what is offered is what every server in use offers', () => {
 })
 
 describe('names', () => {
-  const named = async (more: RelaysOptions = {}): Promise<{ hosts: string[]; failing: { now?: Error } }> => {
+  interface Names {
+    readonly hosts: string[]
+    /** Fails where `now` is set; `asked`: how often it has failed. */
+    readonly failing: { now?: Error; asked: number }
+  }
+  const named = async (more: RelaysOptions = {}): Promise<Names> => {
     const first = await upstream()
     await upstream({ host: '127.0.0.2', port: first.port })
     await upstream({ host: '127.0.0.3', port: first.port })
     const hosts = ['127.0.0.1', '127.0.0.2']
-    const failing: { now?: Error } = {}
+    const failing: Names['failing'] = { asked: 0 }
     await start([], {
       addresses: [{ label: `mail.test:${first.port}`, host: 'mail.test', port: first.port }],
       healthIntervalMs: 30,
       resolve: async () => {
-        if (failing.now !== undefined) throw failing.now
-        return [...hosts]
+        if (failing.now === undefined) return [...hosts]
+        failing.asked++
+        throw failing.now
       },
       ...more,
     })
@@ -103,7 +109,11 @@ describe('names', () => {
   test('that cannot be resolved for a while keep the addresses they had; that is said once', async () => {
     const { failing } = await named()
     failing.now = new Error('EAI_AGAIN')
-    await new Promise((resolve) => setTimeout(resolve, 150))
+    await eventually(
+      () => failing.asked,
+      (count) => count >= 4,
+    )
+    expect(addresses()).toEqual(['127.0.0.1', '127.0.0.2'])
     expect(await send(relays.client())).toMatch(/^250/)
     expect(relays.told.filter(({ msg }) => /not resolved/.test(msg))).toHaveLength(1)
   })

@@ -5,6 +5,7 @@ import type { Name } from '../../../src/relay/smtp/names.ts'
 import { SmtpClient } from '../../../src/relay/smtp/smtp-client.ts'
 import type { UpstreamError } from '../../../src/relay/smtp/upstream-error.ts'
 import { CERT, KEY } from '../../config/pem.ts'
+import { eventually } from '../../support/app.ts'
 import { startTalker, type Talker } from '../../support/talker.ts'
 import { type Script, startUpstream, type Upstream, type UpstreamOptions } from '../../support/upstream.ts'
 import { attributesOf, dialSettings } from '../relays.ts'
@@ -303,8 +304,17 @@ describe('nothing is left open', () => {
       performance.now() + 60_000,
       leaving.signal,
     )
-    setTimeout(() => leaving.abort(), 20)
-    expect(await failure(dialled)).toMatchObject({ fault: 'lost' })
+    const failed = failure(dialled)
+    const connected = await eventually(
+      () => server.connections[0],
+      (connection) => connection !== undefined,
+    )
+    leaving.abort()
+    expect(await failed).toMatchObject({ fault: 'lost' })
+    await eventually(
+      () => connected?.closed,
+      (closed) => closed === true,
+    )
   })
 
   test('by one to a port where nobody listens', async () => {

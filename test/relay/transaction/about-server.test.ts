@@ -57,7 +57,7 @@ describe('R47 it is 451, under the words of the server', () => {
       expect(read(await client.data())).toMatch(/^354 /)
       await client.write(BODY)
       if (early) {
-        server.mailed().at(-1)?.say('554 5.3.2 stopping')
+        server.lastMailed()?.say('554 5.3.2 stopping')
         await eventually(relays.held, (held) => held === 0)
       }
       const final = await client.end()

@@ -243,7 +243,7 @@ describe('R31 R32 the client is gone after the dot', () => {
       answer = resolve
     })
     const server = await upstream((verb) => (verb === 'DOT' ? asked : 'default'))
-    await start([server])
+    await start([server], { maxConnections: 1, patience: { slotMs: 50 } })
     const client = relays.client()
     await client.rcpt(MAIL, RCPT)
     await client.data()
@@ -257,7 +257,8 @@ describe('R31 R32 the client is gone after the dot', () => {
     const leaving = client.close().then(() => {
       left = true
     })
-    await new Promise((resolve) => setTimeout(resolve, 50))
+    // Meanwhile another client waits for the slot, in vain.
+    expect(read(await relays.client().rcpt(MAIL, RCPT))).toBe('refused: upstream_full')
     expect([left, relays.held()]).toEqual([false, 1])
     answer('250 2.0.0 Ok: queued after all')
     expect((await ending).result).toBe('accepted')

@@ -118,7 +118,7 @@ describe.each(SERVERS)('with $name', (kind) => {
     }
     const { upstream } = stand.server as Partial<Scripted>
     if (upstream === undefined) return
-    const lines = upstream.mailed().at(-1)?.lines ?? []
+    const lines = upstream.lastMailed()?.lines ?? []
     expect(lines.slice(lines.indexOf(mail))).toEqual([mail, rcpt, ...lines.slice(lines.indexOf(rcpt) + 1)])
   }
 

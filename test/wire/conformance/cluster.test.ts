@@ -263,7 +263,7 @@ describe('with the scripted upstream that tells', () => {
   test('R36 XCLIENT says all that was offered, once a connection, and EHLO behind it', async () => {
     const client = await greeted(stand.app, '127.0.2.77', 'we+ird=h\xfc.example')
     for (let i = 0; i < 2; i++) expect(await client.send(FROM, ANNA)).toMatch(/^250/)
-    const lines = scripted().upstream.mailed().at(-1)?.lines as string[]
+    const lines = scripted().upstream.lastMailed()?.lines as string[]
     expect(lines.slice(0, 4)).toEqual([
       'EHLO we+ird=h\xfc.example',
       `XCLIENT NAME=[UNAVAILABLE] ADDR=127.0.2.77 PORT=${client.port} PROTO=ESMTP HELO=we+2Bird+3Dh+FC.example`,

@@ -235,10 +235,10 @@ describe('with the scripted upstream that fails', () => {
     const client = await inData(stand)
     client.write('Subject: lost\r\n\r\nfirst\r\n')
     await eventually(
-      () => scripted().upstream.mailed().at(-1)?.partial.length ?? 0,
+      () => scripted().upstream.lastMailed()?.partial.length ?? 0,
       (length) => length > 0,
     )
-    scripted().upstream.mailed().at(-1)?.socket.destroy()
+    scripted().upstream.lastMailed()?.socket.destroy()
     client.write('second\r\n.\r\n')
     expect(await client.reply()).toMatch(/^451 4\.3\.0 /)
     expect(await client.send(FROM, ANNA, 'Subject: again\r\n\r\nx\r\n')).toMatch(/^250/)

@@ -122,7 +122,7 @@ describe('with the scripted upstream that refuses', () => {
     expect(await client.command(`RCPT TO:<nobody@${DOMAIN}>`)).toMatch(/^550/)
     expect(await client.command(`RCPT TO:<${OTTO}>`)).toMatch(/^450 4\.2\.1 later/)
     expect(await client.command('DATA')).toMatch(/^451 4\.5\.0 /)
-    expect(scripted().upstream.mailed().at(-1)?.lines).not.toContain('DATA')
+    expect(scripted().upstream.lastMailed()?.lines).not.toContain('DATA')
   })
 
   test.each([

@@ -1,9 +1,9 @@
 /** The stage between the gate and the session: what a client that was let in waits for before it hears 220. */
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
-import { GREETING_DEADLINE_MS, type Greeting, greetAtOnce, waited } from '../../src/front/gate/greeting.ts'
-import { eventually } from '../support/app.ts'
-import { startFront, type TestFront } from '../support/front.ts'
-import { startUpstream, type Upstream } from '../support/upstream.ts'
+import { GREETING_DEADLINE_MS, type Greeting, greetAtOnce, waited } from '../../../src/front/gate/greeting.ts'
+import { eventually } from '../../support/app.ts'
+import { startFront, type TestFront } from '../../support/front.ts'
+import { startUpstream, type Upstream } from '../../support/upstream.ts'
 
 let upstream: Upstream
 const ends: (() => Promise<unknown>)[] = []

@@ -1,3 +1,4 @@
+/** Spillway in front of a real Postfix, which knows who each client is and gets the mail as it was written, also in a flood. */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals'
 import { type Postfix, startPostfix } from '../services/postfix.ts'
 import { runCommand } from '../services/processes.ts'

@@ -3,6 +3,7 @@
  * check throws or is late, the client is let through and the failure is counted. A check that answers at once is not
  * awaited.
  */
+import { isTrusted } from '../core/client.ts'
 import { stackOf } from '../core/errors.ts'
 import { ACCEPT, type Check, type Facts, type Mode, type Refusal, type Stage, type Verdict } from '../core/policy.ts'
 import { CHECK_NAMES, type CheckName } from '../core/reasons.ts'
@@ -74,7 +75,7 @@ class PolicyRunner implements Runner {
     for (let i = first; i < checks.length; i++) {
       const check = checks[i] as Check<S>
       if (this.#modes.get(check.name) === 'off') continue
-      if (check.sparesTrusted && facts.client.standing === 'trusted') continue
+      if (check.sparesTrusted && isTrusted(facts.client)) continue
       const timed = this.#judged++ % TIMED_ONE_IN === 0
       const started = timed ? performance.now() : 0
       const stop = check.waits === true ? new AbortController() : undefined

@@ -23,6 +23,9 @@ export interface Client {
   readonly standing: Standing
 }
 
+/** Limits are not charged for a trusted client, and it skips every check that has `sparesTrusted`. */
+export const isTrusted = ({ standing }: Pick<Client, 'standing'>): boolean => standing === 'trusted'
+
 /** How many connections are open at this node, including this one. */
 export interface OpenCounts {
   readonly source: number

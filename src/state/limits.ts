@@ -6,7 +6,7 @@
  * Everything is kept in tables of fixed size and fixed cost: neither memory nor the time to refuse a client grows with the
  * number of addresses.
  */
-import type { Client } from '../core/client.ts'
+import { type Client, isTrusted } from '../core/client.ts'
 import {
   asSet,
   type GlobalLimit,
@@ -110,7 +110,7 @@ class CountedInMemory implements Limits {
   }
 
   take(stage: 'connect' | 'rcpt', client: Client, part: Part = 'all'): Usage {
-    if (client.standing === 'trusted') return NOTHING
+    if (isTrusted(client)) return NOTHING
     const { now, enforced } = this.#options
     const at = now()
     const usage: { -readonly [L in LimitName]?: Use } = {}
@@ -133,7 +133,7 @@ class CountedInMemory implements Limits {
   recipient(client: Client, message: Usage): Use | undefined {
     const { recipients } = this.#scopes
     const { now, enforced } = this.#options
-    if (recipients === undefined || client.standing === 'trusted' || isRefused(message, enforced)) return undefined
+    if (recipients === undefined || isTrusted(client) || isRefused(message, enforced)) return undefined
     const { limit, table, rate, key } = recipients
     const at = now()
     const max = this.#maximum(limit, client, at)

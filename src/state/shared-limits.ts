@@ -20,7 +20,7 @@
  *
  * Recipients and the upstreams' answers to them are gathered (gathered.ts). Open connections are counted by each node alone.
  */
-import type { Client } from '../core/client.ts'
+import { type Client, isTrusted } from '../core/client.ts'
 import { ALL_OFF, asSet, type GlobalLimit, type LimitName, type Maximum } from '../core/limits.ts'
 import type { Usage, Use } from '../core/usage.ts'
 import type { Log } from '../telemetry/log.ts'
@@ -117,7 +117,7 @@ class CountedInRedis implements SharedLimits {
   }
 
   take(stage: 'connect' | 'rcpt', client: Client, part: Part = 'all'): Usage | Promise<Usage> {
-    if (client.standing === 'trusted') return NOTHING
+    if (isTrusted(client)) return NOTHING
     const { now, enforced } = this.#options
     const at = now()
     const usage: Counts = {}
@@ -146,8 +146,7 @@ class CountedInRedis implements SharedLimits {
 
   recipient(client: Client, message: Usage): Use | undefined {
     const { enforced, now } = this.#options
-    if (this.#recipients === undefined || client.standing === 'trusted' || isRefused(message, enforced))
-      return undefined
+    if (this.#recipients === undefined || isTrusted(client) || isRefused(message, enforced)) return undefined
     return this.#recipients.charge(client, now())
   }
 

@@ -84,9 +84,20 @@ type With<R extends Partial<LimitRow>> = {
 export const limitsThatCount = <C extends LimitRow['counts']>(counts: C): With<{ counts: C }>[] =>
   LIMIT_NAMES.filter((name) => LIMITS[name].counts === counts) as With<{ counts: C }>[]
 
+/** The one limit on recipients. */
+export const RECIPIENT_LIMIT = only('recipients')
+/** The one limit on recipients that the upstream called unknown. */
+export const UNKNOWN_LIMIT = only('unknown')
+
+function only<C extends 'recipients' | 'unknown'>(counts: C): With<{ counts: C }> {
+  return limitsThatCount(counts)[0] as With<{ counts: C }>
+}
+
 /** The limits that have one key, shared by all clients. */
 export type GlobalLimit = With<{ per: 'everybody' }>
 export const GLOBAL_LIMITS = LIMIT_NAMES.filter((name) => LIMITS[name].per === 'everybody') as GlobalLimit[]
+/** Those of them that a message is charged to. */
+export const GLOBAL_MESSAGE_LIMITS = GLOBAL_LIMITS.filter((name) => LIMITS[name].counts === 'messages')
 
 /** At most `max` within `windowMs` milliseconds. */
 export interface Rate {

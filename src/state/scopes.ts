@@ -1,6 +1,15 @@
 /** The limits that are on, each with the table in this node's memory in which it is counted. */
 import type { Client } from '../core/client.ts'
-import { type Grouping, LIMITS, type LimitName, limitsThatCount, type Rate, type Rates } from '../core/limits.ts'
+import {
+  type Grouping,
+  LIMITS,
+  type LimitName,
+  limitsThatCount,
+  type Rate,
+  type Rates,
+  RECIPIENT_LIMIT,
+  UNKNOWN_LIMIT,
+} from '../core/limits.ts'
 import { mailboxOf } from '../core/mailbox.ts'
 import { WindowTable } from './table.ts'
 
@@ -37,27 +46,27 @@ export interface Scopes {
   readonly mailboxes: WindowTable | undefined
 }
 
-/** @param seed of the tables: see table.ts */
 /** Whether the source names the mailbox for the first time in this window. */
 export const isFirst = ({ mailboxes }: Scopes, { source }: Client, recipient: string, at: number): boolean =>
   mailboxes?.first(`${source} ${mailboxOf(recipient)}`, at) === true
 
+/** @param seed eight secret random bytes for the tables */
 export function createScopes(rates: Rates, seed: Uint8Array): Scopes {
-  const scope = (limit: LimitName | undefined): Scope | undefined => {
-    const rate = limit && rates[limit]
+  const scope = (limit: LimitName): Scope | undefined => {
+    const rate = rates[limit]
     if (rate === undefined) return undefined
-    const { per, capacity } = LIMITS[limit as LimitName]
+    const { per, capacity } = LIMITS[limit]
     const table = new WindowTable({ capacity, windowMs: rate.windowMs, seed })
-    return { limit: limit as LimitName, rate, table, key: KEYS[per], isGlobal: per === 'everybody' }
+    return { limit, rate, table, key: KEYS[per], isGlobal: per === 'everybody' }
   }
-  const unknown = scope(limitsThatCount('unknown')[0])
+  const unknown = scope(UNKNOWN_LIMIT)
   const scopes = (limits: readonly LimitName[]): Scope[] => limits.map(scope).filter((each) => each !== undefined)
   return {
     connect: scopes(limitsThatCount('connections')),
     rcpt: scopes(limitsThatCount('messages')),
-    recipients: scope(limitsThatCount('recipients')[0]),
+    recipients: scope(RECIPIENT_LIMIT),
     unknown,
-    asked: scope(limitsThatCount('unknown')[0]),
+    asked: scope(UNKNOWN_LIMIT),
     mailboxes: unknown && new WindowTable({ capacity: MAILBOXES, windowMs: unknown.rate.windowMs, seed }),
   }
 }

@@ -111,9 +111,9 @@ class CountedInRedis implements SharedLimits {
     const { connect, rcpt, recipients, unknown, asked } = this.#scopes
     const shared = (scope: Scope): Shared => this.#shared(scope)
     this.#stages = { connect: connect.map(shared), rcpt: rcpt.map(shared) }
-    this.#recipients = this.#gathered('ip_recipients', recipients)
-    this.#unknown = this.#gathered('unknown_recipients', unknown)
-    this.#asked = this.#gathered('asked_recipients', asked)
+    this.#recipients = this.#gathered(recipients)
+    this.#unknown = this.#gathered(unknown)
+    this.#asked = this.#gathered(asked, 'asked_recipients')
   }
 
   take(stage: 'connect' | 'rcpt', client: Client, part: Part = 'all'): Usage | Promise<Usage> {
@@ -233,8 +233,9 @@ class CountedInRedis implements SharedLimits {
     }
   }
 
-  #gathered(name: string, scope: Scope | undefined): Gathered | undefined {
-    if (scope === undefined) return undefined
+  /** @param name part of the names of its keys in Redis */
+  #gathered(scope: Scope | undefined, name: string | undefined = scope?.limit): Gathered | undefined {
+    if (scope === undefined || name === undefined) return undefined
     const { link, prefix, now } = this.#options
     return new Gathered({
       scope,

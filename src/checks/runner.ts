@@ -74,7 +74,6 @@ class PolicyRunner implements Runner {
   ): Verdict | Promise<Verdict> {
     for (let i = first; i < checks.length; i++) {
       const check = checks[i] as Check<S>
-      if (this.#modes.get(check.name) === 'off') continue
       if (check.sparesTrusted && isTrusted(facts.client)) continue
       const timed = this.#judged++ % TIMED_ONE_IN === 0
       const started = timed ? performance.now() : 0

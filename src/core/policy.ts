@@ -1,6 +1,6 @@
 /**
  * The types of the policy: stages, facts, verdicts, checks. A check compares facts and gives a verdict. What is done
- * about the verdict (enforce it, only count it, skip the check) is up to the runner (checks/runner.ts).
+ * about the verdict (enforce it, or only count it) is up to the runner (checks/runner.ts).
  */
 import type { Client, OpenCounts } from './client.ts'
 import { type Action, type CheckName, type ReasonName, reasonOf } from './reasons.ts'
@@ -8,8 +8,8 @@ import type { Usage } from './usage.ts'
 
 export { STAGES, type Stage } from './stages.ts'
 
-/** enforce: refuse. observe: judge, count and log, but refuse nobody. off: do not judge at all. */
-export type Mode = 'enforce' | 'observe' | 'off'
+/** enforce: refuse. observe: judge, count and log, but refuse nobody. */
+export type Mode = 'enforce' | 'observe'
 
 /** What is known at each stage. A connect check that reads `from` does not compile. */
 export interface Facts {

@@ -5,7 +5,7 @@
 import { type Client, STANDINGS, type Standing } from '../core/client.ts'
 import type { Clock } from '../core/clock.ts'
 import { refusalId } from '../core/id.ts'
-import { type Refusal, STAGES, type Stage } from '../core/policy.ts'
+import { type Mode, type Refusal, STAGES, type Stage } from '../core/policy.ts'
 import { type CheckName, REASON_NAMES, REASONS, type ReasonName, reasonOf } from '../core/reasons.ts'
 import type { Reply } from '../relay/smtp/reply.ts'
 import { type Log, Sampler } from '../telemetry/log.ts'
@@ -83,7 +83,7 @@ const ALL_KINDS: readonly Kind[] = [
 
 type RefusalCells = Readonly<{ [S in Stage]: ReadonlyMap<ReasonName, Cell> }>
 
-function refusalCells(metrics: Pick<Metrics, 'refusals'>, mode: 'enforce' | 'observe'): RefusalCells {
+function refusalCells(metrics: Pick<Metrics, 'refusals'>, mode: Mode): RefusalCells {
   const at = (stage: Stage): ReadonlyMap<ReasonName, Cell> =>
     new Map(
       REASON_NAMES.filter((name) => {
@@ -110,7 +110,7 @@ export class Outcomes {
   readonly #localParts: boolean
   readonly #elapsed: Clock['elapsed']
   /** By mode, stage and reason: looked up for every refused client, without building a key. */
-  readonly #refusals: Readonly<{ enforce: RefusalCells; observe: RefusalCells }>
+  readonly #refusals: Readonly<Record<Mode, RefusalCells>>
   readonly #sessions: ReadonlyMap<Outcome, ReadonlyMap<Standing, Cell>>
   readonly #connections: Readonly<{ 4: Cell; 6: Cell }>
   readonly #durations: ReadonlyMap<Outcome, Distribution>
@@ -246,7 +246,7 @@ export class Outcomes {
     return record.aborted ? 'aborted' : 'none'
   }
 
-  #count(stage: Stage, reason: ReasonName, mode: 'enforce' | 'observe'): void {
+  #count(stage: Stage, reason: ReasonName, mode: Mode): void {
     const cell = this.#refusals[mode][stage].get(reason)
     if (cell === undefined) throw new Error(`${reason} is no reason of stage ${stage} in mode ${mode}`)
     cell.value++

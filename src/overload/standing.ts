@@ -9,7 +9,7 @@
  *     2. none                we know nothing about the client             -> new
  *
  * Bans (-> banned) belong between the two, and after them what earlier sessions showed (-> known, seen, suspect). The
- * deny list is not evidence: it is a check of its own (checks/denied.ts), which an operator may observe or turn off.
+ * deny list is not evidence: it is a check of its own (checks/denied.ts), which an operator may only observe.
  */
 import type { Standing } from '../core/client.ts'
 

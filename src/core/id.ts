@@ -14,7 +14,6 @@ const ALPHABET = '0123456789ABCDEFGHJKMNPQRSTVWXYZ'
 const EPOCH_S = 1_735_689_600
 export const NODES = 1024
 const SEQUENCES = 32_768
-const LENGTH = 13
 
 const digits = (value: number, count: number): string => {
   let text = ''
@@ -60,23 +59,3 @@ for (const name of REASON_NAMES) SUFFIX.set(name, digits(REASONS[name].number, 2
 
 /** The id that a refused client reads and the log line has: the session's id and the reason. */
 export const refusalId = (session: string, reason: ReasonName | undefined): string => session + SUFFIX.get(reason)
-
-/** What an id says; undefined if the text is not an id of ours. Letters that look like digits are read as digits. */
-export function readId(
-  text: string,
-):
-  | { readonly at: Date; readonly node: number; readonly sequence: number; readonly reason: ReasonName | undefined }
-  | undefined {
-  const clean = text.trim().toUpperCase().replaceAll('O', '0').replace(/[IL]/g, '1')
-  if (clean.length !== LENGTH && clean.length !== LENGTH - 2) return undefined
-  const value = (from: number, to: number): number => {
-    let sum = 0
-    for (const char of clean.slice(from, to)) sum = sum * 32 + ALPHABET.indexOf(char)
-    return sum
-  }
-  if ([...clean].some((char) => !ALPHABET.includes(char))) return undefined
-  const number = value(11, 13)
-  const reason = REASON_NAMES.find((name) => REASONS[name].number === number)
-  if (clean.length === LENGTH && number !== 0 && reason === undefined) return undefined
-  return { at: new Date((value(0, 6) + EPOCH_S) * 1000), node: value(6, 8), sequence: value(8, 11), reason }
-}

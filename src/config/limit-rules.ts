@@ -11,7 +11,7 @@ import { keyOf, type SettingName, type Settings } from './settings.ts'
 /** Does not compile where a limit names a setting that does not exist or is not a rate. */
 type LimitSetting = (typeof LIMITS)[LimitName]['setting'] & SettingName
 
-export const limitSetting = (limit: LimitName): LimitSetting => LIMITS[limit].setting
+const limitSetting = (limit: LimitName): LimitSetting => LIMITS[limit].setting
 const limitKey = (limit: LimitName) => keyOf(limitSetting(limit))
 
 /** The rate of every limit, as the operator set it. */

@@ -23,7 +23,7 @@ const PORTS = { single: 6379, sentinel: 26_379, cluster: 6379 } as const
 const EXAMPLES = 'redis://host:6379, redis+sentinel://h1,h2/master, redis+cluster://h1,h2'
 
 /** With an @, a password can be anywhere before it; without one, it can be where the port belongs. */
-export const maskPassword = (text: string): string =>
+const maskPassword = (text: string): string =>
   text.includes('@')
     ? text.replace(/^([^:]*:\/\/(?:[^:@]*:)?|[^:]*:(?!\/\/)).*@/s, '$1***@')
     : text.replace(/(:\/\/[^:[]*:)(?!\d{1,5}(?:[,/]|$)).*/s, '$1***')

@@ -18,8 +18,6 @@ export interface Client {
   readonly net: string
   /** The address and port that the client connected to: ours, or those that the balancer reports. */
   readonly local: { readonly ip: string; readonly port: number }
-  /** Milliseconds since the epoch. */
-  readonly connectedAt: number
   readonly standing: Standing
 }
 

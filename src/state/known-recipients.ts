@@ -20,9 +20,6 @@ import { domainOf, mailboxOf } from '../core/mailbox.ts'
 import { dayOf, type Key, KnownTable, REMEMBERED_DAYS } from './known-table.ts'
 import { HALF_MS, UnknownGuard } from './unknown-guard.ts'
 
-export { REMEMBERED_DAYS } from './known-table.ts'
-export { GUARD_COUNT } from './unknown-guard.ts'
-
 const DAY_MS = 86_400_000
 /** New mailboxes of one domain that were accepted without any being refused: then the domain accepts everything. */
 export const ACCEPTS_EVERYTHING = 1000

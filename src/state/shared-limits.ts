@@ -43,8 +43,6 @@ import { type RedisCondition, RedisHealth } from './redis-health.ts'
 import { Refusals } from './refusals.ts'
 import { createScopes, EVERYBODY, isFirst, type Scope, type Scopes } from './scopes.ts'
 
-export type { RedisCondition } from './redis-health.ts'
-
 export interface SharedLimits extends Limits {
   /** Resolves when Redis has answered, or after a moment without an answer. Limits work either way. */
   start(): Promise<void>

@@ -15,7 +15,7 @@
 /** Recipients accepted lately that must be unknown within a minute … */
 export const GUARD_COUNT = 20
 /** … and their share of all recipients accepted lately that were named. */
-export const GUARD_SHARE = 0.05
+const GUARD_SHARE = 0.05
 /** Two halves make the window of a minute. */
 export const HALF_MS = 30_000
 /** The most that one domain counts where domains are compared. */

@@ -110,7 +110,7 @@ function deliveryLine({ from, to, client, name }: Shown, columns: number): strin
 }
 
 /** Commands that send a message; each can be pasted into a shell as it is. */
-export function commands(mail: string): string[] {
+function commands(mail: string): string[] {
   return [
     `  swaks --server ${mail} --from me@example.org --to alice@example.test`,
     `  echo hello | curl -T - smtp://${mail} \\`,
@@ -118,13 +118,12 @@ export function commands(mail: string): string[] {
   ]
 }
 
-export const SIMULATED =
-  'Simulated: the senders and the mail server, which keeps mail in memory only. The rest is real.'
+const SIMULATED = 'Simulated: the senders and the mail server, which keeps mail in memory only. The rest is real.'
 const SIMULATED_SHORT = 'Simulated: the senders, and the mail server (keeps mail in memory only).'
 const SEND = 'SEND ONE YOURSELF  (if the reply is 451, send it again, as mail servers do)'
 const LOW = 'limits are low, so that they can be seen at work'
 
-export function ignoredLine(names: readonly string[]): string {
+function ignoredLine(names: readonly string[]): string {
   const [first = '', ...more] = names
   const which = more.length === 0 ? first : `${first} and ${more.length} more`
   return `Your own ${which} ${more.length === 0 ? 'is' : 'are'} not used: the demo has settings of its own.`

@@ -52,7 +52,6 @@ class IdentifiedClient implements Client {
   readonly family: 4 | 6
   readonly source: string
   readonly net: string
-  readonly connectedAt: number
   readonly standing: Standing
   readonly #local: Socket | Endpoint
 
@@ -62,8 +61,7 @@ class IdentifiedClient implements Client {
     { ip, port }: Endpoint,
     local: Socket | Endpoint,
   ) {
-    this.connectedAt = now()
-    this.id = newId(this.connectedAt)
+    this.id = newId(now())
     this.ip = ip
     this.port = port
     this.family = familyOf(ip)

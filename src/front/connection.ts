@@ -62,7 +62,7 @@ export interface ConnectionParts {
 const NOTHING: Usage = {}
 
 /** What belongs to a connection on its way. */
-interface Visit {
+interface OpenConnection {
   readonly socket: Socket
   readonly client: Client
   readonly record: SessionRecord
@@ -97,21 +97,21 @@ function identified(socket: Socket, identity: Identity | undefined, parts: Conne
   }
   const { client } = identity
   if (identity.kind === 'client' && identity.direct) parts.natWatch.seen(client.ip)
-  const visit = { socket, client, record: parts.outcomes.begin(client), seat: parts.seats.take(client) }
+  const connection = { socket, client, record: parts.outcomes.begin(client), seat: parts.seats.take(client) }
   const why = identity.kind === 'bad' ? identity.why : undefined
-  return andThen(why === undefined ? judged(visit, parts) : refusal('proxy_header', { why }), (verdict) =>
-    verdict.action === 'accept' ? talk(visit, parts) : turnAway(visit, verdict, parts),
+  return andThen(why === undefined ? judged(connection, parts) : refusal('proxy_header', { why }), (verdict) =>
+    verdict.action === 'accept' ? talk(connection, parts) : turnAway(connection, verdict, parts),
   )
 }
 
 /** The gate's verdict; where the gate itself fails, the client still gets a reply and may come back. */
-function judged(visit: Visit, parts: ConnectionParts): Maybe<Verdict> {
+function judged(connection: OpenConnection, parts: ConnectionParts): Maybe<Verdict> {
   const broken = (error: unknown): Verdict => {
     parts.log.error({ err: stackOf(error) }, 'gate failed')
     return refusal('internal')
   }
   try {
-    const verdict = gate(visit, parts)
+    const verdict = gate(connection, parts)
     return verdict instanceof Promise ? verdict.catch(broken) : verdict
   } catch (error) {
     return broken(error)
@@ -119,7 +119,7 @@ function judged(visit: Visit, parts: ConnectionParts): Maybe<Verdict> {
 }
 
 /** Whether the client gets in. What is refused before anything is counted spends nobody's budget. */
-function gate({ client, record, seat: { open } }: Visit, parts: ConnectionParts): Maybe<Verdict> {
+function gate({ client, record, seat: { open } }: OpenConnection, parts: ConnectionParts): Maybe<Verdict> {
   const { checks, limits, outcomes, maxConnections } = parts
   if (open.total > maxConnections) return refusal('max_connections', { used: open.total, max: maxConnections })
   const observed = (stage: Stage, seen: Refusal): void => outcomes.observed(record, stage, seen)
@@ -131,7 +131,7 @@ function gate({ client, record, seat: { open } }: Visit, parts: ConnectionParts)
   })
 }
 
-function turnAway({ socket, client, record, seat }: Visit, verdict: Refusal, parts: ConnectionParts): void {
+function turnAway({ socket, client, record, seat }: OpenConnection, verdict: Refusal, parts: ConnectionParts): void {
   const { outcomes, linger, voice } = parts
   // Comes first, so that the seat is not lost whatever goes wrong below.
   seat.free()
@@ -141,7 +141,7 @@ function turnAway({ socket, client, record, seat }: Visit, verdict: Refusal, par
   outcomes.tell(record, client)
 }
 
-async function talk({ socket, client, record, seat }: Visit, parts: ConnectionParts): Promise<void> {
+async function talk({ socket, client, record, seat }: OpenConnection, parts: ConnectionParts): Promise<void> {
   const { greeting, sessions, live, outcomes, log } = parts
   let session: Session | undefined
   try {

@@ -10,13 +10,14 @@
 import type { Client } from '../core/client.ts'
 import { limitsThatCount } from '../core/limits.ts'
 import type { Check, Facts } from '../core/policy.ts'
+import type { RecentRecipients } from '../core/usage.ts'
 import { denied } from './denied.ts'
 import { domains } from './domains.ts'
 import { ipConcurrency } from './ip-concurrency.ts'
 import { overLimit } from './over-limit.ts'
 import { recipients } from './recipients.ts'
 import { size } from './size.ts'
-import { type Asked, unknownRecipients } from './unknown-recipients.ts'
+import { unknownRecipients } from './unknown-recipients.ts'
 
 /** Which checks run at which stage. A check for a stage that is not listed here would have no place. */
 export interface Policy {
@@ -34,7 +35,7 @@ export interface PolicyParts {
   readonly concurrency: (client: Client) => number | undefined
   readonly domains: readonly string[]
   readonly recipientsPerMessage: number
-  readonly unknownLately: (client: Client) => Asked | undefined
+  readonly unknownLately: (client: Client) => RecentRecipients | undefined
 }
 
 export const policy = (parts: PolicyParts): Policy => ({

@@ -3,7 +3,7 @@
  * room.
  */
 import type { Client } from '../core/client.ts'
-import { type Check, within } from '../core/policy.ts'
+import { type Check, verdictOn } from '../core/policy.ts'
 
 /** @param maximum called for each client; undefined where there is no limit */
 export const ipConcurrency = (maximum: (client: Client) => number | undefined): Check<'connect'> => ({
@@ -12,6 +12,6 @@ export const ipConcurrency = (maximum: (client: Client) => number | undefined): 
   sparesTrusted: true,
   judge: ({ client, open }) => {
     const max = maximum(client)
-    return within('ip_concurrency', max === undefined ? undefined : { used: open.source, max })
+    return verdictOn('ip_concurrency', max === undefined ? undefined : { used: open.source, max })
   },
 })

@@ -54,7 +54,7 @@ export function refusal(reason: ReasonName, facts: Refusal['facts'] = NO_FACTS):
 /**
  * The verdict of most checks: accept up to the maximum, refuse beyond it. `use` is undefined where the limit is off.
  */
-export function within(
+export function verdictOn(
   reason: ReasonName,
   use: { readonly used: number; readonly max: number; readonly windowMs?: number } | undefined,
 ): Verdict {

@@ -8,5 +8,13 @@ export interface Use extends Rate {
   readonly shared?: true
 }
 
+/** What a client asked for recently. */
+export interface RecentRecipients {
+  /** Mailboxes that the cluster does not know. */
+  readonly unknown: Use
+  /** All mailboxes. */
+  readonly asked: number
+}
+
 /** A limit is absent if it is off, or if it was not charged because a narrower one had already refused. */
 export type Usage = Readonly<Partial<Record<LimitName, Use>>>

@@ -16,7 +16,7 @@ import {
   type Rate,
   type Rates,
 } from '../core/limits.ts'
-import type { Usage, Use } from '../core/usage.ts'
+import type { RecentRecipients, Usage, Use } from '../core/usage.ts'
 import { createScopes, EVERYBODY, isFirst, type Scope, type Scopes } from './scopes.ts'
 import { WindowTable } from './table.ts'
 
@@ -54,7 +54,7 @@ export interface Limits {
    */
   heard(client: Client, recipient: string, unknown: boolean): void
   /** What `heard` has counted; undefined where the limit is off. */
-  lately(client: Client): { readonly unknown: Use; readonly asked: number } | undefined
+  lately(client: Client): RecentRecipients | undefined
   /** The number of sources with a count. */
   tracked(): number
   /** The share of a global limit, as the operator has set it, that is in use; 0 where it is off. */
@@ -165,7 +165,7 @@ class CountedInMemory implements Limits {
     if (isUnknown) unknown?.table.charge(unknown.key(client), at, Number.MAX_SAFE_INTEGER)
   }
 
-  lately(client: Client): ReturnType<Limits['lately']> {
+  lately(client: Client): RecentRecipients | undefined {
     const { unknown, asked } = this.#scopes
     if (unknown === undefined || asked === undefined) return undefined
     const at = this.#options.now()

@@ -22,7 +22,7 @@
  */
 import { type Client, isTrusted } from '../core/client.ts'
 import { ALL_OFF, asSet, type GlobalLimit, type LimitName, type Maximum } from '../core/limits.ts'
-import type { Usage, Use } from '../core/usage.ts'
+import type { RecentRecipients, Usage, Use } from '../core/usage.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics, RedisUse } from '../telemetry/metrics.ts'
 import { Gathered } from './gathered.ts'
@@ -173,7 +173,7 @@ class CountedInRedis implements SharedLimits {
     if (isUnknown) this.#unknown?.count(client, at)
   }
 
-  lately(client: Client): ReturnType<Limits['lately']> {
+  lately(client: Client): RecentRecipients | undefined {
     if (this.#unknown === undefined || this.#asked === undefined) return undefined
     const at = this.#options.now()
     return { unknown: this.#unknown.furthest(client, at), asked: this.#asked.furthest(client, at).used }

@@ -18,3 +18,6 @@ export interface RecentRecipients {
 
 /** A limit is absent if it is off, or if it was not charged because a narrower one had already refused. */
 export type Usage = Readonly<Partial<Record<LimitName, Use>>>
+
+/** A usage that is still being put together. */
+export type MutableUsage = { -readonly [L in LimitName]?: Use }

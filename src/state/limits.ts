@@ -16,7 +16,7 @@ import {
   type Rate,
   type Rates,
 } from '../core/limits.ts'
-import type { RecentRecipients, Usage, Use } from '../core/usage.ts'
+import type { MutableUsage, RecentRecipients, Usage, Use } from '../core/usage.ts'
 import { createScopes, EVERYBODY, isFirst, type Scope, type Scopes } from './scopes.ts'
 import { WindowTable } from './table.ts'
 
@@ -113,7 +113,7 @@ class CountedInMemory implements Limits {
     if (isTrusted(client)) return NOTHING
     const { now, enforced } = this.#options
     const at = now()
-    const usage: { -readonly [L in LimitName]?: Use } = {}
+    const usage: MutableUsage = {}
     const charged: Scope[] = []
     for (const each of this.#scopes[stage]) {
       const { limit, rate, table } = each

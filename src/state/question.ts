@@ -2,8 +2,8 @@
  * One charge for a client, in Redis: a client that this node's own count has let in may be over its limits in the cluster. All
  * scopes are charged at once, and the answers are read from narrow to wide.
  */
-import { LIMITS, type LimitName } from '../core/limits.ts'
-import type { Usage, Use } from '../core/usage.ts'
+import { LIMITS } from '../core/limits.ts'
+import type { MutableUsage, Usage, Use } from '../core/usage.ts'
 import { Late, within } from './deadline.ts'
 import type { Counted } from './limiter.ts'
 import type { LimitsOptions } from './limits.ts'
@@ -28,8 +28,6 @@ export interface Charged {
   /** The answer of Redis, or the error; undefined if it was late. */
   answer?: Counted | Error
 }
-
-export type Counts = { [L in LimitName]?: Use }
 
 export interface QuestionsOptions {
   readonly health: RedisHealth
@@ -57,7 +55,7 @@ export class Questions {
    * limit refuses, everything that was charged is given back. Never rejects.
    * @param usage by this node's own count @param at when that was charged
    */
-  async ask(charged: readonly Charged[], usage: Counts, at: number): Promise<Usage> {
+  async ask(charged: readonly Charged[], usage: MutableUsage, at: number): Promise<Usage> {
     const { timeoutMs, elapsed, health, outbox } = this.#options
     outbox.flush()
     const started = elapsed()
@@ -77,7 +75,7 @@ export class Questions {
   }
 
   /** Reads the answers from narrow to wide. */
-  #conclude(charged: readonly Charged[], usage: Counts, at: number): Usage {
+  #conclude(charged: readonly Charged[], usage: MutableUsage, at: number): Usage {
     let refusal: Charged | undefined
     const kept: Charged[] = []
     for (const one of charged) {
@@ -125,7 +123,7 @@ export class Questions {
   }
 
   /** Redis learns later what was let in without its answer. */
-  tell({ scope: { limit, account }, key }: Charged, usage: Counts): void {
+  tell({ scope: { limit, account }, key }: Charged, usage: MutableUsage): void {
     this.#options.outbox.add(account, key, 1)
     usage[limit] = { ...(usage[limit] as Use), shared: true }
   }

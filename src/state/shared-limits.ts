@@ -22,7 +22,7 @@
  */
 import { type Client, isTrusted } from '../core/client.ts'
 import { ALL_OFF, asSet, type GlobalLimit, type LimitName, type Maximum } from '../core/limits.ts'
-import type { RecentRecipients, Usage, Use } from '../core/usage.ts'
+import type { MutableUsage, RecentRecipients, Usage, Use } from '../core/usage.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics, RedisUse } from '../telemetry/metrics.ts'
 import { Gathered } from './gathered.ts'
@@ -37,7 +37,7 @@ import {
   type Part,
 } from './limits.ts'
 import { Outbox } from './outbox.ts'
-import { type Charged, type Counts, Questions, type Shared } from './question.ts'
+import { type Charged, Questions, type Shared } from './question.ts'
 import type { RedisLink } from './redis.ts'
 import { type RedisCondition, RedisHealth } from './redis-health.ts'
 import { Refusals } from './refusals.ts'
@@ -118,7 +118,7 @@ class CountedInRedis implements SharedLimits {
     if (isTrusted(client)) return NOTHING
     const { now, enforced } = this.#options
     const at = now()
-    const usage: Counts = {}
+    const usage: MutableUsage = {}
     const charged: Charged[] = []
     const away = !this.#health.up
     for (const scope of this.#stages[stage]) {

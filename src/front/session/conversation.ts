@@ -12,7 +12,7 @@ import { Charges } from './charges.ts'
 import { type ClientReply, goOn, UNREAD } from './client-reply.ts'
 import { type Context, type ConversationParts, judge } from './context.ts'
 import { extensionsUsed, readMail } from './grammar.ts'
-import { type Message, noRecipients, startMessage } from './message.ts'
+import { type ClientMessage, noRecipients, startMessage } from './message.ts'
 import { recipient } from './recipient.ts'
 import { Replies } from './replies.ts'
 import { Transaction } from './transaction.ts'
@@ -43,7 +43,7 @@ export class Conversation {
   #promised: number | undefined
   #transaction: Transaction | undefined
   /** From 354 to the reply to its dot. */
-  #message: Message | undefined
+  #message: ClientMessage | undefined
 
   constructor(parts: ConversationParts, facts: Facts['connect'], record: SessionRecord, connection: Connection) {
     const { client } = facts
@@ -159,7 +159,7 @@ export class Conversation {
 
   /** The dot has come. */
   async dot(): Promise<ClientReply> {
-    const message = this.#message as Message
+    const message = this.#message as ClientMessage
     try {
       return await message.end()
     } finally {

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { isIPv6 } from 'node:net'
 import { hostname } from 'node:os'
 import { ListenError, type Running, start } from '../app.ts'
-import { endpointsText } from '../config/address-kinds.ts'
+import { hostPortsText } from '../config/address-kinds.ts'
 import type { Loaded } from '../config/load.ts'
 import type { Settings } from '../config/settings.ts'
 import { messageOf } from '../core/errors.ts'
@@ -18,7 +18,7 @@ const pem = (path: string): string => readFileSync(path, 'utf8')
 function withoutIPv6(setting: ListenError['setting'], { listen, adminListen }: Settings): string {
   if (setting === 'SPILLWAY_ADMIN_LISTEN') return `${setting}=127.0.0.1:${adminListen.port}`
   const usable = listen.filter(({ host }) => !isIPv6(host))
-  return `${setting}=${endpointsText(usable.length > 0 ? usable : listen.map(({ port }) => ({ host: '0.0.0.0', port })))}`
+  return `${setting}=${hostPortsText(usable.length > 0 ? usable : listen.map(({ port }) => ({ host: '0.0.0.0', port })))}`
 }
 
 /** What to do about an address that cannot be listened on; undefined where the system's message says it all. */

@@ -3,7 +3,7 @@
  * NAME_FILE points to. It parses no value (load.ts does), but it judges every name: a setting whose name is mistyped is
  * a limit that everybody believes to be in force.
  */
-import type { Read } from './entries.ts'
+import type { ReadText } from './entries.ts'
 import { parseEnvFile } from './env-file.ts'
 import { HIDDEN, type Mistake } from './mistakes.ts'
 import { nearest } from './nearest.ts'
@@ -72,7 +72,7 @@ function unknown(name: string, { value, origin }: Named): Mistake {
 }
 
 /** The settings in the env file. A file that cannot be read is a mistake, and so is each wrong line. */
-function readEnvFile(path: string, read: Read, mistakes: Mistake[], broken: Set<SettingName>): Source {
+function readEnvFile(path: string, read: ReadText, mistakes: Mistake[], broken: Set<SettingName>): Source {
   const source = new Map<string, Named>()
   const content = read(path)
   if ('hint' in content) {
@@ -105,7 +105,7 @@ function judgeNames(source: Source, mistakes: Mistake[], links: string[], isEnvF
 }
 
 /** The text that `source` has for one setting, under NAME or NAME_FILE; undefined where it has none. */
-function textOf(name: SettingName, source: Source, read: Read, warnings: string[]): Text | Mistake | undefined {
+function textOf(name: SettingName, source: Source, read: ReadText, warnings: string[]): Text | Mistake | undefined {
   const plain = source.get(name)
   const file = source.get(`${name}_FILE`)
   const text = plain?.value.trim() ?? ''
@@ -134,7 +134,11 @@ function textOf(name: SettingName, source: Source, read: Read, warnings: string[
 }
 
 /** @param envFile the path of --env-file; it wins over SPILLWAY_ENV_FILE */
-export function collect(env: Readonly<Record<string, string | undefined>>, read: Read, envFile?: string): Collected {
+export function collect(
+  env: Readonly<Record<string, string | undefined>>,
+  read: ReadText,
+  envFile?: string,
+): Collected {
   const mistakes: Mistake[] = []
   const warnings: string[] = []
   const links: string[] = []

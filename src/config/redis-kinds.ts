@@ -3,13 +3,13 @@
  * so it is shown only with the password masked, whether it is valid or not.
  */
 import { isIPv6 } from 'node:net'
-import { type Endpoint, isHost } from './address-kinds.ts'
+import { type HostPort, isHost } from './address-kinds.ts'
 import { type Kind, type Parsed, type Scalar, scalar } from './kinds.ts'
 
 export interface RedisAddress {
   readonly topology: 'single' | 'sentinel' | 'cluster'
   /** The server, the Sentinels, or some nodes of the cluster, through which the others are found. */
-  readonly hosts: readonly Endpoint[]
+  readonly hosts: readonly HostPort[]
   /** The name by which the Sentinels know the set; empty without Sentinels. */
   readonly master: string
   readonly tls: boolean
@@ -28,7 +28,7 @@ const maskPassword = (text: string): string =>
     ? text.replace(/^([^:]*:\/\/(?:[^:@]*:)?|[^:]*:(?!\/\/)).*@/s, '$1***@')
     : text.replace(/(:\/\/[^:[]*:)(?!\d{1,5}(?:[,/]|$)).*/s, '$1***')
 
-function parseHost(text: string, port: number): Parsed<Endpoint> {
+function parseHost(text: string, port: number): Parsed<HostPort> {
   const [, literal, name, digits] = /^(?:\[([^\]]*)\]|([^:[\]]+))(?::(\d{1,5}))?$/.exec(text) ?? []
   const host = literal ?? name
   if (host === undefined || (literal === undefined ? !isHost(host) : !isIPv6(literal))) {
@@ -69,7 +69,7 @@ function parse(text: string): Parsed<RedisAddress> {
   const place = rest.slice(at + 1)
   if (/[?#]/.test(place)) return { hint: 'without ? and # (in a password: %3F and %23)' }
   const [authority = '', ...path] = place.replace(/\/$/, '').split('/')
-  const hosts: Endpoint[] = []
+  const hosts: HostPort[] = []
   for (const each of authority.split(',')) {
     const host = parseHost(each, PORTS[topology])
     if ('hint' in host) return host

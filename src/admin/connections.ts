@@ -14,7 +14,7 @@ const ANSWER_MS = 10_000
 /** sent: the kernel has all of the answer. asking: the request is incomplete. reading: the caller is slow to read. */
 const GOES_FIRST = ['sent', 'asking', 'reading'] as const
 /** served: the answer is being prepared, which never takes long. */
-type Stage = (typeof GOES_FIRST)[number] | 'served'
+type Phase = (typeof GOES_FIRST)[number] | 'served'
 
 /** One open connection. Times are in milliseconds of a clock that never goes back. */
 export class Connection {
@@ -22,7 +22,7 @@ export class Connection {
   readonly source: string
   /** Closes it at once. */
   readonly drop: () => void
-  #stage: Stage = 'asking'
+  #phase: Phase = 'asking'
   #until: number
 
   constructor(source: string, drop: () => void, now: number) {
@@ -31,8 +31,8 @@ export class Connection {
     this.#until = now + ASK_MS
   }
 
-  get stage(): Stage {
-    return this.#stage
+  get phase(): Phase {
+    return this.#phase
   }
 
   isOver(now: number): boolean {
@@ -41,17 +41,17 @@ export class Connection {
 
   /** To be called when the request is complete. */
   served(now: number): void {
-    this.#stage = 'served'
+    this.#phase = 'served'
     this.#until = now + ANSWER_MS
   }
 
   /** To be called when the answer is written; sending it may take long. */
   answered(): void {
-    this.#stage = 'reading'
+    this.#phase = 'reading'
   }
 
   sent(): void {
-    this.#stage = 'sent'
+    this.#phase = 'sent'
   }
 }
 
@@ -97,8 +97,8 @@ export class Connections {
     const others = [...this.#open].filter(
       (connection) => connection !== newcomer && held.get(connection.source) === most,
     )
-    for (const stage of GOES_FIRST) {
-      const found = others.find((connection) => connection.stage === stage)
+    for (const phase of GOES_FIRST) {
+      const found = others.find((connection) => connection.phase === phase)
       if (found !== undefined) return found
     }
     return held.get(newcomer.source) === most ? newcomer : (others[0] as Connection)

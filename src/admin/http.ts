@@ -8,10 +8,10 @@ import { createServer, type Server, type Socket } from 'node:net'
 import { ADMIN_CONNECTIONS } from '../config/machine-rules.ts'
 import { messageOf } from '../core/errors.ts'
 import { canonical, sourceOf } from '../core/ip.ts'
-import { type Answer, text } from './answer.ts'
 import { Connection, Connections } from './connections.ts'
 import { hopeless, type Request, readRequest } from './request.ts'
-import { createAnswers, type RouteParts } from './routes.ts'
+import { type Response, text } from './response.ts'
+import { createRouter, type RouteParts } from './routes.ts'
 
 export interface AdminParts extends RouteParts {
   /** Called with errors of the listening socket once it listens. */
@@ -30,7 +30,7 @@ const nothing = (): void => undefined
 export class Admin {
   readonly #server: Server
   readonly #parts: AdminParts
-  readonly #answer: ReturnType<typeof createAnswers>
+  readonly #answer: ReturnType<typeof createRouter>
   readonly #connections = new Connections(ADMIN_CONNECTIONS)
   #sweeping: NodeJS.Timeout | undefined
   #dropped = 0
@@ -38,7 +38,7 @@ export class Admin {
 
   constructor(parts: AdminParts) {
     this.#parts = parts
-    this.#answer = createAnswers(parts)
+    this.#answer = createRouter(parts)
     this.#server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => this.#accept(socket))
   }
 
@@ -74,14 +74,14 @@ export class Admin {
     socket.on('finish', () => connection.sent())
     // A caller that closes its side before the request is complete wants nothing; after that it wants the answer.
     socket.on('end', () => {
-      if (connection.stage === 'asking') socket.destroy()
+      if (connection.phase === 'asking') socket.destroy()
     })
     let head = ''
     let octets = 0
     socket.on('data', (chunk: Buffer) => {
       octets += chunk.length
       if (octets > MOST_OCTETS) socket.destroy()
-      if (connection.stage !== 'asking') return
+      if (connection.phase !== 'asking') return
       // Empty lines before a request are ignored (RFC 9112 section 2.2).
       head = (head + chunk.toString('latin1')).replace(/^[\r\n]+/, '')
       const end = /\r?\n\r?\n/.exec(head)?.index
@@ -96,17 +96,17 @@ export class Admin {
     })
   }
 
-  async #serve(socket: Socket, connection: Connection, request: Request | Answer): Promise<void> {
-    let answer: Answer
+  async #serve(socket: Socket, connection: Connection, request: Request | Response): Promise<void> {
+    let response: Response
     try {
-      answer = 'code' in request ? request : await this.#answer(request, socket.localAddress ?? '')
+      response = 'code' in request ? request : await this.#answer(request, socket.localAddress ?? '')
     } catch (error) {
-      answer = text(500, `failed: ${messageOf(error)}`)
+      response = text(500, `failed: ${messageOf(error)}`)
     }
     if (socket.destroyed) return
     connection.answered()
-    write(socket, answer, this.#parts.clock.now(), 'code' in request || request.method === 'GET')
-    // Closing with unread data would reset the connection and lose the answer (RFC 9112 section 9.6).
+    write(socket, response, this.#parts.clock.now(), 'code' in request || request.method === 'GET')
+    // Closing with unread data would reset the connection and lose the response (RFC 9112 section 9.6).
     socket.resume()
   }
 
@@ -120,8 +120,8 @@ export class Admin {
   }
 }
 
-/** Writes the answer and ends our side: a connection carries no second request. */
-function write(socket: Socket, { code, type, body, fields = [] }: Answer, now: number, withBody: boolean): void {
+/** Writes the response and ends our side: a connection carries no second request. */
+function write(socket: Socket, { code, type, body, fields = [] }: Response, now: number, withBody: boolean): void {
   const head = [
     `HTTP/1.1 ${code} ${STATUS_CODES[code] ?? ''}`,
     `Date: ${new Date(now).toUTCString()}`,

@@ -6,7 +6,7 @@
  * the chunk of 64 KiB, about 2,400 of them, even when maxRequestsPerSocket is 1: 64 connections took 300 MB and blocked
  * the event loop for 10 ms each. Here a connection costs at most one head of 8 KiB.
  */
-import { type Answer, text } from './answer.ts'
+import { type Response, text } from './response.ts'
 
 /** In octets. */
 export const LONGEST_HEAD = 8192
@@ -26,14 +26,14 @@ const REQUEST_LINE = new RegExp(`^(${TOKEN}) ([!-~]+) HTTP/1\\.([01])$`)
 const FIELD = new RegExp(`^(${TOKEN}):([\\t -~\\x80-\\xff]*)$`)
 
 /** The answer to a head that is already wrong before it is complete; undefined where it may still become right. */
-export function hopeless(begun: string): Answer | undefined {
+export function hopeless(begun: string): Response | undefined {
   if (begun.length > LONGEST_HEAD) return text(431, `the header is longer than ${LONGEST_HEAD} octets`)
   // A TLS handshake begins with the octet 0x16, and the caller would wait for a reply to it.
   return /^[A-Za-z]|^$/.test(begun) ? undefined : text(400, 'this is plain HTTP, and that is no request')
 }
 
 /** @param head in Latin-1, without the empty line that ends it */
-export function readRequest(head: string): Request | Answer {
+export function readRequest(head: string): Request | Response {
   const [line = '', ...rest] = head.split(/\r?\n/)
   const [, method, target = '', minor] = REQUEST_LINE.exec(line) ?? []
   if (method === undefined) {

@@ -4,10 +4,10 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { Clock } from '../core/clock.ts'
 import { isLoopback } from '../core/ip.ts'
-import { type Answer, json, text } from './answer.ts'
 import { createIsOwnHost } from './hosts.ts'
 import { Rendering } from './rendering.ts'
 import type { Request } from './request.ts'
+import { json, type Response, text } from './response.ts'
 import { readiness, type Status } from './status.ts'
 
 export interface RouteParts {
@@ -22,7 +22,7 @@ export interface RouteParts {
 interface Route {
   /** It reveals nothing about anybody, so it answers off loopback without the token. */
   readonly isPublic: boolean
-  readonly answer: (request: Request) => Answer | Promise<Answer>
+  readonly answer: (request: Request) => Response | Promise<Response>
 }
 
 const digest = (text: string): Buffer => createHash('sha256').update(text).digest()
@@ -43,7 +43,7 @@ const WRONG_HOST =
   'can ask it through a browser under a name of its own; SPILLWAY_ADMIN_HOSTS takes others'
 
 /** @returns a function that answers a request; it rejects only if the route does */
-export function createAnswers(parts: RouteParts): (request: Request, local: string) => Promise<Answer> {
+export function createRouter(parts: RouteParts): (request: Request, local: string) => Promise<Response> {
   const { status, token } = parts
   const metrics = new Rendering(async () => {
     const { type, text: body } = await parts.metrics()

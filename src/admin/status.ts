@@ -1,5 +1,5 @@
 /** The state of this node, as JSON and in words. */
-import { type Answer, text } from './answer.ts'
+import { type Response, text } from './response.ts'
 
 export interface Status {
   readonly version: string
@@ -33,7 +33,7 @@ export interface ConditionReport {
  * @param query with `verbose` the answer lists what the node depends on; with `upstreams` one of them must be up as
  * well
  */
-export function readiness(query: URLSearchParams, { ready, upstreams, redis }: Status): Answer {
+export function readiness(query: URLSearchParams, { ready, upstreams, redis }: Status): Response {
   const anyUp = upstreams.some(({ up }) => up)
   const good = ready && (!query.has('upstreams') || anyUp)
   const lines = [good ? 'ok' : ready ? 'no upstream is up' : 'not ready']

@@ -95,7 +95,7 @@ export function connectRedis({ address, timeoutMs, log }: RedisLinkOptions): Red
   // The same error comes with every attempt; one line for each kind of it until the connection stands again.
   let told = ''
   client.on('error', (error: Error) => {
-    const reason = reasonOf(error)
+    const reason = causeOf(error)
     troubled(reason)
     if (reason === told) return
     told = reason
@@ -133,7 +133,7 @@ export function connectRedis({ address, timeoutMs, log }: RedisLinkOptions): Red
 }
 
 /** Of several attempts at once (a name with several addresses, the nodes of a cluster) the error of one is told. */
-function reasonOf(error: Error & { readonly errors?: readonly Error[]; readonly lastNodeError?: Error }): string {
+function causeOf(error: Error & { readonly errors?: readonly Error[]; readonly lastNodeError?: Error }): string {
   const cause = error.lastNodeError ?? error.errors?.[0]
   return [error.message, cause?.message].filter(Boolean).join(': ') || String(error)
 }

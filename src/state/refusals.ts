@@ -4,7 +4,7 @@
  */
 import { LRUCache } from 'lru-cache'
 
-interface Refusal {
+interface Remembered {
   readonly max: number
   /** By this node's clock. */
   readonly until: number
@@ -14,7 +14,7 @@ interface Refusal {
 }
 
 export class Refusals {
-  readonly #refused: LRUCache<string, Refusal>
+  readonly #refused: LRUCache<string, Remembered>
 
   /** @param capacity keys whose refusal is remembered; a key that is forgotten costs one question more */
   constructor(capacity: number) {

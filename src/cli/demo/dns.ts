@@ -8,7 +8,7 @@ const HEADER = 12
 const TYPE = { A: 1, PTR: 12 }
 const TTL_S = 60
 
-export interface Names {
+export interface NameServer {
   readonly port: number
   stop(): Promise<void>
 }
@@ -38,7 +38,7 @@ function question(query: Buffer): { name: string; type: number; end: number } | 
 }
 
 /** @param names names by IPv4 address @param port the UDP port; 0 takes any free one */
-export async function startNames(names: ReadonlyMap<string, string>, port = 0): Promise<Names> {
+export async function startNames(names: ReadonlyMap<string, string>, port = 0): Promise<NameServer> {
   const records = new Map<string, Buffer>()
   for (const [ip, name] of names) {
     records.set(`${TYPE.PTR} ${reverseName(ip)}`, encoded(name))

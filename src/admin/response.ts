@@ -1,6 +1,6 @@
-/** The answer to a request on the admin port. */
+/** The response to a request on the admin port. */
 
-export interface Answer {
+export interface Response {
   readonly code: number
   readonly type: string
   readonly body: string | Buffer
@@ -9,14 +9,14 @@ export interface Answer {
 }
 
 /** @param fields further header fields, such as `Allow: GET, HEAD` */
-export const text = (code: number, body: string, ...fields: readonly string[]): Answer => ({
+export const text = (code: number, body: string, ...fields: readonly string[]): Response => ({
   code,
   type: 'text/plain; charset=utf-8',
   body: `${body}\n`,
   fields,
 })
 
-export const json = (code: number, body: unknown): Answer => ({
+export const json = (code: number, body: unknown): Response => ({
   code,
   type: 'application/json; charset=utf-8',
   body: `${JSON.stringify(body, null, 2)}\n`,

@@ -4,6 +4,7 @@
  * awaited.
  */
 import { isTrusted } from '../core/client.ts'
+import { within } from '../core/deadline.ts'
 import { stackOf } from '../core/errors.ts'
 import { ACCEPT, type Check, type Facts, type Mode, type Refusal, type Stage, type Verdict } from '../core/policy.ts'
 import { CHECK_NAMES, type CheckName } from '../core/reasons.ts'
@@ -108,19 +109,15 @@ class PolicyRunner implements Runner {
   }
 
   async #wait(name: CheckName, started: number, answer: Promise<Verdict>, stop: AbortController): Promise<Verdict> {
-    let timer: NodeJS.Timeout | undefined
-    const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => {
-        reject(new Error(`no verdict within ${CHECK_DEADLINE_MS} ms`))
-        stop.abort()
-      }, CHECK_DEADLINE_MS)
-    })
+    const late = (): never => {
+      stop.abort()
+      throw new Error(`no verdict within ${CHECK_DEADLINE_MS} ms`)
+    }
     try {
-      return await Promise.race([answer, late])
+      return await within(answer, CHECK_DEADLINE_MS, late)
     } catch (error) {
       return this.#failed(name, error)
     } finally {
-      clearTimeout(timer)
       this.#durations.get(name)?.observe((performance.now() - started) / 1000)
     }
   }

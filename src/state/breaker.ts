@@ -4,7 +4,7 @@
  * hangs costs the clients of one moment a deadline each, and not every client. It closes at the first probe answered in time.
  * Questions that were under way together fail together: one short stall is one failure, however many it hit.
  */
-import { within } from './deadline.ts'
+import { within } from '../core/deadline.ts'
 
 export interface BreakerOptions {
   /** Asks what clients' questions ask (a write), so that a server that can only be read from does not count as back. */

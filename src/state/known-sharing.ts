@@ -14,10 +14,10 @@
  */
 import { createHash } from 'node:crypto'
 import { setTimeout } from 'node:timers/promises'
+import { within } from '../core/deadline.ts'
 import { messageOf } from '../core/errors.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { RedisUse } from '../telemetry/metrics.ts'
-import { within } from './deadline.ts'
 import { fingerprintOf, type SharedMemory } from './known-recipients.ts'
 import { RECORD, REMEMBERED_DAYS, WAYS } from './known-table.ts'
 import { Nonsense } from './limiter.ts'

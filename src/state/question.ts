@@ -2,9 +2,10 @@
  * One charge for a client, in Redis: a client that this node's own count has let in may be over its limits in the cluster. All
  * scopes are charged at once, and the answers are read from narrow to wide.
  */
+
+import { Late, within } from '../core/deadline.ts'
 import { LIMITS } from '../core/limits.ts'
 import type { MutableUsage, Usage, Use } from '../core/usage.ts'
-import { Late, within } from './deadline.ts'
 import type { Counted } from './limiter.ts'
 import type { LimitsOptions } from './limits.ts'
 import type { Account, Outbox } from './outbox.ts'

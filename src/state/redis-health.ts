@@ -2,13 +2,14 @@
  * What this node knows about Redis: whether it is asked at present, how many nodes share it, and what the operator is told.
  * Every command for Redis is counted here. Those that count something decide whether Redis is asked at all (breaker.ts).
  */
+
+import { Late, within } from '../core/deadline.ts'
 import { messageOf } from '../core/errors.ts'
 import type { Rates } from '../core/limits.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics, RedisUse } from '../telemetry/metrics.ts'
 import { Agreement, settingsText } from './agreement.ts'
 import { Breaker } from './breaker.ts'
-import { Late, within } from './deadline.ts'
 import { createSharedCounter } from './limiter.ts'
 import { Nodes } from './nodes.ts'
 import type { RedisLink } from './redis.ts'

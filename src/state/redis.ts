@@ -8,6 +8,7 @@
  */
 import { Cluster, Redis, type RedisOptions } from 'ioredis'
 import type { RedisAddress } from '../config/redis-kinds.ts'
+import { within } from '../core/deadline.ts'
 import type { Log } from '../telemetry/log.ts'
 
 export type RedisClient = Redis | Cluster
@@ -115,20 +116,18 @@ export function connectRedis({ address, timeoutMs, log }: RedisLinkOptions): Red
     onTrouble(listener) {
       troubled = listener
     },
-    close: () =>
-      new Promise((resolve) => {
-        lost = () => undefined
-        troubled = () => undefined
-        const { status } = client
-        const timer = setTimeout(resolve, CLOSE_TIMEOUT_MS)
-        client.once('end', () => {
-          clearTimeout(timer)
-          resolve()
-        })
-        client.disconnect()
-        // Between two attempts nothing is open, and no 'end' comes.
-        if (status === 'end' || status === 'reconnecting') client.emit('end')
-      }),
+    close() {
+      lost = () => undefined
+      troubled = () => undefined
+      const { status } = client
+      const ended = new Promise<void>((resolve) => {
+        client.once('end', resolve)
+      })
+      client.disconnect()
+      // Between two attempts nothing is open, and no 'end' comes.
+      if (status === 'end' || status === 'reconnecting') client.emit('end')
+      return within(ended, CLOSE_TIMEOUT_MS, () => undefined)
+    },
   }
 }
 

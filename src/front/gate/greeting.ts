@@ -7,6 +7,7 @@
  */
 import type { Socket } from 'node:net'
 import type { Client } from '../../core/client.ts'
+import { within } from '../../core/deadline.ts'
 
 /** Undefined: 220 at once, and no promise is made. */
 export type Greeting = (client: Client, socket: Socket) => Promise<void> | undefined
@@ -17,14 +18,5 @@ export const greetAtOnce: Greeting = () => undefined
 export const GREETING_DEADLINE_MS = 10_000
 
 /** Resolves when `wait` does, fails, or is late: whatever becomes of it, the client is greeted. */
-export async function waited(wait: Promise<void>, failed: (error: unknown) => void): Promise<void> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, GREETING_DEADLINE_MS)
-  })
-  try {
-    await Promise.race([wait.catch(failed), late])
-  } finally {
-    clearTimeout(timer)
-  }
-}
+export const waited = (wait: Promise<void>, failed: (error: unknown) => void): Promise<void> =>
+  within(wait.catch(failed), GREETING_DEADLINE_MS, () => undefined)

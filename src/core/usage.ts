@@ -19,5 +19,7 @@ export interface RecentRecipients {
 /** A limit is absent if it is off, or if it was not charged because a narrower one had already refused. */
 export type Usage = Readonly<Partial<Record<LimitName, Use>>>
 
+export const NO_USAGE: Usage = {}
+
 /** A usage that is still being put together. */
 export type MutableUsage = { -readonly [L in LimitName]?: Use }

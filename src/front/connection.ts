@@ -25,9 +25,9 @@ import type { Socket } from 'node:net'
 import type { Runner } from '../checks/runner.ts'
 import type { Client } from '../core/client.ts'
 import { stackOf } from '../core/errors.ts'
-import { andThen, type Maybe } from '../core/maybe.ts'
+import { andThen, fenced, type Maybe } from '../core/maybe.ts'
 import { type Refusal, refusal, type Stage, type Verdict } from '../core/policy.ts'
-import type { Usage } from '../core/usage.ts'
+import { NO_USAGE } from '../core/usage.ts'
 import type { Limits } from '../state/limits.ts'
 import type { Seat, Seats } from '../state/seats.ts'
 import type { Log } from '../telemetry/log.ts'
@@ -59,8 +59,6 @@ export interface ConnectionParts {
   readonly live: { add(session: Session): void; delete(session: Session): void }
 }
 
-const NOTHING: Usage = {}
-
 /** What belongs to a connection on its way. */
 interface OpenConnection {
   readonly socket: Socket
@@ -77,13 +75,11 @@ const nothing = (): void => undefined
  */
 export function serve(socket: Socket, parts: ConnectionParts): Promise<void> | undefined {
   socket.on('error', nothing)
-  try {
-    const served = andThen(parts.identify(socket), (identity) => identified(socket, identity, parts))
-    return served instanceof Promise ? served.catch((error: unknown) => failed(socket, error, parts)) : undefined
-  } catch (error) {
-    failed(socket, error, parts)
-    return undefined
-  }
+  const served = fenced(
+    () => andThen(parts.identify(socket), (identity) => identified(socket, identity, parts)),
+    (error) => failed(socket, error, parts),
+  )
+  return served instanceof Promise ? served : undefined
 }
 
 function identified(socket: Socket, identity: Identity | undefined, parts: ConnectionParts): Maybe<void> {
@@ -106,16 +102,13 @@ function identified(socket: Socket, identity: Identity | undefined, parts: Conne
 
 /** The gate's verdict; where the gate itself fails, the client still gets a reply and may come back. */
 function judged(connection: OpenConnection, parts: ConnectionParts): Maybe<Verdict> {
-  const broken = (error: unknown): Verdict => {
-    parts.log.error({ err: stackOf(error) }, 'gate failed')
-    return refusal('internal')
-  }
-  try {
-    const verdict = gate(connection, parts)
-    return verdict instanceof Promise ? verdict.catch(broken) : verdict
-  } catch (error) {
-    return broken(error)
-  }
+  return fenced(
+    () => gate(connection, parts),
+    (error) => {
+      parts.log.error({ err: stackOf(error) }, 'gate failed')
+      return refusal('internal')
+    },
+  )
 }
 
 /** Whether the client gets in. What is refused before anything is counted spends nobody's budget. */
@@ -123,7 +116,7 @@ function gate({ client, record, seat: { open } }: OpenConnection, parts: Connect
   const { checks, limits, outcomes, maxConnections } = parts
   if (open.total > maxConnections) return refusal('max_connections', { used: open.total, max: maxConnections })
   const observed = (stage: Stage, seen: Refusal): void => outcomes.observed(record, stage, seen)
-  return andThen(checks.run('connect', 'uncounted', { client, open, usage: NOTHING }, observed), (first) => {
+  return andThen(checks.run('connect', 'uncounted', { client, open, usage: NO_USAGE }, observed), (first) => {
     if (first.action !== 'accept') return first
     return andThen(limits.take('connect', client), (usage) =>
       checks.run('connect', 'counted', { client, open, usage }, observed),
@@ -147,7 +140,7 @@ async function talk({ socket, client, record, seat }: OpenConnection, parts: Con
   try {
     // Only now: for a refused client the system call would be wasted.
     socket.setNoDelay(true)
-    session = sessions.open(socket, { client, open: seat.open, usage: NOTHING }, record)
+    session = sessions.open(socket, { client, open: seat.open, usage: NO_USAGE }, record)
     live.add(session)
     const wait = greeting(client, socket)
     if (wait !== undefined) await waited(wait, (error) => log.error({ err: stackOf(error) }, 'greeting failed'))

@@ -16,8 +16,8 @@ import {
   type Rate,
   type Rates,
 } from '../core/limits.ts'
-import type { MutableUsage, RecentRecipients, Usage, Use } from '../core/usage.ts'
-import { createScopes, EVERYBODY, isFirst, type Scope, type Scopes } from './scopes.ts'
+import { type MutableUsage, NO_USAGE, type RecentRecipients, type Usage, type Use } from '../core/usage.ts'
+import { createScopes, EVERYBODY, isFirst, type Scope, type Scopes, scopeOf, trackedBy } from './scopes.ts'
 import { WindowTable } from './table.ts'
 
 /** Recipients postmaster and abuse per source, past the limits of the sender. */
@@ -75,7 +75,6 @@ export interface LimitsOptions {
 
 /** Sources that a budget is kept for. */
 const BUDGET_KEYS = 1 << 16
-const NOTHING: Usage = {}
 
 export const isCharged = ({ isGlobal }: Scope, part: Part): boolean =>
   part === 'all' || isGlobal === (part === 'everybody')
@@ -110,7 +109,7 @@ class CountedInMemory implements Limits {
   }
 
   take(stage: 'connect' | 'rcpt', client: Client, part: Part = 'all'): Usage {
-    if (isTrusted(client)) return NOTHING
+    if (isTrusted(client)) return NO_USAGE
     const { now, enforced } = this.#options
     const at = now()
     const usage: MutableUsage = {}
@@ -178,11 +177,11 @@ class CountedInMemory implements Limits {
   }
 
   tracked(): number {
-    return this.#scopes.connect[0]?.table.size(this.#options.now()) ?? 0
+    return trackedBy(this.#scopes, this.#options.now())
   }
 
   utilization(limit: GlobalLimit): number {
-    const found = [...this.#scopes.connect, ...this.#scopes.rcpt].find((each) => each.limit === limit)
+    const found = scopeOf(this.#scopes, limit)
     return found === undefined ? 0 : found.table.peek(EVERYBODY, this.#options.now()) / found.rate.max
   }
 }

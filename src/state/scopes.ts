@@ -46,6 +46,13 @@ export interface Scopes {
   readonly mailboxes: WindowTable | undefined
 }
 
+/** The scope of a limit on connections or messages; undefined where it is off. */
+export const scopeOf = ({ connect, rcpt }: Scopes, limit: LimitName): Scope | undefined =>
+  [...connect, ...rcpt].find((each) => each.limit === limit)
+
+/** The number of sources that the narrowest limit on connections has a count for. */
+export const trackedBy = ({ connect }: Scopes, at: number): number => connect[0]?.table.size(at) ?? 0
+
 /** Whether the source names the mailbox for the first time in this window. */
 export const isFirst = ({ mailboxes }: Scopes, { source }: Client, recipient: string, at: number): boolean =>
   mailboxes?.first(`${source} ${mailboxOf(recipient)}`, at) === true

@@ -22,7 +22,7 @@
  */
 import { type Client, isTrusted } from '../core/client.ts'
 import { ALL_OFF, asSet, type GlobalLimit, type LimitName, type Maximum } from '../core/limits.ts'
-import type { MutableUsage, RecentRecipients, Usage, Use } from '../core/usage.ts'
+import { type MutableUsage, NO_USAGE, type RecentRecipients, type Usage, type Use } from '../core/usage.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics, RedisUse } from '../telemetry/metrics.ts'
 import { Gathered } from './gathered.ts'
@@ -41,7 +41,7 @@ import { type Charged, Questions, type Shared } from './question.ts'
 import type { RedisLink } from './redis.ts'
 import { type RedisCondition, RedisHealth } from './redis-health.ts'
 import { Refusals } from './refusals.ts'
-import { createScopes, EVERYBODY, isFirst, type Scope, type Scopes } from './scopes.ts'
+import { createScopes, EVERYBODY, isFirst, type Scope, type Scopes, scopeOf, trackedBy } from './scopes.ts'
 
 export interface SharedLimits extends Limits {
   /** Resolves when Redis has answered, or after a moment without an answer. Limits work either way. */
@@ -73,7 +73,6 @@ export interface SharedLimitsOptions extends LimitsOptions {
 
 /** Keys whose refusal is remembered, for each limit. */
 const REFUSED = 1 << 16
-const NOTHING: Usage = {}
 
 export const createSharedLimits = (options: SharedLimitsOptions): SharedLimits => new CountedInRedis(options)
 
@@ -115,7 +114,7 @@ class CountedInRedis implements SharedLimits {
   }
 
   take(stage: 'connect' | 'rcpt', client: Client, part: Part = 'all'): Usage | Promise<Usage> {
-    if (isTrusted(client)) return NOTHING
+    if (isTrusted(client)) return NO_USAGE
     const { now, enforced } = this.#options
     const at = now()
     const usage: MutableUsage = {}
@@ -180,11 +179,11 @@ class CountedInRedis implements SharedLimits {
   }
 
   tracked(): number {
-    return this.#scopes.connect[0]?.table.size(this.#options.now()) ?? 0
+    return trackedBy(this.#scopes, this.#options.now())
   }
 
   utilization(limit: GlobalLimit): number {
-    const scope = [...this.#scopes.connect, ...this.#scopes.rcpt].find((each) => each.limit === limit)
+    const scope = scopeOf(this.#scopes, limit)
     if (scope === undefined) return 0
     const { table, rate } = scope
     const at = this.#options.now()

@@ -4,7 +4,7 @@
  */
 import type { Client } from '../../core/client.ts'
 import { GLOBAL_MESSAGE_LIMITS } from '../../core/limits.ts'
-import type { Maybe } from '../../core/maybe.ts'
+import { andThen, type Maybe } from '../../core/maybe.ts'
 import type { Usage, Use } from '../../core/usage.ts'
 import type { Limits, Part } from '../../state/limits.ts'
 
@@ -69,8 +69,7 @@ export class Charges {
   }
 
   #take(part: Part, keep: (usage: Usage) => Usage): Maybe<Usage> {
-    const taken = this.#limits.take('rcpt', this.#client, part)
-    return taken instanceof Promise ? taken.then((usage) => keep(this.#taking(usage))) : keep(this.#taking(taken))
+    return andThen(this.#limits.take('rcpt', this.#client, part), (usage) => keep(this.#taking(usage)))
   }
 
   /** The client may have left while its message was being charged. */

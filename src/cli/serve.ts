@@ -9,8 +9,8 @@ import type { Settings } from '../config/settings.ts'
 import { messageOf } from '../core/errors.ts'
 import { createLog } from '../telemetry/log.ts'
 
-/** Two SIGINTs within this time come from one press of Ctrl-C. */
-const SAME_PRESS_MS = 400
+/** Two SIGINTs within this time come from one press of Ctrl-C: npm passes on what the program has already received. */
+export const SAME_PRESS_MS = 400
 
 const pem = (path: string): string => readFileSync(path, 'utf8')
 
@@ -62,7 +62,6 @@ export async function runServer({ settings, origins, warnings }: Loaded, version
     let stoppingSince: number | undefined
     const end = (signal: NodeJS.Signals): void => {
       if (stoppingSince !== undefined) {
-        // npm passes Ctrl-C on to a program that has already received it from the terminal.
         if (signal === 'SIGINT' && performance.now() - stoppingSince < SAME_PRESS_MS) return
         log.warn({ signal }, 'second signal: ending now')
         void running.abort().finally(() => resolve(1))

@@ -7,7 +7,7 @@ import type { ReadText } from './entries.ts'
 import { parseEnvFile } from './env-file.ts'
 import { HIDDEN, type Mistake } from './mistakes.ts'
 import { nearest } from './nearest.ts'
-import { ENV_FILE, repeated, SETTING_NAMES, type SettingName, settingOf } from './settings.ts'
+import { ENV_FILE, isSetting, repeated, SETTING_NAMES, type SettingName, settingOf } from './settings.ts'
 
 const PREFIX = 'SPILLWAY_'
 
@@ -31,9 +31,6 @@ interface Named {
   readonly origin: string
 }
 type Source = ReadonlyMap<string, Named>
-
-const SETTING_SET: ReadonlySet<string> = new Set(SETTING_NAMES)
-const isSetting = (name: string): name is SettingName => SETTING_SET.has(name)
 
 const LINK =
   /^SPILLWAY(_[A-Z0-9_]+)?_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$/

@@ -3,7 +3,7 @@
  * so it is shown only with the password masked, whether it is valid or not.
  */
 import { isIPv6 } from 'node:net'
-import { type HostPort, isHost } from './address-kinds.ts'
+import { type HostPort, hostPortsText, isHost } from './address-kinds.ts'
 import { type Kind, type Parsed, type Scalar, scalar } from './kinds.ts'
 
 export interface RedisAddress {
@@ -99,7 +99,7 @@ function parse(text: string): Parsed<RedisAddress> {
 function show({ topology, hosts, master, tls, username, password, db }: RedisAddress): string {
   const scheme = `${tls ? 'rediss' : 'redis'}${topology === 'single' ? '' : `+${topology}`}://`
   const user = password === undefined ? '' : `${encodeURIComponent(username ?? '')}:***@`
-  const list = hosts.map(({ host, port }) => `${isIPv6(host) ? `[${host}]` : host}:${port}`).join(',')
+  const list = hostPortsText(hosts)
   return `${scheme}${user}${list}${master === '' ? '' : `/${master}`}${db === 0 ? '' : `/${db}`}`
 }
 

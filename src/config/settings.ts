@@ -463,6 +463,7 @@ export const SETTINGS = {
 
 export type SettingName = keyof typeof SETTINGS
 export const SETTING_NAMES = Object.keys(SETTINGS) as SettingName[]
+export const isSetting = (name: string): name is SettingName => Object.hasOwn(SETTINGS, name)
 
 /** The variable that names a file of settings. It is read only from the process environment; `Settings` lacks it. */
 export const ENV_FILE = {

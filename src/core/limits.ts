@@ -6,6 +6,7 @@
  */
 import type { Client } from './client.ts'
 import type { ReasonName } from './reasons.ts'
+import { recordOf } from './record.ts'
 
 /** Which clients a limit counts together, narrow before wide: one source, its /24 or /48, or all clients. */
 export const GROUPINGS = ['source', 'net', 'everybody'] as const
@@ -108,7 +109,7 @@ export interface Rate {
 /** The rates that the operator set; undefined where a limit is off. */
 export type Rates = Readonly<Record<LimitName, Rate | undefined>>
 
-export const ALL_OFF = Object.fromEntries(LIMIT_NAMES.map((name) => [name, undefined])) as Rates
+export const ALL_OFF: Rates = recordOf(LIMIT_NAMES, () => undefined)
 
 /**
  * The maximum of a limit for this client at this moment, within the window of the setting: a whole number, 0 or more.

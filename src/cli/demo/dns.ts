@@ -3,6 +3,7 @@
  * both ways; all other addresses have none. It implements just enough of RFC 1035 for PTR and A.
  */
 import { createSocket } from 'node:dgram'
+import { reverseName } from '../../relay/smtp/names.ts'
 
 const HEADER = 12
 const TYPE = { A: 1, PTR: 12 }
@@ -19,8 +20,6 @@ const encoded = (name: string): Buffer =>
     ...name.split('.').map((label) => Buffer.concat([Buffer.from([label.length]), Buffer.from(label)])),
     Buffer.from([0]),
   ])
-
-const reverseName = (ip: string): string => `${ip.split('.').reverse().join('.')}.in-addr.arpa`
 
 /**
  * @returns the question of a query: its name in lower case, its type, and where it ends; undefined if it is malformed

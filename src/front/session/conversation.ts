@@ -2,6 +2,7 @@
  * What one client says and hears, from HELO to the end of its last transaction. commands.ts knows which command may come when,
  * recipient.ts handles a recipient, message.ts a message.
  */
+import { utf8Of } from '../../core/latin1.ts'
 import type { Facts } from '../../core/policy.ts'
 import type { ClientAttributes } from '../../relay/smtp/client-attributes.ts'
 import type { Extensions } from '../../relay/smtp/dial.ts'
@@ -87,7 +88,7 @@ export class Conversation {
   async hello(name: string, esmtp: boolean): Promise<ClientReply | undefined> {
     const { parts, record, replies } = this.#context
     this.reset()
-    record.helo = Buffer.from(name, 'latin1').toString('utf8')
+    record.helo = utf8Of(name)
     const verdict = await judge(this.#context, 'helo', 'uncounted', { ...this.#connect, helo: name })
     if (verdict.action !== 'accept') return replies.refuse(verdict, 'refused')
     this.#helo = name

@@ -60,7 +60,7 @@ const isAbsent = (error: unknown): boolean => {
 }
 
 /** The name under which the address has its PTR records: RFC 1035 section 3.5, RFC 3596 section 2.5. */
-const reverseName = (ip: string): string =>
+export const reverseName = (ip: string): string =>
   ip.includes(':')
     ? `${[...groups(ip).toString('hex')].reverse().join('.')}.ip6.arpa`
     : `${ip.split('.').reverse().join('.')}.in-addr.arpa`

@@ -1,5 +1,5 @@
 /**
- * If the operator has listed the domains he receives mail for, other domains are refused without asking the cluster.
+ * If the operator has listed the domains that receive mail here, other domains are refused without asking the cluster.
  */
 import { domainToASCII } from 'node:url'
 import { domainsOf } from '../core/address.ts'
@@ -12,7 +12,7 @@ import { ACCEPT, type Check, refusal } from '../core/policy.ts'
  */
 const folded = (domain: string): string => (isAscii(domain) ? domain.toLowerCase() : domainToASCII(utf8Of(domain)))
 
-/** @param listed domains in lower case, as A-labels; empty where the upstream decides */
+/** @param listed domains in lower case, as A-labels; empty: the upstream decides */
 export function domains(listed: readonly string[]): Check<'rcpt'> {
   const known = new Set(listed)
   return {

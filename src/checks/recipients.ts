@@ -1,6 +1,6 @@
 /**
- * Limits the recipients of one message. Further recipients are deferred, and the client sends them another copy (RFC
- * 5321 section 4.5.3.1.10).
+ * Limits the recipients of one message. Further recipients are deferred, and the client sends them the message in
+ * another transaction (RFC 5321 section 4.5.3.1.10).
  */
 import { type Check, verdictOn } from '../core/policy.ts'
 

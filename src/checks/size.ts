@@ -1,4 +1,6 @@
-/** Refuses a declared size larger than we accept (RFC 1870 section 6.1). It guards the cluster, so nobody is spared. */
+/**
+ * Refuses a declared size larger than we accept (RFC 1870 section 6.1). It protects the cluster, so nobody is exempt.
+ */
 import { type Check, verdictOn } from '../core/policy.ts'
 
 export const size: Check<'mail'> = {

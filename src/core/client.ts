@@ -1,6 +1,6 @@
 /** Who the client is: what every check, limit, log line and upstream learns about it. */
 
-/** What we think of a client. A closed set: it is a metric label. */
+/** What we think of a client. The set is closed, because it is a metric label. */
 export const STANDINGS = ['trusted', 'known', 'seen', 'new', 'suspect', 'banned'] as const
 export type Standing = (typeof STANDINGS)[number]
 

@@ -8,8 +8,8 @@ export class Late extends Error {
 
 /**
  * Settles as `answer` does, or after `ms` as `late` says: with what it returns, or with what it throws. By default that
- * is Late. If the process itself was held up, an answer that has arrived meanwhile still counts: timers run before sockets
- * are read, so the deadline takes effect only after that.
+ * is Late. If the process itself was held up, an answer that has arrived meanwhile still counts: timers run before
+ * sockets are read, so the deadline takes effect only after that.
  */
 export function within<T, L = never>(
   answer: Promise<T>,

@@ -1,6 +1,6 @@
 /**
  * Ids that explain themselves. The id of a session holds the second in which it began, the node, and a sequence number.
- * The id of a refusal is that of the session and two more characters for the reason. So "why was I refused
+ * The id of a refusal is the id of the session with two more characters for the reason. So "why was I refused
  * (3MFK2D00R9007)?" has an answer even where the log was sampled. The digits are Crockford's base 32, without I, L, O
  * and U, so that an id can be read out on the telephone.
  *
@@ -10,7 +10,7 @@
 import { REASON_NAMES, REASONS, type ReasonName } from './reasons.ts'
 
 const ALPHABET = '0123456789ABCDEFGHJKMNPQRSTVWXYZ'
-/** 2025-01-01T00:00:00Z; six characters last until 2059. */
+/** 2025-01-01T00:00:00Z. Six characters last until 2059. */
 const EPOCH_S = 1_735_689_600
 export const NODES = 1024
 const SEQUENCES = 32_768
@@ -21,7 +21,7 @@ const digits = (value: number, count: number): string => {
   return text
 }
 
-/** The number of a node, 0..1023, derived from a name that distinguishes it; the log reports it at the start. */
+/** The number of a node, 0 to 1023, derived from a name that no other node has. The log reports it at the start. */
 export function nodeNumber(name: string): number {
   let hash = 2_166_136_261
   for (let i = 0; i < name.length; i++) hash = Math.imul(hash ^ name.charCodeAt(i), 16_777_619)
@@ -31,7 +31,7 @@ export function nodeNumber(name: string): number {
 /**
  * Makes a function that gives the id of a new session from the time in milliseconds since the epoch. 32,768 ids per
  * second are distinct, which is more than one process can accept.
- * @param first where the sequence begins; a random number, so that two nodes with the same number by chance still
+ * @param first where the sequence begins; should be random, so that two nodes that happen to have the same number still
  * differ
  */
 export function sessionIds(node: number, first = 0): (now: number) => string {
@@ -57,5 +57,5 @@ export function sessionIds(node: number, first = 0): (now: number) => string {
 const SUFFIX = new Map<ReasonName | undefined, string>([[undefined, '00']])
 for (const name of REASON_NAMES) SUFFIX.set(name, digits(REASONS[name].number, 2))
 
-/** The id that a refused client reads and the log line has: the session's id and the reason. */
+/** The id in a refusal and in its log line: the session's id and the reason. */
 export const refusalId = (session: string, reason: ReasonName | undefined): string => session + SUFFIX.get(reason)

@@ -26,9 +26,7 @@ export interface LimitRow {
   readonly capacity: number
 }
 
-/**
- * Limits that count the same thing stand narrow before wide: that is the order in which they are charged and compared.
- */
+/** Limits that count the same thing are listed narrow before wide: they are charged and compared in this order. */
 export const LIMITS = {
   ip_connections: {
     counts: 'connections',
@@ -85,9 +83,9 @@ type With<R extends Partial<LimitRow>> = {
 export const limitsThatCount = <C extends LimitRow['counts']>(counts: C): With<{ counts: C }>[] =>
   LIMIT_NAMES.filter((name) => LIMITS[name].counts === counts) as With<{ counts: C }>[]
 
-/** The one limit on recipients. */
+/** The only limit on recipients. */
 export const RECIPIENT_LIMIT = only('recipients')
-/** The one limit on recipients that the upstream called unknown. */
+/** The only limit on recipients that the upstream called unknown. */
 export const UNKNOWN_LIMIT = only('unknown')
 
 function only<C extends 'recipients' | 'unknown'>(counts: C): With<{ counts: C }> {
@@ -97,7 +95,7 @@ function only<C extends 'recipients' | 'unknown'>(counts: C): With<{ counts: C }
 /** The limits that have one key, shared by all clients. */
 export type GlobalLimit = With<{ per: 'everybody' }>
 export const GLOBAL_LIMITS = LIMIT_NAMES.filter((name) => LIMITS[name].per === 'everybody') as GlobalLimit[]
-/** Those of them that a message is charged to. */
+/** The global limits that a message is charged to. */
 export const GLOBAL_MESSAGE_LIMITS = GLOBAL_LIMITS.filter((name) => LIMITS[name].counts === 'messages')
 
 /** At most `max` within `windowMs` milliseconds. */
@@ -113,7 +111,7 @@ export const ALL_OFF: Rates = recordOf(LIMIT_NAMES, () => undefined)
 
 /**
  * The maximum of a limit for this client at this moment, within the window of the setting: a whole number, 0 or more.
- * It is asked for at every charge and every comparison and never kept, so that it may differ between clients and from
+ * It is looked up at every charge and every comparison and never kept, so that it may differ between clients and from
  * one moment to the next. `at` is in ms since the epoch.
  */
 export type Maximum = (limit: LimitName, client: Client, at: number) => number

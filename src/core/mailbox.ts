@@ -1,8 +1,8 @@
 /**
- * Which mailbox an address means, as far as that can be told from outside. This is for what is counted or remembered
- * per recipient: one mailbox has endless spellings (case, quotes, a source route, what follows a +), and a client that
- * varies them must not seem to name many mailboxes. It is for nothing else: what goes to an upstream does not pass
- * through here.
+ * Which mailbox an address means, as far as that can be told from outside. Counts and memories per recipient go by it:
+ * one mailbox has endless spellings (case, quotes, a source route, what follows a +), and a client that varies them
+ * must not seem to name many mailboxes. Nothing else goes by it: an upstream always gets the address as the client
+ * spelt it.
  */
 import { isAscii, utf8Of } from './latin1.ts'
 
@@ -23,7 +23,7 @@ export function mailboxOf(address: string): string {
   return (at < 0 ? mailbox : mailbox + text.slice(at)).toLowerCase()
 }
 
-/** @param mailbox as mailboxOf() returns it @returns '' where it has no domain (postmaster) */
+/** @param mailbox as mailboxOf() returns it @returns '' if it has no domain (postmaster) */
 export const domainOf = (mailbox: string): string => {
   const at = mailbox.lastIndexOf('@')
   return at < 0 ? '' : mailbox.slice(at + 1)

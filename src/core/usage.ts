@@ -1,10 +1,10 @@
 /** The result of charging a client's limits. */
 import type { LimitName, Rate } from './limits.ts'
 
-/** `used` includes the attempt that is being judged, which is over the limit when `used > max`. */
+/** `used` includes the attempt that is being judged. The attempt is over the limit if `used > max`. */
 export interface Use extends Rate {
   readonly used: number
-  /** The attempt was let in, and was counted by more than this node alone. */
+  /** The attempt was let in, and is counted in Redis as well. */
   readonly shared?: true
 }
 
@@ -16,10 +16,10 @@ export interface RecentRecipients {
   readonly asked: number
 }
 
-/** A limit is absent if it is off, or if it was not charged because a narrower one had already refused. */
+/** A limit is absent if it is off, or if it was not charged because a narrower one had refused already. */
 export type Usage = Readonly<Partial<Record<LimitName, Use>>>
 
 export const NO_USAGE: Usage = {}
 
-/** A usage that is still being put together. */
+/** A usage while it is put together. */
 export type MutableUsage = { -readonly [L in LimitName]?: Use }

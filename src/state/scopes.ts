@@ -23,9 +23,9 @@ export interface Scope {
   readonly isGlobal: boolean
 }
 
-/** Pairs of source and mailbox that are remembered. With more in one window, some count twice. */
+/** How many pairs of source and mailbox are remembered. If there are more in one window, some count twice. */
 const MAILBOXES = 1 << 18
-/** The key of what all clients share. */
+/** The key of the limits that all clients share. */
 export const EVERYBODY = '*'
 const KEYS: Readonly<Record<Grouping, Scope['key']>> = {
   source: (client) => client.source,
@@ -33,13 +33,13 @@ const KEYS: Readonly<Record<Grouping, Scope['key']>> = {
   everybody: () => EVERYBODY,
 }
 
-/** Undefined, or not in the list: that limit is off. */
+/** A limit that is undefined or not in its list is off. */
 export interface Scopes {
   /** Narrow before wide. */
   readonly connect: readonly Scope[]
   readonly rcpt: readonly Scope[]
   readonly recipients: Scope | undefined
-  /** Recipients the cluster does not know, and all it was asked about. */
+  /** Recipients that the cluster does not know, and all that it was asked about. */
   readonly unknown: Scope | undefined
   readonly asked: Scope | undefined
   /** The mailboxes that a source has named in this window: each counts once. */

@@ -1,23 +1,24 @@
 /**
- * The way of a connection, from accept to the last line in the log. Everything else is what this story uses.
+ * The life of a connection, from accept to the last line in the log. All other files only serve this one.
  *
- *     identify   who is it: address, PROXY header of a listed balancer, standing       gate/identify.ts
+ *     identify   who the client is: address, PROXY header of a listed balancer,        gate/identify.ts
+ *                standing
  *     gate       checks of stage connect; a refusal costs one write and one close,     checks/index.ts
  *                and no SMTP object exists yet
- *     greeting   what has to be waited for before 220; today nothing                   gate/greeting.ts
- *     session    SMTP is spoken: checks of helo, mail, rcpt; from the first            session/, relay/transaction/
- *                recipient that passed on, the relay
+ *     greeting   what the client must wait for before 220; today nothing               gate/greeting.ts
+ *     session    SMTP: checks of helo, mail, rcpt; the relay from the first            session/, relay/transaction/
+ *                recipient on that passed them
  *     outcome    counters and one log line                                             outcome.ts
  *
- * What a client takes or is charged on its way, where, and who is not asked to pay:
+ * What a client takes or is charged on the way, where this happens, and who is exempt:
  *
- *     accept       a seat, until the client is gone      MAX_CONNECTIONS holds for everybody
- *     gate         a connection: of its source, its      limits.take('connect') below; not clients on the allow list
- *                  network, of all clients together
- *     first RCPT   a message: of its source, of all      limits.take('rcpt') in session/; not clients on the allow list.
- *                                                        postmaster, abuse and verifications by a null sender pay from a
- *                                                        budget of their own, and only what all clients share
- *     each RCPT    a recipient: of its source            limits.recipient() in session/; exempt as above
+ *     accept       a seat, until the client is gone      MAX_CONNECTIONS; nobody is exempt
+ *     gate         a connection: to its source, to its   limits.take('connect') below; trusted clients are exempt
+ *                  network, to all clients together
+ *     first RCPT   a message: to its source, to all      limits.take('rcpt') in session/; trusted clients are exempt.
+ *                                                        postmaster, abuse and verifications by a null sender are charged
+ *                                                        to a budget of their own, and to the limits all clients share
+ *     each RCPT    a recipient: to its source            limits.recipient() in session/; exempt as above
  *     first RCPT   a slot: one of the connections that   relay/pool/ decides who gets the next one, by shares of sources;
  *     that passed  the mail servers may have             nobody is exempt
  */
@@ -55,11 +56,10 @@ export interface ConnectionParts {
   readonly natWatch: NatWatch
   readonly warnings: Pick<BalancerWarnings, 'mailOnProbe'>
   readonly log: Log
-  /** Sessions that go on, for whoever has to end them. */
+  /** The sessions under way, for whoever has to end them. */
   readonly live: { add(session: Session): void; delete(session: Session): void }
 }
 
-/** What belongs to a connection on its way. */
 interface OpenConnection {
   readonly socket: Socket
   readonly client: Client
@@ -71,7 +71,7 @@ const nothing = (): void => undefined
 
 /**
  * Serves one accepted socket (paused, half-open allowed) to its end. Never throws or rejects.
- * @returns undefined where it is over at once: for a client that is refused no promise is made
+ * @returns undefined if the connection is over at once: no promise is made for a client that is refused
  */
 export function serve(socket: Socket, parts: ConnectionParts): Promise<void> | undefined {
   socket.on('error', nothing)
@@ -100,7 +100,7 @@ function identified(socket: Socket, identity: Identity | undefined, parts: Conne
   )
 }
 
-/** The gate's verdict; where the gate itself fails, the client still gets a reply and may come back. */
+/** The gate's verdict. If the gate itself fails, the client still gets a reply and may come back. */
 function judged(connection: OpenConnection, parts: ConnectionParts): Maybe<Verdict> {
   return fenced(
     () => gate(connection, parts),
@@ -111,7 +111,7 @@ function judged(connection: OpenConnection, parts: ConnectionParts): Maybe<Verdi
   )
 }
 
-/** Whether the client gets in. What is refused before anything is counted spends nobody's budget. */
+/** Decides whether the client gets in. A refusal before anything is charged uses up nobody's budget. */
 function gate({ client, record, seat: { open } }: OpenConnection, parts: ConnectionParts): Maybe<Verdict> {
   const { checks, limits, outcomes, maxConnections } = parts
   if (open.total > maxConnections) return refusal('max_connections', { used: open.total, max: maxConnections })
@@ -126,7 +126,7 @@ function gate({ client, record, seat: { open } }: OpenConnection, parts: Connect
 
 function turnAway({ socket, client, record, seat }: OpenConnection, verdict: Refusal, parts: ConnectionParts): void {
   const { outcomes, linger, voice } = parts
-  // Comes first, so that the seat is not lost whatever goes wrong below.
+  // This comes first, so that the seat is freed whatever goes wrong below.
   seat.free()
   outcomes.refused(record, 'connect', verdict)
   linger.farewell(socket, voice.refusal(client, verdict))
@@ -138,7 +138,7 @@ async function talk({ socket, client, record, seat }: OpenConnection, parts: Con
   const { greeting, sessions, live, outcomes, log } = parts
   let session: Session | undefined
   try {
-    // Only now: for a refused client the system call would be wasted.
+    // Not earlier: for a refused client the system call would be wasted.
     socket.setNoDelay(true)
     session = sessions.open(socket, { client, open: seat.open, usage: NO_USAGE }, record)
     live.add(session)
@@ -153,7 +153,7 @@ async function talk({ socket, client, record, seat }: OpenConnection, parts: Con
       await session.settled
       live.delete(session)
     }
-    // Only now: the dot of a client that has left may have been answered meanwhile.
+    // Not earlier: the dot of a client that has left may still have been answered.
     outcomes.tell(record, client)
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Whether the cluster can be believed when it calls a recipient unknown that it accepted recently. The evidence is that
- * of the last minute. Each recipient counts once, however often it is named: one closed mailbox that still gets mail
+ * Whether the cluster can be believed when it calls a recipient unknown that it accepted recently. The evidence is
+ * what was heard in the last minute. Each recipient counts once, however often it is named: one closed mailbox that still gets mail
  * from everywhere does not mean that the directory has failed.
  *
  * Any of these is enough evidence of a failed directory:

@@ -1,7 +1,7 @@
 /**
  * The admin port: it serves metrics, health and the state of this node to the operator, over HTTP. Whatever is done to
  * it, it must not get in the way of mail. So its connections are few (connections.ts), each carries one request
- * (request.ts) and one answer, and the work that takes long is shared (rendering.ts).
+ * (request.ts) and one response, and callers share the work that takes long (rendering.ts).
  */
 import { STATUS_CODES } from 'node:http'
 import { createServer, type Server, type Socket } from 'node:net'
@@ -14,15 +14,15 @@ import { type Response, text } from './response.ts'
 import { createRouter, type RouteParts } from './routes.ts'
 
 export interface AdminParts extends RouteParts {
-  /** Called with errors of the listening socket once it listens. */
+  /** Called with errors of the listening socket after it began to listen. */
   readonly failed: (error: Error) => void
-  /** Called at most once a minute when connections were dropped to make room: how many, and the source of the last. */
+  /** Called at most once a minute if connections were dropped to make room. @param source of the last one */
   readonly crowded: (dropped: number, source: string) => void
 }
 
 const SWEEP_MS = 500
 const CROWDED_EVERY_MS = 60_000
-/** How many octets a connection may send: the head of a request, and what is ignored (a body, more requests). */
+/** How many octets a connection may send: the head of a request, and what we ignore (a body, more requests). */
 const MOST_OCTETS = 65_536
 
 const nothing = (): void => undefined
@@ -63,7 +63,7 @@ export class Admin {
   }
 
   #accept(socket: Socket): void {
-    // A 'close' event follows, and is handled below.
+    // A 'close' event follows and is handled below.
     socket.on('error', nothing)
     const source = sourceOf(canonical(socket.remoteAddress ?? ''))
     const connection = new Connection(source, () => socket.destroy(), this.#parts.clock.elapsed())
@@ -72,7 +72,7 @@ export class Admin {
     if (dropped === connection) return
     socket.on('close', () => this.#connections.delete(connection))
     socket.on('finish', () => connection.sent())
-    // A caller that closes its side before the request is complete wants nothing; after that it wants the answer.
+    // A caller that closes its side before the request is complete wants nothing. After that it wants the response.
     socket.on('end', () => {
       if (connection.phase === 'asking') socket.destroy()
     })
@@ -90,7 +90,7 @@ export class Admin {
       if (end === undefined && wrong === undefined) return
       head = ''
       connection.served(this.#parts.clock.elapsed())
-      // What comes after the request waits in the kernel until the answer is written.
+      // What comes after the request waits in the kernel until the response is written.
       socket.pause()
       void this.#serve(socket, connection, wrong ?? readRequest(begun))
     })
@@ -120,7 +120,7 @@ export class Admin {
   }
 }
 
-/** Writes the response and ends our side: a connection carries no second request. */
+/** Writes the response and closes our side: a connection carries no second request. */
 function write(socket: Socket, { code, type, body, fields = [] }: Response, now: number, withBody: boolean): void {
   const head = [
     `HTTP/1.1 ${code} ${STATUS_CODES[code] ?? ''}`,

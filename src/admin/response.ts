@@ -4,7 +4,7 @@ export interface Response {
   readonly code: number
   readonly type: string
   readonly body: string | Buffer
-  /** Further header fields, as they are sent. */
+  /** Further header fields, each as one line. */
   readonly fields?: readonly string[]
 }
 

@@ -10,7 +10,7 @@ export interface Status {
   readonly unknownGuard: boolean
   /** Absent if limits are counted only in memory. */
   readonly redis?: ConditionReport & { readonly up: boolean; readonly nodes: number }
-  /** Every address of every upstream; a name that does not resolve appears as the operator wrote it. */
+  /** Every address of every mail server; a name that does not resolve appears as the operator wrote it. */
   readonly upstreams: readonly (ConditionReport & {
     readonly upstream: string
     readonly address: string

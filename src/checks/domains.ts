@@ -12,7 +12,7 @@ import { ACCEPT, type Check, refusal } from '../core/policy.ts'
  */
 const folded = (domain: string): string => (isAscii(domain) ? domain.toLowerCase() : domainToASCII(utf8Of(domain)))
 
-/** @param listed domains in lower case, as A-labels; empty: the upstream decides */
+/** @param listed domains in lower case, as A-labels; empty: the mail servers decide */
 export function domains(listed: readonly string[]): Check<'rcpt'> {
   const known = new Set(listed)
   return {

@@ -1,8 +1,8 @@
 /**
  * Parses the text between the angle brackets of MAIL and RCPT (RFC 5321 section 4.1.2), but only where two parsers
- * could disagree: where quoted strings begin and end, what is a source route, and where the domain begins. The upstream
- * decides whether the address is otherwise valid. All text is in Latin-1, one character per byte, so that UTF-8 (RFC
- * 6531) survives.
+ * could disagree: where quoted strings begin and end, what is a source route, and where the domain begins. The mail
+ * server decides whether the address is otherwise valid. All text is in Latin-1, one character per byte, so that UTF-8
+ * (RFC 6531) survives.
  */
 
 /**

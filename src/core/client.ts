@@ -1,4 +1,4 @@
-/** Who the client is: what every check, limit, log line and upstream learns about it. */
+/** Who the client is: what every check, limit, log line and mail server learns about it. */
 
 /** What we think of a client. The set is closed, because it is a metric label. */
 export const STANDINGS = ['trusted', 'known', 'seen', 'new', 'suspect', 'banned'] as const

@@ -15,7 +15,7 @@ export type Grouping = (typeof GROUPINGS)[number]
 export interface LimitRow {
   /**
    * What is counted, and so when it is charged: a connection at the gate, a message with its first recipient, each
-   * recipient before the upstream is asked, or each recipient that the upstream called unknown. Any number of limits
+   * recipient before a mail server is asked, or each recipient that a mail server called unknown. Any number of limits
    * may count connections or messages; recipients and unknown recipients have one limit each.
    */
   readonly counts: 'connections' | 'messages' | 'recipients' | 'unknown'
@@ -85,7 +85,7 @@ export const limitsThatCount = <C extends LimitRow['counts']>(counts: C): With<{
 
 /** The only limit on recipients. */
 export const RECIPIENT_LIMIT = only('recipients')
-/** The only limit on recipients that the upstream called unknown. */
+/** The only limit on recipients that the mail servers call unknown. */
 export const UNKNOWN_LIMIT = only('unknown')
 
 function only<C extends 'recipients' | 'unknown'>(counts: C): With<{ counts: C }> {

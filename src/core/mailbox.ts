@@ -1,7 +1,7 @@
 /**
  * Which mailbox an address means, as far as that can be told from outside. Counts and memories per recipient go by it:
  * one mailbox has endless spellings (case, quotes, a source route, what follows a +), and a client that varies them
- * must not seem to name many mailboxes. Nothing else goes by it: an upstream always gets the address as the client
+ * must not seem to name many mailboxes. Nothing else goes by it: a mail server always gets the address as the client
  * spelt it.
  */
 import { isAscii, utf8Of } from './latin1.ts'

@@ -23,9 +23,9 @@ export interface Facts {
     readonly maxSize: number | undefined
   }
   /**
-   * `accepted`: recipients of this message that an upstream has accepted so far. `exempt`: no limit per sender applies,
-   * because this is postmaster, abuse or a verification, within a budget of its own (RFC 5321 section 4.5.1). `usage`
-   * is that of the transaction.
+   * `accepted`: recipients of this message that a mail server has accepted so far. `exempt`: no limit per sender
+   * applies, because this is postmaster, abuse or a verification, within a budget of its own (RFC 5321 section 4.5.1).
+   * `usage` is that of the transaction.
    */
   rcpt: Omit<Facts['mail'], 'maxSize'> & { readonly to: string; readonly accepted: number; readonly exempt: boolean }
 }

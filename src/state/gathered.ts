@@ -1,7 +1,7 @@
 /**
  * A count that never waits for Redis. It is kept at once in this node's memory, the outbox reports it to Redis a moment
  * later, and it is compared with what Redis last reported for the whole cluster. It counts recipients and the
- * upstreams' answers to them.
+ * mail servers' answers to them.
  */
 import type { Client } from '../core/client.ts'
 import type { Maximum } from '../core/limits.ts'

@@ -20,7 +20,7 @@
  * unknown recipients have counted in the current window. What single addresses were charged meanwhile stays with the
  * node that counted it.
  *
- * Recipients and the upstreams' answers to them are counted without waiting (gathered.ts). Each node counts open
+ * Recipients and the mail servers' answers to them are counted without waiting (gathered.ts). Each node counts open
  * connections alone.
  */
 import { type Client, isTrusted } from '../core/client.ts'

@@ -1,7 +1,7 @@
 /**
- * Whether the cluster can be believed when it calls a recipient unknown that it accepted recently. The evidence is
- * what was heard in the last minute. Each recipient counts once, however often it is named: one closed mailbox that still gets mail
- * from everywhere does not mean that the directory has failed.
+ * Whether the cluster can be believed when it calls a recipient unknown that it accepted recently. The evidence is what
+ * was heard in the last minute. Each recipient counts once, however often it is named: one closed mailbox that still
+ * gets mail from everywhere does not mean that the directory has failed.
  *
  * Any of these is enough evidence of a failed directory:
  * - Of all recipients accepted recently that were named, at least 20 and at least 5 % are unknown. Then "unknown" is

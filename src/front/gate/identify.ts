@@ -1,6 +1,6 @@
 /**
  * Identifies the client: by the address of the socket, or by the address that a listed balancer gives in its PROXY
- * header. The source, the network and the standing, by which everything else judges the client, follow from the
+ * header. The source, the neighbourhood and the standing, by which everything else judges the client, follow from the
  * address. A header from anybody else is never believed: see front/session/foreign-header.ts.
  *
  * Some headers name no client: version 2 LOCAL, UNSPEC and UNIX, version 1 UNKNOWN, and a header of either version

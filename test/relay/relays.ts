@@ -14,7 +14,7 @@ import type { ClientAttributes } from '../../src/relay/smtp/client-attributes.ts
 import type { DialSettings } from '../../src/relay/smtp/dial.ts'
 import type { Name } from '../../src/relay/smtp/names.ts'
 import type { Answer } from '../../src/relay/transaction/answer.ts'
-import { type Budgets, Relay, type RelaySettings } from '../../src/relay/transaction/transaction.ts'
+import { type Budgets, Relay, type RelaySettings } from '../../src/relay/transaction/relay.ts'
 import type { Fields, Log } from '../../src/telemetry/log.ts'
 import { createMetrics, type Metrics } from '../../src/telemetry/metrics.ts'
 import { eventually } from '../support/app.ts'

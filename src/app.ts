@@ -3,6 +3,7 @@
  */
 import type { Status } from './admin/status.ts'
 import { buildNode, type Node, type NodeOptions } from './build/node.ts'
+import { within } from './core/deadline.ts'
 import type { ListenAddress } from './front/gate/listener.ts'
 import type { Metrics } from './telemetry/metrics.ts'
 
@@ -74,7 +75,7 @@ export async function start(options: AppOptions): Promise<Running> {
     node.listener.close()
     log.info({ sessions: sessions.size }, 'draining')
     sessions.drain()
-    await within(node.allServed(), settings.shutdownTimeout)
+    await within(node.allServed(), settings.shutdownTimeout, () => undefined)
     sessions.dismiss()
     await node.allServed()
     front.outcomes.flush()
@@ -91,7 +92,7 @@ export async function start(options: AppOptions): Promise<Running> {
     )
     sessions.cut()
     // Each session writes its log line; none waits for anything else.
-    await within(node.allServed(), ABORT_MS)
+    await within(node.allServed(), ABORT_MS, () => undefined)
     front.outcomes.flush()
     await quitOnce()
     log.flush()
@@ -135,14 +136,4 @@ async function quit({ listener, admin, upstreams, front, metrics, counting }: No
   front.linger.stop()
   metrics.watch(undefined)
   await counting.stop()
-}
-
-/** Resolves when `work` does, or after `ms`. */
-async function within(work: Promise<void>, ms: number): Promise<void> {
-  let timer: NodeJS.Timeout | undefined
-  const timeout = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, ms)
-  })
-  await Promise.race([work, timeout])
-  clearTimeout(timer)
 }

@@ -1,13 +1,15 @@
 /**
  * Which Host a request may name. A web page can let its own name resolve to 127.0.0.1 and so make its reader's browser
- * request this port, from the same machine and as the same origin (DNS rebinding). Such requests still name the host of
- * the page. So over loopback, where no token is needed, only requests for our own names are answered. Off loopback any
- * name will do, because Prometheus and probes may use any name or address: without the token only what reveals nothing
- * about anybody is answered there.
+ * send requests to this port, from the same machine and as the same origin (DNS rebinding). Such requests still name
+ * the host of the page. So over loopback, where no token is needed, only requests for our own names are answered. Off
+ * loopback any name is accepted, because Prometheus and probes may use any name or address. There, without the token,
+ * only requests are answered that reveal nothing about anybody.
  */
 import { canonical, isLoopback } from '../core/ip.ts'
 
-/** A host and perhaps a port (RFC 9110 section 7.2). The final dot of a full name is ignored (RFC 1034 section 3.1). */
+/**
+ * A host and optionally a port (RFC 9110 section 7.2). The final dot of a full name is ignored (RFC 1034 section 3.1).
+ */
 const HOST = /^(?:\[([0-9a-f:.]{2,45})\]|([a-z0-9._-]{1,254}?)\.?)(?::\d{0,5})?$/i
 
 /** @param names further host names and addresses of our own, in lower case */

@@ -1,28 +1,28 @@
 /**
  * The admin port: it serves metrics, health and the state of this node to the operator, over HTTP. Whatever is done to
  * it, it must not get in the way of mail. So its connections are few (connections.ts), each carries one request
- * (request.ts) and one answer, and the work that takes long is shared (rendering.ts).
+ * (request.ts) and one response, and callers share the work that takes long (rendering.ts).
  */
 import { STATUS_CODES } from 'node:http'
 import { createServer, type Server, type Socket } from 'node:net'
 import { ADMIN_CONNECTIONS } from '../config/machine-rules.ts'
 import { messageOf } from '../core/errors.ts'
 import { canonical, sourceOf } from '../core/ip.ts'
-import { type Answer, text } from './answer.ts'
 import { Connection, Connections } from './connections.ts'
 import { hopeless, type Request, readRequest } from './request.ts'
-import { createAnswers, type RouteParts } from './routes.ts'
+import { type Response, text } from './response.ts'
+import { createRouter, type RouteParts } from './routes.ts'
 
 export interface AdminParts extends RouteParts {
-  /** Called with errors of the listening socket once it listens. */
+  /** Called with errors of the listening socket after it began to listen. */
   readonly failed: (error: Error) => void
-  /** Called at most once a minute when connections were dropped to make room: how many, and the source of the last. */
+  /** Called at most once a minute if connections were dropped to make room. @param source of the last one */
   readonly crowded: (dropped: number, source: string) => void
 }
 
 const SWEEP_MS = 500
 const CROWDED_EVERY_MS = 60_000
-/** How many octets a connection may send: the head of a request, and what is ignored (a body, more requests). */
+/** How many octets a connection may send: the head of a request, and what we ignore (a body, more requests). */
 const MOST_OCTETS = 65_536
 
 const nothing = (): void => undefined
@@ -30,7 +30,7 @@ const nothing = (): void => undefined
 export class Admin {
   readonly #server: Server
   readonly #parts: AdminParts
-  readonly #answer: ReturnType<typeof createAnswers>
+  readonly #answer: ReturnType<typeof createRouter>
   readonly #connections = new Connections(ADMIN_CONNECTIONS)
   #sweeping: NodeJS.Timeout | undefined
   #dropped = 0
@@ -38,7 +38,7 @@ export class Admin {
 
   constructor(parts: AdminParts) {
     this.#parts = parts
-    this.#answer = createAnswers(parts)
+    this.#answer = createRouter(parts)
     this.#server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => this.#accept(socket))
   }
 
@@ -63,7 +63,7 @@ export class Admin {
   }
 
   #accept(socket: Socket): void {
-    // A 'close' event follows, and is handled below.
+    // A 'close' event follows and is handled below.
     socket.on('error', nothing)
     const source = sourceOf(canonical(socket.remoteAddress ?? ''))
     const connection = new Connection(source, () => socket.destroy(), this.#parts.clock.elapsed())
@@ -72,16 +72,16 @@ export class Admin {
     if (dropped === connection) return
     socket.on('close', () => this.#connections.delete(connection))
     socket.on('finish', () => connection.sent())
-    // A caller that closes its side before the request is complete wants nothing; after that it wants the answer.
+    // A caller that closes its side before the request is complete wants nothing. After that it wants the response.
     socket.on('end', () => {
-      if (connection.stage === 'asking') socket.destroy()
+      if (connection.phase === 'asking') socket.destroy()
     })
     let head = ''
     let octets = 0
     socket.on('data', (chunk: Buffer) => {
       octets += chunk.length
       if (octets > MOST_OCTETS) socket.destroy()
-      if (connection.stage !== 'asking') return
+      if (connection.phase !== 'asking') return
       // Empty lines before a request are ignored (RFC 9112 section 2.2).
       head = (head + chunk.toString('latin1')).replace(/^[\r\n]+/, '')
       const end = /\r?\n\r?\n/.exec(head)?.index
@@ -90,23 +90,23 @@ export class Admin {
       if (end === undefined && wrong === undefined) return
       head = ''
       connection.served(this.#parts.clock.elapsed())
-      // What comes after the request waits in the kernel until the answer is written.
+      // What comes after the request waits in the kernel until the response is written.
       socket.pause()
       void this.#serve(socket, connection, wrong ?? readRequest(begun))
     })
   }
 
-  async #serve(socket: Socket, connection: Connection, request: Request | Answer): Promise<void> {
-    let answer: Answer
+  async #serve(socket: Socket, connection: Connection, request: Request | Response): Promise<void> {
+    let response: Response
     try {
-      answer = 'code' in request ? request : await this.#answer(request, socket.localAddress ?? '')
+      response = 'code' in request ? request : await this.#answer(request, socket.localAddress ?? '')
     } catch (error) {
-      answer = text(500, `failed: ${messageOf(error)}`)
+      response = text(500, `failed: ${messageOf(error)}`)
     }
     if (socket.destroyed) return
     connection.answered()
-    write(socket, answer, this.#parts.clock.now(), 'code' in request || request.method === 'GET')
-    // Closing with unread data would reset the connection and lose the answer (RFC 9112 section 9.6).
+    write(socket, response, this.#parts.clock.now(), 'code' in request || request.method === 'GET')
+    // Closing with unread data would reset the connection and lose the response (RFC 9112 section 9.6).
     socket.resume()
   }
 
@@ -120,8 +120,8 @@ export class Admin {
   }
 }
 
-/** Writes the answer and ends our side: a connection carries no second request. */
-function write(socket: Socket, { code, type, body, fields = [] }: Answer, now: number, withBody: boolean): void {
+/** Writes the response and closes our side: a connection carries no second request. */
+function write(socket: Socket, { code, type, body, fields = [] }: Response, now: number, withBody: boolean): void {
   const head = [
     `HTTP/1.1 ${code} ${STATUS_CODES[code] ?? ''}`,
     `Date: ${new Date(now).toUTCString()}`,

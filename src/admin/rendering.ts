@@ -4,19 +4,19 @@
  * in slices, because counters that belong together would then be of different moments.
  *
  * So rendering gets a tenth of the time, with some credit after a quiet period: a node that is seldom asked renders at
- * once, also for several Prometheus servers that scrape every second. Whoever asks right after a rendering, or in an
- * onslaught, waits for the next one, two seconds at most, and shares it. When many are waiting already, a newcomer gets
- * the last one, which is no older than that.
+ * once, even for several Prometheus servers that scrape every second. A caller that asks right after a rendering, or
+ * while many others ask, waits at most two seconds for the next one and shares it. If many are waiting already, a new
+ * caller gets the latest rendering, which is no older than that.
  */
 import { setTimeout } from 'node:timers/promises'
 import type { Clock } from '../core/clock.ts'
 
-/** Of the event loop's time. */
+/** The share of the event loop's time that rendering may take. */
 const SHARE = 1 / 10
-/** The credit after a quiet period, in milliseconds of rendering. */
+/** The most credit that a quiet period gives, in milliseconds of rendering. */
 const SAVED_MS = 200
 const LONGEST_WAIT_MS = 2000
-/** At least this long between two renderings: requests within it count as made at the same time. */
+/** The shortest time between two renderings. Requests within it count as made at the same time. */
 const GAP_MS = 50
 const MOST_WAITING = 16
 
@@ -27,13 +27,13 @@ export class Rendering<T> {
   readonly #render: () => Promise<T>
   readonly #elapsed: Clock['elapsed']
   readonly #wait: Wait
-  /** The rendering that has not begun yet. */
+  /** The next rendering, which has not begun yet. */
   #next: Promise<T> | undefined
   #waiting = 0
-  /** Resolves when the rendering before that is over, whatever came of it. */
+  /** Resolves when the rendering before it has ended, whether it failed or not. */
   #over: Promise<unknown> = Promise.resolve()
   #latest: { readonly value: T } | undefined
-  /** Milliseconds of credit; below zero: of debt. */
+  /** Milliseconds of credit, or of debt if negative. */
   #saved = SAVED_MS
   #savedAt: number
   #endedAt = Number.NEGATIVE_INFINITY
@@ -45,7 +45,7 @@ export class Rendering<T> {
     this.#savedAt = elapsed()
   }
 
-  /** Rejects as `render` does, for all who share it. */
+  /** Rejects if `render` does, for all who share the rendering. */
   async get(): Promise<T> {
     if (this.#waiting >= MOST_WAITING && this.#latest !== undefined) return this.#latest.value
     if (this.#next === undefined) {

@@ -1,12 +1,12 @@
 /**
- * Parses the head of one HTTP request (RFC 9112), strictly. A request that is not clear is answered with 4xx and a
- * sentence, and nothing that a caller writes makes this throw.
+ * Parses the head of one HTTP request (RFC 9112), strictly. A malformed request is answered with 4xx and a sentence,
+ * and nothing that a caller sends makes the parser throw.
  *
- * We have our own parser because of what one caller can do to node:http. That parses and queues pipelined requests by
- * the chunk of 64 KiB, about 2,400 of them, even when maxRequestsPerSocket is 1: 64 connections took 300 MB and blocked
- * the event loop for 10 ms each. Here a connection costs at most one head of 8 KiB.
+ * We have our own parser because of what a single caller can do to node:http. It parses and queues all pipelined
+ * requests of a 64 KiB chunk, about 2,400 of them, even if maxRequestsPerSocket is 1: 64 connections took 300 MB and
+ * blocked the event loop for 10 ms each. Here a connection costs at most one head of 8 KiB.
  */
-import { type Answer, text } from './answer.ts'
+import { type Response, text } from './response.ts'
 
 /** In octets. */
 export const LONGEST_HEAD = 8192
@@ -22,18 +22,18 @@ export interface Request {
 
 const TOKEN = "[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 const REQUEST_LINE = new RegExp(`^(${TOKEN}) ([!-~]+) HTTP/1\\.([01])$`)
-// No space before the colon, and no line that continues the one before (RFC 9112 section 5).
+// No space before the colon, and no continuation lines (RFC 9112 section 5).
 const FIELD = new RegExp(`^(${TOKEN}):([\\t -~\\x80-\\xff]*)$`)
 
-/** The answer to a head that is already wrong before it is complete; undefined where it may still become right. */
-export function hopeless(begun: string): Answer | undefined {
+/** The response to a head that is wrong already before it is complete; undefined if it may still become right. */
+export function hopeless(begun: string): Response | undefined {
   if (begun.length > LONGEST_HEAD) return text(431, `the header is longer than ${LONGEST_HEAD} octets`)
-  // A TLS handshake begins with the octet 0x16, and the caller would wait for a reply to it.
+  // A TLS handshake begins with the octet 0x16, and the caller would wait for our part of it.
   return /^[A-Za-z]|^$/.test(begun) ? undefined : text(400, 'this is plain HTTP, and that is no request')
 }
 
 /** @param head in Latin-1, without the empty line that ends it */
-export function readRequest(head: string): Request | Answer {
+export function readRequest(head: string): Request | Response {
   const [line = '', ...rest] = head.split(/\r?\n/)
   const [, method, target = '', minor] = REQUEST_LINE.exec(line) ?? []
   if (method === undefined) {

@@ -1,13 +1,14 @@
 /**
- * What the admin port answers, one row per path. Whether a caller may have the answer is decided in one place for all.
+ * What the admin port serves, one row per path. Whether a caller may have a response is decided in one place for all
+ * rows.
  */
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { Clock } from '../core/clock.ts'
 import { isLoopback } from '../core/ip.ts'
-import { type Answer, json, text } from './answer.ts'
 import { createIsOwnHost } from './hosts.ts'
 import { Rendering } from './rendering.ts'
 import type { Request } from './request.ts'
+import { json, type Response, text } from './response.ts'
 import { readiness, type Status } from './status.ts'
 
 export interface RouteParts {
@@ -20,17 +21,17 @@ export interface RouteParts {
 }
 
 interface Route {
-  /** It reveals nothing about anybody, so it answers off loopback without the token. */
+  /** The response reveals nothing about anybody, so it is served off loopback without the token. */
   readonly isPublic: boolean
-  readonly answer: (request: Request) => Answer | Promise<Answer>
+  readonly answer: (request: Request) => Response | Promise<Response>
 }
 
 const digest = (text: string): Buffer => createHash('sha256').update(text).digest()
 
 /**
- * A caller over loopback is the operator himself; others need the token.
+ * Over loopback the caller is the operator. Others need the token.
  * @param local our address on the connection
- * @param authorization the Authorization field; undefined where there is none
+ * @param authorization the Authorization field; undefined if there is none
  */
 export function mayRead(local: string, authorization: string | undefined, token: string | undefined): boolean {
   if (isLoopback(local)) return true
@@ -42,8 +43,8 @@ const WRONG_HOST =
   'over loopback this port answers only to its own names (localhost, 127.0.0.1, [::1], SPILLWAY_HOSTNAME), so that no web page ' +
   'can ask it through a browser under a name of its own; SPILLWAY_ADMIN_HOSTS takes others'
 
-/** @returns a function that answers a request; it rejects only if the route does */
-export function createAnswers(parts: RouteParts): (request: Request, local: string) => Promise<Answer> {
+/** @returns a function that answers requests; it rejects only if the route does */
+export function createRouter(parts: RouteParts): (request: Request, local: string) => Promise<Response> {
   const { status, token } = parts
   const metrics = new Rendering(async () => {
     const { type, text: body } = await parts.metrics()
@@ -59,7 +60,7 @@ export function createAnswers(parts: RouteParts): (request: Request, local: stri
   const isOwnHost = createIsOwnHost(parts.names)
   return async (request, local) => {
     const { host, authorization } = request
-    // An HTTP/1.0 request need not name a host, and no browser sends one.
+    // An HTTP/1.0 request need not name a host, and browsers send no HTTP/1.0.
     if (isLoopback(local) && host !== undefined && !isOwnHost(host)) return text(421, WRONG_HOST)
     const route = routes.get(request.path)
     if (route === undefined) return text(404, `there is ${paths.slice(0, -1).join(', ')} and ${paths.at(-1)}`)

@@ -1,5 +1,5 @@
-/** The state of this node, as JSON and in words. */
-import { type Answer, text } from './answer.ts'
+/** The state of this node, as JSON and as text. */
+import { type Response, text } from './response.ts'
 
 export interface Status {
   readonly version: string
@@ -8,9 +8,9 @@ export interface Status {
   readonly uptimeSeconds: number
   readonly connectionsOpen: number
   readonly unknownGuard: boolean
-  /** Absent where limits are counted only in memory. */
+  /** Absent if limits are counted only in memory. */
   readonly redis?: ConditionReport & { readonly up: boolean; readonly nodes: number }
-  /** Every address of every upstream; a name that does not resolve appears as the operator wrote it. */
+  /** Every address of every mail server; a name that does not resolve appears as the operator wrote it. */
   readonly upstreams: readonly (ConditionReport & {
     readonly upstream: string
     readonly address: string
@@ -19,7 +19,7 @@ export interface Status {
   })[]
 }
 
-/** The condition of something we depend on, since when, and why. Times are in ISO 8601 form. */
+/** The condition of something we depend on, since when, and why. Times are in ISO 8601. */
 export interface ConditionReport {
   readonly state: string
   readonly since: string
@@ -29,11 +29,10 @@ export interface ConditionReport {
 }
 
 /**
- * The answer of /readyz: 200 while this node takes clients.
- * @param query with `verbose` the answer lists what the node depends on; with `upstreams` one of them must be up as
- * well
+ * The response of /readyz: 200 while this node takes clients.
+ * @param query with `verbose` the response lists what the node depends on; with `upstreams` one of them must be up too
  */
-export function readiness(query: URLSearchParams, { ready, upstreams, redis }: Status): Answer {
+export function readiness(query: URLSearchParams, { ready, upstreams, redis }: Status): Response {
   const anyUp = upstreams.some(({ up }) => up)
   const good = ready && (!query.has('upstreams') || anyUp)
   const lines = [good ? 'ok' : ready ? 'no upstream is up' : 'not ready']

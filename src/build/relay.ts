@@ -4,7 +4,7 @@ import type { Clock } from '../core/clock.ts'
 import { Upstreams } from '../relay/pool/upstreams.ts'
 import type { DialSettings } from '../relay/smtp/dial.ts'
 import { createNames } from '../relay/smtp/names.ts'
-import type { RelayParts } from '../relay/transaction/transaction.ts'
+import type { RelayParts } from '../relay/transaction/relay.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 

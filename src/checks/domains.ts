@@ -1,20 +1,18 @@
 /**
- * If the operator has listed the domains he receives mail for, other domains are refused without asking the cluster.
+ * If the operator has listed the domains that receive mail here, other domains are refused without asking the cluster.
  */
 import { domainToASCII } from 'node:url'
 import { domainsOf } from '../core/address.ts'
+import { isAscii, utf8Of } from '../core/latin1.ts'
 import { ACCEPT, type Check, refusal } from '../core/policy.ts'
 
-// biome-ignore lint/suspicious/noControlCharactersInRegex: the bytes that are ASCII
-const ASCII = /^[\x00-\x7f]*$/
 /**
  * An internationalized domain (RFC 6531) is listed by its A-labels.
  * @param domain in Latin-1, one character per byte
  */
-const folded = (domain: string): string =>
-  ASCII.test(domain) ? domain.toLowerCase() : domainToASCII(Buffer.from(domain, 'latin1').toString('utf8'))
+const folded = (domain: string): string => (isAscii(domain) ? domain.toLowerCase() : domainToASCII(utf8Of(domain)))
 
-/** @param listed domains in lower case, as A-labels; empty where the upstream decides */
+/** @param listed domains in lower case, as A-labels; empty: the mail servers decide */
 export function domains(listed: readonly string[]): Check<'rcpt'> {
   const known = new Set(listed)
   return {

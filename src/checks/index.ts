@@ -1,7 +1,8 @@
 /**
  * The whole policy on one page: which check judges at which stage, in order, cheapest first. `uncounted` checks run
- * before anything is charged to a limit, so that what they refuse spends nobody's budget. `counted` checks compare what
- * was charged in between: at connect a connection, at rcpt a message (with its first recipient) and each recipient.
+ * before anything is charged to a limit, so that what they refuse uses up nobody's budget. Then the limits are charged:
+ * at connect for a connection, at rcpt for a message (with its first recipient) and for each recipient. `counted`
+ * checks compare these charges with the limits.
  *
  * The head of front/connection.ts says who is exempt, and overload/standing.ts who a client is to us. To add a check,
  * write a file beside this one, its name and reason in core/reasons.ts, a line here, and a test. To add a limit, write
@@ -10,13 +11,14 @@
 import type { Client } from '../core/client.ts'
 import { limitsThatCount } from '../core/limits.ts'
 import type { Check, Facts } from '../core/policy.ts'
+import type { RecentRecipients } from '../core/usage.ts'
 import { denied } from './denied.ts'
 import { domains } from './domains.ts'
 import { ipConcurrency } from './ip-concurrency.ts'
 import { overLimit } from './over-limit.ts'
 import { recipients } from './recipients.ts'
 import { size } from './size.ts'
-import { type Asked, unknownRecipients } from './unknown-recipients.ts'
+import { unknownRecipients } from './unknown-recipients.ts'
 
 /** Which checks run at which stage. A check for a stage that is not listed here would have no place. */
 export interface Policy {
@@ -30,11 +32,11 @@ type Counted<S extends keyof Facts> = { readonly counted: readonly Check<S>[] }
 
 export interface PolicyParts {
   readonly isDenied: (ip: string) => boolean
-  /** How many connections a client's source may have open; undefined where there is no limit. */
+  /** How many connections a client's source may have open; undefined: no limit. */
   readonly concurrency: (client: Client) => number | undefined
   readonly domains: readonly string[]
   readonly recipientsPerMessage: number
-  readonly unknownLately: (client: Client) => Asked | undefined
+  readonly unknownLately: (client: Client) => RecentRecipients | undefined
 }
 
 export const policy = (parts: PolicyParts): Policy => ({

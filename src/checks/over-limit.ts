@@ -1,6 +1,6 @@
 /** The check of a limit that was charged before (core/limits.ts): has this client used more than it may? */
 import type { LimitName } from '../core/limits.ts'
-import { type Check, within } from '../core/policy.ts'
+import { type Check, verdictOn } from '../core/policy.ts'
 import { checkOf } from '../core/reasons.ts'
 
 /** @param stage the stage before which the limit is charged */
@@ -8,5 +8,5 @@ export const overLimit = <S extends 'connect' | 'rcpt'>(stage: S, limit: LimitNa
   name: checkOf(limit),
   stage,
   sparesTrusted: true,
-  judge: ({ usage }) => within(limit, usage[limit]),
+  judge: ({ usage }) => verdictOn(limit, usage[limit]),
 })

@@ -3,6 +3,8 @@
  * check throws or is late, the client is let through and the failure is counted. A check that answers at once is not
  * awaited.
  */
+import { isTrusted } from '../core/client.ts'
+import { within } from '../core/deadline.ts'
 import { stackOf } from '../core/errors.ts'
 import { ACCEPT, type Check, type Facts, type Mode, type Refusal, type Stage, type Verdict } from '../core/policy.ts'
 import { CHECK_NAMES, type CheckName } from '../core/reasons.ts'
@@ -73,8 +75,7 @@ class PolicyRunner implements Runner {
   ): Verdict | Promise<Verdict> {
     for (let i = first; i < checks.length; i++) {
       const check = checks[i] as Check<S>
-      if (this.#modes.get(check.name) === 'off') continue
-      if (check.sparesTrusted && facts.client.standing === 'trusted') continue
+      if (check.sparesTrusted && isTrusted(facts.client)) continue
       const timed = this.#judged++ % TIMED_ONE_IN === 0
       const started = timed ? performance.now() : 0
       const stop = check.waits === true ? new AbortController() : undefined
@@ -108,19 +109,15 @@ class PolicyRunner implements Runner {
   }
 
   async #wait(name: CheckName, started: number, answer: Promise<Verdict>, stop: AbortController): Promise<Verdict> {
-    let timer: NodeJS.Timeout | undefined
-    const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => {
-        reject(new Error(`no verdict within ${CHECK_DEADLINE_MS} ms`))
-        stop.abort()
-      }, CHECK_DEADLINE_MS)
-    })
+    const late = (): never => {
+      stop.abort()
+      throw new Error(`no verdict within ${CHECK_DEADLINE_MS} ms`)
+    }
     try {
-      return await Promise.race([answer, late])
+      return await within(answer, CHECK_DEADLINE_MS, late)
     } catch (error) {
       return this.#failed(name, error)
     } finally {
-      clearTimeout(timer)
       this.#durations.get(name)?.observe((performance.now() - started) / 1000)
     }
   }

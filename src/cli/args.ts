@@ -8,18 +8,18 @@ type Values<O extends Options> = {
 }
 
 /** What the command line asks for: a verb, its options and the common ones, and its arguments in order. */
-export type Asked<V extends Verbs = typeof VERBS> = {
+export type Invocation<V extends Verbs = typeof VERBS> = {
   readonly [N in keyof V & string]: {
     readonly verb: N
     readonly options: Values<V[N]['options'] & Omit<typeof COMMON, 'help' | 'version'>>
     readonly positionals: readonly string[]
   }
 }[keyof V & string]
-export type OptionsOf<N extends keyof typeof VERBS> = Extract<Asked, { verb: N }>['options']
+export type OptionsOf<N extends keyof typeof VERBS> = Extract<Invocation, { verb: N }>['options']
 
 /** `help` goes to stdout with exit code 0; `error` to stderr with 64 (EX_USAGE of sysexits.h). */
 export type Arguments<V extends Verbs = typeof VERBS> =
-  | Asked<V>
+  | Invocation<V>
   | { readonly help: string }
   | { readonly version: true }
   | { readonly error: string }
@@ -168,5 +168,5 @@ export function parse<const V extends Verbs = typeof VERBS>(
     each,
     values[each] ?? (isValued(option) ? undefined : false),
   ])
-  return { verb: name, options: Object.fromEntries(options), positionals } as unknown as Asked<V>
+  return { verb: name, options: Object.fromEntries(options), positionals } as unknown as Invocation<V>
 }

@@ -3,14 +3,14 @@ import { readFileSync } from 'node:fs'
 import { isIPv6 } from 'node:net'
 import { hostname } from 'node:os'
 import { ListenError, type Running, start } from '../app.ts'
-import { endpointsText } from '../config/address-kinds.ts'
+import { hostPortsText } from '../config/address-kinds.ts'
 import type { Loaded } from '../config/load.ts'
 import type { Settings } from '../config/settings.ts'
 import { messageOf } from '../core/errors.ts'
 import { createLog } from '../telemetry/log.ts'
 
-/** Two SIGINTs within this time come from one press of Ctrl-C. */
-const SAME_PRESS_MS = 400
+/** Two SIGINTs within this time come from one press of Ctrl-C: npm passes on what the program has already received. */
+export const SAME_PRESS_MS = 400
 
 const pem = (path: string): string => readFileSync(path, 'utf8')
 
@@ -18,7 +18,7 @@ const pem = (path: string): string => readFileSync(path, 'utf8')
 function withoutIPv6(setting: ListenError['setting'], { listen, adminListen }: Settings): string {
   if (setting === 'SPILLWAY_ADMIN_LISTEN') return `${setting}=127.0.0.1:${adminListen.port}`
   const usable = listen.filter(({ host }) => !isIPv6(host))
-  return `${setting}=${endpointsText(usable.length > 0 ? usable : listen.map(({ port }) => ({ host: '0.0.0.0', port })))}`
+  return `${setting}=${hostPortsText(usable.length > 0 ? usable : listen.map(({ port }) => ({ host: '0.0.0.0', port })))}`
 }
 
 /** What to do about an address that cannot be listened on; undefined where the system's message says it all. */
@@ -62,7 +62,6 @@ export async function runServer({ settings, origins, warnings }: Loaded, version
     let stoppingSince: number | undefined
     const end = (signal: NodeJS.Signals): void => {
       if (stoppingSince !== undefined) {
-        // npm passes Ctrl-C on to a program that has already received it from the terminal.
         if (signal === 'SIGINT' && performance.now() - stoppingSince < SAME_PRESS_MS) return
         log.warn({ signal }, 'second signal: ending now')
         void running.abort().finally(() => resolve(1))

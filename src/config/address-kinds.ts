@@ -1,5 +1,5 @@
 /**
- * The kinds of value that name something on the network: endpoints, upstreams, networks, domains, host names, URLs. For
+ * The kinds of value that name something on the network: hosts with a port, upstreams, networks, domains, host names, URLs. For
  * what people commonly write instead (a bare port, a URL, an IPv6 address without its brackets) the hint says what to
  * write.
  */
@@ -9,13 +9,13 @@ import { canonical, type Network, parseNetwork } from '../core/ip.ts'
 import { type List, type Parsed, type Scalar, scalar } from './kinds.ts'
 import { plainList } from './list-kinds.ts'
 
-export interface Endpoint {
+export interface HostPort {
   /** A name or an address; IPv6 without brackets. */
   readonly host: string
   readonly port: number
 }
 
-export interface UpstreamAddress extends Endpoint {
+export interface UpstreamAddress extends HostPort {
   /** As the operator wrote it. Logs, metrics and the status page use it as the name of this upstream. */
   readonly label: string
 }
@@ -30,7 +30,7 @@ export const isHost = (text: string): boolean => isIPv4(text) || isName(text)
 const bracketed = (host: string): string => (isIPv6(host) ? `[${host}]` : host)
 
 /** @param port the one that hints propose @param lowest 0 where any free port will do */
-function parseEndpoint(text: string, port: number, lowest: 0 | 1): Parsed<Endpoint> {
+function parseHostPort(text: string, port: number, lowest: 0 | 1): Parsed<HostPort> {
   const scheme = /^[a-z][a-z0-9+.-]*:\/\//i.exec(text)?.[0]
   if (scheme) return { hint: `write ${text.slice(scheme.length).replace(/\/$/, '')}, without ${scheme}` }
   if (isIPv6(text)) return { hint: `an IPv6 address stands in brackets: write [${text}]:${port}` }
@@ -49,31 +49,31 @@ function parseEndpoint(text: string, port: number, lowest: 0 | 1): Parsed<Endpoi
   return { value: { host, port: number } }
 }
 
-const endpointText = ({ host, port }: Endpoint): string => `${bracketed(host)}:${port}`
+const hostPortText = ({ host, port }: HostPort): string => `${bracketed(host)}:${port}`
 /** As an operator would write them. */
-export const endpointsText = (all: readonly Endpoint[]): string => all.map(endpointText).join(',')
+export const hostPortsText = (all: readonly HostPort[]): string => all.map(hostPortText).join(',')
 
 /** One endpoint to listen on. Port 0 takes any free port. */
-export const endpoint = (port: number): Scalar<Endpoint> =>
+export const hostPort = (port: number): Scalar<HostPort> =>
   scalar({
     word: 'host:port',
     what: `host:port, such as 127.0.0.1:${port} or [::1]:${port}`,
-    parse: (text) => parseEndpoint(text, port, 0),
-    show: endpointText,
+    parse: (text) => parseHostPort(text, port, 0),
+    show: hostPortText,
   })
 
-export const endpoints = (port: number): List<readonly Endpoint[]> =>
-  plainList(endpoint(port), {
+export const hostPorts = (port: number): List<readonly HostPort[]> =>
+  plainList(hostPort(port), {
     word: 'list of host:port',
-    show: endpointText,
-    key: (each) => (each.port === 0 ? undefined : endpointText(each)),
+    show: hostPortText,
+    key: (each) => (each.port === 0 ? undefined : hostPortText(each)),
   })
 
 const upstream: Scalar<UpstreamAddress> = scalar({
   word: 'host:port',
   what: 'a mail server as host:port, such as mail1.example.net:25 or [2001:db8::25]:25',
   parse(text) {
-    const parsed = parseEndpoint(text, 25, 1)
+    const parsed = parseHostPort(text, 25, 1)
     return 'value' in parsed ? { value: { label: text, ...parsed.value } } : parsed
   },
   show: ({ label }) => label,
@@ -82,7 +82,7 @@ const upstream: Scalar<UpstreamAddress> = scalar({
 export const upstreams: List<readonly UpstreamAddress[]> = plainList(upstream, {
   word: 'list of host:port',
   show: upstream.show,
-  key: (each) => endpointText(each).toLowerCase(),
+  key: (each) => hostPortText(each).toLowerCase(),
 })
 
 const network: Scalar<Network> = scalar({
@@ -151,7 +151,7 @@ const dnsServer: Scalar<string> = scalar({
   what: 'the address of a DNS server, with a port if it is not 53: 192.0.2.53, 192.0.2.53:5353, [2001:db8::53]:5353',
   parse(text) {
     if (isIP(text)) return { value: text }
-    const parsed = parseEndpoint(text, 53, 1)
+    const parsed = parseHostPort(text, 53, 1)
     if ('hint' in parsed) return parsed
     return isIP(parsed.value.host) ? { value: text } : { hint: 'a name will not do here: it would need a DNS server' }
   },

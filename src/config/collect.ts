@@ -3,11 +3,11 @@
  * NAME_FILE points to. It parses no value (load.ts does), but it judges every name: a setting whose name is mistyped is
  * a limit that everybody believes to be in force.
  */
-import type { Read } from './entries.ts'
+import type { ReadText } from './entries.ts'
 import { parseEnvFile } from './env-file.ts'
 import { HIDDEN, type Mistake } from './mistakes.ts'
 import { nearest } from './nearest.ts'
-import { ENV_FILE, repeated, SETTING_NAMES, type SettingName, settingOf } from './settings.ts'
+import { ENV_FILE, isSetting, repeated, SETTING_NAMES, type SettingName, settingOf } from './settings.ts'
 
 const PREFIX = 'SPILLWAY_'
 
@@ -31,9 +31,6 @@ interface Named {
   readonly origin: string
 }
 type Source = ReadonlyMap<string, Named>
-
-const SETTING_SET: ReadonlySet<string> = new Set(SETTING_NAMES)
-const isSetting = (name: string): name is SettingName => SETTING_SET.has(name)
 
 const LINK =
   /^SPILLWAY(_[A-Z0-9_]+)?_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$/
@@ -72,7 +69,7 @@ function unknown(name: string, { value, origin }: Named): Mistake {
 }
 
 /** The settings in the env file. A file that cannot be read is a mistake, and so is each wrong line. */
-function readEnvFile(path: string, read: Read, mistakes: Mistake[], broken: Set<SettingName>): Source {
+function readEnvFile(path: string, read: ReadText, mistakes: Mistake[], broken: Set<SettingName>): Source {
   const source = new Map<string, Named>()
   const content = read(path)
   if ('hint' in content) {
@@ -105,7 +102,7 @@ function judgeNames(source: Source, mistakes: Mistake[], links: string[], isEnvF
 }
 
 /** The text that `source` has for one setting, under NAME or NAME_FILE; undefined where it has none. */
-function textOf(name: SettingName, source: Source, read: Read, warnings: string[]): Text | Mistake | undefined {
+function textOf(name: SettingName, source: Source, read: ReadText, warnings: string[]): Text | Mistake | undefined {
   const plain = source.get(name)
   const file = source.get(`${name}_FILE`)
   const text = plain?.value.trim() ?? ''
@@ -134,7 +131,11 @@ function textOf(name: SettingName, source: Source, read: Read, warnings: string[
 }
 
 /** @param envFile the path of --env-file; it wins over SPILLWAY_ENV_FILE */
-export function collect(env: Readonly<Record<string, string | undefined>>, read: Read, envFile?: string): Collected {
+export function collect(
+  env: Readonly<Record<string, string | undefined>>,
+  read: ReadText,
+  envFile?: string,
+): Collected {
   const mistakes: Mistake[] = []
   const warnings: string[] = []
   const links: string[] = []

@@ -6,8 +6,9 @@ import { ENV_FILE, GROUPS, type Group, SETTING_NAMES, type SettingName, settingO
 
 const inGroup = (group: Group): SettingName[] => SETTING_NAMES.filter((name) => settingOf(name).group === group)
 
-/** A bar would end the cell of the table, and a line break would end the row. */
-const cell = (text: string): string => text.replaceAll('|', '\\|').replaceAll('\n', ' ')
+/** A row of a table. A bar would end its cell, and a line break would end the row. */
+export const tableRow = (cells: readonly string[]): string =>
+  `| ${cells.map((text) => text.replaceAll('|', '\\|').replaceAll('\n', ' ')).join(' | ')} |`
 
 const defaultCell = (name: SettingName): string => {
   const { default: usual, derived, required } = settingOf(name)
@@ -17,8 +18,7 @@ const defaultCell = (name: SettingName): string => {
 
 const rowOf = (name: SettingName): string => {
   const { kind, doc } = settingOf(name)
-  const cells = [`\`${name}\``, defaultCell(name), kind.word, doc]
-  return `| ${cells.map(cell).join(' | ')} |`
+  return tableRow([`\`${name}\``, defaultCell(name), kind.word, doc])
 }
 
 /** What does not fit into the row: the choices, and what to know before changing the setting. */

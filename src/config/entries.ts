@@ -16,7 +16,7 @@ export interface Entries {
 }
 
 /** Reads a whole file, or says why it cannot be read. */
-export type Read = (path: string) => { readonly text: string } | { readonly hint: string }
+export type ReadText = (path: string) => { readonly text: string } | { readonly hint: string }
 
 const fromLines = (text: string, path: string): Entry[] =>
   text
@@ -32,7 +32,7 @@ const fromCommas = (entry: Entry): Entry[] =>
     .filter(({ text }) => text !== '')
 
 /** @param path the file that holds the list itself (NAME_FILE): in it, lines separate entries as commas do */
-export function entriesOf(text: string, read: Read, path?: string): Entries {
+export function entriesOf(text: string, read: ReadText, path?: string): Entries {
   const entries: Entry[] = []
   const wrong: { entry: Entry; expected: string }[] = []
   const written = path === undefined ? fromCommas({ text }) : fromLines(text, path).flatMap(fromCommas)

@@ -4,6 +4,7 @@
  * through one of them may yield other settings than were written. Whatever would mean one thing here and another there,
  * or would silently lose a setting, is a mistake: a line that is not an assignment, a name given twice, a backslash.
  */
+import type { Parsed } from './kinds.ts'
 
 export interface EnvLine {
   readonly name: string
@@ -24,9 +25,7 @@ const BACKSLASH =
   'single quotes around a value with a backslash, which has no special meaning there; no line continues on the next one ' +
   '(a long list can be in a file: @/path)'
 
-type Read = { readonly value: string } | { readonly hint: string }
-
-function quoted(text: string, quote: string): Read {
+function quoted(text: string, quote: string): Parsed<string> {
   const end = text.indexOf(quote, 1)
   if (end < 0) return { hint: `a closing ${quote} at the end of the value` }
   const value = text.slice(1, end)
@@ -43,7 +42,7 @@ function quoted(text: string, quote: string): Read {
 }
 
 /** @param rest everything after the equals sign @returns the value, or a hint that says what to write instead */
-function readValue(rest: string): Read {
+function readValue(rest: string): Parsed<string> {
   // A shell, Docker and systemd read this as the value, but the operator may have meant a comment.
   if (rest.startsWith('#')) return { hint: 'quotes around a value that begins with #, or a space before a comment' }
   const quote = rest.trimStart()[0]

@@ -6,7 +6,7 @@ import { CHECK_NAMES, type CheckName } from '../core/reasons.ts'
 import { expectation, type List, type Scalar, scalar, type WrongEntry } from './kinds.ts'
 import { nearest } from './nearest.ts'
 
-export interface ListParts<E, T> {
+interface ListParts<E, T> {
   readonly word: string
   /**
    * The word that stands for an empty list and may be written too: `none`, `system`. Without it a list cannot be empty.
@@ -19,7 +19,7 @@ export interface ListParts<E, T> {
   readonly spread: (value: T) => readonly E[]
 }
 
-export function listOf<E, T>(entry: Scalar<E>, { empty, key, gather, spread, ...parts }: ListParts<E, T>): List<T> {
+function listOf<E, T>(entry: Scalar<E>, { empty, key, gather, spread, ...parts }: ListParts<E, T>): List<T> {
   return {
     word: empty === undefined ? parts.word : `${parts.word}, or \`${empty}\``,
     what: `${entry.what}; several are separated by commas`,

@@ -4,7 +4,7 @@
  */
 import { hostname as hostnameKind } from './address-kinds.ts'
 import { collect, type Text } from './collect.ts'
-import { entriesOf, type Read } from './entries.ts'
+import { entriesOf, type ReadText } from './entries.ts'
 import { expectation } from './kinds.ts'
 import { SPARE_FILES } from './machine-rules.ts'
 import { type Mistake, SettingsError } from './mistakes.ts'
@@ -47,7 +47,7 @@ const WHY: Readonly<Record<string, string>> = {
 }
 
 const reader =
-  (readFile: Sources['readFile']): Read =>
+  (readFile: Sources['readFile']): ReadText =>
   (path) => {
     try {
       return { text: readFile(path) }
@@ -80,7 +80,7 @@ interface Reading {
   readonly mistakes: readonly Mistake[]
 }
 
-function read(name: SettingName, { text, origin, path }: Text, readText: Read, usual: string | undefined): Reading {
+function read(name: SettingName, { text, origin, path }: Text, readText: ReadText, usual: string | undefined): Reading {
   const { kind } = settingOf(name)
   const mistake = (value: string, expected: string, at?: string): Mistake => {
     return { name, value: repeated(name, value), origin: at ?? origin, expected, default: usual }

@@ -3,13 +3,13 @@
  * so it is shown only with the password masked, whether it is valid or not.
  */
 import { isIPv6 } from 'node:net'
-import { type Endpoint, isHost } from './address-kinds.ts'
+import { type HostPort, hostPortsText, isHost } from './address-kinds.ts'
 import { type Kind, type Parsed, type Scalar, scalar } from './kinds.ts'
 
 export interface RedisAddress {
   readonly topology: 'single' | 'sentinel' | 'cluster'
   /** The server, the Sentinels, or some nodes of the cluster, through which the others are found. */
-  readonly hosts: readonly Endpoint[]
+  readonly hosts: readonly HostPort[]
   /** The name by which the Sentinels know the set; empty without Sentinels. */
   readonly master: string
   readonly tls: boolean
@@ -23,12 +23,12 @@ const PORTS = { single: 6379, sentinel: 26_379, cluster: 6379 } as const
 const EXAMPLES = 'redis://host:6379, redis+sentinel://h1,h2/master, redis+cluster://h1,h2'
 
 /** With an @, a password can be anywhere before it; without one, it can be where the port belongs. */
-export const maskPassword = (text: string): string =>
+const maskPassword = (text: string): string =>
   text.includes('@')
     ? text.replace(/^([^:]*:\/\/(?:[^:@]*:)?|[^:]*:(?!\/\/)).*@/s, '$1***@')
     : text.replace(/(:\/\/[^:[]*:)(?!\d{1,5}(?:[,/]|$)).*/s, '$1***')
 
-function parseHost(text: string, port: number): Parsed<Endpoint> {
+function parseHost(text: string, port: number): Parsed<HostPort> {
   const [, literal, name, digits] = /^(?:\[([^\]]*)\]|([^:[\]]+))(?::(\d{1,5}))?$/.exec(text) ?? []
   const host = literal ?? name
   if (host === undefined || (literal === undefined ? !isHost(host) : !isIPv6(literal))) {
@@ -69,7 +69,7 @@ function parse(text: string): Parsed<RedisAddress> {
   const place = rest.slice(at + 1)
   if (/[?#]/.test(place)) return { hint: 'without ? and # (in a password: %3F and %23)' }
   const [authority = '', ...path] = place.replace(/\/$/, '').split('/')
-  const hosts: Endpoint[] = []
+  const hosts: HostPort[] = []
   for (const each of authority.split(',')) {
     const host = parseHost(each, PORTS[topology])
     if ('hint' in host) return host
@@ -99,7 +99,7 @@ function parse(text: string): Parsed<RedisAddress> {
 function show({ topology, hosts, master, tls, username, password, db }: RedisAddress): string {
   const scheme = `${tls ? 'rediss' : 'redis'}${topology === 'single' ? '' : `+${topology}`}://`
   const user = password === undefined ? '' : `${encodeURIComponent(username ?? '')}:***@`
-  const list = hosts.map(({ host, port }) => `${isIPv6(host) ? `[${host}]` : host}:${port}`).join(',')
+  const list = hostPortsText(hosts)
   return `${scheme}${user}${list}${master === '' ? '' : `/${master}`}${db === 0 ? '' : `/${db}`}`
 }
 

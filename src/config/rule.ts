@@ -1,5 +1,5 @@
 /** What a rule between settings sees, and how it reports what it found. The rules are in rules.ts and *-rules.ts. */
-import type { Read } from './entries.ts'
+import type { ReadText } from './entries.ts'
 import type { SettingKey, SettingName, Settings } from './settings.ts'
 
 export interface Ground {
@@ -12,7 +12,7 @@ export interface Ground {
   readonly hostname: string
   /** The limit on open files (`ulimit -n`). */
   readonly openFiles: number
-  readonly read: Read
+  readonly read: ReadText
 }
 
 export interface Report {

@@ -6,9 +6,9 @@
 import {
   dnsServers,
   domains,
-  endpoint,
-  endpoints,
   hostname,
+  hostPort,
+  hostPorts,
   hosts,
   networks,
   supportUrl,
@@ -195,7 +195,7 @@ export const SETTINGS = {
 
   SPILLWAY_LISTEN: row({
     group: 'listen',
-    kind: endpoints(2525),
+    kind: hostPorts(2525),
     default: '0.0.0.0:2525,[::]:2525',
     doc: 'Where clients connect, host:port separated by commas.',
     more: 'Port 25 needs a privilege: map it (`25:2525` in compose), redirect it, or grant CAP_NET_BIND_SERVICE. Port 0 takes any free port. On a machine without IPv6 the `[::]` of the default is left out with a warning; if you write it yourself, Spillway does not start there.',
@@ -397,7 +397,7 @@ export const SETTINGS = {
 
   SPILLWAY_ADMIN_LISTEN: row({
     group: 'admin',
-    kind: endpoint(9025),
+    kind: hostPort(9025),
     default: '127.0.0.1:9025',
     doc: 'Where /metrics, /livez, /readyz and /api/v1/status are served.',
     more: 'Over loopback no token is needed, and only requests for its own hosts are answered (see SPILLWAY_ADMIN_HOSTS). Off loopback a request may name any host, and /metrics, /livez and /readyz need no token. The port takes 64 connections at once, each for one request.',
@@ -463,6 +463,7 @@ export const SETTINGS = {
 
 export type SettingName = keyof typeof SETTINGS
 export const SETTING_NAMES = Object.keys(SETTINGS) as SettingName[]
+export const isSetting = (name: string): name is SettingName => Object.hasOwn(SETTINGS, name)
 
 /** The variable that names a file of settings. It is read only from the process environment; `Settings` lacks it. */
 export const ENV_FILE = {
@@ -470,25 +471,25 @@ export const ENV_FILE = {
   doc: 'A file with further settings, as KEY=VALUE lines; the same as --env-file PATH. The process environment wins.',
 } as const
 
-type Words<S extends string> = S extends `${infer Head}_${infer Tail}`
-  ? `${Capitalize<Lowercase<Head>>}${Words<Tail>}`
+type PascalCase<S extends string> = S extends `${infer Head}_${infer Tail}`
+  ? `${Capitalize<Lowercase<Head>>}${PascalCase<Tail>}`
   : Capitalize<Lowercase<S>>
 /** SPILLWAY_LIMIT_IP_CONNECTIONS becomes `limitIpConnections`. */
-export type Key<N extends string> = N extends `SPILLWAY_${infer Rest}` ? Uncapitalize<Words<Rest>> : never
-export type SettingKey = Key<SettingName>
+export type KeyOf<N extends string> = N extends `SPILLWAY_${infer Rest}` ? Uncapitalize<PascalCase<Rest>> : never
+export type SettingKey = KeyOf<SettingName>
 
 /** The values the program is built from. Durations are in ms, sizes in bytes; what is off or absent is undefined. */
 export type Settings = {
-  readonly [N in SettingName as Key<N>]: ValueOf<(typeof SETTINGS)[N]['kind']>
+  readonly [N in SettingName as KeyOf<N>]: ValueOf<(typeof SETTINGS)[N]['kind']>
 }
 
 export const settingOf = (name: SettingName): Setting<unknown> => SETTINGS[name]
 
-export const keyOf = <N extends SettingName>(name: N): Key<N> =>
+export const keyOf = <N extends SettingName>(name: N): KeyOf<N> =>
   name
     .slice('SPILLWAY_'.length)
     .toLowerCase()
-    .replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase()) as Key<N>
+    .replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase()) as KeyOf<N>
 
 /** What an operator wrote, with secrets hidden, so that it can be shown to him and logged. */
 export const repeated = (name: SettingName, text: string): string => {

@@ -1,20 +1,20 @@
 /**
- * Parses the text between the angle brackets of MAIL and RCPT (RFC 5321 section 4.1.2), as far as two parsers could
- * differ over it: where quoted strings begin and end, what is a source route, and where the domain begins. What else an
- * address may look like is up to the upstream. All text is in Latin-1, one character per byte, so that UTF-8 (RFC 6531)
- * survives.
+ * Parses the text between the angle brackets of MAIL and RCPT (RFC 5321 section 4.1.2), but only where two parsers
+ * could disagree: where quoted strings begin and end, what is a source route, and where the domain begins. The mail
+ * server decides whether the address is otherwise valid. All text is in Latin-1, one character per byte, so that UTF-8
+ * (RFC 6531) survives.
  */
 
 /**
- * Any character except those that separate the parts of an address in some grammar; these are literal only in quotes.
+ * Any character except those that separate the parts of an address in some grammar and so are literal only in quotes.
  */
 const PLAIN = '[^ \\t"\\\\()<>,;:@[\\]]'
 const LITERAL = '\\[[^ \\t"\\\\()<>@[\\]]*\\]'
 const DOMAIN = `(?:${LITERAL}|${PLAIN}+)`
 const QUOTED = '"(?:[^"\\\\]|\\\\.)*"'
 /**
- * Dots, atoms and quoted strings. RFC 821 allowed a backslash before any character; here it may precede a letter or
- * digit.
+ * Dots, atoms and quoted strings. RFC 821 allowed a backslash before any character. Here it may precede only a letter
+ * or a digit.
  */
 const LOCAL_PART = `(?:${QUOTED}|${PLAIN}|\\\\[A-Za-z0-9])*`
 const ROUTE = new RegExp(`^@${DOMAIN}(?:,@${DOMAIN})*:(?=[^@])`)
@@ -22,10 +22,10 @@ const MAILBOX = new RegExp(`^${LOCAL_PART}(?:@|(?:@${DOMAIN})*)$`)
 
 /**
  * The address that a mail server acts on: without the source route, which is ignored (RFC 5321 appendix C), without
- * quotes and the backslashes of quoted pairs, and without a dot at the end of the domain. All such spellings of one
- * mailbox give the same text, so that none of them gets past what is counted or listed by address.
+ * quotes and the backslashes of quoted pairs, and without a dot at the end of the domain. All these spellings of a
+ * mailbox give the same text, so that none of them gets past a limit or a list that goes by address.
  * @param path the text between the brackets
- * @returns '' for the null path; undefined where the path could be read in two ways
+ * @returns '' for the null path; undefined if the path could be read in two ways
  */
 export function addressOf(path: string): string | undefined {
   const mailbox = path.replace(ROUTE, '')
@@ -35,13 +35,14 @@ export function addressOf(path: string): string | undefined {
 }
 
 /**
- * Every domain that an address names. A mail server that owns the last one may go on with the text before it: a Postfix
- * whose domain is c turns `a@b@c`, even in quotes, into a@b.
+ * Every domain that an address names. A mail server that owns the last domain may strip it and act on what is left: a
+ * Postfix whose domain is c turns `a@b@c`, even in quotes, into a@b.
  * @param address as addressOf() returns it
  */
 export const domainsOf = (address: string): readonly string[] => address.split('@').slice(1)
 
 /**
- * Whether it is postmaster (also without a domain) or abuse, in any case (RFC 5321 section 4.5.1, RFC 2142 section 4).
+ * Whether this is postmaster (with or without a domain) or abuse, in upper or lower case (RFC 5321 section 4.5.1, RFC
+ * 2142 section 4).
  */
 export const isRole = (address: string): boolean => /^(postmaster(@[^@]*)?|abuse@[^@]*)$/i.test(address)

@@ -1,6 +1,6 @@
-/** Who the client is: what every check, limit, log line and upstream learns about it. */
+/** Who the client is: what every check, limit, log line and mail server learns about it. */
 
-/** What we think of a client. A closed set: it is a metric label. */
+/** What we think of a client. The set is closed, because it is a metric label. */
 export const STANDINGS = ['trusted', 'known', 'seen', 'new', 'suspect', 'banned'] as const
 export type Standing = (typeof STANDINGS)[number]
 
@@ -18,10 +18,11 @@ export interface Client {
   readonly net: string
   /** The address and port that the client connected to: ours, or those that the balancer reports. */
   readonly local: { readonly ip: string; readonly port: number }
-  /** Milliseconds since the epoch. */
-  readonly connectedAt: number
   readonly standing: Standing
 }
+
+/** Limits are not charged for a trusted client, and it skips every check that has `sparesTrusted`. */
+export const isTrusted = ({ standing }: Pick<Client, 'standing'>): boolean => standing === 'trusted'
 
 /** How many connections are open at this node, including this one. */
 export interface OpenCounts {

@@ -1,11 +1,11 @@
 /** The clock, passed as an argument to whatever depends on time, so that a test can make an hour pass. */
 export interface Clock {
   /**
-   * Milliseconds since the epoch. It may step forwards and backwards; it is for the log, for ids and for what nodes
-   * share.
+   * Milliseconds since the epoch. This clock may step forwards and backwards. It is for the log, for ids and for what
+   * nodes share.
    */
   readonly now: () => number
-  /** Milliseconds of a clock that never goes back but has no date; it is for durations and deadlines. */
+  /** Milliseconds of a clock that never goes back but has no date. It is for durations and deadlines. */
   readonly elapsed: () => number
 }
 

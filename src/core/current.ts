@@ -1,6 +1,6 @@
 /**
- * A value that is read at each use and swapped as a whole. A value that was read never changes, so that code in the
- * middle of something sees the old state or the new one, and never a mixture.
+ * A value that is read at each use and swapped as a whole. A value that was read never changes, so that running code
+ * sees either the old state or the new one, never a mixture.
  */
 export class Current<T> {
   #value: T

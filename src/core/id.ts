@@ -1,6 +1,6 @@
 /**
  * Ids that explain themselves. The id of a session holds the second in which it began, the node, and a sequence number.
- * The id of a refusal is that of the session and two more characters for the reason. So "why was I refused
+ * The id of a refusal is the id of the session with two more characters for the reason. So "why was I refused
  * (3MFK2D00R9007)?" has an answer even where the log was sampled. The digits are Crockford's base 32, without I, L, O
  * and U, so that an id can be read out on the telephone.
  *
@@ -10,11 +10,10 @@
 import { REASON_NAMES, REASONS, type ReasonName } from './reasons.ts'
 
 const ALPHABET = '0123456789ABCDEFGHJKMNPQRSTVWXYZ'
-/** 2025-01-01T00:00:00Z; six characters last until 2059. */
+/** 2025-01-01T00:00:00Z. Six characters last until 2059. */
 const EPOCH_S = 1_735_689_600
 export const NODES = 1024
 const SEQUENCES = 32_768
-const LENGTH = 13
 
 const digits = (value: number, count: number): string => {
   let text = ''
@@ -22,7 +21,7 @@ const digits = (value: number, count: number): string => {
   return text
 }
 
-/** The number of a node, 0..1023, derived from a name that distinguishes it; the log reports it at the start. */
+/** The number of a node, 0 to 1023, derived from a name that no other node has. The log reports it at the start. */
 export function nodeNumber(name: string): number {
   let hash = 2_166_136_261
   for (let i = 0; i < name.length; i++) hash = Math.imul(hash ^ name.charCodeAt(i), 16_777_619)
@@ -32,7 +31,7 @@ export function nodeNumber(name: string): number {
 /**
  * Makes a function that gives the id of a new session from the time in milliseconds since the epoch. 32,768 ids per
  * second are distinct, which is more than one process can accept.
- * @param first where the sequence begins; a random number, so that two nodes with the same number by chance still
+ * @param first where the sequence begins; should be random, so that two nodes that happen to have the same number still
  * differ
  */
 export function sessionIds(node: number, first = 0): (now: number) => string {
@@ -58,25 +57,5 @@ export function sessionIds(node: number, first = 0): (now: number) => string {
 const SUFFIX = new Map<ReasonName | undefined, string>([[undefined, '00']])
 for (const name of REASON_NAMES) SUFFIX.set(name, digits(REASONS[name].number, 2))
 
-/** The id that a refused client reads and the log line has: the session's id and the reason. */
+/** The id in a refusal and in its log line: the session's id and the reason. */
 export const refusalId = (session: string, reason: ReasonName | undefined): string => session + SUFFIX.get(reason)
-
-/** What an id says; undefined if the text is not an id of ours. Letters that look like digits are read as digits. */
-export function readId(
-  text: string,
-):
-  | { readonly at: Date; readonly node: number; readonly sequence: number; readonly reason: ReasonName | undefined }
-  | undefined {
-  const clean = text.trim().toUpperCase().replaceAll('O', '0').replace(/[IL]/g, '1')
-  if (clean.length !== LENGTH && clean.length !== LENGTH - 2) return undefined
-  const value = (from: number, to: number): number => {
-    let sum = 0
-    for (const char of clean.slice(from, to)) sum = sum * 32 + ALPHABET.indexOf(char)
-    return sum
-  }
-  if ([...clean].some((char) => !ALPHABET.includes(char))) return undefined
-  const number = value(11, 13)
-  const reason = REASON_NAMES.find((name) => REASONS[name].number === number)
-  if (clean.length === LENGTH && number !== 0 && reason === undefined) return undefined
-  return { at: new Date((value(0, 6) + EPOCH_S) * 1000), node: value(6, 8), sequence: value(8, 11), reason }
-}

@@ -6,15 +6,15 @@
  * connection of a flood. The file is longer than others because all of it shares that reader and the groups it reads
  * into.
  *
- * ip-cidr reads and normalises the operator's networks, when the settings are read. Their spelling is checked first, by
+ * ip-cidr reads and normalises the operator's networks when the settings are read. Their spelling is checked first, by
  * the reader that also reads the addresses of clients, because ip-cidr takes `::ffff:10.0.0.1` and even
- * `64:ff9b::10.0.0.1` for the IPv4 address at the end, and ignores zones. Its createAddress() is used instead of its
+ * `64:ff9b::10.0.0.1` for the IPv4 address at the end, and ignores zones. We call its createAddress() and not its
  * constructor, which also computes the last address and the size: 100,000 networks take 0.7 s (IPv4) or 1 s (IPv6) as
- * lists are published, and twice that if all have host bits to be cleared; with the constructor it was 2.5 and 4.5 s.
+ * lists are published, and twice that if all have host bits to clear. With the constructor they took 2.5 and 4.5 s.
  *
- * It never matches addresses. Its contains() takes 20 us for each network and compares bits across families:
- * `10.0.0.0/8` would contain `a00::1`, and an IPv6 entry in an allow list would let in IPv4 addresses. Matching is done
- * on sorted intervals of our own, one table for each family.
+ * ip-cidr never matches addresses. Its contains() takes 20 us for each network and compares bits across families:
+ * `10.0.0.0/8` would contain `a00::1`, and an IPv6 entry in an allow list would let in IPv4 addresses. We match against
+ * sorted intervals of our own, in one table for each family.
  */
 import IPCIDR from 'ip-cidr'
 
@@ -38,13 +38,13 @@ const DOT = 0x2e
 const COLON = 0x3a
 const PERCENT = 0x25
 
-// The 16-bit groups of the IPv6 address that was read last. They are shared, so that reading one allocates nothing;
-// callers of readIPv6 use them before anything else can run.
+// The 16-bit groups of the IPv6 address that was read last. They are shared, so that reading an address allocates
+// nothing. Callers of readIPv6 use them before anything else can run.
 const groups = new Uint16Array(8)
 
 /**
- * The IPv4 address in `text` from `from` on, as a number from 0 to 2^32-1; -1 if it is none. Leading zeros are not
- * allowed.
+ * Reads the IPv4 address in `text` from index `from` on. Leading zeros are not allowed.
+ * @returns a number from 0 to 2^32-1; -1 if the text is not an IPv4 address
  */
 function readIPv4(text: string, from = 0): number {
   const end = text.length
@@ -75,7 +75,8 @@ function hexDigit(c: number): number {
 }
 
 /**
- * Reads an IPv6 address (RFC 4291 section 2.2, all three forms) into `groups`, without its zone; false if it is none.
+ * Reads an IPv6 address (RFC 4291 section 2.2, all three forms) into `groups`, without its zone.
+ * @returns false if the text is not an IPv6 address
  */
 function readIPv6(text: string): boolean {
   const end = text.length
@@ -148,7 +149,7 @@ function writeIPv4(value: number): string {
   return `${value >>> 24}.${(value >>> 16) & 255}.${(value >>> 8) & 255}.${value & 255}`
 }
 
-/** `groups` as RFC 5952 writes it: lower case, no leading zeros, `::` for the first of the longest runs of zeros. */
+/** Writes `groups` as in RFC 5952: lower case, no leading zeros, `::` for the first of the longest runs of zeros. */
 function writeIPv6(): string {
   let gap = -1
   let gapLength = 1 // a single zero group is not shortened (RFC 5952 section 4.2.2)
@@ -174,8 +175,8 @@ function writeIPv6(): string {
 }
 
 /**
- * The one way an address is written here: IPv4 dotted, IPv6 as in RFC 5952, IPv4-mapped IPv6 (also in hex) as IPv4,
- * without a zone. Text that is no address is returned unchanged.
+ * Writes an address in the one form used here: IPv4 dotted, IPv6 as in RFC 5952, IPv4-mapped IPv6 (also in hex) as
+ * IPv4, without a zone. Text that is not an address is returned unchanged.
  */
 export function canonical(address: string): string {
   if (!address.includes(':')) return address
@@ -197,7 +198,7 @@ function prefix6(ip: string, kept: number): string {
 }
 
 /**
- * What per-client limits count a canonical address under: an IPv4 address itself, of an IPv6 address the /64
+ * The key that per-client limits count a canonical address under: an IPv4 address itself, or the /64 of an IPv6 address
  * (`2001:db8:1:2::/64`), since every host has a whole /64 to choose from.
  */
 export function sourceOf(ip: string): string {
@@ -210,8 +211,8 @@ export function netOf(ip: string): string {
 }
 
 /**
- * Reads an address or a CIDR network. A bare address is its own /32 or /128; host bits are cleared; an IPv4-mapped
- * network of /96 and longer becomes the IPv4 network it stands for.
+ * Reads an address or a CIDR network. A bare address becomes a /32 or a /128, host bits are cleared, and an IPv4-mapped
+ * network of /96 or longer becomes the IPv4 network it stands for.
  * @throws Error that says what is wrong and what to write
  */
 export function parseNetwork(text: string): Network {
@@ -222,7 +223,9 @@ export function parseNetwork(text: string): Network {
   return { family: read.v4 ? 4 : 6, text: `${first}/${bits}`, first, bits }
 }
 
-/** @returns the canonical address, a slash and the prefix length; throws if the text is ambiguous or no network */
+/**
+ * @returns the canonical address, a slash and the prefix length @throws Error if the text is ambiguous or not a network
+ */
 function wellSpelled(text: string): string {
   const slash = text.indexOf('/')
   const address = slash < 0 ? text : text.slice(0, slash)
@@ -265,7 +268,7 @@ function prefixLength(text: string, prefix: string | undefined, width: number): 
 function whyNoAddress(address: string): string {
   const what = 'write an address or a CIDR network, as in 192.0.2.1, 192.0.2.0/24 or 2001:db8::/32'
   if (address.trim() === '') return `has no address; ${what}`
-  if (/\s/.test(address)) return `has a space in it; ${what}, several parted by commas`
+  if (/\s/.test(address)) return `has a space in it; ${what}, several separated by commas`
   if (address.startsWith('[')) return 'has brackets; write the IPv6 address without them, as in 2001:db8::1'
   if (address.includes('%')) return 'has a zone; write the address without the part from % on'
   if (address.includes('*')) return `has a wildcard; ${what}`
@@ -282,9 +285,9 @@ function whyNoAddress(address: string): string {
 }
 
 /**
- * @returns a function that says whether an address lies in any of the networks, by a binary search that allocates
- * nothing. Families never match each other; an IPv4-mapped address counts as IPv4; text that is no address lies in
- * none.
+ * @returns a function that tells whether an address lies in any of the networks, by a binary search that allocates
+ * nothing. Families never match each other. An IPv4-mapped address counts as IPv4. Text that is not an address lies in
+ * no network.
  */
 export function compile(networks: readonly Network[]): (ip: string) => boolean {
   const holds4 = compile4(networks.filter((network) => network.family === 4))
@@ -330,7 +333,8 @@ function compile4(networks: readonly Network[]): (value: number) => boolean {
 }
 
 /**
- * The function asks about the address in `groups`. An interval is a first and a last address of four 32-bit words each.
+ * @returns a function that looks up the address in `groups`. An interval is a first and a last address of four 32-bit
+ * words each.
  */
 function compile6(networks: readonly Network[]): () => boolean {
   const prefixes = networks.map(({ first, bits }) => {
@@ -346,7 +350,8 @@ function compile6(networks: readonly Network[]): () => boolean {
   const highs = new Uint32Array(prefixes.length * 4)
   let count = 0
   for (const { words, bits } of prefixes) {
-    // Two prefixes are disjoint or one contains the other, and the wider comes first: those inside are left out.
+    // Two prefixes are disjoint, or one contains the other. The wider one comes first, and those inside it are left
+    // out.
     if (count > 0 && compareAt(highs, count - 1, words[0]!, words[1]!, words[2]!, words[3]!) >= 0) continue
     for (let i = 0; i < 4; i++) {
       const hostBits = Math.min(32, Math.max(0, 32 * (i + 1) - bits))
@@ -371,13 +376,13 @@ function compile6(networks: readonly Network[]): () => boolean {
   }
 }
 
-/** Compares address `at` of a table with the four words: below zero, zero or above zero. */
+/** Compares address `at` of a table with the four words. @returns below zero, zero or above zero */
 function compareAt(table: Uint32Array, at: number, w0: number, w1: number, w2: number, w3: number): number {
   const i = at * 4
   return table[i]! - w0 || table[i + 1]! - w1 || table[i + 2]! - w2 || table[i + 3]! - w3
 }
 
-/** Whether an address is a loopback one, which other machines cannot reach. */
+/** Whether this is a loopback address, which other machines cannot reach. */
 export const isLoopback: (ip: string) => boolean = compile([parseNetwork('127.0.0.0/8'), parseNetwork('::1')])
 
 /** Whether an address is not public: RFC 1918, loopback, link-local, unique local, shared (RFC 6598). */

@@ -6,6 +6,7 @@
  */
 import type { Client } from './client.ts'
 import type { ReasonName } from './reasons.ts'
+import { recordOf } from './record.ts'
 
 /** Which clients a limit counts together, narrow before wide: one source, its /24 or /48, or all clients. */
 export const GROUPINGS = ['source', 'net', 'everybody'] as const
@@ -14,7 +15,7 @@ export type Grouping = (typeof GROUPINGS)[number]
 export interface LimitRow {
   /**
    * What is counted, and so when it is charged: a connection at the gate, a message with its first recipient, each
-   * recipient before the upstream is asked, or each recipient that the upstream called unknown. Any number of limits
+   * recipient before a mail server is asked, or each recipient that a mail server called unknown. Any number of limits
    * may count connections or messages; recipients and unknown recipients have one limit each.
    */
   readonly counts: 'connections' | 'messages' | 'recipients' | 'unknown'
@@ -25,9 +26,7 @@ export interface LimitRow {
   readonly capacity: number
 }
 
-/**
- * Limits that count the same thing stand narrow before wide: that is the order in which they are charged and compared.
- */
+/** Limits that count the same thing are listed narrow before wide: they are charged and compared in this order. */
 export const LIMITS = {
   ip_connections: {
     counts: 'connections',
@@ -84,9 +83,20 @@ type With<R extends Partial<LimitRow>> = {
 export const limitsThatCount = <C extends LimitRow['counts']>(counts: C): With<{ counts: C }>[] =>
   LIMIT_NAMES.filter((name) => LIMITS[name].counts === counts) as With<{ counts: C }>[]
 
+/** The only limit on recipients. */
+export const RECIPIENT_LIMIT = only('recipients')
+/** The only limit on recipients that the mail servers call unknown. */
+export const UNKNOWN_LIMIT = only('unknown')
+
+function only<C extends 'recipients' | 'unknown'>(counts: C): With<{ counts: C }> {
+  return limitsThatCount(counts)[0] as With<{ counts: C }>
+}
+
 /** The limits that have one key, shared by all clients. */
 export type GlobalLimit = With<{ per: 'everybody' }>
 export const GLOBAL_LIMITS = LIMIT_NAMES.filter((name) => LIMITS[name].per === 'everybody') as GlobalLimit[]
+/** The global limits that a message is charged to. */
+export const GLOBAL_MESSAGE_LIMITS = GLOBAL_LIMITS.filter((name) => LIMITS[name].counts === 'messages')
 
 /** At most `max` within `windowMs` milliseconds. */
 export interface Rate {
@@ -97,11 +107,11 @@ export interface Rate {
 /** The rates that the operator set; undefined where a limit is off. */
 export type Rates = Readonly<Record<LimitName, Rate | undefined>>
 
-export const ALL_OFF = Object.fromEntries(LIMIT_NAMES.map((name) => [name, undefined])) as Rates
+export const ALL_OFF: Rates = recordOf(LIMIT_NAMES, () => undefined)
 
 /**
  * The maximum of a limit for this client at this moment, within the window of the setting: a whole number, 0 or more.
- * It is asked for at every charge and every comparison and never kept, so that it may differ between clients and from
+ * It is looked up at every charge and every comparison and never kept, so that it may differ between clients and from
  * one moment to the next. `at` is in ms since the epoch.
  */
 export type Maximum = (limit: LimitName, client: Client, at: number) => number

@@ -1,12 +1,10 @@
 /**
- * Which mailbox an address means, as far as that can be told from outside. This is for what is counted or remembered
- * per recipient: one mailbox has endless spellings (case, quotes, a source route, what follows a +), and a client that
- * varies them must not seem to name many mailboxes. It is for nothing else: what goes to an upstream does not pass
- * through here.
+ * Which mailbox an address means, as far as that can be told from outside. Counts and memories per recipient go by it:
+ * one mailbox has endless spellings (case, quotes, a source route, what follows a +), and a client that varies them
+ * must not seem to name many mailboxes. Nothing else goes by it: a mail server always gets the address as the client
+ * spelt it.
  */
-
-// biome-ignore lint/suspicious/noControlCharactersInRegex: the bytes that are ASCII
-const ASCII = /^[\x00-\x7f]*$/
+import { isAscii, utf8Of } from './latin1.ts'
 
 /**
  * Removes the source route (RFC 5321 section 4.1.1.3), the quotes, and what follows a `+` in the local part (RFC 5233),
@@ -16,7 +14,7 @@ const ASCII = /^[\x00-\x7f]*$/
 export function mailboxOf(address: string): string {
   const route = address.startsWith('@') ? address.indexOf(':') : -1
   const path = route < 0 ? address : address.slice(route + 1)
-  const text = ASCII.test(path) ? path : Buffer.from(path, 'latin1').toString('utf8').normalize('NFKC')
+  const text = isAscii(path) ? path : utf8Of(path).normalize('NFKC')
   const at = text.lastIndexOf('@')
   const local = at < 0 ? text : text.slice(0, at)
   const bare = local.startsWith('"') && local.endsWith('"') ? local.slice(1, -1).replace(/\\(.)/g, '$1') : local
@@ -25,7 +23,7 @@ export function mailboxOf(address: string): string {
   return (at < 0 ? mailbox : mailbox + text.slice(at)).toLowerCase()
 }
 
-/** @param mailbox as mailboxOf() returns it @returns '' where it has no domain (postmaster) */
+/** @param mailbox as mailboxOf() returns it @returns '' if it has no domain (postmaster) */
 export const domainOf = (mailbox: string): string => {
   const at = mailbox.lastIndexOf('@')
   return at < 0 ? '' : mailbox.slice(at + 1)

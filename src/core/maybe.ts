@@ -1,4 +1,4 @@
-/** A value that is nearly always known at once and sometimes later: no promise is made where none is needed. */
+/** A value that is usually known at once and sometimes only later. No promise is made where none is needed. */
 export type Maybe<T> = T | Promise<T>
 
 export const andThen = <T, U>(value: Maybe<T>, next: (value: T) => Maybe<U>): Maybe<U> =>

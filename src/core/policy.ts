@@ -1,6 +1,6 @@
 /**
- * The types of the policy: stages, facts, verdicts, checks. A check compares facts and gives a verdict. What is done
- * about the verdict (enforce it, only count it, skip the check) is up to the runner (checks/runner.ts).
+ * The types of the policy: stages, facts, verdicts, checks. A check compares facts and gives a verdict. The runner
+ * (checks/runner.ts) decides whether the verdict is enforced or only counted.
  */
 import type { Client, OpenCounts } from './client.ts'
 import { type Action, type CheckName, type ReasonName, reasonOf } from './reasons.ts'
@@ -8,10 +8,10 @@ import type { Usage } from './usage.ts'
 
 export { STAGES, type Stage } from './stages.ts'
 
-/** enforce: refuse. observe: judge, count and log, but refuse nobody. off: do not judge at all. */
-export type Mode = 'enforce' | 'observe' | 'off'
+/** enforce: refuse. observe: judge, count and log, but refuse nobody. */
+export type Mode = 'enforce' | 'observe'
 
-/** What is known at each stage. A connect check that reads `from` does not compile. */
+/** What is known at each stage. So a connect check that reads `from` does not compile. */
 export interface Facts {
   connect: { readonly client: Client; readonly open: OpenCounts; readonly usage: Usage }
   helo: Facts['connect'] & { readonly helo: string }
@@ -19,13 +19,13 @@ export interface Facts {
     readonly from: string
     /** As the client declared it, in octets. */
     readonly size: number | undefined
-    /** Octets a message of this session may have; undefined: no limit. */
+    /** The most octets that a message of this session may have; undefined: no limit. */
     readonly maxSize: number | undefined
   }
   /**
-   * `accepted`: recipients of this message that an upstream has accepted so far. `exempt`: no limit per sender applies,
-   * because this is postmaster, abuse or a verification, within a budget of its own (RFC 5321 section 4.5.1). `usage`
-   * is that of the transaction.
+   * `accepted`: recipients of this message that a mail server has accepted so far. `exempt`: no limit per sender
+   * applies, because this is postmaster, abuse or a verification, within a budget of its own (RFC 5321 section 4.5.1).
+   * `usage` is that of the transaction.
    */
   rcpt: Omit<Facts['mail'], 'maxSize'> & { readonly to: string; readonly accepted: number; readonly exempt: boolean }
 }
@@ -51,10 +51,8 @@ export function refusal(reason: ReasonName, facts: Refusal['facts'] = NO_FACTS):
   return { action, reason, code, enhanced, text: wire, facts }
 }
 
-/**
- * The verdict of most checks: accept up to the maximum, refuse beyond it. `use` is undefined where the limit is off.
- */
-export function within(
+/** The verdict of most checks: accept up to the maximum, refuse beyond it. @param use undefined if the limit is off */
+export function verdictOn(
   reason: ReasonName,
   use: { readonly used: number; readonly max: number; readonly windowMs?: number } | undefined,
 ): Verdict {
@@ -62,7 +60,7 @@ export function within(
   return refusal(reason, { ...use })
 }
 
-/** One piece of policy, which judges at one stage. */
+/** One rule of the policy, which judges at one stage. */
 export interface Check<S extends keyof Facts = keyof Facts> {
   readonly name: CheckName
   readonly stage: S

@@ -1,7 +1,8 @@
 /**
- * Every reason for which a client, a message or a recipient is turned away, in one table. The name of a reason is the
- * same in the log, in the metrics and in the docs. `load` marks reasons caused by a flood, by limits or by a missing
- * cluster: their code is always 4yz. The file is longer than others because it is that table.
+ * Every reason for which a client, a message or a recipient is turned away, in one table. A reason has the same name in
+ * the log, in the metrics and in the docs. Reasons caused by a flood, by limits or by a missing cluster are marked
+ * `load`, and their code is always 4yz. The file is longer than others because it is that
+ * table.
  */
 import type { Stage } from './stages.ts'
 
@@ -10,7 +11,7 @@ export type Action = 'defer' | 'reject' | 'drop'
 export interface Reason {
   /** Part of the refusal's id (core/id.ts). It is never changed and never given to another reason. */
   readonly number: number
-  /** The check that gives this reason; absent where the wire rules or the relay do. */
+  /** The check that gives this reason; absent if the wire rules or the relay give it. */
   readonly check?: CheckName
   readonly stages: readonly Stage[]
   readonly action: Action

@@ -1,4 +1,4 @@
-/** The stages of a session, in order: at each of them more is known of the client, and it can be refused. */
+/** The stages of a session, in order. At each of them more is known about the client, and it can be refused. */
 
 export const STAGES = ['connect', 'helo', 'mail', 'rcpt', 'data'] as const
 export type Stage = (typeof STAGES)[number]

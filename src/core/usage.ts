@@ -1,12 +1,25 @@
 /** The result of charging a client's limits. */
 import type { LimitName, Rate } from './limits.ts'
 
-/** `used` includes the attempt that is being judged, which is over the limit when `used > max`. */
+/** `used` includes the attempt that is being judged. The attempt is over the limit if `used > max`. */
 export interface Use extends Rate {
   readonly used: number
-  /** The attempt was let in, and was counted by more than this node alone. */
+  /** The attempt was let in, and is counted in Redis as well. */
   readonly shared?: true
 }
 
-/** A limit is absent if it is off, or if it was not charged because a narrower one had already refused. */
+/** What a client asked for recently. */
+export interface RecentRecipients {
+  /** Mailboxes that the cluster does not know. */
+  readonly unknown: Use
+  /** All mailboxes. */
+  readonly asked: number
+}
+
+/** A limit is absent if it is off, or if it was not charged because a narrower one had refused already. */
 export type Usage = Readonly<Partial<Record<LimitName, Use>>>
+
+export const NO_USAGE: Usage = {}
+
+/** A usage while it is put together. */
+export type MutableUsage = { -readonly [L in LimitName]?: Use }

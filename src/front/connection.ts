@@ -1,23 +1,24 @@
 /**
- * The way of a connection, from accept to the last line in the log. Everything else is what this story uses.
+ * The life of a connection, from accept to the last line in the log. All other files only serve this one.
  *
- *     identify   who is it: address, PROXY header of a listed balancer, standing       gate/identify.ts
+ *     identify   who the client is: address, PROXY header of a listed balancer,        gate/identify.ts
+ *                standing
  *     gate       checks of stage connect; a refusal costs one write and one close,     checks/index.ts
  *                and no SMTP object exists yet
- *     greeting   what has to be waited for before 220; today nothing                   gate/greeting.ts
- *     session    SMTP is spoken: checks of helo, mail, rcpt; from the first            session/, relay/transaction/
- *                recipient that passed on, the relay
+ *     greeting   what the client must wait for before 220; today nothing               gate/greeting.ts
+ *     session    SMTP: checks of helo, mail, rcpt; the relay from the first            session/, relay/transaction/
+ *                recipient on that passed them
  *     outcome    counters and one log line                                             outcome.ts
  *
- * What a client takes or is charged on its way, where, and who is not asked to pay:
+ * What a client takes or is charged on the way, where this happens, and who is exempt:
  *
- *     accept       a seat, until the client is gone      MAX_CONNECTIONS holds for everybody
- *     gate         a connection: of its source, its      limits.take('connect') below; not clients on the allow list
- *                  network, of all clients together
- *     first RCPT   a message: of its source, of all      limits.take('rcpt') in session/; not clients on the allow list.
- *                                                        postmaster, abuse and verifications by a null sender pay from a
- *                                                        budget of their own, and only what all clients share
- *     each RCPT    a recipient: of its source            limits.recipient() in session/; exempt as above
+ *     accept       a seat, until the client is gone      MAX_CONNECTIONS; nobody is exempt
+ *     gate         a connection: to its source, to its   limits.take('connect') below; trusted clients are exempt
+ *                  network, to all clients together
+ *     first RCPT   a message: to its source, to all      limits.take('rcpt') in session/; trusted clients are exempt.
+ *                                                        postmaster, abuse and verifications by a null sender are charged
+ *                                                        to a budget of their own, and to the limits all clients share
+ *     each RCPT    a recipient: to its source            limits.recipient() in session/; exempt as above
  *     first RCPT   a slot: one of the connections that   relay/pool/ decides who gets the next one, by shares of sources;
  *     that passed  the mail servers may have             nobody is exempt
  */
@@ -25,9 +26,9 @@ import type { Socket } from 'node:net'
 import type { Runner } from '../checks/runner.ts'
 import type { Client } from '../core/client.ts'
 import { stackOf } from '../core/errors.ts'
-import { andThen, type Maybe } from '../core/maybe.ts'
+import { andThen, fenced, type Maybe } from '../core/maybe.ts'
 import { type Refusal, refusal, type Stage, type Verdict } from '../core/policy.ts'
-import type { Usage } from '../core/usage.ts'
+import { NO_USAGE } from '../core/usage.ts'
 import type { Limits } from '../state/limits.ts'
 import type { Seat, Seats } from '../state/seats.ts'
 import type { Log } from '../telemetry/log.ts'
@@ -55,14 +56,11 @@ export interface ConnectionParts {
   readonly natWatch: NatWatch
   readonly warnings: Pick<BalancerWarnings, 'mailOnProbe'>
   readonly log: Log
-  /** Sessions that go on, for whoever has to end them. */
+  /** The sessions under way, for whoever has to end them. */
   readonly live: { add(session: Session): void; delete(session: Session): void }
 }
 
-const NOTHING: Usage = {}
-
-/** What belongs to a connection on its way. */
-interface Visit {
+interface OpenConnection {
   readonly socket: Socket
   readonly client: Client
   readonly record: SessionRecord
@@ -73,17 +71,15 @@ const nothing = (): void => undefined
 
 /**
  * Serves one accepted socket (paused, half-open allowed) to its end. Never throws or rejects.
- * @returns undefined where it is over at once: for a client that is refused no promise is made
+ * @returns undefined if the connection is over at once: no promise is made for a client that is refused
  */
 export function serve(socket: Socket, parts: ConnectionParts): Promise<void> | undefined {
   socket.on('error', nothing)
-  try {
-    const served = andThen(parts.identify(socket), (identity) => identified(socket, identity, parts))
-    return served instanceof Promise ? served.catch((error: unknown) => failed(socket, error, parts)) : undefined
-  } catch (error) {
-    failed(socket, error, parts)
-    return undefined
-  }
+  const served = fenced(
+    () => andThen(parts.identify(socket), (identity) => identified(socket, identity, parts)),
+    (error) => failed(socket, error, parts),
+  )
+  return served instanceof Promise ? served : undefined
 }
 
 function identified(socket: Socket, identity: Identity | undefined, parts: ConnectionParts): Maybe<void> {
@@ -97,33 +93,30 @@ function identified(socket: Socket, identity: Identity | undefined, parts: Conne
   }
   const { client } = identity
   if (identity.kind === 'client' && identity.direct) parts.natWatch.seen(client.ip)
-  const visit = { socket, client, record: parts.outcomes.begin(client), seat: parts.seats.take(client) }
+  const connection = { socket, client, record: parts.outcomes.begin(client), seat: parts.seats.take(client) }
   const why = identity.kind === 'bad' ? identity.why : undefined
-  return andThen(why === undefined ? judged(visit, parts) : refusal('proxy_header', { why }), (verdict) =>
-    verdict.action === 'accept' ? talk(visit, parts) : turnAway(visit, verdict, parts),
+  return andThen(why === undefined ? judged(connection, parts) : refusal('proxy_header', { why }), (verdict) =>
+    verdict.action === 'accept' ? talk(connection, parts) : turnAway(connection, verdict, parts),
   )
 }
 
-/** The gate's verdict; where the gate itself fails, the client still gets a reply and may come back. */
-function judged(visit: Visit, parts: ConnectionParts): Maybe<Verdict> {
-  const broken = (error: unknown): Verdict => {
-    parts.log.error({ err: stackOf(error) }, 'gate failed')
-    return refusal('internal')
-  }
-  try {
-    const verdict = gate(visit, parts)
-    return verdict instanceof Promise ? verdict.catch(broken) : verdict
-  } catch (error) {
-    return broken(error)
-  }
+/** The gate's verdict. If the gate itself fails, the client still gets a reply and may come back. */
+function judged(connection: OpenConnection, parts: ConnectionParts): Maybe<Verdict> {
+  return fenced(
+    () => gate(connection, parts),
+    (error) => {
+      parts.log.error({ err: stackOf(error) }, 'gate failed')
+      return refusal('internal')
+    },
+  )
 }
 
-/** Whether the client gets in. What is refused before anything is counted spends nobody's budget. */
-function gate({ client, record, seat: { open } }: Visit, parts: ConnectionParts): Maybe<Verdict> {
+/** Decides whether the client gets in. A refusal before anything is charged uses up nobody's budget. */
+function gate({ client, record, seat: { open } }: OpenConnection, parts: ConnectionParts): Maybe<Verdict> {
   const { checks, limits, outcomes, maxConnections } = parts
   if (open.total > maxConnections) return refusal('max_connections', { used: open.total, max: maxConnections })
   const observed = (stage: Stage, seen: Refusal): void => outcomes.observed(record, stage, seen)
-  return andThen(checks.run('connect', 'uncounted', { client, open, usage: NOTHING }, observed), (first) => {
+  return andThen(checks.run('connect', 'uncounted', { client, open, usage: NO_USAGE }, observed), (first) => {
     if (first.action !== 'accept') return first
     return andThen(limits.take('connect', client), (usage) =>
       checks.run('connect', 'counted', { client, open, usage }, observed),
@@ -131,9 +124,9 @@ function gate({ client, record, seat: { open } }: Visit, parts: ConnectionParts)
   })
 }
 
-function turnAway({ socket, client, record, seat }: Visit, verdict: Refusal, parts: ConnectionParts): void {
+function turnAway({ socket, client, record, seat }: OpenConnection, verdict: Refusal, parts: ConnectionParts): void {
   const { outcomes, linger, voice } = parts
-  // Comes first, so that the seat is not lost whatever goes wrong below.
+  // This comes first, so that the seat is freed whatever goes wrong below.
   seat.free()
   outcomes.refused(record, 'connect', verdict)
   linger.farewell(socket, voice.refusal(client, verdict))
@@ -141,13 +134,13 @@ function turnAway({ socket, client, record, seat }: Visit, verdict: Refusal, par
   outcomes.tell(record, client)
 }
 
-async function talk({ socket, client, record, seat }: Visit, parts: ConnectionParts): Promise<void> {
+async function talk({ socket, client, record, seat }: OpenConnection, parts: ConnectionParts): Promise<void> {
   const { greeting, sessions, live, outcomes, log } = parts
   let session: Session | undefined
   try {
-    // Only now: for a refused client the system call would be wasted.
+    // Not earlier: for a refused client the system call would be wasted.
     socket.setNoDelay(true)
-    session = sessions.open(socket, { client, open: seat.open, usage: NOTHING }, record)
+    session = sessions.open(socket, { client, open: seat.open, usage: NO_USAGE }, record)
     live.add(session)
     const wait = greeting(client, socket)
     if (wait !== undefined) await waited(wait, (error) => log.error({ err: stackOf(error) }, 'greeting failed'))
@@ -160,7 +153,7 @@ async function talk({ socket, client, record, seat }: Visit, parts: ConnectionPa
       await session.settled
       live.delete(session)
     }
-    // Only now: the dot of a client that has left may have been answered meanwhile.
+    // Not earlier: the dot of a client that has left may still have been answered.
     outcomes.tell(record, client)
   }
 }

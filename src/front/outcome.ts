@@ -5,8 +5,10 @@
 import { type Client, STANDINGS, type Standing } from '../core/client.ts'
 import type { Clock } from '../core/clock.ts'
 import { refusalId } from '../core/id.ts'
-import { type Refusal, STAGES, type Stage } from '../core/policy.ts'
+import { utf8Of } from '../core/latin1.ts'
+import { type Mode, type Refusal, STAGES, type Stage } from '../core/policy.ts'
 import { type CheckName, REASON_NAMES, REASONS, type ReasonName, reasonOf } from '../core/reasons.ts'
+import { recordOf } from '../core/record.ts'
 import type { Reply } from '../relay/smtp/reply.ts'
 import { type Log, Sampler } from '../telemetry/log.ts'
 import { type MessageResult, type Metrics, OUTCOMES, type Outcome } from '../telemetry/metrics.ts'
@@ -68,13 +70,9 @@ type Kind =
   | { readonly reason: ReasonName; readonly code: number }
   | { readonly outcome: Outcome; readonly stage: Stage }
 
-/** An object with an entry for each name. */
-const each = <K extends string, V>(names: readonly K[], make: (name: K) => V): Readonly<{ [N in K]: V }> =>
-  Object.fromEntries(names.map((name) => [name, make(name)])) as { [N in K]: V }
-
 const KINDS = {
-  byReason: each(REASON_NAMES, (reason): Kind => ({ reason, code: reasonOf(reason).code })),
-  byOutcome: each(OUTCOMES, (outcome) => each(STAGES, (stage): Kind => ({ outcome, stage }))),
+  byReason: recordOf(REASON_NAMES, (reason): Kind => ({ reason, code: reasonOf(reason).code })),
+  byOutcome: recordOf(OUTCOMES, (outcome) => recordOf(STAGES, (stage): Kind => ({ outcome, stage }))),
 }
 const ALL_KINDS: readonly Kind[] = [
   ...Object.values(KINDS.byReason),
@@ -83,7 +81,7 @@ const ALL_KINDS: readonly Kind[] = [
 
 type RefusalCells = Readonly<{ [S in Stage]: ReadonlyMap<ReasonName, Cell> }>
 
-function refusalCells(metrics: Pick<Metrics, 'refusals'>, mode: 'enforce' | 'observe'): RefusalCells {
+function refusalCells(metrics: Pick<Metrics, 'refusals'>, mode: Mode): RefusalCells {
   const at = (stage: Stage): ReadonlyMap<ReasonName, Cell> =>
     new Map(
       REASON_NAMES.filter((name) => {
@@ -91,7 +89,7 @@ function refusalCells(metrics: Pick<Metrics, 'refusals'>, mode: 'enforce' | 'obs
         return stages.includes(stage) && (mode === 'enforce' || check !== undefined)
       }).map((name) => [name, metrics.refusals.of(stage, name, reasonOf(name).action, mode)]),
     )
-  return { connect: at('connect'), helo: at('helo'), mail: at('mail'), rcpt: at('rcpt'), data: at('data') }
+  return recordOf(STAGES, at)
 }
 
 export interface OutcomeOptions {
@@ -110,7 +108,7 @@ export class Outcomes {
   readonly #localParts: boolean
   readonly #elapsed: Clock['elapsed']
   /** By mode, stage and reason: looked up for every refused client, without building a key. */
-  readonly #refusals: Readonly<{ enforce: RefusalCells; observe: RefusalCells }>
+  readonly #refusals: Readonly<Record<Mode, RefusalCells>>
   readonly #sessions: ReadonlyMap<Outcome, ReadonlyMap<Standing, Cell>>
   readonly #connections: Readonly<{ 4: Cell; 6: Cell }>
   readonly #durations: ReadonlyMap<Outcome, Distribution>
@@ -246,7 +244,7 @@ export class Outcomes {
     return record.aborted ? 'aborted' : 'none'
   }
 
-  #count(stage: Stage, reason: ReasonName, mode: 'enforce' | 'observe'): void {
+  #count(stage: Stage, reason: ReasonName, mode: Mode): void {
     const cell = this.#refusals[mode][stage].get(reason)
     if (cell === undefined) throw new Error(`${reason} is no reason of stage ${stage} in mode ${mode}`)
     cell.value++
@@ -254,7 +252,7 @@ export class Outcomes {
 
   #redacted(address: string): string {
     // RFC 5321 section 4.5.3.1: a path has 256 octets at most; what is longer would only fill the log.
-    const text = Buffer.from(address.slice(0, 256), 'latin1').toString('utf8')
+    const text = utf8Of(address.slice(0, 256))
     const at = text.lastIndexOf('@')
     if (this.#localParts || text === '' || /^postmaster$/i.test(text)) return text
     return at < 0 ? '***' : `***${text.slice(at)}`

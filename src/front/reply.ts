@@ -5,6 +5,7 @@
  */
 import type { Client } from '../core/client.ts'
 import { refusalId } from '../core/id.ts'
+import { utf8Of } from '../core/latin1.ts'
 import type { Refusal } from '../core/policy.ts'
 import { REASON_NAMES, type ReasonName, reasonOf } from '../core/reasons.ts'
 import type { Reply } from '../relay/smtp/reply.ts'
@@ -57,7 +58,7 @@ const ENHANCED = /^[245]\.[0-9]{1,3}\.[0-9]{1,3}(?![.0-9])/
 /** Somebody else's text as it may stand in one line of a reply. Latin1, one byte per character, before and after. */
 function clean(text: string, utf8: boolean): string {
   if (TEXT.test(text)) return text.length <= MAX_TEXT ? text : text.slice(0, MAX_TEXT)
-  const characters = Buffer.from(text, 'latin1').toString('utf8')
+  const characters = utf8Of(text)
   if (!utf8) return characters.replace(NOT_ASCII, '?').slice(0, MAX_TEXT)
   const bytes = Buffer.from(characters.replace(UNSAFE, '?'), 'utf8')
   let end = Math.min(bytes.length, MAX_TEXT)

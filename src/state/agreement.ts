@@ -1,16 +1,16 @@
 /**
- * Whether the nodes that share a Redis have the same limits. Nodes that do not still count in the same keys, but compare with
- * different maxima; with different windows they even undo each other's counts. So each node announces its limits (nodes.ts)
- * and warns of a difference by the name of the setting: once for each difference, again when it changes, and with another
- * line when it is gone. The prefix of the keys must agree as well but cannot be compared: nodes with another prefix never
- * meet.
+ * Whether the nodes that share a Redis have the same limits. Nodes with different limits count in the same keys but
+ * compare with different maxima, and if their windows differ they even undo each other's counts. So each node announces
+ * its limits (nodes.ts) and logs a warning that names the setting: once for each difference, again when the difference
+ * changes, and an info line when it is gone. The nodes must also use the same prefix for their keys, but that cannot be
+ * checked here: nodes with different prefixes never see each other.
  */
 import { rateText } from '../config/kinds.ts'
 import { LIMIT_NAMES, LIMITS, type LimitName, type Rates } from '../core/limits.ts'
 import type { Log } from '../telemetry/log.ts'
 import { HOLD_MS } from './nodes.ts'
 
-/** `ip_connections=600/60000,global_connections=off,…`: maximum and window in ms. The same text for the same limits. */
+/** `ip_connections=600/60000,global_connections=off,…`: maximum and window in ms. Equal limits give equal texts. */
 export const settingsText = (rates: Rates): string =>
   LIMIT_NAMES.map((limit) => `${limit}=${setValue(rates, limit)}`).join()
 
@@ -25,7 +25,9 @@ const shown = (value: string): string => {
   return windowMs === undefined ? value : rateText({ max: Number(max), windowMs: Number(windowMs) })
 }
 
-/** Anything else comes from another version of the program, or from someone who writes to Redis. It is ignored. */
+/**
+ * Anything else is ignored: it comes from another version of the program, or from somebody else who writes to Redis.
+ */
 const ITEM = /^([a-z_]{1,40})=(off|\d{1,15}\/\d{1,15})$/
 
 function read(settings: string): ReadonlyMap<string, string> {
@@ -34,14 +36,14 @@ function read(settings: string): ReadonlyMap<string, string> {
 }
 
 interface Difference {
-  /** The other nodes' values, sorted. Two differences are the same if these are. */
+  /** The other nodes' values, sorted. Two differences are the same if these texts are. */
   readonly values: string
   seenAt: number
 }
 
 export interface AgreementOptions {
   readonly rates: Rates
-  /** In ms, of a clock that never goes back. */
+  /** Milliseconds of a clock that never goes back. */
   readonly elapsed: () => number
   readonly log: Log
 }
@@ -77,7 +79,7 @@ export class Agreement {
     const known = this.#differences.get(limit)
     const name = LIMITS[limit].setting
     if (nodes.size === 0) {
-      // A Redis that came back empty does not know of all nodes yet, which is no agreement.
+      // A Redis that came back empty does not know all nodes yet, so that their silence is not agreement.
       if (known === undefined || at - known.seenAt < HOLD_MS) return
       this.#differences.delete(limit)
       log.info({ setting: name, here: shown(own) }, `all nodes have the same ${name} again`)

@@ -1,18 +1,19 @@
 /**
- * Whether Redis is asked at all. Closed: it is. Open: nobody waits for it, and only a probe in the background looks
- * whether it answers again. It opens after three failures in a row, or at once when the connection is lost, so that a Redis that
- * hangs costs the clients of one moment a deadline each, and not every client. It closes at the first probe answered in time.
- * Questions that were under way together fail together: one short stall is one failure, however many it hit.
+ * A circuit breaker for Redis. While it is closed, Redis is asked. While it is open, nobody waits for Redis, and only a
+ * probe in the background checks whether Redis answers again. The breaker opens after three failures in a row, or at
+ * once when the connection is lost, so that a hanging Redis delays only the clients of one moment and not every client.
+ * It closes at the first probe that is answered in time. Questions that were under way at the same time fail together:
+ * one short stall counts as one failure, however many questions it hits.
  */
-import { within } from './deadline.ts'
+import { within } from '../core/deadline.ts'
 
 export interface BreakerOptions {
-  /** Asks what clients' questions ask (a write), so that a server that can only be read from does not count as back. */
+  /** A write, as clients' questions are, so that a server that is read-only does not count as back. */
   readonly probe: () => Promise<unknown>
   readonly timeoutMs: number
   /** Milliseconds of a clock that never goes back. */
   readonly elapsed: () => number
-  /** At each change, with the reason for opening. */
+  /** Called at each change. @param reason why it opened */
   readonly changed: (closed: boolean, reason: string) => void
 }
 
@@ -23,7 +24,7 @@ export class Breaker {
   readonly #options: BreakerOptions
   #closed = false
   #failures = 0
-  /** When the failure counted last was. */
+  /** When a failure was last counted. */
   #failedAt = Number.NEGATIVE_INFINITY
   #timer: NodeJS.Timeout | undefined
   #probing = false
@@ -37,7 +38,7 @@ export class Breaker {
     return this.#closed
   }
 
-  /** It begins open. Resolves when it has closed, or after `ms` without. */
+  /** The breaker begins open. Resolves when it has closed, or after `ms` if it has not. */
   start(ms: number): Promise<void> {
     const { elapsed } = this.#options
     const until = elapsed() + ms
@@ -94,7 +95,7 @@ export class Breaker {
       this.#closed = true
       this.#options.changed(true, '')
     } catch {
-      // Still away: the next probe will tell.
+      // Redis is still away.
     } finally {
       this.#probing = false
     }

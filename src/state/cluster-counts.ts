@@ -1,55 +1,56 @@
 /**
- * What Redis last said that the whole cluster has counted for a key. It is kept apart from this node's own table: the table
- * would take what others counted in the last window for its own count of this one, and hold it for up to two more.
+ * The count of the whole cluster for a key, as Redis last reported it. It is kept apart from this node's own table. The
+ * table would take what others counted in the previous window for a count of the current one, and hold it for up to two
+ * more.
  *
- * What was said falls evenly to nothing within one window. At the moment of the answer it is the counter of Redis itself; after
- * that it is an estimate, as good as arrivals were even. It keeps a client out for at most one window, where the sliding
- * counter, had it been asked again, might do so for up to two. What this node counts after the answer is added undiminished,
- * until the next answer includes it.
+ * A reported count decays linearly to zero within one window. At the moment of the report it equals the counter in
+ * Redis. After that it is an estimate, accurate if arrivals were even. It keeps a client out for at most one window,
+ * where the sliding counter, if it were asked again, might do so for up to two. What this node counts after the report
+ * is added in full until the next report includes it.
  */
 import { LRUCache } from 'lru-cache'
 
-interface Word {
+interface ClusterCount {
   readonly used: number
   at: number
-  /** Counted here after that. */
+  /** What this node has counted since. */
   since: number
 }
 
-/** Keys an answer is remembered for; of a key that is forgotten this node still has its own count. */
+/** Keys whose report is remembered. For a key that is forgotten this node still has its own count. */
 const CAPACITY = 1 << 16
 
 export class ClusterCounts {
   readonly #windowMs: number
-  readonly #words = new LRUCache<string, Word>({ max: CAPACITY })
+  readonly #reports = new LRUCache<string, ClusterCount>({ max: CAPACITY })
 
   constructor(windowMs: number) {
     this.#windowMs = windowMs
   }
 
-  /** @param at in ms, of the clock that `used` is asked by */
+  /** Redis has reported a count. @param at in ms, of the clock that is passed to `used` */
   heard(key: string, used: number, at: number): void {
-    this.#words.set(key, { used, at, since: 0 })
+    this.#reports.set(key, { used, at, since: 0 })
   }
 
-  /** Counts what this node has let in; below 0: what it has given back. */
+  /** Counts what this node has let in, or, if `amount` is negative, what it has given back. */
   add(key: string, amount: number): void {
-    const word = this.#words.get(key)
-    if (word !== undefined) word.since += amount
+    const report = this.#reports.get(key)
+    if (report !== undefined) report.since += amount
   }
 
-  /** What the cluster has used by now, rounded up; 0 where nothing was said within a window. */
+  /** What the cluster has used by now, rounded up; 0 if there was no report within a window. */
   used(key: string, now: number): number {
-    const word = this.#words.get(key)
-    if (word === undefined) return 0
-    // A clock that steps back starts the word's window anew.
-    if (now < word.at) word.at = now
-    const age = now - word.at
+    const report = this.#reports.get(key)
+    if (report === undefined) return 0
+    // If the clock steps back, the window of the report starts anew.
+    if (now < report.at) report.at = now
+    const age = now - report.at
     if (age >= this.#windowMs) {
-      this.#words.delete(key)
+      this.#reports.delete(key)
       return 0
     }
-    // Multiplied before it is divided, so that a whole number stays one.
-    return Math.max(0, Math.ceil((word.used * (this.#windowMs - age)) / this.#windowMs) + word.since)
+    // Multiplies before it divides, so that a whole number stays whole.
+    return Math.max(0, Math.ceil((report.used * (this.#windowMs - age)) / this.#windowMs) + report.since)
   }
 }

@@ -1,6 +1,7 @@
 /**
- * A count that nobody waits for: kept at once in this node's memory, reported to Redis by the outbox a moment later, and
- * compared with what Redis last said about the whole cluster. It counts recipients and the upstreams' answers to them.
+ * A count that never waits for Redis. It is kept at once in this node's memory, the outbox reports it to Redis a moment
+ * later, and it is compared with what Redis last reported for the whole cluster. It counts recipients and the
+ * mail servers' answers to them.
  */
 import type { Client } from '../core/client.ts'
 import type { Maximum } from '../core/limits.ts'
@@ -15,7 +16,7 @@ export interface GatheredOptions {
   readonly counter: SharedCounter
   readonly outbox: Outbox
   readonly maximum: Maximum
-  /** The part of a maximum that this node may let in at present. */
+  /** The part of a maximum that this node may let in at the moment. */
   readonly share: (max: number) => number
   readonly now: () => number
 }
@@ -40,10 +41,10 @@ export class Gathered {
     const { windowMs } = scope.rate
     const key = scope.key(client)
     const max = maximum(limit, client, at)
-    // The cluster's count is compared with the whole limit, also while this node has only a share of it.
+    // The cluster's count is compared with the whole limit even while this node has only a share of it.
     const known = this.#cluster.used(key, at)
     if (known >= max) {
-      // With a maximum of 0 it is counted as refused.
+      // A maximum of 0 makes the table count the attempt as refused.
       const refused = table.charge(key, at, 0) - table.peek(key, at)
       return { used: known + refused, max, windowMs }
     }
@@ -55,7 +56,7 @@ export class Gathered {
     return { used: Math.min(own, Math.max(used, known + 1)), max: own, windowMs }
   }
 
-  /** Counts one without a maximum. */
+  /** Counts one, without comparing it with a maximum. */
   count(client: Client, at: number): void {
     const { scope, outbox } = this.#options
     const key = scope.key(client)
@@ -73,7 +74,9 @@ export class Gathered {
     outbox.add(this.#account, key, -amount)
   }
 
-  /** This node's count with its share, or the cluster's with the whole limit: whichever has come further. */
+  /**
+   * This node's count against its share, or the cluster's against the whole limit: whichever is closer to its maximum.
+   */
   furthest(client: Client, at: number): Use {
     const { scope, maximum, share } = this.#options
     const { limit, table } = scope

@@ -1,18 +1,18 @@
 /**
- * Recipients that a mail server has accepted in the last 30 days, and whether the cluster can still be believed when it calls
- * one unknown. After a directory or storage failure, mail servers often answer 550 5.1.1 for everybody. If that were passed
- * on, senders would give up for good. So while many recipients that were accepted lately are suddenly unknown, "unknown" is
- * not believed (unknown-guard.ts).
+ * Recipients that a mail server has accepted in the last 30 days, and whether the cluster can still be believed when it
+ * calls one of them unknown. After a directory or storage failure, mail servers often answer 550 5.1.1 for everybody.
+ * If that were passed on, senders would give up for good. So while many recipients that were accepted recently are
+ * suddenly unknown, "unknown" is not believed (unknown-guard.ts).
  *
- * A domain that accepts every address needs no entry for each recipient. Once a thousand of its mailboxes were accepted and
- * none was refused in 30 days, the domain itself is remembered, and all its recipients count as accepted lately. While they
- * are accepted they say nothing about the directory, so they are no evidence that it works. If such a domain refuses a
- * recipient, either its directory has failed or it no longer accepts everything. It keeps its entry until refusals have been
- * heard for a minute without the guard, or for an hour with the guard for this domain alone. Entries of its mailboxes stay:
- * someone who gets a thousand addresses of another's domain accepted makes nothing be forgotten.
+ * A domain that accepts every address needs no entry for each recipient. Once a thousand of its mailboxes were accepted
+ * and none was refused in 30 days, the domain itself is remembered, and all its recipients count as accepted recently.
+ * As long as such a domain accepts everything, its answers are no evidence that the directory works. If it refuses a
+ * recipient, either its directory has failed or it no longer accepts everything. It keeps its entry until refusals have
+ * been heard for a minute without the guard, or for an hour with the guard for this domain alone. The entries of its
+ * mailboxes stay: nobody can make us forget them by getting a thousand addresses of the domain accepted.
  *
- * Only keyed hashes are stored, in a table of fixed size that is shared fairly between domains (known-table.ts). Where Redis
- * is set, all nodes share what they remember, and a restarted node finds it there (known-sharing.ts).
+ * Only keyed hashes are stored, in a table of fixed size that is shared fairly between domains (known-table.ts). If
+ * Redis is set, all nodes share what they remember, and a restarted node finds it there (known-sharing.ts).
  */
 import { hash as oneShot, randomBytes } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
@@ -20,29 +20,34 @@ import { domainOf, mailboxOf } from '../core/mailbox.ts'
 import { dayOf, type Key, KnownTable, REMEMBERED_DAYS } from './known-table.ts'
 import { HALF_MS, UnknownGuard } from './unknown-guard.ts'
 
-export { REMEMBERED_DAYS } from './known-table.ts'
-export { GUARD_COUNT } from './unknown-guard.ts'
-
 const DAY_MS = 86_400_000
-/** New mailboxes of one domain that were accepted without any being refused: then the domain accepts everything. */
+/**
+ * A domain accepts everything if this many of its mailboxes in a row were accepted for the first time and none was
+ * refused.
+ */
 export const ACCEPTS_EVERYTHING = 1000
-/** How long refusals by a domain that accepts everything are doubted: without the guard, and with the guard for it alone. */
+/**
+ * How long refusals by a domain that accepts everything are doubted: without the guard, and while the guard holds for
+ * it alone.
+ */
 const DOUBT_MS = 60_000
 const LONG_DOUBT_MS = 3_600_000
-/** Domains in doubt at a time. For any more, the doubt begins with a later refusal. */
+/** The most domains in doubt at a time. For any more, the doubt begins with a later refusal. */
 const MAX_DOUBTS = 4096
-/** Domains whose hash is cached. */
+/** The number of domains whose hash is cached. */
 const MAX_DOMAINS = 1024
 const DOMAINS = 1 << 16
 
 export interface KnownRecipients {
   /** Whether a mail server accepted this address within the last 30 days. */
   has(address: string): boolean
-  /** Whether the domain accepts every address. That this one was accepted then says nothing about the client that named it. */
+  /**
+   * Whether the domain accepts every address, so that an accepted address says nothing about the client that named it.
+   */
   acceptsEverything(address: string): boolean
-  /** Learns a mail server's answer. While the guard holds for the recipient, nothing is learned. */
+  /** Learns from a mail server's answer, except while the guard holds for the recipient. */
   heard(address: string, answer: 'accepted' | 'unknown'): void
-  /** Whether "unknown user" is not believed at present: for this address, or without one, for any. */
+  /** Whether "unknown user" is not believed at the moment: for this address, or, without an address, for any. */
   guarding(address?: string): boolean
 }
 
@@ -55,7 +60,7 @@ export interface KnownRecipientsOptions {
 
 interface Domain {
   readonly domain: number
-  /** Key of the domain itself. */
+  /** The key of the domain itself. */
   readonly key: Key
   readonly name: string
 }
@@ -63,22 +68,22 @@ interface Domain {
 interface Doubt {
   readonly domain: Domain
   since: number
-  /** Whether the guard has held since then: it may be the directory. */
+  /** Whether the guard has held since then, so that the directory may have failed. */
   guarded: boolean
 }
 
 export const createKnownRecipients = (options: KnownRecipientsOptions): SharedMemory => new SharedMemory(options)
 
-/** What this node remembers, with what known-sharing.ts needs to share it. */
+/** What this node remembers, and what known-sharing.ts needs to share it. */
 export class SharedMemory implements KnownRecipients {
   readonly #now: () => number
   readonly #table: KnownTable
-  /** By domain: new mailboxes accepted since the last refusal, and the day of that refusal. */
+  /** By domain: how many new mailboxes were accepted since the last refusal, and the day of that refusal. */
   readonly #accepted = new Uint16Array(DOMAINS)
   readonly #refusedOn = new Uint16Array(DOMAINS)
   readonly #domains = new LRUCache<string, Domain>({ max: MAX_DOMAINS })
   readonly #doubts = new Map<string, Doubt>()
-  /** Sets that have changed since they were shared last. */
+  /** Sets that have changed since they were last shared. */
   readonly #changed = new Set<number>()
   readonly #guard = new UnknownGuard()
   /** 32 bytes, in hexadecimal. */
@@ -110,7 +115,7 @@ export class SharedMemory implements KnownRecipients {
     const isOpen = this.#acceptsEverything(domain)
     const isUnknown = answer === 'unknown'
     if (isOpen ? isUnknown : place >= 0) {
-      // A recipient without a place gets a number below 0.
+      // A recipient that has no place in the table gets a negative number.
       this.#guard.note(place >= 0 ? place : -1 - (key.high >>> 1), domain.domain, isUnknown, at)
     }
     if (this.#guard.holds(domain.domain, at)) {
@@ -126,12 +131,12 @@ export class SharedMemory implements KnownRecipients {
       : this.#guard.holds(this.#domainOf(mailboxOf(address)).domain, at)
   }
 
-  /** Of the hashes. */
+  /** The secret that keys the hashes. */
   get secret(): string {
     return this.#secret
   }
 
-  /** Changes to another secret. Nothing remembered under the previous one can be found any more, so it is dropped. */
+  /** Changes to another secret. What was remembered under the previous one can no longer be found, so it is dropped. */
   adopt(secret: string): void {
     this.#secret = secret
     this.#table.clear()
@@ -147,12 +152,12 @@ export class SharedMemory implements KnownRecipients {
     return this.#table.sets
   }
 
-  /** Sets with news for other nodes. Whoever shares a set removes it from here. */
+  /** Sets with news for other nodes. The caller removes a set when it shares it. */
   get changed(): Set<number> {
     return this.#changed
   }
 
-  /** The records of a set; empty where it has none. */
+  /** The records of a set; empty if it has none. */
   read(set: number): Buffer {
     this.#begin()
     return this.#table.read(set)
@@ -164,13 +169,13 @@ export class SharedMemory implements KnownRecipients {
     this.#table.merge(set, records)
   }
 
-  /** Brings what depends on time up to date. */
+  /** Brings everything that depends on time up to date. */
   #begin(): number {
     const at = this.#now()
     this.#table.begin(dayOf(Math.floor(at / DAY_MS)))
     const { endsAt } = this.#guard
     if (at >= endsAt || at < endsAt - HALF_MS) {
-      // First by everything noted until then, and again where nothing was noted since.
+      // First by what was noted up to the end of that half minute, and again if nothing was noted since.
       this.#weighDoubts(endsAt - 1)
       this.#guard.turn(at)
       if (at >= endsAt + HALF_MS) this.#weighDoubts(at)
@@ -226,7 +231,7 @@ export class SharedMemory implements KnownRecipients {
       const holds = this.#guard.holds(domain.domain, at)
       // After a step back of the clock, the wait begins again.
       if (age < 0) doubt.since = at
-      // While every recipient is unknown, that says nothing about this domain.
+      // While the guard holds for everybody, an unknown recipient says nothing about this domain.
       if (!everywhere && age < (holds ? LONG_DOUBT_MS : DOUBT_MS)) continue
       this.#doubts.delete(name)
       if (everywhere || (doubt.guarded && !holds) || !this.#acceptsEverything(domain)) continue
@@ -242,7 +247,7 @@ export class SharedMemory implements KnownRecipients {
     const name = domainOf(mailbox)
     const known = this.#domains.get(name)
     if (known !== undefined) return known
-    // No mailbox contains a line break, so no mailbox has the hash of a domain.
+    // A mailbox cannot contain a line break, so that no mailbox has the hash of a domain.
     const digest = this.#digest(`\n${name}`)
     const domain = digest.readUInt16LE(12)
     const made = { name, domain, key: this.#keyFrom(digest, domain) }
@@ -264,5 +269,5 @@ export class SharedMemory implements KnownRecipients {
   }
 }
 
-/** Part of the names of keys in Redis, so that what was written under another secret is never mistaken for ours. */
+/** Part of the names of the keys in Redis, so that data written under another secret is never mistaken for ours. */
 export const fingerprintOf = (secret: string): string => oneShot('sha256', secret).slice(0, 12)

@@ -1,29 +1,31 @@
 /**
- * Shares over Redis what nodes remember of recipients (known-recipients.ts): a restarted node finds it there, and all nodes
- * come to know the same. No reply ever waits for it; it runs in the background, a few sets at a time.
+ * Shares over Redis what nodes remember of recipients (known-recipients.ts): a restarted node finds it there, and all
+ * nodes come to know the same. No reply ever waits for this. It runs in the background, a few sets at a time.
  *
- * A set is one field of at most 1,280 bytes, 64 of them to a key, and there are 4,096 sets, so Redis holds no more than a node
- * does. To share a set is to read it from Redis, to merge it, and to write the result where it says more. A script writes
- * only if nobody else has written meanwhile; otherwise the set is shared again. Sets that have changed here go first.
- * Besides, the node goes through all sets over and over, to learn what others have changed and to fill a Redis that came
- * back empty.
+ * A set is one field of at most 1,280 bytes, a key holds 64 sets, and there are 4,096 sets, so that Redis holds no more
+ * than a node does. To share a set, a node reads it from Redis, merges it, and writes the result back if it contains
+ * more. A script writes only if nobody else has written in the meantime; otherwise the set is shared again. Sets that
+ * have changed here go first. The node also cycles through all sets, to learn what others have changed and to fill a
+ * Redis that came back empty.
  *
- * Hashes under different secrets have nothing in common, so all nodes use one secret, which the first of them puts into Redis.
- * A node that has just started and finds Redis empty must not make the others forget, so a secret that was in use for an hour
- * replaces one that was not. The names of the keys contain a fingerprint of the secret.
+ * Hashes under different secrets have nothing in common, so all nodes use one secret, which the first node puts into
+ * Redis. A node that has just started and finds Redis empty must not make the others forget, so a secret that has been
+ * in use for an hour replaces one that has not. The names of the keys contain a fingerprint of the secret.
  */
 import { createHash } from 'node:crypto'
 import { setTimeout } from 'node:timers/promises'
+import { within } from '../core/deadline.ts'
 import { messageOf } from '../core/errors.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { RedisUse } from '../telemetry/metrics.ts'
-import { within } from './deadline.ts'
 import { fingerprintOf, type SharedMemory } from './known-recipients.ts'
 import { RECORD, REMEMBERED_DAYS, WAYS } from './known-table.ts'
 import { Nonsense } from './limiter.ts'
 import type { RedisClient } from './redis.ts'
 
-/** ARGV: a secret as in SECRET, expiry in ms. Returns the secret to use from now on, and whether it was there already. */
+/**
+ * ARGV: a secret as in SECRET, expiry in ms. Returns the secret to use from now on, and whether it was there before.
+ */
 const AGREE = `
 local held = redis.call('HMGET', KEYS[1], 'secret')[1]
 local used = held
@@ -32,7 +34,10 @@ redis.call('HSET', KEYS[1], 'secret', used)
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return {used, (held and string.sub(held, 3) == string.sub(used, 3)) and 1 or 0}
 `
-/** ARGV: a set, SHA-1 of what was read, its replacement, expiry in ms. Returns whether that was still there, and is replaced. */
+/**
+ * ARGV: a set, SHA-1 of what was read, its replacement, expiry in ms. Returns 1 if it was replaced, 0 if it had
+ * changed.
+ */
 const REPLACE = `
 if redis.sha1hex(redis.call('HMGET', KEYS[1], ARGV[1])[1] or '') ~= ARGV[2] then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
@@ -41,30 +46,30 @@ return 1
 `
 const EVERY_MS = 250
 const STOP_MS = 500
-/** Sets of one key, and sets in one write: a charge for a client that comes behind them waits for less than a millisecond. */
+/** Sets per key, and per write: a charge for a client that is sent after them waits less than a millisecond. */
 const GROUP = 64
-/** Between two keys that are read when a node starts, so that it has time for its clients. */
+/** The pause between two keys while a starting node reads them all, so that it has time for its clients. */
 const PAUSE_MS = 10
-/** The secret is read again after so many steps, and whenever Redis is back. */
+/** The secret is read again after this many steps, and whenever Redis comes back. */
 const AGREE_EVERY = 240
-/** A failure is logged no more often than this. */
+/** Failures are logged no more often than this. */
 const LOG_EVERY_MS = 3_600_000
 const NOTHING = Buffer.alloc(0)
 const DAY_MS = 86_400_000
 const EXPIRY_MS = (REMEMBERED_DAYS + 1) * DAY_MS
 /** The secret outlives what was written under it. */
 const SECRET_EXPIRY_MS = 2 * EXPIRY_MS
-/** More than any node writes. */
+/** Longer than anything a node writes. */
 const LONGEST = 2 * WAYS * RECORD
-/** 0 for a secret that was in use for an hour, 1 for a newer one; then the secret. */
+/** 0 for a secret that has been in use for an hour or 1 for a newer one, then the secret. */
 const SECRET = /^([01]):([0-9a-f]{64})$/
-/** A node that comes back within this time does not have to give up its secret for one that was made meanwhile. */
+/** A node that loses Redis for less than this need not give up its secret for one that was made in the meantime. */
 const IN_USE_MS = 3_600_000
 
 export interface KnownSharingOptions {
   readonly memory: SharedMemory
   readonly client: RedisClient
-  /** Of all keys. */
+  /** The prefix of all keys. */
   readonly prefix: string
   /** A number that changes each time Redis comes back; undefined while it is away. */
   readonly upSince: () => number | undefined
@@ -79,16 +84,16 @@ export class KnownSharing {
   readonly #options: KnownSharingOptions
   #timer: NodeJS.Timeout | undefined
   #busy: Promise<void> | undefined
-  /** The next set on the way through all of them. */
+  /** The next set in the cycle through all sets. */
   #next = 0
-  /** Whether all sets were read since the secret was adopted. */
+  /** Whether all sets have been read since the secret was adopted. */
   #loaded = false
   /** When the secret was first used, by `elapsed`. */
   #usedSince = Number.POSITIVE_INFINITY
   #sinceAgreed = Number.POSITIVE_INFINITY
   #up: number | undefined
   #stopped = false
-  /** When a failure was logged last, by `elapsed`. */
+  /** When a failure was last logged, by `elapsed`. */
   #loggedAt = Number.NEGATIVE_INFINITY
 
   constructor(options: KnownSharingOptions) {
@@ -101,7 +106,7 @@ export class KnownSharing {
     this.#step()
   }
 
-  /** Shares what it has not shared yet, as far as that can be done within STOP_MS. */
+  /** Shares as much of what is not shared yet as it can within STOP_MS. */
   async stop(): Promise<void> {
     clearInterval(this.#timer)
     this.#stopped = true
@@ -125,7 +130,7 @@ export class KnownSharing {
 
   #isUp(): boolean {
     const up = this.#options.upSince()
-    // A Redis that comes back may be another one, or empty.
+    // A Redis that comes back may be a different one, or empty.
     if (up !== this.#up) this.#sinceAgreed = Number.POSITIVE_INFINITY
     this.#up = up
     return up !== undefined
@@ -150,7 +155,7 @@ export class KnownSharing {
     const answer = await watched('known', client.eval(AGREE, 1, `${prefix}known`, own, SECRET_EXPIRY_MS))
     const [used, wasThere] = Array.isArray(answer) ? (answer as unknown[]) : []
     const [, kind, secret] = (typeof used === 'string' && SECRET.exec(used)) || []
-    // The answer is not shown: it may be a secret.
+    // The error does not show the answer, which may contain a secret.
     if (secret === undefined) throw new Nonsense('no secret')
     const isOther = secret !== memory.secret
     if (kind === '0') this.#usedSince = Number.NEGATIVE_INFINITY
@@ -207,17 +212,17 @@ export class KnownSharing {
     }
   }
 
-  /** @param held what Redis has of the set */
+  /** @param held the records that Redis holds for the set */
   async #shareOne(key: string, set: number, held: Buffer): Promise<void> {
     const { memory, client, watched } = this.#options
-    // A value that is no set is overwritten.
+    // A value that is not a set is overwritten.
     if (held.length <= LONGEST && held.length % RECORD === 0) memory.merge(set, held)
     const all = memory.read(set)
     if (all.length === 0 || all.equals(held)) return
     const before = createHash('sha1').update(held).digest('hex')
     const replaced = await watched('known', client.eval(REPLACE, 1, key, set, before, all, EXPIRY_MS))
     if (replaced !== 0 && replaced !== 1) throw new Nonsense(replaced)
-    // Another node has written meanwhile.
+    // Another node has written in the meantime.
     if (replaced === 0) memory.changed.add(set)
   }
 

@@ -1,24 +1,24 @@
 /**
- * The memory behind known-recipients.ts: what was seen on which day, in sets of 128 places of 10 bytes. A key belongs to one
- * set, and no other is ever looked at.
+ * The memory behind known-recipients.ts: what was seen on which day, in sets of 128 places of 10 bytes. Each key
+ * belongs to one set, and no other set is searched for it.
  *
- * Where a set is full, the domain with the most places in it gives up its oldest. So a domain takes room only from one that
- * has more than itself: whatever arrives for one domain, the others keep what they have, up to an equal share.
+ * When a set is full, the domain with the most places in it gives up its oldest. So a domain takes room only from one
+ * that has more: whatever arrives for one domain, the others keep what they have, up to an equal share.
  *
- * Nodes merge their sets over Redis (known-sharing.ts). A set is written as its records in order, so that two nodes that know
- * the same write the same bytes. Of two records with the same key the larger stamp counts: the later day, and on the same day
- * the refusal.
+ * Nodes merge their sets over Redis (known-sharing.ts). A set is written as its records in order, so that two nodes
+ * that know the same write the same bytes. Of two records with the same key the larger stamp wins: the later day, and
+ * on the same day the refusal.
  */
 
 export const WAYS = 128
-/** Bytes of a record: six of hash, two of the domain's hash, two of stamp. */
+/** The bytes of a record: six of the hash, two of the domain's hash, two of the stamp. */
 export const RECORD = 10
 /** Days are counted from 2024-01-01. They fit into 15 bits until 2113. */
 const FIRST_DAY = 19_723
 const LAST_DAY = 0x7fff
 export const REMEMBERED_DAYS = 30
 
-/** Made of keyed hashes, so that nobody outside can aim at a place. */
+/** A key consists of keyed hashes, so that no outsider can aim at a place. */
 export interface Key {
   readonly set: number
   readonly high: number
@@ -38,7 +38,7 @@ export class KnownTable {
   readonly #domain: Uint16Array
   /** Twice the day, plus 1 for a refusal. 0: the place is empty. */
   readonly #stamp: Uint16Array
-  /** Scratch: places of each domain in one set. */
+  /** Scratch space: the number of places of each domain in one set. */
   readonly #counts = new Uint8Array(1 << 16)
   #today = 1
 
@@ -51,7 +51,7 @@ export class KnownTable {
     this.#stamp = new Uint16Array(places)
   }
 
-  /** Sets the day, as dayOf gives it. After a step back, entries of days to come count as of today. */
+  /** Sets the day, as dayOf gives it. If the clock has stepped back, entries with a future date are dated today. */
   begin(today: number): void {
     if (today < this.#today) {
       const latest = today * 2 + 1
@@ -67,7 +67,7 @@ export class KnownTable {
     this.#stamp.fill(0)
   }
 
-  /** The place of the key; -1 where it was not seen within REMEMBERED_DAYS. */
+  /** The place of the key; -1 if it was not seen within REMEMBERED_DAYS. */
   find(key: Key): number {
     const at = this.#find(key)
     return at >= 0 && this.#isFresh(at) ? at : -1
@@ -77,7 +77,7 @@ export class KnownTable {
     return ((this.#stamp[place] as number) & 1) === 1
   }
 
-  /** @returns whether that is news: the key was not there, or with another day or kind */
+  /** @returns whether this is news: the key was not there, or was there with another day or kind */
   put(key: Key, isRefusal: boolean): boolean {
     return this.#put(key, this.#today * 2 + (isRefusal ? 1 : 0))
   }
@@ -98,11 +98,11 @@ export class KnownTable {
     return records
   }
 
-  /** Adds another node's records of the set, except those that are too old or of days to come. */
+  /** Adds another node's records of the set, except those that are too old or dated in the future. */
   merge(set: number, records: Buffer): void {
     for (let i = 0; i + RECORD <= records.length; i += RECORD) {
       const stamp = records.readUInt16LE(i + 8)
-      // Tomorrow is taken: the other clock may have passed midnight already.
+      // Tomorrow is accepted: the other node's clock may be past midnight already.
       if (stamp >> 1 > this.#today + 1 || !this.#isOf(stamp)) continue
       const [high, low, domain] = [records.readUInt32LE(i), records.readUInt16LE(i + 4), records.readUInt16LE(i + 6)]
       const key = { set, high, low, domain }
@@ -139,7 +139,7 @@ export class KnownTable {
     return true
   }
 
-  /** The place that a new key of this domain may have. */
+  /** The place that a new key of this domain gets. */
   #room({ set, domain }: Key): number {
     const first = set * WAYS
     for (let at = first; at < first + WAYS; at++) if (!this.#isFresh(at)) return at
@@ -148,7 +148,8 @@ export class KnownTable {
     counts[own] = 1
     for (let at = first; at < first + WAYS; at++) counts[this.#domain[at] as number]!++
     let most = counts[own] as number
-    // One of its own domain, unless another has more. Where no domain has two, the place not seen for longest.
+    // A place of its own domain, unless another domain has more. If no domain has two, the place that was not seen for
+    // longest.
     let isOwn = most > 1
     for (let at = first; at < first + WAYS; at++) {
       const count = counts[this.#domain[at] as number] as number

@@ -1,25 +1,28 @@
 /**
- * One limit counted in Redis for all nodes; the home of rate-limiter-flexible.
+ * One limit, counted in Redis for all nodes; the home of rate-limiter-flexible.
  *
- * The library's own windows begin with the first hit and start again from nothing when they end, so that twice the limit
- * passes within a moment around the end of one. But its script can be replaced, and ours keeps the same sliding window of two
- * buckets as the tables in memory (table.ts): an aligned window of the clock of Redis never admits more than `max`; any span
- * as long as a window admits less than twice `max`, and no more than `max` where arrivals are even. What is refused is not
- * added. All limiters have the same script, because the library registers it with the connection under one name: of two
- * different ones the later would be run for both.
+ * The library's own windows begin with the first hit and start from zero when they end, so that twice the limit can
+ * pass around the end of a window. But its script can be replaced. Ours keeps the same sliding window of two buckets as
+ * the tables in memory (table.ts): within an aligned window of Redis's clock no more than `max` is admitted, and within
+ * any span of the same length less than twice `max`, or no more than `max` if arrivals are even. Refused attempts are
+ * not added. All limiters must use the same script, because the library registers it with the connection under one
+ * name: of two different scripts, the later one would run for both.
  *
- * A key is one hash with three fields (the number of the window, the count in it, the count in the one before). Only scripts
- * with a single key touch it, as a cluster demands. It expires two windows after the last charge, so keys that nobody uses
- * do not fill a Redis with `noeviction`.
+ * A key is one hash with three fields: the number of the window, the count in it, and the count in the window before.
+ * Only scripts with a single key touch it, as a cluster requires. It expires two windows after the last charge, so that
+ * unused keys do not fill a Redis with `noeviction`.
  *
- * The clock of Redis may go back: it is set, or another server whose clock is behind takes over. A key that is one window
- * ahead is taken for the current one, so that a small step gives nothing away. A key that is further ahead counts as nothing;
- * otherwise it would keep everybody out for as long as the step.
+ * Redis's clock may go back: somebody sets it, or another server whose clock is behind takes over. A key that is one
+ * window ahead is taken for the current one, so that a small step gives nothing away. A key that is further ahead
+ * counts as nothing; otherwise it would keep everybody out for the length of the step.
  */
 import { RateLimiterRedis, type RateLimiterRes } from 'rate-limiter-flexible'
 import type { RedisClient } from './redis.ts'
 
-/** ARGV: amount, seconds (not used), max, window in seconds. Returns what is used afterwards, and ms until there is room. */
+/**
+ * ARGV: amount, seconds (unused), max, window in seconds. Returns the use including the amount, and ms until there is
+ * room.
+ */
 const SCRIPT = `
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -55,27 +58,27 @@ return {math.max(0, math.ceil(used + amount)), 0}
 `
 
 export interface Counted {
-  /** In use in the whole cluster, including this charge. Over the maximum, it was refused and nothing was charged. */
+  /** The use in the whole cluster, including this charge. If it is over the maximum, the charge was refused. */
   readonly used: number
-  /** For a refused charge: ms until there is room for it, if nobody else takes that. */
+  /** For a refused charge: ms until there is room for it, if nobody else takes the room. */
   readonly waitMs: number
 }
 
-/** Both reject with the error of Redis or of the connection, or with Nonsense if the answer is no count. */
+/** Both reject with the error of Redis or of the connection, or with Nonsense if the answer is not a count. */
 export interface SharedCounter {
-  /** Charges 1, unless that is over `max`, a whole number. */
+  /** Charges 1, unless that exceeds `max`, which is a whole number. */
   charge(key: string, max: number): Promise<Counted>
-  /** Adds a whole number without a maximum. A negative amount is taken back, at most down to nothing. */
+  /** Adds a whole number, without a maximum. A negative amount is taken back, at most down to 0. */
   add(key: string, amount: number): Promise<Counted>
 }
 
 export interface SharedCounterOptions {
   readonly client: RedisClient
-  /** Of all keys. */
+  /** The prefix of all keys. */
   readonly prefix: string
-  /** Part of the names of its keys: `<prefix>l:<name>:<key>`. */
+  /** Part of the names of the counter's keys: `<prefix>l:<name>:<key>`. */
   readonly name: string
-  /** Whole seconds. */
+  /** A multiple of 1000: the library counts in seconds. */
   readonly windowMs: number
 }
 
@@ -89,7 +92,7 @@ export function createSharedCounter({ client, prefix, name, windowMs }: SharedCo
     rejectIfRedisNotReady: true,
   })
   const add = async (key: string, amount: number, max: number): Promise<Counted> => {
-    // `penalty` reads it and sends the command before it returns. Whether the answer is over it, we compare ourselves.
+    // `penalty` reads this and sends the command before it returns. We compare the answer with the maximum ourselves.
     limiter.points = max
     const { consumedPoints, msBeforeNext }: RateLimiterRes = await limiter.penalty(key, amount)
     return { used: consumedPoints, waitMs: msBeforeNext }
@@ -117,8 +120,8 @@ export const isCount = (value: unknown, most = Number.MAX_SAFE_INTEGER): value i
 type Command = (args: string[]) => Promise<unknown>
 
 /**
- * The client as the library sees it. The library turns any answer into a number (OK into NaN, 1.5 into 1), and clients would
- * be refused for that. So the answers are checked before it gets them.
+ * The client as the library sees it. The library turns any answer into a number (OK into NaN, 1.5 into 1), and clients
+ * would be refused because of it. So each answer is checked before the library gets it.
  */
 function checking(client: RedisClient, windowMs: number): object {
   const commands: { [name: string]: Command } = {}

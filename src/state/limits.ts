@@ -1,12 +1,13 @@
 /**
- * What is counted: once for each stage, before its checks run. Narrow scopes are charged first, and what a narrow limit
- * refuses is not charged to a wider one, so that one address over its limit cannot spend the budget of all. What a wider limit
- * refuses is given back to the narrow ones: the retry that the client is asked for must not count against it.
+ * Charges the limits, once for each stage, before its checks run. Narrow limits are charged first. What a narrow limit
+ * refuses is not charged to a wider one, so that one address over its limit cannot use up the budget of all. What a
+ * wider limit refuses is given back to the narrow ones: the client is asked to retry, and the retry must not count
+ * against it.
  *
- * Everything is kept in tables of fixed size and fixed cost: neither memory nor the time to refuse a client grows with the
- * number of addresses.
+ * Everything is kept in tables of fixed size and fixed cost: neither memory nor the time to refuse a client grows with
+ * the number of addresses.
  */
-import type { Client } from '../core/client.ts'
+import { type Client, isTrusted } from '../core/client.ts'
 import {
   asSet,
   type GlobalLimit,
@@ -16,13 +17,16 @@ import {
   type Rate,
   type Rates,
 } from '../core/limits.ts'
-import type { Usage, Use } from '../core/usage.ts'
-import { createScopes, EVERYBODY, isFirst, type Scope, type Scopes } from './scopes.ts'
+import { type MutableUsage, NO_USAGE, type RecentRecipients, type Usage, type Use } from '../core/usage.ts'
+import { createScopes, EVERYBODY, isFirst, type Scope, type Scopes, scopeOf, trackedBy } from './scopes.ts'
 import { WindowTable } from './table.ts'
 
-/** Recipients postmaster and abuse per source, past the limits of the sender. */
+/** How often each source may name the recipients postmaster and abuse outside the limits of the sender. */
 export const ROLE_BUDGET: Rate = { max: 20, windowMs: 60_000 }
-/** RCPTs with a null sender to users accepted lately per source: how others verify our users' addresses. */
+/**
+ * How often each source may name a recently accepted user with a null sender, as others do to verify our users'
+ * addresses.
+ */
 export const VERIFY_BUDGET: Rate = { max: 120, windowMs: 60_000 }
 
 export type Budget = 'role' | 'verify'
@@ -30,57 +34,60 @@ export type Part = 'all' | 'sender' | 'everybody'
 
 export interface Limits {
   /**
-   * Charges for a connection ('connect') or for a message ('rcpt', with its first recipient). Clients on the allow list are
-   * charged nothing. `part`: 'everybody' charges only the limits that all clients share, 'sender' only the others.
+   * Charges for a connection ('connect') or for a message ('rcpt', with its first recipient). Trusted clients are not
+   * charged.
+   * @param part 'everybody' charges only the limits that all clients share, 'sender' only the others
    */
   take(stage: 'connect' | 'rcpt', client: Client, part?: Part): Usage | Promise<Usage>
   /**
-   * Charges one more recipient, without waiting for Redis. If its message was refused already (`message` is the usage of
-   * that), nothing is charged: the retry that the client is asked for must not count against it.
+   * Charges one more recipient, without waiting for Redis. If its message was refused already, nothing is charged: the
+   * client is asked to retry, and the retry must not count against it.
+   * @param message what `take('rcpt')` returned for the message
    */
   recipient(client: Client, message: Usage): Use | undefined
   /**
-   * Gives back what one message was charged, its recipients too: it was put off without a mail server having been asked, and
-   * the client's retry must not count twice.
-   * @param usage what one `take('rcpt')` returned for it; of two, each is given back by itself
-   * @param recipients how many `recipient` admitted for it
+   * Gives back what one message was charged, including its recipients: the message was deferred before any mail server
+   * was asked, and the client's retry must not count twice.
+   * @param usage what one call of `take('rcpt')` returned for it; the usage of a second call is given back separately
+   * @param recipients how many recipients of it `recipient` admitted
    */
   giveBack(client: Client, usage: Usage, recipients: number): void
-  /** Whether the budget has room for this client. Takes from it. */
+  /** Takes one from the client's budget. @returns whether the budget had room */
   spare(budget: Budget, client: Client): boolean
   /**
-   * Learns the cluster's answer to a recipient. A mailbox counts once in a window. Otherwise guesses would be a small share of
-   * what a client asks for that names a valid address before each of them.
+   * Learns the cluster's answer to a recipient. Each mailbox counts once in a window. Otherwise a client could make its
+   * guesses a small share of what it asks for, by naming a valid address before each of them.
    */
   heard(client: Client, recipient: string, unknown: boolean): void
-  /** What `heard` has counted; undefined where the limit is off. */
-  lately(client: Client): { readonly unknown: Use; readonly asked: number } | undefined
-  /** The number of sources with a count. */
+  /** What `heard` has counted; undefined if the limit is off. */
+  lately(client: Client): RecentRecipients | undefined
+  /** The number of sources that have a count. */
   tracked(): number
-  /** The share of a global limit, as the operator has set it, that is in use; 0 where it is off. */
+  /** The share of a global limit, as the operator has set it, that is in use; 0 if it is off. */
   utilization(limit: GlobalLimit): number
 }
 
 export interface LimitsOptions {
   readonly rates: Rates
-  /** Default: as the operator has set it, for every client. */
+  /** By default the rate that the operator has set, for every client. */
   readonly maximum?: Maximum
-  /** False for a limit whose check only observes: a client over it goes on and is charged to the wider limits too. */
+  /**
+   * False for a limit whose check only observes: a client over it goes on and is charged to the wider limits as well.
+   */
   readonly enforced: (limit: LimitName) => boolean
   /** Milliseconds since the epoch. */
   readonly now: () => number
-  /** Eight secret random bytes, so that nobody outside can aim at a place in the tables. */
+  /** Eight secret random bytes, so that no outsider can aim at a place in the tables. */
   readonly seed: Uint8Array
 }
 
-/** Sources that a budget is kept for. */
+/** How many sources a budget is kept for. */
 const BUDGET_KEYS = 1 << 16
-const NOTHING: Usage = {}
 
 export const isCharged = ({ isGlobal }: Scope, part: Part): boolean =>
   part === 'all' || isGlobal === (part === 'everybody')
 
-/** Whether any limit that is enforced is over. */
+/** Whether the client is over any limit that is enforced. */
 export function isRefused(usage: Usage, enforced: LimitsOptions['enforced']): boolean {
   for (const limit of LIMIT_NAMES) {
     const use = usage[limit]
@@ -110,10 +117,10 @@ class CountedInMemory implements Limits {
   }
 
   take(stage: 'connect' | 'rcpt', client: Client, part: Part = 'all'): Usage {
-    if (client.standing === 'trusted') return NOTHING
+    if (isTrusted(client)) return NO_USAGE
     const { now, enforced } = this.#options
     const at = now()
-    const usage: { -readonly [L in LimitName]?: Use } = {}
+    const usage: MutableUsage = {}
     const charged: Scope[] = []
     for (const each of this.#scopes[stage]) {
       const { limit, rate, table } = each
@@ -133,7 +140,7 @@ class CountedInMemory implements Limits {
   recipient(client: Client, message: Usage): Use | undefined {
     const { recipients } = this.#scopes
     const { now, enforced } = this.#options
-    if (recipients === undefined || client.standing === 'trusted' || isRefused(message, enforced)) return undefined
+    if (recipients === undefined || isTrusted(client) || isRefused(message, enforced)) return undefined
     const { limit, table, rate, key } = recipients
     const at = now()
     const max = this.#maximum(limit, client, at)
@@ -142,7 +149,7 @@ class CountedInMemory implements Limits {
 
   giveBack(client: Client, usage: Usage, recipients: number): void {
     const { now, enforced } = this.#options
-    // What was refused was given back at once.
+    // What was charged for a refused message was given back at once.
     if (isRefused(usage, enforced)) return
     const at = now()
     for (const { limit, key, table } of this.#scopes.rcpt) {
@@ -165,7 +172,7 @@ class CountedInMemory implements Limits {
     if (isUnknown) unknown?.table.charge(unknown.key(client), at, Number.MAX_SAFE_INTEGER)
   }
 
-  lately(client: Client): ReturnType<Limits['lately']> {
+  lately(client: Client): RecentRecipients | undefined {
     const { unknown, asked } = this.#scopes
     if (unknown === undefined || asked === undefined) return undefined
     const at = this.#options.now()
@@ -178,11 +185,11 @@ class CountedInMemory implements Limits {
   }
 
   tracked(): number {
-    return this.#scopes.connect[0]?.table.size(this.#options.now()) ?? 0
+    return trackedBy(this.#scopes, this.#options.now())
   }
 
   utilization(limit: GlobalLimit): number {
-    const found = [...this.#scopes.connect, ...this.#scopes.rcpt].find((each) => each.limit === limit)
+    const found = scopeOf(this.#scopes, limit)
     return found === undefined ? 0 : found.table.peek(EVERYBODY, this.#options.now()) / found.rate.max
   }
 }

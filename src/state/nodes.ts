@@ -1,18 +1,20 @@
 /**
- * How many nodes share the limits. Every node puts its name with an expiry into one sorted set and counts the names in it. The
- * last count is kept while Redis is away, since it gives a node's share. Times are those of the clock of Redis, so that nodes
- * whose clocks differ do not push each other out. When that clock goes back, it would keep names for as long as the step, so
- * those are removed; nodes that are alive put themselves back within EVERY_MS.
+ * How many nodes share the limits. Every node puts its name with an expiry into one sorted set and counts the names in
+ * it. The last count is kept while Redis is away, because a node's share depends on it. Expiry times are by Redis's
+ * clock, so that nodes whose clocks differ do not push each other out. If that clock goes back, names would be kept for
+ * the length of the step. Such names are removed, and nodes that are alive put themselves back within EVERY_MS.
  *
- * A Redis that comes back empty hears from the nodes one after the other, and the first would take itself for the only one. So
- * a lower count is believed only after HOLD_MS, which begins again when Redis was away.
+ * A Redis that comes back empty hears from the nodes one after the other, and the first would take itself for the only
+ * one. So a lower count is believed only after HOLD_MS, which starts again whenever Redis was away.
  *
- * Beside its name each node announces its limits (agreement.ts), and learns which nodes have other ones.
+ * Along with its name each node announces its limits (agreement.ts), and it learns which nodes have different ones.
  */
 import { isCount, Nonsense } from './limiter.ts'
 import type { RedisClient } from './redis.ts'
 
-/** ARGV: name, limits, expiry in ms, how many members to return. Returns the count, then members with other limits. */
+/**
+ * ARGV: name, limits, expiry in ms, how many members to return. Returns the count, then members with different limits.
+ */
 const ANNOUNCE = `
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -35,28 +37,28 @@ for i = 1, math.min(#settings, tonumber(ARGV[4])) do told[i + 1] = members[setti
 return told
 `
 const EVERY_MS = 2000
-/** A node that has missed two announcements still counts, one that has missed three does not. */
+/** A node that has missed two announcements still counts; one that has missed three does not. */
 const EXPIRY_MS = 6000
-/** Longer than all nodes need to reconnect and to announce themselves. */
+/** Longer than it takes all nodes to reconnect and to announce themselves. */
 export const HOLD_MS = 10_000
-/** Members returned: one for each of so many different sets of limits. */
+/** The most members returned, one for each different set of limits. */
 const TOLD = 8
 const MOST_NODES = 1_000_000
 const LONGEST = 2000
 
 export interface NodesOptions {
   readonly client: RedisClient
-  /** Of all keys. */
+  /** The prefix of all keys. */
   readonly prefix: string
   /** The name of this node, which no other node has. It contains no spaces. */
   readonly node: string
-  /** Its limits as text: the same text for the same limits. */
+  /** The node's limits as text. Equal limits give equal texts. */
   readonly settings: string
-  /** In ms, of a clock that never goes back. */
+  /** Milliseconds of a clock that never goes back. */
   readonly elapsed: () => number
-  /** Called after each announcement. */
+  /** Called after each announcement. @param started by `elapsed` @param failure undefined if it succeeded */
   readonly announced: (started: number, failure: unknown) => void
-  /** Called after each announcement with the nodes that have other limits: one node for each set of limits. */
+  /** Called after each announcement with the nodes that have different limits: one node for each set of limits. */
   readonly others: (nodes: readonly { readonly node: string; readonly settings: string }[]) => void
 }
 
@@ -64,7 +66,7 @@ export class Nodes {
   readonly #options: NodesOptions
   readonly #key: string
   #count = 1
-  /** Until when `#count` holds against a lower one, and when Redis answered last. */
+  /** Until when `#count` holds against a lower one, and when Redis last answered. */
   #holdsUntil = Number.NEGATIVE_INFINITY
   #heardAt = Number.NEGATIVE_INFINITY
   #timer: NodeJS.Timeout | undefined
@@ -74,7 +76,7 @@ export class Nodes {
     this.#key = `${options.prefix}nodes`
   }
 
-  /** Nodes that are alive, this one included: the highest count of the last HOLD_MS. At least 1. */
+  /** The number of live nodes, including this one: the highest count of the last HOLD_MS, and at least 1. */
   get count(): number {
     return this.#count
   }
@@ -102,7 +104,7 @@ export class Nodes {
     }
   }
 
-  /** Leaves, so that the others need not wait for its expiry. Never rejects. */
+  /** Removes this node, so that the others need not wait until its name expires. Never rejects. */
   async stop(): Promise<void> {
     clearInterval(this.#timer)
     const { client, node, settings } = this.#options
@@ -110,7 +112,7 @@ export class Nodes {
   }
 
   #learn(count: number, at: number): void {
-    // Redis was away meanwhile and may have come back empty, so the count from before counts as heard just now.
+    // Redis was away in the meantime and may have come back empty, so the old count is treated as heard just now.
     if (at - this.#heardAt > 2 * EVERY_MS) this.#holdsUntil = at + HOLD_MS
     this.#heardAt = at
     if (count < this.#count && at < this.#holdsUntil) return

@@ -1,8 +1,9 @@
 /**
- * What Redis is told while nobody waits for it: charges that are given back, recipients counted here, and what was let in
- * while Redis was away. Amounts are summed by counter. They go out with the next charge for a client, or a moment later in a
- * write of their own. An amount is good only for the window it was counted in; later it would be charged to the wrong one.
- * When the outbox is full, amounts that are too old make room. Those for everybody (one counter a limit) are always taken.
+ * What Redis is told without anybody waiting: charges that are given back, recipients counted here, and what was let in
+ * while Redis was away. Amounts are summed by counter. They go out with the next charge for a client, or a moment later
+ * in a write of their own. An amount is valid only for the window in which it was counted; later it would be charged to
+ * the wrong one. When the outbox is full, amounts that are too old make room. Amounts for the global limits, which have
+ * one counter each, are always accepted.
  */
 import type { SharedCounter } from './limiter.ts'
 import { EVERYBODY } from './scopes.ts'
@@ -10,7 +11,7 @@ import { EVERYBODY } from './scopes.ts'
 export interface Account {
   readonly counter: SharedCounter
   readonly windowMs: number
-  /** Called with what the cluster has counted for the key then. */
+  /** Called with what the cluster has then counted for the key. */
   readonly heard: (key: string, used: number) => void
 }
 
@@ -23,15 +24,15 @@ interface Entry {
 
 export interface OutboxOptions {
   readonly now: () => number
-  /** Whether Redis is asked at present. While it is not, amounts are kept. */
+  /** Whether Redis is asked at the moment. While it is not, amounts are kept. */
   readonly open: () => boolean
   /** Called for each command that is sent. */
   readonly sent: (answer: Promise<unknown>) => void
 }
 
-/** Counters with an amount. Any more are not reported to Redis, only counted here. */
+/** The most counters that have an amount. Any more are not reported to Redis, only counted here. */
 const CAPACITY = 10_000
-/** Commands in one write. */
+/** The most commands in one write. */
 const BATCH = 500
 const WAIT_MS = 100
 
@@ -46,7 +47,7 @@ export class Outbox {
     this.#options = options
   }
 
-  /** @param amount a whole number; a negative one is given back */
+  /** @param amount a whole number; a negative amount is given back */
   add(account: Account, key: string, amount: number): void {
     let ofAccount = this.#entries.get(account)
     if (ofAccount === undefined) {
@@ -65,7 +66,7 @@ export class Outbox {
     this.#later()
   }
 
-  /** Sends what there is, at most a batch. The rest follows. */
+  /** Sends what there is, but no more than a batch. The rest follows later. */
   flush(): void {
     if (this.#size === 0 || !this.#options.open()) return
     let sent = 0
@@ -87,7 +88,7 @@ export class Outbox {
     if (this.#size > 0) this.#later()
   }
 
-  /** Sends what there is once more, at most a batch, and nothing after that by itself. */
+  /** Sends what there is one last time, but no more than a batch. */
   stop(): void {
     this.flush()
     clearTimeout(this.#timer)
@@ -100,7 +101,9 @@ export class Outbox {
     }, WAIT_MS).unref()
   }
 
-  /** Scans the entries at most once in WAIT_MS, so that a flood that finds it full does not do so each time. */
+  /**
+   * Scans the entries at most once in WAIT_MS, so that a flood that finds the outbox full does not scan it each time.
+   */
   #hasRoom(): boolean {
     if (this.#size < CAPACITY) return true
     const now = this.#options.now()

@@ -1,10 +1,11 @@
 /**
- * One charge for a client, in Redis: a client that this node's own count has let in may be over its limits in the cluster. All
- * scopes are charged at once, and the answers are read from narrow to wide.
+ * Charges Redis for one client: a client that this node's own count has let in may be over its limits in the cluster.
+ * All limits are charged at once, and the answers are read from narrow to wide.
  */
-import { LIMITS, type LimitName } from '../core/limits.ts'
-import type { Usage, Use } from '../core/usage.ts'
-import { Late, within } from './deadline.ts'
+
+import { Late, within } from '../core/deadline.ts'
+import { LIMITS } from '../core/limits.ts'
+import type { MutableUsage, Usage, Use } from '../core/usage.ts'
 import type { Counted } from './limiter.ts'
 import type { LimitsOptions } from './limits.ts'
 import type { Account, Outbox } from './outbox.ts'
@@ -23,13 +24,11 @@ export interface Charged {
   readonly key: string
   /** The client's maximum in the cluster. */
   readonly max: number
-  /** By this node's own count. */
+  /** The use by this node's own count. */
   readonly used: number
   /** The answer of Redis, or the error; undefined if it was late. */
   answer?: Counted | Error
 }
-
-export type Counts = { [L in LimitName]?: Use }
 
 export interface QuestionsOptions {
   readonly health: RedisHealth
@@ -42,7 +41,10 @@ export interface QuestionsOptions {
   readonly elapsed: () => number
 }
 
-/** A limit that many clients share may get room when others are given something back, so it is asked again after this time. */
+/**
+ * A limit that many clients share may get room when something is given back to others, so Redis is asked again after
+ * this.
+ */
 const ASK_AGAIN_MS = 1000
 
 export class Questions {
@@ -53,11 +55,11 @@ export class Questions {
   }
 
   /**
-   * Resolves with the answers of Redis and, where there is none in time, with this node's own count against its share. If one
-   * limit refuses, everything that was charged is given back. Never rejects.
-   * @param usage by this node's own count @param at when that was charged
+   * Resolves with the answers of Redis or, where there is none in time, with this node's own count against its share.
+   * If one limit refuses, everything that was charged is given back. Never rejects.
+   * @param usage by this node's own count @param at when it was charged
    */
-  async ask(charged: readonly Charged[], usage: Counts, at: number): Promise<Usage> {
+  async ask(charged: readonly Charged[], usage: MutableUsage, at: number): Promise<Usage> {
     const { timeoutMs, elapsed, health, outbox } = this.#options
     outbox.flush()
     const started = elapsed()
@@ -77,7 +79,7 @@ export class Questions {
   }
 
   /** Reads the answers from narrow to wide. */
-  #conclude(charged: readonly Charged[], usage: Counts, at: number): Usage {
+  #conclude(charged: readonly Charged[], usage: MutableUsage, at: number): Usage {
     let refusal: Charged | undefined
     const kept: Charged[] = []
     for (const one of charged) {
@@ -107,7 +109,7 @@ export class Questions {
     return usage
   }
 
-  /** Remembers of the answer what holds for a while. */
+  /** Remembers what stays true for a while after the answer. */
   #remember({ scope, key, max, answer }: Charged): void {
     if (!isCounted(answer)) return
     scope.account.heard(key, answer.used)
@@ -117,15 +119,15 @@ export class Questions {
     scope.refusals.remember(key, max, waitMs, this.#options.now())
   }
 
-  /** By the answer of Redis, or else by this node's own count against its share. */
+  /** The use by the answer of Redis or, without an answer, by this node's own count against its share. */
   #useOf({ scope: { rate }, max, answer, used }: Charged): Use {
     const { windowMs } = rate
     if (!isCounted(answer)) return { used, max: this.#options.health.share(max), windowMs }
     return answer.used > max ? { used: answer.used, max, windowMs } : { used: answer.used, max, windowMs, shared: true }
   }
 
-  /** Redis learns later what was let in without its answer. */
-  tell({ scope: { limit, account }, key }: Charged, usage: Counts): void {
+  /** What was let in without an answer of Redis is reported to it later. */
+  tell({ scope: { limit, account }, key }: Charged, usage: MutableUsage): void {
     this.#options.outbox.add(account, key, 1)
     usage[limit] = { ...(usage[limit] as Use), shared: true }
   }

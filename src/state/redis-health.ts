@@ -1,36 +1,38 @@
 /**
- * What this node knows about Redis: whether it is asked at present, how many nodes share it, and what the operator is told.
- * Every command for Redis is counted here. Those that count something decide whether Redis is asked at all (breaker.ts).
+ * What this node knows about Redis: whether it is asked at the moment, how many nodes share it, and what the operator
+ * is told. Every Redis command is counted here. The commands that charge something decide whether Redis is asked at all
+ * (breaker.ts).
  */
+
+import { Late, within } from '../core/deadline.ts'
 import { messageOf } from '../core/errors.ts'
 import type { Rates } from '../core/limits.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics, RedisUse } from '../telemetry/metrics.ts'
 import { Agreement, settingsText } from './agreement.ts'
 import { Breaker } from './breaker.ts'
-import { Late, within } from './deadline.ts'
 import { createSharedCounter } from './limiter.ts'
 import { Nodes } from './nodes.ts'
 import type { RedisLink } from './redis.ts'
 
 /** The condition of Redis for the operator. Times are in ms since the epoch. */
 export interface RedisCondition {
-  /** up: limits are counted in Redis. away: this node keeps to its share of them. */
+  /** up: limits are counted in Redis. away: this node enforces its share of each limit. */
   readonly state: 'up' | 'away'
   /** When the state began. */
   readonly since: number
-  /** The last error in words, also when all has been well since. */
+  /** The last error in words, even if all has been well since. */
   readonly error?: string
-  /** When a command was answered last. */
+  /** When a command was last answered. */
   readonly lastSuccess?: number
 }
 
 export interface RedisHealthOptions {
   readonly link: RedisLink
-  /** Of all keys. */
+  /** The prefix of all keys. */
   readonly prefix: string
   readonly timeoutMs: number
-  /** The name of this node; no other has it. */
+  /** The name of this node, which no other node has. */
   readonly node: string
   readonly rates: Rates
   readonly metrics: Metrics
@@ -43,7 +45,7 @@ export interface RedisHealthOptions {
   readonly back: () => void
 }
 
-/** How long the first answer of Redis is waited for at the start. */
+/** How long a starting node waits for the first answer of Redis. */
 const START_MS = 1000
 const LONGEST_ERROR = 200
 
@@ -72,7 +74,7 @@ export class RedisHealth {
       },
       others: (nodes) => agreement.heard(nodes),
     })
-    // Sixteen keys, so that in a cluster that has lost a part it is not always the same part that is probed.
+    // Sixteen keys, so that a cluster that has lost a part is not always probed in the same part.
     const probed = createSharedCounter({ client: link.client, prefix, name: 'probe', windowMs: 1000 })
     let probes = 0
     this.#breaker = new Breaker({
@@ -89,12 +91,12 @@ export class RedisHealth {
     metrics.redisFallback.of().value = 1
   }
 
-  /** Whether Redis is asked at present. */
+  /** Whether Redis is asked at the moment. */
   get up(): boolean {
     return this.#breaker.closed
   }
 
-  /** Nodes last seen alive, this one included. */
+  /** The number of nodes last seen alive, including this one. */
   get nodes(): number {
     return this.#nodes.count
   }
@@ -104,7 +106,7 @@ export class RedisHealth {
     return max < 1 ? max : Math.max(1, Math.floor(max / this.#nodes.count))
   }
 
-  /** Counts a command that charges something; its outcome decides whether Redis is asked further. */
+  /** Counts a command that charges something. Its outcome decides whether Redis is still asked. */
   counted<T>(use: RedisUse, answer: Promise<T>): Promise<T> {
     answer.then(
       () => this.#breaker.succeeded(),
@@ -113,7 +115,9 @@ export class RedisHealth {
     return this.watched(use, answer)
   }
 
-  /** A charge for a client, of several commands. @param failure undefined if at least one was answered */
+  /**
+   * The outcome of a charge for a client, which takes several commands. @param failure undefined if any was answered
+   */
   asked(failure: string | undefined): void {
     if (failure === undefined) this.#breaker.succeeded()
     else this.#breaker.failed(failure)
@@ -123,7 +127,7 @@ export class RedisHealth {
   result(use: RedisUse, failure: unknown): void {
     this.#options.metrics.redisCommands.inc(use, failure === undefined ? 'ok' : isLate(failure) ? 'timeout' : 'failed')
     if (failure === undefined) this.#lastSuccess = this.#options.now()
-    // Without a connection every command fails alike; why there is none, the link knows.
+    // Without a connection every command fails in the same way, and the link knows why there is none.
     else if (this.#options.link.connected()) this.#blame(messageOf(failure))
   }
 
@@ -141,7 +145,7 @@ export class RedisHealth {
     }
   }
 
-  /** Resolves when Redis has answered, or after a moment without: it goes on either way. */
+  /** Resolves when Redis has answered, or after a moment without an answer. The node starts either way. */
   async start(): Promise<void> {
     const { log, timeoutMs } = this.#options
     await this.#breaker.start(START_MS)
@@ -156,7 +160,7 @@ export class RedisHealth {
     await within(this.#nodes.stop(), this.#options.timeoutMs).catch(() => undefined)
   }
 
-  /** Counts the outcome of a command, and no more. */
+  /** Only counts the outcome of a command. */
   watched<T>(use: RedisUse, answer: Promise<T>): Promise<T> {
     const started = this.#options.elapsed()
     answer.then(

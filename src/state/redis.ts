@@ -1,42 +1,46 @@
 /**
- * The connection to Redis, of whatever topology; the home of ioredis.
+ * The connection to Redis, of any topology; the home of ioredis.
  *
- * Everything here fails fast: whoever asks has a client on the line and goes on without Redis rather than wait. So there
- * is no queue for commands while the connection is away, no command is sent a second time, and a connection on which no
- * answer comes is dropped. A command that was given up may still be carried out later: what is counted in Redis is counted
- * at least once.
+ * Everything here fails fast: a client is waiting for the caller, which would rather go on without Redis than wait. So
+ * there is no queue for commands while the connection is down, no command is sent a second time, and a connection that
+ * gives no answer is dropped. A command that was given up may still be carried out later: what is counted in Redis is
+ * counted at least once.
  */
 import { Cluster, Redis, type RedisOptions } from 'ioredis'
 import type { RedisAddress } from '../config/redis-kinds.ts'
+import { within } from '../core/deadline.ts'
 import type { Log } from '../telemetry/log.ts'
 
 export type RedisClient = Redis | Cluster
 
 export interface RedisLink {
   readonly client: RedisClient
-  /** Whether commands can be sent now. */
+  /** Whether commands can be sent. */
   connected(): boolean
-  /** Called when the connection is lost. One listener. */
+  /** Sets the only listener. It is called when the connection is lost. */
   onLost(listener: () => void): void
-  /** Called with what went wrong, in words, at every attempt to connect that fails. One listener. */
+  /** Sets the only listener. It is called at every failed attempt to connect, with what went wrong in words. */
   onTrouble(listener: (reason: string) => void): void
-  /** Ends all connections; resolves when they are closed. */
+  /** Ends all connections. Resolves when they are closed. */
   close(): Promise<void>
 }
 
 export interface RedisLinkOptions {
   readonly address: RedisAddress
-  /** How long an answer is waited for, in ms. */
+  /** How long to wait for an answer, in ms. */
   readonly timeoutMs: number
   readonly log: Log
 }
 
 const CONNECT_TIMEOUT_MS = 1000
 const CLOSE_TIMEOUT_MS = 500
-/** Waits between attempts to connect: 50 ms longer each time. Back within a second or two of the server. */
+/**
+ * The wait before the next attempt to connect: 50 ms longer each time, so that we are back a second or two after the
+ * server.
+ */
 const retry = (times: number): number => Math.min(50 * times, 1000)
 
-/** A client of the topology that the address names, which fails fast; it begins to connect at once. */
+/** A client of the topology that the address names. It fails fast, and begins to connect at once. */
 function clientOf(address: RedisAddress, timeoutMs: number): RedisClient {
   const { hosts, tls, username, password, db } = address
   const common = {
@@ -45,12 +49,12 @@ function clientOf(address: RedisAddress, timeoutMs: number): RedisClient {
     ...(tls && { tls: {} }),
     connectTimeout: CONNECT_TIMEOUT_MS,
     disconnectTimeout: CLOSE_TIMEOUT_MS,
-    // A server that hangs keeps its connections: they are given up, so that commands fail at once.
+    // A server that hangs keeps its connections open. They are given up, so that commands fail at once.
     socketTimeout: Math.max(300, 4 * timeoutMs),
     maxRetriesPerRequest: 0,
     autoResendUnfulfilledCommands: false,
     disableClientInfo: true,
-    // The master that was made a replica meanwhile: look for the one that took its place.
+    // The master has become a replica: look for the server that took its place.
     reconnectOnError: (error: Error) => (error.message.startsWith('READONLY') ? 1 : false),
   } satisfies RedisOptions
   const fast = { enableOfflineQueue: false, enableAutoPipelining: true }
@@ -59,9 +63,9 @@ function clientOf(address: RedisAddress, timeoutMs: number): RedisClient {
       ...fast,
       redisOptions: common,
       clusterRetryStrategy: retry,
-      // A node that is lost stays known, so that its commands fail at once and do not wander over the others.
+      // A lost node stays known, so that its commands fail at once and do not wander to the other nodes.
       clusterNodeRetryStrategy: retry,
-      // Certificates are made out to names, and addresses are told by the cluster; do not resolve them here.
+      // Certificates are made out to names, and the cluster tells the addresses. Do not resolve them here.
       ...(tls && { dnsLookup: (host, done) => done(null, host) }),
       maxRedirections: 3,
       retryDelayOnFailover: 0,
@@ -87,15 +91,15 @@ function clientOf(address: RedisAddress, timeoutMs: number): RedisClient {
   return new Redis({ ...common, ...fast, host, port, db, retryStrategy: retry })
 }
 
-/** Starts to connect, and goes on trying until it is closed. Never throws because Redis is away. */
+/** Starts to connect, and keeps trying until it is closed. It never throws because Redis is away. */
 export function connectRedis({ address, timeoutMs, log }: RedisLinkOptions): RedisLink {
   const client = clientOf(address, timeoutMs)
   let lost = (): void => undefined
   let troubled = (_: string): void => undefined
-  // The same error comes with every attempt; one line for each kind of it until the connection stands again.
+  // Every attempt brings the same error. Each kind is logged once until the connection is up again.
   let told = ''
   client.on('error', (error: Error) => {
-    const reason = reasonOf(error)
+    const reason = causeOf(error)
     troubled(reason)
     if (reason === told) return
     told = reason
@@ -115,25 +119,26 @@ export function connectRedis({ address, timeoutMs, log }: RedisLinkOptions): Red
     onTrouble(listener) {
       troubled = listener
     },
-    close: () =>
-      new Promise((resolve) => {
-        lost = () => undefined
-        troubled = () => undefined
-        const { status } = client
-        const timer = setTimeout(resolve, CLOSE_TIMEOUT_MS)
-        client.once('end', () => {
-          clearTimeout(timer)
-          resolve()
-        })
-        client.disconnect()
-        // Between two attempts nothing is open, and no 'end' comes.
-        if (status === 'end' || status === 'reconnecting') client.emit('end')
-      }),
+    close() {
+      lost = () => undefined
+      troubled = () => undefined
+      const { status } = client
+      const ended = new Promise<void>((resolve) => {
+        client.once('end', resolve)
+      })
+      client.disconnect()
+      // Between two attempts nothing is open, so that no 'end' event comes.
+      if (status === 'end' || status === 'reconnecting') client.emit('end')
+      return within(ended, CLOSE_TIMEOUT_MS, () => undefined)
+    },
   }
 }
 
-/** Of several attempts at once (a name with several addresses, the nodes of a cluster) the error of one is told. */
-function reasonOf(error: Error & { readonly errors?: readonly Error[]; readonly lastNodeError?: Error }): string {
+/**
+ * If several attempts failed at once (a name with several addresses, the nodes of a cluster), one of their errors is
+ * told.
+ */
+function causeOf(error: Error & { readonly errors?: readonly Error[]; readonly lastNodeError?: Error }): string {
   const cause = error.lastNodeError ?? error.errors?.[0]
   return [error.message, cause?.message].filter(Boolean).join(': ') || String(error)
 }

@@ -1,36 +1,37 @@
 /**
- * What one limit in Redis has refused, until there is room again: such a client is refused without asking Redis. A refusal
- * belongs to a moment and a maximum, so Redis is asked again for a client that may have more.
+ * What Redis has refused for one limit, until there is room again. Meanwhile such a client is refused without asking
+ * Redis. A refusal holds only for a time and a maximum, so Redis is asked again for a client that has a higher maximum
+ * now.
  */
 import { LRUCache } from 'lru-cache'
 
-interface Refusal {
+interface Remembered {
   readonly max: number
   /** By this node's clock. */
   readonly until: number
   readonly waitMs: number
-  /** Refusals since, that of Redis included. */
+  /** The number of refusals since, including that of Redis. */
   count: number
 }
 
 export class Refusals {
-  readonly #refused: LRUCache<string, Refusal>
+  readonly #refused: LRUCache<string, Remembered>
 
-  /** @param capacity keys whose refusal is remembered; a key that is forgotten costs one question more */
+  /** @param capacity how many keys are remembered; a key that is forgotten costs one more question */
   constructor(capacity: number) {
     this.#refused = new LRUCache({ max: capacity })
   }
 
-  /** Redis refused the key at `at`, held against `max`; there is room after `waitMs`. */
+  /** Redis refused the key at time `at`, compared with `max`. There will be room after `waitMs`. */
   remember(key: string, max: number, waitMs: number, at: number): void {
     this.#refused.set(key, { max, until: at + waitMs, waitMs, count: 1 })
   }
 
-  /** How often the key was charged since Redis refused it, including this time; 0 if there may be room. */
+  /** How often the key was charged since Redis refused it, including this time; 0 if there may be room again. */
   since(key: string, max: number, at: number): number {
     const known = this.#refused.get(key)
     if (known === undefined || max > known.max) return 0
-    // A step back of the clock makes no refusal longer.
+    // If the clock steps back, the refusal does not last longer.
     if (at < known.until && known.until - at <= known.waitMs) return ++known.count
     this.#refused.delete(key)
     return 0

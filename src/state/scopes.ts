@@ -1,6 +1,15 @@
 /** The limits that are on, each with the table in this node's memory in which it is counted. */
 import type { Client } from '../core/client.ts'
-import { type Grouping, LIMITS, type LimitName, limitsThatCount, type Rate, type Rates } from '../core/limits.ts'
+import {
+  type Grouping,
+  LIMITS,
+  type LimitName,
+  limitsThatCount,
+  type Rate,
+  type Rates,
+  RECIPIENT_LIMIT,
+  UNKNOWN_LIMIT,
+} from '../core/limits.ts'
 import { mailboxOf } from '../core/mailbox.ts'
 import { WindowTable } from './table.ts'
 
@@ -14,9 +23,9 @@ export interface Scope {
   readonly isGlobal: boolean
 }
 
-/** Pairs of source and mailbox that are remembered. With more in one window, some count twice. */
+/** How many pairs of source and mailbox are remembered. If there are more in one window, some count twice. */
 const MAILBOXES = 1 << 18
-/** The key of what all clients share. */
+/** The key of the limits that all clients share. */
 export const EVERYBODY = '*'
 const KEYS: Readonly<Record<Grouping, Scope['key']>> = {
   source: (client) => client.source,
@@ -24,40 +33,47 @@ const KEYS: Readonly<Record<Grouping, Scope['key']>> = {
   everybody: () => EVERYBODY,
 }
 
-/** Undefined, or not in the list: that limit is off. */
+/** A limit that is undefined or not in its list is off. */
 export interface Scopes {
   /** Narrow before wide. */
   readonly connect: readonly Scope[]
   readonly rcpt: readonly Scope[]
   readonly recipients: Scope | undefined
-  /** Recipients the cluster does not know, and all it was asked about. */
+  /** Recipients that the cluster does not know, and all that it was asked about. */
   readonly unknown: Scope | undefined
   readonly asked: Scope | undefined
   /** The mailboxes that a source has named in this window: each counts once. */
   readonly mailboxes: WindowTable | undefined
 }
 
-/** @param seed of the tables: see table.ts */
+/** The scope of a limit on connections or messages; undefined where it is off. */
+export const scopeOf = ({ connect, rcpt }: Scopes, limit: LimitName): Scope | undefined =>
+  [...connect, ...rcpt].find((each) => each.limit === limit)
+
+/** The number of sources that the narrowest limit on connections has a count for. */
+export const trackedBy = ({ connect }: Scopes, at: number): number => connect[0]?.table.size(at) ?? 0
+
 /** Whether the source names the mailbox for the first time in this window. */
 export const isFirst = ({ mailboxes }: Scopes, { source }: Client, recipient: string, at: number): boolean =>
   mailboxes?.first(`${source} ${mailboxOf(recipient)}`, at) === true
 
+/** @param seed eight secret random bytes for the tables */
 export function createScopes(rates: Rates, seed: Uint8Array): Scopes {
-  const scope = (limit: LimitName | undefined): Scope | undefined => {
-    const rate = limit && rates[limit]
+  const scope = (limit: LimitName): Scope | undefined => {
+    const rate = rates[limit]
     if (rate === undefined) return undefined
-    const { per, capacity } = LIMITS[limit as LimitName]
+    const { per, capacity } = LIMITS[limit]
     const table = new WindowTable({ capacity, windowMs: rate.windowMs, seed })
-    return { limit: limit as LimitName, rate, table, key: KEYS[per], isGlobal: per === 'everybody' }
+    return { limit, rate, table, key: KEYS[per], isGlobal: per === 'everybody' }
   }
-  const unknown = scope(limitsThatCount('unknown')[0])
+  const unknown = scope(UNKNOWN_LIMIT)
   const scopes = (limits: readonly LimitName[]): Scope[] => limits.map(scope).filter((each) => each !== undefined)
   return {
     connect: scopes(limitsThatCount('connections')),
     rcpt: scopes(limitsThatCount('messages')),
-    recipients: scope(limitsThatCount('recipients')[0]),
+    recipients: scope(RECIPIENT_LIMIT),
     unknown,
-    asked: scope(limitsThatCount('unknown')[0]),
+    asked: scope(UNKNOWN_LIMIT),
     mailboxes: unknown && new WindowTable({ capacity: MAILBOXES, windowMs: unknown.rate.windowMs, seed }),
   }
 }

@@ -1,12 +1,12 @@
 /**
- * Open connections of this node: in all, by address family, and by source. A seat is taken at accept and frees itself;
- * the table has one entry per source that has a connection open, so MAX_CONNECTIONS bounds it.
+ * The open connections of this node: in total, by address family, and by source. A seat is taken at accept, and its
+ * holder frees it. The table has one entry per source that has a connection open, so that MAX_CONNECTIONS bounds it.
  */
 import type { Client, OpenCounts } from '../core/client.ts'
 
 export interface Seat {
   readonly open: OpenCounts
-  /** Safe to call more than once: only the first call counts. */
+  /** May be called more than once; only the first call counts. */
   free(): void
 }
 

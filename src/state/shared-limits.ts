@@ -1,28 +1,31 @@
 /**
  * Limits that all nodes share: counted in this node's memory and in Redis.
  *
- * Local first. If this node alone has seen a client go over a limit, it is over it in the cluster. So the node's own tables
- * are charged first, with the full limit, and a client that is over is refused without asking Redis. The same holds for a
- * client that Redis has refused a moment ago: its answer says when there will be room again, and until then it is not asked.
- * So the cost of refusing a client that keeps coming does not depend on Redis. For every other client Redis is asked once; the
- * commands (one for each scope, and what the outbox holds) go out in one write together with those for all clients of that
- * moment.
+ * Local first: a client that is over a limit by this node's count alone is over it in the cluster as well. So the
+ * node's own tables are charged first, with the full limit, and a client that is over is refused without asking Redis.
+ * The same holds for a client that Redis refused a moment ago: the answer said when there will be room again, and until
+ * then Redis is not asked. So the cost of refusing a client that keeps coming does not depend on Redis. For every other
+ * client Redis is asked once. The commands (one for each limit, and what the outbox holds) go out in one write together
+ * with those for all clients of that moment.
  *
- * All scopes are charged at once, so a wide limit may be charged for a client that a narrow one refuses. The answers are read
- * from narrow to wide, and what was charged in vain is given back with the next write. Until then (a round trip) a wide limit
- * that is just full may refuse a client it had room for, never the other way round.
+ * All limits are charged at once, so a wide limit may be charged for a client that a narrow one refuses. The answers
+ * are read from narrow to wide, and what was charged in vain is given back with the next write. Until then (a round
+ * trip) a wide limit that is just full may refuse a client that it had room for. It never lets in a client that it had
+ * no room for.
  *
- * If Redis is slow or away, an answer is awaited for `timeoutMs`, and not at all while the breaker is open. The node then keeps
- * to its share, which is the limit divided by the number of nodes. As all nodes do so, the cluster stays within the limit: in
- * one window at most the limit plus the shares of the nodes that had not let anybody in by the word of Redis, which is less
- * than twice the limit. When Redis is back, it is told what the limits for everybody, recipients and unknown recipients have
- * counted in the current window. What single addresses were let in for meanwhile stays with the node that counted it.
+ * If Redis is slow or away, the node waits `timeoutMs` for an answer, or not at all while the breaker is open. It then
+ * enforces its share, which is the limit divided by the number of nodes. As all nodes do so, the cluster stays near the
+ * limit: in one window it admits at most the limit plus the shares of the nodes for which Redis had let in nobody,
+ * which is less than twice the limit. When Redis is back, it is told what the global limits and those on recipients and
+ * unknown recipients have counted in the current window. What single addresses were charged meanwhile stays with the
+ * node that counted it.
  *
- * Recipients and the upstreams' answers to them are gathered (gathered.ts). Open connections are counted by each node alone.
+ * Recipients and the mail servers' answers to them are counted without waiting (gathered.ts). Each node counts open
+ * connections alone.
  */
-import type { Client } from '../core/client.ts'
+import { type Client, isTrusted } from '../core/client.ts'
 import { ALL_OFF, asSet, type GlobalLimit, type LimitName, type Maximum } from '../core/limits.ts'
-import type { Usage, Use } from '../core/usage.ts'
+import { type MutableUsage, NO_USAGE, type RecentRecipients, type Usage, type Use } from '../core/usage.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics, RedisUse } from '../telemetry/metrics.ts'
 import { Gathered } from './gathered.ts'
@@ -37,32 +40,30 @@ import {
   type Part,
 } from './limits.ts'
 import { Outbox } from './outbox.ts'
-import { type Charged, type Counts, Questions, type Shared } from './question.ts'
+import { type Charged, Questions, type Shared } from './question.ts'
 import type { RedisLink } from './redis.ts'
 import { type RedisCondition, RedisHealth } from './redis-health.ts'
 import { Refusals } from './refusals.ts'
-import { createScopes, EVERYBODY, isFirst, type Scope, type Scopes } from './scopes.ts'
-
-export type { RedisCondition } from './redis-health.ts'
+import { createScopes, EVERYBODY, isFirst, type Scope, type Scopes, scopeOf, trackedBy } from './scopes.ts'
 
 export interface SharedLimits extends Limits {
-  /** Resolves when Redis has answered, or after a moment without an answer. Limits work either way. */
+  /** Resolves when Redis has answered, or after a moment without an answer. The limits work either way. */
   start(): Promise<void>
-  /** Leaves the set of nodes. Whoever opened the link closes it. */
+  /** Leaves the set of nodes. The caller opened the link and closes it. */
   stop(): Promise<void>
-  /** Whether limits are those of the cluster at present, and not this node's share. */
+  /** Whether the limits of the whole cluster are enforced at the moment, and not this node's share of them. */
   shared(): boolean
-  /** The number of nodes that are alive, this one included. */
+  /** The number of live nodes, including this one. */
   nodes(): number
   /** The condition of Redis for the operator. */
   condition(): RedisCondition
-  /** Counts a command that something else sends to the same Redis. */
+  /** Counts a command that another part of the program sends to the same Redis. */
   watched<T>(use: RedisUse, answer: Promise<T>): Promise<T>
 }
 
 export interface SharedLimitsOptions extends LimitsOptions {
   readonly link: RedisLink
-  /** Of all keys. */
+  /** The prefix of all keys. */
   readonly prefix: string
   readonly timeoutMs: number
   /** Milliseconds of a clock that never goes back. */
@@ -73,9 +74,8 @@ export interface SharedLimitsOptions extends LimitsOptions {
   readonly log: Log
 }
 
-/** Keys whose refusal is remembered, for each limit. */
+/** For each limit, how many keys are remembered as refused. */
 const REFUSED = 1 << 16
-const NOTHING: Usage = {}
 
 export const createSharedLimits = (options: SharedLimitsOptions): SharedLimits => new CountedInRedis(options)
 
@@ -90,9 +90,9 @@ class CountedInRedis implements SharedLimits {
   readonly #health: RedisHealth
   readonly #outbox: Outbox
   readonly #questions: Questions
-  /** Budgets such as postmaster's are not shared. */
+  /** For the budgets such as postmaster's, which are not shared. */
   readonly #own: Limits
-  /** The last answers of Redis on the limits for everybody. */
+  /** The last answers of Redis for the global limits. */
   readonly #told = new Map<LimitName, { readonly used: number; readonly at: number }>()
 
   constructor(options: SharedLimitsOptions) {
@@ -111,16 +111,16 @@ class CountedInRedis implements SharedLimits {
     const { connect, rcpt, recipients, unknown, asked } = this.#scopes
     const shared = (scope: Scope): Shared => this.#shared(scope)
     this.#stages = { connect: connect.map(shared), rcpt: rcpt.map(shared) }
-    this.#recipients = this.#gathered('ip_recipients', recipients)
-    this.#unknown = this.#gathered('unknown_recipients', unknown)
-    this.#asked = this.#gathered('asked_recipients', asked)
+    this.#recipients = this.#gathered(recipients)
+    this.#unknown = this.#gathered(unknown)
+    this.#asked = this.#gathered(asked, 'asked_recipients')
   }
 
   take(stage: 'connect' | 'rcpt', client: Client, part: Part = 'all'): Usage | Promise<Usage> {
-    if (client.standing === 'trusted') return NOTHING
+    if (isTrusted(client)) return NO_USAGE
     const { now, enforced } = this.#options
     const at = now()
-    const usage: Counts = {}
+    const usage: MutableUsage = {}
     const charged: Charged[] = []
     const away = !this.#health.up
     for (const scope of this.#stages[stage]) {
@@ -146,14 +146,13 @@ class CountedInRedis implements SharedLimits {
 
   recipient(client: Client, message: Usage): Use | undefined {
     const { enforced, now } = this.#options
-    if (this.#recipients === undefined || client.standing === 'trusted' || isRefused(message, enforced))
-      return undefined
+    if (this.#recipients === undefined || isTrusted(client) || isRefused(message, enforced)) return undefined
     return this.#recipients.charge(client, now())
   }
 
   giveBack(client: Client, usage: Usage, recipients: number): void {
     const { enforced, now } = this.#options
-    // What was refused was given back at once.
+    // What was charged for a refused message was given back at once.
     if (isRefused(usage, enforced)) return
     const at = now()
     for (const { limit, key, table, account } of this.#stages.rcpt) {
@@ -176,18 +175,18 @@ class CountedInRedis implements SharedLimits {
     if (isUnknown) this.#unknown?.count(client, at)
   }
 
-  lately(client: Client): ReturnType<Limits['lately']> {
+  lately(client: Client): RecentRecipients | undefined {
     if (this.#unknown === undefined || this.#asked === undefined) return undefined
     const at = this.#options.now()
     return { unknown: this.#unknown.furthest(client, at), asked: this.#asked.furthest(client, at).used }
   }
 
   tracked(): number {
-    return this.#scopes.connect[0]?.table.size(this.#options.now()) ?? 0
+    return trackedBy(this.#scopes, this.#options.now())
   }
 
   utilization(limit: GlobalLimit): number {
-    const scope = [...this.#scopes.connect, ...this.#scopes.rcpt].find((each) => each.limit === limit)
+    const scope = scopeOf(this.#scopes, limit)
     if (scope === undefined) return 0
     const { table, rate } = scope
     const at = this.#options.now()
@@ -234,8 +233,9 @@ class CountedInRedis implements SharedLimits {
     }
   }
 
-  #gathered(name: string, scope: Scope | undefined): Gathered | undefined {
-    if (scope === undefined) return undefined
+  /** @param name part of the names of its keys in Redis */
+  #gathered(scope: Scope | undefined, name: string | undefined = scope?.limit): Gathered | undefined {
+    if (scope === undefined || name === undefined) return undefined
     const { link, prefix, now } = this.#options
     return new Gathered({
       scope,

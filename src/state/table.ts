@@ -1,30 +1,31 @@
 /**
- * The counting table under every limit that is kept in memory: how much each key has used of its window.
+ * The counting table under every limit that is kept in memory: how much of its window each key has used.
  *
- * A flood brings keys without number, so the table is of fixed size and an operation has a fixed cost: a key belongs to
- * one set of eight slots, and no other slot is ever looked at. Where a set is full, a new key takes the slot of one whose
- * counts have run out, else of the one that has used least. A flood of keys seen once therefore pushes out other keys
- * seen once; a key that is worth remembering goes only when all eight of its set are as heavy, and then one of the
- * eight, since whatever came in its place is the lightest again. A key that was pushed out starts from nothing: under
- * such pressure the table forgets, it never refuses somebody for what another did.
+ * A flood brings any number of keys, so the table has a fixed size and every operation a fixed cost: a key belongs to
+ * one set of eight slots, and no other slot is searched for it. When a set is full, a new key takes the slot of a key
+ * whose counts have expired, or else of the key that has used least. So a flood of keys that are seen once pushes out
+ * other keys that were seen once. A key that is worth remembering goes only when all eight keys of its set are as
+ * heavy, and then only one of the eight goes, since the key that took its slot is the lightest again. A key that was
+ * pushed out starts from zero: under such pressure the table forgets, but it never refuses a client for what another
+ * client did.
  *
- * Use is counted in a sliding window of two buckets (the sliding window counter, as Cloudflare described it in 2017):
- * time is cut into aligned windows, and
+ * Use is counted in a sliding window of two buckets (the sliding window counter, as Cloudflare described it in 2017).
+ * Time is cut into aligned windows, and
  *
  *     used = admitted in this window + admitted in the last one × the share of it that still lies within `windowMs`
  *
- * What that promises, for a constant `max` and for a key that stays in the table:
- * - In an aligned window never more than `max` is admitted: `used` is at least what this window has admitted.
- * - In any span of `windowMs` that ends at share g (0 ≤ g < 1) of an aligned window, at most max + g·x ≤ max·(1 + g),
- *   x being what the window before admitted: the last admission at share h ≤ g found y + x·(1 - h) ≤ max, and the span
- *   has at most x + y. So always less than 2·max, which is approached by saving a whole `max` for the last moment of a
- *   window; where arrivals are even, no more than `max`.
- * - In n aligned windows on end at most n·max, and somebody who never stops trying gets all but the rounding of it: a
- *   refused attempt is not added to what was admitted.
+ * This guarantees, for a constant `max` and for a key that stays in the table:
+ * - In an aligned window no more than `max` is admitted, because `used` is at least what this window has admitted.
+ * - In any span of `windowMs` that ends at share g (0 ≤ g < 1) of an aligned window, at most max + g·x ≤ max·(1 + g) is
+ *   admitted, where x is what the window before admitted: the last admission at share h ≤ g found y + x·(1 - h) ≤ max,
+ *   and the span has at most x + y. That is always less than 2·max. A client comes close to it by saving a whole `max`
+ *   for the last moment of a window. If arrivals are even, no more than `max` is admitted.
+ * - In n consecutive aligned windows at most n·max is admitted. A client that never stops trying gets all of it but for
+ *   rounding, because a refused attempt is not added to what was admitted.
  *
- * Two keys are one to the table when they share 64 bits of hash: for any two keys 1 in 2^64, among a million live ones
- * about 1 in 37 million that it happens at all. The hash is HalfSipHash-1-3 under a secret seed, since a plain
- * multiplying hash has collisions that can be worked out beforehand, whatever the seed.
+ * The table takes two keys for one if they share a hash of 64 bits. For any two keys the chance is 1 in 2^64. Among a
+ * million live keys the chance that it happens at all is about 1 in 37 million. The hash is HalfSipHash-1-3 under a
+ * secret seed: a plain multiplicative hash has collisions that can be worked out beforehand, whatever the seed is.
  */
 
 const WAYS = 8
@@ -38,11 +39,14 @@ const PREVIOUS = 4
 const REFUSED = 5
 const SET = WAYS * SLOT
 const MOST = 0x7fffffff
-/** How many sets size() looks at. */
+/** How many sets size() samples. */
 const SAMPLE = 512
 
 export interface WindowTableOptions {
-  /** Keys that have room, rounded up to a multiple of 8. Each takes 24 bytes, which the system gives when first used. */
+  /**
+   * How many keys have room, rounded up to a multiple of 8. A key takes 24 bytes, which the system allocates on first
+   * use.
+   */
   readonly capacity: number
   readonly windowMs: number
   /** Eight secret random bytes. */
@@ -50,9 +54,10 @@ export interface WindowTableOptions {
 }
 
 /**
- * Counts `amount` (whole numbers) per key against `max`. `now` is in ms, of any clock, best of a monotonic one. A clock
- * that steps back by less than a window stands still until it has caught up; after a longer step all counts go over to the
- * window in which it lands, and are forgotten at most two windows later: nobody gains by it, and nobody is kept out.
+ * Counts `amount` (a whole number) per key against `max`. `now` is in ms, of any clock, preferably a monotonic one. If
+ * the clock steps back by less than a window, the table's time stands still until the clock has caught up. After a
+ * longer step all counts are moved to the window in which the clock lands, and are forgotten at most two windows later:
+ * nobody gains by the step, and nobody is kept out.
  */
 export class WindowTable {
   readonly #windowMs: number
@@ -61,9 +66,9 @@ export class WindowTable {
   readonly #key0: number
   readonly #key1: number
   #latest = Number.NEGATIVE_INFINITY
-  /** The window in which the clock was when it had last stepped back by a window or more. */
+  /** The window in which the clock landed when it last stepped back by a window or more. */
   #landed = 0
-  // The two halves of the hash made last; fields, so that hashing allocates nothing.
+  // The two halves of the latest hash. They are fields so that hashing allocates nothing.
   #low = 0
   #high = 0
 
@@ -79,10 +84,10 @@ export class WindowTable {
   }
 
   /**
-   * Admits `amount` for the key if that leaves it within `max` (rounded down), and returns what it has then used, rounded
-   * up, this attempt included: at most `max` when it was admitted, more than `max` when not. A refused attempt is not
-   * added to what was admitted; the result then has everything refused in this window on top, and so says how far over
-   * the limit the key is.
+   * Admits `amount` for the key if that leaves the key within `max` (rounded down).
+   * @returns the use including this attempt, rounded up: at most `max` if the attempt was admitted, more than `max` if
+   * not. A refused attempt is not added to what was admitted. The result then includes everything that was refused in
+   * this window, and so tells how far the key is over the limit.
    */
   charge(key: string, now: number, max: number, amount = 1): number {
     const time = this.#clock(now)
@@ -103,7 +108,7 @@ export class WindowTable {
     return Math.ceil(used + refused)
   }
 
-  /** Whether the key comes for the first time in the aligned window that `now` is in, and is counted by this alone. */
+  /** Whether this is the key's first appearance in the aligned window of `now`. For keys that nothing else counts. */
   first(key: string, now: number): boolean {
     const time = this.#clock(now)
     const window = this.#window(time)
@@ -117,7 +122,7 @@ export class WindowTable {
     return true
   }
 
-  /** What the key has used by now, rounded up, without what was refused: the next one is admitted while it is under `max`. */
+  /** The use by now, rounded up, without refused attempts. While it is below `max`, the next attempt is admitted. */
   peek(key: string, now: number): number {
     const time = this.#clock(now)
     this.#hash(key)
@@ -127,7 +132,7 @@ export class WindowTable {
     return Math.ceil(this.#words[at + CURRENT]! + this.#share(this.#words[at + PREVIOUS]!, this.#remaining(time)))
   }
 
-  /** Takes back what was admitted and then not used, at most down to nothing. */
+  /** Takes back what was admitted but then not used, at most down to 0. */
   refund(key: string, now: number, amount = 1): void {
     const time = this.#clock(now)
     this.#hash(key)
@@ -140,7 +145,10 @@ export class WindowTable {
     words[at + PREVIOUS] = Math.max(0, words[at + PREVIOUS]! - (amount - here))
   }
 
-  /** About how many keys have counts that still matter: told from at most 4,096 slots (then within some 5 %), so that asking costs the same always. */
+  /**
+   * An estimate of how many keys have counts that still matter, from a sample of at most 4,096 slots (accurate to about
+   * 5 %), so that the cost is bounded.
+   */
   size(now: number): number {
     const time = this.#clock(now)
     const window = this.#window(time)
@@ -160,7 +168,10 @@ export class WindowTable {
     return now
   }
 
-  /** Windows that have passed since the slot was counted in; since the step back for one that lies ahead. */
+  /**
+   * How many windows have passed since the slot was last counted in, or, for a slot that lies ahead, since the step
+   * back.
+   */
   #passed(at: number, window: number): number {
     const passed = (window - this.#words[at + WINDOW]!) | 0
     return passed < 0 ? (window - this.#landed) | 0 : passed
@@ -171,17 +182,17 @@ export class WindowTable {
     return Math.floor(time / this.#windowMs) | 0
   }
 
-  /** How much of the last window, in ms, still lies within `windowMs`. */
+  /** How much of the previous window, in ms, still lies within `windowMs`. */
   #remaining(time: number): number {
     return this.#windowMs - (time - Math.floor(time / this.#windowMs) * this.#windowMs)
   }
 
-  /** Multiplied before it is divided, so that a whole number stays one and is not rounded up to the next. */
+  /** Multiplies before it divides, so that a whole number stays whole and is not rounded up. */
   #share(count: number, remaining: number): number {
     return (count * remaining) / this.#windowMs
   }
 
-  /** The first word of the slot of the key hashed last; -1 when it has none. */
+  /** The first word of the slot of the key that was hashed last; -1 if it has none. */
   #find(): number {
     const words = this.#words
     const low = this.#low
@@ -197,7 +208,7 @@ export class WindowTable {
     return Math.floor(((this.#high >>> 0) / 0x1_0000_0000) * this.#sets) * SET
   }
 
-  /** Gives the key hashed last the slot in its set that is easiest to spare. */
+  /** Gives the key that was hashed last the slot in its set that is the least loss. */
   #take(window: number, remaining: number): number {
     const words = this.#words
     const first = this.#set()
@@ -219,7 +230,7 @@ export class WindowTable {
     return taken
   }
 
-  /** How much would be forgotten with a slot; 0 when its counts have run out. */
+  /** How much would be forgotten with a slot; 0 if its counts have expired. */
   #weight(at: number, window: number, remaining: number): number {
     const words = this.#words
     const passed = this.#passed(at, window)
@@ -228,7 +239,7 @@ export class WindowTable {
     return words[at + CURRENT]! + this.#share(words[at + PREVIOUS]!, remaining) + words[at + REFUSED]!
   }
 
-  /** Brings a slot's counts to this window. */
+  /** Brings a slot's counts forward to this window. */
   #advance(at: number, window: number): void {
     const words = this.#words
     if (words[at + WINDOW] === window) return
@@ -242,7 +253,7 @@ export class WindowTable {
 
   /**
    * HalfSipHash-1-3 with 64 bits of output (Aumasson and Bernstein's SipHash on 32-bit words) over the UTF-16 units of
-   * the key, two a word, with the number of units in the last word.
+   * the key, two per word, with the number of units in the last word.
    */
   #hash(key: string): void {
     let v0 = this.#key0
@@ -252,7 +263,7 @@ export class WindowTable {
     const units = key.length
     const words = (units >> 1) + 1
     let last = 0
-    // One round for each word of the key, then three, the first half of the result, and three more, the second half.
+    // One round for each word of the key, three rounds for the first half of the result, and three for the second half.
     for (let i = 0; i < words + 6; i++) {
       let word = 0
       if (i < words) {

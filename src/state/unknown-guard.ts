@@ -1,30 +1,32 @@
 /**
- * Whether the cluster can be believed when it calls a recipient unknown that it accepted lately. The evidence is that of the
- * last minute, and each recipient counts once, however often it is named: one mailbox that was given up, and still gets mail
- * from everywhere, is no failed directory.
+ * Whether the cluster can be believed when it calls a recipient unknown that it accepted recently. The evidence is what
+ * was heard in the last minute. Each recipient counts once, however often it is named: one closed mailbox that still
+ * gets mail from everywhere does not mean that the directory has failed.
  *
- * Any of these is enough:
- * - of all recipients accepted lately that were named, at least 20 and 5 % are unknown: then nobody is believed unknown;
- * - the same within one domain: then nobody of that domain is;
- * - at least 20 are unknown, no more than five of one domain, in at least 5 % of the domains that were named: nobody is.
+ * Any of these is enough evidence of a failed directory:
+ * - Of all recipients accepted recently that were named, at least 20 and at least 5 % are unknown. Then "unknown" is
+ *   not believed for anybody.
+ * - The same within one domain. Then it is not believed for that domain.
+ * - At least 20 are unknown, counting at most five per domain, in at least 5 % of the domains that were named. Then it
+ *   is not believed for anybody.
  *
- * The second and the third hold whatever mail other domains get. With the first alone, someone who can have many addresses of
- * a domain accepted could send to them until the failure of everybody else no longer shows.
+ * The second and the third work whatever mail other domains get. With the first alone, an attacker who can get many
+ * addresses of one domain accepted could send to them until the failure for everybody else no longer shows.
  */
 
-/** Recipients accepted lately that must be unknown within a minute … */
+/** How many recipients accepted recently must be unknown within a minute … */
 export const GUARD_COUNT = 20
-/** … and their share of all recipients accepted lately that were named. */
-export const GUARD_SHARE = 0.05
-/** Two halves make the window of a minute. */
+/** … and what share of all recipients accepted recently that were named. */
+const GUARD_SHARE = 0.05
+/** Two halves make up the window of a minute. */
 export const HALF_MS = 30_000
-/** The most that one domain counts where domains are compared. */
+/** The most unknown recipients that count for one domain when domains are compared. */
 const OF_ONE_DOMAIN = 5
 const DOMAINS = 1 << 16
-/** Recipients told apart in half a minute; any more are not counted. */
+/** How many recipients are told apart in half a minute. Any more are not counted. */
 const MAX_NOTED = 0xffff
 
-/** Nothing older than a minute ever counts. */
+/** What was noted in one half of the window. */
 class Half {
   readonly asked = new Set<number>()
   readonly unknown = new Set<number>()
@@ -43,13 +45,15 @@ class Half {
 export class UnknownGuard {
   #half = new Half()
   #before = new Half()
-  /** Domains that were named, those that fail, and the unknown recipients of these, at most five of each. */
+  /**
+   * How many domains were named, how many of them fail, and how many recipients those call unknown, at most five each.
+   */
   #domains = 0
   #failing = 0
   #lost = 0
 
   /**
-   * A recipient accepted lately was named.
+   * A recipient accepted recently was named.
    * @param recipient a number that no other recipient has @param domain 16 bits @param at in ms
    */
   note(recipient: number, domain: number, isUnknown: boolean, at: number): void {
@@ -65,7 +69,7 @@ export class UnknownGuard {
     return this.everywhere(at) || this.#isFailed(domain)
   }
 
-  /** Whether it is not believed for any recipient. */
+  /** Whether "unknown" is not believed for any recipient at all. */
   everywhere(at: number): boolean {
     this.turn(at)
     const [half, before] = [this.#half, this.#before]
@@ -75,7 +79,10 @@ export class UnknownGuard {
     return this.#lost >= GUARD_COUNT && this.#failing >= GUARD_SHARE * this.#domains
   }
 
-  /** Whether there is any recipient for whom it is not believed. Looks at every domain: for the operator's gauges. */
+  /**
+   * Whether "unknown" is not believed for some recipient. It checks every domain, so it is only for the operator's
+   * gauges.
+   */
   anywhere(at: number): boolean {
     if (this.everywhere(at)) return true
     if (this.#half.unknown.size + this.#before.unknown.size < GUARD_COUNT) return false
@@ -83,7 +90,7 @@ export class UnknownGuard {
     return false
   }
 
-  /** When the present half minute ends, in ms. Until then nothing is forgotten. */
+  /** When the current half minute ends, in ms. Until then nothing is forgotten. */
   get endsAt(): number {
     return (this.#half.start + 1) * HALF_MS
   }
@@ -125,7 +132,7 @@ export class UnknownGuard {
     return unknown >= GUARD_COUNT && unknown >= GUARD_SHARE * this.#asked(domain)
   }
 
-  /** Adds what the domain counts to the sums, or subtracts it. */
+  /** Adds the domain to the sums, or subtracts it. */
   #weigh(domain: number, sign: 1 | -1): void {
     const [asked, unknown] = [this.#asked(domain), this.#unknown(domain)]
     if (asked > 0) this.#domains += sign

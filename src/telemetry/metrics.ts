@@ -9,10 +9,10 @@ import { GLOBAL_LIMITS, type GlobalLimit } from '../core/limits.ts'
 import { CHECK_NAMES, REASON_NAMES, reasonOf } from '../core/reasons.ts'
 import { combinations, type Declaration, Family, Histograms } from './series.ts'
 
-export const FAMILIES = ['ipv4', 'ipv6'] as const
+const FAMILIES = ['ipv4', 'ipv6'] as const
 export const OUTCOMES = ['relayed', 'shed', 'rejected', 'aborted', 'none'] as const
 export type Outcome = (typeof OUTCOMES)[number]
-export const MESSAGE_RESULTS = ['accepted', 'deferred', 'rejected', 'aborted', 'unknown'] as const
+const MESSAGE_RESULTS = ['accepted', 'deferred', 'rejected', 'aborted', 'unknown'] as const
 export type MessageResult = (typeof MESSAGE_RESULTS)[number]
 export const UPSTREAM_COMMANDS = ['connect', 'mail', 'rcpt', 'data', 'dot'] as const
 export type UpstreamCommand = (typeof UPSTREAM_COMMANDS)[number]

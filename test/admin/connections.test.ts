@@ -75,7 +75,7 @@ test('where all that a source holds is being served, its newcomer goes; a slow r
 test('a thousand sources with one half request each hold no place against one that asks at once', () => {
   for (let i = 0; i < 1000; i++) come(String.fromCharCode(0x4e00 + i))
   const honest = served('b1')
-  expect(honest.stage).toBe('served')
+  expect(honest.phase).toBe('served')
   for (let i = 0; i < 1000; i++) come(String.fromCharCode(0x4e00 + i))
   expect(dropped).not.toContain('b1')
 })

@@ -56,12 +56,6 @@ describe('the runner', () => {
     expect(observed).toEqual(['connect denied', 'connect size'])
   })
 
-  test('off: not even asked', () => {
-    const judge = jest.fn(() => DENIED)
-    expect(setUp([check(judge)], 'off').run()).toEqual(ACCEPT)
-    expect(judge).not.toHaveBeenCalled()
-  })
-
   test('clients on the allow list are asked only by what guards capacity', () => {
     expect(setUp([check(() => DENIED)]).run('trusted')).toEqual(ACCEPT)
     expect(setUp([check(() => DENIED, { sparesTrusted: false })]).run('trusted')).toEqual(DENIED)

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals'
-import { clip, fold, introduction, printable, render, report, type State } from '../../src/cli/demo/screen.ts'
+import { clip, fold, introduction, printable, render, report, type ScreenState } from '../../src/cli/demo/screen.ts'
 import { demoSettings, ignored, meaningOf } from '../../src/cli/demo/settings.ts'
 import { Terminal } from '../../src/cli/demo/terminal.ts'
 import { REASON_NAMES } from '../../src/core/reasons.ts'
@@ -7,7 +7,7 @@ import { REASON_NAMES } from '../../src/core/reasons.ts'
 const { settings } = demoSettings({ mail: 2525, admin: 9025, mailServer: 2526, names: 5353 })
 const flow = (total: number, perSecond = 0) => ({ total, perSecond })
 
-const STATE: State = {
+const STATE: ScreenState = {
   version: '1.2.3',
   uptimeMs: 3_723_000,
   mail: '127.0.0.1:2525',
@@ -44,7 +44,7 @@ const STATE: State = {
     name: 'mx.bakery.example',
   })),
 }
-const text = (state: State, columns: number, rows: number): string => render(state, { columns, rows }).join('\n')
+const text = (state: ScreenState, columns: number, rows: number): string => render(state, { columns, rows }).join('\n')
 
 describe('printable', () => {
   test.each([

@@ -2,9 +2,9 @@ import { describe, expect, test } from '@jest/globals'
 import {
   dnsServers,
   domains,
-  endpoint,
-  endpoints,
   hostname,
+  hostPort,
+  hostPorts,
   hosts,
   networks,
   supportUrl,
@@ -201,12 +201,12 @@ test.each([
 
 describe('endpoints', () => {
   test('names, addresses, IPv6 in brackets, port 0 for a free one', () => {
-    expect(read(endpoints(2525), '0.0.0.0:2525,[::]:2525,localhost:0')).toEqual([
+    expect(read(hostPorts(2525), '0.0.0.0:2525,[::]:2525,localhost:0')).toEqual([
       { host: '0.0.0.0', port: 2525 },
       { host: '::', port: 2525 },
       { host: 'localhost', port: 0 },
     ])
-    expect(endpoints(2525).show([{ host: '::', port: 25 }])).toBe('[::]:25')
+    expect(hostPorts(2525).show([{ host: '::', port: 25 }])).toBe('[::]:25')
   })
 
   test.each([
@@ -223,11 +223,11 @@ describe('endpoints', () => {
     ['127.0.0.1:25,127.0.0.1:25', 'each entry once'],
     ['', 'at least one entry'],
   ])('%s is refused: %s', (text, message) => {
-    expect(read(endpoints(2525), text)).toContain(message)
+    expect(read(hostPorts(2525), text)).toContain(message)
   })
 
   test('one alone', () => {
-    expect(read(endpoint(9025), '[::1]:9025')).toEqual({ host: '::1', port: 9025 })
+    expect(read(hostPort(9025), '[::1]:9025')).toEqual({ host: '::1', port: 9025 })
   })
 
   test('upstreams keep the label as it was written', () => {

@@ -1,7 +1,8 @@
 import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
-import { NODES, nodeNumber, readId, refusalId, sessionIds } from '../../src/core/id.ts'
+import { NODES, nodeNumber, refusalId, sessionIds } from '../../src/core/id.ts'
 import { REASON_NAMES } from '../../src/core/reasons.ts'
+import { readId } from '../support/ids.ts'
 
 const NOW = Date.UTC(2026, 10, 21, 21, 30, 5, 123)
 
@@ -15,7 +16,7 @@ describe('ids', () => {
     }
   })
 
-  test('a session id without its reason is read as well', () => {
+  test('a session id has no reason in it', () => {
     expect(readId(sessionIds(3)(NOW))).toMatchObject({ node: 3, sequence: 1, reason: undefined })
   })
 
@@ -34,27 +35,6 @@ describe('ids', () => {
     const ids = new Set<string>()
     for (let i = 0; i < 32_768; i++) ids.add(a(NOW)).add(b(NOW))
     expect(ids.size).toBe(65_536)
-  })
-
-  test('read out on the telephone: lower case, O for 0, I and L for 1, spaces around', () => {
-    const id = refusalId(sessionIds(33)(NOW), 'denied')
-    expect(id).toMatch(/0.*1/)
-    const heard = ` ${id.toLowerCase().replaceAll('0', 'o').replaceAll('1', 'l')} `
-    expect(readId(heard)).toEqual(readId(id))
-    expect(readId(heard.replaceAll('l', 'i'))).toEqual(readId(id))
-  })
-
-  test.each([
-    '',
-    'K7Q2M9XWTA',
-    'ZZZZZZZZZZZZZ',
-    '0000000000U00',
-    '00000000000000',
-    '-0000000000',
-    '000000 0000',
-    'é0000000000',
-  ])('what is no id of ours is none: %j', (text) => {
-    expect(readId(text)).toBeUndefined()
   })
 
   test('a node has the same number after a restart, and other names have others', () => {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals'
-import { ACCEPT, refusal, STAGES, within } from '../../src/core/policy.ts'
+import { ACCEPT, refusal, STAGES, verdictOn } from '../../src/core/policy.ts'
 import { CHECK_NAMES, REASON_NAMES, reasonOf } from '../../src/core/reasons.ts'
 
 /** What operators and outside tools rely on: each reason's check, where it may come up, and its reply. */
@@ -78,10 +78,10 @@ describe('reasons', () => {
 
 describe('policy', () => {
   test('over a limit is more than its maximum, and the facts say how far', () => {
-    expect(within('ip_connections', undefined)).toBe(ACCEPT)
-    expect(within('ip_connections', { used: 5, max: 5, windowMs: 60_000 })).toBe(ACCEPT)
-    const over = within('ip_connections', { used: 6, max: 5, windowMs: 60_000 })
+    expect(verdictOn('ip_connections', undefined)).toBe(ACCEPT)
+    expect(verdictOn('ip_connections', { used: 5, max: 5, windowMs: 60_000 })).toBe(ACCEPT)
+    const over = verdictOn('ip_connections', { used: 6, max: 5, windowMs: 60_000 })
     expect(over).toEqual(refusal('ip_connections', { used: 6, max: 5, windowMs: 60_000 }))
-    expect(within('recipients', { used: 2, max: 1 })).toMatchObject({ facts: { used: 2, max: 1 } })
+    expect(verdictOn('recipients', { used: 2, max: 1 })).toMatchObject({ facts: { used: 2, max: 1 } })
   })
 })

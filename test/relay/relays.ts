@@ -3,18 +3,19 @@
  * the front does (parsing, replies) is not in the way here, and a client can be made to leave at any moment.
  */
 
+import type { UpstreamAddress } from '../../src/config/address-kinds.ts'
 import { SYSTEM_CLOCK } from '../../src/core/clock.ts'
 import { netOf, sourceOf } from '../../src/core/ip.ts'
 import type { Patience } from '../../src/relay/pool/patience.ts'
 import type { Server } from '../../src/relay/pool/server.ts'
 import type { Slot } from '../../src/relay/pool/slots.ts'
 import { Turn } from '../../src/relay/pool/turn.ts'
-import { type UpstreamAddress, Upstreams, type UpstreamsOptions } from '../../src/relay/pool/upstreams.ts'
+import { Upstreams, type UpstreamsOptions } from '../../src/relay/pool/upstreams.ts'
 import type { ClientAttributes } from '../../src/relay/smtp/client-attributes.ts'
 import type { DialSettings } from '../../src/relay/smtp/dial.ts'
 import type { Name } from '../../src/relay/smtp/names.ts'
 import type { Answer } from '../../src/relay/transaction/answer.ts'
-import { type Budgets, Relay, type RelaySettings } from '../../src/relay/transaction/transaction.ts'
+import { type Budgets, Relay, type RelaySettings } from '../../src/relay/transaction/relay.ts'
 import type { Fields, Log } from '../../src/telemetry/log.ts'
 import { createMetrics, type Metrics } from '../../src/telemetry/metrics.ts'
 import { eventually } from '../support/app.ts'

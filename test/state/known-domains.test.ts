@@ -1,11 +1,7 @@
 /** R43 Recipients taken lately, by domain: what takes everything needs no room, and no domain takes that of another. */
 import { describe, expect, test } from '@jest/globals'
-import {
-  ACCEPTS_EVERYTHING,
-  createKnownRecipients,
-  GUARD_COUNT,
-  type KnownRecipients,
-} from '../../src/state/known-recipients.ts'
+import { ACCEPTS_EVERYTHING, createKnownRecipients, type KnownRecipients } from '../../src/state/known-recipients.ts'
+import { GUARD_COUNT } from '../../src/state/unknown-guard.ts'
 
 const DAY = 86_400_000
 const HOUR = 3_600_000

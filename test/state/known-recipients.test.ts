@@ -1,10 +1,7 @@
 import { describe, expect, test } from '@jest/globals'
-import {
-  createKnownRecipients,
-  GUARD_COUNT,
-  type KnownRecipients,
-  REMEMBERED_DAYS,
-} from '../../src/state/known-recipients.ts'
+import { createKnownRecipients, type KnownRecipients } from '../../src/state/known-recipients.ts'
+import { REMEMBERED_DAYS } from '../../src/state/known-table.ts'
+import { GUARD_COUNT } from '../../src/state/unknown-guard.ts'
 
 const DAY = 86_400_000
 const MINUTE = 60_000

@@ -1,7 +1,8 @@
 /** R43 Recipients taken lately, put together by several nodes over a real Redis. */
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
-import { createKnownRecipients, REMEMBERED_DAYS, type SharedMemory } from '../../src/state/known-recipients.ts'
+import { createKnownRecipients, type SharedMemory } from '../../src/state/known-recipients.ts'
 import { KnownSharing } from '../../src/state/known-sharing.ts'
+import { REMEMBERED_DAYS } from '../../src/state/known-table.ts'
 import { connectRedis, type RedisLink } from '../../src/state/redis.ts'
 import type { Log } from '../../src/telemetry/log.ts'
 import { type RedisServer, startRedis } from '../services/redis.ts'

@@ -110,7 +110,6 @@ export const clientAt = (ip: string, standing: Client['standing'] = 'new'): Clie
   source: ip,
   net: `${ip.split('.').slice(0, 3).join('.')}.0/24`,
   local: { ip: '192.0.2.25', port: 25 },
-  connectedAt: 0,
   standing,
 })
 

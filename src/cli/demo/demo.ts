@@ -14,7 +14,7 @@ import { Meter } from './figures.ts'
 import { Flood } from './flood.ts'
 import { HONEST, HonestSenders } from './honest.ts'
 import type { Delivery } from './mail-server.ts'
-import { fold, report, type State } from './screen.ts'
+import { type FixedState, fold, report, type ScreenState } from './screen.ts'
 import { ignored } from './settings.ts'
 import { showAsLines, showOnTerminal } from './shows.ts'
 import { cannotCallFrom, type Stage, startStage, whyNot } from './stage.ts'
@@ -72,7 +72,7 @@ export async function runDemo(version: string, options: OptionsOf<'demo'>): Prom
 
 async function play(
   { running, settings, stop }: Stage,
-  fixed: Omit<State, 'uptimeMs' | 'figures' | 'honest' | 'deliveries'>,
+  fixed: FixedState,
   deliveries: Deliveries,
   untilOver: (takeDown: () => Promise<void>) => Promise<number>,
 ): Promise<number> {
@@ -83,7 +83,7 @@ async function play(
   deliveries.expectedBy(senders)
   const flood = new Flood(lines, now)
   const startedAt = now()
-  const state = (): State => ({
+  const state = (): ScreenState => ({
     ...fixed,
     uptimeMs: now() - startedAt,
     figures: meter.read(now()),
@@ -128,7 +128,7 @@ class Deliveries {
   }
 
   /** The latest first, after the user's own message: in a flood that would be off the screen before he looks up. */
-  get latest(): State['deliveries'] {
+  get latest(): ScreenState['deliveries'] {
     return this.#own === undefined ? [...this.#latest] : [{ ...this.#own, name: 'yours' }, ...this.#latest]
   }
 }

@@ -3,12 +3,13 @@
  * both ways; all other addresses have none. It implements just enough of RFC 1035 for PTR and A.
  */
 import { createSocket } from 'node:dgram'
+import { reverseName } from '../../relay/smtp/names.ts'
 
 const HEADER = 12
 const TYPE = { A: 1, PTR: 12 }
 const TTL_S = 60
 
-export interface Names {
+export interface NameServer {
   readonly port: number
   stop(): Promise<void>
 }
@@ -19,8 +20,6 @@ const encoded = (name: string): Buffer =>
     ...name.split('.').map((label) => Buffer.concat([Buffer.from([label.length]), Buffer.from(label)])),
     Buffer.from([0]),
   ])
-
-const reverseName = (ip: string): string => `${ip.split('.').reverse().join('.')}.in-addr.arpa`
 
 /**
  * @returns the question of a query: its name in lower case, its type, and where it ends; undefined if it is malformed
@@ -38,7 +37,7 @@ function question(query: Buffer): { name: string; type: number; end: number } | 
 }
 
 /** @param names names by IPv4 address @param port the UDP port; 0 takes any free one */
-export async function startNames(names: ReadonlyMap<string, string>, port = 0): Promise<Names> {
+export async function startNames(names: ReadonlyMap<string, string>, port = 0): Promise<NameServer> {
   const records = new Map<string, Buffer>()
   for (const [ip, name] of names) {
     records.set(`${TYPE.PTR} ${reverseName(ip)}`, encoded(name))

@@ -1,7 +1,7 @@
 /** Decides when the demo ends: at a signal, when its time is over, or when nobody reads its output any more. */
+import { within } from '../../core/deadline.ts'
+import { SAME_PRESS_MS } from '../serve.ts'
 
-/** npm passes on a Ctrl-C that this process has already received from the terminal, so one press gives two signals. */
-const SAME_PRESS_MS = 400
 /** Sessions are ended a second after the signal; what takes longer than this is stuck. */
 const STOP_DEADLINE_MS = 6000
 
@@ -37,11 +37,11 @@ export class Ending {
     const timer = setTimeout(() => this.#end(), seconds * 1000)
     await this.#asked
     clearTimeout(timer)
-    const late = new Promise<number>((resolve) => void setTimeout(resolve, STOP_DEADLINE_MS, 1).unref())
     const down = takeDown().then(
       () => 0,
       () => 1,
     )
-    return Promise.race([down, late, this.#urged.then(() => 1)])
+    const ended = Promise.race([down, this.#urged.then(() => 1)])
+    return within(ended, STOP_DEADLINE_MS, () => 1)
   }
 }

@@ -5,7 +5,7 @@
 import type { Figures, Flow, Why } from './figures.ts'
 import type { HonestMail } from './honest.ts'
 
-export interface State {
+export interface ScreenState {
   readonly version: string
   readonly uptimeMs: number
   /** host:port */
@@ -21,6 +21,9 @@ export interface State {
   /** The latest first. */
   readonly deliveries: readonly Shown[]
 }
+
+/** What never changes while the demo runs. */
+export type FixedState = Omit<ScreenState, 'uptimeMs' | 'figures' | 'honest' | 'deliveries'>
 
 export interface Shown {
   readonly from: string
@@ -110,7 +113,7 @@ function deliveryLine({ from, to, client, name }: Shown, columns: number): strin
 }
 
 /** Commands that send a message; each can be pasted into a shell as it is. */
-export function commands(mail: string): string[] {
+function commands(mail: string): string[] {
   return [
     `  swaks --server ${mail} --from me@example.org --to alice@example.test`,
     `  echo hello | curl -T - smtp://${mail} \\`,
@@ -118,25 +121,28 @@ export function commands(mail: string): string[] {
   ]
 }
 
-export const SIMULATED =
-  'Simulated: the senders and the mail server, which keeps mail in memory only. The rest is real.'
+const SIMULATED = 'Simulated: the senders and the mail server, which keeps mail in memory only. The rest is real.'
 const SIMULATED_SHORT = 'Simulated: the senders, and the mail server (keeps mail in memory only).'
 const SEND = 'SEND ONE YOURSELF  (if the reply is 451, send it again, as mail servers do)'
 const LOW = 'limits are low, so that they can be seen at work'
 
-export function ignoredLine(names: readonly string[]): string {
+function ignoredLine(names: readonly string[]): string {
   const [first = '', ...more] = names
   const which = more.length === 0 ? first : `${first} and ${more.length} more`
   return `Your own ${which} ${more.length === 0 ? 'is' : 'are'} not used: the demo has settings of its own.`
 }
 
-function head({ version, uptimeMs, mail, figures }: State): string {
+function head({ version, uptimeMs, mail, figures }: ScreenState): string {
   const { up, connections } = figures.upstream
   const behind = up ? `mail server up, ${connections} connection${connections === 1 ? '' : 's'}` : 'mail server down'
   return `SPILLWAY ${version} demo · ${clock(uptimeMs)} · ${mail} · ${behind}`
 }
 
-function summary({ figures, honest }: State, brief: boolean, columns: number): { flows: string[]; honest: string[] } {
+function summary(
+  { figures, honest }: ScreenState,
+  brief: boolean,
+  columns: number,
+): { flows: string[]; honest: string[] } {
   const { connections, open, relayed, refusedBehind, refused, left } = figures
   return {
     flows: [
@@ -166,7 +172,7 @@ const FEWEST_DELIVERIES = 2
 const MOST_DELIVERIES = 8
 
 /** At most `size.rows` lines (and never more than 40) of at most `size.columns` characters. */
-export function render(state: State, size: Size): string[] {
+export function render(state: ScreenState, size: Size): string[] {
   const { columns } = size
   const rows = Math.min(size.rows, MAX_ROWS)
   const folded = (lines: readonly string[]): string[] => lines.flatMap((line) => fold(line, columns, 4))
@@ -197,7 +203,7 @@ export function render(state: State, size: Size): string[] {
 }
 
 /** For a log or a pipe, where lines are not folded: what never changes, printed once. */
-export function introduction(state: Omit<State, 'uptimeMs' | 'figures' | 'honest' | 'deliveries'>): string[] {
+export function introduction(state: FixedState): string[] {
   return [
     `SPILLWAY ${state.version} demo on ${state.mail}`,
     SIMULATED,
@@ -213,7 +219,7 @@ export function introduction(state: Omit<State, 'uptimeMs' | 'figures' | 'honest
  * For a log or a pipe: what changes, printed each time. It is also the final report on a terminal.
  * @param columns the width of the terminal; without it lines are not folded
  */
-export function report(state: State, columns = Number.POSITIVE_INFINITY): string[] {
+export function report(state: ScreenState, columns = Number.POSITIVE_INFINITY): string[] {
   const { flows, honest } = summary(state, false, columns)
   const why = state.figures.why.flatMap((each) => whyLines(each, columns))
   return [...fold(head(state), columns, 4), ...flows, ...why, ...honest]

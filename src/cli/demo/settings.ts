@@ -3,7 +3,7 @@
  * SPILLWAY_* variables are ignored: the demo must show everybody the same, and must never touch a real mail server.
  */
 import { type Loaded, load } from '../../config/load.ts'
-import { SETTING_NAMES, type SettingName, type Settings, settingOf, show } from '../../config/settings.ts'
+import { isSetting, type SettingName, type Settings, settingOf, show } from '../../config/settings.ts'
 import { type ReasonName, reasonOf } from '../../core/reasons.ts'
 import { openFiles } from '../open-files.ts'
 import { DENIED_NETWORK } from './flood.ts'
@@ -50,8 +50,6 @@ export function demoSettings({ mail, admin, mailServer, names }: Ports): Loaded 
 /** Names of settings in the user's environment that the demo does not use. */
 export const ignored = (env: Readonly<Record<string, string | undefined>>): string[] =>
   Object.keys(env).filter((name) => /^SPILLWAY_[A-Z0-9_]+$/.test(name))
-
-const isSetting = (name: string): name is SettingName => (SETTING_NAMES as readonly string[]).includes(name)
 
 /**
  * What a reason means. The names of settings are replaced by their values in this run, with the defaults beside them.

@@ -1,5 +1,5 @@
 /** Shows the demo while it runs: as a screen on a terminal, as lines anywhere else. */
-import { introduction, render, report, type State } from './screen.ts'
+import { introduction, render, report, type ScreenState } from './screen.ts'
 import { Terminal } from './terminal.ts'
 
 const REPORT_EVERY_S = 5
@@ -8,7 +8,7 @@ export interface Show {
   end(): void
 }
 
-export function showOnTerminal(state: () => State): Show {
+export function showOnTerminal(state: () => ScreenState): Show {
   const { stdout, env } = process
   const terminal = new Terminal((text) => void stdout.write(text), !env.NO_COLOR)
   // The last row stays free: a character in its last column would scroll the screen.
@@ -36,7 +36,7 @@ export function showOnTerminal(state: () => State): Show {
   }
 }
 
-export function showAsLines(state: () => State): Show {
+export function showAsLines(state: () => ScreenState): Show {
   console.log(`${introduction(state()).join('\n')}\n`)
   let ticks = 0
   const timer = setInterval(() => {

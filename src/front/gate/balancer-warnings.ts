@@ -1,20 +1,21 @@
 /**
- * What the operator hears about balancers that are set up wrong. A client can cause these lines, so each is written once an
- * hour for a source, and for a bounded number of sources; the metrics and the lines of the sessions count the rest. Sources
- * with private addresses have room of their own: balancers nearly always have one, and a botnet cannot use that room up.
+ * Warns the operator of balancers that are misconfigured. Clients can cause these log lines, so each is written only
+ * once an hour for a source, and for a bounded number of sources. The metrics and the lines of the sessions count the
+ * rest. Sources with private addresses have room of their own: balancers nearly always have one, and a botnet cannot
+ * use up that room.
  */
 import { isPrivate, sourceOf } from '../../core/ip.ts'
 import type { Log } from '../../telemetry/log.ts'
 
 const HOUR_MS = 3_600_000
-/** Sources that are named within an hour, of private and of public addresses each. */
+/** How many sources are named within an hour: so many with private addresses and as many with public ones. */
 const MAX_SOURCES = 64
 
 const SETTING = 'SPILLWAY_PROXY_PROTOCOL_FROM'
 
-/** Says whether something about an address is to be told now. */
+/** Decides whether it is time to log something about an address. */
 class Hourly {
-  // In the order in which they were told, so that the oldest come first.
+  // The times of the last log lines by source, the oldest first.
   readonly #private = new Map<string, number>()
   readonly #public = new Map<string, number>()
 
@@ -44,7 +45,7 @@ export class BalancerWarnings {
     this.#elapsed = elapsed
   }
 
-  /** A client that is not listed began with a PROXY header. @param ip its canonical address */
+  /** A client that is not a listed balancer began with a PROXY header. @param ip its canonical address */
   unlisted(ip: string): void {
     if (!this.#unlisted.due(ip, this.#elapsed())) return
     this.#log.warn(
@@ -54,7 +55,7 @@ export class BalancerWarnings {
     )
   }
 
-  /** A listed balancer sent no valid header. @param why what is wrong with what it sent */
+  /** A listed balancer sent no valid header. @param why what is wrong */
   noHeader(ip: string, why: string): void {
     if (!this.#noHeader.due(ip, this.#elapsed())) return
     this.#log.warn(
@@ -64,7 +65,7 @@ export class BalancerWarnings {
     )
   }
 
-  /** A balancer sent mail over a connection whose header names no client but the balancer itself, or nobody. */
+  /** A balancer sent mail over a connection whose header names the balancer itself or nobody. */
   mailOnProbe(ip: string): void {
     if (!this.#mailOnProbe.due(ip, this.#elapsed())) return
     this.#log.warn(

@@ -1,30 +1,22 @@
 /**
- * What a client that was let in waits for before it hears 220. Today nothing; a DNS lookup or a pregreet test has its place
- * here. The session exists by then, so that it can be drained meanwhile, but reads nothing yet.
+ * What a client that was let in waits for before it receives 220. Today this is nothing; a DNS lookup or a pregreet
+ * test would go here. The session exists by then, so that it can be drained during the wait, but it reads nothing yet.
  *
- * A greeting refuses nobody: what it learns is judged at HELO. A refusal in place of the greeting makes an honest server put
- * off everything it has for us, and after the first line of a greeting (`220-`) only its last line can follow.
+ * A greeting refuses nobody: what it learns is judged at HELO. If an honest server is refused in place of the greeting,
+ * it defers everything it has for us, and after the first line of a greeting (`220-`) only the last line can follow.
  */
 import type { Socket } from 'node:net'
 import type { Client } from '../../core/client.ts'
+import { within } from '../../core/deadline.ts'
 
-/** Undefined: 220 at once, and no promise is made. */
+/** @returns undefined for 220 at once, so that no promise is made */
 export type Greeting = (client: Client, socket: Socket) => Promise<void> | undefined
 
 export const greetAtOnce: Greeting = () => undefined
 
-/** How long a client that was let in may be kept without its 220. RFC 5321 section 4.5.3.2.1 has it wait five minutes. */
+/** How long a client may be kept waiting for 220. Clients wait five minutes for it (RFC 5321 section 4.5.3.2.1). */
 export const GREETING_DEADLINE_MS = 10_000
 
-/** Resolves when `wait` does, fails, or is late: whatever becomes of it, the client is greeted. */
-export async function waited(wait: Promise<void>, failed: (error: unknown) => void): Promise<void> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, GREETING_DEADLINE_MS)
-  })
-  try {
-    await Promise.race([wait.catch(failed), late])
-  } finally {
-    clearTimeout(timer)
-  }
-}
+/** Resolves when `wait` resolves, fails or is late: the client is greeted in any case. */
+export const waited = (wait: Promise<void>, failed: (error: unknown) => void): Promise<void> =>
+  within(wait.catch(failed), GREETING_DEADLINE_MS, () => undefined)

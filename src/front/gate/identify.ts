@@ -1,13 +1,14 @@
 /**
- * Who is it? The address of the socket, or the one that a listed balancer gives in its PROXY header; with it the source, the
- * neighbourhood and the standing by which everything else judges. A header from anybody else is never believed: see
- * front/session/foreign-header.ts.
+ * Identifies the client: by the address of the socket, or by the address that a listed balancer gives in its PROXY
+ * header. The source, the neighbourhood and the standing, by which everything else judges the client, follow from the
+ * address. A header from anybody else is never believed: see front/session/foreign-header.ts.
  *
- * Where a header names no client, the spec has the receiver use the addresses of the connection (proxy-protocol.txt sections
- * 2.1 and 2.2), which are the balancer's: version 2 LOCAL, UNSPEC and UNIX, version 1 UNKNOWN, and a header of either version
- * whose source is the balancer's own address, as HAProxy's checks write it. Such a connection is the balancer's health probe.
- * Were it taken for a client's, a balancer that does not know its clients would send everybody's mail as its own, past
- * limits and lists, and the mail servers might take it for a relay's.
+ * Some headers name no client: version 2 LOCAL, UNSPEC and UNIX, version 1 UNKNOWN, and a header of either version
+ * whose source is the balancer's own address, as HAProxy's checks write it. For these the specification tells the
+ * receiver to use the addresses of the connection (proxy-protocol.txt sections 2.1 and 2.2), which are the balancer's.
+ * Such a connection is the balancer's health probe. If it were taken for a client's, a balancer that does not know its
+ * clients would send everybody's mail as its own, past limits and lists, and the mail servers might take it for mail
+ * from a relay.
  */
 import type { Socket } from 'node:net'
 import type { Client, Standing } from '../../core/client.ts'
@@ -26,12 +27,12 @@ export interface IdentifyParts {
   readonly now: () => number
   readonly metrics: Pick<Metrics, 'balancerProbes' | 'balancerErrors'>
   readonly warnings: Pick<BalancerWarnings, 'noHeader'>
-  /** How long a balancer may take for its header, in milliseconds. Default: HEADER_DEADLINE_MS. */
+  /** How long a balancer may take to send its header, in milliseconds. Default: HEADER_DEADLINE_MS. */
   readonly headerDeadlineMs?: number
 }
 
 /**
- * `direct`: not through a balancer. `probe`: a balancer's own health check, which is nobody's connection; `ip` is the
+ * `direct`: not through a balancer. `probe`: a balancer's own health check, which belongs to no client; `ip` is the
  * balancer's. `bad`: a balancer without a valid header; `why` is for the log.
  */
 export type Identity =
@@ -39,10 +40,9 @@ export type Identity =
   | { readonly kind: 'bad'; readonly client: Client; readonly why: string }
   | { readonly kind: 'probe'; readonly ip: string }
 
-/** Undefined: the client is gone already. */
+/** @returns undefined if the client is gone already */
 export type Identify = (socket: Socket) => Identity | Promise<Identity> | undefined
 
-/** How long a balancer may take for its header. */
 const HEADER_DEADLINE_MS = 5000
 
 class IdentifiedClient implements Client {
@@ -52,18 +52,16 @@ class IdentifiedClient implements Client {
   readonly family: 4 | 6
   readonly source: string
   readonly net: string
-  readonly connectedAt: number
   readonly standing: Standing
   readonly #local: Socket | Endpoint
 
-  /** @param local where the client connected to, or the socket that knows it */
+  /** @param local the address that the client connected to, or the socket that knows it */
   constructor(
     { standingOf, newId, now }: Pick<IdentifyParts, 'standingOf' | 'newId' | 'now'>,
     { ip, port }: Endpoint,
     local: Socket | Endpoint,
   ) {
-    this.connectedAt = now()
-    this.id = newId(this.connectedAt)
+    this.id = newId(now())
     this.ip = ip
     this.port = port
     this.family = familyOf(ip)
@@ -73,7 +71,7 @@ class IdentifiedClient implements Client {
     this.#local = local
   }
 
-  /** The system is asked only where somebody wants to know: nobody does for a refused client. */
+  /** The system is asked only when somebody needs the address. Nobody does for a refused client. */
   get local(): Endpoint {
     const local = this.#local
     if ('ip' in local) return local
@@ -101,7 +99,7 @@ export function createIdentify(parts: IdentifyParts): Identify {
 
   return (socket) => {
     const address = socket.remoteAddress
-    // Gone before we looked.
+    // The client left before we looked.
     if (address === undefined) return undefined
     const own = { ip: canonical(address), port: socket.remotePort ?? 0 }
     if (!isBalancer(own.ip)) return { kind: 'client', client: new IdentifiedClient(parts, own, socket), direct: true }
@@ -111,7 +109,7 @@ export function createIdentify(parts: IdentifyParts): Identify {
 
 type Heard = Exclude<ProxyHeader, { state: 'more' }> | { readonly state: 'silent' }
 
-/** Reads the header and puts back into the socket what came behind it. Never rejects. */
+/** Reads the header and puts back into the socket what came after it. Never rejects. */
 function readHeader(socket: Socket, deadlineMs: number): Promise<Heard> {
   return new Promise((resolve) => {
     let bytes: Buffer = Buffer.alloc(0)

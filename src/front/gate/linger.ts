@@ -1,26 +1,28 @@
 /**
- * Closes a connection so that the client can read the last reply. A socket that is closed with unread bytes in it is reset,
- * and the reset destroys what the client has not read yet. So after the last reply we only close our side, discard what
- * still comes, and wait a short while for the client to close. The number of such sockets is bounded: in a flood the oldest
- * are reset.
+ * Closes a connection so that the client can read the last reply. If a socket is closed with unread bytes in it, it is
+ * reset, and the reset destroys what the client has not read yet. So after the last reply we close only our side,
+ * discard what still comes, and wait a short while for the client to close. The number of such sockets is bounded: in a
+ * flood the oldest are reset.
  */
 import type { Socket } from 'node:net'
 
-/** Enough for any flood; fewer where few files may be open. */
+/** Enough for any flood. Fewer are allowed if the open-file limit is low. */
 export const MAX_LINGERING = 2048
 const SWEEP_MS = 1000
 
 export class Linger {
-  /** Two generations: at each sweep the older one is destroyed, so a socket gets between one and two seconds. */
+  /**
+   * There are two generations. Each sweep destroys the older one, so that a socket gets between one and two seconds.
+   */
   #young = new Set<Socket>()
   #old = new Set<Socket>()
   readonly #timer: NodeJS.Timeout
-  /** One function for all sockets, which it finds in `this`. */
+  /** One listener for all sockets. It finds its socket in `this`. */
   readonly #gone: (this: Socket) => void
 
   readonly #max: number
 
-  /** @param max sockets of one generation; each is an open file */
+  /** @param max the most sockets in one generation; each is an open file */
   constructor(max = MAX_LINGERING) {
     this.#max = max
     const forget = (socket: Socket): boolean => this.#young.delete(socket) || this.#old.delete(socket)

@@ -1,4 +1,4 @@
-/** The listening sockets. They read nothing: every accepted socket goes, paused, to front/connection.ts. */
+/** The listening sockets. They read nothing: every accepted socket is passed, paused, to front/connection.ts. */
 import { createServer, isIPv6, type Server, type Socket } from 'node:net'
 
 export interface ListenAddress {
@@ -6,10 +6,13 @@ export interface ListenAddress {
   readonly port: number
 }
 
-/** Connections the kernel may hold for us; it is capped by net.core.somaxconn. */
+/** How many connections the kernel may queue for us. net.core.somaxconn caps it. */
 const BACKLOG = 4096
 
-/** A kernel without IPv6 answers socket(2) with the first; where IPv6 is only switched off, bind(2) may answer the second. */
+/**
+ * A kernel without IPv6 answers socket(2) with the first. If IPv6 is only switched off, bind(2) may answer with the
+ * second.
+ */
 const NO_IPV6: ReadonlySet<string | undefined> = new Set(['EAFNOSUPPORT', 'EADDRNOTAVAIL'])
 
 export class Listener {
@@ -17,17 +20,17 @@ export class Listener {
   readonly #serve: (socket: Socket) => void
   readonly #failed: (error: Error) => void
 
-  /** @param failed told of what befalls a listening socket later (EMFILE …); it goes on listening */
+  /** @param failed called with later errors of a listening socket (EMFILE …), which goes on listening */
   constructor(serve: (socket: Socket) => void, failed: (error: Error) => void) {
     this.#serve = serve
     this.#failed = failed
   }
 
   /**
-   * @param leaveOut told of each IPv6 address that is passed over because this machine has no IPv6; without it such an
-   * address is an error like any other
-   * @returns the addresses in use, with the ports the system chose for port 0. Rejects when one cannot be listened on, or
-   * when none is left; those bound before it are closed by close().
+   * @param leaveOut called for each IPv6 address that is left out because this machine has no IPv6; if it is not given,
+   * such an address is an error like any other
+   * @returns the addresses in use, with the ports that the system chose for port 0. Rejects if an address cannot be
+   * listened on, or if none is left. close() closes those bound before.
    */
   async listen(
     addresses: readonly ListenAddress[],

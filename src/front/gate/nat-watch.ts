@@ -1,6 +1,7 @@
 /**
- * Warns when nearly everybody comes from one private address that is no listed balancer: then something in front (NAT, a
- * container's userland proxy, a balancer that is not listed) hides the clients, and every limit per address hits everybody.
+ * Warns when nearly all connections come from one private address that is not a listed balancer. Then something in
+ * front (NAT, a container's userland proxy, a balancer that is not listed) hides the clients, and every limit per
+ * address hits everybody.
  */
 import { isPrivate } from '../../core/ip.ts'
 import type { Log } from '../../telemetry/log.ts'
@@ -23,7 +24,7 @@ export class NatWatch {
     this.#elapsed = elapsed
   }
 
-  /** A connection from `ip`, without a PROXY header. */
+  /** A connection without a PROXY header came from `ip`. */
   seen(ip: string): void {
     if (this.#seen === 0) this.#candidate = ip
     this.#seen++

@@ -1,22 +1,23 @@
 /**
- * Answers a balancer's own health check, as front/gate/identify.ts tells one. It is nobody's connection: it passes no gate
- * and is in no count but its own, because a node that refused it in a flood would be taken out of service just when every
- * sender should hear from it. Some checks only connect; HAProxy's `option smtpchk` waits for the greeting and says EHLO.
+ * Answers a balancer's own health check, which front/gate/identify.ts recognizes. It belongs to no client, so it passes
+ * no gate and is in no count but its own: if a node refused it in a flood, the balancer would take the node out of
+ * service just when every sender needs an answer. Some checks only connect; HAProxy's `option smtpchk` waits for the
+ * greeting and says EHLO.
  *
- * Nobody can tell whose mail would come this way, so it is put off: with 4yz, since what is wrong is how the balancer is
- * set up, and with a warning.
+ * Nobody can tell whose mail would come this way, so it is deferred with 4yz and a warning: the balancer is
+ * misconfigured, and the mail must not bounce for that.
  */
 import type { Socket } from 'node:net'
 import { say } from '../reply.ts'
 import type { Linger } from './linger.ts'
 
 const DEADLINE_MS = 5000
-/** Enough for EHLO and QUIT many times over. */
+/** Many times what EHLO and QUIT need. */
 const MAX_OCTETS = 2048
 
 /**
- * Talks to it for as long as a check may take.
- * @param socket paused; its errors are listened to @param mailTried called where it says MAIL
+ * Talks to the balancer for as long as a check may take.
+ * @param socket paused, with a listener for its errors @param mailTried called if the balancer says MAIL
  */
 export function answerProbe(socket: Socket, hostname: string, linger: Linger, mailTried: () => void): void {
   if (socket.readableEnded || socket.destroyed) {

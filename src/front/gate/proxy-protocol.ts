@@ -1,39 +1,42 @@
 /**
  * Parses the PROXY protocol header, versions 1 and 2, that a listed balancer sends before the client's first byte
- * (HAProxy's proxy-protocol.txt). Everything later is judged by the source address in it, so parsing is strict: nothing is
- * repaired, and bytes that can no longer become a header are refused at the first byte that rules it out.
+ * (HAProxy's proxy-protocol.txt). Everything later is judged by the source address in it, so parsing is strict: nothing
+ * is repaired, and bytes that can no longer become a header are refused at the first byte that rules it out.
  *
- * One thing is taken that the specification has no word for: the destination of a version 1 header may be of either
- * family. nginx writes `PROXY TCP6 2001:db8::1 192.0.2.1 51512 25` where an IPv6 client is passed on from an IPv4 listener
- * (it names the family of the client, and prints both addresses as it has them). The source alone decides who the client
- * is; the destination is only passed on.
+ * The parser accepts one thing that the specification does not mention: the destination of a version 1 header may be of
+ * either family. If an IPv6 client is passed on from an IPv4 listener, nginx writes `PROXY TCP6 2001:db8::1 192.0.2.1
+ * 51512 25`: it names the family of the client and prints both addresses as it has them. The source alone decides who
+ * the client is; the destination is only passed on.
  *
- * The function is pure: the caller keeps the bytes it has, asks again when more have come, and holds the deadline. Bytes
- * behind the header are the client's and are left alone.
+ * The parser is pure: the caller keeps the bytes it has, calls again when more have come, and enforces the deadline.
+ * Bytes after the header belong to the client and are left alone.
  */
 import { isIPv4, isIPv6 } from 'node:net'
 import { canonical, type Endpoint } from '../../core/ip.ts'
 import { agrees, PROXY_V1, PROXY_V2 } from '../../core/proxy-signatures.ts'
 
 export type ProxyHeader =
-  /** A beginning of a header; more bytes are needed. */
+  /** The beginning of a header: more bytes are needed. */
   | { readonly state: 'more' }
-  /** No header, whatever follows. `why` is for the log. */
+  /** Not a header, whatever follows. `why` is for the log. */
   | { readonly state: 'bad'; readonly why: string }
   | {
       readonly state: 'ok'
-      /** Bytes the header takes; what is behind them belongs to the client. */
+      /** The number of bytes in the header. What follows belongs to the client. */
       readonly length: number
       /** Version 2 LOCAL: the balancer speaks for itself, as its health probe does, and there is no client. */
       readonly local: boolean
-      /** Absent where the header gives no TCP addresses (LOCAL, UNKNOWN, UNSPEC, UNIX): those of the connection count then. */
+      /**
+       * Absent if the header gives no TCP addresses (LOCAL, UNKNOWN, UNSPEC, UNIX). Then the addresses of the
+       * connection count.
+       */
       readonly source?: Endpoint
       readonly destination?: Endpoint
     }
 
-/** With its CRLF (section 2.1). */
+/** The longest version 1 header, including CRLF (section 2.1). */
 const V1_MAX = 107
-/** Of a version 2 header with its TLVs; balancers write some hundred bytes. */
+/** The longest version 2 header we accept, including TLVs. Balancers write a few hundred bytes. */
 const V2_MAX = 4096
 
 const MORE: ProxyHeader = { state: 'more' }
@@ -84,8 +87,8 @@ function version1(bytes: Buffer): ProxyHeader {
 const FIELDS = ['source address', 'destination address', 'source port', 'destination port']
 
 /**
- * A field that was cut (`open`) may stand if one of these completes it. They suffice: a cut address lacks a digit, octets,
- * or groups, and `::` stands for any number of groups unless it is there already.
+ * A field that was cut off (`open`) may still become valid if one of these completes it. They suffice: a cut address
+ * lacks a digit, octets or groups, and `::` stands for any number of groups unless it is there already.
  */
 const REST4 = ['', '0', '.0', '0.0', '.0.0', '0.0.0', '.0.0.0', '0.0.0.0']
 const REST6 = [...REST4, ':', '::']
@@ -95,8 +98,8 @@ function ipv4(field: string, open: boolean): boolean {
 }
 
 /**
- * A dotted tail is taken as well: inet_ntop, and with it the balancers, write IPv4-mapped addresses that way. A zone is no
- * part of the protocol.
+ * A dotted tail is accepted as well: inet_ntop, and so the balancers, write IPv4-mapped addresses that way. Zones are
+ * not part of the protocol.
  */
 function ipv6(field: string, open: boolean): boolean {
   if (field.includes('%')) return false
@@ -111,7 +114,10 @@ function port(field: string, open: boolean): boolean {
 
 // Version 2: signature, version and command, family and protocol, length of the rest, addresses, TLVs
 
-/** Bytes of the address block by the family and protocol byte: unspecified, TCP over IPv4, TCP over IPv6, UNIX stream. */
+/**
+ * The length of the address block by the family and protocol byte: unspecified, TCP over IPv4, TCP over IPv6, UNIX
+ * stream.
+ */
 const ADDRESSES = new Map([
   [0x00, 0],
   [0x11, 12],
@@ -124,7 +130,7 @@ function version2(bytes: Buffer): ProxyHeader {
   if (command >> 4 !== 2) return bad(`version ${command >> 4} in a version 2 header`)
   if (command !== 0x20 && command !== 0x21) return bad(`unknown command ${command & 15}`)
   const local = command === 0x20
-  // LOCAL: everything from the family on is skipped unread, by its length (section 2.2).
+  // With LOCAL everything from the family on is skipped unread, by its length (section 2.2).
   const family = local ? 0 : bytes[13]
   if (family === undefined) return MORE
   const addresses = ADDRESSES.get(family)
@@ -135,7 +141,7 @@ function version2(bytes: Buffer): ProxyHeader {
   const length = 16 + bytes.readUInt16BE(14)
   if (length > V2_MAX) return bad(`longer than ${V2_MAX} bytes`)
   if (length < 16 + addresses) return bad('address block is cut short')
-  // Where the family is unspecified, the end of the addresses is as well, and nothing behind them can be parsed.
+  // If the family is unspecified, so is the end of the addresses, and nothing after them can be parsed.
   const fault = addresses === 0 ? undefined : tlvFault(bytes, 16 + addresses, length)
   if (fault !== undefined) return bad(fault)
   if (bytes.length < length) return MORE
@@ -144,7 +150,7 @@ function version2(bytes: Buffer): ProxyHeader {
   return { state: 'ok', length, local }
 }
 
-/** Type-length-values are skipped, but must fill the header to its last byte: a false length would shift the client's bytes. */
+/** TLVs are skipped, but they must fill the header to its last byte: a wrong length would shift the client's bytes. */
 function tlvFault(bytes: Buffer, from: number, end: number): string | undefined {
   let at = from
   while (at < end) {

@@ -3,7 +3,8 @@
  * client was told to try again, and the retry must not count twice.
  */
 import type { Client } from '../../core/client.ts'
-import type { Maybe } from '../../core/maybe.ts'
+import { GLOBAL_MESSAGE_LIMITS } from '../../core/limits.ts'
+import { andThen, type Maybe } from '../../core/maybe.ts'
 import type { Usage, Use } from '../../core/usage.ts'
 import type { Limits, Part } from '../../state/limits.ts'
 
@@ -29,8 +30,8 @@ export class Charges {
 
   /** For an exempt recipient, which pays only what all clients share. */
   shared(): Maybe<Usage> {
-    const { global_messages } = this.#message ?? {}
-    if (global_messages !== undefined) return { global_messages }
+    const shared = sharedPart(this.#message)
+    if (shared !== undefined) return shared
     if (this.#shared !== undefined) return this.#shared
     return this.#take('everybody', (usage) => {
       this.#shared = usage
@@ -41,10 +42,10 @@ export class Charges {
   /** For any other recipient. A message counts once against what all clients share, whether postmaster or a user came first. */
   message(): Maybe<Usage> {
     if (this.#message !== undefined) return this.#message
-    const { global_messages } = this.#shared ?? {}
-    const isCounted = global_messages !== undefined && global_messages.used <= global_messages.max
+    const shared = sharedPart(this.#shared)
+    const isCounted = shared !== undefined && Object.values(shared).every(({ used, max }) => used <= max)
     return this.#take(isCounted ? 'sender' : 'all', (usage) => {
-      this.#message = isCounted ? { ...usage, global_messages } : usage
+      this.#message = isCounted ? { ...usage, ...shared } : usage
       return this.#message
     })
   }
@@ -68,8 +69,7 @@ export class Charges {
   }
 
   #take(part: Part, keep: (usage: Usage) => Usage): Maybe<Usage> {
-    const taken = this.#limits.take('rcpt', this.#client, part)
-    return taken instanceof Promise ? taken.then((usage) => keep(this.#taking(usage))) : keep(this.#taking(taken))
+    return andThen(this.#limits.take('rcpt', this.#client, part), (usage) => keep(this.#taking(usage)))
   }
 
   /** The client may have left while its message was being charged. */
@@ -82,4 +82,14 @@ export class Charges {
   #giveBack(usage: Usage, recipients: number): void {
     this.#limits.giveBack(this.#client, usage, recipients)
   }
+}
+
+/** What a usage holds of the limits that all clients share; undefined if it holds nothing of them. */
+function sharedPart(usage: Usage | undefined): Usage | undefined {
+  let part: Usage | undefined
+  for (const limit of GLOBAL_MESSAGE_LIMITS) {
+    const use = usage?.[limit]
+    if (use !== undefined) part = { ...part, [limit]: use }
+  }
+  return part
 }

@@ -13,12 +13,12 @@ import { Commands, type CommandsParts, type Surroundings } from './commands.ts'
 import type { ConversationParts } from './context.ts'
 import { Conversation } from './conversation.ts'
 import type { ProtocolReason } from './replies.ts'
+import { type SessionLimits, SessionState, type State } from './session-state.ts'
 import type { Transport, TransportEvents } from './transport.ts'
-import { type State, Turn, type TurnLimits } from './turn.ts'
 import type { Watch, Watched } from './watch.ts'
 import type { BodySink } from './wire-stream.ts'
 
-export interface ClientSessionParts extends TurnLimits, CommandsParts {
+export interface ClientSessionParts extends SessionLimits, CommandsParts {
   readonly conversation: ConversationParts
   /** Called for a client that begins with a PROXY header although it is not listed as a balancer. */
   readonly foreignHeader: (ip: string) => void
@@ -38,7 +38,7 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
   readonly #transport: Transport
   readonly #conversation: Conversation
   readonly #commands: Commands
-  readonly #turn: Turn
+  readonly #state: SessionState
   draining = false
   /** Counts commands, to see whether one has come meanwhile. */
   #heard = 0
@@ -56,10 +56,10 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
     this.#ip = facts.client.ip
     this.#record = record
     this.#transport = connect(this)
-    this.#turn = new Turn(parts)
+    this.#state = new SessionState(parts)
     this.#conversation = new Conversation(parts.conversation, facts, record, {
       tls: () => this.#transport.tls,
-      typesSlowly: () => this.#turn.typesSlowly,
+      typesSlowly: () => this.#state.typesSlowly,
     })
     this.#commands = new Commands(parts, this.#conversation, record, this)
     this.over = new Promise((resolve) => {
@@ -69,7 +69,7 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
   }
 
   greet(): void {
-    if (this.#turn.state !== 'greeting') return
+    if (this.#state.current !== 'greeting') return
     this.#watch.begin(this)
     this.#enter('command')
     this.#transport.listen()
@@ -77,7 +77,7 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
   }
 
   get pastDot(): boolean {
-    return this.#turn.isPastDot
+    return this.#state.isPastDot
   }
 
   get secure(): boolean {
@@ -85,7 +85,7 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
   }
 
   get unread(): boolean {
-    return this.#turn.isOurs && this.#transport.isPaused
+    return this.#state.isOurs && this.#transport.isPaused
   }
 
   touch(): void {
@@ -94,8 +94,8 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
 
   drain(): void {
     this.draining = true
-    if (this.#turn.state === 'greeting') this.#endFor('draining')
-    else if (this.#turn.state === 'handshake') this.#transport.arm(Math.min(this.#parts.idleMs, LAST_HANDSHAKE_MS))
+    if (this.#state.current === 'greeting') this.#endFor('draining')
+    else if (this.#state.current === 'handshake') this.#transport.arm(Math.min(this.#parts.idleMs, LAST_HANDSHAKE_MS))
     else this.#leaveWhenIdle()
   }
 
@@ -105,28 +105,28 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
   }
 
   cut(): void {
-    if (this.#turn.state === 'closed') return
-    if (this.#turn.state === 'handshake') this.#handshakeFailed('cut off')
-    else if (!this.pastDot && !this.#turn.isEnding) this.#write(this.#conversation.replies.because('draining'))
+    if (this.#state.current === 'closed') return
+    if (this.#state.current === 'handshake') this.#handshakeFailed('cut off')
+    else if (!this.pastDot && !this.#state.isEnding) this.#write(this.#conversation.replies.because('draining'))
     this.#conversation.cut()
     this.#transport.cut()
     this.#enter('closed')
   }
 
   line(line: Buffer, isWhole: boolean, next: () => void): void {
-    if (this.#turn.state !== 'command') {
+    if (this.#state.current !== 'command') {
       next()
       return
     }
     this.#heard++
     this.#enter('reply')
-    const { hasLasted } = this.#turn
+    const { hasLasted } = this.#state
     const { replies } = this.#conversation
     this.#answerWith(hasLasted ? replies.because('session_time') : this.#commands.obey(line, isWhole), next)
   }
 
   typing(): void {
-    if (this.#turn.state === 'command' && this.#turn.typing()) this.#endFor('idle')
+    if (this.#state.current === 'command' && this.#state.typing()) this.#endFor('idle')
   }
 
   foreignHeader(): void {
@@ -135,12 +135,12 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
   }
 
   silent(): void {
-    if (this.#turn.isOurs) this.#arm()
+    if (this.#state.isOurs) this.#arm()
     else this.#endFor('idle')
   }
 
   secured(): void {
-    if (this.#turn.state !== 'handshake') return
+    if (this.#state.current !== 'handshake') return
     this.#parts.metrics.tlsHandshakes.inc('ok')
     this.#conversation.forgetHello()
     this.#record.stage = 'connect'
@@ -156,28 +156,28 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
    * has pipelined more is still being served: Exim says QUIT right after the dot, closes its side, and reads the answers.
    */
   ended(): void {
-    if (this.#turn.state === 'dot' && this.#transport.isFinished) this.#enter('left')
+    if (this.#state.current === 'dot' && this.#transport.isFinished) this.#enter('left')
   }
 
   finished(): void {
-    if (this.#turn.isEnding) return
+    if (this.#state.isEnding) return
     this.#enter('closing')
     this.#transport.close()
   }
 
   closed(error: string | undefined): void {
-    if (this.#turn.state === 'handshake') this.#handshakeFailed(error ?? 'the client left')
+    if (this.#state.current === 'handshake') this.#handshakeFailed(error ?? 'the client left')
     this.#enter('closed')
   }
 
   #enter(state: State): void {
-    this.#turn.goTo(state)
+    this.#state.goTo(state)
     if (state === 'closed') this.#watch.end(this)
-    if (this.#turn.isOver) this.#resolveOver()
+    if (this.#state.isOver) this.#resolveOver()
   }
 
   #arm(): void {
-    this.#transport.arm(this.#turn.patienceMs)
+    this.#transport.arm(this.#state.patienceMs)
   }
 
   #write({ text }: ClientReply): void {
@@ -197,7 +197,7 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
 
   /** Says a reply and does what follows. @param next passes on what the client sent after its command */
   #answer(made: ClientReply, next: () => void): void {
-    if (this.#turn.isEnding) {
+    if (this.#state.isEnding) {
       next()
       return
     }
@@ -211,7 +211,7 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
   }
 
   #follow(reply: ClientReply, next: Exclude<ClientReply['next'], 'close'>): void {
-    const before = this.#turn.state
+    const before = this.#state.current
     this.#write(reply)
     if (next === 'handshake') {
       this.#enter('handshake')
@@ -237,8 +237,8 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
   }
 
   #endFor(reason: ProtocolReason): void {
-    if (this.#turn.isEnding) return
-    if (this.#turn.state !== 'handshake') {
+    if (this.#state.isEnding) return
+    if (this.#state.current !== 'handshake') {
       this.#farewell(this.#conversation.replies.because(reason))
       return
     }
@@ -257,7 +257,7 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
   #leaveWhenIdle(): void {
     const heard = this.#heard
     const leave = (): void => {
-      const isIdle = this.#turn.state === 'command' && heard === this.#heard && this.#transport.isIdle
+      const isIdle = this.#state.current === 'command' && heard === this.#heard && this.#transport.isIdle
       if (isIdle && !this.#conversation.inTransaction) this.#endFor('draining')
     }
     // Between the two the event loop reads what has arrived by now.
@@ -270,8 +270,8 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
 
   /** Takes a part of a message. @returns a promise if the mail server must take it before the next part */
   #part(chunk: Buffer, dots: number): Promise<void> | undefined {
-    if (this.#turn.state !== 'text') return undefined
-    const late = this.#turn.part(chunk.length)
+    if (this.#state.current !== 'text') return undefined
+    const late = this.#state.part(chunk.length)
     const wait = late === undefined ? this.#conversation.write(chunk, dots) : this.#conversation.replies.because(late)
     if (wait === undefined) return undefined
     if (!(wait instanceof Promise)) {
@@ -280,14 +280,14 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
     }
     this.#enter('backlog')
     return wait.then(() => {
-      if (this.#turn.state !== 'backlog') return
+      if (this.#state.current !== 'backlog') return
       this.#enter('text')
       this.#arm()
     })
   }
 
   #dot(resume: () => void): void {
-    if (this.#turn.state !== 'text') {
+    if (this.#state.current !== 'text') {
       resume()
       return
     }

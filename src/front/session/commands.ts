@@ -11,7 +11,7 @@ import { type ClientReply, close, goOn } from './client-reply.ts'
 import type { ConversationParts } from './context.ts'
 import type { Conversation } from './conversation.ts'
 import { readHelo } from './grammar.ts'
-import { isOtherProtocol } from './tongue.ts'
+import { isOtherProtocol } from './other-protocol.ts'
 
 /** What commands depend on, apart from what the client has said. */
 export interface Surroundings {

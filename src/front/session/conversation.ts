@@ -2,17 +2,18 @@
  * What one client says and hears, from HELO to the end of its last transaction. commands.ts knows which command may come when,
  * recipient.ts handles a recipient, message.ts a message.
  */
+import { utf8Of } from '../../core/latin1.ts'
 import type { Facts } from '../../core/policy.ts'
 import type { ClientAttributes } from '../../relay/smtp/client-attributes.ts'
 import type { Extensions } from '../../relay/smtp/dial.ts'
-import { Relay } from '../../relay/transaction/transaction.ts'
+import { Relay } from '../../relay/transaction/relay.ts'
 import type { SessionRecord } from '../outcome.ts'
 import { say } from '../reply.ts'
 import { Charges } from './charges.ts'
 import { type ClientReply, goOn, UNREAD } from './client-reply.ts'
 import { type Context, type ConversationParts, judge } from './context.ts'
 import { extensionsUsed, readMail } from './grammar.ts'
-import { type Message, noRecipients, startMessage } from './message.ts'
+import { type ClientMessage, noRecipients, startMessage } from './message.ts'
 import { recipient } from './recipient.ts'
 import { Replies } from './replies.ts'
 import { Transaction } from './transaction.ts'
@@ -43,7 +44,7 @@ export class Conversation {
   #promised: number | undefined
   #transaction: Transaction | undefined
   /** From 354 to the reply to its dot. */
-  #message: Message | undefined
+  #message: ClientMessage | undefined
 
   constructor(parts: ConversationParts, facts: Facts['connect'], record: SessionRecord, connection: Connection) {
     const { client } = facts
@@ -87,7 +88,7 @@ export class Conversation {
   async hello(name: string, esmtp: boolean): Promise<ClientReply | undefined> {
     const { parts, record, replies } = this.#context
     this.reset()
-    record.helo = Buffer.from(name, 'latin1').toString('utf8')
+    record.helo = utf8Of(name)
     const verdict = await judge(this.#context, 'helo', 'uncounted', { ...this.#connect, helo: name })
     if (verdict.action !== 'accept') return replies.refuse(verdict, 'refused')
     this.#helo = name
@@ -159,7 +160,7 @@ export class Conversation {
 
   /** The dot has come. */
   async dot(): Promise<ClientReply> {
-    const message = this.#message as Message
+    const message = this.#message as ClientMessage
     try {
       return await message.end()
     } finally {

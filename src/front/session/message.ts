@@ -35,12 +35,12 @@ export async function startMessage(
   context: Context,
   transaction: Transaction,
   max: number | undefined,
-): Promise<{ readonly reply: ClientReply; readonly message?: Message }> {
+): Promise<{ readonly reply: ClientReply; readonly message?: ClientMessage }> {
   const { relay, replies } = context
   const answer = await relay.data()
   if (transaction.isOver) return { reply: UNREAD }
   if (answer.kind === 'reply' && answer.reply.code === 354) {
-    return { reply: GO_AHEAD, message: new Message(context, transaction, max) }
+    return { reply: GO_AHEAD, message: new ClientMessage(context, transaction, max) }
   }
   const reply = answered(context, transaction, answer, 'refused')
   const code = answer.kind === 'reply' ? answer.reply.code : answer.refusal.code
@@ -57,7 +57,7 @@ function answered({ replies }: Context, { utf8 }: Transaction, answer: Answer, c
 /** text: it is coming. dot: the mail server's reply to its dot is awaited. left: the same, but the client is gone. */
 type Phase = 'text' | 'dot' | 'left'
 
-export class Message {
+export class ClientMessage {
   readonly #context: Context
   readonly #transaction: Transaction
   /** Size limit in octets; undefined: none. */

@@ -10,6 +10,7 @@
  * The client may leave while something is awaited. Then nothing more is charged for it, and no mail server is asked.
  */
 import { isRole } from '../../core/address.ts'
+import { RECIPIENT_LIMIT } from '../../core/limits.ts'
 import { type Refusal, refusal, type Verdict } from '../../core/policy.ts'
 import type { Usage } from '../../core/usage.ts'
 import type { Extensions } from '../../relay/smtp/dial.ts'
@@ -80,7 +81,7 @@ async function admit(
   const message: Usage = charged instanceof Promise ? await charged : charged
   if (transaction.isOver) return undefined
   const each = sparedBy === undefined ? charges.recipient(message) : undefined
-  const usage = each === undefined ? message : { ...message, ip_recipients: each }
+  const usage = each === undefined ? message : { ...message, [RECIPIENT_LIMIT]: each }
   return judge(context, 'rcpt', 'counted', { ...known, usage })
 }
 

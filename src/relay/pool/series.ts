@@ -2,6 +2,7 @@
  * The metrics of one mail server, looked up in advance: a look-up by label values joins strings, and a single message would need
  * ten of them.
  */
+import { recordOf } from '../../core/record.ts'
 import {
   CONNECT_RESULTS,
   type ConnectResult,
@@ -19,18 +20,14 @@ export interface UpstreamSeries {
   replies(code: number): Cell
 }
 
-/** One entry for every key of a closed set. */
-const each = <K extends string, V>(keys: readonly K[], make: (key: K) => V): Record<K, V> =>
-  Object.fromEntries(keys.map((key) => [key, make(key)])) as Record<K, V>
-
 export function seriesOf(
   metrics: Pick<Metrics, 'upstreamConnects' | 'upstreamReplies' | 'upstreamReplyDuration'>,
   label: string,
 ): UpstreamSeries {
   const classes = ['2xx', '3xx', '4xx', '5xx'].map((name) => metrics.upstreamReplies.of(label, name))
   return {
-    connects: each(CONNECT_RESULTS, (result) => metrics.upstreamConnects.of(label, result)),
-    durations: each(UPSTREAM_COMMANDS, (command) => metrics.upstreamReplyDuration.of(label, command)),
+    connects: recordOf(CONNECT_RESULTS, (result) => metrics.upstreamConnects.of(label, result)),
+    durations: recordOf(UPSTREAM_COMMANDS, (command) => metrics.upstreamReplyDuration.of(label, command)),
     replies: (code) => classes[Math.floor(code / 100) - 2] as Cell,
   }
 }

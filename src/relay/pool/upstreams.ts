@@ -4,7 +4,9 @@
  */
 import { lookup } from 'node:dns/promises'
 import { isIP } from 'node:net'
+import type { UpstreamAddress } from '../../config/address-kinds.ts'
 import type { Clock } from '../../core/clock.ts'
+import { within } from '../../core/deadline.ts'
 import { messageOf } from '../../core/errors.ts'
 import type { Log } from '../../telemetry/log.ts'
 import type { Metrics } from '../../telemetry/metrics.ts'
@@ -16,13 +18,6 @@ import { PATIENCE, type Patience } from './patience.ts'
 import { seriesOf } from './series.ts'
 import { type Condition, Server } from './server.ts'
 import { type Slot, Slots } from './slots.ts'
-
-export interface UpstreamAddress {
-  /** As the operator wrote it: the metric label. */
-  readonly label: string
-  readonly host: string
-  readonly port: number
-}
 
 export interface UpstreamsOptions {
   readonly addresses: readonly UpstreamAddress[]
@@ -87,13 +82,10 @@ export class Upstreams {
   async start(): Promise<void> {
     this.#timer = setInterval(() => void this.#round(), this.#options.healthIntervalMs)
     this.#timer.unref()
-    let late: NodeJS.Timeout | undefined
-    const enough = new Promise<void>((resolve) => {
+    const firstUp = new Promise<void>((resolve) => {
       this.#firstUp = resolve
-      late = setTimeout(resolve, this.#patience.startMs)
     })
-    await Promise.race([this.#round(), enough])
-    clearTimeout(late)
+    await within(Promise.race([this.#round(), firstUp]), this.#patience.startMs, () => undefined)
   }
 
   stop(): void {

@@ -6,6 +6,7 @@
  */
 import { Resolver } from 'node:dns/promises'
 import { LRUCache } from 'lru-cache'
+import { within } from '../../core/deadline.ts'
 import { canonical } from '../../core/ip.ts'
 import { groups } from './proxy-header.ts'
 
@@ -42,25 +43,13 @@ export function createNames({ servers }: NamesOptions): Names {
     const already = asking.get(ip)
     if (already !== undefined) return already
     if (asking.size >= MAX_IN_FLIGHT) return UNANSWERED
-    const answer = withDeadline(confirm(resolver, ip)).then((name) => {
+    const answer = within(confirm(resolver, ip), DEADLINE_MS, () => UNANSWERED).then((name) => {
       asking.delete(ip)
       cache.set(ip, name, { ttl: KEEP_MS[name.kind] })
       return name
     })
     asking.set(ip, answer)
     return answer
-  }
-}
-
-async function withDeadline(asked: Promise<Name>): Promise<Name> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<Name>((resolve) => {
-    timer = setTimeout(() => resolve(UNANSWERED), DEADLINE_MS)
-  })
-  try {
-    return await Promise.race([asked, late])
-  } finally {
-    clearTimeout(timer)
   }
 }
 
@@ -71,7 +60,7 @@ const isAbsent = (error: unknown): boolean => {
 }
 
 /** The name under which the address has its PTR records: RFC 1035 section 3.5, RFC 3596 section 2.5. */
-const reverseName = (ip: string): string =>
+export const reverseName = (ip: string): string =>
   ip.includes(':')
     ? `${[...groups(ip).toString('hex')].reverse().join('.')}.ip6.arpa`
     : `${ip.split('.').reverse().join('.')}.in-addr.arpa`

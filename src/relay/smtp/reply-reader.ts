@@ -9,7 +9,7 @@ const MAX_LINE = 4096
 const MAX_LINES = 200
 
 /** What came is not a reply; `why` says so in words. */
-export interface Nonsense {
+export interface MalformedReply {
   readonly why: string
 }
 
@@ -48,7 +48,7 @@ export class ReplyReader {
   }
 
   /** The next reply. @returns undefined if it is not complete yet */
-  next(): Reply | Nonsense | undefined {
+  next(): Reply | MalformedReply | undefined {
     let from = 0
     for (;;) {
       const end = this.#text.indexOf('\n', from)

@@ -10,7 +10,7 @@ export interface Reply {
 }
 
 /** The command that a reply answers, of those whose reply can be a verdict on a client's mail. */
-export type Asked = 'ehlo' | 'mail' | 'rcpt' | 'data' | 'dot'
+export type AskedCommand = 'ehlo' | 'mail' | 'rcpt' | 'data' | 'dot'
 
 /** At MAIL, 530 demands TLS (RFC 3207 section 4) or a login (RFC 4954 section 6). It is no verdict on anybody's mail. */
 export const isAboutUs = ({ code }: Reply): boolean => code === 530
@@ -26,7 +26,7 @@ const OF_THE_SERVER = /^5\.(3\.[125]|4\.[35]|5\.1)\b/
  * MAIL and RCPT in order, and DATA and the dot are our own words, so a server that finds them out of sequence, or does not know
  * them, says nothing about the client.
  */
-export function isAboutServer({ code, lines }: Reply, asked: Asked): boolean {
+export function isAboutServer({ code, lines }: Reply, asked: AskedCommand): boolean {
   if (code < 500) return false
   const [first = ''] = lines
   if (OF_THE_SERVER.test(first)) return true

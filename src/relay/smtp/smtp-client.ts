@@ -34,7 +34,6 @@ export class SmtpClient {
   #holding = false
   /** Called when the server says something that no caller waits for, and when the connection ends. */
   readonly #watchers = new Set<() => void>()
-  secure = false
 
   private constructor(socket: Socket) {
     this.#socket = socket
@@ -187,7 +186,6 @@ export class SmtpClient {
       this.#end('lost', why)
       throw new UpstreamError('lost', why)
     }
-    this.secure = true
     this.#attach()
   }
 

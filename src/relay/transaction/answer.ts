@@ -3,13 +3,13 @@
  * asked. If they do not, or if there are none, the client hears a 451 and keeps the mail in its queue.
  */
 import { type Refusal, refusal } from '../../core/policy.ts'
-import { type Asked, isAboutServer, isAboutUs, type Reply } from '../smtp/reply.ts'
+import { type AskedCommand, isAboutServer, isAboutUs, type Reply } from '../smtp/reply.ts'
 
 /** A mail server's reply, with the command that it answers, or a refusal of ours. `upstream`: the mail server that was asked. */
 export type Answer =
   | {
       readonly kind: 'reply'
-      readonly to: Asked
+      readonly to: AskedCommand
       readonly reply: Reply
       readonly upstream: string
     }
@@ -39,7 +39,7 @@ const forNow = (line: string): string => line.replace(/^5(?=\.[0-9]{1,3}\.[0-9]{
  * What the client hears for a reply that did not grant a command. 421 is about the mail server's connection with us, not ours
  * with the client, and some 5yz are about the mail server itself. 2yz and 3yz out of place are not believed.
  */
-export function asRefusal(reply: Reply, asked: Asked): Reply {
+export function asRefusal(reply: Reply, asked: AskedCommand): Reply {
   const { code, lines } = reply
   if (code < 400) return { code: 451, lines: ['4.3.0 The mail server answered out of turn'] }
   if (asked === 'mail' && isAboutUs(reply)) return CLOSED_TO_US

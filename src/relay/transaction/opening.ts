@@ -1,6 +1,6 @@
 /**
  * Opens a transaction: finds a server that takes MAIL, and sends it the first recipient. Another server is asked only while none
- * has taken MAIL: after that, the server may have acted on it. transaction.ts handles the further recipients and the message.
+ * has taken MAIL: after that, the server may have acted on it. relay.ts handles the further recipients and the message.
  */
 
 import type { Clock } from '../../core/clock.ts'

@@ -19,7 +19,6 @@ export const client: Client = {
   source: '192.0.2.1',
   net: '192.0.2.0/24',
   local: { ip: '192.0.2.25', port: 25 },
-  connectedAt: 0,
   standing: 'new',
 }
 

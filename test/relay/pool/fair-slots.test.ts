@@ -1,7 +1,7 @@
 /** Slots that give way, with relays and a server behind them: what the holder hears, and what the server sees of it. */
 import { Socket } from 'node:net'
 import { afterEach, describe, expect, jest, test } from '@jest/globals'
-import type { Relay } from '../../../src/relay/transaction/transaction.ts'
+import type { Relay } from '../../../src/relay/transaction/relay.ts'
 import { eventually } from '../../support/app.ts'
 import { type Script, startUpstream, type Upstream } from '../../support/upstream.ts'
 import { BODY, MAIL, RCPT, type Relays, type RelaysOptions, read, send, startRelays } from '../relays.ts'

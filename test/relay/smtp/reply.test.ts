@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals'
-import { type Asked, isAboutServer, isUnknownUser } from '../../../src/relay/smtp/reply.ts'
+import { type AskedCommand, isAboutServer, isUnknownUser } from '../../../src/relay/smtp/reply.ts'
 
 /** As a server says it, all lines of one reply. */
 const read = (text: string) => {
@@ -64,8 +64,8 @@ describe('R43 whether a refusal at RCPT means that there is no such recipient', 
 })
 
 describe('R47 whether a 5yz is about the server and not about the mail', () => {
-  const ALL: readonly Asked[] = ['mail', 'rcpt', 'data', 'dot']
-  test.each<[string, readonly Asked[]]>([
+  const ALL: readonly AskedCommand[] = ['mail', 'rcpt', 'data', 'dot']
+  test.each<[string, readonly AskedCommand[]]>([
     ['502 5.5.1 Error: command not implemented', ALL],
     ['502 unimplemented', ALL],
     ['503 5.5.1 Error: nested MAIL command', ALL],

@@ -27,7 +27,7 @@ export type State =
   | 'closing'
   | 'closed'
 
-export interface TurnLimits {
+export interface SessionLimits {
   /** How long a client may be silent or take to send one command, in milliseconds. */
   readonly idleMs: number
   /** Minimum rate of a message, in octets a second; undefined: none. */
@@ -39,24 +39,24 @@ export interface TurnLimits {
 /** A client may be silent for at least this long in a message (RFC 5321 section 4.5.3.2.5 gives clients 3 minutes a block). */
 const MIN_TEXT_IDLE_MS = 60_000
 
-export class Turn {
-  readonly #limits: TurnLimits
+export class SessionState {
+  readonly #limits: SessionLimits
   readonly #pace: Pace
-  #state: State = 'greeting'
+  #current: State = 'greeting'
 
-  constructor(limits: TurnLimits) {
+  constructor(limits: SessionLimits) {
     const { idleMs, minDataRate: minRate, sessionMs, elapsed } = limits
     this.#limits = limits
     this.#pace = new Pace({ idleMs, bodyMs: Math.max(idleMs, MIN_TEXT_IDLE_MS), minRate, sessionMs }, elapsed())
   }
 
-  get state(): State {
-    return this.#state
+  get current(): State {
+    return this.#current
   }
 
   goTo(state: State): void {
-    const before = this.#state
-    this.#state = state
+    const before = this.#current
+    this.#current = state
     if (state === 'reply') this.#pace.typed(this.#limits.elapsed())
     else if (state === 'text' && before !== 'backlog') this.#pace.body(this.#limits.elapsed())
     else if (state === 'text' || state === 'command') this.#pace.turn(this.#limits.elapsed())
@@ -64,27 +64,27 @@ export class Turn {
 
   /** Whether the client waits for us or for a mail server. */
   get isOurs(): boolean {
-    return this.#state === 'reply' || this.#state === 'backlog' || this.isPastDot
+    return this.#current === 'reply' || this.#current === 'backlog' || this.isPastDot
   }
 
   /** Whether a message is past its dot and not yet answered. */
   get isPastDot(): boolean {
-    return this.#state === 'dot' || this.#state === 'left'
+    return this.#current === 'dot' || this.#current === 'left'
   }
 
   get isEnding(): boolean {
-    return this.#state === 'closing' || this.#state === 'closed'
+    return this.#current === 'closing' || this.#current === 'closed'
   }
 
   /** Whether the client is gone, or we no longer listen to it. */
   get isOver(): boolean {
-    return this.#state === 'left' || this.#state === 'closed'
+    return this.#current === 'left' || this.#current === 'closed'
   }
 
   /** How long the connection may be silent in both directions, in milliseconds. */
   get patienceMs(): number {
     const { idleMs } = this.#limits
-    return this.#state === 'text' || this.#state === 'backlog' ? Math.max(idleMs, MIN_TEXT_IDLE_MS) : idleMs
+    return this.#current === 'text' || this.#current === 'backlog' ? Math.max(idleMs, MIN_TEXT_IDLE_MS) : idleMs
   }
 
   /** Whether the client has ever sent a line more slowly than any machine does. */

@@ -1,7 +1,7 @@
 /** Other protocols on the mail port: one 421 and the close, at any point of a session, and nothing of SMTP is ever taken for one. */
 import { connect as connectTls } from 'node:tls'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
-import { isOtherProtocol } from '../../../src/front/session/tongue.ts'
+import { isOtherProtocol } from '../../../src/front/session/other-protocol.ts'
 import { startApp, type TestApp } from '../../support/app.ts'
 import { startUpstream, type Upstream } from '../../support/upstream.ts'
 

@@ -1,8 +1,9 @@
 import { describe, expect, test } from '@jest/globals'
-import { type State, Turn } from '../../../src/front/session/turn.ts'
+import { SessionState, type State } from '../../../src/front/session/session-state.ts'
 
 let at = 0
-const turn = (idleMs = 300_000): Turn => new Turn({ idleMs, minDataRate: 500, sessionMs: 7_200_000, elapsed: () => at })
+const session = (idleMs = 300_000): SessionState =>
+  new SessionState({ idleMs, minDataRate: 500, sessionMs: 7_200_000, elapsed: () => at })
 
 describe('what is read off a state', () => {
   const STATES: [State, Partial<Record<'isOurs' | 'isPastDot' | 'isEnding' | 'isOver', true>>][] = [
@@ -18,7 +19,7 @@ describe('what is read off a state', () => {
     ['closed', { isEnding: true, isOver: true }],
   ]
   test.each(STATES)('%s', (state, expected) => {
-    const now = turn()
+    const now = session()
     now.goTo(state)
     const { isOurs, isPastDot, isEnding, isOver } = now
     const none = { isOurs: false, isPastDot: false, isEnding: false, isOver: false }
@@ -34,7 +35,7 @@ test.each([
   [10_000, 'backlog', 60_000],
   [10_000, 'dot', 10_000],
 ] as const)('R34 with IDLE_TIMEOUT of %i ms, the patience in state %s is %i ms', (idleMs, state, expected) => {
-  const now = turn(idleMs)
+  const now = session(idleMs)
   now.goTo(state)
   expect(now.patienceMs).toBe(expected)
 })
@@ -42,7 +43,7 @@ test.each([
 describe('R13 the pace of a message', () => {
   test('begins with its text, and is not charged what the mail server takes', () => {
     at = 0
-    const now = turn()
+    const now = session()
     now.goTo('text')
     at = 299_000
     expect(now.part(1)).toBeUndefined()
@@ -56,7 +57,7 @@ describe('R13 the pace of a message', () => {
 
   test('is that of one message: the next one has all of its time', () => {
     at = 0
-    const now = turn()
+    const now = session()
     for (let message = 0; message < 3; message++) {
       now.goTo('text')
       at += 299_000
@@ -70,7 +71,7 @@ describe('R13 the pace of a message', () => {
 
   test('ends with the session', () => {
     at = 0
-    const now = turn()
+    const now = session()
     now.goTo('text')
     at = 7_200_001
     expect(now.part(10_000_000)).toBe('session_time')
@@ -79,7 +80,7 @@ describe('R13 the pace of a message', () => {
 
 test('S7 a line that took longer than 5 s from its first part to its end is remembered', () => {
   at = 0
-  const now = turn()
+  const now = session()
   now.goTo('command')
   now.typing()
   at = 5001

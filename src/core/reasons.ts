@@ -1,8 +1,7 @@
 /**
  * Every reason for which a client, a message or a recipient is turned away, in one table. A reason has the same name in
  * the log, in the metrics and in the docs. Reasons caused by a flood, by limits or by a missing cluster are marked
- * `load`, and their code is always 4yz. The file is longer than others because it is that
- * table.
+ * `load`, and their code is always 4yz. The file is longer than others because it is that table.
  */
 import type { Stage } from './stages.ts'
 

@@ -222,7 +222,7 @@ const failedConnects = async (app: TestApp): Promise<boolean> =>
 /** @throws where anything is left behind, or mail does not go on */
 export async function play(cell: Cell): Promise<Seen> {
   const scene = new Scene(cell)
-  const wait = new Wait()
+  const wait = new Wait(cell)
   await scene.start()
   const app = await startApp(
     scene.all.map(({ address }) => address).join(','),
@@ -232,7 +232,7 @@ export async function play(cell: Cell): Promise<Seen> {
       DNS_SERVERS: '127.0.0.1:1',
       SHUTDOWN_TIMEOUT: '1s',
     },
-    (settings) => ({ ...settings, ...wait.settings(cell) }),
+    (settings) => ({ ...settings, ...wait.settings }),
   )
   try {
     // The start waits for one of them, and not for long.

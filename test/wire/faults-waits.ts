@@ -11,6 +11,8 @@ const SHORTEST_MS = 61_000
 const LONGEST_MS = 69_999
 /** A wait that has a deadline is shorter by what has passed since that was set. */
 const STEP_MS = 20
+/** And one for a server that may be left for another, by what the DNS has taken before. */
+const NAMED_MS = 200
 let next = SHORTEST_MS
 const isOurs = (ms: unknown): ms is number => typeof ms === 'number' && ms >= SHORTEST_MS && ms <= LONGEST_MS
 
@@ -56,15 +58,21 @@ const BEFORE_MAIL: readonly Step[] = ['greeting', 'EHLO', 'XCLIENT', 'second EHL
 
 /** One app's wait for whatever stalls. */
 export class Wait {
+  readonly #cell: Cell
   readonly #ms: number
+  readonly #stepMs: number
 
-  constructor() {
+  constructor(cell: Cell) {
+    this.#cell = cell
+    this.#stepMs = cell.failover && cell.fault === 'stall' ? NAMED_MS : STEP_MS
+    next += this.#stepMs
     this.#ms = next
-    next += STEP_MS
+    if (next > LONGEST_MS) throw new Error('there are more waits than have a length of their own')
   }
 
   /** What is to end the stall of this cell, and nothing else, has this length. */
-  settings({ side, step, fault, failover }: Cell): Partial<Settings> {
+  get settings(): Partial<Settings> {
+    const { side, step, fault, failover } = this.#cell
     if (fault !== 'stall') return {}
     if (side === 'client') return { idleTimeout: this.#ms }
     if (step === 'connect' || (failover && BEFORE_MAIL.includes(step))) return { upstreamConnectTimeout: this.#ms }
@@ -86,6 +94,6 @@ export class Wait {
   }
 
   #isMine(ms: number): boolean {
-    return ms <= this.#ms && ms > this.#ms - STEP_MS
+    return ms <= this.#ms && ms > this.#ms - this.#stepMs
   }
 }

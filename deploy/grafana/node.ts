@@ -56,14 +56,14 @@ export const redis: readonly Panel[] = [
   }),
   series({
     title: 'Commands per second, by result',
-    about: 'For late and failed commands the node uses its own counts.',
+    about: 'Nobody waits for them. What was late or has failed is told again.',
     unit: 'perSecond',
     width: 6,
     queries: [[total('spillway_redis_commands_total', 'use, result'), '{{use}} {{result}}']],
   }),
   series({
     title: 'Time of a command',
-    about: 'A command is given up after SPILLWAY_REDIS_TIMEOUT.',
+    about: 'Nobody waits for it. After SPILLWAY_REDIS_TIMEOUT it counts as lost.',
     unit: 'seconds',
     width: 6,
     queries: [0.5, 0.95, 0.99].map((q) => [

@@ -391,8 +391,8 @@ export const SETTINGS = {
     group: 'redis',
     kind: duration({ min: 5, max: 5_000 }),
     default: '50ms',
-    doc: 'How long the node waits for an answer of Redis before it goes by its share of the limit.',
-    more: 'Redis never delays a reply to a client by more than this. After three late answers in a row the node stops waiting until Redis answers in time again.',
+    doc: 'How long Redis may take to answer before what it was told counts as lost. It is then told again, and counts once.',
+    more: 'No reply to a client ever waits for Redis. After three late answers in a row Redis counts as away, and the node keeps to its share of each limit.',
   }),
 
   SPILLWAY_ADMIN_LISTEN: row({

@@ -4,8 +4,6 @@ import type { LimitName, Rate } from './limits.ts'
 /** `used` includes the attempt that is being judged. The attempt is over the limit if `used > max`. */
 export interface Use extends Rate {
   readonly used: number
-  /** The attempt was let in, and is counted in Redis as well. */
-  readonly shared?: true
 }
 
 /** What a client asked for recently. */

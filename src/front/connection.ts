@@ -118,9 +118,7 @@ function gate({ client, record, seat: { open } }: OpenConnection, parts: Connect
   const observed = (stage: Stage, seen: Refusal): void => outcomes.observed(record, stage, seen)
   return andThen(checks.run('connect', 'uncounted', { client, open, usage: NO_USAGE }, observed), (first) => {
     if (first.action !== 'accept') return first
-    return andThen(limits.take('connect', client), (usage) =>
-      checks.run('connect', 'counted', { client, open, usage }, observed),
-    )
+    return checks.run('connect', 'counted', { client, open, usage: limits.take('connect', client) }, observed)
   })
 }
 

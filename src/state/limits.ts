@@ -18,7 +18,16 @@ import {
   type Rates,
 } from '../core/limits.ts'
 import { type MutableUsage, NO_USAGE, type RecentRecipients, type Usage, type Use } from '../core/usage.ts'
-import { createScopes, EVERYBODY, isFirst, type Scope, type Scopes, scopeOf, trackedBy } from './scopes.ts'
+import {
+  type CounterOf,
+  createScopes,
+  EVERYBODY,
+  isFirst,
+  type Scope,
+  type Scopes,
+  scopeOf,
+  trackedBy,
+} from './scopes.ts'
 import { WindowTable } from './table.ts'
 
 /** How often each source may name the recipients postmaster and abuse outside the limits of the sender. */
@@ -38,9 +47,9 @@ export interface Limits {
    * charged.
    * @param part 'everybody' charges only the limits that all clients share, 'sender' only the others
    */
-  take(stage: 'connect' | 'rcpt', client: Client, part?: Part): Usage | Promise<Usage>
+  take(stage: 'connect' | 'rcpt', client: Client, part?: Part): Usage
   /**
-   * Charges one more recipient, without waiting for Redis. If its message was refused already, nothing is charged: the
+   * Charges one more recipient. If its message was refused already, nothing is charged: the
    * client is asked to retry, and the retry must not count against it.
    * @param message what `take('rcpt')` returned for the message
    */
@@ -79,16 +88,17 @@ export interface LimitsOptions {
   readonly now: () => number
   /** Eight secret random bytes, so that no outsider can aim at a place in the tables. */
   readonly seed: Uint8Array
+  /** By default limits are counted in this node's memory alone. */
+  readonly counterOf?: CounterOf
 }
 
 /** How many sources a budget is kept for. */
 const BUDGET_KEYS = 1 << 16
 
-export const isCharged = ({ isGlobal }: Scope, part: Part): boolean =>
-  part === 'all' || isGlobal === (part === 'everybody')
+const isCharged = ({ isGlobal }: Scope, part: Part): boolean => part === 'all' || isGlobal === (part === 'everybody')
 
 /** Whether the client is over any limit that is enforced. */
-export function isRefused(usage: Usage, enforced: LimitsOptions['enforced']): boolean {
+function isRefused(usage: Usage, enforced: LimitsOptions['enforced']): boolean {
   for (const limit of LIMIT_NAMES) {
     const use = usage[limit]
     if (use !== undefined && use.used > use.max && enforced(limit)) return true
@@ -96,9 +106,9 @@ export function isRefused(usage: Usage, enforced: LimitsOptions['enforced']): bo
   return false
 }
 
-export const createLimits = (options: LimitsOptions): Limits => new CountedInMemory(options)
+export const createLimits = (options: LimitsOptions): Limits => new CountedLimits(options)
 
-class CountedInMemory implements Limits {
+export class CountedLimits implements Limits {
   readonly #options: LimitsOptions
   readonly #maximum: Maximum
   readonly #scopes: Scopes
@@ -106,9 +116,9 @@ class CountedInMemory implements Limits {
 
   constructor(options: LimitsOptions) {
     this.#options = options
-    const { rates, maximum = asSet(rates), seed } = options
+    const { rates, maximum = asSet(rates), seed, counterOf } = options
     this.#maximum = maximum
-    this.#scopes = createScopes(rates, seed)
+    this.#scopes = createScopes(rates, seed, counterOf)
     const budget = (rate: Rate) => ({
       rate,
       table: new WindowTable({ capacity: BUDGET_KEYS, windowMs: rate.windowMs, seed }),
@@ -122,15 +132,14 @@ class CountedInMemory implements Limits {
     const at = now()
     const usage: MutableUsage = {}
     const charged: Scope[] = []
-    for (const each of this.#scopes[stage]) {
-      const { limit, rate, table } = each
-      if (!isCharged(each, part)) continue
-      const max = this.#maximum(limit, client, at)
-      const used = table.charge(each.key(client), at, max)
-      usage[limit] = { used, max, windowMs: rate.windowMs }
-      if (used <= max) charged.push(each)
+    for (const scope of this.#scopes[stage]) {
+      const { limit, counter, key } = scope
+      if (!isCharged(scope, part)) continue
+      const use = counter.charge(key(client), at, this.#maximum(limit, client, at))
+      usage[limit] = use
+      if (use.used <= use.max) charged.push(scope)
       else if (enforced(limit)) {
-        for (const narrow of charged) narrow.table.refund(narrow.key(client), at)
+        for (const narrow of charged) narrow.counter.giveBack(narrow.key(client), at, 1)
         break
       }
     }
@@ -141,10 +150,9 @@ class CountedInMemory implements Limits {
     const { recipients } = this.#scopes
     const { now, enforced } = this.#options
     if (recipients === undefined || isTrusted(client) || isRefused(message, enforced)) return undefined
-    const { limit, table, rate, key } = recipients
+    const { limit, counter, key } = recipients
     const at = now()
-    const max = this.#maximum(limit, client, at)
-    return { used: table.charge(key(client), at, max), max, windowMs: rate.windowMs }
+    return counter.charge(key(client), at, this.#maximum(limit, client, at))
   }
 
   giveBack(client: Client, usage: Usage, recipients: number): void {
@@ -152,11 +160,11 @@ class CountedInMemory implements Limits {
     // What was charged for a refused message was given back at once.
     if (isRefused(usage, enforced)) return
     const at = now()
-    for (const { limit, key, table } of this.#scopes.rcpt) {
+    for (const { limit, key, counter } of this.#scopes.rcpt) {
       const use = usage[limit]
-      if (use !== undefined && use.used <= use.max) table.refund(key(client), at)
+      if (use !== undefined && use.used <= use.max) counter.giveBack(key(client), at, 1)
     }
-    if (recipients > 0) this.#scopes.recipients?.table.refund(this.#scopes.recipients.key(client), at, recipients)
+    if (recipients > 0) this.#scopes.recipients?.counter.giveBack(this.#scopes.recipients.key(client), at, recipients)
   }
 
   spare(budget: Budget, client: Client): boolean {
@@ -167,21 +175,20 @@ class CountedInMemory implements Limits {
   heard(client: Client, recipient: string, isUnknown: boolean): void {
     const { asked, unknown } = this.#scopes
     const at = this.#options.now()
-    if (!isFirst(this.#scopes, client, recipient, at)) return
-    asked?.table.charge(asked.key(client), at, Number.MAX_SAFE_INTEGER)
-    if (isUnknown) unknown?.table.charge(unknown.key(client), at, Number.MAX_SAFE_INTEGER)
+    if (unknown === undefined || !isFirst(this.#scopes, client, recipient, at)) return
+    const key = unknown.key(client)
+    const max = this.#maximum(unknown.limit, client, at)
+    if (isUnknown) unknown.counter.count(key, at, max)
+    asked?.counter.count(key, at, max)
   }
 
   lately(client: Client): RecentRecipients | undefined {
     const { unknown, asked } = this.#scopes
     if (unknown === undefined || asked === undefined) return undefined
     const at = this.#options.now()
-    const { limit, table, rate, key } = unknown
-    const max = this.#maximum(limit, client, at)
-    return {
-      unknown: { used: table.peek(key(client), at), max, windowMs: rate.windowMs },
-      asked: asked.table.peek(key(client), at),
-    }
+    const key = unknown.key(client)
+    const max = this.#maximum(unknown.limit, client, at)
+    return { unknown: unknown.counter.use(key, at, max), asked: asked.counter.use(key, at, max).used }
   }
 
   tracked(): number {
@@ -189,7 +196,9 @@ class CountedInMemory implements Limits {
   }
 
   utilization(limit: GlobalLimit): number {
-    const found = scopeOf(this.#scopes, limit)
-    return found === undefined ? 0 : found.table.peek(EVERYBODY, this.#options.now()) / found.rate.max
+    const scope = scopeOf(this.#scopes, limit)
+    if (scope === undefined) return 0
+    const { used, max } = scope.counter.use(EVERYBODY, this.#options.now(), scope.rate.max)
+    return used / max
   }
 }

@@ -37,6 +37,7 @@ for i = 1, math.min(#settings, tonumber(ARGV[4])) do told[i + 1] = members[setti
 return told
 `
 const EVERY_MS = 2000
+const SOON_MS = 100
 /** A node that has missed two announcements still counts; one that has missed three does not. */
 const EXPIRY_MS = 6000
 /** Longer than it takes all nodes to reconnect and to announce themselves. */
@@ -70,6 +71,7 @@ export class Nodes {
   #holdsUntil = Number.NEGATIVE_INFINITY
   #heardAt = Number.NEGATIVE_INFINITY
   #timer: NodeJS.Timeout | undefined
+  #soon: NodeJS.Timeout | undefined
 
   constructor(options: NodesOptions) {
     this.#options = options
@@ -83,6 +85,8 @@ export class Nodes {
 
   /** Starts announcing in the background. */
   start(): void {
+    // Nodes that start together see each other soon.
+    this.#soon ??= setTimeout(() => void this.announce(), SOON_MS).unref()
     this.#timer ??= setInterval(() => void this.announce(), EVERY_MS).unref()
   }
 
@@ -107,6 +111,7 @@ export class Nodes {
   /** Removes this node, so that the others need not wait until its name expires. Never rejects. */
   async stop(): Promise<void> {
     clearInterval(this.#timer)
+    clearTimeout(this.#soon)
     const { client, node, settings } = this.#options
     await client.zrem(this.#key, `${node} ${settings}`).catch(() => undefined)
   }

@@ -1,17 +1,14 @@
 /**
- * What this node knows about Redis: whether it is asked at the moment, how many nodes share it, and what the operator
- * is told. Every Redis command is counted here. The commands that charge something decide whether Redis is asked at all
- * (breaker.ts).
+ * What this node knows about Redis: whether it answers at the moment, how many nodes share it, and what the operator
+ * is told. Every Redis command is counted here. No decision about a client depends on it.
  */
-
+import { setTimeout } from 'node:timers/promises'
 import { Late, within } from '../core/deadline.ts'
 import { messageOf } from '../core/errors.ts'
 import type { Rates } from '../core/limits.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics, RedisUse } from '../telemetry/metrics.ts'
 import { Agreement, settingsText } from './agreement.ts'
-import { Breaker } from './breaker.ts'
-import { createSharedCounter } from './limiter.ts'
 import { Nodes } from './nodes.ts'
 import type { RedisLink } from './redis.ts'
 
@@ -41,25 +38,40 @@ export interface RedisHealthOptions {
   readonly now: () => number
   /** Milliseconds of a clock that never goes back. */
   readonly elapsed: () => number
-  /** Called when Redis is asked again. */
+  /** Whether there is something that Redis was told and has not acknowledged: then only that it does shows that it is well. */
+  readonly isBehind: () => boolean
+  /** Called when Redis answers again, or the connection has been made again. */
   readonly back: () => void
 }
 
 /** How long a starting node waits for the first answer of Redis. */
 const START_MS = 1000
+/** Until the connection stands. */
+const CONNECTING_MS = 10
+/** Redis counts as away after so many pipelines in a row without an answer, or at once when the connection is lost. */
+const FAILURES = 3
+/** How often it is looked whether Redis answers again. */
+const LOOK_MS = 250
 const LONGEST_ERROR = 200
 
 export class RedisHealth {
   readonly #options: RedisHealthOptions
-  readonly #breaker: Breaker
   readonly #nodes: Nodes
+  #up = false
   #since: number
+  /** Pipelines in a row without an answer. */
+  #failures = 0
+  /** Announcements in a row that have failed although there was a connection. */
+  #unseen = 0
+  #looking: NodeJS.Timeout | undefined
+  #isLooking = false
+  #stopped = false
   #error: string | undefined
   #lastSuccess: number | undefined
 
   constructor(options: RedisHealthOptions) {
     this.#options = options
-    const { link, prefix, timeoutMs, node, rates, log, now, elapsed, metrics } = options
+    const { link, prefix, node, rates, log, now, elapsed, metrics } = options
     this.#since = now()
     const agreement = new Agreement({ rates, elapsed, log })
     this.#nodes = new Nodes({
@@ -68,32 +80,18 @@ export class RedisHealth {
       node,
       settings: settingsText(rates),
       elapsed,
-      announced: (started, failure) => {
-        this.result('nodes', failure)
-        if (failure === undefined) this.took('nodes', started)
-      },
+      announced: (started, failure) => this.#announced(started, failure),
       others: (nodes) => agreement.heard(nodes),
     })
-    // Sixteen keys, so that a cluster that has lost a part is not always probed in the same part.
-    const probed = createSharedCounter({ client: link.client, prefix, name: 'probe', windowMs: 1000 })
-    let probes = 0
-    this.#breaker = new Breaker({
-      timeoutMs,
-      elapsed,
-      probe: () =>
-        link.connected()
-          ? this.watched('probe', probed.add(String(probes++ % 16), 1))
-          : Promise.reject(new Error('no connection')),
-      changed: (closed, reason) => this.#changed(closed, reason),
-    })
-    link.onLost(() => this.#breaker.open('the connection is lost'))
+    link.onLost(() => this.#become(false, 'the connection is lost'))
+    link.onReady(() => options.back())
     link.onTrouble((reason) => this.#blame(reason))
     metrics.redisFallback.of().value = 1
   }
 
-  /** Whether Redis is asked at the moment. */
+  /** Whether Redis answers at the moment. */
   get up(): boolean {
-    return this.#breaker.closed
+    return this.#up
   }
 
   /** The number of nodes last seen alive, including this one. */
@@ -101,39 +99,25 @@ export class RedisHealth {
     return this.#nodes.count
   }
 
-  /** The part of a maximum that this node may let in by itself. */
-  share(max: number): number {
-    return max < 1 ? max : Math.max(1, Math.floor(max / this.#nodes.count))
+  /** A pipeline with amounts is over. @param failure undefined if any of them was acknowledged */
+  told(failure: string | undefined): void {
+    if (failure === undefined) {
+      this.#failures = 0
+      // Else it was lost in the middle of the answers.
+      if (this.#options.link.connected()) this.#become(true)
+    } else if (++this.#failures >= FAILURES) this.#become(false, failure)
   }
 
-  /** Counts a command that charges something. Its outcome decides whether Redis is still asked. */
-  counted<T>(use: RedisUse, answer: Promise<T>): Promise<T> {
-    answer.then(
-      () => this.#breaker.succeeded(),
-      (error: unknown) => this.#breaker.failed(messageOf(error)),
-    )
-    return this.watched(use, answer)
-  }
-
-  /**
-   * The outcome of a charge for a client, which takes several commands. @param failure undefined if any was answered
-   */
-  asked(failure: string | undefined): void {
-    if (failure === undefined) this.#breaker.succeeded()
-    else this.#breaker.failed(failure)
-  }
-
-  /** Counts one command. */
-  result(use: RedisUse, failure: unknown): void {
-    this.#options.metrics.redisCommands.inc(use, failure === undefined ? 'ok' : isLate(failure) ? 'timeout' : 'failed')
-    if (failure === undefined) this.#lastSuccess = this.#options.now()
+  /** Counts one command. @param started by `elapsed` @param failure undefined if it was answered */
+  outcome(use: RedisUse, started: number, failure: unknown): void {
+    const { metrics, now, elapsed, link } = this.#options
+    metrics.redisCommands.inc(use, failure === undefined ? 'ok' : isLate(failure) ? 'timeout' : 'failed')
+    if (failure === undefined) {
+      this.#lastSuccess = now()
+      metrics.redisCommandDuration.of(use).observe((elapsed() - started) / 1000)
+    }
     // Without a connection every command fails in the same way, and the link knows why there is none.
-    else if (this.#options.link.connected()) this.#blame(messageOf(failure))
-  }
-
-  /** @param started by `elapsed` */
-  took(use: RedisUse, started: number): void {
-    this.#options.metrics.redisCommandDuration.of(use).observe((this.#options.elapsed() - started) / 1000)
+    else if (link.connected()) this.#blame(messageOf(failure))
   }
 
   condition(): RedisCondition {
@@ -147,16 +131,21 @@ export class RedisHealth {
 
   /** Resolves when Redis has answered, or after a moment without an answer. The node starts either way. */
   async start(): Promise<void> {
-    const { log, timeoutMs } = this.#options
-    await this.#breaker.start(START_MS)
+    const { log, elapsed, timeoutMs } = this.#options
+    const until = elapsed() + START_MS
+    while (!this.up && elapsed() < until) {
+      await this.#look(timeoutMs)
+      if (!this.up) await setTimeout(CONNECTING_MS)
+    }
     if (!this.up) log.warn({}, 'Redis does not answer yet: this node goes on with its own count of each limit')
-    else await within(this.#nodes.announce(), timeoutMs).catch(() => undefined)
+    this.#watch()
     this.#nodes.start()
   }
 
   /** Leaves the set of nodes. */
   async stop(): Promise<void> {
-    this.#breaker.stop()
+    this.#stopped = true
+    clearInterval(this.#looking)
     await within(this.#nodes.stop(), this.#options.timeoutMs).catch(() => undefined)
   }
 
@@ -164,29 +153,59 @@ export class RedisHealth {
   watched<T>(use: RedisUse, answer: Promise<T>): Promise<T> {
     const started = this.#options.elapsed()
     answer.then(
-      () => {
-        this.took(use, started)
-        this.result(use, undefined)
-      },
-      (error: unknown) => this.result(use, error),
+      () => this.outcome(use, started, undefined),
+      (error: unknown) => this.outcome(use, started, error),
     )
     return answer
   }
 
-  #changed(closed: boolean, reason: string): void {
+  #announced(started: number, failure: unknown): void {
+    const { elapsed, timeoutMs, isBehind, link, log } = this.#options
+    this.outcome('nodes', started, failure)
+    if (failure === undefined) {
+      this.#unseen = 0
+      // It writes, so a server that can only be read from does not count as back.
+      if (elapsed() - started <= timeoutMs && !isBehind()) this.#become(true)
+    } else if (link.connected() && ++this.#unseen === FAILURES) {
+      const err = messageOf(failure)
+      log.warn(
+        { err, nodes: this.nodes },
+        'this node cannot announce itself in Redis: the others do not count it, nor it them',
+      )
+    }
+  }
+
+  #become(up: boolean, reason = ''): void {
+    if (up === this.#up || this.#stopped) return
     const { metrics, log, now, back } = this.#options
     const nodes = this.nodes
+    this.#up = up
     this.#since = now()
-    metrics.redisUp.of().value = closed ? 1 : 0
-    metrics.redisFallback.of().value = closed ? 0 : 1
-    if (closed) {
+    this.#failures = 0
+    metrics.redisUp.of().value = up ? 1 : 0
+    metrics.redisFallback.of().value = up ? 0 : 1
+    this.#watch()
+    if (up) {
       log.info({ nodes }, 'Redis answers: limits are counted for all nodes together')
-      void this.#nodes.announce()
       back()
     } else {
       this.#blame(reason)
       log.warn({ err: reason, nodes }, 'Redis does not answer: this node goes on with its share of each limit')
     }
+  }
+
+  /** While Redis is away, announces this node more often than it otherwise would, until it is answered. */
+  #watch(): void {
+    clearInterval(this.#looking)
+    if (this.#up || this.#stopped) return
+    this.#looking = setInterval(() => void this.#look(this.#options.timeoutMs), LOOK_MS).unref()
+  }
+
+  async #look(ms: number): Promise<void> {
+    if (!this.#options.link.connected() || this.#isLooking) return
+    this.#isLooking = true
+    await within(this.#nodes.announce(), ms).catch(() => undefined)
+    this.#isLooking = false
   }
 
   #blame(reason: string): void {

@@ -1,10 +1,9 @@
 /**
  * The connection to Redis, of any topology; the home of ioredis.
  *
- * Everything here fails fast: a client is waiting for the caller, which would rather go on without Redis than wait. So
- * there is no queue for commands while the connection is down, no command is sent a second time, and a connection that
- * gives no answer is dropped. A command that was given up may still be carried out later: what is counted in Redis is
- * counted at least once.
+ * Everything here fails fast, so that what is told of a lost connection is no more than one pipeline. There is no queue for
+ * commands while the connection is down, no command is sent a second time, and a connection that gives no answer is dropped.
+ * A command that was given up may still be carried out later; whoever repeats it must be able to say so (limiter.ts).
  */
 import { Cluster, Redis, type RedisOptions } from 'ioredis'
 import type { RedisAddress } from '../config/redis-kinds.ts'
@@ -17,6 +16,8 @@ export interface RedisLink {
   readonly client: RedisClient
   /** Whether commands can be sent. */
   connected(): boolean
+  /** Calls the listener when commands can be sent, also again. There is one listener. */
+  onReady(listener: () => void): void
   /** Sets the only listener. It is called when the connection is lost. */
   onLost(listener: () => void): void
   /** Sets the only listener. It is called at every failed attempt to connect, with what went wrong in words. */
@@ -94,6 +95,7 @@ function clientOf(address: RedisAddress, timeoutMs: number): RedisClient {
 /** Starts to connect, and keeps trying until it is closed. It never throws because Redis is away. */
 export function connectRedis({ address, timeoutMs, log }: RedisLinkOptions): RedisLink {
   const client = clientOf(address, timeoutMs)
+  let ready = (): void => undefined
   let lost = (): void => undefined
   let troubled = (_: string): void => undefined
   // Every attempt brings the same error. Each kind is logged once until the connection is up again.
@@ -107,12 +109,16 @@ export function connectRedis({ address, timeoutMs, log }: RedisLinkOptions): Red
   })
   client.on('ready', () => {
     told = ''
+    ready()
   })
   client.on('close', () => lost())
   client.on('end', () => lost())
   return {
     client,
     connected: () => client.status === 'ready',
+    onReady(listener) {
+      ready = listener
+    },
     onLost(listener) {
       lost = listener
     },

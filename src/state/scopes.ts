@@ -1,4 +1,4 @@
-/** The limits that are on, each with the table in this node's memory in which it is counted. */
+/** The limits that are on, each with the counter by which it is counted. */
 import type { Client } from '../core/client.ts'
 import {
   type Grouping,
@@ -11,13 +11,14 @@ import {
   UNKNOWN_LIMIT,
 } from '../core/limits.ts'
 import { mailboxOf } from '../core/mailbox.ts'
+import { type Counter, LocalCounter } from './counter.ts'
 import { WindowTable } from './table.ts'
 
 export interface Scope {
   readonly limit: LimitName
   /** As the operator has set it. A client's maximum is asked for at each charge (Maximum in core/limits.ts). */
   readonly rate: Rate
-  readonly table: WindowTable
+  readonly counter: Counter
   readonly key: (client: Client) => string
   /** Whether all clients share its one key. */
   readonly isGlobal: boolean
@@ -51,29 +52,47 @@ export const scopeOf = ({ connect, rcpt }: Scopes, limit: LimitName): Scope | un
   [...connect, ...rcpt].find((each) => each.limit === limit)
 
 /** The number of sources that the narrowest limit on connections has a count for. */
-export const trackedBy = ({ connect }: Scopes, at: number): number => connect[0]?.table.size(at) ?? 0
+export const trackedBy = ({ connect }: Scopes, at: number): number => connect[0]?.counter.size(at) ?? 0
 
 /** Whether the source names the mailbox for the first time in this window. */
 export const isFirst = ({ mailboxes }: Scopes, { source }: Client, recipient: string, at: number): boolean =>
   mailboxes?.first(`${source} ${mailboxOf(recipient)}`, at) === true
 
+/** What a counter is made for. */
+export interface Counted {
+  /** The limit, or what is counted beside it. */
+  readonly name: LimitName | 'asked_recipients'
+  readonly table: WindowTable
+  readonly windowMs: number
+  /** Whether all clients share its one key. */
+  readonly isGlobal: boolean
+}
+
+export type CounterOf = (counted: Counted) => Counter
+
+/** Counts in this node's memory alone. */
+export const countLocally: CounterOf = ({ table, windowMs }) => new LocalCounter(table, windowMs)
+
 /** @param seed eight secret random bytes for the tables */
-export function createScopes(rates: Rates, seed: Uint8Array): Scopes {
-  const scope = (limit: LimitName): Scope | undefined => {
+export function createScopes(rates: Rates, seed: Uint8Array, counterOf: CounterOf = countLocally): Scopes {
+  const scope = (limit: LimitName, name: Counted['name'] = limit): Scope | undefined => {
     const rate = rates[limit]
     if (rate === undefined) return undefined
     const { per, capacity } = LIMITS[limit]
-    const table = new WindowTable({ capacity, windowMs: rate.windowMs, seed })
-    return { limit, rate, table, key: KEYS[per], isGlobal: per === 'everybody' }
+    const { windowMs } = rate
+    const isGlobal = per === 'everybody'
+    const counter = counterOf({ name, table: new WindowTable({ capacity, windowMs, seed }), windowMs, isGlobal })
+    return { limit, rate, counter, key: KEYS[per], isGlobal }
   }
   const unknown = scope(UNKNOWN_LIMIT)
-  const scopes = (limits: readonly LimitName[]): Scope[] => limits.map(scope).filter((each) => each !== undefined)
+  const scopes = (limits: readonly LimitName[]): Scope[] =>
+    limits.map((limit) => scope(limit)).filter((each) => each !== undefined)
   return {
     connect: scopes(limitsThatCount('connections')),
     rcpt: scopes(limitsThatCount('messages')),
     recipients: scope(RECIPIENT_LIMIT),
     unknown,
-    asked: scope(UNKNOWN_LIMIT),
+    asked: scope(UNKNOWN_LIMIT, 'asked_recipients'),
     mailboxes: unknown && new WindowTable({ capacity: MAILBOXES, windowMs: unknown.rate.windowMs, seed }),
   }
 }

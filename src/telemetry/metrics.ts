@@ -24,7 +24,7 @@ export type ConnectResult = (typeof CONNECT_RESULTS)[number]
  * take: a charge for a client; add: charges made or given back meanwhile; nodes: which are there; probe: is Redis back;
  * known: sharing the recipients that were accepted lately.
  */
-const REDIS_USES = ['take', 'add', 'nodes', 'probe', 'known'] as const
+const REDIS_USES = ['add', 'nodes', 'known'] as const
 export type RedisUse = (typeof REDIS_USES)[number]
 const REDIS_RESULTS = ['ok', 'failed', 'timeout'] as const
 
@@ -275,7 +275,7 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
     }),
     redisCommandDuration: histogram(FAST_S, {
       name: 'redis_command_duration_seconds',
-      help: 'Time until Redis answered; take: until all parts of a charge were answered or given up.',
+      help: 'Time until Redis answered; nobody waits for it.',
       labels: ['use'],
       rows: combinations(REDIS_USES),
     }),

@@ -2,7 +2,7 @@
 import { createServer, type Socket } from 'node:net'
 
 /** What a command is for, by what is in it. */
-export type FakeUse = 'take' | 'add' | 'probe' | 'nodes' | 'other'
+export type FakeUse = 'add' | 'nodes' | 'other'
 
 export interface FakeRedis {
   readonly port: number
@@ -13,20 +13,21 @@ export interface FakeRedis {
   stop(): Promise<void>
 }
 
+/** The answer to an amount: what all nodes have let in of the key, and the ms that are left of the window. */
+export const counted = (current: number, previous: number, leftMs: number): string =>
+  `*2\r\n:${current * 2 ** 26 + previous}\r\n:${leftMs}\r\n`
+
 const RIGHT: Readonly<Record<FakeUse, string>> = {
-  take: '*2\r\n:1\r\n:0\r\n',
-  add: '*2\r\n:1\r\n:0\r\n',
-  probe: '*2\r\n:1\r\n:0\r\n',
+  add: counted(1, 0, 1000),
   nodes: '*1\r\n:4\r\n',
   other: '+OK\r\n',
 }
 
 function useOf(command: readonly string[]): FakeUse {
-  const [verb = '', , , key = '', , , max] = command
+  const [verb = '', , , key = ''] = command
   if (!/^eval/i.test(verb)) return 'other'
   if (key.endsWith(':nodes')) return 'nodes'
-  if (key.includes(':l:probe:')) return 'probe'
-  return max === String(Number.MAX_SAFE_INTEGER) ? 'add' : 'take'
+  return key.includes(':l:') ? 'add' : 'other'
 }
 
 /** The commands that are whole, and how much of the text they were. */
@@ -53,7 +54,7 @@ function read(text: string): { commands: string[][]; length: number } {
 
 export async function startFakeRedis(): Promise<FakeRedis> {
   const answers: FakeRedis['answers'] = {}
-  const answered = { take: 0, add: 0, probe: 0, nodes: 0, other: 0 }
+  const answered = { add: 0, nodes: 0, other: 0 }
   const sockets = new Set<Socket>()
   const server = createServer((socket) => {
     sockets.add(socket)

@@ -329,7 +329,6 @@ describe('what is no set', () => {
       const fake = await startFakeRedis()
       try {
         fake.answers.other = answer
-        fake.answers.take = answer
         const node = await sharer((memory) => take(memory, 0, 10), fake.port)
         const key = node.memory.secret
         await eventually(

@@ -1,7 +1,6 @@
 /** Clocks that go back: of Redis, when it is set or a server that is behind takes over, and of the node itself. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals'
 import type { LimitName, Rate } from '../../src/core/limits.ts'
-import { Refusals } from '../../src/state/refusals.ts'
 import { type RedisServer, startRedis } from '../services/redis.ts'
 import { eventually } from '../support/app.ts'
 import { earlyInWindow, freshClient, startNode, type TestNode, type TestNodeOptions } from './shared-nodes.ts'
@@ -33,9 +32,14 @@ const windowNow = (): number => Math.floor(Date.now() / MINUTE)
 /** As a server left it whose clock was so many windows ahead. */
 const ahead = (windows: number, count: number): Promise<string> =>
   redis.call('hset', EVERYBODY, 'w', String(windowNow() + windows), 'c', String(count), 'p', '0')
+/** Tries one after the other, each when Redis has said what it knows. */
 const admitted = async (node: TestNode, tries: number): Promise<number> => {
   let count = 0
-  for (let i = 0; i < tries; i++) if (await node.tries(freshClient())) count++
+  for (let i = 0; i < tries; i++) {
+    if (!node.tries(freshClient())) continue
+    count++
+    await node.told()
+  }
   return count
 }
 
@@ -76,27 +80,45 @@ describe('of Redis', () => {
 })
 
 describe('of the node', () => {
-  test('a client that Redis has refused is asked for again, and not for as long as the step later', async () => {
-    let at = Date.now()
-    const [a, b] = [await start({ ip_connections: per(3) }, { now: () => at }), await start({ ip_connections: per(3) })]
+  const SHORT = 2000
+  test.each([
+    ['an hour back', -60 * MINUTE],
+    ['less than a window back', -0.3 * SHORT],
+    ['an hour ahead', 60 * MINUTE],
+  ])('what Redis has said runs out by a clock that goes on, whatever that of the node does: %s', async (_, step) => {
+    let by = 0
+    const node = await start({ ip_connections: per(9, SHORT) }, { now: () => Date.now() + by })
     const client = freshClient()
-    for (let i = 0; i < 3; i++) expect(await b.tries(client)).toBe(true)
-    expect(await a.tries(client)).toBe(false)
-    await redis.call('flushall')
-    expect(await a.tries(client)).toBe(false)
-    at -= 60 * MINUTE
-    expect(await a.tries(client)).toBe(true)
+    await earlyInWindow(SHORT, 1500)
+    const window = Math.floor(Date.now() / SHORT)
+    await redis.call('hset', `test:l:ip_connections:${client.source}`, 'w', String(window), 'c', '9', 'p', '0')
+    // Until Redis has spoken.
+    expect(node.tries(client)).toBe(true)
+    await node.told()
+    expect(node.tries(client)).toBe(false)
+    by = step
+    const stepped = performance.now()
+    expect(node.tries(client)).toBe(false)
+    await eventually(
+      () => node.tries(client),
+      (isIn) => isIn,
+    )
+    expect(Math.floor(Date.now() / SHORT)).toBeGreaterThan(window)
+    // Two of ten must have run out: that is a fifth of the window after the one that Redis spoke in.
+    expect(performance.now() - stepped).toBeLessThan(1.5 * SHORT)
   })
 
-  test('a refusal holds for as long as Redis has said, of a clock that goes on', () => {
-    const refusals = new Refusals(10)
-    refusals.remember('a', 5, 1000, 100_000)
-    expect([refusals.since('a', 5, 100_000), refusals.since('a', 5, 100_999)]).toEqual([2, 3])
-    expect(refusals.since('a', 6, 100_999)).toBe(0)
-    expect(refusals.since('a', 4, 100_999)).toBe(4)
-    expect(refusals.since('a', 5, 101_000)).toBe(0)
-    refusals.remember('a', 5, 1000, 100_000)
-    expect(refusals.since('a', 5, 99_999)).toBe(0)
+  test('what was let in and not yet told is told after a step back as well, and once', async () => {
+    let at = Date.now()
+    const node = await start({ global_connections: per(20) }, { now: () => at })
+    expect(await admitted(node, 3)).toBe(3)
+    for (let i = 0; i < 4; i++) expect(node.tries(freshClient())).toBe(true)
+    at -= 60 * MINUTE
+    for (let i = 0; i < 5; i++) expect(node.tries(freshClient())).toBe(true)
+    await node.told()
+    expect(await redis.call('hget', EVERYBODY, 'c')).toBe('12')
+    expect(await admitted(node, 30)).toBe(8)
+    expect(await redis.call('hget', EVERYBODY, 'c')).toBe('20')
   })
 
   test('how much of a global limit is in use is not that of a time to come', async () => {
@@ -107,8 +129,16 @@ describe('of the node', () => {
     at -= 60 * MINUTE
     await redis.call('flushall')
     await admitted(node, 1)
-    expect(node.limits.utilization('global_connections')).toBeLessThanOrEqual(0.6)
+    // Redis has lost the five, and says so.
+    expect(node.limits.utilization('global_connections')).toBe(0.1)
+    // Its clock has made no step, and it has answered: what it said holds.
     at += 90 * MINUTE
-    expect(node.limits.utilization('global_connections')).toBe(0)
+    expect(node.limits.utilization('global_connections')).toBe(0.1)
+    // What only this node knows of is of an hour and a half ago.
+    at -= 90 * MINUTE
+    for (let i = 0; i < 4; i++) node.tries(freshClient())
+    expect(node.limits.utilization('global_connections')).toBe(0.5)
+    at += 90 * MINUTE
+    expect(node.limits.utilization('global_connections')).toBe(0.1)
   })
 })

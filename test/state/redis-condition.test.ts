@@ -17,7 +17,10 @@ afterEach(async () => {
   await redis.stop()
 })
 const start = async (more: TestNodeOptions = {}, password = 's3cret'): Promise<TestNode> => {
-  const node = await startNode(`redis://:${password}@127.0.0.1:${redis.port}`, { timeoutMs: 500, ...more })
+  const node = await startNode(`redis://${password.includes(':') ? '' : ':'}${password}@127.0.0.1:${redis.port}`, {
+    timeoutMs: 500,
+    ...more,
+  })
   running.push(node)
   return node
 }
@@ -27,7 +30,8 @@ test('up: since when, and when it answered last', async () => {
   const node = await start({ now: () => at, rates: { ip_connections: { max: 9, windowMs: 60_000 } } })
   expect(node.limits.condition()).toEqual({ state: 'up', since: at, lastSuccess: at })
   at += 60_000
-  await node.tries(freshClient())
+  node.tries(freshClient())
+  await node.told()
   expect(node.limits.condition()).toEqual({ state: 'up', since: at - 60_000, lastSuccess: at })
 })
 
@@ -57,14 +61,30 @@ test('never there: the reason that Redis itself gives, and no success', async ()
   expect(error).toMatch(/WRONGPASS|invalid password/)
 })
 
+test('a user who may count but not announce: Redis is up, and the log says what is missing, once', async () => {
+  await redis.call('acl', 'setuser', 'counts', 'on', '>s3cret', '~*', '+@all', '-zadd')
+  const node = await start({ rates: { global_connections: { max: 9, windowMs: 60_000 } } }, 'counts:s3cret')
+  const warned = (): string[] => node.log.filter((line) => line.includes('cannot announce itself'))
+  node.tries(freshClient())
+  await eventually(
+    () => [node.limits.shared(), warned().length],
+    ([isShared, count]) => isShared === true && count === 1,
+  )
+  expect(node.limits.condition().error).toMatch(/can't run this command|NOPERM/)
+  const failed = node.metrics.redisCommands.of('nodes', 'failed').value
+  await eventually(
+    () => node.metrics.redisCommands.of('nodes', 'failed').value,
+    (count) => count > failed + 1,
+  )
+  expect(warned()).toHaveLength(1)
+})
+
 test('a server that may only be read from is away, and says so', async () => {
   const node = await start({ rates: { ip_connections: { max: 9, windowMs: 60_000 } } })
   await redis.call('config', 'set', 'maxmemory', '1')
+  node.tries(freshClient())
   await eventually(
-    async () => {
-      await node.tries(freshClient())
-      return node.limits.condition()
-    },
+    () => node.limits.condition(),
     ({ state, error }) => state === 'away' && error?.includes('OOM') === true,
   )
 })

@@ -1,9 +1,8 @@
 /** A Redis that answers what our scripts never return: that is an error, as no answer is, and no client is refused for it. */
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
-import type { Usage } from '../../src/core/usage.ts'
 import { createSharedCounter } from '../../src/state/limiter.ts'
 import { eventually } from '../support/app.ts'
-import { type FakeRedis, startFakeRedis } from './fake-redis.ts'
+import { counted, type FakeRedis, startFakeRedis } from './fake-redis.ts'
 import {
   earlyInWindow,
   freshClient,
@@ -43,8 +42,9 @@ const NONSENSE: readonly [string, string][] = [
   ['below nothing', '*2\r\n:-1\r\n:0\r\n'],
   ['2^63', '*2\r\n:9223372036854775807\r\n:0\r\n'],
   ['2^53', '*2\r\n:9007199254740992\r\n:0\r\n'],
-  ['a wait of years', '*2\r\n:999\r\n:99999999999\r\n'],
-  ['a wait below nothing', '*2\r\n:999\r\n:-1\r\n'],
+  ['a window that lasts for years', '*2\r\n:999\r\n:99999999999\r\n'],
+  ['a window longer than ours', counted(9, 9, WINDOW + 1)],
+  ['a window that is over', '*2\r\n:999\r\n:-1\r\n'],
   ['a number as text', '*2\r\n$1\r\n1\r\n$1\r\n0\r\n'],
   ['a float as text', '*2\r\n$3\r\n1.5\r\n:0\r\n'],
   ['NaN', '*2\r\n$3\r\nnan\r\n:0\r\n'],
@@ -54,56 +54,75 @@ const NONSENSE: readonly [string, string][] = [
 ]
 
 test.each(NONSENSE)('no count is made of %s', async (_, nonsense) => {
-  const node = await start()
-  const counter = createSharedCounter({ client: node.link.client, prefix: 'test:', name: 'x', windowMs: WINDOW })
-  expect(await counter.charge('a', 5)).toEqual({ used: 1, waitMs: 0 })
-  expect(await counter.add('a', 5)).toEqual({ used: 1, waitMs: 0 })
-  redis.answers.take = nonsense
+  const { link } = await start()
+  const counter = createSharedCounter({
+    ...{ client: link.client, prefix: 'test:', name: 'x', windowMs: WINDOW, node: 'n' },
+  })
+  redis.answers.add = counted(3, 5, WINDOW)
+  expect(await counter.add('a', 2, 1)).toEqual({ current: 3, previous: 5, leftMs: WINDOW })
   redis.answers.add = nonsense
-  await expect(counter.charge('a', 5)).rejects.toThrow(/what is no count|ERR no/)
-  await expect(counter.add('a', 5)).rejects.toThrow(/what is no count|ERR no/)
+  await expect(counter.add('a', 2, 2)).rejects.toThrow(/what is no count|ERR no/)
+})
+
+test('what makes sense is believed: a count that is used up lets nobody in', async () => {
+  const node = await start({ rates: { ip_connections: per(8) } })
+  redis.answers.add = counted(8, 0, WINDOW)
+  const client = freshClient()
+  expect(node.tries(client)).toBe(true)
+  await node.told()
+  expect(node.limits.take('connect', client)).toEqual({ ip_connections: { used: 9, max: 8, windowMs: WINDOW } })
 })
 
 const SOME = NONSENSE.filter(([name]) => ['OK', 'an empty list', 'NaN', '2^63'].includes(name))
+const failed = (node: TestNode, use: 'add' | 'nodes', count: number): Promise<number> =>
+  eventually(
+    () => node.metrics.redisCommands.of(use, 'failed').value,
+    (found) => found >= count,
+  )
+const away = (node: TestNode): Promise<boolean> =>
+  eventually(
+    () => node.limits.shared(),
+    (shared) => !shared,
+  )
 
 describe.each(SOME)('%s', (_, nonsense) => {
-  test('to what clients ask: they are let in by the share of this node, and Redis counts as away', async () => {
+  test('to what clients use: they are let in by the share of this node, and Redis counts as away', async () => {
     const node = await start({ rates: { ip_connections: per(8), global_connections: per(100) } })
     expect(node.limits.nodes()).toBe(4)
     expect(node.metrics.redisUp.of().value).toBe(1)
-    redis.answers.take = nonsense
-    redis.answers.probe = nonsense
+    redis.answers.add = nonsense
+    redis.answers.nodes = nonsense
     const client = freshClient()
-    const usages: Usage[] = []
-    for (let i = 0; i < 3; i++) usages.push(await node.limits.take('connect', client))
+    const usages = [node.limits.take('connect', client)]
+    // However often it is said.
+    await failed(node, 'add', 3)
+    for (let i = 0; i < 2; i++) usages.push(node.limits.take('connect', client))
     expect(usages.map(letIn)).toEqual([true, true, false])
-    for (const usage of usages) {
-      const { used, max } = usage.ip_connections ?? {}
-      expect([Number.isSafeInteger(used), max]).toEqual([true, 2])
-    }
-    await eventually(
-      async () => {
-        await node.tries(freshClient())
-        return node.metrics.redisUp.of().value
-      },
-      (up) => up === 0,
-    )
-    expect(node.limits.shared()).toBe(false)
-    expect(node.metrics.redisCommands.of('take', 'failed').value).toBeGreaterThanOrEqual(3)
+    expect(usages.map(({ ip_connections }) => ip_connections)).toEqual([
+      { used: 1, max: 8, windowMs: WINDOW },
+      { used: 2, max: 8, windowMs: WINDOW },
+      { used: 3, max: 2, windowMs: WINDOW },
+    ])
+    await away(node)
+    expect(node.metrics.redisUp.of().value).toBe(0)
     expect(node.limits.condition()).toMatchObject({ state: 'away', error: expect.stringContaining('what is no count') })
-    // And it is used again when it comes to its senses.
-    redis.answers.take = undefined
-    redis.answers.probe = undefined
+    // The count of nodes stays as it was.
+    expect(node.limits.nodes()).toBe(4)
+    // And it is used again when it comes to its senses, and hears what it has not understood.
+    redis.answers.add = undefined
+    redis.answers.nodes = undefined
     await eventually(
       () => node.limits.shared(),
       (shared) => shared,
     )
+    await node.told()
+    expect(node.metrics.redisCommands.of('add', 'ok').value).toBeGreaterThanOrEqual(2)
   })
 
-  test('to what is told later: nothing is believed of it, and Redis counts as away', async () => {
+  test('to what is counted without a limit: nothing is believed of it, and Redis counts as away', async () => {
     const node = await start({ rates: { ip_recipients: per(8), unknown_recipients: per(8) } })
     redis.answers.add = nonsense
-    redis.answers.probe = nonsense
+    redis.answers.nodes = nonsense
     const client = freshClient()
     let asked = 0
     await eventually(
@@ -118,13 +137,10 @@ describe.each(SOME)('%s', (_, nonsense) => {
     expect(node.metrics.redisCommands.of('add', 'failed').value).toBeGreaterThanOrEqual(3)
   })
 
-  test('to the probe, at the start: Redis is not used', async () => {
-    redis.answers.probe = nonsense
+  test('to the announcement, at the start: Redis is not used', async () => {
+    redis.answers.nodes = nonsense
     const node = await start({ started: false })
-    await eventually(
-      () => node.metrics.redisCommands.of('probe', 'failed').value,
-      (count) => count > 2,
-    )
+    await failed(node, 'nodes', 3)
     expect(node.limits.shared()).toBe(false)
   })
 })
@@ -132,19 +148,15 @@ describe.each(SOME)('%s', (_, nonsense) => {
 test('to the announcement: the last count of nodes is kept, and the failure is counted', async () => {
   const node = await start()
   redis.answers.nodes = '*0\r\n'
-  await eventually(
-    () => node.metrics.redisCommands.of('nodes', 'failed').value,
-    (count) => count > 0,
-  )
+  await failed(node, 'nodes', 1)
   expect(node.limits.nodes()).toBe(4)
 })
 
 test('what does not even speak the protocol is no Redis', async () => {
-  for (const use of ['take', 'add', 'probe', 'nodes', 'other'] as const)
-    redis.answers[use] = 'HTTP/1.1 400 Bad Request\r\n\r\n'
+  for (const use of ['add', 'nodes', 'other'] as const) redis.answers[use] = 'HTTP/1.1 400 Bad Request\r\n\r\n'
   const node = await start({ rates: { ip_connections: per(2) } })
   const client = freshClient()
-  const tries = [await node.tries(client), await node.tries(client), await node.tries(client)]
+  const tries = [node.tries(client), node.tries(client), node.tries(client)]
   expect(tries).toEqual([true, true, false])
   expect(node.limits.condition()).toMatchObject({ state: 'away', error: expect.stringContaining('RESP') })
 })

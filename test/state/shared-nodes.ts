@@ -9,6 +9,7 @@ import { createSharedLimits, type SharedLimits } from '../../src/state/shared-li
 import type { Log } from '../../src/telemetry/log.ts'
 import { createMetrics, type Metrics } from '../../src/telemetry/metrics.ts'
 import { loadWith } from '../config/given.ts'
+import { eventually } from '../support/app.ts'
 
 export interface TestNode {
   readonly limits: SharedLimits
@@ -18,7 +19,9 @@ export interface TestNode {
   /** `level: message` of each line. */
   readonly log: string[]
   /** Tries once; true where every limit has let the client in. */
-  tries(client: Client, stage?: 'connect' | 'rcpt'): Promise<boolean>
+  tries(client: Client, stage?: 'connect' | 'rcpt'): boolean
+  /** Resolves when Redis has acknowledged everything that it was to be told. */
+  told(): Promise<void>
   stop(): Promise<void>
 }
 
@@ -91,7 +94,8 @@ export async function startNode(url: string, options: TestNodeOptions = {}): Pro
     metrics,
     sink,
     log,
-    tries: async (client, stage = 'connect') => letIn(await limits.take(stage, client)),
+    tries: (client, stage = 'connect') => letIn(limits.take(stage, client)),
+    told: async () => void (await eventually(() => limits.isTold(), Boolean)),
     async stop() {
       await limits.stop()
       await link.close()

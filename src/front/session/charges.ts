@@ -4,7 +4,6 @@
  */
 import type { Client } from '../../core/client.ts'
 import { GLOBAL_MESSAGE_LIMITS } from '../../core/limits.ts'
-import { andThen, type Maybe } from '../../core/maybe.ts'
 import type { Usage, Use } from '../../core/usage.ts'
 import type { Limits, Part } from '../../state/limits.ts'
 
@@ -29,25 +28,22 @@ export class Charges {
   }
 
   /** For an exempt recipient, which pays only what all clients share. */
-  shared(): Maybe<Usage> {
+  shared(): Usage {
     const shared = sharedPart(this.#message)
     if (shared !== undefined) return shared
     if (this.#shared !== undefined) return this.#shared
-    return this.#take('everybody', (usage) => {
-      this.#shared = usage
-      return usage
-    })
+    this.#shared = this.#take('everybody')
+    return this.#shared
   }
 
   /** For any other recipient. A message counts once against what all clients share, whether postmaster or a user came first. */
-  message(): Maybe<Usage> {
+  message(): Usage {
     if (this.#message !== undefined) return this.#message
     const shared = sharedPart(this.#shared)
     const isCounted = shared !== undefined && Object.values(shared).every(({ used, max }) => used <= max)
-    return this.#take(isCounted ? 'sender' : 'all', (usage) => {
-      this.#message = isCounted ? { ...usage, ...shared } : usage
-      return this.#message
-    })
+    const usage = this.#take(isCounted ? 'sender' : 'all')
+    this.#message = isCounted ? { ...usage, ...shared } : usage
+    return this.#message
   }
 
   /** Charges one more recipient. @param message what `message` returned */
@@ -64,23 +60,14 @@ export class Charges {
     if (asked) return
     // Recipients are charged only after their message, which is what was charged last.
     this.#taken.forEach((usage, i) => {
-      this.#giveBack(usage, i === this.#taken.length - 1 ? this.#recipients : 0)
+      this.#limits.giveBack(this.#client, usage, i === this.#taken.length - 1 ? this.#recipients : 0)
     })
   }
 
-  #take(part: Part, keep: (usage: Usage) => Usage): Maybe<Usage> {
-    return andThen(this.#limits.take('rcpt', this.#client, part), (usage) => keep(this.#taking(usage)))
-  }
-
-  /** The client may have left while its message was being charged. */
-  #taking(usage: Usage): Usage {
-    if (this.#end === undefined) this.#taken.push(usage)
-    else if (this.#end === 'given back') this.#giveBack(usage, 0)
+  #take(part: Part): Usage {
+    const usage = this.#limits.take('rcpt', this.#client, part)
+    this.#taken.push(usage)
     return usage
-  }
-
-  #giveBack(usage: Usage, recipients: number): void {
-    this.#limits.giveBack(this.#client, usage, recipients)
   }
 }
 

@@ -12,7 +12,6 @@
 import { isRole } from '../../core/address.ts'
 import { RECIPIENT_LIMIT } from '../../core/limits.ts'
 import { type Refusal, refusal, type Verdict } from '../../core/policy.ts'
-import type { Usage } from '../../core/usage.ts'
 import type { Extensions } from '../../relay/smtp/dial.ts'
 import { isUnknownUser } from '../../relay/smtp/reply.ts'
 import type { Answer } from '../../relay/transaction/answer.ts'
@@ -77,9 +76,7 @@ async function admit(
   const known = { ...facts, to, accepted: context.relay.accepted, exempt: sparedBy !== undefined }
   const first = await judge(context, 'rcpt', 'uncounted', known)
   if (first.action !== 'accept' || transaction.isOver) return first
-  const charged = sparedBy === undefined ? charges.message() : charges.shared()
-  const message: Usage = charged instanceof Promise ? await charged : charged
-  if (transaction.isOver) return undefined
+  const message = sparedBy === undefined ? charges.message() : charges.shared()
   const each = sparedBy === undefined ? charges.recipient(message) : undefined
   const usage = each === undefined ? message : { ...message, [RECIPIENT_LIMIT]: each }
   return judge(context, 'rcpt', 'counted', { ...known, usage })

@@ -106,36 +106,60 @@ describe('one message counts once for everybody', () => {
   })
 })
 
-describe('a client that leaves while its message is being counted', () => {
+describe('a client that leaves while its recipient is being judged', () => {
   const use = (used: number) => ({ used, max: 1, windowMs: HOUR })
-  test.each([
+  const CASES: [string, string, Usage][] = [
     ['a user, over the limit', RCPT, { global_messages: use(2) }],
     ['a user, within it', RCPT, { global_messages: use(1) }],
     ['postmaster, over the limit', 'RCPT TO:<postmaster@example.net>', { global_messages: use(2) }],
     ['postmaster, within it', 'RCPT TO:<postmaster@example.net>', { global_messages: use(1) }],
-  ])('is not refused, counted or relayed, and its charges are given back: %s', async (_, line, usage: Usage) => {
-    let answer: (usage: Usage) => void = () => undefined
-    let recipients = 0
+  ]
+  /** Notes what is charged and given back. @param taken called when the message has been charged */
+  function watch(usage: Usage, taken: () => void = () => undefined) {
+    const charged: string[] = []
     const back: unknown[] = []
     const others = limitsOf({})
     const limits: Partial<Limits> = {
       spare: (budget, who) => others.spare(budget, who),
-      take: () => new Promise<Usage>((resolve) => (answer = resolve)),
+      take() {
+        charged.push('message')
+        taken()
+        return usage
+      },
       giveBack: (who, given, count) => void back.push([who, given, count]),
-      recipient: () => {
-        recipients++
+      recipient() {
+        charged.push('recipient')
         return undefined
       },
     }
-    const { conversation, told } = converse(limits as Limits)
+    return { ...converse(limits as Limits), charged, back }
+  }
+
+  test.each(CASES)('before it is counted, is not refused, counted or relayed: %s', async (_, line, usage) => {
+    const { conversation, told, charged, back } = watch(usage)
     await mail(conversation)
     const reply = rcpt(conversation, line)
-    await new Promise(setImmediate)
     await conversation.gone()
-    answer(usage)
     expect(await reply).toBe('')
-    expect(told).toEqual([])
-    expect(recipients).toBe(0)
-    expect(back).toEqual([[client, usage, 0]])
+    expect([told, charged, back]).toEqual([[], [], []])
   })
+
+  test.each(CASES)(
+    'right after that, is not refused or relayed, and its charges are given back: %s',
+    async (_, line, usage) => {
+      let gone: Promise<unknown> | undefined
+      const { conversation, told, charged, back } = watch(usage, () =>
+        queueMicrotask(() => {
+          gone = conversation.gone()
+        }),
+      )
+      await mail(conversation)
+      expect(await rcpt(conversation, line)).toBe('')
+      expect(gone).toBeDefined()
+      await gone
+      expect(told).toEqual([])
+      expect(charged.filter((each) => each === 'message')).toHaveLength(1)
+      expect(back).toEqual([[client, usage, 0]])
+    },
+  )
 })

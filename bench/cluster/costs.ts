@@ -9,38 +9,16 @@ import { atEnd, type Contender, type Load, type Spillway, startBare } from '../p
 import { drawn, RELAYED, read, STRANGERS, type Turn, turn, WIDE_LIMITS } from '../turn.ts'
 import { FEW, type Row, type Start } from './rows.ts'
 
-interface Work {
-  readonly commands: number
-  readonly writes: number
+/** Commands that told Redis of limits. Each is one script; the nodes' announcements are sent in another way. */
+async function told(redis: RedisServer): Promise<number> {
+  return (await redis.commands()).evalsha ?? 0
 }
-
-/** What Redis has done: commands run, except the nodes' announcements and our own INFO; and reads from sockets. */
-async function work(redis: RedisServer): Promise<Work> {
-  const stats = await redis.call('info', 'stats')
-  const commands = await redis.commands()
-  const sum = Object.values(commands).reduce((total, calls) => total + calls, 0)
-  const announced = commands.eval ?? 0
-  // An announcement is one script of five commands (src/state/nodes.ts).
-  return {
-    commands: sum - 6 * announced - (commands.info ?? 0),
-    writes: Number(/total_reads_processed:(\d+)/.exec(stats)?.[1]) - announced,
-  }
-}
-
-/** The work that calling `work` causes: the difference between two calls in a row. */
-async function ownWork(redis: RedisServer): Promise<Work> {
-  const [first, second] = [await work(redis), await work(redis)]
-  return less(second, first)
-}
-
-const less = (one: Work, other: Work): Work => ({
-  commands: one.commands - other.commands,
-  writes: one.writes - other.writes,
-})
 
 const REFUSED = { kind: 'visits', count: 5_000, concurrency: 64 } as const
 /** Each address is in a network (/24) of its own; 127.0.0.0/8 has enough of them for twelve turns. */
 const NETWORKS: Sources = { first: '127.0.0.2', count: 65_000, step: 256 }
+/** Addresses of a flood that are seen once each. */
+const FLOOD: Sources = { first: '127.64.0.0', count: 100_000 }
 
 export async function refusals(load: Load, redis: RedisServer, start: Start, rounds: number): Promise<Row[]> {
   const visit = (port: number, sources: Sources, visits: number, concurrency = 64) =>
@@ -51,24 +29,28 @@ export async function refusals(load: Load, redis: RedisServer, start: Start, rou
   const fullElsewhere = await start('full', global)
   const full = await start('full', global)
   const net = { LIMIT_NET_CONNECTIONS: '1/1h', LIMIT_GLOBAL_CONNECTIONS: '1000000/1m' }
-  const askedElsewhere = await start('asked', net)
-  const asked = await start('asked', net)
+  const filledElsewhere = await start('filled', net)
+  const filled = await start('filled', net)
   await visit(own.port, FEW, FEW.count)
   await visit(fullElsewhere.port, FEW, 1)
+  await visit(full.port, FEW, 1)
   const probe = 200
   const length = Math.round((await visit(own.port, FEW, probe)).octets / probe)
   const bareFew = await startBare('refuse', length)
   const bareMany = await startBare('refuse', length)
 
-  const overhead = await ownWork(redis)
-  const worked: Record<string, Work[]> = {}
+  const commands: Record<string, number[]> = {}
   const refused = (name: string, node: Contender, next: () => Sources, elsewhere?: Spillway) => async () => {
     const sources = next()
-    if (elsewhere !== undefined)
+    if (elsewhere !== undefined) {
+      // Another address of each network is let in elsewhere, and one here: so this node hears that the network has used up its limit.
       await visit(elsewhere.port, { ...sources, first: addressAt(sources.first, 1) }, REFUSED.count)
-    const before = await work(redis)
+      await visit(node.port, { ...sources, first: addressAt(sources.first, 2) }, REFUSED.count)
+      await sleep(500)
+    }
+    const before = await told(redis)
     const result = await turn(load, node, { ...REFUSED, sources })
-    worked[name] = [...(worked[name] ?? []), less(less(await work(redis), before), overhead)]
+    commands[name] = [...(commands[name] ?? []), (await told(redis)) - before]
     return result
   }
   const strangers = drawn(STRANGERS, REFUSED.count)
@@ -79,94 +61,97 @@ export async function refusals(load: Load, redis: RedisServer, start: Start, rou
       bareFew: refused('bareFew', bareFew, () => FEW),
       full: refused('full', full, strangers),
       bareMany: refused('bareMany', bareMany, strangers),
-      asked: refused('asked', asked, networks, askedElsewhere),
+      filled: refused('filled', filled, networks, filledElsewhere),
     },
     rounds,
   )
   const us = (all: readonly Turn[]) => all.map((each) => each.us)
-  const most = (name: string, what: keyof Work) => Math.max(...(worked[name] ?? []).map((each) => each[what]))
+  const most = (name: string) => Math.max(...(commands[name] ?? []))
   const micro = (all: readonly Turn[]) => `${median(us(all)).toFixed(1)} µs`
-  const cpu = (ours: readonly Turn[], theirs: readonly Turn[], atMost: number): Row => [
-    'the same: CPU of the node, to bare Node',
-    judged(ratio(us(ours), us(theirs)), { atMost }),
-    `${micro(ours)} to ${micro(theirs)}; read ${read(ours, '421')}`,
-  ]
-  const writes = (name: string) => judged(most(name, 'writes') / REFUSED.count, { atMost: 1 }, 4)
-  const single = await singly(load, redis, full, strangers, overhead)
-  const abandoned = await Promise.all([asked, askedElsewhere].map((node) => givenUp(node)))
-  await Promise.all([own, full, fullElsewhere, asked, askedElsewhere].map((node) => node.stop()))
-  return [
+  const rows = (what: string, name: string, ours: readonly Turn[], theirs: readonly Turn[]): Row[] => [
     [
-      `refusing ${REFUSED.count} connections of addresses over their limit: Redis commands`,
-      judged(most('own', 'commands'), { atMost: 0 }, 0),
+      `refusing ${REFUSED.count} connections ${what}: Redis commands`,
+      judged(most(name), { atMost: 0 }, 0),
       `the most of ${rounds + 1} rounds`,
     ],
-    cpu(turns.own, turns.bareFew, 1.5),
     [
-      'refusing new addresses by the global limit, used up by another node: writes to Redis for each',
-      writes('full'),
-      `${most('full', 'commands')} commands for ${REFUSED.count}; one a second: ${single}`,
+      'the same: CPU of the node, to bare Node',
+      judged(ratio(us(ours), us(theirs)), { atMost: 1.5 }),
+      `${micro(ours)} to ${micro(theirs)}; read ${read(ours, '421')}`,
     ],
-    cpu(turns.full, turns.bareMany, 2.5),
-    [
-      'refusing new addresses, each in a network that another node has filled, so that Redis is asked for each: writes for each',
-      writes('asked'),
-      `${(most('asked', 'commands') / REFUSED.count).toFixed(1)} commands for each, including those within scripts; charges given up by the node ${abandoned[0]}, by the other ${abandoned[1]}`,
-    ],
-    cpu(turns.asked, turns.bareMany, 2.5),
+  ]
+  await Promise.all([own, full, fullElsewhere, filled, filledElsewhere].map((node) => node.stop()))
+  return [
+    ...rows('of addresses over their limit', 'own', turns.own, turns.bareFew),
+    ...rows('of new addresses by the global limit, used up by another node', 'full', turns.full, turns.bareMany),
+    ...rows('of networks that another node has filled', 'filled', turns.filled, turns.bareMany),
+    ...(await flood(load, redis, start)),
   ]
 }
 
-async function givenUp(node: Spillway): Promise<number> {
-  const counters = await node.counters()
-  const of = (result: string) =>
-    counters.get(`spillway_redis_commands_total{use="take",result="${result}"}`) ?? Number.NaN
-  return of('timeout') + of('failed')
+/** A flood of addresses that are seen once each, with the default limits and one for everybody, one half of it let in. */
+async function flood(load: Load, redis: RedisServer, start: Start): Promise<Row[]> {
+  const node = await start('flood', { LIMIT_GLOBAL_CONNECTIONS: `${FLOOD.count / 2}/1h` })
+  await sleep(1_000)
+  const cpu = () => ({ node: node.cpuMs(), redis: cpuMs(redis.pids()) })
+  const [before, toldBefore] = [cpu(), await told(redis)]
+  const { codes } = await load.order({
+    kind: 'visits',
+    port: node.port,
+    sources: FLOOD,
+    count: FLOOD.count,
+    concurrency: 64,
+  })
+  const [after, commands] = [cpu(), (await told(redis)) - toldBefore]
+  await node.stop()
+  const seen = Object.entries(codes).map(([code, count]) => `${count} × ${code}`)
+  return [
+    [
+      `a flood of ${FLOOD.count} addresses seen once each: Redis commands for each`,
+      judged(commands / FLOOD.count, { atMost: 0.02 }, 4),
+      seen.join(', '),
+    ],
+    [
+      "the same: CPU of Redis, to the node's",
+      judged((100 * (after.redis - before.redis)) / (after.node - before.node), { atMost: 2 }, 1, ' %'),
+      `${(after.redis - before.redis).toFixed(0)} ms to ${(after.node - before.node).toFixed(0)} ms`,
+    ],
+  ]
 }
 
-/** What Redis does for refusals so far apart that it is asked for each. */
-async function singly(
+/** Settings of a node that relays, apart from Redis. */
+export const RELAYING = { ...WIDE_LIMITS, RCPT_DOMAINS: 'example.test', UPSTREAM_MAX_CONNECTIONS: '100' }
+
+export async function relaying(
   load: Load,
-  redis: RedisServer,
-  node: Spillway,
-  sources: () => Sources,
-  overhead: Work,
-): Promise<string> {
-  const tries = 3
-  const used = async () => {
-    const counters = await node.counters()
-    const of = (use: string) => counters.get(`spillway_redis_commands_total{use="${use}",result="ok"}`) ?? Number.NaN
-    return { take: of('take'), add: of('add') }
-  }
-  const [before, workBefore] = [await used(), await work(redis)]
-  for (let index = 0; index < tries; index++) {
-    await sleep(1_500)
-    await load.order({ kind: 'visits', port: node.port, sources: sources(), count: 1, concurrency: 1 })
-  }
-  await sleep(500)
-  const [after, { writes }] = [await used(), less(less(await work(redis), workBefore), overhead)]
-  const each = (number: number) => (number / tries).toFixed(1)
-  return `${each(after.take - before.take)} charges and, when the client has its reply, ${each(after.add - before.add)} given back, in ${each(writes)} writes`
-}
-
-export async function relaying(load: Load, sinkPort: number, start: Start, rounds: number): Promise<Row[]> {
+  sinkPort: number,
+  start: Start,
+  startAlone: () => Promise<Spillway>,
+  rounds: number,
+): Promise<Row[]> {
   const postfix = await startPostfix({
     recipients: ['anna@example.test'],
     listeners: [{ kind: 'proxy-filter', filter: `127.0.0.1:${sinkPort}` }],
   })
   atEnd(() => postfix.stop())
   const filter: Contender = { port: postfix.port(), pids: postfix.pids, cpuMs: () => cpuMs(postfix.pids()) }
-  const shared = await start('relay', { ...WIDE_LIMITS, RCPT_DOMAINS: 'example.test', UPSTREAM_MAX_CONNECTIONS: '100' })
+  const [shared, alone] = [await start('relay', RELAYING), await startAlone()]
   const strangers = drawn(STRANGERS, RELAYED.count)
   const relayed = (server: Contender) => () => turn(load, server, { ...RELAYED, sources: strangers() })
-  const turns = await alternate({ filter: relayed(filter), shared: relayed(shared) }, rounds)
+  const turns = await alternate({ filter: relayed(filter), shared: relayed(shared), alone: relayed(alone) }, rounds)
   const us = (all: readonly Turn[]) => all.map((each) => each.us)
-  await shared.stop()
+  await Promise.all([shared.stop(), alone.stop()])
+  const micro = (all: readonly Turn[]) => `${median(us(all)).toFixed(0)} µs`
   return [
     [
-      'relaying messages of 4 KB, all limits in Redis: CPU, to Postfix with `smtpd_proxy_filter`',
+      'relaying messages of 4 KB, all limits in Redis: CPU, to the same without Redis',
+      judged(ratio(us(turns.shared), us(turns.alone)), { atMost: 1.05 }),
+      `${micro(turns.shared)} to ${micro(turns.alone)}`,
+    ],
+    [
+      'the same, to Postfix with `smtpd_proxy_filter`',
       judged(ratio(us(turns.shared), us(turns.filter)), { atMost: 1 }),
-      `${median(us(turns.shared)).toFixed(0)} µs to ${median(us(turns.filter)).toFixed(0)} µs; accepted ${read(turns.shared, '250')}`,
+      `${micro(turns.shared)} to ${micro(turns.filter)}; accepted ${read(turns.shared, '250')}`,
     ],
   ]
 }

@@ -6,6 +6,8 @@ import { type AddressInfo, createConnection, createServer, type Socket } from 'n
 
 export interface Forwarder {
   readonly port: number
+  /** How late everything arrives from now on, in milliseconds, in each direction. */
+  slow(ms: number): void
   /** Resets the open connections and accepts no more. */
   cut(): Promise<void>
 }
@@ -13,6 +15,7 @@ export interface Forwarder {
 /** Forwards from a free port of 127.0.0.1 to another. */
 export async function startForwarder(to: number): Promise<Forwarder> {
   const open = new Set<Socket>()
+  let late = 0
   const server = createServer((client) => {
     const upstream = createConnection({ port: to, host: '127.0.0.1', noDelay: true })
     client.setNoDelay(true)
@@ -26,13 +29,19 @@ export async function startForwarder(to: number): Promise<Forwarder> {
         open.delete(socket)
         other.destroy()
       })
-      socket.pipe(other)
+      socket.on('data', (chunk) => {
+        if (late === 0) other.write(chunk)
+        else setTimeout(() => other.write(chunk), late)
+      })
     }
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   return {
     port: (server.address() as AddressInfo).port,
+    slow(ms) {
+      late = ms
+    },
     async cut() {
       if (!server.listening) return
       const closed = once(server, 'close')

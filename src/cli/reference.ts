@@ -2,8 +2,10 @@
  * docs/refusals.md and docs/metrics.md, generated from the table of reasons and from the declared metrics, so that they
  * say what the program does. `npm run docs` writes the files; a test fails while they are out of date.
  */
+
 import { tableRow } from '../config/docs.ts'
 import { settingOf } from '../config/settings.ts'
+import { refusalId } from '../core/id.ts'
 import { CHECK_NAMES, REASON_NAMES, reasonOf } from '../core/reasons.ts'
 import { createMetrics } from '../telemetry/metrics.ts'
 
@@ -23,19 +25,19 @@ export function refusalsPage(): string {
     '- The full reply consists of the code, the enhanced code, with 4yz the name of this host, the client’s address in brackets,',
     '  the words of the sixth column, and the id in parentheses, or `SPILLWAY_SUPPORT_URL` with the id in it.',
     '- The id at the end of a refusal is the `id` of the log line. Its first eleven characters identify the session. The last',
-    '  two are the number of the reason (third column, in base 32: `0`–`9`, `A`–`H`, `J` …). So the id tells the second, the node',
-    '  and the reason even where the log was sampled.',
+    '  two are those of the third column, so the id tells the reason even if the log was sampled. `00` means that the words are a',
+    '  mail server’s: see `refusedBy` in the log. [log.md](log.md#why-was-this-sender-refused) has the rest.',
     '- To watch a check before you trust it, set `SPILLWAY_OBSERVE=<check>`: it judges, counts and logs, but refuses nobody.',
     '',
-    '| reason | check | no. | stage | reply | the client reads | it means |',
+    '| reason | check | id ends in | stage | reply | the client reads | it means |',
     '|---|---|---|---|---|---|---|',
     ...REASON_NAMES.map((name) => {
-      const { number, check, stages, action, code, enhanced, wire, operator } = reasonOf(name)
+      const { check, stages, action, code, enhanced, wire, operator } = reasonOf(name)
       const where = stages.length > 3 ? 'any' : stages.join(', ')
       return tableRow([
         `\`${name}\``,
         check ?? '–',
-        String(number),
+        `\`${refusalId('', name)}\``,
         where,
         `${action} ${code} ${enhanced}`,
         wire,

@@ -6,12 +6,20 @@
  */
 import { isAscii, utf8Of } from './latin1.ts'
 
+/** A recipient is asked about several times in a row, by limits and memories that know nothing of each other. */
+let last = { address: '', mailbox: '' }
+
 /**
  * Removes the source route (RFC 5321 section 4.1.1.3), the quotes, and what follows a `+` in the local part (RFC 5233),
  * and folds case.
  * @param address in Latin-1, one character per byte, without angle brackets
  */
 export function mailboxOf(address: string): string {
+  if (address !== last.address) last = { address, mailbox: read(address) }
+  return last.mailbox
+}
+
+function read(address: string): string {
   const route = address.startsWith('@') ? address.indexOf(':') : -1
   const path = route < 0 ? address : address.slice(route + 1)
   const text = isAscii(path) ? path : utf8Of(path).normalize('NFKC')

@@ -82,6 +82,8 @@ export class SharedMemory implements KnownRecipients {
   readonly #accepted = new Uint16Array(DOMAINS)
   readonly #refusedOn = new Uint16Array(DOMAINS)
   readonly #domains = new LRUCache<string, Domain>({ max: MAX_DOMAINS })
+  /** By mailbox. The hash costs more than all else that is done here for a recipient, and most mail goes to few mailboxes. */
+  readonly #keys = new LRUCache<string, Key>({ max: MAX_DOMAINS })
   readonly #doubts = new Map<string, Doubt>()
   /** Sets that have changed since they were last shared. */
   readonly #changed = new Set<number>()
@@ -143,6 +145,7 @@ export class SharedMemory implements KnownRecipients {
     this.#accepted.fill(0)
     this.#refusedOn.fill(0)
     this.#domains.clear()
+    this.#keys.clear()
     this.#doubts.clear()
     this.#changed.clear()
     this.#guard.clear()
@@ -256,7 +259,11 @@ export class SharedMemory implements KnownRecipients {
   }
 
   #keyOf(mailbox: string, { domain }: Domain): Key {
-    return this.#keyFrom(this.#digest(mailbox), domain)
+    const known = this.#keys.get(mailbox)
+    if (known !== undefined) return known
+    const made = this.#keyFrom(this.#digest(mailbox), domain)
+    this.#keys.set(mailbox, made)
+    return made
   }
 
   #keyFrom(digest: Buffer, domain: number): Key {

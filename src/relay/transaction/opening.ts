@@ -51,7 +51,7 @@ export interface OpeningParts {
   readonly waits: Waits
   readonly elapsed: Clock['elapsed']
   /** Looks up the client's name if servers are told it. This comes before a slot is taken: no slot is held for a DNS server. */
-  readonly name: () => Promise<unknown>
+  readonly name: () => Promise<unknown> | undefined
   /** Called when MAIL goes out, or a server has judged the client without it. */
   readonly asking: () => void
 }
@@ -78,8 +78,9 @@ export async function openTransaction(parts: OpeningParts, envelope: Envelope, r
   const before = upstream.attemptsMs
   const started = elapsed()
   const endAt = started + waits.rcptMs
-  await parts.name()
-  const namedMs = elapsed() - started
+  const naming = parts.name()
+  if (naming !== undefined) await naming
+  const namedMs = naming === undefined ? 0 : elapsed() - started
   let avoid: Server | undefined
   let last: Answer | undefined
   let slot: Slot | undefined

@@ -243,9 +243,10 @@ export class Relay {
     return 'refused' in opened ? this.#settle(opened.refused) : this.#heardRcpt(opened.link, opened.rcpt)
   }
 
-  async #name(): Promise<void> {
+  #name(): Promise<unknown> | undefined {
     const { clientIp, names } = this.#parts.settings.dial
-    if (clientIp === 'xclient' && this.#upstream.current === undefined) await names(this.#attributes().client.ip)
+    const isNeeded = clientIp === 'xclient' && this.#upstream.current === undefined
+    return isNeeded ? names(this.#attributes().client.ip) : undefined
   }
 
   async #another(envelope: Envelope, rcptLine: string): Promise<Answer> {

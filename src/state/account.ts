@@ -16,6 +16,9 @@ export interface AccountOptions {
   readonly windowMs: number
 }
 
+/** For so long after an answer it is foreseen what the other nodes do, in milliseconds. */
+const FORESEEN_MS = 100
+
 /** An amount on its way to Redis; the batch is a number that grows. */
 export interface Report {
   readonly amount: number
@@ -30,7 +33,9 @@ export class Account {
   #current = 0
   #previous = 0
   #sent: (Report & { readonly window: number }) | undefined
-  #heard: (Heard & { readonly endsAt: number }) | undefined
+  #heard: (Heard & { readonly at: number; readonly endsAt: number }) | undefined
+  /** How many the other nodes have let in a millisecond, between the last two answers. */
+  #others = 0
 
   constructor(options: AccountOptions) {
     this.#options = options
@@ -65,6 +70,13 @@ export class Account {
     return Math.max(0, (current * (endsAt + windowMs - elapsed)) / windowMs)
   }
 
+  /** `known`, and what the other nodes have let in since, if they went on as before the last answer. */
+  expected(elapsed: number): number {
+    if (this.#heard === undefined) return 0
+    const age = elapsed - this.#heard.at
+    return this.known(elapsed) + (age <= FORESEEN_MS ? this.#others * age : 0)
+  }
+
   /** Whether Redis has never answered on this key, or so long ago that nothing of the answer holds. */
   isUnheard(elapsed: number): boolean {
     return this.#heard === undefined || elapsed >= this.#heard.endsAt + this.#options.windowMs
@@ -90,9 +102,14 @@ export class Account {
   }
 
   /** Redis has answered a report. */
-  answered({ batch }: Report, heard: Heard, elapsed: number): void {
+  answered({ batch, amount }: Report, heard: Heard, elapsed: number): void {
+    const before = this.#heard && { used: this.known(elapsed), ms: elapsed - this.#heard.at }
+    const own = this.#sent?.batch === batch ? amount : 0
     if (this.#sent?.batch === batch) this.#sent = undefined
-    this.#heard = { ...heard, endsAt: elapsed + heard.leftMs }
+    this.#heard = { ...heard, at: elapsed, endsAt: elapsed + heard.leftMs }
+    if (before !== undefined && before.ms > 0) {
+      this.#others = Math.max(0, this.known(elapsed) - before.used - own) / before.ms
+    }
   }
 
   #onItsWay(at: number): number {

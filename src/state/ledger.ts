@@ -11,6 +11,9 @@
  *
  *     known + 1 ≤ max   and   untold < room,   room = max(1, ⌊(max − known) / nodes⌋)
  *
+ * Of a limit for everybody, `known` includes what the others are expected to have let in since, at the pace between the last two
+ * answers; a client that is refused for that is a reason to ask again.
+ *
  * So what nodes let in without a word from Redis is no more than what was left when Redis last spoke, divided among them. If
  * Redis is away, `known` fades to nothing within two windows, and each node is left with its share, `max / nodes`.
  *
@@ -40,7 +43,7 @@ export interface LedgerOptions {
   readonly isGlobal: boolean
   /** Instead of NEED_NOT: whether Redis is to be told of this key. */
   readonly isTold?: (key: string) => boolean
-  readonly teller: Pick<Teller, 'tell' | 'refresh'>
+  readonly teller: Pick<Teller, 'tell' | 'refresh' | 'keepFresh'>
   /** Nodes that are alive, this one included. */
   readonly nodes: () => number
   /** Whether Redis answers at present. */
@@ -53,6 +56,8 @@ export interface LedgerOptions {
 const NEED_NOT = 0.1
 /** The part of the room that is told at once when it is used. */
 const AT_ONCE = 1 / 8
+/** A limit for everybody is near its end when less than so many clients are left for each node. */
+const NEAR_END = 5
 /** Keys that Redis is told of, for each limit. Of as many that were forgotten it is remembered that Redis knows them. */
 const CAPACITY = 1 << 16
 
@@ -75,11 +80,17 @@ export class Ledger implements Counter {
   }
 
   charge(key: string, at: number, max: number): Use {
-    const { table, windowMs, elapsed } = this.#options
+    const { table, windowMs, elapsed, isGlobal, teller } = this.#options
     const account = this.#accounts.get(key)
-    const known = account?.known(elapsed()) ?? 0
+    const now = elapsed()
+    const known = account?.known(now) ?? 0
     if (known + 1 > max) return this.#refuse(key, at, known, max)
-    const room = this.#room(max - known)
+    const expected = isGlobal && account !== undefined ? account.expected(now) : known
+    if (expected + 1 > max) {
+      teller.keepFresh()
+      return this.#refuse(key, at, expected, max)
+    }
+    const room = this.#room(max - expected)
     if (account !== undefined) {
       const untold = account.untold(at)
       if (untold >= room) return this.#refuse(key, at, untold, room)
@@ -148,9 +159,11 @@ export class Ledger implements Counter {
 
   #tell(account: Account | undefined, at: number, max: number): void {
     if (account === undefined) return
-    const { teller, elapsed } = this.#options
+    const { teller, elapsed, isGlobal, nodes } = this.#options
     const now = elapsed()
-    const room = this.#room(max - account.known(now))
+    const left = max - account.known(now)
+    const room = this.#room(left)
+    if (isGlobal && nodes() > 1 && left < NEAR_END * nodes()) teller.keepFresh()
     teller.tell(account, account.isUnheard(now) || account.untold(at) > AT_ONCE * room)
   }
 

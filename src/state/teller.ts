@@ -3,6 +3,9 @@
  * to tell go out together, one pipeline at a time. The keys that all clients share go with every pipeline, so that this
  * node hears of them as long as there is traffic.
  *
+ * Near the end of such a limit what was heard is soon stale, because all nodes use up what is left at the same time. So for a
+ * moment after each client then, Redis is asked again as soon as it has answered.
+ *
  * A pipeline that is not answered within `timeoutMs` counts as lost. What it carried is sent again under its number, and Redis
  * counts it once. It is sent again by itself, later each time, so that a cluster that has lost a part of its keys is not
  * flooded with them, and the other keys do not wait.
@@ -28,6 +31,9 @@ const AWAY_MS = 250
 const FIRST_RETRY_MS = 20
 /** … up to this. */
 const LAST_RETRY_MS = 2000
+/** How long after a client Redis is asked again and again, and how far apart, in milliseconds. */
+const FRESH_MS = 10
+const ASK_MS = 1
 /** Keys in one pipeline. */
 const BATCH = 500
 /** Keys that there is something to tell of. Any more wait for their next client. */
@@ -48,6 +54,8 @@ export class Teller {
   /** The pipeline under way. */
   #round: Promise<void> | undefined
   #isUrgent = false
+  /** Until when, by `elapsed`, what was heard is to be fresh. */
+  #freshUntil = Number.NEGATIVE_INFINITY
   #stopped = false
 
   constructor(options: TellerOptions) {
@@ -78,6 +86,12 @@ export class Teller {
     this.#refreshed.add(account)
   }
 
+  /** What was heard of the keys that all clients share is to be fresh for a moment. */
+  keepFresh(): void {
+    this.#freshUntil = this.#options.elapsed() + FRESH_MS
+    this.#schedule()
+  }
+
   /** Sends all that there is now, unless a pipeline is under way; for when Redis is back. */
   flush(): void {
     this.#retryMs = FIRST_RETRY_MS
@@ -103,7 +117,10 @@ export class Teller {
       this.#immediate = setImmediate(() => this.#begin())
       return
     }
-    this.#timer ??= setTimeout(() => this.#begin(), isUp() ? GATHER_MS : AWAY_MS).unref()
+    if (this.#isToBeFresh) clearTimeout(this.#timer)
+    else if (this.#timer !== undefined) return
+    const ms = this.#isToBeFresh ? ASK_MS : isUp() ? GATHER_MS : AWAY_MS
+    this.#timer = setTimeout(() => this.#begin(), ms).unref()
   }
 
   #begin(): void {
@@ -111,13 +128,18 @@ export class Teller {
     clearImmediate(this.#immediate)
     this.#timer = undefined
     this.#immediate = undefined
-    if (this.#stopped || this.#round !== undefined || this.#waiting.size === 0) return
+    if (this.#stopped || this.#round !== undefined || (this.#waiting.size === 0 && !this.#isToBeFresh)) return
     if (!this.#options.isOpen()) return
     this.#isUrgent = false
     this.#round = this.#tellAll().finally(() => {
       this.#round = undefined
-      if (this.#waiting.size > 0) this.#schedule()
+      if (this.#waiting.size > 0 || this.#isToBeFresh) this.#schedule()
     })
+  }
+
+  get #isToBeFresh(): boolean {
+    const { isUp, elapsed } = this.#options
+    return isUp() && elapsed() < this.#freshUntil
   }
 
   /** Never rejects. */
@@ -130,7 +152,7 @@ export class Teller {
       // One whose answer came late has nothing left.
       if (!pipeline.tell(account, account.isUnheard(elapsed()))) this.#retried.delete(account)
     }
-    if (pipeline.size === 0) return
+    if (pipeline.size === 0 && !this.#isToBeFresh) return
     for (const account of this.#refreshed) pipeline.tell(account, true)
     await pipeline.answered(timeoutMs)
     // What came after a report that had to be repeated.

@@ -90,6 +90,20 @@ describe('what is known', () => {
     expect(one.known(1_000_000)).toBe(0)
   })
 
+  test('what is expected goes on at the pace of the other nodes, for a tenth of a second', () => {
+    const one = account()
+    one.answered(one.report(1, START), { current: 10, previous: 0, leftMs: 9000 }, 1000)
+    expect(one.expected(1050)).toBe(10)
+    one.add(4, START)
+    // In 20 ms the others have let in 16 of the 20, this node 4.
+    one.answered(one.report(2, START), { current: 30, previous: 0, leftMs: 8980 }, 1020)
+    expect([one.expected(1020), one.expected(1025), one.expected(1120)]).toEqual([30, 34, 110])
+    expect(one.expected(1121)).toBe(30)
+    one.add(5, START)
+    one.answered(one.report(3, START), { current: 35, previous: 0, leftMs: 8960 }, 1040)
+    expect(one.expected(1060)).toBe(35)
+  })
+
   test('is nothing, and unheard, before the first answer and when the last has run out', () => {
     expect([account().known(0), account().isUnheard(0)]).toEqual([0, true])
     const one = heard(6, 0, 4000, 0)

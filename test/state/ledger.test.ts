@@ -11,11 +11,14 @@ const KEY = '192.0.2.1'
 /** Who was told of, and whether at once. */
 let told: { account: Account; urgent: boolean }[]
 let nodes: number
+/** How often what was heard was wanted fresh. */
+let fresh: number
 let isUp: boolean
 let elapsed: number
 beforeEach(() => {
   told = []
   nodes = 2
+  fresh = 0
   isUp = true
   elapsed = 0
 })
@@ -26,7 +29,11 @@ const ledger = (more: Partial<LedgerOptions> = {}): Ledger =>
     counter: { add: () => Promise.reject(new Error('nobody asks here')) },
     windowMs: WINDOW,
     isGlobal: false,
-    teller: { tell: (account, urgent) => void told.push({ account, urgent }), refresh: () => undefined },
+    teller: {
+      tell: (account, urgent) => void told.push({ account, urgent }),
+      refresh: () => undefined,
+      keepFresh: () => void fresh++,
+    },
     nodes: () => nodes,
     isUp: () => isUp,
     elapsed: () => elapsed,
@@ -146,6 +153,7 @@ describe('what Redis hears of', () => {
     const teller = {
       tell: (account: Account, urgent: boolean) => void told.push({ account, urgent }),
       refresh: (account: Account) => void refreshed.push(account),
+      keepFresh: () => undefined,
     }
     const it = ledger({ isGlobal: true, teller })
     it.charge('*', AT, 6000)
@@ -163,6 +171,44 @@ describe('what Redis hears of', () => {
     // The room is 160, and an eighth of it 20.
     letsIn(it, 25, 200)
     expect(told.findIndex(({ urgent }) => urgent)).toBe(20)
+  })
+
+  test('of what all clients share, what the others have used up by now in all likelihood: refused, and asked for at once', () => {
+    const it = ledger({ isGlobal: true })
+    letsIn(it, 1, 200, '*')
+    answers(100)
+    elapsed = 10
+    letsIn(it, 1, 200, '*')
+    answers(181)
+    fresh = 0
+    // 80 in 10 ms.
+    elapsed = 11
+    expect(letsIn(it, 20, 200, '*')).toBe(5)
+    expect(fresh).toBe(0)
+    elapsed = 13
+    const { used, max } = it.charge('*', AT, 200)
+    expect([used > max, max, fresh]).toEqual([true, 200, 1])
+    elapsed = 112
+    expect(letsIn(it, 20, 200, '*')).toBe(4)
+  })
+
+  test.each([
+    ['of what all clients share, near its end', true, 2, 191, 1],
+    ['not before', true, 2, 150, 0],
+    ['not of other keys', false, 2, 191, 0],
+    ['nor where there is no other node', true, 1, 191, 0],
+  ])('and what it says is kept fresh: %s', (_, isGlobal, count, used, times) => {
+    nodes = count
+    const it = ledger({ isGlobal })
+    letsIn(it, 21, 200, '*')
+    answers(used)
+    fresh = 0
+    it.charge('*', AT, 200)
+    expect(fresh).toBe(times)
+    answers(200)
+    fresh = 0
+    it.charge('*', AT, 200)
+    expect(fresh).toBe(0)
   })
 
   test('of a refused client nothing', () => {

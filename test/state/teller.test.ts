@@ -115,6 +115,25 @@ describe('when', () => {
     expect(sent()).toEqual(['a 1', '* 0'])
   })
 
+  test('what is to be fresh is asked for again and again, for 10 ms, and while Redis answers', async () => {
+    const everybody = await known('*')
+    teller.refresh(everybody)
+    teller.keepFresh()
+    let count = 0
+    for (let i = 0; i < 100; i++) {
+      await pass(1)
+      count += commands.length
+      expect(sent()).toEqual(Array.from({ length: commands.length }, () => '* 0'))
+      await answerAll()
+    }
+    expect(count).toBeGreaterThanOrEqual(5)
+    expect(count).toBeLessThanOrEqual(10)
+    isUp = false
+    teller.keepFresh()
+    await pass(100)
+    expect(sent()).toEqual([])
+  })
+
   test('given back before it was told, it is not told at all', async () => {
     const a = await known('a')
     letIn(a)

@@ -104,18 +104,22 @@ const knows = (memory: SharedMemory, from: number, to: number, ms?: number): Pro
 const keys = async (): Promise<string[]> => (await redis.call('keys', 'test:known:*')).split('\n').filter(Boolean)
 /** How many records Redis holds. */
 const held = (): Promise<number> => recordsIn(redis, 'test:')
-/** As when both have come to it on their way through all sets, the one after the other. */
+/** As when all have come to them on their way through all sets, until all have the same. */
 async function meet(...nodes: Sharer[]): Promise<void> {
   const [{ memory: first }] = nodes as [Sharer]
-  for (const { memory } of [...nodes, ...nodes]) {
-    for (let set = 0; set < first.sets; set++) {
-      if (nodes.some((each) => !each.memory.read(set).equals(first.read(set)))) memory.changed.add(set)
-    }
-    await eventually(
-      () => memory.changed.size,
-      (size) => size === 0,
-    )
-  }
+  const isSame = (set: number): boolean => nodes.every(({ memory }) => memory.read(set).equals(first.read(set)))
+  await eventually(
+    () => {
+      let differing = 0
+      for (let set = 0; set < first.sets; set++) {
+        if (isSame(set)) continue
+        differing++
+        for (const { memory } of nodes) memory.changed.add(set)
+      }
+      return differing
+    },
+    (differing) => differing === 0,
+  )
 }
 
 test('a node that starts again knows within moments whom it has taken, and whoever else starts does so too', async () => {

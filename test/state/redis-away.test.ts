@@ -187,6 +187,13 @@ describe('carried out, and the answer is lost', () => {
       expect(await counts()).toEqual([20, 20])
       // What is told now is told at once.
       await back(node)
+      // What is told goes out behind an announcement, if one waits for its answer. After one there is none for two seconds.
+      const announced = node.metrics.redisCommands.of('nodes', 'ok')
+      const before = announced.value
+      await eventually(
+        () => announced.value,
+        (count) => count > before,
+      )
       forwarder.mute()
       admitted += letsIn(node, 15, client)
       await eventually(counts, ([one, all]) => one === 35 && all === 35)

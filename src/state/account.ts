@@ -88,7 +88,7 @@ export class Account {
     // Too old for any window: it was let in, and counts no more.
     if (this.#sent !== undefined && this.#window - this.#sent.window > 1) this.#sent = undefined
     if (this.#sent !== undefined) return this.#sent
-    const amount = this.#current + Math.trunc(this.#fading(at, this.#previous))
+    const amount = this.#due(at)
     if (amount === 0) return { amount, batch }
     this.#current = 0
     this.#previous = 0
@@ -96,9 +96,10 @@ export class Account {
     return this.#sent
   }
 
-  /** Whether something was added after the last report. */
-  get hasMore(): boolean {
-    return this.#current !== 0 || this.#previous !== 0
+  /** Whether there is something to report that came after the last report. */
+  hasMore(at: number): boolean {
+    this.#advance(at)
+    return this.#due(at) !== 0
   }
 
   /** Redis has answered a report. */
@@ -110,6 +111,11 @@ export class Account {
     if (before !== undefined && before.ms > 0) {
       this.#others = Math.max(0, this.known(elapsed) - before.used - own) / before.ms
     }
+  }
+
+  /** What is to be reported next. What was let in at the last moment of a window counts nearly whole in the next, so it is rounded. */
+  #due(at: number): number {
+    return this.#current + Math.round(this.#fading(at, this.#previous))
   }
 
   #onItsWay(at: number): number {

@@ -148,7 +148,7 @@ export class Ledger implements Counter {
   /** Refusals are counted by this node alone, so that it can be told how far over the limit a client is. */
   #refuse(key: string, at: number, used: number, max: number): Use {
     const { table, windowMs } = this.#options
-    const refused = table.charge(key, at, 0) - table.peek(key, at)
+    const refused = table.refuse(key, at)
     return { used: Math.max(Math.ceil(used), Math.floor(max)) + refused, max, windowMs }
   }
 

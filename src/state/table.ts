@@ -5,9 +5,8 @@
  * one set of eight slots, and no other slot is searched for it. When a set is full, a new key takes the slot of a key
  * whose counts have expired, or else of the key that has used least. So a flood of keys that are seen once pushes out
  * other keys that were seen once. A key that is worth remembering goes only when all eight keys of its set are as
- * heavy, and then only one of the eight goes, since the key that took its slot is the lightest again. A key that was
- * pushed out starts from zero: under such pressure the table forgets, but it never refuses a client for what another
- * client did.
+ * heavy, and then only one of the eight goes, since the key that took its slot is the lightest again. A key that was pushed out
+ * starts from zero: under such pressure the table forgets, but it never refuses a client for what another client did.
  *
  * Use is counted in a sliding window of two buckets (the sliding window counter, as Cloudflare described it in 2017).
  * Time is cut into aligned windows, and
@@ -43,10 +42,7 @@ const MOST = 0x7fffffff
 const SAMPLE = 512
 
 export interface WindowTableOptions {
-  /**
-   * How many keys have room, rounded up to a multiple of 8. A key takes 24 bytes, which the system allocates on first
-   * use.
-   */
+  /** How many keys have room, rounded up to a multiple of 8. A key takes 24 bytes, which the system allocates on first use. */
   readonly capacity: number
   readonly windowMs: number
   /** Eight secret random bytes. */
@@ -54,10 +50,9 @@ export interface WindowTableOptions {
 }
 
 /**
- * Counts `amount` (a whole number) per key against `max`. `now` is in ms, of any clock, preferably a monotonic one. If
- * the clock steps back by less than a window, the table's time stands still until the clock has caught up. After a
- * longer step all counts are moved to the window in which the clock lands, and are forgotten at most two windows later:
- * nobody gains by the step, and nobody is kept out.
+ * Counts `amount` (a whole number) per key against `max`. `now` is in ms, of any clock, preferably a monotonic one. If the clock
+ * steps back by less than a window, the table's time stands still until the clock has caught up. After a longer step all counts
+ * are moved to the window in which the clock lands, and are forgotten at most two windows later: nobody gains or is kept out.
  */
 export class WindowTable {
   readonly #windowMs: number
@@ -91,54 +86,44 @@ export class WindowTable {
    */
   charge(key: string, now: number, max: number, amount = 1): number {
     const time = this.#clock(now)
-    const window = this.#window(time)
     const remaining = this.#remaining(time)
-    this.#hash(key)
     const words = this.#words
-    let at = this.#find()
-    if (at >= 0) this.#advance(at, window)
-    else at = this.#take(window, remaining)
+    const at = this.#place(key, time, remaining)
     const used = words[at + CURRENT]! + this.#share(words[at + PREVIOUS]!, remaining)
     if (used + amount <= Math.floor(max)) {
       words[at + CURRENT] = Math.min(MOST, words[at + CURRENT]! + amount)
       return Math.ceil(used + amount)
     }
-    const refused = Math.min(MOST, words[at + REFUSED]! + amount)
-    words[at + REFUSED] = refused
-    return Math.ceil(used + refused)
+    return Math.ceil(used + this.#refuse(at, amount))
+  }
+
+  /** Counts an attempt that was refused for what is not in this table. @returns how many were refused in this window */
+  refuse(key: string, now: number): number {
+    const time = this.#clock(now)
+    return this.#refuse(this.#place(key, time, this.#remaining(time)), 1)
   }
 
   /** Whether this is the key's first appearance in the aligned window of `now`. For keys that nothing else counts. */
   first(key: string, now: number): boolean {
     const time = this.#clock(now)
-    const window = this.#window(time)
-    this.#hash(key)
-    const words = this.#words
-    let at = this.#find()
-    if (at >= 0) this.#advance(at, window)
-    else at = this.#take(window, this.#remaining(time))
-    if (words[at + CURRENT] !== 0) return false
-    words[at + CURRENT] = 1
+    const at = this.#place(key, time, this.#remaining(time))
+    if (this.#words[at + CURRENT] !== 0) return false
+    this.#words[at + CURRENT] = 1
     return true
   }
 
   /** The use by now, rounded up, without refused attempts. While it is below `max`, the next attempt is admitted. */
   peek(key: string, now: number): number {
     const time = this.#clock(now)
-    this.#hash(key)
-    const at = this.#find()
+    const at = this.#seek(key, time)
     if (at < 0) return 0
-    this.#advance(at, this.#window(time))
     return Math.ceil(this.#words[at + CURRENT]! + this.#share(this.#words[at + PREVIOUS]!, this.#remaining(time)))
   }
 
   /** Takes back what was admitted but then not used, at most down to 0. */
   refund(key: string, now: number, amount = 1): void {
-    const time = this.#clock(now)
-    this.#hash(key)
-    const at = this.#find()
+    const at = this.#seek(key, this.#clock(now))
     if (at < 0) return
-    this.#advance(at, this.#window(time))
     const words = this.#words
     const here = Math.min(amount, words[at + CURRENT]!)
     words[at + CURRENT] = words[at + CURRENT]! - here
@@ -157,6 +142,26 @@ export class WindowTable {
     let live = 0
     for (let at = 0; at < sets * SET; at += SLOT) if (this.#weight(at, window, remaining) > 0) live++
     return Math.round((live * this.#sets) / sets)
+  }
+
+  /** The first word of the key's slot, which it gets if it has none. */
+  #place(key: string, time: number, remaining: number): number {
+    const at = this.#seek(key, time)
+    return at >= 0 ? at : this.#take(this.#window(time), remaining)
+  }
+
+  /** The first word of the key's slot, with its counts as of now; -1 if it has none. */
+  #seek(key: string, time: number): number {
+    this.#hash(key)
+    const at = this.#find()
+    if (at >= 0) this.#advance(at, this.#window(time))
+    return at
+  }
+
+  #refuse(at: number, amount: number): number {
+    const refused = Math.min(MOST, this.#words[at + REFUSED]! + amount)
+    this.#words[at + REFUSED] = refused
+    return refused
   }
 
   #clock(now: number): number {

@@ -48,6 +48,8 @@ export class Teller {
   readonly #refreshed = new Set<Account>()
   #batch = 0
   #timer: NodeJS.Timeout | undefined
+  /** When it goes off, by `elapsed`. */
+  #dueAt = 0
   #immediate: NodeJS.Immediate | undefined
   #retry: NodeJS.Timeout | undefined
   #retryMs = FIRST_RETRY_MS
@@ -112,14 +114,17 @@ export class Teller {
 
   #schedule(): void {
     if (this.#stopped || this.#round !== undefined || this.#immediate !== undefined) return
-    const { isUp } = this.#options
+    const { isUp, elapsed } = this.#options
     if (this.#isUrgent && isUp()) {
       this.#immediate = setImmediate(() => this.#begin())
       return
     }
-    if (this.#isToBeFresh) clearTimeout(this.#timer)
-    else if (this.#timer !== undefined) return
     const ms = this.#isToBeFresh ? ASK_MS : isUp() ? GATHER_MS : AWAY_MS
+    const dueAt = elapsed() + ms
+    // A client brings it forward, and never puts it off: however many come, it goes out.
+    if (this.#timer !== undefined && this.#dueAt <= dueAt) return
+    clearTimeout(this.#timer)
+    this.#dueAt = dueAt
     this.#timer = setTimeout(() => this.#begin(), ms).unref()
   }
 
@@ -144,7 +149,7 @@ export class Teller {
 
   /** Never rejects. */
   async #tellAll(): Promise<void> {
-    const { timeoutMs, elapsed, told } = this.#options
+    const { timeoutMs, now, elapsed, told } = this.#options
     const pipeline = new Pipeline(this.#options, ++this.#batch)
     for (const account of this.#waiting) {
       if (pipeline.size >= BATCH) break
@@ -157,7 +162,7 @@ export class Teller {
     await pipeline.answered(timeoutMs)
     // What came after a report that had to be repeated.
     for (const account of pipeline.with('answered')) {
-      if (account.hasMore) this.#waiting.add(account)
+      if (account.hasMore(now())) this.#waiting.add(account)
       if (this.#retried.delete(account)) this.#retryMs = FIRST_RETRY_MS
     }
     for (const account of pipeline.with('failed')) {

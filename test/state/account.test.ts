@@ -56,6 +56,17 @@ describe('what is untold', () => {
     expect(one.report(3, muchLater)).toEqual({ amount: 0, batch: 3 })
   })
 
+  test('what was let in at the last moment of a window is told in the next', () => {
+    const one = account()
+    one.add(1, START + WINDOW - 1)
+    expect(one.report(1, START + WINDOW + 9)).toMatchObject({ amount: 1, batch: 1 })
+    const other = account()
+    other.add(1, START)
+    expect(other.hasMore(START + 1.4 * WINDOW)).toBe(true)
+    expect(other.hasMore(START + 1.6 * WINDOW)).toBe(false)
+    expect(other.report(1, START + 1.6 * WINDOW).amount).toBe(0)
+  })
+
   test('what is given back is told as well, below nothing', () => {
     const one = account()
     one.add(2, START)

@@ -41,6 +41,14 @@ describe('one key', () => {
     expect(t.charge('a', T0 + 1500, 10)).toBe(6)
   })
 
+  test('an attempt that was refused elsewhere counts among the refused of this window, and is not admitted either', () => {
+    const t = table()
+    expect([t.refuse('a', T0), t.refuse('a', T0)]).toEqual([1, 2])
+    expect([t.peek('a', T0), t.charge('a', T0, 0)]).toEqual([0, 3])
+    expect(t.charge('a', T0, 10)).toBe(1)
+    expect(t.refuse('a', T0 + 1000)).toBe(1)
+  })
+
   test('the last window counts by the share of it that is still within windowMs', () => {
     const t = table()
     t.charge('a', T0 + 999, 100, 100)

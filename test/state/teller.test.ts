@@ -134,6 +134,16 @@ describe('when', () => {
     expect(sent()).toEqual([])
   })
 
+  test('however many clients come before it is due, what is to be asked is put off for none of them', async () => {
+    const everybody = await known('*')
+    teller.refresh(everybody)
+    const timers = jest.spyOn(globalThis, 'setTimeout')
+    for (let i = 0; i < 50; i++) teller.keepFresh()
+    expect(timers).toHaveBeenCalledTimes(1)
+    await pass(1)
+    expect(sent()).toEqual(['* 0'])
+  })
+
   test('given back before it was told, it is not told at all', async () => {
     const a = await known('a')
     letIn(a)

@@ -3,7 +3,7 @@ import { connect, createServer, type Socket } from 'node:net'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { afterEach, describe, expect, test } from '@jest/globals'
-import { eventually, startApp, type TestApp } from '../support/app.ts'
+import { eventually, startApp, type TestApp, turn } from '../support/app.ts'
 import { reverseName, startDns } from '../support/dns.ts'
 import { startUpstream, type Upstream, type UpstreamOptions } from '../support/upstream.ts'
 
@@ -330,17 +330,11 @@ describe('memory', () => {
       socket.write('.\r\n')
     })()
     // It comes to a stand: all that was sent and not received lies in the sockets' buffers.
-    let last = -1
-    await eventually(
-      async () => {
-        const now = sent
-        await new Promise((resolve) => setTimeout(resolve, 100))
-        const still = now === sent && last === sent
-        last = sent
-        return still
-      },
-      (still) => still,
-    )
+    const QUIET_TURNS = 20
+    for (let last = -1, quiet = 0; quiet < QUIET_TURNS; quiet = last === sent ? quiet + 1 : 0) {
+      last = sent
+      await turn(spillway)
+    }
     expect(sent).toBeLessThan(50)
     // What is thrown away is swept up in the background.
     await eventually(held, (now) => now - before < 1_000_000)

@@ -1,27 +1,11 @@
 /** A server that would be an open relay through us is not used. */
-import { afterEach, describe, expect, test } from '@jest/globals'
+import { describe, expect, test } from '@jest/globals'
 import { eventually } from '../../support/app.ts'
-import { type Script, startUpstream, type Upstream, type UpstreamOptions } from '../../support/upstream.ts'
-import { MAIL, RCPT, type Relays, type RelaysOptions, read, send, startRelays } from '../relays.ts'
+import type { Script, Upstream } from '../../support/upstream.ts'
+import { MAIL, RCPT, read, send } from '../relays.ts'
+import { relays, start, stopAfterEach, upstreamWith as upstream } from '../scene.ts'
 
-let servers: Upstream[] = []
-let relays: Relays
-afterEach(async () => {
-  await relays.stop()
-  await eventually(relays.held, (held) => held === 0)
-  await Promise.all(servers.map((server) => server.stop()))
-  servers = []
-})
-
-async function upstream(options: UpstreamOptions = {}): Promise<Upstream> {
-  const server = await startUpstream(options)
-  servers.push(server)
-  return server
-}
-async function start(these: Upstream[], options: RelaysOptions = {}): Promise<Relays> {
-  relays = await startRelays(these, options)
-  return relays
-}
+stopAfterEach()
 const isUp = (server: Upstream): boolean => relays.upstreams.isUp(server.address)
 
 describe('the relay guard', () => {

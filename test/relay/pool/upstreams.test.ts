@@ -1,34 +1,12 @@
 /** Names and addresses of the servers, and what all of them offer. */
-import { afterEach, describe, expect, test } from '@jest/globals'
+import { describe, expect, test } from '@jest/globals'
 import type { Server } from '../../../src/relay/pool/server.ts'
 import { eventually } from '../../support/app.ts'
-import {
-  type Script,
-  startUpstream,
-  type Upstream,
-  type UpstreamConnection,
-  type UpstreamOptions,
-} from '../../support/upstream.ts'
-import { MAIL, RCPT, type Relays, type RelaysOptions, read, send, startRelays } from '../relays.ts'
+import type { Script, Upstream, UpstreamConnection } from '../../support/upstream.ts'
+import { MAIL, RCPT, type RelaysOptions, read, send } from '../relays.ts'
+import { relays, servers, start, stopAfterEach, upstreamWith as upstream } from '../scene.ts'
 
-let servers: Upstream[] = []
-let relays: Relays
-afterEach(async () => {
-  await relays.stop()
-  await eventually(relays.held, (held) => held === 0)
-  await Promise.all(servers.map((server) => server.stop()))
-  servers = []
-})
-
-async function upstream(options: UpstreamOptions = {}): Promise<Upstream> {
-  const server = await startUpstream(options)
-  servers.push(server)
-  return server
-}
-async function start(these: Upstream[], options: RelaysOptions = {}): Promise<Relays> {
-  relays = await startRelays(these, options)
-  return relays
-}
+stopAfterEach()
 const metric = async (series: string): Promise<number | undefined> => {
   const line = (await relays.metrics.registry.metrics()).split('\n').find((each) => each.startsWith(`${series} `))
   return line === undefined ? undefined : Number(line.slice(series.length + 1))

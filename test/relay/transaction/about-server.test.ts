@@ -2,28 +2,13 @@
  * R47 A server's 5yz that is about the server and not about the mail: nobody bounces for it. Which those are is
  * test/relay/smtp/reply.test.ts.
  */
-import { afterEach, describe, expect, test } from '@jest/globals'
+import { describe, expect, test } from '@jest/globals'
 import { eventually } from '../../support/app.ts'
-import { type Script, startUpstream, type Upstream, type UpstreamOptions } from '../../support/upstream.ts'
-import { BODY, MAIL, RCPT, type Relays, type RelaysOptions, read, send, startRelays } from '../relays.ts'
+import type { Script } from '../../support/upstream.ts'
+import { BODY, MAIL, RCPT, read, send } from '../relays.ts'
+import { relays, start, stopAfterEach, upstream } from '../scene.ts'
 
-let servers: Upstream[] = []
-let relays: Relays
-afterEach(async () => {
-  await relays.stop()
-  await eventually(relays.held, (held) => held === 0)
-  await Promise.all(servers.map((server) => server.stop()))
-  servers = []
-})
-
-async function upstream(script?: Script, options: UpstreamOptions = {}): Promise<Upstream> {
-  const server = await startUpstream({ ...options, ...(script && { script }) })
-  servers.push(server)
-  return server
-}
-async function start(these: Upstream[], options: RelaysOptions = {}): Promise<void> {
-  relays = await startRelays(these, options)
-}
+stopAfterEach()
 const saying =
   (at: string, reply: string): Script =>
   (verb) =>

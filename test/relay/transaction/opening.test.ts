@@ -1,38 +1,11 @@
 /** How a server is found that takes MAIL, and what the client hears where none does. */
-import { afterEach, describe, expect, test } from '@jest/globals'
+import { describe, expect, test } from '@jest/globals'
 import { eventually } from '../../support/app.ts'
-import { type Script, startUpstream, type Upstream, type UpstreamOptions } from '../../support/upstream.ts'
-import { MAIL, RCPT, type Relays, type RelaysOptions, read, send, startRelays } from '../relays.ts'
+import type { Script } from '../../support/upstream.ts'
+import { MAIL, RCPT, read, send } from '../relays.ts'
+import { both, countAll, relays, start, stopAfterEach, upstream } from '../scene.ts'
 
-let servers: Upstream[] = []
-let relays: Relays
-afterEach(async () => {
-  await relays.stop()
-  // No test leaves a slot behind, whatever it did.
-  await eventually(relays.held, (held) => held === 0)
-  await Promise.all(servers.map((server) => server.stop()))
-  servers = []
-})
-
-async function upstream(script?: Script, options: UpstreamOptions = {}): Promise<Upstream> {
-  const server = await startUpstream({ ...options, ...(script && { script }) })
-  servers.push(server)
-  return server
-}
-async function start(count: number | Upstream[], options: RelaysOptions = {}): Promise<Relays> {
-  const these = typeof count === 'number' ? await Promise.all(Array.from({ length: count }, () => upstream())) : count
-  relays = await startRelays(these, options)
-  return relays
-}
-const countAll = (text: RegExp): number =>
-  servers.flatMap(({ connections }) => connections.flatMap(({ lines }) => lines)).filter((line) => text.test(line))
-    .length
-
-/** Both servers answer as told; whichever is asked. */
-const both = async (script: Script, options?: UpstreamOptions): Promise<Upstream[]> => [
-  await upstream(script, options),
-  await upstream(script, options),
-]
+stopAfterEach()
 
 describe('R44 what MAIL is answered with', () => {
   test.each([

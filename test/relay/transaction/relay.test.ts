@@ -1,35 +1,10 @@
 /** A client's transaction as a whole: recipients, and the time it may take. */
-import { afterEach, describe, expect, test } from '@jest/globals'
-import { eventually } from '../../support/app.ts'
-import { type Script, startUpstream, type Upstream, type UpstreamOptions } from '../../support/upstream.ts'
-import { MAIL, RCPT, type Relays, type RelaysOptions, read, send, startRelays } from '../relays.ts'
+import { describe, expect, test } from '@jest/globals'
+import type { Script } from '../../support/upstream.ts'
+import { MAIL, RCPT, read, send } from '../relays.ts'
+import { both, relays, start, stopAfterEach, upstream } from '../scene.ts'
 
-let servers: Upstream[] = []
-let relays: Relays
-afterEach(async () => {
-  await relays.stop()
-  // No test leaves a slot behind, whatever it did.
-  await eventually(relays.held, (held) => held === 0)
-  await Promise.all(servers.map((server) => server.stop()))
-  servers = []
-})
-
-async function upstream(script?: Script, options: UpstreamOptions = {}): Promise<Upstream> {
-  const server = await startUpstream({ ...options, ...(script && { script }) })
-  servers.push(server)
-  return server
-}
-async function start(count: number | Upstream[], options: RelaysOptions = {}): Promise<Relays> {
-  const these = typeof count === 'number' ? await Promise.all(Array.from({ length: count }, () => upstream())) : count
-  relays = await startRelays(these, options)
-  return relays
-}
-
-/** Both servers answer as told; whichever is asked. */
-const both = async (script: Script, options?: UpstreamOptions): Promise<Upstream[]> => [
-  await upstream(script, options),
-  await upstream(script, options),
-]
+stopAfterEach()
 
 describe('R12 recipients', () => {
   test('replies map one to one, and a refusal of one leaves the others', async () => {
@@ -96,7 +71,7 @@ describe('R45 budgets', () => {
     await start([await upstream(silent('DATA'))], { budgets: { dataMs: 100 }, dial: { replyTimeoutMs: 60_000 } })
     expect(await send(relays.client())).toBe('refused: upstream_lost')
     await relays.stop()
-    relays = await startRelays([await upstream(silent('DATA'))], { dial: { replyTimeoutMs: 100 } })
+    await start([await upstream(silent('DATA'))], { dial: { replyTimeoutMs: 100 } })
     expect(await send(relays.client())).toBe('refused: upstream_lost')
   })
 })

@@ -25,6 +25,7 @@ const ROOT = resolve(import.meta.dirname, '../..')
 const IMPORTS: Readonly<Record<string, string>> = {
   'support/upstream.ts': 'the scripted upstream',
   'support/talker.ts': 'the scripted upstream',
+  'relay/scene.ts': 'the scripted upstream',
   'services/postfix.ts': 'Postfix',
   'services/exim.ts': 'Exim',
   'services/opensmtpd.ts': 'OpenSMTPD',

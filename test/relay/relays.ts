@@ -141,7 +141,7 @@ export async function startRelays(servers: readonly Upstream[], options: RelaysO
           log,
           clock: { ...SYSTEM_CLOCK, now: () => Date.UTC(2026, 10, 21, 21, 0, 0) },
         },
-        { attributes: () => attributes, typesSlowly: () => false },
+        { attributes, typesSlowly: false },
       )
       clients.push(relay)
       return relay

@@ -57,10 +57,7 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
     this.#record = record
     this.#transport = connect(this)
     this.#state = new SessionState(parts)
-    this.#conversation = new Conversation(parts.conversation, facts, record, {
-      tls: () => this.#transport.tls,
-      typesSlowly: () => this.#state.typesSlowly,
-    })
+    this.#conversation = new Conversation(parts.conversation, facts, record, this)
     this.#commands = new Commands(parts, this.#conversation, record, this)
     this.over = new Promise((resolve) => {
       this.#resolveOver = resolve
@@ -80,8 +77,12 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
     return this.#state.isPastDot
   }
 
-  get secure(): boolean {
-    return this.#transport.tls !== undefined
+  get tls(): Transport['tls'] {
+    return this.#transport.tls
+  }
+
+  get typesSlowly(): boolean {
+    return this.#state.typesSlowly
   }
 
   get unread(): boolean {

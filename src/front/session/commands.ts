@@ -9,14 +9,12 @@ import type { SessionRecord } from '../outcome.ts'
 import { say, sayLines } from '../reply.ts'
 import { type ClientReply, close, goOn } from './client-reply.ts'
 import type { ConversationParts } from './context.ts'
-import type { Conversation } from './conversation.ts'
+import type { Connection, Conversation } from './conversation.ts'
 import { readHelo } from './grammar.ts'
 import { isOtherProtocol } from './other-protocol.ts'
 
 /** What commands depend on, apart from what the client has said. */
-export interface Surroundings {
-  /** Whether TLS is in use. */
-  readonly secure: boolean
+export interface Surroundings extends Connection {
   /** Whether this node is being stopped, so that nothing new should begin. */
   readonly draining: boolean
 }
@@ -214,7 +212,7 @@ export class Commands {
     const { offered, maxSize: max } = this.#conversation
     const lines = [this.#parts.conversation.voice.hostname, 'PIPELINING']
     if (offered.has('SIZE')) lines.push(max === undefined ? 'SIZE' : `SIZE ${max}`)
-    if (this.#parts.offersTls && !this.#around.secure) lines.push('STARTTLS')
+    if (this.#parts.offersTls && this.#around.tls === undefined) lines.push('STARTTLS')
     for (const keyword of ['ENHANCEDSTATUSCODES', '8BITMIME', 'DSN', 'SMTPUTF8']) {
       if (offered.has(keyword)) lines.push(keyword)
     }
@@ -224,7 +222,7 @@ export class Commands {
   #startTls(line: string): ClientReply {
     if (!this.#parts.offersTls) return this.#wrong(502, '5.5.1', 'Not implemented')
     if (line.trim().length > 8) return this.#wrong(501, '5.5.4', 'Syntax: STARTTLS')
-    if (this.#around.secure) return this.#wrong(503, '5.5.1', 'TLS is in use already')
+    if (this.#around.tls !== undefined) return this.#wrong(503, '5.5.1', 'TLS is in use already')
     // During the handshake nothing could be said.
     if (this.#around.draining) return this.#conversation.replies.because('draining')
     return { text: say(220, '2.0.0', 'Ready to start TLS'), next: 'handshake', counts: 'nothing' }

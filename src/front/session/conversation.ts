@@ -2,10 +2,14 @@
  * What one client says and hears, from HELO to the end of its last transaction. commands.ts knows which command may come when,
  * recipient.ts handles a recipient, message.ts a message.
  */
+
+import type { Observer } from '../../checks/runner.ts'
+import type { Client } from '../../core/client.ts'
 import { utf8Of } from '../../core/latin1.ts'
 import type { Facts } from '../../core/policy.ts'
 import type { ClientAttributes } from '../../relay/smtp/client-attributes.ts'
 import type { Extensions } from '../../relay/smtp/dial.ts'
+import type { RelayClient } from '../../relay/transaction/link-parts.ts'
 import { Relay } from '../../relay/transaction/relay.ts'
 import type { SessionRecord } from '../outcome.ts'
 import { say } from '../reply.ts'
@@ -21,18 +25,22 @@ import { Transaction } from './transaction.ts'
 /** What may change in the course of a connection. */
 export interface Connection {
   /** Protocol and cipher, if TLS is in use. */
-  tls(): ClientAttributes['tls']
+  readonly tls: ClientAttributes['tls']
   /** Whether the client has ever sent a line more slowly than any machine does. */
-  typesSlowly(): boolean
+  readonly typesSlowly: boolean
 }
 
 const NOTHING: Extensions = new Map()
 
-export class Conversation {
+export class Conversation implements Context, RelayClient {
+  readonly parts: ConversationParts
+  readonly record: SessionRecord
   /** Also for replies that have nothing to do with a transaction. */
   readonly replies: Replies
-  readonly #context: Context
+  readonly observed: Observer
   readonly #connect: Facts['connect']
+  readonly #connection: Connection
+  #relay: Relay | undefined
   #helo = ''
   #esmtp = false
   /**
@@ -47,20 +55,31 @@ export class Conversation {
   #message: ClientMessage | undefined
 
   constructor(parts: ConversationParts, facts: Facts['connect'], record: SessionRecord, connection: Connection) {
-    const { client } = facts
     const { outcomes, voice } = parts
+    this.parts = parts
+    this.record = record
+    this.replies = new Replies(voice, outcomes, facts.client, record)
+    this.observed = (stage, seen) => outcomes.observed(record, stage, seen)
     this.#connect = facts
-    this.replies = new Replies(voice, outcomes, client, record)
-    const { tls, typesSlowly } = connection
-    const attributes = (): ClientAttributes => ({ client, helo: this.#helo, esmtp: this.#esmtp, tls: tls() })
-    this.#context = {
-      parts,
-      client,
-      record,
-      relay: new Relay(parts.relay, { attributes, typesSlowly }),
-      replies: this.replies,
-      observed: (stage, seen) => outcomes.observed(record, stage, seen),
-    }
+    this.#connection = connection
+  }
+
+  get client(): Client {
+    return this.#connect.client
+  }
+
+  /** Made when first needed: most clients in a flood never come as far as a recipient. */
+  get relay(): Relay {
+    this.#relay ??= new Relay(this.parts.relay, this)
+    return this.#relay
+  }
+
+  get attributes(): ClientAttributes {
+    return { client: this.client, helo: this.#helo, esmtp: this.#esmtp, tls: this.#connection.tls }
+  }
+
+  get typesSlowly(): boolean {
+    return this.#connection.typesSlowly
   }
 
   /** Whether the client has said HELO or EHLO. */
@@ -79,17 +98,17 @@ export class Conversation {
 
   /** Size limit of a message in octets, which never shrinks within a session either; undefined: none. */
   get maxSize(): number | undefined {
-    const now = this.#context.parts.maxSize()
+    const now = this.parts.maxSize()
     const promised = this.#promised
     return promised === undefined || now === undefined ? undefined : Math.max(promised, now)
   }
 
   /** @returns a refusal; undefined if the client may go on */
   async hello(name: string, esmtp: boolean): Promise<ClientReply | undefined> {
-    const { parts, record, replies } = this.#context
+    const { parts, record, replies } = this
     this.reset()
     record.helo = utf8Of(name)
-    const verdict = await judge(this.#context, 'helo', 'uncounted', { ...this.#connect, helo: name })
+    const verdict = await judge(this, 'helo', 'uncounted', { ...this.#connect, helo: name })
     if (verdict.action !== 'accept') return replies.refuse(verdict, 'refused')
     this.#helo = name
     this.#esmtp = esmtp
@@ -106,7 +125,7 @@ export class Conversation {
   }
 
   async mail(line: string): Promise<ClientReply> {
-    const { parts, client, record, replies } = this.#context
+    const { parts, client, record, replies } = this
     const read = readMail(line)
     if (!read.ok) return replies.mistake(read.mistake)
     const { address: from, parameters } = read.value
@@ -116,7 +135,7 @@ export class Conversation {
     const size = declared === undefined ? undefined : Number(declared)
     const facts = { ...this.#connect, helo: this.#helo, from, size, maxSize: this.maxSize }
     record.from = from
-    const verdict = await judge(this.#context, 'mail', 'uncounted', facts)
+    const verdict = await judge(this, 'mail', 'uncounted', facts)
     if (verdict.action !== 'accept') {
       const reply = replies.refuse(verdict, 'refused')
       const result = verdict.code < 500 ? 'deferred' : 'rejected'
@@ -128,18 +147,18 @@ export class Conversation {
   }
 
   rcpt(line: string): Promise<ClientReply> {
-    return recipient(this.#context, this.#transaction as Transaction, { line, offered: this.#offered })
+    return recipient(this, this.#transaction as Transaction, { line, offered: this.#offered })
   }
 
   /** After the reply to DATA, either the text of a message follows, or the transaction is over. */
   async data(): Promise<ClientReply> {
     const transaction = this.#transaction as Transaction
-    if (this.#context.relay.accepted === 0) {
-      const reply = noRecipients(this.#context, transaction)
+    if (this.relay.accepted === 0) {
+      const reply = noRecipients(this, transaction)
       this.reset()
       return reply
     }
-    const { reply, message } = await startMessage(this.#context, transaction, this.maxSize)
+    const { reply, message } = await startMessage(this, transaction, this.maxSize)
     // What became of its message has been recorded already.
     if (transaction.isOver) return UNREAD
     if (message === undefined) this.#end()
@@ -170,11 +189,12 @@ export class Conversation {
 
   /** RSET, a new HELO or EHLO, or the end of the session: records how the transaction ended. */
   reset(): void {
-    const { relay, replies } = this.#context
+    const { replies } = this
     const transaction = this.#transaction
     if (transaction === undefined) return
     const { refused, lastRefused } = transaction
-    if (relay.accepted > 0) {
+    const relay = this.#relay
+    if (relay !== undefined && relay.accepted > 0) {
       replies.message({ result: 'aborted', upstream: relay.upstream, reply: 'given up by the client' })
     } else if (refused !== undefined) {
       replies.message({ result: refused, upstream: lastRefused?.upstream, reply: lastRefused?.reply.text ?? '' })
@@ -191,37 +211,36 @@ export class Conversation {
 
   /** A recipient that failed on our side counts as put off, so that DATA is not 554. @param reply what the client hears */
   failed(reply: ClientReply): void {
-    if (this.#context.record.stage !== 'rcpt') return
+    if (this.record.stage !== 'rcpt') return
     this.#transaction?.refuse({ code: 451, reply, upstream: undefined, reason: 'internal' })
   }
 
   /** The client is gone. Resolves when the mail server has given its last reply. */
   async gone(): Promise<void> {
-    const { relay, record } = this.#context
-    if (this.#transaction !== undefined) record.aborted = true
+    if (this.#transaction !== undefined) this.record.aborted = true
     if (this.#message?.isPastDot) this.#message.left()
     else {
       this.abandon('the client left')
       this.reset()
     }
-    await relay.close()
+    await this.#relay?.close()
   }
 
   /** Stops all waiting, even for the reply to a dot. */
   cut(): void {
     this.#transaction?.end(this.#wasAsked)
-    this.#context.relay.abort('ended now')
+    this.#relay?.abort('ended now')
   }
 
   /** Whether a mail server was asked about the transaction. The relay forgets that when it gives up a message. */
   get #wasAsked(): boolean {
-    return this.#message !== undefined || this.#context.relay.asked
+    return this.#message !== undefined || this.#relay?.asked === true
   }
 
   #end(): void {
     this.#transaction?.end(this.#wasAsked)
     this.#transaction = undefined
     this.#message = undefined
-    this.#context.relay.reset()
+    this.#relay?.reset()
   }
 }

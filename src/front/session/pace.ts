@@ -10,14 +10,14 @@
 export interface PaceLimits {
   /** For one command, from our reply to its last byte. */
   readonly idleMs: number
-  /** How long a message may come more slowly than minRate. */
-  readonly bodyMs: number
   /** Minimum rate of a message, in octets a second; undefined: none. */
-  readonly minRate: number | undefined
+  readonly minDataRate: number | undefined
   /** For a whole session. */
   readonly sessionMs: number
 }
 
+/** A client may be silent for at least this long in a message (RFC 5321 section 4.5.3.2.5 gives clients 3 minutes a block). */
+const MIN_TEXT_IDLE_MS = 60_000
 /** No machine takes longer than this to send one line. */
 const SLOW_LINE_MS = 5000
 
@@ -28,7 +28,7 @@ export class Pace {
   #since: number
   /** When the first part of an unfinished line came. */
   #typing: number | undefined
-  /** What is left of bodyMs, in a message. */
+  /** For how much longer a message may come more slowly than its minimum rate. */
   #left = 0
   /** Whether it has ever sent a line more slowly than any machine does. */
   typesSlowly = false
@@ -37,6 +37,11 @@ export class Pace {
     this.#limits = limits
     this.#begun = now
     this.#since = now
+  }
+
+  /** How long a client may be silent in a message, or send it more slowly than its minimum rate. */
+  get textMs(): number {
+    return Math.max(this.#limits.idleMs, MIN_TEXT_IDLE_MS)
   }
 
   /** Whether the session has lasted for as long as it may. */
@@ -65,14 +70,14 @@ export class Pace {
   /** A message begins. */
   body(now: number): void {
     this.#since = now
-    this.#left = this.#limits.bodyMs
+    this.#left = this.textMs
   }
 
   /** A part of the message has come. @returns whether the message has been too slow for too long */
   part(octets: number, now: number): boolean {
-    const { minRate, bodyMs } = this.#limits
-    if (minRate === undefined) return false
-    this.#left = Math.min(bodyMs, this.#left - (now - this.#since) + (octets * 1000) / minRate)
+    const { minDataRate } = this.#limits
+    if (minDataRate === undefined) return false
+    this.#left = Math.min(this.textMs, this.#left - (now - this.#since) + (octets * 1000) / minDataRate)
     this.#since = now
     return this.#left <= 0
   }

@@ -3,7 +3,7 @@
  * are in different states. Everything else that is asked about it (is it over, is it past its dot) follows from its state.
  */
 import type { Clock } from '../../core/clock.ts'
-import { Pace } from './pace.ts'
+import { Pace, type PaceLimits } from './pace.ts'
 
 /** Whose turn it is, and at what. */
 export type State =
@@ -27,17 +27,9 @@ export type State =
   | 'closing'
   | 'closed'
 
-export interface SessionLimits {
-  /** How long a client may be silent or take to send one command, in milliseconds. */
-  readonly idleMs: number
-  /** Minimum rate of a message, in octets a second; undefined: none. */
-  readonly minDataRate: number | undefined
-  readonly sessionMs: number
+export interface SessionLimits extends PaceLimits {
   readonly elapsed: Clock['elapsed']
 }
-
-/** A client may be silent for at least this long in a message (RFC 5321 section 4.5.3.2.5 gives clients 3 minutes a block). */
-const MIN_TEXT_IDLE_MS = 60_000
 
 export class SessionState {
   readonly #limits: SessionLimits
@@ -45,9 +37,8 @@ export class SessionState {
   #current: State = 'greeting'
 
   constructor(limits: SessionLimits) {
-    const { idleMs, minDataRate: minRate, sessionMs, elapsed } = limits
     this.#limits = limits
-    this.#pace = new Pace({ idleMs, bodyMs: Math.max(idleMs, MIN_TEXT_IDLE_MS), minRate, sessionMs }, elapsed())
+    this.#pace = new Pace(limits, limits.elapsed())
   }
 
   get current(): State {
@@ -83,8 +74,7 @@ export class SessionState {
 
   /** How long the connection may be silent in both directions, in milliseconds. */
   get patienceMs(): number {
-    const { idleMs } = this.#limits
-    return this.#current === 'text' || this.#current === 'backlog' ? Math.max(idleMs, MIN_TEXT_IDLE_MS) : idleMs
+    return this.#current === 'text' || this.#current === 'backlog' ? this.#pace.textMs : this.#limits.idleMs
   }
 
   /** Whether the client has ever sent a line more slowly than any machine does. */

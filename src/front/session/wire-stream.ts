@@ -26,6 +26,21 @@ const VERSION = 0x03
 /** A PROXY header arrives in one piece or in quick succession. How long an empty line is held for the rest of one, in milliseconds. */
 const HELD_MS = 1000
 
+/** What comes, and the end of it. */
+export interface WireEvents {
+  /**
+   * A line without its end, or, if it is not whole, the beginning of a line that was too long. A TLS handshake may never contain
+   * the end of a line, and so is handed on as a line at once. The next line comes after `next` is called.
+   */
+  line(line: Buffer, isWhole: boolean, next: () => void): void
+  /** A part of a line has come, but not its end. */
+  typing(): void
+  /** The first bytes are a PROXY header. None of them is a line; the connection should be closed. */
+  foreignHeader(): void
+  /** The client has closed its side, and everything it sent has been dealt with. */
+  finished(): void
+}
+
 export interface BodySink {
   /**
    * Takes a part of the body, which is never cut within CRLF-dot. @param dots lines in it that begin with a dot
@@ -68,15 +83,8 @@ function scan(bytes: Buffer, length: number): { at: number; dots: number } {
 }
 
 export class WireStream extends SMTPStream {
-  /**
-   * Called with a line without its end, or, if it is not whole, with the beginning of a line that was too long. A TLS handshake
-   * may never contain the end of a line, and so is handed on as a line at once. The next line comes after `next` is called.
-   */
-  online: (line: Buffer, isWhole: boolean, next: () => void) => void = () => undefined
-  /** Called when a part of a line has come, but not its end. */
-  onpartial: () => void = () => undefined
-  /** Called when the first bytes are a PROXY header. None of them is a line; the connection should be closed. */
-  onforeign: () => void = () => undefined
+  /** Who is told. Undefined only until the first bytes come. */
+  events: WireEvents | undefined
   /**
    * Whether all that has come may be the beginning of a PROXY header. Until that is clear nothing is a line, not even an empty
    * one.
@@ -145,11 +153,11 @@ export class WireStream extends SMTPStream {
     if (seen === 'no') return false
     if (seen === 'yes') {
       this.#pending = NOTHING
-      this.onforeign()
+      this.events?.foreignHeader()
     } else {
       if (this.#pending.includes(LF)) this.#held = setTimeout(() => this.#letGo(), HELD_MS).unref()
       this.#keep()
-      this.onpartial()
+      this.events?.typing()
     }
     return true
   }
@@ -178,7 +186,7 @@ export class WireStream extends SMTPStream {
     if (this.#length === 1 && this.#line[0] === HANDSHAKE && chunk[0] === VERSION) return false
     chunk.copy(this.#line, this.#length)
     this.#length = length
-    this.onpartial()
+    this.events?.typing()
     return true
   }
 
@@ -195,10 +203,11 @@ export class WireStream extends SMTPStream {
     this.#pending = NOTHING
   }
 
-  /** A line without its end is not a command: the client left in the middle of it. */
+  /** The stream has ended. A line without its end is not a command: the client left in the middle of it. */
   override _flushData(): void {
     this.#pending = NOTHING
     this.#length = 0
+    if (!this.isClosed) this.events?.finished()
   }
 
   /** Goes on until it needs more bytes, in which case it calls `next`, or has to wait for a callback. */
@@ -228,11 +237,11 @@ export class WireStream extends SMTPStream {
     const end = bytes.indexOf(LF)
     if (this.#head === undefined && bytes[0] === HANDSHAKE && bytes[1] === VERSION) {
       this.#pending = NOTHING
-      return this.#after((resume) => this.online(bytes.subarray(0, MAX_HEAD), true, resume), next)
+      return this.#after((resume) => this.events?.line(bytes.subarray(0, MAX_HEAD), true, resume), next)
     }
     if (end < 0) {
       if (bytes.length > MAX_COMMAND) this.#head ??= Buffer.from(bytes.subarray(0, MAX_HEAD))
-      if (this.#head !== undefined || bytes.length > 0) this.onpartial()
+      if (this.#head !== undefined || bytes.length > 0) this.events?.typing()
       if (this.#head !== undefined) this.#pending = NOTHING
       return 'more'
     }
@@ -241,7 +250,7 @@ export class WireStream extends SMTPStream {
     const line = head ?? bytes.subarray(0, length)
     this.#pending = bytes.subarray(end + 1)
     this.#head = undefined
-    return this.#after((resume) => this.online(line, head === undefined, resume), next)
+    return this.#after((resume) => this.events?.line(line, head === undefined, resume), next)
   }
 
   #body(sink: BodySink, next: () => void): 'on' | 'more' | 'wait' {

@@ -166,9 +166,10 @@ async function open(
   signal: AbortSignal | undefined,
 ): Promise<SmtpClient> {
   const { clientIp, connectTimeoutMs, elapsed } = settings
-  const timeout = timeLeft(deadline, elapsed(), connectTimeoutMs)
+  const timeoutMs = timeLeft(deadline, elapsed(), connectTimeoutMs)
   const { host, port } = target
-  const connect = (first?: Buffer): Promise<SmtpClient> => SmtpClient.open({ host, port }, timeout, first, signal)
+  const connect = (first?: Buffer): Promise<SmtpClient> =>
+    SmtpClient.open({ host, port }, { timeoutMs, elapsed, first, signal })
   if (clientIp !== 'proxy-v1' && clientIp !== 'proxy-v2') return connect()
   if (attributes !== undefined) {
     const ends = { source: attributes.client, destination: attributes.client.local }

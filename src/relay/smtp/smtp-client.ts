@@ -6,7 +6,9 @@
  * Every wait has a deadline. Any fault ends the connection, and every caller that waits receives the same UpstreamError.
  */
 import type { Socket } from 'node:net'
+import type { Clock } from '../../core/clock.ts'
 import { messageOf } from '../../core/errors.ts'
+import { AwaitedReplies } from './awaited.ts'
 import type { Reply } from './reply.ts'
 import { ReplyReader } from './reply-reader.ts'
 import { upgrade } from './start-tls.ts'
@@ -18,16 +20,20 @@ const GOODBYE_MS = 5000
 /** Up to this many octets are held back to go out with what follows. More of them fill packets of their own. */
 const MAX_HELD = 16_384
 
-interface Waiting {
-  resolve(reply: Reply): void
-  reject(error: UpstreamError): void
-  timer: NodeJS.Timeout
+export interface OpenOptions {
+  /** For the TCP connection, in milliseconds. */
+  readonly timeoutMs: number
+  readonly elapsed: Clock['elapsed']
+  /** Written before anything is read (a PROXY header). */
+  readonly first?: Buffer | undefined
+  /** Aborted when the connection is no longer wanted. */
+  readonly signal?: AbortSignal | undefined
 }
 
 export class SmtpClient {
   #socket: Socket
   readonly #reader = new ReplyReader()
-  readonly #waiting: Waiting[] = []
+  readonly #awaited: AwaitedReplies
   /** Why it ended. Every session ends once, so an error with its stack is made only if a caller waits for it. */
   #ended: { readonly fault: Fault; readonly why: string } | undefined
   /** The socket holds back what was written, so that more can go out with it. */
@@ -35,25 +41,18 @@ export class SmtpClient {
   /** Called when the server says something that no caller waits for, and when the connection ends. */
   readonly #watchers = new Set<() => void>()
 
-  private constructor(socket: Socket) {
+  private constructor(socket: Socket, elapsed: Clock['elapsed']) {
     this.#socket = socket
+    this.#awaited = new AwaitedReplies(elapsed, (ms) => this.#end('timeout', `no reply in ${ms} ms`))
     this.#attach()
   }
 
-  /**
-   * Connects by TCP and writes `first` (a PROXY header) before anything is read.
-   * @param signal aborted when the connection is no longer wanted
-   * @throws UpstreamError if not connected within `timeoutMs`
-   */
-  static async open(
-    address: { host: string; port: number },
-    timeoutMs: number,
-    first?: Buffer,
-    signal?: AbortSignal,
-  ): Promise<SmtpClient> {
+  /** Connects by TCP. @throws UpstreamError if not connected within `timeoutMs` */
+  static async open(address: { host: string; port: number }, options: OpenOptions): Promise<SmtpClient> {
+    const { timeoutMs, elapsed, first, signal } = options
     const socket = await connect(address, timeoutMs, signal)
     if (first !== undefined) socket.write(first)
-    return new SmtpClient(socket)
+    return new SmtpClient(socket, elapsed)
   }
 
   get ended(): boolean {
@@ -75,14 +74,10 @@ export class SmtpClient {
    * @throws UpstreamError
    */
   reply(timeoutMs: number): Promise<Reply> {
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        this.#end('timeout', `no reply in ${timeoutMs} ms`)
-      }, timeoutMs)
-      this.#waiting.push({ resolve, reject, timer })
-      if (this.#waiting.length === 1) this.#parse()
-      if (this.#ended !== undefined) this.#fail(this.#ended)
-    })
+    const reply = this.#awaited.wait(timeoutMs)
+    if (this.#awaited.size === 1) this.#parse()
+    if (this.#ended !== undefined) this.#fail(this.#ended)
+    return reply
   }
 
   /** Sends one line (latin1, without CRLF) and waits for its reply. */
@@ -192,7 +187,7 @@ export class SmtpClient {
   /** Sends QUIT and closes without waiting for the reply. */
   quit(): void {
     if (this.#ended !== undefined) return
-    if (this.#waiting.length > 0) {
+    if (this.#awaited.size > 0) {
       this.destroy('given up with a reply outstanding')
       return
     }
@@ -226,6 +221,7 @@ export class SmtpClient {
     }
     if (this.#ended !== undefined) return
     this.#ended = { fault, why }
+    this.#awaited.stop()
     // What the server said before it left may be why it left.
     if (fault !== 'lost') this.#reader.clear()
     this.#fail(this.#ended)
@@ -234,12 +230,7 @@ export class SmtpClient {
 
   /** Every caller that waits receives the same error. */
   #fail({ fault, why }: { readonly fault: Fault; readonly why: string }): void {
-    if (this.#waiting.length === 0) return
-    const error = new UpstreamError(fault, why)
-    for (const { reject, timer } of this.#waiting.splice(0)) {
-      clearTimeout(timer)
-      reject(error)
-    }
+    if (this.#awaited.size > 0) this.#awaited.fail(new UpstreamError(fault, why))
   }
 
   #read(chunk: string): void {
@@ -249,16 +240,14 @@ export class SmtpClient {
   }
 
   #parse(): void {
-    while (this.#waiting.length > 0) {
+    while (this.#awaited.size > 0) {
       const reply = this.#reader.next()
       if (reply === undefined) return
       if ('why' in reply) {
         this.#end('protocol', reply.why)
         return
       }
-      const waiting = this.#waiting.shift()
-      clearTimeout(waiting?.timer)
-      waiting?.resolve(reply)
+      this.#awaited.answer(reply)
     }
     // Text that no caller waits for is kept: `unasked` reports it, and a watcher may ask for it at once.
     if (this.#reader.isFull) this.#end('protocol', 'a reply line is too long')
@@ -267,12 +256,12 @@ export class SmtpClient {
 
   /** Whether the server has said something that no command asked for, such as a 421 before it hangs up. */
   get unasked(): boolean {
-    return this.#waiting.length === 0 && !this.#reader.isEmpty
+    return this.#awaited.size === 0 && !this.#reader.isEmpty
   }
 
   /** Whether every command has its reply and nothing more has come, so that the next reply belongs to the next command. */
   get settled(): boolean {
-    return this.#ended === undefined && this.#waiting.length === 0 && !this.unasked
+    return this.#ended === undefined && this.#awaited.size === 0 && !this.unasked
   }
 
   /**

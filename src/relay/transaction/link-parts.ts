@@ -19,9 +19,9 @@ export interface Link extends Dialed {
 /** Asked each time a mail server is reached, because the answers may change in the course of a session. */
 export interface RelayClient {
   /** HELO and TLS included. */
-  attributes(): ClientAttributes
+  readonly attributes: ClientAttributes
   /** Whether the client has ever sent a line more slowly than any machine does. */
-  typesSlowly(): boolean
+  readonly typesSlowly: boolean
 }
 
 export interface ClientLinkOptions {

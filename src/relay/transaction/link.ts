@@ -57,7 +57,7 @@ export class ClientLink {
    */
   async ready(deadlines: Deadlines, avoid: Server | undefined): Promise<Link> {
     this.#unpark()
-    const attributes = this.#options.client.attributes()
+    const attributes = this.#options.client.attributes
     const current = this.#current
     if (current !== undefined) {
       const usable = current.smtp.settled && current.helo === attributes.helo
@@ -76,7 +76,7 @@ export class ClientLink {
   /** A connection in a slot that is ours: the idle one that came with it, or a new one. @throws DialFailure */
   async take(slot: Slot, deadlines: Deadlines): Promise<Link> {
     if (!slot.idle?.smtp.settled) return this.fresh(slot, deadlines)
-    const attributes = this.#options.client.attributes()
+    const attributes = this.#options.client.attributes
     const { smtp, helo } = slot.idle
     let { extensions } = slot.idle
     const attempt = this.#watch(slot.server, deadlines).leaving(smtp)
@@ -112,7 +112,7 @@ export class ClientLink {
     const attempt = this.#watch(server, deadlines)
     try {
       this.#enter('upstream')
-      const dialed = await dial(server, settings, client.attributes(), deadlines.endAt, attempt.signal)
+      const dialed = await dial(server, settings, client.attributes, deadlines.endAt, attempt.signal)
       server.series.connects.ok.value++
       server.series.durations.connect.observe((elapsed() - started) / 1000)
       upstreams.report(server, undefined)
@@ -131,7 +131,9 @@ export class ClientLink {
   }
 
   /** Whether a server refused the client itself. */
-  readonly isRefused = (error: unknown): boolean => isAboutClient(error, this.#options.dial.clientIp)
+  isRefused(error: unknown): boolean {
+    return isAboutClient(error, this.#options.dial.clientIp)
+  }
 
   /** The server has answered MAIL: the client can no longer leave it for another. */
   mailAnswered(): void {
@@ -250,14 +252,14 @@ export class ClientLink {
    * The key that shares are counted under. For IPv6 it is the /48, since a client that has one address there may have them all.
    */
   get source(): string {
-    const { family, source, net } = this.#options.client.attributes().client
+    const { family, source, net } = this.#options.client.attributes.client
     return family === 6 ? net : source
   }
 
   #holder(): Holder {
     return {
       source: this.source,
-      slow: this.#options.client.typesSlowly(),
+      slow: this.#options.client.typesSlowly,
       turn: this.#turn,
       giveWay: () => {
         if (this.#turn.state === 'parked') this.giveBack()

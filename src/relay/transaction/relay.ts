@@ -14,7 +14,7 @@ import { refusal } from '../../core/policy.ts'
 import type { Log } from '../../telemetry/log.ts'
 import type { Metrics } from '../../telemetry/metrics.ts'
 import type { Upstreams } from '../pool/upstreams.ts'
-import { type ClientAttributes, receivedLine } from '../smtp/client-attributes.ts'
+import { receivedLine } from '../smtp/client-attributes.ts'
 import type { DialSettings } from '../smtp/dial.ts'
 import { isLast, type Reply } from '../smtp/reply.ts'
 import { type Answer, asRefusal, type Final, lost } from './answer.ts'
@@ -58,7 +58,7 @@ const BUDGETS: Budgets = { rcptMs: 270_000, dataMs: 110_000, blockMs: 180_000, p
 
 export class Relay {
   readonly #parts: RelayParts
-  readonly #attributes: () => ClientAttributes
+  readonly #client: RelayClient
   readonly #budgets: Budgets
   readonly #upstream: ClientLink
   /** Recipients accepted in the transaction under way. */
@@ -69,12 +69,13 @@ export class Relay {
   #asked = false
   /** The text under way, from the 354 to its dot. */
   #message: Message | undefined
-  #ending: Promise<unknown> = Promise.resolve()
+  #ending: Promise<unknown> | undefined
 
   constructor(parts: RelayParts, client: RelayClient) {
     this.#parts = parts
-    this.#attributes = client.attributes
-    this.#budgets = { ...BUDGETS, ...parts.settings.budgets }
+    this.#client = client
+    const { budgets } = parts.settings
+    this.#budgets = budgets === undefined ? BUDGETS : { ...BUDGETS, ...budgets }
     const { upstreams, settings } = parts
     this.#upstream = new ClientLink({
       upstreams,
@@ -150,7 +151,7 @@ export class Relay {
     const { settings, metrics, clock } = this.#parts
     const { bareNewline, dataTimeoutMs, trace, hostname, dial } = settings
     const received =
-      trace || dial.clientIp === 'received' ? receivedLine(this.#attributes(), hostname, clock.now()) : undefined
+      trace || dial.clientIp === 'received' ? receivedLine(this.#client.attributes, hostname, clock.now()) : undefined
     return new Message(this.#upstream, link, { bareNewline, dataTimeoutMs, received, metrics, elapsed: clock.elapsed })
   }
 
@@ -246,7 +247,7 @@ export class Relay {
   #name(): Promise<unknown> | undefined {
     const { clientIp, names } = this.#parts.settings.dial
     const isNeeded = clientIp === 'xclient' && this.#upstream.current === undefined
-    return isNeeded ? names(this.#attributes().client.ip) : undefined
+    return isNeeded ? names(this.#client.attributes.client.ip) : undefined
   }
 
   async #another(envelope: Envelope, rcptLine: string): Promise<Answer> {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals'
 import { Pace } from '../../../src/front/session/pace.ts'
 
-const LIMITS = { idleMs: 10_000, bodyMs: 60_000, minRate: 500, sessionMs: 3_600_000 }
+const LIMITS = { idleMs: 10_000, minDataRate: 500, sessionMs: 3_600_000 }
 const pace = (limits = {}): Pace => new Pace({ ...LIMITS, ...limits }, 1000)
 
 describe('a command line', () => {
@@ -57,7 +57,7 @@ describe('a message', () => {
   })
 
   test('may come at any rate where none is set', () => {
-    expect(cutAt(1, 10_000, { minRate: undefined })).toBeUndefined()
+    expect(cutAt(1, 10_000, { minDataRate: undefined })).toBeUndefined()
   })
 
   test('a fast beginning is no credit for more than the patience there was', () => {

@@ -17,7 +17,7 @@ const limitsOf = (rates: Partial<Rates>, enforced: (limit: LimitName) => boolean
   return createLimits({ rates: { ...ALL_OFF, ...rates }, enforced, now: () => at, seed: new Uint8Array(8) })
 }
 
-const CONNECTION: Connection = { tls: () => undefined, typesSlowly: () => false }
+const CONNECTION: Connection = { tls: undefined, typesSlowly: false }
 
 /** A conversation whose relay must not be reached, and what was told of it. */
 function converse(limits: Limits): { conversation: Conversation; told: string[] } {

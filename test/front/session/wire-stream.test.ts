@@ -1,7 +1,7 @@
 /** Cutting a stream into lines and bodies, wherever TCP cuts it and however long each part is waited for. */
 import { expect, test } from '@jest/globals'
 import fc from 'fast-check'
-import { WireStream } from '../../../src/front/session/wire-stream.ts'
+import { type WireEvents, WireStream } from '../../../src/front/session/wire-stream.ts'
 
 interface Cut {
   /** Command lines, and bodies in their dot-stuffed form, in their order. */
@@ -17,8 +17,9 @@ async function read(chunks: readonly string[], waits: readonly boolean[]): Promi
   let calls = 0
   const isLater = (): boolean => waits[calls++ % Math.max(1, waits.length)] ?? false
   const later = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
-  stream.online = (line, isWhole, next) => {
-    const text = line.toString('latin1')
+  const nothing = (): void => undefined
+  const line: WireEvents['line'] = (bytes, isWhole, next) => {
+    const text = bytes.toString('latin1')
     seen.push(isWhole ? `line ${text}` : `too long ${text}`)
     if (text === 'DATA') {
       let body = ''
@@ -40,6 +41,7 @@ async function read(chunks: readonly string[], waits: readonly boolean[]): Promi
     if (isLater()) void later().then(next)
     else next()
   }
+  stream.events = { line, typing: nothing, foreignHeader: nothing, finished: nothing }
   for (const chunk of chunks) {
     await new Promise<void>((resolve, reject) => {
       stream.write(Buffer.from(chunk, 'latin1'), (error) => (error ? reject(error) : resolve()))

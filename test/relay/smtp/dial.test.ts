@@ -1,5 +1,6 @@
 import { TLSSocket } from 'node:tls'
 import { afterEach, describe, expect, test } from '@jest/globals'
+import { SYSTEM_CLOCK } from '../../../src/core/clock.ts'
 import type { ClientAttributes } from '../../../src/relay/smtp/client-attributes.ts'
 import { type Dialed, type DialSettings, dial, UpstreamRefusal } from '../../../src/relay/smtp/dial.ts'
 import type { Name } from '../../../src/relay/smtp/names.ts'
@@ -327,6 +328,8 @@ describe('nothing is left open', () => {
     const server = await startUpstream()
     await server.stop()
     expect(await failure(reach(server))).toMatchObject({ fault: 'lost' })
-    await expect(SmtpClient.open({ host: '127.0.0.1', port: server.port }, 500)).rejects.toThrow()
+    await expect(
+      SmtpClient.open({ host: '127.0.0.1', port: server.port }, { timeoutMs: 500, elapsed: SYSTEM_CLOCK.elapsed }),
+    ).rejects.toThrow()
   })
 })

@@ -1,5 +1,6 @@
 import { Socket } from 'node:net'
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
+import { SYSTEM_CLOCK } from '../../../src/core/clock.ts'
 import { SmtpClient } from '../../../src/relay/smtp/smtp-client.ts'
 import { UpstreamError } from '../../../src/relay/smtp/upstream-error.ts'
 import { startTalker, type Talk, type Talker } from '../../support/talker.ts'
@@ -9,7 +10,10 @@ let smtp: SmtpClient
 let talk: Talk
 beforeEach(async () => {
   talker = await startTalker()
-  smtp = await SmtpClient.open({ host: '127.0.0.1', port: talker.port }, 1000)
+  smtp = await SmtpClient.open(
+    { host: '127.0.0.1', port: talker.port },
+    { timeoutMs: 1000, elapsed: SYSTEM_CLOCK.elapsed },
+  )
   talk = await talker.next()
 })
 afterEach(async () => {
@@ -225,7 +229,9 @@ describe('R45 every wait has an end', () => {
 
   test('for a connection', async () => {
     // TEST-NET-1 goes nowhere: refused at once or never answered, according to the machine's routes.
-    const failed = await fault(SmtpClient.open({ host: '192.0.2.1', port: 25 }, 100))
+    const failed = await fault(
+      SmtpClient.open({ host: '192.0.2.1', port: 25 }, { timeoutMs: 100, elapsed: SYSTEM_CLOCK.elapsed }),
+    )
     expect(['timeout', 'lost']).toContain(failed.fault)
   })
 })
@@ -247,7 +253,10 @@ describe('a lost connection', () => {
   test('refused: nobody listens', async () => {
     const { port } = talker
     await talker.stop()
-    expect((await fault(SmtpClient.open({ host: '127.0.0.1', port }, 1000))).fault).toBe('lost')
+    expect(
+      (await fault(SmtpClient.open({ host: '127.0.0.1', port }, { timeoutMs: 1000, elapsed: SYSTEM_CLOCK.elapsed })))
+        .fault,
+    ).toBe('lost')
   })
 
   test('QUIT with a reply outstanding is a plain close: nothing may stand where a message was to be', async () => {

@@ -150,7 +150,7 @@ export async function startSpillway(settings: Readonly<Record<string, string | n
 }
 
 /** Starts a server of bench/bare.ts. */
-export async function startBare(what: 'refuse' | 'pipe', number: number): Promise<Contender> {
+export async function startBare(what: 'refuse' | 'drop' | 'pipe', number: number): Promise<Contender> {
   const child = fork(join(import.meta.dirname, 'bare.ts'), [what, String(number)])
   atEnd(() => end(child, 1_000))
   const [{ port }] = (await once(child, 'message')) as [{ port: number }]

@@ -1,7 +1,7 @@
 // One turn of a contender: a number of connections, and the CPU time that each of them cost the server.
 
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Messages, Sources, Tally, Visits } from './load.ts'
+import type { Arrivals, Messages, Sources, Tally, Visits } from './load.ts'
 import { addressAt } from './measure.ts'
 import type { Contender, Load } from './processes.ts'
 
@@ -34,11 +34,13 @@ export interface Turn {
 export async function turn(
   load: Load,
   server: Contender,
-  order: Omit<Visits, 'port'> | Omit<Messages, 'port'>,
+  order: Omit<Visits, 'port'> | Omit<Messages, 'port'> | Omit<Arrivals, 'ports'>,
   aloneMs: () => number = server.cpuMs,
 ): Promise<Turn> {
   const before = { all: server.cpuMs(), alone: aloneMs() }
-  const tally = await load.order({ ...order, port: server.port })
+  const tally = await load.order(
+    order.kind === 'arrivals' ? { ...order, ports: [server.port] } : { ...order, port: server.port },
+  )
   await sleep(SETTLE_MS)
   const us = (from: number, to: number) => ((to - from) * 1000) / order.count
   return { us: us(before.all, server.cpuMs()), alone: us(before.alone, aloneMs()), tally }

@@ -1,9 +1,11 @@
-// What a flood of a million different addresses, one connection each, leaves in memory; and what an idle session takes.
+// What a flood of a million different addresses, one connection each, leaves in memory, without Redis and with it; and
+// what an idle session takes.
 //
 //     npm run build && npm run bench:memory [-- --addresses 100000]
 
 import { execFileSync } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { startRedis } from '../test/services/redis.ts'
 import { startSink } from '../test/services/sink.ts'
 import type { Tally } from './load.ts'
 import { addressAt, judged, progress, residentBytes, table } from './measure.ts'
@@ -25,6 +27,7 @@ const MIXES = [
   { name: 'all let in, and leave', settings: {} },
   // 10 addresses of each network (/24) get in, 246 are refused.
   { name: '4 % let in, 96 % refused', settings: { LIMIT_NET_CONNECTIONS: '10/1h' } },
+  { name: 'the same, with limits in Redis', settings: { LIMIT_NET_CONNECTIONS: '10/1h' }, shared: true },
 ] as const
 
 await benchmark(async () => {
@@ -37,9 +40,12 @@ await benchmark(async () => {
   const common = { UPSTREAMS: `127.0.0.1:${sink.port}`, UPSTREAM_CLIENT_IP: 'none', RELAY_GUARD: 'off' }
   const load = startLoad()
 
+  const redis = await startRedis()
+  atEnd(() => redis.stop())
   const rows: string[][] = []
-  for (const { name, settings } of MIXES) {
-    const spillway = await startSpillway({ ...common, ...settings })
+  for (const { name, settings, ...mix } of MIXES) {
+    const where = 'shared' in mix ? { REDIS_URL: `redis://127.0.0.1:${redis.port}` } : {}
+    const spillway = await startSpillway({ ...common, ...settings, ...where })
     await sleep(SETTLE_MS)
     const start = residentBytes(spillway.pid).now
     const codes: Record<string, number> = {}

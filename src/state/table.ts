@@ -63,7 +63,9 @@ export class WindowTable {
   #latest = Number.NEGATIVE_INFINITY
   /** The window in which the clock landed when it last stepped back by a window or more. */
   #landed = 0
-  // The two halves of the latest hash. They are fields so that hashing allocates nothing.
+  // The latest hash, in two halves, and its key. They are fields so that hashing allocates nothing, and so that a key that is
+  // charged and then given back, or the one key of a limit for everybody, is hashed once.
+  #hashed: string | undefined
   #low = 0
   #high = 0
 
@@ -261,6 +263,8 @@ export class WindowTable {
    * the key, two per word, with the number of units in the last word.
    */
   #hash(key: string): void {
+    if (key === this.#hashed) return
+    this.#hashed = key
     let v0 = this.#key0
     let v1 = this.#key1 ^ 0xee
     let v2 = this.#key0 ^ 0x6c796765

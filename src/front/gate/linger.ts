@@ -5,13 +5,15 @@
  * flood the oldest are reset.
  *
  * Reading begins some milliseconds later, for all sockets of that time together. Most clients have closed by then, and
- * one turn of the event loop deals with all of them. With a turn for each, a refusal costs a fifth more.
+ * one turn of the event loop deals with all of them. With a turn for each, a refusal costs a fifth more. At first only
+ * the end is looked for, which costs less than discarding: a client that has sent something is in no hurry.
  */
 import type { Socket } from 'node:net'
 
 /** Enough for any flood. Fewer are allowed if the open-file limit is low. */
 export const MAX_LINGERING = 2048
 const SWEEP_MS = 1000
+/** Until we look for the end, and as long again until what has come is discarded. */
 const READ_MS = 25
 
 export class Linger {
@@ -22,8 +24,9 @@ export class Linger {
   #young = new Set<Socket>()
   #old = new Set<Socket>()
   readonly #sweeping: NodeJS.Timeout
-  /** Those that are not being read yet. */
+  /** Those that are not being read yet, and those that are, but may hold what has come. */
   #unread: Socket[] = []
+  #holding: Socket[] = []
   #reading: NodeJS.Timeout | undefined
   /** One listener for all sockets. It finds its socket in `this`. */
   readonly #gone: (this: Socket) => void
@@ -57,15 +60,17 @@ export class Linger {
     clearInterval(this.#sweeping)
     clearTimeout(this.#reading)
     this.#unread = []
+    this.#holding = []
     this.#sweep()
     this.#sweep()
   }
 
   #read(): void {
-    this.#reading = undefined
-    const sockets = this.#unread
+    for (const socket of this.#holding) if (!socket.destroyed) socket.resume()
+    for (const socket of this.#unread) socket.read(0)
+    this.#holding = this.#unread
     this.#unread = []
-    for (const socket of sockets) socket.resume()
+    this.#reading = this.#holding.length === 0 ? undefined : setTimeout(() => this.#read(), READ_MS).unref()
   }
 
   #sweep(): void {

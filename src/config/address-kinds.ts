@@ -152,8 +152,9 @@ const dnsServer: Scalar<string> = scalar({
   parse(text) {
     if (isIP(text)) return { value: text }
     const parsed = parseHostPort(text, 53, 1)
-    if ('hint' in parsed) return parsed
-    return isIP(parsed.value.host) ? { value: text } : { hint: 'a name will not do here: it would need a DNS server' }
+    const isNamed = isName(text) || ('value' in parsed && isIP(parsed.value.host) === 0)
+    if (isNamed) return { hint: 'a name will not do here: it would need a DNS server' }
+    return 'hint' in parsed ? parsed : { value: text }
   },
   show: (value) => value,
 })
@@ -177,7 +178,8 @@ export const hostname: Scalar<string> = scalar({
     if (isIPv6(six)) return { hint: `write [IPv6:${six}]` }
     if (text.endsWith('.')) return { hint: `without the last dot: write ${text.replace(/\.+$/, '')}` }
     if (!isName(text)) return { hint: 'letters, digits, hyphens and dots only' }
-    return text.includes('.') ? { value: text } : { hint: `${text} has no domain: write ${text}.example.net` }
+    const label = text.replaceAll('_', '-')
+    return text.includes('.') ? { value: text } : { hint: `${text} has no domain: write ${label}.example.net` }
   },
   show: (value) => value,
 })

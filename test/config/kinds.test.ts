@@ -185,6 +185,7 @@ test.each([
   [hostname, '192.0.2.25', 'write [192.0.2.25]'],
   [hostname, '2001:db8::25', 'write [IPv6:2001:db8::25]'],
   [hostname, 'mx1', 'write mx1.example.net'],
+  [hostname, 'mx_1', 'write mx-1.example.net'],
   [hostname, 'mx1 example net', 'letters, digits'],
   [hostname, 'mx1.example.net.', 'write mx1.example.net'],
   [supportUrl, 'https://help.example.net/m/{id}', 'https://help.example.net/m/{id}'],
@@ -268,6 +269,8 @@ test('DNS servers are addresses, with or without a port', () => {
   expect(read(dnsServers, 'system')).toEqual([])
   expect(dnsServers.show([])).toBe('system')
   expect(read(dnsServers, 'dns.example.net:53')).toContain('a name will not do')
+  expect(read(dnsServers, 'dns.example.net')).toContain('a name will not do')
+  expect(read(dnsServers, '192.0.2.300')).toContain('neither a name nor an address')
 })
 
 test('names of checks, or all', () => {

@@ -20,8 +20,8 @@
  * What need not be told. As long as `own` is at most a tenth of the node's share (NEED_NOT), Redis hears nothing of the key: all
  * nodes together are then within a tenth of the limit of the truth. So an address that comes once or twice costs Redis nothing.
  *
- * When Redis is told. After 10 ms at the latest, and at once where an eighth of the room is untold, or nothing is known of the
- * key yet (teller.ts).
+ * When Redis is told. At once where an eighth of the room is untold, or nothing is known of the key yet; otherwise within 10 ms,
+ * or within 50 ms as long as next to nothing of the room is untold and not half of the limit is used up (teller.ts).
  *
  * The bound. Where nodes hear each other: the limit, and one more for each other node, and what comes at the others within a round
  * trip of Redis when the limit is nearly used up, and a tenth of the limit where the rest came to nodes that need not tell. Where
@@ -56,6 +56,8 @@ export interface LedgerOptions {
 const NEED_NOT = 0.1
 /** The part of the room that is told at once when it is used. */
 const AT_ONCE = 1 / 8
+/** The part of the room that may wait longer while it is far from being used up. */
+const LATER = 1 / 64
 /** A limit for everybody is near its end when less than so many clients are left for each node. */
 const NEAR_END = 5
 /** Keys that Redis is told of, for each limit. Of as many that were forgotten it is remembered that Redis knows them. */
@@ -118,7 +120,7 @@ export class Ledger implements Counter {
     const account = this.#accounts.get(key)
     if (account === undefined) return
     account.add(-amount, at)
-    teller.tell(account, false)
+    teller.tell(account, 'soon')
   }
 
   use(key: string, at: number, max: number): Use {
@@ -164,7 +166,9 @@ export class Ledger implements Counter {
     const left = max - account.known(now)
     const room = this.#room(left)
     if (isGlobal && nodes() > 1 && left < NEAR_END * nodes()) teller.keepFresh()
-    teller.tell(account, account.isUnheard(now) || account.untold(at) > AT_ONCE * room)
+    const part = account.untold(at) / room
+    const when = part <= LATER && left > max / 2 ? 'later' : 'soon'
+    teller.tell(account, account.isUnheard(now) || part > AT_ONCE ? 'now' : when)
   }
 
   /** Whether Redis has heard, within the last two windows, of what the key has used before. */

@@ -63,8 +63,7 @@ export class WindowTable {
   #latest = Number.NEGATIVE_INFINITY
   /** The window in which the clock landed when it last stepped back by a window or more. */
   #landed = 0
-  // The latest hash, in two halves, and its key. They are fields so that hashing allocates nothing, and so that a key that is
-  // charged and then given back, or the one key of a limit for everybody, is hashed once.
+  // The latest hash, in two halves, and its key: hashing allocates nothing, and a key that comes again at once is not hashed again.
   #hashed: string | undefined
   #low = 0
   #high = 0
@@ -175,10 +174,7 @@ export class WindowTable {
     return now
   }
 
-  /**
-   * How many windows have passed since the slot was last counted in, or, for a slot that lies ahead, since the step
-   * back.
-   */
+  /** How many windows have passed since the slot was last counted in; for a slot that lies ahead, since the step back. */
   #passed(at: number, window: number): number {
     const passed = (window - this.#words[at + WINDOW]!) | 0
     return passed < 0 ? (window - this.#landed) | 0 : passed

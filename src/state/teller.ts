@@ -23,8 +23,13 @@ export interface TellerOptions extends PipelineOptions {
   readonly told: (failure: string | undefined) => void
 }
 
-/** What is not urgent waits so long for more, in milliseconds. */
-const GATHER_MS = 10
+/** `now`: at once; `soon`: within 10 ms; `later`: within 50 ms. Each takes the rest along. */
+export type When = 'now' | 'soon' | 'later'
+
+/** So long what goes soon waits for more, in milliseconds. */
+const SOON_MS = 10
+/** The same for what goes later. */
+const LATER_MS = 50
 /** The same while Redis is away. */
 const AWAY_MS = 250
 /** After so long what has failed is sent again, in milliseconds; after twice that when it has failed again … */
@@ -56,6 +61,7 @@ export class Teller {
   /** The pipeline under way. */
   #round: Promise<void> | undefined
   #isUrgent = false
+  #isSoon = false
   /** Until when, by `elapsed`, what was heard is to be fresh. */
   #freshUntil = Number.NEGATIVE_INFINITY
   #stopped = false
@@ -74,12 +80,12 @@ export class Teller {
     return this.#failed.size > 0
   }
 
-  /** @param urgent whether it should not wait for more */
-  tell(account: Account, urgent: boolean): void {
+  tell(account: Account, when: When): void {
     // What has failed goes with the rest of it.
     if (this.#failed.has(account)) return
     if (this.#waiting.size + this.#failed.size < CAPACITY) this.#waiting.add(account)
-    if (urgent) this.#isUrgent = true
+    if (when === 'now') this.#isUrgent = true
+    else if (when === 'soon') this.#isSoon = true
     this.#schedule()
   }
 
@@ -119,7 +125,7 @@ export class Teller {
       this.#immediate = setImmediate(() => this.#begin())
       return
     }
-    const ms = this.#isToBeFresh ? ASK_MS : isUp() ? GATHER_MS : AWAY_MS
+    const ms = this.#isToBeFresh ? ASK_MS : !isUp() ? AWAY_MS : this.#isSoon ? SOON_MS : LATER_MS
     const dueAt = elapsed() + ms
     // A client brings it forward, and never puts it off: however many come, it goes out.
     if (this.#timer !== undefined && this.#dueAt <= dueAt) return
@@ -136,6 +142,7 @@ export class Teller {
     if (this.#stopped || this.#round !== undefined || (this.#waiting.size === 0 && !this.#isToBeFresh)) return
     if (!this.#options.isOpen()) return
     this.#isUrgent = false
+    this.#isSoon = false
     this.#round = this.#tellAll().finally(() => {
       this.#round = undefined
       if (this.#waiting.size > 0 || this.#isToBeFresh) this.#schedule()
@@ -157,12 +164,17 @@ export class Teller {
       // One whose answer came late has nothing left.
       if (!pipeline.tell(account, account.isUnheard(elapsed()))) this.#retried.delete(account)
     }
+    // What is left over has waited for long enough.
+    if (this.#waiting.size > 0) this.#isSoon = true
     if (pipeline.size === 0 && !this.#isToBeFresh) return
     for (const account of this.#refreshed) pipeline.tell(account, true)
     await pipeline.answered(timeoutMs)
     // What came after a report that had to be repeated.
     for (const account of pipeline.with('answered')) {
-      if (account.hasMore(now())) this.#waiting.add(account)
+      if (!this.#waiting.has(account) && account.hasMore(now())) {
+        this.#waiting.add(account)
+        this.#isSoon = true
+      }
       if (this.#retried.delete(account)) this.#retryMs = FIRST_RETRY_MS
     }
     for (const account of pipeline.with('failed')) {

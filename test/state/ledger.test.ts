@@ -3,13 +3,14 @@ import { beforeEach, describe, expect, test } from '@jest/globals'
 import type { Account } from '../../src/state/account.ts'
 import { Ledger, type LedgerOptions } from '../../src/state/ledger.ts'
 import { WindowTable } from '../../src/state/table.ts'
+import type { When } from '../../src/state/teller.ts'
 
 const WINDOW = 60_000
 const AT = 100 * WINDOW
 const KEY = '192.0.2.1'
 
 /** Who was told of, and whether at once. */
-let told: { account: Account; urgent: boolean }[]
+let told: { account: Account; when: When }[]
 let nodes: number
 /** How often what was heard was wanted fresh. */
 let fresh: number
@@ -30,7 +31,7 @@ const ledger = (more: Partial<LedgerOptions> = {}): Ledger =>
     windowMs: WINDOW,
     isGlobal: false,
     teller: {
-      tell: (account, urgent) => void told.push({ account, urgent }),
+      tell: (account, when) => void told.push({ account, when }),
       refresh: () => undefined,
       keepFresh: () => void fresh++,
     },
@@ -151,7 +152,7 @@ describe('what Redis hears of', () => {
   test('of what all clients share, everything', () => {
     const refreshed: Account[] = []
     const teller = {
-      tell: (account: Account, urgent: boolean) => void told.push({ account, urgent }),
+      tell: (account: Account, when: When) => void told.push({ account, when }),
       refresh: (account: Account) => void refreshed.push(account),
       keepFresh: () => undefined,
     }
@@ -165,12 +166,28 @@ describe('what Redis hears of', () => {
     nodes = 1
     const it = ledger()
     letsIn(it, 21, 200)
-    expect(told.map(({ urgent }) => urgent)).toEqual([true])
+    expect(told.map(({ when }) => when)).toEqual(['now'])
     answers(40)
     told = []
     // The room is 160, and an eighth of it 20.
     letsIn(it, 25, 200)
-    expect(told.findIndex(({ urgent }) => urgent)).toBe(20)
+    expect(told.findIndex(({ when }) => when === 'now')).toBe(20)
+  })
+
+  test('later, while less than half of the limit is used and next to nothing of the room is untold', () => {
+    nodes = 2
+    const it = ledger({ isGlobal: true })
+    letsIn(it, 1, 6400, '*')
+    answers(1)
+    told = []
+    // The room is 3,199, a 64th of it 49, and an eighth 399.
+    letsIn(it, 401, 6400, '*')
+    const first = (when: When): number => told.findIndex((each) => each.when === when)
+    expect([first('later'), first('soon'), first('now')]).toEqual([0, 49, 399])
+    answers(3300)
+    told = []
+    letsIn(it, 1, 6400, '*')
+    expect(told.map(({ when }) => when)).toEqual(['soon'])
   })
 
   test('of what all clients share, what the others have used up by now in all likelihood: refused, and asked for at once', () => {

@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
 import { Account } from '../../src/state/account.ts'
 import type { Heard } from '../../src/state/limiter.ts'
-import { Teller } from '../../src/state/teller.ts'
+import { Teller, type When } from '../../src/state/teller.ts'
 
 const TIMEOUT = 50
 const WINDOW = 60_000
@@ -55,9 +55,9 @@ const accountOf = (key: string): Account =>
         }),
     },
   })
-const letIn = (account: Account, amount = 1, urgent = false): void => {
+const letIn = (account: Account, amount = 1, when: When = 'soon'): void => {
   account.add(amount, Date.now())
-  teller.tell(account, urgent)
+  teller.tell(account, when)
 }
 const pass = (ms: number): Promise<void> => jest.advanceTimersByTimeAsync(ms)
 const sent = (): string[] => commands.map(({ key, amount }) => `${key} ${amount}`)
@@ -68,7 +68,7 @@ const answerAll = async (): Promise<void> => {
 /** One that Redis has answered on before, so that nothing but its amounts is told. */
 async function known(key: string): Promise<Account> {
   const account = accountOf(key)
-  letIn(account, 1, true)
+  letIn(account, 1, 'now')
   await pass(1)
   await answerAll()
   return account
@@ -87,16 +87,46 @@ describe('when', () => {
     expect(sent()).toEqual(['a 2', 'b 2'])
     await answerAll()
     letIn(a)
-    letIn(b, 3, true)
+    letIn(b, 3, 'now')
     await pass(1)
     expect(sent()).toEqual(['a 1', 'b 3'])
   })
 
+  test('what may go later goes after 50 ms, and with anything that goes sooner', async () => {
+    const [a, b] = [await known('a'), await known('b')]
+    letIn(a, 1, 'later')
+    await pass(49)
+    expect(sent()).toEqual([])
+    await pass(1)
+    expect(sent()).toEqual(['a 1'])
+    await answerAll()
+    letIn(a, 2, 'later')
+    await pass(5)
+    letIn(b)
+    letIn(a, 3, 'later')
+    await pass(9)
+    expect(sent()).toEqual([])
+    await pass(1)
+    expect(sent()).toEqual(['a 5', 'b 1'])
+  })
+
+  test('what comes while a pipeline is under way may go later as well', async () => {
+    const a = await known('a')
+    letIn(a, 1, 'now')
+    await pass(1)
+    letIn(a, 2, 'later')
+    await answerAll()
+    await pass(49)
+    expect(sent()).toEqual([])
+    await pass(1)
+    expect(sent()).toEqual(['a 2'])
+  })
+
   test('one pipeline at a time: what comes meanwhile goes with the next', async () => {
     const a = await known('a')
-    letIn(a, 1, true)
+    letIn(a, 1, 'now')
     await pass(1)
-    letIn(a, 5, true)
+    letIn(a, 5, 'now')
     await pass(20)
     expect(sent()).toEqual(['a 1'])
     await answerAll()
@@ -169,7 +199,7 @@ describe('when', () => {
 describe('without an answer', () => {
   test('a pipeline counts as lost after the timeout, and is told again under its number', async () => {
     const a = await known('a')
-    letIn(a, 3, true)
+    letIn(a, 3, 'now')
     await pass(1)
     const [first] = commands
     await pass(TIMEOUT)
@@ -245,7 +275,7 @@ describe('without an answer', () => {
 
   test('an answer that comes too late still counts', async () => {
     const a = await known('a')
-    letIn(a, 3, true)
+    letIn(a, 3, 'now')
     await pass(1)
     await pass(TIMEOUT)
     await answerAll()
@@ -259,7 +289,7 @@ describe('without an answer', () => {
   test('while Redis is away it is asked ever more seldom, and not at all without a connection', async () => {
     const a = await known('a')
     isUp = false
-    letIn(a, 1, true)
+    letIn(a, 1, 'now')
     for (let i = 0; i < 1000; i++) {
       await pass(10)
       for (const command of commands) command.fail('OOM')
@@ -279,7 +309,7 @@ describe('without an answer', () => {
 
   test('keys that wait are bounded', async () => {
     isOpen = false
-    for (let i = 0; i < 70_000; i++) teller.tell(accountOf(`k${i}`), false)
+    for (let i = 0; i < 70_000; i++) teller.tell(accountOf(`k${i}`), 'soon')
     isOpen = true
     let count = 0
     for (let i = 0; i < 200; i++) {
@@ -301,14 +331,14 @@ describe('at the end', () => {
     expect(sent()).toEqual(['a 4'])
     await answerAll()
     await stopped
-    letIn(a, 1, true)
+    letIn(a, 1, 'now')
     await pass(1000)
     expect(sent()).toEqual([])
   })
 
   test('a pipeline under way is waited for, and no longer than its timeout', async () => {
     const a = await known('a')
-    letIn(a, 1, true)
+    letIn(a, 1, 'now')
     await pass(1)
     let isStopped = false
     void teller.stop().then(() => {

@@ -48,7 +48,7 @@ export class Linger {
 
   /** Writes the last reply and closes. */
   farewell(socket: Socket, reply: string): void {
-    if (this.size >= this.#max) this.#sweep()
+    if (this.#young.size >= this.#max) this.#sweep()
     this.#young.add(socket)
     socket.on('close', this.#gone)
     socket.end(reply, 'latin1')
@@ -59,6 +59,7 @@ export class Linger {
   stop(): void {
     clearInterval(this.#sweeping)
     clearTimeout(this.#reading)
+    this.#reading = undefined
     this.#unread = []
     this.#holding = []
     this.#sweep()

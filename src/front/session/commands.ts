@@ -14,7 +14,7 @@ import { readHelo } from './grammar.ts'
 import { isOtherProtocol } from './other-protocol.ts'
 
 /** What commands depend on, apart from what the client has said. */
-export interface Surroundings extends Connection {
+export interface Surroundings extends Pick<Connection, 'tls'> {
   /** Whether this node is being stopped, so that nothing new should begin. */
   readonly draining: boolean
 }

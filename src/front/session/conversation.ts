@@ -32,6 +32,7 @@ export interface Connection {
 
 const NOTHING: Extensions = new Map()
 
+/** Its public members that are not commands are for recipient.ts, message.ts and the relay. */
 export class Conversation implements Context, RelayClient {
   readonly parts: ConversationParts
   readonly record: SessionRecord
@@ -153,7 +154,7 @@ export class Conversation implements Context, RelayClient {
   /** After the reply to DATA, either the text of a message follows, or the transaction is over. */
   async data(): Promise<ClientReply> {
     const transaction = this.#transaction as Transaction
-    if (this.relay.accepted === 0) {
+    if ((this.#relay?.accepted ?? 0) === 0) {
       const reply = noRecipients(this, transaction)
       this.reset()
       return reply

@@ -45,15 +45,17 @@ export class AwaitedReplies {
     this.#waiting.shift()?.resolve(reply)
   }
 
-  /** No more replies will come: all who wait receive the same error. */
-  fail(error: UpstreamError): void {
-    this.stop()
-    for (const { reject } of this.#waiting.splice(0)) reject(error)
+  /** No more replies will come: all who wait receive the same error, which is made only if anybody does. */
+  fail(error: () => UpstreamError): void {
+    this.#stop()
+    if (this.#waiting.length === 0) return
+    const why = error()
+    for (const { reject } of this.#waiting.splice(0)) reject(why)
   }
 
-  /** No timer is needed any more. */
-  stop(): void {
+  #stop(): void {
     clearTimeout(this.#timer)
+    this.#timerAt = Number.POSITIVE_INFINITY
   }
 
   #setTimer(at: number, ms: number): void {

@@ -221,7 +221,6 @@ export class SmtpClient {
     }
     if (this.#ended !== undefined) return
     this.#ended = { fault, why }
-    this.#awaited.stop()
     // What the server said before it left may be why it left.
     if (fault !== 'lost') this.#reader.clear()
     this.#fail(this.#ended)
@@ -230,7 +229,7 @@ export class SmtpClient {
 
   /** Every caller that waits receives the same error. */
   #fail({ fault, why }: { readonly fault: Fault; readonly why: string }): void {
-    if (this.#awaited.size > 0) this.#awaited.fail(new UpstreamError(fault, why))
+    this.#awaited.fail(() => new UpstreamError(fault, why))
   }
 
   #read(chunk: string): void {

@@ -93,9 +93,24 @@ test('clients that close are gone long before the sweep, all of them together', 
 
 test('our side is closed at once, before anything is read', async () => {
   const { client: one, ours } = await client()
+  one.write('EHLO a.example\r\n')
   linger.farewell(ours, REPLY)
   await expect(heard(one)).resolves.toBe(REPLY)
-  expect(ours.destroyed).toBe(false)
+  expect([ours.bytesRead, ours.destroyed]).toEqual([0, false])
+})
+
+test('one that is refused while the node is being stopped is read as well', async () => {
+  const [first, second] = [await client(), await client()]
+  linger.farewell(first.ours, REPLY)
+  linger.stop()
+  linger.farewell(second.ours, REPLY)
+  second.client.end('QUIT\r\n')
+  await expect(heard(second.client)).resolves.toBe(REPLY)
+  await waitUntil(
+    () => (second.ours.destroyed ? true : undefined),
+    1000,
+    () => 'it is still there',
+  )
 })
 
 test('a client that never closes is cut off within two seconds, and sooner if there are too many', async () => {
@@ -104,6 +119,10 @@ test('a client that never closes is cut off within two seconds, and sooner if th
   await once(ours, 'close')
   expect(linger.size).toBe(0)
 
-  for (let i = 0; i < 3 * MAX; i++) linger.farewell((await client()).ours, REPLY)
+  const all: Socket[] = []
+  for (let i = 0; i < 4 * MAX + 2; i++) all.push((await client()).ours)
+  for (const each of all) linger.farewell(each, REPLY)
   expect(linger.size).toBeLessThanOrEqual(2 * MAX)
+  // The oldest have gone.
+  expect(all.slice(-MAX).filter(({ destroyed }) => destroyed)).toEqual([])
 })

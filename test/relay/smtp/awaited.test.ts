@@ -53,9 +53,14 @@ test('replies that come in time share one timer, and leave none behind', () => {
   expect(late).toEqual([])
 })
 
-test('after a failure nobody is late', async () => {
+test('after a failure nobody is late, and whoever waits then is late in time', async () => {
   const reply = awaited.wait(100)
-  awaited.fail(new UpstreamError('lost', 'gone'))
+  awaited.fail(() => new UpstreamError('lost', 'gone'))
   await expect(reply).rejects.toThrow('gone')
   expect(jest.getTimerCount()).toBe(0)
+  jest.advanceTimersByTime(1000)
+  expect(late).toEqual([])
+  void awaited.wait(150)
+  jest.advanceTimersByTime(150)
+  expect(late).toEqual([150])
 })

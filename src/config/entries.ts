@@ -18,6 +18,30 @@ export interface Entries {
 /** Reads a whole file, or says why it cannot be read. */
 export type ReadText = (path: string) => { readonly text: string } | { readonly hint: string }
 
+const WHY: Readonly<Record<string, string>> = {
+  ENOENT: 'there is no such file',
+  EACCES: 'this user may not read it',
+  EISDIR: 'it is a directory',
+  ENOTDIR: 'a part of that path is not a directory',
+}
+
+/** Why a file could not be read, in words. @param error as node:fs throws it */
+export function unreadable(error: unknown): { readonly hint: string } {
+  const { code, message } = error as NodeJS.ErrnoException
+  return { hint: (code !== undefined && WHY[code]) || message }
+}
+
+/** @param readFile gives the whole file as text; throws as node:fs does */
+export const reader =
+  (readFile: (path: string) => string): ReadText =>
+  (path) => {
+    try {
+      return { text: readFile(path) }
+    } catch (error) {
+      return unreadable(error)
+    }
+  }
+
 const fromLines = (text: string, path: string): Entry[] =>
   text
     .replace(/^\uFEFF/, '')

@@ -2,9 +2,10 @@
  * Makes `Settings` out of what the operator gave, or reports everything that is wrong with it. It is pure except for
  * the files it reads through `readFile`: `serve`, `check` and the tests all go through here.
  */
+import { SYSTEM_CLOCK } from '../core/clock.ts'
 import { hostname as hostnameKind } from './address-kinds.ts'
 import { collect, type Text } from './collect.ts'
-import { entriesOf, type ReadText } from './entries.ts'
+import { entriesOf, type ReadText, reader } from './entries.ts'
 import { expectation } from './kinds.ts'
 import { SPARE_FILES } from './machine-rules.ts'
 import { type Mistake, SettingsError } from './mistakes.ts'
@@ -29,6 +30,8 @@ export interface Sources {
   readonly openFiles: number
   /** The path of `--env-file`; it wins over SPILLWAY_ENV_FILE. */
   readonly envFile?: string | undefined
+  /** Milliseconds since the epoch, to judge certificates by; the default is the clock of the machine. */
+  readonly now?: number
 }
 
 export interface Loaded {
@@ -38,24 +41,6 @@ export interface Loaded {
   /** What can be meant but often is not, one line each. */
   readonly warnings: readonly string[]
 }
-
-const WHY: Readonly<Record<string, string>> = {
-  ENOENT: 'there is no such file',
-  EACCES: 'this user may not read it',
-  EISDIR: 'it is a directory',
-  ENOTDIR: 'a part of that path is not a directory',
-}
-
-const reader =
-  (readFile: Sources['readFile']): ReadText =>
-  (path) => {
-    try {
-      return { text: readFile(path) }
-    } catch (error) {
-      const { code, message } = error as NodeJS.ErrnoException
-      return { hint: (code !== undefined && WHY[code]) || message }
-    }
-  }
 
 const MOST_CONNECTIONS = 20_000
 
@@ -120,7 +105,7 @@ function missing(name: SettingName): Mistake {
 }
 
 /** @throws SettingsError with every mistake found */
-export function load({ env, readFile, hostname, openFiles, envFile }: Sources): Loaded {
+export function load({ env, readFile, hostname, openFiles, envFile, now = SYSTEM_CLOCK.now() }: Sources): Loaded {
   const readText = reader(readFile)
   const given = collect(env, readText, envFile)
   const mistakes = [...given.mistakes]
@@ -161,6 +146,7 @@ export function load({ env, readFile, hostname, openFiles, envFile }: Sources): 
     hostname,
     openFiles,
     read: readText,
+    now,
   })
   for (const { name, expected } of findings.mistakes) {
     const text = given.texts.get(name)

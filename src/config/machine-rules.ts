@@ -3,8 +3,8 @@
  * addresses that are taken. They report at the start what would otherwise show only when the first client or the flood
  * comes.
  */
-import { createSecureContext, type SecureContextOptions } from 'node:tls'
 import { isLoopback } from '../core/ip.ts'
+import { doubtsAbout, readPairs, uncovered } from './certificates.ts'
 import type { Rule } from './rule.ts'
 
 /** Connections the admin port takes at once. Prometheus, probes and the operator need no more. */
@@ -13,19 +13,7 @@ export const ADMIN_CONNECTIONS = 64
 /** Open files kept for everything except mail: the admin port, logs, DNS, Redis, the program itself. */
 export const SPARE_FILES = ADMIN_CONNECTIONS + 192
 
-const SET_BOTH = 'set both of SPILLWAY_TLS_CERT and SPILLWAY_TLS_KEY, or neither'
-
-/** Why OpenSSL rejects these options; undefined where it accepts them. */
-function objection(options: SecureContextOptions): string | undefined {
-  try {
-    createSecureContext(options)
-    return undefined
-  } catch (error) {
-    return `OpenSSL says: ${(error as Error).message}`
-  }
-}
-
-export const tls: Rule = ({ settings: { tlsCert, tlsKey }, isSound, read }, report) => {
+export const tls: Rule = ({ settings: { tlsCert, tlsKey, hostname }, isSound, read, now }, report) => {
   if (!isSound('SPILLWAY_TLS_CERT', 'SPILLWAY_TLS_KEY')) return
   if (tlsCert === undefined && tlsKey === undefined) {
     report.warn(
@@ -33,23 +21,16 @@ export const tls: Rule = ({ settings: { tlsCert, tlsKey }, isSound, read }, repo
     )
     return
   }
-  const cert = tlsCert === undefined ? { hint: SET_BOTH } : read(tlsCert)
-  const key = tlsKey === undefined ? { hint: SET_BOTH } : read(tlsKey)
-  const badCert = 'hint' in cert ? cert.hint : objection({ cert: cert.text })
-  const badKey = 'hint' in key ? key.hint : objection({ key: key.text })
-  const isLocked = 'text' in key && key.text.includes('ENCRYPTED')
-  const advice = isLocked ? 'this one has a passphrase: openssl pkey -in old.key -out new.key' : badKey
-  if (badCert) report.mistake('SPILLWAY_TLS_CERT', `the path of a certificate in PEM form; ${badCert}`)
-  if (badKey)
-    report.mistake('SPILLWAY_TLS_KEY', `the path of a private key in PEM form, without a passphrase; ${advice}`)
-  if (badCert || badKey || 'hint' in cert || 'hint' in key) return
-  const mismatch = objection({ cert: cert.text, key: key.text })
-  if (mismatch) {
-    report.mistake(
-      'SPILLWAY_TLS_KEY',
-      `the private key of the first certificate in ${tlsCert}; this is another. ${mismatch}`,
-    )
-  }
+  const { pairs, faults } = readPairs(
+    tlsCert === undefined ? [] : [tlsCert],
+    tlsKey === undefined ? [] : [tlsKey],
+    read,
+  )
+  for (const { setting, expected, hint } of faults) report.mistake(setting, `${expected}; ${hint}`)
+  for (const pair of pairs) for (const doubt of doubtsAbout(pair, now)) report.warn(doubt)
+  if (faults.length > 0 || !isSound('SPILLWAY_HOSTNAME')) return
+  const doubt = uncovered(pairs, hostname)
+  if (doubt !== undefined) report.warn(doubt)
 }
 
 export const openFiles: Rule = ({ settings, isGiven, isSound, openFiles }, report) => {

@@ -13,6 +13,8 @@ export interface Ground {
   /** The limit on open files (`ulimit -n`). */
   readonly openFiles: number
   readonly read: ReadText
+  /** Milliseconds since the epoch. */
+  readonly now: number
 }
 
 export interface Report {

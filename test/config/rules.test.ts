@@ -1,5 +1,8 @@
+import { generateKeyPairSync } from 'node:crypto'
 import { describe, expect, test } from '@jest/globals'
-import { loadWith, mistakesOf } from './given.ts'
+import { load } from '../../src/config/load.ts'
+import { type CertificateOptions, makeCertificate } from '../support/certificates.ts'
+import { loadWith, machine, mistakesOf, REQUIRED } from './given.ts'
 import { CERT, KEY, LOCKED_KEY, OTHER_KEY } from './pem.ts'
 
 const warningsOf = (env: Record<string, string>, files?: Record<string, string>): string =>
@@ -80,6 +83,59 @@ describe('TLS', () => {
     const mistakes = mistakesOf(env, files)
     expect(mistakes.map((each) => each.name)).toEqual([name])
     expect(mistakes[0]?.expected).toContain(expected)
+  })
+
+  test('an RSA key is as good as another', () => {
+    const key = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({ type: 'pkcs8', format: 'pem' })
+    const { cert } = makeCertificate({ names: ['DNS:mx1.example.net'], key: String(key) })
+    expect(loadWith(both, { '/crt': cert, '/key': String(key) }).warnings).toEqual([])
+  })
+
+  const NAMES = ['DNS:mx1.example.net']
+  const ISSUER = makeCertificate({ subject: 'An issuer' })
+  const DAY = Date.UTC(2026, 11, 24)
+
+  test.each<[what: string, CertificateOptions, now: number, warning: string | undefined]>([
+    ['that ends now', { until: DAY }, DAY, 'the certificate in /crt expired at 2026-12-24T00:00:00Z'],
+    ['that ends in a second', { until: DAY }, DAY - 1000, undefined],
+    ['that begins in a second', { from: DAY }, DAY - 1000, 'in /crt is not valid before 2026-12-24T00:00:00Z'],
+    ['that begins now', { from: DAY }, DAY, undefined],
+    [
+      'for another name',
+      { names: ['DNS:mx2.example.net', 'DNS:mx3.example.net'] },
+      DAY,
+      'no certificate is for SPILLWAY_HOSTNAME (mx1.example.net), only for mx2.example.net, mx3.example.net',
+    ],
+    [
+      'that has our name as its subject only',
+      { names: [], subject: 'mx1.example.net' },
+      DAY,
+      'only for no name at all',
+    ],
+    ['for a wildcard', { names: ['DNS:*.example.net'] }, DAY, undefined],
+    ['for the domain only', { names: ['DNS:example.net'] }, DAY, 'no certificate is for SPILLWAY_HOSTNAME'],
+    ['without its issuer', { issuer: ISSUER }, DAY, 'not that of its issuer (CN=An issuer)'],
+  ])('a certificate %s', (_, options, now, warning) => {
+    const from = DAY - 365 * 86_400_000
+    const { cert, key } = makeCertificate({ names: NAMES, from, until: DAY + 365 * 86_400_000, ...options })
+    const { warnings } = load({ ...machine({ ...REQUIRED, ...both }, { '/crt': cert, '/key': key }), now })
+    expect(warnings).toEqual(warning === undefined ? [] : [expect.stringContaining(warning)])
+    expect(warnings.join()).toMatch(warning === undefined ? /^$/ : /senders that verify it \(MTA-STS\) stay away/)
+  })
+
+  test('a chain is whole with the issuer behind it, not with any other', () => {
+    const { cert, key } = makeCertificate({ names: NAMES, issuer: ISSUER })
+    const chained = (other: string): string => warningsOf(both, { '/crt': cert + other, '/key': key })
+    expect(chained(ISSUER.cert)).toBe('')
+    expect(chained(makeCertificate({ subject: 'Another issuer' }).cert)).toContain('not that of its issuer')
+  })
+
+  test('a name that is an address', () => {
+    const { cert, key } = makeCertificate({ names: ['IP:192.0.2.25', 'IP:2001:db8::25'] })
+    const named = (name: string): string =>
+      warningsOf({ ...both, SPILLWAY_HOSTNAME: name }, { '/crt': cert, '/key': key })
+    expect([named('[192.0.2.25]'), named('[IPv6:2001:db8::25]')]).toEqual(['', ''])
+    expect(named('[192.0.2.26]')).toContain('no certificate is for SPILLWAY_HOSTNAME ([192.0.2.26])')
   })
 
   test('a file that is missing is told together with a setting that is', () => {

@@ -24,6 +24,8 @@ export interface Running {
    * Resolves when all is over.
    */
   stop(): Promise<void>
+  /** Reads the certificates now, whether their files have changed or not. Resolves when they are in use, or their fault is told. */
+  rereadCertificates(): Promise<void>
   /** Ends the node now: messages past their final dot are cut off and logged as unknown. */
   abort(): Promise<void>
 }
@@ -97,7 +99,8 @@ export async function start(options: AppOptions): Promise<Running> {
     await quitOnce()
     log.flush()
   }
-  return { listening, admin, metrics: node.metrics, status: node.status, stop, abort }
+  const rereadCertificates = async (): Promise<void> => node.certificates?.reread()
+  return { listening, admin, metrics: node.metrics, status: node.status, stop, rereadCertificates, abort }
 }
 
 /**
@@ -120,6 +123,7 @@ async function begin(
     const admin = await bound('SPILLWAY_ADMIN_LISTEN', node.admin.listen(settings.adminListen))
     await counting.start()
     await upstreams.start()
+    node.certificates?.watch()
     const onlyIPv4 = listenIsDefault ? leaveOut : undefined
     return { admin, listening: await bound('SPILLWAY_LISTEN', listener.listen(settings.listen, onlyIPv4)) }
   } catch (error) {
@@ -129,11 +133,12 @@ async function begin(
 }
 
 /** Stops all parts. The other nodes learn that this one has left, and nothing is counted any more. */
-async function quit({ listener, admin, upstreams, front, metrics, counting }: Node): Promise<void> {
+async function quit({ listener, admin, upstreams, front, certificates, metrics, counting }: Node): Promise<void> {
   listener.close()
   admin.close()
   upstreams.stop()
   front.linger.stop()
+  certificates?.stop()
   metrics.watch(undefined)
   await counting.stop()
 }

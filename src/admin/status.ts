@@ -10,6 +10,8 @@ export interface Status {
   readonly unknownGuard: boolean
   /** Absent if limits are counted only in memory. */
   readonly redis?: ConditionReport & { readonly up: boolean; readonly nodes: number }
+  /** Absent if STARTTLS is not offered. */
+  readonly tls?: TlsReport
   /** Every address of every mail server; a name that does not resolve appears as the operator wrote it. */
   readonly upstreams: readonly (ConditionReport & {
     readonly upstream: string
@@ -28,11 +30,22 @@ export interface ConditionReport {
   readonly last_success?: string
 }
 
+export interface TlsReport {
+  /** Why the files cannot be used as they are now, so that older certificates stay in use. */
+  readonly error?: string
+  readonly certificates: readonly {
+    readonly name: string
+    readonly expires: string
+    /** What keeps senders away. */
+    readonly warnings: readonly string[]
+  }[]
+}
+
 /**
  * The response of /readyz: 200 while this node takes clients.
  * @param query with `verbose` the response lists what the node depends on; with `upstreams` one of them must be up too
  */
-export function readiness(query: URLSearchParams, { ready, upstreams, redis }: Status): Response {
+export function readiness(query: URLSearchParams, { ready, upstreams, redis, tls }: Status): Response {
   const anyUp = upstreams.some(({ up }) => up)
   const good = ready && (!query.has('upstreams') || anyUp)
   const lines = [good ? 'ok' : ready ? 'no upstream is up' : 'not ready']
@@ -41,6 +54,10 @@ export function readiness(query: URLSearchParams, { ready, upstreams, redis }: S
     for (const { upstream, address, ...condition } of upstreams)
       lines.push(`upstream ${upstream} (${address}): ${inWords(condition)}`)
     if (redis !== undefined) lines.push(`redis: ${inWords(redis)}; nodes: ${redis.nodes}`)
+    for (const { name, expires, warnings } of tls?.certificates ?? [])
+      lines.push(`certificate ${name}: ${warnings.length === 0 ? 'well' : warnings.join('; ')}; expires ${expires}`)
+    if (tls?.error !== undefined)
+      lines.push(`certificate files: cannot be used, and those read before stay in use: ${tls.error}`)
   }
   return text(good ? 200 : 503, lines.join('\n'))
 }

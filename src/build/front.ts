@@ -3,6 +3,7 @@ import { randomInt } from 'node:crypto'
 import type { Settings } from '../config/settings.ts'
 import type { Clock } from '../core/clock.ts'
 import { sessionIds } from '../core/id.ts'
+import type { Certificates } from '../front/certificates.ts'
 import type { ConnectionParts } from '../front/connection.ts'
 import { BalancerWarnings } from '../front/gate/balancer-warnings.ts'
 import { greetAtOnce } from '../front/gate/greeting.ts'
@@ -22,7 +23,7 @@ import type { BuiltPolicy } from './policy.ts'
 
 export interface FrontOptions {
   readonly settings: Settings
-  readonly tls: { readonly cert: string; readonly key: string } | undefined
+  readonly certificates: Certificates | undefined
   /** This node's number in the ids of sessions. */
   readonly node: number
   /** If the policy may be swapped, the one that inForce() returns. */
@@ -63,7 +64,7 @@ export function buildFront(options: FrontOptions): ConnectionParts {
         return policy.mode('size')
       },
     },
-    tls: options.tls,
+    tls: options.certificates?.current,
     idleMs: settings.idleTimeout,
     minDataRate: settings.minDataRate,
     sessionMs: settings.sessionMaxTime,

@@ -9,6 +9,7 @@ import type { Settings } from '../config/settings.ts'
 import { SYSTEM_CLOCK } from '../core/clock.ts'
 import { Current } from '../core/current.ts'
 import { nodeNumber } from '../core/id.ts'
+import type { Certificates } from '../front/certificates.ts'
 import { type ConnectionParts, serve } from '../front/connection.ts'
 import { Listener } from '../front/gate/listener.ts'
 import { LiveSessions } from '../front/session/live-sessions.ts'
@@ -16,6 +17,7 @@ import type { Upstreams } from '../relay/pool/upstreams.ts'
 import { Seats } from '../state/seats.ts'
 import type { Log } from '../telemetry/log.ts'
 import { createMetrics, type Metrics } from '../telemetry/metrics.ts'
+import { buildCertificates } from './certificates.ts'
 import { buildFront } from './front.ts'
 import { buildLimits, type Counting } from './limits.ts'
 import { type BuiltPolicy, buildPolicy, inForce } from './policy.ts'
@@ -28,8 +30,6 @@ export interface NodeOptions {
   readonly log: Log
   /** The machine's own name. It distinguishes nodes that share one name and so have the same HOSTNAME. */
   readonly machine: string
-  /** In PEM form, if the settings name a certificate. */
-  readonly tls: { readonly cert: string; readonly key: string } | undefined
 }
 
 export interface Node {
@@ -39,6 +39,7 @@ export interface Node {
   readonly counting: Counting
   readonly upstreams: Upstreams
   readonly front: ConnectionParts
+  readonly certificates: Certificates | undefined
   readonly sessions: LiveSessions
   readonly listener: Listener
   readonly admin: Admin
@@ -49,7 +50,8 @@ export interface Node {
   allServed(): Promise<void>
 }
 
-export function buildNode({ settings, version, log, machine, tls }: NodeOptions): Node {
+/** Throws if a certificate cannot be used. */
+export function buildNode({ settings, version, log, machine }: NodeOptions): Node {
   const clock = SYSTEM_CLOCK
   const { now } = clock
   const number = nodeNumber(`${machine} ${settings.listen.map(({ host, port }) => `${host}:${port}`).join()}`)
@@ -66,7 +68,8 @@ export function buildNode({ settings, version, log, machine, tls }: NodeOptions)
   const seats = new Seats()
   const sessions = new LiveSessions()
   const parts = { node: number, policy, limits, knownRecipients, relay, seats, live: sessions }
-  const front = buildFront({ ...common, tls, ...parts })
+  const certificates = buildCertificates(common)
+  const front = buildFront({ ...common, certificates, ...parts })
   const failed = (error: Error): void => log.error({ err: error.message }, 'a listening socket failed')
   const { listener, allServed } = listening(front, failed)
   let draining = false
@@ -74,7 +77,7 @@ export function buildNode({ settings, version, log, machine, tls }: NodeOptions)
   const startedAt = clock.elapsed()
   const uptimeMs = (): number => clock.elapsed() - startedAt
   const own = { version, node: settings.hostname, ready, uptimeMs }
-  const sources: StatusSources = { ...own, seats, counting, knownRecipients, upstreams }
+  const sources: StatusSources = { ...own, seats, counting, knownRecipients, upstreams, certificates }
   const status = (): Status => statusOf(sources)
   metrics.watch(gaugesOf(sources))
   const admin = new Admin({
@@ -90,7 +93,20 @@ export function buildNode({ settings, version, log, machine, tls }: NodeOptions)
   const drain = (): void => {
     draining = true
   }
-  return { number, metrics, counting, upstreams, front, sessions, listener, admin, status, drain, allServed }
+  return {
+    number,
+    metrics,
+    counting,
+    upstreams,
+    front,
+    certificates,
+    sessions,
+    listener,
+    admin,
+    status,
+    drain,
+    allServed,
+  }
 }
 
 /** A listener that keeps track of its connections until they have ended. */

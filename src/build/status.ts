@@ -1,5 +1,6 @@
 /** What a node reports about itself: to the operator as JSON, and to Prometheus as gauges. */
-import type { ConditionReport, Status } from '../admin/status.ts'
+import type { ConditionReport, Status, TlsReport } from '../admin/status.ts'
+import type { Certificates, CertificatesReport } from '../front/certificates.ts'
 import type { Condition } from '../relay/pool/server.ts'
 import type { Upstreams } from '../relay/pool/upstreams.ts'
 import type { KnownRecipients } from '../state/known-recipients.ts'
@@ -17,10 +18,12 @@ export interface StatusSources {
   readonly counting: Counting
   readonly knownRecipients: KnownRecipients
   readonly upstreams: Upstreams
+  /** Undefined: STARTTLS is not offered. */
+  readonly certificates: Certificates | undefined
 }
 
 export function statusOf(sources: StatusSources): Status {
-  const { version, node, ready, uptimeMs, seats, knownRecipients, upstreams } = sources
+  const { version, node, ready, uptimeMs, seats, knownRecipients, upstreams, certificates } = sources
   const { shared } = sources.counting
   return {
     version,
@@ -32,6 +35,7 @@ export function statusOf(sources: StatusSources): Status {
     ...(shared !== undefined && {
       redis: { up: shared.shared(), nodes: shared.nodes(), ...reportOf(shared.condition()) },
     }),
+    ...(certificates !== undefined && { tls: tlsOf(certificates.report()) }),
     upstreams: upstreams.conditions().map(({ condition, ...where }) => ({
       ...where,
       up: condition.state === 'up' || condition.state === 'slow',
@@ -41,6 +45,11 @@ export function statusOf(sources: StatusSources): Status {
 }
 
 const iso = (at: number): string => new Date(at).toISOString()
+
+const tlsOf = ({ certificates, ...error }: CertificatesReport): TlsReport => ({
+  ...error,
+  certificates: certificates.map(({ name, expires, doubts }) => ({ name, expires: iso(expires), warnings: doubts })),
+})
 
 const reportOf = ({
   state,

@@ -1,5 +1,4 @@
 /** `spillway serve`: starts the app and handles signals. */
-import { readFileSync } from 'node:fs'
 import { isIPv6 } from 'node:net'
 import { hostname } from 'node:os'
 import { ListenError, type Running, start } from '../app.ts'
@@ -11,8 +10,6 @@ import { createLog } from '../telemetry/log.ts'
 
 /** Two SIGINTs within this time come from one press of Ctrl-C: npm passes on what the program has already received. */
 export const SAME_PRESS_MS = 400
-
-const pem = (path: string): string => readFileSync(path, 'utf8')
 
 /** What the operator could write instead, on a machine without IPv6. */
 function withoutIPv6(setting: ListenError['setting'], { listen, adminListen }: Settings): string {
@@ -46,12 +43,10 @@ function adviceOn({ code, setting, address }: ListenError, settings: Settings): 
 export async function runServer({ settings, origins, warnings }: Loaded, version: string): Promise<number> {
   const log = createLog({ level: settings.logLevel, destination: 1 })
   for (const warning of warnings) log.warn({}, warning)
-  const { tlsCert, tlsKey } = settings
-  const tls = tlsCert === undefined || tlsKey === undefined ? undefined : { cert: pem(tlsCert), key: pem(tlsKey) }
   let running: Running
   try {
     const listenIsDefault = origins.listen === 'default'
-    running = await start({ settings, version, log, machine: hostname(), tls, listenIsDefault })
+    running = await start({ settings, version, log, machine: hostname(), listenIsDefault })
   } catch (error) {
     const where = error instanceof ListenError ? { setting: error.setting, advice: adviceOn(error, settings) } : {}
     log.error({ err: messageOf(error), ...where }, 'cannot start')
@@ -81,7 +76,10 @@ export async function runServer({ settings, origins, warnings }: Loaded, version
     process.on('SIGTERM', end)
     process.on('SIGINT', end)
     // By default SIGHUP would end the program.
-    process.on('SIGHUP', () => log.warn({}, 'SIGHUP: settings are read at the start only; restart to change them'))
+    process.on('SIGHUP', () => {
+      log.warn({}, 'SIGHUP: certificates are read again; settings are read at the start only, restart to change them')
+      void running.rereadCertificates()
+    })
     // main.ts has already replaced their default actions.
     for (const signal of ['SIGUSR1', 'SIGUSR2'] as const) {
       process.on(signal, () =>

@@ -58,6 +58,8 @@ type Text = { readonly text: string } | { readonly hint: string }
 /** A file, or why its content will not do. */
 function usable(path: string, read: ReadText, options: (text: string) => SecureContextOptions): Text {
   const content = read(path)
+  // OpenSSL would not be asked: to Node an empty text is no option at all.
+  if ('text' in content && content.text.trim() === '') return { hint: 'it is empty' }
   const hint = 'hint' in content ? content.hint : objection(options(content.text))
   if (hint === undefined || !('text' in content)) return hint === undefined ? content : { hint }
   const isLocked = content.text.includes('ENCRYPTED')

@@ -81,8 +81,13 @@ a limit. Names that Kubernetes makes for a Service called \`spillway\` are ignor
 
 ## Changing them
 
-Settings, the files they name, and certificates are read at the start; a change takes a restart, and so does a renewed
-certificate. SIGTERM drains: no mail is lost, and clients that find the port closed for a moment come back.
+Settings and the files they name are read at the start; a change takes a restart. SIGTERM drains: no mail is lost, and clients
+that find the port closed for a moment come back.
+
+A renewed certificate takes no restart. Spillway looks every ten seconds whether the files of \`SPILLWAY_TLS_CERT\` and
+\`SPILLWAY_TLS_KEY\` have changed, and on SIGHUP at once. New handshakes use the new certificate, and sessions under way go on.
+Files that cannot be used are an error in the log, and the certificates read before stay in use until they can be
+([deploy.md](deploy.md#renewing-certificates)).
 `
 
 /** The text of docs/settings.md. */

@@ -251,6 +251,10 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
       labels: ['result'],
       rows: [['ok'], ['failed']],
     }),
+    certificatesStale: new Family(registry, 'gauge', {
+      name: 'spillway_tls_certificates_stale',
+      help: '1 while the certificate files have changed but cannot be used: those read before stay in use.',
+    }),
     balancerProbes: counter({
       name: 'balancer_probes_total',
       help: 'Health checks by listed balancers: connections closed without a byte, or with a PROXY header that names no client.',

@@ -77,6 +77,8 @@ describe('TLS', () => {
     ['no such file', both, { '/key': KEY }, 'SPILLWAY_TLS_CERT', 'there is no such file'],
     ['no certificate', both, { '/crt': 'x', '/key': KEY }, 'SPILLWAY_TLS_CERT', 'OpenSSL says'],
     ['no key', both, { '/crt': CERT, '/key': 'x' }, 'SPILLWAY_TLS_KEY', 'OpenSSL says'],
+    ['an empty certificate', both, { '/crt': '\n', '/key': KEY }, 'SPILLWAY_TLS_CERT', 'it is empty'],
+    ['an empty key', both, { '/crt': CERT, '/key': '' }, 'SPILLWAY_TLS_KEY', 'it is empty'],
     ['a key with a passphrase', both, { '/crt': CERT, '/key': LOCKED_KEY }, 'SPILLWAY_TLS_KEY', 'has a passphrase'],
     ['the key of another', both, { '/crt': CERT, '/key': OTHER_KEY }, 'SPILLWAY_TLS_KEY', 'this is another'],
   ] as const)('%s', (_, env, files, name, expected) => {

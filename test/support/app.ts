@@ -93,12 +93,7 @@ export async function startApp(
   const logFile = join(directory, 'log')
   const loaded = testSettings(upstreams, settings)
   const log = createLog({ level: loaded.logLevel, destination: logFile })
-  const { tlsCert, tlsKey } = loaded
-  const tls =
-    tlsCert === undefined || tlsKey === undefined
-      ? undefined
-      : { cert: readFileSync(tlsCert, 'utf8'), key: readFileSync(tlsKey, 'utf8') }
-  const running = await start({ settings: change(loaded), version: '0.0.0-test', log, machine: 'test', tls })
+  const running = await start({ settings: change(loaded), version: '0.0.0-test', log, machine: 'test' })
   const port = running.listening[0]?.port as number
   const adminPort = running.admin.port
 

@@ -1,6 +1,6 @@
 /** An SMTP client for transcripts: writes exact bytes, waits for exact replies, with a deadline instead of hope. */
 import { connect, type Socket } from 'node:net'
-import { connect as connectTls } from 'node:tls'
+import { type ConnectionOptions, connect as connectTls, TLSSocket } from 'node:tls'
 
 export interface ClientOptions {
   readonly host?: string
@@ -114,17 +114,23 @@ export class Client {
     return this.reply()
   }
 
-  async startTls(): Promise<void> {
+  /** @param options more than that no certificate is verified: a server name, versions */
+  async startTls(options: ConnectionOptions = {}): Promise<void> {
     const reply = await this.command('STARTTLS')
     if (!reply.startsWith('220')) throw new Error(reply)
     const plain = this.#socket
     plain.removeAllListeners('data')
     plain.removeAllListeners('end')
     this.#socket = await new Promise<Socket>((resolve, reject) => {
-      const secure = connectTls({ socket: plain, rejectUnauthorized: false }, () => resolve(secure))
+      const secure = connectTls({ ...options, socket: plain, rejectUnauthorized: false }, () => resolve(secure))
       secure.once('error', reject)
     })
     this.#listen()
+  }
+
+  /** The serial number of the certificate that the server has shown. */
+  get serverCertificate(): string | undefined {
+    return this.#socket instanceof TLSSocket ? this.#socket.getPeerX509Certificate()?.serialNumber : undefined
   }
 
   /** Says goodbye to nobody: the socket is closed in the ordinary way. */

@@ -64,7 +64,7 @@ export async function startFront(
   const live = new Set<Session>()
   const seats = new Seats()
   const knownRecipients = createKnownRecipients({ now })
-  const right = { ...common, tls: undefined, node: 1, policy, limits, knownRecipients, relay, seats, live }
+  const right = { ...common, certificates: undefined, node: 1, policy, limits, knownRecipients, relay, seats, live }
   const front = { ...buildFront(broken(right)), ...change }
   const listener = new Listener(
     (socket) => void serve(socket, front),

@@ -39,7 +39,7 @@ export async function startStage({ version, log, port, adminPort, onDelivery }: 
     const ports = { mail: port, admin: adminPort, mailServer: mailServer.port, names: names.port }
     const { settings, warnings } = demoSettings(ports)
     for (const warning of warnings) log.warn({}, warning)
-    const running = await start({ settings, version, log, machine: 'demo', tls: undefined })
+    const running = await start({ settings, version, log, machine: 'demo' })
     started.push(running)
     return { running, settings, stop }
   } catch (error) {

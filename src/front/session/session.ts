@@ -3,12 +3,12 @@ import type { Socket } from 'node:net'
 import type { Facts } from '../../core/policy.ts'
 import type { SessionRecord } from '../outcome.ts'
 import { ClientSession, type ClientSessionParts } from './client-session.ts'
-import { type TransportEvents, Transports } from './transport.ts'
+import { type TransportEvents, type TransportOptions, Transports } from './transport.ts'
 import { Watch } from './watch.ts'
 
 export interface SessionParts extends Omit<ClientSessionParts, 'offersTls'> {
-  /** PEM; undefined: STARTTLS is not offered. */
-  readonly tls: { readonly cert: string; readonly key: string } | undefined
+  /** Undefined: STARTTLS is not offered. */
+  readonly tls: TransportOptions['tls']
 }
 
 export interface Session {

@@ -5,12 +5,14 @@
  * on.
  */
 import type { Socket } from 'node:net'
-import type { TLSSocket } from 'node:tls'
+import type { SecureContext, TLSSocket } from 'node:tls'
 import { SMTPServer } from 'smtp-server'
 import { SMTPConnection } from 'smtp-server/lib/smtp-connection.js'
 import type { SMTPStream } from 'smtp-server/lib/smtp-stream.js'
 import type { Client } from '../../core/client.ts'
+import type { Current } from '../../core/current.ts'
 import type { Log } from '../../telemetry/log.ts'
+import type { Served } from '../certificates.ts'
 import { type BodySink, type WireEvents, WireStream } from './wire-stream.ts'
 
 /** What a session does with its connection. Text is latin1. Everything may be called at any time. */
@@ -58,27 +60,47 @@ export interface TransportEvents extends WireEvents {
 
 export interface TransportOptions {
   readonly hostname: string
-  /** PEM; undefined: no TLS. */
-  readonly tls: { readonly cert: string; readonly key: string } | undefined
+  /** Undefined: no TLS. */
+  readonly tls: Pick<Current<Served>, 'value'> | undefined
   readonly idleMs: number
   readonly log: Log
 }
 
-/** Hands sockets to smtp-server. */
-export class Transports {
-  readonly #server: SMTPServer
-  readonly #idleMs: number
+/** It listens nowhere: connections only ask it for certificates, options and handlers. */
+class Server extends SMTPServer {
+  readonly #tls: TransportOptions['tls']
 
-  constructor({ hostname, tls, idleMs, log }: TransportOptions) {
-    this.#idleMs = idleMs
-    this.#server = new SMTPServer({
+  constructor({ hostname, tls, idleMs }: TransportOptions) {
+    super({
       name: hostname,
       logger: false,
       disableReverseLookup: true,
       disabledCommands: ['AUTH'],
       socketTimeout: idleMs,
-      ...(tls !== undefined && { cert: tls.cert, key: tls.key, minVersion: 'TLSv1.2' }),
     })
+    this.#tls = tls
+    this.renew()
+  }
+
+  /** The next handshake uses the certificates that are in use now. Without this it would use smtp-server's own, for tests. */
+  renew(): void {
+    if (this.#tls !== undefined) this.secureContext.set('*', this.#tls.value.context)
+  }
+
+  override _resolveSNI(_name: string, done: (error: Error | null, context?: SecureContext) => void): void {
+    done(null, this.#tls?.value.context)
+  }
+}
+
+/** Hands sockets to smtp-server. */
+export class Transports {
+  readonly #server: Server
+  readonly #idleMs: number
+
+  constructor(options: TransportOptions) {
+    const { idleMs, log } = options
+    this.#idleMs = idleMs
+    this.#server = new Server(options)
     this.#server.on('error', (error) => log.debug({ err: error.message }, 'smtp-server'))
   }
 
@@ -96,6 +118,7 @@ const nothing = (): void => undefined
 const NO_ENTRIES = new Map<string, never>()
 
 class ClientConnection extends SMTPConnection implements Transport {
+  declare readonly _server: Server
   readonly #events: TransportEvents
   /** The TCP connection, even under TLS: what is written here reaches the kernel at once. */
   readonly #plain: Socket
@@ -106,7 +129,7 @@ class ClientConnection extends SMTPConnection implements Transport {
   #handshake: Socket | undefined
   #error: string | undefined
 
-  constructor(server: SMTPServer, socket: Socket, client: Client, events: TransportEvents, idleMs: number) {
+  constructor(server: Server, socket: Socket, client: Client, events: TransportEvents, idleMs: number) {
     super(server, socket, {
       id: client.id,
       remoteAddress: client.ip,
@@ -193,6 +216,7 @@ class ClientConnection extends SMTPConnection implements Transport {
   }
 
   startTls(): void {
+    this._server.renew()
     this.upgrade(
       () => undefined,
       () => {

@@ -1,0 +1,20 @@
+/** Builds the certificates for STARTTLS, if the settings name some. */
+import type { Settings } from '../config/settings.ts'
+import type { Clock } from '../core/clock.ts'
+import { Certificates } from '../front/certificates.ts'
+import type { Log } from '../telemetry/log.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
+
+export interface CertificatesParts {
+  readonly settings: Settings
+  readonly metrics: Metrics
+  readonly log: Log
+  readonly clock: Clock
+}
+
+/** Throws if a file cannot be used. Nothing is looked at again before `watch()`. */
+export function buildCertificates({ settings, metrics, log, clock }: CertificatesParts): Certificates | undefined {
+  const { tlsCert, tlsKey, hostname } = settings
+  if (tlsCert === undefined || tlsKey === undefined) return undefined
+  return new Certificates({ certs: [tlsCert], keys: [tlsKey], hostname, metrics, log, now: clock.now })
+}

@@ -14,7 +14,7 @@ export interface CertificatesParts {
 
 /** Throws if a file cannot be used. Nothing is looked at again before `watch()`. */
 export function buildCertificates({ settings, metrics, log, clock }: CertificatesParts): Certificates | undefined {
-  const { tlsCert, tlsKey, hostname } = settings
-  if (tlsCert === undefined || tlsKey === undefined) return undefined
-  return new Certificates({ certs: [tlsCert], keys: [tlsKey], hostname, metrics, log, now: clock.now })
+  const { tlsCert: certs, tlsKey: keys, tlsMinVersion: minVersion, hostname } = settings
+  if (certs.length === 0) return undefined
+  return new Certificates({ certs, keys, minVersion, hostname, metrics, log, now: clock.now })
 }

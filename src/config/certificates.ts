@@ -106,6 +106,11 @@ export function readPairs(certs: readonly string[], keys: readonly string[], rea
   }
   tell('SPILLWAY_TLS_CERT', CERT_EXPECTED, certs, certTexts)
   tell('SPILLWAY_TLS_KEY', KEY_EXPECTED, keys, keyTexts)
+  if (certs.length > 0 && keys.length > 0 && certs.length !== keys.length) {
+    const expected = 'the key of each certificate, in the same order'
+    const hint = `SPILLWAY_TLS_CERT names ${certs.length}, this names ${keys.length}`
+    return { pairs, faults: [...faults, { setting: 'SPILLWAY_TLS_KEY', expected, hint }] }
+  }
   for (const [index, path] of certs.entries()) {
     const found = pairOf(path, keys[index] ?? '', certTexts[index] as Text, keyTexts[index] ?? { hint: SET_BOTH })
     if (found === undefined) continue

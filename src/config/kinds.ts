@@ -245,11 +245,14 @@ export function oneOf<const C extends string>(choices: Readonly<Record<C, string
   })
 }
 
+/** Whether somebody wrote what is in a PEM file in place of its path. */
+export const isContent = (text: string): boolean => /\n|-----(BEGIN|END) /.test(text)
+
 /** A path in the file system. Whether a suitable file is there is for the rules in machine-rules.ts. */
 export const path: Scalar<string> = scalar({
   word: 'path',
   what: 'the path of a file',
-  parse: (text) => (text.includes('\n') ? { hint: 'this is the text of a file: write its path' } : { value: text }),
+  parse: (text) => (isContent(text) ? { hint: 'this is the text of a file: write its path' } : { value: text }),
   show: (value) => value,
 })
 

@@ -15,18 +15,17 @@ export const SPARE_FILES = ADMIN_CONNECTIONS + 192
 
 export const tls: Rule = ({ settings: { tlsCert, tlsKey, hostname }, isSound, read, now }, report) => {
   if (!isSound('SPILLWAY_TLS_CERT', 'SPILLWAY_TLS_KEY')) return
-  if (tlsCert === undefined && tlsKey === undefined) {
+  if (tlsCert.length === 0 && tlsKey.length === 0) {
     report.warn(
       'STARTTLS is not offered: SPILLWAY_TLS_CERT and SPILLWAY_TLS_KEY are not set. Mail arrives in the clear, and senders that insist on TLS (MTA-STS, DANE) stay away',
     )
     return
   }
-  const { pairs, faults } = readPairs(
-    tlsCert === undefined ? [] : [tlsCert],
-    tlsKey === undefined ? [] : [tlsKey],
-    read,
-  )
-  for (const { setting, expected, hint } of faults) report.mistake(setting, `${expected}; ${hint}`)
+  const { pairs, faults } = readPairs(tlsCert, tlsKey, read)
+  for (const { setting, path, expected, hint } of faults) {
+    const isOneOfMany = path !== undefined && (tlsCert.length > 1 || tlsKey.length > 1)
+    report.mistake(setting, isOneOfMany ? `${expected}; ${path}: ${hint}` : `${expected}; ${hint}`)
+  }
   for (const pair of pairs) for (const doubt of doubtsAbout(pair, now)) report.warn(doubt)
   if (faults.length > 0 || !isSound('SPILLWAY_HOSTNAME')) return
   const doubt = uncovered(pairs, hostname)

@@ -24,13 +24,12 @@ import {
   or,
   orNone,
   orOff,
-  path,
   rate,
   secret,
   size,
   type ValueOf,
 } from './kinds.ts'
-import { checkNames } from './list-kinds.ts'
+import { checkNames, paths } from './list-kinds.ts'
 import { HIDDEN } from './mistakes.ts'
 import { redisPrefix, redisUrl } from './redis-kinds.ts'
 
@@ -264,16 +263,25 @@ export const SETTINGS = {
   }),
   SPILLWAY_TLS_CERT: row({
     group: 'listen',
-    kind: orNone(path),
+    kind: paths,
     default: 'none',
-    doc: 'The certificate for STARTTLS, with its chain: the path of a PEM file.',
-    more: 'Without it STARTTLS is not offered, and senders that insist on TLS (MTA-STS, DANE) stay away. Its own certificate comes first, that of its issuer next. An ECDSA key (P-256) is best: a handshake costs a fraction of the CPU time that it costs with RSA. A changed file is read again by itself.',
+    doc: 'The certificate for STARTTLS, with its chain: the path of a PEM file. Several are separated by commas.',
+    more: 'Without it STARTTLS is not offered, and senders that insist on TLS (MTA-STS, DANE) stay away. Its own certificate comes first, that of its issuer next. An ECDSA key (P-256) is best: a handshake costs a fraction of the CPU time that it costs with RSA. A changed file is read again by itself. Of several certificates, a client is shown the first that is for the server name it asks for, an exact name before a wildcard. A client that names no server, or one that none is for, is shown the first of all.',
   }),
   SPILLWAY_TLS_KEY: row({
     group: 'listen',
-    kind: orNone(path),
+    kind: paths,
     default: 'none',
-    doc: 'The private key of that certificate, without a passphrase: the path of a PEM file.',
+    doc: 'The private key of that certificate, without a passphrase: the path of a PEM file. Several come in the order of the certificates.',
+  }),
+  SPILLWAY_TLS_MIN_VERSION: row({
+    group: 'listen',
+    kind: oneOf({
+      '1.2': 'TLS 1.2 and 1.3',
+      '1.3': 'TLS 1.3 only; a sender that has none sends in the clear instead, or stays away if it insists on TLS',
+    }),
+    default: '1.2',
+    doc: 'The oldest version of TLS that clients may use.',
   }),
 
   SPILLWAY_LIMIT_IP_CONNECTIONS: row({

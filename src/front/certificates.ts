@@ -9,7 +9,16 @@
 import { readFileSync } from 'node:fs'
 import { readFile, stat } from 'node:fs/promises'
 import { createSecureContext, type SecureContext } from 'node:tls'
-import { doubtsAbout, expiryOf, type Fault, nameOf, type Pair, readPairs, uncovered } from '../config/certificates.ts'
+import {
+  covers,
+  doubtsAbout,
+  expiryOf,
+  type Fault,
+  nameOf,
+  type Pair,
+  readPairs,
+  uncovered,
+} from '../config/certificates.ts'
 import { reader, unreadable } from '../config/entries.ts'
 import { Current } from '../core/current.ts'
 import { stackOf } from '../core/errors.ts'
@@ -21,24 +30,41 @@ export const LOOK_MS = 10_000
 
 /** Certificates that belong together. It never changes: a handshake sees either the old ones or the new ones. */
 export class Served {
-  readonly pairs: readonly Pair[]
-  /** For clients that name no server. */
+  readonly #pairs: readonly { readonly pair: Pair; readonly context: SecureContext }[]
+  /** For clients that name no server: that of the first pair. */
   readonly context: SecureContext
 
-  constructor(pairs: readonly [Pair, ...Pair[]]) {
-    this.pairs = pairs
-    this.context = contextOf(pairs[0])
+  constructor(pairs: readonly [Pair, ...Pair[]], minVersion: MinVersion) {
+    const [first, ...others] = pairs
+    const own = (pair: Pair) => ({ pair, context: contextOf(pair, minVersion) })
+    const head = own(first)
+    this.#pairs = [head, ...others.map(own)]
+    this.context = head.context
+  }
+
+  get pairs(): readonly Pair[] {
+    return this.#pairs.map(({ pair }) => pair)
+  }
+
+  /** @param name as the client wrote it (RFC 6066 section 3), in ASCII */
+  contextFor(name: string): SecureContext {
+    const isFor = (wildcards: boolean) => this.#pairs.find(({ pair }) => covers(pair, name, wildcards))
+    return (isFor(false) ?? isFor(true))?.context ?? this.context
   }
 }
 
-const contextOf = ({ cert, key }: Pair): SecureContext =>
-  createSecureContext({ cert, key, minVersion: 'TLSv1.2', honorCipherOrder: true })
+type MinVersion = CertificatesOptions['minVersion']
+
+const contextOf = ({ cert, key }: Pair, minVersion: MinVersion): SecureContext =>
+  createSecureContext({ cert, key, minVersion: `TLSv${minVersion}`, honorCipherOrder: true })
 
 export interface CertificatesOptions {
   /** The paths of the certificates; at least one. */
   readonly certs: readonly string[]
   /** The paths of their keys, in the same order. */
   readonly keys: readonly string[]
+  /** Of TLS. */
+  readonly minVersion: '1.2' | '1.3'
   /** Our own name. */
   readonly hostname: string
   readonly metrics: Metrics
@@ -77,14 +103,14 @@ export class Certificates {
   /** Reads the files, and throws if they cannot be used. Doubts are told by whoever checked the settings. */
   constructor(options: CertificatesOptions) {
     this.#options = options
-    const { certs, keys } = options
+    const { certs, keys, minVersion } = options
     const { pairs, faults } = readPairs(
       certs,
       keys,
       reader((path) => readFileSync(path, 'utf8')),
     )
     if (faults.length > 0) throw new Error(faults.map(inWords).join('; '))
-    this.#current = new Current(served(pairs))
+    this.#current = new Current(served(pairs, minVersion))
     this.#toldDoubts = new Set(this.#doubts().flat())
   }
 
@@ -136,7 +162,7 @@ export class Certificates {
   }
 
   async #look(isAsked: boolean): Promise<void> {
-    const { certs, keys } = this.#options
+    const { certs, keys, minVersion } = this.#options
     const paths = [...certs, ...keys]
     const marks = await marksOf(paths)
     if (isAsked || marks !== this.#marks || this.#faults.length > 0) {
@@ -145,7 +171,7 @@ export class Certificates {
       // Somebody is writing: a chain may have been read by half. The next look finds it whole.
       if (marks !== (await marksOf(paths)) && !isAsked) return
       if (faults.length > 0) this.#keep(faults, isAsked)
-      else this.#take(served(pairs), marks, isAsked)
+      else this.#take(served(pairs, minVersion), marks, isAsked)
     }
     this.#tellDoubts()
   }
@@ -205,9 +231,9 @@ const inWords = ({ path, expected, hint }: Fault): string => `${path ?? expected
 
 const textsOf = ({ pairs }: Served): string => pairs.map(({ cert, key }) => `${cert}\n${key}`).join('\n')
 
-function served([first, ...others]: readonly Pair[]): Served {
+function served([first, ...others]: readonly Pair[], minVersion: MinVersion): Served {
   if (first === undefined) throw new Error('there is no certificate')
-  return new Served([first, ...others])
+  return new Served([first, ...others], minVersion)
 }
 
 /** Changes with each of the files: behind all symlinks, another file or another time. */

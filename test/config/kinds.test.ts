@@ -26,7 +26,7 @@ import {
   secret,
   size,
 } from '../../src/config/kinds.ts'
-import { checkNames } from '../../src/config/list-kinds.ts'
+import { checkNames, paths } from '../../src/config/list-kinds.ts'
 
 /** What a kind makes of a text (a list of its entries), or the message it has for it. */
 function read(kind: Kind<unknown>, text: string): unknown {
@@ -177,6 +177,10 @@ test.each([
   [orNone(path), '/etc/tls/cert.pem', '/etc/tls/cert.pem'],
   [orNone(path), 'none', undefined],
   [path, '-----BEGIN\nCERTIFICATE', 'write its path'],
+  [path, '-----BEGIN CERTIFICATE-----', 'write its path'],
+  [paths, '/a.pem,/b.pem', ['/a.pem', '/b.pem']],
+  [paths, 'none', []],
+  [paths, '/a.pem,-----BEGIN CERTIFICATE-----', 'write its path'],
   [secret, 'k7Q_2m9+x', 'k7Q_2m9+x'],
   [secret, 'two words', 'without spaces'],
   [hostname, 'mx1.example.net', 'mx1.example.net'],
@@ -197,7 +201,7 @@ test.each([
 ] as const)('%#: a value is read, or the message says what to write', (kind, text, expected) => {
   const value = read(kind, text)
   if (typeof expected === 'string' && typeof value === 'string') expect(value).toContain(expected)
-  else expect(value).toBe(expected)
+  else expect(value).toEqual(expected)
 })
 
 describe('endpoints', () => {

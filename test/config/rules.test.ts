@@ -57,7 +57,7 @@ describe('TLS', () => {
 
   test('a pair that fits', () => {
     const { settings, warnings } = loadWith(both, { '/crt': CERT, '/key': KEY })
-    expect(settings).toMatchObject({ tlsCert: '/crt', tlsKey: '/key' })
+    expect(settings).toMatchObject({ tlsCert: ['/crt'], tlsKey: ['/key'] })
     expect(warnings).toEqual([])
   })
 
@@ -138,6 +138,43 @@ describe('TLS', () => {
       warningsOf({ ...both, SPILLWAY_HOSTNAME: name }, { '/crt': cert, '/key': key })
     expect([named('[192.0.2.25]'), named('[IPv6:2001:db8::25]')]).toEqual(['', ''])
     expect(named('[192.0.2.26]')).toContain('no certificate is for SPILLWAY_HOSTNAME ([192.0.2.26])')
+  })
+
+  test('several pairs, in order', () => {
+    const other = makeCertificate({ names: ['DNS:mx2.example.net'] })
+    const files = { '/crt': other.cert, '/key': other.key, '/crt2': CERT, '/key2': KEY }
+    const pairs = (certs: string, keys: string) => ({ SPILLWAY_TLS_CERT: certs, SPILLWAY_TLS_KEY: keys })
+    const { settings, warnings } = loadWith(pairs('/crt, /crt2', '/key,/key2'), files)
+    // It is enough that one of them is for our own name.
+    expect([settings.tlsCert, settings.tlsKey, warnings]).toEqual([['/crt', '/crt2'], ['/key', '/key2'], []])
+    const wrong = (certs: string, keys: string) =>
+      mistakesOf(pairs(certs, keys), files).map(({ name, expected }) => `${name}: ${expected}`)
+    expect(wrong('/crt,/crt2', '/key')).toEqual([
+      'SPILLWAY_TLS_KEY: the key of each certificate, in the same order; SPILLWAY_TLS_CERT names 2, this names 1',
+    ])
+    expect(wrong('/crt,/crt2', '/key2,/key')).toEqual([
+      expect.stringMatching(
+        /^SPILLWAY_TLS_KEY: the private key of the first certificate in \/crt; \/key2: this is another/,
+      ),
+      expect.stringMatching(
+        /^SPILLWAY_TLS_KEY: the private key of the first certificate in \/crt2; \/key: this is another/,
+      ),
+    ])
+    expect(wrong('/crt,/none', '/key,/key2')).toEqual([
+      'SPILLWAY_TLS_CERT: the path of a certificate in PEM form; /none: there is no such file',
+    ])
+  })
+
+  test('a key in place of its path is not repeated', () => {
+    const [, secret = ''] = KEY.split('\n')
+    for (const text of [KEY, KEY.replaceAll('\n', ',')]) {
+      const [mistake, ...more] = mistakesOf({ ...both, SPILLWAY_TLS_KEY: text }, { '/crt': CERT })
+      expect(mistake?.expected).toContain('this is the text of a file: write its path')
+      expect(JSON.stringify([mistake, ...more])).not.toContain(secret)
+    }
+    const read = mistakesOf({ SPILLWAY_TLS_CERT: '/crt', SPILLWAY_TLS_KEY_FILE: '/key' }, { '/crt': CERT, '/key': KEY })
+    expect(read[0]?.expected).toContain('this is the text of a file')
+    expect(JSON.stringify(read)).not.toContain(secret)
   })
 
   test('a file that is missing is told together with a setting that is', () => {

@@ -129,7 +129,7 @@ describe('the folders and rights for a container', () => {
   test('let the user of the image read its settings, certificate and key, which are mounted without the folder above', () => {
     chmodSync(join(folder, 'spillway'), 0o755)
     try {
-      expect(loadAs(Number(image))).toHaveProperty('settings.tlsKey', join(folder, 'spillway/tls/privkey.pem'))
+      expect(loadAs(Number(image))).toHaveProperty('settings.tlsKey', [join(folder, 'spillway/tls/privkey.pem')])
       // Anybody else reads the certificate only.
       expect(loadAs(1001)).toEqual([
         'SPILLWAY_ENV_FILE: this user may not read it',

@@ -39,7 +39,7 @@ function start(certs = ['cert'], keys = ['key']): Certificates {
     flush() {},
   }
   const paths = { certs: certs.map(at), keys: keys.map(at) }
-  made = new Certificates({ ...paths, hostname: 'mx.test.example', metrics, log, now: () => now })
+  made = new Certificates({ ...paths, minVersion: '1.2', hostname: 'mx.test.example', metrics, log, now: () => now })
   return made
 }
 

@@ -87,8 +87,8 @@ class Server extends SMTPServer {
     if (this.#tls !== undefined) this.secureContext.set('*', this.#tls.value.context)
   }
 
-  override _resolveSNI(_name: string, done: (error: Error | null, context?: SecureContext) => void): void {
-    done(null, this.#tls?.value.context)
+  override _resolveSNI(name: string, done: (error: Error | null, context?: SecureContext) => void): void {
+    done(null, this.#tls?.value.contextFor(name))
   }
 }
 

@@ -32,17 +32,32 @@ export const incoming: readonly Panel[] = [
   }),
   series({
     title: 'STARTTLS handshakes per second',
-    about: 'Many failures: the certificate has expired, or clients speak nothing newer than TLS 1.1.',
+    about:
+      'Many failures: the certificate has expired, or clients speak no version of TLS that SPILLWAY_TLS_MIN_VERSION allows.',
     unit: 'perSecond',
-    width: 12,
+    width: 6,
     queries: [[total('spillway_tls_handshakes_total', 'result'), '{{result}}']],
+  }),
+  series({
+    title: 'Certificates: time left',
+    about: 'Until the certificate expires, on the node where it is oldest. A renewed one is read without a restart.',
+    unit: 'seconds',
+    width: 6,
+    queries: [[`min by (name) (${of('spillway_tls_certificate_expiry_timestamp_seconds')}) - time()`, '{{name}}']],
+  }),
+  series({
+    title: 'Certificate files that cannot be used',
+    about:
+      '1: a file has changed and cannot be used. The certificates read before stay in use. The log says which file it is.',
+    width: 6,
+    queries: [[of('spillway_tls_certificates_stale'), '{{instance}}']],
   }),
   series({
     title: 'Balancers, per second',
     about:
       'Health checks of listed balancers, and their connections without a valid PROXY header. The latter mean a wrong setting in the balancer or in Spillway.',
     unit: 'perSecond',
-    width: 12,
+    width: 6,
     queries: [
       [total('spillway_balancer_probes_total'), 'health checks'],
       [total('spillway_balancer_errors_total'), 'no valid PROXY header'],

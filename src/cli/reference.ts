@@ -66,7 +66,7 @@ function labelsOf(values: readonly { readonly labels: Readonly<Record<string, un
     }
   }
   const labels = [...sets].map(([label, set]) => {
-    const varies = label === 'upstream' || label === 'version'
+    const varies = ['upstream', 'version', 'name'].includes(label)
     return varies || set.size > MANY ? `\`${label}\`` : `\`${label}\`=${[...set].join(',')}`
   })
   return labels.length === 0 ? '–' : labels.join('; ')
@@ -74,14 +74,15 @@ function labelsOf(values: readonly { readonly labels: Readonly<Record<string, un
 
 /** The text of docs/metrics.md. */
 export async function metricsPage(): Promise<string> {
-  const { registry } = createMetrics({ version: 'x', upstreams: ['host:port'] })
+  const { registry, certificateExpiry } = createMetrics({ version: 'x', upstreams: ['host:port'] })
+  certificateExpiry.replace([[['mx1.example.net'], 0]])
   const lines = [
     GENERATED('src/telemetry/metrics.ts'),
     '# Metrics',
     '',
     '`GET /metrics` on `SPILLWAY_ADMIN_LISTEN`, in the Prometheus text format. The usual metrics of the process and of Node',
-    '(`process_*`, `nodejs_*`) are there as well. Every series exists from the start, at 0; no label ever holds anything that a',
-    'client sent. It always holds that `spillway_connections_total = sum(spillway_sessions_total) + spillway_connections_open`.',
+    '(`process_*`, `nodejs_*`) are there as well. Every series exists from the start, at 0, but for those of certificates, which come and',
+    'go with their names; no label ever holds anything that a client sent. It always holds that `spillway_connections_total = sum(spillway_sessions_total) + spillway_connections_open`.',
     '',
     '| metric | type | labels | what it counts |',
     '|---|---|---|---|',

@@ -111,6 +111,7 @@ export class Certificates {
     )
     if (faults.length > 0) throw new Error(faults.map(inWords).join('; '))
     this.#current = new Current(served(pairs, minVersion))
+    this.#publish()
     this.#toldDoubts = new Set(this.#doubts().flat())
   }
 
@@ -200,6 +201,7 @@ export class Certificates {
     const certificates = next.pairs.map((pair) => ({ name: nameOf(pair), expires: new Date(expiryOf(pair)) }))
     if (!isSame) {
       this.#current.swap(next)
+      this.#publish()
       log.info({ certificates }, 'the certificates have changed: new TLS handshakes use the new ones')
     } else if (this.#told !== '') log.info({ certificates }, 'the certificate files can be used again')
     else if (isAsked) log.info({ certificates }, 'the certificates have not changed')
@@ -207,6 +209,16 @@ export class Certificates {
     this.#faults = []
     this.#told = ''
     metrics.certificatesStale.of().value = 0
+  }
+
+  /** Two that have the same name are one series: what matters is the first to expire. */
+  #publish(): void {
+    const expiries = new Map<string, number>()
+    for (const pair of this.#current.value.pairs) {
+      const name = nameOf(pair)
+      expiries.set(name, Math.min(expiryOf(pair) / 1000, expiries.get(name) ?? Number.POSITIVE_INFINITY))
+    }
+    this.#options.metrics.certificateExpiry.replace([...expiries].map(([name, at]) => [[name], at] as const))
   }
 
   /** Of each pair. That none is for our own name is told of the first. */

@@ -251,6 +251,12 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
       labels: ['result'],
       rows: [['ok'], ['failed']],
     }),
+    certificateExpiry: new Family(registry, 'gauge', {
+      name: 'spillway_tls_certificate_expiry_timestamp_seconds',
+      help: 'When the certificate in use expires, in seconds since 1970; name: its first DNS name, or its path if it has none.',
+      labels: ['name'],
+      rows: [],
+    }),
     certificatesStale: new Family(registry, 'gauge', {
       name: 'spillway_tls_certificates_stale',
       help: '1 while the certificate files have changed but cannot be used: those read before stay in use.',

@@ -18,7 +18,15 @@ class Cells<T> {
 
   constructor(name: string, rows: Iterable<Row>, make: () => T) {
     this.#name = name
-    for (const row of rows) this.#cells.set(row.join('\n'), { row, cell: make() })
+    for (const row of rows) this.set(row, make())
+  }
+
+  set(row: Row, cell: T): void {
+    this.#cells.set(row.join('\n'), { row, cell })
+  }
+
+  clear(): void {
+    this.#cells.clear()
   }
 
   /** The series with these label values, in the order of the labels. Throws if that series is not declared. */
@@ -80,6 +88,7 @@ export class Family {
       new prom.Gauge({
         ...common,
         collect() {
+          this.reset()
           publish((set, value) => this.set(set, value))
         },
       })
@@ -88,6 +97,12 @@ export class Family {
 
   of(...row: Row): Cell {
     return this.#cells.of(row)
+  }
+
+  /** From now on these are all the series there are: for labels that the operator may change while the program runs. */
+  replace(values: Iterable<readonly [row: Row, value: number]>): void {
+    this.#cells.clear()
+    for (const [row, value] of values) this.#cells.set(row, { value })
   }
 
   inc(...row: Row): void {

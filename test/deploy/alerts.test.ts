@@ -64,6 +64,10 @@ const gauge = (name: string, node: string, labels = ''): string =>
   `spillway_${name}{job="spillway", instance="${node}:9025"${labels}}`
 const upstreamUp = (node: string, upstream: string): string => gauge('upstream_up', node, `, upstream="${upstream}:25"`)
 const counter = (name: string, labels: string): string => `${name}{job="spillway", instance="mx1:9025", ${labels}}`
+const DAY_S = 86_400
+/** When the certificate of mx.example.net expires. The stories begin at the second 0. */
+const expiry = (node: string): string =>
+  gauge('tls_certificate_expiry_timestamp_seconds', node, ', name="mx.example.net"')
 const connections = counter('spillway_connections_total', 'family="ipv4"')
 const accepted = counter('spillway_messages_total', 'result="accepted", standing="new"')
 const full = counter(
@@ -209,6 +213,36 @@ describe('what comes and goes', () => {
       },
       5,
     ],
+    ...(
+      [
+        ['SpillwayCertificateExpiresSoon', 10],
+        ['SpillwayCertificateExpiresInDays', 2],
+        ['SpillwayCertificateExpired', 0],
+      ] as const
+    ).map(
+      ([alert, days]) =>
+        [
+          alert,
+          'one of two nodes, which is scraped every other time, has an old certificate',
+          {
+            [expiry('mx1')]: flapping(100 * DAY_S, [days * DAY_S, '_']),
+            [expiry('mx2')]: constant(100 * DAY_S, BEFORE + FLAPS + AFTER),
+          },
+          1,
+        ] as const,
+    ),
+    [
+      'SpillwayCertificatesStale',
+      'the files can be used every other time',
+      { [gauge('tls_certificates_stale', 'mx1')]: flapping(0, [1, 0]) },
+      4,
+    ],
+    [
+      'SpillwayCertificatesStale',
+      'they cannot be used for a moment every eight minutes',
+      { [gauge('tls_certificates_stale', 'mx1')]: flapping(0, [1, ...constant(0, 7.75)]) },
+      25,
+    ],
   ]
 
   test.each(rows)('%s: %s', (name, _, series, within) => {
@@ -302,6 +336,15 @@ describe('as planned: no alert is raised by', () => {
     [
       'a Redis that fails over to another, within a minute',
       { [gauge('redis_fallback_active', 'mx1')]: once(0, 1, 60), [up('mx1')]: constant(1, HOUR) },
+    ],
+    [
+      'a certificate that is renewed 30 days before its end, on one node before the other',
+      {
+        [expiry('mx1')]: [...constant(30 * DAY_S + 3600, 20), ...constant(120 * DAY_S, HOUR - 20)],
+        [expiry('mx2')]: [...constant(30 * DAY_S + 3600, 40), ...constant(120 * DAY_S, HOUR - 40)],
+        [gauge('tls_certificates_stale', 'mx1')]: once(0, 1, 30),
+        [up('mx1')]: constant(1, HOUR),
+      },
     ],
     [
       'a directory that is restarted within a minute',

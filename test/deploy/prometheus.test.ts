@@ -2,12 +2,13 @@
  * What Prometheus makes of it, asked of a real one: the configuration and the alerts by promtool, /metrics by its linter,
  * and every query of the dashboard while two nodes stand in a short flood.
  */
-import { mkdtempSync, readFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { parse } from 'yaml'
+import { CERT, KEY } from '../config/pem.ts'
 import { freePorts } from '../services/ports.ts'
 import { type Server, startServer } from '../services/processes.ts'
 import { type Prometheus, promtool, type Series, startPrometheus } from '../services/prometheus.ts'
@@ -22,7 +23,7 @@ describe('promtool', () => {
     const { code, output } = promtool(['check', 'config', file('prometheus.yml')])
     expect({ code, output }).toEqual({
       code: 0,
-      output: expect.stringMatching(/1 rule files found[\s\S]*10 rules found/),
+      output: expect.stringMatching(/1 rule files found[\s\S]*14 rules found/),
     })
   })
 
@@ -107,7 +108,10 @@ describe('two nodes in a flood', () => {
     const directory = mkdtempSync(join(tmpdir(), 'redis-'))
     redis = startServer('redis-server', ['--port', `${port}`, '--bind', '127.0.0.1', '--save', ''], directory)
     await eventually(redis.output, (output) => output.includes('Ready to accept connections'))
-    const settings = { LIMIT_IP_CONNECTIONS: '5/1m', REDIS_URL: `redis://127.0.0.1:${port}` }
+    const tls = { TLS_CERT: join(directory, 'cert.pem'), TLS_KEY: join(directory, 'key.pem') }
+    writeFileSync(tls.TLS_CERT, CERT)
+    writeFileSync(tls.TLS_KEY, KEY)
+    const settings = { LIMIT_IP_CONNECTIONS: '5/1m', REDIS_URL: `redis://127.0.0.1:${port}`, ...tls }
     apps = await Promise.all([1, 2].map(() => startApp(upstream.address, settings)))
     prometheus = await startPrometheus({
       jobs: { spillway: apps.map(({ adminPort }) => `127.0.0.1:${adminPort}`) },
@@ -171,7 +175,7 @@ describe('two nodes in a flood', () => {
 
   test('every alert’s expression can be evaluated', async () => {
     const rules = await eventually(prometheus.rules, (all) => all.every(({ health }) => health !== 'unknown'))
-    expect(rules).toHaveLength(10)
+    expect(rules).toHaveLength(14)
     expect(rules.filter(({ health }) => health !== 'ok')).toEqual([])
   })
 

@@ -13,7 +13,7 @@ import { startUpstream } from '../support/upstream.ts'
 
 const NAMES = ['DNS:mx.test.example']
 const OLD = makeCertificate({ names: NAMES })
-const NEW = makeCertificate({ names: NAMES })
+const NEW = makeCertificate({ names: NAMES, until: Date.now() + 90 * DAY_MS })
 const serialOf = ({ cert }: Certificate): string => new X509Certificate(cert).serialNumber
 
 let folder: string
@@ -208,6 +208,32 @@ test('what keeps senders away is told when it arises, and once', async () => {
   ])
 })
 
+test('the metric has a series for each name: the first DNS name, or the path where there is none', async () => {
+  const expiries = async (): Promise<[unknown, number][]> => {
+    const all = await metrics.registry.getMetricsAsJSON()
+    const found = all.find(({ name }) => name === 'spillway_tls_certificate_expiry_timestamp_seconds')
+    return (found?.values ?? []).map(({ labels, value }) => [labels.name, value])
+  }
+  const until = Date.UTC(2030, 0, 1)
+  const put3 = (names: readonly (readonly string[])[]): void => {
+    for (const [index, each] of names.entries()) {
+      const { cert, key } = makeCertificate({ names: each, until: until + index * 1000 })
+      writeFileSync(at(`cert${index}`), cert)
+      writeFileSync(at(`key${index}`), key)
+    }
+  }
+  put3([['DNS:a.example', 'DNS:b.example'], [], ['IP:192.0.2.1', 'DNS:a.example']])
+  const certificates = start(['cert0', 'cert1', 'cert2'], ['key0', 'key1', 'key2'])
+  expect(await expiries()).toEqual([
+    ['a.example', until / 1000],
+    [at('cert1'), until / 1000 + 1],
+  ])
+  put3([['DNS:c.example'], ['DNS:d.example'], ['DNS:e.example']])
+  await certificates.look()
+  // No series of an earlier certificate is left.
+  expect((await expiries()).map(([name]) => name)).toEqual(['c.example', 'd.example', 'e.example'])
+})
+
 describe('a running node', () => {
   const directory = mkdtempSync(join(tmpdir(), 'spillway-tls-files-'))
   const files = { TLS_CERT: join(directory, 'cert'), TLS_KEY: join(directory, 'key') }
@@ -221,7 +247,10 @@ describe('a running node', () => {
     write(OLD)
     const upstream = await startUpstream()
     const app = await startApp(upstream.address, files)
+    const series = 'spillway_tls_certificate_expiry_timestamp_seconds{name="mx.test.example"}'
+    const expiresAt = ({ cert }: Certificate): number => new X509Certificate(cert).validToDate.getTime() / 1000
     try {
+      expect(await app.metric(series)).toBe(expiresAt(OLD))
       const early = await app.client()
       await early.hello()
       const secured = await app.client()
@@ -234,6 +263,7 @@ describe('a running node', () => {
       expect(LOOK_MS).toBe(10_000)
       // A look that came while a file was half written is made good by the next one.
       expect(performance.now() - changed).toBeLessThan(2 * LOOK_MS + 2000)
+      expect(await app.metric(series)).toBe(expiresAt(NEW))
       // One that was there before, and one that comes now.
       await early.startTls()
       expect(early.serverCertificate).toBe(serialOf(NEW))

@@ -292,6 +292,22 @@ describe('TLS towards the upstream', () => {
     expect(server.connections).toHaveLength(2)
   })
 
+  test('R22 what was offered in the clear is forgotten, and STARTTLS inside TLS is not taken up', async () => {
+    const offer = (secure: boolean): string =>
+      secure
+        ? '250-upstream.example\r\n250-STARTTLS\r\n250 SIZE 2000'
+        : '250-upstream.example\r\n250-STARTTLS\r\n250-SIZE 1000\r\n250-DSN\r\n250 XCLIENT NAME ADDR'
+    const script: Script = (verb, _, { socket }) => (verb === 'EHLO' ? offer(socket instanceof TLSSocket) : 'default')
+    const server = await upstream({ tls, script })
+    const { extensions } = await reach(server, { tls: 'required' })
+    expect([extensions.get('SIZE'), extensions.has('DSN'), extensions.has('XCLIENT')]).toEqual(['2000', false, false])
+    expect(lines(server)).toEqual(['EHLO client.example', 'STARTTLS', 'EHLO client.example'])
+    // Offered by an attacker in the middle only: the client's address is not passed on to him.
+    const error = await failure(reach(server, { tls: 'required', clientIp: 'xclient' }))
+    expect(error.message).toContain('XCLIENT with ADDR and NAME is not offered')
+    expect(lines(server, 1).join()).not.toContain('XCLIENT')
+  })
+
   test('XCLIENT is told in TLS, after the second EHLO', async () => {
     const server = await upstream({ tls, extensions: ['XCLIENT NAME ADDR'] })
     await reach(server, { tls: 'required', clientIp: 'xclient' })

@@ -56,7 +56,13 @@ export class Served {
 type MinVersion = CertificatesOptions['minVersion']
 
 const contextOf = ({ cert, key }: Pair, minVersion: MinVersion): SecureContext =>
-  createSecureContext({ cert, key, minVersion: `TLSv${minVersion}`, honorCipherOrder: true })
+  createSecureContext({
+    cert,
+    key,
+    minVersion: `TLSv${minVersion}`,
+    honorCipherOrder: true,
+    sessionIdContext: 'spillway',
+  })
 
 export interface CertificatesOptions {
   /** The paths of the certificates; at least one. */

@@ -1,6 +1,8 @@
 /** Certificates whose files change under a node: by all the ways in which that is done, and by half. */
+import { execFileSync } from 'node:child_process'
 import { X509Certificate } from 'node:crypto'
 import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { open } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeEach, describe, expect, test } from '@jest/globals'
@@ -137,6 +139,29 @@ test('a new certificate with the old key, for a moment: nobody is disturbed, and
   writeFileSync(at('key'), NEW.key)
   await certificates.look()
   expect(shown()).toBe(serialOf(NEW))
+  expect(lines.map(({ level }) => level)).toEqual(['info'])
+})
+
+test('a chain that is being written is not taken by half', async () => {
+  put(OLD)
+  const certificates = start()
+  const issuer = makeCertificate({ subject: 'An issuer' })
+  const leaf = makeCertificate({ names: NAMES, issuer })
+  writeFileSync(at('cert'), leaf.cert)
+  // Reading the key takes as long as we want.
+  rmSync(at('key'))
+  execFileSync('mkfifo', [at('key')])
+  const looked = certificates.look()
+  const key = await open(at('key'), 'w')
+  writeFileSync(at('cert'), leaf.cert + issuer.cert)
+  await key.writeFile(leaf.key)
+  await key.close()
+  await looked
+  expect(shown()).toBe(serialOf(OLD))
+  rmSync(at('key'))
+  writeFileSync(at('key'), leaf.key)
+  await certificates.look()
+  expect(certificates.current.value.pairs).toMatchObject([{ chain: [expect.anything()] }])
   expect(lines.map(({ level }) => level)).toEqual(['info'])
 })
 

@@ -272,7 +272,7 @@ export const SETTINGS = {
     group: 'listen',
     kind: paths,
     default: 'none',
-    doc: 'The private key of that certificate, without a passphrase: the path of a PEM file. Several come in the order of the certificates.',
+    doc: 'The private key of that certificate, without a passphrase: the path of a PEM file; of several, in the same order.',
   }),
   SPILLWAY_TLS_MIN_VERSION: row({
     group: 'listen',

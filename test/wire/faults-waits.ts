@@ -4,6 +4,7 @@
  */
 import { Socket } from 'node:net'
 import type { Settings } from '../../src/config/settings.ts'
+import { AwaitedReplies } from '../../src/relay/smtp/awaited.ts'
 import type { Cell, Step } from './faults-table.ts'
 
 /** Over the minute that a client has in a message whatever is set, and under the 110 s that DATA may take. */
@@ -20,7 +21,7 @@ const isOurs = (ms: unknown): ms is number => typeof ms === 'number' && ms >= SH
 const BLOCK_MS = 180_000
 export const SHORT_BLOCK_MS = 2000
 
-/** What is waited for: by its timer, or by its socket. */
+/** What is waited for: by its timer, by its socket, or by the reply that is awaited. */
 const waiting = new Map<unknown, { readonly ms: number; readonly over: () => void }>()
 
 const watched = new WeakSet<Socket>()
@@ -29,9 +30,11 @@ const watched = new WeakSet<Socket>()
 export function holdWaits(): () => void {
   const { setTimeout: start, clearTimeout: stop } = globalThis
   const { setTimeout: idle } = Socket.prototype
+  const { wait } = AwaitedReplies.prototype
+  let isShared = false
   globalThis.setTimeout = ((act: (...given: unknown[]) => void, ms?: number, ...rest: unknown[]) => {
     const timer = start(act, ms === BLOCK_MS ? SHORT_BLOCK_MS : ms, ...rest)
-    if (isOurs(ms)) waiting.set(timer, { ms, over: () => act(...rest) })
+    if (isOurs(ms) && !isShared) waiting.set(timer, { ms, over: () => act(...rest) })
     return timer
   }) as typeof setTimeout
   globalThis.clearTimeout = (timer) => {
@@ -46,7 +49,19 @@ export function holdWaits(): () => void {
     }
     return idle.call(this, ms, act)
   }
+  // Replies of one mail server share a timer, which says nothing of any of them.
+  AwaitedReplies.prototype.wait = function (this: AwaitedReplies, ms) {
+    isShared = true
+    const reply = wait.call(this, ms)
+    isShared = false
+    if (!isOurs(ms)) return reply
+    waiting.set(reply, { ms, over: () => this.late(ms) })
+    const forget = (): boolean => waiting.delete(reply)
+    reply.then(forget, forget)
+    return reply
+  }
   return () => {
+    AwaitedReplies.prototype.wait = wait
     globalThis.setTimeout = start
     globalThis.clearTimeout = stop
     Socket.prototype.setTimeout = idle

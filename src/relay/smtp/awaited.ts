@@ -16,16 +16,16 @@ interface Waiting {
 
 export class AwaitedReplies {
   readonly #elapsed: Clock['elapsed']
-  readonly #late: (timeoutMs: number) => void
+  /** Called when a reply has not come in its time. */
+  readonly late: (timeoutMs: number) => void
   readonly #waiting: Waiting[] = []
   #timer: NodeJS.Timeout | undefined
   /** When the timer goes off; a time of `elapsed`. */
   #timerAt = Number.POSITIVE_INFINITY
 
-  /** @param late called when a reply has not come in its time */
   constructor(elapsed: Clock['elapsed'], late: (timeoutMs: number) => void) {
     this.#elapsed = elapsed
-    this.#late = late
+    this.late = late
   }
 
   get size(): number {
@@ -71,7 +71,7 @@ export class AwaitedReplies {
     let next = Number.POSITIVE_INFINITY
     for (const { endAt, timeoutMs } of this.#waiting) {
       if (endAt <= now) {
-        this.#late(timeoutMs)
+        this.late(timeoutMs)
         return
       }
       next = Math.min(next, endAt)

@@ -1,4 +1,8 @@
 /** Builds the side that faces the cluster: the mail servers with their health, and what a client's transaction needs of them. */
+import { readFileSync } from 'node:fs'
+import { createSecureContext, type SecureContext } from 'node:tls'
+import { AUTHORITIES_EXPECTED, readAuthorities } from '../config/authorities.ts'
+import { reader } from '../config/entries.ts'
 import type { Settings } from '../config/settings.ts'
 import type { Clock } from '../core/clock.ts'
 import { Upstreams } from '../relay/pool/upstreams.ts'
@@ -15,12 +19,25 @@ export interface RelayOptions {
   readonly clock: Clock
 }
 
+/** The CAs of the operator's file, parsed once for all connections. Throws if the file cannot be used. */
+function trustedIn(path: string | undefined, clock: Clock): SecureContext | undefined {
+  if (path === undefined) return undefined
+  const found = readAuthorities(
+    path,
+    reader((file) => readFileSync(file, 'utf8')),
+    clock.now(),
+  )
+  if ('hint' in found) throw new Error(`SPILLWAY_UPSTREAM_TLS_CA: ${AUTHORITIES_EXPECTED}; ${path}: ${found.hint}`)
+  return createSecureContext({ ca: [...found.pems] })
+}
+
 /** Nothing is sent to the mail servers before `upstreams.start()`. */
 export function buildRelay({ settings, metrics, log, clock }: RelayOptions): RelayParts {
   const { hostname } = settings
   const dial: DialSettings = {
     clientIp: settings.upstreamClientIp,
     tls: settings.upstreamTls,
+    trusted: settings.upstreamTls === 'required' ? trustedIn(settings.upstreamTlsCa, clock) : undefined,
     hostname,
     connectTimeoutMs: settings.upstreamConnectTimeout,
     replyTimeoutMs: settings.upstreamReplyTimeout,

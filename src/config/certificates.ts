@@ -66,7 +66,8 @@ function usable(path: string, read: ReadText, options: (text: string) => SecureC
   return { hint: isLocked ? 'this one has a passphrase: openssl pkey -in old.key -out new.key' : hint }
 }
 
-const certificatesIn = (text: string): X509Certificate[] =>
+/** Every certificate in a PEM text. Throws at one that cannot be read. */
+export const certificatesIn = (text: string): X509Certificate[] =>
   [...text.matchAll(PEM)].map(([block]) => new X509Certificate(block))
 
 /** The pair of these files, where each of them can be used and they belong together. */

@@ -4,6 +4,7 @@
  * comes.
  */
 import { isLoopback } from '../core/ip.ts'
+import { AUTHORITIES_EXPECTED, readAuthorities } from './authorities.ts'
 import { doubtsAbout, readPairs, uncovered } from './certificates.ts'
 import type { Rule } from './rule.ts'
 
@@ -30,6 +31,19 @@ export const tls: Rule = ({ settings: { tlsCert, tlsKey, hostname }, isSound, re
   if (faults.length > 0 || !isSound('SPILLWAY_HOSTNAME')) return
   const doubt = uncovered(pairs, hostname)
   if (doubt !== undefined) report.warn(doubt)
+}
+
+export const upstreamTls: Rule = ({ settings, isSound, read, now }, report) => {
+  const { upstreamTls: mode, upstreamTlsCa: path } = settings
+  if (!isSound('SPILLWAY_UPSTREAM_TLS_CA') || path === undefined) return
+  const found = readAuthorities(path, read, now)
+  if ('hint' in found) report.mistake('SPILLWAY_UPSTREAM_TLS_CA', `${AUTHORITIES_EXPECTED}; ${found.hint}`)
+  else for (const doubt of found.doubts) report.warn(doubt)
+  if (isSound('SPILLWAY_UPSTREAM_TLS') && mode !== 'required') {
+    report.warn(
+      `SPILLWAY_UPSTREAM_TLS_CA has no effect with SPILLWAY_UPSTREAM_TLS=${mode}: only \`required\` verifies certificates`,
+    )
+  }
 }
 
 export const openFiles: Rule = ({ settings, isGiven, isSound, openFiles }, report) => {

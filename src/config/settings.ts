@@ -24,6 +24,7 @@ import {
   or,
   orNone,
   orOff,
+  path,
   rate,
   secret,
   size,
@@ -137,12 +138,20 @@ export const SETTINGS = {
   SPILLWAY_UPSTREAM_TLS: row({
     group: 'upstream',
     kind: oneOf({
-      opportunistic: 'STARTTLS where the mail server offers it, otherwise no TLS',
-      required: 'STARTTLS, or the mail server is not used',
+      opportunistic: 'STARTTLS where the mail server offers it, otherwise no TLS; certificates are not verified',
+      required: 'STARTTLS with a certificate that is verified, or the mail server is not used',
       off: 'no TLS; for a network that is entirely your own',
     }),
     default: 'opportunistic',
     doc: 'TLS on connections to the mail servers.',
+    more: 'With `required`, the certificate must be signed by a CA in `SPILLWAY_UPSTREAM_TLS_CA`, be valid now, and have in its subjectAltName the host as `SPILLWAY_UPSTREAMS` writes it: the name, or the IP address where that is written.',
+  }),
+  SPILLWAY_UPSTREAM_TLS_CA: row({
+    group: 'upstream',
+    kind: orNone(path),
+    default: 'none',
+    doc: 'Who signs the certificates of the mail servers: the path of a PEM file with one CA or several.',
+    more: 'It has an effect only with `SPILLWAY_UPSTREAM_TLS=required`. Only the CAs in the file are then trusted. `none` means the public CAs that Node.js brings. A self-signed certificate is its own CA: name a copy of it.',
   }),
   SPILLWAY_UPSTREAM_CONNECT_TIMEOUT: row({
     group: 'upstream',

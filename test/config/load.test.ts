@@ -14,6 +14,7 @@ describe('defaults', () => {
       unknownGuard: true,
       traceHeader: false,
       upstreamTls: 'opportunistic',
+      upstreamTlsCa: undefined,
       upstreamConnectTimeout: 5000,
       upstreamReplyTimeout: 300_000,
       upstreamDataTimeout: 660_000,

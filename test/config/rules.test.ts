@@ -183,6 +183,60 @@ describe('TLS', () => {
   })
 })
 
+describe('the CA of the mail servers', () => {
+  const CA = 'SPILLWAY_UPSTREAM_TLS_CA'
+  const required = { SPILLWAY_UPSTREAM_TLS: 'required', [CA]: '/ca' }
+  const NO_EFFECT = (mode: string): string =>
+    `${CA} has no effect with SPILLWAY_UPSTREAM_TLS=${mode}: only \`required\` verifies certificates`
+  // Without certificates of our own there is a warning in any case.
+  const told = (env: Record<string, string>, ca = CERT): string[] =>
+    loadWith(env, { '/ca': ca }).warnings.filter((text) => !text.startsWith('STARTTLS'))
+
+  test('one, several, text between them, and none at all', () => {
+    const { cert } = makeCertificate({ subject: 'Another CA' })
+    for (const text of [CERT, cert + CERT, `# ours\r\n${cert}\n# theirs\n${CERT}`]) {
+      expect(told(required, text)).toEqual([])
+    }
+    expect(loadWith(required, { '/ca': CERT }).settings.upstreamTlsCa).toBe('/ca')
+    expect(told({ SPILLWAY_UPSTREAM_TLS: 'required' })).toEqual([])
+    expect(told({ ...required, [CA]: 'none' })).toEqual([])
+  })
+
+  test.each(['opportunistic', 'off'])('has no effect with %s', (mode) => {
+    expect(told({ SPILLWAY_UPSTREAM_TLS: mode, [CA]: '/ca' })).toEqual([NO_EFFECT(mode)])
+    expect(told({ SPILLWAY_UPSTREAM_TLS: mode })).toEqual([])
+  })
+
+  test.each([
+    ['no such file', undefined, 'there is no such file'],
+    ['an empty one', ' \n', 'it is empty'],
+    ['another text', 'x', 'it holds no block that begins with -----BEGIN CERTIFICATE-----'],
+    ['a key', KEY, 'it holds no block that begins with -----BEGIN CERTIFICATE-----'],
+    ['one that is cut off', CERT + CERT.slice(0, 300), 'one of its certificates is cut off'],
+    ['damage', CERT.replace('MIIB', 'MIIA'), 'OpenSSL says: '],
+  ])('%s is a mistake, in every mode', (_, text, hint) => {
+    for (const mode of ['required', 'opportunistic']) {
+      const env = { ...required, SPILLWAY_UPSTREAM_TLS: mode }
+      const mistakes = mistakesOf(env, text === undefined ? {} : { '/ca': text })
+      expect(mistakes.map(({ name, value }) => [name, value])).toEqual([[CA, '/ca']])
+      expect(mistakes[0]?.expected).toContain(
+        `the path of a PEM file with the CAs that sign the certificates of the mail servers; ${hint}`,
+      )
+    }
+  })
+
+  test('the text in place of its path is a mistake', () => {
+    expect(mistakesOf({ ...required, [CA]: CERT })[0]?.expected).toContain('this is the text of a file: write its path')
+  })
+
+  test('that is over is told', () => {
+    const { cert } = makeCertificate({ subject: 'Old CA', from: 0, until: 86_400_000 })
+    expect(told(required, CERT + cert)).toEqual([
+      'the CA CN=Old CA in /ca expired at 1970-01-02T00:00:00Z: nothing it has signed is trusted',
+    ])
+  })
+})
+
 test.each([
   [{ SPILLWAY_DENY: '0.0.0.0/0' }, 'which is everybody'],
   [{ SPILLWAY_PROXY_PROTOCOL_FROM: '::/0' }, 'anybody may claim any address'],

@@ -21,6 +21,8 @@ export interface CertificateOptions {
   readonly until?: number
   /** Signs it; without one it is signed by itself. */
   readonly issuer?: Certificate
+  /** Its extendedKeyUsage, such as `clientAuth`; without one it is for every use. */
+  readonly usage?: string
   /** Use this key instead of a new one. */
   readonly key?: string
 }
@@ -48,6 +50,7 @@ export function makeCertificate(options: CertificateOptions = {}): Certificate {
         `[made]\ndatabase = ${at('index')}\nnew_certs_dir = ${folder}\nrand_serial = yes\ndefault_md = sha256`,
         'policy = any\nx509_extensions = own\n[any]\ncommonName = supplied',
         `[own]\nbasicConstraints = CA:${options.issuer === undefined ? 'TRUE' : 'FALSE'}`,
+        options.usage === undefined ? '' : `extendedKeyUsage = ${options.usage}`,
         names.length === 0 ? '' : `subjectAltName = ${names.join(',')}`,
       ].join('\n'),
     )

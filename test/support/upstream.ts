@@ -3,7 +3,7 @@
  * time, in pieces, or none; and a record of all it heard. By default it behaves.
  */
 import { createServer, type Server, type Socket } from 'node:net'
-import { TLSSocket } from 'node:tls'
+import { TLSSocket, type TLSSocketOptions } from 'node:tls'
 
 /** What to answer: text with or without CRLF (written as it is when it has one); undefined: nothing at all. */
 export type Said = string | undefined
@@ -47,7 +47,7 @@ export interface UpstreamOptions {
   /** Where it listens, if not on 127.0.0.1. */
   readonly host?: string
   /** PEM; STARTTLS is offered, until it is in use. */
-  readonly tls?: { readonly cert: string; readonly key: string }
+  readonly tls?: Pick<TLSSocketOptions, 'SNICallback'> & { readonly cert: string; readonly key: string }
 }
 
 export interface Upstream {

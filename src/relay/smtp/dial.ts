@@ -2,6 +2,7 @@
  * Opens a connection to a mail server and takes it to the point where MAIL may be sent: PROXY header, greeting, EHLO, STARTTLS,
  * XCLIENT, as the settings and the server require. Used for clients, for health checks and for the relay guard alike.
  */
+import type { SecureContext } from 'node:tls'
 import type { Clock } from '../../core/clock.ts'
 import { type ClientAddressMode, type ClientAttributes, xclientCommand } from './client-attributes.ts'
 import type { Names } from './names.ts'
@@ -39,7 +40,10 @@ export class NotOffered extends UpstreamRefusal {
 
 export interface DialSettings {
   readonly clientIp: ClientAddressMode
+  /** required: with a certificate that is verified. */
   readonly tls: 'opportunistic' | 'required' | 'off'
+  /** Whose signatures are trusted where TLS is required; undefined: those of the CAs that Node brings. */
+  readonly trusted?: SecureContext | undefined
   /** Our own name, used on connections of our own (health checks). */
   readonly hostname: string
   readonly connectTimeoutMs: number
@@ -59,7 +63,7 @@ export interface Dialed {
 export interface Target {
   readonly host: string
   readonly port: number
-  /** The name that a certificate would be for. */
+  /** As the operator wrote it, a name or an address: what its certificate must be for. */
   readonly name: string
 }
 
@@ -108,10 +112,11 @@ export async function dial(
       const reply = await smtp.command('STARTTLS', remaining())
       if (reply.code !== 220) throw new UpstreamRefusal('starttls', reply)
       // A handshake takes a few round trips, as connecting does. If it stalls, there must be time left to go on without TLS.
-      await smtp.startTls(target.name, Math.min(remaining(), 2 * connectTimeoutMs))
+      const peer = { name: target.name, verified: tls === 'required', trusted: settings.trusted }
+      await smtp.startTls(peer, Math.min(remaining(), 2 * connectTimeoutMs))
       extensions = await hello(smtp, settings, attributes, remaining)
     } else if (tls === 'required') {
-      throw new NotOffered('starttls', 'STARTTLS is required and not offered')
+      throw new NotOffered('starttls', 'TLS: STARTTLS is not offered, and SPILLWAY_UPSTREAM_TLS=required')
     }
     if (attributes !== undefined && name !== undefined) {
       const command = xclientCommand(attributes, await name, (extensions.get('XCLIENT') ?? '').toUpperCase().split(' '))

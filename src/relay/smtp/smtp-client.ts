@@ -11,7 +11,7 @@ import { messageOf } from '../../core/errors.ts'
 import { AwaitedReplies } from './awaited.ts'
 import type { Reply } from './reply.ts'
 import { ReplyReader } from './reply-reader.ts'
-import { upgrade } from './start-tls.ts'
+import { type TlsPeer, upgrade } from './start-tls.ts'
 import { connect } from './tcp.ts'
 import { type Fault, UpstreamError } from './upstream-error.ts'
 
@@ -168,14 +168,14 @@ export class SmtpClient {
    * Upgrades the connection to TLS after a 220 to STARTTLS.
    * @throws UpstreamError; its fault is `protocol` if the server sent anything after its 220 (injected replies, CVE-2011-0411)
    */
-  async startTls(servername: string, timeoutMs: number): Promise<void> {
+  async startTls(peer: TlsPeer, timeoutMs: number): Promise<void> {
     if (!this.#reader.isEmpty) {
       const why = 'bytes behind the reply to STARTTLS'
       this.#end('protocol', why)
       throw new UpstreamError('protocol', why)
     }
     try {
-      this.#socket = await upgrade(this.#socket, servername, timeoutMs)
+      this.#socket = await upgrade(this.#socket, peer, timeoutMs)
     } catch (error) {
       const why = `TLS: ${messageOf(error)}`
       this.#end('lost', why)

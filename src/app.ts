@@ -3,6 +3,7 @@
  */
 import type { Status } from './admin/status.ts'
 import { buildNode, type Node, type NodeOptions } from './build/node.ts'
+import type { ReloadReport } from './config/reload.ts'
 import { within } from './core/deadline.ts'
 import type { ListenAddress } from './front/gate/listener.ts'
 import type { Metrics } from './telemetry/metrics.ts'
@@ -24,6 +25,12 @@ export interface Running {
    * Resolves when all is over.
    */
   stop(): Promise<void>
+  /**
+   * Reads the settings and the certificates again. Resolves when they are in force, or their mistakes are told. Undefined if
+   * there is nothing to read the settings from.
+   * @param by who asked for it
+   */
+  readonly reload: ((by: string) => Promise<ReloadReport>) | undefined
   /** Reads the certificates now, whether their files have changed or not. Resolves when they are in use, or their fault is told. */
   rereadCertificates(): Promise<void>
   /** Ends the node now: messages past their final dot are cut off and logged as unknown. */
@@ -100,7 +107,8 @@ export async function start(options: AppOptions): Promise<Running> {
     log.flush()
   }
   const rereadCertificates = async (): Promise<void> => node.certificates?.reread()
-  return { listening, admin, metrics: node.metrics, status: node.status, stop, rereadCertificates, abort }
+  const { metrics, status, reload } = node
+  return { listening, admin, metrics, status, stop, reload, rereadCertificates, abort }
 }
 
 /**

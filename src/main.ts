@@ -10,6 +10,7 @@
 import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { setTimeout } from 'node:timers/promises'
+import type { FixedSources } from './cli/reread.ts'
 
 // This comes before anything else. By default SIGUSR1 makes Node open its inspector, through which any local user can
 // run code in this process, and SIGUSR2 ends the program without draining. Log rotation and process managers send both.
@@ -32,19 +33,17 @@ const { openFiles } = await import('./cli/open-files.ts')
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
 
-function loaded(envFile: string | undefined): ReturnType<typeof load> | InstanceType<typeof SettingsError> {
+function loaded(sources: FixedSources): ReturnType<typeof load> | InstanceType<typeof SettingsError> {
   try {
-    return load({
-      env: process.env,
-      readFile: (path) => readFileSync(path, 'utf8'),
-      hostname: hostname(),
-      openFiles: openFiles(),
-      envFile,
-    })
+    return load({ ...sources, readFile: (path) => readFileSync(path, 'utf8') })
   } catch (error) {
     if (error instanceof SettingsError) return error
     throw error
   }
+}
+
+const sourcesOf = (envFile: string | undefined): FixedSources => {
+  return { env: { ...process.env }, hostname: hostname(), openFiles: openFiles(), envFile }
 }
 
 async function main(): Promise<number> {
@@ -68,18 +67,19 @@ async function main(): Promise<number> {
     }
     case 'check': {
       const { check } = await import('./cli/check.ts')
-      const settings = loaded(asked.options.envFile)
+      const settings = loaded(sourcesOf(asked.options.envFile))
       console.log(check(settings, asked.options))
       return settings instanceof SettingsError ? 78 : 0
     }
     case 'serve': {
-      const settings = loaded(asked.options.envFile)
+      const sources = sourcesOf(asked.options.envFile)
+      const settings = loaded(sources)
       if (settings instanceof SettingsError) {
         console.error(settings.message)
         return 78
       }
       const { runServer } = await import('./cli/serve.ts')
-      return runServer(settings, version)
+      return runServer(settings, sources, version)
     }
   }
 }

@@ -105,7 +105,7 @@ export class Admin {
     }
     if (socket.destroyed) return
     connection.answered()
-    write(socket, response, this.#parts.clock.now(), 'code' in request || request.method === 'GET')
+    write(socket, response, this.#parts.clock.now(), 'code' in request || request.method !== 'HEAD')
     // Closing with unread data would reset the connection and lose the response (RFC 9112 section 9.6).
     socket.resume()
   }

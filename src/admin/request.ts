@@ -12,12 +12,14 @@ import { type Response, text } from './response.ts'
 export const LONGEST_HEAD = 8192
 
 export interface Request {
-  readonly method: 'GET' | 'HEAD'
+  readonly method: 'GET' | 'HEAD' | 'POST'
   readonly path: string
   readonly query: URLSearchParams
   /** The Host field; undefined only in HTTP/1.0. */
   readonly host: string | undefined
   readonly authorization: string | undefined
+  /** The page that made a browser send this; undefined for other programs. */
+  readonly origin: string | undefined
 }
 
 const TOKEN = "[!#$%&'*+.^_`|~0-9A-Za-z-]+"
@@ -50,7 +52,9 @@ export function readRequest(head: string): Request | Response {
   }
   const hosts = fields.get('host') ?? []
   if (hosts.length > 1 || (hosts.length === 0 && minor === '1')) return text(400, 'one Host field, please')
-  if (method !== 'GET' && method !== 'HEAD') return text(405, 'only GET and HEAD', 'Allow: GET, HEAD')
+  if (method !== 'GET' && method !== 'HEAD' && method !== 'POST') {
+    return text(405, 'only GET, HEAD and POST', 'Allow: GET, HEAD, POST')
+  }
   if (!target.startsWith('/')) return text(400, 'the request target is a path, such as /metrics; this is no proxy')
   const [path = '', query = ''] = target.split(/\?(.*)/, 2)
   return {
@@ -59,5 +63,6 @@ export function readRequest(head: string): Request | Response {
     query: new URLSearchParams(query),
     host: hosts[0],
     authorization: fields.get('authorization')?.[0],
+    origin: fields.get('origin')?.[0],
   }
 }

@@ -3,6 +3,7 @@
  * rows.
  */
 import { createHash, timingSafeEqual } from 'node:crypto'
+import type { ReloadReport } from '../config/reload.ts'
 import type { Clock } from '../core/clock.ts'
 import { isLoopback } from '../core/ip.ts'
 import { createIsOwnHost } from './hosts.ts'
@@ -14,6 +15,8 @@ import { readiness, type Status } from './status.ts'
 export interface RouteParts {
   readonly metrics: () => Promise<{ readonly type: string; readonly text: string }>
   readonly status: () => Status
+  /** Undefined if the settings cannot be read again. */
+  readonly reload: ((by: string) => Promise<ReloadReport>) | undefined
   readonly token: string | undefined
   /** Host names and addresses of this port besides those of loopback, in lower case. */
   readonly names: readonly string[]
@@ -23,6 +26,8 @@ export interface RouteParts {
 interface Route {
   /** The response reveals nothing about anybody, so it is served off loopback without the token. */
   readonly isPublic: boolean
+  /** It changes something, and takes POST only. */
+  readonly writes?: true
   readonly answer: (request: Request) => Response | Promise<Response>
 }
 
@@ -39,23 +44,39 @@ export function mayRead(local: string, authorization: string | undefined, token:
   return token !== undefined && presented !== undefined && timingSafeEqual(digest(token), digest(presented))
 }
 
+const mayNotPost = ({ method }: Request): Response | undefined =>
+  method === 'POST' ? text(405, 'only GET and HEAD', 'Allow: GET, HEAD') : undefined
+
+/** A browser lets any page send a POST to 127.0.0.1, with a right Host. It adds the origin of the page; programs have none. */
+function mayNotWrite({ method, origin }: Request): Response | undefined {
+  if (method !== 'POST') return text(405, 'only POST', 'Allow: POST')
+  return origin === undefined ? undefined : text(403, 'not for web pages: this request has an Origin')
+}
+
+const reloaded = (report: ReloadReport): Response =>
+  json(report.result === 'ok' ? 200 : report.error === undefined ? 422 : 500, report)
+
 const WRONG_HOST =
   'over loopback this port answers only to its own names (localhost, 127.0.0.1, [::1], SPILLWAY_HOSTNAME), so that no web page ' +
   'can ask it through a browser under a name of its own; SPILLWAY_ADMIN_HOSTS takes others'
 
 /** @returns a function that answers requests; it rejects only if the route does */
 export function createRouter(parts: RouteParts): (request: Request, local: string) => Promise<Response> {
-  const { status, token } = parts
+  const { status, token, reload } = parts
   const metrics = new Rendering(async () => {
     const { type, text: body } = await parts.metrics()
     return { code: 200, type, body: Buffer.from(body) }
   }, parts.clock)
-  const routes: ReadonlyMap<string, Route> = new Map<string, Route>([
+  const routes = new Map<string, Route>([
     ['/metrics', { isPublic: true, answer: () => metrics.get() }],
     ['/livez', { isPublic: true, answer: () => text(200, 'ok') }],
     ['/readyz', { isPublic: true, answer: ({ query }) => readiness(query, status()) }],
     ['/api/v1/status', { isPublic: false, answer: () => json(200, status()) }],
   ])
+  if (reload !== undefined) {
+    const answer = async ({ path }: Request): Promise<Response> => reloaded(await reload(`POST ${path}`))
+    routes.set('/api/v1/reload', { isPublic: false, writes: true, answer })
+  }
   const paths = [...routes.keys()]
   const isOwnHost = createIsOwnHost(parts.names)
   return async (request, local) => {
@@ -64,6 +85,8 @@ export function createRouter(parts: RouteParts): (request: Request, local: strin
     if (isLoopback(local) && host !== undefined && !isOwnHost(host)) return text(421, WRONG_HOST)
     const route = routes.get(request.path)
     if (route === undefined) return text(404, `there is ${paths.slice(0, -1).join(', ')} and ${paths.at(-1)}`)
+    const wrong = route.writes ? mayNotWrite(request) : mayNotPost(request)
+    if (wrong !== undefined) return wrong
     if (!route.isPublic && !mayRead(local, authorization, token)) {
       return text(401, 'needs Authorization: Bearer and the admin token', 'WWW-Authenticate: Bearer')
     }

@@ -8,6 +8,12 @@ export interface Status {
   readonly uptimeSeconds: number
   readonly connectionsOpen: number
   readonly unknownGuard: boolean
+  readonly settings: {
+    /** Of the settings in force: the same on nodes that have the same ones. */
+    readonly hash: string
+    /** Settings that had other values at the last reload without a mistake, and keep their old ones until a restart. */
+    readonly needsRestart: readonly string[]
+  }
   /** Absent if limits are counted only in memory. */
   readonly redis?: ConditionReport & { readonly up: boolean; readonly nodes: number }
   /** Absent if STARTTLS is not offered. */

@@ -11,7 +11,6 @@ import { createIdentify } from '../front/gate/identify.ts'
 import { Linger, MAX_LINGERING } from '../front/gate/linger.ts'
 import { NatWatch } from '../front/gate/nat-watch.ts'
 import { Outcomes } from '../front/outcome.ts'
-import { createVoice } from '../front/reply.ts'
 import { Sessions } from '../front/session/session.ts'
 import type { RelayParts } from '../relay/transaction/relay.ts'
 import type { KnownRecipients } from '../state/known-recipients.ts'
@@ -40,8 +39,7 @@ export interface FrontOptions {
 
 export function buildFront(options: FrontOptions): ConnectionParts {
   const { settings, policy, limits, seats, metrics, log, clock } = options
-  const { checks, maxSize } = policy
-  const voice = createVoice(settings.hostname, settings.supportUrl)
+  const { checks, maxSize, voice } = policy
   const warnings = new BalancerWarnings(log, clock.elapsed)
   const outcomes = new Outcomes({
     metrics,

@@ -6,6 +6,7 @@ import { randomBytes } from 'node:crypto'
 import { ratesOf } from '../config/limit-rules.ts'
 import type { Settings } from '../config/settings.ts'
 import type { Clock } from '../core/clock.ts'
+import type { Rates } from '../core/limits.ts'
 import type { Mode } from '../core/policy.ts'
 import { type CheckName, checkOf } from '../core/reasons.ts'
 import { createKnownRecipients, type KnownRecipients } from '../state/known-recipients.ts'
@@ -31,15 +32,18 @@ export interface CountingOptions {
   readonly settings: Settings
   /** The present mode of a check. What an observed limit would refuse is still charged to the wider limits. */
   readonly mode: (check: CheckName) => Mode
+  /** As they are set now: a reload may change the maxima. */
+  readonly ratesNow: () => Rates
   readonly metrics: Metrics
   readonly log: Log
   readonly clock: Clock
 }
 
 /** Starts connecting to Redis if one is set; counting begins with `start()`. */
-export function buildLimits({ settings, mode, metrics, log, clock }: CountingOptions): Counting {
+export function buildLimits({ settings, mode, ratesNow, metrics, log, clock }: CountingOptions): Counting {
   const counting: LimitsOptions = {
     rates: ratesOf(settings),
+    ratesNow,
     enforced: (limit) => mode(checkOf(limit)) === 'enforce',
     now: clock.now,
     seed: randomBytes(8),

@@ -5,6 +5,7 @@
 import { isIP } from 'node:net'
 import { Admin } from '../admin/http.ts'
 import type { Status } from '../admin/status.ts'
+import { type Reading, type ReloadReport, type Reread, readingOf } from '../config/reload.ts'
 import type { Settings } from '../config/settings.ts'
 import { SYSTEM_CLOCK } from '../core/clock.ts'
 import { Current } from '../core/current.ts'
@@ -15,19 +16,24 @@ import { Listener } from '../front/gate/listener.ts'
 import { LiveSessions } from '../front/session/live-sessions.ts'
 import type { Upstreams } from '../relay/pool/upstreams.ts'
 import { Seats } from '../state/seats.ts'
-import type { Log } from '../telemetry/log.ts'
+import type { LevelledLog } from '../telemetry/log.ts'
 import { createMetrics, type Metrics } from '../telemetry/metrics.ts'
 import { buildCertificates } from './certificates.ts'
 import { buildFront } from './front.ts'
 import { buildLimits, type Counting } from './limits.ts'
 import { type BuiltPolicy, buildPolicy, inForce } from './policy.ts'
 import { buildRelay } from './relay.ts'
+import { Reloader } from './reload.ts'
 import { gaugesOf, type StatusSources, statusOf } from './status.ts'
 
 export interface NodeOptions {
   readonly settings: Settings
   readonly version: string
-  readonly log: Log
+  readonly log: LevelledLog
+  /** What `settings` was warned of, so that a reload does not tell it again. */
+  readonly warnings?: readonly string[]
+  /** Reads the settings again, without holding up the event loop; absent where there is nothing to read them from. */
+  readonly reread?: () => Promise<Reread>
   /** The machine's own name. It distinguishes nodes that share one name and so have the same HOSTNAME. */
   readonly machine: string
 }
@@ -44,6 +50,8 @@ export interface Node {
   readonly listener: Listener
   readonly admin: Admin
   readonly status: () => Status
+  /** Undefined if the settings cannot be read again. */
+  readonly reload: ((by: string) => Promise<ReloadReport>) | undefined
   /** From now on the node is not ready. */
   drain(): void
   /** Resolves when every accepted connection has ended. */
@@ -51,24 +59,32 @@ export interface Node {
 }
 
 /** Throws if a certificate cannot be used. */
-export function buildNode({ settings, version, log, machine }: NodeOptions): Node {
+export function buildNode(options: NodeOptions): Node {
+  const { settings, version, log, machine } = options
   const clock = SYSTEM_CLOCK
-  const { now } = clock
   const number = nodeNumber(`${machine} ${settings.listen.map(({ host, port }) => `${host}:${port}`).join()}`)
   const metrics = createMetrics({ version, upstreams: settings.upstreams.map(({ label }) => label) })
-  const common = { settings, metrics, log, clock, now }
-  const counting = buildLimits({ ...common, mode: (check) => policy.mode(check) })
+  const common = { settings, metrics, log, clock, now: clock.now }
+  const counting = buildLimits({ ...common, mode: (check) => policy.mode(check), ratesNow: () => policy.rates() })
   const { limits, knownRecipients } = counting
   const relay = buildRelay(common)
   const { upstreams } = relay
   const offeredSize = (): number => Number(upstreams.offer?.get('SIZE') ?? 0)
   // The limits ask the policy and the policy asks the limits, but neither does so before there is a client.
-  const policyInForce = new Current(buildPolicy({ settings, limits, offeredSize, metrics, log }))
+  const policyOf = (from: Reading): BuiltPolicy => buildPolicy({ ...from, limits, offeredSize, metrics, log })
+  const reading = readingOf({ settings, warnings: options.warnings ?? [] })
+  const policyInForce = new Current(policyOf(reading))
   const policy: BuiltPolicy = inForce(policyInForce)
   const seats = new Seats()
   const sessions = new LiveSessions()
   const parts = { node: number, policy, limits, knownRecipients, relay, seats, live: sessions }
   const certificates = buildCertificates(common)
+  const apply = (next: Reading): void => {
+    policyInForce.swap(policyOf(next))
+    log.setLevel(next.settings.logLevel)
+  }
+  const reloader = new Reloader({ reading, apply, certificates, metrics, log, reread: options.reread })
+  const reload = options.reread && ((by: string) => reloader.reload(by))
   const front = buildFront({ ...common, certificates, ...parts })
   const failed = (error: Error): void => log.error({ err: error.message }, 'a listening socket failed')
   const { listener, allServed } = listening(front, failed)
@@ -77,12 +93,13 @@ export function buildNode({ settings, version, log, machine }: NodeOptions): Nod
   const startedAt = clock.elapsed()
   const uptimeMs = (): number => clock.elapsed() - startedAt
   const own = { version, node: settings.hostname, ready, uptimeMs }
-  const sources: StatusSources = { ...own, seats, counting, knownRecipients, upstreams, certificates }
+  const sources: StatusSources = { ...own, seats, counting, knownRecipients, upstreams, certificates, reloader }
   const status = (): Status => statusOf(sources)
   metrics.watch(gaugesOf(sources))
   const admin = new Admin({
     metrics: async () => ({ type: metrics.registry.contentType, text: await metrics.registry.metrics() }),
     status,
+    reload,
     token: settings.adminToken,
     names: adminNames(settings),
     clock,
@@ -90,9 +107,6 @@ export function buildNode({ settings, version, log, machine }: NodeOptions): Nod
     crowded: (dropped, source) =>
       log.warn({ dropped, source }, 'the admin port is crowded: connections were closed to make room for others'),
   })
-  const drain = (): void => {
-    draining = true
-  }
   return {
     number,
     metrics,
@@ -104,7 +118,10 @@ export function buildNode({ settings, version, log, machine }: NodeOptions): Nod
     listener,
     admin,
     status,
-    drain,
+    reload,
+    drain: () => {
+      draining = true
+    },
     allServed,
   }
 }

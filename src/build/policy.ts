@@ -1,16 +1,20 @@
 /**
- * Builds the policy: the operator's lists, the checks and their modes, compiled from the settings into one immutable
+ * Builds the policy: the operator's lists, the checks and their modes, the limits and what refused clients are told, compiled from the settings into one immutable
  * value. A new policy replaces the old one as a whole while sessions go on (core/current.ts). Code that judges reads
  * the policy in force each time and keeps no part of it.
  */
 import { policy } from '../checks/index.ts'
 import { createRunner, modeOf, type Runner } from '../checks/runner.ts'
-import type { Settings } from '../config/settings.ts'
+import { ratesOf } from '../config/limit-rules.ts'
+import type { NetworkLists } from '../config/reload.ts'
+import type { PlainSettings } from '../config/settings.ts'
 import type { Standing } from '../core/client.ts'
 import type { Current } from '../core/current.ts'
-import { compile } from '../core/ip.ts'
+import { lookup } from '../core/ip.ts'
+import type { Rates } from '../core/limits.ts'
 import type { Mode } from '../core/policy.ts'
 import type { CheckName } from '../core/reasons.ts'
+import { createVoice, type Voice } from '../front/reply.ts'
 import { type ClientAddress, standingOf } from '../overload/standing.ts'
 import type { Limits } from '../state/limits.ts'
 import type { Log } from '../telemetry/log.ts'
@@ -23,10 +27,14 @@ export interface BuiltPolicy {
   readonly maxSize: () => number | undefined
   readonly standingOf: (address: ClientAddress) => Standing
   readonly isBalancer: (ip: string) => boolean
+  /** Of the limits that count over time. */
+  readonly rates: () => Rates
+  readonly voice: Voice
 }
 
 export interface PolicySources {
-  readonly settings: Settings
+  readonly settings: PlainSettings
+  readonly lists: NetworkLists
   readonly limits: Pick<Limits, 'lately'>
   /** The SIZE that every mail server in use offers; 0 if none of them has a limit. */
   readonly offeredSize: () => number
@@ -41,19 +49,26 @@ export const inForce = (current: Current<BuiltPolicy>): BuiltPolicy => ({
   maxSize: () => current.value.maxSize(),
   standingOf: (address) => current.value.standingOf(address),
   isBalancer: (ip) => current.value.isBalancer(ip),
+  rates: () => current.value.rates(),
+  voice: {
+    hostname: current.value.voice.hostname,
+    refusal: (client, refusal) => current.value.voice.refusal(client, refusal),
+    relayed: (client, reply, options) => current.value.voice.relayed(client, reply, options),
+  },
 })
 
-export function buildPolicy({ settings, limits, offeredSize, metrics, log }: PolicySources): BuiltPolicy {
+export function buildPolicy({ settings, lists, limits, offeredSize, metrics, log }: PolicySources): BuiltPolicy {
   const maxSize = (): number | undefined => {
     const offered = offeredSize()
     const set = settings.messageMaxSize === 'upstream' ? 0 : settings.messageMaxSize
     return offered > 0 && set > 0 ? Math.min(offered, set) : offered > 0 ? offered : set > 0 ? set : undefined
   }
   const mode = (name: CheckName): Mode => modeOf(name, settings.observe)
-  const evidence = { isAllowed: compile(settings.allow) }
+  const evidence = { isAllowed: lookup(lists.allow) }
+  const rates = ratesOf(settings)
   const checks = createRunner({
     policy: policy({
-      isDenied: compile(settings.deny),
+      isDenied: lookup(lists.deny),
       concurrency: () => settings.limitIpConcurrency,
       domains: settings.rcptDomains,
       recipientsPerMessage: settings.limitRecipientsPerMessage,
@@ -68,6 +83,8 @@ export function buildPolicy({ settings, limits, offeredSize, metrics, log }: Pol
     mode,
     maxSize,
     standingOf: (address) => standingOf(address, evidence),
-    isBalancer: compile(settings.proxyProtocolFrom),
+    isBalancer: lookup(lists.proxyProtocolFrom),
+    rates: () => rates,
+    voice: createVoice(settings.hostname, settings.supportUrl),
   }
 }

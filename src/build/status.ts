@@ -7,6 +7,7 @@ import type { KnownRecipients } from '../state/known-recipients.ts'
 import type { Seats } from '../state/seats.ts'
 import type { GaugeSources } from '../telemetry/metrics.ts'
 import type { Counting } from './limits.ts'
+import type { Reloader } from './reload.ts'
 
 export interface StatusSources {
   readonly version: string
@@ -20,6 +21,7 @@ export interface StatusSources {
   readonly upstreams: Upstreams
   /** Undefined: STARTTLS is not offered. */
   readonly certificates: Certificates | undefined
+  readonly reloader: Pick<Reloader, 'state'>
 }
 
 export function statusOf(sources: StatusSources): Status {
@@ -32,6 +34,7 @@ export function statusOf(sources: StatusSources): Status {
     uptimeSeconds: Math.round(uptimeMs() / 1000),
     connectionsOpen: seats.total,
     unknownGuard: knownRecipients.guarding(),
+    settings: sources.reloader.state(),
     ...(shared !== undefined && {
       redis: { up: shared.shared(), nodes: shared.nodes(), ...reportOf(shared.condition()) },
     }),

@@ -7,6 +7,7 @@ import type { Loaded } from '../config/load.ts'
 import type { Settings } from '../config/settings.ts'
 import { messageOf } from '../core/errors.ts'
 import { createLog } from '../telemetry/log.ts'
+import { type FixedSources, reread } from './reread.ts'
 
 /** Two SIGINTs within this time come from one press of Ctrl-C: npm passes on what the program has already received. */
 export const SAME_PRESS_MS = 400
@@ -40,13 +41,15 @@ function adviceOn({ code, setting, address }: ListenError, settings: Settings): 
 }
 
 /** Resolves with the exit code when the program should end. */
-export async function runServer({ settings, origins, warnings }: Loaded, version: string): Promise<number> {
+export async function runServer(loaded: Loaded, sources: FixedSources, version: string): Promise<number> {
+  const { settings, origins, warnings } = loaded
   const log = createLog({ level: settings.logLevel, destination: 1 })
   for (const warning of warnings) log.warn({}, warning)
   let running: Running
   try {
     const listenIsDefault = origins.listen === 'default'
-    running = await start({ settings, version, log, machine: hostname(), listenIsDefault })
+    const again = () => reread(sources)
+    running = await start({ settings, warnings, version, log, machine: hostname(), listenIsDefault, reread: again })
   } catch (error) {
     const where = error instanceof ListenError ? { setting: error.setting, advice: adviceOn(error, settings) } : {}
     log.error({ err: messageOf(error), ...where }, 'cannot start')
@@ -77,8 +80,8 @@ export async function runServer({ settings, origins, warnings }: Loaded, version
     process.on('SIGINT', end)
     // By default SIGHUP would end the program.
     process.on('SIGHUP', () => {
-      log.warn({}, 'SIGHUP: certificates are read again; settings are read at the start only, restart to change them')
-      void running.rereadCertificates()
+      log.info({}, 'SIGHUP: settings and certificates are read again')
+      void running.reload?.('SIGHUP')
     })
     // main.ts has already replaced their default actions.
     for (const signal of ['SIGUSR1', 'SIGUSR2'] as const) {

@@ -16,9 +16,11 @@ const defaultCell = (name: SettingName): string => {
   return usual === undefined ? (derived ?? '') : `\`${usual.replaceAll(',', ', ')}\``
 }
 
+const RELOAD = { true: 'yes', maximum: 'number', undefined: 'restart' } as const
+
 const rowOf = (name: SettingName): string => {
-  const { kind, doc } = settingOf(name)
-  return tableRow([`\`${name}\``, defaultCell(name), kind.word, doc])
+  const { kind, doc, live } = settingOf(name)
+  return tableRow([`\`${name}\``, defaultCell(name), kind.word, RELOAD[`${live}`], doc])
 }
 
 /** What does not fit into the row: the choices, and what to know before changing the setting. */
@@ -81,8 +83,18 @@ a limit. Names that Kubernetes makes for a Service called \`spillway\` are ignor
 
 ## Changing them
 
-Settings and the files they name are read at the start; a change takes a restart. SIGTERM drains: no mail is lost, and clients
-that find the port closed for a moment come back.
+SIGHUP, or \`POST /api/v1/reload\` on the admin port, reads the env file and all files that settings name again, by the same
+rules as at the start. It is all or nothing: while there is one mistake, all settings stay as they were, and the log names every
+mistake. What comes from the process environment itself cannot change. [deploy.md](deploy.md#changing-settings-in-a-flood) has an
+example. The column "reload" below says what becomes of a changed setting:
+
+- **yes**: the new value is in force at once, for the next client and the next command. Sessions under way go on, and keep what was
+  decided at their beginning: who is on a list is asked once for each connection.
+- **number**: so is a new number of a rate (\`600/1m\` to \`900/1m\`), and what was counted so far still counts. A new window (\`600/1m\` to
+  \`600/5m\`), and switching the limit on or off, take a restart.
+- **restart**: the old value stays in force until then. The log and \`/api/v1/status\` name the setting.
+
+A restart is SIGTERM, which drains, and a start: no mail is lost, and clients that find the port closed for a moment come back.
 
 A renewed certificate takes no restart. Spillway looks every ten seconds whether the files of \`SPILLWAY_TLS_CERT\` and
 \`SPILLWAY_TLS_KEY\` have changed, and on SIGHUP at once. New handshakes use the new certificate, and sessions under way go on.
@@ -95,7 +107,7 @@ export function settingsTable(): string {
   const lines = [HEAD]
   for (const group of Object.keys(GROUPS) as Group[]) {
     lines.push(`## ${GROUPS[group].title}`, '', GROUPS[group].intro, '')
-    lines.push('| setting | default | value | what it does |', '|---|---|---|---|')
+    lines.push('| setting | default | value | reload | what it does |', '|---|---|---|---|---|')
     lines.push(...inGroup(group).map(rowOf), '', ...inGroup(group).flatMap(notesOf))
   }
   return `${lines.join('\n').trim()}\n`

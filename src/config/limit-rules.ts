@@ -7,7 +7,7 @@ import { GROUPINGS, LIMIT_NAMES, LIMITS, type LimitName, type Rates } from '../c
 import { recordOf } from '../core/record.ts'
 import { rateText } from './kinds.ts'
 import type { Rule } from './rule.ts'
-import { keyOf, type SettingName, type Settings } from './settings.ts'
+import { keyOf, type PlainSettings, type SettingName } from './settings.ts'
 
 /** Does not compile where a limit names a setting that does not exist or is not a rate. */
 type LimitSetting = (typeof LIMITS)[LimitName]['setting'] & SettingName
@@ -16,7 +16,7 @@ const limitSetting = (limit: LimitName): LimitSetting => LIMITS[limit].setting
 const limitKey = (limit: LimitName) => keyOf(limitSetting(limit))
 
 /** The rate of every limit, as the operator set it. */
-export const ratesOf = (settings: Settings): Rates => recordOf(LIMIT_NAMES, (limit) => settings[limitKey(limit)])
+export const ratesOf = (settings: PlainSettings): Rates => recordOf(LIMIT_NAMES, (limit) => settings[limitKey(limit)])
 
 /** Pairs of limits, of which the first counts a part of what the second counts. */
 const PAIRS: readonly (readonly [LimitName, LimitName])[] = LIMIT_NAMES.flatMap((narrow) =>

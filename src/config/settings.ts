@@ -79,6 +79,8 @@ export interface Setting<T> {
   readonly more?: string
   /** Its value is never shown. */
   readonly secret?: true
+  /** Whether a reload changes it. `maximum`: it changes the number of a rate; its window, and on or off, take a restart. */
+  readonly live?: true | 'maximum'
 }
 
 const ANY = Number.MAX_SAFE_INTEGER
@@ -228,6 +230,7 @@ export const SETTINGS = {
     default: 'none',
     doc: 'Balancers in front of Spillway: networks whose connections must begin with a PROXY v1 or v2 header.',
     more: "The client's address is then the one in the header. List only balancers: whoever is listed can claim any address. A PROXY header from anybody else is answered with 421 and logged as a warning.",
+    live: true,
   }),
   SPILLWAY_SHUTDOWN_TIMEOUT: row({
     group: 'listen',
@@ -269,6 +272,7 @@ export const SETTINGS = {
     default: 'upstream',
     doc: 'The largest message accepted; a larger one is refused with 552.',
     more: '`upstream` means the smallest SIZE that the mail servers offer. Do not set more than that: a larger message would be refused only after it had been sent.',
+    live: true,
   }),
   SPILLWAY_TLS_CERT: row({
     group: 'listen',
@@ -298,18 +302,21 @@ export const SETTINGS = {
     kind: orOff(rate),
     default: '600/1m',
     doc: 'Connections from one address.',
+    live: 'maximum',
   }),
   SPILLWAY_LIMIT_IP_CONCURRENCY: row({
     group: 'limits',
     kind: orOff(integer(1, ANY)),
     default: '100',
     doc: 'Concurrent connections from one address.',
+    live: true,
   }),
   SPILLWAY_LIMIT_NET_CONNECTIONS: row({
     group: 'limits',
     kind: orOff(rate),
     default: '6000/1m',
     doc: 'Connections from one neighbourhood: the /24 of an IPv4 address, the /48 of an IPv6 address.',
+    live: 'maximum',
   }),
   SPILLWAY_LIMIT_GLOBAL_CONNECTIONS: row({
     group: 'limits',
@@ -317,12 +324,14 @@ export const SETTINGS = {
     default: 'off',
     doc: 'Connections from all clients together.',
     more: 'While it is off, only the limits per address and per neighbourhood apply, and a flood from very many addresses gets past them.',
+    live: 'maximum',
   }),
   SPILLWAY_LIMIT_IP_MESSAGES: row({
     group: 'limits',
     kind: orOff(rate),
     default: '1200/1m',
     doc: 'Messages from one address.',
+    live: 'maximum',
   }),
   SPILLWAY_LIMIT_GLOBAL_MESSAGES: row({
     group: 'limits',
@@ -330,12 +339,14 @@ export const SETTINGS = {
     default: 'off',
     doc: 'Messages from all clients together.',
     more: 'Set a little below what the mail servers can handle, it is the last dam in front of them.',
+    live: 'maximum',
   }),
   SPILLWAY_LIMIT_IP_RECIPIENTS: row({
     group: 'limits',
     kind: orOff(rate),
     default: '6000/1m',
     doc: 'Recipients named by one address.',
+    live: 'maximum',
   }),
   SPILLWAY_LIMIT_IP_UNKNOWN_RECIPIENTS: row({
     group: 'limits',
@@ -343,6 +354,7 @@ export const SETTINGS = {
     default: '20/10m',
     doc: 'Recipients named by one address that the mail servers do not know; a client that exceeds it is guessing addresses.',
     more: 'It applies only where they are at least 30 % of the recipients that this address named, so that an honest mailing list with some dead addresses gets through. Each recipient counts once a window, however it is spelt. The roles postmaster and abuse do not count, nor do recipients in domains that accept every address.',
+    live: 'maximum',
   }),
   SPILLWAY_LIMIT_RECIPIENTS_PER_MESSAGE: row({
     group: 'limits',
@@ -350,6 +362,7 @@ export const SETTINGS = {
     default: '1000',
     doc: 'Recipients of one message; the client sends the rest in another.',
     more: 'RFC 5321 section 4.5.3.1.8 asks for at least 100.',
+    live: true,
   }),
 
   SPILLWAY_ALLOW: row({
@@ -358,6 +371,7 @@ export const SETTINGS = {
     default: 'none',
     doc: 'Addresses and networks that no list, rate limit or concurrency limit holds up.',
     more: 'It takes precedence over `SPILLWAY_DENY`. `SPILLWAY_MAX_CONNECTIONS`, the size limit and the rules of the protocol apply to them as well.',
+    live: true,
   }),
   SPILLWAY_DENY: row({
     group: 'lists',
@@ -365,6 +379,7 @@ export const SETTINGS = {
     default: 'none',
     doc: 'Addresses and networks that are refused at once with 554.',
     more: 'Their mail bounces for good. To slow somebody down, use the limits.',
+    live: true,
   }),
   SPILLWAY_RCPT_DOMAINS: row({
     group: 'lists',
@@ -372,6 +387,7 @@ export const SETTINGS = {
     default: 'none',
     doc: 'The domains mail is accepted for; recipients in other domains are refused at once with 550.',
     more: '`none` leaves the decision to the mail servers. If a domain is missing here, all its mail bounces.',
+    live: true,
   }),
 
   SPILLWAY_BARE_NEWLINE: row({
@@ -416,7 +432,7 @@ export const SETTINGS = {
     group: 'admin',
     kind: hostPort(9025),
     default: '127.0.0.1:9025',
-    doc: 'Where /metrics, /livez, /readyz and /api/v1/status are served.',
+    doc: 'Where /metrics, /livez, /readyz, /api/v1/status and /api/v1/reload are served.',
     more: 'Over loopback no token is needed, and only requests for its own hosts are answered (see SPILLWAY_ADMIN_HOSTS). Off loopback a request may name any host, and /metrics, /livez and /readyz need no token. The port takes 64 connections at once, each for one request.',
   }),
   SPILLWAY_ADMIN_HOSTS: row({
@@ -441,6 +457,7 @@ export const SETTINGS = {
     default: 'none',
     doc: 'Checks that judge, count and log but refuse nobody: their names, or all.',
     more: 'To try a limit, observe it for a day, look at `refusals_total{mode="observe"}`, then enforce it.',
+    live: true,
   }),
   SPILLWAY_LOG_LEVEL: row({
     group: 'other',
@@ -454,6 +471,7 @@ export const SETTINGS = {
     }),
     default: 'info',
     doc: 'How much is logged.',
+    live: true,
   }),
   SPILLWAY_LOG_SAMPLE: row({
     group: 'other',
@@ -475,6 +493,7 @@ export const SETTINGS = {
     default: 'none',
     doc: 'Where a refused sender can ask for help; {id} is replaced by the id of the refusal.',
     more: 'It replaces the bare id in every refusal, and so in the bounces that follow.',
+    live: true,
   }),
 } as const
 
@@ -499,6 +518,11 @@ export type SettingKey = KeyOf<SettingName>
 export type Settings = {
   readonly [N in SettingName as KeyOf<N>]: ValueOf<(typeof SETTINGS)[N]['kind']>
 }
+
+/** The lists of networks. They may be long, so they are compiled once, wherever the settings are read. */
+export const NETWORK_LISTS = ['SPILLWAY_ALLOW', 'SPILLWAY_DENY', 'SPILLWAY_PROXY_PROTOCOL_FROM'] as const
+export type NetworkList = KeyOf<(typeof NETWORK_LISTS)[number]>
+export type PlainSettings = Omit<Settings, NetworkList>
 
 export const settingOf = (name: SettingName): Setting<unknown> => SETTINGS[name]
 

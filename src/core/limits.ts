@@ -116,8 +116,8 @@ export const ALL_OFF: Rates = recordOf(LIMIT_NAMES, () => undefined)
  */
 export type Maximum = (limit: LimitName, client: Client, at: number) => number
 
-/** The maximum that the operator set, the same for every client at all times. */
+/** The maximum that the operator has set, the same for every client. @param rates as they are set now */
 export const asSet =
-  (rates: Rates): Maximum =>
+  (rates: () => Rates): Maximum =>
   (limit) =>
-    rates[limit]?.max ?? 0
+    rates()[limit]?.max ?? 0

@@ -42,7 +42,8 @@ interface Difference {
 }
 
 export interface AgreementOptions {
-  readonly rates: Rates
+  /** As they are set now. */
+  readonly rates: () => Rates
   /** Milliseconds of a clock that never goes back. */
   readonly elapsed: () => number
   readonly log: Log
@@ -70,7 +71,7 @@ export class Agreement {
     at: number,
   ): void {
     const { rates, log } = this.#options
-    const own = setValue(rates, limit)
+    const own = setValue(rates(), limit)
     const nodes = new Map<string, string>()
     for (const { node, values } of others) {
       const value = values.get(limit)

@@ -77,7 +77,10 @@ export interface Limits {
 }
 
 export interface LimitsOptions {
+  /** Which limits are on, and their windows, for as long as the program runs. */
   readonly rates: Rates
+  /** As they are set now: a reload may change the maxima. By default `rates`. */
+  readonly ratesNow?: () => Rates
   /** By default the rate that the operator has set, for every client. */
   readonly maximum?: Maximum
   /**
@@ -111,12 +114,14 @@ export const createLimits = (options: LimitsOptions): Limits => new CountedLimit
 export class CountedLimits implements Limits {
   readonly #options: LimitsOptions
   readonly #maximum: Maximum
+  readonly #ratesNow: () => Rates
   readonly #scopes: Scopes
   readonly #budgets: Readonly<Record<Budget, { readonly rate: Rate; readonly table: WindowTable }>>
 
   constructor(options: LimitsOptions) {
     this.#options = options
-    const { rates, maximum = asSet(rates), seed, counterOf } = options
+    const { rates, ratesNow = () => rates, maximum = asSet(ratesNow), seed, counterOf } = options
+    this.#ratesNow = ratesNow
     this.#maximum = maximum
     this.#scopes = createScopes(rates, seed, counterOf)
     const budget = (rate: Rate) => ({
@@ -198,7 +203,8 @@ export class CountedLimits implements Limits {
   utilization(limit: GlobalLimit): number {
     const scope = scopeOf(this.#scopes, limit)
     if (scope === undefined) return 0
-    const { used, max } = scope.counter.use(EVERYBODY, this.#options.now(), scope.rate.max)
+    const set = this.#ratesNow()[limit]?.max ?? scope.rate.max
+    const { used, max } = scope.counter.use(EVERYBODY, this.#options.now(), set)
     return used / max
   }
 }

@@ -53,8 +53,8 @@ export interface NodesOptions {
   readonly prefix: string
   /** The name of this node, which no other node has. It contains no spaces. */
   readonly node: string
-  /** The node's limits as text. Equal limits give equal texts. */
-  readonly settings: string
+  /** The node's limits as text, as they are set now. Equal limits give equal texts. */
+  readonly settings: () => string
   /** Milliseconds of a clock that never goes back. */
   readonly elapsed: () => number
   /** Called after each announcement. @param started by `elapsed` @param failure undefined if it succeeded */
@@ -70,6 +70,8 @@ export class Nodes {
   /** Until when `#count` holds against a lower one, and when Redis last answered. */
   #holdsUntil = Number.NEGATIVE_INFINITY
   #heardAt = Number.NEGATIVE_INFINITY
+  /** What this node has last announced of itself. */
+  #member: string | undefined
   #timer: NodeJS.Timeout | undefined
   #soon: NodeJS.Timeout | undefined
 
@@ -92,9 +94,14 @@ export class Nodes {
 
   /** Announces this node and learns how many there are. Never rejects. */
   async announce(): Promise<void> {
-    const { client, node, settings, elapsed, announced, others } = this.#options
+    const { client, node, elapsed, announced, others } = this.#options
+    const settings = this.#options.settings()
+    const member = `${node} ${settings}`
     const started = elapsed()
     try {
+      // With other limits this node would count twice, until what it announced before has expired.
+      if (this.#member !== undefined && this.#member !== member) await client.zrem(this.#key, this.#member)
+      this.#member = member
       const answer = await client.eval(ANNOUNCE, 1, this.#key, node, settings, EXPIRY_MS, TOLD)
       const [count, ...members] = Array.isArray(answer) ? (answer as unknown[]) : []
       if (!isCount(count, MOST_NODES) || count === 0 || members.length > TOLD || !members.every(isMember)) {
@@ -112,8 +119,7 @@ export class Nodes {
   async stop(): Promise<void> {
     clearInterval(this.#timer)
     clearTimeout(this.#soon)
-    const { client, node, settings } = this.#options
-    await client.zrem(this.#key, `${node} ${settings}`).catch(() => undefined)
+    if (this.#member !== undefined) await this.#options.client.zrem(this.#key, this.#member).catch(() => undefined)
   }
 
   #learn(count: number, at: number): void {

@@ -32,6 +32,8 @@ export interface RedisHealthOptions {
   /** The name of this node, which no other node has. */
   readonly node: string
   readonly rates: Rates
+  /** As they are set now. By default `rates`. */
+  readonly ratesNow?: () => Rates
   readonly metrics: Metrics
   readonly log: Log
   /** Milliseconds since the epoch. */
@@ -71,14 +73,14 @@ export class RedisHealth {
 
   constructor(options: RedisHealthOptions) {
     this.#options = options
-    const { link, prefix, node, rates, log, now, elapsed, metrics } = options
+    const { link, prefix, node, rates, ratesNow = () => rates, log, now, elapsed, metrics } = options
     this.#since = now()
-    const agreement = new Agreement({ rates, elapsed, log })
+    const agreement = new Agreement({ rates: ratesNow, elapsed, log })
     this.#nodes = new Nodes({
       client: link.client,
       prefix,
       node,
-      settings: settingsText(rates),
+      settings: () => settingsText(ratesNow()),
       elapsed,
       announced: (started, failure) => this.#announced(started, failure),
       others: (nodes) => agreement.heard(nodes),

@@ -16,7 +16,7 @@ import { WindowTable } from './table.ts'
 
 export interface Scope {
   readonly limit: LimitName
-  /** As the operator has set it. A client's maximum is asked for at each charge (Maximum in core/limits.ts). */
+  /** As it was set at the start. A client's maximum is asked for at each charge (Maximum in core/limits.ts). */
   readonly rate: Rate
   readonly counter: Counter
   readonly key: (client: Client) => string

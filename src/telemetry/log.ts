@@ -16,6 +16,11 @@ export interface Log {
   flush(): void
 }
 
+/** The log of the program, whose level a reload may change. */
+export interface LevelledLog extends Log {
+  setLevel(level: string): void
+}
+
 export interface LogOptions {
   readonly level: string
   /** A file descriptor (1: stdout), or a path. */
@@ -54,7 +59,7 @@ const orNothing = (act: () => void) => (): void => {
   }
 }
 
-export function createLog({ level, destination }: LogOptions): Log {
+export function createLog({ level, destination }: LogOptions): LevelledLog {
   const stream = pino.destination({ dest: destination, sync: false, minLength: 4096, maxLength: MOST_WAITING })
   // A full disk or a reader that is gone is no reason to stop relaying mail. Lines that cannot be written are dropped,
   // and nothing may wait for them: pino's own hook at the end of the program would retry for ever.
@@ -91,6 +96,9 @@ export function createLog({ level, destination }: LogOptions): Log {
     warn: (fields, msg) => write.warn(fields, msg),
     error: (fields, msg) => write.error(fields, msg),
     flush: () => stream.flushSync(),
+    setLevel(next) {
+      write.level = next
+    },
   }
 }
 

@@ -1,5 +1,6 @@
 /**
- * Every metric, declared once and in one table, which is why createMetrics is long; the home of prom-client. The names
+ * Every metric, declared once and in one table, which is why createMetrics is long; the home of prom-client. The file is
+ * longer than others because it is this one table. The names
  * and labels are a contract with dashboards and alerts. All sets of label values are closed: none is ever taken from
  * what a client sent.
  */
@@ -244,6 +245,18 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
     upstreamSlotWait: histogram(WAIT_S, {
       name: 'upstream_slot_wait_seconds',
       help: 'Time a transaction waited for a free upstream connection.',
+    }),
+    reloads: counter({
+      name: 'reload_total',
+      help: 'Reloads of the settings; failed: there was a mistake in them, and those before stay in force.',
+      labels: ['result'],
+      rows: [['ok'], ['failed']],
+    }),
+    settingsInfo: new Family(registry, 'gauge', {
+      name: 'spillway_settings_info',
+      help: 'Always 1; the hash of the settings in force is in the label.',
+      labels: ['hash'],
+      rows: [],
     }),
     tlsHandshakes: counter({
       name: 'tls_handshakes_total',

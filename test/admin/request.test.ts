@@ -47,7 +47,7 @@ describe('readRequest', () => {
     ['EHLO client.example', 400],
     ['PRI * HTTP/2.0', 505],
     ['GET / HTTP/3.0\r\nHost: a', 505],
-    ['POST /metrics HTTP/1.1\r\nHost: a', 405],
+    ['PUT /metrics HTTP/1.1\r\nHost: a', 405],
     ['CONNECT a:25 HTTP/1.1\r\nHost: a', 405],
     ['OPTIONS * HTTP/1.1\r\nHost: a', 405],
     ['get / HTTP/1.1\r\nHost: a', 405],
@@ -131,6 +131,6 @@ describe('over a socket', () => {
   })
 
   test('405 names what may be used', async () => {
-    expect((await ask(app.adminPort, `PUT / HTTP/1.1\r\n${host}\r\n`)).head).toMatch(/\r\nAllow: GET, HEAD(\r\n|$)/)
+    expect((await ask(app.adminPort, `PUT / HTTP/1.1\r\n${host}\r\n`)).head).toMatch(/\r\nAllow: GET, HEAD, POST(\r\n|$)/)
   })
 })

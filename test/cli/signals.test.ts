@@ -53,7 +53,7 @@ test('SIGHUP reads the certificates again, at once, and ends nothing', async () 
     write()
     const asked = performance.now()
     program.child.kill('SIGHUP')
-    await program.logged(/^SIGHUP: certificates are read again/)
+    await program.logged(/^SIGHUP: settings and certificates are read again/)
     await program.logged(/new TLS handshakes use the new ones/)
     // It did not wait until it would have looked by itself.
     expect(performance.now() - asked).toBeLessThan(5000)

@@ -33,7 +33,7 @@ test('every row of a table has the same number of cells', () => {
     .split('\n')
     .filter((line) => line.startsWith('| `SPILLWAY_'))
   expect(rows).toHaveLength(SETTING_NAMES.length)
-  for (const row of rows) expect(row.match(/(?<!\\)\|/g)).toHaveLength(5)
+  for (const row of rows) expect(row.match(/(?<!\\)\|/g)).toHaveLength(6)
 })
 
 test('every comment line of .env.example that is a setting can be uncommented as it is, and gives the default', () => {

@@ -64,6 +64,7 @@ test('its exposure is at most 2.0 of 10', async () => {
 test('it says what the program obeys', () => {
   for (const line of [
     'Type=exec',
+    'ExecReload=/usr/bin/kill -HUP $MAINPID',
     'SystemCallFilter=@system-service',
     'Restart=on-failure',
     'RestartPreventExitStatus=64 78 243',

@@ -93,7 +93,7 @@ describe('what is heard', () => {
       error: say('error'),
       flush: () => undefined,
     }
-    const agreement = new Agreement({ rates, elapsed: () => state.at, log })
+    const agreement = new Agreement({ rates: () => rates, elapsed: () => state.at, log })
     const hear = (...settings: string[]): string[] => {
       agreement.heard(settings.map((each, i) => ({ node: `n${i}`, settings: each })))
       return state.lines.splice(0)

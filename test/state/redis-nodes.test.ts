@@ -77,7 +77,7 @@ function scripted() {
     client: { eval: () => Promise.resolve(state.answer) } as unknown as RedisClient,
     prefix: 'test:',
     node: 'n',
-    settings: 'x=off',
+    settings: () => 'x=off',
     elapsed: () => state.at,
     announced: (_, failure) => void state.failures.push(failure),
     others: () => undefined,

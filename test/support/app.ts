@@ -3,7 +3,8 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Running, start } from '../../src/app.ts'
-import { load } from '../../src/config/load.ts'
+import { load, type Sources } from '../../src/config/load.ts'
+import { type ReloadReport, rereadOf } from '../../src/config/reload.ts'
 import type { Settings } from '../../src/config/settings.ts'
 import { createLog } from '../../src/telemetry/log.ts'
 import { type Client, connectClient } from './client.ts'
@@ -27,6 +28,8 @@ export interface TestApp {
   get(path: string): Promise<{ status: number; body: string }>
   /** Value of one series, by name and labels as Prometheus prints them; undefined where there is none. */
   metric(series: string): Promise<number | undefined>
+  /** Reloads, as if the operator had changed the settings to these. */
+  reload(settings: Record<string, string>): Promise<ReloadReport>
   stop(): Promise<void>
   /** Stops it. @returns the lines of the log, to the last one */
   ended(): Promise<Record<string, unknown>[]>
@@ -58,7 +61,11 @@ export async function turn(app: TestApp): Promise<void> {
  * @param upstreams `host:port,…`
  * @param settings by their names, with or without the prefix
  */
-export function testSettings(upstreams: string, settings: Record<string, string> = {}): Settings {
+export const testSettings = (upstreams: string, settings: Record<string, string> = {}): Settings =>
+  load(testSources(upstreams, settings)).settings
+
+/** What the settings are read from. */
+export function testSources(upstreams: string, settings: Record<string, string> = {}): Sources {
   const env: Record<string, string> = {
     SPILLWAY_UPSTREAMS: upstreams,
     SPILLWAY_UPSTREAM_CLIENT_IP: 'none',
@@ -72,12 +79,7 @@ export function testSettings(upstreams: string, settings: Record<string, string>
   for (const [name, value] of Object.entries(settings)) {
     env[name.startsWith('SPILLWAY_') ? name : `SPILLWAY_${name}`] = value
   }
-  return load({
-    env,
-    readFile: (path) => readFileSync(path, 'utf8'),
-    hostname: 'test.example',
-    openFiles: 20_000,
-  }).settings
+  return { env, readFile: (path) => readFileSync(path, 'utf8'), hostname: 'test.example', openFiles: 20_000 }
 }
 
 /**
@@ -93,7 +95,11 @@ export async function startApp(
   const logFile = join(directory, 'log')
   const loaded = testSettings(upstreams, settings)
   const log = createLog({ level: loaded.logLevel, destination: logFile })
-  const running = await start({ settings: change(loaded), version: '0.0.0-test', log, machine: 'test' })
+  let sources = testSources(upstreams, settings)
+  const running = await start({
+    ...{ settings: change(loaded), version: '0.0.0-test', log, machine: 'test' },
+    reread: async () => rereadOf(sources),
+  })
   const port = running.listening[0]?.port as number
   const adminPort = running.admin.port
 
@@ -160,6 +166,10 @@ export async function startApp(
       const { body } = await get('/metrics')
       const line = body.split('\n').find((each) => each.startsWith(`${series} `))
       return line === undefined ? undefined : Number(line.slice(series.length + 1))
+    },
+    async reload(next) {
+      sources = testSources(upstreams, next)
+      return (await running.reload?.('the test')) as ReloadReport
     },
     async stop() {
       await ended()

@@ -6,6 +6,7 @@ import { buildFront, type FrontOptions } from '../../src/build/front.ts'
 import { buildLimits } from '../../src/build/limits.ts'
 import { type BuiltPolicy, buildPolicy, inForce } from '../../src/build/policy.ts'
 import { buildRelay } from '../../src/build/relay.ts'
+import { networkListsOf } from '../../src/config/reload.ts'
 import { SYSTEM_CLOCK } from '../../src/core/clock.ts'
 import { Current } from '../../src/core/current.ts'
 import { type ConnectionParts, serve } from '../../src/front/connection.ts'
@@ -54,11 +55,13 @@ export async function startFront(
   const { now } = clock
   const metrics = createMetrics({ version: '0', upstreams: settings.upstreams.map(({ label }) => label) })
   const common = { settings, metrics, log, clock, now }
-  const { limits } = buildLimits({ ...common, mode: (check) => policy.mode(check) })
+  const { limits } = buildLimits({ ...common, mode: (check) => policy.mode(check), ratesNow: () => policy.rates() })
   const relay = buildRelay(common)
   const offeredSize = (): number => Number(relay.upstreams.offer?.get('SIZE') ?? 0)
-  const built = (of: Record<string, string>): BuiltPolicy =>
-    buildPolicy({ settings: testSettings(upstreams, of), limits, offeredSize, metrics, log })
+  const built = (of: Record<string, string>): BuiltPolicy => {
+    const settings = testSettings(upstreams, of)
+    return buildPolicy({ settings, lists: networkListsOf(settings), limits, offeredSize, metrics, log })
+  }
   const policyInForce = new Current(built(given))
   const policy: BuiltPolicy = inForce(policyInForce)
   const live = new Set<Session>()

@@ -4,7 +4,7 @@ import { ListenError, type Running, start } from '../../app.ts'
 import { SettingsError } from '../../config/mistakes.ts'
 import type { Settings } from '../../config/settings.ts'
 import { messageOf } from '../../core/errors.ts'
-import type { Log } from '../../telemetry/log.ts'
+import type { LevelledLog } from '../../telemetry/log.ts'
 import { startNames } from './dns.ts'
 import { HONEST } from './honest.ts'
 import { type Delivery, startMailServer } from './mail-server.ts'
@@ -18,7 +18,7 @@ export interface Stage {
 
 export interface StageOptions {
   readonly version: string
-  readonly log: Log
+  readonly log: LevelledLog
   readonly port: number
   readonly adminPort: number
   readonly onDelivery: (delivery: Delivery) => void

@@ -1,0 +1,21 @@
+/**
+ * Reads the settings again while mail goes on. 100,000 networks take about a second, and as long would every client
+ * wait, so they are read in a thread of its own.
+ */
+import { Worker } from 'node:worker_threads'
+import type { Sources } from '../config/load.ts'
+import type { Reread } from '../config/reload.ts'
+
+/** What stays the same for as long as the program runs. */
+export type FixedSources = Omit<Sources, 'readFile' | 'now'>
+
+/** Rejects if the thread cannot be started or runs out of memory. */
+export const reread = (sources: FixedSources): Promise<Reread> =>
+  new Promise((resolve, reject) => {
+    const file = import.meta.url.endsWith('.ts') ? './reread-worker.ts' : './reread-worker.js'
+    const worker = new Worker(new URL(file, import.meta.url), { workerData: sources })
+    worker.once('message', resolve)
+    worker.once('error', reject)
+    // After its message this changes nothing any more.
+    worker.once('exit', () => reject(new Error('the thread that read the settings ended without a result')))
+  })

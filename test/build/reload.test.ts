@@ -1,0 +1,246 @@
+/** A reload of a running node: what is in force afterwards, for whom, and what is told of it. */
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
+import { type BuiltPolicy, buildPolicy } from '../../src/build/policy.ts'
+import { Reloader } from '../../src/build/reload.ts'
+import { merge, type Reading, type Reread, readingOf } from '../../src/config/reload.ts'
+import { SETTING_NAMES, settingOf } from '../../src/config/settings.ts'
+import type { Client } from '../../src/core/client.ts'
+import type { Facts } from '../../src/core/policy.ts'
+import { createMetrics } from '../../src/telemetry/metrics.ts'
+import { startApp, type TestApp, testSettings } from '../support/app.ts'
+import { startUpstream, type Upstream } from '../support/upstream.ts'
+
+const SILENT = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined }
+const LOG = { ...SILENT, flush: () => undefined, setLevel: () => undefined }
+const metrics = createMetrics({ version: '0', upstreams: [] })
+
+const readingWith = (settings: Record<string, string>): Reading =>
+  readingOf({ settings: testSettings('127.0.0.1:1', settings), warnings: [] })
+
+const CLIENT: Client = {
+  id: 'id',
+  ip: '192.0.2.1',
+  source: '192.0.2.1',
+  net: '192.0.2.0/24',
+  standing: 'new',
+} as unknown as Client
+
+const reasonOf = (policy: BuiltPolicy, stage: 'connect' | 'rcpt', facts: object): string | undefined => {
+  const verdict = policy.checks.run(
+    stage,
+    'uncounted',
+    { client: CLIENT, open: { source: 1 }, accepted: 0, to: 'a@example.net', ...facts } as unknown as Facts['connect'] &
+      Facts['rcpt'],
+    () => undefined,
+  )
+  return 'reason' in verdict ? String(verdict.reason) : undefined
+}
+
+const ofLimit = (limit: keyof ReturnType<BuiltPolicy['rates']>) => {
+  return { from: '600/1m', to: '700/1m', seen: (policy: BuiltPolicy) => policy.rates()[limit]?.max }
+}
+
+/** For each setting that a reload changes: two values of it, and a place where the difference is seen. */
+const SEEN: Record<string, { from: string; to: string; seen: (policy: BuiltPolicy, reading: Reading) => unknown }> = {
+  SPILLWAY_PROXY_PROTOCOL_FROM: { from: 'none', to: '192.0.2.1', seen: ({ isBalancer }) => isBalancer('192.0.2.1') },
+  SPILLWAY_MESSAGE_MAX_SIZE: { from: '1MB', to: '2MB', seen: ({ maxSize }) => maxSize() },
+  SPILLWAY_LIMIT_IP_CONNECTIONS: ofLimit('ip_connections'),
+  SPILLWAY_LIMIT_NET_CONNECTIONS: ofLimit('net_connections'),
+  SPILLWAY_LIMIT_GLOBAL_CONNECTIONS: ofLimit('global_connections'),
+  SPILLWAY_LIMIT_IP_MESSAGES: ofLimit('ip_messages'),
+  SPILLWAY_LIMIT_GLOBAL_MESSAGES: ofLimit('global_messages'),
+  SPILLWAY_LIMIT_IP_RECIPIENTS: ofLimit('ip_recipients'),
+  SPILLWAY_LIMIT_IP_UNKNOWN_RECIPIENTS: ofLimit('unknown_recipients'),
+  SPILLWAY_LIMIT_IP_CONCURRENCY: {
+    from: '5',
+    to: 'off',
+    seen: (policy) => reasonOf(policy, 'connect', { open: { source: 6 } }),
+  },
+  SPILLWAY_LIMIT_RECIPIENTS_PER_MESSAGE: {
+    from: '5',
+    to: '6',
+    seen: (policy) => reasonOf(policy, 'rcpt', { accepted: 5 }),
+  },
+  SPILLWAY_ALLOW: { from: 'none', to: '192.0.2.1', seen: ({ standingOf }) => standingOf(CLIENT) },
+  SPILLWAY_DENY: { from: 'none', to: '192.0.2.1', seen: (policy) => reasonOf(policy, 'connect', {}) },
+  SPILLWAY_RCPT_DOMAINS: { from: 'none', to: 'example.org', seen: (policy) => reasonOf(policy, 'rcpt', {}) },
+  SPILLWAY_OBSERVE: { from: 'none', to: 'size', seen: ({ mode }) => mode('size') },
+  // Handed to the log itself: a test below sees it there.
+  SPILLWAY_LOG_LEVEL: { from: 'info', to: 'error', seen: (_, { settings }) => settings.logLevel },
+  SPILLWAY_SUPPORT_URL: {
+    from: 'none',
+    to: 'https://help.example/{id}',
+    seen: ({ voice }) => voice.relayed(CLIENT, { code: 450, lines: ['4.7.1 later'] } as never),
+  },
+}
+
+describe('every setting that is marked live', () => {
+  test('is seen here', () => {
+    const live = SETTING_NAMES.filter((name) => settingOf(name).live !== undefined)
+    expect(Object.keys(SEEN).sort()).toEqual([...live].sort())
+  })
+
+  test.each(Object.entries(SEEN))('%s changes what it says', (name, { from, to, seen }) => {
+    const policyOf = (reading: Reading): unknown =>
+      seen(
+        buildPolicy({ ...reading, limits: { lately: () => undefined }, offeredSize: () => 0, metrics, log: LOG }),
+        reading,
+      )
+    const [before, next] = [readingWith({ [name]: from }), readingWith({ [name]: to })]
+    const merged = merge(before, next)
+    expect(merged.needsRestart).toEqual([])
+    expect(policyOf(merged.reading)).not.toEqual(policyOf(before))
+    expect(policyOf(merged.reading)).toEqual(policyOf(next))
+  })
+})
+
+describe('reloads that meet', () => {
+  test('follow each other, and those that wait are one', async () => {
+    const begun: ((again: Reread) => void)[] = []
+    const reading = readingWith({})
+    const reloader = new Reloader({
+      reading,
+      reread: () => new Promise((resolve) => begun.push(resolve)),
+      apply: () => undefined,
+      certificates: undefined,
+      metrics,
+      log: LOG,
+    })
+    const all = [reloader.reload('a')]
+    await new Promise(setImmediate)
+    all.push(reloader.reload('b'), reloader.reload('c'))
+    await new Promise(setImmediate)
+    expect(begun).toHaveLength(1)
+    begun[0]?.({ reading })
+    await all[0]
+    await new Promise(setImmediate)
+    expect(begun).toHaveLength(2)
+    begun[1]?.({ reading })
+    expect((await Promise.all(all)).map(({ result }) => result)).toEqual(['ok', 'ok', 'ok'])
+    expect(begun).toHaveLength(2)
+  })
+
+  test('leave everything as it was where the reading itself fails, and go on with the next', async () => {
+    let fails = true
+    const reading = readingWith({})
+    const applied: Reading[] = []
+    const reloader = new Reloader({
+      reading,
+      reread: async () => {
+        if (fails) throw new Error('out of memory')
+        return { reading: readingWith({ OBSERVE: 'all' }) }
+      },
+      apply: (next) => void applied.push(next),
+      certificates: undefined,
+      metrics,
+      log: LOG,
+    })
+    expect(await reloader.reload('a')).toMatchObject({ result: 'failed', error: 'out of memory' })
+    expect(applied).toEqual([])
+    fails = false
+    expect(await reloader.reload('a')).toMatchObject({ result: 'ok', changed: [{ setting: 'SPILLWAY_OBSERVE' }] })
+    expect(applied).toHaveLength(1)
+  })
+})
+
+describe('a running node', () => {
+  let upstream: Upstream
+  let app: TestApp
+  beforeEach(async () => {
+    upstream = await startUpstream()
+  })
+  afterEach(async () => {
+    await app.stop()
+    await upstream.stop()
+  })
+
+  const recipient = async (from?: string): Promise<string> => {
+    const client = await app.client(from)
+    await client.hello()
+    await client.command('MAIL FROM:<a@example.org>')
+    const reply = await client.command('RCPT TO:<b@example.net>')
+    client.destroy()
+    return reply
+  }
+
+  test('a limit that is raised lets the next client in, and what was counted goes on counting', async () => {
+    app = await startApp(upstream.address, { LIMIT_IP_MESSAGES: '2/1h' })
+    expect(await recipient()).toMatch(/^250/)
+    expect(await recipient()).toMatch(/^250/)
+    expect(await recipient()).toMatch(/^450 4\.7\.28/)
+    expect(await app.reload({ LIMIT_IP_MESSAGES: '3/1h' })).toMatchObject({ result: 'ok' })
+    expect(await recipient()).toMatch(/^250/)
+    // The two before the reload count: there is room for one, not for three.
+    expect(await recipient()).toMatch(/^450 4\.7\.28/)
+  })
+
+  test('a limit in force for all clients is shown as a share of its new maximum', async () => {
+    app = await startApp(upstream.address, { LIMIT_GLOBAL_MESSAGES: '10/1h' })
+    const share = 'spillway_limit_utilization_ratio{limit="global_messages"}'
+    expect(await recipient()).toMatch(/^250/)
+    expect(await app.metric(share)).toBeCloseTo(0.1)
+    await app.reload({ LIMIT_GLOBAL_MESSAGES: '4/1h' })
+    expect(await app.metric(share)).toBeCloseTo(0.25)
+  })
+
+  test('a network that a deny list gains is refused from its next connection on; a session under way goes on', async () => {
+    app = await startApp(upstream.address)
+    const before = await app.client('127.0.0.3')
+    await before.hello()
+    expect(await recipient('127.0.0.3')).toMatch(/^250/)
+    const { changed } = await app.reload({ DENY: '127.0.0.3' })
+    expect(changed).toEqual([{ setting: 'SPILLWAY_DENY', before: 'none', read: '127.0.0.3/32' }])
+    expect(await before.command('NOOP')).toMatch(/^250/)
+    const after = await app.client('127.0.0.3')
+    expect(await after.reply()).toMatch(/^554 5\.7\.1/)
+    expect(await recipient('127.0.0.4')).toMatch(/^250/)
+  })
+
+  test('a mistake leaves everything as it was, and is told in the log, the metric and the report', async () => {
+    app = await startApp(upstream.address, { LIMIT_IP_MESSAGES: '1/1h' })
+    const { hash } = app.running.status().settings
+    expect(await recipient()).toMatch(/^250/)
+    const report = await app.reload({ LIMIT_IP_MESSAGES: '900/1h', OBSERVE: 'nothing', IDLE_TIMEOUT: '30' })
+    expect(report).toMatchObject({ result: 'failed', hash, changed: [], needsRestart: [] })
+    expect(report.mistakes.map(({ name }) => name).sort()).toEqual(['SPILLWAY_IDLE_TIMEOUT', 'SPILLWAY_OBSERVE'])
+    expect(await recipient()).toMatch(/^450 4\.7\.28/)
+    for (const setting of ['SPILLWAY_IDLE_TIMEOUT', 'SPILLWAY_OBSERVE'])
+      expect(await app.waitForLog((line) => line.setting === setting)).toMatchObject({ level: 'error' })
+    expect(await app.waitForLog(({ msg }) => /^reload failed/.test(String(msg)))).toMatchObject({ mistakes: 2 })
+    expect(await app.metric('spillway_reload_total{result="failed"}')).toBe(1)
+    expect(await app.metric('spillway_reload_total{result="ok"}')).toBe(0)
+    expect(await app.metric(`spillway_settings_info{hash="${hash}"}`)).toBe(1)
+  })
+
+  test('a setting that needs a restart is named in the report, the log and the status, and keeps its value', async () => {
+    app = await startApp(upstream.address)
+    const before = app.running.status().settings
+    expect(before.needsRestart).toEqual([])
+    const report = await app.reload({ SESSION_MAX_MESSAGES: '3', OBSERVE: 'all' })
+    expect(report.needsRestart).toEqual([{ setting: 'SPILLWAY_SESSION_MAX_MESSAGES', before: '10000', read: '3' }])
+    expect(await app.waitForLog(({ msg }) => /needs a restart/.test(String(msg)))).toMatchObject({
+      level: 'warn',
+      setting: 'SPILLWAY_SESSION_MAX_MESSAGES',
+    })
+    const { settings } = app.running.status()
+    expect(settings).toEqual({ hash: report.hash, needsRestart: ['SPILLWAY_SESSION_MAX_MESSAGES'] })
+    expect(settings.hash).not.toBe(before.hash)
+    const { body } = await app.get('/metrics')
+    expect(body.match(/^spillway_settings_info\{.*$/gm)).toEqual([`spillway_settings_info{hash="${report.hash}"} 1`])
+    expect(await app.metric('spillway_reload_total{result="ok"}')).toBe(1)
+  })
+
+  test('the level of the log, and where a refused sender may ask', async () => {
+    app = await startApp(upstream.address, { LIMIT_IP_CONCURRENCY: '1' })
+    await app.client()
+    expect(await (await app.client()).reply()).toMatch(/\(\S+\)/)
+    await app.reload({ LIMIT_IP_CONCURRENCY: '1', SUPPORT_URL: 'https://help.example/{id}' })
+    expect(await (await app.client()).reply()).toMatch(/https:\/\/help\.example\//)
+    const lines = (): number => app.log().filter(({ msg }) => /^settings/.test(String(msg))).length
+    expect(lines()).toBe(1)
+    await app.reload({ LIMIT_IP_CONCURRENCY: '1', LOG_LEVEL: 'error' })
+    expect(lines()).toBe(1)
+    await app.reload({ LIMIT_IP_CONCURRENCY: '1' })
+    expect(lines()).toBe(2)
+  })
+})

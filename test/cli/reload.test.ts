@@ -1,0 +1,177 @@
+/** The running program reads its settings again: over SIGHUP and over POST, with files as operators have them. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
+import { start } from '../../src/app.ts'
+import { reread } from '../../src/cli/reread.ts'
+import { load } from '../../src/config/load.ts'
+import { createLog } from '../../src/telemetry/log.ts'
+import { eventually, testSources } from '../support/app.ts'
+import { connectClient } from '../support/client.ts'
+import { Program, SERVE_ENV } from '../support/program.ts'
+
+let folder: string
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'spillway-reload-'))
+})
+afterEach(() => rmSync(folder, { recursive: true }))
+
+/** The first line of a new connection. */
+async function greeting(port: number, from: string): Promise<string> {
+  const client = await connectClient(port, { from })
+  const line = await client.reply()
+  client.destroy()
+  return line
+}
+
+describe('the program', () => {
+  let program: Program
+  afterEach(() => program.end())
+
+  const write = (name: string, ...lines: string[]): void => writeFileSync(join(folder, name), `${lines.join('\n')}\n`)
+  /** Waits for the n-th line of the log that fits. */
+  const logged = (fits: RegExp, n = 1): Promise<Record<string, unknown>[]> =>
+    eventually(
+      () => program.log.filter(({ msg }) => fits.test(String(msg))),
+      (lines) => lines.length >= n,
+    )
+
+  async function begin(): Promise<{ port: number; admin: number }> {
+    const { SPILLWAY_HOSTNAME, ...env } = SERVE_ENV
+    program = new Program(['serve'], {
+      env: { ...env, SPILLWAY_ENV_FILE: join(folder, 'env'), SPILLWAY_ALLOW_FILE: join(folder, 'allow') },
+    })
+    const { port } = await program.logged('listening for mail')
+    const { port: admin } = await program.logged('listening for the operator')
+    return { port: Number(port), admin: Number(admin) }
+  }
+
+  test('on SIGHUP: env file, NAME_FILE and @ list; a mistake keeps the old ones, and the next try takes the right ones', async () => {
+    const deny = `SPILLWAY_DENY=@${join(folder, 'deny')}`
+    write('env', 'SPILLWAY_HOSTNAME=mx.test.example', deny, 'SPILLWAY_LIMIT_IP_CONCURRENCY=100')
+    write('deny', '192.0.2.0/24')
+    write('allow', '192.0.2.7')
+    const { port } = await begin()
+    expect(await greeting(port, '127.0.0.3')).toMatch(/^220/)
+    expect(await greeting(port, '127.0.0.4')).toMatch(/^220/)
+
+    write('deny', '192.0.2.0/24', '127.0.0.3', '127.0.0.4 # both')
+    write('allow', '127.0.0.4')
+    program.child.kill('SIGHUP')
+    const [changed] = await logged(/^settings changed/)
+    expect(changed).toMatchObject({
+      by: 'SIGHUP',
+      changed: [{ setting: 'SPILLWAY_ALLOW' }, { setting: 'SPILLWAY_DENY' }],
+    })
+    expect(await greeting(port, '127.0.0.3')).toMatch(/^554 5\.7\.1/)
+    expect(await greeting(port, '127.0.0.4')).toMatch(/^220/)
+
+    // One mistake, in another file than what is right.
+    write('deny', '192.0.2.0/24')
+    write('env', 'SPILLWAY_HOSTNAME=mx.test.example', deny, 'SPILLWAY_LIMIT_IP_CONCURRENCY=many')
+    program.child.kill('SIGHUP')
+    await logged(/^reload failed/)
+    const [wrong] = await logged(/^SPILLWAY_LIMIT_IP_CONCURRENCY is wrong/)
+    expect(wrong).toMatchObject({
+      level: 'error',
+      value: 'many',
+      origin: `env file ${join(folder, 'env')}:3`,
+      expected: expect.stringContaining('off'),
+    })
+    expect(await greeting(port, '127.0.0.3')).toMatch(/^554 5\.7\.1/)
+
+    write('env', 'SPILLWAY_HOSTNAME=other.test.example', deny, 'SPILLWAY_LIMIT_IP_CONCURRENCY=99')
+    program.child.kill('SIGHUP')
+    await logged(/^settings changed/, 2)
+    await logged(/^SPILLWAY_HOSTNAME needs a restart/)
+    expect(await greeting(port, '127.0.0.3')).toMatch(/^220 mx\.test\.example/)
+    program.child.kill('SIGTERM')
+    expect(await program.exited).toBe(0)
+  }, 60_000)
+
+  test('on POST, which tells the outcome', async () => {
+    write('env', 'SPILLWAY_HOSTNAME=mx.test.example', 'SPILLWAY_LIMIT_IP_MESSAGES=10/1h')
+    write('allow', 'none')
+    const { admin } = await begin()
+    const post = async (): Promise<{ status: number; body: Record<string, unknown> }> => {
+      const response = await fetch(`http://127.0.0.1:${admin}/api/v1/reload`, { method: 'POST' })
+      return { status: response.status, body: (await response.json()) as Record<string, unknown> }
+    }
+    write(
+      'env',
+      'SPILLWAY_HOSTNAME=mx.test.example',
+      'SPILLWAY_LIMIT_IP_MESSAGES=20/1h',
+      'SPILLWAY_DNS_SERVERS=192.0.2.53',
+    )
+    expect(await post()).toMatchObject({
+      status: 200,
+      body: {
+        result: 'ok',
+        changed: [{ setting: 'SPILLWAY_LIMIT_IP_MESSAGES', before: '10/1h', read: '20/1h' }],
+        needsRestart: [{ setting: 'SPILLWAY_DNS_SERVERS' }],
+      },
+    })
+    write('env', 'SPILLWAY_HOSTNAM=mx.test.example')
+    expect(await post()).toMatchObject({
+      status: 422,
+      body: {
+        result: 'failed',
+        changed: [],
+        mistakes: [{ name: 'SPILLWAY_HOSTNAM', expected: expect.stringContaining('did you mean SPILLWAY_HOSTNAME?') }],
+      },
+    })
+  }, 60_000)
+})
+
+describe('a list of 100,000 networks', () => {
+  /** 80,000 addresses and 20,000 networks, none beside another. */
+  const lines = Array.from({ length: 100_000 }, (_, i) =>
+    i % 5 === 0
+      ? `2001:db8:${(i >> 8).toString(16)}:${(i & 255).toString(16)}00::/64`
+      : `${11 + (i % 100)}.${(i >> 8) & 255}.${i & 255}.${(i * 7) & 255}`,
+  )
+
+  test('is read again while the event loop goes on, and whoever is on it is refused at every moment', async () => {
+    const list = join(folder, 'deny')
+    writeFileSync(list, ['127.0.0.3', ...lines].join('\n'))
+    const { env, hostname, openFiles, readFile } = testSources('127.0.0.1:1', { DENY: `@${list}`, OBSERVE: 'size' })
+    const sources = { env, hostname, openFiles }
+    const { settings } = load({ ...sources, readFile })
+    const log = createLog({ level: 'info', destination: join(folder, 'log') })
+    const running = await start({
+      ...{ settings, log, version: '0', machine: 'test' },
+      reread: () => reread(sources),
+    })
+    const port = running.listening[0]?.port as number
+    try {
+      const gaps: number[] = []
+      for (let round = 0; round < 3; round++) {
+        writeFileSync(list, [...lines.slice(round + 1), '127.0.0.3'].join('\n'))
+        const delay = monitorEventLoopDelay({ resolution: 1 })
+        delay.enable()
+        const report = await running.reload?.('the test')
+        delay.disable()
+        gaps.push(delay.max / 1e6)
+        expect(report).toMatchObject({ result: 'ok', changed: [{ setting: 'SPILLWAY_DENY' }] })
+      }
+      // Reading it here would take half a second. Other programs may get in between, but not every time.
+      expect(Math.min(...gaps)).toBeLessThan(20)
+
+      writeFileSync(list, [...lines, '127.0.0.3'].join('\n'))
+      let over = false
+      const reload = running.reload?.('the test').then(() => {
+        over = true
+      })
+      let refused = 0
+      while (!over || refused < 10) {
+        expect(await greeting(port, '127.0.0.3')).toMatch(/^554 5\.7\.1/)
+        refused++
+      }
+      await reload
+    } finally {
+      await running.abort()
+    }
+  }, 60_000)
+})

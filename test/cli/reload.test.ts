@@ -2,7 +2,6 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setTimeout } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { start } from '../../src/app.ts'
@@ -129,6 +128,32 @@ describe('the program', () => {
 describe('a list of 100,000 networks', () => {
   /** The longest gap of the event loop that a reload may make. */
   const MOST_MS = 20
+
+  /**
+   * Measures how long this thread works between two turns of its event loop. It is CPU time, because on a busy machine other
+   * programs make longer gaps than a reload does.
+   */
+  function probeLoop(): { longest(): Promise<number> } {
+    const cpuMs = (): number => {
+      const { user, system } = process.threadCpuUsage()
+      return (user + system) / 1000
+    }
+    let last = cpuMs()
+    let longest = 0
+    const timer = setInterval(() => {
+      const now = cpuMs()
+      longest = Math.max(longest, now - last)
+      last = now
+    }, 1)
+    return {
+      async longest() {
+        // What is going on is seen at its end.
+        await setTimeout(20)
+        clearInterval(timer)
+        return longest
+      },
+    }
+  }
   /** 80,000 addresses and 20,000 networks, none beside another. */
   const lines = Array.from({ length: 100_000 }, (_, i) =>
     i % 5 === 0
@@ -149,21 +174,11 @@ describe('a list of 100,000 networks', () => {
     })
     const port = running.listening[0]?.port as number
     try {
-      const gaps: number[] = []
-      for (let round = 0; round < 10 && !gaps.some((gap) => gap < MOST_MS); round++) {
-        writeFileSync(list, [...lines.slice(round + 1), '127.0.0.3'].join('\n'))
-        const delay = monitorEventLoopDelay({ resolution: 1 })
-        delay.enable()
-        await setTimeout(20)
-        const report = await running.reload?.('the test')
-        // A gap is seen at its end.
-        await setTimeout(20)
-        delay.disable()
-        gaps.push(delay.max / 1e6)
-        expect(report).toMatchObject({ result: 'ok', changed: [{ setting: 'SPILLWAY_DENY' }] })
-      }
-      // Reading it here would take half a second each time. Other programs may get in between, but not ten times.
-      expect(Math.min(...gaps)).toBeLessThan(MOST_MS)
+      writeFileSync(list, [...lines.slice(1), '127.0.0.3'].join('\n'))
+      const probe = probeLoop()
+      const report = await running.reload?.('the test')
+      expect(await probe.longest()).toBeLessThan(MOST_MS)
+      expect(report).toMatchObject({ result: 'ok', changed: [{ setting: 'SPILLWAY_DENY' }] })
 
       writeFileSync(list, [...lines, '127.0.0.3'].join('\n'))
       let over = false

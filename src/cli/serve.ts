@@ -45,6 +45,12 @@ export async function runServer(loaded: Loaded, sources: FixedSources, version: 
   const { settings, origins, warnings } = loaded
   const log = createLog({ level: settings.logLevel, destination: 1 })
   for (const warning of warnings) log.warn({}, warning)
+  // By default SIGHUP would end the program, also while it starts. A reload that is asked for then comes after the start.
+  let isAsked = false
+  let reload = (): void => {
+    isAsked = true
+  }
+  process.on('SIGHUP', () => reload())
   let running: Running
   try {
     const listenIsDefault = origins.listen === 'default'
@@ -78,11 +84,11 @@ export async function runServer(loaded: Loaded, sources: FixedSources, version: 
     }
     process.on('SIGTERM', end)
     process.on('SIGINT', end)
-    // By default SIGHUP would end the program.
-    process.on('SIGHUP', () => {
+    reload = () => {
       log.info({}, 'SIGHUP: settings and certificates are read again')
       void running.reload?.('SIGHUP')
-    })
+    }
+    if (isAsked) reload()
     // main.ts has already replaced their default actions.
     for (const signal of ['SIGUSR1', 'SIGUSR2'] as const) {
       process.on(signal, () =>

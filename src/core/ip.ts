@@ -294,7 +294,7 @@ export interface NetworkTable {
 
 export const compile = (networks: readonly Network[]): ((ip: string) => boolean) => lookup(tableOf(networks))
 
-/** Takes 0.2 s for 100,000 networks. */
+/** Takes 70 ms for 100,000 networks. */
 export function tableOf(networks: readonly Network[]): NetworkTable {
   const [lows4, highs4] = table4(networks.filter((network) => network.family === 4))
   const [lows6, highs6] = table6(networks.filter((network) => network.family === 6))

@@ -91,6 +91,18 @@ describe('the program', () => {
     expect(await program.exited).toBe(0)
   }, 60_000)
 
+  test('on SIGHUP while it starts: once it has started', async () => {
+    // The start waits a second for a Redis that is not there.
+    program = new Program(['serve'], { env: { ...SERVE_ENV, SPILLWAY_REDIS_URL: 'redis://127.0.0.1:1' } })
+    await program.logged(/^STARTTLS is not offered/)
+    expect(program.log.some(({ msg }) => msg === 'listening for mail')).toBe(false)
+    program.child.kill('SIGHUP')
+    await logged(/^settings read again: none has changed/)
+    expect(program.log.some(({ msg }) => msg === 'listening for mail')).toBe(true)
+    program.child.kill('SIGTERM')
+    expect(await program.exited).toBe(0)
+  }, 60_000)
+
   test('on POST, which tells the outcome', async () => {
     write('env', 'SPILLWAY_HOSTNAME=mx.test.example', 'SPILLWAY_LIMIT_IP_MESSAGES=10/1h')
     write('allow', 'none')

@@ -72,6 +72,9 @@ async function main(): Promise<number> {
       return settings instanceof SettingsError ? 78 : 0
     }
     case 'serve': {
+      // By default SIGHUP would end the program. What was changed while the settings were read is read after the start.
+      let hangups = 0
+      process.on('SIGHUP', () => hangups++)
       const sources = sourcesOf(asked.options.envFile)
       const settings = loaded(sources)
       if (settings instanceof SettingsError) {
@@ -79,7 +82,7 @@ async function main(): Promise<number> {
         return 78
       }
       const { runServer } = await import('./cli/serve.ts')
-      return runServer(settings, sources, version)
+      return runServer(settings, sources, version, () => hangups > 0)
     }
   }
 }

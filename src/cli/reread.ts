@@ -9,11 +9,19 @@ import type { Reread } from '../config/reload.ts'
 /** What stays the same for as long as the program runs. */
 export type FixedSources = Omit<Sources, 'readFile' | 'now'>
 
-/** Rejects if the thread cannot be started or runs out of memory. */
+/** A file on a mount that hangs would be waited for without end, and every later reload behind it. */
+const LONGEST_MS = 60_000
+
+/** Rejects if the thread cannot be started, runs out of memory, or takes longer than a minute. */
 export const reread = (sources: FixedSources): Promise<Reread> =>
   new Promise((resolve, reject) => {
     const file = import.meta.url.endsWith('.ts') ? './reread-worker.ts' : './reread-worker.js'
     const worker = new Worker(new URL(file, import.meta.url), { workerData: sources })
+    const late = setTimeout(() => {
+      void worker.terminate()
+      reject(new Error(`not read within ${LONGEST_MS / 1000} s: is a file on a mount that hangs?`))
+    }, LONGEST_MS)
+    worker.once('exit', () => clearTimeout(late))
     worker.once('message', resolve)
     worker.once('error', reject)
     // After its message this changes nothing any more.

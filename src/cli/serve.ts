@@ -40,17 +40,16 @@ function adviceOn({ code, setting, address }: ListenError, settings: Settings): 
   }
 }
 
-/** Resolves with the exit code when the program should end. */
-export async function runServer(loaded: Loaded, sources: FixedSources, version: string): Promise<number> {
+/** Resolves with the exit code when the program should end. @param wasHungUp whether SIGHUP has come since the settings began to be read */
+export async function runServer(
+  loaded: Loaded,
+  sources: FixedSources,
+  version: string,
+  wasHungUp: () => boolean,
+): Promise<number> {
   const { settings, origins, warnings } = loaded
   const log = createLog({ level: settings.logLevel, destination: 1 })
   for (const warning of warnings) log.warn({}, warning)
-  // By default SIGHUP would end the program, also while it starts. A reload that is asked for then comes after the start.
-  let isAsked = false
-  let reload = (): void => {
-    isAsked = true
-  }
-  process.on('SIGHUP', () => reload())
   let running: Running
   try {
     const listenIsDefault = origins.listen === 'default'
@@ -84,11 +83,12 @@ export async function runServer(loaded: Loaded, sources: FixedSources, version: 
     }
     process.on('SIGTERM', end)
     process.on('SIGINT', end)
-    reload = () => {
+    const reload = (): void => {
       log.info({}, 'SIGHUP: settings and certificates are read again')
       void running.reload?.('SIGHUP')
     }
-    if (isAsked) reload()
+    if (wasHungUp()) reload()
+    process.on('SIGHUP', reload)
     // main.ts has already replaced their default actions.
     for (const signal of ['SIGUSR1', 'SIGUSR2'] as const) {
       process.on(signal, () =>

@@ -4,6 +4,7 @@
  * at the files judge alike.
  */
 import { X509Certificate } from 'node:crypto'
+import { isIP } from 'node:net'
 import { createSecureContext, type SecureContextOptions } from 'node:tls'
 import type { ReadText } from './entries.ts'
 
@@ -140,7 +141,8 @@ const HOST = /^[a-z0-9_](?:[a-z0-9._-]{0,252}[a-z0-9_])?$/i
  */
 export function covers({ leaf }: Pair, name: string, wildcards = true): boolean {
   const address = /^\[(?:IPv6:)?(.+)\]$/i.exec(name)?.[1]
-  if (address !== undefined) return leaf.checkIP(address) !== undefined
+  // OpenSSL throws at what is no address.
+  if (address !== undefined) return isIP(address) !== 0 && leaf.checkIP(address) !== undefined
   return HOST.test(name) && leaf.checkHost(name, { subject: 'never', wildcards }) !== undefined
 }
 

@@ -1,4 +1,5 @@
 /** The running program reads its settings again: over SIGHUP and over POST, with files as operators have them. */
+import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -87,6 +88,31 @@ describe('the program', () => {
     await logged(/^settings changed/, 2)
     await logged(/^SPILLWAY_HOSTNAME needs a restart/)
     expect(await greeting(port, '127.0.0.3')).toMatch(/^220 mx\.test\.example/)
+    program.child.kill('SIGTERM')
+    expect(await program.exited).toBe(0)
+  }, 60_000)
+
+  test('a list that is empty or is no file is not taken: somebody may be writing it', async () => {
+    const deny = join(folder, 'deny')
+    write('env', 'SPILLWAY_HOSTNAME=mx.test.example', `SPILLWAY_DENY=@${deny}`)
+    write('deny', '127.0.0.3')
+    write('allow', 'none')
+    const { port } = await begin()
+    writeFileSync(deny, '')
+    program.child.kill('SIGHUP')
+    const [empty] = await logged(/^SPILLWAY_DENY is wrong/)
+    expect(empty).toMatchObject({ expected: expect.stringContaining('it is empty: is it being written?') })
+    rmSync(deny)
+    execFileSync('mkfifo', [deny])
+    program.child.kill('SIGHUP')
+    const [, fifo] = await logged(/^SPILLWAY_DENY is wrong/, 2)
+    expect(fifo).toMatchObject({ expected: expect.stringContaining('not a regular file') })
+    expect(await greeting(port, '127.0.0.3')).toMatch(/^554 5\.7\.1/)
+    rmSync(deny)
+    write('deny', '# nobody')
+    program.child.kill('SIGHUP')
+    await logged(/^settings changed/)
+    expect(await greeting(port, '127.0.0.3')).toMatch(/^220/)
     program.child.kill('SIGTERM')
     expect(await program.exited).toBe(0)
   }, 60_000)

@@ -30,7 +30,8 @@ export function nameFault(raw: Buffer, name: string): Error | undefined {
   const isFor =
     isIP(name) === 0
       ? certificate.checkHost(name, { subject: 'never', partialWildcards: false })
-      : certificate.checkIP(name)
+      : // OpenSSL throws at a zone (fe80::1%eth0), which is in no certificate.
+        certificate.checkIP(name.replace(/%.*$/, ''))
   if (isFor !== undefined) return undefined
   const names = namesIn(certificate)
   return new Error(

@@ -63,6 +63,8 @@ test.each<[servername: string | undefined, certificate: string]>([
   ['wild.example', 'first'],
   // It would mean any host below it.
   ['.wild.example', 'first'],
+  ['[x]', 'first'],
+  ['[192.0.2.1]', 'first'],
   ['nobody.example', 'first'],
   // Not in Unicode, as smtp-server hands it to its own handlers.
   ['xn--mnchen-3ya.example', 'exact'],

@@ -12,8 +12,8 @@ const SHORTEST_MS = 61_000
 const LONGEST_MS = 69_999
 /** A wait that has a deadline is shorter by what has passed since that was set. */
 const STEP_MS = 20
-/** And one for a server that may be left for another, by what the DNS has taken before. */
-const NAMED_MS = 200
+/** And one for a server that may be left for another, by what the DNS has taken before, beside all the other tests. */
+const NAMED_MS = 800
 let next = SHORTEST_MS
 const isOurs = (ms: unknown): ms is number => typeof ms === 'number' && ms >= SHORTEST_MS && ms <= LONGEST_MS
 
@@ -79,7 +79,9 @@ export class Wait {
 
   constructor(cell: Cell) {
     this.#cell = cell
-    this.#stepMs = cell.failover && cell.fault === 'stall' ? NAMED_MS : STEP_MS
+    const isLeft = cell.step === 'connect' || BEFORE_MAIL.includes(cell.step)
+    const isNamed = cell.failover && cell.fault === 'stall' && isLeft
+    this.#stepMs = isNamed ? NAMED_MS : STEP_MS
     next += this.#stepMs
     this.#ms = next
     if (next > LONGEST_MS) throw new Error('there are more waits than have a length of their own')

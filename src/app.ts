@@ -31,8 +31,6 @@ export interface Running {
    * @param by who asked for it
    */
   readonly reload: ((by: string) => Promise<ReloadReport>) | undefined
-  /** Reads the certificates now, whether their files have changed or not. Resolves when they are in use, or their fault is told. */
-  rereadCertificates(): Promise<void>
   /** Ends the node now: messages past their final dot are cut off and logged as unknown. */
   abort(): Promise<void>
 }
@@ -106,9 +104,8 @@ export async function start(options: AppOptions): Promise<Running> {
     await quitOnce()
     log.flush()
   }
-  const rereadCertificates = async (): Promise<void> => node.certificates?.reread()
   const { metrics, status, reload } = node
-  return { listening, admin, metrics, status, stop, reload, rereadCertificates, abort }
+  return { listening, admin, metrics, status, stop, reload, abort }
 }
 
 /**

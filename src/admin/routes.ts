@@ -38,7 +38,7 @@ const digest = (text: string): Buffer => createHash('sha256').update(text).diges
  * @param local our address on the connection
  * @param authorization the Authorization field; undefined if there is none
  */
-export function mayRead(local: string, authorization: string | undefined, token: string | undefined): boolean {
+export function mayUse(local: string, authorization: string | undefined, token: string | undefined): boolean {
   if (isLoopback(local)) return true
   const presented = /^Bearer (.+)$/.exec(authorization ?? '')?.[1]
   return token !== undefined && presented !== undefined && timingSafeEqual(digest(token), digest(presented))
@@ -87,7 +87,7 @@ export function createRouter(parts: RouteParts): (request: Request, local: strin
     if (route === undefined) return text(404, `there is ${paths.slice(0, -1).join(', ')} and ${paths.at(-1)}`)
     const wrong = route.writes ? mayNotWrite(request) : mayNotPost(request)
     if (wrong !== undefined) return wrong
-    if (!route.isPublic && !mayRead(local, authorization, token)) {
+    if (!route.isPublic && !mayUse(local, authorization, token)) {
       return text(401, 'needs Authorization: Bearer and the admin token', 'WWW-Authenticate: Bearer')
     }
     return route.answer(request)

@@ -1,7 +1,7 @@
 /**
- * Builds the policy: the operator's lists, the checks and their modes, the limits and what refused clients are told, compiled from the settings into one immutable
- * value. A new policy replaces the old one as a whole while sessions go on (core/current.ts). Code that judges reads
- * the policy in force each time and keeps no part of it.
+ * Builds the policy: the operator's lists, the checks and their modes, the limits, and what refused clients are told,
+ * compiled from the settings into one immutable value. A new policy replaces the old one as a whole while sessions go
+ * on (core/current.ts). Code that judges reads the policy in force each time and keeps no part of it.
  */
 import { policy } from '../checks/index.ts'
 import { createRunner, modeOf, type Runner } from '../checks/runner.ts'

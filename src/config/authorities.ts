@@ -3,6 +3,7 @@
  * `check` and the start judge alike.
  */
 import type { X509Certificate } from 'node:crypto'
+import { inSeconds } from '../core/x509.ts'
 import { certificatesIn } from './certificates.ts'
 import type { ReadText } from './entries.ts'
 
@@ -16,7 +17,7 @@ export interface Authorities {
 export const AUTHORITIES_EXPECTED = 'the path of a PEM file with the CAs that sign the certificates of the mail servers'
 
 const expired = (path: string, { subject, validToDate }: X509Certificate): string =>
-  `the CA ${subject.replaceAll('\n', ', ')} in ${path} expired at ${validToDate.toISOString().replace('.000', '')}: nothing it has signed is trusted`
+  `the CA ${subject.replaceAll('\n', ', ')} in ${path} expired at ${inSeconds(validToDate)}: nothing it has signed is trusted`
 
 /** @param now milliseconds since the epoch @returns a hint where the file cannot be used */
 export function readAuthorities(path: string, read: ReadText, now: number): Authorities | { readonly hint: string } {

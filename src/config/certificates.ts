@@ -6,6 +6,7 @@
 import { X509Certificate } from 'node:crypto'
 import { isIP } from 'node:net'
 import { createSecureContext, type SecureContextOptions } from 'node:tls'
+import { altNames, inSeconds } from '../core/x509.ts'
 import type { ReadText } from './entries.ts'
 
 /** A certificate with its chain and its private key. */
@@ -122,12 +123,8 @@ export function readPairs(certs: readonly string[], keys: readonly string[], rea
   return { pairs, faults }
 }
 
-/** The names in the certificate's subjectAltName. */
-const namesIn = ({ leaf }: Pair): string[] =>
-  [...(leaf.subjectAltName ?? '').matchAll(/(?:^|, )DNS:([^,"]+)/g)].map(([, name]) => name as string)
-
 /** The certificate's first DNS name, or its path if it has none. */
-export const nameOf = (pair: Pair): string => namesIn(pair)[0] ?? pair.path
+export const nameOf = (pair: Pair): string => altNames(pair.leaf, 'names')[0] ?? pair.path
 
 /** In milliseconds since the epoch. */
 export const expiryOf = ({ leaf }: Pair): number => leaf.validToDate.getTime()
@@ -147,17 +144,16 @@ export function covers({ leaf }: Pair, name: string, wildcards = true): boolean 
 }
 
 const STAY_AWAY = 'senders that verify it (MTA-STS) stay away'
-const iso = (date: Date): string => date.toISOString().replace('.000', '')
 
 /** What keeps senders away, each in a sentence. @param now milliseconds since the epoch */
 export function doubtsAbout(pair: Pair, now: number): string[] {
   const { path, leaf, chain } = pair
   const doubts: string[] = []
   if (expiryOf(pair) <= now) {
-    doubts.push(`the certificate in ${path} expired at ${iso(leaf.validToDate)}: ${STAY_AWAY}. Renew it`)
+    doubts.push(`the certificate in ${path} expired at ${inSeconds(leaf.validToDate)}: ${STAY_AWAY}. Renew it`)
   }
   if (leaf.validFromDate.getTime() > now) {
-    const from = iso(leaf.validFromDate)
+    const from = inSeconds(leaf.validFromDate)
     doubts.push(
       `the certificate in ${path} is not valid before ${from}: ${STAY_AWAY}. Is the clock of this machine right?`,
     )
@@ -174,7 +170,7 @@ export function doubtsAbout(pair: Pair, now: number): string[] {
 /** Says that no certificate is for our own name; undefined where one is. */
 export function uncovered(pairs: readonly Pair[], hostname: string): string | undefined {
   if (pairs.some((pair) => covers(pair, hostname))) return undefined
-  const names = pairs.flatMap(namesIn)
+  const names = pairs.flatMap(({ leaf }) => altNames(leaf, 'names'))
   const known = names.length === 0 ? 'no name at all' : names.slice(0, 5).join(', ')
   return `no certificate is for SPILLWAY_HOSTNAME (${hostname}), only for ${known}: if the MX record has that name, ${STAY_AWAY}`
 }

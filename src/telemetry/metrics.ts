@@ -1,8 +1,7 @@
 /**
- * Every metric, declared once and in one table, which is why createMetrics is long; the home of prom-client. The file is
- * longer than others because it is this one table. The names
- * and labels are a contract with dashboards and alerts. All sets of label values are closed: none is ever taken from
- * what a client sent.
+ * Every metric, declared once and in one table; the home of prom-client. The file is longer than others because it is
+ * that table. The names and labels are a contract with dashboards and alerts. All sets of label values are closed: none
+ * is ever taken from what a client sent.
  */
 import * as prom from 'prom-client'
 import { STANDINGS } from '../core/client.ts'

@@ -1,6 +1,6 @@
 /** Towards the operator: health, status, and who may read it. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
-import { mayRead } from '../../src/admin/routes.ts'
+import { mayUse } from '../../src/admin/routes.ts'
 import { eventually, startApp, type TestApp } from '../support/app.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
@@ -75,6 +75,6 @@ describe('who may read', () => {
     ['', 'Bearer secret', 'secret', true],
     ['', undefined, 'secret', false],
   ])('connected to %j with %j, token %j: %s', (local, authorization, token, may) => {
-    expect(mayRead(local, authorization, token)).toBe(may)
+    expect(mayUse(local, authorization, token)).toBe(may)
   })
 })

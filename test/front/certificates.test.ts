@@ -319,7 +319,7 @@ describe('a running node', () => {
         certificates: [{ name: 'old.example', warnings: [expect.any(String), expect.any(String)] }],
       })
       writeFileSync(files.TLS_KEY, 'nothing')
-      await app.running.rereadCertificates()
+      await app.running.reload?.('the test')
       const after = await app.get('/readyz?verbose')
       expect(after.status).toBe(200)
       expect(after.body).toContain(
@@ -327,7 +327,7 @@ describe('a running node', () => {
       )
       expect(await app.metric('spillway_tls_certificates_stale')).toBe(1)
       write(NEW)
-      await app.running.rereadCertificates()
+      await app.running.reload?.('the test')
       expect((await app.get('/readyz?verbose')).body).toMatch(/^certificate mx\.test\.example: well; expires 20/m)
       expect(await app.metric('spillway_tls_certificates_stale')).toBe(0)
     } finally {

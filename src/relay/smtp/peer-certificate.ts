@@ -6,6 +6,7 @@ import { X509Certificate } from 'node:crypto'
 import { isIP } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import { SYSTEM_CLOCK } from '../../core/clock.ts'
+import { altNames, inSeconds } from '../../core/x509.ts'
 
 /** A certificate may have hundreds of names, and long ones. */
 const MOST_NAMES = 5
@@ -14,11 +15,9 @@ const MOST_TEXT = 200
 /** What a certificate says of itself ends up in log lines and in a page of lines. */
 const plain = (text: string): string => text.replace(/[^\x20-\x7e]+/g, ', ').slice(0, MOST_TEXT)
 
-const iso = (date: Date): string => date.toISOString().replace('.000', '')
-
 /** The names and addresses that it is for, in words. */
-function namesIn({ subjectAltName = '' }: X509Certificate): string {
-  const names = [...subjectAltName.matchAll(/(?:^|, )(?:DNS|IP Address):([^,"]+)/g)].map(([, name]) => name as string)
+function namesIn(certificate: X509Certificate): string {
+  const names = altNames(certificate, 'all')
   if (names.length === 0) return ''
   const more = names.length > MOST_NAMES ? `, and ${names.length - MOST_NAMES} more` : ''
   return plain(names.slice(0, MOST_NAMES).join(', ')) + more
@@ -63,9 +62,9 @@ export function chainFault(secure: TLSSocket): string {
   if (why === 'CERT_HAS_EXPIRED') {
     const { validToDate } = certificate
     const isOwn = validToDate.getTime() <= SYSTEM_CLOCK.now()
-    return isOwn ? `its certificate has expired (${iso(validToDate)})` : 'a CA above its certificate has expired'
+    return isOwn ? `its certificate has expired (${inSeconds(validToDate)})` : 'a CA above its certificate has expired'
   }
-  if (why === 'CERT_NOT_YET_VALID') return `its certificate is not valid before ${iso(certificate.validFromDate)}`
+  if (why === 'CERT_NOT_YET_VALID') return `its certificate is not valid before ${inSeconds(certificate.validFromDate)}`
   if (why === 'INVALID_PURPOSE') return 'its certificate is not one for servers'
   return /^[A-Z0-9_]+$/.test(why) ? `its certificate cannot be verified (${why})` : why
 }

@@ -78,15 +78,15 @@ test('all or nothing: while one pair cannot be used, none of the others changes'
   make('first', ['mx.test.example'])
   make('exact', ['new.example'])
   writeFileSync(at('wild.key'), 'nothing')
-  await app.running.rereadCertificates()
-  expect(await app.waitForLog(({ level }) => level === 'error')).toMatchObject({
+  await app.running.reload?.('the test')
+  expect(await app.waitForLog(({ level, path }) => level === 'error' && path !== undefined)).toMatchObject({
     setting: 'SPILLWAY_TLS_KEY',
     path: at('wild.key'),
   })
   expect(await shown({ servername: 'new.example' })).toBe('first')
   expect(await shown({ servername: 'other.example' })).toBe('exact')
   make('wild', ['*.wild.example'])
-  await app.running.rereadCertificates()
+  await app.running.reload?.('the test')
   expect(await shown({ servername: 'new.example' })).toBe('exact')
   expect(await shown({ servername: 'other.example' })).toBe('first')
   expect(await shown({ servername: 'two.wild.example' })).toBe('wild')

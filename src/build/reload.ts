@@ -1,12 +1,16 @@
 /**
  * Reloads: reads the settings again and puts in force what can change while the program runs, all or nothing. One reload
- * follows the other.
+ * follows the other, a second apart.
  */
+import { setTimeout as sleep } from 'node:timers/promises'
 import { hashOf, type Merged, merge, type Reading, type ReloadReport, type Reread } from '../config/reload.ts'
 import { messageOf } from '../core/errors.ts'
 import type { Certificates } from '../front/certificates.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
+
+/** Whoever may ask for reloads can ask without end, and each takes a thread of its own and some milliseconds of ours. */
+const APART_MS = 1000
 
 export interface ReloaderOptions {
   /** What is in force at the start. */
@@ -52,7 +56,7 @@ export class Reloader {
         this.#next = undefined
         return this.#reload(by)
       })
-      this.#running = this.#next
+      this.#running = this.#next.then(() => sleep(APART_MS, undefined, { ref: false }))
     }
     return this.#next
   }

@@ -16,9 +16,12 @@ export interface AppOptions extends NodeOptions {
 export interface Running {
   /** The addresses in use, with the ports that the system chose for port 0. */
   readonly listening: readonly ListenAddress[]
-  readonly admin: ListenAddress
+  /** Undefined in a worker: its parent has the admin port. */
+  readonly admin: ListenAddress | undefined
   readonly metrics: Metrics
   readonly status: () => Status
+  /** Sessions under way, and those of them with a message past its dot. */
+  readonly underWay: () => { readonly sessions: number; readonly pastDot: number }
   /**
    * Drains the node: from now on it is not ready and takes no new connections. Sessions without a transaction receive 421 at
    * once, the others when their transaction is over or SHUTDOWN_TIMEOUT has passed. A message past its final dot is waited for.
@@ -64,7 +67,8 @@ const ABORT_MS = 2000
 
 /** Rejects with ListenError if an address cannot be listened on. Mail servers that are down do not prevent the start. */
 export async function start(options: AppOptions): Promise<Running> {
-  const { settings, log } = options
+  const { settings } = options.reading
+  const { log } = options
   const node = buildNode(options)
   const { sessions, front } = node
   let quitting: Promise<void> | undefined
@@ -75,7 +79,7 @@ export async function start(options: AppOptions): Promise<Running> {
   }
   const { listening, admin } = await begin(node, options)
   for (const { host, port } of listening) log.info({ host, port, node: node.number }, 'listening for mail')
-  log.info({ ...admin }, 'listening for the operator')
+  if (admin !== undefined) log.info({ ...admin }, 'listening for the operator')
 
   const stop = async (): Promise<void> => {
     node.drain()
@@ -105,7 +109,8 @@ export async function start(options: AppOptions): Promise<Running> {
     log.flush()
   }
   const { metrics, status, reload } = node
-  return { listening, admin, metrics, status, stop, reload, abort }
+  const underWay = () => ({ sessions: sessions.size, pastDot: sessions.pastDot })
+  return { listening, admin, metrics, status, underWay, stop, reload, abort }
 }
 
 /**
@@ -114,7 +119,7 @@ export async function start(options: AppOptions): Promise<Running> {
  */
 async function begin(
   node: Node,
-  { settings, log, listenIsDefault = false }: AppOptions,
+  { reading: { settings }, log, worker, listenIsDefault = false }: AppOptions,
 ): Promise<Pick<Running, 'listening' | 'admin'>> {
   const leaveOut = ({ host, port }: ListenAddress, { code }: NodeJS.ErrnoException): void =>
     log.warn(
@@ -125,7 +130,7 @@ async function begin(
   try {
     // The first rendering is slow. Left to a scrape in the middle of a flood, it would hold up replies.
     await metrics.registry.metrics()
-    const admin = await bound('SPILLWAY_ADMIN_LISTEN', node.admin.listen(settings.adminListen))
+    const admin = worker ? undefined : await bound('SPILLWAY_ADMIN_LISTEN', node.admin.listen(settings.adminListen))
     await counting.start()
     await upstreams.start()
     node.certificates?.watch()

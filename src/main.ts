@@ -8,7 +8,7 @@
  * (docs/benchmarks.md).
  */
 import { readFileSync } from 'node:fs'
-import { hostname } from 'node:os'
+import { availableParallelism, hostname } from 'node:os'
 import { setTimeout } from 'node:timers/promises'
 import type { FixedSources } from './cli/reread.ts'
 
@@ -29,6 +29,7 @@ if (major < 22 || (major === 22 && minor < 12)) {
 const { parse } = await import('./cli/args.ts')
 const { load } = await import('./config/load.ts')
 const { SettingsError } = await import('./config/mistakes.ts')
+const { workersOf } = await import('./config/workers.ts')
 const { openFiles } = await import('./cli/open-files.ts')
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
@@ -43,7 +44,13 @@ function loaded(sources: FixedSources): ReturnType<typeof load> | InstanceType<t
 }
 
 const sourcesOf = (envFile: string | undefined): FixedSources => {
-  return { env: { ...process.env }, hostname: hostname(), openFiles: openFiles(), envFile }
+  return {
+    env: { ...process.env },
+    hostname: hostname(),
+    openFiles: openFiles(),
+    cores: availableParallelism(),
+    envFile,
+  }
 }
 
 async function main(): Promise<number> {
@@ -80,6 +87,11 @@ async function main(): Promise<number> {
       if (settings instanceof SettingsError) {
         console.error(settings.message)
         return 78
+      }
+      const workers = workersOf(settings.settings, availableParallelism())
+      if (workers > 1) {
+        const { runParent } = await import('./cli/workers/parent.ts')
+        return runParent({ loaded: settings, sources, version, workers, wasHungUp: () => hangups > 0 })
       }
       const { runServer } = await import('./cli/serve.ts')
       return runServer(settings, sources, version, () => hangups > 0)

@@ -130,7 +130,7 @@ describe('floors', () => {
 describe('homes', () => {
   const HOMES: [string, readonly string[]][] = [
     ['smtp-server', ['front/session/transport.ts', 'front/session/wire-stream.ts']],
-    ['prom-client', ['telemetry/metrics.ts', 'telemetry/series.ts']],
+    ['prom-client', ['telemetry/metrics.ts', 'telemetry/series.ts', 'telemetry/together.ts']],
     ['pino', ['telemetry/log.ts']],
     ['ip-cidr', ['core/ip.ts']],
     ['ioredis', ['state/redis.ts']],

@@ -14,7 +14,7 @@ import { readiness, type Status } from './status.ts'
 
 export interface RouteParts {
   readonly metrics: () => Promise<{ readonly type: string; readonly text: string }>
-  readonly status: () => Status
+  readonly status: () => Status | Promise<Status>
   /** Undefined if the settings cannot be read again. */
   readonly reload: ((by: string) => Promise<ReloadReport>) | undefined
   readonly token: string | undefined
@@ -70,8 +70,8 @@ export function createRouter(parts: RouteParts): (request: Request, local: strin
   const routes = new Map<string, Route>([
     ['/metrics', { isPublic: true, answer: () => metrics.get() }],
     ['/livez', { isPublic: true, answer: () => text(200, 'ok') }],
-    ['/readyz', { isPublic: true, answer: ({ query }) => readiness(query, status()) }],
-    ['/api/v1/status', { isPublic: false, answer: () => json(200, status()) }],
+    ['/readyz', { isPublic: true, answer: async ({ query }) => readiness(query, await status()) }],
+    ['/api/v1/status', { isPublic: false, answer: async () => json(200, await status()) }],
   ])
   if (reload !== undefined) {
     const answer = async ({ path }: Request): Promise<Response> => reloaded(await reload(`POST ${path}`))

@@ -25,6 +25,20 @@ export interface Status {
     readonly up: boolean
     readonly connections: number
   })[]
+  /** Absent where one process serves all. */
+  readonly workers?: readonly WorkerStatus[]
+}
+
+export interface WorkerStatus {
+  readonly worker: number
+  /** Whether it serves, and answered its parent within a second. If not, the rest is what it told last. */
+  readonly up: boolean
+  readonly restarts: number
+  readonly pid?: number
+  readonly uptimeSeconds?: number
+  readonly connectionsOpen?: number
+  /** The hash of the settings it has. */
+  readonly settings?: string
 }
 
 /** The condition of something we depend on, since when, and why. Times are in ISO 8601. */
@@ -51,12 +65,14 @@ export interface TlsReport {
  * The response of /readyz: 200 while this node takes clients.
  * @param query with `verbose` the response lists what the node depends on; with `upstreams` one of them must be up too
  */
-export function readiness(query: URLSearchParams, { ready, upstreams, redis, tls }: Status): Response {
+export function readiness(query: URLSearchParams, { ready, upstreams, redis, tls, workers }: Status): Response {
   const anyUp = upstreams.some(({ up }) => up)
   const good = ready && (!query.has('upstreams') || anyUp)
   const lines = [good ? 'ok' : ready ? 'no upstream is up' : 'not ready']
   if (query.has('verbose')) {
     lines.push(`listening and not draining: ${ready ? 'yes' : 'no'}`)
+    for (const { worker, up, restarts } of workers ?? [])
+      lines.push(`worker ${worker}: ${up ? 'up' : 'does not answer'}; restarts: ${restarts}`)
     for (const { upstream, address, ...condition } of upstreams)
       lines.push(`upstream ${upstream} (${address}): ${inWords(condition)}`)
     if (redis !== undefined) lines.push(`redis: ${inWords(redis)}; nodes: ${redis.nodes}`)

@@ -1,12 +1,12 @@
 /** Builds the certificates for STARTTLS, if the settings name some. */
-import type { Settings } from '../config/settings.ts'
+import type { PlainSettings } from '../config/settings.ts'
 import type { Clock } from '../core/clock.ts'
 import { Certificates } from '../front/certificates.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 
 export interface CertificatesParts {
-  readonly settings: Settings
+  readonly settings: PlainSettings
   readonly metrics: Metrics
   readonly log: Log
   readonly clock: Clock

@@ -1,6 +1,6 @@
 /** Builds the side that faces the clients: what serve() in front/connection.ts needs from accept to the log line. */
 import { randomInt } from 'node:crypto'
-import type { Settings } from '../config/settings.ts'
+import type { PlainSettings } from '../config/settings.ts'
 import type { Clock } from '../core/clock.ts'
 import { sessionIds } from '../core/id.ts'
 import type { Certificates } from '../front/certificates.ts'
@@ -21,7 +21,7 @@ import type { Metrics } from '../telemetry/metrics.ts'
 import type { BuiltPolicy } from './policy.ts'
 
 export interface FrontOptions {
-  readonly settings: Settings
+  readonly settings: PlainSettings
   readonly certificates: Certificates | undefined
   /** This node's number in the ids of sessions. */
   readonly node: number

@@ -4,7 +4,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import { ratesOf } from '../config/limit-rules.ts'
-import type { Settings } from '../config/settings.ts'
+import type { PlainSettings } from '../config/settings.ts'
 import type { Clock } from '../core/clock.ts'
 import type { Rates } from '../core/limits.ts'
 import type { Mode } from '../core/policy.ts'
@@ -29,7 +29,7 @@ export interface Counting {
 }
 
 export interface CountingOptions {
-  readonly settings: Settings
+  readonly settings: PlainSettings
   /** The present mode of a check. What an observed limit would refuse is still charged to the wider limits. */
   readonly mode: (check: CheckName) => Mode
   /** As they are set now: a reload may change the maxima. */
@@ -37,10 +37,12 @@ export interface CountingOptions {
   readonly metrics: Metrics
   readonly log: Log
   readonly clock: Clock
+  /** How many nodes there are at least, until Redis has said; 1 by default. */
+  readonly nodes?: number
 }
 
 /** Starts connecting to Redis if one is set; counting begins with `start()`. */
-export function buildLimits({ settings, mode, ratesNow, metrics, log, clock }: CountingOptions): Counting {
+export function buildLimits({ settings, mode, ratesNow, metrics, log, clock, nodes = 1 }: CountingOptions): Counting {
   const counting: LimitsOptions = {
     rates: ratesOf(settings),
     ratesNow,
@@ -57,7 +59,7 @@ export function buildLimits({ settings, mode, ratesNow, metrics, log, clock }: C
   const link = connectRedis({ address: settings.redisUrl, timeoutMs, log })
   const shared = createSharedLimits({
     ...counting,
-    ...{ link, prefix, timeoutMs, metrics, log, elapsed: clock.elapsed },
+    ...{ link, prefix, timeoutMs, metrics, log, elapsed: clock.elapsed, expected: nodes },
     // Two nodes may have the same name, and a node that was restarted must not pass for its predecessor.
     node: `${settings.hostname}:${randomBytes(6).toString('hex')}`,
   })

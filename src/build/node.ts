@@ -2,21 +2,20 @@
  * Builds a whole node from the settings and connects its parts. Nothing listens, and nothing is asked of Redis or the mail
  * servers, before app.ts starts it.
  */
-import { isIP } from 'node:net'
 import { Admin } from '../admin/http.ts'
+import { operatorOf } from '../admin/operator.ts'
 import type { Status } from '../admin/status.ts'
-import { type Reading, type ReloadReport, type Reread, readingOf } from '../config/reload.ts'
-import type { Settings } from '../config/settings.ts'
+import type { Reading, ReloadReport, Reread } from '../config/reload.ts'
 import { SYSTEM_CLOCK } from '../core/clock.ts'
 import { Current } from '../core/current.ts'
-import { nodeNumber } from '../core/id.ts'
+import { nodeName, nodeNumber } from '../core/id.ts'
 import type { Certificates } from '../front/certificates.ts'
 import { type ConnectionParts, serve } from '../front/connection.ts'
 import { Listener } from '../front/gate/listener.ts'
 import { LiveSessions } from '../front/session/live-sessions.ts'
 import type { Upstreams } from '../relay/pool/upstreams.ts'
 import { Seats } from '../state/seats.ts'
-import type { LevelledLog } from '../telemetry/log.ts'
+import type { LevelledLog, Log } from '../telemetry/log.ts'
 import { createMetrics, type Metrics } from '../telemetry/metrics.ts'
 import { buildCertificates } from './certificates.ts'
 import { buildFront } from './front.ts'
@@ -27,15 +26,23 @@ import { Reloader } from './reload.ts'
 import { gaugesOf, type StatusSources, statusOf } from './status.ts'
 
 export interface NodeOptions {
-  readonly settings: Settings
+  /** The settings to begin with. */
+  readonly reading: Reading
   readonly version: string
   readonly log: LevelledLog
-  /** What `settings` was warned of, so that a reload does not tell it again. */
-  readonly warnings?: readonly string[]
   /** Reads the settings again, without holding up the event loop; absent where there is nothing to read them from. */
   readonly reread?: () => Promise<Reread>
   /** The machine's own name. It distinguishes nodes that share one name and so have the same HOSTNAME. */
   readonly machine: string
+  /** This process is one of several that serve clients on the same addresses. */
+  readonly worker?: Worker
+}
+
+export interface Worker {
+  /** Its number in the ids of its sessions, which no other worker of the node has. */
+  readonly number: number
+  /** How many there are. */
+  readonly of: number
 }
 
 export interface Node {
@@ -60,19 +67,24 @@ export interface Node {
 
 /** Throws if a certificate cannot be used. */
 export function buildNode(options: NodeOptions): Node {
-  const { settings, version, log, machine } = options
+  const { reading, version, log, machine, worker } = options
+  const { settings } = reading
   const clock = SYSTEM_CLOCK
-  const number = nodeNumber(`${machine} ${settings.listen.map(({ host, port }) => `${host}:${port}`).join()}`)
+  const number = worker?.number ?? nodeNumber(nodeName(machine, settings.listen))
   const metrics = createMetrics({ version, upstreams: settings.upstreams.map(({ label }) => label) })
   const common = { settings, metrics, log, clock, now: clock.now }
-  const counting = buildLimits({ ...common, mode: (check) => policy.mode(check), ratesNow: () => policy.rates() })
+  const counting = buildLimits({
+    ...common,
+    nodes: worker?.of ?? 1,
+    mode: (check) => policy.mode(check),
+    ratesNow: () => policy.rates(),
+  })
   const { limits, knownRecipients } = counting
   const relay = buildRelay(common)
   const { upstreams } = relay
   const offeredSize = (): number => Number(upstreams.offer?.get('SIZE') ?? 0)
   // The limits ask the policy and the policy asks the limits, but neither does so before there is a client.
   const policyOf = (from: Reading): BuiltPolicy => buildPolicy({ ...from, limits, offeredSize, metrics, log })
-  const reading = readingOf({ settings, warnings: options.warnings ?? [] })
   const policyInForce = new Current(policyOf(reading))
   const policy: BuiltPolicy = inForce(policyInForce)
   const seats = new Seats()
@@ -83,11 +95,18 @@ export function buildNode(options: NodeOptions): Node {
     policyInForce.swap(policyOf(next))
     log.setLevel(next.settings.logLevel)
   }
-  const reloader = new Reloader({ reading, apply, certificates, metrics, log, reread: options.reread })
+  const reloader = new Reloader({
+    reading,
+    apply,
+    certificates,
+    metrics,
+    log: worker ? quiet(log) : log,
+    reread: options.reread,
+  })
   const reload = options.reread && ((by: string) => reloader.reload(by))
   const front = buildFront({ ...common, certificates, ...parts })
   const failed = (error: Error): void => log.error({ err: error.message }, 'a listening socket failed')
-  const { listener, allServed } = listening(front, failed)
+  const { listener, allServed } = listening(front, failed, worker !== undefined)
   let draining = false
   const ready = (): boolean => listener.listening && !draining
   const startedAt = clock.elapsed()
@@ -96,51 +115,37 @@ export function buildNode(options: NodeOptions): Node {
   const sources: StatusSources = { ...own, seats, counting, knownRecipients, upstreams, certificates, reloader }
   const status = (): Status => statusOf(sources)
   metrics.watch(gaugesOf(sources))
-  const admin = new Admin({
-    metrics: async () => ({ type: metrics.registry.contentType, text: await metrics.registry.metrics() }),
-    status,
-    reload,
-    token: settings.adminToken,
-    names: adminNames(settings),
-    clock,
-    failed,
-    crowded: (dropped, source) =>
-      log.warn({ dropped, source }, 'the admin port is crowded: connections were closed to make room for others'),
-  })
-  return {
-    number,
-    metrics,
-    counting,
-    upstreams,
-    front,
-    certificates,
-    sessions,
-    listener,
-    admin,
-    status,
-    reload,
-    drain: () => {
-      draining = true
-    },
-    allServed,
+  const rendered = async () => ({ type: metrics.registry.contentType, text: await metrics.registry.metrics() })
+  const admin = new Admin({ ...operatorOf(settings, log), metrics: rendered, status, reload, failed })
+  const drain = (): void => {
+    draining = true
   }
+  const outside = { front, certificates, sessions, listener, admin, status, reload }
+  return { number, metrics, counting, upstreams, ...outside, drain, allServed }
 }
 
 /** A listener that keeps track of its connections until they have ended. */
-function listening(front: ConnectionParts, failed: (error: Error) => void): Pick<Node, 'listener' | 'allServed'> {
+function listening(
+  front: ConnectionParts,
+  failed: (error: Error) => void,
+  sharesPorts: boolean,
+): Pick<Node, 'listener' | 'allServed'> {
   const serving = new Set<Promise<void>>()
-  const listener = new Listener((socket) => {
-    const served = serve(socket, front)
-    if (served === undefined) return
-    serving.add(served)
-    void served.then(() => serving.delete(served))
-  }, failed)
+  const listener = new Listener(
+    (socket) => {
+      const served = serve(socket, front)
+      if (served === undefined) return
+      serving.add(served)
+      void served.then(() => serving.delete(served))
+    },
+    failed,
+    sharesPorts,
+  )
   const allServed = async (): Promise<void> => {
     while (serving.size > 0) await Promise.all(serving)
   }
   return { listener, allServed }
 }
 
-/** The names that the admin port answers to besides those of loopback. */
-const adminNames = ({ hostname, adminListen: { host }, adminHosts }: Settings): string[] =>
-  isIP(host) === 0 ? [hostname, host, ...adminHosts] : [hostname, ...adminHosts]
+/** A worker's parent tells of a reload, once for all workers. */
+const quiet = ({ debug, flush }: Log): Log => ({ debug, info: debug, warn: debug, error: debug, flush })

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { createSecureContext, type SecureContext } from 'node:tls'
 import { AUTHORITIES_EXPECTED, readAuthorities } from '../config/authorities.ts'
 import { reader } from '../config/entries.ts'
-import type { Settings } from '../config/settings.ts'
+import type { PlainSettings } from '../config/settings.ts'
 import type { Clock } from '../core/clock.ts'
 import { Upstreams } from '../relay/pool/upstreams.ts'
 import type { DialSettings } from '../relay/smtp/dial.ts'
@@ -13,7 +13,7 @@ import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 
 export interface RelayOptions {
-  readonly settings: Settings
+  readonly settings: PlainSettings
   readonly metrics: Metrics
   readonly log: Log
   readonly clock: Clock

@@ -17,8 +17,8 @@ export interface ReloaderOptions {
   readonly reading: Reading
   /** Reads the settings again. It does not hold up the event loop. */
   readonly reread: (() => Promise<Reread>) | undefined
-  /** Puts the settings in force, as a whole. If it throws, those before must still be in force. */
-  readonly apply: (reading: Reading) => void
+  /** Puts the settings in force, as a whole. If it throws or rejects, those before must still be in force. */
+  readonly apply: (reading: Reading) => void | Promise<void>
   /** Read again at every reload, and taken or left by themselves. */
   readonly certificates: Pick<Certificates, 'reread'> | undefined
   readonly metrics: Pick<Metrics, 'reloads' | 'settingsInfo'>
@@ -69,7 +69,7 @@ export class Reloader {
       const again = await reread()
       if ('reading' in again) {
         const merged = merge(this.#reading, again.reading)
-        apply(merged.reading)
+        await apply(merged.reading)
         report = this.#taken(by, merged)
       } else report = this.#refused(by, again)
     } catch (error) {

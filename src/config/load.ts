@@ -28,6 +28,8 @@ export interface Sources {
   readonly hostname: string
   /** The limit on open files (`ulimit -n`); Infinity where there is none. */
   readonly openFiles: number
+  /** How many cores this process may use (os.availableParallelism()); 1 by default. */
+  readonly cores?: number
   /** The path of `--env-file`; it wins over SPILLWAY_ENV_FILE. */
   readonly envFile?: string | undefined
   /** Milliseconds since the epoch, to judge certificates by; the default is the clock of the machine. */
@@ -105,7 +107,15 @@ function missing(name: SettingName): Mistake {
 }
 
 /** @throws SettingsError with every mistake found */
-export function load({ env, readFile, hostname, openFiles, envFile, now = SYSTEM_CLOCK.now() }: Sources): Loaded {
+export function load({
+  env,
+  readFile,
+  hostname,
+  openFiles,
+  cores = 1,
+  envFile,
+  now = SYSTEM_CLOCK.now(),
+}: Sources): Loaded {
   const readText = reader(readFile)
   const given = collect(env, readText, envFile)
   const mistakes = [...given.mistakes]
@@ -145,6 +155,7 @@ export function load({ env, readFile, hostname, openFiles, envFile, now = SYSTEM
     isSound: (...names) => names.every((name) => !broken.has(name)),
     hostname,
     openFiles,
+    cores,
     read: readText,
     now,
   })

@@ -7,6 +7,7 @@ import { isLoopback } from '../core/ip.ts'
 import { AUTHORITIES_EXPECTED, readAuthorities } from './authorities.ts'
 import { doubtsAbout, readPairs, uncovered } from './certificates.ts'
 import type { Rule } from './rule.ts'
+import { workersOf } from './workers.ts'
 
 /** Connections the admin port takes at once. Prometheus, probes and the operator need no more. */
 export const ADMIN_CONNECTIONS = 64
@@ -46,9 +47,12 @@ export const upstreamTls: Rule = ({ settings, isSound, read, now }, report) => {
   }
 }
 
-export const openFiles: Rule = ({ settings, isGiven, isSound, openFiles }, report) => {
-  if (!isSound('SPILLWAY_MAX_CONNECTIONS')) return
-  const { maxConnections } = settings
+/** Each worker is a process with an open-file limit of its own. */
+export const openFiles: Rule = ({ settings, isGiven, isSound, openFiles, cores }, report) => {
+  if (!isSound('SPILLWAY_MAX_CONNECTIONS', 'SPILLWAY_WORKERS')) return
+  const workers = workersOf(settings, cores)
+  const maxConnections = Math.ceil(settings.maxConnections / workers)
+  const each = workers === 1 ? '' : ` of each of the ${workers} workers`
   const room = openFiles - SPARE_FILES
   if (room < 1) {
     report.mistake(
@@ -58,17 +62,17 @@ export const openFiles: Rule = ({ settings, isGiven, isSound, openFiles }, repor
   } else if (maxConnections > room) {
     report.mistake(
       'SPILLWAY_MAX_CONNECTIONS',
-      `at most ${room}: the open-file limit is ${openFiles} and ${SPARE_FILES} of it are kept for the rest. Lower this, or raise the limit: ulimit -n ${maxConnections + SPARE_FILES}`,
+      `at most ${room * workers}: the open-file limit${each} is ${openFiles} and ${SPARE_FILES} of it are kept for the rest. Lower this, or raise the limit: ulimit -n ${maxConnections + SPARE_FILES}`,
     )
   } else if (isSound('SPILLWAY_UPSTREAMS', 'SPILLWAY_UPSTREAM_MAX_CONNECTIONS')) {
-    const toUpstreams = settings.upstreams.length * settings.upstreamMaxConnections
+    const toUpstreams = settings.upstreams.length * Math.ceil(settings.upstreamMaxConnections / workers)
     // Refused clients that have not closed yet: front/gate/linger.ts has two generations of a quarter each.
     const leaving = Math.floor(maxConnections / 2)
     const wanted = maxConnections + leaving + toUpstreams + SPARE_FILES
     if (wanted <= openFiles) return
     const which = isGiven('maxConnections') ? '' : ', the default'
     report.warn(
-      `the open-file limit is ${openFiles}, less than SPILLWAY_MAX_CONNECTIONS (${maxConnections}${which}), ${leaving} refused clients that have not closed yet, ${toUpstreams} connections to the mail servers and ${SPARE_FILES} for the rest need. Raise it: ulimit -n ${wanted}`,
+      `the open-file limit${each} is ${openFiles}, less than ${workers === 1 ? '' : 'its part of '}SPILLWAY_MAX_CONNECTIONS (${maxConnections}${which}), ${leaving} refused clients that have not closed yet, ${toUpstreams} connections to the mail servers and ${SPARE_FILES} for the rest need. Raise it: ulimit -n ${wanted}`,
     )
   }
 }

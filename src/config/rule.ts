@@ -12,6 +12,8 @@ export interface Ground {
   readonly hostname: string
   /** The limit on open files (`ulimit -n`). */
   readonly openFiles: number
+  /** How many of them this process may use. */
+  readonly cores: number
   readonly read: ReadText
   /** Milliseconds since the epoch. */
   readonly now: number

@@ -3,6 +3,7 @@ import { limits, sharedWindows } from './limit-rules.ts'
 import { addresses, openFiles, tls, upstreamTls } from './machine-rules.ts'
 import type { Ground, Report, Rule } from './rule.ts'
 import type { SettingName } from './settings.ts'
+import { workers } from './workers.ts'
 
 export interface Findings {
   readonly mistakes: readonly { readonly name: SettingName; readonly expected: string }[]
@@ -53,7 +54,17 @@ const customs: Rule = ({ settings, isGiven, isSound, hostname }, report) => {
   }
 }
 
-const RULES: readonly Rule[] = [limits, sharedWindows, tls, upstreamTls, openFiles, addresses, everybody, customs]
+const RULES: readonly Rule[] = [
+  limits,
+  sharedWindows,
+  tls,
+  upstreamTls,
+  openFiles,
+  workers,
+  addresses,
+  everybody,
+  customs,
+]
 
 export function judge(ground: Ground): Findings {
   const mistakes: { name: SettingName; expected: string }[] = []

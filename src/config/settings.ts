@@ -85,6 +85,8 @@ export interface Setting<T> {
 
 const ANY = Number.MAX_SAFE_INTEGER
 const DAY_MS = 86_400_000
+/** More would use no more cores, and make the shares of the limits small. */
+const MOST_WORKERS = 64
 /** A client waits 10 minutes for the reply to the final dot (RFC 5321 section 4.5.3.2.6); one more is for transit. */
 const AFTER_DOT_MS = 660_000
 
@@ -223,6 +225,13 @@ export const SETTINGS = {
     derived: '60 % of the open-file limit less 256, at most 20000',
     doc: 'Concurrent client connections on this node; while it is reached, every new client receives 421.',
     more: 'Each connection is an open file, and so are refused clients that have not closed yet (up to half as many) and connections to mail servers: `ulimit -n` has to allow for all of them and 256 more. An idle session takes about 15 KB.',
+  }),
+  SPILLWAY_WORKERS: row({
+    group: 'listen',
+    kind: or(integer(1, MOST_WORKERS), 'auto', 'auto'),
+    default: '1',
+    doc: 'How many processes serve clients; `auto` is one for each core that Spillway may use.',
+    more: 'One process uses one core. With more than one, the kernel spreads connections over them, and a small parent serves the admin port and replaces one that dies. `SPILLWAY_MAX_CONNECTIONS`, `SPILLWAY_UPSTREAM_MAX_CONNECTIONS` and `SPILLWAY_LIMIT_IP_CONCURRENCY` are divided among them, and without Redis so are the other limits: with Redis they hold for all processes together.',
   }),
   SPILLWAY_PROXY_PROTOCOL_FROM: row({
     group: 'listen',

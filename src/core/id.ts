@@ -21,6 +21,12 @@ const digits = (value: number, count: number): string => {
   return text
 }
 
+/** What distinguishes a node from others: its machine and where it listens. */
+export const nodeName = (
+  machine: string,
+  listen: readonly { readonly host: string; readonly port: number }[],
+): string => `${machine} ${listen.map(({ host, port }) => `${host}:${port}`).join()}`
+
 /** The number of a node, 0 to 1023, derived from a name that no other node has. The log reports it at the start. */
 export function nodeNumber(name: string): number {
   let hash = 2_166_136_261

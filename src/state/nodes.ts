@@ -53,6 +53,8 @@ export interface NodesOptions {
   readonly prefix: string
   /** The name of this node, which no other node has. It contains no spaces. */
   readonly node: string
+  /** How many nodes there are at least, until Redis has said; 1 by default. */
+  readonly expected?: number | undefined
   /** The node's limits as text, as they are set now. Equal limits give equal texts. */
   readonly settings: () => string
   /** Milliseconds of a clock that never goes back. */
@@ -66,7 +68,7 @@ export interface NodesOptions {
 export class Nodes {
   readonly #options: NodesOptions
   readonly #key: string
-  #count = 1
+  #count: number
   /** Until when `#count` holds against a lower one, and when Redis last answered. */
   #holdsUntil = Number.NEGATIVE_INFINITY
   #heardAt = Number.NEGATIVE_INFINITY
@@ -78,9 +80,10 @@ export class Nodes {
   constructor(options: NodesOptions) {
     this.#options = options
     this.#key = `${options.prefix}nodes`
+    this.#count = options.expected ?? 1
   }
 
-  /** The number of live nodes, including this one: the highest count of the last HOLD_MS, and at least 1. */
+  /** The number of live nodes, including this one: the highest count of the last HOLD_MS, or what was expected. */
   get count(): number {
     return this.#count
   }

@@ -40,6 +40,8 @@ export interface RedisHealthOptions {
   readonly now: () => number
   /** Milliseconds of a clock that never goes back. */
   readonly elapsed: () => number
+  /** How many nodes there are at least, until Redis has said; 1 by default. */
+  readonly expected?: number
   /** Whether there is something that Redis was told and has not acknowledged: then only that it does shows that it is well. */
   readonly isBehind: () => boolean
   /** Called when Redis answers again, or the connection has been made again. */
@@ -80,6 +82,7 @@ export class RedisHealth {
       client: link.client,
       prefix,
       node,
+      expected: options.expected,
       settings: () => settingsText(ratesNow()),
       elapsed,
       announced: (started, failure) => this.#announced(started, failure),

@@ -26,6 +26,8 @@ export interface SharedLimitsOptions extends Omit<LimitsOptions, 'counterOf'> {
   readonly elapsed: () => number
   /** The name of this node, which no other node has. */
   readonly node: string
+  /** How many nodes there are at least, until Redis has said; 1 by default. */
+  readonly expected?: number
   readonly metrics: Metrics
   readonly log: Log
 }

@@ -25,10 +25,15 @@ export interface LogOptions {
   readonly level: string
   /** A file descriptor (1: stdout), or a path. */
   readonly destination: number | string
+  /** Which of several processes writes, for those of workers in every line; absent where there is only one process. */
+  readonly worker?: number | 'parent'
 }
 
 /** How many bytes may wait for a reader that does not read; further lines are dropped. */
 const MOST_WAITING = 4 << 20
+
+/** What one write(2) puts into a pipe whole. Lines of several workers would otherwise be mixed up (pipe(7)). */
+const PIPE_BUF = 4096
 
 /** Everything but printable ASCII and the end of the line. Nearly every line has none of it. */
 const OTHER = /[^\n\x20-\x7e]+/g
@@ -59,8 +64,9 @@ const orNothing = (act: () => void) => (): void => {
   }
 }
 
-export function createLog({ level, destination }: LogOptions): LevelledLog {
-  const stream = pino.destination({ dest: destination, sync: false, minLength: 4096, maxLength: MOST_WAITING })
+export function createLog({ level, destination, worker }: LogOptions): LevelledLog {
+  const sizes = worker === undefined ? { minLength: 4096 } : { minLength: PIPE_BUF - 1024, maxWrite: PIPE_BUF }
+  const stream = pino.destination({ ...{ dest: destination, sync: false, maxLength: MOST_WAITING }, ...sizes })
   // A full disk or a reader that is gone is no reason to stop relaying mail. Lines that cannot be written are dropped,
   // and nothing may wait for them: pino's own hook at the end of the program would retry for ever.
   let broken = false
@@ -77,7 +83,7 @@ export function createLog({ level, destination }: LogOptions): LevelledLog {
   const write = pino(
     {
       level,
-      base: null,
+      base: typeof worker === 'number' ? { worker } : null,
       timestamp: () => `,"ts":${stdTimeFunctions.isoTime().slice(8)}`,
       formatters: { level: (label) => ({ level: label }) },
       hooks: { streamWrite: visible },

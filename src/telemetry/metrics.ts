@@ -39,6 +39,9 @@ const WAIT_S = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5,
 const SESSION_S = [0.001, 0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900]
 const SIZE_B = [1e3, 4e3, 16e3, 64e3, 256e3, 1e6, 4e6, 16e6, 64e6]
 
+/** Of a sum nobody could tell that one worker is busy or short of files. */
+const PER_WORKER = /^nodejs_eventloop_lag_|^process_(open|max)_fds$/
+
 /** Gauges of prom-client whose names end in `_total`. promtool rejects them, because that ending is for counters. */
 const MISNAMED = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total']
 
@@ -62,10 +65,34 @@ export interface GaugeSources {
 
 export type Metrics = ReturnType<typeof createMetrics>
 
-export function createMetrics({ version, upstreams }: MetricsOptions) {
+/** A registry with the usual metrics of a process. */
+export function createRegistry(): prom.Registry {
   const registry = new prom.Registry()
   prom.collectDefaultMetrics({ register: registry })
   for (const name of MISNAMED) registry.removeSingleMetric(name)
+  for (const metric of registry.getMetricsAsArray()) {
+    if (PER_WORKER.test(metric.name)) Object.assign(metric, { aggregator: 'each' })
+    if (metric.name === 'process_start_time_seconds') Object.assign(metric, { aggregator: 'min' })
+  }
+  return registry
+}
+
+/** Of several workers, the parent counts these. */
+export const RELOADS = {
+  name: 'spillway_reload_total',
+  help: 'Reloads of the settings; failed: there was a mistake in them, and those before stay in force.',
+  labels: ['result'],
+  rows: [['ok'], ['failed']],
+} as const satisfies Declaration
+export const SETTINGS_INFO = {
+  name: 'spillway_settings_info',
+  help: 'Always 1; the hash of the settings in force is in the label.',
+  labels: ['hash'],
+  rows: [],
+} as const satisfies Declaration
+
+export function createMetrics({ version, upstreams }: MetricsOptions) {
+  const registry = createRegistry()
 
   let sources: GaugeSources | undefined
   const named = (declared: Declaration): Declaration => ({ ...declared, name: `spillway_${declared.name}` })
@@ -79,6 +106,7 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
   new Family(registry, 'gauge', {
     name: 'spillway_build_info',
     help: 'Always 1; the version is in the label.',
+    together: 'max',
     labels: ['version'],
     rows: [[version]],
   }).of(version).value = 1
@@ -98,6 +126,7 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
     {
       name: 'limit_utilization_ratio',
       help: 'Share of a global limit that is in use; 0 where the limit is off.',
+      together: 'max',
       labels: ['limit'],
       rows: combinations(GLOBAL_LIMITS),
     },
@@ -106,7 +135,13 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
     },
   )
   gauge(
-    { name: 'upstream_up', help: '1 while the upstream is in rotation.', labels: ['upstream'], rows: perUpstream },
+    {
+      name: 'upstream_up',
+      help: '1 while the upstream is in rotation.',
+      labels: ['upstream'],
+      rows: perUpstream,
+      together: 'max',
+    },
     (from, all) => {
       for (const label of upstreams) all.of(label).value = from.upstreamUp(label) ? 1 : 0
     },
@@ -140,6 +175,7 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
     {
       name: 'unknown_guard_active',
       help: '1 while "unknown user" from the upstreams is not believed: they say it of recipients they accepted recently.',
+      together: 'max',
     },
     (from, all) => {
       all.of().value = from.unknownGuardActive() ? 1 : 0
@@ -245,18 +281,8 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
       name: 'upstream_slot_wait_seconds',
       help: 'Time a transaction waited for a free upstream connection.',
     }),
-    reloads: counter({
-      name: 'reload_total',
-      help: 'Reloads of the settings; failed: there was a mistake in them, and those before stay in force.',
-      labels: ['result'],
-      rows: [['ok'], ['failed']],
-    }),
-    settingsInfo: new Family(registry, 'gauge', {
-      name: 'spillway_settings_info',
-      help: 'Always 1; the hash of the settings in force is in the label.',
-      labels: ['hash'],
-      rows: [],
-    }),
+    reloads: new Family(registry, 'counter', RELOADS),
+    settingsInfo: new Family(registry, 'gauge', SETTINGS_INFO),
     tlsHandshakes: counter({
       name: 'tls_handshakes_total',
       help: 'STARTTLS handshakes with clients.',
@@ -266,12 +292,14 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
     certificateExpiry: new Family(registry, 'gauge', {
       name: 'spillway_tls_certificate_expiry_timestamp_seconds',
       help: 'When the certificate in use expires, in seconds since 1970; name: its first DNS name, or its path if it has none.',
+      together: 'min',
       labels: ['name'],
       rows: [],
     }),
     certificatesStale: new Family(registry, 'gauge', {
       name: 'spillway_tls_certificates_stale',
       help: '1 while the certificate files have changed but cannot be used: those read before stay in use.',
+      together: 'max',
     }),
     balancerProbes: counter({
       name: 'balancer_probes_total',
@@ -284,10 +312,12 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
     redisUp: new Family(registry, 'gauge', {
       name: 'spillway_redis_up',
       help: '1 while Redis answers in time; 0 also where no Redis is set.',
+      together: 'min',
     }),
     redisFallback: new Family(registry, 'gauge', {
       name: 'spillway_redis_fallback_active',
       help: '1 while Redis is set but does not answer in time: the node enforces its share of each limit.',
+      together: 'max',
     }),
     redisCommands: counter({
       name: 'redis_commands_total',

@@ -57,7 +57,12 @@ export interface Declaration {
   readonly labels?: Row
   /** Every valid series. The default is the one without labels. */
   readonly rows?: Iterable<Row>
+  /** What the gauges of several workers are together; 'sum' by default. Counters and histograms are always summed. */
+  readonly together?: Together
 }
+
+/** each: every worker keeps a series of its own, with a label `worker`. */
+export type Together = 'sum' | 'max' | 'min' | 'each'
 
 /** A family of counters or gauges. `before` is called at each scrape, to bring gauges up to date. */
 export class Family {
@@ -69,7 +74,7 @@ export class Family {
     declared: Declaration,
     before?: (all: Family) => void,
   ) {
-    const { name, help, labels = [], rows = [[]] } = declared
+    const { name, help, labels = [], rows = [[]], together = 'sum' } = declared
     this.#cells = new Cells(name, rows, () => ({ value: 0 }))
     const publish = (add: (labels: Record<string, string>, value: number) => void): void => {
       before?.(this)
@@ -87,6 +92,7 @@ export class Family {
     } else {
       new prom.Gauge({
         ...common,
+        aggregator: together as prom.Aggregator,
         collect() {
           this.reset()
           publish((set, value) => this.set(set, value))

@@ -8,6 +8,7 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { start } from '../../src/app.ts'
 import { reread } from '../../src/cli/reread.ts'
 import { load } from '../../src/config/load.ts'
+import { readingOf } from '../../src/config/reload.ts'
 import { createLog } from '../../src/telemetry/log.ts'
 import { eventually, testSources } from '../support/app.ts'
 import { connectClient } from '../support/client.ts'
@@ -207,7 +208,7 @@ describe('a list of 100,000 networks', () => {
     const { settings } = load({ ...sources, readFile })
     const log = createLog({ level: 'info', destination: join(folder, 'log') })
     const running = await start({
-      ...{ settings, log, version: '0', machine: 'test' },
+      ...{ reading: readingOf({ settings, warnings: [] }), log, version: '0', machine: 'test' },
       reread: () => reread(sources),
     })
     const port = running.listening[0]?.port as number

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Running, start } from '../../src/app.ts'
 import { load, type Sources } from '../../src/config/load.ts'
-import { type ReloadReport, rereadOf } from '../../src/config/reload.ts'
+import { type ReloadReport, readingOf, rereadOf } from '../../src/config/reload.ts'
 import type { Settings } from '../../src/config/settings.ts'
 import { createLog } from '../../src/telemetry/log.ts'
 import { type Client, connectClient } from './client.ts'
@@ -97,11 +97,11 @@ export async function startApp(
   const log = createLog({ level: loaded.logLevel, destination: logFile })
   let sources = testSources(upstreams, settings)
   const running = await start({
-    ...{ settings: change(loaded), version: '0.0.0-test', log, machine: 'test' },
+    ...{ reading: readingOf({ settings: change(loaded), warnings: [] }), version: '0.0.0-test', log, machine: 'test' },
     reread: async () => rereadOf(sources),
   })
   const port = running.listening[0]?.port as number
-  const adminPort = running.admin.port
+  const adminPort = running.admin?.port as number
 
   const logText = (): string => {
     log.flush()

@@ -57,7 +57,7 @@ export async function runDemo(version: string, options: OptionsOf<'demo'>): Prom
     complain(whyNot(error, port, adminPort))
     return 1
   }
-  const { listening, admin } = stage.running
+  const { listening, admin = { host: '127.0.0.1', port: adminPort } } = stage.running
   const [mail = { host: '127.0.0.1', port }] = listening
   const fixed = {
     version,

@@ -2,6 +2,7 @@
 import { createServer } from 'node:net'
 import { ListenError, type Running, start } from '../../app.ts'
 import { SettingsError } from '../../config/mistakes.ts'
+import { readingOf } from '../../config/reload.ts'
 import type { Settings } from '../../config/settings.ts'
 import { messageOf } from '../../core/errors.ts'
 import type { LevelledLog } from '../../telemetry/log.ts'
@@ -39,7 +40,7 @@ export async function startStage({ version, log, port, adminPort, onDelivery }: 
     const ports = { mail: port, admin: adminPort, mailServer: mailServer.port, names: names.port }
     const { settings, warnings } = demoSettings(ports)
     for (const warning of warnings) log.warn({}, warning)
-    const running = await start({ settings, version, log, machine: 'demo' })
+    const running = await start({ reading: readingOf({ settings, warnings }), version, log, machine: 'demo' })
     started.push(running)
     return { running, settings, stop }
   } catch (error) {

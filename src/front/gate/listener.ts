@@ -19,11 +19,17 @@ export class Listener {
   readonly #servers: Server[] = []
   readonly #serve: (socket: Socket) => void
   readonly #failed: (error: Error) => void
+  readonly #sharesPorts: boolean
 
-  /** @param failed called with later errors of a listening socket (EMFILE …), which goes on listening */
-  constructor(serve: (socket: Socket) => void, failed: (error: Error) => void) {
+  /**
+   * @param failed called with later errors of a listening socket (EMFILE …), which goes on listening
+   * @param sharesPorts other processes listen on the same addresses, and the kernel spreads connections over all of them
+   * (SO_REUSEPORT)
+   */
+  constructor(serve: (socket: Socket) => void, failed: (error: Error) => void, sharesPorts = false) {
     this.#serve = serve
     this.#failed = failed
+    this.#sharesPorts = sharesPorts
   }
 
   /**
@@ -56,7 +62,7 @@ export class Listener {
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject)
       // Without ipv6Only, [::] takes the port of 0.0.0.0 as well.
-      server.listen({ host, port, backlog: BACKLOG, ipv6Only: isIPv6(host) }, () => {
+      server.listen({ host, port, backlog: BACKLOG, ipv6Only: isIPv6(host), reusePort: this.#sharesPorts }, () => {
         server.off('error', reject)
         server.on('error', this.#failed)
         resolve()

@@ -1,0 +1,36 @@
+/** What to do about an address that cannot be listened on. */
+import { isIPv6 } from 'node:net'
+import type { ListenError } from '../app.ts'
+import { hostPortsText } from '../config/address-kinds.ts'
+import type { PlainSettings } from '../config/settings.ts'
+
+/** What the operator could write instead, on a machine without IPv6. */
+function withoutIPv6(setting: ListenError['setting'], { listen, adminListen }: PlainSettings): string {
+  if (setting === 'SPILLWAY_ADMIN_LISTEN') return `${setting}=127.0.0.1:${adminListen.port}`
+  const usable = listen.filter(({ host }) => !isIPv6(host))
+  return `${setting}=${hostPortsText(usable.length > 0 ? usable : listen.map(({ port }) => ({ host: '0.0.0.0', port })))}`
+}
+
+/** What to do about an address that cannot be listened on; undefined where the system's message says it all. */
+export function adviceOn(
+  { code, setting, address }: Pick<ListenError, 'code' | 'setting' | 'address'>,
+  settings: PlainSettings,
+): string | undefined {
+  switch (code) {
+    case 'EADDRINUSE':
+      return 'another program listens there already (ss -ltnp shows which); stop it, or choose another port'
+    case 'EACCES':
+      return 'ports below 1024 need the right to bind them: docs/deploy.md describes the ways, or choose another port'
+    case 'EADDRNOTAVAIL':
+      if (address !== '::' && address !== '::1')
+        return 'this machine has no such address; 0.0.0.0 and [::] stand for all that it has'
+      return `IPv6 is switched off on this machine; write ${withoutIPv6(setting, settings)}`
+    case 'EAFNOSUPPORT':
+      return `this machine has no IPv6; write ${withoutIPv6(setting, settings)}`
+    case 'ENOTFOUND':
+    case 'EAI_AGAIN':
+      return 'the name does not resolve; write an address'
+    default:
+      return undefined
+  }
+}

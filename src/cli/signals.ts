@@ -1,0 +1,52 @@
+/** What signals do to a running node: SIGTERM and SIGINT stop it, SIGHUP reloads its settings. */
+import type { Log } from '../telemetry/log.ts'
+
+export interface Stoppable {
+  /** Resolves when all is over. */
+  stop(): Promise<unknown>
+  /** Ends the node now. */
+  abort(): Promise<void>
+  readonly reload: ((by: string) => Promise<unknown>) | undefined
+}
+
+/** Two SIGINTs within this time come from one press of Ctrl-C: npm passes on what the program has already received. */
+export const SAME_PRESS_MS = 400
+
+/** Resolves with the exit code when the program should end. @param wasHungUp whether SIGHUP has come since the settings began to be read */
+export function untilStopped(running: Stoppable, log: Log, wasHungUp: () => boolean): Promise<number> {
+  return new Promise((resolve) => {
+    let stoppingSince: number | undefined
+    const end = (signal: NodeJS.Signals): void => {
+      if (stoppingSince !== undefined) {
+        if (signal === 'SIGINT' && performance.now() - stoppingSince < SAME_PRESS_MS) return
+        log.warn({ signal }, 'second signal: ending now')
+        void running.abort().finally(() => resolve(1))
+        return
+      }
+      stoppingSince = performance.now()
+      log.info({ signal }, 'stopping')
+      running.stop().then(
+        () => resolve(0),
+        (error: unknown) => {
+          log.error({ err: String(error) }, 'stopping failed')
+          log.flush()
+          resolve(1)
+        },
+      )
+    }
+    process.on('SIGTERM', end)
+    process.on('SIGINT', end)
+    const reload = (): void => {
+      log.info({}, 'SIGHUP: settings and certificates are read again')
+      void running.reload?.('SIGHUP')
+    }
+    if (wasHungUp()) reload()
+    process.on('SIGHUP', reload)
+    // main.ts has already replaced their default actions.
+    for (const signal of ['SIGUSR1', 'SIGUSR2'] as const) {
+      process.on(signal, () =>
+        log.warn({}, `${signal} does nothing; SIGTERM stops Spillway, and its log needs no signal`),
+      )
+    }
+  })
+}

@@ -1,0 +1,239 @@
+/**
+ * All workers of one node: starts them, replaces those that die, and asks them. A worker that dies takes its clients with
+ * it and nothing else: the others go on, its seats are free, and what it had counted when it last reported stays counted.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Reading, ReloadReport } from '../../config/reload.ts'
+import { shareOf } from '../../config/workers.ts'
+import { messageOf } from '../../core/errors.ts'
+import { NODES } from '../../core/id.ts'
+import type { ListenAddress } from '../../front/gate/listener.ts'
+import type { Log } from '../../telemetry/log.ts'
+import { Retired, type Snapshot } from '../../telemetry/together.ts'
+import type { WorkerMetrics } from '../../telemetry/worker-metrics.ts'
+import { type Ending, Hand } from './hand.ts'
+import type { Report, Start } from './protocol.ts'
+
+const LOOK_MS = 1000
+/** A worker that says nothing for so many looks serves nobody. One that only has much to do reports meanwhile. */
+const HUNG_LOOKS = 30
+/** Who dies again within this time is started later each time. */
+const LATELY_MS = 60_000
+const FIRST_PAUSE_MS = 100
+const LONGEST_PAUSE_MS = 30_000
+/** A worker that is told to end at once writes its log lines first. */
+const ABORT_MS = 4000
+
+export interface CrewOptions extends Pick<Start, 'of' | 'version' | 'machine' | 'listenIsDefault'> {
+  /** The settings of the whole node, at the start. */
+  readonly reading: Reading
+  /** The number of the node in the ids of its sessions. Workers have the numbers that follow it. */
+  readonly number: number
+  readonly metrics: WorkerMetrics
+  readonly log: Log
+}
+
+export interface Worker {
+  /** 1 and up. */
+  readonly worker: number
+  readonly pid: number | undefined
+  /** Whether it serves and answered just now. */
+  readonly up: boolean
+  readonly restarts: number
+  readonly report: Report | undefined
+}
+
+class Place {
+  readonly worker: number
+  hand: Hand | undefined
+  /** The settings it was given last. */
+  reading: Reading | undefined
+  restarts = 0
+  /** When it died lately, by performance.now(). */
+  deaths: number[] = []
+
+  constructor(worker: number) {
+    this.worker = worker
+  }
+}
+
+export class Crew {
+  readonly #options: CrewOptions
+  readonly #places: readonly Place[]
+  readonly #retired = new Retired()
+  #reading: Reading
+  #listening: readonly ListenAddress[] | undefined
+  #started = 0
+  #stopping = false
+  #looking: NodeJS.Timeout | undefined
+
+  constructor(options: CrewOptions) {
+    this.#options = options
+    this.#reading = options.reading
+    this.#places = Array.from({ length: options.of }, (_, i) => new Place(i + 1))
+  }
+
+  /** Resolves with the addresses in use when all workers serve. Rejects as Hand.listening does, after ending those that do. */
+  async start(): Promise<readonly ListenAddress[]> {
+    const [first, ...others] = this.#places as [Place, ...Place[]]
+    try {
+      // The first one finds out the ports that the system chooses for port 0, and whether there is IPv6.
+      this.#listening = await this.#launch(first).listening
+      await Promise.all(others.map((place) => this.#launch(place).listening))
+    } catch (error) {
+      await this.abort()
+      throw error
+    }
+    for (const place of this.#places) void this.#keep(place, place.hand as Hand)
+    this.#looking = setInterval(() => this.#look(), LOOK_MS).unref()
+    return this.#listening
+  }
+
+  /** Asks all workers; each that hangs is waited for a second, once. What they say, and what the dead said, is of one moment. */
+  async ask(metrics: boolean): Promise<{ readonly workers: readonly Worker[]; readonly retired: readonly Snapshot[] }> {
+    const answers = await Promise.all(this.#places.map(({ hand }) => hand?.ask(metrics)))
+    const workers = this.#places.map(({ worker, hand, restarts }, i) => {
+      const up = answers[i] !== undefined && hand?.serves === true
+      this.#options.metrics.up.of(String(worker)).value = up ? 1 : 0
+      return { worker, pid: hand?.pid, up, restarts, report: hand?.last }
+    })
+    return { workers, retired: this.#retired.snapshots }
+  }
+
+  /**
+   * Puts settings in force in all workers. The first one tries them: if it cannot take them, nothing has changed
+   * anywhere and this throws. A worker that cannot take them after that, or does not answer, is replaced by one that has
+   * them.
+   */
+  async apply(reading: Reading): Promise<void> {
+    const serving = this.#places.filter(({ hand }) => hand?.serves)
+    const [first, ...others] = serving
+    if (first === undefined) throw new Error('no worker serves at the moment')
+    const tried = await this.#give(first, reading)
+    if (tried === undefined) throw new Error(`worker ${first.worker} does not answer`)
+    if (tried.result === 'failed') throw new Error(`worker ${first.worker}: ${tried.error}`)
+    this.#reading = reading
+    await Promise.all(others.map((place) => this.#giveOrReplace(place, reading)))
+  }
+
+  /** All workers take no more clients, and end when their sessions have. @returns whether all of them ended well */
+  async stop(): Promise<boolean> {
+    this.#stopping = true
+    clearInterval(this.#looking)
+    const endings = this.#hands().map((hand) => {
+      hand.stop()
+      return hand.ended
+    })
+    return (await Promise.all(endings)).every(({ code }) => code === 0)
+  }
+
+  /** All workers end at once. */
+  async abort(): Promise<void> {
+    this.#stopping = true
+    clearInterval(this.#looking)
+    const hands = this.#hands()
+    for (const hand of hands) hand.abort()
+    const late = setTimeout(() => {
+      for (const hand of hands) hand.kill()
+    }, ABORT_MS)
+    await Promise.all(hands.map((hand) => hand.ended))
+    clearTimeout(late)
+  }
+
+  #hands(): Hand[] {
+    return this.#places.flatMap(({ hand }) => hand ?? [])
+  }
+
+  #launch(place: Place): Hand {
+    const { of, number, version, machine, listenIsDefault } = this.#options
+    const { worker } = place
+    // Each has a number of its own, also its predecessor: ids of the same second would otherwise be the same.
+    const own = (number + this.#started++) % NODES
+    place.reading = this.#reading
+    place.hand = new Hand({
+      kind: 'start',
+      reading: this.#shareOf(place, this.#reading),
+      listenIsDefault: listenIsDefault && this.#listening === undefined,
+      ...{ worker, of, number: own, version, machine },
+    })
+    return place.hand
+  }
+
+  #shareOf({ worker }: Place, reading: Reading): Reading {
+    const settings = shareOf(reading.settings, { index: worker - 1, of: this.#options.of })
+    const listen = this.#listening ?? settings.listen
+    return { ...reading, settings: { ...settings, listen } }
+  }
+
+  #give(place: Place, reading: Reading): Promise<ReloadReport | undefined> {
+    place.reading = reading
+    return (place.hand as Hand).reload(this.#shareOf(place, reading))
+  }
+
+  async #giveOrReplace(place: Place, reading: Reading): Promise<void> {
+    const { hand } = place
+    if ((await this.#give(place, reading))?.result === 'ok') return
+    this.#options.log.error({ worker: place.worker }, 'the worker did not take the new settings: it is replaced')
+    hand?.kill()
+  }
+
+  /** Replaces the worker whenever it ends, until the node stops. */
+  async #keep(place: Place, hand: Hand): Promise<void> {
+    const { log, metrics } = this.#options
+    const { worker } = place
+    for (let current = hand; ; ) {
+      const ending = await current.ended
+      if (this.#stopping) return
+      if (current.last?.metrics !== undefined) this.#retired.add(current.last.metrics)
+      place.hand = undefined
+      place.restarts++
+      metrics.restarts.inc(String(worker))
+      this.#mourn(place, current, ending)
+      await sleep(this.#pause(place, ending))
+      if (this.#stopping) return
+      current = this.#launch(place)
+      try {
+        await current.listening
+        log.info({ worker, pid: current.pid }, 'the worker is replaced')
+        // The settings have changed since it was started.
+        if (place.reading !== this.#reading) void this.#giveOrReplace(place, this.#reading)
+      } catch (error) {
+        log.error({ worker, err: messageOf(error) }, 'the worker cannot start')
+      }
+    }
+  }
+
+  #mourn({ worker }: Place, { pid, last }: Hand, { code, signal }: Ending): void {
+    const { log } = this.#options
+    if (code === 0) {
+      log.info({ worker, pid }, 'the worker was told to end, and is replaced')
+      return
+    }
+    const { sessions, pastDot: unknown } = last ?? { sessions: 0, pastDot: 0 }
+    log.error(
+      { worker, pid, ...(signal === null ? { code } : { signal }), sessions, unknown },
+      'a worker died; what became of messages past their final dot is unknown',
+    )
+  }
+
+  /** @returns how long to wait before the worker is started again, in milliseconds */
+  #pause(place: Place, { code }: Ending): number {
+    if (code === 0) return 0
+    const now = performance.now()
+    place.deaths = [...place.deaths.filter((at) => now - at < LATELY_MS), now]
+    const before = place.deaths.length - 1
+    return before === 0 ? 0 : Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (before - 1))
+  }
+
+  /** Kills workers that hang. Looks are counted, not seconds: while this process is held up, nobody can be heard. */
+  #look(): void {
+    for (const { worker, hand } of this.#places) {
+      if (hand === undefined || ++hand.quiet < HUNG_LOOKS) continue
+      this.#options.log.error(
+        { worker, pid: hand.pid },
+        `the worker has said nothing for ${HUNG_LOOKS} s: it is killed`,
+      )
+      hand.kill()
+    }
+  }
+}

@@ -1,0 +1,126 @@
+/** One worker as its parent sees it: a child process, what it last reported, and answers that are waited for. */
+import { type ChildProcess, fork } from 'node:child_process'
+import type { Reading, ReloadReport } from '../../config/reload.ts'
+import { within } from '../../core/deadline.ts'
+import type { ListenAddress } from '../../front/gate/listener.ts'
+import type { Failure, FromWorker, Report, Start, ToWorker } from './protocol.ts'
+
+/** A scrape must not wait for a worker that hangs. */
+const ASK_MS = 1000
+/** Longer than to take a deny list of 100,000 networks. */
+const RELOAD_MS = 10_000
+
+const FILE = new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js', import.meta.url)
+
+/** How a worker ended. */
+export interface Ending {
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
+}
+
+/** A worker that could not start. */
+export class StartFailure extends Error {
+  readonly failure: Failure
+
+  constructor(failure: Failure) {
+    super(failure.message)
+    this.failure = failure
+  }
+}
+
+type Reply = Extract<FromWorker, { id?: number }>
+
+export class Hand {
+  readonly pid: number | undefined
+  /** Resolves with its addresses when it serves. Rejects, with StartFailure where it said why. */
+  readonly listening: Promise<readonly ListenAddress[]>
+  readonly ended: Promise<Ending>
+  /** What it told last; with the metrics it told last, which may be older. */
+  last: Report | undefined
+  /** How often its parent has looked since it told anything. */
+  quiet = 0
+  /** It has left a question open, and said nothing since. */
+  isSilent = false
+  serves = false
+  readonly #child: ChildProcess
+  readonly #waiting = new Map<number, (reply: Reply | undefined) => void>()
+  #nextId = 1
+
+  constructor(start: Start) {
+    this.#child = fork(FILE, { serialization: 'advanced' })
+    this.pid = this.#child.pid
+    this.ended = new Promise((resolve) => {
+      this.#child.once('exit', (code, signal) => resolve({ code, signal }))
+      this.#child.once('error', () => resolve({ code: 1, signal: null }))
+    })
+    this.listening = new Promise((resolve, reject) => {
+      this.#child.on('message', (message: FromWorker) => {
+        this.#heard(message)
+        if (message.kind === 'listening') resolve(message.listening)
+        if (message.kind === 'failed') reject(new StartFailure(message.failure))
+      })
+      void this.ended.then(({ code, signal }) => {
+        this.serves = false
+        for (const answer of this.#waiting.values()) answer(undefined)
+        reject(new Error(`the worker ended before it listened (${signal ?? `exit code ${code}`})`))
+      })
+    })
+    // Whoever waits hears of it; nobody has to.
+    this.listening.catch(() => undefined)
+    this.#send(start)
+  }
+
+  /** @returns a fresh report; undefined if it does not answer within a second, or did not answer the last time */
+  async ask(metrics: boolean): Promise<Report | undefined> {
+    // Questions to one that hangs would only pile up. That it is well again shows by its own reports.
+    if (!this.serves || this.isSilent) return undefined
+    const reply = await this.#request({ kind: 'ask', metrics }, ASK_MS, 'report')
+    if (reply === undefined) this.isSilent = true
+    return reply?.report
+  }
+
+  /** Resolves with undefined if it does not answer. */
+  async reload(reading: Reading): Promise<ReloadReport | undefined> {
+    return (await this.#request({ kind: 'reload', reading }, RELOAD_MS, 'reloaded'))?.report
+  }
+
+  /** It takes no more clients, and ends when its sessions have. */
+  stop(): void {
+    this.#send({ kind: 'stop' })
+  }
+
+  /** It ends at once, and logs what it cuts off. */
+  abort(): void {
+    this.#send({ kind: 'abort' })
+  }
+
+  kill(): void {
+    this.#child.kill('SIGKILL')
+  }
+
+  #heard(message: FromWorker): void {
+    this.quiet = 0
+    this.isSilent = false
+    if (message.kind === 'listening') this.serves = true
+    if (message.kind === 'report') this.last = { ...this.last, ...message.report }
+    if ('id' in message && message.id !== undefined) this.#waiting.get(message.id)?.(message)
+  }
+
+  async #request<K extends Reply['kind']>(
+    message: { kind: 'ask'; metrics: boolean } | { kind: 'reload'; reading: Reading },
+    ms: number,
+    kind: K,
+  ): Promise<Extract<Reply, { kind: K }> | undefined> {
+    const id = this.#nextId++
+    const reply = new Promise<Reply | undefined>((resolve) => this.#waiting.set(id, resolve))
+    this.#send({ ...message, id })
+    const settled = await within(reply, ms, () => undefined)
+    this.#waiting.delete(id)
+    return settled?.kind === kind ? (settled as Extract<Reply, { kind: K }>) : undefined
+  }
+
+  #send(message: ToWorker): void {
+    // That the channel is closed shows by 'exit'.
+    if (this.#child.connected) this.#child.send(message, undefined, {}, () => undefined)
+  }
+}

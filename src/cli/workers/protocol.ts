@@ -1,0 +1,51 @@
+/**
+ * What a parent and its workers say to each other, over the channel that Node opens between them. Messages are cloned as
+ * between threads (v8.serialize), so that lists of networks need no text.
+ */
+import type { Status } from '../../admin/status.ts'
+import type { ListenError } from '../../app.ts'
+import type { Reading, ReloadReport } from '../../config/reload.ts'
+import type { ListenAddress } from '../../front/gate/listener.ts'
+import type { Snapshot } from '../../telemetry/together.ts'
+
+/** The first message to a worker. */
+export interface Start {
+  readonly kind: 'start'
+  /** 1 and up. */
+  readonly worker: number
+  readonly of: number
+  /** For the ids of its sessions. */
+  readonly number: number
+  /** Its share of the settings, with the addresses to listen on. */
+  readonly reading: Reading
+  readonly listenIsDefault: boolean
+  readonly version: string
+  readonly machine: string
+}
+
+export interface Report {
+  readonly status: Status
+  readonly sessions: number
+  readonly pastDot: number
+  readonly metrics?: Snapshot
+}
+
+export interface Failure {
+  readonly message: string
+  /** Where an address cannot be listened on. */
+  readonly listening?: Pick<ListenError, 'setting' | 'code' | 'address'>
+}
+
+/** `id` is that of the answer. */
+export type ToWorker =
+  | Start
+  | { readonly kind: 'ask'; readonly id: number; readonly metrics: boolean }
+  | { readonly kind: 'reload'; readonly id: number; readonly reading: Reading }
+  | { readonly kind: 'stop' | 'abort' }
+
+export type FromWorker =
+  | { readonly kind: 'listening'; readonly listening: readonly ListenAddress[] }
+  | { readonly kind: 'failed'; readonly failure: Failure }
+  /** Without an id it was not asked for. */
+  | { readonly kind: 'report'; readonly id?: number; readonly report: Report }
+  | { readonly kind: 'reloaded'; readonly id: number; readonly report: ReloadReport }

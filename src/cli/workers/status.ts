@@ -1,0 +1,52 @@
+/** The state of a node with several workers, from those of its workers. */
+import type { Status, WorkerStatus } from '../../admin/status.ts'
+import type { Worker } from './crew.ts'
+
+export type OfParent = Pick<Status, 'version' | 'node' | 'uptimeSeconds' | 'settings'> & { readonly draining: boolean }
+
+type Upstream = Status['upstreams'][number]
+
+const statuses = (workers: readonly Worker[]): Status[] =>
+  workers.flatMap(({ up, report }) => (up && report?.status) || [])
+
+/** The best condition that a worker sees counts: mail goes on there. */
+function upstreamsOf(all: readonly Status[]): Upstream[] {
+  const found = new Map<string, Upstream>()
+  for (const each of all.flatMap(({ upstreams }) => upstreams)) {
+    const key = `${each.upstream} ${each.address}`
+    const before = found.get(key)
+    const best = before === undefined || (each.up && !before.up) ? each : before
+    found.set(key, { ...best, connections: (before?.connections ?? 0) + each.connections })
+  }
+  return [...found.values()]
+}
+
+const workerOf = ({ worker, pid, up, restarts, report }: Worker): WorkerStatus => ({
+  worker,
+  up,
+  restarts,
+  ...(pid !== undefined && { pid }),
+  ...(report !== undefined && {
+    uptimeSeconds: report.status.uptimeSeconds,
+    connectionsOpen: report.status.connectionsOpen,
+    settings: report.status.settings.hash,
+  }),
+})
+
+/** The worst condition that a worker sees counts where the whole node depends on it. */
+export function statusOf({ draining, ...parent }: OfParent, workers: readonly Worker[]): Status {
+  const all = statuses(workers)
+  const redis = all.flatMap((status) => status.redis ?? []).sort((a, b) => Number(a.up) - Number(b.up))[0]
+  const tls = all.flatMap((status) => status.tls ?? [])
+  const troubled = tls.find(({ error }) => error !== undefined) ?? tls[0]
+  return {
+    ...parent,
+    ready: !draining && all.some(({ ready }) => ready),
+    connectionsOpen: all.reduce((sum, { connectionsOpen }) => sum + connectionsOpen, 0),
+    unknownGuard: all.some(({ unknownGuard }) => unknownGuard),
+    ...(redis !== undefined && { redis }),
+    ...(troubled !== undefined && { tls: troubled }),
+    upstreams: upstreamsOf(all),
+    workers: workers.map(workerOf),
+  }
+}

@@ -1,0 +1,110 @@
+/** One worker: a process that serves clients with an app of its own, and does what its parent says. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { ListenError, type Running, start } from '../../app.ts'
+import type { Reading } from '../../config/reload.ts'
+import { messageOf } from '../../core/errors.ts'
+import { createLog, type LevelledLog } from '../../telemetry/log.ts'
+import { snapshotOf } from '../../telemetry/together.ts'
+import type { Failure, FromWorker, Report, Start, ToWorker } from './protocol.ts'
+
+/** What was counted since the last report is lost if the worker dies. */
+const REPORT_MS = 1000
+/** The share of the time that reports may take. With a hundred mail servers each takes many milliseconds. */
+const REPORT_SHARE = 1 / 100
+
+// The parent hears of these as well, and decides. What the others would do by default, main.ts tells.
+for (const signal of ['SIGINT', 'SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const) process.on(signal, () => undefined)
+
+// Nobody is left to tell where the channel is broken.
+const tell = (message: FromWorker): unknown =>
+  process.connected && process.send?.(message, undefined, {}, () => undefined)
+
+async function report(running: Running, withMetrics: boolean): Promise<Report> {
+  const metrics = withMetrics ? await snapshotOf(running.metrics.registry) : undefined
+  return { status: running.status(), ...running.underWay(), ...(metrics !== undefined && { metrics }) }
+}
+
+function failureOf(error: unknown): Failure {
+  if (!(error instanceof ListenError)) return { message: messageOf(error) }
+  const { message, setting, code, address } = error
+  return { message, listening: { setting, code, address } }
+}
+
+async function reportForEver(running: Running): Promise<void> {
+  for (;;) {
+    const begun = performance.now()
+    tell({ kind: 'report', report: await report(running, true) })
+    const took = performance.now() - begun
+    await sleep(Math.max(REPORT_MS, took / REPORT_SHARE), undefined, { ref: false })
+  }
+}
+
+async function end(code: number, log: LevelledLog, ending: Promise<void>): Promise<void> {
+  const failed = (error: unknown): number => {
+    log.error({ err: messageOf(error) }, 'stopping failed')
+    log.flush()
+    return 1
+  }
+  process.exit(
+    await ending.then(
+      () => code,
+      (error: unknown) => failed(error),
+    ),
+  )
+}
+
+function obey(running: Running, log: LevelledLog, take: (reading: Reading) => void): void {
+  let stopping: Promise<void> | undefined
+  const stop = (code: number): void => {
+    if (stopping !== undefined) return
+    stopping = running.stop()
+    void end(code, log, stopping)
+  }
+  process.on('message', async (message: ToWorker) => {
+    switch (message.kind) {
+      case 'ask':
+        tell({ kind: 'report', id: message.id, report: await report(running, message.metrics) })
+        return
+      case 'reload': {
+        take(message.reading)
+        const reload = await running.reload?.('parent')
+        if (reload !== undefined) tell({ kind: 'reloaded', id: message.id, report: reload })
+        return
+      }
+      case 'stop':
+        return stop(0)
+      case 'abort':
+        return end(1, log, running.abort())
+    }
+  })
+  process.on('SIGTERM', () => stop(0))
+  process.on('disconnect', () => {
+    log.error({}, 'the parent is gone: this worker ends when its sessions have')
+    stop(1)
+  })
+}
+
+async function run({ worker, of, number, reading, listenIsDefault, version, machine }: Start): Promise<void> {
+  process.title = `spillway worker ${worker}`
+  const log = createLog({ level: reading.settings.logLevel, destination: 1, worker })
+  let latest = reading
+  const reread = async () => ({ reading: latest })
+  try {
+    const running = await start({ reading, version, log, machine, listenIsDefault, reread, worker: { number, of } })
+    obey(running, log, (next) => {
+      latest = next
+    })
+    tell({ kind: 'listening', listening: running.listening })
+    void reportForEver(running)
+  } catch (error) {
+    log.flush()
+    // The channel is flushed before the process ends.
+    process.send?.({ kind: 'failed', failure: failureOf(error) } satisfies FromWorker, () => process.exit(1))
+  }
+}
+
+process.once('message', (message: ToWorker) => {
+  if (message.kind === 'start') void run(message)
+})
+// The parent has died before it said anything.
+process.once('disconnect', () => process.exit(1))

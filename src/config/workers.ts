@@ -1,0 +1,64 @@
+/**
+ * How the limits of one node are divided among its workers, so that the node as a whole keeps them. Each worker is a
+ * node of its own to Redis, so limits that are counted there are not divided.
+ */
+import { LIMIT_NAMES, LIMITS } from '../core/limits.ts'
+import type { Rule } from './rule.ts'
+import { keyOf, type PlainSettings, type SettingName } from './settings.ts'
+
+/** Of this many workers, which one: 0 to `of - 1`. */
+export interface Share {
+  readonly index: number
+  readonly of: number
+}
+
+/** Settings that each worker obeys for itself. */
+const OF_A_NODE = [
+  'SPILLWAY_MAX_CONNECTIONS',
+  'SPILLWAY_UPSTREAM_MAX_CONNECTIONS',
+  'SPILLWAY_LIMIT_IP_CONCURRENCY',
+] as const satisfies readonly SettingName[]
+
+/** @param cores how many of them this process may use */
+export const workersOf = ({ workers }: Pick<PlainSettings, 'workers'>, cores: number): number =>
+  workers === 'auto' ? cores : workers
+
+/** The shares of all workers add up to the whole. */
+const part = (whole: number, { index, of }: Share): number => Math.floor(whole / of) + (index < whole % of ? 1 : 0)
+
+/** The settings of one worker. */
+export function shareOf(settings: PlainSettings, share: Share): PlainSettings {
+  const divided: Record<string, unknown> = { ...settings }
+  for (const key of OF_A_NODE.map(keyOf)) {
+    const whole = settings[key]
+    if (whole !== undefined) divided[key] = part(whole, share)
+  }
+  if (settings.redisUrl !== undefined) return divided as unknown as PlainSettings
+  for (const key of LIMIT_NAMES.map((limit) => keyOf(LIMITS[limit].setting))) {
+    const whole = settings[key]
+    if (whole !== undefined) divided[key] = { ...whole, max: part(whole.max, share) }
+  }
+  return divided as unknown as PlainSettings
+}
+
+/** A worker with a share of nothing would turn everybody away. */
+export const workers: Rule = ({ settings, isSound, cores }, report) => {
+  if (!isSound('SPILLWAY_WORKERS')) return
+  const count = workersOf(settings, cores)
+  if (count === 1) return
+  const isShared = isSound('SPILLWAY_REDIS_URL') && settings.redisUrl !== undefined
+  const rates = isShared ? [] : LIMIT_NAMES.map((limit) => LIMITS[limit].setting)
+  for (const name of [...OF_A_NODE, ...rates]) {
+    const value = isSound(name) ? settings[keyOf(name)] : undefined
+    const whole = typeof value === 'object' ? value.max : value
+    if (whole === undefined || whole >= count) continue
+    report.mistake(
+      'SPILLWAY_WORKERS',
+      `at most ${whole}, because ${name} is divided among the workers, and here are ${count}. Raise ${name}, or have fewer workers`,
+    )
+  }
+  if (isShared || !isSound('SPILLWAY_REDIS_URL')) return
+  report.warn(
+    `SPILLWAY_WORKERS: each of the ${count} workers counts alone and has a part of every limit. A client whose connections are spread unevenly over them is refused early. A Redis on this machine (SPILLWAY_REDIS_URL) lets them count together`,
+  )
+}

@@ -1,0 +1,409 @@
+/** Several workers under one parent: the program as it is started, with real processes that are stopped and killed. */
+import { readFileSync, writeFileSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
+import type { Status } from '../../src/admin/status.ts'
+import { startRedis } from '../services/redis.ts'
+import { eventually } from '../support/app.ts'
+import { type Client, connectClient } from '../support/client.ts'
+import { Program, run, SERVE_ENV } from '../support/program.ts'
+import { startUpstream, type Upstream } from '../support/upstream.ts'
+
+let program: Program
+let upstream: Upstream
+let clients: Client[] = []
+let folder = ''
+/** Of the program, from its log. */
+let port = 0
+let adminPort = 0
+
+beforeEach(async () => {
+  upstream = await startUpstream()
+  folder = await mkdtemp(join(tmpdir(), 'spillway-workers-'))
+})
+
+afterEach(async () => {
+  for (const client of clients) client.destroy()
+  clients = []
+  await program.end()
+  await upstream.stop()
+  await rm(folder, { recursive: true })
+})
+
+async function start(env: Readonly<Record<string, string>> = {}): Promise<void> {
+  program = new Program(['serve'], {
+    env: {
+      ...SERVE_ENV,
+      SPILLWAY_UPSTREAMS: upstream.address,
+      SPILLWAY_RELAY_GUARD: 'off',
+      SPILLWAY_WORKERS: '2',
+      ...env,
+    },
+  })
+  adminPort = (await program.logged('listening for the operator')).port as number
+  await program.logged('all workers serve')
+  port = program.log.find(({ msg }) => msg === 'listening for mail')?.port as number
+}
+
+async function connect(from?: string): Promise<Client> {
+  const client = await connectClient(port, from === undefined ? {} : { from })
+  clients.push(client)
+  return client
+}
+
+/** @returns those that were greeted, and the replies of those that were not */
+async function connectMany(count: number): Promise<{ greeted: Client[]; refused: string[] }> {
+  const greeted: Client[] = []
+  const refused: string[] = []
+  for (let i = 0; i < count; i++) {
+    const client = await connect()
+    const reply = await client.reply()
+    if (reply.startsWith('220')) greeted.push(client)
+    else refused.push(reply)
+  }
+  return { greeted, refused }
+}
+
+const get = async (path: string, init?: RequestInit): Promise<string> =>
+  (await fetch(`http://127.0.0.1:${adminPort}${path}`, init)).text()
+const status = async (): Promise<Status> => JSON.parse(await get('/api/v1/status')) as Status
+const metrics = async (): Promise<Map<string, number>> =>
+  new Map(
+    (await get('/metrics'))
+      .split('\n')
+      .filter((line) => line !== '' && !line.startsWith('#'))
+      .map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ') + 1))]),
+  )
+
+/** The sum of all series of a metric. */
+const sum = (all: ReadonlyMap<string, number>, name: string): number =>
+  [...all].reduce((total, [key, value]) => (key.startsWith(`${name}{`) || key === name ? total + value : total), 0)
+
+const pidOf = async (worker: number): Promise<number> =>
+  (await status()).workers?.find((each) => each.worker === worker)?.pid as number
+
+/** A session in the middle of a message. */
+async function message(): Promise<Client> {
+  const client = await connect()
+  await client.reply()
+  for (const line of ['EHLO a.example', 'MAIL FROM:<a@a.example>', 'RCPT TO:<b@b.example>', 'DATA']) {
+    expect(await client.command(line)).toMatch(/^[23]/)
+  }
+  return client
+}
+
+/** Connects until each of the two workers has a client. */
+async function clientOfEach(): Promise<Readonly<Record<number, Client>>> {
+  const found: Record<number, Client> = {}
+  for (let i = 0; Object.keys(found).length < 2; i++) {
+    if (i === 40) throw new Error('the kernel gives all connections to one worker')
+    const before = await status()
+    const client = await connect()
+    await client.reply()
+    const after = await status()
+    const where = after.workers?.find(
+      ({ connectionsOpen }, at) => connectionsOpen !== before.workers?.[at]?.connectionsOpen,
+    )
+    found[where?.worker as number] = client
+  }
+  return found
+}
+
+describe('one node', () => {
+  test('metrics and status are those of all workers together', async () => {
+    await start()
+    const { greeted } = await connectMany(20)
+    expect(greeted).toHaveLength(20)
+    const open = await status()
+    expect(open.connectionsOpen).toBe(20)
+    expect(open.ready).toBe(true)
+    expect(open.workers?.map(({ worker, up, restarts }) => [worker, up, restarts])).toEqual([
+      [1, true, 0],
+      [2, true, 0],
+    ])
+    for (const { connectionsOpen } of open.workers ?? []) expect(connectionsOpen).toBeGreaterThan(0)
+    for (const client of greeted) {
+      client.write('QUIT\r\n')
+      await client.closed()
+    }
+    const all = await eventually(metrics, (each) => sum(each, 'spillway_sessions_total') === 20)
+    expect(all.get('spillway_connections_total{family="ipv4"}')).toBe(20)
+    expect(all.get('spillway_connections_open{family="ipv4"}')).toBe(0)
+    expect(sum(all, 'spillway_session_duration_seconds_count')).toBe(20)
+    expect(all.get('spillway_worker_up{worker="1"}')).toBe(1)
+    expect(all.get(`spillway_upstream_connections_limit{upstream="${upstream.address}"}`)).toBe(50)
+    // Of each worker, and of the parent.
+    for (const worker of ['1', '2', 'parent'])
+      expect(all.get(`nodejs_eventloop_lag_p99_seconds{worker="${worker}"}`)).toBeGreaterThan(0)
+    expect(await get('/readyz?verbose')).toMatch(/worker 1: up; restarts: 0\nworker 2: up/)
+  })
+
+  test('a message goes through, and the line of the log tells which worker it was', async () => {
+    await start()
+    const client = await message()
+    expect(await client.command('hello\r\n.')).toMatch(/^250/)
+    await client.command('QUIT')
+    const line = await program.logged('session')
+    expect([1, 2]).toContain(line.worker)
+  })
+
+  test('ids of sessions never collide: each worker has its own number, and so has one that replaces another', async () => {
+    await start()
+    const numbers = (): unknown[] =>
+      program.log.filter(({ msg }) => msg === 'listening for mail').map(({ node }) => node)
+    // What it has not written yet would die with it.
+    await eventually(numbers, ({ length }) => length === 2)
+    process.kill(await pidOf(2), 'SIGKILL')
+    const all = await eventually(numbers, ({ length }) => length === 3)
+    expect(new Set(all).size).toBe(3)
+  })
+})
+
+describe('limits of a node', () => {
+  test.each([
+    ['SPILLWAY_MAX_CONNECTIONS', '11', /^421 .*/],
+    ['SPILLWAY_LIMIT_IP_CONCURRENCY', '11', /^421 .*/],
+    ['SPILLWAY_LIMIT_IP_CONNECTIONS', '11/1h', /^421 .*/],
+  ])('%s holds for all workers together', async (setting, value, reply) => {
+    await start({ [setting]: value })
+    const { greeted, refused } = await connectMany(40)
+    expect(greeted).toHaveLength(11)
+    for (const each of refused) expect(each).toMatch(reply)
+  })
+
+  test('with Redis, a client may use the whole limit at one worker', async () => {
+    const redis = await startRedis()
+    try {
+      await start({ SPILLWAY_LIMIT_IP_CONNECTIONS: '30/1h', SPILLWAY_REDIS_URL: `redis://127.0.0.1:${redis.port}` })
+      expect((await status()).redis).toMatchObject({ up: true, nodes: 2 })
+      // A worker hears of what the other let in within moments, and refuses rather than guess until then.
+      let greeted = 0
+      await eventually(
+        async () => {
+          greeted += (await connectMany(1)).greeted.length
+          return greeted
+        },
+        (count) => count >= 30,
+      )
+      // What is under a tenth of a share need not be told.
+      greeted += (await connectMany(20)).greeted.length
+      expect(greeted).toBeLessThanOrEqual(33)
+    } finally {
+      await program.end()
+      await redis.stop()
+    }
+  })
+})
+
+describe('a worker that dies', () => {
+  test('is replaced within a second; the others notice nothing, and what it counted stays counted', async () => {
+    await start()
+    const each = await clientOfEach()
+    const { connectionsOpen } = await status()
+    const counted = sum(await metrics(), 'spillway_connections_total')
+    expect(counted).toBe(connectionsOpen)
+
+    let lowest = counted
+    let over = false
+    const watched = (async () => {
+      while (!over) lowest = Math.min(lowest, sum(await metrics(), 'spillway_connections_total'))
+    })()
+    const killed = performance.now()
+    process.kill(await pidOf(1), 'SIGKILL')
+    await program.logged('the worker is replaced')
+    expect(performance.now() - killed).toBeLessThan(1000)
+    await each[1]?.closed()
+    expect(await each[2]?.command('NOOP')).toMatch(/^250/)
+
+    const after = await eventually(metrics, (all) => all.get('spillway_worker_up{worker="1"}') === 1)
+    over = true
+    await watched
+    expect(lowest).toBe(counted)
+    expect(after.get('spillway_worker_restarts_total{worker="1"}')).toBe(1)
+    // Its seats are free, and its sessions are over.
+    expect(sum(after, 'spillway_connections_total')).toBe(
+      sum(after, 'spillway_sessions_total') + sum(after, 'spillway_connections_open'),
+    )
+    const died = program.log.find(({ msg }) => String(msg).startsWith('a worker died'))
+    expect(died).toMatchObject({ level: 'error', worker: 1, signal: 'SIGKILL', unknown: 0 })
+    expect(died?.sessions).toBeGreaterThan(0)
+  })
+
+  test('again and again is started later each time, and the others go on', async () => {
+    await start()
+    const began = performance.now()
+    for (let i = 0; i < 5; i++) {
+      process.kill(
+        await eventually(
+          () => pidOf(1),
+          (pid) => pid !== undefined,
+        ),
+        'SIGKILL',
+      )
+      await eventually(
+        () => program.log.filter(({ msg }) => msg === 'the worker is replaced').length,
+        (count) => count === i + 1,
+      )
+    }
+    // 0, 100, 200, 400 and 800 ms, and what the starts take.
+    expect(performance.now() - began).toBeGreaterThan(1500)
+    expect((await status()).workers?.[0]?.restarts).toBe(5)
+    expect((await status()).workers?.[1]?.restarts).toBe(0)
+  })
+
+  test('by SIGTERM ends as a node does, and is replaced', async () => {
+    await start()
+    const each = await clientOfEach()
+    const pid = await pidOf(1)
+    process.kill(pid, 'SIGTERM')
+    expect(await each[1]?.reply()).toMatch(/^421 /)
+    await program.logged('the worker was told to end, and is replaced')
+    await program.logged('the worker is replaced')
+    expect(await pidOf(1)).not.toBe(pid)
+  })
+})
+
+describe('a worker that hangs', () => {
+  test('holds up no scrape for more than a second, and the page says which it is', async () => {
+    await start()
+    await connectMany(20)
+    const before = await metrics()
+    const pid = await pidOf(2)
+    process.kill(pid, 'SIGSTOP')
+    try {
+      const begun = performance.now()
+      const first = await metrics()
+      const took = performance.now() - begun
+      expect(took).toBeGreaterThan(900)
+      expect(took).toBeLessThan(1500)
+      expect(first.get('spillway_worker_up{worker="1"}')).toBe(1)
+      expect(first.get('spillway_worker_up{worker="2"}')).toBe(0)
+      // Its counters are there, and its gauges are not.
+      expect(sum(first, 'spillway_connections_total')).toBe(sum(before, 'spillway_connections_total'))
+      expect(sum(first, 'spillway_connections_open')).toBeLessThan(20)
+      expect(first.has('nodejs_eventloop_lag_p99_seconds{worker="2"}')).toBe(false)
+      // From now on nobody waits for it.
+      const again = performance.now()
+      expect((await status()).workers?.map(({ up }) => up)).toEqual([true, false])
+      expect(await get('/readyz')).toBe('ok\n')
+      expect(performance.now() - again).toBeLessThan(500)
+    } finally {
+      process.kill(pid, 'SIGCONT')
+    }
+    const after = await eventually(metrics, (all) => all.get('spillway_worker_up{worker="2"}') === 1)
+    expect(sum(after, 'spillway_connections_open')).toBe(20)
+  })
+})
+
+describe('a reload', () => {
+  const DENY = 'SPILLWAY_DENY=127.0.0.1\n'
+
+  async function startWithFile(text: string): Promise<string> {
+    const file = join(folder, 'env')
+    writeFileSync(file, text)
+    await start({ SPILLWAY_ENV_FILE: file })
+    return file
+  }
+
+  test('reaches every worker, also one that is started later', async () => {
+    const file = await startWithFile('SPILLWAY_LOG_LEVEL=info\n')
+    expect((await connectMany(10)).greeted).toHaveLength(10)
+    writeFileSync(file, DENY)
+    const report = JSON.parse(await get('/api/v1/reload', { method: 'POST' })) as { result: string; hash: string }
+    expect(report).toMatchObject({ result: 'ok', changed: [{ setting: 'SPILLWAY_DENY' }] })
+    expect((await connectMany(10)).greeted).toHaveLength(0)
+    process.kill(await pidOf(1), 'SIGKILL')
+    await program.logged('the worker is replaced')
+    expect((await connectMany(10)).greeted).toHaveLength(0)
+    const { settings, workers } = await status()
+    expect([settings.hash, ...(workers ?? []).map((each) => each.settings)]).toEqual([
+      report.hash,
+      report.hash,
+      report.hash,
+    ])
+    const all = await metrics()
+    expect(all.get('spillway_reload_total{result="ok"}')).toBe(1)
+    expect(all.get(`spillway_settings_info{hash="${report.hash}"}`)).toBe(1)
+    expect(sum(all, 'spillway_settings_info')).toBe(1)
+  })
+
+  test('with a mistake changes nothing anywhere', async () => {
+    const file = await startWithFile(DENY)
+    const { hash } = (await status()).settings
+    writeFileSync(file, 'SPILLWAY_DENY=nowhere\n')
+    program.child.kill('SIGHUP')
+    await program.logged('reload failed: all settings stay as they were')
+    expect((await connectMany(10)).greeted).toHaveLength(0)
+    expect((await status()).settings.hash).toBe(hash)
+    expect((await metrics()).get('spillway_reload_total{result="failed"}')).toBe(1)
+  })
+})
+
+describe('start and stop', () => {
+  test('SIGTERM: the messages of all workers end, and then the program, with 0', async () => {
+    await start()
+    const under = await Promise.all(Array.from({ length: 8 }, message))
+    program.child.kill('SIGTERM')
+    await eventually(
+      () => program.log.filter(({ msg }) => msg === 'draining').length,
+      (count) => count === 2,
+    )
+    expect(await get('/readyz')).toBe('not ready\n')
+    for (const client of under) expect(await client.command('hello\r\n.')).toMatch(/^250/)
+    expect(await program.exited).toBe(0)
+    expect(upstream.mailed().flatMap(({ bodies }) => bodies)).toHaveLength(8)
+  })
+
+  test('a second SIGTERM ends all of them at once, with 1', async () => {
+    await start()
+    const client = await message()
+    program.child.kill('SIGTERM')
+    await program.logged('stopping')
+    program.child.kill('SIGTERM')
+    expect(await program.exited).toBe(1)
+    await client.closed()
+  })
+
+  test('a parent that is killed leaves no worker behind', async () => {
+    await start()
+    const pids = [await pidOf(1), await pidOf(2)]
+    const client = await message()
+    program.child.kill('SIGKILL')
+    expect(await client.command('hello\r\n.')).toMatch(/^250/)
+    const gone = (pid: number): boolean => {
+      try {
+        // A zombie has ended, whoever is to wait for it.
+        return /^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))
+      } catch {
+        return true
+      }
+    }
+    await eventually(
+      () => pids.every(gone),
+      (all) => all,
+    )
+  })
+
+  test('an address that is taken is told once, with what to do about it', async () => {
+    const other = createServer()
+    await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve))
+    const taken = `127.0.0.1:${(other.address() as { port: number }).port}`
+    await start()
+    try {
+      for (const setting of ['SPILLWAY_LISTEN', 'SPILLWAY_ADMIN_LISTEN']) {
+        const { code, output } = await run(['serve'], {
+          env: { ...SERVE_ENV, SPILLWAY_WORKERS: '2', [setting]: taken },
+        })
+        expect(code).toBe(1)
+        expect(output.match(/cannot start/g)).toHaveLength(1)
+        expect(output).toContain(`"setting":"${setting}"`)
+        expect(output).toContain('ss -ltnp')
+      }
+    } finally {
+      other.close()
+    }
+  })
+})

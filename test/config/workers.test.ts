@@ -1,0 +1,74 @@
+/** How the limits of a node are divided among its workers. */
+import { describe, expect, test } from '@jest/globals'
+import { load } from '../../src/config/load.ts'
+import { shareOf, workersOf } from '../../src/config/workers.ts'
+import { loadWith, machine, mistakesOf, REQUIRED } from './given.ts'
+
+const sharesOf = (env: Record<string, string>, of: number) => {
+  const { settings } = loadWith(env)
+  return Array.from({ length: of }, (_, index) => shareOf(settings, { index, of }))
+}
+const sum = (values: readonly (number | undefined)[]): number =>
+  values.reduce<number>((all, value) => all + (value ?? 0), 0)
+
+describe('shares', () => {
+  test.each([2, 3, 7])('of %i workers add up to what the operator set, and differ by one at most', (of) => {
+    const shares = sharesOf({ SPILLWAY_MAX_CONNECTIONS: '1000', SPILLWAY_LIMIT_GLOBAL_MESSAGES: '500/1m' }, of)
+    for (const [whole, parts] of [
+      [1000, shares.map((each) => each.maxConnections)],
+      [50, shares.map((each) => each.upstreamMaxConnections)],
+      [100, shares.map((each) => each.limitIpConcurrency)],
+      [600, shares.map((each) => each.limitIpConnections?.max)],
+      [500, shares.map((each) => each.limitGlobalMessages?.max)],
+    ] as const) {
+      expect(sum(parts)).toBe(whole)
+      const numbers = parts.map((part) => part ?? 0)
+      expect(Math.max(...numbers) - Math.min(...numbers)).toBeLessThanOrEqual(1)
+    }
+    expect(shares.map((each) => each.limitIpConnections?.windowMs)).toEqual(Array(of).fill(60_000))
+  })
+
+  test('what is off stays off, and with Redis the limits over time are whole', () => {
+    const [share] = sharesOf({ SPILLWAY_LIMIT_IP_CONCURRENCY: 'off', SPILLWAY_REDIS_URL: 'redis://127.0.0.1' }, 2)
+    expect(share?.limitIpConcurrency).toBeUndefined()
+    expect(share?.limitGlobalMessages).toBeUndefined()
+    expect(share?.limitIpConnections?.max).toBe(600)
+    expect(share?.upstreamMaxConnections).toBe(25)
+  })
+
+  test('auto is one for each core', () => {
+    expect(workersOf({ workers: 'auto' }, 6)).toBe(6)
+    expect(workersOf({ workers: 3 }, 6)).toBe(3)
+  })
+})
+
+describe('rules', () => {
+  test('more workers than a limit can be divided among are a mistake that names the limit', () => {
+    const env = { SPILLWAY_WORKERS: '8', SPILLWAY_UPSTREAM_MAX_CONNECTIONS: '5', SPILLWAY_LIMIT_IP_MESSAGES: '3/1m' }
+    const told = mistakesOf(env).map(({ name, expected }) => `${name}: ${expected}`)
+    expect(told).toEqual([
+      expect.stringMatching(/^SPILLWAY_WORKERS: at most 5, because SPILLWAY_UPSTREAM_MAX_CONNECTIONS is divided/),
+      expect.stringMatching(/^SPILLWAY_WORKERS: at most 3, because SPILLWAY_LIMIT_IP_MESSAGES is divided/),
+    ])
+    expect(mistakesOf({ ...env, SPILLWAY_REDIS_URL: 'redis://127.0.0.1' })).toHaveLength(1)
+  })
+
+  test('without Redis there is a warning, and with it or with one worker there is none', () => {
+    const warned = (env: Record<string, string>): boolean =>
+      loadWith(env).warnings.some((text) => text.startsWith('SPILLWAY_WORKERS'))
+    expect(warned({ SPILLWAY_WORKERS: '2' })).toBe(true)
+    expect(warned({ SPILLWAY_WORKERS: '2', SPILLWAY_REDIS_URL: 'redis://127.0.0.1' })).toBe(false)
+    expect(warned({})).toBe(false)
+    expect(warned({ SPILLWAY_WORKERS: 'auto' })).toBe(false)
+  })
+
+  test('open files are those of each worker', () => {
+    const on = (cores: number) => () =>
+      load({
+        ...machine({ ...REQUIRED, SPILLWAY_WORKERS: 'auto', SPILLWAY_MAX_CONNECTIONS: '100000' }),
+        cores,
+      }).settings.maxConnections
+    expect(on(4)()).toBe(100_000)
+    expect(on(1)).toThrow('at most 65280')
+  })
+})

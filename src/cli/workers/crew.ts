@@ -188,8 +188,9 @@ export class Crew {
       place.hand = undefined
       place.restarts++
       metrics.restarts.inc(String(worker))
-      this.#mourn(place, current, ending)
-      await sleep(this.#pause(place, ending))
+      const pause = this.#pause(place, ending)
+      this.#mourn(place, current, ending, pause)
+      await sleep(pause)
       if (this.#stopping) return
       current = this.#launch(place)
       try {
@@ -203,7 +204,7 @@ export class Crew {
     }
   }
 
-  #mourn({ worker }: Place, { pid, last }: Hand, { code, signal }: Ending): void {
+  #mourn({ worker }: Place, { pid, last }: Hand, { code, signal }: Ending, pause: number): void {
     const { log } = this.#options
     if (code === 0) {
       log.info({ worker, pid }, 'the worker was told to end, and is replaced')
@@ -211,7 +212,7 @@ export class Crew {
     }
     const { sessions, pastDot: unknown } = last ?? { sessions: 0, pastDot: 0 }
     log.error(
-      { worker, pid, ...(signal === null ? { code } : { signal }), sessions, unknown },
+      { worker, pid, ...(signal === null ? { code } : { signal }), sessions, unknown, replacedInMs: pause },
       'a worker died; what became of messages past their final dot is unknown',
     )
   }

@@ -15,6 +15,9 @@ const REPORT_SHARE = 1 / 100
 // The parent hears of these as well, and decides. What the others would do by default, main.ts tells.
 for (const signal of ['SIGINT', 'SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const) process.on(signal, () => undefined)
 
+/** The parent has died before this worker served anybody. */
+const giveUp = (): void => process.exit(1)
+
 // Nobody is left to tell where the channel is broken.
 const tell = (message: FromWorker): unknown =>
   process.connected && process.send?.(message, undefined, {}, () => undefined)
@@ -78,6 +81,7 @@ function obey(running: Running, log: LevelledLog, take: (reading: Reading) => vo
     }
   })
   process.on('SIGTERM', () => stop(0))
+  process.off('disconnect', giveUp)
   process.on('disconnect', () => {
     log.error({}, 'the parent is gone: this worker ends when its sessions have')
     stop(1)
@@ -106,5 +110,4 @@ async function run({ worker, of, number, reading, listenIsDefault, version, mach
 process.once('message', (message: ToWorker) => {
   if (message.kind === 'start') void run(message)
 })
-// The parent has died before it said anything.
-process.once('disconnect', () => process.exit(1))
+process.once('disconnect', giveUp)

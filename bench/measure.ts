@@ -56,6 +56,13 @@ function onCpuMs(pid: number): number | undefined {
   }
 }
 
+/** CPU time in ms, user and system, that this one process has used so far, without its children. */
+export function ownCpuMs(pid: number): number {
+  const ms = onCpuMs(pid)
+  if (ms === undefined) throw new Error(`process ${pid} is gone, or this kernel keeps no schedstat`)
+  return ms
+}
+
 /** Resident memory of a process in bytes: now, and at its peak. */
 export function residentBytes(pid: number): { readonly now: number; readonly peak: number } {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8')

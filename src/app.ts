@@ -11,6 +11,10 @@ import type { Metrics } from './telemetry/metrics.ts'
 export interface AppOptions extends NodeOptions {
   /** The operator did not set LISTEN. Without IPv6 on this machine, the [::] of its default is then left out. */
   readonly listenIsDefault?: boolean
+  /** Sockets that were opened for us, instead of those of LISTEN and of ADMIN_LISTEN. */
+  readonly sockets?: { readonly mail: readonly number[]; readonly admin: number | undefined }
+  /** Lets another one give up its ports; called when this one listens for mail. */
+  readonly takeOver?: () => Promise<void>
 }
 
 export interface Running {
@@ -34,6 +38,8 @@ export interface Running {
    * @param by who asked for it
    */
   readonly reload: ((by: string) => Promise<ReloadReport>) | undefined
+  /** Resolves when another one takes this one's place: the admin port is free then, and this one is to be stopped. */
+  readonly handedOver: Promise<void>
   /** Ends the node now: messages past their final dot are cut off and logged as unknown. */
   abort(): Promise<void>
 }
@@ -69,7 +75,12 @@ const ABORT_MS = 2000
 export async function start(options: AppOptions): Promise<Running> {
   const { settings } = options.reading
   const { log } = options
-  const node = buildNode(options)
+  const { promise: handedOver, resolve } = Promise.withResolvers<void>()
+  const handOver = (): void => {
+    node.admin.release()
+    resolve()
+  }
+  const node = buildNode({ ...options, handOver })
   const { sessions, front } = node
   let quitting: Promise<void> | undefined
   /** Quits once, even if the node is aborted while it is being stopped. */
@@ -83,7 +94,7 @@ export async function start(options: AppOptions): Promise<Running> {
 
   const stop = async (): Promise<void> => {
     node.drain()
-    node.listener.close()
+    await node.listener.closeEmpty()
     log.info({ sessions: sessions.size }, 'draining')
     sessions.drain()
     await within(node.allServed(), settings.shutdownTimeout, () => undefined)
@@ -110,7 +121,7 @@ export async function start(options: AppOptions): Promise<Running> {
   }
   const { metrics, status, reload } = node
   const underWay = () => ({ sessions: sessions.size, pastDot: sessions.pastDot })
-  return { listening, admin, metrics, status, underWay, stop, reload, abort }
+  return { listening, admin, metrics, status, underWay, stop, reload, handedOver, abort }
 }
 
 /**
@@ -119,7 +130,7 @@ export async function start(options: AppOptions): Promise<Running> {
  */
 async function begin(
   node: Node,
-  { reading: { settings }, log, worker, listenIsDefault = false }: AppOptions,
+  { reading: { settings }, log, worker, listenIsDefault = false, sockets, takeOver }: AppOptions,
 ): Promise<Pick<Running, 'listening' | 'admin'>> {
   const leaveOut = ({ host, port }: ListenAddress, { code }: NodeJS.ErrnoException): void =>
     log.warn(
@@ -130,12 +141,19 @@ async function begin(
   try {
     // The first rendering is slow. Left to a scrape in the middle of a flood, it would hold up replies.
     await metrics.registry.metrics()
-    const admin = worker ? undefined : await bound('SPILLWAY_ADMIN_LISTEN', node.admin.listen(settings.adminListen))
+    const forOperator = async () => {
+      const at = sockets?.admin === undefined ? settings.adminListen : { fd: sockets.admin }
+      return worker ? undefined : bound('SPILLWAY_ADMIN_LISTEN', node.admin.listen(at))
+    }
+    const first = takeOver === undefined ? await forOperator() : undefined
     await counting.start()
     await upstreams.start()
     node.certificates?.watch()
     const onlyIPv4 = listenIsDefault ? leaveOut : undefined
-    return { admin, listening: await bound('SPILLWAY_LISTEN', listener.listen(settings.listen, onlyIPv4)) }
+    const adopted = sockets !== undefined && sockets.mail.length > 0 ? listener.adopt(sockets.mail) : undefined
+    const listening = await bound('SPILLWAY_LISTEN', adopted ?? listener.listen(settings.listen, onlyIPv4))
+    await takeOver?.()
+    return { admin: first ?? (await forOperator()), listening }
   } catch (error) {
     await quit(node)
     throw error

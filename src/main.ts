@@ -30,6 +30,7 @@ const { parse } = await import('./cli/args.ts')
 const { load } = await import('./config/load.ts')
 const { SettingsError } = await import('./config/mistakes.ts')
 const { workersOf } = await import('./config/workers.ts')
+const { inheritedSockets } = await import('./cli/sockets.ts')
 const { openFiles } = await import('./cli/open-files.ts')
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
@@ -88,13 +89,18 @@ async function main(): Promise<number> {
         console.error(settings.message)
         return 78
       }
+      const serving = {
+        ...{ loaded: settings, sources, version, wasHungUp: () => hangups > 0 },
+        takesOver: asked.options.takeOver,
+        sockets: inheritedSockets(process.env, process.pid),
+      }
       const workers = workersOf(settings.settings, availableParallelism())
       if (workers > 1) {
         const { runParent } = await import('./cli/workers/parent.ts')
-        return runParent({ loaded: settings, sources, version, workers, wasHungUp: () => hangups > 0 })
+        return runParent(serving, workers)
       }
       const { runServer } = await import('./cli/serve.ts')
-      return runServer(settings, sources, version, () => hangups > 0)
+      return runServer(serving)
     }
   }
 }

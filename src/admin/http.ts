@@ -4,7 +4,7 @@
  * (request.ts) and one response, and callers share the work that takes long (rendering.ts).
  */
 import { STATUS_CODES } from 'node:http'
-import { createServer, type Server, type Socket } from 'node:net'
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
 import { ADMIN_CONNECTIONS } from '../config/machine-rules.ts'
 import { messageOf } from '../core/errors.ts'
 import { canonical, sourceOf } from '../core/ip.ts'
@@ -42,18 +42,24 @@ export class Admin {
     this.#server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => this.#accept(socket))
   }
 
-  /** @returns the address in use. Rejects if it cannot be listened on. */
-  listen(address: { host: string; port: number }): Promise<{ host: string; port: number }> {
+  /** @param at an address, or the file descriptor of a socket that was opened for us @returns the address in use. Rejects if it cannot be listened on. */
+  listen(at: { host: string; port: number } | { fd: number }): Promise<{ host: string; port: number }> {
     return new Promise((resolve, reject) => {
       this.#server.once('error', reject)
-      this.#server.listen({ ...address, backlog: ADMIN_CONNECTIONS }, () => {
+      this.#server.listen({ ...at, backlog: ADMIN_CONNECTIONS }, () => {
         this.#server.off('error', reject)
         this.#server.on('error', this.#parts.failed)
         this.#sweeping = setInterval(() => this.#connections.sweep(this.#parts.clock.elapsed()), SWEEP_MS).unref()
         const bound = this.#server.address()
-        resolve({ host: address.host, port: typeof bound === 'object' && bound !== null ? bound.port : address.port })
+        const { address, port } = bound as AddressInfo
+        resolve({ host: 'host' in at ? at.host : address, port })
       })
     })
+  }
+
+  /** Takes no more connections; those that are open end in their own way. */
+  release(): void {
+    this.#server.close()
   }
 
   close(): void {

@@ -17,6 +17,8 @@ export interface RouteParts {
   readonly status: () => Status | Promise<Status>
   /** Undefined if the settings cannot be read again. */
   readonly reload: ((by: string) => Promise<ReloadReport>) | undefined
+  /** Lets another one take this one's place: gives up the ports, and ends when the sessions have. Undefined where nobody could. */
+  readonly handOver?: () => void
   readonly token: string | undefined
   /** Host names and addresses of this port besides those of loopback, in lower case. */
   readonly names: readonly string[]
@@ -62,7 +64,7 @@ const WRONG_HOST =
 
 /** @returns a function that answers requests; it rejects only if the route does */
 export function createRouter(parts: RouteParts): (request: Request, local: string) => Promise<Response> {
-  const { status, token, reload } = parts
+  const { status, token, reload, handOver } = parts
   const metrics = new Rendering(async () => {
     const { type, text: body } = await parts.metrics()
     return { code: 200, type, body: Buffer.from(body) }
@@ -76,6 +78,13 @@ export function createRouter(parts: RouteParts): (request: Request, local: strin
   if (reload !== undefined) {
     const answer = async ({ path }: Request): Promise<Response> => reloaded(await reload(`POST ${path}`))
     routes.set('/api/v1/reload', { isPublic: false, writes: true, answer })
+  }
+  if (handOver !== undefined) {
+    const answer = (): Response => {
+      handOver()
+      return json(202, { handedOver: true })
+    }
+    routes.set('/api/v1/handover', { isPublic: false, writes: true, answer })
   }
   const paths = [...routes.keys()]
   const isOwnHost = createIsOwnHost(parts.names)

@@ -36,6 +36,10 @@ export interface NodeOptions {
   readonly machine: string
   /** This process is one of several that serve clients on the same addresses. */
   readonly worker?: Worker
+  /** Another process may listen on the same addresses: one that takes this one's place. */
+  readonly sharesPorts?: boolean
+  /** Called when another process asks to take this one's place. */
+  readonly handOver?: () => void
 }
 
 export interface Worker {
@@ -106,7 +110,7 @@ export function buildNode(options: NodeOptions): Node {
   const reload = options.reread && ((by: string) => reloader.reload(by))
   const front = buildFront({ ...common, certificates, ...parts })
   const failed = (error: Error): void => log.error({ err: error.message }, 'a listening socket failed')
-  const { listener, allServed } = listening(front, failed, worker !== undefined)
+  const { listener, allServed } = listening(front, failed, options.sharesPorts ?? false)
   let draining = false
   const ready = (): boolean => listener.listening && !draining
   const startedAt = clock.elapsed()
@@ -116,7 +120,14 @@ export function buildNode(options: NodeOptions): Node {
   const status = (): Status => statusOf(sources)
   metrics.watch(gaugesOf(sources))
   const rendered = async () => ({ type: metrics.registry.contentType, text: await metrics.registry.metrics() })
-  const admin = new Admin({ ...operatorOf(settings, log), metrics: rendered, status, reload, failed })
+  const admin = new Admin({
+    ...operatorOf(settings, log),
+    metrics: rendered,
+    status,
+    reload,
+    failed,
+    ...handingOver(options),
+  })
   const drain = (): void => {
     draining = true
   }
@@ -146,6 +157,8 @@ function listening(
   }
   return { listener, allServed }
 }
+
+const handingOver = ({ handOver }: NodeOptions) => (handOver === undefined ? {} : { handOver })
 
 /** A worker's parent tells of a reload, once for all workers. */
 const quiet = ({ debug, flush }: Log): Log => ({ debug, info: debug, warn: debug, error: debug, flush })

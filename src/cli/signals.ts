@@ -1,5 +1,21 @@
 /** What signals do to a running node: SIGTERM and SIGINT stop it, SIGHUP reloads its settings. */
+import type { Loaded } from '../config/load.ts'
 import type { Log } from '../telemetry/log.ts'
+import type { FixedSources } from './reread.ts'
+import { ServiceManager } from './service-manager.ts'
+import type { Inherited } from './sockets.ts'
+
+/** What the program was started with. */
+export interface Serving {
+  readonly loaded: Loaded
+  readonly sources: FixedSources
+  readonly version: string
+  /** Whether SIGHUP has come since the settings began to be read. */
+  readonly wasHungUp: () => boolean
+  /** Whether it takes the place of another one. */
+  readonly takesOver: boolean
+  readonly sockets: Inherited | undefined
+}
 
 export interface Stoppable {
   /** Resolves when all is over. */
@@ -7,16 +23,20 @@ export interface Stoppable {
   /** Ends the node now. */
   abort(): Promise<void>
   readonly reload: ((by: string) => Promise<unknown>) | undefined
+  /** Resolves when another one takes this one's place. */
+  readonly handedOver: Promise<void>
 }
 
 /** Two SIGINTs within this time come from one press of Ctrl-C: npm passes on what the program has already received. */
 export const SAME_PRESS_MS = 400
 
-/** Resolves with the exit code when the program should end. @param wasHungUp whether SIGHUP has come since the settings began to be read */
+/** Resolves with the exit code when the program should end. */
 export function untilStopped(running: Stoppable, log: Log, wasHungUp: () => boolean): Promise<number> {
+  const manager = new ServiceManager(process.env, log)
+  void manager.ready()
   return new Promise((resolve) => {
     let stoppingSince: number | undefined
-    const end = (signal: NodeJS.Signals): void => {
+    const end = (signal: NodeJS.Signals | 'handover'): void => {
       if (stoppingSince !== undefined) {
         if (signal === 'SIGINT' && performance.now() - stoppingSince < SAME_PRESS_MS) return
         log.warn({ signal }, 'second signal: ending now')
@@ -24,7 +44,8 @@ export function untilStopped(running: Stoppable, log: Log, wasHungUp: () => bool
         return
       }
       stoppingSince = performance.now()
-      log.info({ signal }, 'stopping')
+      log.info(signal === 'handover' ? { by: signal } : { signal }, 'stopping')
+      void manager.stopping()
       running.stop().then(
         () => resolve(0),
         (error: unknown) => {
@@ -34,11 +55,12 @@ export function untilStopped(running: Stoppable, log: Log, wasHungUp: () => bool
         },
       )
     }
+    void running.handedOver.then(() => end('handover'))
     process.on('SIGTERM', end)
     process.on('SIGINT', end)
     const reload = (): void => {
       log.info({}, 'SIGHUP: settings and certificates are read again')
-      void running.reload?.('SIGHUP')
+      void manager.during(async () => running.reload?.('SIGHUP'))
     }
     if (wasHungUp()) reload()
     process.on('SIGHUP', reload)

@@ -75,7 +75,10 @@ const allSettings = (): string => `Settings (default):\n${settingsHelp()}`
 export const VERBS = {
   serve: {
     summary: 'receive mail and relay it; the default verb',
-    options: { envFile },
+    options: {
+      envFile,
+      takeOver: { help: 'take the place of the Spillway that runs with the same settings, without a closed port' },
+    },
     example: 'spillway serve --env-file /etc/spillway/spillway.env',
     more: allSettings,
   },

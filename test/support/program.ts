@@ -10,6 +10,14 @@ const MAIN = fileURLToPath(new URL('src/main.ts', ROOT))
 export const FLAGS =
   /^#!\/usr\/bin\/env -S node (.*)\n/.exec(readFileSync(new URL('src/main.ts', ROOT), 'utf8'))?.[1]?.split(' ') ?? []
 
+/** The command line that runs the program. */
+export const programLine = (args: readonly string[]): [string, ...string[]] => [
+  process.execPath,
+  ...FLAGS,
+  MAIN,
+  ...args,
+]
+
 export interface ProgramOptions {
   readonly env?: Readonly<Record<string, string | undefined>>
   /** A command that runs the program, whose command line is put behind it: `unshare --net …`. */
@@ -25,7 +33,7 @@ export class Program {
   readonly exited: Promise<number | null>
 
   constructor(args: readonly string[], { env = {}, within = [] }: ProgramOptions = {}) {
-    const [command = '', ...rest] = [...within, process.execPath, ...FLAGS, MAIN, ...args]
+    const [command = '', ...rest] = [...within, ...programLine(args)]
     this.child = spawn(command, rest, {
       env: { PATH: process.env.PATH, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],

@@ -29,6 +29,8 @@ export interface CrewOptions extends Pick<Start, 'of' | 'version' | 'machine' | 
   readonly reading: Reading
   /** The number of the node in the ids of its sessions. Workers have the numbers that follow it. */
   readonly number: number
+  /** File descriptors of sockets to listen on, instead of those of LISTEN; all workers take clients from each. */
+  readonly sockets: readonly number[]
   readonly metrics: WorkerMetrics
   readonly log: Log
 }
@@ -145,17 +147,18 @@ export class Crew {
   }
 
   #launch(place: Place): Hand {
-    const { of, number, version, machine, listenIsDefault } = this.#options
+    const { of, number, version, machine, listenIsDefault, sockets } = this.#options
     const { worker } = place
     // Each has a number of its own, also its predecessor: ids of the same second would otherwise be the same.
     const own = (number + this.#started++) % NODES
     place.reading = this.#reading
-    place.hand = new Hand({
+    const start: Omit<Start, 'sockets'> = {
       kind: 'start',
       reading: this.#shareOf(place, this.#reading),
       listenIsDefault: listenIsDefault && this.#listening === undefined,
       ...{ worker, of, number: own, version, machine },
-    })
+    }
+    place.hand = new Hand(start, sockets)
     return place.hand
   }
 

@@ -10,6 +10,9 @@ const ASK_MS = 1000
 /** Longer than to take a deny list of 100,000 networks. */
 const RELOAD_MS = 10_000
 
+/** After standard input, output and error, and the channel. */
+const FIRST_FD = 4
+
 const FILE = new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js', import.meta.url)
 
 /** How a worker ended. */
@@ -46,8 +49,10 @@ export class Hand {
   readonly #waiting = new Map<number, (reply: Reply | undefined) => void>()
   #nextId = 1
 
-  constructor(start: Start) {
-    this.#child = fork(FILE, { serialization: 'advanced' })
+  /** @param sockets file descriptors that the worker has as well, from the fourth on */
+  constructor(start: Omit<Start, 'sockets'>, sockets: readonly number[]) {
+    const stdio = ['inherit', 'inherit', 'inherit', 'ipc', ...sockets] as const
+    this.#child = fork(FILE, { serialization: 'advanced', stdio: [...stdio] })
     this.pid = this.#child.pid
     this.ended = new Promise((resolve) => {
       this.#child.once('exit', (code, signal) => resolve({ code, signal }))
@@ -67,7 +72,7 @@ export class Hand {
     })
     // Whoever waits hears of it; nobody has to.
     this.listening.catch(() => undefined)
-    this.#send(start)
+    this.#send({ ...start, sockets: sockets.map((_, i) => FIRST_FD + i) })
   }
 
   /** @returns a fresh report; undefined if it does not answer within a second, or did not answer the last time */

@@ -16,34 +16,26 @@ import { createLog, type LevelledLog } from '../../telemetry/log.ts'
 import { countedOf, snapshotOf, together } from '../../telemetry/together.ts'
 import { createWorkerMetrics, type WorkerMetrics } from '../../telemetry/worker-metrics.ts'
 import { adviceOn } from '../listen-advice.ts'
-import { type FixedSources, reread } from '../reread.ts'
-import { type Stoppable, untilStopped } from '../signals.ts'
+import { reread } from '../reread.ts'
+import { type Serving, type Stoppable, untilStopped } from '../signals.ts'
+import { takeOver } from '../take-over.ts'
 import { Crew } from './crew.ts'
 import { StartFailure } from './hand.ts'
 import { statusOf } from './status.ts'
-
-export interface ParentOptions {
-  readonly loaded: Loaded
-  readonly sources: FixedSources
-  readonly version: string
-  /** How many workers there shall be. */
-  readonly workers: number
-  /** Whether SIGHUP has come since the settings began to be read. */
-  readonly wasHungUp: () => boolean
-}
 
 interface Parent extends Stoppable {
   /** Resolves when all workers serve. */
   start(): Promise<void>
 }
 
-function buildParent({ loaded, sources, version, workers }: ParentOptions, log: LevelledLog): Parent {
+function buildParent(serving: Serving, workers: number, log: LevelledLog): Parent {
+  const { loaded, sources, version, sockets, takesOver } = serving
   const reading = readingOf(loaded)
   const { settings } = reading
   const machine = hostname()
   const metrics = createWorkerMetrics(Array.from({ length: workers }, (_, i) => String(i + 1)))
   const crew = new Crew({
-    ...{ reading, version, machine, metrics, log, of: workers },
+    ...{ reading, version, machine, metrics, log, of: workers, sockets: sockets?.mail ?? [] },
     listenIsDefault: loaded.origins.listen === 'default',
     number: nodeNumber(nodeName(machine, settings.listen)),
   })
@@ -63,9 +55,14 @@ function buildParent({ loaded, sources, version, workers }: ParentOptions, log: 
     return statusOf(own, (await crew.ask(false)).workers)
   }
   const reload = (by: string) => reloader.reload(by)
+  const { promise: handedOver, resolve } = Promise.withResolvers<void>()
+  const handOver = (): void => {
+    admin.release()
+    resolve()
+  }
   const admin = new Admin({
     ...operatorOf(settings, log),
-    ...{ status, reload, metrics: () => page(crew, metrics) },
+    ...{ status, reload, handOver, metrics: () => page(crew, metrics) },
     failed: (error) => log.error({ err: error.message }, 'a listening socket failed'),
   })
   const over = (): void => {
@@ -74,14 +71,23 @@ function buildParent({ loaded, sources, version, workers }: ParentOptions, log: 
     log.flush()
   }
   return {
-    reload,
+    ...{ reload, handedOver },
     async start() {
-      const at = await admin.listen(settings.adminListen)
-      log.info({ ...at }, 'listening for the operator')
+      const listen = async () => {
+        const at = await admin.listen(sockets?.admin === undefined ? settings.adminListen : { fd: sockets.admin })
+        log.info({ ...at }, 'listening for the operator')
+      }
+      // One that is to take over must serve before the other one stops.
+      if (!takesOver) await listen()
       try {
         await crew.start()
+        if (takesOver) {
+          await takeOver(settings, log)
+          await listen()
+        }
       } catch (error) {
         admin.close()
+        await crew.abort()
         throw error
       }
       log.info({ workers }, 'all workers serve')
@@ -127,11 +133,11 @@ function adminError(error: unknown): Pick<ListenError, 'setting' | 'code' | 'add
 }
 
 /** Resolves with the exit code when the program should end. */
-export async function runParent(options: ParentOptions): Promise<number> {
-  const { loaded, wasHungUp } = options
+export async function runParent(serving: Serving, workers: number): Promise<number> {
+  const { loaded, wasHungUp } = serving
   const log = createLog({ level: loaded.settings.logLevel, destination: 1, worker: 'parent' })
   for (const warning of loaded.warnings) log.warn({}, warning)
-  const parent = buildParent(options, log)
+  const parent = buildParent(serving, workers, log)
   try {
     await parent.start()
   } catch (error) {

@@ -19,6 +19,8 @@ export interface Start {
   /** Its share of the settings, with the addresses to listen on. */
   readonly reading: Reading
   readonly listenIsDefault: boolean
+  /** File descriptors of sockets to listen on instead. */
+  readonly sockets: readonly number[]
   readonly version: string
   readonly machine: string
 }

@@ -88,13 +88,17 @@ function obey(running: Running, log: LevelledLog, take: (reading: Reading) => vo
   })
 }
 
-async function run({ worker, of, number, reading, listenIsDefault, version, machine }: Start): Promise<void> {
+async function run(options: Start): Promise<void> {
+  const { worker, of, number, reading, listenIsDefault, version, machine } = options
   process.title = `spillway worker ${worker}`
   const log = createLog({ level: reading.settings.logLevel, destination: 1, worker })
   let latest = reading
   const reread = async () => ({ reading: latest })
   try {
-    const running = await start({ reading, version, log, machine, listenIsDefault, reread, worker: { number, of } })
+    const running = await start({
+      ...{ reading, version, log, machine, listenIsDefault, reread, worker: { number, of }, sharesPorts: true },
+      sockets: { mail: options.sockets, admin: undefined },
+    })
     obey(running, log, (next) => {
       latest = next
     })

@@ -1,5 +1,5 @@
 /** The listening sockets. They read nothing: every accepted socket is passed, paused, to front/connection.ts. */
-import { createServer, isIPv6, type Server, type Socket } from 'node:net'
+import { type AddressInfo, createServer, isIPv6, type ListenOptions, type Server, type Socket } from 'node:net'
 
 export interface ListenAddress {
   readonly host: string
@@ -57,24 +57,43 @@ export class Listener {
     return bound
   }
 
-  async #bind({ host, port }: ListenAddress): Promise<ListenAddress> {
+  /** Listens on sockets that were opened and bound by somebody else. @param fds their file descriptors */
+  async adopt(fds: readonly number[]): Promise<readonly ListenAddress[]> {
+    return Promise.all(fds.map((fd) => this.#open({ fd })))
+  }
+
+  #bind({ host, port }: ListenAddress): Promise<ListenAddress> {
+    // Without ipv6Only, [::] takes the port of 0.0.0.0 as well.
+    return this.#open({ host, port, ipv6Only: isIPv6(host), reusePort: this.#sharesPorts })
+  }
+
+  async #open(at: ListenOptions & { readonly fd?: number }): Promise<ListenAddress> {
     const server = createServer({ pauseOnConnect: true, allowHalfOpen: true }, this.#serve)
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject)
-      // Without ipv6Only, [::] takes the port of 0.0.0.0 as well.
-      server.listen({ host, port, backlog: BACKLOG, ipv6Only: isIPv6(host), reusePort: this.#sharesPorts }, () => {
+      server.listen({ ...at, backlog: BACKLOG }, () => {
         server.off('error', reject)
         server.on('error', this.#failed)
         resolve()
       })
     })
     this.#servers.push(server)
-    const address = server.address()
-    return { host, port: typeof address === 'object' && address !== null ? address.port : port }
+    const { address, port } = server.address() as AddressInfo
+    return { host: at.host ?? address, port }
   }
 
   get listening(): boolean {
     return this.#servers.some((server) => server.listening)
+  }
+
+  /**
+   * Takes the connections that wait in the kernel's queue, and closes the listening sockets right after that: the kernel
+   * resets those that are still waiting when its socket is closed.
+   */
+  async closeEmpty(): Promise<void> {
+    // The first one comes at the end of this turn of the event loop, the second one when the sockets have been read.
+    for (let i = 0; i < 2; i++) await new Promise((resolve) => setImmediate(resolve))
+    this.close()
   }
 
   /** Closes the listening sockets; connections go on. */

@@ -1,0 +1,35 @@
+/**
+ * Takes over from a Spillway that runs on the same addresses: asks it, through its admin port, to give up that port and
+ * to end when its sessions have.
+ */
+import { isIPv6 } from 'node:net'
+import type { PlainSettings } from '../config/settings.ts'
+import { messageOf } from '../core/errors.ts'
+import type { Log } from '../telemetry/log.ts'
+
+const LONGEST_MS = 10_000
+
+/** It answers on any of its own addresses. */
+const reachable = (host: string): string => (host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host)
+
+/** Resolves when the other one has let go of its ports, or if there is none. Rejects if it does not. */
+export async function takeOver({ adminListen, adminToken }: PlainSettings, log: Log): Promise<void> {
+  const host = reachable(adminListen.host)
+  const url = `http://${isIPv6(host) ? `[${host}]` : host}:${adminListen.port}/api/v1/handover`
+  let response: Response
+  try {
+    response = await fetch(url, {
+      method: 'POST',
+      signal: AbortSignal.timeout(LONGEST_MS),
+      ...(adminToken !== undefined && { headers: { Authorization: `Bearer ${adminToken}` } }),
+    })
+  } catch (error) {
+    const { cause } = error as { cause?: NodeJS.ErrnoException }
+    if (cause?.code !== 'ECONNREFUSED') throw new Error(`${url} does not answer: ${messageOf(cause ?? error)}`)
+    log.info({ url }, 'there is no Spillway to take over from')
+    return
+  }
+  const answer = await response.text()
+  if (response.status !== 202) throw new Error(`${url} does not hand over: ${response.status} ${answer.trim()}`)
+  log.info({ url }, 'the Spillway before this one has handed over, and ends when its sessions have')
+}

@@ -18,6 +18,7 @@ export const UPSTREAM_COMMANDS = ['connect', 'mail', 'rcpt', 'data', 'dot'] as c
 export type UpstreamCommand = (typeof UPSTREAM_COMMANDS)[number]
 /** refused: the greeting, or the reply to EHLO or to the command that passes on the client's address, was negative. */
 export const CONNECT_RESULTS = ['ok', 'failed', 'timeout', 'refused'] as const
+const REPLY_CLASSES = ['2xx', '3xx', '4xx', '5xx'] as const
 export type ConnectResult = (typeof CONNECT_RESULTS)[number]
 
 /**
@@ -95,6 +96,8 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
   const registry = createRegistry()
 
   let sources: GaugeSources | undefined
+  let inUse = upstreams
+  let connected = upstreams
   const named = (declared: Declaration): Declaration => ({ ...declared, name: `spillway_${declared.name}` })
   const counter = (declared: Declaration): Family => new Family(registry, 'counter', named(declared))
   const gauge = (declared: Declaration, read: (from: GaugeSources, all: Family) => void): Family =>
@@ -134,7 +137,7 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
       for (const limit of GLOBAL_LIMITS) all.of(limit).value = from.limitUtilization(limit)
     },
   )
-  gauge(
+  const upstreamUp = gauge(
     {
       name: 'upstream_up',
       help: '1 while the upstream is in rotation.',
@@ -143,10 +146,10 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
       together: 'max',
     },
     (from, all) => {
-      for (const label of upstreams) all.of(label).value = from.upstreamUp(label) ? 1 : 0
+      for (const label of inUse) all.of(label).value = from.upstreamUp(label) ? 1 : 0
     },
   )
-  gauge(
+  const upstreamConnectionsOpen = gauge(
     {
       name: 'upstream_connections_open',
       help: 'Connections to the upstream that are open or being opened.',
@@ -154,10 +157,10 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
       rows: perUpstream,
     },
     (from, all) => {
-      for (const label of upstreams) all.of(label).value = from.upstreamConnections(label)
+      for (const label of connected) all.of(label).value = from.upstreamConnections(label)
     },
   )
-  gauge(
+  const upstreamConnectionsLimit = gauge(
     {
       name: 'upstream_connections_limit',
       help: 'Connections this node may hold to the upstream.',
@@ -165,7 +168,7 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
       rows: perUpstream,
     },
     (from, all) => {
-      for (const label of upstreams) all.of(label).value = from.upstreamLimit(label)
+      for (const label of connected) all.of(label).value = from.upstreamLimit(label)
     },
   )
   gauge({ name: 'tracked_clients', help: 'Client addresses for which the limits hold a count.' }, (from, all) => {
@@ -182,8 +185,48 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
     },
   )
 
+  const upstreamConnects = counter({
+    name: 'upstream_connects_total',
+    help: 'Connections made to upstreams for clients.',
+    labels: ['upstream', 'result'],
+    rows: combinations(upstreams, CONNECT_RESULTS),
+  })
+  const upstreamHealthChecks = counter({
+    name: 'upstream_health_checks_total',
+    help: 'Health checks of upstreams.',
+    labels: ['upstream', 'result'],
+    rows: combinations(upstreams, CONNECT_RESULTS),
+  })
+  const upstreamReplyDuration = histogram(WAIT_S, {
+    name: 'upstream_reply_duration_seconds',
+    help: 'Time until the upstream replied; connect: until it was ready for MAIL.',
+    labels: ['upstream', 'command'],
+    rows: combinations(upstreams, UPSTREAM_COMMANDS),
+  })
+  const upstreamReplies = counter({
+    name: 'upstream_replies_total',
+    help: 'Replies of upstreams to MAIL, RCPT, DATA and the final dot.',
+    labels: ['upstream', 'class'],
+    rows: combinations(upstreams, REPLY_CLASSES),
+  })
+
   return {
     registry,
+    /**
+     * From now on these upstreams are in use, and the others among `connected` still end what they have. Series of those that
+     * stay go on counting.
+     */
+    setUpstreams(used: readonly string[], all: readonly string[]): void {
+      inUse = used
+      connected = all
+      upstreamUp.keep(combinations(used))
+      upstreamConnectionsOpen.keep(combinations(all))
+      upstreamConnectionsLimit.keep(combinations(all))
+      upstreamConnects.keep(combinations(all, CONNECT_RESULTS))
+      upstreamHealthChecks.keep(combinations(all, CONNECT_RESULTS))
+      upstreamReplyDuration.keep(combinations(all, UPSTREAM_COMMANDS))
+      upstreamReplies.keep(combinations(all, REPLY_CLASSES))
+    },
     /**
      * Sets the parts that the gauges read from, or removes them when they are stopped: prom-client observes garbage
      * collection for as long as the process runs, and would keep all the parts in memory.
@@ -253,30 +296,10 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
       labels: ['check'],
       rows: combinations(CHECK_NAMES),
     }),
-    upstreamConnects: counter({
-      name: 'upstream_connects_total',
-      help: 'Connections made to upstreams for clients.',
-      labels: ['upstream', 'result'],
-      rows: combinations(upstreams, CONNECT_RESULTS),
-    }),
-    upstreamHealthChecks: counter({
-      name: 'upstream_health_checks_total',
-      help: 'Health checks of upstreams.',
-      labels: ['upstream', 'result'],
-      rows: combinations(upstreams, CONNECT_RESULTS),
-    }),
-    upstreamReplyDuration: histogram(WAIT_S, {
-      name: 'upstream_reply_duration_seconds',
-      help: 'Time until the upstream replied; connect: until it was ready for MAIL.',
-      labels: ['upstream', 'command'],
-      rows: combinations(upstreams, UPSTREAM_COMMANDS),
-    }),
-    upstreamReplies: counter({
-      name: 'upstream_replies_total',
-      help: 'Replies of upstreams to MAIL, RCPT, DATA and the final dot.',
-      labels: ['upstream', 'class'],
-      rows: combinations(upstreams, ['2xx', '3xx', '4xx', '5xx']),
-    }),
+    upstreamConnects,
+    upstreamHealthChecks,
+    upstreamReplyDuration,
+    upstreamReplies,
     upstreamSlotWait: histogram(WAIT_S, {
       name: 'upstream_slot_wait_seconds',
       help: 'Time a transaction waited for a free upstream connection.',

@@ -15,9 +15,11 @@ type Row = readonly string[]
 class Cells<T> {
   readonly #cells = new Map<string, { row: Row; cell: T }>()
   readonly #name: string
+  readonly #make: () => T
 
   constructor(name: string, rows: Iterable<Row>, make: () => T) {
     this.#name = name
+    this.#make = make
     for (const row of rows) this.set(row, make())
   }
 
@@ -27,6 +29,13 @@ class Cells<T> {
 
   clear(): void {
     this.#cells.clear()
+  }
+
+  /** From now on these are all the series there are. Those that were there go on counting. */
+  keep(rows: readonly Row[]): void {
+    const kept = new Set(rows.map((row) => row.join('\n')))
+    for (const key of this.#cells.keys()) if (!kept.has(key)) this.#cells.delete(key)
+    for (const row of rows) if (!this.#cells.has(row.join('\n'))) this.set(row, this.#make())
   }
 
   /** The series with these label values, in the order of the labels. Throws if that series is not declared. */
@@ -111,6 +120,11 @@ export class Family {
     for (const [row, value] of values) this.#cells.set(row, { value })
   }
 
+  /** From now on these are all the series there are. Those that were there go on counting; new ones begin at 0. */
+  keep(rows: readonly Row[]): void {
+    this.#cells.keep(rows)
+  }
+
   inc(...row: Row): void {
     this.#cells.of(row).value++
   }
@@ -170,6 +184,11 @@ export class Histograms {
 
   of(...row: Row): Distribution {
     return this.#cells.of(row)
+  }
+
+  /** See Family.keep. */
+  keep(rows: readonly Row[]): void {
+    this.#cells.keep(rows)
   }
 
   #values(name: string, labels: Row, bounds: readonly number[]) {

@@ -119,6 +119,24 @@ describe('what promtool would say', () => {
   })
 })
 
+test('series of mail servers come and go with them, and those of one that stays go on counting', async () => {
+  const metrics = createMetrics({ version: '0', upstreams: ['a:25', 'b:25'] })
+  const ofUpstream = async (label: string): Promise<[string, number][]> =>
+    (await scrape(metrics)).own.filter(([key]) => key.includes(`upstream="${label}"`))
+  metrics.upstreamReplies.inc('b:25', '2xx')
+  metrics.upstreamReplyDuration.of('b:25', 'dot').observe(0.5)
+  const [of, count] = [await ofUpstream('b:25'), (await ofUpstream('a:25')).length]
+  metrics.setUpstreams(['b:25', 'c:25'], ['b:25', 'c:25', 'a:25'])
+  // It ends what it has, and is in rotation no more.
+  expect((await ofUpstream('a:25')).map(([key]) => key)).not.toContain('spillway_upstream_up{upstream="a:25"}')
+  expect(await ofUpstream('a:25')).toHaveLength(count - 1)
+  metrics.setUpstreams(['b:25', 'c:25'], ['b:25', 'c:25'])
+  expect(await ofUpstream('a:25')).toEqual([])
+  expect(await ofUpstream('b:25')).toEqual(of)
+  expect(await ofUpstream('c:25')).toHaveLength(count)
+  expect(() => metrics.upstreamReplies.inc('a:25', '2xx')).toThrow(/no series/)
+})
+
 test('what a client says is in no label, and local parts are in no log line', async () => {
   const upstream = await startUpstream()
   const app = await startApp(upstream.address)

@@ -21,7 +21,7 @@ import { buildCertificates } from './certificates.ts'
 import { buildFront } from './front.ts'
 import { buildLimits, type Counting } from './limits.ts'
 import { type BuiltPolicy, buildPolicy, inForce } from './policy.ts'
-import { buildRelay } from './relay.ts'
+import { type BuiltRelay, buildRelay } from './relay.ts'
 import { Reloader } from './reload.ts'
 import { gaugesOf, type StatusSources, statusOf } from './status.ts'
 
@@ -69,7 +69,7 @@ export interface Node {
   allServed(): Promise<void>
 }
 
-/** Throws if a certificate cannot be used. */
+/** Throws if a certificate or a CA cannot be used. */
 export function buildNode(options: NodeOptions): Node {
   const { reading, version, log, machine, worker } = options
   const { settings } = reading
@@ -84,7 +84,7 @@ export function buildNode(options: NodeOptions): Node {
     ratesNow: () => policy.rates(),
   })
   const { limits, knownRecipients } = counting
-  const relay = buildRelay(common)
+  const relay = buildRelay({ ...common, reading })
   const { upstreams } = relay
   const offeredSize = (): number => Number(upstreams.offer?.get('SIZE') ?? 0)
   // The limits ask the policy and the policy asks the limits, but neither does so before there is a client.
@@ -95,18 +95,9 @@ export function buildNode(options: NodeOptions): Node {
   const sessions = new LiveSessions()
   const parts = { node: number, policy, limits, knownRecipients, relay, seats, live: sessions }
   const certificates = buildCertificates(common)
-  const apply = (next: Reading): void => {
-    policyInForce.swap(policyOf(next))
-    log.setLevel(next.settings.logLevel)
-  }
-  const reloader = new Reloader({
-    reading,
-    apply,
-    certificates,
-    metrics,
-    log: worker ? quiet(log) : log,
-    reread: options.reread,
-  })
+  const apply = (next: Reading): void => putInForce(next, { policyOf, policyInForce, relay, log })
+  const forReloads = { certificates, metrics, log: worker ? quiet(log) : log }
+  const reloader = new Reloader({ reading, apply, ...forReloads, reread: options.reread })
   const reload = options.reread && ((by: string) => reloader.reload(by))
   const front = buildFront({ ...common, certificates, ...parts })
   const failed = (error: Error): void => log.error({ err: error.message }, 'a listening socket failed')
@@ -133,6 +124,21 @@ export function buildNode(options: NodeOptions): Node {
   }
   const outside = { front, certificates, sessions, listener, admin, status, reload }
   return { number, metrics, counting, upstreams, ...outside, drain, allServed }
+}
+
+interface Swapped {
+  readonly policyOf: (from: Reading) => BuiltPolicy
+  readonly policyInForce: Current<BuiltPolicy>
+  readonly relay: BuiltRelay
+  readonly log: LevelledLog
+}
+
+/** Swaps all that a reload changes. What may fail comes first, so that a failure changes nothing. */
+function putInForce(next: Reading, { policyOf, policyInForce, relay, log }: Swapped): void {
+  const policy = policyOf(next)
+  relay.apply(next)
+  policyInForce.swap(policy)
+  log.setLevel(next.settings.logLevel)
 }
 
 /** A listener that keeps track of its connections until they have ended. */

@@ -1,71 +1,106 @@
-/** Builds the side that faces the cluster: the mail servers with their health, and what a client's transaction needs of them. */
-import { readFileSync } from 'node:fs'
-import { createSecureContext, type SecureContext } from 'node:tls'
-import { AUTHORITIES_EXPECTED, readAuthorities } from '../config/authorities.ts'
-import { reader } from '../config/entries.ts'
-import type { PlainSettings } from '../config/settings.ts'
+/**
+ * Builds the side that faces the cluster: the mail servers with their health, and what a client's transaction needs of them. What
+ * it obeys is compiled from the settings into immutable values, which a reload swaps.
+ */
+import { createSecureContext } from 'node:tls'
+import { isDeepStrictEqual } from 'node:util'
+import { loopIn } from '../config/machine-rules.ts'
+import type { Reading } from '../config/reload.ts'
 import type { Clock } from '../core/clock.ts'
+import { Current } from '../core/current.ts'
+import { messageOf } from '../core/errors.ts'
+import type { PoolSettings } from '../relay/pool/pool-settings.ts'
 import { Upstreams } from '../relay/pool/upstreams.ts'
-import type { DialSettings } from '../relay/smtp/dial.ts'
 import { createNames } from '../relay/smtp/names.ts'
-import type { RelayParts } from '../relay/transaction/relay.ts'
+import type { RelayParts, RelaySettings } from '../relay/transaction/relay.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 
+type Read = Pick<Reading, 'settings' | 'authorities'>
+
 export interface RelayOptions {
-  readonly settings: PlainSettings
+  readonly reading: Read
   readonly metrics: Metrics
   readonly log: Log
   readonly clock: Clock
 }
 
-/** The CAs of the operator's file, parsed once for all connections. Throws if the file cannot be used. */
-function trustedIn(path: string | undefined, clock: Clock): SecureContext | undefined {
-  if (path === undefined) return undefined
-  const found = readAuthorities(
-    path,
-    reader((file) => readFileSync(file, 'utf8')),
-    clock.now(),
-  )
-  if ('hint' in found) throw new Error(`SPILLWAY_UPSTREAM_TLS_CA: ${AUTHORITIES_EXPECTED}; ${path}: ${found.hint}`)
-  return createSecureContext({ ca: [...found.pems] })
+export interface BuiltRelay extends RelayParts {
+  readonly settings: Current<RelaySettings>
+  /** Puts other settings in force. @throws Error if they cannot be used; those before are then still in force */
+  apply(next: Read): void
+}
+
+/** Makes a value anew only if it is made from something else than the last one. */
+function remembering<From, To>(make: (from: From) => To): (from: From) => To {
+  let last: { readonly from: From; readonly made: To } | undefined
+  return (from) => {
+    if (last === undefined || !isDeepStrictEqual(last.from, from)) last = { from, made: make(from) }
+    return last.made
+  }
+}
+
+interface Compiled {
+  readonly pool: PoolSettings
+  readonly relay: RelaySettings
+}
+
+/** Connections stay good, and names stay known, as long as what they depend on stays the same. */
+export function createCompiler({ elapsed }: Pick<Clock, 'elapsed'>): (reading: Read) => Compiled {
+  const trusted = remembering((pems: readonly string[] | undefined) => pems && createSecureContext({ ca: [...pems] }))
+  const names = remembering((servers: readonly string[]) => createNames({ servers }))
+  return ({ settings, authorities }) => {
+    const dial = {
+      clientIp: settings.upstreamClientIp,
+      tls: settings.upstreamTls,
+      trusted: settings.upstreamTls === 'required' ? trusted(authorities) : undefined,
+      hostname: settings.hostname,
+      connectTimeoutMs: settings.upstreamConnectTimeout,
+      replyTimeoutMs: settings.upstreamReplyTimeout,
+      names: names(settings.dnsServers),
+      elapsed,
+    }
+    return {
+      pool: {
+        addresses: settings.upstreams,
+        maxConnections: settings.upstreamMaxConnections,
+        healthIntervalMs: settings.upstreamHealthInterval,
+        healthTimeoutMs: settings.upstreamHealthTimeout,
+        relayGuard: settings.relayGuard,
+        dial,
+      },
+      relay: {
+        dial,
+        dataTimeoutMs: settings.upstreamDataTimeout,
+        bareNewline: settings.bareNewline,
+        trace: settings.traceHeader,
+        hostname: settings.hostname,
+      },
+    }
+  }
 }
 
 /** Nothing is sent to the mail servers before `upstreams.start()`. */
-export function buildRelay({ settings, metrics, log, clock }: RelayOptions): RelayParts {
-  const { hostname } = settings
-  const dial: DialSettings = {
-    clientIp: settings.upstreamClientIp,
-    tls: settings.upstreamTls,
-    trusted: settings.upstreamTls === 'required' ? trustedIn(settings.upstreamTlsCa, clock) : undefined,
-    hostname,
-    connectTimeoutMs: settings.upstreamConnectTimeout,
-    replyTimeoutMs: settings.upstreamReplyTimeout,
-    names: createNames({ servers: settings.dnsServers }),
-    elapsed: clock.elapsed,
+export function buildRelay({ reading, metrics, log, clock }: RelayOptions): BuiltRelay {
+  const compile = createCompiler(clock)
+  const { pool, relay } = compile(reading)
+  const upstreams = new Upstreams({ ...pool, metrics, log, clock })
+  const settings = new Current(relay)
+  const apply: BuiltRelay['apply'] = (next) => {
+    const loop = loopIn(next.settings)
+    // Each is right by itself, and only together with the SPILLWAY_LISTEN that takes a restart to change they are not.
+    if (loop !== undefined)
+      throw new Error(`SPILLWAY_UPSTREAMS: ${loop} is Spillway itself until a restart changes SPILLWAY_LISTEN, a loop`)
+    const compiled = compiledOf(next)
+    settings.swap(compiled.relay)
+    upstreams.apply(compiled.pool)
   }
-  const upstreams = new Upstreams({
-    addresses: settings.upstreams,
-    maxConnections: settings.upstreamMaxConnections,
-    healthIntervalMs: settings.upstreamHealthInterval,
-    healthTimeoutMs: settings.upstreamHealthTimeout,
-    relayGuard: settings.relayGuard,
-    dial,
-    metrics,
-    log,
-    clock,
-  })
-  return {
-    upstreams,
-    settings: {
-      dial,
-      dataTimeoutMs: settings.upstreamDataTimeout,
-      bareNewline: settings.bareNewline,
-      trace: settings.traceHeader,
-      hostname,
-    },
-    metrics,
-    log,
-    clock,
+  const compiledOf = (next: Read): Compiled => {
+    try {
+      return compile(next)
+    } catch (error) {
+      throw new Error(`SPILLWAY_UPSTREAM_TLS_CA: OpenSSL says: ${messageOf(error)}`)
+    }
   }
+  return { upstreams, settings, metrics, log, clock, apply }
 }

@@ -1,7 +1,8 @@
 /** `spillway serve` in one process: starts the app. */
+import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { type AppOptions, ListenError, type Running, start } from '../app.ts'
-import { readingOf } from '../config/reload.ts'
+import { readingWith } from '../config/reload.ts'
 import { messageOf } from '../core/errors.ts'
 import { createLog, type LevelledLog } from '../telemetry/log.ts'
 import { adviceOn } from './listen-advice.ts'
@@ -11,7 +12,7 @@ import { takeOver } from './take-over.ts'
 
 function optionsOf({ loaded, sources, version, takesOver, sockets }: Serving, log: LevelledLog): AppOptions {
   return {
-    ...{ reading: readingOf(loaded), version, log, machine: hostname() },
+    ...{ reading: readingWith(loaded, (path) => readFileSync(path, 'utf8')), version, log, machine: hostname() },
     listenIsDefault: loaded.origins.listen === 'default',
     reread: () => reread(sources),
     // Elsewhere the kernel does not spread connections, or has no such option.

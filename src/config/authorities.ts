@@ -19,6 +19,14 @@ export const AUTHORITIES_EXPECTED = 'the path of a PEM file with the CAs that si
 const expired = (path: string, { subject, validToDate }: X509Certificate): string =>
   `the CA ${subject.replaceAll('\n', ', ')} in ${path} expired at ${inSeconds(validToDate)}: nothing it has signed is trusted`
 
+/** The CAs in the operator's file, PEM, one each; undefined if there is no file. @throws Error if it cannot be used */
+export function authoritiesIn(path: string | undefined, read: ReadText, now: number): readonly string[] | undefined {
+  if (path === undefined) return undefined
+  const found = readAuthorities(path, read, now)
+  if ('hint' in found) throw new Error(`SPILLWAY_UPSTREAM_TLS_CA: ${AUTHORITIES_EXPECTED}; ${path}: ${found.hint}`)
+  return found.pems
+}
+
 /** @param now milliseconds since the epoch @returns a hint where the file cannot be used */
 export function readAuthorities(path: string, read: ReadText, now: number): Authorities | { readonly hint: string } {
   const content = read(path)

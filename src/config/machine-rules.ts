@@ -7,6 +7,7 @@ import { isLoopback } from '../core/ip.ts'
 import { AUTHORITIES_EXPECTED, readAuthorities } from './authorities.ts'
 import { doubtsAbout, readPairs, uncovered } from './certificates.ts'
 import type { Rule } from './rule.ts'
+import type { Settings } from './settings.ts'
 import { workersOf } from './workers.ts'
 
 /** Connections the admin port takes at once. Prometheus, probes and the operator need no more. */
@@ -80,17 +81,18 @@ export const openFiles: Rule = ({ settings, isGiven, isSound, openFiles, cores }
 const isHere = (host: string): boolean => host === 'localhost' || isLoopback(host)
 const isAny = (host: string): boolean => host === '0.0.0.0' || host === '::'
 
-/** Mail relayed to ourselves would loop for ever. */
+/** The mail server that is Spillway itself: mail relayed there would loop for ever. */
+export const loopIn = ({ listen, upstreams }: Pick<Settings, 'listen' | 'upstreams'>): string | undefined =>
+  upstreams.find(({ host, port }) =>
+    listen.some((at) => at.port === port && (at.host === host || (isAny(at.host) && (isHere(host) || isAny(host))))),
+  )?.label
+
 export const addresses: Rule = ({ settings, isSound }, report) => {
-  const { listen, upstreams, adminListen, adminToken } = settings
+  const { listen, adminListen, adminToken } = settings
   if (isSound('SPILLWAY_LISTEN', 'SPILLWAY_UPSTREAMS')) {
-    for (const { label, host, port } of upstreams) {
-      const own = listen.some(
-        (at) => at.port === port && (at.host === host || (isAny(at.host) && (isHere(host) || isAny(host)))),
-      )
-      if (own)
-        report.mistake('SPILLWAY_UPSTREAMS', `mail servers; ${label} is Spillway itself (SPILLWAY_LISTEN), a loop`)
-    }
+    const label = loopIn(settings)
+    if (label !== undefined)
+      report.mistake('SPILLWAY_UPSTREAMS', `mail servers; ${label} is Spillway itself (SPILLWAY_LISTEN), a loop`)
   }
   if (isSound('SPILLWAY_LISTEN', 'SPILLWAY_ADMIN_LISTEN') && adminListen.port !== 0) {
     const taken = listen.some((at) => at.port === adminListen.port && (at.host === adminListen.host || isAny(at.host)))

@@ -5,9 +5,12 @@
  * not wait for it.
  */
 import { createHash } from 'node:crypto'
+import { SYSTEM_CLOCK } from '../core/clock.ts'
 import { type NetworkTable, tableOf } from '../core/ip.ts'
 import type { Rate } from '../core/limits.ts'
 import { recordOf } from '../core/record.ts'
+import { authoritiesIn } from './authorities.ts'
+import { reader } from './entries.ts'
 import { type Loaded, load, type Sources } from './load.ts'
 import { HIDDEN, type Mistake, SettingsError } from './mistakes.ts'
 import {
@@ -43,6 +46,8 @@ interface Summary {
 export interface Reading {
   readonly settings: PlainSettings
   readonly lists: NetworkLists
+  /** What SPILLWAY_UPSTREAM_TLS_CA names, as it was when it was read: PEM, one CA each. */
+  readonly authorities: readonly string[] | undefined
   readonly summaries: Readonly<Record<SettingName, Summary>>
   readonly warnings: readonly string[]
 }
@@ -81,6 +86,7 @@ export interface ReloadReport {
 }
 
 const LONGEST = 100
+const AUTHORITIES: SettingName = 'SPILLWAY_UPSTREAM_TLS_CA'
 const HASH_LENGTH = 12
 
 const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex')
@@ -91,29 +97,50 @@ function briefly(text: string): string {
   return entries === 1 ? `${text.slice(0, LONGEST)}…` : `${text.slice(0, text.indexOf(','))},… (${entries} entries)`
 }
 
-function summaryOf(name: SettingName, settings: Settings): Summary {
+function summaryOf(name: SettingName, settings: Settings, authorities: readonly string[] | undefined): Summary {
   const value = settings[keyOf(name)]
   const isSecret = settingOf(name).secret === true && value !== undefined
   const text = isSecret ? HIDDEN : show(name, settings)
+  if (name === AUTHORITIES && authorities !== undefined) {
+    // The file counts, not only its name.
+    const exact = sha256(authorities.join())
+    return {
+      exact: `${text} ${exact}`,
+      open: `${text} ${exact}`,
+      brief: `${text} (sha256 ${exact.slice(0, HASH_LENGTH)})`,
+    }
+  }
   const isList = NETWORK_LISTS.some((list) => list === name)
   // The text of a network says all about it, in a third of the characters.
   return { exact: sha256(isList ? text : JSON.stringify(value ?? null)), open: sha256(text), brief: briefly(text) }
 }
 
-export function readingOf({ settings, warnings }: Pick<Loaded, 'settings' | 'warnings'>): Reading {
+/** @param authorities what SPILLWAY_UPSTREAM_TLS_CA names */
+export function readingOf(
+  { settings, warnings }: Pick<Loaded, 'settings' | 'warnings'>,
+  authorities?: readonly string[],
+): Reading {
   const { allow, deny, proxyProtocolFrom, ...plain } = settings
   return {
     settings: plain,
     lists: networkListsOf({ allow, deny, proxyProtocolFrom }),
-    summaries: recordOf(SETTING_NAMES, (name) => summaryOf(name, settings)),
+    authorities,
+    summaries: recordOf(SETTING_NAMES, (name) => summaryOf(name, settings, authorities)),
     warnings,
   }
 }
 
+/** The same, with what the files that they name hold. Throws if one cannot be used. */
+export const readingWith = (
+  loaded: Pick<Loaded, 'settings' | 'warnings'>,
+  readFile: Sources['readFile'],
+  now = SYSTEM_CLOCK.now(),
+): Reading => readingOf(loaded, authoritiesIn(loaded.settings.upstreamTlsCa, reader(readFile), now))
+
 /** Reads the settings again: all of them, by the same rules as at the start. */
 export function rereadOf(sources: Sources): Reread {
   try {
-    return { reading: readingOf(load(sources)) }
+    return { reading: readingWith(load(sources), sources.readFile, sources.now) }
   } catch (error) {
     if (error instanceof SettingsError) return { mistakes: error.mistakes, warnings: error.warnings }
     throw error
@@ -151,6 +178,7 @@ export function merge(before: Reading, next: Reading): Merged {
     reading: {
       settings: settings as unknown as PlainSettings,
       lists: lists as unknown as NetworkLists,
+      authorities: (taken.includes(AUTHORITIES) ? next : before).authorities,
       summaries: recordOf(SETTING_NAMES, (name) => (taken.includes(name) ? next : before).summaries[name]),
       warnings: next.warnings,
     },

@@ -5,12 +5,15 @@
 
 import type { UpstreamAddress } from '../../src/config/address-kinds.ts'
 import { SYSTEM_CLOCK } from '../../src/core/clock.ts'
+import { Current } from '../../src/core/current.ts'
 import { netOf, sourceOf } from '../../src/core/ip.ts'
 import type { Patience } from '../../src/relay/pool/patience.ts'
+import type { PoolSettings } from '../../src/relay/pool/pool-settings.ts'
 import type { Server } from '../../src/relay/pool/server.ts'
 import type { Slot } from '../../src/relay/pool/slots.ts'
 import { Turn } from '../../src/relay/pool/turn.ts'
-import { Upstreams, type UpstreamsOptions } from '../../src/relay/pool/upstreams.ts'
+import { Upstreams } from '../../src/relay/pool/upstreams.ts'
+import type { UpstreamsOptions } from '../../src/relay/pool/upstreams-options.ts'
 import type { ClientAttributes } from '../../src/relay/smtp/client-attributes.ts'
 import type { DialSettings } from '../../src/relay/smtp/dial.ts'
 import type { Name } from '../../src/relay/smtp/names.ts'
@@ -37,6 +40,8 @@ export interface RelaysOptions {
 
 export interface Relays {
   readonly upstreams: Upstreams
+  /** What the upstreams obey at the start. */
+  readonly pool: PoolSettings
   readonly metrics: Metrics
   readonly told: { level: string; msg: string; fields: Fields }[]
   /** A client's relay; `ip` and `helo` as its upstream is to see them. */
@@ -99,13 +104,16 @@ export async function startRelays(servers: readonly Upstream[], options: RelaysO
     servers.map(({ address, port }) => ({ label: address, host: address.slice(0, address.lastIndexOf(':')), port }))
   const metrics = createMetrics({ version: 'test', upstreams: addresses.map(({ label }) => label) })
   const dial = dialSettings(options.dial, options.name)
-  const upstreams = new Upstreams({
+  const pool: PoolSettings = {
     addresses,
     maxConnections: options.maxConnections ?? 50,
     healthIntervalMs: options.healthIntervalMs ?? 60_000,
     healthTimeoutMs: options.healthTimeoutMs ?? 5000,
     relayGuard: options.relayGuard ?? false,
     dial,
+  }
+  const upstreams = new Upstreams({
+    ...pool,
     metrics,
     log,
     clock: SYSTEM_CLOCK,
@@ -121,6 +129,7 @@ export async function startRelays(servers: readonly Upstream[], options: RelaysO
   const clients: Relay[] = []
   return {
     upstreams,
+    pool,
     metrics,
     told,
     client(helo, ip) {
@@ -128,7 +137,7 @@ export async function startRelays(servers: readonly Upstream[], options: RelaysO
       const relay = new Relay(
         {
           upstreams,
-          settings: {
+          settings: new Current<RelaySettings>({
             dial,
             dataTimeoutMs: 660_000,
             bareNewline: 'normalize',
@@ -136,7 +145,7 @@ export async function startRelays(servers: readonly Upstream[], options: RelaysO
             hostname: 'mx.test.example',
             ...options.settings,
             ...(options.budgets && { budgets: options.budgets }),
-          },
+          }),
           metrics,
           log,
           clock: { ...SYSTEM_CLOCK, now: () => Date.UTC(2026, 10, 21, 21, 0, 0) },
@@ -148,7 +157,7 @@ export async function startRelays(servers: readonly Upstream[], options: RelaysO
     },
     slot: (avoid, source = '198.51.100.7', given, slow = false) =>
       upstreams.slot({ source, slow, turn: new Turn(0), giveWay: () => undefined }, avoid, given && (() => given)),
-    held: () => upstreams.servers().reduce((sum, { connections }) => sum + connections, 0),
+    held: () => upstreams.conditions().reduce((sum, { connections }) => sum + connections, 0),
     async stop() {
       await Promise.all(clients.map((client) => client.close()))
       upstreams.stop()

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Running, start } from '../../src/app.ts'
 import { load, type Sources } from '../../src/config/load.ts'
-import { type ReloadReport, readingOf, rereadOf } from '../../src/config/reload.ts'
+import { type ReloadReport, readingWith, rereadOf } from '../../src/config/reload.ts'
 import type { Settings } from '../../src/config/settings.ts'
 import { createLog } from '../../src/telemetry/log.ts'
 import { type Client, connectClient } from './client.ts'
@@ -97,7 +97,12 @@ export async function startApp(
   const log = createLog({ level: loaded.logLevel, destination: logFile })
   let sources = testSources(upstreams, settings)
   const running = await start({
-    ...{ reading: readingOf({ settings: change(loaded), warnings: [] }), version: '0.0.0-test', log, machine: 'test' },
+    ...{
+      reading: readingWith({ settings: change(loaded), warnings: [] }, (path) => readFileSync(path, 'utf8')),
+      version: '0.0.0-test',
+      log,
+      machine: 'test',
+    },
     reread: async () => rereadOf(sources),
   })
   const port = running.listening[0]?.port as number

@@ -6,7 +6,7 @@ import { buildFront, type FrontOptions } from '../../src/build/front.ts'
 import { buildLimits } from '../../src/build/limits.ts'
 import { type BuiltPolicy, buildPolicy, inForce } from '../../src/build/policy.ts'
 import { buildRelay } from '../../src/build/relay.ts'
-import { networkListsOf } from '../../src/config/reload.ts'
+import { networkListsOf, readingOf } from '../../src/config/reload.ts'
 import { SYSTEM_CLOCK } from '../../src/core/clock.ts'
 import { Current } from '../../src/core/current.ts'
 import { type ConnectionParts, serve } from '../../src/front/connection.ts'
@@ -56,7 +56,7 @@ export async function startFront(
   const metrics = createMetrics({ version: '0', upstreams: settings.upstreams.map(({ label }) => label) })
   const common = { settings, metrics, log, clock, now }
   const { limits } = buildLimits({ ...common, mode: (check) => policy.mode(check), ratesNow: () => policy.rates() })
-  const relay = buildRelay(common)
+  const relay = buildRelay({ ...common, reading: readingOf({ settings, warnings: [] }) })
   const offeredSize = (): number => Number(relay.upstreams.offer?.get('SIZE') ?? 0)
   const built = (of: Record<string, string>): BuiltPolicy => {
     const settings = testSettings(upstreams, of)

@@ -2,13 +2,14 @@
  * `spillway serve` with several workers. The parent holds no client: it starts the workers and replaces them, serves the
  * admin port for all of them, and reads the settings again. So there is little in it that could fail.
  */
+import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { Admin } from '../../admin/http.ts'
 import { operatorOf } from '../../admin/operator.ts'
 import type { ListenError } from '../../app.ts'
 import { Reloader } from '../../build/reload.ts'
 import type { Loaded } from '../../config/load.ts'
-import { readingOf } from '../../config/reload.ts'
+import { readingWith } from '../../config/reload.ts'
 import { SYSTEM_CLOCK } from '../../core/clock.ts'
 import { messageOf } from '../../core/errors.ts'
 import { nodeName, nodeNumber } from '../../core/id.ts'
@@ -30,7 +31,7 @@ interface Parent extends Stoppable {
 
 function buildParent(serving: Serving, workers: number, log: LevelledLog): Parent {
   const { loaded, sources, version, sockets, takesOver } = serving
-  const reading = readingOf(loaded)
+  const reading = readingWith(loaded, (path) => readFileSync(path, 'utf8'))
   const { settings } = reading
   const machine = hostname()
   const metrics = createWorkerMetrics(Array.from({ length: workers }, (_, i) => String(i + 1)))

@@ -3,16 +3,15 @@
  * if clients have met with something that our own connections do not show. It remembers what is still to be asked.
  */
 import type { Clock } from '../../core/clock.ts'
-import { type DialSettings, dial, type Extensions, NotOffered, RELAYABLE, UpstreamRefusal } from '../smtp/dial.ts'
+import type { Current } from '../../core/current.ts'
+import { dial, type Extensions, NotOffered, RELAYABLE, UpstreamRefusal } from '../smtp/dial.ts'
+import type { PoolSettings } from './pool-settings.ts'
 import { askWhetherRelay } from './relay-guard.ts'
 import type { Server } from './server.ts'
 import { askWhetherAnybody, askWhetherMail, askWhetherXclient, dialAsStranger } from './stranger.ts'
 
 export interface CheckupOptions {
-  readonly dial: DialSettings
-  /** Whether the server is asked, before it is used, if it relays for strangers. */
-  readonly relayGuard: boolean
-  readonly intervalMs: number
+  readonly settings: Current<PoolSettings>
   /** How long a check may take, in milliseconds. */
   readonly checkMs: number
   /**
@@ -56,13 +55,17 @@ export class Checkup {
     this.#elapsed = options.clock.elapsed
   }
 
+  get #settings(): PoolSettings {
+    return this.#options.settings.value
+  }
+
   get openRelay(): boolean {
-    return this.#openRelay
+    return this.#openRelay && this.#settings.relayGuard
   }
 
   /** Whether the server is known to be no open relay, or the relay guard is off. */
   get guarded(): boolean {
-    return !this.#openRelay && (this.#guardNextAt !== undefined || !this.#options.relayGuard)
+    return !this.openRelay && (this.#guardNextAt !== undefined || !this.#settings.relayGuard)
   }
 
   get refusedXclient(): boolean {
@@ -99,13 +102,18 @@ export class Checkup {
     this.#offersLess = true
   }
 
-  /** @param answered called when the server has greeted us and answered EHLO @throws UpstreamError, UpstreamRefusal */
-  async ask(answered: () => void): Promise<void> {
-    const { dial: settings, intervalMs, checkMs } = this.#options
+  /**
+   * @param answered called when the server has greeted us and answered EHLO
+   * @param signal aborted when the answer is no longer wanted
+   * @throws UpstreamError, UpstreamRefusal
+   */
+  async ask(answered: () => void, signal: AbortSignal): Promise<void> {
+    const { dial: settings, healthIntervalMs } = this.#settings
     const server = this.#server
-    const deadline = this.#elapsed() + checkMs
-    const { smtp, extensions } = await dial(server, settings, undefined, deadline)
+    const deadline = this.#elapsed() + this.#options.checkMs
+    const { smtp, extensions } = await dial(server, settings, undefined, deadline, signal)
     smtp.quit()
+    signal.throwIfAborted()
     answered()
     if (settings.clientIp === 'xclient' && !extensions.has('XCLIENT')) {
       throw new NotOffered(
@@ -114,6 +122,7 @@ export class Checkup {
       )
     }
     if (this.#offersLess && this.#elapsed() >= this.#offerNextAt) await this.#learnWithheld(extensions)
+    signal.throwIfAborted()
     server.extensions = new Map([...extensions].filter(([keyword]) => !this.#withheld.includes(keyword)))
     if (this.#refusedXclient) {
       await askWhetherXclient(server, settings, deadline)
@@ -126,14 +135,15 @@ export class Checkup {
     if (this.#suspect) {
       // Once, and not if clients are welcome: a server that hangs up on this stranger alone must not leave the rotation for it.
       this.#suspect = false
-      const isWelcoming = this.#elapsed() - this.#welcomedAt < intervalMs
+      const isWelcoming = this.#elapsed() - this.#welcomedAt < healthIntervalMs
       if (!isWelcoming) await askWhetherAnybody(server, settings, deadline)
     }
     await this.#guard()
   }
 
   async #guard(): Promise<void> {
-    const { dial: settings, relayGuard, checkMs, guardMs, guardAgainMs } = this.#options
+    const { dial: settings, relayGuard } = this.#settings
+    const { checkMs, guardMs, guardAgainMs } = this.#options
     if (!relayGuard || this.#elapsed() < (this.#guardNextAt ?? 0)) return
     const answer = await askWhetherRelay(this.#server, settings, this.#elapsed() + checkMs)
     // Put off is no answer: what was known before still holds.
@@ -147,11 +157,11 @@ export class Checkup {
    * all clients: what is withheld from a single client is no reason to offer others less.
    */
   async #learnWithheld(ours: Extensions): Promise<void> {
-    const { dial: settings, checkMs, guardMs } = this.#options
+    const { checkMs, guardMs } = this.#options
     this.#offerAskedAt = this.#elapsed()
     this.#offerNextAt = this.#offerAskedAt + guardMs
     try {
-      const { smtp, extensions } = await dialAsStranger(this.#server, settings, this.#elapsed() + checkMs)
+      const { smtp, extensions } = await dialAsStranger(this.#server, this.#settings.dial, this.#elapsed() + checkMs)
       smtp.quit()
       this.#withheld = RELAYABLE.filter((keyword) => ours.has(keyword) && !extensions.has(keyword))
       this.#offersLess = this.#withheld.length > 0
@@ -166,7 +176,7 @@ export class Checkup {
    */
   async #learnWhetherClosed(deadline: number): Promise<void> {
     try {
-      await askWhetherMail(this.#server, this.#options.dial, deadline)
+      await askWhetherMail(this.#server, this.#settings.dial, deadline)
     } catch (error) {
       if (!isMailRefusal(error)) return
       this.#closedToUs = true

@@ -17,8 +17,6 @@ import { Checkup, type CheckupOptions, isMailRefusal, isXclientRefusal } from '.
 import { connectResult, placeOf, type Server } from './server.ts'
 
 export interface HealthOptions extends CheckupOptions {
-  /** How long the answer to a check may take, in milliseconds, before the server counts as slow. */
-  readonly timeoutMs: number
   readonly metrics: Pick<Metrics, 'upstreamHealthChecks'>
   readonly log: Log
   /** Called after each judgement. */
@@ -46,6 +44,7 @@ export class Health {
   readonly #options: HealthOptions
   readonly #elapsed: Clock['elapsed']
   readonly #checkup: Checkup
+  readonly #stop = new AbortController()
   #failures = 0
   #checking = false
   /** Sources whose clients have waited in vain since a client was last served. */
@@ -68,6 +67,11 @@ export class Health {
     this.#options = options
     this.#elapsed = options.clock.elapsed
     this.#checkup = new Checkup(server, options)
+  }
+
+  /** What a check under way finds is not wanted any more. */
+  stop(): void {
+    this.#stop.abort()
   }
 
   /** Learns from a connection for a client of `source`, as from a check. @param error undefined: the connection was accepted */
@@ -106,8 +110,10 @@ export class Health {
   async check(): Promise<void> {
     if (this.#checking) return
     this.#checking = true
-    const { metrics, timeoutMs } = this.#options
-    const late = setTimeout(() => this.#unanswered(), timeoutMs)
+    const { metrics, settings } = this.#options
+    const timeoutMs = settings.value.healthTimeoutMs
+    const { signal } = this.#stop
+    const late = setTimeout(() => this.#unanswered(timeoutMs), timeoutMs)
     late.unref()
     const started = this.#elapsed()
     try {
@@ -115,11 +121,13 @@ export class Health {
         clearTimeout(late)
         this.#answersLate = this.#elapsed() - started > timeoutMs
         this.server.answered()
-      })
+      }, signal)
+      if (signal.aborted) return
       metrics.upstreamHealthChecks.inc(this.server.label, this.#checkup.openRelay ? 'refused' : 'ok')
       this.#shortSaid = false
       this.#judge(undefined)
     } catch (error) {
+      if (signal.aborted) return
       metrics.upstreamHealthChecks.inc(this.server.label, connectResult(error))
       this.#judge(error)
     } finally {
@@ -129,11 +137,11 @@ export class Health {
   }
 
   /** The check under way has had no answer in time. */
-  #unanswered(): void {
-    if (this.gone) return
+  #unanswered(timeoutMs: number): void {
+    if (this.gone || this.#stop.signal.aborted) return
     // If the check fails in the end, this was the first failure.
     this.#failures = Math.max(this.#failures, 1)
-    const why = `no answer to a health check in ${this.#options.timeoutMs} ms`
+    const why = `no answer to a health check in ${timeoutMs} ms`
     if (this.server.state === 'up') this.#becomeSlow(why)
     else this.server.become(this.server.state, why)
   }
@@ -170,7 +178,7 @@ export class Health {
   #checkAtOnce(): void {
     const now = this.#elapsed()
     if (this.gone || this.#checking || now < this.#recheckNextAt) return
-    this.#recheckNextAt = now + this.#options.intervalMs
+    this.#recheckNextAt = now + this.#options.settings.value.healthIntervalMs
     void this.check()
   }
 
@@ -202,7 +210,7 @@ export class Health {
       server.become('up', undefined)
       this.#say('info', 'upstream is up')
     } else if (server.state !== 'slow' || !waits) {
-      this.#becomeSlow(`it answers later than ${this.#options.timeoutMs} ms`)
+      this.#becomeSlow(`it answers later than ${this.#options.settings.value.healthTimeoutMs} ms`)
     }
   }
 
@@ -222,7 +230,7 @@ export class Health {
    * A server that expects no PROXY header takes it for a command, or has greeted before it came. Such a server has never been up.
    */
   #proxyAdvice(error: unknown): string {
-    const { clientIp } = this.#options.dial
+    const { clientIp } = this.#options.settings.value.dial
     if ((clientIp !== 'proxy-v1' && clientIp !== 'proxy-v2') || this.server.extensions.size > 0) return ''
     const misread =
       error instanceof UpstreamRefusal

@@ -8,9 +8,10 @@ import type { UpstreamSeries } from './series.ts'
 
 /**
  * unknown: it has not been asked yet, or has not answered yet. slow: it answers, but later than it should, or does not answer now
- * but still may; it is used only if no other server has room. down: it is not used.
+ * but still may; it is used only if no other server has room. down: it is not used. draining: it is not among the settings any
+ * more; what it has goes on to its end.
  */
-export type ServerState = 'unknown' | 'up' | 'slow' | 'down'
+export type ServerState = 'unknown' | 'up' | 'slow' | 'down' | 'draining'
 
 /** The state of something we depend on, since when, and why. Times are in milliseconds since the epoch. */
 export interface Condition {
@@ -77,6 +78,14 @@ export class Server implements ServerOptions {
   /** The server answered as it should. */
   answered(): void {
     this.#lastSuccess = this.now()
+  }
+
+  /** It is as if it had just been added, but for its connections. */
+  forget(): this {
+    this.extensions = new Map()
+    this.#lastSuccess = undefined
+    this.become('unknown', undefined)
+    return this
   }
 
   /** @param error why it is not well, in words; if it is well, its last failure */

@@ -8,14 +8,13 @@
  * slots is closed to a source that already has its share of the others, even if no other source is there: mail that waits for the
  * reply to its dot cannot be evicted, and the next source must not find every slot held that way.
  */
-import type { Clock } from '../../core/clock.ts'
-import type { Distribution } from '../../telemetry/series.ts'
 import type { Dialed } from '../smtp/dial.ts'
 import { Claims } from './claims.ts'
 import { type Holder, shareOf, toGiveWay } from './fairness.ts'
 import { Idle } from './idle.ts'
 import { NoUpstream } from './no-upstream.ts'
 import type { Server } from './server.ts'
+import type { SlotsOptions } from './slots-options.ts'
 
 /** The right to hold one connection to `server`. */
 export interface Slot {
@@ -26,21 +25,6 @@ export interface Slot {
   free(): void
   /** Leaves an open connection to the next client. The slot is freed if no client takes it in time. */
   handOn(dialed: Dialed): void
-}
-
-export interface SlotsOptions {
-  readonly servers: () => readonly Server[]
-  /** The most connections to each server. */
-  readonly max: number
-  /** How long a transaction waits, in milliseconds: short compared with the client's 5 minutes for RCPT. */
-  readonly waitMs: number
-  /** How many may wait. Beyond that, waiting is hopeless and costs memory. */
-  readonly waiting: number
-  /** How long an idle connection waits for the next client, in milliseconds. */
-  readonly idleMs: number
-  readonly elapsed: Clock['elapsed']
-  /** Seconds waited. */
-  readonly waited: Distribution
 }
 
 interface Waiting {
@@ -62,7 +46,7 @@ export class Slots {
   readonly #options: SlotsOptions
   readonly #idle: Idle
   readonly #waiting: Waiting[] = []
-  readonly #holders = new Set<Holder>()
+  readonly #holders = new Map<Holder, Server>()
   readonly #claims = new Claims()
   /** Runs while any client waits. */
   #looking: NodeJS.Timeout | undefined
@@ -137,6 +121,12 @@ export class Slots {
     this.serve()
   }
 
+  /** Closes the connections to a server that no transaction is under way on: the parked and the idle ones. */
+  letGo(server: Server): void {
+    for (const [holder, at] of [...this.#holders]) if (at === server && holder.turn.state === 'parked') holder.giveWay()
+    this.dropIdle(server)
+  }
+
   stop(): void {
     this.#stopped = true
     this.#idle.stop()
@@ -160,14 +150,14 @@ export class Slots {
       room += here
       if (here > 0 && (best === undefined || this.#isBetter(server, best))) best = server
     }
-    if (!isAny) return 'down'
+    if (!isAny) return this.#options.isAnyExpected() ? 'full' : 'down'
     if (best === undefined) return 'full'
     return this.#isReserved(holder.source, room) ? 'reserved' : this.#slotAt(best, holder)
   }
 
   /** How many connections can be had at a server, idle ones included. */
   #room(server: Server): number {
-    return this.#options.max - server.connections + this.#idle.count(server)
+    return Math.max(0, this.#options.max() - server.connections + this.#idle.count(server))
   }
 
   /** A server that is well is better than a slow one. Of two alike, the one with fewer connections in use is better. */
@@ -188,14 +178,14 @@ export class Slots {
   #connections(): number {
     let up = 0
     for (const server of this.#options.servers()) if (server.up) up++
-    return up * this.#options.max
+    return up * this.#options.max()
   }
 
   #slotAt(server: Server, holder: Holder): Slot {
     const idle = this.#idle.take(server)
     if (idle === undefined) server.connections++
     let held = true
-    this.#holders.add(holder)
+    this.#holders.set(holder, server)
     this.#claims.hold(holder.source, 1)
     const release = (act: () => void): void => {
       if (!held) return
@@ -203,6 +193,7 @@ export class Slots {
       this.#holders.delete(holder)
       this.#claims.hold(holder.source, -1)
       act()
+      this.#options.released(server)
       this.serve()
     }
     return {
@@ -211,16 +202,21 @@ export class Slots {
       free: () => release(() => server.connections--),
       handOn: (dialed) =>
         release(() => {
-          if (dialed.smtp.settled && server.up && !this.#stopped) return this.#idle.add(server, dialed)
+          if (this.#isKept(server, dialed)) return this.#idle.add(server, dialed)
           dialed.smtp.quit()
           server.connections--
         }),
     }
   }
 
+  #isKept(server: Server, dialed: Dialed): boolean {
+    const { max, isUsable } = this.#options
+    return dialed.smtp.settled && server.up && !this.#stopped && server.connections <= max() && isUsable(dialed)
+  }
+
   #refuseSlow(): void {
     let left = Math.max(1, Math.floor(this.#connections() * SLOW_SHARE))
-    for (const { slow } of this.#holders) if (slow) left--
+    for (const { slow } of this.#holders.keys()) if (slow) left--
     for (const { holder } of this.#waiting) if (holder.slow) left--
     if (left <= 0) throw new NoUpstream('upstream_full')
   }
@@ -240,7 +236,10 @@ export class Slots {
       if (isServed && (isAlone || held(holder.source) < share)) waitingBelowShare++
     }
     const now = this.#options.elapsed()
+    // A slot at a server that is not used would help nobody.
+    const holders = [...this.#holders].filter(([, at]) => at.up).map(([holder]) => holder)
     const contention = {
+      holders,
       share,
       held,
       waiting: this.#waiting.length,
@@ -248,7 +247,7 @@ export class Slots {
       waitedMs: now - first.since,
       now,
     }
-    for (const holder of toGiveWay({ holders: this.#holders, ...contention })) holder.giveWay()
+    for (const holder of toGiveWay(contention)) holder.giveWay()
   }
 
   /** @throws NoUpstream if waiting is hopeless, or no longer wanted */

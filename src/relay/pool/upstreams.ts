@@ -2,55 +2,30 @@
  * The mail servers behind us: their names and addresses, the rounds of health checks, and the extensions that all of them offer.
  * Names are resolved in each round, and every address is a server of its own. Labels stay as the operator wrote them.
  */
-import { lookup } from 'node:dns/promises'
-import { isIP } from 'node:net'
 import type { UpstreamAddress } from '../../config/address-kinds.ts'
-import type { Clock } from '../../core/clock.ts'
+import { Current } from '../../core/current.ts'
 import { within } from '../../core/deadline.ts'
-import { messageOf } from '../../core/errors.ts'
-import type { Log } from '../../telemetry/log.ts'
-import type { Metrics } from '../../telemetry/metrics.ts'
-import { type DialSettings, type Extensions, RELAYABLE } from '../smtp/dial.ts'
+import { type DialSettings, type Extensions, isSameWay, RELAYABLE } from '../smtp/dial.ts'
+import { type Report, reportOf, reportsOf } from './conditions.ts'
+import { Draining } from './draining.ts'
 import type { Holder } from './fairness.ts'
 import { Health } from './health.ts'
 import { offerOf } from './offer.ts'
 import { PATIENCE, type Patience } from './patience.ts'
+import type { PoolSettings } from './pool-settings.ts'
+import { Resolution, systemResolve } from './resolution.ts'
 import { seriesOf } from './series.ts'
-import { type Condition, Server } from './server.ts'
+import { Server } from './server.ts'
 import { type Slot, Slots } from './slots.ts'
-
-export interface UpstreamsOptions {
-  readonly addresses: readonly UpstreamAddress[]
-  readonly maxConnections: number
-  readonly healthIntervalMs: number
-  /** How long a server may take to answer a health check, in milliseconds, before it counts as slow. */
-  readonly healthTimeoutMs: number
-  /** Whether servers are asked, before they are used, if they relay for strangers. */
-  readonly relayGuard: boolean
-  readonly dial: DialSettings
-  readonly metrics: Pick<
-    Metrics,
-    'upstreamSlotWait' | 'upstreamHealthChecks' | 'upstreamConnects' | 'upstreamReplies' | 'upstreamReplyDuration'
-  >
-  readonly log: Log
-  readonly clock: Clock
-  /** Overrides `PATIENCE`, for callers that cannot wait that long. */
-  readonly patience?: Partial<Patience>
-  /** Finds all addresses of a name; by default as the system does. */
-  readonly resolve?: (name: string) => Promise<readonly string[]>
-}
-
-const systemResolve = async (name: string): Promise<readonly string[]> =>
-  (await lookup(name, { all: true })).map(({ address }) => address)
+import type { UpstreamsOptions } from './upstreams-options.ts'
 
 export class Upstreams {
   readonly #options: UpstreamsOptions
+  readonly #settings: Current<PoolSettings>
   readonly #patience: Patience
   readonly #slots: Slots
-  /** Labels whose name is being resolved. */
-  readonly #resolving = new Set<string>()
-  /** The condition of each name that does not resolve at present, by label. */
-  readonly #unresolved = new Map<string, Condition>()
+  readonly #resolution: Resolution
+  readonly #draining: Draining
   #healths: readonly Health[] = []
   #servers: readonly Server[] = []
   #offer: Extensions | undefined
@@ -60,17 +35,26 @@ export class Upstreams {
   #stopped = false
 
   constructor(options: UpstreamsOptions) {
+    const { clock, log, metrics, resolve = systemResolve } = options
     this.#options = options
+    this.#settings = new Current<PoolSettings>(options)
     const patience = { ...PATIENCE, ...options.patience }
     this.#patience = patience
+    this.#draining = new Draining(log)
+    this.#resolution = new Resolution({ resolve, isWanted: (label) => this.#isWanted(label), log, now: clock.now })
     this.#slots = new Slots({
       servers: () => this.#servers,
-      max: options.maxConnections,
+      isAnyExpected: () => this.#settings.value.addresses.some(({ label }) => this.#isExpected(label)),
+      max: () => this.#settings.value.maxConnections,
+      isUsable: ({ settings }) => this.isCurrent(settings),
+      released: (server) => {
+        if (server.state === 'draining' && server.connections === 0) this.#forgetDrained()
+      },
       waitMs: patience.slotMs,
       waiting: patience.waiting,
       idleMs: patience.idleMs,
-      elapsed: options.clock.elapsed,
-      waited: options.metrics.upstreamSlotWait.of(),
+      elapsed: clock.elapsed,
+      waited: metrics.upstreamSlotWait.of(),
     })
   }
 
@@ -80,12 +64,39 @@ export class Upstreams {
    * closed.
    */
   async start(): Promise<void> {
-    this.#timer = setInterval(() => void this.#round(), this.#options.healthIntervalMs)
-    this.#timer.unref()
+    this.#schedule()
     const firstUp = new Promise<void>((resolve) => {
       this.#firstUp = resolve
     })
     await within(Promise.race([this.#round(), firstUp]), this.#patience.startMs, () => undefined)
+  }
+
+  /**
+   * From now on these settings are in force. Servers that are new are checked, and then used. Servers that are gone get nothing
+   * more, and are forgotten when their last connection is closed. If servers are reached in another way than before, each is
+   * checked again before it gets more. What is under way goes on as it began.
+   */
+  apply(next: PoolSettings): void {
+    const before = this.#settings.value
+    this.#settings.swap(next)
+    this.#resolution.forget()
+    const isAnew = !isSameWay(before.dial, next.dial) || (next.relayGuard && !before.relayGuard)
+    const removed = this.#healths.filter(({ server, gone }) => !this.#isWanted(server.label) || (isAnew && gone))
+    const stay = this.#healths.filter((health) => !removed.includes(health))
+    for (const health of isAnew ? this.#healths : removed) health.stop()
+    // Clients look for another server as soon as theirs is no longer up. They must find none that is not to be used.
+    this.#know(isAnew ? [] : stay)
+    for (const { server } of removed) this.#draining.add(server)
+    if (isAnew) this.#know(stay.map(({ server }) => this.#newHealth(server.forget())))
+    this.#publish()
+    for (const { server } of [...removed, ...(isAnew ? stay : [])]) this.#slots.letGo(server)
+    if (next.maxConnections < before.maxConnections) for (const server of this.#servers) this.#slots.dropIdle(server)
+    this.#forgetDrained()
+    this.#learnOffer()
+    this.#slots.serve()
+    if (this.#timer === undefined || this.#stopped) return
+    if (next.healthIntervalMs !== before.healthIntervalMs) this.#schedule()
+    if (isAnew || this.#settings.value.addresses.some(({ label }) => this.#isExpected(label))) void this.#round()
   }
 
   stop(): void {
@@ -112,39 +123,31 @@ export class Upstreams {
 
   /** Connections that may be held to all addresses of this label together. */
   limit(label: string): number {
-    return this.#options.maxConnections * Math.max(1, this.#of(label).length)
+    return this.#settings.value.maxConnections * Math.max(1, this.#of(label).length)
   }
 
   servers(): readonly Server[] {
     return this.#servers
   }
 
-  /** The condition of each address of each server, and of each name that has no address. Addresses are `host:port`. */
-  conditions(): readonly {
-    readonly upstream: string
-    readonly address: string
-    readonly connections: number
-    readonly condition: Condition
-  }[] {
-    return this.#options.addresses.flatMap(({ label, host, port }) => {
-      const servers = this.#of(label)
-      const unresolved = this.#unresolved.get(label)
-      if (servers.length === 0) {
-        const condition = unresolved ?? {
-          state: 'unknown',
-          since: this.#options.clock.now(),
-          error: undefined,
-          lastSuccess: undefined,
-        }
-        return [{ upstream: label, address: `${host}:${port}`, connections: 0, condition }]
-      }
-      return servers.map((server) => ({
-        upstream: label,
-        address: `${server.host}:${server.port}`,
-        connections: server.connections,
-        condition: server.condition,
-      }))
+  /** Each address of each server, and each name that has no address. Servers that are no longer among the settings come last. */
+  conditions(): readonly Report[] {
+    const now = this.#options.clock.now()
+    const inUse = this.#settings.value.addresses.flatMap((address) => {
+      const servers = this.#healths.map(({ server }) => server).filter(({ label }) => label === address.label)
+      return reportsOf(address, servers, this.#resolution.failure(address.label), now)
     })
+    return [...inUse, ...this.#draining.servers.map(reportOf)]
+  }
+
+  /** Whether new connections are still opened under these settings, or in the same way. */
+  isCurrent(dial: DialSettings): boolean {
+    return isSameWay(dial, this.#settings.value.dial)
+  }
+
+  /** Whether a connection may carry no further transaction, however well it is. */
+  isOutdated({ slot, settings }: { readonly slot: Slot; readonly settings: DialSettings }): boolean {
+    return slot.server.state === 'draining' || !this.isCurrent(settings)
   }
 
   /** Whether any client waits for a slot. */
@@ -179,14 +182,29 @@ export class Upstreams {
   }
 
   #of(label: string): readonly Server[] {
-    return this.#servers.filter((server) => server.label === label)
+    return [...this.#servers, ...this.#draining.servers].filter((server) => server.label === label)
+  }
+
+  #isWanted(label: string): boolean {
+    return this.#settings.value.addresses.some((each) => each.label === label)
+  }
+
+  /** Whether the addresses of a server are about to be known. */
+  #isExpected(label: string): boolean {
+    return this.#resolution.failure(label) === undefined && !this.#healths.some(({ server }) => server.label === label)
+  }
+
+  #schedule(): void {
+    clearInterval(this.#timer)
+    this.#timer = setInterval(() => void this.#round(), this.#settings.value.healthIntervalMs)
+    this.#timer.unref()
   }
 
   /** A name that takes long to resolve holds up no other, and the addresses it had are checked meanwhile. */
   async #round(): Promise<void> {
     this.#forgetGone()
     await Promise.all(
-      this.#options.addresses.map(async (address) => {
+      this.#settings.value.addresses.map(async (address) => {
         await this.#resolve(address)
         if (this.#stopped) return
         const mine = this.#healths.filter(({ server, gone }) => server.label === address.label && !gone)
@@ -195,28 +213,17 @@ export class Upstreams {
     )
   }
 
-  async #resolve({ label, host, port }: UpstreamAddress): Promise<void> {
-    let addresses: readonly string[] = [host]
-    if (isIP(host) === 0) {
-      if (this.#resolving.has(label)) return
-      this.#resolving.add(label)
-      try {
-        addresses = [...new Set(await (this.#options.resolve ?? systemResolve)(host))]
-        if (addresses.length === 0) throw new Error('it has no address')
-        this.#unresolved.delete(label)
-      } catch (error) {
-        this.#notResolved(label, messageOf(error))
-        return
-      } finally {
-        this.#resolving.delete(label)
-      }
+  async #resolve(address: UpstreamAddress): Promise<void> {
+    const addresses = await this.#resolution.addressesOf(address)
+    if (addresses === undefined || !this.#isWanted(address.label)) {
+      // Those that waited for this server need not wait any longer.
+      this.#slots.serve()
+      return
     }
-    const mine = this.#healths.filter(({ server }) => server.label === label)
-    const series = seriesOf(this.#options.metrics, label)
+    const mine = this.#healths.filter(({ server }) => server.label === address.label)
     const fresh = addresses
-      .filter((address) => mine.every(({ server }) => server.host !== address))
-      .map((address) => new Server({ label, host: address, port, name: host, series, now: this.#options.clock.now }))
-      .map((server) => this.#newHealth(server))
+      .filter((host) => mine.every(({ server }) => server.host !== host))
+      .map((host) => this.#newHealth(this.#serverAt(address, host)))
     this.#know([...this.#healths, ...fresh])
     for (const health of mine) {
       health.gone = !addresses.includes(health.server.host)
@@ -227,23 +234,19 @@ export class Upstreams {
     this.#forgetGone()
   }
 
-  /** The addresses found earlier stay good: they are used and checked as before. */
-  #notResolved(label: string, why: string): void {
-    const error = `name of upstream not resolved: ${why}`
-    const before = this.#unresolved.get(label)
-    if (before?.error !== error) this.#options.log.warn({ upstream: label }, error)
-    const since = before?.since ?? this.#options.clock.now()
-    this.#unresolved.set(label, { state: 'down', since, error, lastSuccess: undefined })
+  /** A new server, or the one that was there before and still has connections: they count. */
+  #serverAt({ label, port, host: name }: UpstreamAddress, host: string): Server {
+    const before = this.#draining.takeBack(label, host)
+    if (before !== undefined) return before.forget()
+    const series = seriesOf(this.#options.metrics, label)
+    return new Server({ label, host, port, name, series, now: this.#options.clock.now })
   }
 
   #newHealth(server: Server): Health {
-    const { dial, relayGuard, healthIntervalMs, healthTimeoutMs, metrics, log, clock } = this.#options
+    const { metrics, log, clock } = this.#options
     const { healthMs, guardMs, guardAgainMs } = this.#patience
     return new Health(server, {
-      dial,
-      relayGuard,
-      intervalMs: healthIntervalMs,
-      timeoutMs: healthTimeoutMs,
+      settings: this.#settings,
       clock,
       checkMs: healthMs,
       guardMs,
@@ -269,6 +272,18 @@ export class Upstreams {
     if (this.#healths.some(({ gone, server }) => gone && server.connections === 0)) {
       this.#know(this.#healths.filter(({ gone, server }) => !gone || server.connections > 0))
     }
+  }
+
+  #forgetDrained(): void {
+    if (this.#draining.forget()) this.#publish()
+  }
+
+  /** Tells the metrics which servers there are. */
+  #publish(): void {
+    const wanted = this.#settings.value.addresses.map(({ label }) => label)
+    this.#options.metrics.setUpstreams(wanted, [
+      ...new Set([...wanted, ...this.#draining.servers.map(({ label }) => label)]),
+    ])
   }
 
   #learnOffer(): void {

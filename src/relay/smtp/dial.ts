@@ -53,11 +53,20 @@ export interface DialSettings {
   readonly elapsed: Clock['elapsed']
 }
 
+/**
+ * Whether a connection opened under the one is as good as a connection opened under the other: for the mail server, which learns
+ * who the client is, and for whoever listens in.
+ */
+export const isSameWay = (one: DialSettings, other: DialSettings): boolean =>
+  one.clientIp === other.clientIp && one.tls === other.tls && one.trusted === other.trusted
+
 export interface Dialed {
   readonly smtp: SmtpClient
   readonly extensions: Extensions
   /** The name that we gave in EHLO. */
   readonly helo: string
+  /** What it was opened under. */
+  readonly settings: DialSettings
 }
 
 export interface Target {
@@ -127,7 +136,7 @@ export async function dial(
       if (reply.code !== 220) throw new UpstreamRefusal('xclient', reply)
       extensions = await hello(smtp, settings, attributes, remaining, 'client')
     }
-    return { smtp, extensions, helo: attributes?.helo ?? settings.hostname }
+    return { smtp, extensions, helo: attributes?.helo ?? settings.hostname, settings }
   } catch (error) {
     smtp.destroy('not usable')
     if (signal?.aborted && signal.reason instanceof UpstreamError) throw signal.reason

@@ -1,8 +1,8 @@
 /**
  * A client's wait for one server while it may still go to another, because no server has taken MAIL of its transaction yet. The
- * client leaves the server at once if it is judged down. If it is judged slow, or has had its time, the client leaves it only
- * with a slot at another server in hand: otherwise many clients would leave for a server that has room for few. Until then the
- * client goes on waiting.
+ * client leaves the server at once if it is judged down. If it is judged slow, is removed, or has had its time, the client leaves
+ * it only with a slot at another server in hand: otherwise many clients would leave for a server that has room for few. Until
+ * then the client goes on waiting.
  */
 import type { Clock } from '../../core/clock.ts'
 import type { Server } from '../pool/server.ts'
@@ -89,7 +89,7 @@ export class Attempt {
   #look(): void {
     const { slotElsewhere, elapsed } = this.#options
     const ms = Math.round(elapsed() - this.started)
-    if (!this.#server.up) {
+    if (this.#server.state === 'down') {
       this.#move(`judged down while it was waited for, for ${ms} ms`, undefined)
       return
     }

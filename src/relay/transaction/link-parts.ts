@@ -16,6 +16,14 @@ export interface Link extends Dialed {
   reused: boolean
 }
 
+/** The connection alone. */
+export const dialedOf = ({ smtp, extensions, helo, settings }: Link): Dialed => ({ smtp, extensions, helo, settings })
+
+/** Whether another client may have the connection after this one. Postfix takes XCLIENT once, and counts errors by connection. */
+export function isForAnybody({ settings: { clientIp }, clean, inTransaction, smtp }: Link): boolean {
+  return (clientIp === 'none' || clientIp === 'received') && clean && !inTransaction && smtp.settled
+}
+
 /** Asked each time a mail server is reached, because the answers may change in the course of a session. */
 export interface RelayClient {
   /** HELO and TLS included. */
@@ -26,7 +34,8 @@ export interface RelayClient {
 
 export interface ClientLinkOptions {
   readonly upstreams: Upstreams
-  readonly dial: DialSettings
+  /** Those of the transaction under way. */
+  readonly dial: () => DialSettings
   /** How long a connection stays parked for its client's next message, in milliseconds. */
   readonly parkMs: number
   readonly elapsed: Clock['elapsed']

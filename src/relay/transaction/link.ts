@@ -10,12 +10,12 @@ import type { Holder } from '../pool/fairness.ts'
 import { connectResult, type Server } from '../pool/server.ts'
 import type { Slot } from '../pool/slots.ts'
 import { Turn } from '../pool/turn.ts'
-import { dial, greetAgain } from '../smtp/dial.ts'
+import { dial, greetAgain, isSameWay } from '../smtp/dial.ts'
 import type { Reply } from '../smtp/reply.ts'
 import { UpstreamError } from '../smtp/upstream-error.ts'
 import { Attempt, type Deadlines, type Moved } from './attempt.ts'
 import { DialFailure } from './dial-failure.ts'
-import { type ClientLinkOptions, isAboutClient, type Link } from './link-parts.ts'
+import { type ClientLinkOptions, dialedOf, isAboutClient, isForAnybody, type Link } from './link-parts.ts'
 
 const LEFT = 'the client left'
 
@@ -61,7 +61,7 @@ export class ClientLink {
     const current = this.#current
     if (current !== undefined) {
       const usable = current.smtp.settled && current.helo === attributes.helo
-      if (usable && current.slot.server !== avoid) {
+      if (usable && current.slot.server !== avoid && !this.#options.upstreams.isOutdated(current)) {
         current.reused = true
         this.#enter('ours')
         this.#watch(current.slot.server, deadlines).leaving(current.smtp)
@@ -75,7 +75,10 @@ export class ClientLink {
 
   /** A connection in a slot that is ours: the idle one that came with it, or a new one. @throws DialFailure */
   async take(slot: Slot, deadlines: Deadlines): Promise<Link> {
-    if (!slot.idle?.smtp.settled) return this.fresh(slot, deadlines)
+    if (!slot.idle?.smtp.settled || !isSameWay(slot.idle.settings, this.#options.dial())) {
+      slot.idle?.smtp.quit()
+      return this.fresh(slot, deadlines)
+    }
     const attributes = this.#options.client.attributes
     const { smtp, helo } = slot.idle
     let { extensions } = slot.idle
@@ -83,7 +86,7 @@ export class ClientLink {
     try {
       this.#enter('upstream')
       if (helo !== attributes.helo) {
-        extensions = await greetAgain(slot.idle, this.#options.dial, attributes, deadlines.endAt, attempt.signal)
+        extensions = await greetAgain(slot.idle, this.#options.dial(), attributes, deadlines.endAt, attempt.signal)
       }
     } catch {
       smtp.destroy()
@@ -93,29 +96,22 @@ export class ClientLink {
       slot.free()
       throw new DialFailure(moved.why, slot.server, moved.to)
     }
-    return this.#adopt({
-      smtp,
-      extensions,
-      helo: attributes.helo,
-      slot,
-      clean: true,
-      inTransaction: false,
-      reused: true,
-    })
+    const dialed = { ...slot.idle, extensions, helo: attributes.helo }
+    return this.#adopt({ ...dialed, slot, clean: true, inTransaction: false, reused: true })
   }
 
   /** Opens a connection in a slot that is ours, and frees the slot if that fails. @throws DialFailure */
   async fresh(slot: Slot, deadlines: Deadlines): Promise<Link> {
-    const { dial: settings, upstreams, client, elapsed } = this.#options
+    const { upstreams, client, elapsed } = this.#options
     const { server } = slot
     const started = elapsed()
     const attempt = this.#watch(server, deadlines)
     try {
       this.#enter('upstream')
-      const dialed = await dial(server, settings, client.attributes, deadlines.endAt, attempt.signal)
+      const dialed = await dial(server, this.#options.dial(), client.attributes, deadlines.endAt, attempt.signal)
       server.series.connects.ok.value++
       server.series.durations.connect.observe((elapsed() - started) / 1000)
-      upstreams.report(server, undefined)
+      this.report(server, undefined)
       upstreams.offered(server, dialed.extensions)
       attempt.leaving(dialed.smtp)
       return this.#adopt({ ...dialed, slot, clean: true, inTransaction: false, reused: false })
@@ -124,7 +120,7 @@ export class ClientLink {
       slot.free()
       if (!this.#gone) {
         server.series.connects[connectResult(error)].value++
-        if (!this.isRefused(error)) upstreams.report(server, error, this.source)
+        if (!this.isRefused(error)) this.report(server, error)
       }
       throw new DialFailure(error, server, moved?.to)
     }
@@ -132,7 +128,13 @@ export class ClientLink {
 
   /** Whether a server refused the client itself. */
   isRefused(error: unknown): boolean {
-    return isAboutClient(error, this.#options.dial.clientIp)
+    return isAboutClient(error, this.#options.dial().clientIp)
+  }
+
+  /** What has become of a connection, unless servers are reached in another way by now. */
+  report(server: Server, error: unknown): void {
+    const { upstreams, dial } = this.#options
+    if (upstreams.isCurrent(dial())) upstreams.report(server, error, this.source)
   }
 
   /** The server has answered MAIL: the client can no longer leave it for another. */
@@ -188,7 +190,8 @@ export class ClientLink {
     if (this.#current === undefined) return
     this.#turn.reset()
     this.#enter('parked')
-    if (this.#gone || this.#options.upstreams.wanted) {
+    const { upstreams } = this.#options
+    if (this.#gone || upstreams.wanted || upstreams.isOutdated(this.#current)) {
       this.giveBack()
       return
     }
@@ -206,11 +209,8 @@ export class ClientLink {
     const link = this.#current
     if (link === undefined) return
     this.#current = undefined
-    const { clientIp } = this.#options.dial
-    const anonymous = clientIp === 'none' || clientIp === 'received'
-    if (anonymous && link.clean && !link.inTransaction && link.smtp.settled) {
-      link.slot.handOn({ smtp: link.smtp, extensions: link.extensions, helo: link.helo })
-    } else {
+    if (isForAnybody(link)) link.slot.handOn(dialedOf(link))
+    else {
       link.smtp.quit()
       link.slot.free()
     }

@@ -182,7 +182,7 @@ async function ask(
     })
     upstreams.served(server)
     if (answered !== undefined) return { kind: 'opened', opened: { link, rcpt: answered } }
-    if (isAboutUs(mail)) upstreams.report(server, new UpstreamRefusal('mail', mail))
+    if (isAboutUs(mail)) upstream.report(server, new UpstreamRefusal('mail', mail))
     const reply = asRefusal(mail, 'mail')
     if (reply.code >= 500) {
       return { kind: 'opened', opened: { refused: { kind: 'reply', to: 'mail', reply, upstream: label } } }
@@ -201,7 +201,7 @@ async function ask(
     const moved = upstream.moved()
     if (moved === undefined) return failed(lost(label, messageOf(error)), true, messageOf(error))
     const { why, to } = moved
-    upstreams.report(server, why, upstream.source)
+    upstream.report(server, why)
     upstream.drop(why.message)
     return { kind: 'failed', last: lost(label, why.message), avoid: server, to }
   } finally {

@@ -9,6 +9,7 @@
  */
 
 import type { Clock } from '../../core/clock.ts'
+import type { Current } from '../../core/current.ts'
 import { messageOf, stackOf } from '../../core/errors.ts'
 import { refusal } from '../../core/policy.ts'
 import type { Log } from '../../telemetry/log.ts'
@@ -48,7 +49,7 @@ export interface Budgets {
 
 export interface RelayParts {
   readonly upstreams: Upstreams
-  readonly settings: RelaySettings
+  readonly settings: Current<RelaySettings>
   readonly metrics: Pick<Metrics, 'bareNewlines'>
   readonly log: Log
   readonly clock: Clock
@@ -61,6 +62,8 @@ export class Relay {
   readonly #client: RelayClient
   readonly #budgets: Budgets
   readonly #upstream: ClientLink
+  /** In force when the transaction under way began. */
+  #settings: RelaySettings
   /** Recipients accepted in the transaction under way. */
   #accepted = 0
   /** What every further recipient of this transaction hears, once that is decided. */
@@ -74,12 +77,12 @@ export class Relay {
   constructor(parts: RelayParts, client: RelayClient) {
     this.#parts = parts
     this.#client = client
-    const { budgets } = parts.settings
-    this.#budgets = budgets === undefined ? BUDGETS : { ...BUDGETS, ...budgets }
-    const { upstreams, settings } = parts
+    this.#settings = parts.settings.value
+    this.#budgets = { ...BUDGETS, ...this.#settings.budgets }
+    const { upstreams } = parts
     this.#upstream = new ClientLink({
       upstreams,
-      dial: settings.dial,
+      dial: () => this.#settings.dial,
       parkMs: this.#budgets.parkMs,
       elapsed: parts.clock.elapsed,
       client,
@@ -128,7 +131,7 @@ export class Relay {
     }
     const { label } = link.slot.server
     try {
-      const patience = Math.min(this.#budgets.dataMs, this.#parts.settings.dial.replyTimeoutMs)
+      const patience = Math.min(this.#budgets.dataMs, this.#settings.dial.replyTimeoutMs)
       const answered = this.#upstream.awaitReply(link, 'data', link.smtp.command('DATA', patience))
       this.#upstream.enter('envelope')
       const reply = await answered
@@ -148,8 +151,8 @@ export class Relay {
   }
 
   #newMessage(link: Link): Message {
-    const { settings, metrics, clock } = this.#parts
-    const { bareNewline, dataTimeoutMs, trace, hostname, dial } = settings
+    const { metrics, clock } = this.#parts
+    const { bareNewline, dataTimeoutMs, trace, hostname, dial } = this.#settings
     const received =
       trace || dial.clientIp === 'received' ? receivedLine(this.#client.attributes, hostname, clock.now()) : undefined
     return new Message(this.#upstream, link, { bareNewline, dataTimeoutMs, received, metrics, elapsed: clock.elapsed })
@@ -227,7 +230,8 @@ export class Relay {
   async #first(envelope: Envelope, rcptLine: string): Promise<Answer> {
     this.#begun = true
     const { upstreams, settings, clock } = this.#parts
-    const { replyTimeoutMs, connectTimeoutMs } = settings.dial
+    this.#settings = settings.value
+    const { replyTimeoutMs, connectTimeoutMs } = this.#settings.dial
     const waits = { rcptMs: this.#budgets.rcptMs, replyTimeoutMs, connectTimeoutMs }
     const asking = (): void => {
       this.#asked = true
@@ -245,7 +249,7 @@ export class Relay {
   }
 
   #name(): Promise<unknown> | undefined {
-    const { clientIp, names } = this.#parts.settings.dial
+    const { clientIp, names } = this.#settings.dial
     const isNeeded = clientIp === 'xclient' && this.#upstream.current === undefined
     return isNeeded ? names(this.#client.attributes.client.ip) : undefined
   }
@@ -259,7 +263,7 @@ export class Relay {
     const missing = missingOf(link, envelope)
     if (missing !== undefined) return lost(link.slot.server.label, missing)
     try {
-      const patience = Math.min(this.#budgets.rcptMs, this.#parts.settings.dial.replyTimeoutMs)
+      const patience = Math.min(this.#budgets.rcptMs, this.#settings.dial.replyTimeoutMs)
       const answered = this.#upstream.awaitReply(link, 'rcpt', link.smtp.command(rcptLine, patience))
       this.#upstream.enter('envelope')
       return this.#heardRcpt(link, await answered)

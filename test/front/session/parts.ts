@@ -3,6 +3,7 @@ import { policy } from '../../../src/checks/index.ts'
 import { createRunner } from '../../../src/checks/runner.ts'
 import type { Client } from '../../../src/core/client.ts'
 import { SYSTEM_CLOCK } from '../../../src/core/clock.ts'
+import { Current } from '../../../src/core/current.ts'
 import type { Facts } from '../../../src/core/policy.ts'
 import type { Outcomes } from '../../../src/front/outcome.ts'
 import { createVoice } from '../../../src/front/reply.ts'
@@ -52,7 +53,7 @@ export function partsWithoutRelay(limits: Limits): { parts: ConversationParts; t
     limits,
     knownRecipients: { has: () => false },
     unknownGuard: false,
-    relay: { upstreams, settings: {}, clock: SYSTEM_CLOCK },
+    relay: { upstreams, settings: new Current({}), clock: SYSTEM_CLOCK },
     outcomes,
     voice: createVoice('mx.test.example', undefined),
     maxSize: () => undefined,

@@ -32,11 +32,17 @@ const serverAt = (host: string): Server => {
 
 let servers: Server[]
 let slots: Slots
+/** The most connections to each server; may be changed. */
+let most: number
 function pool(max: number, count = 1, waiting = 1000): void {
+  most = max
   servers = Array.from({ length: count }, (_, i) => serverAt(`192.0.2.${i + 1}`))
   slots = new Slots({
     servers: () => servers,
-    max,
+    isAnyExpected: () => false,
+    max: () => most,
+    isUsable: () => true,
+    released: () => undefined,
     waitMs: 10_000,
     waiting,
     idleMs: 5000,
@@ -93,6 +99,29 @@ describe('slots', () => {
     const next = client('203.0.113.1')
     await pass(0)
     expect(next.slot?.server).toBe(freed?.server)
+  })
+
+  test('are to be had at no server that has more connections than it may have by now', async () => {
+    pool(4, 2)
+    const all = sources(6).map((each) => client(each))
+    await pass(0)
+    expect(servers.map(({ connections }) => connections)).toEqual([3, 3])
+    most = 2
+    const beside = slots.takeBeside(servers[0] as Server, {
+      source: '203.0.113.1',
+      slow: false,
+      turn: new Turn(elapsed()),
+      giveWay: () => undefined,
+    })
+    expect(beside).toBeUndefined()
+    // One of three comes free where two are the most: still none for the next.
+    const next = client('203.0.113.1')
+    all[0]?.slot?.free()
+    await pass(0)
+    expect(next.slot).toBeUndefined()
+    for (const each of all.filter(({ slot }) => slot?.server === all[0]?.slot?.server)) each.slot?.free()
+    await pass(0)
+    expect(next.slot?.server).toBe(all[0]?.slot?.server)
   })
 
   test('of a slow server are for those who find no room elsewhere', async () => {

@@ -1,0 +1,26 @@
+/** What the pool of slots is made of (slots.ts). */
+import type { Clock } from '../../core/clock.ts'
+import type { Distribution } from '../../telemetry/series.ts'
+import type { Dialed } from '../smtp/dial.ts'
+import type { Server } from './server.ts'
+
+export interface SlotsOptions {
+  readonly servers: () => readonly Server[]
+  /** Whether a server may be among them in a moment. */
+  readonly isAnyExpected: () => boolean
+  /** The most connections to each server. */
+  readonly max: () => number
+  /** Whether an open connection may serve one more client. */
+  readonly isUsable: (dialed: Dialed) => boolean
+  /** Called after a slot was given back. */
+  readonly released: (server: Server) => void
+  /** How long a transaction waits, in milliseconds: short compared with the client's 5 minutes for RCPT. */
+  readonly waitMs: number
+  /** How many may wait. Beyond that, waiting is hopeless and costs memory. */
+  readonly waiting: number
+  /** How long an idle connection waits for the next client, in milliseconds. */
+  readonly idleMs: number
+  readonly elapsed: Clock['elapsed']
+  /** Seconds waited. */
+  readonly waited: Distribution
+}

@@ -1,0 +1,26 @@
+/** What the pool of mail servers is made of (upstreams.ts). */
+import type { Clock } from '../../core/clock.ts'
+import type { Log } from '../../telemetry/log.ts'
+import type { Metrics } from '../../telemetry/metrics.ts'
+import type { Patience } from './patience.ts'
+import type { PoolSettings } from './pool-settings.ts'
+import type { ResolutionOptions } from './resolution.ts'
+
+/** The settings are those at the start; see `apply`. */
+export interface UpstreamsOptions extends PoolSettings {
+  readonly metrics: Pick<
+    Metrics,
+    | 'setUpstreams'
+    | 'upstreamSlotWait'
+    | 'upstreamHealthChecks'
+    | 'upstreamConnects'
+    | 'upstreamReplies'
+    | 'upstreamReplyDuration'
+  >
+  readonly log: Log
+  readonly clock: Clock
+  /** Overrides `PATIENCE`, for callers that cannot wait that long. */
+  readonly patience?: Partial<Patience>
+  /** Finds all addresses of a name; by default as the system does. */
+  readonly resolve?: ResolutionOptions['resolve']
+}

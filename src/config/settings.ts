@@ -102,6 +102,7 @@ export const SETTINGS = {
     required: 'mail1.example.net:25,mail2.example.net:25',
     doc: 'The mail servers behind Spillway, host:port separated by commas.',
     more: 'Each new connection goes to the server with the fewest. A name is resolved again at every health check, and all its addresses are used. Metrics and logs name a server as it is written here.',
+    live: true,
   }),
   SPILLWAY_UPSTREAM_CLIENT_IP: row({
     group: 'upstream',
@@ -117,6 +118,7 @@ export const SETTINGS = {
     required: 'xclient',
     doc: "How the mail servers learn the client's address.",
     more: 'There is no default, because with a wrong guess either all mail is refused or every client looks like Spillway itself, which the servers may trust.',
+    live: true,
   }),
   SPILLWAY_RELAY_GUARD: row({
     group: 'upstream',
@@ -124,6 +126,7 @@ export const SETTINGS = {
     default: 'on',
     doc: 'Ask every mail server, at start and hourly, whether it would relay for a stranger, and do not use one that would.',
     more: "Spillway asks on behalf of the client 192.0.2.1 and stops before DATA, so no message is sent. A server that trusts Spillway's address (mynetworks) would otherwise become an open relay for the whole world.",
+    live: true,
   }),
   SPILLWAY_UNKNOWN_GUARD: row({
     group: 'upstream',
@@ -138,6 +141,7 @@ export const SETTINGS = {
     default: 'off',
     doc: 'Put a Received line (client address, HELO, TLS, id) at the top of each message.',
     more: 'When it is off, nothing is added (docs/smtp.md lists what is changed in any case). `SPILLWAY_UPSTREAM_CLIENT_IP=received` adds the line even then.',
+    live: true,
   }),
   SPILLWAY_UPSTREAM_TLS: row({
     group: 'upstream',
@@ -149,6 +153,7 @@ export const SETTINGS = {
     default: 'opportunistic',
     doc: 'TLS on connections to the mail servers.',
     more: 'With `required`, the certificate must be signed by a CA in `SPILLWAY_UPSTREAM_TLS_CA`, be valid now, and have in its subjectAltName the host as `SPILLWAY_UPSTREAMS` writes it: the name, or the IP address where that is written.',
+    live: true,
   }),
   SPILLWAY_UPSTREAM_TLS_CA: row({
     group: 'upstream',
@@ -156,6 +161,7 @@ export const SETTINGS = {
     default: 'none',
     doc: 'Who signs the certificates of the mail servers: the path of a PEM file with one CA or several.',
     more: 'It has an effect only with `SPILLWAY_UPSTREAM_TLS=required`. Only the CAs in the file are then trusted. `none` means the public CAs that Node.js brings. A self-signed certificate is its own CA: name a copy of it.',
+    live: true,
   }),
   SPILLWAY_UPSTREAM_CONNECT_TIMEOUT: row({
     group: 'upstream',
@@ -163,6 +169,7 @@ export const SETTINGS = {
     default: '5s',
     doc: 'How long a mail server may take to become ready for mail before another one with room is tried.',
     more: 'The TCP connection itself never gets more time than this. Where no other server has room, Spillway waits longer for the greeting and for the replies to EHLO and MAIL.',
+    live: true,
   }),
   SPILLWAY_UPSTREAM_REPLY_TIMEOUT: row({
     group: 'upstream',
@@ -170,6 +177,7 @@ export const SETTINGS = {
     default: '5m',
     doc: 'How long a mail server may take for each reply except the last.',
     more: 'Whatever is set here, all phases up to the reply to RCPT may take at most 270s together, because clients wait 5 minutes for that reply (RFC 5321 section 4.5.3.2.3). A server that stalls before it has accepted MAIL is given up after `SPILLWAY_UPSTREAM_CONNECT_TIMEOUT` if another server has room.',
+    live: true,
   }),
   SPILLWAY_UPSTREAM_DATA_TIMEOUT: row({
     group: 'upstream',
@@ -182,6 +190,7 @@ export const SETTINGS = {
     default: '11m',
     doc: 'How long a mail server may take to confirm a message after its final dot.',
     more: 'Clients wait 10 minutes for this (RFC 5321 section 4.5.3.2.6). If Spillway gave up before they do, a message that was delivered would be sent again (RFC 1047), so less than 660s is refused.',
+    live: true,
   }),
   SPILLWAY_UPSTREAM_MAX_CONNECTIONS: row({
     group: 'upstream',
@@ -189,6 +198,7 @@ export const SETTINGS = {
     default: '50',
     doc: 'Concurrent connections from this node to each address of a mail server.',
     more: 'Keep it, multiplied by the number of nodes, below what each server accepts (Postfix: `default_process_limit`, 100). When all connections are busy, clients wait briefly and then receive 451.',
+    live: true,
   }),
   SPILLWAY_UPSTREAM_HEALTH_INTERVAL: row({
     group: 'upstream',
@@ -196,6 +206,7 @@ export const SETTINGS = {
     default: '5s',
     doc: 'How often the health of each mail server is checked.',
     more: 'A check is greeting, EHLO and QUIT. A server that fails it gets no mail until it answers again.',
+    live: true,
   }),
   SPILLWAY_UPSTREAM_HEALTH_TIMEOUT: row({
     group: 'upstream',
@@ -203,6 +214,7 @@ export const SETTINGS = {
     default: '5s',
     doc: 'How long a health check may take before the mail server counts as slow.',
     more: 'A slow server is used only where no other has room: a server whose DNS is failing greets after 20 seconds and still accepts mail. A server that has not answered after 30 seconds counts as down.',
+    live: true,
   }),
 
   SPILLWAY_LISTEN: row({
@@ -407,6 +419,7 @@ export const SETTINGS = {
     }),
     default: 'normalize',
     doc: 'How to treat line endings in a message that are not CRLF (SMTP smuggling, CVE-2023-51764).',
+    live: true,
   }),
   SPILLWAY_DNS_SERVERS: row({
     group: 'message',
@@ -414,6 +427,7 @@ export const SETTINGS = {
     default: 'system',
     doc: 'The DNS servers to use instead of those of the system.',
     more: "With xclient the client's name is looked up for every session that reaches a mail server, so a caching resolver nearby is worthwhile.",
+    live: true,
   }),
 
   SPILLWAY_REDIS_URL: row({

@@ -1,21 +1,34 @@
 /** A reload of a running node: what is in force afterwards, for whom, and what is told of it. */
-import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { afterAll, afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { type BuiltPolicy, buildPolicy } from '../../src/build/policy.ts'
+import { createCompiler } from '../../src/build/relay.ts'
 import { Reloader } from '../../src/build/reload.ts'
-import { merge, type Reading, type Reread, readingOf } from '../../src/config/reload.ts'
+import { merge, type Reading, type Reread, rereadOf } from '../../src/config/reload.ts'
 import { SETTING_NAMES, settingOf } from '../../src/config/settings.ts'
 import type { Client } from '../../src/core/client.ts'
+import { SYSTEM_CLOCK } from '../../src/core/clock.ts'
 import type { Facts } from '../../src/core/policy.ts'
 import { createMetrics } from '../../src/telemetry/metrics.ts'
-import { eventually, startApp, type TestApp, testSettings } from '../support/app.ts'
+import { eventually, startApp, type TestApp, testSources } from '../support/app.ts'
+import { makeCertificate } from '../support/certificates.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
 const SILENT = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined }
 const LOG = { ...SILENT, flush: () => undefined, setLevel: () => undefined }
 const metrics = createMetrics({ version: '0', upstreams: [] })
 
-const readingWith = (settings: Record<string, string>): Reading =>
-  readingOf({ settings: testSettings('127.0.0.1:1', settings), warnings: [] })
+const CA_FILE = join(mkdtempSync(join(tmpdir(), 'spillway-reload-')), 'ca.pem')
+writeFileSync(CA_FILE, makeCertificate({ subject: 'The CA' }).cert)
+afterAll(() => rmSync(dirname(CA_FILE), { recursive: true }))
+
+const readingWith = (settings: Record<string, string>): Reading => {
+  const reread = rereadOf(testSources('127.0.0.1:1', settings))
+  if ('reading' in reread) return reread.reading
+  throw new Error(JSON.stringify(reread.mistakes))
+}
 
 const CLIENT: Client = {
   id: 'id',
@@ -38,6 +51,12 @@ const reasonOf = (policy: BuiltPolicy, stage: 'connect' | 'rcpt', facts: object)
 
 const ofLimit = (limit: keyof ReturnType<BuiltPolicy['rates']>) => {
   return { from: '600/1m', to: '700/1m', seen: (policy: BuiltPolicy) => policy.rates()[limit]?.max }
+}
+
+type Compiled = ReturnType<ReturnType<typeof createCompiler>>
+const ofRelay = (from: string, to: string, seen: (compiled: Compiled, reading: Reading) => unknown) => {
+  const compile = createCompiler(SYSTEM_CLOCK)
+  return { from, to, seen: (_: BuiltPolicy, reading: Reading) => seen(compile(reading), reading) }
 }
 
 /** For each setting that a reload changes: two values of it, and a place where the difference is seen. */
@@ -72,6 +91,22 @@ const SEEN: Record<string, { from: string; to: string; seen: (policy: BuiltPolic
     to: 'https://help.example/{id}',
     seen: ({ voice }) => voice.relayed(CLIENT, { code: 450, lines: ['4.7.1 later'] } as never),
   },
+  // Seen on the wire in reload-upstreams.test.ts and reload-relay.test.ts.
+  SPILLWAY_UPSTREAMS: ofRelay('127.0.0.1:1', '127.0.0.1:2', ({ pool }) => pool.addresses),
+  SPILLWAY_UPSTREAM_CLIENT_IP: ofRelay('none', 'received', ({ relay }) => relay.dial.clientIp),
+  SPILLWAY_RELAY_GUARD: ofRelay('off', 'on', ({ pool }) => pool.relayGuard),
+  SPILLWAY_TRACE_HEADER: ofRelay('off', 'on', ({ relay }) => relay.trace),
+  SPILLWAY_UPSTREAM_TLS: ofRelay('off', 'required', ({ relay }) => relay.dial.tls),
+  SPILLWAY_UPSTREAM_CONNECT_TIMEOUT: ofRelay('5s', '6s', ({ relay }) => relay.dial.connectTimeoutMs),
+  SPILLWAY_UPSTREAM_REPLY_TIMEOUT: ofRelay('5m', '6m', ({ relay }) => relay.dial.replyTimeoutMs),
+  SPILLWAY_UPSTREAM_DATA_TIMEOUT: ofRelay('11m', '12m', ({ relay }) => relay.dataTimeoutMs),
+  SPILLWAY_UPSTREAM_MAX_CONNECTIONS: ofRelay('50', '60', ({ pool }) => pool.maxConnections),
+  SPILLWAY_UPSTREAM_HEALTH_INTERVAL: ofRelay('5s', '6s', ({ pool }) => pool.healthIntervalMs),
+  SPILLWAY_UPSTREAM_HEALTH_TIMEOUT: ofRelay('5s', '6s', ({ pool }) => pool.healthTimeoutMs),
+  SPILLWAY_BARE_NEWLINE: ofRelay('normalize', 'reject', ({ relay }) => relay.bareNewline),
+  // A value of their own is made of each: it is another one where the setting is.
+  SPILLWAY_DNS_SERVERS: ofRelay('system', '127.0.0.1', (_, { settings }) => settings.dnsServers),
+  SPILLWAY_UPSTREAM_TLS_CA: ofRelay('none', CA_FILE, (_, { authorities }) => authorities),
 }
 
 describe('every setting that is marked live', () => {

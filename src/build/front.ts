@@ -39,7 +39,7 @@ export interface FrontOptions {
 
 export function buildFront(options: FrontOptions): ConnectionParts {
   const { settings, policy, limits, seats, metrics, log, clock } = options
-  const { checks, maxSize, voice } = policy
+  const { maxSize, voice } = policy
   const warnings = new BalancerWarnings(log, clock.elapsed)
   const outcomes = new Outcomes({
     metrics,
@@ -50,7 +50,9 @@ export function buildFront(options: FrontOptions): ConnectionParts {
   })
   const sessions = new Sessions({
     conversation: {
-      checks,
+      get checks() {
+        return policy.checks
+      },
       limits,
       knownRecipients: options.knownRecipients,
       unknownGuard: settings.unknownGuard,
@@ -84,7 +86,7 @@ export function buildFront(options: FrontOptions): ConnectionParts {
     seats,
     maxConnections: settings.maxConnections,
     limits,
-    checks,
+    checks: () => policy.checks,
     greeting: greetAtOnce,
     sessions,
     outcomes,

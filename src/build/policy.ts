@@ -21,6 +21,7 @@ import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 
 export interface BuiltPolicy {
+  /** Another one wherever the policy is another one: so a session knows whether it has changed. */
   readonly checks: Runner
   readonly mode: (check: CheckName) => Mode
   /** The most octets that a message may have; undefined if there is no limit. */
@@ -44,7 +45,9 @@ export interface PolicySources {
 
 /** A policy that asks the policy in force for each answer, so that no answer is older than the last swap. */
 export const inForce = (current: Current<BuiltPolicy>): BuiltPolicy => ({
-  checks: { run: (stage, part, facts, observed) => current.value.checks.run(stage, part, facts, observed) },
+  get checks() {
+    return current.value.checks
+  },
   mode: (check) => current.value.mode(check),
   maxSize: () => current.value.maxSize(),
   standingOf: (address) => current.value.standingOf(address),

@@ -378,7 +378,7 @@ export const SETTINGS = {
     kind: networks,
     default: 'none',
     doc: 'Addresses and networks that are refused at once with 554.',
-    more: 'Their mail bounces for good. To slow somebody down, use the limits.',
+    more: 'Their mail bounces for good. To slow somebody down, use the limits. After a reload a client on the new list is refused at its next command, unless it was on `SPILLWAY_ALLOW` when its session began.',
     live: true,
   }),
   SPILLWAY_RCPT_DOMAINS: row({

@@ -187,14 +187,14 @@ describe('a running node', () => {
     expect(await app.metric(share)).toBeCloseTo(0.25)
   })
 
-  test('a network that a deny list gains is refused from its next connection on; a session under way goes on', async () => {
+  test('a network that a deny list gains is refused from its next connection on, and an open session at its next command', async () => {
     app = await startApp(upstream.address)
     const before = await app.client('127.0.0.3')
     await before.hello()
     expect(await recipient('127.0.0.3')).toMatch(/^250/)
     const { changed } = await app.reload({ DENY: '127.0.0.3' })
     expect(changed).toEqual([{ setting: 'SPILLWAY_DENY', before: 'none', read: '127.0.0.3/32' }])
-    expect(await before.command('NOOP')).toMatch(/^250/)
+    expect(await before.command('NOOP')).toMatch(/^554 5\.7\.1/)
     const after = await app.client('127.0.0.3')
     expect(await after.reply()).toMatch(/^554 5\.7\.1/)
     expect(await recipient('127.0.0.4')).toMatch(/^250/)

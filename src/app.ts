@@ -64,7 +64,7 @@ const ABORT_MS = 2000
 
 /** Rejects with ListenError if an address cannot be listened on. Mail servers that are down do not prevent the start. */
 export async function start(options: AppOptions): Promise<Running> {
-  const { settings, log } = options
+  const { log } = options
   const node = buildNode(options)
   const { sessions, front } = node
   let quitting: Promise<void> | undefined
@@ -82,7 +82,7 @@ export async function start(options: AppOptions): Promise<Running> {
     node.listener.close()
     log.info({ sessions: sessions.size }, 'draining')
     sessions.drain()
-    await within(node.allServed(), settings.shutdownTimeout, () => undefined)
+    await within(node.allServed(), node.policy.settings.shutdownTimeout, () => undefined)
     sessions.dismiss()
     await node.allServed()
     front.outcomes.flush()
@@ -121,14 +121,14 @@ async function begin(
       { host, port, code },
       'this machine has no IPv6: SPILLWAY_LISTEN is not set, and of its default only the IPv4 address is used',
     )
-  const { metrics, counting, upstreams, listener } = node
+  const { metrics, counting, upstreams, listener, policy } = node
   try {
     // The first rendering is slow. Left to a scrape in the middle of a flood, it would hold up replies.
     await metrics.registry.metrics()
     const admin = await bound('SPILLWAY_ADMIN_LISTEN', node.admin.listen(settings.adminListen))
     await counting.start()
     await upstreams.start()
-    node.certificates?.watch()
+    policy.certificates?.watch()
     const onlyIPv4 = listenIsDefault ? leaveOut : undefined
     return { admin, listening: await bound('SPILLWAY_LISTEN', listener.listen(settings.listen, onlyIPv4)) }
   } catch (error) {
@@ -138,12 +138,12 @@ async function begin(
 }
 
 /** Stops all parts. The other nodes learn that this one has left, and nothing is counted any more. */
-async function quit({ listener, admin, upstreams, front, certificates, metrics, counting }: Node): Promise<void> {
+async function quit({ listener, admin, upstreams, front, policy, metrics, counting }: Node): Promise<void> {
   listener.close()
   admin.close()
   upstreams.stop()
   front.linger.stop()
-  certificates?.stop()
+  policy.certificates?.stop()
   metrics.watch(undefined)
   await counting.stop()
 }

@@ -3,10 +3,10 @@
  * servers, before app.ts starts it.
  */
 import { isIP } from 'node:net'
-import { Admin } from '../admin/http.ts'
+import { Admin, type AdminParts } from '../admin/http.ts'
 import type { Status } from '../admin/status.ts'
 import { type Reading, type ReloadReport, type Reread, readingOf } from '../config/reload.ts'
-import type { Settings } from '../config/settings.ts'
+import type { PlainSettings, Settings } from '../config/settings.ts'
 import { SYSTEM_CLOCK } from '../core/clock.ts'
 import { Current } from '../core/current.ts'
 import { nodeNumber } from '../core/id.ts'
@@ -18,7 +18,7 @@ import type { Upstreams } from '../relay/pool/upstreams.ts'
 import { Seats } from '../state/seats.ts'
 import type { LevelledLog } from '../telemetry/log.ts'
 import { createMetrics, type Metrics } from '../telemetry/metrics.ts'
-import { buildCertificates } from './certificates.ts'
+import { buildCertificates, nextCertificates, replaceCertificates } from './certificates.ts'
 import { buildFront } from './front.ts'
 import { buildLimits, type Counting } from './limits.ts'
 import { type BuiltPolicy, buildPolicy, inForce } from './policy.ts'
@@ -45,7 +45,8 @@ export interface Node {
   readonly counting: Counting
   readonly upstreams: Upstreams
   readonly front: ConnectionParts
-  readonly certificates: Certificates | undefined
+  /** That in force. */
+  readonly policy: BuiltPolicy
   readonly sessions: LiveSessions
   readonly listener: Listener
   readonly admin: Admin
@@ -71,21 +72,25 @@ export function buildNode(options: NodeOptions): Node {
   const { upstreams } = relay
   const offeredSize = (): number => Number(upstreams.offer?.get('SIZE') ?? 0)
   // The limits ask the policy and the policy asks the limits, but neither does so before there is a client.
-  const policyOf = (from: Reading): BuiltPolicy => buildPolicy({ ...from, limits, offeredSize, metrics, log })
+  const policyOf = (from: Reading, certificates: Certificates | undefined): BuiltPolicy =>
+    buildPolicy({ ...from, certificates, limits, offeredSize, metrics, log })
   const reading = readingOf({ settings, warnings: options.warnings ?? [] })
-  const policyInForce = new Current(policyOf(reading))
+  const policyInForce = new Current(policyOf(reading, buildCertificates(settings, common)))
   const policy: BuiltPolicy = inForce(policyInForce)
   const seats = new Seats()
   const sessions = new LiveSessions()
   const parts = { node: number, policy, limits, knownRecipients, relay, seats, live: sessions }
-  const certificates = buildCertificates(common)
-  const apply = (next: Reading): void => {
-    policyInForce.swap(policyOf(next))
+  policy.certificates?.publish()
+  const apply = async (next: Reading): Promise<void> => {
+    const [before, certificates] = [policy.certificates, await nextCertificates(policy, next.settings, common)]
+    policyInForce.swap(policyOf(next, certificates))
+    replaceCertificates(before, certificates, common)
     log.setLevel(next.settings.logLevel)
   }
-  const reloader = new Reloader({ reading, apply, certificates, metrics, log, reread: options.reread })
+  const follow = async (): Promise<void> => policy.certificates?.reread()
+  const reloader = new Reloader({ reading, apply, follow, metrics, log, reread: options.reread })
   const reload = options.reread && ((by: string) => reloader.reload(by))
-  const front = buildFront({ ...common, certificates, ...parts })
+  const front = buildFront({ ...common, ...parts })
   const failed = (error: Error): void => log.error({ err: error.message }, 'a listening socket failed')
   const { listener, allServed } = listening(front, failed)
   let draining = false
@@ -93,27 +98,17 @@ export function buildNode(options: NodeOptions): Node {
   const startedAt = clock.elapsed()
   const uptimeMs = (): number => clock.elapsed() - startedAt
   const own = { version, node: settings.hostname, ready, uptimeMs }
-  const sources: StatusSources = { ...own, seats, counting, knownRecipients, upstreams, certificates, reloader }
+  const sources: StatusSources = { ...own, seats, counting, knownRecipients, upstreams, policy, reloader }
   const status = (): Status => statusOf(sources)
   metrics.watch(gaugesOf(sources))
-  const admin = new Admin({
-    metrics: async () => ({ type: metrics.registry.contentType, text: await metrics.registry.metrics() }),
-    status,
-    reload,
-    token: settings.adminToken,
-    names: adminNames(settings),
-    clock,
-    failed,
-    crowded: (dropped, source) =>
-      log.warn({ dropped, source }, 'the admin port is crowded: connections were closed to make room for others'),
-  })
+  const admin = buildAdmin(policy, { metrics, status, reload, clock, failed, log })
   return {
     number,
     metrics,
     counting,
     upstreams,
     front,
-    certificates,
+    policy,
     sessions,
     listener,
     admin,
@@ -124,6 +119,19 @@ export function buildNode(options: NodeOptions): Node {
     },
     allServed,
   }
+}
+
+type AdminSources = Pick<AdminParts, 'status' | 'reload' | 'clock' | 'failed'> & Pick<NodeOptions, 'log'>
+
+function buildAdmin(policy: BuiltPolicy, { metrics, log, ...parts }: AdminSources & { metrics: Metrics }): Admin {
+  return new Admin({
+    ...parts,
+    metrics: async () => ({ type: metrics.registry.contentType, text: await metrics.registry.metrics() }),
+    token: () => policy.settings.adminToken,
+    names: () => adminNames(policy.settings),
+    crowded: (dropped, source) =>
+      log.warn({ dropped, source }, 'the admin port is crowded: connections were closed to make room for others'),
+  })
 }
 
 /** A listener that keeps track of its connections until they have ended. */
@@ -142,5 +150,5 @@ function listening(front: ConnectionParts, failed: (error: Error) => void): Pick
 }
 
 /** The names that the admin port answers to besides those of loopback. */
-const adminNames = ({ hostname, adminListen: { host }, adminHosts }: Settings): string[] =>
+const adminNames = ({ hostname, adminListen: { host }, adminHosts }: PlainSettings): string[] =>
   isIP(host) === 0 ? [hostname, host, ...adminHosts] : [hostname, ...adminHosts]

@@ -5,7 +5,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { hashOf, type Merged, merge, type Reading, type ReloadReport, type Reread } from '../config/reload.ts'
 import { messageOf } from '../core/errors.ts'
-import type { Certificates } from '../front/certificates.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 
@@ -17,10 +16,10 @@ export interface ReloaderOptions {
   readonly reading: Reading
   /** Reads the settings again. It does not hold up the event loop. */
   readonly reread: (() => Promise<Reread>) | undefined
-  /** Puts the settings in force, as a whole. If it throws, those before must still be in force. */
-  readonly apply: (reading: Reading) => void
-  /** Read again at every reload, and taken or left by themselves. */
-  readonly certificates: Pick<Certificates, 'reread'> | undefined
+  /** Puts the settings in force, as a whole. If it throws or rejects, those before must still be in force. */
+  readonly apply: (reading: Reading) => void | Promise<void>
+  /** Whatever follows files by itself reads them now; also if the settings are not taken. Never rejects. */
+  readonly follow: () => Promise<void>
   readonly metrics: Pick<Metrics, 'reloads' | 'settingsInfo'>
   readonly log: Log
 }
@@ -62,21 +61,21 @@ export class Reloader {
   }
 
   async #reload(by: string): Promise<ReloadReport> {
-    const { reread, apply, certificates, metrics } = this.#options
+    const { reread, apply, follow, metrics } = this.#options
     let report: ReloadReport
     try {
       if (reread === undefined) throw new Error('there is nothing to read the settings from')
       const again = await reread()
       if ('reading' in again) {
         const merged = merge(this.#reading, again.reading)
-        apply(merged.reading)
+        await apply(merged.reading)
         report = this.#taken(by, merged)
       } else report = this.#refused(by, again)
     } catch (error) {
       report = this.#failed(by, messageOf(error))
     }
     metrics.reloads.inc(report.result)
-    await certificates?.reread()
+    await follow()
     return report
   }
 

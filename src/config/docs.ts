@@ -90,6 +90,8 @@ example. The column "reload" below says what becomes of a changed setting:
 
 - **yes**: the new value is in force at once, for the next client and the next command. Sessions under way go on, and keep what was
   decided at their beginning, with one exception: a client that comes onto \`SPILLWAY_DENY\` is refused at its next command.
+  Its timeouts and the files of its certificates, too, are those of its beginning. A new \`SPILLWAY_ADMIN_TOKEN\` is valid at once, and the old one
+  is not any more.
 - **number**: so is a new number of a rate (\`600/1m\` to \`900/1m\`), and what was counted so far still counts. A new window (\`600/1m\` to
   \`600/5m\`), and switching the limit on or off, take a restart.
 - **restart**: the old value stays in force until then. The log and \`/api/v1/status\` name the setting.

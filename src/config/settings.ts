@@ -129,6 +129,7 @@ export const SETTINGS = {
     default: 'on',
     doc: 'Turn "user unknown" into 451 while the mail servers say it of many recipients that they accepted recently.',
     more: 'Mail servers whose directory has failed call every user unknown, and senders then bounce the mail for good. With this setting on, senders try again later instead. The guard watches each domain by itself as well. A client that keeps asking for twenty recently deleted users of one domain keeps it active for that domain: if the directory is well and the alert stays, turn the guard off for a while.',
+    live: true,
   }),
   SPILLWAY_TRACE_HEADER: row({
     group: 'upstream',
@@ -223,6 +224,7 @@ export const SETTINGS = {
     derived: '60 % of the open-file limit less 256, at most 20000',
     doc: 'Concurrent client connections on this node; while it is reached, every new client receives 421.',
     more: 'Each connection is an open file, and so are refused clients that have not closed yet (up to half as many) and connections to mail servers: `ulimit -n` has to allow for all of them and 256 more. An idle session takes about 15 KB.',
+    live: true,
   }),
   SPILLWAY_PROXY_PROTOCOL_FROM: row({
     group: 'listen',
@@ -238,6 +240,7 @@ export const SETTINGS = {
     default: '60s',
     doc: 'How long a transaction may go on after SIGTERM before its client receives 421.',
     more: 'A session without a transaction receives 421 at once. Spillway waits for a message past its final dot for up to `SPILLWAY_UPSTREAM_DATA_TIMEOUT` in any case, so give the service manager a grace period of 720s.',
+    live: true,
   }),
   SPILLWAY_IDLE_TIMEOUT: row({
     group: 'listen',
@@ -245,6 +248,7 @@ export const SETTINGS = {
     default: '300s',
     doc: 'How long a client may be silent before it receives 421.',
     more: 'RFC 5321 section 4.5.3.2.7 asks for at least 5 minutes. A shorter time frees connections sooner in a flood. During a message it is never less than 60s. A command that is sent byte by byte must be complete within this time, and so must a TLS handshake. docs/smtp.md lists all timeouts.',
+    live: true,
   }),
   SPILLWAY_MIN_DATA_RATE: row({
     group: 'listen',
@@ -252,6 +256,7 @@ export const SETTINGS = {
     default: '500B',
     doc: 'How much of a message a client must send each second; a client that stays slower receives 421.',
     more: 'In each message a client may fall behind this rate by `SPILLWAY_IDLE_TIMEOUT` in all (at least 60s). Without a minimum, a message that comes byte by byte would hold a connection to a mail server for ever. Time that the client spends waiting for the mail server is not counted.',
+    live: true,
   }),
   SPILLWAY_SESSION_MAX_TIME: row({
     group: 'listen',
@@ -259,12 +264,14 @@ export const SETTINGS = {
     default: '2h',
     doc: 'How long one session may last; then the client receives 421 and connects again.',
     more: 'The 421 comes at its next command, or in the middle of a message, which is then not delivered. Spillway waits for a message past its final dot in any case.',
+    live: true,
   }),
   SPILLWAY_SESSION_MAX_MESSAGES: row({
     group: 'listen',
     kind: integer(1, ANY),
     default: '10000',
     doc: 'How many messages one session may bring; then the client receives 421 and connects again.',
+    live: true,
   }),
   SPILLWAY_MESSAGE_MAX_SIZE: row({
     group: 'listen',
@@ -280,12 +287,14 @@ export const SETTINGS = {
     default: 'none',
     doc: 'The certificate for STARTTLS, with its chain: the path of a PEM file. Several are separated by commas.',
     more: 'Without it STARTTLS is not offered, and senders that insist on TLS (MTA-STS, DANE) stay away. Its own certificate comes first, that of its issuer next. An ECDSA key (P-256) is best: its signature takes a tenth of the CPU time of one with RSA-2048. A changed file is read again by itself. Of several certificates, a client is shown the first that is for the server name it asks for, an exact name before a wildcard. A client that names no server, or one that none is for, is shown the first of all.',
+    live: true,
   }),
   SPILLWAY_TLS_KEY: row({
     group: 'listen',
     kind: paths,
     default: 'none',
     doc: 'The private key of that certificate, without a passphrase: the path of a PEM file; of several, in the same order.',
+    live: true,
   }),
   SPILLWAY_TLS_MIN_VERSION: row({
     group: 'listen',
@@ -295,6 +304,7 @@ export const SETTINGS = {
     }),
     default: '1.2',
     doc: 'The oldest version of TLS that clients may use.',
+    live: true,
   }),
 
   SPILLWAY_LIMIT_IP_CONNECTIONS: row({
@@ -441,6 +451,7 @@ export const SETTINGS = {
     default: 'none',
     doc: 'Further hosts that a request over loopback may name: host names and addresses, without ports.',
     more: 'localhost, 127.0.0.0/8, [::1], SPILLWAY_HOSTNAME and the host in SPILLWAY_ADMIN_LISTEN are always accepted; a request for any other host is answered with 421. Otherwise a web page could use a name of its own that resolves to 127.0.0.1, and read this port through the browser of anybody who opens the page on this machine. If a proxy or a sidecar on this machine passes on the host that it was asked for, list that host here.',
+    live: true,
   }),
   SPILLWAY_ADMIN_TOKEN: row({
     group: 'admin',
@@ -449,6 +460,7 @@ export const SETTINGS = {
     doc: 'The bearer token that a caller of the API must present.',
     more: 'Without it only /metrics, /livez and /readyz answer off loopback. Give it as `SPILLWAY_ADMIN_TOKEN_FILE`, so that it appears in no process list.',
     secret: true,
+    live: true,
   }),
 
   SPILLWAY_OBSERVE: row({
@@ -479,6 +491,7 @@ export const SETTINGS = {
     default: 'auto',
     doc: 'Of the sessions that brought no mail, log one in this many; 1 logs all.',
     more: '`auto` logs all of them until a flood makes that too much. The field `sample` of a line says how many sessions it stands for. A session with a message that a mail server accepted, or may have accepted, is always logged.',
+    live: true,
   }),
   SPILLWAY_LOG_LOCAL_PARTS: row({
     group: 'other',
@@ -486,6 +499,7 @@ export const SETTINGS = {
     default: 'off',
     doc: 'Show the local parts of addresses (the part before the @) in the log.',
     more: 'They are personal data; domains are enough for most questions.',
+    live: true,
   }),
   SPILLWAY_SUPPORT_URL: row({
     group: 'other',

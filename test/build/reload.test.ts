@@ -1,13 +1,17 @@
 /** A reload of a running node: what is in force afterwards, for whom, and what is told of it. */
-import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { type BuiltPolicy, buildPolicy } from '../../src/build/policy.ts'
 import { Reloader } from '../../src/build/reload.ts'
 import { merge, type Reading, type Reread, readingOf } from '../../src/config/reload.ts'
-import { SETTING_NAMES, settingOf } from '../../src/config/settings.ts'
+import { type PlainSettings, SETTING_NAMES, settingOf } from '../../src/config/settings.ts'
 import type { Client } from '../../src/core/client.ts'
 import type { Facts } from '../../src/core/policy.ts'
 import { createMetrics } from '../../src/telemetry/metrics.ts'
 import { eventually, startApp, type TestApp, testSettings } from '../support/app.ts'
+import { makeCertificate } from '../support/certificates.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
 const SILENT = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined }
@@ -40,8 +44,34 @@ const ofLimit = (limit: keyof ReturnType<BuiltPolicy['rates']>) => {
   return { from: '600/1m', to: '700/1m', seen: (policy: BuiltPolicy) => policy.rates()[limit]?.max }
 }
 
+interface Seen {
+  readonly from: string
+  readonly to: string
+  readonly seen: (policy: BuiltPolicy, reading: Reading) => unknown
+  /** What it cannot be without. */
+  readonly beside?: Record<string, string>
+}
+
+const inSettings = (key: keyof PlainSettings, from: string, to: string, beside: Seen['beside'] = {}): Seen => {
+  return { from, to, beside, seen: ({ settings }) => settings[key] }
+}
+
+const folder = mkdtempSync(join(tmpdir(), 'spillway-reload-'))
+afterAll(() => rmSync(folder, { recursive: true }))
+const written = (name: string, text: string): string => {
+  writeFileSync(join(folder, name), text)
+  return join(folder, name)
+}
+const { cert, key } = makeCertificate({ names: ['DNS:mx.test.example'] })
+const PAIR = {
+  cert: written('cert', cert),
+  sameCert: written('cert2', cert),
+  key: written('key', key),
+  sameKey: written('key2', key),
+}
+
 /** For each setting that a reload changes: two values of it, and a place where the difference is seen. */
-const SEEN: Record<string, { from: string; to: string; seen: (policy: BuiltPolicy, reading: Reading) => unknown }> = {
+const SEEN: Record<string, Seen> = {
   SPILLWAY_PROXY_PROTOCOL_FROM: { from: 'none', to: '192.0.2.1', seen: ({ isBalancer }) => isBalancer('192.0.2.1') },
   SPILLWAY_MESSAGE_MAX_SIZE: { from: '1MB', to: '2MB', seen: ({ maxSize }) => maxSize() },
   SPILLWAY_LIMIT_IP_CONNECTIONS: ofLimit('ip_connections'),
@@ -67,6 +97,21 @@ const SEEN: Record<string, { from: string; to: string; seen: (policy: BuiltPolic
   SPILLWAY_OBSERVE: { from: 'none', to: 'size', seen: ({ mode }) => mode('size') },
   // Handed to the log itself: a test below sees it there.
   SPILLWAY_LOG_LEVEL: { from: 'info', to: 'error', seen: (_, { settings }) => settings.logLevel },
+  SPILLWAY_IDLE_TIMEOUT: { from: '300s', to: '60s', seen: ({ rules }) => rules.idleMs },
+  SPILLWAY_MIN_DATA_RATE: { from: '500B', to: 'off', seen: ({ rules }) => rules.minDataRate },
+  SPILLWAY_SESSION_MAX_TIME: { from: '2h', to: '1h', seen: ({ rules }) => rules.sessionMs },
+  SPILLWAY_SESSION_MAX_MESSAGES: { from: '2', to: '1', seen: ({ rules }) => rules.maxMessages },
+  // These are asked for at each use, or made into certificates: live-settings.test.ts sees them in a running node.
+  SPILLWAY_MAX_CONNECTIONS: inSettings('maxConnections', '100', '101'),
+  SPILLWAY_SHUTDOWN_TIMEOUT: inSettings('shutdownTimeout', '60s', '1s'),
+  SPILLWAY_UNKNOWN_GUARD: inSettings('unknownGuard', 'on', 'off'),
+  SPILLWAY_LOG_SAMPLE: inSettings('logSample', 'auto', '1'),
+  SPILLWAY_LOG_LOCAL_PARTS: inSettings('logLocalParts', 'off', 'on'),
+  SPILLWAY_ADMIN_TOKEN: inSettings('adminToken', 'none', 'a-token-of-some-length'),
+  SPILLWAY_ADMIN_HOSTS: inSettings('adminHosts', 'none', 'admin.example'),
+  SPILLWAY_TLS_MIN_VERSION: inSettings('tlsMinVersion', '1.2', '1.3'),
+  SPILLWAY_TLS_CERT: inSettings('tlsCert', PAIR.cert, PAIR.sameCert, { TLS_KEY: PAIR.key }),
+  SPILLWAY_TLS_KEY: inSettings('tlsKey', PAIR.key, PAIR.sameKey, { TLS_CERT: PAIR.cert }),
   SPILLWAY_SUPPORT_URL: {
     from: 'none',
     to: 'https://help.example/{id}',
@@ -80,13 +125,20 @@ describe('every setting that is marked live', () => {
     expect(Object.keys(SEEN).sort()).toEqual([...live].sort())
   })
 
-  test.each(Object.entries(SEEN))('%s changes what it says', (name, { from, to, seen }) => {
+  test.each(Object.entries(SEEN))('%s changes what it says', (name, { from, to, seen, beside }) => {
     const policyOf = (reading: Reading): unknown =>
       seen(
-        buildPolicy({ ...reading, limits: { lately: () => undefined }, offeredSize: () => 0, metrics, log: LOG }),
+        buildPolicy({
+          ...reading,
+          certificates: undefined,
+          limits: { lately: () => undefined },
+          offeredSize: () => 0,
+          metrics,
+          log: LOG,
+        }),
         reading,
       )
-    const [before, next] = [readingWith({ [name]: from }), readingWith({ [name]: to })]
+    const [before, next] = [from, to].map((value) => readingWith({ ...beside, [name]: value })) as [Reading, Reading]
     const merged = merge(before, next)
     expect(merged.needsRestart).toEqual([])
     expect(policyOf(merged.reading)).not.toEqual(policyOf(before))
@@ -102,7 +154,7 @@ describe('reloads that meet', () => {
       reading,
       reread: () => new Promise((resolve) => begun.push(resolve)),
       apply: () => undefined,
-      certificates: undefined,
+      follow: async () => undefined,
       metrics,
       log: LOG,
     })
@@ -135,7 +187,7 @@ describe('reloads that meet', () => {
         return { reading: readingWith({ OBSERVE: 'all' }) }
       },
       apply: (next) => void applied.push(next),
-      certificates: undefined,
+      follow: async () => undefined,
       metrics,
       log: LOG,
     })
@@ -145,6 +197,26 @@ describe('reloads that meet', () => {
     expect(await reloader.reload('a')).toMatchObject({ result: 'ok', changed: [{ setting: 'SPILLWAY_OBSERVE' }] })
     expect(applied).toHaveLength(1)
   })
+})
+
+test('where they cannot be put in force, those before stay, and the next reload compares with them', async () => {
+  let fails = true
+  const again = readingWith({ OBSERVE: 'all' })
+  const reloader = new Reloader({
+    reading: readingWith({}),
+    reread: async () => ({ reading: again }),
+    apply: async () => {
+      if (fails) throw new Error('a key is gone')
+    },
+    follow: async () => undefined,
+    metrics,
+    log: LOG,
+  })
+  const { hash } = reloader.state()
+  expect(await reloader.reload('a')).toMatchObject({ result: 'failed', error: 'a key is gone', hash })
+  expect(reloader.state().hash).toBe(hash)
+  fails = false
+  expect(await reloader.reload('a')).toMatchObject({ result: 'ok', changed: [{ setting: 'SPILLWAY_OBSERVE' }] })
 })
 
 describe('a running node', () => {
@@ -220,14 +292,14 @@ describe('a running node', () => {
     app = await startApp(upstream.address)
     const before = app.running.status().settings
     expect(before.needsRestart).toEqual([])
-    const report = await app.reload({ SESSION_MAX_MESSAGES: '3', OBSERVE: 'all' })
-    expect(report.needsRestart).toEqual([{ setting: 'SPILLWAY_SESSION_MAX_MESSAGES', before: '10000', read: '3' }])
+    const report = await app.reload({ REDIS_TIMEOUT: '40ms', OBSERVE: 'all' })
+    expect(report.needsRestart).toEqual([{ setting: 'SPILLWAY_REDIS_TIMEOUT', before: '50ms', read: '40ms' }])
     expect(await app.waitForLog(({ msg }) => /needs a restart/.test(String(msg)))).toMatchObject({
       level: 'warn',
-      setting: 'SPILLWAY_SESSION_MAX_MESSAGES',
+      setting: 'SPILLWAY_REDIS_TIMEOUT',
     })
     const { settings } = app.running.status()
-    expect(settings).toEqual({ hash: report.hash, needsRestart: ['SPILLWAY_SESSION_MAX_MESSAGES'] })
+    expect(settings).toEqual({ hash: report.hash, needsRestart: ['SPILLWAY_REDIS_TIMEOUT'] })
     expect(settings.hash).not.toBe(before.hash)
     const { body } = await app.get('/metrics')
     expect(body.match(/^spillway_settings_info\{.*$/gm)).toEqual([`spillway_settings_info{hash="${report.hash}"} 1`])

@@ -83,7 +83,9 @@ export function buildNode(options: NodeOptions): Node {
   policy.certificates?.publish()
   const apply = async (next: Reading): Promise<void> => {
     const [before, certificates] = [policy.certificates, await nextCertificates(policy, next.settings, common)]
-    policyInForce.swap(policyOf(next, certificates))
+    const nextPolicy = policyOf(next, certificates)
+    limits.change(nextPolicy.rates())
+    policyInForce.swap(nextPolicy)
     replaceCertificates(before, certificates, common)
     log.setLevel(next.settings.logLevel)
   }

@@ -16,7 +16,7 @@ const defaultCell = (name: SettingName): string => {
   return usual === undefined ? (derived ?? '') : `\`${usual.replaceAll(',', ', ')}\``
 }
 
-const RELOAD = { true: 'yes', maximum: 'number', undefined: 'restart' } as const
+const RELOAD = { true: 'yes', undefined: 'restart' } as const
 
 const rowOf = (name: SettingName): string => {
   const { kind, doc, live } = settingOf(name)
@@ -92,8 +92,8 @@ example. The column "reload" below says what becomes of a changed setting:
   decided at their beginning, with one exception: a client that comes onto \`SPILLWAY_DENY\` is refused at its next command.
   Its timeouts and the files of its certificates, too, are those of its beginning. A new \`SPILLWAY_ADMIN_TOKEN\` is valid at once, and the old one
   is not any more.
-- **number**: so is a new number of a rate (\`600/1m\` to \`900/1m\`), and what was counted so far still counts. A new window (\`600/1m\` to
-  \`600/5m\`), and switching the limit on or off, take a restart.
+  With a new number of a rate (\`600/1m\` to \`900/1m\`) what was counted so far still counts. A limit with a new window
+  (\`600/1m\` to \`600/5m\`), or one that is switched on, begins at zero, for everybody.
 - **restart**: the old value stays in force until then. The log and \`/api/v1/status\` name the setting.
 
 A restart is SIGTERM, which drains, and a start: no mail is lost, and clients that find the port closed for a moment come back.

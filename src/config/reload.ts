@@ -6,7 +6,6 @@
  */
 import { createHash } from 'node:crypto'
 import { type NetworkTable, tableOf } from '../core/ip.ts'
-import type { Rate } from '../core/limits.ts'
 import { recordOf } from '../core/record.ts'
 import { type Loaded, load, type Sources } from './load.ts'
 import { HIDDEN, type Mistake, SettingsError } from './mistakes.ts'
@@ -126,17 +125,10 @@ export const hashOf = ({ summaries }: Reading): string =>
 
 const readValue = ({ settings, lists }: Reading, name: SettingName): unknown => ({ ...settings, ...lists })[keyOf(name)]
 
-function isLive(name: SettingName, before: Reading, after: Reading): boolean {
-  const { live } = settingOf(name)
-  if (live !== 'maximum') return live === true
-  const [old, next] = [before, after].map((reading) => readValue(reading, name) as Rate | undefined)
-  return old !== undefined && next !== undefined && old.windowMs === next.windowMs
-}
-
 /** What is in force after a reload that read `next`. */
 export function merge(before: Reading, next: Reading): Merged {
   const different = SETTING_NAMES.filter((name) => before.summaries[name].exact !== next.summaries[name].exact)
-  const taken = different.filter((name) => isLive(name, before, next))
+  const taken = different.filter((name) => settingOf(name).live)
   const change = (setting: SettingName): Change => {
     return { setting, before: before.summaries[setting].brief, read: next.summaries[setting].brief }
   }

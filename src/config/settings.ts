@@ -79,8 +79,8 @@ export interface Setting<T> {
   readonly more?: string
   /** Its value is never shown. */
   readonly secret?: true
-  /** Whether a reload changes it. `maximum`: it changes the number of a rate; its window, and on or off, take a restart. */
-  readonly live?: true | 'maximum'
+  /** Whether a reload changes it. */
+  readonly live?: true
 }
 
 const ANY = Number.MAX_SAFE_INTEGER
@@ -312,7 +312,7 @@ export const SETTINGS = {
     kind: orOff(rate),
     default: '600/1m',
     doc: 'Connections from one address.',
-    live: 'maximum',
+    live: true,
   }),
   SPILLWAY_LIMIT_IP_CONCURRENCY: row({
     group: 'limits',
@@ -326,7 +326,7 @@ export const SETTINGS = {
     kind: orOff(rate),
     default: '6000/1m',
     doc: 'Connections from one neighbourhood: the /24 of an IPv4 address, the /48 of an IPv6 address.',
-    live: 'maximum',
+    live: true,
   }),
   SPILLWAY_LIMIT_GLOBAL_CONNECTIONS: row({
     group: 'limits',
@@ -334,14 +334,14 @@ export const SETTINGS = {
     default: 'off',
     doc: 'Connections from all clients together.',
     more: 'While it is off, only the limits per address and per neighbourhood apply, and a flood from very many addresses gets past them.',
-    live: 'maximum',
+    live: true,
   }),
   SPILLWAY_LIMIT_IP_MESSAGES: row({
     group: 'limits',
     kind: orOff(rate),
     default: '1200/1m',
     doc: 'Messages from one address.',
-    live: 'maximum',
+    live: true,
   }),
   SPILLWAY_LIMIT_GLOBAL_MESSAGES: row({
     group: 'limits',
@@ -349,14 +349,14 @@ export const SETTINGS = {
     default: 'off',
     doc: 'Messages from all clients together.',
     more: 'Set a little below what the mail servers can handle, it is the last dam in front of them.',
-    live: 'maximum',
+    live: true,
   }),
   SPILLWAY_LIMIT_IP_RECIPIENTS: row({
     group: 'limits',
     kind: orOff(rate),
     default: '6000/1m',
     doc: 'Recipients named by one address.',
-    live: 'maximum',
+    live: true,
   }),
   SPILLWAY_LIMIT_IP_UNKNOWN_RECIPIENTS: row({
     group: 'limits',
@@ -364,7 +364,7 @@ export const SETTINGS = {
     default: '20/10m',
     doc: 'Recipients named by one address that the mail servers do not know; a client that exceeds it is guessing addresses.',
     more: 'It applies only where they are at least 30 % of the recipients that this address named, so that an honest mailing list with some dead addresses gets through. Each recipient counts once a window, however it is spelt. The roles postmaster and abuse do not count, nor do recipients in domains that accept every address.',
-    live: 'maximum',
+    live: true,
   }),
   SPILLWAY_LIMIT_RECIPIENTS_PER_MESSAGE: row({
     group: 'limits',

@@ -250,6 +250,54 @@ describe('a running node', () => {
     expect(await recipient()).toMatch(/^450 4\.7\.28/)
   })
 
+  test('a limit with another window begins at zero, and so does one that is switched on; the others go on counting', async () => {
+    const connections = { LIMIT_IP_CONNECTIONS: '3/1h' }
+    app = await startApp(upstream.address, { ...connections, LIMIT_IP_MESSAGES: '1/1h' })
+    expect(await recipient()).toMatch(/^250/)
+    expect(await recipient()).toMatch(/^450 4\.7\.28/)
+    expect(await app.reload({ ...connections, LIMIT_IP_MESSAGES: '1/2h' })).toMatchObject({ needsRestart: [] })
+    expect(await recipient()).toMatch(/^250/)
+    expect(await (await app.client()).reply()).toMatch(/^421 4\.7\.28/)
+    await app.reload({ LIMIT_IP_CONNECTIONS: 'off', LIMIT_IP_MESSAGES: '1/2h' })
+    expect(await recipient()).toMatch(/^450 4\.7\.28/)
+    await app.reload({ LIMIT_IP_CONNECTIONS: 'off', LIMIT_IP_MESSAGES: 'off' })
+    expect(await recipient()).toMatch(/^250/)
+    await app.reload({ LIMIT_IP_CONNECTIONS: '1/1h', LIMIT_IP_MESSAGES: '1/2h' })
+    expect(await recipient()).toMatch(/^250/)
+    expect(await (await app.client()).reply()).toMatch(/^421 4\.7\.28/)
+  }, 20_000)
+
+  test('a message under way while its limit changes its window costs nobody anything', async () => {
+    app = await startApp('127.0.0.1:1', { LIMIT_IP_MESSAGES: '2/1h', LIMIT_GLOBAL_MESSAGES: '2/1h' })
+    const client = await app.client()
+    await client.hello()
+    await client.command('MAIL FROM:<a@example.org>')
+    await client.command('RCPT TO:<b@example.net>')
+    await app.reload({ LIMIT_IP_MESSAGES: '2/2h', LIMIT_GLOBAL_MESSAGES: '2/1h' })
+    await client.command('RSET')
+    expect(await app.metric('spillway_limit_utilization_ratio{limit="global_messages"}')).toBe(0)
+    for (let i = 0; i < 3; i++) expect(await recipient()).toMatch(/^451 4\.3\.2/)
+  })
+
+  test('unknown recipients of a window that is changed are forgotten, and counted from then on', async () => {
+    await upstream.stop()
+    upstream = await startUpstream({ script: (verb) => (verb === 'RCPT' ? '550 5.1.1 User unknown' : 'default') })
+    app = await startApp(upstream.address, { LIMIT_IP_UNKNOWN_RECIPIENTS: '2/1h' })
+    const guesses = async (): Promise<string[]> => {
+      const client = await app.client()
+      await client.hello()
+      await client.command('MAIL FROM:<a@example.org>')
+      const codes: string[] = []
+      for (const user of ['a', 'b', 'c'])
+        codes.push((await client.command(`RCPT TO:<${user}@example.net>`)).slice(0, 3))
+      client.destroy()
+      return codes
+    }
+    expect(await guesses()).toEqual(['550', '550', '450'])
+    await app.reload({ LIMIT_IP_UNKNOWN_RECIPIENTS: '2/2h' })
+    expect(await guesses()).toEqual(['550', '550', '450'])
+  })
+
   test('a limit in force for all clients is shown as a share of its new maximum', async () => {
     app = await startApp(upstream.address, { LIMIT_GLOBAL_MESSAGES: '10/1h' })
     const share = 'spillway_limit_utilization_ratio{limit="global_messages"}'

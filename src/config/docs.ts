@@ -83,7 +83,7 @@ a limit. Names that Kubernetes makes for a Service called \`spillway\` are ignor
 
 ## Changing them
 
-SIGHUP, or \`POST /api/v1/reload\` on the admin port, reads the env file and all files that settings name again, by the same
+SIGHUP, \`spillway reload\`, or \`POST /api/v1/reload\` on the admin port, reads the env file and all files that settings name again, by the same
 rules as at the start. It is all or nothing: while there is one mistake, all settings stay as they were, and the log names every
 mistake. What comes from the process environment itself cannot change. [deploy.md](deploy.md#changing-settings-in-a-flood) has an
 example. The column "reload" below says what becomes of a changed setting:

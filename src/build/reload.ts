@@ -20,7 +20,7 @@ export interface ReloaderOptions {
   readonly apply: (reading: Reading) => void | Promise<void>
   /** Whatever follows files by itself reads them now; also if the settings are not taken. Never rejects. */
   readonly follow: () => Promise<void>
-  readonly metrics: Pick<Metrics, 'reloads' | 'settingsInfo'>
+  readonly metrics: Pick<Metrics, 'reloads' | 'settingsInfo' | 'settingsStale'>
   readonly log: Log
 }
 
@@ -75,6 +75,7 @@ export class Reloader {
       report = this.#failed(by, messageOf(error))
     }
     metrics.reloads.inc(report.result)
+    metrics.settingsStale.of().value = report.result === 'ok' ? 0 : 1
     await follow()
     return report
   }

@@ -119,9 +119,11 @@ export function rereadOf(sources: Sources): Reread {
   }
 }
 
-/** A short hash of all settings. It tells whether two nodes have the same ones, and nothing of what is secret. */
+const SHARED_NAMES = SETTING_NAMES.filter((name) => !settingOf(name).perNode)
+
+/** A short hash of the settings. It tells whether two nodes that are meant to be alike are, and nothing of what is secret. */
 export const hashOf = ({ summaries }: Reading): string =>
-  sha256(SETTING_NAMES.map((name) => `${name} ${summaries[name].open}\n`).join('')).slice(0, HASH_LENGTH)
+  sha256(SHARED_NAMES.map((name) => `${name} ${summaries[name].open}\n`).join('')).slice(0, HASH_LENGTH)
 
 const readValue = ({ settings, lists }: Reading, name: SettingName): unknown => ({ ...settings, ...lists })[keyOf(name)]
 

@@ -81,6 +81,8 @@ export interface Setting<T> {
   readonly secret?: true
   /** Whether a reload changes it. */
   readonly live?: true
+  /** Nodes that are meant to be alike may have different ones, so it is not part of the hash of the settings. */
+  readonly perNode?: true
 }
 
 const ANY = Number.MAX_SAFE_INTEGER
@@ -210,6 +212,7 @@ export const SETTINGS = {
     default: '0.0.0.0:2525,[::]:2525',
     doc: 'Where clients connect, host:port separated by commas.',
     more: 'Port 25 needs a privilege: map it (`25:2525` in compose), redirect it, or grant CAP_NET_BIND_SERVICE. Port 0 takes any free port. On a machine without IPv6 the `[::]` of the default is left out with a warning; if you write it yourself, Spillway does not start there.',
+    perNode: true,
   }),
   SPILLWAY_HOSTNAME: row({
     group: 'listen',
@@ -217,6 +220,7 @@ export const SETTINGS = {
     derived: "the machine's name",
     doc: 'The name Spillway uses in its greeting, in EHLO and in refusals.',
     more: 'It should be the name in the MX record, or the name that the address resolves to. The host name of a container is made up, so set this there.',
+    perNode: true,
   }),
   SPILLWAY_MAX_CONNECTIONS: row({
     group: 'listen',
@@ -225,6 +229,7 @@ export const SETTINGS = {
     doc: 'Concurrent client connections on this node; while it is reached, every new client receives 421.',
     more: 'Each connection is an open file, and so are refused clients that have not closed yet (up to half as many) and connections to mail servers: `ulimit -n` has to allow for all of them and 256 more. An idle session takes about 15 KB.',
     live: true,
+    perNode: true,
   }),
   SPILLWAY_PROXY_PROTOCOL_FROM: row({
     group: 'listen',
@@ -444,6 +449,7 @@ export const SETTINGS = {
     default: '127.0.0.1:9025',
     doc: 'Where /metrics, /livez, /readyz, /api/v1/status and /api/v1/reload are served.',
     more: 'Over loopback no token is needed, and only requests for its own hosts are answered (see SPILLWAY_ADMIN_HOSTS). Off loopback a request may name any host, and /metrics, /livez and /readyz need no token. The port takes 64 connections at once, each for one request.',
+    perNode: true,
   }),
   SPILLWAY_ADMIN_HOSTS: row({
     group: 'admin',
@@ -452,6 +458,7 @@ export const SETTINGS = {
     doc: 'Further hosts that a request over loopback may name: host names and addresses, without ports.',
     more: 'localhost, 127.0.0.0/8, [::1], SPILLWAY_HOSTNAME and the host in SPILLWAY_ADMIN_LISTEN are always accepted; a request for any other host is answered with 421. Otherwise a web page could use a name of its own that resolves to 127.0.0.1, and read this port through the browser of anybody who opens the page on this machine. If a proxy or a sidecar on this machine passes on the host that it was asked for, list that host here.',
     live: true,
+    perNode: true,
   }),
   SPILLWAY_ADMIN_TOKEN: row({
     group: 'admin',

@@ -251,9 +251,13 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
       labels: ['result'],
       rows: [['ok'], ['failed']],
     }),
+    settingsStale: new Family(registry, 'gauge', {
+      name: 'spillway_settings_stale',
+      help: '1 while the last reload has failed: the settings before it stay in force.',
+    }),
     settingsInfo: new Family(registry, 'gauge', {
       name: 'spillway_settings_info',
-      help: 'Always 1; the hash of the settings in force is in the label.',
+      help: 'Always 1; the label has the hash of the settings in force, but for those that a node has for itself, such as its name.',
       labels: ['hash'],
       rows: [],
     }),

@@ -333,7 +333,10 @@ describe('a running node', () => {
     expect(await app.waitForLog(({ msg }) => /^reload failed/.test(String(msg)))).toMatchObject({ mistakes: 2 })
     expect(await app.metric('spillway_reload_total{result="failed"}')).toBe(1)
     expect(await app.metric('spillway_reload_total{result="ok"}')).toBe(0)
+    expect(await app.metric('spillway_settings_stale')).toBe(1)
     expect(await app.metric(`spillway_settings_info{hash="${hash}"}`)).toBe(1)
+    await app.reload({ LIMIT_IP_MESSAGES: '1/1h' })
+    expect(await app.metric('spillway_settings_stale')).toBe(0)
   })
 
   test('a setting that needs a restart is named in the report, the log and the status, and keeps its value', async () => {

@@ -63,6 +63,13 @@ describe('what is secret', () => {
   })
 })
 
+test('what a node has for itself is not in the hash, so that nodes that are alike have the same', () => {
+  const own = { LISTEN: '192.0.2.1:25', HOSTNAME: 'mx2.example.net', MAX_CONNECTIONS: '9', ADMIN_HOSTS: 'a.example' }
+  for (const [name, value] of Object.entries({ ...own, ADMIN_LISTEN: '127.0.0.2:9' })) {
+    expect(hashOf(read({ [`SPILLWAY_${name}`]: value }))).toBe(hashOf(read({})))
+  }
+})
+
 test('the hash is of what is in force', () => {
   const before = read({})
   const { reading } = merge(before, read({ SPILLWAY_REDIS_TIMEOUT: '60ms' }))

@@ -1,7 +1,11 @@
 /** A deny list that a reload has changed reaches the sessions that are open, at their next command. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterEach, describe, expect, test } from '@jest/globals'
 import { freePorts } from '../../services/ports.ts'
 import { eventually, startApp, type TestApp, turn } from '../../support/app.ts'
+import { makeCertificate } from '../../support/certificates.ts'
 import type { Client } from '../../support/client.ts'
 import { type Script, startUpstream, type Upstream } from '../../support/upstream.ts'
 
@@ -56,6 +60,24 @@ describe('a client that is denied while its session is open', () => {
     expect(await silent.command('EHLO a.example')).toMatch(DENIED)
     expect(await sender.command('RCPT TO:<b@example.net>')).toMatch(DENIED)
     expect(await refusals(app, 'enforce')).toBe(2)
+  })
+
+  test('hears it under TLS as well, in the middle of what it pipelines, and the close after it', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'spillway-denied-'))
+    ends.push(async () => rmSync(folder, { recursive: true }))
+    const { cert, key } = makeCertificate({ names: ['DNS:mx.test.example'] })
+    const TLS = { TLS_CERT: join(folder, 'cert'), TLS_KEY: join(folder, 'key') }
+    writeFileSync(TLS.TLS_CERT, cert)
+    writeFileSync(TLS.TLS_KEY, key)
+    const [app] = await begin(TLS)
+    const client = await hello(app)
+    await client.startTls()
+    await client.command('EHLO client.example')
+    await app.reload({ ...TLS, ...DENY })
+    client.write('MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.net>\r\nDATA\r\n')
+    expect(await client.reply()).toMatch(DENIED)
+    expect(await client.closed()).toBe('')
+    expect(client.wasReset).toBe(false)
   })
 
   test('says goodbye as before', async () => {

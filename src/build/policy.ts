@@ -25,7 +25,6 @@ import type { Metrics } from '../telemetry/metrics.ts'
 export interface BuiltPolicy {
   /** All settings that are in force. Where a part of them is compiled below, that is what is asked. */
   readonly settings: PlainSettings
-  /** Another one wherever the policy is another one: so a session knows whether it has changed. */
   readonly checks: Runner
   readonly mode: (check: CheckName) => Mode
   /** The most octets that a message may have; undefined if there is no limit. */

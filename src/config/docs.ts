@@ -94,7 +94,8 @@ example. The column "reload" below says what becomes of a changed setting:
   is not any more.
   With a new number of a rate (\`600/1m\` to \`900/1m\`) what was counted so far still counts. A limit with a new window
   (\`600/1m\` to \`600/5m\`), or one that is switched on, begins at zero, for everybody.
-- **restart**: the old value stays in force until then. The log and \`/api/v1/status\` name the setting.
+- **restart**: the old value stays in force until then. The log and \`/api/v1/status\` name the setting. Among them are the
+  sockets that are open (listening, Redis) and the name by which mail servers and Redis know this node.
 
 A restart is SIGTERM, which drains, and a start: no mail is lost, and clients that find the port closed for a moment come back.
 

@@ -3,7 +3,7 @@
  * recipient.ts handles a recipient, message.ts a message.
  */
 
-import type { Observer, Runner } from '../../checks/runner.ts'
+import type { Observer } from '../../checks/runner.ts'
 import type { Client } from '../../core/client.ts'
 import { utf8Of } from '../../core/latin1.ts'
 import { andThen, type Maybe } from '../../core/maybe.ts'
@@ -43,8 +43,8 @@ export class Conversation implements Context, RelayClient {
   readonly observed: Observer
   readonly #connect: Facts['connect']
   readonly #connection: Connection
-  /** What the client was last judged by. */
-  #judgedBy: Runner
+  /** Of the policy that the client was last judged by. */
+  #judgedBy: symbol
   #relay: Relay | undefined
   #helo = ''
   #esmtp = false
@@ -67,7 +67,7 @@ export class Conversation implements Context, RelayClient {
     this.observed = (stage, seen) => outcomes.observed(record, stage, seen)
     this.#connect = facts
     this.#connection = connection
-    this.#judgedBy = parts.checks
+    this.#judgedBy = parts.checks.edition
   }
 
   get client(): Client {
@@ -116,8 +116,8 @@ export class Conversation implements Context, RelayClient {
    */
   barred(): Maybe<ClientReply | undefined> {
     const { checks } = this.parts
-    if (checks === this.#judgedBy) return undefined
-    this.#judgedBy = checks
+    if (checks.edition === this.#judgedBy) return undefined
+    this.#judgedBy = checks.edition
     const { record, replies } = this
     const observed: Observer = (stage, seen) => {
       if (!record.observed?.has(reasonOf(seen.reason).check ?? seen.reason)) this.observed(stage, seen)

@@ -14,7 +14,7 @@ export interface SessionRules extends PaceLimits, Pick<ClientSessionParts, 'maxM
 }
 
 export interface SessionParts extends Omit<ClientSessionParts, 'offersTls' | keyof SessionRules> {
-  /** For sessions that begin now: the same object as long as nothing in it has changed. */
+  /** For sessions that begin now. */
   readonly rules: () => SessionRules
 }
 
@@ -55,12 +55,23 @@ export class Sessions {
 
   /** A session that has not been greeted: nothing is read or said before `greet()`. @param socket paused */
   open(socket: Socket, facts: Facts['connect'], record: SessionRecord): Session {
-    if (this.#ruled.rules !== this.#parts.rules()) this.#ruled = ruled(this.#parts)
-    const { parts, transports } = this.#ruled
+    const { parts, transports } = this.#now()
     const connect = (events: TransportEvents) => transports.open(socket, facts.client, events)
     return new ClientSession(parts, this.#watch, facts, record, connect)
   }
+
+  /** Most reloads change other things, and sessions before and after them share everything. */
+  #now(): Ruled {
+    const rules = this.#parts.rules()
+    if (this.#ruled.rules !== rules) {
+      this.#ruled = isSame(this.#ruled.rules, rules) ? { ...this.#ruled, rules } : ruled(this.#parts)
+    }
+    return this.#ruled
+  }
 }
+
+const isSame = (some: SessionRules, others: SessionRules): boolean =>
+  (Object.keys(others) as (keyof SessionRules)[]).every((rule) => some[rule] === others[rule])
 
 function ruled(parts: SessionParts): Ruled {
   const { conversation, log } = parts

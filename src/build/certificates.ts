@@ -1,6 +1,7 @@
 /** Builds the certificates for STARTTLS, if the settings name some; and others, if a reload names others. */
 import type { PlainSettings } from '../config/settings.ts'
 import type { Clock } from '../core/clock.ts'
+import { within } from '../core/deadline.ts'
 import { Certificates, type CertificatesOptions } from '../front/certificates.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
@@ -10,6 +11,12 @@ export interface CertificatesParts {
   readonly metrics: Metrics
   readonly log: Log
   readonly clock: Clock
+}
+
+/** Files on a mount that hangs would be waited for without end, and every later reload behind them. */
+const LONGEST_MS = 60_000
+const late = (): never => {
+  throw new Error(`the certificates were not read within ${LONGEST_MS / 1000} s: are they on a mount that hangs?`)
 }
 
 /** @returns undefined if the settings name none */
@@ -40,7 +47,7 @@ export async function nextCertificates(
     JSON.stringify([tlsCert, tlsKey, tlsMinVersion])
   if (named(before) === named(next)) return certificates
   const options = optionsOf(next, parts)
-  return options && Certificates.read(options)
+  return options && within(Certificates.read(options), LONGEST_MS, late)
 }
 
 /** The later ones are in force from now on, and follow their files. Sessions under way keep the earlier ones as they are. */

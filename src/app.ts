@@ -73,7 +73,6 @@ const ABORT_MS = 2000
 
 /** Rejects with ListenError if an address cannot be listened on. Mail servers that are down do not prevent the start. */
 export async function start(options: AppOptions): Promise<Running> {
-  const { settings } = options.reading
   const { log } = options
   const { promise: handedOver, resolve } = Promise.withResolvers<void>()
   const handOver = (): void => {
@@ -97,7 +96,7 @@ export async function start(options: AppOptions): Promise<Running> {
     await node.listener.closeEmpty()
     log.info({ sessions: sessions.size }, 'draining')
     sessions.drain()
-    await within(node.allServed(), settings.shutdownTimeout, () => undefined)
+    await within(node.allServed(), node.policy.settings.shutdownTimeout, () => undefined)
     sessions.dismiss()
     await node.allServed()
     front.outcomes.flush()
@@ -137,7 +136,7 @@ async function begin(
       { host, port, code },
       'this machine has no IPv6: SPILLWAY_LISTEN is not set, and of its default only the IPv4 address is used',
     )
-  const { metrics, counting, upstreams, listener } = node
+  const { metrics, counting, upstreams, listener, policy } = node
   try {
     // The first rendering is slow. Left to a scrape in the middle of a flood, it would hold up replies.
     await metrics.registry.metrics()
@@ -148,7 +147,7 @@ async function begin(
     const first = takeOver === undefined ? await forOperator() : undefined
     await counting.start()
     await upstreams.start()
-    node.certificates?.watch()
+    policy.certificates?.watch()
     const onlyIPv4 = listenIsDefault ? leaveOut : undefined
     const adopted = sockets !== undefined && sockets.mail.length > 0 ? listener.adopt(sockets.mail) : undefined
     const listening = await bound('SPILLWAY_LISTEN', adopted ?? listener.listen(settings.listen, onlyIPv4))
@@ -161,12 +160,12 @@ async function begin(
 }
 
 /** Stops all parts. The other nodes learn that this one has left, and nothing is counted any more. */
-async function quit({ listener, admin, upstreams, front, certificates, metrics, counting }: Node): Promise<void> {
+async function quit({ listener, admin, upstreams, front, policy, metrics, counting }: Node): Promise<void> {
   listener.close()
   admin.close()
   upstreams.stop()
   front.linger.stop()
-  certificates?.stop()
+  policy.certificates?.stop()
   metrics.watch(undefined)
   await counting.stop()
 }

@@ -79,6 +79,12 @@ async function main(): Promise<number> {
       console.log(check(settings, asked.options))
       return settings instanceof SettingsError ? 78 : 0
     }
+    case 'reload': {
+      const { reload } = await import('./cli/reload.ts')
+      const { output, code } = await reload(loaded(sourcesOf(asked.options.envFile)), asked.options)
+      console.log(output.trimEnd())
+      return code
+    }
     case 'serve': {
       // By default SIGHUP would end the program. What was changed while the settings were read is read after the start.
       let hangups = 0

@@ -12,7 +12,7 @@ import {
   VariableRefresh,
   VariableSort,
 } from '@grafana/grafana-foundation-sdk/dashboard'
-import { limits, processes, redis } from './node.ts'
+import { limits, processes, redis, settings } from './node.ts'
 import { overview } from './overview.ts'
 import { DATASOURCE, type Panel } from './panels.ts'
 import { incoming, relayed, shed, upstreams } from './traffic.ts'
@@ -26,6 +26,7 @@ const ROWS: readonly (readonly [title: string, panels: readonly Panel[]])[] = [
   ['Limits and checks', limits],
   ['Redis', redis],
   ['Process', processes],
+  ['Settings', settings],
 ]
 
 /** The text of spillway.json. */

@@ -73,6 +73,29 @@ export const redis: readonly Panel[] = [
   }),
 ]
 
+export const settings: readonly Panel[] = [
+  series({
+    title: 'Reloads of the settings, by result',
+    about: 'failed: there was a mistake in the settings, or they could not be read. The log says what it is.',
+    unit: 'perSecond',
+    width: 8,
+    queries: [[total('spillway_reload_total', 'result'), '{{result}}']],
+  }),
+  series({
+    title: 'The last reload has failed',
+    about: '1: the settings before it stay in force until a reload succeeds. `spillway reload` says what is wrong.',
+    width: 8,
+    queries: [[of('spillway_settings_stale'), '{{instance}}']],
+  }),
+  series({
+    title: 'Settings: nodes that have the same',
+    about:
+      'Nodes with the same hash have the same settings, apart from name, addresses and MAX_CONNECTIONS. More than one line for long: a node was not reloaded, or its files are others.',
+    width: 8,
+    queries: [[`count by (hash) (${of('spillway_settings_info')})`, '{{hash}}']],
+  }),
+]
+
 export const processes: readonly Panel[] = [
   series({
     title: 'CPU',

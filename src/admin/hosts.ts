@@ -13,12 +13,9 @@ import { canonical, isLoopback } from '../core/ip.ts'
 const HOST = /^(?:\[([0-9a-f:.]{2,45})\]|([a-z0-9._-]{1,254}?)\.?)(?::\d{0,5})?$/i
 
 /** @param names further host names and addresses of our own, in lower case */
-export function createIsOwnHost(names: readonly string[]): (host: string) => boolean {
-  const own = new Set(['localhost', ...names.map((name) => canonical(name.toLowerCase()))])
-  return (host) => {
-    const [, literal, name] = HOST.exec(host) ?? []
-    if (literal === undefined && name === undefined) return false
-    const wanted = canonical((literal ?? name ?? '').toLowerCase())
-    return own.has(wanted) || isLoopback(wanted)
-  }
+export function isOwnHost(host: string, names: readonly string[]): boolean {
+  const [, literal, name] = HOST.exec(host) ?? []
+  if (literal === undefined && name === undefined) return false
+  const wanted = canonical((literal ?? name ?? '').toLowerCase())
+  return wanted === 'localhost' || isLoopback(wanted) || names.some((own) => canonical(own.toLowerCase()) === wanted)
 }

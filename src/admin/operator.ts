@@ -10,11 +10,12 @@ const namesOf = ({ hostname, adminListen: { host }, adminHosts }: PlainSettings)
   isIP(host) === 0 ? [hostname, host, ...adminHosts] : [hostname, ...adminHosts]
 
 export const operatorOf = (
-  settings: PlainSettings,
+  /** Those in force. */
+  settings: () => PlainSettings,
   log: Log,
 ): Pick<AdminParts, 'token' | 'names' | 'clock' | 'crowded'> => ({
-  token: settings.adminToken,
-  names: namesOf(settings),
+  token: () => settings().adminToken,
+  names: () => namesOf(settings()),
   clock: SYSTEM_CLOCK,
   crowded: (dropped, source) =>
     log.warn({ dropped, source }, 'the admin port is crowded: connections were closed to make room for others'),

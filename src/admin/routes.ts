@@ -6,7 +6,7 @@ import { createHash, timingSafeEqual } from 'node:crypto'
 import type { ReloadReport } from '../config/reload.ts'
 import type { Clock } from '../core/clock.ts'
 import { isLoopback } from '../core/ip.ts'
-import { createIsOwnHost } from './hosts.ts'
+import { isOwnHost } from './hosts.ts'
 import { Rendering } from './rendering.ts'
 import type { Request } from './request.ts'
 import { json, type Response, text } from './response.ts'
@@ -19,9 +19,10 @@ export interface RouteParts {
   readonly reload: ((by: string) => Promise<ReloadReport>) | undefined
   /** Lets another one take this one's place: gives up the ports, and ends when the sessions have. Undefined where nobody could. */
   readonly handOver?: () => void
-  readonly token: string | undefined
-  /** Host names and addresses of this port besides those of loopback, in lower case. */
-  readonly names: readonly string[]
+  /** That in force; undefined: there is none, and nobody has it. */
+  readonly token: () => string | undefined
+  /** Host names and addresses of this port besides those of loopback, in lower case; those in force. */
+  readonly names: () => readonly string[]
   readonly clock: Clock
 }
 
@@ -64,7 +65,7 @@ const WRONG_HOST =
 
 /** @returns a function that answers requests; it rejects only if the route does */
 export function createRouter(parts: RouteParts): (request: Request, local: string) => Promise<Response> {
-  const { status, token, reload, handOver } = parts
+  const { status, token, names, reload, handOver } = parts
   const metrics = new Rendering(async () => {
     const { type, text: body } = await parts.metrics()
     return { code: 200, type, body: Buffer.from(body) }
@@ -87,16 +88,15 @@ export function createRouter(parts: RouteParts): (request: Request, local: strin
     routes.set('/api/v1/handover', { isPublic: false, writes: true, answer })
   }
   const paths = [...routes.keys()]
-  const isOwnHost = createIsOwnHost(parts.names)
   return async (request, local) => {
     const { host, authorization } = request
     // An HTTP/1.0 request need not name a host, and browsers send no HTTP/1.0.
-    if (isLoopback(local) && host !== undefined && !isOwnHost(host)) return text(421, WRONG_HOST)
+    if (isLoopback(local) && host !== undefined && !isOwnHost(host, names())) return text(421, WRONG_HOST)
     const route = routes.get(request.path)
     if (route === undefined) return text(404, `there is ${paths.slice(0, -1).join(', ')} and ${paths.at(-1)}`)
     const wrong = route.writes ? mayNotWrite(request) : mayNotPost(request)
     if (wrong !== undefined) return wrong
-    if (!route.isPublic && !mayUse(local, authorization, token)) {
+    if (!route.isPublic && !mayUse(local, authorization, token())) {
       return text(401, 'needs Authorization: Bearer and the admin token', 'WWW-Authenticate: Bearer')
     }
     return route.answer(request)

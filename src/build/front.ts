@@ -1,9 +1,7 @@
 /** Builds the side that faces the clients: what serve() in front/connection.ts needs from accept to the log line. */
 import { randomInt } from 'node:crypto'
-import type { PlainSettings } from '../config/settings.ts'
 import type { Clock } from '../core/clock.ts'
 import { sessionIds } from '../core/id.ts'
-import type { Certificates } from '../front/certificates.ts'
 import type { ConnectionParts } from '../front/connection.ts'
 import { BalancerWarnings } from '../front/gate/balancer-warnings.ts'
 import { greetAtOnce } from '../front/gate/greeting.ts'
@@ -21,8 +19,6 @@ import type { Metrics } from '../telemetry/metrics.ts'
 import type { BuiltPolicy } from './policy.ts'
 
 export interface FrontOptions {
-  readonly settings: PlainSettings
-  readonly certificates: Certificates | undefined
   /** This node's number in the ids of sessions. */
   readonly node: number
   /** If the policy may be swapped, the one that inForce() returns. */
@@ -38,22 +34,26 @@ export interface FrontOptions {
 }
 
 export function buildFront(options: FrontOptions): ConnectionParts {
-  const { settings, policy, limits, seats, metrics, log, clock } = options
-  const { checks, maxSize, voice } = policy
+  const { policy, limits, seats, metrics, log, clock } = options
+  const { maxSize, voice } = policy
   const warnings = new BalancerWarnings(log, clock.elapsed)
   const outcomes = new Outcomes({
     metrics,
     log,
-    logSample: settings.logSample,
-    localParts: settings.logLocalParts,
+    logSample: () => policy.settings.logSample,
+    localParts: () => policy.settings.logLocalParts,
     clock,
   })
   const sessions = new Sessions({
     conversation: {
-      checks,
+      get checks() {
+        return policy.checks
+      },
       limits,
       knownRecipients: options.knownRecipients,
-      unknownGuard: settings.unknownGuard,
+      get unknownGuard() {
+        return policy.settings.unknownGuard
+      },
       relay: options.relay,
       outcomes,
       voice,
@@ -62,11 +62,7 @@ export function buildFront(options: FrontOptions): ConnectionParts {
         return policy.mode('size')
       },
     },
-    tls: options.certificates?.current,
-    idleMs: settings.idleTimeout,
-    minDataRate: settings.minDataRate,
-    sessionMs: settings.sessionMaxTime,
-    maxMessages: settings.sessionMaxMessages,
+    rules: () => policy.rules,
     foreignHeader: (ip) => warnings.unlisted(ip),
     metrics,
     log,
@@ -82,15 +78,15 @@ export function buildFront(options: FrontOptions): ConnectionParts {
       warnings,
     }),
     seats,
-    maxConnections: settings.maxConnections,
+    maxConnections: () => policy.settings.maxConnections,
     limits,
-    checks,
+    checks: () => policy.checks,
     greeting: greetAtOnce,
     sessions,
     outcomes,
     voice,
     // Refused clients that have not closed yet are open files in addition to MAX_CONNECTIONS.
-    linger: new Linger(Math.min(MAX_LINGERING, Math.max(16, Math.floor(settings.maxConnections / 4)))),
+    linger: new Linger(() => Math.min(MAX_LINGERING, Math.max(16, Math.floor(policy.settings.maxConnections / 4)))),
     natWatch: new NatWatch(log, clock.elapsed),
     warnings,
     log,

@@ -32,7 +32,7 @@ export interface CountingOptions {
   readonly settings: PlainSettings
   /** The present mode of a check. What an observed limit would refuse is still charged to the wider limits. */
   readonly mode: (check: CheckName) => Mode
-  /** As they are set now: a reload may change the maxima. */
+  /** As they are set now. */
   readonly ratesNow: () => Rates
   readonly metrics: Metrics
   readonly log: Log

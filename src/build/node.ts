@@ -14,10 +14,11 @@ import { type ConnectionParts, serve } from '../front/connection.ts'
 import { Listener } from '../front/gate/listener.ts'
 import { LiveSessions } from '../front/session/live-sessions.ts'
 import type { Upstreams } from '../relay/pool/upstreams.ts'
+import type { Limits } from '../state/limits.ts'
 import { Seats } from '../state/seats.ts'
 import type { LevelledLog, Log } from '../telemetry/log.ts'
 import { createMetrics, type Metrics } from '../telemetry/metrics.ts'
-import { buildCertificates } from './certificates.ts'
+import { buildCertificates, type CertificatesParts, nextCertificates, replaceCertificates } from './certificates.ts'
 import { buildFront } from './front.ts'
 import { buildLimits, type Counting } from './limits.ts'
 import { type BuiltPolicy, buildPolicy, inForce } from './policy.ts'
@@ -56,7 +57,8 @@ export interface Node {
   readonly counting: Counting
   readonly upstreams: Upstreams
   readonly front: ConnectionParts
-  readonly certificates: Certificates | undefined
+  /** That in force. */
+  readonly policy: BuiltPolicy
   readonly sessions: LiveSessions
   readonly listener: Listener
   readonly admin: Admin
@@ -88,18 +90,21 @@ export function buildNode(options: NodeOptions): Node {
   const { upstreams } = relay
   const offeredSize = (): number => Number(upstreams.offer?.get('SIZE') ?? 0)
   // The limits ask the policy and the policy asks the limits, but neither does so before there is a client.
-  const policyOf = (from: Reading): BuiltPolicy => buildPolicy({ ...from, limits, offeredSize, metrics, log })
-  const policyInForce = new Current(policyOf(reading))
+  const policyOf = (from: Reading, certificates: Certificates | undefined): BuiltPolicy =>
+    buildPolicy({ ...from, certificates, limits, offeredSize, metrics, log })
+  const policyInForce = new Current(policyOf(reading, buildCertificates(settings, common)))
   const policy: BuiltPolicy = inForce(policyInForce)
   const seats = new Seats()
   const sessions = new LiveSessions()
   const parts = { node: number, policy, limits, knownRecipients, relay, seats, live: sessions }
-  const certificates = buildCertificates(common)
-  const apply = (next: Reading): void => putInForce(next, { policyOf, policyInForce, relay, log })
-  const forReloads = { certificates, metrics, log: worker ? quiet(log) : log }
+  policy.certificates?.publish()
+  const apply = (next: Reading): Promise<void> =>
+    putInForce(next, { policyOf, policyInForce, limits, relay, ...common })
+  const follow = async (): Promise<void> => policy.certificates?.reread()
+  const forReloads = { follow, metrics, log: worker ? quiet(log) : log }
   const reloader = new Reloader({ reading, apply, ...forReloads, reread: options.reread })
   const reload = options.reread && ((by: string) => reloader.reload(by))
-  const front = buildFront({ ...common, certificates, ...parts })
+  const front = buildFront({ ...common, ...parts })
   const failed = (error: Error): void => log.error({ err: error.message }, 'a listening socket failed')
   const { listener, allServed } = listening(front, failed, options.sharesPorts ?? false)
   let draining = false
@@ -107,12 +112,12 @@ export function buildNode(options: NodeOptions): Node {
   const startedAt = clock.elapsed()
   const uptimeMs = (): number => clock.elapsed() - startedAt
   const own = { version, node: settings.hostname, ready, uptimeMs }
-  const sources: StatusSources = { ...own, seats, counting, knownRecipients, upstreams, certificates, reloader }
+  const sources: StatusSources = { ...own, seats, counting, knownRecipients, upstreams, policy, reloader }
   const status = (): Status => statusOf(sources)
   metrics.watch(gaugesOf(sources))
   const rendered = async () => ({ type: metrics.registry.contentType, text: await metrics.registry.metrics() })
   const admin = new Admin({
-    ...operatorOf(settings, log),
+    ...operatorOf(() => policy.settings, log),
     metrics: rendered,
     status,
     reload,
@@ -122,23 +127,28 @@ export function buildNode(options: NodeOptions): Node {
   const drain = (): void => {
     draining = true
   }
-  const outside = { front, certificates, sessions, listener, admin, status, reload }
+  const outside = { front, policy, sessions, listener, admin, status, reload }
   return { number, metrics, counting, upstreams, ...outside, drain, allServed }
 }
 
-interface Swapped {
-  readonly policyOf: (from: Reading) => BuiltPolicy
+interface Swapped extends CertificatesParts {
+  readonly policyOf: (from: Reading, certificates: Certificates | undefined) => BuiltPolicy
   readonly policyInForce: Current<BuiltPolicy>
+  readonly limits: Limits
   readonly relay: BuiltRelay
   readonly log: LevelledLog
 }
 
 /** Swaps all that a reload changes. What may fail comes first, so that a failure changes nothing. */
-function putInForce(next: Reading, { policyOf, policyInForce, relay, log }: Swapped): void {
-  const policy = policyOf(next)
+async function putInForce(next: Reading, { policyOf, policyInForce, limits, relay, ...parts }: Swapped): Promise<void> {
+  const before = policyInForce.value
+  const certificates = await nextCertificates(before, next.settings, parts)
+  const policy = policyOf(next, certificates)
   relay.apply(next)
+  limits.change(policy.rates())
   policyInForce.swap(policy)
-  log.setLevel(next.settings.logLevel)
+  replaceCertificates(before.certificates, certificates, parts)
+  parts.log.setLevel(next.settings.logLevel)
 }
 
 /** A listener that keeps track of its connections until they have ended. */

@@ -14,13 +14,17 @@ import { lookup } from '../core/ip.ts'
 import type { Rates } from '../core/limits.ts'
 import type { Mode } from '../core/policy.ts'
 import type { CheckName } from '../core/reasons.ts'
+import type { Certificates } from '../front/certificates.ts'
 import { createVoice, type Voice } from '../front/reply.ts'
+import type { SessionRules } from '../front/session/session.ts'
 import { type ClientAddress, standingOf } from '../overload/standing.ts'
 import type { Limits } from '../state/limits.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 
 export interface BuiltPolicy {
+  /** All settings that are in force. Where a part of them is compiled below, that is what is asked. */
+  readonly settings: PlainSettings
   readonly checks: Runner
   readonly mode: (check: CheckName) => Mode
   /** The most octets that a message may have; undefined if there is no limit. */
@@ -30,11 +34,16 @@ export interface BuiltPolicy {
   /** Of the limits that count over time. */
   readonly rates: () => Rates
   readonly voice: Voice
+  /** What sessions keep to that begin now. */
+  readonly rules: SessionRules
+  /** What clients are shown; undefined: STARTTLS is not offered. They follow their files by themselves. */
+  readonly certificates: Certificates | undefined
 }
 
 export interface PolicySources {
   readonly settings: PlainSettings
   readonly lists: NetworkLists
+  readonly certificates: Certificates | undefined
   readonly limits: Pick<Limits, 'lately'>
   /** The SIZE that every mail server in use offers; 0 if none of them has a limit. */
   readonly offeredSize: () => number
@@ -44,7 +53,12 @@ export interface PolicySources {
 
 /** A policy that asks the policy in force for each answer, so that no answer is older than the last swap. */
 export const inForce = (current: Current<BuiltPolicy>): BuiltPolicy => ({
-  checks: { run: (stage, part, facts, observed) => current.value.checks.run(stage, part, facts, observed) },
+  get settings() {
+    return current.value.settings
+  },
+  get checks() {
+    return current.value.checks
+  },
   mode: (check) => current.value.mode(check),
   maxSize: () => current.value.maxSize(),
   standingOf: (address) => current.value.standingOf(address),
@@ -55,9 +69,16 @@ export const inForce = (current: Current<BuiltPolicy>): BuiltPolicy => ({
     refusal: (client, refusal) => current.value.voice.refusal(client, refusal),
     relayed: (client, reply, options) => current.value.voice.relayed(client, reply, options),
   },
+  get rules() {
+    return current.value.rules
+  },
+  get certificates() {
+    return current.value.certificates
+  },
 })
 
-export function buildPolicy({ settings, lists, limits, offeredSize, metrics, log }: PolicySources): BuiltPolicy {
+export function buildPolicy(sources: PolicySources): BuiltPolicy {
+  const { settings, lists, certificates, limits, offeredSize, metrics, log } = sources
   const maxSize = (): number | undefined => {
     const offered = offeredSize()
     const set = settings.messageMaxSize === 'upstream' ? 0 : settings.messageMaxSize
@@ -79,6 +100,7 @@ export function buildPolicy({ settings, lists, limits, offeredSize, metrics, log
     log,
   })
   return {
+    settings,
     checks,
     mode,
     maxSize,
@@ -86,5 +108,13 @@ export function buildPolicy({ settings, lists, limits, offeredSize, metrics, log
     isBalancer: lookup(lists.proxyProtocolFrom),
     rates: () => rates,
     voice: createVoice(settings.hostname, settings.supportUrl),
+    rules: {
+      idleMs: settings.idleTimeout,
+      minDataRate: settings.minDataRate,
+      sessionMs: settings.sessionMaxTime,
+      maxMessages: settings.sessionMaxMessages,
+      tls: certificates?.current,
+    },
+    certificates,
   }
 }

@@ -5,7 +5,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { hashOf, type Merged, merge, type Reading, type ReloadReport, type Reread } from '../config/reload.ts'
 import { messageOf } from '../core/errors.ts'
-import type { Certificates } from '../front/certificates.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 
@@ -19,9 +18,9 @@ export interface ReloaderOptions {
   readonly reread: (() => Promise<Reread>) | undefined
   /** Puts the settings in force, as a whole. If it throws or rejects, those before must still be in force. */
   readonly apply: (reading: Reading) => void | Promise<void>
-  /** Read again at every reload, and taken or left by themselves. */
-  readonly certificates: Pick<Certificates, 'reread'> | undefined
-  readonly metrics: Pick<Metrics, 'reloads' | 'settingsInfo'>
+  /** Whatever follows files by itself reads them now; also if the settings are not taken. Never rejects. */
+  readonly follow: () => Promise<void>
+  readonly metrics: Pick<Metrics, 'reloads' | 'settingsInfo' | 'settingsStale'>
   readonly log: Log
 }
 
@@ -62,7 +61,7 @@ export class Reloader {
   }
 
   async #reload(by: string): Promise<ReloadReport> {
-    const { reread, apply, certificates, metrics } = this.#options
+    const { reread, apply, follow, metrics } = this.#options
     let report: ReloadReport
     try {
       if (reread === undefined) throw new Error('there is nothing to read the settings from')
@@ -76,7 +75,8 @@ export class Reloader {
       report = this.#failed(by, messageOf(error))
     }
     metrics.reloads.inc(report.result)
-    await certificates?.reread()
+    metrics.settingsStale.of().value = report.result === 'ok' ? 0 : 1
+    await follow()
     return report
   }
 

@@ -1,12 +1,13 @@
 /** What a node reports about itself: to the operator as JSON, and to Prometheus as gauges. */
 import type { ConditionReport, Status, TlsReport } from '../admin/status.ts'
-import type { Certificates, CertificatesReport } from '../front/certificates.ts'
+import type { CertificatesReport } from '../front/certificates.ts'
 import type { Condition } from '../relay/pool/server.ts'
 import type { Upstreams } from '../relay/pool/upstreams.ts'
 import type { KnownRecipients } from '../state/known-recipients.ts'
 import type { Seats } from '../state/seats.ts'
 import type { GaugeSources } from '../telemetry/metrics.ts'
 import type { Counting } from './limits.ts'
+import type { BuiltPolicy } from './policy.ts'
 import type { Reloader } from './reload.ts'
 
 export interface StatusSources {
@@ -19,13 +20,13 @@ export interface StatusSources {
   readonly counting: Counting
   readonly knownRecipients: KnownRecipients
   readonly upstreams: Upstreams
-  /** Undefined: STARTTLS is not offered. */
-  readonly certificates: Certificates | undefined
+  /** Of which the certificates are told; undefined: STARTTLS is not offered. */
+  readonly policy: Pick<BuiltPolicy, 'certificates'>
   readonly reloader: Pick<Reloader, 'state'>
 }
 
 export function statusOf(sources: StatusSources): Status {
-  const { version, node, ready, uptimeMs, seats, knownRecipients, upstreams, certificates } = sources
+  const { version, node, ready, uptimeMs, seats, knownRecipients, upstreams, policy } = sources
   const { shared } = sources.counting
   return {
     version,
@@ -38,7 +39,7 @@ export function statusOf(sources: StatusSources): Status {
     ...(shared !== undefined && {
       redis: { up: shared.shared(), nodes: shared.nodes(), ...reportOf(shared.condition()) },
     }),
-    ...(certificates !== undefined && { tls: tlsOf(certificates.report()) }),
+    ...(policy.certificates !== undefined && { tls: tlsOf(policy.certificates.report()) }),
     upstreams: upstreams.conditions().map(({ condition, ...where }) => ({
       ...where,
       up: condition.state === 'up' || condition.state === 'slow',

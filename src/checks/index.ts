@@ -22,13 +22,15 @@ import { unknownRecipients } from './unknown-recipients.ts'
 
 /** Which checks run at which stage. A check for a stage that is not listed here would have no place. */
 export interface Policy {
-  readonly connect: Uncounted<'connect'> & Counted<'connect'>
+  readonly connect: Uncounted<'connect'> & Counted<'connect'> & Again<'connect'>
   readonly helo: Uncounted<'helo'>
   readonly mail: Uncounted<'mail'>
   readonly rcpt: Uncounted<'rcpt'> & Counted<'rcpt'>
 }
 type Uncounted<S extends keyof Facts> = { readonly uncounted: readonly Check<S>[] }
 type Counted<S extends keyof Facts> = { readonly counted: readonly Check<S>[] }
+/** Those by which an open session is judged once more when the policy has changed. They are among the uncounted ones. */
+type Again<S extends keyof Facts> = { readonly again: readonly Check<S>[] }
 
 export interface PolicyParts {
   readonly isDenied: (ip: string) => boolean
@@ -39,17 +41,25 @@ export interface PolicyParts {
   readonly unknownLately: (client: Client) => RecentRecipients | undefined
 }
 
-export const policy = (parts: PolicyParts): Policy => ({
-  connect: {
-    uncounted: [denied(parts.isDenied), ipConcurrency(parts.concurrency)],
-    counted: limitsThatCount('connections').map((limit) => overLimit('connect', limit)),
-  },
-  helo: { uncounted: [] },
-  mail: { uncounted: [size] },
-  rcpt: {
-    uncounted: [domains(parts.domains), recipients(parts.recipientsPerMessage), unknownRecipients(parts.unknownLately)],
-    counted: [...limitsThatCount('messages'), ...limitsThatCount('recipients')].map((limit) =>
-      overLimit('rcpt', limit),
-    ),
-  },
-})
+export const policy = (parts: PolicyParts): Policy => {
+  const onDenyList = denied(parts.isDenied)
+  return {
+    connect: {
+      uncounted: [onDenyList, ipConcurrency(parts.concurrency)],
+      counted: limitsThatCount('connections').map((limit) => overLimit('connect', limit)),
+      again: [onDenyList],
+    },
+    helo: { uncounted: [] },
+    mail: { uncounted: [size] },
+    rcpt: {
+      uncounted: [
+        domains(parts.domains),
+        recipients(parts.recipientsPerMessage),
+        unknownRecipients(parts.unknownLately),
+      ],
+      counted: [...limitsThatCount('messages'), ...limitsThatCount('recipients')].map((limit) =>
+        overLimit('rcpt', limit),
+      ),
+    },
+  }
+}

@@ -22,6 +22,8 @@ const TIMED_ONE_IN = 64
 export type Observer = (stage: Stage, refusal: Refusal) => void
 
 export interface Runner {
+  /** Of its own. Whoever wants to know later whether the policy is still this one keeps this, and none of its lists with it. */
+  readonly edition: symbol
   run<S extends keyof Policy>(
     stage: S,
     part: keyof Policy[S],
@@ -46,6 +48,7 @@ export const createRunner = (parts: RunnerParts): Runner => new PolicyRunner(par
 const NEVER = new AbortController().signal
 
 class PolicyRunner implements Runner {
+  readonly edition = Symbol('policy')
   readonly #parts: RunnerParts
   readonly #durations: ReadonlyMap<CheckName, Distribution>
   readonly #modes: ReadonlyMap<CheckName, Mode>

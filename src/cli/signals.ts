@@ -2,8 +2,8 @@
 import type { Loaded } from '../config/load.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { FixedSources } from './reread.ts'
-import { ServiceManager } from './service-manager.ts'
 import type { Inherited } from './sockets.ts'
+import { Systemd } from './systemd.ts'
 
 /** What the program was started with. */
 export interface Serving {
@@ -32,8 +32,8 @@ export const SAME_PRESS_MS = 400
 
 /** Resolves with the exit code when the program should end. */
 export function untilStopped(running: Stoppable, log: Log, wasHungUp: () => boolean): Promise<number> {
-  const manager = new ServiceManager(process.env, log)
-  void manager.ready()
+  const systemd = new Systemd(process.env, log)
+  void systemd.ready()
   return new Promise((resolve) => {
     let stoppingSince: number | undefined
     const end = (signal: NodeJS.Signals | 'handover'): void => {
@@ -45,7 +45,7 @@ export function untilStopped(running: Stoppable, log: Log, wasHungUp: () => bool
       }
       stoppingSince = performance.now()
       log.info(signal === 'handover' ? { by: signal } : { signal }, 'stopping')
-      void manager.stopping()
+      void systemd.stopping()
       running.stop().then(
         () => resolve(0),
         (error: unknown) => {
@@ -60,7 +60,7 @@ export function untilStopped(running: Stoppable, log: Log, wasHungUp: () => bool
     process.on('SIGINT', end)
     const reload = (): void => {
       log.info({}, 'SIGHUP: settings and certificates are read again')
-      void manager.during(async () => running.reload?.('SIGHUP'))
+      void systemd.during(async () => running.reload?.('SIGHUP'))
     }
     if (wasHungUp()) reload()
     process.on('SIGHUP', reload)

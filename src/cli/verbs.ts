@@ -88,6 +88,13 @@ export const VERBS = {
     example: 'spillway check --json',
     more: allSettings,
   },
+  reload: {
+    summary: 'have the node that runs with these settings read them again, and show what has changed',
+    options: { envFile },
+    example: 'spillway reload --env-file /etc/spillway/spillway.env',
+    more: () =>
+      'It asks over SPILLWAY_ADMIN_LISTEN, with SPILLWAY_ADMIN_TOKEN where there is one. The node reads its own environment and its own\nfiles. Exit codes: 0 the settings are in force, 78 there are mistakes in them, 1 the node could not be asked or could not read them.',
+  },
   demo: {
     summary: 'show what Spillway does: a flood, honest senders and a mail server, all on this machine',
     options: {

@@ -16,7 +16,7 @@ const defaultCell = (name: SettingName): string => {
   return usual === undefined ? (derived ?? '') : `\`${usual.replaceAll(',', ', ')}\``
 }
 
-const RELOAD = { true: 'yes', maximum: 'number', undefined: 'restart' } as const
+const RELOAD = { true: 'yes', undefined: 'restart' } as const
 
 const rowOf = (name: SettingName): string => {
   const { kind, doc, live } = settingOf(name)
@@ -83,17 +83,20 @@ a limit. Names that Kubernetes makes for a Service called \`spillway\` are ignor
 
 ## Changing them
 
-SIGHUP, or \`POST /api/v1/reload\` on the admin port, reads the env file and all files that settings name again, by the same
+SIGHUP, \`spillway reload\`, or \`POST /api/v1/reload\` on the admin port, reads the env file and all files that settings name again, by the same
 rules as at the start. It is all or nothing: while there is one mistake, all settings stay as they were, and the log names every
 mistake. What comes from the process environment itself cannot change. [deploy.md](deploy.md#changing-settings-in-a-flood) has an
 example. The column "reload" below says what becomes of a changed setting:
 
 - **yes**: the new value is in force at once, for the next client and the next command. Sessions under way go on, and keep what was
-  decided at their beginning: who is on a list is asked once for each connection. A transaction that has begun with a mail server ends
-  there, with the times and rules it began with ([deploy.md](deploy.md#changing-mail-servers)).
-- **number**: so is a new number of a rate (\`600/1m\` to \`900/1m\`), and what was counted so far still counts. A new window (\`600/1m\` to
-  \`600/5m\`), and switching the limit on or off, take a restart.
-- **restart**: the old value stays in force until then. The log and \`/api/v1/status\` name the setting.
+  decided at their beginning, with one exception: a client that comes onto \`SPILLWAY_DENY\` is refused at its next command.
+  A transaction that has begun with a mail server ends there, with the times and rules it began with
+  ([deploy.md](deploy.md#changing-mail-servers)). Its timeouts and the files of its certificates, too, are those of its beginning. A new \`SPILLWAY_ADMIN_TOKEN\` is valid at once, and the old one
+  is not any more.
+  With a new number of a rate (\`600/1m\` to \`900/1m\`) what was counted so far still counts. A limit with a new window
+  (\`600/1m\` to \`600/5m\`), or one that is switched on, begins at zero, for everybody.
+- **restart**: the old value stays in force until then. The log and \`/api/v1/status\` name the setting. Among them are the
+  sockets that are open (listening, Redis) and the name by which mail servers and Redis know this node.
 
 A restart is SIGTERM, which drains, and a start: no mail is lost, and clients that find the port closed for a moment come back.
 

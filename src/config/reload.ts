@@ -7,7 +7,6 @@
 import { createHash } from 'node:crypto'
 import { SYSTEM_CLOCK } from '../core/clock.ts'
 import { type NetworkTable, tableOf } from '../core/ip.ts'
-import type { Rate } from '../core/limits.ts'
 import { recordOf } from '../core/record.ts'
 import { authoritiesIn } from './authorities.ts'
 import { reader } from './entries.ts'
@@ -147,23 +146,18 @@ export function rereadOf(sources: Sources): Reread {
   }
 }
 
-/** A short hash of all settings. It tells whether two nodes have the same ones, and nothing of what is secret. */
+const SHARED_NAMES = SETTING_NAMES.filter((name) => !settingOf(name).perNode)
+
+/** A short hash of the settings. It tells whether two nodes that are meant to be alike are, and nothing of what is secret. */
 export const hashOf = ({ summaries }: Reading): string =>
-  sha256(SETTING_NAMES.map((name) => `${name} ${summaries[name].open}\n`).join('')).slice(0, HASH_LENGTH)
+  sha256(SHARED_NAMES.map((name) => `${name} ${summaries[name].open}\n`).join('')).slice(0, HASH_LENGTH)
 
 const readValue = ({ settings, lists }: Reading, name: SettingName): unknown => ({ ...settings, ...lists })[keyOf(name)]
-
-function isLive(name: SettingName, before: Reading, after: Reading): boolean {
-  const { live } = settingOf(name)
-  if (live !== 'maximum') return live === true
-  const [old, next] = [before, after].map((reading) => readValue(reading, name) as Rate | undefined)
-  return old !== undefined && next !== undefined && old.windowMs === next.windowMs
-}
 
 /** What is in force after a reload that read `next`. */
 export function merge(before: Reading, next: Reading): Merged {
   const different = SETTING_NAMES.filter((name) => before.summaries[name].exact !== next.summaries[name].exact)
-  const taken = different.filter((name) => isLive(name, before, next))
+  const taken = different.filter((name) => settingOf(name).live)
   const change = (setting: SettingName): Change => {
     return { setting, before: before.summaries[setting].brief, read: next.summaries[setting].brief }
   }

@@ -79,8 +79,10 @@ export interface Setting<T> {
   readonly more?: string
   /** Its value is never shown. */
   readonly secret?: true
-  /** Whether a reload changes it. `maximum`: it changes the number of a rate; its window, and on or off, take a restart. */
-  readonly live?: true | 'maximum'
+  /** Whether a reload changes it. */
+  readonly live?: true
+  /** Nodes that are meant to be alike may have different ones, so it is not part of the hash of the settings. */
+  readonly perNode?: true
 }
 
 const ANY = Number.MAX_SAFE_INTEGER
@@ -134,6 +136,7 @@ export const SETTINGS = {
     default: 'on',
     doc: 'Turn "user unknown" into 451 while the mail servers say it of many recipients that they accepted recently.',
     more: 'Mail servers whose directory has failed call every user unknown, and senders then bounce the mail for good. With this setting on, senders try again later instead. The guard watches each domain by itself as well. A client that keeps asking for twenty recently deleted users of one domain keeps it active for that domain: if the directory is well and the alert stays, turn the guard off for a while.',
+    live: true,
   }),
   SPILLWAY_TRACE_HEADER: row({
     group: 'upstream',
@@ -223,6 +226,7 @@ export const SETTINGS = {
     default: '0.0.0.0:2525,[::]:2525',
     doc: 'Where clients connect, host:port separated by commas.',
     more: 'Port 25 needs a privilege: map it (`25:2525` in compose), redirect it, or grant CAP_NET_BIND_SERVICE. Port 0 takes any free port. On a machine without IPv6 the `[::]` of the default is left out with a warning; if you write it yourself, Spillway does not start there.',
+    perNode: true,
   }),
   SPILLWAY_HOSTNAME: row({
     group: 'listen',
@@ -230,6 +234,7 @@ export const SETTINGS = {
     derived: "the machine's name",
     doc: 'The name Spillway uses in its greeting, in EHLO and in refusals.',
     more: 'It should be the name in the MX record, or the name that the address resolves to. The host name of a container is made up, so set this there.',
+    perNode: true,
   }),
   SPILLWAY_MAX_CONNECTIONS: row({
     group: 'listen',
@@ -237,6 +242,8 @@ export const SETTINGS = {
     derived: '60 % of the open-file limit less 256, at most 20000',
     doc: 'Concurrent client connections on this node; while it is reached, every new client receives 421.',
     more: 'Each connection is an open file, and so are refused clients that have not closed yet (up to half as many) and connections to mail servers: `ulimit -n` has to allow for all of them and 256 more. An idle session takes about 15 KB.',
+    live: true,
+    perNode: true,
   }),
   SPILLWAY_WORKERS: row({
     group: 'listen',
@@ -259,6 +266,7 @@ export const SETTINGS = {
     default: '60s',
     doc: 'How long a transaction may go on after SIGTERM before its client receives 421.',
     more: 'A session without a transaction receives 421 at once. Spillway waits for a message past its final dot for up to `SPILLWAY_UPSTREAM_DATA_TIMEOUT` in any case, so give the service manager a grace period of 720s.',
+    live: true,
   }),
   SPILLWAY_IDLE_TIMEOUT: row({
     group: 'listen',
@@ -266,6 +274,7 @@ export const SETTINGS = {
     default: '300s',
     doc: 'How long a client may be silent before it receives 421.',
     more: 'RFC 5321 section 4.5.3.2.7 asks for at least 5 minutes. A shorter time frees connections sooner in a flood. During a message it is never less than 60s. A command that is sent byte by byte must be complete within this time, and so must a TLS handshake. docs/smtp.md lists all timeouts.',
+    live: true,
   }),
   SPILLWAY_MIN_DATA_RATE: row({
     group: 'listen',
@@ -273,6 +282,7 @@ export const SETTINGS = {
     default: '500B',
     doc: 'How much of a message a client must send each second; a client that stays slower receives 421.',
     more: 'In each message a client may fall behind this rate by `SPILLWAY_IDLE_TIMEOUT` in all (at least 60s). Without a minimum, a message that comes byte by byte would hold a connection to a mail server for ever. Time that the client spends waiting for the mail server is not counted.',
+    live: true,
   }),
   SPILLWAY_SESSION_MAX_TIME: row({
     group: 'listen',
@@ -280,12 +290,14 @@ export const SETTINGS = {
     default: '2h',
     doc: 'How long one session may last; then the client receives 421 and connects again.',
     more: 'The 421 comes at its next command, or in the middle of a message, which is then not delivered. Spillway waits for a message past its final dot in any case.',
+    live: true,
   }),
   SPILLWAY_SESSION_MAX_MESSAGES: row({
     group: 'listen',
     kind: integer(1, ANY),
     default: '10000',
     doc: 'How many messages one session may bring; then the client receives 421 and connects again.',
+    live: true,
   }),
   SPILLWAY_MESSAGE_MAX_SIZE: row({
     group: 'listen',
@@ -301,12 +313,14 @@ export const SETTINGS = {
     default: 'none',
     doc: 'The certificate for STARTTLS, with its chain: the path of a PEM file. Several are separated by commas.',
     more: 'Without it STARTTLS is not offered, and senders that insist on TLS (MTA-STS, DANE) stay away. Its own certificate comes first, that of its issuer next. An ECDSA key (P-256) is best: its signature takes a tenth of the CPU time of one with RSA-2048. A changed file is read again by itself. Of several certificates, a client is shown the first that is for the server name it asks for, an exact name before a wildcard. A client that names no server, or one that none is for, is shown the first of all.',
+    live: true,
   }),
   SPILLWAY_TLS_KEY: row({
     group: 'listen',
     kind: paths,
     default: 'none',
     doc: 'The private key of that certificate, without a passphrase: the path of a PEM file; of several, in the same order.',
+    live: true,
   }),
   SPILLWAY_TLS_MIN_VERSION: row({
     group: 'listen',
@@ -316,6 +330,7 @@ export const SETTINGS = {
     }),
     default: '1.2',
     doc: 'The oldest version of TLS that clients may use.',
+    live: true,
   }),
 
   SPILLWAY_LIMIT_IP_CONNECTIONS: row({
@@ -323,7 +338,7 @@ export const SETTINGS = {
     kind: orOff(rate),
     default: '600/1m',
     doc: 'Connections from one address.',
-    live: 'maximum',
+    live: true,
   }),
   SPILLWAY_LIMIT_IP_CONCURRENCY: row({
     group: 'limits',
@@ -337,7 +352,7 @@ export const SETTINGS = {
     kind: orOff(rate),
     default: '6000/1m',
     doc: 'Connections from one neighbourhood: the /24 of an IPv4 address, the /48 of an IPv6 address.',
-    live: 'maximum',
+    live: true,
   }),
   SPILLWAY_LIMIT_GLOBAL_CONNECTIONS: row({
     group: 'limits',
@@ -345,14 +360,14 @@ export const SETTINGS = {
     default: 'off',
     doc: 'Connections from all clients together.',
     more: 'While it is off, only the limits per address and per neighbourhood apply, and a flood from very many addresses gets past them.',
-    live: 'maximum',
+    live: true,
   }),
   SPILLWAY_LIMIT_IP_MESSAGES: row({
     group: 'limits',
     kind: orOff(rate),
     default: '1200/1m',
     doc: 'Messages from one address.',
-    live: 'maximum',
+    live: true,
   }),
   SPILLWAY_LIMIT_GLOBAL_MESSAGES: row({
     group: 'limits',
@@ -360,14 +375,14 @@ export const SETTINGS = {
     default: 'off',
     doc: 'Messages from all clients together.',
     more: 'Set a little below what the mail servers can handle, it is the last dam in front of them.',
-    live: 'maximum',
+    live: true,
   }),
   SPILLWAY_LIMIT_IP_RECIPIENTS: row({
     group: 'limits',
     kind: orOff(rate),
     default: '6000/1m',
     doc: 'Recipients named by one address.',
-    live: 'maximum',
+    live: true,
   }),
   SPILLWAY_LIMIT_IP_UNKNOWN_RECIPIENTS: row({
     group: 'limits',
@@ -375,7 +390,7 @@ export const SETTINGS = {
     default: '20/10m',
     doc: 'Recipients named by one address that the mail servers do not know; a client that exceeds it is guessing addresses.',
     more: 'It applies only where they are at least 30 % of the recipients that this address named, so that an honest mailing list with some dead addresses gets through. Each recipient counts once a window, however it is spelt. The roles postmaster and abuse do not count, nor do recipients in domains that accept every address.',
-    live: 'maximum',
+    live: true,
   }),
   SPILLWAY_LIMIT_RECIPIENTS_PER_MESSAGE: row({
     group: 'limits',
@@ -399,7 +414,7 @@ export const SETTINGS = {
     kind: networks,
     default: 'none',
     doc: 'Addresses and networks that are refused at once with 554.',
-    more: 'Their mail bounces for good. To slow somebody down, use the limits.',
+    more: 'Their mail bounces for good. To slow somebody down, use the limits. After a reload a client on the new list is refused at its next command, unless it was on `SPILLWAY_ALLOW` when its session began.',
     live: true,
   }),
   SPILLWAY_RCPT_DOMAINS: row({
@@ -457,6 +472,7 @@ export const SETTINGS = {
     default: '127.0.0.1:9025',
     doc: 'Where /metrics, /livez, /readyz, /api/v1/status and /api/v1/reload are served.',
     more: 'Over loopback no token is needed, and only requests for its own hosts are answered (see SPILLWAY_ADMIN_HOSTS). Off loopback a request may name any host, and /metrics, /livez and /readyz need no token. The port takes 64 connections at once, each for one request.',
+    perNode: true,
   }),
   SPILLWAY_ADMIN_HOSTS: row({
     group: 'admin',
@@ -464,6 +480,8 @@ export const SETTINGS = {
     default: 'none',
     doc: 'Further hosts that a request over loopback may name: host names and addresses, without ports.',
     more: 'localhost, 127.0.0.0/8, [::1], SPILLWAY_HOSTNAME and the host in SPILLWAY_ADMIN_LISTEN are always accepted; a request for any other host is answered with 421. Otherwise a web page could use a name of its own that resolves to 127.0.0.1, and read this port through the browser of anybody who opens the page on this machine. If a proxy or a sidecar on this machine passes on the host that it was asked for, list that host here.',
+    live: true,
+    perNode: true,
   }),
   SPILLWAY_ADMIN_TOKEN: row({
     group: 'admin',
@@ -472,6 +490,7 @@ export const SETTINGS = {
     doc: 'The bearer token that a caller of the API must present.',
     more: 'Without it only /metrics, /livez and /readyz answer off loopback. Give it as `SPILLWAY_ADMIN_TOKEN_FILE`, so that it appears in no process list.',
     secret: true,
+    live: true,
   }),
 
   SPILLWAY_OBSERVE: row({
@@ -502,6 +521,7 @@ export const SETTINGS = {
     default: 'auto',
     doc: 'Of the sessions that brought no mail, log one in this many; 1 logs all.',
     more: '`auto` logs all of them until a flood makes that too much. The field `sample` of a line says how many sessions it stands for. A session with a message that a mail server accepted, or may have accepted, is always logged.',
+    live: true,
   }),
   SPILLWAY_LOG_LOCAL_PARTS: row({
     group: 'other',
@@ -509,6 +529,7 @@ export const SETTINGS = {
     default: 'off',
     doc: 'Show the local parts of addresses (the part before the @) in the log.',
     more: 'They are personal data; domains are enough for most questions.',
+    live: true,
   }),
   SPILLWAY_SUPPORT_URL: row({
     group: 'other',

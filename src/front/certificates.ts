@@ -106,18 +106,18 @@ export class Certificates {
   /** Resolves when the last look is over: one follows the other. */
   #looked: Promise<void> = Promise.resolve()
 
+  /** Reads the files without holding up the event loop. Rejects if they cannot be used. */
+  static async read(options: CertificatesOptions): Promise<Certificates> {
+    return new Certificates(options, await readAhead([...options.certs, ...options.keys]))
+  }
+
   /** Reads the files, and throws if they cannot be used. Doubts are told by whoever checked the settings. */
-  constructor(options: CertificatesOptions) {
+  constructor(options: CertificatesOptions, read: ReadText = reader((path) => readFileSync(path, 'utf8'))) {
     this.#options = options
     const { certs, keys, minVersion } = options
-    const { pairs, faults } = readPairs(
-      certs,
-      keys,
-      reader((path) => readFileSync(path, 'utf8')),
-    )
+    const { pairs, faults } = readPairs(certs, keys, read)
     if (faults.length > 0) throw new Error(faults.map(inWords).join('; '))
     this.#current = new Current(served(pairs, minVersion))
-    this.#publish()
     this.#toldDoubts = new Set(this.#doubts().flat())
   }
 
@@ -128,6 +128,7 @@ export class Certificates {
 
   /** From now on it looks by itself. */
   watch(): void {
+    clearTimeout(this.#timer)
     this.#timer = setTimeout(async () => {
       await this.look()
       if (!this.#stopped) this.watch()
@@ -173,8 +174,7 @@ export class Certificates {
     const paths = [...certs, ...keys]
     const marks = await marksOf(paths)
     if (isAsked || marks !== this.#marks || this.#faults.length > 0) {
-      const texts = new Map(await Promise.all(paths.map(async (path) => [path, await textOf(path)] as const)))
-      const { pairs, faults } = readPairs(certs, keys, (path) => texts.get(path) ?? unreadable(new Error('not read')))
+      const { pairs, faults } = readPairs(certs, keys, await readAhead(paths))
       // Somebody is writing: a chain may have been read by half. The next look finds it whole.
       if (marks !== (await marksOf(paths)) && !isAsked) return
       if (faults.length > 0) this.#keep(faults, isAsked)
@@ -207,7 +207,7 @@ export class Certificates {
     const certificates = next.pairs.map((pair) => ({ name: nameOf(pair), expires: new Date(expiryOf(pair)) }))
     if (!isSame) {
       this.#current.swap(next)
-      this.#publish()
+      this.publish()
       log.info({ certificates }, 'the certificates have changed: new TLS handshakes use the new ones')
     } else if (this.#told !== '') log.info({ certificates }, 'the certificate files can be used again')
     else if (isAsked) log.info({ certificates }, 'the certificates have not changed')
@@ -217,8 +217,8 @@ export class Certificates {
     metrics.certificatesStale.of().value = 0
   }
 
-  /** Two that have the same name are one series: what matters is the first to expire. */
-  #publish(): void {
+  /** Tells the metrics when they expire. Two that have the same name are one series: what matters is the first to expire. */
+  publish(): void {
     const expiries = new Map<string, number>()
     for (const pair of this.#current.value.pairs) {
       const name = nameOf(pair)
@@ -265,6 +265,14 @@ async function marksOf(paths: readonly string[]): Promise<string> {
     }
   })
   return (await Promise.all(marks)).join('\n')
+}
+
+type ReadText = Parameters<typeof readPairs>[2]
+
+/** Reads all files now, so that they can be asked for without waiting. Never rejects. */
+async function readAhead(paths: readonly string[]): Promise<ReadText> {
+  const texts = new Map(await Promise.all(paths.map(async (path) => [path, await textOf(path)] as const)))
+  return (path) => texts.get(path) ?? unreadable(new Error('not read'))
 }
 
 async function textOf(path: string): Promise<{ readonly text: string } | { readonly hint: string }> {

@@ -45,9 +45,10 @@ import type { Session, Sessions } from './session/session.ts'
 export interface ConnectionParts {
   readonly identify: Identify
   readonly seats: Seats
-  readonly maxConnections: number
+  readonly maxConnections: () => number
   readonly limits: Limits
-  readonly checks: Runner
+  /** Those in force. */
+  readonly checks: () => Runner
   readonly greeting: Greeting
   readonly sessions: Sessions
   readonly outcomes: Outcomes
@@ -113,8 +114,10 @@ function judged(connection: OpenConnection, parts: ConnectionParts): Maybe<Verdi
 
 /** Decides whether the client gets in. A refusal before anything is charged uses up nobody's budget. */
 function gate({ client, record, seat: { open } }: OpenConnection, parts: ConnectionParts): Maybe<Verdict> {
-  const { checks, limits, outcomes, maxConnections } = parts
-  if (open.total > maxConnections) return refusal('max_connections', { used: open.total, max: maxConnections })
+  const { limits, outcomes } = parts
+  const max = parts.maxConnections()
+  const checks = parts.checks()
+  if (open.total > max) return refusal('max_connections', { used: open.total, max })
   const observed = (stage: Stage, seen: Refusal): void => outcomes.observed(record, stage, seen)
   return andThen(checks.run('connect', 'uncounted', { client, open, usage: NO_USAGE }, observed), (first) => {
     if (first.action !== 'accept') return first

@@ -95,9 +95,9 @@ function refusalCells(metrics: Pick<Metrics, 'refusals'>, mode: Mode): RefusalCe
 export interface OutcomeOptions {
   readonly metrics: Metrics
   readonly log: Log
-  readonly logSample: 'auto' | number
+  readonly logSample: () => 'auto' | number
   /** Whether local parts of addresses are shown. */
-  readonly localParts: boolean
+  readonly localParts: () => boolean
   readonly clock: Pick<Clock, 'elapsed'>
 }
 
@@ -105,7 +105,7 @@ export class Outcomes {
   readonly #metrics: Metrics
   readonly #log: Log
   readonly #sampler: Sampler<Kind>
-  readonly #localParts: boolean
+  readonly #localParts: () => boolean
   readonly #elapsed: Clock['elapsed']
   /** By mode, stage and reason: looked up for every refused client, without building a key. */
   readonly #refusals: Readonly<Record<Mode, RefusalCells>>
@@ -254,7 +254,7 @@ export class Outcomes {
     // RFC 5321 section 4.5.3.1: a path has 256 octets at most; what is longer would only fill the log.
     const text = utf8Of(address.slice(0, 256))
     const at = text.lastIndexOf('@')
-    if (this.#localParts || text === '' || /^postmaster$/i.test(text)) return text
+    if (this.#localParts() || text === '' || /^postmaster$/i.test(text)) return text
     return at < 0 ? '***' : `***${text.slice(at)}`
   }
 }

@@ -14,6 +14,8 @@ export interface Counter {
   use(key: string, at: number, max: number): Use
   /** About how many keys have a count. */
   size(at: number): number
+  /** It is not used any more. */
+  end(): void
 }
 
 export class LocalCounter implements Counter {
@@ -44,4 +46,6 @@ export class LocalCounter implements Counter {
   size(at: number): number {
     return this.#table.size(at)
   }
+
+  end(): void {}
 }

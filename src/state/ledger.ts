@@ -43,7 +43,7 @@ export interface LedgerOptions {
   readonly isGlobal: boolean
   /** Instead of NEED_NOT: whether Redis is to be told of this key. */
   readonly isTold?: (key: string) => boolean
-  readonly teller: Pick<Teller, 'tell' | 'refresh' | 'keepFresh'>
+  readonly teller: Pick<Teller, 'tell' | 'refresh' | 'keepFresh' | 'forget'>
   /** Nodes that are alive, this one included. */
   readonly nodes: () => number
   /** Whether Redis answers at present. */
@@ -136,6 +136,11 @@ export class Ledger implements Counter {
 
   size(at: number): number {
     return this.#options.table.size(at)
+  }
+
+  /** What Redis has not heard yet it never hears: another counter may have taken over these keys, with windows of its own. */
+  end(): void {
+    this.#options.teller.forget(this.#options.counter)
   }
 
   /** Whether Redis is told of the key. */

@@ -20,6 +20,7 @@ import {
 import { type MutableUsage, NO_USAGE, type RecentRecipients, type Usage, type Use } from '../core/usage.ts'
 import {
   type CounterOf,
+  changeScopes,
   createScopes,
   EVERYBODY,
   isFirst,
@@ -74,12 +75,17 @@ export interface Limits {
   tracked(): number
   /** The share of a global limit, as the operator has set it, that is in use; 0 if it is off. */
   utilization(limit: GlobalLimit): number
+  /**
+   * Other limits are on, or their windows are others. Those that were on with the same window go on counting, the others begin at
+   * zero. All or nothing, if it throws.
+   */
+  change(rates: Rates): void
 }
 
 export interface LimitsOptions {
-  /** Which limits are on, and their windows, for as long as the program runs. */
+  /** Which limits are on at the beginning, and their windows. `change` takes others. */
   readonly rates: Rates
-  /** As they are set now: a reload may change the maxima. By default `rates`. */
+  /** As they are set now. By default `rates`. */
   readonly ratesNow?: () => Rates
   /** By default the rate that the operator has set, for every client. */
   readonly maximum?: Maximum
@@ -115,7 +121,7 @@ export class CountedLimits implements Limits {
   readonly #options: LimitsOptions
   readonly #maximum: Maximum
   readonly #ratesNow: () => Rates
-  readonly #scopes: Scopes
+  #scopes: Scopes
   readonly #budgets: Readonly<Record<Budget, { readonly rate: Rate; readonly table: WindowTable }>>
 
   constructor(options: LimitsOptions) {
@@ -129,6 +135,11 @@ export class CountedLimits implements Limits {
       table: new WindowTable({ capacity: BUDGET_KEYS, windowMs: rate.windowMs, seed }),
     })
     this.#budgets = { role: budget(ROLE_BUDGET), verify: budget(VERIFY_BUDGET) }
+  }
+
+  change(rates: Rates): void {
+    const { seed, counterOf } = this.#options
+    this.#scopes = changeScopes(this.#scopes, rates, seed, counterOf)
   }
 
   take(stage: 'connect' | 'rcpt', client: Client, part: Part = 'all'): Usage {
@@ -203,7 +214,7 @@ export class CountedLimits implements Limits {
   utilization(limit: GlobalLimit): number {
     const scope = scopeOf(this.#scopes, limit)
     if (scope === undefined) return 0
-    const set = this.#ratesNow()[limit]?.max ?? scope.rate.max
+    const set = this.#ratesNow()[limit]?.max ?? 0
     const { used, max } = scope.counter.use(EVERYBODY, this.#options.now(), set)
     return used / max
   }

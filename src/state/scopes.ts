@@ -16,8 +16,8 @@ import { WindowTable } from './table.ts'
 
 export interface Scope {
   readonly limit: LimitName
-  /** As it was set at the start. A client's maximum is asked for at each charge (Maximum in core/limits.ts). */
-  readonly rate: Rate
+  /** A client's maximum is asked for at each charge (Maximum in core/limits.ts). */
+  readonly windowMs: Rate['windowMs']
   readonly counter: Counter
   readonly key: (client: Client) => string
   /** Whether all clients share its one key. */
@@ -47,9 +47,9 @@ export interface Scopes {
   readonly mailboxes: WindowTable | undefined
 }
 
-/** The scope of a limit on connections or messages; undefined where it is off. */
-export const scopeOf = ({ connect, rcpt }: Scopes, limit: LimitName): Scope | undefined =>
-  [...connect, ...rcpt].find((each) => each.limit === limit)
+/** The scope of a limit; undefined where it is off. */
+export const scopeOf = ({ connect, rcpt, recipients, unknown }: Scopes, limit: LimitName): Scope | undefined =>
+  [...connect, ...rcpt, recipients, unknown].find((each) => each?.limit === limit)
 
 /** The number of sources that the narrowest limit on connections has a count for. */
 export const trackedBy = ({ connect }: Scopes, at: number): number => connect[0]?.counter.size(at) ?? 0
@@ -73,16 +73,38 @@ export type CounterOf = (counted: Counted) => Counter
 /** Counts in this node's memory alone. */
 export const countLocally: CounterOf = ({ table, windowMs }) => new LocalCounter(table, windowMs)
 
-/** @param seed eight secret random bytes for the tables */
-export function createScopes(rates: Rates, seed: Uint8Array, counterOf: CounterOf = countLocally): Scopes {
+/** Every counter there is. */
+const countersIn = ({ connect, rcpt, recipients, unknown, asked }: Scopes): Counter[] =>
+  [...connect, ...rcpt, recipients, unknown, asked].flatMap((scope) => scope?.counter ?? [])
+
+/**
+ * The scopes for other rates. A limit that was on, and has the same window, goes on counting; any other begins at zero, because
+ * counts of one window say nothing about another.
+ */
+export function changeScopes(before: Scopes, rates: Rates, seed: Uint8Array, counterOf?: CounterOf): Scopes {
+  const after = createScopes(rates, seed, counterOf, before)
+  const kept = new Set(countersIn(after))
+  for (const counter of countersIn(before)) if (!kept.has(counter)) counter.end()
+  return after
+}
+
+/** @param seed eight secret random bytes for the tables @param before whose counters are kept where they fit */
+export function createScopes(
+  rates: Rates,
+  seed: Uint8Array,
+  counterOf: CounterOf = countLocally,
+  before?: Scopes,
+): Scopes {
   const scope = (limit: LimitName, name: Counted['name'] = limit): Scope | undefined => {
     const rate = rates[limit]
     if (rate === undefined) return undefined
+    const known = name === 'asked_recipients' ? before?.asked : before && scopeOf(before, limit)
+    if (known?.windowMs === rate.windowMs) return known
     const { per, capacity } = LIMITS[limit]
     const { windowMs } = rate
     const isGlobal = per === 'everybody'
     const counter = counterOf({ name, table: new WindowTable({ capacity, windowMs, seed }), windowMs, isGlobal })
-    return { limit, rate, counter, key: KEYS[per], isGlobal }
+    return { limit, windowMs, counter, key: KEYS[per], isGlobal }
   }
   const unknown = scope(UNKNOWN_LIMIT)
   const scopes = (limits: readonly LimitName[]): Scope[] =>
@@ -93,6 +115,9 @@ export function createScopes(rates: Rates, seed: Uint8Array, counterOf: CounterO
     recipients: scope(RECIPIENT_LIMIT),
     unknown,
     asked: scope(UNKNOWN_LIMIT, 'asked_recipients'),
-    mailboxes: unknown && new WindowTable({ capacity: MAILBOXES, windowMs: unknown.rate.windowMs, seed }),
+    mailboxes:
+      unknown === before?.unknown
+        ? before?.mailboxes
+        : unknown && new WindowTable({ capacity: MAILBOXES, windowMs: unknown.windowMs, seed }),
   }
 }

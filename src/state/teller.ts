@@ -11,6 +11,7 @@
  * flooded with them, and the other keys do not wait.
  */
 import type { Account } from './account.ts'
+import type { SharedCounter } from './limiter.ts'
 import { Pipeline, type PipelineOptions } from './pipeline.ts'
 
 export interface TellerOptions extends PipelineOptions {
@@ -51,6 +52,8 @@ export class Teller {
   /** Those that have failed and wait again, or are on their way again. */
   readonly #retried = new Set<Account>()
   readonly #refreshed = new Set<Account>()
+  /** Counters whose limits were switched off, or count in other windows now. */
+  readonly #ended = new WeakSet<SharedCounter>()
   #batch = 0
   #timer: NodeJS.Timeout | undefined
   /** When it goes off, by `elapsed`. */
@@ -82,7 +85,7 @@ export class Teller {
 
   tell(account: Account, when: When): void {
     // What has failed goes with the rest of it.
-    if (this.#failed.has(account)) return
+    if (this.#failed.has(account) || this.#isEnded(account)) return
     if (this.#waiting.size + this.#failed.size < CAPACITY) this.#waiting.add(account)
     if (when === 'now') this.#isUrgent = true
     else if (when === 'soon') this.#isSoon = true
@@ -92,6 +95,18 @@ export class Teller {
   /** This one goes with every pipeline. */
   refresh(account: Account): void {
     this.#refreshed.add(account)
+  }
+
+  /** Nothing is told of the keys of this counter any more. */
+  forget(counter: SharedCounter): void {
+    this.#ended.add(counter)
+    for (const accounts of [this.#waiting, this.#failed, this.#retried, this.#refreshed]) {
+      for (const account of accounts) if (this.#isEnded(account)) accounts.delete(account)
+    }
+  }
+
+  #isEnded({ counter }: Account): boolean {
+    return this.#ended.has(counter)
   }
 
   /** What was heard of the keys that all clients share is to be fresh for a moment. */
@@ -171,7 +186,7 @@ export class Teller {
     await pipeline.answered(timeoutMs)
     // What came after a report that had to be repeated.
     for (const account of pipeline.with('answered')) {
-      if (!this.#waiting.has(account) && account.hasMore(now())) {
+      if (!this.#waiting.has(account) && !this.#isEnded(account) && account.hasMore(now())) {
         this.#waiting.add(account)
         this.#isSoon = true
       }
@@ -180,7 +195,7 @@ export class Teller {
     for (const account of pipeline.with('failed')) {
       this.#retried.delete(account)
       this.#waiting.delete(account)
-      this.#failed.add(account)
+      if (!this.#isEnded(account)) this.#failed.add(account)
     }
     if (this.hasFailed) this.#retryLater()
     const { result } = pipeline

@@ -115,14 +115,14 @@ const AUTO_LINES_PER_SECOND = 20
  * Decides which sessions get a line, and how many sessions each line stands for. Its cost does not depend on the flood.
  */
 export class Sampler<K> {
-  readonly #every: 'auto' | number
+  readonly #every: () => 'auto' | number
   readonly #kinds: ReadonlyMap<K, { second: number; written: number; skipped: number }>
 
   /**
-   * @param every 'auto', or how many sessions of a kind share one line (1: all are logged)
+   * @param every 'auto', or how many sessions of a kind share one line (1: all are logged); asked each time
    * @param kinds a closed set, in which nothing can be chosen by a client
    */
-  constructor(every: 'auto' | number, kinds: readonly K[]) {
+  constructor(every: () => 'auto' | number, kinds: readonly K[]) {
     this.#every = every
     this.#kinds = new Map(kinds.map((kind) => [kind, { second: 0, written: 0, skipped: 0 }]))
   }
@@ -134,7 +134,8 @@ export class Sampler<K> {
     const seen = this.#kinds.get(kind)
     if (seen === undefined) throw new Error(`no kind of session: ${JSON.stringify(kind)}`)
     seen.skipped++
-    if (this.#every === 'auto') {
+    const every = this.#every()
+    if (every === 'auto') {
       const second = Math.floor(now / 1000)
       if (second !== seen.second) {
         seen.second = second
@@ -142,7 +143,7 @@ export class Sampler<K> {
       }
       if (seen.written >= AUTO_LINES_PER_SECOND) return 0
       seen.written++
-    } else if (seen.skipped < this.#every) return 0
+    } else if (seen.skipped < every) return 0
     const weight = seen.skipped
     seen.skipped = 0
     return weight

@@ -85,9 +85,13 @@ export const RELOADS = {
   labels: ['result'],
   rows: [['ok'], ['failed']],
 } as const satisfies Declaration
+export const SETTINGS_STALE = {
+  name: 'spillway_settings_stale',
+  help: '1 while the last reload has failed: the settings before it stay in force.',
+} as const satisfies Declaration
 export const SETTINGS_INFO = {
   name: 'spillway_settings_info',
-  help: 'Always 1; the hash of the settings in force is in the label.',
+  help: 'Always 1; the label has the hash of the settings in force, but for those that a node has for itself, such as its name.',
   labels: ['hash'],
   rows: [],
 } as const satisfies Declaration
@@ -305,6 +309,7 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
       help: 'Time a transaction waited for a free upstream connection.',
     }),
     reloads: new Family(registry, 'counter', RELOADS),
+    settingsStale: new Family(registry, 'gauge', SETTINGS_STALE),
     settingsInfo: new Family(registry, 'gauge', SETTINGS_INFO),
     tlsHandshakes: counter({
       name: 'tls_handshakes_total',

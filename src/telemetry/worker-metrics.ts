@@ -1,5 +1,5 @@
 /** The metrics of the parent of several workers. */
-import { createRegistry, RELOADS, SETTINGS_INFO } from './metrics.ts'
+import { createRegistry, RELOADS, SETTINGS_INFO, SETTINGS_STALE } from './metrics.ts'
 import { Family } from './series.ts'
 
 export type WorkerMetrics = ReturnType<typeof createWorkerMetrics>
@@ -11,6 +11,7 @@ export function createWorkerMetrics(workers: readonly string[]) {
   return {
     registry,
     reloads: new Family(registry, 'counter', RELOADS),
+    settingsStale: new Family(registry, 'gauge', SETTINGS_STALE),
     settingsInfo: new Family(registry, 'gauge', SETTINGS_INFO),
     up: new Family(registry, 'gauge', {
       name: 'spillway_worker_up',

@@ -18,7 +18,8 @@ const reload = async (by: string): Promise<ReloadReport> => {
 const nothing = (): never => {
   throw new Error('not asked for')
 }
-const parts = { metrics: nothing, status: nothing, token: 'the-token', names: [], clock: SYSTEM_CLOCK }
+let token: string | undefined = 'the-token'
+const parts = { metrics: nothing, status: nothing, token: () => token, names: () => [], clock: SYSTEM_CLOCK }
 const answer = createRouter({ ...parts, reload })
 
 /** @param local our address on the connection @returns the response, and whether a reload was begun */
@@ -46,6 +47,19 @@ describe('a reload', () => {
     expect(await send('POST', {}, away)).toMatchObject({ code: 401, begun: false })
     expect(await send('POST', { Authorization: 'Bearer wrong' }, away)).toMatchObject({ code: 401, begun: false })
     expect(await send('POST', { Authorization: 'Bearer the-token' }, away)).toMatchObject({ code: 200, begun: true })
+  })
+
+  test('takes the token in force: the one before is worth nothing any more', async () => {
+    const away = '192.0.2.1'
+    token = 'the-next-token'
+    expect(await send('POST', { Authorization: 'Bearer the-token' }, away)).toMatchObject({ code: 401, begun: false })
+    expect(await send('POST', { Authorization: 'Bearer the-next-token' }, away)).toMatchObject({
+      code: 200,
+      begun: true,
+    })
+    token = undefined
+    expect(await send('POST', { Authorization: 'Bearer undefined' }, away)).toMatchObject({ code: 401, begun: false })
+    token = 'the-token'
   })
 
   test('over loopback, is not begun under a name that is not ours', async () => {

@@ -7,7 +7,7 @@ import { type BuiltPolicy, buildPolicy } from '../../src/build/policy.ts'
 import { createCompiler } from '../../src/build/relay.ts'
 import { Reloader } from '../../src/build/reload.ts'
 import { merge, type Reading, type Reread, rereadOf } from '../../src/config/reload.ts'
-import { SETTING_NAMES, settingOf } from '../../src/config/settings.ts'
+import { type PlainSettings, SETTING_NAMES, settingOf } from '../../src/config/settings.ts'
 import type { Client } from '../../src/core/client.ts'
 import { SYSTEM_CLOCK } from '../../src/core/clock.ts'
 import type { Facts } from '../../src/core/policy.ts'
@@ -59,8 +59,34 @@ const ofRelay = (from: string, to: string, seen: (compiled: Compiled, reading: R
   return { from, to, seen: (_: BuiltPolicy, reading: Reading) => seen(compile(reading), reading) }
 }
 
+interface Seen {
+  readonly from: string
+  readonly to: string
+  readonly seen: (policy: BuiltPolicy, reading: Reading) => unknown
+  /** What it cannot be without. */
+  readonly beside?: Record<string, string>
+}
+
+const inSettings = (key: keyof PlainSettings, from: string, to: string, beside: Seen['beside'] = {}): Seen => {
+  return { from, to, beside, seen: ({ settings }) => settings[key] }
+}
+
+const folder = mkdtempSync(join(tmpdir(), 'spillway-reload-'))
+afterAll(() => rmSync(folder, { recursive: true }))
+const written = (name: string, text: string): string => {
+  writeFileSync(join(folder, name), text)
+  return join(folder, name)
+}
+const { cert, key } = makeCertificate({ names: ['DNS:mx.test.example'] })
+const PAIR = {
+  cert: written('cert', cert),
+  sameCert: written('cert2', cert),
+  key: written('key', key),
+  sameKey: written('key2', key),
+}
+
 /** For each setting that a reload changes: two values of it, and a place where the difference is seen. */
-const SEEN: Record<string, { from: string; to: string; seen: (policy: BuiltPolicy, reading: Reading) => unknown }> = {
+const SEEN: Record<string, Seen> = {
   SPILLWAY_PROXY_PROTOCOL_FROM: { from: 'none', to: '192.0.2.1', seen: ({ isBalancer }) => isBalancer('192.0.2.1') },
   SPILLWAY_MESSAGE_MAX_SIZE: { from: '1MB', to: '2MB', seen: ({ maxSize }) => maxSize() },
   SPILLWAY_LIMIT_IP_CONNECTIONS: ofLimit('ip_connections'),
@@ -86,6 +112,21 @@ const SEEN: Record<string, { from: string; to: string; seen: (policy: BuiltPolic
   SPILLWAY_OBSERVE: { from: 'none', to: 'size', seen: ({ mode }) => mode('size') },
   // Handed to the log itself: a test below sees it there.
   SPILLWAY_LOG_LEVEL: { from: 'info', to: 'error', seen: (_, { settings }) => settings.logLevel },
+  SPILLWAY_IDLE_TIMEOUT: { from: '300s', to: '60s', seen: ({ rules }) => rules.idleMs },
+  SPILLWAY_MIN_DATA_RATE: { from: '500B', to: 'off', seen: ({ rules }) => rules.minDataRate },
+  SPILLWAY_SESSION_MAX_TIME: { from: '2h', to: '1h', seen: ({ rules }) => rules.sessionMs },
+  SPILLWAY_SESSION_MAX_MESSAGES: { from: '2', to: '1', seen: ({ rules }) => rules.maxMessages },
+  // These are asked for at each use, or made into certificates: live-settings.test.ts sees them in a running node.
+  SPILLWAY_MAX_CONNECTIONS: inSettings('maxConnections', '100', '101'),
+  SPILLWAY_SHUTDOWN_TIMEOUT: inSettings('shutdownTimeout', '60s', '1s'),
+  SPILLWAY_UNKNOWN_GUARD: inSettings('unknownGuard', 'on', 'off'),
+  SPILLWAY_LOG_SAMPLE: inSettings('logSample', 'auto', '1'),
+  SPILLWAY_LOG_LOCAL_PARTS: inSettings('logLocalParts', 'off', 'on'),
+  SPILLWAY_ADMIN_TOKEN: inSettings('adminToken', 'none', 'a-token-of-some-length'),
+  SPILLWAY_ADMIN_HOSTS: inSettings('adminHosts', 'none', 'admin.example'),
+  SPILLWAY_TLS_MIN_VERSION: inSettings('tlsMinVersion', '1.2', '1.3'),
+  SPILLWAY_TLS_CERT: inSettings('tlsCert', PAIR.cert, PAIR.sameCert, { TLS_KEY: PAIR.key }),
+  SPILLWAY_TLS_KEY: inSettings('tlsKey', PAIR.key, PAIR.sameKey, { TLS_CERT: PAIR.cert }),
   SPILLWAY_SUPPORT_URL: {
     from: 'none',
     to: 'https://help.example/{id}',
@@ -115,13 +156,20 @@ describe('every setting that is marked live', () => {
     expect(Object.keys(SEEN).sort()).toEqual([...live].sort())
   })
 
-  test.each(Object.entries(SEEN))('%s changes what it says', (name, { from, to, seen }) => {
+  test.each(Object.entries(SEEN))('%s changes what it says', (name, { from, to, seen, beside }) => {
     const policyOf = (reading: Reading): unknown =>
       seen(
-        buildPolicy({ ...reading, limits: { lately: () => undefined }, offeredSize: () => 0, metrics, log: LOG }),
+        buildPolicy({
+          ...reading,
+          certificates: undefined,
+          limits: { lately: () => undefined },
+          offeredSize: () => 0,
+          metrics,
+          log: LOG,
+        }),
         reading,
       )
-    const [before, next] = [readingWith({ [name]: from }), readingWith({ [name]: to })]
+    const [before, next] = [from, to].map((value) => readingWith({ ...beside, [name]: value })) as [Reading, Reading]
     const merged = merge(before, next)
     expect(merged.needsRestart).toEqual([])
     expect(policyOf(merged.reading)).not.toEqual(policyOf(before))
@@ -137,7 +185,7 @@ describe('reloads that meet', () => {
       reading,
       reread: () => new Promise((resolve) => begun.push(resolve)),
       apply: () => undefined,
-      certificates: undefined,
+      follow: async () => undefined,
       metrics,
       log: LOG,
     })
@@ -170,7 +218,7 @@ describe('reloads that meet', () => {
         return { reading: readingWith({ OBSERVE: 'all' }) }
       },
       apply: (next) => void applied.push(next),
-      certificates: undefined,
+      follow: async () => undefined,
       metrics,
       log: LOG,
     })
@@ -180,6 +228,26 @@ describe('reloads that meet', () => {
     expect(await reloader.reload('a')).toMatchObject({ result: 'ok', changed: [{ setting: 'SPILLWAY_OBSERVE' }] })
     expect(applied).toHaveLength(1)
   })
+})
+
+test('where they cannot be put in force, those before stay, and the next reload compares with them', async () => {
+  let fails = true
+  const again = readingWith({ OBSERVE: 'all' })
+  const reloader = new Reloader({
+    reading: readingWith({}),
+    reread: async () => ({ reading: again }),
+    apply: async () => {
+      if (fails) throw new Error('a key is gone')
+    },
+    follow: async () => undefined,
+    metrics,
+    log: LOG,
+  })
+  const { hash } = reloader.state()
+  expect(await reloader.reload('a')).toMatchObject({ result: 'failed', error: 'a key is gone', hash })
+  expect(reloader.state().hash).toBe(hash)
+  fails = false
+  expect(await reloader.reload('a')).toMatchObject({ result: 'ok', changed: [{ setting: 'SPILLWAY_OBSERVE' }] })
 })
 
 describe('a running node', () => {
@@ -213,6 +281,54 @@ describe('a running node', () => {
     expect(await recipient()).toMatch(/^450 4\.7\.28/)
   })
 
+  test('a limit with another window begins at zero, and so does one that is switched on; the others go on counting', async () => {
+    const connections = { LIMIT_IP_CONNECTIONS: '3/1h' }
+    app = await startApp(upstream.address, { ...connections, LIMIT_IP_MESSAGES: '1/1h' })
+    expect(await recipient()).toMatch(/^250/)
+    expect(await recipient()).toMatch(/^450 4\.7\.28/)
+    expect(await app.reload({ ...connections, LIMIT_IP_MESSAGES: '1/2h' })).toMatchObject({ needsRestart: [] })
+    expect(await recipient()).toMatch(/^250/)
+    expect(await (await app.client()).reply()).toMatch(/^421 4\.7\.28/)
+    await app.reload({ LIMIT_IP_CONNECTIONS: 'off', LIMIT_IP_MESSAGES: '1/2h' })
+    expect(await recipient()).toMatch(/^450 4\.7\.28/)
+    await app.reload({ LIMIT_IP_CONNECTIONS: 'off', LIMIT_IP_MESSAGES: 'off' })
+    expect(await recipient()).toMatch(/^250/)
+    await app.reload({ LIMIT_IP_CONNECTIONS: '1/1h', LIMIT_IP_MESSAGES: '1/2h' })
+    expect(await recipient()).toMatch(/^250/)
+    expect(await (await app.client()).reply()).toMatch(/^421 4\.7\.28/)
+  }, 20_000)
+
+  test('a message under way while its limit changes its window costs nobody anything', async () => {
+    app = await startApp('127.0.0.1:1', { LIMIT_IP_MESSAGES: '2/1h', LIMIT_GLOBAL_MESSAGES: '2/1h' })
+    const client = await app.client()
+    await client.hello()
+    await client.command('MAIL FROM:<a@example.org>')
+    await client.command('RCPT TO:<b@example.net>')
+    await app.reload({ LIMIT_IP_MESSAGES: '2/2h', LIMIT_GLOBAL_MESSAGES: '2/1h' })
+    await client.command('RSET')
+    expect(await app.metric('spillway_limit_utilization_ratio{limit="global_messages"}')).toBe(0)
+    for (let i = 0; i < 3; i++) expect(await recipient()).toMatch(/^451 4\.3\.2/)
+  })
+
+  test('unknown recipients of a window that is changed are forgotten, and counted from then on', async () => {
+    await upstream.stop()
+    upstream = await startUpstream({ script: (verb) => (verb === 'RCPT' ? '550 5.1.1 User unknown' : 'default') })
+    app = await startApp(upstream.address, { LIMIT_IP_UNKNOWN_RECIPIENTS: '2/1h' })
+    const guesses = async (): Promise<string[]> => {
+      const client = await app.client()
+      await client.hello()
+      await client.command('MAIL FROM:<a@example.org>')
+      const codes: string[] = []
+      for (const user of ['a', 'b', 'c'])
+        codes.push((await client.command(`RCPT TO:<${user}@example.net>`)).slice(0, 3))
+      client.destroy()
+      return codes
+    }
+    expect(await guesses()).toEqual(['550', '550', '450'])
+    await app.reload({ LIMIT_IP_UNKNOWN_RECIPIENTS: '2/2h' })
+    expect(await guesses()).toEqual(['550', '550', '450'])
+  })
+
   test('a limit in force for all clients is shown as a share of its new maximum', async () => {
     app = await startApp(upstream.address, { LIMIT_GLOBAL_MESSAGES: '10/1h' })
     const share = 'spillway_limit_utilization_ratio{limit="global_messages"}'
@@ -222,14 +338,14 @@ describe('a running node', () => {
     expect(await app.metric(share)).toBeCloseTo(0.25)
   })
 
-  test('a network that a deny list gains is refused from its next connection on; a session under way goes on', async () => {
+  test('a network that a deny list gains is refused from its next connection on, and an open session at its next command', async () => {
     app = await startApp(upstream.address)
     const before = await app.client('127.0.0.3')
     await before.hello()
     expect(await recipient('127.0.0.3')).toMatch(/^250/)
     const { changed } = await app.reload({ DENY: '127.0.0.3' })
     expect(changed).toEqual([{ setting: 'SPILLWAY_DENY', before: 'none', read: '127.0.0.3/32' }])
-    expect(await before.command('NOOP')).toMatch(/^250/)
+    expect(await before.command('NOOP')).toMatch(/^554 5\.7\.1/)
     const after = await app.client('127.0.0.3')
     expect(await after.reply()).toMatch(/^554 5\.7\.1/)
     expect(await recipient('127.0.0.4')).toMatch(/^250/)
@@ -248,21 +364,24 @@ describe('a running node', () => {
     expect(await app.waitForLog(({ msg }) => /^reload failed/.test(String(msg)))).toMatchObject({ mistakes: 2 })
     expect(await app.metric('spillway_reload_total{result="failed"}')).toBe(1)
     expect(await app.metric('spillway_reload_total{result="ok"}')).toBe(0)
+    expect(await app.metric('spillway_settings_stale')).toBe(1)
     expect(await app.metric(`spillway_settings_info{hash="${hash}"}`)).toBe(1)
+    await app.reload({ LIMIT_IP_MESSAGES: '1/1h' })
+    expect(await app.metric('spillway_settings_stale')).toBe(0)
   })
 
   test('a setting that needs a restart is named in the report, the log and the status, and keeps its value', async () => {
     app = await startApp(upstream.address)
     const before = app.running.status().settings
     expect(before.needsRestart).toEqual([])
-    const report = await app.reload({ SESSION_MAX_MESSAGES: '3', OBSERVE: 'all' })
-    expect(report.needsRestart).toEqual([{ setting: 'SPILLWAY_SESSION_MAX_MESSAGES', before: '10000', read: '3' }])
+    const report = await app.reload({ REDIS_TIMEOUT: '40ms', OBSERVE: 'all' })
+    expect(report.needsRestart).toEqual([{ setting: 'SPILLWAY_REDIS_TIMEOUT', before: '50ms', read: '40ms' }])
     expect(await app.waitForLog(({ msg }) => /needs a restart/.test(String(msg)))).toMatchObject({
       level: 'warn',
-      setting: 'SPILLWAY_SESSION_MAX_MESSAGES',
+      setting: 'SPILLWAY_REDIS_TIMEOUT',
     })
     const { settings } = app.running.status()
-    expect(settings).toEqual({ hash: report.hash, needsRestart: ['SPILLWAY_SESSION_MAX_MESSAGES'] })
+    expect(settings).toEqual({ hash: report.hash, needsRestart: ['SPILLWAY_REDIS_TIMEOUT'] })
     expect(settings.hash).not.toBe(before.hash)
     const { body } = await app.get('/metrics')
     expect(body.match(/^spillway_settings_info\{.*$/gm)).toEqual([`spillway_settings_info{hash="${report.hash}"} 1`])

@@ -13,7 +13,7 @@ function setUp(checks: readonly Check<'connect'>[], mode: Mode = 'enforce') {
   const errors: unknown[] = []
   const log = { error: (fields: unknown) => errors.push(fields) } as unknown as Log
   const none = { uncounted: [], counted: [] }
-  const policy: Policy = { connect: { uncounted: checks, counted: [] }, helo: none, mail: none, rcpt: none }
+  const policy: Policy = { connect: { uncounted: checks, counted: [], again: [] }, helo: none, mail: none, rcpt: none }
   const observed: string[] = []
   const runner = createRunner({ policy, mode: () => mode, metrics, log })
   const run = (standing = 'new') =>

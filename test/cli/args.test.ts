@@ -20,7 +20,8 @@ test.each([
   [['check', '--env-file=/etc/s.env'], 'check', '/etc/s.env', false],
   [['--env-file=-', 'check'], 'check', '-', false],
 ] as const)('%j', (argv, verb, envFile, json) => {
-  expect(parse(argv)).toEqual({ verb, options: { envFile, json }, positionals: [] })
+  const options = { envFile, json, ...(verb === 'serve' && { takeOver: false }) }
+  expect(parse(argv)).toEqual({ verb, options, positionals: [] })
 })
 
 test('options of the demo', () => {
@@ -38,7 +39,7 @@ test('--version, before or behind a verb', () => {
 
 describe('help', () => {
   test('alone it lists the verbs and options', () => {
-    for (const word of ['serve', 'check', 'demo', '--env-file', '--json', '--version'])
+    for (const word of ['serve', 'check', 'reload', 'demo', '--env-file', '--json', '--version'])
       expect(helpOf(['--help'])).toContain(word)
     expect(helpOf(['-h'])).toBe(helpOf(['--help']))
   })
@@ -69,7 +70,7 @@ describe('help', () => {
 
 test.each([
   [['chekc'], 'There is no verb chekc; did you mean check?'],
-  [['relay'], 'There is no verb relay. Verbs: serve, check, demo.'],
+  [['mail'], 'There is no verb mail. Verbs: serve, check, reload, demo.'],
   [['toString'], 'There is no verb toString'],
   [['check', '--jsn'], 'There is no option --jsn; did you mean --json?'],
   [['-x'], 'There is no option -x.'],
@@ -85,7 +86,7 @@ test.each([
   [['demo', '--seconds', '1.5'], '--seconds needs a whole number'],
   [['serve', '--port', '2525'], '--port is for demo; serve does not take it'],
   [['--seconds', '5'], '--seconds is for demo; serve does not take it'],
-  [['demo', '--env-file', '/x'], '--env-file is for serve and check; demo does not take it'],
+  [['demo', '--env-file', '/x'], '--env-file is for serve, check and reload; demo does not take it'],
   [['demo', '--log'], '--log needs the path'],
   [['demo', '--log', '--json'], '--log needs the path'],
   [['serve', 'check'], 'serve takes no arguments, and was given check.'],

@@ -138,18 +138,13 @@ describe('the program', () => {
       const response = await fetch(`http://127.0.0.1:${admin}/api/v1/reload`, { method: 'POST' })
       return { status: response.status, body: (await response.json()) as Record<string, unknown> }
     }
-    write(
-      'env',
-      'SPILLWAY_HOSTNAME=mx.test.example',
-      'SPILLWAY_LIMIT_IP_MESSAGES=20/1h',
-      'SPILLWAY_DNS_SERVERS=192.0.2.53',
-    )
+    write('env', 'SPILLWAY_HOSTNAME=mx.test.example', 'SPILLWAY_LIMIT_IP_MESSAGES=20/1h', 'SPILLWAY_WORKERS=2')
     expect(await post()).toMatchObject({
       status: 200,
       body: {
         result: 'ok',
         changed: [{ setting: 'SPILLWAY_LIMIT_IP_MESSAGES', before: '10/1h', read: '20/1h' }],
-        needsRestart: [{ setting: 'SPILLWAY_DNS_SERVERS' }],
+        needsRestart: [{ setting: 'SPILLWAY_WORKERS' }],
       },
     })
     write('env', 'SPILLWAY_HOSTNAM=mx.test.example')

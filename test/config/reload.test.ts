@@ -13,47 +13,34 @@ test('nothing has changed where the same was read', () => {
 })
 
 test('what is live is taken, the rest keeps its value and is named', () => {
-  const before = read({ SPILLWAY_DENY: '192.0.2.0/24', SPILLWAY_IDLE_TIMEOUT: '300s' })
-  const next = read({ SPILLWAY_DENY: '198.51.100.0/24', SPILLWAY_IDLE_TIMEOUT: '60s', SPILLWAY_OBSERVE: 'size' })
+  const before = read({ SPILLWAY_DENY: '192.0.2.0/24', SPILLWAY_REDIS_TIMEOUT: '50ms' })
+  const next = read({ SPILLWAY_DENY: '198.51.100.0/24', SPILLWAY_REDIS_TIMEOUT: '60ms', SPILLWAY_OBSERVE: 'size' })
   const { reading, changed, needsRestart } = merge(before, next)
   expect(changed).toEqual([
     { setting: 'SPILLWAY_DENY', before: '192.0.2.0/24', read: '198.51.100.0/24' },
     { setting: 'SPILLWAY_OBSERVE', before: 'none', read: 'size' },
   ])
-  expect(needsRestart).toEqual([{ setting: 'SPILLWAY_IDLE_TIMEOUT', before: '5m', read: '1m' }])
+  expect(needsRestart).toEqual([{ setting: 'SPILLWAY_REDIS_TIMEOUT', before: '50ms', read: '60ms' }])
   expect(lookup(reading.lists.deny)('198.51.100.1')).toBe(true)
   expect(lookup(reading.lists.deny)('192.0.2.1')).toBe(false)
-  expect(reading.settings).toMatchObject({ idleTimeout: 300_000, observe: ['size'] })
+  expect(reading.settings).toMatchObject({ redisTimeout: 50, observe: ['size'] })
   // Until the restart it is named at every reload, and no longer once the file says the old value again.
-  expect(names(merge(reading, next).needsRestart)).toEqual(['SPILLWAY_IDLE_TIMEOUT'])
+  expect(names(merge(reading, next).needsRestart)).toEqual(['SPILLWAY_REDIS_TIMEOUT'])
   expect(merge(reading, next).changed).toEqual([])
   expect(merge(reading, before).needsRestart).toEqual([])
 })
 
-describe('the rate of a limit', () => {
-  const of = (before: string, next: string) =>
-    merge(read({ SPILLWAY_LIMIT_IP_MESSAGES: before }), read({ SPILLWAY_LIMIT_IP_MESSAGES: next }))
-
-  test('takes another number', () => {
-    const { reading, changed, needsRestart } = of('10/1m', '20/1m')
-    expect(names(changed)).toEqual(['SPILLWAY_LIMIT_IP_MESSAGES'])
-    expect(needsRestart).toEqual([])
-    expect(reading.settings.limitIpMessages).toEqual({ max: 20, windowMs: 60_000 })
-  })
-
-  test.each([
-    ['10/1m', '10/5m'],
-    ['10/1m', '20/5m'],
-    ['10/1m', 'off'],
-    ['off', '10/1m'],
-  ])('%s to %s takes a restart', (before, next) => {
-    const { reading, changed, needsRestart } = of(before, next)
-    expect(changed).toEqual([])
-    expect(needsRestart).toEqual([{ setting: 'SPILLWAY_LIMIT_IP_MESSAGES', before: before, read: next }])
-    expect(reading.settings.limitIpMessages).toEqual(
-      read({ SPILLWAY_LIMIT_IP_MESSAGES: before }).settings.limitIpMessages,
-    )
-  })
+test.each([
+  ['10/1m', '20/1m'],
+  ['10/1m', '10/5m'],
+  ['10/1m', 'off'],
+  ['off', '10/1m'],
+])('a limit of %s becomes %s', (before, after) => {
+  const [old, next] = [read({ SPILLWAY_LIMIT_IP_MESSAGES: before }), read({ SPILLWAY_LIMIT_IP_MESSAGES: after })]
+  const { reading, changed, needsRestart } = merge(old, next)
+  expect(changed).toEqual([{ setting: 'SPILLWAY_LIMIT_IP_MESSAGES', before, read: after }])
+  expect(needsRestart).toEqual([])
+  expect(reading.settings.limitIpMessages).toEqual(next.settings.limitIpMessages)
 })
 
 describe('what is secret', () => {
@@ -61,7 +48,7 @@ describe('what is secret', () => {
 
   test('is compared, and never shown', () => {
     const merged = merge(read({ SPILLWAY_ADMIN_TOKEN: old }), read({ SPILLWAY_ADMIN_TOKEN: next }))
-    expect(merged.needsRestart).toEqual([{ setting: 'SPILLWAY_ADMIN_TOKEN', before: '(hidden)', read: '(hidden)' }])
+    expect(merged.changed).toEqual([{ setting: 'SPILLWAY_ADMIN_TOKEN', before: '(hidden)', read: '(hidden)' }])
     const urls = ['old', 'new'].map((password) => read({ SPILLWAY_REDIS_URL: `redis://:${password}pw@127.0.0.1` }))
     const [change] = merge(urls[0] as Reading, urls[1] as Reading).needsRestart
     expect(change).toMatchObject({ setting: 'SPILLWAY_REDIS_URL' })
@@ -76,9 +63,16 @@ describe('what is secret', () => {
   })
 })
 
+test('what a node has for itself is not in the hash, so that nodes that are alike have the same', () => {
+  const own = { LISTEN: '192.0.2.1:25', HOSTNAME: 'mx2.example.net', MAX_CONNECTIONS: '9', ADMIN_HOSTS: 'a.example' }
+  for (const [name, value] of Object.entries({ ...own, ADMIN_LISTEN: '127.0.0.2:9' })) {
+    expect(hashOf(read({ [`SPILLWAY_${name}`]: value }))).toBe(hashOf(read({})))
+  }
+})
+
 test('the hash is of what is in force', () => {
   const before = read({})
-  const { reading } = merge(before, read({ SPILLWAY_IDLE_TIMEOUT: '60s' }))
+  const { reading } = merge(before, read({ SPILLWAY_REDIS_TIMEOUT: '60ms' }))
   expect(hashOf(reading)).toBe(hashOf(before))
   expect(hashOf(merge(before, read({ SPILLWAY_OBSERVE: 'all' })).reading)).not.toBe(hashOf(before))
 })

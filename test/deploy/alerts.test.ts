@@ -21,7 +21,7 @@ const steps = (minutes: number): number => (minutes * 60) / STEP_S
 type Samples = readonly (number | '_')[]
 type Series = Readonly<Record<string, Samples>>
 
-const constant = (value: number, minutes: number): Samples => Array(steps(minutes)).fill(value)
+const constant = (value: number | '_', minutes: number): Samples => Array(steps(minutes)).fill(value)
 const repeated = (pattern: Samples, minutes: number): Samples =>
   Array.from({ length: steps(minutes) }, (_, step) => pattern[step % pattern.length] as number)
 /** A counter that grows by `step` each time, from `from`. */
@@ -80,7 +80,7 @@ const started = (node: string): string => `process_start_time_seconds{job="spill
 const BEFORE = 5
 const FLAPS = 40
 const AFTER = 40
-const flapping = (well: number, pattern: Samples): Samples => [
+const flapping = (well: number | '_', pattern: Samples): Samples => [
   ...constant(well, BEFORE),
   ...repeated(pattern, FLAPS),
   ...constant(well, AFTER),
@@ -241,6 +241,16 @@ describe('what comes and goes', () => {
       'SpillwayCertificatesStale',
       'they cannot be used for a moment every eight minutes',
       { [gauge('tls_certificates_stale', 'mx1')]: flapping(0, [1, ...constant(0, 7.75)]) },
+      25,
+    ],
+    ['SpillwayReloadFailed', 'every other reload fails', { [gauge('settings_stale', 'mx1')]: flapping(0, [1, 0]) }, 4],
+    [
+      'SpillwaySettingsDiffer',
+      'one node has other settings every time but one',
+      {
+        [gauge('settings_info', 'mx1', ', hash="a"')]: constant(1, BEFORE + FLAPS + AFTER),
+        [gauge('settings_info', 'mx2', ', hash="b"')]: flapping('_', [1, 1, 1, '_']),
+      },
       25,
     ],
   ]

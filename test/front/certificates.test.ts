@@ -31,17 +31,19 @@ const metrics = createMetrics({ version: 'test', upstreams: [] })
 const isStale = (): number => metrics.certificatesStale.of().value
 const shown = (): string | undefined => made.current.value.pairs[0]?.leaf.serialNumber
 
+const write = (level: string) => (fields: Fields, msg: string) => void lines.push({ ...fields, level, msg })
+const log: Log = {
+  debug: write('debug'),
+  info: write('info'),
+  warn: write('warn'),
+  error: write('error'),
+  flush() {},
+}
+const OPTIONS = { minVersion: '1.2', hostname: 'mx.test.example', metrics, log, now: () => now } as const
+
 function start(certs = ['cert'], keys = ['key']): Certificates {
-  const write = (level: string) => (fields: Fields, msg: string) => void lines.push({ ...fields, level, msg })
-  const log: Log = {
-    debug: write('debug'),
-    info: write('info'),
-    warn: write('warn'),
-    error: write('error'),
-    flush() {},
-  }
-  const paths = { certs: certs.map(at), keys: keys.map(at) }
-  made = new Certificates({ ...paths, minVersion: '1.2', hostname: 'mx.test.example', metrics, log, now: () => now })
+  made = new Certificates({ ...OPTIONS, certs: certs.map(at), keys: keys.map(at) })
+  made.publish()
   return made
 }
 
@@ -53,6 +55,15 @@ beforeEach(() => {
 afterEach(() => {
   made?.stop()
   rmSync(folder, { recursive: true })
+})
+
+test('others are read ahead, and rejected as a whole if one of them is missing', async () => {
+  put(OLD)
+  const read = await Certificates.read({ ...OPTIONS, certs: [at('cert')], keys: [at('key')] })
+  expect(read.current.value.pairs[0]?.leaf.serialNumber).toBe(serialOf(OLD))
+  await expect(
+    Certificates.read({ ...OPTIONS, certs: [at('cert'), at('cert')], keys: [at('key'), at('gone')] }),
+  ).rejects.toThrow(at('gone'))
 })
 
 describe('a new certificate is in use after the next look, where', () => {

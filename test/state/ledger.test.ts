@@ -34,6 +34,7 @@ const ledger = (more: Partial<LedgerOptions> = {}): Ledger =>
       tell: (account, when) => void told.push({ account, when }),
       refresh: () => undefined,
       keepFresh: () => void fresh++,
+      forget: () => undefined,
     },
     nodes: () => nodes,
     isUp: () => isUp,
@@ -149,12 +150,26 @@ describe('what Redis hears of', () => {
     expect(told[0]?.account.report(1, AT).amount).toBe(31)
   })
 
+  test('nothing more of it once it has ended', () => {
+    const forgotten: unknown[] = []
+    const counter = { add: () => Promise.reject(new Error('nobody asks here')) }
+    const teller = {
+      tell: () => undefined,
+      refresh: () => undefined,
+      keepFresh: () => undefined,
+      forget: (ended: unknown) => void forgotten.push(ended),
+    }
+    ledger({ teller, counter }).end()
+    expect(forgotten).toEqual([counter])
+  })
+
   test('of what all clients share, everything', () => {
     const refreshed: Account[] = []
     const teller = {
       tell: (account: Account, when: When) => void told.push({ account, when }),
       refresh: (account: Account) => void refreshed.push(account),
       keepFresh: () => undefined,
+      forget: () => undefined,
     }
     const it = ledger({ isGlobal: true, teller })
     it.charge('*', AT, 6000)

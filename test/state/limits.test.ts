@@ -4,6 +4,7 @@ import { netOf, sourceOf } from '../../src/core/ip.ts'
 import { ALL_OFF, type Maximum, type Rates } from '../../src/core/limits.ts'
 import type { Usage } from '../../src/core/usage.ts'
 import { createLimits, type LimitsOptions, ROLE_BUDGET, VERIFY_BUDGET } from '../../src/state/limits.ts'
+import { countLocally } from '../../src/state/scopes.ts'
 
 const MINUTE = 60_000
 const per = (max: number) => ({ max, windowMs: MINUTE })
@@ -21,6 +22,25 @@ const limits = (rates: Partial<Rates>, enforced: LimitsOptions['enforced'] = () 
     seed: new Uint8Array(8),
   })
 }
+
+test('where the rates change, a counter is ended if its limit is off or has another window, and no other', () => {
+  const ended: string[] = []
+  const made: string[] = []
+  const all = createLimits({
+    rates: { ...ALL_OFF, ip_connections: per(2), ip_messages: per(2), unknown_recipients: per(2) },
+    enforced: () => true,
+    now: () => at,
+    seed: new Uint8Array(8),
+    counterOf: (counted) => {
+      made.push(counted.name)
+      return Object.assign(countLocally(counted), { end: () => void ended.push(counted.name) })
+    },
+  })
+  made.length = 0
+  all.change({ ...ALL_OFF, ip_connections: per(9), ip_recipients: per(2), unknown_recipients: { max: 2, windowMs: 1 } })
+  expect(made.sort()).toEqual(['asked_recipients', 'ip_recipients', 'unknown_recipients'])
+  expect(ended.sort()).toEqual(['asked_recipients', 'ip_messages', 'unknown_recipients'])
+})
 
 describe('take', () => {
   test('tells what was used, the attempt included, and nothing of what is off', () => {

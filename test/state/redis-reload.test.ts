@@ -66,3 +66,18 @@ test('each keeps what all have counted, tells the others its new limit, and stil
   // Four of six are used up, whichever node is asked.
   expect(await admitted(first, '127.0.2.1')).toBe(2)
 })
+
+test('a limit that is given another window begins at zero on all nodes, and they count it together in that window', async () => {
+  const [first, second] = apps as [TestApp, TestApp]
+  for (const app of apps) expect(await app.reload(settings('3/30m'))).toMatchObject({ result: 'ok', needsRestart: [] })
+  await eventually(nodesSeen, (seen) => seen.join() === '2,2')
+  expect(await admitted(first, '127.0.2.1')).toBe(3)
+  // It lets in one before it has heard of the others.
+  expect(await admitted(second, '127.0.2.1')).toBeLessThanOrEqual(1)
+  // One that is switched off and on again begins at zero as well, and is what Redis says of all nodes.
+  for (const app of apps) await app.reload(settings('off'))
+  expect(await (await first.client('127.0.2.1')).reply()).toMatch(/^220/)
+  for (const app of apps) await app.reload(settings('5/1h'))
+  expect(await admitted(second, '127.0.2.1')).toBe(5)
+  expect(await admitted(first, '127.0.2.1')).toBeLessThanOrEqual(1)
+}, 60_000)

@@ -74,6 +74,34 @@ async function known(key: string): Promise<Account> {
   return account
 }
 
+describe('a counter that is used no more', () => {
+  test.each(['waiting', 'on its way', 'on its way, and fails', 'failed', 'asked with every pipeline'])(
+    'is told of nothing more: %s',
+    async (state) => {
+      const [ended, other] = [await known('ended'), await known('other')]
+      if (state === 'asked with every pipeline') teller.refresh(ended)
+      else letIn(ended)
+      if (state.startsWith('on its way') || state === 'failed') await pass(10)
+      // A part of it came after the report had gone out.
+      if (state === 'on its way') ended.add(1, Date.now())
+      if (state === 'failed') await pass(TIMEOUT)
+      teller.forget(ended.counter)
+      if (state.endsWith('fails')) await pass(TIMEOUT)
+      letIn(ended)
+      const told: string[] = []
+      for (let i = 0; i < 5; i++) {
+        await answerAll()
+        letIn(other)
+        await pass(40)
+        told.push(...commands.map(({ key }) => key))
+      }
+      await answerAll()
+      expect(told).toEqual(['other', 'other', 'other', 'other', 'other'])
+      expect(teller.isIdle).toBe(true)
+    },
+  )
+})
+
 describe('when', () => {
   test('what is not urgent goes after 10 ms, all of it together; what is urgent at once, and takes the rest along', async () => {
     const [a, b] = [await known('a'), await known('b')]

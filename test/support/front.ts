@@ -60,14 +60,22 @@ export async function startFront(
   const offeredSize = (): number => Number(relay.upstreams.offer?.get('SIZE') ?? 0)
   const built = (of: Record<string, string>): BuiltPolicy => {
     const settings = testSettings(upstreams, of)
-    return buildPolicy({ settings, lists: networkListsOf(settings), limits, offeredSize, metrics, log })
+    return buildPolicy({
+      settings,
+      lists: networkListsOf(settings),
+      certificates: undefined,
+      limits,
+      offeredSize,
+      metrics,
+      log,
+    })
   }
   const policyInForce = new Current(built(given))
   const policy: BuiltPolicy = inForce(policyInForce)
   const live = new Set<Session>()
   const seats = new Seats()
   const knownRecipients = createKnownRecipients({ now })
-  const right = { ...common, certificates: undefined, node: 1, policy, limits, knownRecipients, relay, seats, live }
+  const right = { ...common, node: 1, policy, limits, knownRecipients, relay, seats, live }
   const front = { ...buildFront(broken(right)), ...change }
   const listener = new Listener(
     (socket) => void serve(socket, front),

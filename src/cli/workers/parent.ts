@@ -6,10 +6,11 @@ import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { Admin } from '../../admin/http.ts'
 import { operatorOf } from '../../admin/operator.ts'
+import type { Status } from '../../admin/status.ts'
 import type { ListenError } from '../../app.ts'
 import { Reloader } from '../../build/reload.ts'
 import type { Loaded } from '../../config/load.ts'
-import { readingWith } from '../../config/reload.ts'
+import { type Reading, type ReloadReport, readingWith } from '../../config/reload.ts'
 import { SYSTEM_CLOCK } from '../../core/clock.ts'
 import { messageOf } from '../../core/errors.ts'
 import { nodeName, nodeNumber } from '../../core/id.ts'
@@ -24,86 +25,105 @@ import { Crew } from './crew.ts'
 import { StartFailure } from './hand.ts'
 import { statusOf } from './status.ts'
 
-interface Parent extends Stoppable {
-  /** Resolves when all workers serve. */
-  start(): Promise<void>
-}
+class Parent implements Stoppable {
+  readonly handedOver: Promise<void>
+  readonly reload: (by: string) => Promise<ReloadReport>
+  readonly #serving: Serving
+  readonly #log: LevelledLog
+  readonly #crew: Crew
+  readonly #admin: Admin
+  #inForce: Reading
+  #draining = false
 
-function buildParent(serving: Serving, workers: number, log: LevelledLog): Parent {
-  const { loaded, sources, version, sockets, takesOver } = serving
-  const reading = readingWith(loaded, (path) => readFileSync(path, 'utf8'))
-  const { settings } = reading
-  const machine = hostname()
-  const metrics = createWorkerMetrics(Array.from({ length: workers }, (_, i) => String(i + 1)))
-  const crew = new Crew({
-    ...{ reading, version, machine, metrics, log, of: workers, sockets: sockets?.mail ?? [] },
-    listenIsDefault: loaded.origins.listen === 'default',
-    number: nodeNumber(nodeName(machine, settings.listen)),
-  })
-  const reloader = new Reloader({
-    ...{ reading, metrics, log, certificates: undefined },
-    apply: async (next) => {
-      await crew.apply(next)
-      log.setLevel(next.settings.logLevel)
-    },
-    reread: () => reread(sources),
-  })
-  const startedAt = SYSTEM_CLOCK.elapsed()
-  let draining = false
-  const status = async () => {
-    const uptimeSeconds = Math.round((SYSTEM_CLOCK.elapsed() - startedAt) / 1000)
-    const own = { version, node: settings.hostname, uptimeSeconds, draining, settings: reloader.state() }
-    return statusOf(own, (await crew.ask(false)).workers)
+  constructor(serving: Serving, workers: number, log: LevelledLog) {
+    const { loaded, sources, version, sockets } = serving
+    const reading = readingWith(loaded, (path) => readFileSync(path, 'utf8'))
+    const machine = hostname()
+    const metrics = createWorkerMetrics(Array.from({ length: workers }, (_, i) => String(i + 1)))
+    const crew = new Crew({
+      ...{ reading, version, machine, metrics, log, of: workers, sockets: sockets?.mail ?? [] },
+      listenIsDefault: loaded.origins.listen === 'default',
+      number: nodeNumber(nodeName(machine, reading.settings.listen)),
+    })
+    const reloader = new Reloader({
+      ...{ reading, metrics, log, apply: (next) => this.#apply(next), reread: () => reread(sources) },
+      // The workers follow their files.
+      follow: async () => undefined,
+    })
+    const startedAt = SYSTEM_CLOCK.elapsed()
+    const status = async (): Promise<Status> => {
+      const uptimeSeconds = Math.round((SYSTEM_CLOCK.elapsed() - startedAt) / 1000)
+      const node = reading.settings.hostname
+      const own = { version, node, uptimeSeconds, draining: this.#draining, settings: reloader.state() }
+      return statusOf(own, (await crew.ask(false)).workers)
+    }
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const handOver = (): void => {
+      this.#admin.release()
+      resolve()
+    }
+    this.handedOver = promise
+    this.reload = (by) => reloader.reload(by)
+    this.#serving = serving
+    this.#log = log
+    this.#crew = crew
+    this.#inForce = reading
+    this.#admin = new Admin({
+      ...operatorOf(() => this.#inForce.settings, log),
+      ...{ status, handOver, reload: this.reload, metrics: () => page(crew, metrics) },
+      failed: (error) => log.error({ err: error.message }, 'a listening socket failed'),
+    })
   }
-  const reload = (by: string) => reloader.reload(by)
-  const { promise: handedOver, resolve } = Promise.withResolvers<void>()
-  const handOver = (): void => {
-    admin.release()
-    resolve()
-  }
-  const admin = new Admin({
-    ...operatorOf(settings, log),
-    ...{ status, reload, handOver, metrics: () => page(crew, metrics) },
-    failed: (error) => log.error({ err: error.message }, 'a listening socket failed'),
-  })
-  const over = (): void => {
-    admin.close()
-    log.info({}, 'stopped')
-    log.flush()
-  }
-  return {
-    ...{ reload, handedOver },
-    async start() {
-      const listen = async () => {
-        const at = await admin.listen(sockets?.admin === undefined ? settings.adminListen : { fd: sockets.admin })
-        log.info({ ...at }, 'listening for the operator')
+
+  /** Resolves when all workers serve. */
+  async start(): Promise<void> {
+    const { takesOver, loaded } = this.#serving
+    // One that is to take over must serve before the other one stops.
+    if (!takesOver) await this.#listen()
+    try {
+      await this.#crew.start()
+      if (takesOver) {
+        await takeOver(loaded.settings, this.#log)
+        await this.#listen()
       }
-      // One that is to take over must serve before the other one stops.
-      if (!takesOver) await listen()
-      try {
-        await crew.start()
-        if (takesOver) {
-          await takeOver(settings, log)
-          await listen()
-        }
-      } catch (error) {
-        admin.close()
-        await crew.abort()
-        throw error
-      }
-      log.info({ workers }, 'all workers serve')
-    },
-    async stop() {
-      draining = true
-      const wasWell = await crew.stop()
-      over()
-      if (!wasWell) throw new Error('a worker did not end well')
-    },
-    async abort() {
-      draining = true
-      await crew.abort()
-      over()
-    },
+    } catch (error) {
+      this.#admin.close()
+      await this.#crew.abort()
+      throw error
+    }
+    this.#log.info({}, 'all workers serve')
+  }
+
+  async stop(): Promise<void> {
+    this.#draining = true
+    const wasWell = await this.#crew.stop()
+    this.#end()
+    if (!wasWell) throw new Error('a worker did not end well')
+  }
+
+  async abort(): Promise<void> {
+    this.#draining = true
+    await this.#crew.abort()
+    this.#end()
+  }
+
+  async #listen(): Promise<void> {
+    const { sockets, loaded } = this.#serving
+    const own = sockets?.admin
+    const at = await this.#admin.listen(own === undefined ? loaded.settings.adminListen : { fd: own })
+    this.#log.info({ ...at }, 'listening for the operator')
+  }
+
+  async #apply(next: Reading): Promise<void> {
+    await this.#crew.apply(next)
+    this.#inForce = next
+    this.#log.setLevel(next.settings.logLevel)
+  }
+
+  #end(): void {
+    this.#admin.close()
+    this.#log.info({}, 'stopped')
+    this.#log.flush()
   }
 }
 
@@ -138,8 +158,9 @@ export async function runParent(serving: Serving, workers: number): Promise<numb
   const { loaded, wasHungUp } = serving
   const log = createLog({ level: loaded.settings.logLevel, destination: 1, worker: 'parent' })
   for (const warning of loaded.warnings) log.warn({}, warning)
-  const parent = buildParent(serving, workers, log)
+  let parent: Parent
   try {
+    parent = new Parent(serving, workers, log)
     await parent.start()
   } catch (error) {
     log.error({ err: messageOf(error), ...whereOf(error, loaded) }, 'cannot start')

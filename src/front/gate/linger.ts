@@ -17,7 +17,7 @@ const SWEEP_MS = 1000
 const READ_MS = 25
 
 export class Linger {
-  readonly #max: number
+  readonly #max: () => number
   /**
    * There are two generations. Each sweep destroys the older one, so that a socket gets between one and two seconds.
    */
@@ -32,7 +32,7 @@ export class Linger {
   readonly #gone: (this: Socket) => void
 
   /** @param max the most sockets in one generation; each is an open file */
-  constructor(max = MAX_LINGERING) {
+  constructor(max: () => number) {
     this.#max = max
     const forget = (socket: Socket): boolean => this.#young.delete(socket) || this.#old.delete(socket)
     this.#gone = function (this: Socket) {
@@ -48,7 +48,7 @@ export class Linger {
 
   /** Writes the last reply and closes. */
   farewell(socket: Socket, reply: string): void {
-    if (this.#young.size >= this.#max) this.#sweep()
+    if (this.#young.size >= this.#max()) this.#sweep()
     this.#young.add(socket)
     socket.on('close', this.#gone)
     socket.end(reply, 'latin1')

@@ -10,8 +10,11 @@ export interface ClientReply {
   readonly counts: Counts
 }
 
-/** What follows a reply: a command, the text of a message, a TLS handshake, or the close, after which nothing is answered. */
-export type Next = 'command' | 'text' | 'handshake' | 'close'
+/**
+ * What follows a reply: a command, the text of a message, a TLS handshake, or the close, after which nothing is answered. drop: the
+ * close, without waiting for the client to close its side as well.
+ */
+export type Next = 'command' | 'text' | 'handshake' | 'close' | 'drop'
 
 /**
  * What a command counts as between two messages. junk: it brings no mail. mistake: it is wrong in itself. refused: it was not

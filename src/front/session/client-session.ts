@@ -121,9 +121,8 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
     }
     this.#heard++
     this.#enter('reply')
-    const { hasLasted } = this.#state
-    const { replies } = this.#conversation
-    this.#answerWith(hasLasted ? replies.because('session_time') : this.#commands.obey(line, isWhole), next)
+    const last = this.#state.hasLasted ? this.#conversation.replies.because('session_time') : undefined
+    this.#answerWith(last ?? this.#commands.obey(line, isWhole), next)
   }
 
   typing(): void {
@@ -203,7 +202,7 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
       return
     }
     const reply = this.#commands.count(made)
-    if (reply.next === 'close') this.#farewell(reply)
+    if (reply.next === 'close' || reply.next === 'drop') this.#farewell(reply)
     else this.#follow(reply, reply.next)
     this.#transport.whenWritten(() => {
       next()
@@ -211,7 +210,7 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
     })
   }
 
-  #follow(reply: ClientReply, next: Exclude<ClientReply['next'], 'close'>): void {
+  #follow(reply: ClientReply, next: Exclude<ClientReply['next'], 'close' | 'drop'>): void {
     const before = this.#state.current
     this.#write(reply)
     if (next === 'handshake') {
@@ -235,6 +234,7 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
     this.#conversation.abandon('cut off')
     this.#write(reply)
     this.finished()
+    if (reply.next === 'drop') this.#transport.cut()
   }
 
   #endFor(reason: ProtocolReason): void {

@@ -110,7 +110,12 @@ export class Commands {
     const text = line.toString('latin1')
     const verb = (/^[A-Za-z]+/.exec(text)?.[0] ?? '').toUpperCase()
     const isTooLong = !isWhole || (line.length > MAX_PLAIN_COMMAND && verb !== 'MAIL' && verb !== 'RCPT')
-    if (!isTooLong) return this.#command(verb, text)
+    const obeyed = () => (isTooLong ? this.#tooLong(text) : this.#command(verb, text))
+    // Whoever is leaving is not refused anything.
+    return verb === 'QUIT' ? obeyed() : andThen(this.#conversation.barred(), (last) => last ?? obeyed())
+  }
+
+  #tooLong(text: string): ClientReply {
     return isOtherProtocol(text)
       ? this.#otherProtocol()
       : this.#conversation.replies.because('line_too_long', 'mistake')

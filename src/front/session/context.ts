@@ -13,6 +13,7 @@ import type { Replies } from './replies.ts'
 
 /** Shared by all sessions. */
 export interface ConversationParts {
+  /** Those in force: others from one moment to the next, if the policy has changed. */
   readonly checks: Runner
   readonly limits: Limits
   readonly knownRecipients: KnownRecipients

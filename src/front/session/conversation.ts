@@ -6,7 +6,9 @@
 import type { Observer } from '../../checks/runner.ts'
 import type { Client } from '../../core/client.ts'
 import { utf8Of } from '../../core/latin1.ts'
-import type { Facts } from '../../core/policy.ts'
+import { andThen, type Maybe } from '../../core/maybe.ts'
+import type { Facts, Refusal } from '../../core/policy.ts'
+import { reasonOf } from '../../core/reasons.ts'
 import type { ClientAttributes } from '../../relay/smtp/client-attributes.ts'
 import type { Extensions } from '../../relay/smtp/dial.ts'
 import type { RelayClient } from '../../relay/transaction/link-parts.ts'
@@ -41,6 +43,8 @@ export class Conversation implements Context, RelayClient {
   readonly observed: Observer
   readonly #connect: Facts['connect']
   readonly #connection: Connection
+  /** Of the policy that the client was last judged by. */
+  #judgedBy: symbol
   #relay: Relay | undefined
   #helo = ''
   #esmtp = false
@@ -63,6 +67,7 @@ export class Conversation implements Context, RelayClient {
     this.observed = (stage, seen) => outcomes.observed(record, stage, seen)
     this.#connect = facts
     this.#connection = connection
+    this.#judgedBy = parts.checks.edition
   }
 
   get client(): Client {
@@ -104,6 +109,28 @@ export class Conversation implements Context, RelayClient {
     return promised === undefined || now === undefined ? undefined : Math.max(promised, now)
   }
 
+  /**
+   * Judges the client once more if the policy has changed since it was last judged, by the deny list alone: other lists and limits
+   * hold for new connections and new messages. What a check in observe mode finds is counted once a session.
+   * @returns the last reply, if the client may not go on
+   */
+  barred(): Maybe<ClientReply | undefined> {
+    const { checks } = this.parts
+    if (checks.edition === this.#judgedBy) return undefined
+    this.#judgedBy = checks.edition
+    const { record, replies } = this
+    const observed: Observer = (stage, seen) => {
+      if (!record.observed?.has(reasonOf(seen.reason).check ?? seen.reason)) this.observed(stage, seen)
+    }
+    return andThen(checks.run('connect', 'again', this.#connect, observed), (verdict) => {
+      if (verdict.action === 'accept') return undefined
+      const reply: ClientReply = { ...replies.refuse(verdict, 'nothing', 'connect'), next: 'drop' }
+      if (this.#transaction !== undefined) this.#refused(verdict, reply, this.#relay?.upstream)
+      this.#end()
+      return reply
+    })
+  }
+
   /** @returns a refusal; undefined if the client may go on */
   async hello(name: string, esmtp: boolean): Promise<ClientReply | undefined> {
     const { parts, record, replies } = this
@@ -139,8 +166,7 @@ export class Conversation implements Context, RelayClient {
     const verdict = await judge(this, 'mail', 'uncounted', facts)
     if (verdict.action !== 'accept') {
       const reply = replies.refuse(verdict, 'refused')
-      const result = verdict.code < 500 ? 'deferred' : 'rejected'
-      replies.message({ result, upstream: undefined, reply: reply.text })
+      this.#refused(verdict, reply)
       return reply
     }
     this.#transaction = new Transaction(read.value.line, needs.value, facts, new Charges(parts.limits, client))
@@ -231,6 +257,11 @@ export class Conversation implements Context, RelayClient {
   cut(): void {
     this.#transaction?.end(this.#wasAsked)
     this.#relay?.abort('ended now')
+  }
+
+  /** Records that a message was refused before its text. */
+  #refused({ code }: Refusal, { text }: ClientReply, upstream?: string): void {
+    this.replies.message({ result: code < 500 ? 'deferred' : 'rejected', upstream, reply: text })
   }
 
   /** Whether a mail server was asked about the transaction. The relay forgets that when it gives up a message. */

@@ -3,12 +3,19 @@ import type { Socket } from 'node:net'
 import type { Facts } from '../../core/policy.ts'
 import type { SessionRecord } from '../outcome.ts'
 import { ClientSession, type ClientSessionParts } from './client-session.ts'
+import type { PaceLimits } from './pace.ts'
 import { type TransportEvents, type TransportOptions, Transports } from './transport.ts'
 import { Watch } from './watch.ts'
 
-export interface SessionParts extends Omit<ClientSessionParts, 'offersTls'> {
+/** What a session keeps to from its beginning to its end. */
+export interface SessionRules extends PaceLimits, Pick<ClientSessionParts, 'maxMessages'> {
   /** Undefined: STARTTLS is not offered. */
   readonly tls: TransportOptions['tls']
+}
+
+export interface SessionParts extends Omit<ClientSessionParts, 'offersTls' | keyof SessionRules> {
+  /** For sessions that begin now. */
+  readonly rules: () => SessionRules
 }
 
 export interface Session {
@@ -28,21 +35,51 @@ export interface Session {
   cut(): void
 }
 
+/** What all sessions share that keep to the same rules. */
+interface Ruled {
+  readonly rules: SessionRules
+  readonly parts: ClientSessionParts
+  readonly transports: Transports
+}
+
 /** Turns accepted sockets into sessions. */
 export class Sessions {
-  readonly #parts: ClientSessionParts
-  readonly #transports: Transports
+  readonly #parts: SessionParts
+  #ruled: Ruled
   readonly #watch = new Watch()
 
   constructor(parts: SessionParts) {
-    const { conversation, tls, idleMs, log } = parts
-    this.#parts = { ...parts, offersTls: tls !== undefined }
-    this.#transports = new Transports({ hostname: conversation.voice.hostname, tls, idleMs, log })
+    this.#parts = parts
+    this.#ruled = ruled(parts)
   }
 
   /** A session that has not been greeted: nothing is read or said before `greet()`. @param socket paused */
   open(socket: Socket, facts: Facts['connect'], record: SessionRecord): Session {
-    const connect = (events: TransportEvents) => this.#transports.open(socket, facts.client, events)
-    return new ClientSession(this.#parts, this.#watch, facts, record, connect)
+    const { parts, transports } = this.#now()
+    const connect = (events: TransportEvents) => transports.open(socket, facts.client, events)
+    return new ClientSession(parts, this.#watch, facts, record, connect)
+  }
+
+  /** Most reloads change other things, and sessions before and after them share everything. */
+  #now(): Ruled {
+    const rules = this.#parts.rules()
+    if (this.#ruled.rules !== rules) {
+      this.#ruled = isSame(this.#ruled.rules, rules) ? { ...this.#ruled, rules } : ruled(this.#parts)
+    }
+    return this.#ruled
+  }
+}
+
+const isSame = (some: SessionRules, others: SessionRules): boolean =>
+  (Object.keys(others) as (keyof SessionRules)[]).every((rule) => some[rule] === others[rule])
+
+function ruled(parts: SessionParts): Ruled {
+  const { conversation, log } = parts
+  const rules = parts.rules()
+  const { tls, idleMs } = rules
+  return {
+    rules,
+    parts: { ...parts, ...rules, offersTls: tls !== undefined },
+    transports: new Transports({ hostname: conversation.voice.hostname, tls, idleMs, log }),
   }
 }

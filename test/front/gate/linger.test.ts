@@ -14,7 +14,7 @@ let port: number
 let accepted: Socket[]
 let clients: Socket[]
 beforeEach(async () => {
-  linger = new Linger(MAX)
+  linger = new Linger(() => MAX)
   accepted = []
   clients = []
   server = createServer({ pauseOnConnect: true, allowHalfOpen: true }, (socket) => {

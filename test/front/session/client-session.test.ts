@@ -191,7 +191,7 @@ test('R42 a socket that was reset before it came here is over at once, greeted o
   const server = createServer({ pauseOnConnect: true }).listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { parts } = partsOf()
-  const sessions = new Sessions({ ...parts, tls: undefined })
+  const sessions = new Sessions({ ...parts, rules: () => ({ ...parts, tls: undefined }) })
   const gone = async (): Promise<Socket> => {
     const accepted = once(server, 'connection') as Promise<[Socket]>
     const other = await connectClient((server.address() as { port: number }).port)

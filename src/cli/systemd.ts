@@ -12,7 +12,7 @@ const LONGEST_MS = 5000
 /** Microseconds of CLOCK_MONOTONIC, by which systemd recognises the answer to its own request. */
 const monotonic = (): bigint => process.hrtime.bigint() / 1000n
 
-export class ServiceManager {
+export class Systemd {
   readonly #env: NodeJS.ProcessEnv
   readonly #log: Log
   /** One after the other: READY must not overtake RELOADING. */

@@ -32,6 +32,7 @@ import {
 } from './kinds.ts'
 import { checkNames, paths } from './list-kinds.ts'
 import { HIDDEN } from './mistakes.ts'
+import { places } from './places-kind.ts'
 import { redisPrefix, redisUrl } from './redis-kinds.ts'
 
 /** In the order of the docs. */
@@ -244,7 +245,7 @@ export const SETTINGS = {
     kind: duration({ min: 10_000, max: DAY_MS, because: 'honest servers on slow lines would be cut off' }),
     default: '300s',
     doc: 'How long a client may be silent before it receives 421.',
-    more: 'RFC 5321 section 4.5.3.2.7 asks for at least 5 minutes. A shorter time frees connections sooner in a flood. During a message it is never less than 60s. A command that is sent byte by byte must be complete within this time, and so must a TLS handshake. docs/smtp.md lists all timeouts.',
+    more: 'RFC 5321 section 4.5.3.2.7 asks for at least 5 minutes. A shorter time frees connections sooner in a flood. During a message it is never less than 60s. A command that is sent byte by byte must be complete within this time. docs/smtp.md lists all timeouts.',
   }),
   SPILLWAY_MIN_DATA_RATE: row({
     group: 'listen',
@@ -295,6 +296,13 @@ export const SETTINGS = {
     }),
     default: '1.2',
     doc: 'The oldest version of TLS that clients may use.',
+  }),
+  SPILLWAY_TLS_HANDSHAKES: row({
+    group: 'listen',
+    kind: places,
+    default: '16/64',
+    doc: 'TLS handshakes under way at once: those of one address, and all together.',
+    more: 'An address that has as many receives 421 to STARTTLS, before any key is used. When the places of all are taken, STARTTLS waits for up to 5s: those go first whose address and network have asked for the fewest handshakes in the last minute, and a client that has a place and sends nothing loses it. Handshakes get at most half of the CPU time of the event loop, whatever is set here.',
   }),
 
   SPILLWAY_LIMIT_IP_CONNECTIONS: row({

@@ -259,9 +259,9 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
     }),
     tlsHandshakes: counter({
       name: 'tls_handshakes_total',
-      help: 'STARTTLS handshakes with clients.',
+      help: 'STARTTLS handshakes with clients; ok: with a signature; resumed: without one; refused: not begun (tls_limit).',
       labels: ['result'],
-      rows: [['ok'], ['failed']],
+      rows: [['ok'], ['resumed'], ['failed'], ['timeout'], ['refused']],
     }),
     certificateExpiry: new Family(registry, 'gauge', {
       name: 'spillway_tls_certificate_expiry_timestamp_seconds',

@@ -33,6 +33,7 @@ describe('defaults', () => {
       tlsCert: [],
       tlsKey: [],
       tlsMinVersion: '1.2',
+      tlsHandshakes: { ofOne: 16, ofAll: 64 },
       limitIpConnections: { max: 600, windowMs: 60_000 },
       limitIpConcurrency: 100,
       limitNetConnections: { max: 6000, windowMs: 60_000 },

@@ -3,7 +3,8 @@ import type { Socket } from 'node:net'
 import type { Facts } from '../../core/policy.ts'
 import type { SessionRecord } from '../outcome.ts'
 import { ClientSession, type ClientSessionParts } from './client-session.ts'
-import { type TransportEvents, type TransportOptions, Transports } from './transport.ts'
+import { type TransportOptions, Transports } from './transport.ts'
+import type { TransportEvents } from './transport-interface.ts'
 import { Watch } from './watch.ts'
 
 export interface SessionParts extends Omit<ClientSessionParts, 'offersTls'> {

@@ -10,11 +10,15 @@ export interface CertificatesParts {
   readonly metrics: Metrics
   readonly log: Log
   readonly clock: Clock
+  /** The key of TLS session tickets, for processes that share one; a file in the settings comes first. */
+  readonly ticketKey?: Buffer | undefined
 }
 
 /** Throws if a file cannot be used. Nothing is looked at again before `watch()`. */
-export function buildCertificates({ settings, metrics, log, clock }: CertificatesParts): Certificates | undefined {
-  const { tlsCert: certs, tlsKey: keys, tlsMinVersion: minVersion, hostname } = settings
+export function buildCertificates(parts: CertificatesParts): Certificates | undefined {
+  const { settings, metrics, log, clock, ticketKey } = parts
+  const { tlsCert: certs, tlsKey: keys, tlsMinVersion: minVersion, tlsTicketKey: ticketKeyFile, hostname } = settings
   if (certs.length === 0) return undefined
-  return new Certificates({ certs, keys, minVersion, hostname, metrics, log, now: clock.now })
+  const tickets = { ticketKeyFile, ticketKey }
+  return new Certificates({ certs, keys, minVersion, ...tickets, hostname, metrics, log, now: clock.now })
 }

@@ -7,9 +7,11 @@ import { Admin } from '../admin/http.ts'
 import type { Status } from '../admin/status.ts'
 import { type Reading, type ReloadReport, type Reread, readingOf } from '../config/reload.ts'
 import type { Settings } from '../config/settings.ts'
+import { ticketKeyOf } from '../config/ticket-key.ts'
 import { SYSTEM_CLOCK } from '../core/clock.ts'
 import { Current } from '../core/current.ts'
 import { nodeNumber } from '../core/id.ts'
+import type { CheckName } from '../core/reasons.ts'
 import type { Certificates } from '../front/certificates.ts'
 import { type ConnectionParts, serve } from '../front/connection.ts'
 import { Listener } from '../front/gate/listener.ts'
@@ -36,6 +38,8 @@ export interface NodeOptions {
   readonly reread?: () => Promise<Reread>
   /** The machine's own name. It distinguishes nodes that share one name and so have the same HOSTNAME. */
   readonly machine: string
+  /** The key of TLS session tickets, 48 octets, for processes that share one. A file in the settings comes first. */
+  readonly ticketKey?: Buffer
 }
 
 export interface Node {
@@ -65,7 +69,8 @@ export function buildNode(options: NodeOptions): Node {
   const number = nodeNumber(`${machine} ${settings.listen.map(({ host, port }) => `${host}:${port}`).join()}`)
   const metrics = createMetrics({ version, upstreams: settings.upstreams.map(({ label }) => label) })
   const common = { settings, metrics, log, clock, now: clock.now }
-  const counting = buildLimits({ ...common, mode: (check) => policy.mode(check), ratesNow: () => policy.rates() })
+  const judged = { mode: (check: CheckName) => policy.mode(check), ratesNow: () => policy.rates() }
+  const counting = buildLimits({ ...common, ...judged, ticketSecret: ticketsFor(options, () => certificates) })
   const { limits, knownRecipients } = counting
   const relay = buildRelay(common)
   const { upstreams } = relay
@@ -78,7 +83,7 @@ export function buildNode(options: NodeOptions): Node {
   const seats = new Seats()
   const sessions = new LiveSessions()
   const parts = { node: number, policy, limits, knownRecipients, relay, seats, live: sessions }
-  const certificates = buildCertificates(common)
+  const certificates = buildCertificates({ ...common, ticketKey: options.ticketKey })
   const apply = (next: Reading): void => {
     policyInForce.swap(policyOf(next))
     log.setLevel(next.settings.logLevel)
@@ -90,8 +95,7 @@ export function buildNode(options: NodeOptions): Node {
   const { listener, allServed } = listening(front, failed)
   let draining = false
   const ready = (): boolean => listener.listening && !draining
-  const startedAt = clock.elapsed()
-  const uptimeMs = (): number => clock.elapsed() - startedAt
+  const uptimeMs = since(clock.elapsed)
   const own = { version, node: settings.hostname, ready, uptimeMs }
   const sources: StatusSources = { ...own, seats, counting, knownRecipients, upstreams, certificates, reloader }
   const status = (): Status => statusOf(sources)
@@ -125,6 +129,17 @@ export function buildNode(options: NodeOptions): Node {
     allServed,
   }
 }
+
+const since =
+  (elapsed: () => number, from = elapsed()) =>
+  (): number =>
+    elapsed() - from
+
+/** What is done with the secret of TLS session tickets that nodes agree on; undefined: none is needed. */
+const ticketsFor = ({ settings, ticketKey }: NodeOptions, certificates: () => Certificates | undefined) =>
+  settings.tlsCert.length === 0 || settings.tlsTicketKey !== undefined || ticketKey !== undefined
+    ? undefined
+    : (secret: string): void => certificates()?.useTicketKey(ticketKeyOf(secret))
 
 /** A listener that keeps track of its connections until they have ended. */
 function listening(front: ConnectionParts, failed: (error: Error) => void): Pick<Node, 'listener' | 'allServed'> {

@@ -297,12 +297,19 @@ export const SETTINGS = {
     default: '1.2',
     doc: 'The oldest version of TLS that clients may use.',
   }),
+  SPILLWAY_TLS_TICKET_KEY: row({
+    group: 'listen',
+    kind: orNone(path),
+    default: 'none',
+    doc: 'The secret of TLS session tickets, for nodes that share it: the path of a file with at least 32 characters.',
+    more: 'A client that comes back with a ticket resumes its TLS session without a signature, also at another node that has the same secret. Make it with `openssl rand -base64 48`. It is read again when it changes, as certificates are; replace it every day or so, since whoever has it can read the recorded TLS 1.2 sessions that were made or resumed with its tickets. With `none`, nodes that share a Redis agree there on a random secret, a new one each day; without Redis each process has its own.',
+  }),
   SPILLWAY_TLS_HANDSHAKES: row({
     group: 'listen',
     kind: places,
     default: '16/64',
     doc: 'TLS handshakes under way at once: those of one address, and all together.',
-    more: 'An address that has as many receives 421 to STARTTLS, before any key is used. When the places of all are taken, STARTTLS waits for up to 5s: those go first whose address and network have asked for the fewest handshakes in the last minute, and a client that has a place and sends nothing loses it. Handshakes get at most half of the CPU time of the event loop, whatever is set here.',
+    more: 'An address that has as many receives 421 to STARTTLS, before any key is used. When the places of all are taken, STARTTLS waits for up to 5s: those go first whose address and network have asked for the fewest handshakes in the last minute, and a client that has a place and sends nothing loses it. Handshakes get at most a quarter of the time of the event loop, whatever is set here: some 400 a second with an RSA-2048 key, some 800 with an ECDSA key.',
   }),
 
   SPILLWAY_LIMIT_IP_CONNECTIONS: row({

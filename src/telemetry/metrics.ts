@@ -22,9 +22,9 @@ export type ConnectResult = (typeof CONNECT_RESULTS)[number]
 
 /**
  * take: a charge for a client; add: charges made or given back meanwhile; nodes: which are there; probe: is Redis back;
- * known: sharing the recipients that were accepted lately.
+ * known: sharing the recipients that were accepted lately; tickets: agreeing on the key of TLS session tickets.
  */
-const REDIS_USES = ['add', 'nodes', 'known'] as const
+const REDIS_USES = ['add', 'nodes', 'known', 'tickets'] as const
 export type RedisUse = (typeof REDIS_USES)[number]
 const REDIS_RESULTS = ['ok', 'failed', 'timeout'] as const
 

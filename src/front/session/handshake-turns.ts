@@ -5,7 +5,7 @@
  */
 
 /** The share of the loop's time that handshakes may have. */
-const SHARE = 0.5
+const SHARE = 0.25
 /** How much of it may be saved up, in ms. More would be a pause that others notice. */
 const SAVED_MS = 5
 /** What one signature takes if nothing has been measured yet, in ms. */

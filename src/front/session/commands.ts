@@ -220,6 +220,7 @@ export class Commands {
     for (const keyword of ['ENHANCEDSTATUSCODES', '8BITMIME', 'DSN', 'SMTPUTF8']) {
       if (offered.has(keyword)) lines.push(keyword)
     }
+    if (offered.has('REQUIRETLS') && this.#conversation.offers('REQUIRETLS')) lines.push('REQUIRETLS')
     return sayLines(250, lines)
   }
 

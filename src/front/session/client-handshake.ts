@@ -25,6 +25,7 @@ export class ClientHandshake {
   readonly #late: () => void
   #handshake: Handshake | undefined
   #timer: NodeJS.Timeout | undefined
+  #isDone = false
 
   /** @param late called when it has lasted for as long as it may */
   constructor(parts: ClientHandshakeParts, client: Client, record: SessionRecord, late: () => void) {
@@ -59,6 +60,7 @@ export class ClientHandshake {
   done({ tls, isResumed }: Pick<Transport, 'tls' | 'isResumed'>): void {
     this.#parts.metrics.tlsHandshakes.inc(isResumed ? 'resumed' : 'ok')
     this.#record.tls = tls?.protocol
+    this.#isDone = true
     this.#over(!isResumed)
   }
 
@@ -71,6 +73,8 @@ export class ClientHandshake {
   /** The client is gone, perhaps while it waited for its place. */
   gone(): void {
     this.#over()
+    if (this.#isDone && this.#record.accepted) this.#parts.handshakes.forgive(this.#client)
+    this.#isDone = false
   }
 
   #limit(ms: number): void {

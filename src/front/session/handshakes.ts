@@ -3,7 +3,7 @@
  * how many are under way, of one source and in all, and on the CPU time they get (handshake-turns.ts).
  *
  * The bound in all must not become a way to lock others out. When all places are taken, STARTTLS waits for one, and those go first
- * that weigh least: whose source and network have asked for the fewest handshakes lately. A client that holds a place and sends
+ * that weigh least: whose source and network have asked for the fewest handshakes lately, not counting those that brought mail. A client that holds a place and sends
  * nothing loses it to those that wait: at once to one that weighs less than it does, and otherwise after two seconds.
  */
 import { randomBytes } from 'node:crypto'
@@ -152,6 +152,12 @@ export class Handshakes {
     const now = this.#shared.elapsed()
     const count = (key: string): number => this.#lately.charge(key, now, Number.MAX_SAFE_INTEGER)
     return Math.max(count(client.source), count(client.net) / SOURCES_OF_NET)
+  }
+
+  /** A handshake of this client has brought mail that was taken, so it weighs nothing. */
+  forgive({ source, net }: Pick<Client, 'source' | 'net'>): void {
+    const now = this.#shared.elapsed()
+    for (const key of [source, net]) this.#lately.refund(key, now)
   }
 
   #over(entry: Entry): void {

@@ -97,6 +97,22 @@ describe('places', () => {
     expect([late(), honest()]).toEqual(['waits', 'begins'])
   })
 
+  test('handshakes that brought mail weigh nothing: who comes often with mail goes before who comes with none', async () => {
+    open({ ofOne: 16, ofAll: 1 })
+    const who = { source: '198.51.100.1', net: '198.51.100.0/24' }
+    for (let i = 0; i < 20; i++) {
+      taken(who.source).over()
+      rules.forgive(who)
+    }
+    for (let i = 0; i < 2; i++) taken('192.0.2.1').over()
+    const first = taken('203.0.113.1')
+    const flood = watch(ask('192.0.2.1'))
+    const honest = watch(ask(who.source))
+    first.over()
+    await pass(50)
+    expect([flood(), honest()]).toEqual(['waits', 'begins'])
+  })
+
   test('who waits for 5 s is refused, and so is the heaviest when too many wait', async () => {
     open({ ofOne: 100, ofAll: 2 })
     for (const source of ['192.0.2.1', '192.0.2.2']) taken(source).arrived(() => undefined)

@@ -22,7 +22,7 @@ const FLOORS = [
  */
 const PARTS: Readonly<Record<string, readonly (readonly string[])[]>> = {
   relay: [['smtp'], ['pool'], ['transaction']],
-  front: [['certificates.ts', 'reply.ts'], ['outcome.ts'], ['gate', 'session'], ['connection.ts']],
+  front: [['served.ts'], ['certificates.ts', 'reply.ts'], ['outcome.ts'], ['gate', 'session'], ['connection.ts']],
 }
 const APP = FLOORS.length
 const TOP = APP + 1

@@ -33,7 +33,7 @@ export const incoming: readonly Panel[] = [
   series({
     title: 'STARTTLS handshakes per second',
     about:
-      'Many failures: the certificate has expired, or clients speak no version of TLS that SPILLWAY_TLS_MIN_VERSION allows.',
+      'Many failures: the certificate has expired, or clients speak no version of TLS that SPILLWAY_TLS_MIN_VERSION allows. Many timeouts or refusals: somebody floods with handshakes; SPILLWAY_TLS_HANDSHAKES bounds them. Resumed ones cost no signature.',
     unit: 'perSecond',
     width: 6,
     queries: [[total('spillway_tls_handshakes_total', 'result'), '{{result}}']],

@@ -11,6 +11,8 @@ export interface CertificatesParts {
   readonly metrics: Metrics
   readonly log: Log
   readonly clock: Clock
+  /** The key of TLS session tickets that processes share at this moment; a file in the settings comes first. */
+  readonly ticketKey: () => Buffer | undefined
 }
 
 /** Files on a mount that hangs would be waited for without end, and every later reload behind them. */
@@ -22,10 +24,12 @@ const late = (): never => {
 /** @returns undefined if the settings name none */
 function optionsOf(
   settings: PlainSettings,
-  { metrics, log, clock }: CertificatesParts,
+  { metrics, log, clock, ticketKey }: CertificatesParts,
 ): CertificatesOptions | undefined {
-  const { tlsCert: certs, tlsKey: keys, tlsMinVersion: minVersion, hostname } = settings
-  return certs.length === 0 ? undefined : { certs, keys, minVersion, hostname, metrics, log, now: clock.now }
+  const { tlsCert: certs, tlsKey: keys, tlsMinVersion: minVersion, tlsTicketKey: ticketKeyFile, hostname } = settings
+  if (certs.length === 0) return undefined
+  const tickets = { ticketKeyFile, ticketKey: ticketKey() }
+  return { certs, keys, minVersion, ...tickets, hostname, metrics, log, now: clock.now }
 }
 
 /** Throws if a file cannot be used. Nothing is looked at again before `watch()`. */
@@ -43,8 +47,8 @@ export async function nextCertificates(
   next: PlainSettings,
   parts: CertificatesParts,
 ): Promise<Certificates | undefined> {
-  const named = ({ tlsCert, tlsKey, tlsMinVersion }: PlainSettings): string =>
-    JSON.stringify([tlsCert, tlsKey, tlsMinVersion])
+  const named = ({ tlsCert, tlsKey, tlsMinVersion, tlsTicketKey }: PlainSettings): string =>
+    JSON.stringify([tlsCert, tlsKey, tlsMinVersion, tlsTicketKey])
   if (named(before) === named(next)) return certificates
   const options = optionsOf(next, parts)
   return options && within(Certificates.read(options), LONGEST_MS, late)

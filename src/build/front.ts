@@ -9,6 +9,7 @@ import { createIdentify } from '../front/gate/identify.ts'
 import { Linger, MAX_LINGERING } from '../front/gate/linger.ts'
 import { NatWatch } from '../front/gate/nat-watch.ts'
 import { Outcomes } from '../front/outcome.ts'
+import { Handshakes } from '../front/session/handshakes.ts'
 import { Sessions } from '../front/session/session.ts'
 import type { RelayParts } from '../relay/transaction/relay.ts'
 import type { KnownRecipients } from '../state/known-recipients.ts'
@@ -63,6 +64,7 @@ export function buildFront(options: FrontOptions): ConnectionParts {
       },
     },
     rules: () => policy.rules,
+    handshakes: new Handshakes({ places: () => policy.settings.tlsHandshakes, elapsed: clock.elapsed }),
     foreignHeader: (ip) => warnings.unlisted(ip),
     metrics,
     log,

@@ -14,8 +14,9 @@ import { KnownSharing } from '../state/known-sharing.ts'
 import { createLimits, type Limits, type LimitsOptions } from '../state/limits.ts'
 import { connectRedis } from '../state/redis.ts'
 import { createSharedLimits, type SharedLimits } from '../state/shared-limits.ts'
+import { TicketSharing } from '../state/ticket-sharing.ts'
 import type { Log } from '../telemetry/log.ts'
-import type { Metrics } from '../telemetry/metrics.ts'
+import type { Metrics, RedisUse } from '../telemetry/metrics.ts'
 
 export interface Counting {
   readonly limits: Limits
@@ -37,12 +38,23 @@ export interface CountingOptions {
   readonly metrics: Metrics
   readonly log: Log
   readonly clock: Clock
+  /** Called with the secret for TLS session tickets that all nodes have agreed on; absent: none is agreed on. */
+  readonly ticketSecret?: ((secret: string) => void) | undefined
   /** How many nodes there are at least, until Redis has said; 1 by default. */
   readonly nodes?: number
 }
 
 /** Starts connecting to Redis if one is set; counting begins with `start()`. */
-export function buildLimits({ settings, mode, ratesNow, metrics, log, clock, nodes = 1 }: CountingOptions): Counting {
+export function buildLimits({
+  settings,
+  mode,
+  ratesNow,
+  metrics,
+  log,
+  clock,
+  ticketSecret,
+  nodes = 1,
+}: CountingOptions): Counting {
   const counting: LimitsOptions = {
     rates: ratesOf(settings),
     ratesNow,
@@ -63,11 +75,15 @@ export function buildLimits({ settings, mode, ratesNow, metrics, log, clock, nod
     // Two nodes may have the same name, and a node that was restarted must not pass for its predecessor.
     node: `${settings.hostname}:${randomBytes(6).toString('hex')}`,
   })
+  const upSince = (): number | undefined => (shared.shared() ? shared.condition().since : undefined)
+  const watched = <T>(use: RedisUse, answer: Promise<T>): Promise<T> => shared.watched(use, answer)
   const sharing = new KnownSharing({
     ...{ memory: knownRecipients, client: link.client, prefix, log, elapsed: clock.elapsed },
-    upSince: () => (shared.shared() ? shared.condition().since : undefined),
-    watched: (use, answer) => shared.watched(use, answer),
+    ...{ upSince, watched },
   })
+  const tickets =
+    ticketSecret &&
+    new TicketSharing({ client: link.client, prefix, upSince, watched, now: clock.now, adopt: ticketSecret, log })
   return {
     limits: shared,
     knownRecipients,
@@ -75,8 +91,10 @@ export function buildLimits({ settings, mode, ratesNow, metrics, log, clock, nod
     async start() {
       await shared.start()
       sharing.start()
+      tickets?.start()
     },
     async stop() {
+      tickets?.stop()
       await sharing.stop()
       await shared.stop()
       await link.close()

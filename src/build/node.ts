@@ -6,6 +6,7 @@ import { Admin } from '../admin/http.ts'
 import { operatorOf } from '../admin/operator.ts'
 import type { Status } from '../admin/status.ts'
 import type { Reading, ReloadReport, Reread } from '../config/reload.ts'
+import { ticketKeyOf } from '../config/ticket-key.ts'
 import { SYSTEM_CLOCK } from '../core/clock.ts'
 import { Current } from '../core/current.ts'
 import { nodeName, nodeNumber } from '../core/id.ts'
@@ -41,6 +42,8 @@ export interface NodeOptions {
   readonly sharesPorts?: boolean
   /** Called when another process asks to take this one's place. */
   readonly handOver?: () => void
+  /** The key of TLS session tickets, 48 octets, for processes that share one. A file in the settings comes first. */
+  readonly ticketKey?: Buffer
 }
 
 export interface Worker {
@@ -78,7 +81,8 @@ export function buildNode(options: NodeOptions): Node {
   const clock = SYSTEM_CLOCK
   const number = worker?.number ?? nodeNumber(nodeName(machine, settings.listen))
   const metrics = createMetrics({ version, upstreams: settings.upstreams.map(({ label }) => label) })
-  const common = { settings, metrics, log, clock, now: clock.now }
+  const tickets = ticketsOf(options, () => policy.certificates)
+  const common = { settings, metrics, log, clock, now: clock.now, ...tickets }
   const counting = buildLimits({
     ...common,
     nodes: worker?.of ?? 1,
@@ -109,8 +113,7 @@ export function buildNode(options: NodeOptions): Node {
   const { listener, allServed } = listening(front, failed, options.sharesPorts ?? false)
   let draining = false
   const ready = (): boolean => listener.listening && !draining
-  const startedAt = clock.elapsed()
-  const uptimeMs = (): number => clock.elapsed() - startedAt
+  const uptimeMs = since(clock.elapsed)
   const own = { version, node: settings.hostname, ready, uptimeMs }
   const sources: StatusSources = { ...own, seats, counting, knownRecipients, upstreams, policy, reloader }
   const status = (): Status => statusOf(sources)
@@ -149,6 +152,23 @@ async function putInForce(next: Reading, { policyOf, policyInForce, limits, rela
   policyInForce.swap(policy)
   replaceCertificates(before.certificates, certificates, parts)
   parts.log.setLevel(next.settings.logLevel)
+}
+
+const since =
+  (elapsed: () => number, from = elapsed()) =>
+  (): number =>
+    elapsed() - from
+
+/** The key of TLS session tickets: one from outside, or the one that nodes agree on. */
+function ticketsOf({ reading, ticketKey: given }: NodeOptions, certificates: () => Certificates | undefined) {
+  const { tlsCert, tlsTicketKey } = reading.settings
+  let key = given
+  const agreed = (secret: string): void => {
+    key = ticketKeyOf(secret)
+    certificates()?.useTicketKey(key)
+  }
+  const isNeeded = tlsCert.length > 0 && tlsTicketKey === undefined && given === undefined
+  return { ticketKey: () => key, ticketSecret: isNeeded ? agreed : undefined }
 }
 
 /** A listener that keeps track of its connections until they have ended. */

@@ -25,7 +25,7 @@ export interface Pair {
 
 /** Why a file cannot be used. */
 export interface Fault {
-  readonly setting: 'SPILLWAY_TLS_CERT' | 'SPILLWAY_TLS_KEY'
+  readonly setting: 'SPILLWAY_TLS_CERT' | 'SPILLWAY_TLS_KEY' | 'SPILLWAY_TLS_TICKET_KEY'
   /** The file; undefined where none is named. */
   readonly path?: string
   /** What would be right. */

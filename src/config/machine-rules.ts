@@ -8,6 +8,7 @@ import { AUTHORITIES_EXPECTED, readAuthorities } from './authorities.ts'
 import { doubtsAbout, readPairs, uncovered } from './certificates.ts'
 import type { Rule } from './rule.ts'
 import type { Settings } from './settings.ts'
+import { readTicketKey, TICKET_KEY_EXPECTED } from './ticket-key.ts'
 import { workersOf } from './workers.ts'
 
 /** Connections the admin port takes at once. Prometheus, probes and the operator need no more. */
@@ -33,6 +34,15 @@ export const tls: Rule = ({ settings: { tlsCert, tlsKey, hostname }, isSound, re
   if (faults.length > 0 || !isSound('SPILLWAY_HOSTNAME')) return
   const doubt = uncovered(pairs, hostname)
   if (doubt !== undefined) report.warn(doubt)
+}
+
+export const ticketKey: Rule = ({ settings: { tlsTicketKey: path, tlsCert }, isSound, read }, report) => {
+  if (!isSound('SPILLWAY_TLS_TICKET_KEY') || path === undefined) return
+  const found = readTicketKey(path, read)
+  if ('hint' in found) report.mistake('SPILLWAY_TLS_TICKET_KEY', `${TICKET_KEY_EXPECTED}; ${found.hint}`)
+  else if (isSound('SPILLWAY_TLS_CERT') && tlsCert.length === 0) {
+    report.warn('SPILLWAY_TLS_TICKET_KEY has no effect without SPILLWAY_TLS_CERT')
+  }
 }
 
 export const upstreamTls: Rule = ({ settings, isSound, read, now }, report) => {

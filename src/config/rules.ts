@@ -1,6 +1,6 @@
 /** Applies all rules between settings, and holds the small ones: warnings of what is allowed but seldom meant. */
 import { limits, sharedWindows } from './limit-rules.ts'
-import { addresses, openFiles, tls, upstreamTls } from './machine-rules.ts'
+import { addresses, openFiles, ticketKey, tls, upstreamTls } from './machine-rules.ts'
 import type { Ground, Report, Rule } from './rule.ts'
 import type { SettingName } from './settings.ts'
 import { workers } from './workers.ts'
@@ -58,6 +58,7 @@ const RULES: readonly Rule[] = [
   limits,
   sharedWindows,
   tls,
+  ticketKey,
   upstreamTls,
   openFiles,
   workers,

@@ -32,6 +32,7 @@ import {
 } from './kinds.ts'
 import { checkNames, paths } from './list-kinds.ts'
 import { HIDDEN } from './mistakes.ts'
+import { places } from './places-kind.ts'
 import { redisPrefix, redisUrl } from './redis-kinds.ts'
 
 /** In the order of the docs. */
@@ -250,7 +251,7 @@ export const SETTINGS = {
     kind: or(integer(1, MOST_WORKERS), 'auto', 'auto'),
     default: '1',
     doc: 'How many processes serve clients; `auto` is one for each core that Spillway may use.',
-    more: 'One process uses one core. With more than one, the kernel spreads connections over them, and a small parent serves the admin port and replaces one that dies. `SPILLWAY_MAX_CONNECTIONS`, `SPILLWAY_UPSTREAM_MAX_CONNECTIONS` and `SPILLWAY_LIMIT_IP_CONCURRENCY` are divided among them, and without Redis so are the other limits: with Redis they hold for all processes together.',
+    more: 'One process uses one core. With more than one, the kernel spreads connections over them, and a small parent serves the admin port and replaces one that dies. `SPILLWAY_MAX_CONNECTIONS`, `SPILLWAY_UPSTREAM_MAX_CONNECTIONS`, `SPILLWAY_LIMIT_IP_CONCURRENCY` and `SPILLWAY_TLS_HANDSHAKES` are divided among them, and without Redis so are the other limits: with Redis they hold for all processes together.',
   }),
   SPILLWAY_PROXY_PROTOCOL_FROM: row({
     group: 'listen',
@@ -273,7 +274,7 @@ export const SETTINGS = {
     kind: duration({ min: 10_000, max: DAY_MS, because: 'honest servers on slow lines would be cut off' }),
     default: '300s',
     doc: 'How long a client may be silent before it receives 421.',
-    more: 'RFC 5321 section 4.5.3.2.7 asks for at least 5 minutes. A shorter time frees connections sooner in a flood. During a message it is never less than 60s. A command that is sent byte by byte must be complete within this time, and so must a TLS handshake. docs/smtp.md lists all timeouts.',
+    more: 'RFC 5321 section 4.5.3.2.7 asks for at least 5 minutes. A shorter time frees connections sooner in a flood. During a message it is never less than 60s. A command that is sent byte by byte must be complete within this time. docs/smtp.md lists all timeouts.',
     live: true,
   }),
   SPILLWAY_MIN_DATA_RATE: row({
@@ -330,6 +331,22 @@ export const SETTINGS = {
     }),
     default: '1.2',
     doc: 'The oldest version of TLS that clients may use.',
+    live: true,
+  }),
+  SPILLWAY_TLS_TICKET_KEY: row({
+    group: 'listen',
+    kind: orNone(path),
+    default: 'none',
+    doc: 'The secret of TLS session tickets, for nodes that share it: the path of a file with at least 32 characters.',
+    more: 'A client that comes back with a ticket resumes its TLS session without a signature, also at another node that has the same secret. Make it with `openssl rand -base64 48`. It is read again when it changes, as certificates are; replace it every day or so, since whoever has it can read the recorded TLS 1.2 sessions that were made or resumed with its tickets. With `none`, nodes that share a Redis agree there on a random secret, a new one each day; without Redis each node has its own, which its workers share.',
+    live: true,
+  }),
+  SPILLWAY_TLS_HANDSHAKES: row({
+    group: 'listen',
+    kind: places,
+    default: '16/64',
+    doc: 'TLS handshakes under way at once: those of one address, and all together.',
+    more: 'An address that has as many receives 421 to STARTTLS, before any key is used. When the places of all are taken, STARTTLS waits for up to 5s: those go first whose address and network have asked for the fewest handshakes in the last minute that brought no mail, and a client that has a place and sends nothing loses it. Handshakes get at most a quarter of the time of the event loop, whatever is set here: some 400 a second with an RSA-2048 key, some 800 with an ECDSA key.',
     live: true,
   }),
 

@@ -33,6 +33,8 @@ export function shareOf(settings: PlainSettings, share: Share): PlainSettings {
     const whole = settings[key]
     if (whole !== undefined) divided[key] = part(whole, share)
   }
+  const { ofOne, ofAll } = settings.tlsHandshakes
+  divided.tlsHandshakes = { ofOne: Math.max(1, part(ofOne, share)), ofAll: Math.max(1, part(ofAll, share)) }
   if (settings.redisUrl !== undefined) return divided as unknown as PlainSettings
   for (const key of LIMIT_NAMES.map((limit) => keyOf(LIMITS[limit].setting))) {
     const whole = settings[key]

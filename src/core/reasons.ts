@@ -352,6 +352,17 @@ export const REASONS = {
     operator:
       'the client sent a command line of another protocol (HTTP, TLS without STARTTLS, SSH): a browser that was made to send mail, a scanner, or a client with the wrong port',
   },
+  tls_limit: {
+    number: 30,
+    stages: ['connect'],
+    action: 'drop',
+    code: 421,
+    enhanced: '4.3.0',
+    load: true,
+    wire: 'Too many TLS handshakes at once; nothing is lost, try again later',
+    operator:
+      'more TLS handshakes are under way than SPILLWAY_TLS_HANDSHAKES allows for the address, or none of all places became free within 5 s',
+  },
 } as const satisfies Record<string, Reason>
 
 export type ReasonName = keyof typeof REASONS

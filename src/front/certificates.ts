@@ -6,63 +6,20 @@
  * is replaced goes silent, and on a network file system it never speaks. Certificates change every few weeks, so ten seconds are
  * soon enough.
  */
+import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { readFile, stat } from 'node:fs/promises'
-import { createSecureContext, type SecureContext } from 'node:tls'
-import {
-  covers,
-  doubtsAbout,
-  expiryOf,
-  type Fault,
-  nameOf,
-  type Pair,
-  readPairs,
-  uncovered,
-} from '../config/certificates.ts'
-import { reader, unreadable } from '../config/entries.ts'
+import { doubtsAbout, expiryOf, type Fault, nameOf, type Pair, readPairs, uncovered } from '../config/certificates.ts'
+import { type ReadText, reader, unreadable } from '../config/entries.ts'
+import { readTicketKey, TICKET_KEY_EXPECTED } from '../config/ticket-key.ts'
 import { Current } from '../core/current.ts'
 import { stackOf } from '../core/errors.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
+import { type Common, Served } from './served.ts'
 
 /** How often it is looked whether a file has changed. */
 export const LOOK_MS = 10_000
-
-/** Certificates that belong together. It never changes: a handshake sees either the old ones or the new ones. */
-export class Served {
-  readonly #pairs: readonly { readonly pair: Pair; readonly context: SecureContext }[]
-  /** For clients that name no server: that of the first pair. */
-  readonly context: SecureContext
-
-  constructor(pairs: readonly [Pair, ...Pair[]], minVersion: MinVersion) {
-    const [first, ...others] = pairs
-    const own = (pair: Pair) => ({ pair, context: contextOf(pair, minVersion) })
-    const head = own(first)
-    this.#pairs = [head, ...others.map(own)]
-    this.context = head.context
-  }
-
-  get pairs(): readonly Pair[] {
-    return this.#pairs.map(({ pair }) => pair)
-  }
-
-  /** @param name as the client wrote it (RFC 6066 section 3), in ASCII */
-  contextFor(name: string): SecureContext {
-    const isFor = (wildcards: boolean) => this.#pairs.find(({ pair }) => covers(pair, name, wildcards))
-    return (isFor(false) ?? isFor(true))?.context ?? this.context
-  }
-}
-
-type MinVersion = CertificatesOptions['minVersion']
-
-const contextOf = ({ cert, key }: Pair, minVersion: MinVersion): SecureContext =>
-  createSecureContext({
-    cert,
-    key,
-    minVersion: `TLSv${minVersion}`,
-    honorCipherOrder: true,
-    sessionIdContext: 'spillway',
-  })
 
 export interface CertificatesOptions {
   /** The paths of the certificates; at least one. */
@@ -70,7 +27,11 @@ export interface CertificatesOptions {
   /** The paths of their keys, in the same order. */
   readonly keys: readonly string[]
   /** Of TLS. */
-  readonly minVersion: '1.2' | '1.3'
+  readonly minVersion: Common['minVersion']
+  /** Where the secret of TLS session tickets is; undefined: see `ticketKey`. */
+  readonly ticketKeyFile?: string | undefined
+  /** The key of TLS session tickets; undefined: a random one. */
+  readonly ticketKey?: Buffer | undefined
   /** Our own name. */
   readonly hostname: string
   readonly metrics: Metrics
@@ -92,9 +53,16 @@ export interface CertificatesReport {
   }[]
 }
 
+const pathsOf = ({ certs, keys, ticketKeyFile }: CertificatesOptions): string[] => [
+  ...certs,
+  ...keys,
+  ...(ticketKeyFile === undefined ? [] : [ticketKeyFile]),
+]
+
 export class Certificates {
   readonly #options: CertificatesOptions
   readonly #current: Current<Served>
+  #ticketKey: Buffer
   /** What the files were when those in use were read. */
   #marks = ''
   /** What the last look found wrong, and how much of that was told. */
@@ -108,22 +76,29 @@ export class Certificates {
 
   /** Reads the files without holding up the event loop. Rejects if they cannot be used. */
   static async read(options: CertificatesOptions): Promise<Certificates> {
-    return new Certificates(options, await readAhead([...options.certs, ...options.keys]))
+    return new Certificates(options, await readAhead(pathsOf(options)))
   }
 
   /** Reads the files, and throws if they cannot be used. Doubts are told by whoever checked the settings. */
   constructor(options: CertificatesOptions, read: ReadText = reader((path) => readFileSync(path, 'utf8'))) {
     this.#options = options
-    const { certs, keys, minVersion } = options
-    const { pairs, faults } = readPairs(certs, keys, read)
+    const { pairs, key, faults } = readAll(options, read)
     if (faults.length > 0) throw new Error(faults.map(inWords).join('; '))
-    this.#current = new Current(served(pairs, minVersion))
+    this.#ticketKey = key ?? options.ticketKey ?? randomBytes(48)
+    this.#current = new Current(this.#served(pairs))
     this.#toldDoubts = new Set(this.#doubts().flat())
   }
 
   /** Those for the next handshake. */
   get current(): Pick<Current<Served>, 'value'> {
     return this.#current
+  }
+
+  /** Nodes have agreed on another key of TLS session tickets. Sessions under way go on; a file comes first. */
+  useTicketKey(key: Buffer): void {
+    if (this.#options.ticketKeyFile !== undefined) return
+    this.#ticketKey = key
+    this.#current.swap(this.#served(this.#current.value.pairs))
   }
 
   /** From now on it looks by itself. */
@@ -170,15 +145,14 @@ export class Certificates {
   }
 
   async #look(isAsked: boolean): Promise<void> {
-    const { certs, keys, minVersion } = this.#options
-    const paths = [...certs, ...keys]
+    const paths = pathsOf(this.#options)
     const marks = await marksOf(paths)
     if (isAsked || marks !== this.#marks || this.#faults.length > 0) {
-      const { pairs, faults } = readPairs(certs, keys, await readAhead(paths))
+      const { pairs, key, faults } = readAll(this.#options, await readAhead(paths))
       // Somebody is writing: a chain may have been read by half. The next look finds it whole.
       if (marks !== (await marksOf(paths)) && !isAsked) return
       if (faults.length > 0) this.#keep(faults, isAsked)
-      else this.#take(served(pairs, minVersion), marks, isAsked)
+      else this.#take(pairs, key ?? this.#ticketKey, marks, isAsked)
     }
     this.#tellDoubts()
   }
@@ -201,8 +175,23 @@ export class Certificates {
     }
   }
 
-  #take(next: Served, marks: string, isAsked: boolean): void {
+  #served([first, ...others]: readonly Pair[]): Served {
+    if (first === undefined) throw new Error('there is no certificate')
+    return new Served([first, ...others], { minVersion: this.#options.minVersion, ticketKey: this.#ticketKey })
+  }
+
+  #take(pairs: readonly Pair[], ticketKey: Buffer, marks: string, isAsked: boolean): void {
     const { log, metrics } = this.#options
+    const hasNewTickets = !ticketKey.equals(this.#ticketKey)
+    this.#ticketKey = ticketKey
+    const next = this.#served(pairs)
+    if (hasNewTickets) {
+      this.#current.swap(next)
+      log.info(
+        {},
+        'the secret of TLS session tickets has changed: sessions that were made under the old one are not resumed',
+      )
+    }
     const isSame = textsOf(next) === textsOf(this.#current.value)
     const certificates = next.pairs.map((pair) => ({ name: nameOf(pair), expires: new Date(expiryOf(pair)) }))
     if (!isSame) {
@@ -249,9 +238,15 @@ const inWords = ({ path, expected, hint }: Fault): string => `${path ?? expected
 
 const textsOf = ({ pairs }: Served): string => pairs.map(({ cert, key }) => `${cert}\n${key}`).join('\n')
 
-function served([first, ...others]: readonly Pair[], minVersion: MinVersion): Served {
-  if (first === undefined) throw new Error('there is no certificate')
-  return new Served([first, ...others], minVersion)
+type Files = Pick<CertificatesOptions, 'certs' | 'keys' | 'ticketKeyFile'>
+
+function readAll({ certs, keys, ticketKeyFile: path }: Files, read: ReadText) {
+  const { pairs, faults } = readPairs(certs, keys, read)
+  if (path === undefined) return { pairs, key: undefined, faults }
+  const found = readTicketKey(path, read)
+  if ('key' in found) return { pairs, key: found.key, faults }
+  const fault: Fault = { setting: 'SPILLWAY_TLS_TICKET_KEY', path, expected: TICKET_KEY_EXPECTED, hint: found.hint }
+  return { pairs, key: undefined, faults: [...faults, fault] }
 }
 
 /** Changes with each of the files: behind all symlinks, another file or another time. */
@@ -266,8 +261,6 @@ async function marksOf(paths: readonly string[]): Promise<string> {
   })
   return (await Promise.all(marks)).join('\n')
 }
-
-type ReadText = Parameters<typeof readPairs>[2]
 
 /** Reads all files now, so that they can be asked for without waiting. Never rejects. */
 async function readAhead(paths: readonly string[]): Promise<ReadText> {

@@ -15,6 +15,8 @@
  *     accept       a seat, until the client is gone      MAX_CONNECTIONS; nobody is exempt
  *     gate         a connection: to its source, to its   limits.take('connect') below; trusted clients are exempt
  *                  network, to all clients together
+ *     STARTTLS     a place for its TLS handshake, until  TLS_HANDSHAKES; a trusted client may have more than one address may
+ *                  that is over
  *     first RCPT   a message: to its source, to all      limits.take('rcpt') in session/; trusted clients are exempt.
  *                                                        postmaster, abuse and verifications by a null sender are charged
  *                                                        to a budget of their own, and to the limits all clients share

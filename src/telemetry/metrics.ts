@@ -23,9 +23,9 @@ export type ConnectResult = (typeof CONNECT_RESULTS)[number]
 
 /**
  * take: a charge for a client; add: charges made or given back meanwhile; nodes: which are there; probe: is Redis back;
- * known: sharing the recipients that were accepted lately.
+ * known: sharing the recipients that were accepted lately; tickets: agreeing on the key of TLS session tickets.
  */
-const REDIS_USES = ['add', 'nodes', 'known'] as const
+const REDIS_USES = ['add', 'nodes', 'known', 'tickets'] as const
 export type RedisUse = (typeof REDIS_USES)[number]
 const REDIS_RESULTS = ['ok', 'failed', 'timeout'] as const
 
@@ -313,9 +313,9 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
     settingsInfo: new Family(registry, 'gauge', SETTINGS_INFO),
     tlsHandshakes: counter({
       name: 'tls_handshakes_total',
-      help: 'STARTTLS handshakes with clients.',
+      help: 'STARTTLS handshakes with clients; ok: with a signature; resumed: without one; refused: not begun (tls_limit).',
       labels: ['result'],
-      rows: [['ok'], ['failed']],
+      rows: [['ok'], ['resumed'], ['failed'], ['timeout'], ['refused']],
     }),
     certificateExpiry: new Family(registry, 'gauge', {
       name: 'spillway_tls_certificate_expiry_timestamp_seconds',

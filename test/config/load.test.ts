@@ -33,6 +33,8 @@ describe('defaults', () => {
       tlsCert: [],
       tlsKey: [],
       tlsMinVersion: '1.2',
+      tlsHandshakes: { ofOne: 16, ofAll: 64 },
+      tlsTicketKey: undefined,
       limitIpConnections: { max: 600, windowMs: 60_000 },
       limitIpConcurrency: 100,
       limitNetConnections: { max: 6000, windowMs: 60_000 },

@@ -33,6 +33,7 @@ const CONTRACT: Readonly<Record<string, readonly [check: string | undefined, sta
   session_messages: [undefined, 'mail', 'drop 421 4.7.0'],
   proxy_unlisted: [undefined, 'connect', 'drop 421 4.3.0'],
   tongue: [undefined, STAGES.join(' '), 'drop 421 4.7.0'],
+  tls_limit: [undefined, 'connect', 'drop 421 4.3.0'],
 }
 
 describe('reasons', () => {

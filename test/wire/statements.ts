@@ -37,7 +37,7 @@ export const GROUPS: readonly Group[] = [
       R17: 'CHUNKING (RFC 3030) is not offered: BDAT is 502, and what follows is read as commands until the budget for wrong ones is spent.',
       R18: '8BITMIME and SMTPUTF8 (RFC 6531): parameters and UTF-8 addresses pass byte for byte, and are not offered where a mail server lacks them.',
       R19: 'DSN (RFC 3461): NOTIFY, ORCPT, RET and ENVID pass as they are, and are not offered where a mail server lacks them.',
-      R20: 'REQUIRETLS (RFC 8689) is not offered, whatever the hop to the mail server is.',
+      R20: 'REQUIRETLS (RFC 8689) is offered inside TLS only, and only where TLS to the mail servers is verified and all of them offer it there; MAIL passes it on over such a connection and no other. Elsewhere it is not offered, and the parameter is 555.',
       R21: 'LIMITS (RFC 9422) is not offered.',
       R22: 'STARTTLS (RFC 3207): plaintext behind the STARTTLS line is thrown away (CVE-2011-0411), EHLO and MAIL are forgotten, STARTTLS is not offered again. The same towards the mail server, where what is injected behind its 220 is never believed.',
       R23: 'AUTH is not offered. It is answered with 502; it is no error of the client, and has the budget of commands that bring no mail.',

@@ -24,7 +24,7 @@ const LONGEST_PAUSE_MS = 30_000
 /** A worker that is told to end at once writes its log lines first. */
 const ABORT_MS = 4000
 
-export interface CrewOptions extends Pick<Start, 'of' | 'version' | 'machine' | 'listenIsDefault'> {
+export interface CrewOptions extends Pick<Start, 'of' | 'version' | 'machine' | 'listenIsDefault' | 'ticketKey'> {
   /** The settings of the whole node, at the start. */
   readonly reading: Reading
   /** The number of the node in the ids of its sessions. Workers have the numbers that follow it. */
@@ -147,7 +147,7 @@ export class Crew {
   }
 
   #launch(place: Place): Hand {
-    const { of, number, version, machine, listenIsDefault, sockets } = this.#options
+    const { of, number, version, machine, listenIsDefault, sockets, ticketKey } = this.#options
     const { worker } = place
     // Each has a number of its own, also its predecessor: ids of the same second would otherwise be the same.
     const own = (number + this.#started++) % NODES
@@ -156,7 +156,7 @@ export class Crew {
       kind: 'start',
       reading: this.#shareOf(place, this.#reading),
       listenIsDefault: listenIsDefault && this.#listening === undefined,
-      ...{ worker, of, number: own, version, machine },
+      ...{ worker, of, number: own, version, machine, ticketKey },
     }
     place.hand = new Hand(start, sockets)
     return place.hand

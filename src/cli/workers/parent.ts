@@ -2,6 +2,7 @@
  * `spillway serve` with several workers. The parent holds no client: it starts the workers and replaces them, serves the
  * admin port for all of them, and reads the settings again. So there is little in it that could fail.
  */
+import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { Admin } from '../../admin/http.ts'
@@ -11,6 +12,7 @@ import type { ListenError } from '../../app.ts'
 import { Reloader } from '../../build/reload.ts'
 import type { Loaded } from '../../config/load.ts'
 import { type Reading, type ReloadReport, readingWith } from '../../config/reload.ts'
+import { TICKET_KEY_OCTETS } from '../../config/ticket-key.ts'
 import { SYSTEM_CLOCK } from '../../core/clock.ts'
 import { messageOf } from '../../core/errors.ts'
 import { nodeName, nodeNumber } from '../../core/id.ts'
@@ -43,6 +45,7 @@ class Parent implements Stoppable {
     const crew = new Crew({
       ...{ reading, version, machine, metrics, log, of: workers, sockets: sockets?.mail ?? [] },
       listenIsDefault: loaded.origins.listen === 'default',
+      ticketKey: reading.settings.redisUrl === undefined ? randomBytes(TICKET_KEY_OCTETS) : undefined,
       number: nodeNumber(nodeName(machine, reading.settings.listen)),
     })
     const reloader = new Reloader({

@@ -21,6 +21,8 @@ export interface Start {
   readonly listenIsDefault: boolean
   /** File descriptors of sockets to listen on instead. */
   readonly sockets: readonly number[]
+  /** The key of TLS session tickets, the same for all workers; undefined: nodes agree on one in Redis. */
+  readonly ticketKey: Uint8Array | undefined
   readonly version: string
   readonly machine: string
 }

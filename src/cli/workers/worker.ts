@@ -98,6 +98,7 @@ async function run(options: Start): Promise<void> {
     const running = await start({
       ...{ reading, version, log, machine, listenIsDefault, reread, worker: { number, of }, sharesPorts: true },
       sockets: { mail: options.sockets, admin: undefined },
+      ...(options.ticketKey !== undefined && { ticketKey: Buffer.from(options.ticketKey) }),
     })
     obey(running, log, (next) => {
       latest = next

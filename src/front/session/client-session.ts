@@ -4,29 +4,25 @@
  */
 import { stackOf } from '../../core/errors.ts'
 import { andThen, fenced, type Maybe } from '../../core/maybe.ts'
-import type { Facts } from '../../core/policy.ts'
-import type { Metrics } from '../../telemetry/metrics.ts'
+import type { Facts, Refusal } from '../../core/policy.ts'
 import type { SessionRecord } from '../outcome.ts'
 import { say } from '../reply.ts'
+import { ClientHandshake, type ClientHandshakeParts } from './client-handshake.ts'
 import type { ClientReply } from './client-reply.ts'
 import { Commands, type CommandsParts, type Surroundings } from './commands.ts'
 import type { ConversationParts } from './context.ts'
 import { Conversation } from './conversation.ts'
 import type { ProtocolReason } from './replies.ts'
 import { type SessionLimits, SessionState, type State } from './session-state.ts'
-import type { Transport, TransportEvents } from './transport.ts'
+import type { Transport, TransportEvents } from './transport-interface.ts'
 import type { Watch, Watched } from './watch.ts'
 import type { BodySink } from './wire-stream.ts'
 
-export interface ClientSessionParts extends SessionLimits, CommandsParts {
+export interface ClientSessionParts extends SessionLimits, CommandsParts, ClientHandshakeParts {
   readonly conversation: ConversationParts
   /** Called for a client that begins with a PROXY header although it is not listed as a balancer. */
   readonly foreignHeader: (ip: string) => void
-  readonly metrics: Pick<Metrics, 'tlsHandshakes'>
 }
-
-/** How long a TLS handshake may go on while this node is being stopped. During a handshake nothing can be said. */
-const LAST_HANDSHAKE_MS = 5000
 
 export class ClientSession implements TransportEvents, Surroundings, Watched {
   readonly over: Promise<void>
@@ -36,6 +32,7 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
   readonly #ip: string
   readonly #record: SessionRecord
   readonly #transport: Transport
+  readonly #handshake: ClientHandshake
   readonly #conversation: Conversation
   readonly #commands: Commands
   readonly #state: SessionState
@@ -57,6 +54,7 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
     this.#record = record
     this.#transport = connect(this)
     this.#state = new SessionState(parts)
+    this.#handshake = new ClientHandshake(parts, facts.client, record, () => this.#endFor('idle'))
     this.#conversation = new Conversation(parts.conversation, facts, record, this)
     this.#commands = new Commands(parts, this.#conversation, record, this)
     this.over = new Promise((resolve) => {
@@ -89,6 +87,10 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
     return this.#state.isOurs && this.#transport.isPaused
   }
 
+  secure(): Maybe<Refusal | undefined> {
+    return this.#handshake.ask()
+  }
+
   touch(): void {
     this.#transport.touch()
   }
@@ -96,7 +98,7 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
   drain(): void {
     this.draining = true
     if (this.#state.current === 'greeting') this.#endFor('draining')
-    else if (this.#state.current === 'handshake') this.#transport.arm(Math.min(this.#parts.idleMs, LAST_HANDSHAKE_MS))
+    else if (this.#state.current === 'handshake') this.#handshake.hurry()
     else this.#leaveWhenIdle()
   }
 
@@ -107,7 +109,7 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
 
   cut(): void {
     if (this.#state.current === 'closed') return
-    if (this.#state.current === 'handshake') this.#handshakeFailed('cut off')
+    if (this.#state.current === 'handshake') this.#handshake.failed('cut off')
     else if (!this.pastDot && !this.#state.isEnding) this.#write(this.#conversation.replies.because('draining'))
     this.#conversation.cut()
     this.#transport.cut()
@@ -141,10 +143,9 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
 
   secured(): void {
     if (this.#state.current !== 'handshake') return
-    this.#parts.metrics.tlsHandshakes.inc('ok')
+    this.#handshake.done(this.#transport)
     this.#conversation.forgetHello()
     this.#record.stage = 'connect'
-    this.#record.tls = this.#transport.tls?.protocol
     this.#enter('command')
     this.#arm()
     if (this.draining) this.#leaveWhenIdle()
@@ -166,13 +167,16 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
   }
 
   closed(error: string | undefined): void {
-    if (this.#state.current === 'handshake') this.#handshakeFailed(error ?? 'the client left')
+    if (this.#state.current === 'handshake') this.#handshake.failed(error ?? 'the client left')
     this.#enter('closed')
   }
 
   #enter(state: State): void {
     this.#state.goTo(state)
-    if (state === 'closed') this.#watch.end(this)
+    if (state === 'closed') {
+      this.#watch.end(this)
+      this.#handshake.gone()
+    }
     if (this.#state.isOver) this.#resolveOver()
   }
 
@@ -215,7 +219,7 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
     this.#write(reply)
     if (next === 'handshake') {
       this.#enter('handshake')
-      this.#transport.startTls()
+      this.#handshake.begin(this.#transport)
     } else if (next === 'text') {
       this.#enter('text')
       this.#arm()
@@ -244,14 +248,9 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
       return
     }
     // During a handshake nothing can be said.
-    this.#handshakeFailed(reason === 'idle' ? 'timeout' : 'cut off')
+    this.#handshake.failed(reason === 'idle' ? 'timeout' : 'cut off')
     this.#enter('closing')
     this.#transport.destroy()
-  }
-
-  #handshakeFailed(why: string): void {
-    this.#record.tlsError = why
-    this.#parts.metrics.tlsHandshakes.inc('failed')
   }
 
   /** While this node is being stopped: ends the session if nothing is under way once all that has come is answered. */

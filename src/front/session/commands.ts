@@ -4,6 +4,7 @@
  */
 import { stackOf } from '../../core/errors.ts'
 import { andThen, fenced, type Maybe } from '../../core/maybe.ts'
+import type { Refusal } from '../../core/policy.ts'
 import type { Log } from '../../telemetry/log.ts'
 import type { SessionRecord } from '../outcome.ts'
 import { say, sayLines } from '../reply.ts'
@@ -17,6 +18,8 @@ import { isOtherProtocol } from './other-protocol.ts'
 export interface Surroundings extends Pick<Connection, 'tls'> {
   /** Whether this node is being stopped, so that nothing new should begin. */
   readonly draining: boolean
+  /** Asks for a TLS handshake. @returns a refusal; undefined if it may begin, perhaps only later */
+  secure(): Maybe<Refusal | undefined>
 }
 
 export interface CommandsParts {
@@ -36,6 +39,7 @@ const MAX_REFUSED = 1000
 /** RFC 5321 section 4.5.3.1.4, without the CRLF. Extensions make only MAIL and RCPT longer. */
 const MAX_PLAIN_COMMAND = 510
 
+const START_TLS: ClientReply = { text: say(220, '2.0.0', 'Ready to start TLS'), next: 'handshake', counts: 'nothing' }
 const NO_LOGINS = 'This server takes mail for its own users and has no logins; use the submission server'
 
 export class Commands {
@@ -221,15 +225,20 @@ export class Commands {
     for (const keyword of ['ENHANCEDSTATUSCODES', '8BITMIME', 'DSN', 'SMTPUTF8']) {
       if (offered.has(keyword)) lines.push(keyword)
     }
+    if (offered.has('REQUIRETLS') && this.#conversation.offers('REQUIRETLS')) lines.push('REQUIRETLS')
     return sayLines(250, lines)
   }
 
-  #startTls(line: string): ClientReply {
+  #startTls(line: string): Maybe<ClientReply> {
     if (!this.#parts.offersTls) return this.#wrong(502, '5.5.1', 'Not implemented')
     if (line.trim().length > 8) return this.#wrong(501, '5.5.4', 'Syntax: STARTTLS')
     if (this.#around.tls !== undefined) return this.#wrong(503, '5.5.1', 'TLS is in use already')
     // During the handshake nothing could be said.
     if (this.#around.draining) return this.#conversation.replies.because('draining')
-    return { text: say(220, '2.0.0', 'Ready to start TLS'), next: 'handshake', counts: 'nothing' }
+    return andThen(this.#around.secure(), (refused) => {
+      if (refused === undefined) return START_TLS
+      this.#record.stage = 'connect'
+      return this.#conversation.replies.refuse(refused)
+    })
   }
 }

@@ -18,7 +18,7 @@ import { say } from '../reply.ts'
 import { Charges } from './charges.ts'
 import { type ClientReply, goOn, UNREAD } from './client-reply.ts'
 import { type Context, type ConversationParts, judge } from './context.ts'
-import { extensionsUsed, readMail } from './grammar.ts'
+import { extensionsUsed, mayBeOffered, readMail } from './grammar.ts'
 import { type ClientMessage, noRecipients, startMessage } from './message.ts'
 import { recipient } from './recipient.ts'
 import { Replies } from './replies.ts'
@@ -102,6 +102,15 @@ export class Conversation implements Context, RelayClient {
     return this.#offered ?? NOTHING
   }
 
+  /** Whether MAIL may have the parameters of this extension. */
+  offers(extension: string): boolean {
+    const offered = this.#offered
+    if (extension !== 'REQUIRETLS') return offered?.has(extension) ?? mayBeOffered(extension)
+    // RFC 8689 section 2: only inside TLS.
+    if (this.#connection.tls === undefined) return false
+    return offered?.has(extension) ?? this.parts.relay.settings.value.dial.tls === 'required'
+  }
+
   /** Size limit of a message in octets, which never shrinks within a session either; undefined: none. */
   get maxSize(): number | undefined {
     const now = this.parts.maxSize()
@@ -157,7 +166,7 @@ export class Conversation implements Context, RelayClient {
     const read = readMail(line)
     if (!read.ok) return replies.mistake(read.mistake)
     const { address: from, parameters } = read.value
-    const needs = extensionsUsed('mail', parameters, this.#offered)
+    const needs = extensionsUsed('mail', parameters, { has: (extension) => this.offers(extension) })
     if (!needs.ok) return replies.mistake(needs.mistake)
     const declared = parameters.get('SIZE')
     const size = declared === undefined ? undefined : Number(declared)

@@ -73,6 +73,8 @@ const MAIL: Kind = {
     SIZE: { extension: 'SIZE', value: /^[0-9]{1,20}$/, isIdle: (value) => value === undefined || value === '' },
     BODY: { extension: '8BITMIME', value: /^(7BIT|8BITMIME)$/i },
     SMTPUTF8: { extension: 'SMTPUTF8', value: undefined },
+    // RFC 8689 section 4.1.
+    REQUIRETLS: { extension: 'REQUIRETLS', value: undefined },
     RET: { extension: 'DSN', value: /^(FULL|HDRS)$/i },
     ENVID: { extension: 'DSN', value: /^.+$/ },
     // RFC 4954 section 5: from a client that is not trusted it means AUTH=<>, whatever its value, and that is the default.
@@ -179,6 +181,9 @@ export function readRcpt(line: string): Read<Path> {
   return read.ok && read.value.address === '' ? wrong('A recipient is needed', 501, '5.1.3') : read
 }
 
+/** Whether a mail server that has not been reached yet may turn out to offer it. REQUIRETLS is up to our settings, too. */
+export const mayBeOffered = (extension: string): boolean => RELAYABLE.includes(extension) && extension !== 'REQUIRETLS'
+
 /**
  * The extensions that a command's parameters use. A parameter of an extension that we did not offer gets 555, a value that the
  * parameter cannot have 501, and a value that we do not implement 504 (RFC 5321 section 4.1.1.11).
@@ -193,7 +198,7 @@ export function extensionsUsed(
   const used = new Set<string>()
   for (const [keyword, value] of parameters) {
     const rule = Object.hasOwn(known, keyword) ? known[keyword] : undefined
-    const isOffered = rule !== undefined && (offered?.has(rule.extension) ?? RELAYABLE.includes(rule.extension))
+    const isOffered = rule !== undefined && (offered?.has(rule.extension) ?? mayBeOffered(rule.extension))
     if (!isOffered) return wrong(`${keyword} is not offered`, 555)
     const fits = rule.value === undefined ? value === undefined : value !== undefined && rule.value.test(value)
     if (!fits) return wrong(`Bad value of ${keyword}`, keyword === 'BODY' && value !== undefined ? 504 : 501)

@@ -4,7 +4,8 @@ import type { Facts } from '../../core/policy.ts'
 import type { SessionRecord } from '../outcome.ts'
 import { ClientSession, type ClientSessionParts } from './client-session.ts'
 import type { PaceLimits } from './pace.ts'
-import { type TransportEvents, type TransportOptions, Transports } from './transport.ts'
+import { type TransportOptions, Transports } from './transport.ts'
+import type { TransportEvents } from './transport-interface.ts'
 import { Watch } from './watch.ts'
 
 /** What a session keeps to from its beginning to its end. */

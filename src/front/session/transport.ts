@@ -12,51 +12,10 @@ import type { SMTPStream } from 'smtp-server/lib/smtp-stream.js'
 import type { Client } from '../../core/client.ts'
 import type { Current } from '../../core/current.ts'
 import type { Log } from '../../telemetry/log.ts'
-import type { Served } from '../certificates.ts'
-import { type BodySink, type WireEvents, WireStream } from './wire-stream.ts'
-
-/** What a session does with its connection. Text is latin1. Everything may be called at any time. */
-export interface Transport {
-  /** Protocol and cipher; undefined: TLS is not in use. */
-  readonly tls: { readonly protocol: string; readonly cipher: string } | undefined
-  /** Whether everything that was read has been dealt with, except for the beginning of a command. */
-  readonly isIdle: boolean
-  /** Whether the client has finished sending, and nothing is left after what is being dealt with. */
-  readonly isFinished: boolean
-  /** Whether nothing is being read, so that a reset would go unnoticed. */
-  readonly isPaused: boolean
-  /** Begins to read. Until then only the end of the connection is noticed. */
-  listen(): void
-  /** Calls `silent` once when neither side has sent anything for `ms`. */
-  arm(ms: number): void
-  /** Does nothing during a TLS handshake. */
-  write(text: string): void
-  /** Calls `next` when the system has taken what was written, so that a client that never reads costs no memory. */
-  whenWritten(next: () => void): void
-  /** Begins a TLS handshake after what was written. What the client sent in the clear after STARTTLS is discarded. */
-  startTls(): void
-  /** From the next octet on, what comes is the text of a message. */
-  startText(sink: BodySink): void
-  /** Writes nothing at all, which shows whether the client has reset the connection. */
-  touch(): void
-  /** Closes our side and discards what still comes. If the client does not close within some seconds, the socket is destroyed. */
-  close(): void
-  /** Closes as soon as the system has taken what was written. */
-  cut(): void
-  destroy(): void
-}
-
-/** What a session hears of its connection. */
-export interface TransportEvents extends WireEvents {
-  /** See Transport.arm. Also called if the client has not read our replies for as long as it may be silent. */
-  silent(): void
-  /** The handshake is done. */
-  secured(): void
-  /** The client has closed its side. Some of what it sent may not have been dealt with yet. */
-  ended(): void
-  /** The connection is gone. @param error its error code, if there was an error */
-  closed(error: string | undefined): void
-}
+import type { Served } from '../served.ts'
+import { awaitHello } from './tls-hello.ts'
+import type { Transport, TransportEvents } from './transport-interface.ts'
+import { type BodySink, WireStream } from './wire-stream.ts'
 
 export interface TransportOptions {
   readonly hostname: string
@@ -156,6 +115,10 @@ class ClientConnection extends SMTPConnection implements Transport {
     return { protocol: socket.getProtocol() ?? 'TLS', cipher: socket.getCipher()?.name ?? 'unknown' }
   }
 
+  get isResumed(): boolean {
+    return this.secure && (this._socket as TLSSocket).isSessionReused()
+  }
+
   get isIdle(): boolean {
     return !(this._parser instanceof WireStream) || this._parser.isIdle
   }
@@ -215,15 +178,26 @@ class ClientConnection extends SMTPConnection implements Transport {
     socket.once('close', done)
   }
 
-  startTls(): void {
+  startTls(arrived: (start: () => void) => void): void {
+    const socket = this._socket
+    const parser = this._parser
+    if (!(parser instanceof WireStream)) return
+    socket.unpipe(parser)
+    // As upgrade() does, but before the client's first octets are here: what this parser holds came in the clear.
+    parser.isClosed = true
+    this._parser = this._createParser()
+    this._upgrading = true
+    while (socket.read() !== null);
+    awaitHello(socket, () => arrived(() => this.#upgrade()))
+  }
+
+  #upgrade(): void {
+    if (this._socket.destroyed) return
     this._server.renew()
-    this.upgrade(
-      () => undefined,
-      () => {
-        this.#watchEnd()
-        this.#events.secured()
-      },
-    )
+    this.upgrade(nothing, () => {
+      this.#watchEnd()
+      this.#events.secured()
+    })
   }
 
   startText(sink: BodySink): void {

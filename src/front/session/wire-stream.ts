@@ -11,9 +11,10 @@ import { foreignHeader } from './foreign-header.ts'
 
 /**
  * RFC 5321 section 4.5.3.1.4: 512 octets with the CRLF, and what the extensions we offer add to it: MAIL 26 for SIZE
- * (RFC 1870), 17 for 8BITMIME (RFC 6152), 10 for SMTPUTF8 (RFC 6531), 107 for DSN; RCPT 500 for DSN (RFC 3461 section 5).
+ * (RFC 1870), 17 for 8BITMIME (RFC 6152), 10 for SMTPUTF8 (RFC 6531), 107 for DSN, 11 for REQUIRETLS
+ * (RFC 8689); RCPT 500 for DSN (RFC 3461 section 5).
  */
-const MAX_COMMAND = 512 + 500 + 160
+const MAX_COMMAND = 512 + 500 + 171
 const END = Buffer.from('\r\n.\r\n')
 /** How many commands run in one go before other connections get their turn. */
 const MAX_IN_A_ROW = 100

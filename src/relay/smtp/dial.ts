@@ -15,7 +15,7 @@ import { UpstreamError } from './upstream-error.ts'
 export type Extensions = ReadonlyMap<string, string>
 
 /** Extensions that pass through us unchanged, and so may be offered if every server in use offers them. */
-export const RELAYABLE = ['SIZE', '8BITMIME', 'SMTPUTF8', 'DSN', 'ENHANCEDSTATUSCODES']
+export const RELAYABLE = ['SIZE', '8BITMIME', 'SMTPUTF8', 'DSN', 'ENHANCEDSTATUSCODES', 'REQUIRETLS']
 
 /** The server refused a step that we cannot do without. */
 export class UpstreamRefusal extends Error {
@@ -83,13 +83,20 @@ export function timeLeft(deadline: number, now: number, most: number): number {
   return Math.min(remaining, most)
 }
 
-const extensionsOf = (reply: Reply): Extensions =>
-  new Map(
+/**
+ * Where certificates are not verified, REQUIRETLS counts as not offered: such a connection cannot be given what requires it (RFC 8689
+ * section 4.2.1). Where they are, the last EHLO is always inside TLS.
+ */
+function extensionsOf(reply: Reply, { tls }: DialSettings): Extensions {
+  const extensions = new Map(
     reply.lines.slice(1).map((line) => {
       const [keyword = '', ...rest] = line.trim().split(/[ =]/)
       return [keyword.toUpperCase(), rest.join(' ')]
     }),
   )
+  if (tls !== 'required') extensions.delete('REQUIRETLS')
+  return extensions
+}
 
 /**
  * @param attributes the client that it is for; undefined: our own health check, which names no client
@@ -207,7 +214,7 @@ async function hello(
   // Always EHLO, even for a client that said HELO: the extensions are offered to us. XCLIENT says which of the two it was.
   const name = attributes?.helo ?? settings.hostname
   const reply = await smtp.command(`EHLO ${name}`, remaining())
-  if (reply.code === 250) return extensionsOf(reply)
+  if (reply.code === 250) return extensionsOf(reply, settings)
   if (reply.code < 500) throw new UpstreamRefusal('ehlo', reply)
   // RFC 5321 section 3.2: a server that does not know EHLO may know HELO.
   const old = await smtp.command(`HELO ${name}`, remaining())

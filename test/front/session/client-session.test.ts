@@ -4,8 +4,9 @@ import { createServer, type Socket } from 'node:net'
 import { describe, expect, test } from '@jest/globals'
 import { SessionRecord } from '../../../src/front/outcome.ts'
 import { ClientSession, type ClientSessionParts } from '../../../src/front/session/client-session.ts'
+import { Handshakes } from '../../../src/front/session/handshakes.ts'
 import { Sessions } from '../../../src/front/session/session.ts'
-import type { Transport } from '../../../src/front/session/transport.ts'
+import type { Transport } from '../../../src/front/session/transport-interface.ts'
 import { Watch } from '../../../src/front/session/watch.ts'
 import type { Limits } from '../../../src/state/limits.ts'
 import type { Log } from '../../../src/telemetry/log.ts'
@@ -15,7 +16,7 @@ import { connectClient } from '../../support/client.ts'
 import { client, factsOf, partsWithoutRelay } from './parts.ts'
 
 /** As they are shipped. */
-const { idleTimeout, minDataRate, sessionMaxTime, sessionMaxMessages } = loadWith({}).settings
+const { idleTimeout, minDataRate, sessionMaxTime, sessionMaxMessages, tlsHandshakes } = loadWith({}).settings
 const SECOND = 1000
 let at = 0
 
@@ -32,6 +33,7 @@ function partsOf(changed: Partial<ClientSessionParts> = {}) {
     foreignHeader: () => undefined,
     metrics: createMetrics({ version: 'test', upstreams: [] }),
     log: { error: (facts: unknown) => errors.push(facts) } as unknown as Log,
+    handshakes: new Handshakes({ places: () => tlsHandshakes, elapsed: () => at }),
     elapsed: () => at,
     ...changed,
   }
@@ -46,6 +48,7 @@ function session(changed: Partial<ClientSessionParts> = {}) {
   const act = (name: string) => () => void done.push(name)
   const transport: Transport = {
     tls: undefined,
+    isResumed: false,
     isIdle: true,
     isFinished: true,
     isPaused: true,

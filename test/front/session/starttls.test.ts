@@ -1,3 +1,4 @@
+import { spawn } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -101,4 +102,26 @@ test('STARTTLS with an argument is 501', async () => {
   const client = await app.client()
   await client.hello()
   expect(await client.command('STARTTLS now')).toMatch(/^501 5\.5\.4/)
+})
+
+test('a client cannot begin another handshake in TLS 1.2: renegotiation is refused', async () => {
+  const args = ['-connect', `127.0.0.1:${app.port}`, '-starttls', 'smtp', '-tls1_2', '-legacy_renegotiation']
+  const openssl = spawn('openssl', ['s_client', ...args], { stdio: ['pipe', 'pipe', 'pipe'] })
+  let said = ''
+  for (const stream of [openssl.stdout, openssl.stderr]) stream.on('data', (part) => (said += part))
+  try {
+    await eventually(
+      () => said,
+      (text) => text.includes('Verify return code') && /^250 /m.test(text),
+    )
+    const before = await handshakes('ok')
+    openssl.stdin.write('R\n')
+    await eventually(
+      () => said,
+      (text) => text.includes('RENEGOTIATING') && text.includes('no renegotiation'),
+    )
+    expect(await handshakes('ok')).toBe(before)
+  } finally {
+    openssl.kill()
+  }
 })

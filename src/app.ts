@@ -93,9 +93,9 @@ export async function start(options: AppOptions): Promise<Running> {
 
   const stop = async (): Promise<void> => {
     node.drain()
-    await node.listener.closeEmpty()
     log.info({ sessions: sessions.size }, 'draining')
     sessions.drain()
+    await node.listener.closeEmpty()
     await within(node.allServed(), node.policy.settings.shutdownTimeout, () => undefined)
     sessions.dismiss()
     await node.allServed()

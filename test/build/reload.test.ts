@@ -78,6 +78,7 @@ const written = (name: string, text: string): string => {
   return join(folder, name)
 }
 const { cert, key } = makeCertificate({ names: ['DNS:mx.test.example'] })
+const SECRET = written('secret', 'u4vQ0bLZ8kqj2Yx7cN1mWp5sRt9aEd3f')
 const PAIR = {
   cert: written('cert', cert),
   sameCert: written('cert2', cert),
@@ -125,6 +126,12 @@ const SEEN: Record<string, Seen> = {
   SPILLWAY_ADMIN_TOKEN: inSettings('adminToken', 'none', 'a-token-of-some-length'),
   SPILLWAY_ADMIN_HOSTS: inSettings('adminHosts', 'none', 'admin.example'),
   SPILLWAY_TLS_MIN_VERSION: inSettings('tlsMinVersion', '1.2', '1.3'),
+  SPILLWAY_TLS_HANDSHAKES: {
+    from: '8/64',
+    to: '8/32',
+    seen: ({ settings }) => settings.tlsHandshakes.ofAll,
+  },
+  SPILLWAY_TLS_TICKET_KEY: inSettings('tlsTicketKey', 'none', SECRET),
   SPILLWAY_TLS_CERT: inSettings('tlsCert', PAIR.cert, PAIR.sameCert, { TLS_KEY: PAIR.key }),
   SPILLWAY_TLS_KEY: inSettings('tlsKey', PAIR.key, PAIR.sameKey, { TLS_CERT: PAIR.cert }),
   SPILLWAY_SUPPORT_URL: {

@@ -7,7 +7,7 @@ import { connect as connectTls } from 'node:tls'
 import { afterEach, describe, expect, test } from '@jest/globals'
 import type { Settings } from '../../../src/config/settings.ts'
 import { CERT, KEY } from '../../config/pem.ts'
-import { BALANCER, eventually, startApp, type TestApp } from '../../support/app.ts'
+import { BALANCER, eventually, startApp, type TestApp, turn } from '../../support/app.ts'
 import { type Client, connectClient } from '../../support/client.ts'
 import { startUpstream, type Upstream } from '../../support/upstream.ts'
 
@@ -193,6 +193,7 @@ describe('R51 a transaction is waited for', () => {
     const client = await hello(app)
     expect(await client.command('MAIL FROM:<a@example.org>')).toMatch(/^250/)
     const stopped = stopping(app)
+    await turn(app)
     await expect(app.client()).rejects.toThrow()
     expect(await client.command('RCPT TO:<b@example.net>')).toMatch(/^250/)
     expect(await client.command('DATA')).toMatch(/^354/)

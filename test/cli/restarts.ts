@@ -3,8 +3,8 @@
 //
 //     node test/cli/restarts.ts sockets|takeover RESTARTS [WORKERS]
 //
-// It prints one line of JSON: how many clients were greeted and heard the reply to QUIT, were greeted and then heard 421,
-// were refused, were reset, or heard something else; and the exit codes of all that were replaced.
+// It prints one line of JSON: how many clients were greeted and heard the reply to QUIT, heard 421 because one of them was
+// stopping, were refused, were reset, or heard something else; and the exit codes of all that were replaced.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { connect } from 'node:net'
@@ -34,7 +34,7 @@ function visit(port: number, source: string): Promise<void> {
     })
     socket.on('end', () => {
       if (/^220 .*\r\n221 .*\r\n$/.test(text)) return end('served')
-      if (/^220 .*\r\n421 .*\r\n$/.test(text)) return end('putOff')
+      if (/^(220 .*\r\n)?421 .*\r\n$/.test(text)) return end('putOff')
       others.push(text)
       end('other')
     })
@@ -144,3 +144,4 @@ const codes = await (mode === 'sockets' ? bySockets : byTakingOver)(Number(resta
   }),
 })
 console.log(JSON.stringify({ ...counts, codes, others: others.slice(0, 5) }))
+process.exitCode = counts.refused + counts.reset + counts.other + codes.filter((code) => code !== 0).length > 0 ? 1 : 0

@@ -20,6 +20,7 @@ export class Listener {
   readonly #serve: (socket: Socket) => void
   readonly #failed: (error: Error) => void
   readonly #sharesPorts: boolean
+  #isHeldOpen = false
 
   /**
    * @param failed called with later errors of a listening socket (EMFILE …), which goes on listening
@@ -59,6 +60,7 @@ export class Listener {
 
   /** Listens on sockets that were opened and bound by somebody else. @param fds their file descriptors */
   async adopt(fds: readonly number[]): Promise<readonly ListenAddress[]> {
+    this.#isHeldOpen = true
     return Promise.all(fds.map((fd) => this.#open({ fd })))
   }
 
@@ -88,9 +90,13 @@ export class Listener {
 
   /**
    * Takes the connections that wait in the kernel's queue, and closes the listening sockets right after that: the kernel
-   * resets those that are still waiting when its socket is closed.
+   * resets those that are still waiting when its socket is closed. At a socket that somebody else holds open they wait on.
    */
   async closeEmpty(): Promise<void> {
+    if (this.#isHeldOpen) {
+      this.close()
+      return
+    }
     // The first one comes at the end of this turn of the event loop, the second one when the sockets have been read.
     for (let i = 0; i < 2; i++) await new Promise((resolve) => setImmediate(resolve))
     this.close()

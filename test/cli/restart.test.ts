@@ -1,0 +1,112 @@
+/** Restarts while clients come at 200 a second: none is refused or reset, whichever way the port is kept open. */
+import { execFile } from 'node:child_process'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { afterEach, describe, expect, test } from '@jest/globals'
+import { connectClient } from '../support/client.ts'
+import { Program, SERVE_ENV } from '../support/program.ts'
+
+/** The command `npm run restarts` does it twenty times. */
+const TIMES = 3
+const HARNESS = fileURLToPath(new URL('restarts.ts', import.meta.url))
+/** A network of its own, whose kernel moves waiting connections from a socket that is closed to another one. */
+const OWN_NETWORK = [
+  'unshare',
+  '--net',
+  'sh',
+  '-ec',
+  'ip link set lo up; echo 1 >/proc/sys/net/ipv4/tcp_migrate_req; exec "$@"',
+  'sh',
+]
+
+interface Counts {
+  readonly served: number
+  readonly putOff: number
+  readonly refused: number
+  readonly reset: number
+  readonly other: number
+  readonly codes: readonly number[]
+}
+
+async function restarts(mode: 'sockets' | 'takeover', workers: number): Promise<Counts> {
+  const within = mode === 'takeover' ? OWN_NETWORK : []
+  const [command = '', ...args] = [...within, process.execPath, HARNESS, mode, String(TIMES), String(workers)]
+  const { stdout } = await promisify(execFile)(command, args).catch((error: { stdout: string }) => error)
+  return JSON.parse(stdout.trim().split('\n').at(-1) as string) as Counts
+}
+
+describe.each([1, 2])('%i process(es)', (workers) => {
+  test.each(['sockets', 'takeover'] as const)(
+    '%s: every client is greeted',
+    async (mode) => {
+      const { served, putOff, refused, reset, other, codes } = await restarts(mode, workers)
+      expect({ refused, reset, other, codes }).toEqual({ refused: 0, reset: 0, other: 0, codes: Array(TIMES).fill(0) })
+      expect(served).toBeGreaterThan(200)
+      // Those that are greeted in the moment of the stop are asked to come back.
+      expect(putOff).toBeLessThan(served / 10)
+    },
+    60_000,
+  )
+})
+
+describe('taking over', () => {
+  const programs: Program[] = []
+  afterEach(async () => {
+    for (const program of programs.splice(0)) await program.end()
+  })
+  const start = (args: readonly string[], env: Record<string, string> = {}): Program => {
+    const program = new Program(['serve', ...args], { env: { ...SERVE_ENV, ...env } })
+    programs.push(program)
+    return program
+  }
+
+  test('where there is none to take over from, it starts as usual', async () => {
+    const other = createServer()
+    await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve))
+    const { port } = other.address() as AddressInfo
+    await new Promise((resolve) => other.close(resolve))
+    const program = start(['--take-over'], { SPILLWAY_ADMIN_LISTEN: `127.0.0.1:${port}` })
+    await program.logged('there is no Spillway to take over from')
+    expect((await program.logged('listening for the operator')).port).toBe(port)
+  })
+
+  test('another program at the admin port is left alone, and this one does not start', async () => {
+    const other = createServer((_, response) => response.writeHead(404).end('what?'))
+    await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve))
+    try {
+      const { port } = other.address() as AddressInfo
+      const program = start(['--take-over'], { SPILLWAY_ADMIN_LISTEN: `127.0.0.1:${port}` })
+      expect(await program.exited).toBe(1)
+      expect(program.out).toContain('/api/v1/handover does not hand over: 404 what?')
+    } finally {
+      other.close()
+    }
+  })
+
+  test('a session with a transaction ends at the one that it began with', async () => {
+    const first = start([])
+    const admin = (await first.logged('listening for the operator')).port
+    const mail = (await first.logged('listening for mail')).port
+    const env = { SPILLWAY_ADMIN_LISTEN: `127.0.0.1:${admin}`, SPILLWAY_LISTEN: `127.0.0.1:${mail}` }
+    const client = await connectClient(mail as number)
+    try {
+      await client.hello()
+      expect(await client.command('MAIL FROM:<a@a.example>')).toMatch(/^250/)
+      const next = start(['--take-over'], env)
+      await next.logged('the Spillway before this one has handed over, and ends when its sessions have')
+      expect(await first.logged('stopping')).toMatchObject({ by: 'handover' })
+      // The new one has the admin port by now.
+      await next.logged('listening for the operator')
+      expect(await client.command('RSET')).toMatch(/^250/)
+      expect(await client.reply()).toMatch(/^421 /)
+      expect(await first.exited).toBe(0)
+      const late = await connectClient(mail as number)
+      expect(await late.reply()).toMatch(/^220 /)
+      late.destroy()
+    } finally {
+      client.destroy()
+    }
+  })
+})

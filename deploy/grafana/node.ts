@@ -99,7 +99,8 @@ export const settings: readonly Panel[] = [
 export const processes: readonly Panel[] = [
   series({
     title: 'CPU',
-    about: '100 % is one core. A node runs its JavaScript on one core; more nodes use the others.',
+    about:
+      '100 % is one core. A process runs its JavaScript on one core; SPILLWAY_WORKERS, or more nodes, use the others.',
     unit: 'ratio',
     width: 6,
     queries: [[rate('process_cpu_seconds_total'), '{{instance}}']],
@@ -120,8 +121,8 @@ export const processes: readonly Panel[] = [
     unit: 'seconds',
     width: 6,
     queries: [
-      [of('nodejs_eventloop_lag_p99_seconds'), '{{instance}} p99'],
-      [of('nodejs_eventloop_lag_max_seconds'), '{{instance}} max'],
+      [of('nodejs_eventloop_lag_p99_seconds'), '{{instance}} {{worker}} p99'],
+      [of('nodejs_eventloop_lag_max_seconds'), '{{instance}} {{worker}} max'],
     ],
   }),
   series({
@@ -130,6 +131,20 @@ export const processes: readonly Panel[] = [
       'Each client and each connection to a mail server is one open file. Raise the open-file limit before it is reached.',
     unit: 'ratio',
     width: 6,
-    queries: [[`${of('process_open_fds')} / ${of('process_max_fds')}`, '{{instance}}']],
+    queries: [[`${of('process_open_fds')} / ${of('process_max_fds')}`, '{{instance}} {{worker}}']],
+  }),
+  series({
+    title: 'Workers that answer',
+    about:
+      '0: the worker hangs or is being replaced. Its clients wait; those of the others go on. No lines where one process serves all.',
+    width: 12,
+    queries: [[of('spillway_worker_up'), '{{instance}} {{worker}}']],
+  }),
+  series({
+    title: 'Workers replaced, in an hour',
+    about:
+      'A worker died, or hung for half a minute and was killed. The log says how, and how many sessions it took with it.',
+    width: 12,
+    queries: [[`increase(${of('spillway_worker_restarts_total')}[1h])`, '{{instance}} {{worker}}']],
   }),
 ]

@@ -67,7 +67,7 @@ function labelsOf(values: readonly { readonly labels: Readonly<Record<string, un
     }
   }
   const labels = [...sets].map(([label, set]) => {
-    const varies = ['upstream', 'version', 'name'].includes(label)
+    const varies = ['upstream', 'version', 'name', 'worker'].includes(label)
     return varies || set.size > MANY ? `\`${label}\`` : `\`${label}\`=${[...set].join(',')}`
   })
   return labels.length === 0 ? '–' : labels.join('; ')
@@ -79,7 +79,6 @@ export async function metricsPage(): Promise<string> {
   certificateExpiry.replace([[['mx1.example.net'], 0]])
   const own = await registry.getMetricsAsJSON()
   const ofParent = await createWorkerMetrics(['1', '2']).registry.getMetricsAsJSON()
-  const onlyThere = ofParent.filter(({ name }) => own.every((metric) => metric.name !== name))
   const lines = [
     GENERATED('src/telemetry/metrics.ts'),
     '# Metrics',
@@ -97,7 +96,7 @@ export async function metricsPage(): Promise<string> {
     '| metric | type | labels | workers | what it counts |',
     '|---|---|---|---|---|',
   ]
-  for (const { name, help, type, values, aggregator } of [...own, ...onlyThere]) {
+  for (const { name, help, type, values, aggregator } of own) {
     if (!name.startsWith('spillway_')) continue
     const together = ofParent.some((metric) => metric.name === name) ? 'parent' : String(aggregator)
     lines.push(tableRow([`\`${name}\``, String(type), labelsOf(values), together, help]))

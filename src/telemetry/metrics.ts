@@ -96,9 +96,24 @@ export const SETTINGS_INFO = {
   rows: [],
 } as const satisfies Declaration
 
+export const WORKER_UP = {
+  name: 'spillway_worker_up',
+  help: '1 while the worker answers its parent; at 0 its counters are as it last told them, and its gauges are missing.',
+  labels: ['worker'],
+} as const satisfies Declaration
+export const WORKER_RESTARTS = {
+  name: 'spillway_worker_restarts_total',
+  help: 'Times the worker ended by itself and was replaced.',
+  labels: ['worker'],
+} as const satisfies Declaration
+/** One process that serves all is its own only worker. */
+const ONLY = [['1']] as const
+
 export function createMetrics({ version, upstreams }: MetricsOptions) {
   const registry = createRegistry()
 
+  new Family(registry, 'gauge', { ...WORKER_UP, rows: ONLY }).of('1').value = 1
+  new Family(registry, 'counter', { ...WORKER_RESTARTS, rows: ONLY })
   let sources: GaugeSources | undefined
   let inUse = upstreams
   let connected = upstreams

@@ -1,5 +1,5 @@
 /** The metrics of the parent of several workers. */
-import { createRegistry, RELOADS, SETTINGS_INFO, SETTINGS_STALE } from './metrics.ts'
+import { createRegistry, RELOADS, SETTINGS_INFO, SETTINGS_STALE, WORKER_RESTARTS, WORKER_UP } from './metrics.ts'
 import { Family } from './series.ts'
 
 export type WorkerMetrics = ReturnType<typeof createWorkerMetrics>
@@ -13,17 +13,7 @@ export function createWorkerMetrics(workers: readonly string[]) {
     reloads: new Family(registry, 'counter', RELOADS),
     settingsStale: new Family(registry, 'gauge', SETTINGS_STALE),
     settingsInfo: new Family(registry, 'gauge', SETTINGS_INFO),
-    up: new Family(registry, 'gauge', {
-      name: 'spillway_worker_up',
-      help: '1 while the worker answers its parent; at 0 its counters are as it last told them, and its gauges are missing.',
-      labels: ['worker'],
-      rows,
-    }),
-    restarts: new Family(registry, 'counter', {
-      name: 'spillway_worker_restarts_total',
-      help: 'Times the worker ended by itself and was replaced.',
-      labels: ['worker'],
-      rows,
-    }),
+    up: new Family(registry, 'gauge', { ...WORKER_UP, rows }),
+    restarts: new Family(registry, 'counter', { ...WORKER_RESTARTS, rows }),
   }
 }

@@ -243,6 +243,24 @@ describe('what comes and goes', () => {
       { [gauge('tls_certificates_stale', 'mx1')]: flapping(0, [1, ...constant(0, 7.75)]) },
       25,
     ],
+    [
+      'SpillwayWorkerAway',
+      'a worker hangs every other time',
+      { [gauge('worker_up', 'mx1', ', worker="1"')]: flapping(1, [1, 0]) },
+      5,
+    ],
+    [
+      'SpillwayWorkersUnstable',
+      'a worker dies every eight minutes',
+      {
+        [gauge('worker_restarts_total', 'mx1', ', worker="1"')]: [
+          ...constant(0, BEFORE),
+          ...growing(1, FLAPS).map((step) => 1 + Math.floor((step as number) / steps(8))),
+          ...constant(5, AFTER),
+        ],
+      },
+      25,
+    ],
     ['SpillwayReloadFailed', 'every other reload fails', { [gauge('settings_stale', 'mx1')]: flapping(0, [1, 0]) }, 4],
     [
       'SpillwaySettingsDiffer',

@@ -41,6 +41,8 @@ describe('the contract', () => {
     upstream_slot_wait_seconds: 'histogram',
     tracked_clients: 'gauge',
     tls_handshakes_total: 'counter',
+    worker_up: 'gauge',
+    worker_restarts_total: 'counter',
   }
   test('every metric has its name and type', async () => {
     const { types } = await scrape()
@@ -50,7 +52,8 @@ describe('the contract', () => {
 
   test('every valid series is there at 0 from the start', async () => {
     const { own, values } = await scrape()
-    for (const [key, value] of own) if (!key.startsWith('spillway_build_info')) expect([key, value]).toEqual([key, 0])
+    const ones = /^spillway_(build_info|worker_up)/
+    for (const [key, value] of own) expect([key, value]).toEqual([key, ones.test(key) ? 1 : 0])
     expect(values.get('spillway_build_info{version="1.2.3"}')).toBe(1)
     for (const name of REASON_NAMES) {
       const { stages, action, check } = reasonOf(name)

@@ -31,6 +31,8 @@ interface Route {
   readonly isPublic: boolean
   /** It changes something, and takes POST only. */
   readonly writes?: true
+  /** If there is a token, it is needed over loopback as well: any program on this machine may call from there. */
+  readonly endsNode?: true
   readonly answer: (request: Request) => Response | Promise<Response>
 }
 
@@ -41,8 +43,10 @@ const digest = (text: string): Buffer => createHash('sha256').update(text).diges
  * @param local our address on the connection
  * @param authorization the Authorization field; undefined if there is none
  */
-export function mayUse(local: string, authorization: string | undefined, token: string | undefined): boolean {
-  if (isLoopback(local)) return true
+export const mayUse = (local: string, authorization: string | undefined, token: string | undefined): boolean =>
+  isLoopback(local) || isBearer(authorization, token)
+
+function isBearer(authorization: string | undefined, token: string | undefined): boolean {
   const presented = /^Bearer (.+)$/.exec(authorization ?? '')?.[1]
   return token !== undefined && presented !== undefined && timingSafeEqual(digest(token), digest(presented))
 }
@@ -85,7 +89,7 @@ export function createRouter(parts: RouteParts): (request: Request, local: strin
       handOver()
       return json(202, { handedOver: true })
     }
-    routes.set('/api/v1/handover', { isPublic: false, writes: true, answer })
+    routes.set('/api/v1/handover', { isPublic: false, writes: true, endsNode: true, answer })
   }
   const paths = [...routes.keys()]
   return async (request, local) => {
@@ -96,7 +100,10 @@ export function createRouter(parts: RouteParts): (request: Request, local: strin
     if (route === undefined) return text(404, `there is ${paths.slice(0, -1).join(', ')} and ${paths.at(-1)}`)
     const wrong = route.writes ? mayNotWrite(request) : mayNotPost(request)
     if (wrong !== undefined) return wrong
-    if (!route.isPublic && !mayUse(local, authorization, token())) {
+    const wanted = token()
+    const may = route.isPublic || mayUse(local, authorization, wanted)
+    const isUnasked = route.endsNode === true && wanted !== undefined && !isBearer(authorization, wanted)
+    if (!may || isUnasked) {
       return text(401, 'needs Authorization: Bearer and the admin token', 'WWW-Authenticate: Bearer')
     }
     return route.answer(request)

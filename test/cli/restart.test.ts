@@ -85,6 +85,21 @@ describe('taking over', () => {
     }
   })
 
+  test('takes the admin token where one is set, also from this machine', async () => {
+    const env = { SPILLWAY_ADMIN_TOKEN: 'a-token-that-nobody-guesses' }
+    const program = start([], env)
+    const { port } = await program.logged('listening for the operator')
+    const ask = (token?: string) =>
+      fetch(`http://127.0.0.1:${port}/api/v1/handover`, {
+        method: 'POST',
+        ...(token !== undefined && { headers: { Authorization: `Bearer ${token}` } }),
+      })
+    expect((await ask()).status).toBe(401)
+    expect((await ask('another')).status).toBe(401)
+    expect((await ask(env.SPILLWAY_ADMIN_TOKEN)).status).toBe(202)
+    expect(await program.exited).toBe(0)
+  })
+
   test('a session with a transaction ends at the one that it began with', async () => {
     const first = start([])
     const admin = (await first.logged('listening for the operator')).port

@@ -10,7 +10,7 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { Program, programLine, SERVE_ENV } from '../support/program.ts'
+import { PROCESS_ENV, Program, programLine, SERVE_ENV } from '../support/program.ts'
 
 const PER_SECOND = 200
 /** Between two restarts, so that the new one has met clients. */
@@ -66,7 +66,7 @@ const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
 async function bySockets(restarts: number, env: Record<string, string>): Promise<(number | null)[]> {
   const holder = fileURLToPath(new URL('hold-socket.pl', import.meta.url))
   const child = spawn('perl', [holder, ...programLine(['serve'])], {
-    env: { PATH: process.env.PATH, ...env },
+    env: { ...PROCESS_ENV, ...env },
     stdio: ['pipe', 'pipe', 'inherit'],
   })
   const lines = createInterface({ input: child.stdout })

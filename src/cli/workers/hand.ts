@@ -8,7 +8,7 @@ import type { Failure, FromWorker, Report, Start, ToWorker } from './protocol.ts
 /** A scrape must not wait for a worker that hangs. */
 const ASK_MS = 1000
 /** Longer than to take a deny list of 100,000 networks. */
-const RELOAD_MS = 10_000
+const RELOAD_MS = 5000
 
 /** After standard input, output and error, and the channel. */
 const FIRST_FD = 4

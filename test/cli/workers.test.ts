@@ -1,5 +1,7 @@
 /** Several workers under one parent: the program as it is started, with real processes that are stopped and killed. */
-import { readFileSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { once } from 'node:events'
+import { createReadStream, readFileSync, writeFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -150,8 +152,24 @@ describe('one node', () => {
     expect([1, 2]).toContain(line.worker)
   })
 
-  test('lines of the log are whole, though several processes write them', async () => {
-    await start({ SPILLWAY_LOG_SAMPLE: '1', SPILLWAY_DENY: '127.0.0.0/8' })
+  test('lines of the log are whole, though several processes write them into one pipe', async () => {
+    const fifo = join(folder, 'log')
+    execFileSync('mkfifo', [fifo])
+    program = new Program(['serve'], {
+      env: { ...SERVE_ENV, SPILLWAY_WORKERS: '2', SPILLWAY_LOG_SAMPLE: '1', SPILLWAY_DENY: '127.0.0.0/8' },
+      within: ['sh', '-c', 'exec "$@" >"$0"', fifo],
+    })
+    let text = ''
+    const log = createReadStream(fifo).on('data', (chunk) => {
+      text += chunk.toString()
+    })
+    const found = await eventually(
+      () => /"all workers serve"/.test(text) && /"port":(\d+).*"listening for mail"/.exec(text),
+      Boolean,
+    )
+    port = Number((found as RegExpExecArray)[1])
+    // A reader that is slow: the pipe is full, and takes a write in pieces if that is too long.
+    log.pause()
     const count = 2000
     for (let i = 0; i < count; i += 100) {
       await Promise.all(
@@ -162,9 +180,10 @@ describe('one node', () => {
         }),
       )
     }
+    log.resume()
     program.child.kill('SIGTERM')
-    await program.exited
-    const lines = program.out.split('\n').filter((line) => line !== '')
+    await once(log, 'end')
+    const lines = text.split('\n').filter((line) => line !== '')
     const parsed = lines.map((line) => JSON.parse(line) as Record<string, unknown>)
     expect(parsed.filter(({ msg }) => msg === 'session')).toHaveLength(count)
     expect(new Set(parsed.filter(({ msg }) => msg === 'session').map(({ worker }) => worker)).size).toBe(2)

@@ -1,8 +1,13 @@
 /** Reads the settings in a thread of its own (reread.ts). Compiled lists are handed over without a copy. */
 import { readFileSync, statSync } from 'node:fs'
+import { constants, setPriority } from 'node:os'
 import { parentPort, workerData } from 'node:worker_threads'
 import { rereadOf } from '../config/reload.ts'
 import type { FixedSources } from './reread.ts'
+
+// Mail must not wait for a core that this thread has. On Linux the priority is that of the calling thread (setpriority(2));
+// elsewhere it would be that of the whole process.
+if (process.platform === 'linux') setPriority(constants.priority.PRIORITY_LOW)
 
 /** What each file was when it was read. */
 const marks = new Map<string, string>()

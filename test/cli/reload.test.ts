@@ -1,6 +1,6 @@
 /** The running program reads its settings again: over SIGHUP and over POST, with files as operators have them. */
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
@@ -194,6 +194,24 @@ describe('a list of 100,000 networks', () => {
       ? `2001:db8:${(i >> 8).toString(16)}:${(i & 255).toString(16)}00::/64`
       : `${11 + (i % 100)}.${(i >> 8) & 255}.${i & 255}.${(i * 7) & 255}`,
   )
+
+  test('is read by a thread that leaves the cores to mail', async () => {
+    const list = join(folder, 'deny')
+    writeFileSync(list, lines.join('\n'))
+    const { env, hostname, openFiles } = testSources('127.0.0.1:1', { DENY: `@${list}` })
+    // The 19th field; the second one is a name and may hold anything (proc(5)).
+    const niceness = (): number[] =>
+      readdirSync('/proc/self/task').map((thread) => {
+        const stat = readFileSync(`/proc/self/task/${thread}/stat`, 'utf8')
+        return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[16])
+      })
+    const before = niceness()
+    const reading = reread({ env, hostname, openFiles })
+    const seen = await eventually(niceness, (all) => all.includes(19))
+    expect(seen.filter((nice) => nice === 19)).toHaveLength(1)
+    expect(before).not.toContain(19)
+    expect(await reading).toHaveProperty('reading')
+  })
 
   test('is read again while the event loop goes on, and whoever is on it is refused at every moment', async () => {
     const list = join(folder, 'deny')

@@ -29,9 +29,10 @@ export interface Running {
   /**
    * Drains the node: from now on it is not ready and takes no new connections. Sessions without a transaction receive 421 at
    * once, the others when their transaction is over or SHUTDOWN_TIMEOUT has passed. A message past its final dot is waited for.
-   * Resolves when all is over.
+   * After a handover there is no hurry: until SHUTDOWN_TIMEOUT has passed, sessions go on as if nothing had happened, since new ones
+   * come to another process; a signal may follow. Resolves when all is over.
    */
-  stop(): Promise<void>
+  stop(after?: 'signal' | 'handover'): Promise<void>
   /**
    * Reads the settings and the certificates again. Resolves when they are in force, or their mistakes are told. Undefined if
    * there is nothing to read the settings from.
@@ -91,10 +92,15 @@ export async function start(options: AppOptions): Promise<Running> {
   for (const { host, port } of listening) log.info({ host, port, node: node.number }, 'listening for mail')
   if (admin !== undefined) log.info({ ...admin }, 'listening for the operator')
 
-  const stop = async (): Promise<void> => {
+  let stopping: Promise<void> | undefined
+  const stop = (after: 'signal' | 'handover' = 'signal'): Promise<void> => {
+    if (after === 'signal') sessions.drain()
+    stopping ??= drain()
+    return stopping
+  }
+  const drain = async (): Promise<void> => {
     node.drain()
     log.info({ sessions: sessions.size }, 'draining')
-    sessions.drain()
     await node.listener.closeEmpty()
     await within(node.allServed(), node.policy.settings.shutdownTimeout, () => undefined)
     sessions.dismiss()

@@ -18,8 +18,8 @@ export interface Serving {
 }
 
 export interface Stoppable {
-  /** Resolves when all is over. */
-  stop(): Promise<unknown>
+  /** Resolves when all is over. After a handover sessions may take their time, until a signal comes. */
+  stop(after: 'signal' | 'handover'): Promise<unknown>
   /** Ends the node now. */
   abort(): Promise<void>
   readonly reload: ((by: string) => Promise<unknown>) | undefined
@@ -36,7 +36,15 @@ export function untilStopped(running: Stoppable, log: Log, wasHungUp: () => bool
   void systemd.ready()
   return new Promise((resolve) => {
     let stoppingSince: number | undefined
+    let isUnhurried = false
     const end = (signal: NodeJS.Signals | 'handover'): void => {
+      if (isUnhurried && signal !== 'handover') {
+        isUnhurried = false
+        stoppingSince = performance.now()
+        log.info({ signal }, 'stopping')
+        void running.stop('signal')
+        return
+      }
       if (stoppingSince !== undefined) {
         if (signal === 'SIGINT' && performance.now() - stoppingSince < SAME_PRESS_MS) return
         log.warn({ signal }, 'second signal: ending now')
@@ -44,9 +52,10 @@ export function untilStopped(running: Stoppable, log: Log, wasHungUp: () => bool
         return
       }
       stoppingSince = performance.now()
+      isUnhurried = signal === 'handover'
       log.info(signal === 'handover' ? { by: signal } : { signal }, 'stopping')
       void systemd.stopping()
-      running.stop().then(
+      running.stop(signal === 'handover' ? 'handover' : 'signal').then(
         () => resolve(0),
         (error: unknown) => {
           log.error({ err: String(error) }, 'stopping failed')

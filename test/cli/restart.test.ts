@@ -51,13 +51,13 @@ describe.each([1, 2])('%i process(es)', (workers) => {
   )
 })
 
-describe('taking over', () => {
+describe.each(['1', '2'])('taking over, %s process(es)', (workers) => {
   const programs: Program[] = []
   afterEach(async () => {
     for (const program of programs.splice(0)) await program.end()
   })
   const start = (args: readonly string[], env: Record<string, string> = {}): Program => {
-    const program = new Program(['serve', ...args], { env: { ...SERVE_ENV, ...env } })
+    const program = new Program(['serve', ...args], { env: { ...SERVE_ENV, SPILLWAY_WORKERS: workers, ...env } })
     programs.push(program)
     return program
   }
@@ -100,7 +100,7 @@ describe('taking over', () => {
     expect(await program.exited).toBe(0)
   })
 
-  test('a session with a transaction ends at the one that it began with', async () => {
+  test('a session goes on at the one that it began with, until that is told to stop', async () => {
     const first = start([])
     const admin = (await first.logged('listening for the operator')).port
     const mail = (await first.logged('listening for mail')).port
@@ -115,6 +115,8 @@ describe('taking over', () => {
       // The new one has the admin port by now.
       await next.logged('listening for the operator')
       expect(await client.command('RSET')).toMatch(/^250/)
+      expect(await client.command('NOOP')).toMatch(/^250/)
+      first.child.kill('SIGTERM')
       expect(await client.reply()).toMatch(/^421 /)
       expect(await first.exited).toBe(0)
       const late = await connectClient(mail as number)

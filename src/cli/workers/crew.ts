@@ -124,11 +124,11 @@ export class Crew {
   }
 
   /** All workers take no more clients, and end when their sessions have. @returns whether all of them ended well */
-  async stop(): Promise<boolean> {
+  async stop(after: 'signal' | 'handover'): Promise<boolean> {
     this.#stopping = true
     clearInterval(this.#looking)
     const endings = this.#hands().map((hand) => {
-      hand.stop()
+      hand.stop(after)
       return hand.ended
     })
     return (await Promise.all(endings)).every(({ code }) => code === 0)

@@ -90,8 +90,8 @@ export class Hand {
   }
 
   /** It takes no more clients, and ends when its sessions have. */
-  stop(): void {
-    this.#send({ kind: 'stop' })
+  stop(after: 'signal' | 'handover'): void {
+    this.#send({ kind: 'stop', after })
   }
 
   /** It ends at once, and logs what it cuts off. */

@@ -36,6 +36,7 @@ class Parent implements Stoppable {
   readonly #admin: Admin
   #inForce: Reading
   #draining = false
+  #isOver = false
 
   constructor(serving: Serving, workers: number, log: LevelledLog) {
     const { loaded, sources, version, sockets } = serving
@@ -97,9 +98,9 @@ class Parent implements Stoppable {
     this.#log.info({}, 'all workers serve')
   }
 
-  async stop(): Promise<void> {
+  async stop(after: 'signal' | 'handover'): Promise<void> {
     this.#draining = true
-    const wasWell = await this.#crew.stop()
+    const wasWell = await this.#crew.stop(after)
     this.#end()
     if (!wasWell) throw new Error('a worker did not end well')
   }
@@ -124,6 +125,8 @@ class Parent implements Stoppable {
   }
 
   #end(): void {
+    if (this.#isOver) return
+    this.#isOver = true
     this.#admin.close()
     this.#log.info({}, 'stopped')
     this.#log.flush()

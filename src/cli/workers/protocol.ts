@@ -45,7 +45,8 @@ export type ToWorker =
   | Start
   | { readonly kind: 'ask'; readonly id: number; readonly metrics: boolean }
   | { readonly kind: 'reload'; readonly id: number; readonly reading: Reading }
-  | { readonly kind: 'stop' | 'abort' }
+  | { readonly kind: 'stop'; readonly after: 'signal' | 'handover' }
+  | { readonly kind: 'abort' }
 
 export type FromWorker =
   | { readonly kind: 'listening'; readonly listening: readonly ListenAddress[] }

@@ -57,11 +57,11 @@ async function end(code: number, log: LevelledLog, ending: Promise<void>): Promi
 }
 
 function obey(running: Running, log: LevelledLog, take: (reading: Reading) => void): void {
-  let stopping: Promise<void> | undefined
-  const stop = (code: number): void => {
-    if (stopping !== undefined) return
-    stopping = running.stop()
-    void end(code, log, stopping)
+  let isStopping = false
+  const stop = (code: number, after: 'signal' | 'handover' = 'signal'): void => {
+    const over = running.stop(after)
+    if (!isStopping) void end(code, log, over)
+    isStopping = true
   }
   process.on('message', async (message: ToWorker) => {
     switch (message.kind) {
@@ -75,7 +75,7 @@ function obey(running: Running, log: LevelledLog, take: (reading: Reading) => vo
         return
       }
       case 'stop':
-        return stop(0)
+        return stop(0, message.after)
       case 'abort':
         return end(1, log, running.abort())
     }

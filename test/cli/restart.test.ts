@@ -6,21 +6,11 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterEach, describe, expect, test } from '@jest/globals'
 import { connectClient } from '../support/client.ts'
-import { Program, SERVE_ENV } from '../support/program.ts'
+import { OWN_NETWORK, Program, SERVE_ENV } from '../support/program.ts'
 
 /** The command `npm run restarts` does it twenty times. */
 const TIMES = 3
 const HARNESS = fileURLToPath(new URL('restarts.ts', import.meta.url))
-/** A network of its own, whose kernel moves waiting connections from a socket that is closed to another one. */
-const OWN_NETWORK = [
-  'unshare',
-  '--net',
-  'sh',
-  '-ec',
-  'ip link set lo up; echo 1 >/proc/sys/net/ipv4/tcp_migrate_req; exec "$@"',
-  'sh',
-]
-
 interface Counts {
   readonly served: number
   readonly putOff: number

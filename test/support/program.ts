@@ -27,6 +27,16 @@ export const programLine = (args: readonly string[]): [string, ...string[]] => [
   ...args,
 ]
 
+/** A network of its own, whose kernel moves waiting connections from a socket that is closed to another one. */
+export const OWN_NETWORK = [
+  'unshare',
+  '--net',
+  'sh',
+  '-ec',
+  'ip link set lo up; echo 1 >/proc/sys/net/ipv4/tcp_migrate_req; exec "$@"',
+  'sh',
+]
+
 export interface ProgramOptions {
   readonly env?: Readonly<Record<string, string | undefined>>
   /** A command that runs the program, whose command line is put behind it: `unshare --net …`. */

@@ -1,55 +1,20 @@
 // What TLS handshakes cost, and what a flood of them does to honest clients: how long an honest session takes, with STARTTLS and
-// without, while one address, and while 1,000 addresses, do nothing but handshakes as fast as they can. Then a session with TLS in
-// CPU time, against a bare Node server that does the same handshake and says the same octets.
+// without, while one address, and while 1,000 addresses, do nothing but handshakes, or nothing but connections.
 //
-//     npm run build && npm run bench:handshakes [-- --seconds 20] [-- --rounds 9]
+//     npm run build && npm run bench:handshakes [-- --seconds 20] [-- --key RSA]
 
-import { type ChildProcess, execFileSync, fork } from 'node:child_process'
-import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { startSink } from '../test/services/sink.ts'
-import { alternate, cpuMs, judged, median, progress, ratio, table } from './measure.ts'
-import { atEnd, benchmark, type Contender, need, option, rounds, startSpillway } from './processes.ts'
-import type { TlsOrder, TlsTally } from './tls-load.ts'
+import { judged, median, progress, table } from './measure.ts'
+import { atEnd, benchmark, need, option, startSpillway } from './processes.ts'
+import { makePairs, startTlsLoad } from './tls.ts'
+import type { TlsOrder } from './tls-load.ts'
 
 const SECONDS = Number(option('seconds') ?? 20)
 const PER_SECOND = 10
-const VISITS = 300
-/** Before anything is measured, so that the code is compiled. */
-const WARM_UP = 2000
-const SETTLE_MS = 200
 const GOAL_P99 = 2
-const GOAL_CPU = 1.1
 /** As in bench/slow.ts: a single disturbance of the machine spoils one part only. */
 const PARTS = 5
-
-interface Clients {
-  order(order: TlsOrder): Promise<TlsTally>
-}
-
-function startClients(): Clients {
-  const child = fork(join(import.meta.dirname, 'tls-load.ts'))
-  atEnd(() => void child.kill())
-  return {
-    async order(order) {
-      const answer = once(child, 'message', { signal: AbortSignal.timeout(180_000) })
-      child.send(order)
-      return ((await answer) as [TlsTally])[0]
-    },
-  }
-}
-
-async function startBare(cert: string, key: string): Promise<Contender> {
-  // As long as what Spillway says here: its name, PIPELINING, SIZE, STARTTLS, ENHANCEDSTATUSCODES, 8BITMIME, DSN.
-  const child: ChildProcess = fork(join(import.meta.dirname, 'bare-tls.ts'), [cert, key, '110'])
-  atEnd(() => void child.kill())
-  const [{ port }] = (await once(child, 'message')) as [{ port: number }]
-  const pids = () => [child.pid as number]
-  return { port, pids, cpuMs: () => cpuMs(pids()) }
-}
 
 const percentile = (took: readonly number[], share: number): number => {
   const size = Math.ceil(took.length / PARTS)
@@ -61,26 +26,27 @@ const percentile = (took: readonly number[], share: number): number => {
   )
 }
 
-const ATTACKS = [
+/** Of each kind with TLS and without: what a handshake adds is the difference. */
+const ATTACKS: readonly {
+  readonly name: string
+  readonly sources: number
+  readonly tls?: boolean
+  readonly perSecond?: number
+}[] = [
   { name: 'nobody else', sources: 0 },
-  { name: 'one address', sources: 1 },
-  { name: '1,000 addresses', sources: 1000 },
+  { name: 'one address, as many as the gate lets in (10/s)', sources: 1, perSecond: 10 },
+  { name: 'one address, 300/s', sources: 1, perSecond: 300 },
+  { name: 'one address, 1,000/s', sources: 1, perSecond: 1000 },
+  { name: 'one address, as fast as it can', sources: 1 },
+  { name: 'one address, as fast as it can, without STARTTLS', sources: 1, tls: false },
+  { name: '1,000 addresses, 300/s', sources: 1000, perSecond: 300 },
+  { name: '1,000 addresses, 1,000/s', sources: 1000, perSecond: 1000 },
+  { name: '1,000 addresses, as fast as they can', sources: 1000 },
 ]
 
 await benchmark(async () => {
   need({ postfix: true })
-  const directory = mkdtempSync(join(tmpdir(), 'spillway-bench-tls-'))
-  atEnd(() => rmSync(directory, { recursive: true, force: true }))
-  const files = (name: string, algorithm: readonly string[]) => {
-    const [cert, key] = [join(directory, `${name}.pem`), join(directory, `${name}.key`)]
-    const made = ['req', '-x509', '-nodes', '-days', '30', '-subj', '/CN=mx.test.example', '-keyout', key, '-out', cert]
-    execFileSync('openssl', [...made, ...algorithm], { stdio: 'ignore' })
-    return { cert, key }
-  }
-  const kinds = [
-    { kind: 'RSA 2048', ...files('rsa', ['-newkey', 'rsa:2048']) },
-    { kind: 'ECDSA P-256', ...files('ec', ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256']) },
-  ]
+  const kinds = makePairs()
   const sink = await startSink()
   atEnd(() => sink.stop())
   const start = ({ cert, key }: { cert: string; key: string }, more: Record<string, string> = {}) =>
@@ -92,9 +58,9 @@ await benchmark(async () => {
       TLS_KEY: key,
       ...more,
     })
-  const [secure, plain, attackers] = [startClients(), startClients(), startClients()]
+  const [secure, plain, attackers] = [startTlsLoad(), startTlsLoad(), startTlsLoad()]
   const rows: string[][] = []
-  for (const pair of kinds) {
+  for (const pair of kinds.filter(({ kind }) => kind.startsWith(option('key') ?? ''))) {
     const spillway = await start(pair)
     const honest = (tls: boolean, seconds: number): TlsOrder => ({
       ...{ kind: 'mail', tls, port: spillway.port, first: tls ? '127.200.0.1' : '127.201.0.1', sources: 200 },
@@ -102,15 +68,16 @@ await benchmark(async () => {
     })
     await Promise.all([secure.order(honest(true, 5)), plain.order(honest(false, 5))])
     const usual: number[] = []
-    for (const { name, sources } of ATTACKS) {
+    for (const { name, sources, tls = true, perSecond } of ATTACKS) {
       progress(`${pair.kind}: ${name}`)
       // Node's histogram of event-loop delays is reset by each scrape.
       await spillway.counters()
       const cpu = spillway.cpuMs()
       const began = performance.now()
       const attack: TlsOrder = {
-        ...{ kind: 'attack', tls: true, port: spillway.port, first: '127.16.0.1', sources },
+        ...{ kind: 'attack', tls, port: spillway.port, first: '127.16.0.1', sources },
         ...{ concurrency: sources === 1 ? 64 : 200, seconds: SECONDS + 2 },
+        ...(perSecond !== undefined && { perSecond }),
       }
       const attacking = sources === 0 ? undefined : attackers.order(attack)
       if (attacking !== undefined) await sleep(1000)
@@ -147,36 +114,11 @@ await benchmark(async () => {
         'without, to the usual',
         'failed',
         "attackers' handshakes a second",
-        'they heard at STARTTLS',
+        'they heard',
         'CPU',
         'p99 of the event-loop delay, ms',
       ],
       rows,
     ),
   )
-  const costs: string[][] = []
-  for (const pair of kinds) {
-    const wide = { LIMIT_IP_CONNECTIONS: '100000/1m', LIMIT_NET_CONNECTIONS: '100000/1m' }
-    const [spillway, bare] = [await start(pair, wide), await startBare(pair.cert, pair.key)]
-    const visit = (server: Contender, count: number): Promise<TlsTally> =>
-      secure.order({
-        ...{ kind: 'visits', tls: true, port: server.port, first: '127.202.0.1', sources: 200 },
-        ...{ count, concurrency: 8 },
-      })
-    for (const server of [spillway, bare]) await visit(server, WARM_UP)
-    const cost = (server: Contender) => async () => {
-      const before = server.cpuMs()
-      await visit(server, VISITS)
-      await sleep(SETTLE_MS)
-      return ((server.cpuMs() - before) * 1000) / VISITS
-    }
-    const { ours, theirs } = await alternate({ ours: cost(spillway), theirs: cost(bare) }, rounds())
-    costs.push([
-      pair.kind,
-      `${median(ours).toFixed(0)} µs`,
-      `${median(theirs).toFixed(0)} µs`,
-      judged(ratio(ours, theirs), { atMost: GOAL_CPU }),
-    ])
-  }
-  console.log(`\n${table(['EHLO, STARTTLS, EHLO, QUIT', 'Spillway', 'bare Node', 'to bare Node'], costs)}`)
 })

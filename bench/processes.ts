@@ -82,8 +82,12 @@ async function end(child: ChildProcess, ms: number, signal: NodeJS.Signals = 'SI
  * Starts the built program with these settings (names without their prefix) as in production: its log goes to a file,
  * at level info. On the command line of a benchmark, `--profile DIR` makes it leave a CPU profile in DIR when it ends,
  * `--node 'FLAGS'` passes these flags to its Node, and `--program FILE` starts a build other than dist/main.js.
+ * @param program the build
  */
-export async function startSpillway(settings: Readonly<Record<string, string | number>>): Promise<Spillway> {
+export async function startSpillway(
+  settings: Readonly<Record<string, string | number>>,
+  program = PROGRAM,
+): Promise<Spillway> {
   const directory = mkdtempSync(join(tmpdir(), 'spillway-bench-'))
   const file = join(directory, 'log')
   const log = openSync(file, 'a')
@@ -96,13 +100,13 @@ export async function startSpillway(settings: Readonly<Record<string, string | n
   const env = Object.fromEntries(Object.entries(all).map(([name, value]) => [`SPILLWAY_${name}`, String(value)]))
   const profile = option('profile')
   // The flags of Node in the program's first line.
-  const shipped = /^#!.* -S node (.*?)(?: --)?$/m.exec(readFileSync(PROGRAM, 'utf8'))?.[1]?.split(' ') ?? []
+  const shipped = /^#!.* -S node (.*?)(?: --)?$/m.exec(readFileSync(program, 'utf8'))?.[1]?.split(' ') ?? []
   const flags = [
     ...shipped,
     ...(option('node')?.split(' ') ?? []),
     ...(profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`]),
   ]
-  const child = spawn(process.execPath, [...flags, PROGRAM, 'serve'], {
+  const child = spawn(process.execPath, [...flags, program, 'serve'], {
     env: { PATH: process.env.PATH, ...env },
     stdio: ['ignore', log, log],
   })

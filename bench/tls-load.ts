@@ -15,11 +15,17 @@ export interface TlsOrder {
   readonly first: string
   /** Source addresses, used in turn, each in a network (/24) of its own. */
   readonly sources: number
-  /** mail: a message at an even rate. visits: EHLO, STARTTLS, EHLO, QUIT. attack: handshakes without end, for `seconds`. */
+  /**
+   * mail: a message at an even rate. visits: EHLO, STARTTLS, EHLO, QUIT, or without TLS EHLO, NOOP, EHLO, QUIT. attack: handshakes
+   * without end, for `seconds`, or without TLS nothing but connections.
+   */
   readonly kind: 'mail' | 'visits' | 'attack'
   readonly tls: boolean
+  /** All but the first resume the TLS session of the first. */
+  readonly resumes?: boolean
   /** Of visits and mail. */
   readonly count?: number
+  /** Of mail and attacks; without it, as many as there can be. */
   readonly perSecond?: number
   /** Of visits and attacks: how many at once. */
   readonly concurrency?: number
@@ -30,6 +36,8 @@ export interface TlsTally {
   /** How long each mail took, in ms, those that failed left out. */
   readonly took: readonly number[]
   readonly failed: number
+  /** TLS sessions that were resumed. */
+  readonly resumed: number
   /** Of attackers: what was said to STARTTLS, and the handshakes that the server answered with its key. */
   readonly codes: Readonly<Record<string, number>>
   readonly answered: number
@@ -73,17 +81,32 @@ function open(port: number, localAddress: string): Socket {
   return socket
 }
 
-async function session({ port, tls }: TlsOrder, from: string, lines: readonly string[]): Promise<boolean> {
+/** The TLS session that is resumed, and how often it was. */
+interface Ticket {
+  session: Buffer | undefined
+  used: number
+}
+
+async function session(order: TlsOrder, from: string, lines: readonly string[], ticket?: Ticket): Promise<boolean> {
+  const { port, tls } = order
   const plain = open(port, from)
   try {
     const code = await talk(plain, tls ? ['EHLO client.example', 'STARTTLS'] : ['EHLO client.example', ...lines], false)
     if (!tls) return code === '221'
     if (code !== '220') return false
     const secure = await new Promise<TLSSocket>((resolve, reject) => {
-      const made = connect({ socket: plain, rejectUnauthorized: false }, () => resolve(made))
+      const { session } = ticket ?? {}
+      const options = { socket: plain, rejectUnauthorized: false, ...(session !== undefined && { session }) }
+      const made = connect(options, () => resolve(made))
       made.on('error', reject)
       plain.once('close', () => reject(new Error('closed')))
     })
+    if (ticket !== undefined) {
+      if (secure.isSessionReused()) ticket.used++
+      secure.on('session', (made) => {
+        ticket.session ??= made
+      })
+    }
     return (await talk(secure, ['EHLO client.example', ...lines], true)) === '221'
   } catch {
     return false
@@ -115,10 +138,13 @@ async function attack(order: TlsOrder): Promise<TlsTally> {
   let next = 0
   const began = performance.now()
   const one = async (): Promise<void> => {
-    const socket = open(order.port, addressAt(order.first, 256 * (next++ % order.sources)))
+    const index = next++
+    const early = order.perSecond === undefined ? 0 : began + (index * 1000) / order.perSecond - performance.now()
+    if (early > 0) await sleep(early)
+    const socket = open(order.port, addressAt(order.first, 256 * (index % order.sources)))
     let code = 'lost'
     try {
-      code = await talk(socket, ['STARTTLS'], false)
+      code = await talk(socket, order.tls ? ['STARTTLS'] : ['NOOP'], false)
       if (code === '220') {
         await new Promise<void>((resolve) => {
           socket.once('data', () => {
@@ -139,22 +165,24 @@ async function attack(order: TlsOrder): Promise<TlsTally> {
     while (performance.now() - began < (order.seconds ?? 1) * 1000) await one()
   }
   await Promise.all(Array.from({ length: order.concurrency ?? 1 }, lane))
-  return { took: [], failed: 0, codes, answered, ms: performance.now() - began }
+  return { took: [], failed: 0, resumed: 0, codes, answered, ms: performance.now() - began }
 }
 
 async function sessions(order: TlsOrder): Promise<TlsTally> {
   const { count = 1, perSecond, concurrency = 1 } = order
-  const lines = order.kind === 'mail' ? MAIL : ['QUIT']
+  const lines = order.kind === 'mail' ? MAIL : order.tls ? ['QUIT'] : ['NOOP', 'EHLO client.example', 'QUIT']
+  const ticket: Ticket | undefined = order.resumes === true ? { session: undefined, used: 0 } : undefined
   const took: number[] = []
   let failed = 0
   let next = 0
-  const began = performance.now()
   const one = async (): Promise<void> => {
     const from = performance.now()
-    if (await session(order, addressAt(order.first, 256 * (next++ % order.sources)), lines))
+    if (await session(order, addressAt(order.first, 256 * (next++ % order.sources)), lines, ticket))
       took.push(performance.now() - from)
     else failed++
   }
+  if (ticket !== undefined) await one()
+  const began = performance.now()
   if (perSecond === undefined) {
     const lane = async (): Promise<void> => {
       while (next < count) await one()
@@ -169,7 +197,7 @@ async function sessions(order: TlsOrder): Promise<TlsTally> {
     }
     await Promise.all(all)
   }
-  return { took, failed, codes: {}, answered: 0, ms: performance.now() - began }
+  return { took, failed, resumed: ticket?.used ?? 0, codes: {}, answered: 0, ms: performance.now() - began }
 }
 
 process.on('message', (order: TlsOrder) => {

@@ -1,6 +1,6 @@
 /** What clients are shown at STARTTLS: certificates that belong together, for the names that clients ask for. */
 import { constants } from 'node:crypto'
-import { createSecureContext, type SecureContext } from 'node:tls'
+import { createSecureContext, type SecureContext, type TLSSocketOptions } from 'node:tls'
 import { covers, type Pair } from '../config/certificates.ts'
 
 /** Certificates that belong together. It never changes: a handshake sees either the old ones or the new ones. */
@@ -8,6 +8,8 @@ export class Served {
   readonly #pairs: readonly { readonly pair: Pair; readonly context: SecureContext }[]
   /** For clients that name no server: that of the first pair. */
   readonly context: SecureContext
+  /** Of the server's side of a connection. */
+  readonly options: TLSSocketOptions
 
   constructor(pairs: readonly [Pair, ...Pair[]], common: Common) {
     const [first, ...others] = pairs
@@ -15,6 +17,12 @@ export class Served {
     const head = own(first)
     this.#pairs = [head, ...others.map(own)]
     this.context = head.context
+    this.options = {
+      isServer: true,
+      secureContext: this.context,
+      // OpenSSL stops each handshake to ask. One certificate is for all names.
+      ...(others.length > 0 && { SNICallback: (name, done) => done(null, this.contextFor(name)) }),
+    }
   }
 
   get pairs(): readonly Pair[] {

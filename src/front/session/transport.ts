@@ -5,7 +5,7 @@
  * on.
  */
 import type { Socket } from 'node:net'
-import type { SecureContext, TLSSocket } from 'node:tls'
+import { TLSSocket } from 'node:tls'
 import { SMTPServer } from 'smtp-server'
 import { SMTPConnection } from 'smtp-server/lib/smtp-connection.js'
 import type { SMTPStream } from 'smtp-server/lib/smtp-stream.js'
@@ -25,49 +25,33 @@ export interface TransportOptions {
   readonly log: Log
 }
 
-/** It listens nowhere: connections only ask it for certificates, options and handlers. */
-class Server extends SMTPServer {
+/** Hands sockets to smtp-server. */
+export class Transports {
+  /** It listens nowhere: connections only ask it for options and handlers. */
+  readonly #server: SMTPServer
   readonly #tls: TransportOptions['tls']
+  readonly #idleMs: number
 
-  constructor({ hostname, tls, idleMs }: TransportOptions) {
-    super({
+  constructor({ hostname, tls, idleMs, log }: TransportOptions) {
+    this.#tls = tls
+    this.#idleMs = idleMs
+    this.#server = new SMTPServer({
       name: hostname,
       logger: false,
       disableReverseLookup: true,
       disabledCommands: ['AUTH'],
       socketTimeout: idleMs,
     })
-    this.#tls = tls
-    this.renew()
-  }
-
-  /** The next handshake uses the certificates that are in use now. Without this it would use smtp-server's own, for tests. */
-  renew(): void {
-    if (this.#tls !== undefined) this.secureContext.set('*', this.#tls.value.context)
-  }
-
-  override _resolveSNI(name: string, done: (error: Error | null, context?: SecureContext) => void): void {
-    done(null, this.#tls?.value.contextFor(name))
-  }
-}
-
-/** Hands sockets to smtp-server. */
-export class Transports {
-  readonly #server: Server
-  readonly #idleMs: number
-
-  constructor(options: TransportOptions) {
-    const { idleMs, log } = options
-    this.#idleMs = idleMs
-    this.#server = new Server(options)
     this.#server.on('error', (error) => log.debug({ err: error.message }, 'smtp-server'))
   }
 
   /** @param socket paused */
   open(socket: Socket, client: Client, events: TransportEvents): Transport {
-    return new ClientConnection(this.#server, socket, client, events, this.#idleMs)
+    return new ClientConnection(this.#server, socket, client, events, { tls: this.#tls, idleMs: this.#idleMs })
   }
 }
+
+type ConnectionOptions = Pick<TransportOptions, 'tls' | 'idleMs'>
 
 const nothing = (): void => undefined
 /**
@@ -77,18 +61,17 @@ const nothing = (): void => undefined
 const NO_ENTRIES = new Map<string, never>()
 
 class ClientConnection extends SMTPConnection implements Transport {
-  declare readonly _server: Server
   readonly #events: TransportEvents
   /** The TCP connection, even under TLS: what is written here reaches the kernel at once. */
   readonly #plain: Socket
-  readonly #idleMs: number
+  readonly #options: ConnectionOptions
   /** Duration of the timer that is armed. */
   #silentMs: number
   /** The TLS socket that will replace ours when its handshake is done. */
   #handshake: Socket | undefined
   #error: string | undefined
 
-  constructor(server: Server, socket: Socket, client: Client, events: TransportEvents, idleMs: number) {
+  constructor(server: SMTPServer, socket: Socket, client: Client, events: TransportEvents, options: ConnectionOptions) {
     super(server, socket, {
       id: client.id,
       remoteAddress: client.ip,
@@ -99,13 +82,13 @@ class ClientConnection extends SMTPConnection implements Transport {
     })
     this.#events = events
     this.#plain = socket
-    this.#idleMs = idleMs
-    this.#silentMs = idleMs
+    this.#options = options
+    this.#silentMs = options.idleMs
     this._rcptIndex = NO_ENTRIES
     this._xClient = NO_ENTRIES
     this._xForward = NO_ENTRIES
     if (this._parser instanceof WireStream) this._parser.events = events
-    socket.on('close', (hadError) => this._onCloseEvent(hadError))
+    socket.on('close', () => this._onClose())
     socket.on('error', (error) => this._onError(error))
   }
 
@@ -164,7 +147,7 @@ class ClientConnection extends SMTPConnection implements Transport {
     }
     const late = setTimeout(() => {
       if (!this._upgrading) this.#events.silent()
-    }, this.#idleMs)
+    }, this.#options.idleMs)
     const done = (): void => {
       clearTimeout(late)
       socket.off('drain', drained)
@@ -183,7 +166,7 @@ class ClientConnection extends SMTPConnection implements Transport {
     const parser = this._parser
     if (!(parser instanceof WireStream)) return
     socket.unpipe(parser)
-    // As upgrade() does, but before the client's first octets are here: what this parser holds came in the clear.
+    // What this parser holds came in the clear.
     parser.isClosed = true
     this._parser = this._createParser()
     this._upgrading = true
@@ -191,13 +174,40 @@ class ClientConnection extends SMTPConnection implements Transport {
     awaitHello(socket, () => arrived(() => this.#upgrade()))
   }
 
+  /**
+   * In place of smtp-server's upgrade(), which answers what came with the end of the handshake one turn of the event loop later, in a
+   * record and a packet of its own, and prepares what only handlers that we do not have would use.
+   */
   #upgrade(): void {
-    if (this._socket.destroyed) return
-    this._server.renew()
-    this.upgrade(nothing, () => {
-      this.#watchEnd()
-      this.#events.secured()
+    const { _socket: socket } = this
+    const { tls } = this.#options
+    if (socket.destroyed || tls === undefined) return
+    socket.removeAllListeners()
+    socket.on('error', (error) => this._onError(error))
+    const secure = new TLSSocket(socket, tls.value.options)
+    this.#handshake = secure
+    secure.on('close', () => this._onClose())
+    secure.on('error', (error) => {
+      secure.destroy()
+      this._onError(error)
     })
+    // A client that closes its side during it is gone. As our sockets allow half-open connections, no other code would notice.
+    secure.once('end', () => {
+      if (this._upgrading) secure.destroy()
+    })
+    this._armTimeout()
+    secure.once('secure', () => this.#secured(secure))
+  }
+
+  #secured(secure: TLSSocket): void {
+    // The connection was closed meanwhile.
+    if (!(this._parser instanceof WireStream)) return
+    this.secure = true
+    this._socket = secure
+    this._upgrading = false
+    secure.pipe(this._parser)
+    this.#watchEnd()
+    this.#events.secured()
   }
 
   startText(sink: BodySink): void {
@@ -238,17 +248,10 @@ class ClientConnection extends SMTPConnection implements Transport {
   /** What smtp-server would keep of a session, and give to handlers that we do not have. */
   override _resetSession(): void {}
 
-  override _armTimeout(socket: Socket = (this._upgrading && this.#handshake) || this._socket): void {
+  override _armTimeout(): void {
+    const socket = (this._upgrading && this.#handshake) || this._socket
     // Each setTimeout() adds a listener, and a second one would destroy the socket while the first one's reply is being sent.
     socket.removeAllListeners('timeout')
-    // For a socket other than ours: a handshake begins. A client that closes its side during it is gone. As our sockets allow
-    // half-open connections, no other code would notice.
-    if (socket !== this._socket && socket !== this.#handshake) {
-      this.#handshake = socket
-      socket.once('end', () => {
-        if (this._upgrading) socket.destroy()
-      })
-    }
     socket.setTimeout(this.#silentMs, () => this._onTimeout())
   }
 

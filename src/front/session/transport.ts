@@ -14,6 +14,7 @@ import type { Current } from '../../core/current.ts'
 import type { Log } from '../../telemetry/log.ts'
 import type { Served } from '../served.ts'
 import { awaitHello } from './tls-hello.ts'
+import { TlsRecords } from './tls-records.ts'
 import type { Transport, TransportEvents } from './transport-interface.ts'
 import { type BodySink, WireStream } from './wire-stream.ts'
 
@@ -29,12 +30,10 @@ export interface TransportOptions {
 export class Transports {
   /** It listens nowhere: connections only ask it for options and handlers. */
   readonly #server: SMTPServer
-  readonly #tls: TransportOptions['tls']
-  readonly #idleMs: number
+  readonly #options: ConnectionOptions
 
   constructor({ hostname, tls, idleMs, log }: TransportOptions) {
-    this.#tls = tls
-    this.#idleMs = idleMs
+    this.#options = { tls, idleMs, records: new TlsRecords() }
     this.#server = new SMTPServer({
       name: hostname,
       logger: false,
@@ -47,11 +46,13 @@ export class Transports {
 
   /** @param socket paused */
   open(socket: Socket, client: Client, events: TransportEvents): Transport {
-    return new ClientConnection(this.#server, socket, client, events, { tls: this.#tls, idleMs: this.#idleMs })
+    return new ClientConnection(this.#server, socket, client, events, this.#options)
   }
 }
 
-type ConnectionOptions = Pick<TransportOptions, 'tls' | 'idleMs'>
+interface ConnectionOptions extends Pick<TransportOptions, 'tls' | 'idleMs'> {
+  readonly records: TlsRecords
+}
 
 const nothing = (): void => undefined
 /**
@@ -207,6 +208,7 @@ class ClientConnection extends SMTPConnection implements Transport {
     this._upgrading = false
     secure.pipe(this._parser)
     this.#watchEnd()
+    secure.once('close', this.#options.records.watch({ plain: this.#plain, secure, end: () => secure.destroy() }))
     this.#events.secured()
   }
 

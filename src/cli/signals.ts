@@ -45,8 +45,7 @@ export function untilStopped(running: Stoppable, log: Log, wasHungUp: () => bool
       }
       stoppingSince = performance.now()
       log.info(signal === 'handover' ? { by: signal } : { signal }, 'stopping')
-      void systemd.stopping()
-      running.stop().then(
+      Promise.all([running.stop(), systemd.stopping()]).then(
         () => resolve(0),
         (error: unknown) => {
           log.error({ err: String(error) }, 'stopping failed')

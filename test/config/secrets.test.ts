@@ -121,6 +121,8 @@ describe.each(SECRETS)('%s is not told', (secret) => {
     { SPILLWAY_API_TOKEN_FILE: secret },
     { SPILLWAY_REDIS_PASSWORD: secret },
     { SPILLWAY_REDIS_PASS: secret },
+    { SPILLWAY_ADMIN_PASS: secret },
+    { SPILLWAY_UPSTREAM_TLS_KEY: secret },
     { SPILLWAY_REDIS_KEY: secret },
     { SPILLWAY_TLS_PASSPHRASE: secret },
     { SPILLWAY_TLS_KEYS: secret },

@@ -102,7 +102,7 @@ export function connectRedis({ address, timeoutMs, log }: RedisLinkOptions): Red
   // Every attempt brings the same error. Each kind is logged once until the connection is up again.
   let told = ''
   client.on('error', (error: Error) => {
-    const reason = withoutPassword(causeOf(error), address)
+    const reason = causeOf(error)
     troubled(reason)
     if (reason === told) return
     told = reason
@@ -156,6 +156,3 @@ const withoutArguments = (message: string): string => message.replace(/,? *with 
 
 /** How what Redis said is told. */
 export const reasonOf = (error: unknown): string => withoutArguments(messageOf(error))
-
-const withoutPassword = (reason: string, { password }: RedisAddress): string =>
-  password === undefined ? reason : reason.replaceAll(password, '***')

@@ -13,7 +13,8 @@ import { connectClient } from '../support/client.ts'
 import { Program, run, SERVE_ENV } from '../support/program.ts'
 
 const TOKEN = 'kFq7Zt2Lw9Xb4Rm8Vc5Ny1Hd6Js3Gp0a'
-const PASSWORD = 'Tq8mWz3Kx6Pv1Lf9'
+/** Of a longer one than this Redis repeats a part. */
+const PASSWORD = 'Tq8mWz3Kx6Pv1Lf9'.repeat(10)
 const TICKET = 'Bz5Xn8Qk2Vd7Rw4Jy1Ht6Mf9Ls3Gc0PeUa'
 const MISTYPED = 'Yw6Rk1Nz9Qd4Xm7C'
 

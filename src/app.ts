@@ -47,7 +47,8 @@ export interface Running {
 
 /** An address cannot be listened on. The message is the system's; `code` is its error code, such as EADDRINUSE. */
 export class ListenError extends Error {
-  readonly setting: 'SPILLWAY_LISTEN' | 'SPILLWAY_ADMIN_LISTEN'
+  /** LISTEN_FDS stands for a socket that was opened for us. */
+  readonly setting: 'SPILLWAY_LISTEN' | 'SPILLWAY_ADMIN_LISTEN' | 'LISTEN_FDS'
   readonly code: string | undefined
   /** The address that was tried; undefined if a name did not resolve. */
   readonly address: string | undefined
@@ -147,16 +148,19 @@ async function begin(
     // The first rendering is slow. Left to a scrape in the middle of a flood, it would hold up replies.
     await metrics.registry.metrics()
     const forOperator = async () => {
-      const at = sockets?.admin === undefined ? settings.adminListen : { fd: sockets.admin }
-      return worker ? undefined : bound('SPILLWAY_ADMIN_LISTEN', node.admin.listen(at))
+      if (worker) return undefined
+      if (sockets?.admin !== undefined) return bound('LISTEN_FDS', node.admin.listen({ fd: sockets.admin }))
+      return bound('SPILLWAY_ADMIN_LISTEN', node.admin.listen(settings.adminListen))
     }
     const first = takeOver === undefined ? await forOperator() : undefined
     await counting.start()
     await upstreams.start()
     policy.certificates?.watch()
     const onlyIPv4 = listenIsDefault ? leaveOut : undefined
-    const adopted = sockets !== undefined && sockets.mail.length > 0 ? listener.adopt(sockets.mail) : undefined
-    const listening = await bound('SPILLWAY_LISTEN', adopted ?? listener.listen(settings.listen, onlyIPv4))
+    const listening =
+      sockets !== undefined && sockets.mail.length > 0
+        ? await bound('LISTEN_FDS', listener.adopt(sockets.mail))
+        : await bound('SPILLWAY_LISTEN', listener.listen(settings.listen, onlyIPv4))
     await takeOver?.()
     return { admin: first ?? (await forOperator()), listening }
   } catch (error) {

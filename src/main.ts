@@ -30,19 +30,23 @@ const { parse } = await import('./cli/args.ts')
 const { load } = await import('./config/load.ts')
 const { SettingsError } = await import('./config/mistakes.ts')
 const { workersOf } = await import('./config/workers.ts')
-const { inheritedSockets } = await import('./cli/sockets.ts')
+const { inheritedSockets, SocketsError } = await import('./cli/sockets.ts')
 const { openFiles } = await import('./cli/open-files.ts')
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
 
-function loaded(sources: FixedSources): ReturnType<typeof load> | InstanceType<typeof SettingsError> {
+/** What a function returns, or the mistake of the operator that it throws. */
+function orMistake<T, E extends Error>(mistake: abstract new (...args: never[]) => E, read: () => T): T | E {
   try {
-    return load({ ...sources, readFile: (path) => readFileSync(path, 'utf8') })
+    return read()
   } catch (error) {
-    if (error instanceof SettingsError) return error
+    if (error instanceof mistake) return error
     throw error
   }
 }
+
+const loaded = (sources: FixedSources): ReturnType<typeof load> | InstanceType<typeof SettingsError> =>
+  orMistake(SettingsError, () => load({ ...sources, readFile: (path) => readFileSync(path, 'utf8') }))
 
 const sourcesOf = (envFile: string | undefined): FixedSources => {
   return {
@@ -95,10 +99,15 @@ async function main(): Promise<number> {
         console.error(settings.message)
         return 78
       }
+      const sockets = orMistake(SocketsError, () => inheritedSockets(process.env, process.pid))
+      if (sockets instanceof SocketsError) {
+        console.error(`the sockets that the service manager has passed cannot be used: ${sockets.message}`)
+        return 78
+      }
       const serving = {
         ...{ loaded: settings, sources, version, wasHungUp: () => hangups > 0 },
         takesOver: asked.options.takeOver,
-        sockets: inheritedSockets(process.env, process.pid),
+        sockets,
       }
       const workers = workersOf(settings.settings, availableParallelism())
       if (workers > 1) {

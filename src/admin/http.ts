@@ -4,9 +4,9 @@
  * (request.ts) and one response, and callers share the work that takes long (rendering.ts).
  */
 import { STATUS_CODES } from 'node:http'
-import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
+import { createServer, type Server, type Socket } from 'node:net'
 import { ADMIN_CONNECTIONS } from '../config/machine-rules.ts'
-import { messageOf } from '../core/errors.ts'
+import { messageOf, notTcp } from '../core/errors.ts'
 import { canonical, sourceOf } from '../core/ip.ts'
 import { Connection, Connections } from './connections.ts'
 import { hopeless, type Request, readRequest } from './request.ts'
@@ -51,7 +51,8 @@ export class Admin {
         this.#server.on('error', this.#parts.failed)
         this.#sweeping = setInterval(() => this.#connections.sweep(this.#parts.clock.elapsed()), SWEEP_MS).unref()
         const bound = this.#server.address()
-        const { address, port } = bound as AddressInfo
+        if (bound === null || typeof bound === 'string') return reject(notTcp())
+        const { address, port } = bound
         resolve({ host: 'host' in at ? at.host : address, port })
       })
     })

@@ -11,6 +11,12 @@ function withoutIPv6(setting: ListenError['setting'], { listen, adminListen }: P
   return `${setting}=${hostPortsText(usable.length > 0 ? usable : listen.map(({ port }) => ({ host: '0.0.0.0', port })))}`
 }
 
+const PRIVILEGED = [
+  'ports below 1024 need the right to bind them: grant CAP_NET_BIND_SERVICE (AmbientCapabilities= in the unit), let the service',
+  'manager open the port (spillway.socket), let everybody bind it (sysctl net.ipv4.ip_unprivileged_port_start=25), or choose',
+  'another port and redirect this one to it; docs/deploy.md describes each',
+].join(' ')
+
 /** What to do about an address that cannot be listened on; undefined where the system's message says it all. */
 export function adviceOn(
   { code, setting, address }: Pick<ListenError, 'code' | 'setting' | 'address'>,
@@ -20,7 +26,10 @@ export function adviceOn(
     case 'EADDRINUSE':
       return 'another program listens there already (ss -ltnp shows which); stop it, or choose another port'
     case 'EACCES':
-      return 'ports below 1024 need the right to bind them: docs/deploy.md describes the ways, or choose another port'
+      return PRIVILEGED
+    case 'EINVAL':
+      if (setting !== 'LISTEN_FDS') return undefined
+      return 'the service manager must pass TCP sockets that listen: ListenStream= with a port, and no Accept=yes'
     case 'EADDRNOTAVAIL':
       if (address !== '::' && address !== '::1')
         return 'this machine has no such address; 0.0.0.0 and [::] stand for all that it has'

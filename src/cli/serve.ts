@@ -8,6 +8,7 @@ import { createLog, type LevelledLog } from '../telemetry/log.ts'
 import { adviceOn } from './listen-advice.ts'
 import { reread } from './reread.ts'
 import { type Serving, untilStopped } from './signals.ts'
+import { unusedFor } from './sockets.ts'
 import { takeOver } from './take-over.ts'
 
 function optionsOf({ loaded, sources, version, takesOver, sockets }: Serving, log: LevelledLog): AppOptions {
@@ -26,7 +27,8 @@ function optionsOf({ loaded, sources, version, takesOver, sockets }: Serving, lo
 export async function runServer(serving: Serving): Promise<number> {
   const { settings, warnings } = serving.loaded
   const log = createLog({ level: settings.logLevel, destination: 1 })
-  for (const warning of warnings) log.warn({}, warning)
+  const unused = serving.sockets === undefined ? [] : unusedFor(serving.sockets, serving.loaded)
+  for (const warning of [...warnings, ...unused]) log.warn({}, warning)
   let running: Running
   try {
     running = await start(optionsOf(serving, log))

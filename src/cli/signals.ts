@@ -54,8 +54,7 @@ export function untilStopped(running: Stoppable, log: Log, wasHungUp: () => bool
       stoppingSince = performance.now()
       isUnhurried = signal === 'handover'
       log.info(signal === 'handover' ? { by: signal } : { signal }, 'stopping')
-      void systemd.stopping()
-      running.stop(signal === 'handover' ? 'handover' : 'signal').then(
+      Promise.all([running.stop(signal === 'handover' ? 'handover' : 'signal'), systemd.stopping()]).then(
         () => resolve(0),
         (error: unknown) => {
           log.error({ err: String(error) }, 'stopping failed')

@@ -8,6 +8,7 @@ import { domainToASCII } from 'node:url'
 import { canonical, type Network, parseNetwork } from '../core/ip.ts'
 import { type List, type Parsed, type Scalar, scalar } from './kinds.ts'
 import { plainList } from './list-kinds.ts'
+import { maskLogin } from './masks.ts'
 
 export interface HostPort {
   /** A name or an address; IPv6 without brackets. */
@@ -31,6 +32,7 @@ const bracketed = (host: string): string => (isIPv6(host) ? `[${host}]` : host)
 
 /** @param port the one that hints propose @param lowest 0 where any free port will do */
 function parseHostPort(text: string, port: number, lowest: 0 | 1): Parsed<HostPort> {
+  if (text.includes('@')) return { hint: 'a host has no user name and no password: leave out what is before the @' }
   const scheme = /^[a-z][a-z0-9+.-]*:\/\//i.exec(text)?.[0]
   if (scheme) return { hint: `write ${text.slice(scheme.length).replace(/\/$/, '')}, without ${scheme}` }
   if (isIPv6(text)) return { hint: `an IPv6 address stands in brackets: write [${text}]:${port}` }
@@ -79,11 +81,14 @@ const upstream: Scalar<UpstreamAddress> = scalar({
   show: ({ label }) => label,
 })
 
-export const upstreams: List<readonly UpstreamAddress[]> = plainList(upstream, {
-  word: 'list of host:port',
-  show: upstream.show,
-  key: (each) => hostPortText(each).toLowerCase(),
-})
+export const upstreams: List<readonly UpstreamAddress[]> = {
+  ...plainList(upstream, {
+    word: 'list of host:port',
+    show: upstream.show,
+    key: (each) => hostPortText(each).toLowerCase(),
+  }),
+  mask: maskLogin,
+}
 
 const network: Scalar<Network> = scalar({
   word: 'network',
@@ -201,4 +206,5 @@ export const supportUrl: Scalar<string> = scalar({
     return other ? { hint: 'nothing but {id} can stand in braces' } : { value: text }
   },
   show: (value) => value,
+  mask: maskLogin,
 })

@@ -5,6 +5,7 @@
  */
 import type { ReadText } from './entries.ts'
 import { parseEnvFile } from './env-file.ts'
+import { looksLikePath, soundsSecret } from './masks.ts'
 import { HIDDEN, type Mistake } from './mistakes.ts'
 import { nearest } from './nearest.ts'
 import { ENV_FILE, isSetting, repeated, SETTING_NAMES, type SettingName, settingOf } from './settings.ts'
@@ -65,7 +66,8 @@ function unknown(name: string, { value, origin }: Named): Mistake {
     ? `the name of a setting; did you mean ${meant}${file ? '_FILE' : ''}?`
     : 'the name of a setting; `spillway serve --help` lists them'
   // A secret under a mistyped name is still a secret, and a value under an unrecognised name may be one too.
-  return { name, value: meant === undefined ? HIDDEN : repeated(meant, value), origin, expected, default: undefined }
+  const told = meant === undefined || soundsSecret(name) ? HIDDEN : repeated(meant, value)
+  return { name, value: told, origin, expected, default: undefined }
 }
 
 /** The settings in the env file. A file that cannot be read is a mistake, and so is each wrong line. */
@@ -119,7 +121,7 @@ function textOf(name: SettingName, source: Source, read: ReadText, warnings: str
   if ('hint' in content) {
     const expected = `the path of a file that holds the value; ${content.hint}`
     // The operator may have written the secret itself in place of a path.
-    const value = path.startsWith('/') ? path : repeated(name, path)
+    const value = looksLikePath(path) ? path : repeated(name, path)
     return { name: `${name}_FILE`, value, origin: file.origin, expected, default: undefined }
   }
   const stored = content.text.trim()

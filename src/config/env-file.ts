@@ -65,7 +65,9 @@ export function parseEnvFile(text: string, only: string): EnvFile {
     if (content === '' || content.startsWith('#')) continue
     const [, name, rest] = ASSIGNMENT.exec(content) ?? []
     if (name === undefined || rest === undefined) {
-      const begun = /^(?:export\s+)?([A-Z_][A-Z0-9_]*)(?=\s|:|$)/.exec(content)?.[1]
+      const word = /^(?:export\s+)?([A-Z_][A-Z0-9_]*)(?=\s|:|$)/.exec(content)?.[1]
+      // Another word may be the rest of a secret that went on to this line.
+      const begun = word?.startsWith(only) ? word : undefined
       wrong.push({ line, name: begun, expected: begun ? `${FORM}; write ${begun}=…` : FORM })
       continue
     }

@@ -4,6 +4,7 @@
  * flood. Kinds of list are in list-kinds.ts.
  */
 import type { Rate } from '../core/limits.ts'
+import { maskPath } from './masks.ts'
 import { nearest } from './nearest.ts'
 
 interface Words<T> {
@@ -246,7 +247,7 @@ export function oneOf<const C extends string>(choices: Readonly<Record<C, string
 }
 
 /** Whether somebody wrote what is in a PEM file in place of its path. */
-export const isContent = (text: string): boolean => /\n|-----(BEGIN|END) /.test(text)
+const isContent = (text: string): boolean => /\n|-----(BEGIN|END) /.test(text)
 
 /** A path in the file system. Whether a suitable file is there is for the rules in machine-rules.ts. */
 export const path: Scalar<string> = scalar({
@@ -255,6 +256,9 @@ export const path: Scalar<string> = scalar({
   parse: (text) => (isContent(text) ? { hint: 'this is the text of a file: write its path' } : { value: text }),
   show: (value) => value,
 })
+
+/** Where somebody wrote the secret itself in place of the path of its file, it is not repeated. */
+export const keyPath: Scalar<string> = scalar({ ...path, mask: maskPath })
 
 /**
  * Never shown: see `secret` in settings.ts. It is sent in an HTTP header, where it may hold no space (RFC 6750 section

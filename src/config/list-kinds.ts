@@ -3,8 +3,8 @@
  * own place in the list: "something in it is wrong" does not help to correct a deny list of a thousand lines.
  */
 import { CHECK_NAMES, type CheckName } from '../core/reasons.ts'
-import { expectation, isContent, type List, path, type Scalar, scalar, type WrongEntry } from './kinds.ts'
-import { HIDDEN } from './mistakes.ts'
+import { expectation, type List, path, type Scalar, scalar, type WrongEntry } from './kinds.ts'
+import { maskPaths } from './masks.ts'
 import { nearest } from './nearest.ts'
 
 interface ListParts<E, T> {
@@ -60,7 +60,7 @@ export const plainList = <E>(
 /** Where somebody wrote the content of a file, it may be a private key. */
 export const paths: List<readonly string[]> = {
   ...plainList(path, { word: 'list of paths', empty: 'none', show: path.show }),
-  mask: (text) => (isContent(text) ? HIDDEN : text),
+  mask: maskPaths,
 }
 
 const checkName: Scalar<'all' | CheckName> = scalar({

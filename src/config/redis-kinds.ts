@@ -5,6 +5,7 @@
 import { isIPv6 } from 'node:net'
 import { type HostPort, hostPortsText, isHost } from './address-kinds.ts'
 import { type Kind, type Parsed, type Scalar, scalar } from './kinds.ts'
+import { maskRedisUrl } from './masks.ts'
 
 export interface RedisAddress {
   readonly topology: 'single' | 'sentinel' | 'cluster'
@@ -21,12 +22,6 @@ export interface RedisAddress {
 const SCHEME = /^(rediss?)(?:\+(sentinel|cluster))?:\/\//
 const PORTS = { single: 6379, sentinel: 26_379, cluster: 6379 } as const
 const EXAMPLES = 'redis://host:6379, redis+sentinel://h1,h2/master, redis+cluster://h1,h2'
-
-/** With an @, a password can be anywhere before it; without one, it can be where the port belongs. */
-const maskPassword = (text: string): string =>
-  text.includes('@')
-    ? text.replace(/^([^:]*:\/\/(?:[^:@]*:)?|[^:]*:(?!\/\/)).*@/s, '$1***@')
-    : text.replace(/(:\/\/[^:[]*:)(?!\d{1,5}(?:[,/]|$)).*/s, '$1***')
 
 function parseHost(text: string, port: number): Parsed<HostPort> {
   const [, literal, name, digits] = /^(?:\[([^\]]*)\]|([^:[\]]+))(?::(\d{1,5}))?$/.exec(text) ?? []
@@ -105,7 +100,7 @@ function show({ topology, hosts, master, tls, username, password, db }: RedisAdd
 
 export const redisUrl: Scalar<RedisAddress> & Required<Pick<Kind<RedisAddress>, 'mask'>> = Object.assign(
   scalar({ word: 'Redis URL', what: 'the URL of Redis', parse, show }),
-  { mask: maskPassword },
+  { mask: maskRedisUrl },
 )
 
 /** The prefix of every key. Braces are not allowed: they would put all keys of a cluster into one slot. */

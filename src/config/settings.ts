@@ -20,6 +20,7 @@ import {
   flag,
   integer,
   type Kind,
+  keyPath,
   oneOf,
   or,
   orNone,
@@ -335,7 +336,7 @@ export const SETTINGS = {
   }),
   SPILLWAY_TLS_TICKET_KEY: row({
     group: 'listen',
-    kind: orNone(path),
+    kind: orNone(keyPath),
     default: 'none',
     doc: 'The secret of TLS session tickets, for nodes that share it: the path of a file with at least 32 characters.',
     more: 'A client that comes back with a ticket resumes its TLS session without a signature, also at another node that has the same secret. Make it with `openssl rand -base64 48`. It is read again when it changes, as certificates are; replace it every day or so, since whoever has it can read the recorded TLS 1.2 sessions that were made or resumed with its tickets. With `none`, nodes that share a Redis agree there on a random secret, a new one each day; without Redis each node has its own, which its workers share.',

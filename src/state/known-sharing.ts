@@ -15,13 +15,12 @@
 import { createHash } from 'node:crypto'
 import { setTimeout } from 'node:timers/promises'
 import { within } from '../core/deadline.ts'
-import { messageOf } from '../core/errors.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { RedisUse } from '../telemetry/metrics.ts'
 import { fingerprintOf, type SharedMemory } from './known-recipients.ts'
 import { RECORD, REMEMBERED_DAYS, WAYS } from './known-table.ts'
 import { Nonsense } from './limiter.ts'
-import type { RedisClient } from './redis.ts'
+import { type RedisClient, reasonOf } from './redis.ts'
 
 /**
  * ARGV: a secret as in SECRET, expiry in ms. Returns the secret to use from now on, and whether it was there before.
@@ -122,7 +121,7 @@ export class KnownSharing {
   #step(): void {
     if (!this.#isUp()) return
     this.#busy ??= this.#work()
-      .catch((error: unknown) => this.#failed(messageOf(error)))
+      .catch((error: unknown) => this.#failed(reasonOf(error)))
       .finally(() => {
         this.#busy = undefined
       })

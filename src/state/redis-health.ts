@@ -4,13 +4,12 @@
  */
 import { setTimeout } from 'node:timers/promises'
 import { Late, within } from '../core/deadline.ts'
-import { messageOf } from '../core/errors.ts'
 import type { Rates } from '../core/limits.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics, RedisUse } from '../telemetry/metrics.ts'
 import { Agreement, settingsText } from './agreement.ts'
 import { Nodes } from './nodes.ts'
-import type { RedisLink } from './redis.ts'
+import { type RedisLink, reasonOf } from './redis.ts'
 
 /** The condition of Redis for the operator. Times are in ms since the epoch. */
 export interface RedisCondition {
@@ -122,7 +121,7 @@ export class RedisHealth {
       metrics.redisCommandDuration.of(use).observe((elapsed() - started) / 1000)
     }
     // Without a connection every command fails in the same way, and the link knows why there is none.
-    else if (link.connected()) this.#blame(messageOf(failure))
+    else if (link.connected()) this.#blame(reasonOf(failure))
   }
 
   condition(): RedisCondition {
@@ -172,7 +171,7 @@ export class RedisHealth {
       // It writes, so a server that can only be read from does not count as back.
       if (elapsed() - started <= timeoutMs && !isBehind()) this.#become(true)
     } else if (link.connected() && ++this.#unseen === FAILURES) {
-      const err = messageOf(failure)
+      const err = reasonOf(failure)
       log.warn(
         { err, nodes: this.nodes },
         'this node cannot announce itself in Redis: the others do not count it, nor it them',

@@ -8,6 +8,7 @@
 import { Cluster, Redis, type RedisOptions } from 'ioredis'
 import type { RedisAddress } from '../config/redis-kinds.ts'
 import { within } from '../core/deadline.ts'
+import { messageOf } from '../core/errors.ts'
 import type { Log } from '../telemetry/log.ts'
 
 export type RedisClient = Redis | Cluster
@@ -146,5 +147,12 @@ export function connectRedis({ address, timeoutMs, log }: RedisLinkOptions): Red
  */
 function causeOf(error: Error & { readonly errors?: readonly Error[]; readonly lastNodeError?: Error }): string {
   const cause = error.lastNodeError ?? error.errors?.[0]
-  return [error.message, cause?.message].filter(Boolean).join(': ') || String(error)
+  const reason = [error.message, cause?.message].filter(Boolean).join(': ') || String(error)
+  return withoutArguments(reason)
 }
+
+/** A server, or a proxy, that does not know a command repeats what came with it: a password, or the secret of tickets. */
+const withoutArguments = (message: string): string => message.replace(/,? *with args beginning with:.*/s, '')
+
+/** How what Redis said is told. */
+export const reasonOf = (error: unknown): string => withoutArguments(messageOf(error))

@@ -7,11 +7,10 @@
  * under it cannot be read after that.
  */
 import { randomBytes } from 'node:crypto'
-import { messageOf } from '../core/errors.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { RedisUse } from '../telemetry/metrics.ts'
 import { Nonsense } from './limiter.ts'
-import type { RedisClient } from './redis.ts'
+import { type RedisClient, reasonOf } from './redis.ts'
 
 /** ARGV: a new secret, expiry in ms. Returns the secret to use. */
 const AGREE = `
@@ -82,7 +81,7 @@ export class TicketSharing {
     try {
       await this.#agree(day)
     } catch (error) {
-      log.debug({ err: messageOf(error) }, 'the key of TLS session tickets is not shared')
+      log.debug({ err: reasonOf(error) }, 'the key of TLS session tickets is not shared')
     } finally {
       this.#isBusy = false
     }

@@ -41,7 +41,13 @@ export const PACKAGES: Readonly<Record<string, Package>> = {
   },
   opensmtpd: { commands: { smtpd: 'usr/sbin/smtpd' }, mta: true, root: 'OpenSMTPD is started by root only' },
   'docker-compose': { commands: { 'docker-compose': 'usr/bin/docker-compose' } },
-  systemd: { commands: { 'systemd-analyze': 'usr/bin/systemd-analyze' } },
+  systemd: {
+    commands: {
+      'systemd-analyze': 'usr/bin/systemd-analyze',
+      'systemd-notify': 'usr/bin/systemd-notify',
+      'systemd-socket-activate': 'usr/bin/systemd-socket-activate',
+    },
+  },
   prometheus: { commands: { prometheus: 'usr/bin/prometheus', promtool: 'usr/bin/promtool' } },
   python3: { commands: { python3: 'usr/bin/python3' } },
   haproxy: { commands: { haproxy: 'usr/sbin/haproxy' } },

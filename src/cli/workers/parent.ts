@@ -10,7 +10,6 @@ import { operatorOf } from '../../admin/operator.ts'
 import type { Status } from '../../admin/status.ts'
 import type { ListenError } from '../../app.ts'
 import { Reloader } from '../../build/reload.ts'
-import type { Loaded } from '../../config/load.ts'
 import { type Reading, type ReloadReport, readingWith } from '../../config/reload.ts'
 import { TICKET_KEY_OCTETS } from '../../config/ticket-key.ts'
 import { SYSTEM_CLOCK } from '../../core/clock.ts'
@@ -22,6 +21,7 @@ import { createWorkerMetrics, type WorkerMetrics } from '../../telemetry/worker-
 import { adviceOn } from '../listen-advice.ts'
 import { reread } from '../reread.ts'
 import { type Serving, type Stoppable, untilStopped } from '../signals.ts'
+import { unusedFor } from '../sockets.ts'
 import { takeOver } from '../take-over.ts'
 import { Crew } from './crew.ts'
 import { StartFailure } from './hand.ts'
@@ -149,27 +149,32 @@ async function page(crew: Crew, metrics: WorkerMetrics): Promise<{ readonly type
 }
 
 /** What cannot be listened on, and what to do about it; empty for another error. */
-function whereOf(error: unknown, { settings }: Loaded): Record<string, unknown> {
-  const known = error instanceof StartFailure ? error.failure.listening : adminError(error)
-  return known === undefined ? {} : { setting: known.setting, advice: adviceOn(known, settings) }
+function whereOf(error: unknown, { loaded, sockets }: Serving): Record<string, unknown> {
+  const known = error instanceof StartFailure ? error.failure.listening : adminError(error, sockets)
+  return known === undefined ? {} : { setting: known.setting, advice: adviceOn(known, loaded.settings) }
 }
 
-function adminError(error: unknown): Pick<ListenError, 'setting' | 'code' | 'address'> | undefined {
+function adminError(
+  error: unknown,
+  sockets: Serving['sockets'],
+): Pick<ListenError, 'setting' | 'code' | 'address'> | undefined {
   const { code, syscall, address } = error as NodeJS.ErrnoException & { address?: string }
-  return syscall === undefined ? undefined : { setting: 'SPILLWAY_ADMIN_LISTEN', code, address }
+  if (syscall === undefined) return undefined
+  return { setting: sockets?.admin === undefined ? 'SPILLWAY_ADMIN_LISTEN' : 'LISTEN_FDS', code, address }
 }
 
 /** Resolves with the exit code when the program should end. */
 export async function runParent(serving: Serving, workers: number): Promise<number> {
-  const { loaded, wasHungUp } = serving
+  const { loaded, wasHungUp, sockets } = serving
   const log = createLog({ level: loaded.settings.logLevel, destination: 1, worker: 'parent' })
-  for (const warning of loaded.warnings) log.warn({}, warning)
+  const unused = sockets === undefined ? [] : unusedFor(sockets, loaded)
+  for (const warning of [...loaded.warnings, ...unused]) log.warn({}, warning)
   let parent: Parent
   try {
     parent = new Parent(serving, workers, log)
     await parent.start()
   } catch (error) {
-    log.error({ err: messageOf(error), ...whereOf(error, loaded) }, 'cannot start')
+    log.error({ err: messageOf(error), ...whereOf(error, serving) }, 'cannot start')
     log.flush()
     return 1
   }

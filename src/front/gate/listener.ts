@@ -1,5 +1,7 @@
 /** The listening sockets. They read nothing: every accepted socket is passed, paused, to front/connection.ts. */
+
 import { type AddressInfo, createServer, isIPv6, type ListenOptions, type Server, type Socket } from 'node:net'
+import { notTcp } from '../../core/errors.ts'
 
 export interface ListenAddress {
   readonly host: string
@@ -80,7 +82,9 @@ export class Listener {
       })
     })
     this.#servers.push(server)
-    const { address, port } = server.address() as AddressInfo
+    const bound = server.address() as AddressInfo | string | null
+    if (bound === null || typeof bound === 'string') throw notTcp()
+    const { address, port } = bound
     return { host: at.host ?? address, port }
   }
 

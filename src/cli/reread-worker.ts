@@ -7,7 +7,11 @@ import type { FixedSources } from './reread.ts'
 
 // Mail must not wait for a core that this thread has. On Linux the priority is that of the calling thread (setpriority(2));
 // elsewhere it would be that of the whole process.
-if (process.platform === 'linux') setPriority(constants.priority.PRIORITY_LOW)
+try {
+  if (process.platform === 'linux') setPriority(constants.priority.PRIORITY_LOW)
+} catch {
+  // It may not. The reload is more important than how it is done.
+}
 
 /** What each file was when it was read. */
 const marks = new Map<string, string>()

@@ -20,13 +20,14 @@ afterEach(async () => {
   program = undefined
 })
 
-/** The system calls of a set, with those of the sets in it. */
+/** The system calls of a set, with those of the sets in it; or the one that is named. */
 async function callsOf(set: string): Promise<string[]> {
+  if (!set.startsWith('@')) return [set]
   const { path, env } = command('systemd-analyze')
   const options = { env: { ...process.env, ...env, NO_COLOR: '1' } }
   const { stdout } = await promisify(execFile)(path, ['syscall-filter', set], options)
   const names = [...stdout.matchAll(/^ {4}(@?[a-z0-9_-]+)$/gm)].map(([, name = '']) => name)
-  const nested = await Promise.all(names.map((name) => (name.startsWith('@') ? callsOf(name) : [name])))
+  const nested = await Promise.all(names.map(callsOf))
   return nested.flat()
 }
 

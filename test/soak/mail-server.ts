@@ -5,8 +5,8 @@
 import { createServer, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** What it does with a dot: takes the message after so many milliseconds, puts it off, or never answers and never takes it. */
-export type AtDot = { readonly afterMs: number } | 'deferred' | 'silent'
+/** What it does with a dot: takes the message after so many milliseconds, or puts it off. */
+export type AtDot = { readonly afterMs: number } | 'deferred'
 
 export interface RecordingServer {
   readonly port: number
@@ -46,13 +46,12 @@ export async function startRecordingServer(port = 0): Promise<RecordingServer> {
       if (left > 0) await sleep(left)
     }
   }
-  /** @returns the reply to the dot; undefined for none */
-  const dotted = async (message: string): Promise<string | undefined> => {
+  /** @returns the reply to the dot */
+  const dotted = async (message: string): Promise<string> => {
     const doing = state.atDot()
     state.pastDot++
     try {
       await hung()
-      if (doing === 'silent') return undefined
       if (doing === 'deferred') return '451 4.3.0 try again'
       await sleep(doing.afterMs)
       const attempt = /^X-Attempt: (\S+)\r$/m.exec(message)?.[1] ?? 'none'
@@ -75,8 +74,7 @@ export async function startRecordingServer(port = 0): Promise<RecordingServer> {
       text = text.slice(end + (inBody ? DOT.length : 2))
       if (inBody) {
         inBody = false
-        const reply = await dotted(`${unit}\r\n`)
-        if (reply !== undefined) say(reply)
+        say(await dotted(`${unit}\r\n`))
         return true
       }
       await hung()

@@ -29,6 +29,18 @@ const UPSTREAM_MS = 12_000
 const REDIS_MS = 20_000
 const KILL_MS = 60_000
 
+/** While it is away, its port may be the other end of somebody's connection for some seconds. */
+async function restarted(redis: RedisServer): Promise<void> {
+  for (let left = 30; ; left--) {
+    try {
+      return await redis.restart()
+    } catch (error) {
+      if (left === 0 || !/Address already in use/.test(String(error))) throw error
+      await sleep(1_000)
+    }
+  }
+}
+
 export class Faults {
   readonly #parts: FaultParts
   readonly #stop = new AbortController()
@@ -39,6 +51,8 @@ export class Faults {
   /** Reloads that did not succeed, in words. */
   readonly failed: string[] = []
   #deferring = false
+  /** What went wrong here, and not in the program. */
+  #broken: unknown
 
   constructor(parts: FaultParts) {
     this.#parts = parts
@@ -65,6 +79,7 @@ export class Faults {
   async stop(): Promise<void> {
     this.#stop.abort()
     await Promise.all(this.#loops)
+    if (this.#broken !== undefined) throw this.#broken
     await this.#reload(false)
   }
 
@@ -76,7 +91,10 @@ export class Faults {
         if (!signal.aborted) await run(i)
       }
     }
-    this.#loops.push(loop())
+    const broken = (error: unknown): void => {
+      this.#broken ??= error
+    }
+    this.#loops.push(loop().catch(broken))
   }
 
   async #reload(other: boolean): Promise<void> {
@@ -117,8 +135,8 @@ export class Faults {
     } else if (i % 3 === 1) {
       await redis.kill()
       await sleep(2_000)
-      await redis.restart()
-    } else await redis.restart()
+      await restarted(redis)
+    } else await restarted(redis)
   }
 
   /** Always the second, so that the memory of the first is that of the whole time. */

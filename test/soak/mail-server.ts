@@ -99,7 +99,25 @@ export async function startRecordingServer(port = 0): Promise<RecordingServer> {
     // What breaks a connection is the other side's affair.
     serve(socket).catch(() => socket.destroy())
   })
-  const listen = (at: number): Promise<void> => new Promise((resolve) => server.listen(at, '127.0.0.1', resolve))
+  const listen = (at: number): Promise<void> =>
+    new Promise((resolve, reject) => {
+      server.once('error', reject)
+      server.listen(at, '127.0.0.1', () => {
+        server.off('error', reject)
+        resolve()
+      })
+    })
+  /** While it is away, its port may be the other end of somebody's connection for some seconds. */
+  const listenAgain = async (): Promise<void> => {
+    for (let left = 300; ; left--) {
+      try {
+        return await listen(own)
+      } catch (error) {
+        if (left === 0 || (error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error
+        await sleep(100)
+      }
+    }
+  }
   const close = (): Promise<void> =>
     new Promise((resolve) => {
       server.close(() => resolve())
@@ -126,7 +144,7 @@ export async function startRecordingServer(port = 0): Promise<RecordingServer> {
     async crash(ms) {
       await close()
       await sleep(ms)
-      await listen(own)
+      await listenAgain()
     },
     stop: close,
   }

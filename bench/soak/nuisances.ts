@@ -113,7 +113,7 @@ export class Nuisances {
 
   #begin(kind: Kind, number: number): void {
     this.begun++
-    const own = kind === 'flood' ? '0.1' : `${(number >> 6) & 63}.${1 + (number & 63)}`
+    const own = kind === 'flood' ? '0.1' : `${(number >> 6) & 15}.${1 + (number & 63)}`
     const socket = connect({ host: '127.0.0.1', port: this.#port, localAddress: `${SOURCES[kind]}.${own}` })
     this.#open.add(socket)
     socket.on('error', () => undefined)

@@ -37,7 +37,7 @@ const LINES = `${'text of a line that is as long as most lines of mail are\r\n'.
  * Source addresses in turn: no sender is to meet the limits of one address, and there are not so many that the program's tables would
  * grow for hours.
  */
-const sourceOf = (count: number): string => `127.20.${(count >> 6) & 63}.${1 + (count & 63)}`
+const sourceOf = (count: number): string => `127.20.${(count >> 6) & 15}.${1 + (count & 63)}`
 
 export class Senders {
   /** By number of the message. */

@@ -28,6 +28,10 @@ export interface Spillway extends Contender {
   counters(): Promise<ReadonlyMap<string, number>>
   /** Stops it before the benchmark ends. */
   stop(): Promise<void>
+  /** The file that its log goes to; it is gone at the end of the benchmark. */
+  readonly log: string
+  /** Resolves with its exit code; null if a signal has ended it. */
+  readonly ended: Promise<number | null>
   /** Kills it at once, as if its machine had failed. */
   kill(): Promise<void>
 }
@@ -82,11 +86,12 @@ async function end(child: ChildProcess, ms: number, signal: NodeJS.Signals = 'SI
  * Starts the built program with these settings (names without their prefix) as in production: its log goes to a file,
  * at level info. On the command line of a benchmark, `--profile DIR` makes it leave a CPU profile in DIR when it ends,
  * `--node 'FLAGS'` passes these flags to its Node, and `--program FILE` starts a build other than dist/main.js.
+ * @param more flags of Node that the benchmark itself needs
  * @param program the build
  */
 export async function startSpillway(
   settings: Readonly<Record<string, string | number>>,
-  program = PROGRAM,
+  { more = [], program = PROGRAM }: { readonly more?: readonly string[]; readonly program?: string | undefined } = {},
 ): Promise<Spillway> {
   const directory = mkdtempSync(join(tmpdir(), 'spillway-bench-'))
   const file = join(directory, 'log')
@@ -103,6 +108,7 @@ export async function startSpillway(
   const shipped = /^#!.* -S node (.*?)(?: --)?$/m.exec(readFileSync(program, 'utf8'))?.[1]?.split(' ') ?? []
   const flags = [
     ...shipped,
+    ...more,
     ...(option('node')?.split(' ') ?? []),
     ...(profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`]),
   ]
@@ -111,6 +117,7 @@ export async function startSpillway(
     stdio: ['ignore', log, log],
   })
   closeSync(log)
+  const ended = once(child, 'exit').then(([code]) => code as number | null)
   atEnd(async () => {
     await end(child, 10_000)
     rmSync(directory, { recursive: true, force: true })
@@ -136,6 +143,8 @@ export async function startSpillway(
     port,
     pid,
     admin,
+    log: file,
+    ended,
     pids: () => [pid],
     cpuMs: () => cpuMs([pid]),
     stop: () => end(child, 10_000),

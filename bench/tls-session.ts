@@ -44,7 +44,7 @@ async function measure(clients: TlsLoad, pair: KeyPair, upstream: string): Promi
   }
   const beside = option('beside')
   const servers: Record<string, Contender> = { Spillway: await startSpillway(settings), bare: await startBareTls(pair) }
-  if (beside !== undefined) servers.beside = await startSpillway(settings, beside)
+  if (beside !== undefined) servers.beside = await startSpillway(settings, { program: beside })
   const turns: Record<string, () => Promise<number>> = {}
   for (const [name, server] of Object.entries(servers)) {
     for (const way of NAMES) {

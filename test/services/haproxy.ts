@@ -40,21 +40,25 @@ export interface Check {
 export interface HAProxy {
   /** Where clients connect. */
   readonly port: number
-  check(): Promise<Check>
+  check(name?: string): Promise<Check>
   /** Resolves when what it says of the server fits. */
-  waitForCheck(fits: (check: Check) => boolean, ms?: number): Promise<Check>
+  waitForCheck(fits: (check: Check) => boolean, ms?: number, name?: string): Promise<Check>
   stop(): Promise<void>
 }
 
 /** Starts it and resolves when it answers. Rejects with what HAProxy says is wrong. */
-export const startHAProxy = (options: HAProxyOptions): Promise<HAProxy> => onFreePorts(() => startOnce(options))
+export const startHAProxy = (options: HAProxyOptions): Promise<HAProxy> =>
+  startHAProxyAs((port) => configOf(port, options), 'checked')
 
-async function startOnce({ to, from, send }: HAProxyOptions): Promise<HAProxy> {
-  const port = (await freePorts(1))[0] as number
-  const directory = mkdtempSync(join(tmpdir(), 'haproxy-'))
-  const admin = join(directory, 'admin')
-  const config = `global
-  stats socket ${admin} mode 600
+/**
+ * The same with a configuration of one's own.
+ * @param config made for the port of 127.0.0.1 where clients connect; its section `global` is made longer
+ * @param checked the name of the server that `check` tells of, unless told
+ */
+export const startHAProxyAs = (config: (port: number) => string, checked: string): Promise<HAProxy> =>
+  onFreePorts(() => startOnce(config, checked))
+
+const configOf = (port: number, { to, from, send }: HAProxyOptions): string => `global
   nbthread 1
 listen smtp
   mode tcp
@@ -68,13 +72,19 @@ listen smtp
   server checked 127.0.0.1:${to} check inter 100 fall 1 rise 1 source ${from} ${send ?? ''}
   server always 127.0.0.1:${to} backup source ${from} ${send ?? ''}
 `
-  writeFileSync(join(directory, 'haproxy.cfg'), config)
+
+async function startOnce(config: (port: number) => string, checked: string): Promise<HAProxy> {
+  const port = (await freePorts(1))[0] as number
+  const directory = mkdtempSync(join(tmpdir(), 'haproxy-'))
+  const admin = join(directory, 'admin')
+  const text = config(port).replace(/^global\n/m, `global\n  stats socket ${admin} mode 600\n`)
+  writeFileSync(join(directory, 'haproxy.cfg'), text)
   const server = startServer('haproxy', ['-db', '-f', 'haproxy.cfg'], directory)
 
-  const check = async (): Promise<Check> => {
+  const check = async (name = checked): Promise<Check> => {
     const [head = '', ...rows] = (await ask(admin, 'show stat')).split('\n')
     const names = head.replace(/^# /, '').split(',')
-    const row = rows.map((line) => line.split(',')).find((fields) => fields[names.indexOf('svname')] === 'checked')
+    const row = rows.map((line) => line.split(',')).find((fields) => fields[names.indexOf('svname')] === name)
     const field = (name: string): string => row?.[names.indexOf(name)] ?? ''
     return {
       status: field('status'),
@@ -83,7 +93,7 @@ listen smtp
       downs: Number(field('chkdown')),
     }
   }
-  const waitForCheck = async (fits: (check: Check) => boolean, ms = 10_000): Promise<Check> => {
+  const waitForCheck = async (fits: (check: Check) => boolean, ms = 10_000, name = checked): Promise<Check> => {
     let last: Check | undefined
     return waitUntil(
       async () => {
@@ -91,7 +101,7 @@ listen smtp
           if (/cannot bind socket/i.test(server.output())) throw new PortTaken(server.output())
           throw new Error(`HAProxy has ended: ${server.output()}`)
         }
-        last = await check().catch(() => undefined)
+        last = await check(name).catch(() => undefined)
         return last !== undefined && fits(last) ? last : undefined
       },
       ms,

@@ -90,9 +90,9 @@ async function main(): Promise<number> {
       return code
     }
     case 'serve': {
-      // By default SIGHUP would end the program. What was changed while the settings were read is read after the start.
-      let hangups = 0
-      process.on('SIGHUP', () => hangups++)
+      // By default these would end the program. What comes before it serves is obeyed when it does.
+      const early = new Set<NodeJS.Signals>()
+      for (const signal of ['SIGHUP', 'SIGTERM', 'SIGINT'] as const) process.on(signal, () => early.add(signal))
       const sources = sourcesOf(asked.options.envFile)
       const settings = loaded(sources)
       if (settings instanceof SettingsError) {
@@ -105,7 +105,7 @@ async function main(): Promise<number> {
         return 78
       }
       const serving = {
-        ...{ loaded: settings, sources, version, wasHungUp: () => hangups > 0 },
+        ...{ loaded: settings, sources, version, early },
         takesOver: asked.options.takeOver,
         sockets,
       }

@@ -38,5 +38,5 @@ export async function runServer(serving: Serving): Promise<number> {
     log.flush()
     return 1
   }
-  return untilStopped(running, log, serving.wasHungUp)
+  return untilStopped(running, log, serving.early)
 }

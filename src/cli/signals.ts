@@ -10,8 +10,8 @@ export interface Serving {
   readonly loaded: Loaded
   readonly sources: FixedSources
   readonly version: string
-  /** Whether SIGHUP has come since the settings began to be read. */
-  readonly wasHungUp: () => boolean
+  /** Signals that have come since before the settings were read. */
+  readonly early: ReadonlySet<NodeJS.Signals>
   /** Whether it takes the place of another one. */
   readonly takesOver: boolean
   readonly sockets: Inherited | undefined
@@ -31,7 +31,7 @@ export interface Stoppable {
 export const SAME_PRESS_MS = 400
 
 /** Resolves with the exit code when the program should end. */
-export function untilStopped(running: Stoppable, log: Log, wasHungUp: () => boolean): Promise<number> {
+export function untilStopped(running: Stoppable, log: Log, early: ReadonlySet<NodeJS.Signals>): Promise<number> {
   const systemd = new Systemd(process.env, log)
   void systemd.ready()
   return new Promise((resolve) => {
@@ -70,7 +70,9 @@ export function untilStopped(running: Stoppable, log: Log, wasHungUp: () => bool
       log.info({}, 'SIGHUP: settings and certificates are read again')
       void systemd.during(async () => running.reload?.('SIGHUP'))
     }
-    if (wasHungUp()) reload()
+    if (early.has('SIGHUP')) reload()
+    const asked = (['SIGTERM', 'SIGINT'] as const).find((signal) => early.has(signal))
+    if (asked !== undefined) end(asked)
     process.on('SIGHUP', reload)
     // main.ts has already replaced their default actions.
     for (const signal of ['SIGUSR1', 'SIGUSR2'] as const) {

@@ -416,6 +416,14 @@ describe('start and stop', () => {
     expect(upstream.mailed().flatMap(({ bodies }) => bodies)).toHaveLength(8)
   })
 
+  test('SIGTERM that comes while the workers are started is obeyed when they are', async () => {
+    program = new Program(['serve'], { env: { ...SERVE_ENV, SPILLWAY_WORKERS: '2' } })
+    await program.logged('listening for the operator')
+    program.child.kill('SIGTERM')
+    expect(await program.exited).toBe(0)
+    expect(program.log.filter(({ msg }) => msg === 'draining')).toHaveLength(2)
+  })
+
   test('a second SIGTERM ends all of them at once, with 1', async () => {
     await start()
     const client = await message()

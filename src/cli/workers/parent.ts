@@ -165,7 +165,7 @@ function adminError(
 
 /** Resolves with the exit code when the program should end. */
 export async function runParent(serving: Serving, workers: number): Promise<number> {
-  const { loaded, wasHungUp, sockets } = serving
+  const { loaded, early, sockets } = serving
   const log = createLog({ level: loaded.settings.logLevel, destination: 1, worker: 'parent' })
   const unused = sockets === undefined ? [] : unusedFor(sockets, loaded)
   for (const warning of [...loaded.warnings, ...unused]) log.warn({}, warning)
@@ -178,5 +178,5 @@ export async function runParent(serving: Serving, workers: number): Promise<numb
     log.flush()
     return 1
   }
-  return untilStopped(parent, log, wasHungUp)
+  return untilStopped(parent, log, early)
 }

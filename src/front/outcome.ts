@@ -33,7 +33,7 @@ export class SessionRecord {
   stage: Stage = 'connect'
   helo: string | undefined
   tls: string | undefined
-  /** Why a TLS handshake failed. */
+  /** Why a TLS handshake failed, or its client was cut off for empty records. */
   tlsError: string | undefined
   from: string | undefined
   /** Our last refusal, and the stage it was at: this one is in the log line. */

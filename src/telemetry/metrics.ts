@@ -328,9 +328,9 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
     settingsInfo: new Family(registry, 'gauge', SETTINGS_INFO),
     tlsHandshakes: counter({
       name: 'tls_handshakes_total',
-      help: 'STARTTLS handshakes with clients; ok: with a signature; resumed: without one; refused: not begun (tls_limit).',
+      help: 'STARTTLS handshakes with clients; ok: with a signature; resumed: without one; refused: not begun (tls_limit); empty: was ok or resumed, and the client was cut off later because its TLS records had next to nothing in them.',
       labels: ['result'],
-      rows: [['ok'], ['resumed'], ['failed'], ['timeout'], ['refused']],
+      rows: [['ok'], ['resumed'], ['failed'], ['timeout'], ['refused'], ['empty']],
     }),
     certificateExpiry: new Family(registry, 'gauge', {
       name: 'spillway_tls_certificate_expiry_timestamp_seconds',

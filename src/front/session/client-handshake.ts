@@ -5,6 +5,7 @@ import type { Refusal } from '../../core/policy.ts'
 import type { Metrics } from '../../telemetry/metrics.ts'
 import type { SessionRecord } from '../outcome.ts'
 import type { Handshake, Handshakes } from './handshakes.ts'
+import { EMPTY_RECORDS } from './tls-records.ts'
 import type { Transport } from './transport-interface.ts'
 
 export interface ClientHandshakeParts {
@@ -17,6 +18,11 @@ export interface ClientHandshakeParts {
 const DEADLINE_MS = 10_000
 /** How long it may go on while this node is being stopped, in ms. During a handshake nothing can be said. */
 const LAST_MS = 5000
+/** Failures that are counted by themselves. */
+const RESULTS: ReadonlyMap<string, 'timeout' | 'empty'> = new Map([
+  ['timeout', 'timeout'],
+  [EMPTY_RECORDS, 'empty'],
+])
 
 export class ClientHandshake {
   readonly #parts: ClientHandshakeParts
@@ -66,8 +72,15 @@ export class ClientHandshake {
 
   failed(why: string): void {
     this.#record.tlsError = why
-    this.#parts.metrics.tlsHandshakes.inc(why === 'timeout' ? 'timeout' : 'failed')
+    this.#parts.metrics.tlsHandshakes.inc(RESULTS.get(why) ?? 'failed')
+    this.#isDone = false
     this.#over()
+  }
+
+  /** The connection is gone. A client that was cut off for what it did with its handshake gets no credit for that. */
+  closed(isUnderWay: boolean, error: string | undefined): void {
+    if (isUnderWay) this.failed(error ?? 'the client left')
+    else if (error === EMPTY_RECORDS) this.failed(error)
   }
 
   /** The client is gone, perhaps while it waited for its place. */

@@ -167,7 +167,7 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
   }
 
   closed(error: string | undefined): void {
-    if (this.#state.current === 'handshake') this.#handshake.failed(error ?? 'the client left')
+    this.#handshake.closed(this.#state.current === 'handshake', error)
     this.#enter('closed')
   }
 

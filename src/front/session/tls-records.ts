@@ -15,6 +15,9 @@ const MOST_FOR_EACH = 8
 /** And beyond that, in octets, the handshake included. */
 const SPARE = 64 * 1024
 
+/** Why a client is cut off, as its session is told. */
+export const EMPTY_RECORDS = 'empty records'
+
 interface Watched {
   readonly plain: Pick<Socket, 'bytesRead'>
   readonly secure: Pick<TLSSocket, 'bytesRead'>

@@ -45,6 +45,6 @@ export interface TransportEvents extends WireEvents {
   secured(): void
   /** The client has closed its side. Some of what it sent may not have been dealt with yet. */
   ended(): void
-  /** The connection is gone. @param error its error code, if there was an error */
+  /** The connection is gone. @param error its error code, if there was an error, or EMPTY_RECORDS */
   closed(error: string | undefined): void
 }

@@ -14,7 +14,7 @@ import type { Current } from '../../core/current.ts'
 import type { Log } from '../../telemetry/log.ts'
 import type { Served } from '../served.ts'
 import { awaitHello } from './tls-hello.ts'
-import { TlsRecords } from './tls-records.ts'
+import { EMPTY_RECORDS, TlsRecords } from './tls-records.ts'
 import type { Transport, TransportEvents } from './transport-interface.ts'
 import { type BodySink, WireStream } from './wire-stream.ts'
 
@@ -208,7 +208,8 @@ class ClientConnection extends SMTPConnection implements Transport {
     this._upgrading = false
     secure.pipe(this._parser)
     this.#watchEnd()
-    secure.once('close', this.#options.records.watch({ plain: this.#plain, secure, end: () => secure.destroy() }))
+    const end = (): void => this._onError(new Error(EMPTY_RECORDS))
+    secure.once('close', this.#options.records.watch({ plain: this.#plain, secure, end }))
     this.#events.secured()
   }
 

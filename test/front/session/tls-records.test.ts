@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
 import { CERT, KEY } from '../../config/pem.ts'
-import { startApp, type TestApp } from '../../support/app.ts'
+import { eventually, startApp, type TestApp } from '../../support/app.ts'
 import { startUpstream, type Upstream } from '../../support/upstream.ts'
 
 let upstream: Upstream
@@ -28,6 +28,8 @@ afterAll(async () => {
 /** Writes that wait for each other are records of their own. Those of a socket that is gone count as written. */
 const written = (socket: Socket, text: string) => new Promise((resolve) => socket.write(text, resolve))
 
+const handshakes = (result: string) => app.metric(`spillway_tls_handshakes_total{result="${result}"}`)
+
 async function inText() {
   const client = await app.client()
   await client.hello()
@@ -45,6 +47,10 @@ test('a message in records of one octet, far faster than the least rate, is cut 
   for (; !socket.destroyed && sent < 100_000; sent++) await written(socket, 'x')
   await gone
   expect(sent).toBeLessThan(100_000)
+  expect(await app.waitForLog(({ tlsError }) => tlsError !== undefined)).toMatchObject({
+    ...{ tls: 'TLSv1.3', tlsError: 'empty records', outcome: 'aborted' },
+  })
+  expect([await handshakes('ok'), await handshakes('empty'), await handshakes('failed')]).toEqual([1, 1, 0])
 })
 
 test('a message of 4,000 lines, each in a record of its own, is taken', async () => {
@@ -77,4 +83,9 @@ test('a real client that renews its key without end is cut off', async () => {
   await gone
   expect(updates).toBeGreaterThan(1000)
   expect(updates).toBeLessThan(20_000)
+  // It sent no text in all that time, so it left nothing else that could have ended it.
+  await eventually(
+    () => handshakes('empty'),
+    (count) => count === 2,
+  )
 })

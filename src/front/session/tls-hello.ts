@@ -14,10 +14,15 @@ function isWhole(octets: Buffer): boolean {
 }
 
 /**
- * Calls `arrived` once it is whole. A client that leaves before is gone: its socket is destroyed.
+ * Calls `arrived` once it is whole. A client that leaves before, or has left while it waited for its place, is gone: its socket is
+ * destroyed.
  * @param socket paused, and read by nobody else
  */
 export function awaitHello(socket: Socket, arrived: () => void): void {
+  if (socket.readableEnded) {
+    socket.destroy()
+    return
+  }
   let octets: Buffer = Buffer.alloc(0)
   const readable = (): void => {
     for (let part: Buffer | null = socket.read(); part !== null; part = socket.read()) {

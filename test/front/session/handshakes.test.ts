@@ -315,6 +315,72 @@ describe('on the wire', () => {
     )
   })
 
+  test('a client whose handshakes brought mail gets its place before one that asked less often and brought none', async () => {
+    const left = () =>
+      eventually(
+        () => app.metric('spillway_connections_open{family="ipv4"}'),
+        (open) => open === 0,
+      )
+    for (let i = 0; i < 4; i++) {
+      const sender = await app.clientAs('10.1.1.1')
+      await sender.hello()
+      await sender.startTls()
+      await sender.command('EHLO client.example')
+      expect(await sender.send('a@example.org', 'b@example.net')).toMatch(/^250/)
+      await sender.command('QUIT')
+      await left()
+    }
+    for (let i = 0; i < 2; i++) {
+      const other = await app.clientAs('10.1.2.1')
+      await other.hello()
+      await other.startTls()
+      other.destroy()
+      await left()
+    }
+    const held = []
+    for (const net of ['3', '4', '5', '6']) held.push(await holding(`10.1.${net}.1`))
+    const [other, sender] = [await app.clientAs('10.1.2.1'), await app.clientAs('10.1.1.1')]
+    const began: string[] = []
+    for (const [name, client] of Object.entries({ other, sender })) {
+      await client.hello()
+      client.write('STARTTLS\r\n')
+      await turn(app)
+      void client.reply().then((reply) => began.push(`${name} ${reply.slice(0, 3)}`))
+    }
+    expect(began).toEqual([])
+    held[0]?.destroy()
+    await eventually(
+      () => began,
+      ({ length }) => length > 0,
+    )
+    expect(began).toEqual(['sender 220'])
+    for (const client of app.clients) client.destroy()
+    await left()
+  })
+
+  test('a client that closes its side while it waits does not keep the place that it is given', async () => {
+    const held = []
+    for (const net of ['1', '2', '3', '4']) held.push(await holding(`10.2.${net}.1`))
+    const waiting = await app.clientAs('10.2.5.1')
+    await waiting.hello()
+    waiting.write('STARTTLS\r\n')
+    await turn(app)
+    waiting.end()
+    await turn(app)
+    const failed = (await handshakes('failed')) as number
+    for (const client of held) client.destroy()
+    // Ten seconds later it would be out of time.
+    await eventually(
+      () => handshakes('failed'),
+      (count) => count === failed + 5,
+      5000,
+    )
+    await eventually(
+      () => app.metric('spillway_connections_open{family="ipv4"}'),
+      (open) => open === 0,
+    )
+  })
+
   test('a client that leaves while it waits leaves nothing behind', async () => {
     const open = (count: number) =>
       eventually(

@@ -171,6 +171,33 @@ describe('with Redis', () => {
     }
   })
 
+  test('one that hangs holds up no node: each serves TLS with a key of its own, and takes the agreed one later', async () => {
+    const redis = await startRedis()
+    try {
+      redis.freeze()
+      const settings = { REDIS_URL: `redis://127.0.0.1:${redis.port}` }
+      const [a, b] = [await node(settings), await node(settings)]
+      for (const version of VERSIONS) {
+        const { isReused, ticket } = await visit(a, version, 'mx.test.example')
+        expect(isReused).toBe(false)
+        expect((await visit(a, version, 'mx.test.example', ticket)).isReused).toBe(true)
+        expect((await visit(b, version, 'mx.test.example', ticket)).isReused).toBe(false)
+      }
+      for (const app of [a, b])
+        expect(await app.metric('spillway_redis_commands_total{use="tickets",result="ok"}')).toBe(0)
+      redis.thaw()
+      for (const app of [a, b]) await adopted(app)
+      for (const version of VERSIONS) {
+        const { ticket } = await visit(a, version, 'mx.test.example')
+        expect((await visit(b, version, 'mx.test.example', ticket)).isReused).toBe(true)
+      }
+    } finally {
+      redis.thaw()
+      await Promise.all(running.splice(0).map((app) => app.stop()))
+      await redis.stop()
+    }
+  })
+
   test('one that answers nonsense, or nothing, leaves each node its own', async () => {
     const redis = await startFakeRedis()
     try {

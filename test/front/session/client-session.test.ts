@@ -1,7 +1,7 @@
 /** Whose turn it is in a session and how it ends, by a clock of the test and with the times that are shipped. */
 import { once } from 'node:events'
 import { createServer, type Socket } from 'node:net'
-import { describe, expect, test } from '@jest/globals'
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
 import { SessionRecord } from '../../../src/front/outcome.ts'
 import { ClientSession, type ClientSessionParts } from '../../../src/front/session/client-session.ts'
 import { Handshakes } from '../../../src/front/session/handshakes.ts'
@@ -113,6 +113,59 @@ describe('R34 with the times that are shipped', () => {
     say('NOOP')
     say('NOOP')
     expect(done).toEqual(['listen', '220', '250', 'next', '421', 'close', 'next', 'next'])
+  })
+
+  describe('a TLS handshake', () => {
+    beforeEach(() => {
+      jest.useFakeTimers({ doNotFake: ['nextTick', 'queueMicrotask', 'setImmediate'] })
+    })
+    afterEach(() => {
+      jest.useRealTimers()
+    })
+    const begun = async () => {
+      const metrics = createMetrics({ version: 'test', upstreams: [] })
+      const made = session({ metrics })
+      made.session.greet()
+      made.say('EHLO client.example')
+      await new Promise(setImmediate)
+      made.say('STARTTLS')
+      await new Promise(setImmediate)
+      expect(made.done).toContain('startTls')
+      const results = async (result: string) =>
+        (await metrics.registry.getSingleMetricAsString('spillway_tls_handshakes_total')).includes(
+          `{result="${result}"} 1`,
+        )
+      return { ...made, results }
+    }
+
+    test('has ten seconds, though a command has five minutes', async () => {
+      const { done, results } = await begun()
+      jest.advanceTimersByTime(9999)
+      expect(done).not.toContain('destroy')
+      expect(await results('timeout')).toBe(false)
+      jest.advanceTimersByTime(1)
+      expect(done.at(-1)).toBe('destroy')
+      expect(await results('timeout')).toBe(true)
+    })
+
+    test('has five seconds from the moment that this node is being stopped', async () => {
+      const { session: late, done } = await begun()
+      jest.advanceTimersByTime(3000)
+      late.drain()
+      jest.advanceTimersByTime(4999)
+      expect(done).not.toContain('destroy')
+      jest.advanceTimersByTime(1)
+      expect(done.at(-1)).toBe('destroy')
+    })
+
+    test('that is done in time ends no session later', async () => {
+      const { session: secure, done } = await begun()
+      jest.advanceTimersByTime(9999)
+      const before = [...done]
+      secure.secured()
+      jest.advanceTimersByTime(60_000)
+      expect(done).toEqual(before)
+    })
   })
 
   test('who is silent while we are waited for is not idle', async () => {

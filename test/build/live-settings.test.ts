@@ -3,6 +3,7 @@ import { X509Certificate } from 'node:crypto'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { TLSSocket } from 'node:tls'
 import { afterAll, afterEach, describe, expect, test } from '@jest/globals'
 import { ask } from '../admin/http-client.ts'
 import { startApp, type TestApp } from '../support/app.ts'
@@ -144,6 +145,59 @@ describe('certificates', () => {
     expect(await secure.command('EHLO a.example')).toMatch(/^250/)
     expect(await expiries(app)).toEqual([])
     expect(app.running.status().tls).toBeUndefined()
+  })
+
+  describe('the secret of session tickets', () => {
+    const at = (name: string): string => join(folder, name)
+    const SECRET = 'u4vQ0bLZ8kqj2Yx7cN1mWp5sRt9aEd3f'
+    const visit = async (app: TestApp, session?: Buffer) => {
+      const client = await open(app)
+      await client.startTls({ maxVersion: 'TLSv1.2', ...(session && { session }) })
+      const socket = client.socket as TLSSocket
+      return { isReused: socket.isSessionReused(), session: socket.getSession() as Buffer }
+    }
+
+    test.each([
+      ['is too short', 'short', /; it has 5 characters: make one with: openssl rand -base64 48$/],
+      ['is not there', undefined, /; there is no such file$/],
+    ])(
+      'that is named in a reload and %s is a mistake: the one before stays, and so does all else',
+      async (_, text, why) => {
+        writeFileSync(at('good'), SECRET)
+        if (text === undefined) rmSync(at('bad'), { force: true })
+        else writeFileSync(at('bad'), text)
+        const settings = { ...ONE, TLS_TICKET_KEY: at('good') }
+        const app = await begin(settings)
+        const { session } = await visit(app)
+        const report = await app.reload({ ...settings, TLS_TICKET_KEY: at('bad'), DENY: '127.0.0.1' })
+        expect(report).toMatchObject({
+          ...{ result: 'failed', changed: [] },
+          mistakes: [{ name: 'SPILLWAY_TLS_TICKET_KEY', expected: expect.stringMatching(why) }],
+        })
+        expect((await visit(app, session)).isReused).toBe(true)
+        const told = await app.waitForLog(({ setting }) => setting === 'SPILLWAY_TLS_TICKET_KEY')
+        expect(told).toMatchObject({ level: 'error' })
+        // Where it is corrected, the next reload takes it.
+        writeFileSync(at('bad'), SECRET.split('').reverse().join(''))
+        expect(await app.reload({ ...settings, TLS_TICKET_KEY: at('bad') })).toMatchObject({ result: 'ok' })
+        const after = await visit(app, session)
+        expect(after.isReused).toBe(false)
+        expect((await visit(app, after.session)).isReused).toBe(true)
+        expect(app.logText()).not.toContain(SECRET)
+      },
+    )
+
+    test('whose file is gone when the settings are read again stays in force', async () => {
+      writeFileSync(at('gone'), SECRET)
+      const settings = { ...ONE, TLS_TICKET_KEY: at('gone') }
+      const app = await begin(settings)
+      const { session } = await visit(app)
+      rmSync(at('gone'))
+      expect(await app.reload(settings)).toMatchObject({
+        ...{ result: 'failed', mistakes: [{ name: 'SPILLWAY_TLS_TICKET_KEY' }] },
+      })
+      expect((await visit(app, session)).isReused).toBe(true)
+    })
   })
 
   test('that are renewed after a reload are followed', async () => {

@@ -6,8 +6,10 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { SecureVersion, TLSSocket } from 'node:tls'
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import type { Status } from '../../src/admin/status.ts'
+import { CERT, KEY } from '../config/pem.ts'
 import { startRedis } from '../services/redis.ts'
 import { eventually } from '../support/app.ts'
 import { type Client, connectClient } from '../support/client.ts'
@@ -114,6 +116,20 @@ async function clientOfEach(): Promise<Readonly<Record<number, Client>>> {
   return found
 }
 
+/** Begins TLS. @returns the session to resume, and whether one was resumed */
+async function secured(client: Client, version: SecureVersion, session?: Buffer) {
+  await client.command('EHLO client.example')
+  await client.startTls({ minVersion: version, maxVersion: version, ...(session && { session }) })
+  const socket = client.socket as TLSSocket
+  // In TLS 1.3 tickets come behind the handshake, and before the reply to a command.
+  let ticket = version === 'TLSv1.2' ? socket.getSession() : undefined
+  socket.on('session', (made) => {
+    ticket = made
+  })
+  expect(await client.command('NOOP')).toMatch(/^250/)
+  return { isReused: socket.isSessionReused(), session: ticket }
+}
+
 describe('one node', () => {
   test('metrics and status are those of all workers together', async () => {
     await start()
@@ -151,6 +167,30 @@ describe('one node', () => {
     const line = await program.logged('session')
     expect([1, 2]).toContain(line.worker)
   })
+
+  test.each<SecureVersion>(['TLSv1.2', 'TLSv1.3'])(
+    'without Redis, a session of %s is resumed at each worker, also at one that was started later',
+    async (version) => {
+      const files = { SPILLWAY_TLS_CERT: join(folder, 'cert.pem'), SPILLWAY_TLS_KEY: join(folder, 'key.pem') }
+      writeFileSync(files.SPILLWAY_TLS_CERT, CERT)
+      writeFileSync(files.SPILLWAY_TLS_KEY, KEY)
+      await start(files)
+      const maker = (await clientOfEach())[1] as Client
+      const { session } = await secured(maker, version)
+      const isReusedAt = async (worker: number): Promise<boolean> => {
+        const client = (await clientOfEach())[worker] as Client
+        return (await secured(client, version, session)).isReused
+      }
+      for (const worker of [1, 2]) expect([worker, await isReusedAt(worker)]).toEqual([worker, true])
+      const all = await metrics()
+      expect(all.get('spillway_tls_handshakes_total{result="ok"}')).toBe(1)
+      expect(all.get('spillway_tls_handshakes_total{result="resumed"}')).toBe(2)
+      process.kill(await pidOf(2), 'SIGKILL')
+      await program.logged('the worker is replaced')
+      await eventually(metrics, (all) => all.get('spillway_worker_up{worker="2"}') === 1)
+      expect(await isReusedAt(2)).toBe(true)
+    },
+  )
 
   test('lines of the log are whole, though several processes write them into one pipe', async () => {
     const fifo = join(folder, 'log')

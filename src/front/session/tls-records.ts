@@ -8,7 +8,10 @@
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 
-/** How often each client is looked at, in milliseconds: until then it may keep us busy. */
+/**
+ * How often each client is looked at, in milliseconds. Until then it may keep us busy. To look more often would not help: a flood
+ * of key updates fills a turn of the event loop for about as long, and nobody can look in between.
+ */
 const EVERY_MS = 100
 /** How many octets may be read for each one of text. A record adds 22: RSET by itself needs 5, most commands 2. */
 const MOST_FOR_EACH = 8

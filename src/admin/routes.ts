@@ -17,7 +17,7 @@ export interface RouteParts {
   readonly status: () => Status | Promise<Status>
   /** Undefined if the settings cannot be read again. */
   readonly reload: ((by: string) => Promise<ReloadReport>) | undefined
-  /** Lets another one take this one's place: gives up the ports, and ends when the sessions have. Undefined where nobody could. */
+  /** Lets another one take this one's place: gives up the admin port, takes no more clients, and ends when the sessions have. Undefined where nobody could. */
   readonly handOver?: () => void
   /** That in force; undefined: there is none, and nobody has it. */
   readonly token: () => string | undefined

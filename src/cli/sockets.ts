@@ -74,8 +74,14 @@ export function inheritedSockets(env: NodeJS.ProcessEnv, pid: number): Inherited
 /** What of the settings is not used, for sockets were passed instead. */
 export function unusedFor({ mail, admin }: Inherited, { origins }: Loaded): readonly string[] {
   const unused = [
-    ...(mail.length > 0 && origins.listen !== 'default' ? ['SPILLWAY_LISTEN'] : []),
-    ...(admin !== undefined && origins.adminListen !== 'default' ? ['SPILLWAY_ADMIN_LISTEN'] : []),
+    ...(mail.length > 0 && origins.listen !== 'default' ? (['SPILLWAY_LISTEN'] as const) : []),
+    ...(admin !== undefined && origins.adminListen !== 'default' ? (['SPILLWAY_ADMIN_LISTEN'] as const) : []),
   ]
-  return unused.map((name) => `${name} is not used: the service manager has passed sockets to listen on instead`)
+  const exceptions = {
+    SPILLWAY_ADMIN_LISTEN: '; only `spillway reload` and --take-over ask there',
+    SPILLWAY_LISTEN: '',
+  }
+  return unused.map(
+    (name) => `${name} is not listened on: the service manager has passed sockets instead${exceptions[name]}`,
+  )
 }

@@ -12,7 +12,7 @@ const LONGEST_MS = 10_000
 /** Whether Linux hands the connections that wait at a socket to another one on the same address when it is closed. */
 const MIGRATE = '/proc/sys/net/ipv4/tcp_migrate_req'
 
-/** Only while the other one closes its sockets; in a flood there may be some hundred. */
+/** Only in the moment in which the other one closes its sockets; in a flood there may be some dozens. */
 function warnOfResets(log: Log): void {
   let setting: string
   try {

@@ -91,7 +91,7 @@ example. The column "reload" below says what becomes of a changed setting:
 - **yes**: the new value is in force at once, for the next client and the next command. Sessions under way go on, and keep what was
   decided at their beginning, with one exception: a client that comes onto \`SPILLWAY_DENY\` is refused at its next command.
   A transaction that has begun with a mail server ends there, with the times and rules it began with
-  ([deploy.md](deploy.md#changing-mail-servers)). Its timeouts and the files of its certificates, too, are those of its beginning. A new \`SPILLWAY_ADMIN_TOKEN\` is valid at once, and the old one
+  ([deploy.md](deploy.md#changing-mail-servers)). A session’s timeouts and certificates are those of its beginning. A new \`SPILLWAY_ADMIN_TOKEN\` is valid at once, and the old one
   is not any more.
   With a new number of a rate (\`600/1m\` to \`900/1m\`) what was counted so far still counts. A limit with a new window
   (\`600/1m\` to \`600/5m\`), or one that is switched on, begins at zero, for everybody.

@@ -12,7 +12,7 @@ export interface Share {
   readonly of: number
 }
 
-/** Settings that each worker obeys for itself. */
+/** Settings that are divided among the workers. */
 const OF_A_NODE = [
   'SPILLWAY_MAX_CONNECTIONS',
   'SPILLWAY_UPSTREAM_MAX_CONNECTIONS',
@@ -23,7 +23,7 @@ const OF_A_NODE = [
 export const workersOf = ({ workers }: Pick<PlainSettings, 'workers'>, cores: number): number =>
   workers === 'auto' ? cores : workers
 
-/** The shares of all workers add up to the whole. */
+/** The shares of all workers add up to the whole; only of TLS handshakes each has one at least. */
 const part = (whole: number, { index, of }: Share): number => Math.floor(whole / of) + (index < whole % of ? 1 : 0)
 
 /** The settings of one worker. */
@@ -56,7 +56,7 @@ export const workers: Rule = ({ settings, isSound, cores }, report) => {
     if (whole === undefined || whole >= count) continue
     report.mistake(
       'SPILLWAY_WORKERS',
-      `at most ${whole}, because ${name} is divided among the workers, and here are ${count}. Raise ${name}, or have fewer workers`,
+      `at most ${whole}, because ${name} is divided among the workers, and there are ${count}. Raise ${name}, or have fewer workers`,
     )
   }
   if (isShared || !isSound('SPILLWAY_REDIS_URL')) return

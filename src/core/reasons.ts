@@ -361,7 +361,7 @@ export const REASONS = {
     load: true,
     wire: 'Too many TLS handshakes at once; nothing is lost, try again later',
     operator:
-      'more TLS handshakes are under way than SPILLWAY_TLS_HANDSHAKES allows for the address, or none of all places became free within 5 s',
+      'more TLS handshakes are under way than SPILLWAY_TLS_HANDSHAKES allows for the address, or no place became free within 5 s, or others have asked for fewer',
   },
 } as const satisfies Record<string, Reason>
 

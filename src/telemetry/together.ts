@@ -25,17 +25,17 @@ const labelled = (worker: string, snapshot: Snapshot): Snapshot =>
 const sum = (snapshots: readonly Snapshot[]): prom.Registry =>
   prom.AggregatorRegistry.aggregate(snapshots as unknown as object[]) as unknown as prom.Registry
 
-const OPEN = 'spillway_connections_total'
-const OVER = 'spillway_sessions_total'
+const ACCEPTED = 'spillway_connections_total'
+const ENDED = 'spillway_sessions_total'
 
 const total = (snapshot: Snapshot, name: string): number =>
   snapshot.find((metric) => metric.name === name)?.values.reduce((all, { value }) => all + value, 0) ?? 0
 
 /** Sessions that a worker took with it when it died count as aborted, so that connections and sessions still agree. */
 function withEnded(snapshot: Snapshot): Snapshot {
-  const lost = total(snapshot, OPEN) - total(snapshot, OVER)
+  const lost = total(snapshot, ACCEPTED) - total(snapshot, ENDED)
   return snapshot.map((metric) => {
-    if (metric.name !== OVER) return metric
+    if (metric.name !== ENDED) return metric
     const values = metric.values.map((each) => {
       const isWhere = each.labels.outcome === 'aborted' && each.labels.standing === 'new'
       return isWhere ? { ...each, value: each.value + lost } : each

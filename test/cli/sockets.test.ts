@@ -50,7 +50,7 @@ describe.each(['1', '2'])('systemd-socket-activate, with SPILLWAY_WORKERS=%s', (
     expect(response.status).toBe(200)
     // Both stand in the settings, and are not used.
     for (const name of ['SPILLWAY_LISTEN', 'SPILLWAY_ADMIN_LISTEN'])
-      expect(await program.logged(new RegExp(`^${name} is not used`))).toMatchObject({ level: 'warn' })
+      expect(await program.logged(new RegExp(`^${name} is not listened on`))).toMatchObject({ level: 'warn' })
     if (workers !== '1') await program.logged('all workers serve')
     program.child.kill('SIGTERM')
     expect(await program.exited).toBe(0)
@@ -61,7 +61,7 @@ test('without SPILLWAY_LISTEN in the settings nothing is said of it', async () =
   const { SPILLWAY_LISTEN: _, ...env } = SERVE_ENV
   program = new Program(['serve'], { env, within: passing('tcp') })
   await program.logged('listening for the operator')
-  expect(program.out).not.toContain('is not used')
+  expect(program.out).not.toContain('is not listened on')
 })
 
 test('those of another process are not touched', async () => {
@@ -70,7 +70,7 @@ test('those of another process are not touched', async () => {
   const socket = connect(Number(port), '127.0.0.1')
   await new Promise((resolve) => socket.once('data', resolve))
   socket.destroy()
-  expect(program.out).not.toContain('is not used')
+  expect(program.out).not.toContain('is not listened on')
 })
 
 describe('what cannot be used is told with what to do:', () => {

@@ -1,8 +1,8 @@
 /** One page of metrics out of those of several processes. */
 import { describe, expect, test } from '@jest/globals'
 import { createMetrics } from '../../src/telemetry/metrics.ts'
+import { createParentMetrics } from '../../src/telemetry/parent-metrics.ts'
 import { countedOf, Retired, type Snapshot, snapshotOf, together } from '../../src/telemetry/together.ts'
-import { createWorkerMetrics } from '../../src/telemetry/worker-metrics.ts'
 
 const make = () => createMetrics({ version: '1', upstreams: ['mx1:25'] })
 
@@ -12,7 +12,7 @@ interface Parts {
 }
 
 async function pageOf({ workers = [], retired = [] }: Parts): Promise<(series: string) => number | undefined> {
-  const parent = await snapshotOf(createWorkerMetrics(['1', '2']).registry)
+  const parent = await snapshotOf(createParentMetrics(['1', '2']).registry)
   const text = await together({
     ...{ parent, retired },
     workers: new Map(workers.map((each, i) => [String(i + 1), each])),

@@ -9,8 +9,8 @@ import { messageOf } from '../../core/errors.ts'
 import { NODES } from '../../core/id.ts'
 import type { ListenAddress } from '../../front/gate/listener.ts'
 import type { Log } from '../../telemetry/log.ts'
+import type { ParentMetrics } from '../../telemetry/parent-metrics.ts'
 import { Retired, type Snapshot } from '../../telemetry/together.ts'
-import type { WorkerMetrics } from '../../telemetry/worker-metrics.ts'
 import { type Ending, Hand } from './hand.ts'
 import type { Report, Start } from './protocol.ts'
 
@@ -31,7 +31,7 @@ export interface CrewOptions extends Pick<Start, 'of' | 'version' | 'machine' | 
   readonly number: number
   /** File descriptors of sockets to listen on, instead of those of LISTEN; all workers take clients from each. */
   readonly sockets: readonly number[]
-  readonly metrics: WorkerMetrics
+  readonly metrics: ParentMetrics
   readonly log: Log
 }
 

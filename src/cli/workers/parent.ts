@@ -16,8 +16,8 @@ import { SYSTEM_CLOCK } from '../../core/clock.ts'
 import { messageOf } from '../../core/errors.ts'
 import { nodeName, nodeNumber } from '../../core/id.ts'
 import { createLog, type LevelledLog } from '../../telemetry/log.ts'
+import { createParentMetrics, type ParentMetrics } from '../../telemetry/parent-metrics.ts'
 import { countedOf, snapshotOf, together } from '../../telemetry/together.ts'
-import { createWorkerMetrics, type WorkerMetrics } from '../../telemetry/worker-metrics.ts'
 import { adviceOn } from '../listen-advice.ts'
 import { reread } from '../reread.ts'
 import { type Serving, type Stoppable, untilStopped } from '../signals.ts'
@@ -42,7 +42,7 @@ class Parent implements Stoppable {
     const { loaded, sources, version, sockets } = serving
     const reading = readingWith(loaded, (path) => readFileSync(path, 'utf8'))
     const machine = hostname()
-    const metrics = createWorkerMetrics(Array.from({ length: workers }, (_, i) => String(i + 1)))
+    const metrics = createParentMetrics(Array.from({ length: workers }, (_, i) => String(i + 1)))
     const crew = new Crew({
       ...{ reading, version, machine, metrics, log, of: workers, sockets: sockets?.mail ?? [] },
       listenIsDefault: loaded.origins.listen === 'default',
@@ -133,7 +133,7 @@ class Parent implements Stoppable {
   }
 }
 
-async function page(crew: Crew, metrics: WorkerMetrics): Promise<{ readonly type: string; readonly text: string }> {
+async function page(crew: Crew, metrics: ParentMetrics): Promise<{ readonly type: string; readonly text: string }> {
   const { workers, retired } = await crew.ask(true)
   const told = (isUp: boolean) =>
     workers.flatMap(({ worker, up, report }) =>

@@ -2,10 +2,10 @@
 import { createRegistry, RELOADS, SETTINGS_INFO, SETTINGS_STALE, WORKER_RESTARTS, WORKER_UP } from './metrics.ts'
 import { Family } from './series.ts'
 
-export type WorkerMetrics = ReturnType<typeof createWorkerMetrics>
+export type ParentMetrics = ReturnType<typeof createParentMetrics>
 
 /** @param workers their numbers, as labels */
-export function createWorkerMetrics(workers: readonly string[]) {
+export function createParentMetrics(workers: readonly string[]) {
   const registry = createRegistry()
   const rows = workers.map((worker) => [worker])
   return {

@@ -7,6 +7,7 @@ import { promisify } from 'node:util'
 import { afterEach, describe, expect, test } from '@jest/globals'
 import { connectClient } from '../support/client.ts'
 import { OWN_NETWORK, Program, SERVE_ENV } from '../support/program.ts'
+import { startUpstream } from '../support/upstream.ts'
 
 /** The command `npm run restarts` does it twenty times. */
 const TIMES = 3
@@ -114,6 +115,28 @@ describe.each(['1', '2'])('taking over, %s process(es)', (workers) => {
       late.destroy()
     } finally {
       client.destroy()
+    }
+  })
+
+  test('one that is being stopped already is not ended by it: what is under way has its time', async () => {
+    const upstream = await startUpstream()
+    const first = start([], { SPILLWAY_UPSTREAMS: upstream.address, SPILLWAY_RELAY_GUARD: 'off' })
+    const { port: admin } = await first.logged('listening for the operator')
+    const { port: mail } = await first.logged('listening for mail')
+    const client = await connectClient(mail as number)
+    try {
+      await client.hello()
+      for (const line of ['MAIL FROM:<a@a.example>', 'RCPT TO:<b@b.example>', 'DATA'])
+        expect(await client.command(line)).toMatch(/^[23]/)
+      first.child.kill('SIGTERM')
+      await first.logged('draining')
+      expect((await fetch(`http://127.0.0.1:${admin}/api/v1/handover`, { method: 'POST' })).status).toBe(202)
+      expect(await client.command('hello\r\n.')).toMatch(/^250/)
+      expect(await first.exited).toBe(0)
+      expect(upstream.bodies()).toHaveLength(1)
+    } finally {
+      client.destroy()
+      await upstream.stop()
     }
   })
 })

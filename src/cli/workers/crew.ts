@@ -108,11 +108,12 @@ export class Crew {
    * that has those in force.
    */
   async apply(reading: Reading): Promise<void> {
-    const rest = this.#places.filter(({ hand }) => hand?.serves)
+    const asked = new Set<Hand>()
     for (;;) {
-      const place = rest.shift()
-      if (place === undefined) throw new Error('no worker answers at the moment')
+      const place = this.#places.find(({ hand }) => hand?.serves && !asked.has(hand))
+      if (place?.hand === undefined) throw new Error('no worker answers at the moment')
       const { worker, hand } = place
+      asked.add(hand)
       const tried = await this.#give(place, reading)
       if (tried?.result === 'failed') throw new Error(`worker ${worker}: ${tried.error}`)
       if (tried !== undefined) break
@@ -120,7 +121,9 @@ export class Crew {
       this.#replace(worker, hand)
     }
     this.#reading = reading
-    await Promise.all(rest.map((place) => this.#giveOrReplace(place, reading)))
+    // Meanwhile some may have died, and others begun to serve. Those that start now are given them when they serve.
+    const others = this.#places.filter((place) => place.hand?.serves && place.reading !== reading)
+    await Promise.all(others.map((place) => this.#giveOrReplace(place, reading)))
   }
 
   /** All workers take no more clients, and end when their sessions have. @returns whether all of them ended well */

@@ -1,0 +1,71 @@
+/** Reloads while workers die and start: real workers, and a parent that is asked at the moments that matter. */
+import { afterEach, expect, test } from '@jest/globals'
+import { Crew } from '../../src/cli/workers/crew.ts'
+import { hashOf, type Reading, readingOf } from '../../src/config/reload.ts'
+import { createLog } from '../../src/telemetry/log.ts'
+import { createWorkerMetrics } from '../../src/telemetry/worker-metrics.ts'
+import { loadWith } from '../config/given.ts'
+import { eventually } from '../support/app.ts'
+
+const readingWith = (deny: string): Reading =>
+  readingOf(
+    loadWith({
+      SPILLWAY_LISTEN: '127.0.0.1:0',
+      SPILLWAY_UPSTREAMS: '127.0.0.1:9',
+      SPILLWAY_LOG_LEVEL: 'fatal',
+      SPILLWAY_DENY: deny,
+    }),
+  )
+const before = readingWith('192.0.2.1')
+const after = readingWith('192.0.2.2')
+
+let crew: Crew
+afterEach(() => crew.abort())
+
+async function start(): Promise<void> {
+  crew = new Crew({
+    ...{ reading: before, of: 2, number: 1, sockets: [], version: '0', machine: 'test', listenIsDefault: false },
+    ticketKey: undefined,
+    metrics: createWorkerMetrics(['1', '2']),
+    log: createLog({ level: 'fatal', destination: 1 }),
+  })
+  await crew.start()
+}
+
+const workers = async () => (await crew.ask(false)).workers
+const pidOf = async (worker: number) => (await workers())[worker - 1]?.pid as number
+const inForce = async () => (await workers()).map(({ report }) => report?.status.settings.hash)
+const second = (isSo: (worker: Awaited<ReturnType<typeof workers>>[number]) => boolean) =>
+  eventually(workers, ([, worker]) => worker !== undefined && isSo(worker))
+
+test('a worker that begins to serve while another one tries the settings has them, too', async () => {
+  await start()
+  const [first, dying] = [await pidOf(1), await pidOf(2)]
+  process.kill(dying, 'SIGKILL')
+  await second(({ pid, up }) => pid !== dying && !up)
+  process.kill(first, 'SIGSTOP')
+  const applied = crew.apply(after)
+  await second(({ up }) => up)
+  process.kill(first, 'SIGCONT')
+  await applied
+  expect(await inForce()).toEqual([hashOf(after), hashOf(after)])
+}, 20_000)
+
+test('a worker that is not there when another one has taken the settings does not make half a reload of it', async () => {
+  await start()
+  // Each time it is started later.
+  for (let i = 0; i < 4; i++) {
+    const pid = await pidOf(2)
+    process.kill(pid, 'SIGKILL')
+    await second((worker) => worker.pid !== pid && worker.up)
+  }
+  const first = await pidOf(1)
+  process.kill(first, 'SIGSTOP')
+  const applied = crew.apply(after)
+  process.kill(await pidOf(2), 'SIGKILL')
+  await second(({ pid }) => pid === undefined)
+  process.kill(first, 'SIGCONT')
+  await applied
+  await second(({ up }) => up)
+  expect(await inForce()).toEqual([hashOf(after), hashOf(after)])
+}, 20_000)

@@ -7,13 +7,14 @@ import { createWorkerMetrics } from '../../src/telemetry/worker-metrics.ts'
 import { loadWith } from '../config/given.ts'
 import { eventually } from '../support/app.ts'
 
-const readingWith = (deny: string): Reading =>
+const readingWith = (deny: string, more: Readonly<Record<string, string>> = {}): Reading =>
   readingOf(
     loadWith({
       SPILLWAY_LISTEN: '127.0.0.1:0',
       SPILLWAY_UPSTREAMS: '127.0.0.1:9',
       SPILLWAY_LOG_LEVEL: 'fatal',
       SPILLWAY_DENY: deny,
+      ...more,
     }),
   )
 const before = readingWith('192.0.2.1')
@@ -69,3 +70,12 @@ test('a worker that is not there when another one has taken the settings does no
   await second(({ up }) => up)
   expect(await inForce()).toEqual([hashOf(after), hashOf(after)])
 }, 20_000)
+
+test('limits that are enough only for the workers after a restart are not taken before it', async () => {
+  await start()
+  const fewer = readingWith('192.0.2.2', { SPILLWAY_WORKERS: '1', SPILLWAY_LIMIT_IP_CONCURRENCY: '1' })
+  await expect(crew.apply(fewer)).rejects.toThrow(
+    'SPILLWAY_LIMIT_IP_CONCURRENCY: 1 is too little for 2 workers, which are in force until a restart changes SPILLWAY_WORKERS',
+  )
+  expect(await inForce()).toEqual([hashOf(before), hashOf(before)])
+})

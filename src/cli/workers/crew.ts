@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Reading, ReloadReport } from '../../config/reload.ts'
-import { shareOf } from '../../config/workers.ts'
+import { notForAll, shareOf } from '../../config/workers.ts'
 import { messageOf } from '../../core/errors.ts'
 import { NODES } from '../../core/id.ts'
 import type { ListenAddress } from '../../front/gate/listener.ts'
@@ -108,6 +108,12 @@ export class Crew {
    * that has those in force.
    */
   async apply(reading: Reading): Promise<void> {
+    const [poor] = notForAll(reading.settings, this.#options.of)
+    // It was divided among as many workers as there will be. Until then some of these would have nothing.
+    if (poor !== undefined)
+      throw new Error(
+        `${poor.name}: ${poor.whole} is too little for ${this.#options.of} workers, which are in force until a restart changes SPILLWAY_WORKERS`,
+      )
     const asked = new Set<Hand>()
     for (;;) {
       const place = this.#places.find(({ hand }) => hand?.serves && !asked.has(hand))

@@ -1,21 +1,34 @@
 /** Reloads while workers die and start: real workers, and a parent that is asked at the moments that matter. */
+import { execFileSync } from 'node:child_process'
+import { link, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, expect, test } from '@jest/globals'
 import { Crew } from '../../src/cli/workers/crew.ts'
 import { hashOf, type Reading, readingOf } from '../../src/config/reload.ts'
 import { createLog } from '../../src/telemetry/log.ts'
 import { createWorkerMetrics } from '../../src/telemetry/worker-metrics.ts'
 import { loadWith } from '../config/given.ts'
+import { CERT, KEY } from '../config/pem.ts'
 import { eventually } from '../support/app.ts'
 
-const readingWith = (deny: string, more: Readonly<Record<string, string>> = {}): Reading =>
+const readingWith = (
+  deny: string,
+  more: Readonly<Record<string, string>> = {},
+  files?: Readonly<Record<string, string>>,
+): Reading =>
   readingOf(
-    loadWith({
-      SPILLWAY_LISTEN: '127.0.0.1:0',
-      SPILLWAY_UPSTREAMS: '127.0.0.1:9',
-      SPILLWAY_LOG_LEVEL: 'fatal',
-      SPILLWAY_DENY: deny,
-      ...more,
-    }),
+    loadWith(
+      {
+        SPILLWAY_LISTEN: '127.0.0.1:0',
+        SPILLWAY_UPSTREAMS: '127.0.0.1:9',
+        SPILLWAY_LOG_LEVEL: 'fatal',
+        SPILLWAY_DENY: deny,
+        ...more,
+      },
+      files,
+    ),
   )
 const before = readingWith('192.0.2.1')
 const after = readingWith('192.0.2.2')
@@ -79,3 +92,27 @@ test('limits that are enough only for the workers after a restart are not taken 
   )
   expect(await inForce()).toEqual([hashOf(before), hashOf(before)])
 })
+
+test('a worker whose certificates take long to read is waited for: it serves meanwhile', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'spillway-crew-'))
+  try {
+    await start()
+    const pids = [await pidOf(1), await pidOf(2)]
+    const [cert, key, pipe] = [join(folder, 'cert'), join(folder, 'key'), join(folder, 'pipe')]
+    await writeFile(key, KEY)
+    // Whoever opens a pipe waits until somebody writes, as if the mount were slow.
+    execFileSync('mkfifo', [pipe])
+    await link(pipe, cert)
+    const files = { SPILLWAY_TLS_CERT: cert, SPILLWAY_TLS_KEY: key }
+    const applied = crew.apply(readingWith('192.0.2.2', files, { [cert]: CERT, [key]: KEY }))
+    await sleep(6500)
+    await rm(cert)
+    await writeFile(cert, CERT)
+    await writeFile(pipe, CERT)
+    await applied
+    expect([await pidOf(1), await pidOf(2)]).toEqual(pids)
+    expect(new Set(await inForce()).has(hashOf(before))).toBe(false)
+  } finally {
+    await rm(folder, { recursive: true })
+  }
+}, 20_000)

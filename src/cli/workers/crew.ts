@@ -249,7 +249,7 @@ export class Crew {
   /** Kills workers that hang. Looks are counted, not seconds: while this process is held up, nobody can be heard. */
   #look(): void {
     for (const { worker, hand } of this.#places) {
-      if (hand === undefined || ++hand.quiet < HUNG_LOOKS) continue
+      if (hand === undefined || hand.look() < HUNG_LOOKS) continue
       this.#options.log.error(
         { worker, pid: hand.pid },
         `the worker has said nothing for ${HUNG_LOOKS} s: it is killed`,

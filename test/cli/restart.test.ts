@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterEach, describe, expect, test } from '@jest/globals'
+import { eventually } from '../support/app.ts'
 import { connectClient } from '../support/client.ts'
 import { OWN_NETWORK, Program, SERVE_ENV } from '../support/program.ts'
 import { startUpstream } from '../support/upstream.ts'
@@ -73,6 +74,51 @@ describe.each(['1', '2'])('taking over, %s process(es)', (workers) => {
       expect(program.out).toContain('/api/v1/handover does not hand over: 404 what?')
     } finally {
       other.close()
+    }
+  })
+
+  test('where it fails, what has come meanwhile has its time', async () => {
+    const upstream = await startUpstream()
+    const other = createServer()
+    let answer = (): void => undefined
+    const asked = new Promise<void>((resolve) => {
+      other.on('request', (_, response) => {
+        answer = () => response.writeHead(404).end('what?')
+        resolve()
+      })
+    })
+    await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve))
+    const free = createServer()
+    await new Promise<void>((resolve) => free.listen(0, '127.0.0.1', resolve))
+    const mail = (free.address() as AddressInfo).port
+    await new Promise((resolve) => free.close(resolve))
+    const program = start(['--take-over'], {
+      SPILLWAY_ADMIN_LISTEN: `127.0.0.1:${(other.address() as AddressInfo).port}`,
+      SPILLWAY_LISTEN: `127.0.0.1:${mail}`,
+      SPILLWAY_UPSTREAMS: upstream.address,
+      SPILLWAY_RELAY_GUARD: 'off',
+    })
+    await asked
+    const client = await connectClient(mail)
+    try {
+      await client.hello()
+      for (const line of ['MAIL FROM:<a@a.example>', 'RCPT TO:<b@b.example>', 'DATA'])
+        expect(await client.command(line)).toMatch(/^[23]/)
+      answer()
+      await eventually(
+        () =>
+          connectClient(mail).then(
+            (late) => late.destroy(),
+            () => 'refused',
+          ),
+        (result) => result === 'refused',
+      )
+      expect(await client.command('hello\r\n.')).toMatch(/^250/)
+      expect(await program.exited).toBe(1)
+    } finally {
+      client.destroy()
+      other.close()
+      await upstream.stop()
     }
   })
 

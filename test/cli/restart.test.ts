@@ -2,6 +2,7 @@
 import { execFile } from 'node:child_process'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterEach, describe, expect, test } from '@jest/globals'
@@ -78,7 +79,9 @@ describe.each(['1', '2'])('taking over, %s process(es)', (workers) => {
   })
 
   test('where it fails, what has come meanwhile has its time', async () => {
-    const upstream = await startUpstream()
+    const upstream = await startUpstream({
+      script: (verb) => (verb === 'DOT' ? sleep(300).then(() => '250 2.0.0 Ok: late') : 'default'),
+    })
     const other = createServer()
     let answer = (): void => undefined
     const asked = new Promise<void>((resolve) => {

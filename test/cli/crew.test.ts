@@ -36,9 +36,9 @@ const after = readingWith('192.0.2.2')
 let crew: Crew
 afterEach(() => crew.abort())
 
-async function start(): Promise<void> {
+async function start(sockets: readonly number[] = []): Promise<void> {
   crew = new Crew({
-    ...{ reading: before, of: 2, number: 1, sockets: [], version: '0', machine: 'test', listenIsDefault: false },
+    ...{ reading: before, of: 2, number: 1, sockets, version: '0', machine: 'test', listenIsDefault: false },
     ticketKey: undefined,
     metrics: createWorkerMetrics(['1', '2']),
     log: createLog({ level: 'fatal', destination: 1 }),
@@ -116,3 +116,18 @@ test('a worker whose certificates take long to read is waited for: it serves mea
     await rm(folder, { recursive: true })
   }
 }, 20_000)
+
+test('where the system has no process for a worker, the others go on, and it is tried again', async () => {
+  const sockets: number[] = []
+  await start(sockets)
+  const pid = await pidOf(2)
+  // Node throws for what is no file descriptor, as it does when there is no memory for a process.
+  sockets.push('none' as unknown as number)
+  process.kill(pid, 'SIGTERM')
+  const [, dead] = await second(({ restarts }) => restarts >= 3)
+  expect(dead?.pid).toBeUndefined()
+  // It is not tried without a pause.
+  expect(dead?.restarts).toBeLessThan(8)
+  sockets.pop()
+  await second(({ up }) => up)
+})

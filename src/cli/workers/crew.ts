@@ -24,6 +24,9 @@ const LONGEST_PAUSE_MS = 30_000
 /** A worker that is told to end at once writes its log lines first. */
 const ABORT_MS = 4000
 
+/** Of one that the system had no process for. */
+const NOT_BEGUN: Ending = { code: 1, signal: null }
+
 export interface CrewOptions extends Pick<Start, 'of' | 'version' | 'machine' | 'listenIsDefault' | 'ticketKey'> {
   /** The settings of the whole node, at the start. */
   readonly reading: Reading
@@ -204,16 +207,18 @@ export class Crew {
     for (let current = hand; ; ) {
       const ending = await current.ended
       if (this.#stopping) return
-      if (current.last?.metrics !== undefined) this.#retired.add(current.last.metrics)
+      // Otherwise the system had no process for it, and it was mourned before.
+      const hasBegun = place.hand === current
+      if (hasBegun && current.last?.metrics !== undefined) this.#retired.add(current.last.metrics)
       place.hand = undefined
       place.restarts++
       metrics.restarts.inc(String(worker))
-      const pause = this.#pause(place, ending)
-      this.#mourn(place, current, ending, pause)
+      const pause = this.#pause(place, hasBegun ? ending : NOT_BEGUN)
+      if (hasBegun) this.#mourn(place, current, ending, pause)
       await sleep(pause)
       if (this.#stopping) return
-      current = this.#launch(place)
       try {
+        current = this.#launch(place)
         await current.listening
         log.info({ worker, pid: current.pid }, 'the worker is replaced')
         // The settings have changed since it was started.

@@ -100,13 +100,8 @@ export async function start(options: AppOptions): Promise<Running> {
     return stopping
   }
   const drain = async (): Promise<void> => {
-    node.drain()
     log.info({ sessions: sessions.size }, 'draining')
-    await node.listener.closeEmpty()
-    await within(node.allServed(), node.policy.settings.shutdownTimeout, () => undefined)
-    sessions.dismiss()
-    await node.allServed()
-    front.outcomes.flush()
+    await serveToEnd(node)
     await quitOnce()
     log.info({}, 'stopped')
     log.flush()
@@ -164,9 +159,23 @@ async function begin(
     await takeOver?.()
     return { admin: first ?? (await forOperator()), listening }
   } catch (error) {
+    // Clients may have come while another one was asked to give up its ports.
+    node.sessions.drain()
+    await serveToEnd(node)
     await quit(node)
     throw error
   }
+}
+
+/** Takes no new clients, and waits for those that are there, for as long as they may take. */
+async function serveToEnd(node: Node): Promise<void> {
+  const { sessions, listener, policy, front } = node
+  node.drain()
+  await listener.closeEmpty()
+  await within(node.allServed(), policy.settings.shutdownTimeout, () => undefined)
+  sessions.dismiss()
+  await node.allServed()
+  front.outcomes.flush()
 }
 
 /** Stops all parts. The other nodes learn that this one has left, and nothing is counted any more. */

@@ -67,3 +67,7 @@ export function replaceCertificates(
   after?.publish()
   after?.watch()
 }
+
+/** Reads the files of those in force again. Never rejects; what comes later than it may is not waited for. */
+export const rereadCertificates = (certificates: Certificates | undefined): Promise<void> =>
+  within(certificates?.reread() ?? Promise.resolve(), LONGEST_MS, () => undefined)

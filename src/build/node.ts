@@ -19,7 +19,13 @@ import type { Limits } from '../state/limits.ts'
 import { Seats } from '../state/seats.ts'
 import type { LevelledLog, Log } from '../telemetry/log.ts'
 import { createMetrics, type Metrics } from '../telemetry/metrics.ts'
-import { buildCertificates, type CertificatesParts, nextCertificates, replaceCertificates } from './certificates.ts'
+import {
+  buildCertificates,
+  type CertificatesParts,
+  nextCertificates,
+  replaceCertificates,
+  rereadCertificates,
+} from './certificates.ts'
 import { buildFront } from './front.ts'
 import { buildLimits, type Counting } from './limits.ts'
 import { type BuiltPolicy, buildPolicy, inForce } from './policy.ts'
@@ -104,7 +110,7 @@ export function buildNode(options: NodeOptions): Node {
   policy.certificates?.publish()
   const apply = (next: Reading): Promise<void> =>
     putInForce(next, { policyOf, policyInForce, limits, relay, ...common })
-  const follow = async (): Promise<void> => policy.certificates?.reread()
+  const follow = (): Promise<void> => rereadCertificates(policy.certificates)
   const forReloads = { follow, metrics, log: worker ? quiet(log) : log }
   const reloader = new Reloader({ reading, apply, ...forReloads, reread: options.reread })
   const reload = options.reread && ((by: string) => reloader.reload(by))

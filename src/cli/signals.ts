@@ -46,6 +46,8 @@ export function untilStopped(running: Stoppable, log: Log, early: ReadonlySet<No
         return
       }
       if (stoppingSince !== undefined) {
+        // It is being stopped already, and what is past its dot still has its time.
+        if (signal === 'handover') return
         if (signal === 'SIGINT' && performance.now() - stoppingSince < SAME_PRESS_MS) return
         log.warn({ signal }, 'second signal: ending now')
         void running.abort().finally(() => resolve(1))

@@ -43,17 +43,26 @@ export function shareOf(settings: PlainSettings, share: Share): PlainSettings {
   return divided as unknown as PlainSettings
 }
 
-/** A worker with a share of nothing would turn everybody away. */
+/** What is less than the number of workers. One with a share of nothing would turn everybody away. */
+export function notForAll(
+  settings: PlainSettings,
+  count: number,
+): readonly { readonly name: SettingName; readonly whole: number }[] {
+  const rates = settings.redisUrl === undefined ? LIMIT_NAMES.map((limit) => LIMITS[limit].setting) : []
+  return [...OF_A_NODE, ...rates].flatMap((name) => {
+    const value = settings[keyOf(name)]
+    const whole = typeof value === 'object' ? value.max : value
+    return whole === undefined || whole >= count ? [] : [{ name, whole }]
+  })
+}
+
 export const workers: Rule = ({ settings, isSound, cores }, report) => {
   if (!isSound('SPILLWAY_WORKERS')) return
   const count = workersOf(settings, cores)
   if (count === 1) return
   const isShared = isSound('SPILLWAY_REDIS_URL') && settings.redisUrl !== undefined
-  const rates = isShared ? [] : LIMIT_NAMES.map((limit) => LIMITS[limit].setting)
-  for (const name of [...OF_A_NODE, ...rates]) {
-    const value = isSound(name) ? settings[keyOf(name)] : undefined
-    const whole = typeof value === 'object' ? value.max : value
-    if (whole === undefined || whole >= count) continue
+  for (const { name, whole } of notForAll(settings, count)) {
+    if (!isSound(name)) continue
     report.mistake(
       'SPILLWAY_WORKERS',
       `at most ${whole}, because ${name} is divided among the workers, and there are ${count}. Raise ${name}, or have fewer workers`,

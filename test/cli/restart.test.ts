@@ -2,11 +2,14 @@
 import { execFile } from 'node:child_process'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterEach, describe, expect, test } from '@jest/globals'
+import { eventually } from '../support/app.ts'
 import { connectClient } from '../support/client.ts'
 import { OWN_NETWORK, Program, SERVE_ENV } from '../support/program.ts'
+import { startUpstream } from '../support/upstream.ts'
 
 /** The command `npm run restarts` does it twenty times. */
 const TIMES = 3
@@ -75,6 +78,53 @@ describe.each(['1', '2'])('taking over, %s process(es)', (workers) => {
     }
   })
 
+  test('where it fails, what has come meanwhile has its time', async () => {
+    const upstream = await startUpstream({
+      script: (verb) => (verb === 'DOT' ? sleep(300).then(() => '250 2.0.0 Ok: late') : 'default'),
+    })
+    const other = createServer()
+    let answer = (): void => undefined
+    const asked = new Promise<void>((resolve) => {
+      other.on('request', (_, response) => {
+        answer = () => response.writeHead(404).end('what?')
+        resolve()
+      })
+    })
+    await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve))
+    const free = createServer()
+    await new Promise<void>((resolve) => free.listen(0, '127.0.0.1', resolve))
+    const mail = (free.address() as AddressInfo).port
+    await new Promise((resolve) => free.close(resolve))
+    const program = start(['--take-over'], {
+      SPILLWAY_ADMIN_LISTEN: `127.0.0.1:${(other.address() as AddressInfo).port}`,
+      SPILLWAY_LISTEN: `127.0.0.1:${mail}`,
+      SPILLWAY_UPSTREAMS: upstream.address,
+      SPILLWAY_RELAY_GUARD: 'off',
+    })
+    await asked
+    const client = await connectClient(mail)
+    try {
+      await client.hello()
+      for (const line of ['MAIL FROM:<a@a.example>', 'RCPT TO:<b@b.example>', 'DATA'])
+        expect(await client.command(line)).toMatch(/^[23]/)
+      answer()
+      await eventually(
+        () =>
+          connectClient(mail).then(
+            (late) => late.destroy(),
+            () => 'refused',
+          ),
+        (result) => result === 'refused',
+      )
+      expect(await client.command('hello\r\n.')).toMatch(/^250/)
+      expect(await program.exited).toBe(1)
+    } finally {
+      client.destroy()
+      other.close()
+      await upstream.stop()
+    }
+  })
+
   test('takes the admin token where one is set, also from this machine', async () => {
     const env = { SPILLWAY_ADMIN_TOKEN: 'a-token-that-nobody-guesses' }
     const program = start([], env)
@@ -114,6 +164,28 @@ describe.each(['1', '2'])('taking over, %s process(es)', (workers) => {
       late.destroy()
     } finally {
       client.destroy()
+    }
+  })
+
+  test('one that is being stopped already is not ended by it: what is under way has its time', async () => {
+    const upstream = await startUpstream()
+    const first = start([], { SPILLWAY_UPSTREAMS: upstream.address, SPILLWAY_RELAY_GUARD: 'off' })
+    const { port: admin } = await first.logged('listening for the operator')
+    const { port: mail } = await first.logged('listening for mail')
+    const client = await connectClient(mail as number)
+    try {
+      await client.hello()
+      for (const line of ['MAIL FROM:<a@a.example>', 'RCPT TO:<b@b.example>', 'DATA'])
+        expect(await client.command(line)).toMatch(/^[23]/)
+      first.child.kill('SIGTERM')
+      await first.logged('draining')
+      expect((await fetch(`http://127.0.0.1:${admin}/api/v1/handover`, { method: 'POST' })).status).toBe(202)
+      expect(await client.command('hello\r\n.')).toMatch(/^250/)
+      expect(await first.exited).toBe(0)
+      expect(upstream.bodies()).toHaveLength(1)
+    } finally {
+      client.destroy()
+      await upstream.stop()
     }
   })
 })

@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Reading, ReloadReport } from '../../config/reload.ts'
-import { shareOf } from '../../config/workers.ts'
+import { notForAll, shareOf } from '../../config/workers.ts'
 import { messageOf } from '../../core/errors.ts'
 import { NODES } from '../../core/id.ts'
 import type { ListenAddress } from '../../front/gate/listener.ts'
@@ -23,6 +23,9 @@ const FIRST_PAUSE_MS = 100
 const LONGEST_PAUSE_MS = 30_000
 /** A worker that is told to end at once writes its log lines first. */
 const ABORT_MS = 4000
+
+/** Of one that the system had no process for. */
+const NOT_BEGUN: Ending = { code: 1, signal: null }
 
 export interface CrewOptions extends Pick<Start, 'of' | 'version' | 'machine' | 'listenIsDefault' | 'ticketKey'> {
   /** The settings of the whole node, at the start. */
@@ -108,11 +111,18 @@ export class Crew {
    * that has those in force.
    */
   async apply(reading: Reading): Promise<void> {
-    const rest = this.#places.filter(({ hand }) => hand?.serves)
+    const [poor] = notForAll(reading.settings, this.#options.of)
+    // It was divided among as many workers as there will be. Until then some of these would have nothing.
+    if (poor !== undefined)
+      throw new Error(
+        `${poor.name}: ${poor.whole} is too little for ${this.#options.of} workers, which are in force until a restart changes SPILLWAY_WORKERS`,
+      )
+    const asked = new Set<Hand>()
     for (;;) {
-      const place = rest.shift()
-      if (place === undefined) throw new Error('no worker answers at the moment')
+      const place = this.#places.find(({ hand }) => hand?.serves && !asked.has(hand))
+      if (place?.hand === undefined) throw new Error('no worker answers at the moment')
       const { worker, hand } = place
+      asked.add(hand)
       const tried = await this.#give(place, reading)
       if (tried?.result === 'failed') throw new Error(`worker ${worker}: ${tried.error}`)
       if (tried !== undefined) break
@@ -120,7 +130,9 @@ export class Crew {
       this.#replace(worker, hand)
     }
     this.#reading = reading
-    await Promise.all(rest.map((place) => this.#giveOrReplace(place, reading)))
+    // Meanwhile some may have died, and others begun to serve. Those that start now are given them when they serve.
+    const others = this.#places.filter((place) => place.hand?.serves && place.reading !== reading)
+    await Promise.all(others.map((place) => this.#giveOrReplace(place, reading)))
   }
 
   /** All workers take no more clients, and end when their sessions have. @returns whether all of them ended well */
@@ -195,16 +207,18 @@ export class Crew {
     for (let current = hand; ; ) {
       const ending = await current.ended
       if (this.#stopping) return
-      if (current.last?.metrics !== undefined) this.#retired.add(current.last.metrics)
+      // Otherwise the system had no process for it, and it was mourned before.
+      const hasBegun = place.hand === current
+      if (hasBegun && current.last?.metrics !== undefined) this.#retired.add(current.last.metrics)
       place.hand = undefined
       place.restarts++
       metrics.restarts.inc(String(worker))
-      const pause = this.#pause(place, ending)
-      this.#mourn(place, current, ending, pause)
+      const pause = this.#pause(place, hasBegun ? ending : NOT_BEGUN)
+      if (hasBegun) this.#mourn(place, current, ending, pause)
       await sleep(pause)
       if (this.#stopping) return
-      current = this.#launch(place)
       try {
+        current = this.#launch(place)
         await current.listening
         log.info({ worker, pid: current.pid }, 'the worker is replaced')
         // The settings have changed since it was started.
@@ -240,7 +254,7 @@ export class Crew {
   /** Kills workers that hang. Looks are counted, not seconds: while this process is held up, nobody can be heard. */
   #look(): void {
     for (const { worker, hand } of this.#places) {
-      if (hand === undefined || ++hand.quiet < HUNG_LOOKS) continue
+      if (hand === undefined || hand.look() < HUNG_LOOKS) continue
       this.#options.log.error(
         { worker, pid: hand.pid },
         `the worker has said nothing for ${HUNG_LOOKS} s: it is killed`,

@@ -7,8 +7,13 @@ import type { Failure, FromWorker, Report, Start, ToWorker } from './protocol.ts
 
 /** A scrape must not wait for a worker that hangs. */
 const ASK_MS = 1000
-/** Longer than to take a deny list of 100,000 networks. */
-const RELOAD_MS = 5000
+/** Longer than a worker itself waits for certificates on a slow mount, twice. */
+const RELOAD_MS = 130_000
+/** One that has said nothing for so many looks is not waited for. One that only waits for its files answers. */
+const SILENT_LOOKS = 5
+
+/** The id of an answer that only shows that the worker is well. */
+const ALIVE = 0
 
 /** After standard input, output and error, and the channel. */
 const FIRST_FD = 4
@@ -86,7 +91,16 @@ export class Hand {
 
   /** Resolves with undefined if it does not answer. */
   async reload(reading: Reading): Promise<ReloadReport | undefined> {
+    this.quiet = 0
     return (await this.#request({ kind: 'reload', reading }, RELOAD_MS, 'reloaded'))?.report
+  }
+
+  /** Its parent looks, about once a second. @returns for how many looks it has said nothing */
+  look(): number {
+    this.quiet++
+    if (this.quiet >= SILENT_LOOKS) for (const answer of this.#waiting.values()) answer(undefined)
+    else if (this.#waiting.size > 0) this.#send({ kind: 'ask', id: ALIVE, metrics: false })
+    return this.quiet
   }
 
   /** It takes no more clients, and ends when its sessions have. */

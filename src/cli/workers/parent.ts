@@ -92,7 +92,8 @@ class Parent implements Stoppable {
       }
     } catch (error) {
       this.#admin.close()
-      await this.#crew.abort()
+      // Clients may have come while another one was asked to give up its ports.
+      await this.#crew.stop('signal')
       throw error
     }
     this.#log.info({}, 'all workers serve')

@@ -22,6 +22,13 @@ const giveUp = (): void => process.exit(1)
 const tell = (message: FromWorker): unknown =>
   process.connected && process.send?.(message, undefined, {}, () => undefined)
 
+/** The same; resolves when the parent has room for it. */
+const told = (message: FromWorker): Promise<void> =>
+  new Promise((resolve) => {
+    if (process.connected) process.send?.(message, undefined, {}, () => resolve())
+    else resolve()
+  })
+
 async function report(running: Running, withMetrics: boolean): Promise<Report> {
   const metrics = withMetrics ? await snapshotOf(running.metrics.registry) : undefined
   return { status: running.status(), ...running.underWay(), ...(metrics !== undefined && { metrics }) }
@@ -36,8 +43,10 @@ function failureOf(error: unknown): Failure {
 async function reportForEver(running: Running): Promise<void> {
   for (;;) {
     const begun = performance.now()
-    tell({ kind: 'report', report: await report(running, true) })
+    const made = await report(running, true)
     const took = performance.now() - begun
+    // A parent that hangs must not make them pile up.
+    await told({ kind: 'report', report: made })
     await sleep(Math.max(REPORT_MS, took / REPORT_SHARE), undefined, { ref: false })
   }
 }

@@ -4,7 +4,8 @@
  *
  * The bound in all must not become a way to lock others out. When all places are taken, STARTTLS waits for one, and those go first
  * that weigh least: whose source and network have asked for the fewest handshakes lately, not counting those that brought mail. A client that holds a place and sends
- * nothing loses it to those that wait: at once to one that weighs less than it does, and otherwise after two seconds.
+ * nothing loses it to those that wait: at once to one that weighs less than it does, and otherwise after two seconds. So does one that
+ * does not answer what we say in the handshake, after two seconds.
  */
 import { randomBytes } from 'node:crypto'
 import type { Places } from '../../config/places-kind.ts'
@@ -55,9 +56,9 @@ class Entry implements Handshake, Waiting {
   readonly weight: number
   readonly lose: () => void
   granted: Maybe<Refusal | undefined> = undefined
-  /** When it began to wait, or was given its place. */
+  /** When it began to wait, was given its place, or had our part of the handshake. */
   since: number
-  /** Whether it has a place and its client has sent nothing yet. */
+  /** Whether it has a place and it is its client's turn. */
   isSilent = false
   readonly #shared: Shared
   #answer: ((refused: Refusal | undefined) => void) | undefined
@@ -94,7 +95,14 @@ class Entry implements Handshake, Waiting {
   }
 
   begin(): void {
+    this.isSilent = true
+    this.since = this.#shared.elapsed()
     this.#begin?.()
+  }
+
+  /** How long it may be silent while others wait, in ms. @param least what the lightest of those weighs */
+  patienceMs(least: number): number {
+    return this.#begin === undefined && this.weight > least ? SILENT_BESIDE_LIGHTER_MS : SILENT_MS
   }
 
   took(ms: number): void {
@@ -192,8 +200,7 @@ export class Handshakes {
     const least = lightest(this.#waiting)?.weight ?? 0
     for (const entry of this.#underWay) {
       if (wanted === 0) break
-      if (!entry.isSilent) continue
-      if (now - entry.since < (entry.weight > least ? SILENT_BESIDE_LIGHTER_MS : SILENT_MS)) continue
+      if (!entry.isSilent || now - entry.since < entry.patienceMs(least)) continue
       wanted--
       entry.lose()
     }

@@ -2,6 +2,8 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Duplex } from 'node:stream'
+import { connect } from 'node:tls'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals'
 import type { Places } from '../../../src/config/places-kind.ts'
 import type { Standing } from '../../../src/core/client.ts'
@@ -12,6 +14,13 @@ import { loadWith } from '../../config/given.ts'
 import { CERT, KEY } from '../../config/pem.ts'
 import { BALANCER, eventually, startApp, type TestApp, turn } from '../../support/app.ts'
 import { startUpstream, type Upstream } from '../../support/upstream.ts'
+
+/** What a TLS client says first. */
+const clientHello = (): Promise<Buffer> =>
+  new Promise((resolve) => {
+    const written = new Duplex({ read: () => undefined, write: (chunk: Buffer) => resolve(chunk) })
+    connect({ socket: written, servername: 'mx.test.example' }).on('error', () => undefined)
+  })
 
 const shipped = loadWith({}).settings.tlsHandshakes
 
@@ -149,16 +158,28 @@ describe('places', () => {
     expect(states.map((each) => each())).toEqual(Array(20).fill('begins'))
   })
 
-  test('a client that has sent its first octets does not lose its place; a silent one keeps it while nobody waits', async () => {
+  test('a client that waits for its turn does not lose its place; a silent one keeps it while nobody waits', async () => {
     open({ ofOne: 16, ofAll: 2 })
-    taken('192.0.2.1').arrived(() => undefined)
+    const first = taken('192.0.2.1')
     taken('192.0.2.2')
     await pass(9000)
     expect(lost).toEqual([])
+    first.arrived(() => undefined)
     ask('198.51.100.1')
     await pass(200)
     expect(lost).toContain('192.0.2.2')
     expect(lost).not.toContain('192.0.2.1')
+  })
+
+  test('a client that does not answer our part of the handshake has two seconds when others wait', async () => {
+    open({ ofOne: 16, ofAll: 1 })
+    taken('192.0.2.1').over()
+    taken('192.0.2.1').arrived(() => undefined)
+    ask('198.51.100.1')
+    await pass(1800)
+    expect(lost).toEqual([])
+    await pass(300)
+    expect(lost).toContain('192.0.2.1')
   })
 
   test('one that leaves while it waits takes no place', async () => {
@@ -377,6 +398,20 @@ describe('on the wire', () => {
       (count) => count === failed + 5,
       5000,
     )
+    await eventually(
+      () => app.metric('spillway_connections_open{family="ipv4"}'),
+      (open) => open === 0,
+    )
+  })
+
+  test('those that begin a handshake and do not answer keep nobody out for long', async () => {
+    const hello = await clientHello()
+    for (const ip of ['10.1.1.1', '10.1.1.1', '10.1.2.1', '10.1.2.1']) (await holding(ip)).socket.write(hello)
+    const honest = await app.clientAs('198.51.100.7')
+    await honest.hello()
+    await honest.startTls()
+    expect(await honest.command('EHLO client.example')).toMatch(/^250/)
+    for (const client of app.clients) client.destroy()
     await eventually(
       () => app.metric('spillway_connections_open{family="ipv4"}'),
       (open) => open === 0,

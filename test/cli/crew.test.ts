@@ -1,0 +1,133 @@
+/** Reloads while workers die and start: real workers, and a parent that is asked at the moments that matter. */
+import { execFileSync } from 'node:child_process'
+import { link, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterEach, expect, test } from '@jest/globals'
+import { Crew } from '../../src/cli/workers/crew.ts'
+import { hashOf, type Reading, readingOf } from '../../src/config/reload.ts'
+import { createLog } from '../../src/telemetry/log.ts'
+import { createWorkerMetrics } from '../../src/telemetry/worker-metrics.ts'
+import { loadWith } from '../config/given.ts'
+import { CERT, KEY } from '../config/pem.ts'
+import { eventually } from '../support/app.ts'
+
+const readingWith = (
+  deny: string,
+  more: Readonly<Record<string, string>> = {},
+  files?: Readonly<Record<string, string>>,
+): Reading =>
+  readingOf(
+    loadWith(
+      {
+        SPILLWAY_LISTEN: '127.0.0.1:0',
+        SPILLWAY_UPSTREAMS: '127.0.0.1:9',
+        SPILLWAY_LOG_LEVEL: 'fatal',
+        SPILLWAY_DENY: deny,
+        ...more,
+      },
+      files,
+    ),
+  )
+const before = readingWith('192.0.2.1')
+const after = readingWith('192.0.2.2')
+
+let crew: Crew
+afterEach(() => crew.abort())
+
+async function start(sockets: readonly number[] = []): Promise<void> {
+  crew = new Crew({
+    ...{ reading: before, of: 2, number: 1, sockets, version: '0', machine: 'test', listenIsDefault: false },
+    ticketKey: undefined,
+    metrics: createWorkerMetrics(['1', '2']),
+    log: createLog({ level: 'fatal', destination: 1 }),
+  })
+  await crew.start()
+}
+
+const workers = async () => (await crew.ask(false)).workers
+const pidOf = async (worker: number) => (await workers())[worker - 1]?.pid as number
+const inForce = async () => (await workers()).map(({ report }) => report?.status.settings.hash)
+const second = (isSo: (worker: Awaited<ReturnType<typeof workers>>[number]) => boolean) =>
+  eventually(workers, ([, worker]) => worker !== undefined && isSo(worker))
+
+test('a worker that begins to serve while another one tries the settings has them, too', async () => {
+  await start()
+  const [first, dying] = [await pidOf(1), await pidOf(2)]
+  process.kill(dying, 'SIGKILL')
+  await second(({ pid, up }) => pid !== dying && !up)
+  process.kill(first, 'SIGSTOP')
+  const applied = crew.apply(after)
+  await second(({ up }) => up)
+  process.kill(first, 'SIGCONT')
+  await applied
+  expect(await inForce()).toEqual([hashOf(after), hashOf(after)])
+}, 20_000)
+
+test('a worker that is not there when another one has taken the settings does not make half a reload of it', async () => {
+  await start()
+  // Each time it is started later.
+  for (let i = 0; i < 4; i++) {
+    const pid = await pidOf(2)
+    process.kill(pid, 'SIGKILL')
+    await second((worker) => worker.pid !== pid && worker.up)
+  }
+  const first = await pidOf(1)
+  process.kill(first, 'SIGSTOP')
+  const applied = crew.apply(after)
+  process.kill(await pidOf(2), 'SIGKILL')
+  await second(({ pid }) => pid === undefined)
+  process.kill(first, 'SIGCONT')
+  await applied
+  await second(({ up }) => up)
+  expect(await inForce()).toEqual([hashOf(after), hashOf(after)])
+}, 20_000)
+
+test('limits that are enough only for the workers after a restart are not taken before it', async () => {
+  await start()
+  const fewer = readingWith('192.0.2.2', { SPILLWAY_WORKERS: '1', SPILLWAY_LIMIT_IP_CONCURRENCY: '1' })
+  await expect(crew.apply(fewer)).rejects.toThrow(
+    'SPILLWAY_LIMIT_IP_CONCURRENCY: 1 is too little for 2 workers, which are in force until a restart changes SPILLWAY_WORKERS',
+  )
+  expect(await inForce()).toEqual([hashOf(before), hashOf(before)])
+})
+
+test('a worker whose certificates take long to read is waited for: it serves meanwhile', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'spillway-crew-'))
+  try {
+    await start()
+    const pids = [await pidOf(1), await pidOf(2)]
+    const [cert, key, pipe] = [join(folder, 'cert'), join(folder, 'key'), join(folder, 'pipe')]
+    await writeFile(key, KEY)
+    // Whoever opens a pipe waits until somebody writes, as if the mount were slow.
+    execFileSync('mkfifo', [pipe])
+    await link(pipe, cert)
+    const files = { SPILLWAY_TLS_CERT: cert, SPILLWAY_TLS_KEY: key }
+    const applied = crew.apply(readingWith('192.0.2.2', files, { [cert]: CERT, [key]: KEY }))
+    await sleep(6500)
+    await rm(cert)
+    await writeFile(cert, CERT)
+    await writeFile(pipe, CERT)
+    await applied
+    expect([await pidOf(1), await pidOf(2)]).toEqual(pids)
+    expect(new Set(await inForce()).has(hashOf(before))).toBe(false)
+  } finally {
+    await rm(folder, { recursive: true })
+  }
+}, 20_000)
+
+test('where the system has no process for a worker, the others go on, and it is tried again', async () => {
+  const sockets: number[] = []
+  await start(sockets)
+  const pid = await pidOf(2)
+  // Node throws for what is no file descriptor, as it does when there is no memory for a process.
+  sockets.push('none' as unknown as number)
+  process.kill(pid, 'SIGTERM')
+  const [, dead] = await second(({ restarts }) => restarts >= 3)
+  expect(dead?.pid).toBeUndefined()
+  // It is not tried without a pause.
+  expect(dead?.restarts).toBeLessThan(8)
+  sockets.pop()
+  await second(({ up }) => up)
+})

@@ -4,7 +4,7 @@
 import type { Status } from './admin/status.ts'
 import { buildNode, type Node, type NodeOptions } from './build/node.ts'
 import type { ReloadReport } from './config/reload.ts'
-import { within } from './core/deadline.ts'
+import { patiently, within } from './core/deadline.ts'
 import type { ListenAddress } from './front/gate/listener.ts'
 import type { Metrics } from './telemetry/metrics.ts'
 
@@ -39,6 +39,8 @@ export interface Running {
    * @param by who asked for it
    */
   readonly reload: ((by: string) => Promise<ReloadReport>) | undefined
+  /** Reads again the files that it follows by itself, such as certificates. Never rejects. */
+  follow(): Promise<void>
   /** Resolves when another one takes this one's place: the admin port is free then, and this one is to be stopped. */
   readonly handedOver: Promise<void>
   /** Ends the node now: messages past their final dot are cut off and logged as unknown. */
@@ -120,9 +122,9 @@ export async function start(options: AppOptions): Promise<Running> {
     await quitOnce()
     log.flush()
   }
-  const { metrics, status, reload } = node
+  const { metrics, status, reload, follow } = node
   const underWay = () => ({ sessions: sessions.size, pastDot: sessions.pastDot })
-  return { listening, admin, metrics, status, underWay, stop, reload, handedOver, abort }
+  return { listening, admin, metrics, status, underWay, stop, reload, follow, handedOver, abort }
 }
 
 /**
@@ -157,7 +159,9 @@ async function begin(
         ? await bound('LISTEN_FDS', listener.adopt(sockets.mail))
         : await bound('SPILLWAY_LISTEN', listener.listen(settings.listen, onlyIPv4))
     await takeOver?.()
-    return { admin: first ?? (await forOperator()), listening }
+    // Nobody else would serve: whoever has the port for a moment is waited for.
+    const admin = first ?? (await patiently(forOperator))
+    return { admin, listening }
   } catch (error) {
     // Clients may have come while another one was asked to give up its ports.
     node.sessions.drain()

@@ -90,9 +90,8 @@ async function main(): Promise<number> {
       return code
     }
     case 'serve': {
-      // By default these would end the program. What comes before it serves is obeyed when it does.
-      const early = new Set<NodeJS.Signals>()
-      for (const signal of ['SIGHUP', 'SIGTERM', 'SIGINT'] as const) process.on(signal, () => early.add(signal))
+      const { EarlySignals } = await import('./cli/early-signals.ts')
+      const early = new EarlySignals()
       const sources = sourcesOf(asked.options.envFile)
       const settings = loaded(sources)
       if (settings instanceof SettingsError) {

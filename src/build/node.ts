@@ -46,6 +46,8 @@ export interface NodeOptions {
   readonly worker?: Worker
   /** Another process may listen on the same addresses: one that takes this one's place. */
   readonly sharesPorts?: boolean
+  /** In the ids of its sessions; by default from `machine` and its addresses. */
+  readonly number?: number
   /** Called when another process asks to take this one's place. */
   readonly handOver?: () => void
   /** The key of TLS session tickets, 48 octets, for processes that share one. A file in the settings comes first. */
@@ -74,6 +76,8 @@ export interface Node {
   readonly status: () => Status
   /** Undefined if the settings cannot be read again. */
   readonly reload: ((by: string) => Promise<ReloadReport>) | undefined
+  /** Reads again the files that it follows by itself. Never rejects. */
+  follow(): Promise<void>
   /** From now on the node is not ready. */
   drain(): void
   /** Resolves when every accepted connection has ended. */
@@ -85,7 +89,7 @@ export function buildNode(options: NodeOptions): Node {
   const { reading, version, log, machine, worker } = options
   const { settings } = reading
   const clock = SYSTEM_CLOCK
-  const number = worker?.number ?? nodeNumber(nodeName(machine, settings.listen))
+  const number = worker?.number ?? options.number ?? nodeNumber(nodeName(machine, settings.listen))
   const metrics = createMetrics({ version, upstreams: settings.upstreams.map(({ label }) => label) })
   const tickets = ticketsOf(options, () => policy.certificates)
   const common = { settings, metrics, log, clock, now: clock.now, ...tickets }
@@ -136,7 +140,7 @@ export function buildNode(options: NodeOptions): Node {
   const drain = (): void => {
     draining = true
   }
-  const outside = { front, policy, sessions, listener, admin, status, reload }
+  const outside = { front, policy, sessions, listener, admin, status, reload, follow }
   return { number, metrics, counting, upstreams, ...outside, drain, allServed }
 }
 

@@ -2,7 +2,6 @@
  * `spillway reload`: asks the node that is running with these settings to read them again, over its admin port, and tells what came of
  * it. The exit codes are 0 for settings that are in force, 78 for mistakes in them, and 1 for everything else.
  */
-import { request } from 'node:http'
 import { hostPortsText } from '../config/address-kinds.ts'
 import type { Loaded } from '../config/load.ts'
 import { describe, HIDDEN, SettingsError } from '../config/mistakes.ts'
@@ -10,6 +9,7 @@ import type { ReloadReport } from '../config/reload.ts'
 import type { Settings } from '../config/settings.ts'
 import { messageOf } from '../core/errors.ts'
 import { visible } from '../telemetry/log.ts'
+import { postToNode } from './ask-node.ts'
 
 /** What the verb prints, with the final line end, and the exit code. */
 export interface Told {
@@ -21,38 +21,9 @@ type Admin = Pick<Settings, 'adminListen' | 'adminToken'>
 
 /** Longer than a node takes for two reloads, of which ours is the second. A node closes before that by itself. */
 const LONGEST_MS = 130_000
-/** In octets: many times a report with a mistake in every setting. */
-const LONGEST_ANSWER = 4 << 20
 
 /** Why there is no report, and what to do about it. */
 class NoReport extends Error {}
-
-interface Answer {
-  readonly status: number
-  readonly body: string
-}
-
-/** An address that a node listens on at all its addresses is reached over loopback. */
-const reached = (host: string): string => (host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host)
-
-function post({ adminListen: { host, port }, adminToken }: Admin): Promise<Answer> {
-  return new Promise((resolve, reject) => {
-    const headers = { 'Content-Length': 0, ...(adminToken !== undefined && { Authorization: `Bearer ${adminToken}` }) }
-    const options = { host: reached(host), port, method: 'POST', path: '/api/v1/reload', headers, agent: false }
-    const asking = request({ ...options, signal: AbortSignal.timeout(LONGEST_MS) }, (response) => {
-      let body = ''
-      response.setEncoding('utf8')
-      response.on('data', (text: string) => {
-        body += text
-        if (body.length > LONGEST_ANSWER) response.destroy(new Error('the answer is too long'))
-      })
-      response.on('end', () => resolve({ status: response.statusCode ?? 0, body }))
-      response.on('error', reject)
-    })
-    asking.on('error', reject)
-    asking.end()
-  })
-}
 
 function whyNot(error: NodeJS.ErrnoException, at: string): string {
   switch (error.code) {
@@ -106,7 +77,7 @@ async function ask(admin: Admin): Promise<ReloadReport> {
     throw new NoReport(
       'Which port the node has is not known: SPILLWAY_ADMIN_LISTEN has port 0. Send the node SIGHUP instead.',
     )
-  const answer = await post(admin).catch((error: unknown) => {
+  const answer = await postToNode(admin, '/api/v1/reload', LONGEST_MS).catch((error: unknown) => {
     throw new NoReport(whyNot(error as NodeJS.ErrnoException, at))
   })
   const report = reportIn(answer.body)

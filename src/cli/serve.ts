@@ -1,9 +1,11 @@
 /** `spillway serve` in one process: starts the app. */
+import { randomInt } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { type AppOptions, ListenError, type Running, start } from '../app.ts'
 import { readingWith } from '../config/reload.ts'
 import { messageOf } from '../core/errors.ts'
+import { NODES, nodeName, successorNumber } from '../core/id.ts'
 import { createLog, type LevelledLog } from '../telemetry/log.ts'
 import { adviceOn } from './listen-advice.ts'
 import { reread } from './reread.ts'
@@ -12,14 +14,17 @@ import { unusedFor } from './sockets.ts'
 import { takeOver } from './take-over.ts'
 
 function optionsOf({ loaded, sources, version, takesOver, sockets }: Serving, log: LevelledLog): AppOptions {
+  const machine = hostname()
+  const number = successorNumber(nodeName(machine, loaded.settings.listen), randomInt(NODES))
   return {
-    ...{ reading: readingWith(loaded, (path) => readFileSync(path, 'utf8')), version, log, machine: hostname() },
+    ...{ reading: readingWith(loaded, (path) => readFileSync(path, 'utf8')), version, log, machine },
     listenIsDefault: loaded.origins.listen === 'default',
     reread: () => reread(sources),
     // Elsewhere the kernel does not spread connections, or has no such option.
     sharesPorts: process.platform === 'linux',
     ...(sockets !== undefined && { sockets }),
-    ...(takesOver && { takeOver: () => takeOver(loaded.settings, log) }),
+    // Not the number of its predecessor, which has the same name.
+    ...(takesOver && { number, takeOver: () => takeOver(loaded.settings, log) }),
   }
 }
 

@@ -1,6 +1,7 @@
 /** What signals do to a running node: SIGTERM and SIGINT stop it, SIGHUP reloads its settings. */
 import type { Loaded } from '../config/load.ts'
 import type { Log } from '../telemetry/log.ts'
+import { type EarlySignals, SAME_PRESS_MS } from './early-signals.ts'
 import type { FixedSources } from './reread.ts'
 import type { Inherited } from './sockets.ts'
 import { Systemd } from './systemd.ts'
@@ -10,8 +11,7 @@ export interface Serving {
   readonly loaded: Loaded
   readonly sources: FixedSources
   readonly version: string
-  /** Signals that have come since before the settings were read. */
-  readonly early: ReadonlySet<NodeJS.Signals>
+  readonly early: EarlySignals
   /** Whether it takes the place of another one. */
   readonly takesOver: boolean
   readonly sockets: Inherited | undefined
@@ -27,11 +27,8 @@ export interface Stoppable {
   readonly handedOver: Promise<void>
 }
 
-/** Two SIGINTs within this time come from one press of Ctrl-C: npm passes on what the program has already received. */
-export const SAME_PRESS_MS = 400
-
 /** Resolves with the exit code when the program should end. */
-export function untilStopped(running: Stoppable, log: Log, early: ReadonlySet<NodeJS.Signals>): Promise<number> {
+export function untilStopped(running: Stoppable, log: Log, early: EarlySignals): Promise<number> {
   const systemd = new Systemd(process.env, log)
   void systemd.ready()
   return new Promise((resolve) => {
@@ -65,10 +62,12 @@ export function untilStopped(running: Stoppable, log: Log, early: ReadonlySet<No
         },
       )
     }
+    early.end()
     void running.handedOver.then(() => end('handover'))
     process.on('SIGTERM', end)
     process.on('SIGINT', end)
     const reload = (): void => {
+      if (stoppingSince !== undefined) return
       log.info({}, 'SIGHUP: settings and certificates are read again')
       void systemd.during(async () => running.reload?.('SIGHUP'))
     }

@@ -3,12 +3,15 @@
  * to end when its sessions have.
  */
 import { readFileSync } from 'node:fs'
-import { isIPv6 } from 'node:net'
+import { hostPortsText } from '../config/address-kinds.ts'
 import type { PlainSettings } from '../config/settings.ts'
 import { messageOf } from '../core/errors.ts'
 import type { Log } from '../telemetry/log.ts'
+import { type Answer, postToNode } from './ask-node.ts'
 
 const LONGEST_MS = 10_000
+/** Of an answer, in characters. */
+const LONGEST_TOLD = 200
 /** Whether Linux hands the connections that wait at a socket to another one on the same address when it is closed. */
 const MIGRATE = '/proc/sys/net/ipv4/tcp_migrate_req'
 
@@ -27,28 +30,20 @@ function warnOfResets(log: Log): void {
   )
 }
 
-/** It answers on any of its own addresses. */
-const reachable = (host: string): string => (host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host)
-
 /** Resolves when the other one has let go of its ports, or if there is none. Rejects if it does not. */
-export async function takeOver({ adminListen, adminToken }: PlainSettings, log: Log): Promise<void> {
-  const host = reachable(adminListen.host)
-  const url = `http://${isIPv6(host) ? `[${host}]` : host}:${adminListen.port}/api/v1/handover`
+export async function takeOver(settings: PlainSettings, log: Log): Promise<void> {
+  const at = hostPortsText([settings.adminListen])
   warnOfResets(log)
-  let response: Response
+  let answer: Answer
   try {
-    response = await fetch(url, {
-      method: 'POST',
-      signal: AbortSignal.timeout(LONGEST_MS),
-      ...(adminToken !== undefined && { headers: { Authorization: `Bearer ${adminToken}` } }),
-    })
+    answer = await postToNode(settings, '/api/v1/handover', LONGEST_MS)
   } catch (error) {
-    const { cause } = error as { cause?: NodeJS.ErrnoException }
-    if (cause?.code !== 'ECONNREFUSED') throw new Error(`${url} does not answer: ${messageOf(cause ?? error)}`)
-    log.info({ url }, 'there is no Spillway to take over from')
+    if ((error as NodeJS.ErrnoException).code !== 'ECONNREFUSED')
+      throw new Error(`the Spillway at ${at} cannot be asked to hand over: ${messageOf(error)}`)
+    log.info({ at }, 'there is no Spillway to take over from')
     return
   }
-  const answer = await response.text()
-  if (response.status !== 202) throw new Error(`${url} does not hand over: ${response.status} ${answer.trim()}`)
-  log.info({ url }, 'the Spillway before this one has handed over, and ends when its sessions have')
+  const { status, body } = answer
+  if (status !== 202) throw new Error(`${at} does not hand over: ${status} ${body.trim().slice(0, LONGEST_TOLD)}`)
+  log.info({ at }, 'the Spillway before this one has handed over, and ends when its sessions have')
 }

@@ -90,7 +90,7 @@ export interface Setting<T> {
 const ANY = Number.MAX_SAFE_INTEGER
 const DAY_MS = 86_400_000
 /** More would use no more cores, and make the shares of the limits small. */
-const MOST_WORKERS = 64
+export const MOST_WORKERS = 64
 /** A client waits 10 minutes for the reply to the final dot (RFC 5321 section 4.5.3.2.6); one more is for transit. */
 const AFTER_DOT_MS = 660_000
 
@@ -251,7 +251,7 @@ export const SETTINGS = {
     group: 'listen',
     kind: or(integer(1, MOST_WORKERS), 'auto', 'auto'),
     default: '1',
-    doc: 'How many processes serve clients; `auto` is one for each core that Spillway may use.',
+    doc: 'How many processes serve clients; `auto` is one for each core that Spillway may use, as far as the limits can be divided.',
     more: 'One process uses one core. With more than one, the kernel spreads connections over them, and a small parent serves the admin port and replaces one that dies. `SPILLWAY_MAX_CONNECTIONS`, `SPILLWAY_UPSTREAM_MAX_CONNECTIONS`, `SPILLWAY_LIMIT_IP_CONCURRENCY` and `SPILLWAY_TLS_HANDSHAKES` are divided among them, and without Redis so are the other limits: with Redis they hold for all processes together.',
   }),
   SPILLWAY_PROXY_PROTOCOL_FROM: row({

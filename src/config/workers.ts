@@ -4,7 +4,7 @@
  */
 import { LIMIT_NAMES, LIMITS } from '../core/limits.ts'
 import type { Rule } from './rule.ts'
-import { keyOf, type PlainSettings, type SettingName } from './settings.ts'
+import { keyOf, MOST_WORKERS, type PlainSettings, type SettingName } from './settings.ts'
 
 /** Of this many workers, which one: 0 to `of - 1`. */
 export interface Share {
@@ -20,8 +20,11 @@ const OF_A_NODE = [
 ] as const satisfies readonly SettingName[]
 
 /** @param cores how many of them this process may use */
-export const workersOf = ({ workers }: Pick<PlainSettings, 'workers'>, cores: number): number =>
-  workers === 'auto' ? cores : workers
+export function workersOf(settings: PlainSettings, cores: number): number {
+  if (settings.workers !== 'auto') return settings.workers
+  const most = Math.min(cores, MOST_WORKERS)
+  return Math.max(1, Math.min(most, ...notForAll(settings, most).map(({ whole }) => whole)))
+}
 
 /** The shares of all workers add up to the whole; only of TLS handshakes each has one at least. */
 const part = (whole: number, { index, of }: Share): number => Math.floor(whole / of) + (index < whole % of ? 1 : 0)
@@ -56,9 +59,17 @@ export function notForAll(
   })
 }
 
+/** Why `auto` does not use all cores. */
+function fewer(settings: PlainSettings, count: number, cores: number): string {
+  const [poor] = notForAll(settings, count + 1)
+  const why = poor === undefined ? 'there are no more' : `${poor.name} is divided among them`
+  return `SPILLWAY_WORKERS=auto is ${count} on this machine of ${cores} cores, because ${why}`
+}
+
 export const workers: Rule = ({ settings, isSound, cores }, report) => {
   if (!isSound('SPILLWAY_WORKERS')) return
   const count = workersOf(settings, cores)
+  if (settings.workers === 'auto' && count < cores) report.warn(fewer(settings, count, cores))
   if (count === 1) return
   const isShared = isSound('SPILLWAY_REDIS_URL') && settings.redisUrl !== undefined
   for (const { name, whole } of notForAll(settings, count)) {

@@ -39,3 +39,19 @@ export function within<T, L = never>(
     answer.then(end(resolve), end(reject))
   })
 }
+
+const AGAIN_MS = 100
+const PATIENCE_MS = 10_000
+
+/** Tries again for ten seconds. Rejects as the last attempt does. */
+export async function patiently<T>(attempt: () => Promise<T>): Promise<T> {
+  const until = performance.now() + PATIENCE_MS
+  for (;;) {
+    try {
+      return await attempt()
+    } catch (error) {
+      if (performance.now() > until) throw error
+      await new Promise((resolve) => setTimeout(resolve, AGAIN_MS))
+    }
+  }
+}

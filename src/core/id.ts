@@ -34,6 +34,13 @@ export function nodeNumber(name: string): number {
   return (hash >>> 0) % NODES
 }
 
+/** Numbers behind that of a node are those of its workers. */
+const FOR_WORKERS = 128
+
+/** The number of one that takes the place of a node with the same name, whose sessions go on. @param random a whole number */
+export const successorNumber = (name: string, random: number): number =>
+  (nodeNumber(name) + FOR_WORKERS + (random % (NODES - 2 * FOR_WORKERS))) % NODES
+
 /**
  * Makes a function that gives the id of a new session from the time in milliseconds since the epoch. 32,768 ids per
  * second are distinct, which is more than one process can accept.

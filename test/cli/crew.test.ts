@@ -8,7 +8,7 @@ import { afterEach, expect, test } from '@jest/globals'
 import { Crew } from '../../src/cli/workers/crew.ts'
 import { hashOf, type Reading, readingOf } from '../../src/config/reload.ts'
 import { createLog } from '../../src/telemetry/log.ts'
-import { createWorkerMetrics } from '../../src/telemetry/worker-metrics.ts'
+import { createParentMetrics } from '../../src/telemetry/parent-metrics.ts'
 import { loadWith } from '../config/given.ts'
 import { CERT, KEY } from '../config/pem.ts'
 import { eventually } from '../support/app.ts'
@@ -40,7 +40,7 @@ async function start(sockets: readonly number[] = []): Promise<void> {
   crew = new Crew({
     ...{ reading: before, of: 2, number: 1, sockets, version: '0', machine: 'test', listenIsDefault: false },
     ticketKey: undefined,
-    metrics: createWorkerMetrics(['1', '2']),
+    metrics: createParentMetrics(['1', '2']),
     log: createLog({ level: 'fatal', destination: 1 }),
   })
   await crew.start()

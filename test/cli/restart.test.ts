@@ -72,7 +72,7 @@ describe.each(['1', '2'])('taking over, %s process(es)', (workers) => {
       const { port } = other.address() as AddressInfo
       const program = start(['--take-over'], { SPILLWAY_ADMIN_LISTEN: `127.0.0.1:${port}` })
       expect(await program.exited).toBe(1)
-      expect(program.out).toContain('/api/v1/handover does not hand over: 404 what?')
+      expect(program.out).toContain('does not hand over: 404 what?')
     } finally {
       other.close()
     }
@@ -152,6 +152,10 @@ describe.each(['1', '2'])('taking over, %s process(es)', (workers) => {
       const next = start(['--take-over'], env)
       await next.logged('the Spillway before this one has handed over, and ends when its sessions have')
       expect(await first.logged('stopping')).toMatchObject({ by: 'handover' })
+      // Their sessions of the same second have other ids.
+      const numbers = (): unknown[] => [first, next].flatMap(({ log }) => log.flatMap(({ node }) => node ?? []))
+      const all = await eventually(numbers, ({ length }) => length === 2 * Number(workers))
+      expect(new Set(all).size).toBe(all.length)
       // The new one has the admin port by now.
       await next.logged('listening for the operator')
       expect(await client.command('RSET')).toMatch(/^250/)

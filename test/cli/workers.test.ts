@@ -12,6 +12,7 @@ import type { Status } from '../../src/admin/status.ts'
 import { CERT, KEY } from '../config/pem.ts'
 import { startRedis } from '../services/redis.ts'
 import { eventually } from '../support/app.ts'
+import { makeCertificate } from '../support/certificates.ts'
 import { type Client, connectClient } from '../support/client.ts'
 import { Program, run, SERVE_ENV } from '../support/program.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
@@ -416,6 +417,36 @@ describe('a reload', () => {
     expect(all.get('spillway_reload_total{result="ok"}')).toBe(1)
     expect(all.get(`spillway_settings_info{hash="${report.hash}"}`)).toBe(1)
     expect(sum(all, 'spillway_settings_info')).toBe(1)
+  })
+
+  test('with a mistake in the settings still has every worker read its certificates', async () => {
+    const write = (name: string): void => {
+      const { cert, key } = makeCertificate({ subject: name, names: ['DNS:mx.test.example'] })
+      writeFileSync(join(folder, 'cert.pem'), cert)
+      writeFileSync(join(folder, 'key.pem'), key)
+    }
+    write('old')
+    const TLS = `SPILLWAY_TLS_CERT=${join(folder, 'cert.pem')}\nSPILLWAY_TLS_KEY=${join(folder, 'key.pem')}\n`
+    const file = await startWithFile(TLS)
+    write('new')
+    writeFileSync(file, `${TLS}SPILLWAY_DENY=nowhere\n`)
+    const asked = performance.now()
+    program.child.kill('SIGHUP')
+    const names = new Set<string | undefined>()
+    const shown = async (): Promise<Set<string | undefined>> => {
+      names.clear()
+      for (let i = 0; i < 12; i++) {
+        const client = await connect()
+        await client.hello()
+        await client.startTls({ rejectUnauthorized: false })
+        names.add((client.socket as TLSSocket).getPeerX509Certificate()?.subject)
+        client.destroy()
+      }
+      return names
+    }
+    await eventually(shown, (all) => all.size === 1 && all.has('CN=new'))
+    // By themselves they look every ten seconds.
+    expect(performance.now() - asked).toBeLessThan(8000)
   })
 
   test('passes over a worker that hangs, which is replaced by one that has the new settings', async () => {

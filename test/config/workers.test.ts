@@ -37,8 +37,22 @@ describe('shares', () => {
   })
 
   test('auto is one for each core', () => {
-    expect(workersOf({ workers: 'auto' }, 6)).toBe(6)
-    expect(workersOf({ workers: 3 }, 6)).toBe(3)
+    expect(workersOf(loadWith({ SPILLWAY_WORKERS: 'auto' }).settings, 6)).toBe(6)
+    expect(workersOf(loadWith({ SPILLWAY_WORKERS: '3' }).settings, 6)).toBe(3)
+  })
+
+  test('auto is no more than the limits can be divided among, and says so', () => {
+    const { settings, warnings } = load({ ...machine({ ...REQUIRED, SPILLWAY_WORKERS: 'auto' }), cores: 96 })
+    // SPILLWAY_LIMIT_IP_UNKNOWN_RECIPIENTS is 20/10m.
+    expect(workersOf(settings, 96)).toBe(20)
+    expect(warnings.join()).toContain(
+      'SPILLWAY_WORKERS=auto is 20 on this machine of 96 cores, because SPILLWAY_LIMIT_IP_UNKNOWN_RECIPIENTS is divided',
+    )
+    const shared = load({
+      ...machine({ ...REQUIRED, SPILLWAY_WORKERS: 'auto', SPILLWAY_REDIS_URL: 'redis://127.0.0.1' }),
+      cores: 96,
+    })
+    expect(workersOf(shared.settings, 96)).toBe(50)
   })
 })
 

@@ -1,6 +1,6 @@
 /** Decides when the demo ends: at a signal, when its time is over, or when nobody reads its output any more. */
 import { within } from '../../core/deadline.ts'
-import { SAME_PRESS_MS } from '../signals.ts'
+import { SAME_PRESS_MS } from '../early-signals.ts'
 
 /** Sessions are ended a second after the signal; what takes longer than this is stuck. */
 const STOP_DEADLINE_MS = 6000

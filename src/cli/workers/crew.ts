@@ -17,7 +17,7 @@ import type { Report, Start } from './protocol.ts'
 const LOOK_MS = 1000
 /** A worker that says nothing for so many looks serves nobody. One that only has much to do reports meanwhile. */
 const HUNG_LOOKS = 30
-/** Who dies again within this time is started later each time. */
+/** One that dies within this time of its start is started again after a longer pause each time. */
 const LATELY_MS = 60_000
 const FIRST_PAUSE_MS = 100
 const LONGEST_PAUSE_MS = 30_000
@@ -54,8 +54,9 @@ class Place {
   /** The settings it was given last. */
   reading: Reading | undefined
   restarts = 0
-  /** When it died lately, by performance.now(). */
-  deaths: number[] = []
+  /** Of the process that is there now, by performance.now(). */
+  startedAt = 0
+  deathsInARow = 0
 
   constructor(worker: number) {
     this.worker = worker
@@ -81,6 +82,7 @@ export class Crew {
   /** Resolves with the addresses in use when all workers serve. Rejects as Hand.listening does, after ending those that do. */
   async start(): Promise<readonly ListenAddress[]> {
     const [first, ...others] = this.#places as [Place, ...Place[]]
+    this.#looking = setInterval(() => this.#look(), LOOK_MS).unref()
     try {
       // The first one finds out the ports that the system chooses for port 0, and whether there is IPv6.
       this.#listening = await this.#launch(first).listening
@@ -90,7 +92,6 @@ export class Crew {
       throw error
     }
     for (const place of this.#places) void this.#keep(place, place.hand as Hand)
-    this.#looking = setInterval(() => this.#look(), LOOK_MS).unref()
     return this.#listening
   }
 
@@ -135,15 +136,23 @@ export class Crew {
     await Promise.all(others.map((place) => this.#giveOrReplace(place, reading)))
   }
 
+  /** All workers read again the files that they follow by themselves. */
+  follow(): void {
+    for (const hand of this.#hands()) if (hand.serves) hand.follow()
+  }
+
   /** All workers take no more clients, and end when their sessions have. @returns whether all of them ended well */
   async stop(after: 'signal' | 'handover'): Promise<boolean> {
     this.#stopping = true
-    clearInterval(this.#looking)
-    const endings = this.#hands().map((hand) => {
+    const endings = this.#hands().map(async (hand) => {
       hand.stop(after)
-      return hand.ended
+      const { code } = await hand.ended
+      // One that has never served had nothing to lose.
+      return code === 0 || !hand.hasServed
     })
-    return (await Promise.all(endings)).every(({ code }) => code === 0)
+    const wereWell = await Promise.all(endings)
+    clearInterval(this.#looking)
+    return wereWell.every(Boolean)
   }
 
   /** All workers end at once. */
@@ -169,6 +178,7 @@ export class Crew {
     // Each has a number of its own, also its predecessor: ids of the same second would otherwise be the same.
     const own = (number + this.#started++) % NODES
     place.reading = this.#reading
+    place.startedAt = performance.now()
     const start: Omit<Start, 'sockets'> = {
       kind: 'start',
       reading: this.#shareOf(place, this.#reading),
@@ -229,8 +239,9 @@ export class Crew {
     }
   }
 
-  #mourn({ worker }: Place, { pid, last }: Hand, { code, signal }: Ending, pause: number): void {
+  #mourn({ worker }: Place, { pid, last, hasServed }: Hand, { code, signal }: Ending, pause: number): void {
     const { log } = this.#options
+    if (!hasServed) return
     if (code === 0) {
       log.info({ worker, pid }, 'the worker was told to end, and is replaced')
       return
@@ -245,9 +256,8 @@ export class Crew {
   /** @returns how long to wait before the worker is started again, in milliseconds */
   #pause(place: Place, { code }: Ending): number {
     if (code === 0) return 0
-    const now = performance.now()
-    place.deaths = [...place.deaths.filter((at) => now - at < LATELY_MS), now]
-    const before = place.deaths.length - 1
+    const before = performance.now() - place.startedAt < LATELY_MS ? place.deathsInARow : 0
+    place.deathsInARow = before + 1
     return before === 0 ? 0 : Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (before - 1))
   }
 

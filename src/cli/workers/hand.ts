@@ -50,11 +50,12 @@ export class Hand {
   /** It has left a question open, and said nothing since. */
   isSilent = false
   serves = false
+  hasServed = false
   readonly #child: ChildProcess
   readonly #waiting = new Map<number, (reply: Reply | undefined) => void>()
   #nextId = 1
 
-  /** @param sockets file descriptors that the worker has as well, from the fourth on */
+  /** @param sockets file descriptors that the worker has as well, from number 4 on */
   constructor(start: Omit<Start, 'sockets'>, sockets: readonly number[]) {
     const stdio = ['inherit', 'inherit', 'inherit', 'ipc', ...sockets] as const
     this.#child = fork(FILE, { serialization: 'advanced', stdio: [...stdio] })
@@ -108,6 +109,11 @@ export class Hand {
     this.#send({ kind: 'stop', after })
   }
 
+  /** It reads again the files that it follows by itself. */
+  follow(): void {
+    this.#send({ kind: 'follow' })
+  }
+
   /** It ends at once, and logs what it cuts off. */
   abort(): void {
     this.#send({ kind: 'abort' })
@@ -120,7 +126,10 @@ export class Hand {
   #heard(message: FromWorker): void {
     this.quiet = 0
     this.isSilent = false
-    if (message.kind === 'listening') this.serves = true
+    if (message.kind === 'listening') {
+      this.serves = true
+      this.hasServed = true
+    }
     if (message.kind === 'report') this.last = { ...this.last, ...message.report }
     if ('id' in message && message.id !== undefined) this.#waiting.get(message.id)?.(message)
   }

@@ -2,7 +2,7 @@
  * `spillway serve` with several workers. The parent holds no client: it starts the workers and replaces them, serves the
  * admin port for all of them, and reads the settings again. So there is little in it that could fail.
  */
-import { randomBytes } from 'node:crypto'
+import { randomBytes, randomInt } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { Admin } from '../../admin/http.ts'
@@ -13,8 +13,9 @@ import { Reloader } from '../../build/reload.ts'
 import { type Reading, type ReloadReport, readingWith } from '../../config/reload.ts'
 import { TICKET_KEY_OCTETS } from '../../config/ticket-key.ts'
 import { SYSTEM_CLOCK } from '../../core/clock.ts'
+import { patiently } from '../../core/deadline.ts'
 import { messageOf } from '../../core/errors.ts'
-import { nodeName, nodeNumber } from '../../core/id.ts'
+import { NODES, nodeName, nodeNumber, successorNumber } from '../../core/id.ts'
 import { createLog, type LevelledLog } from '../../telemetry/log.ts'
 import { createParentMetrics, type ParentMetrics } from '../../telemetry/parent-metrics.ts'
 import { countedOf, snapshotOf, together } from '../../telemetry/together.ts'
@@ -37,29 +38,36 @@ class Parent implements Stoppable {
   #inForce: Reading
   #draining = false
   #isOver = false
+  #asking: ReturnType<Crew['ask']> | undefined
 
   constructor(serving: Serving, workers: number, log: LevelledLog) {
     const { loaded, sources, version, sockets } = serving
     const reading = readingWith(loaded, (path) => readFileSync(path, 'utf8'))
     const machine = hostname()
+    const name = nodeName(machine, reading.settings.listen)
     const metrics = createParentMetrics(Array.from({ length: workers }, (_, i) => String(i + 1)))
     const crew = new Crew({
       ...{ reading, version, machine, metrics, log, of: workers, sockets: sockets?.mail ?? [] },
       listenIsDefault: loaded.origins.listen === 'default',
       ticketKey: reading.settings.redisUrl === undefined ? randomBytes(TICKET_KEY_OCTETS) : undefined,
-      number: nodeNumber(nodeName(machine, reading.settings.listen)),
+      // Not the one of its predecessor, which has the same name.
+      number: serving.takesOver ? successorNumber(name, randomInt(NODES)) : nodeNumber(name),
     })
     const reloader = new Reloader({
       ...{ reading, metrics, log, apply: (next) => this.#apply(next), reread: () => reread(sources) },
-      // The workers follow their files.
-      follow: async () => undefined,
+      // The workers have the certificates.
+      follow: async () => crew.follow(),
     })
     const startedAt = SYSTEM_CLOCK.elapsed()
     const status = async (): Promise<Status> => {
       const uptimeSeconds = Math.round((SYSTEM_CLOCK.elapsed() - startedAt) / 1000)
       const node = reading.settings.hostname
       const own = { version, node, uptimeSeconds, draining: this.#draining, settings: reloader.state() }
-      return statusOf(own, (await crew.ask(false)).workers)
+      // Callers share a question: each would have all workers build their whole status.
+      this.#asking ??= crew.ask(false).finally(() => {
+        this.#asking = undefined
+      })
+      return statusOf(own, (await this.#asking).workers)
     }
     const { promise, resolve } = Promise.withResolvers<void>()
     const handOver = (): void => {
@@ -88,7 +96,7 @@ class Parent implements Stoppable {
       await this.#crew.start()
       if (takesOver) {
         await takeOver(loaded.settings, this.#log)
-        await this.#listen()
+        await patiently(() => this.#listen())
       }
     } catch (error) {
       this.#admin.close()

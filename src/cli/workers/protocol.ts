@@ -46,7 +46,8 @@ export type ToWorker =
   | { readonly kind: 'ask'; readonly id: number; readonly metrics: boolean }
   | { readonly kind: 'reload'; readonly id: number; readonly reading: Reading }
   | { readonly kind: 'stop'; readonly after: 'signal' | 'handover' }
-  | { readonly kind: 'abort' }
+  /** follow: what follows files by itself reads them now. */
+  | { readonly kind: 'abort' | 'follow' }
 
 export type FromWorker =
   | { readonly kind: 'listening'; readonly listening: readonly ListenAddress[] }

@@ -11,6 +11,8 @@ import type { Failure, FromWorker, Report, Start, ToWorker } from './protocol.ts
 const REPORT_MS = 1000
 /** The share of the time that reports may take. With a hundred mail servers each takes many milliseconds. */
 const REPORT_SHARE = 1 / 100
+/** The parent takes one that says nothing for half a minute for dead. */
+const LONGEST_PAUSE_MS = 10_000
 
 // The parent hears of these as well, and decides. What the others would do by default, main.ts tells.
 for (const signal of ['SIGINT', 'SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const) process.on(signal, () => undefined)
@@ -47,7 +49,8 @@ async function reportForEver(running: Running): Promise<void> {
     const took = performance.now() - begun
     // A parent that hangs must not make them pile up.
     await told({ kind: 'report', report: made })
-    await sleep(Math.max(REPORT_MS, took / REPORT_SHARE), undefined, { ref: false })
+    const pause = Math.min(Math.max(REPORT_MS, took / REPORT_SHARE), LONGEST_PAUSE_MS)
+    await sleep(pause, undefined, { ref: false })
   }
 }
 
@@ -85,6 +88,8 @@ function obey(running: Running, log: LevelledLog, take: (reading: Reading) => vo
       }
       case 'stop':
         return stop(0, message.after)
+      case 'follow':
+        return running.follow()
       case 'abort':
         return end(1, log, running.abort())
     }

@@ -132,7 +132,13 @@ const serving = async (program: Program): Promise<Program> => {
 
 renew('first')
 write()
-const program = await serving(new Program(['serve'], { env }))
+const programs: Program[] = []
+const begin = (...options: string[]): Promise<Program> => {
+  const each = new Program(['serve', ...options], { env })
+  programs.push(each)
+  return serving(each)
+}
+const program = await begin()
 await program.logged('listening for mail')
 const stops = [
   steadily(HONEST_PER_SECOND, send),
@@ -153,7 +159,7 @@ try {
   await pause()
   await reload({ UPSTREAMS: `${first.address},${second.address}` })
   await pause()
-  const next = await serving(new Program(['serve', '--take-over'], { env }))
+  const next = await begin('--take-over')
   seen.upgraded = await program.exited
   await pause()
   await Promise.all(stops.map((stop) => stop()))
@@ -161,6 +167,7 @@ try {
   seen.stopped = await next.exited
 } finally {
   rmSync(folder, { recursive: true })
+  for (const each of programs) await each.end()
 }
 const bodies = [first, second].map((server) =>
   server.bodies().flatMap((body) => /^Subject: (\d+)/.exec(body.toString())?.[1] ?? []),

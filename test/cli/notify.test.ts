@@ -84,6 +84,7 @@ describe.each(['1', '2'])('with SPILLWAY_WORKERS=%s, systemd is told', (workers)
 
     program.child.kill('SIGTERM')
     expect(await program.exited).toBe(0)
+    await hears('STOPPING=1')
     expect(told.slice(3)).toEqual(['STOPPING=1'])
   })
 
@@ -117,8 +118,8 @@ describe.each(['1', '2'])('with SPILLWAY_WORKERS=%s, systemd is told', (workers)
     await eventually(watchdogs, (n) => n >= 4)
     const three = performance.now() - begun
     expect(three).toBeGreaterThan(WATCHDOG_MS)
-    // Two at half of the interval would be here in time even on a busy machine.
-    expect(three).toBeLessThan(WATCHDOG_MS * 3)
+    // Three halves of the interval, and what a busy machine takes for three processes.
+    expect(three).toBeLessThan(WATCHDOG_MS * 6)
     program.child.kill('SIGWINCH')
     // What was on its way when it hung may still arrive.
     await new Promise((resolve) => setTimeout(resolve, WATCHDOG_MS / 2))

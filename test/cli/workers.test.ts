@@ -230,7 +230,7 @@ describe('one node', () => {
     expect(new Set(parsed.filter(({ msg }) => msg === 'session').map(({ worker }) => worker)).size).toBe(2)
   })
 
-  test('ids of sessions never collide: each worker has its own number, and so has one that replaces another', async () => {
+  test('each worker has its own number in the ids of sessions, and so has one that replaces another', async () => {
     await start()
     const numbers = (): unknown[] =>
       program.log.filter(({ msg }) => msg === 'listening for mail').map(({ node }) => node)
@@ -254,7 +254,7 @@ describe('limits of a node', () => {
     for (const each of refused) expect(each).toMatch(reply)
   })
 
-  test('with Redis, a client may use the whole limit at one worker', async () => {
+  test('with Redis, the workers count together', async () => {
     const redis = await startRedis()
     try {
       await start({ SPILLWAY_LIMIT_IP_CONNECTIONS: '30/1h', SPILLWAY_REDIS_URL: `redis://127.0.0.1:${redis.port}` })
@@ -359,7 +359,10 @@ describe('a worker that hangs', () => {
   test('holds up no scrape for more than a second, and the page says which it is', async () => {
     await start()
     await connectMany(20)
+    const unhung = performance.now()
     const before = await metrics()
+    // What else a scrape takes on this machine, and as much again for chance.
+    const usual = Math.max(500, 4 * (performance.now() - unhung))
     const pid = await pidOf(2)
     process.kill(pid, 'SIGSTOP')
     try {
@@ -367,7 +370,7 @@ describe('a worker that hangs', () => {
       const first = await metrics()
       const took = performance.now() - begun
       expect(took).toBeGreaterThan(900)
-      expect(took).toBeLessThan(1500)
+      expect(took).toBeLessThan(1000 + usual)
       expect(first.get('spillway_worker_up{worker="1"}')).toBe(1)
       expect(first.get('spillway_worker_up{worker="2"}')).toBe(0)
       // Its counters are there, and its gauges are not.
@@ -378,7 +381,7 @@ describe('a worker that hangs', () => {
       const again = performance.now()
       expect((await status()).workers?.map(({ up }) => up)).toEqual([true, false])
       expect(await get('/readyz')).toBe('ok\n')
-      expect(performance.now() - again).toBeLessThan(500)
+      expect(performance.now() - again).toBeLessThan(usual)
     } finally {
       process.kill(pid, 'SIGCONT')
     }
@@ -502,6 +505,9 @@ describe('start and stop', () => {
     await program.logged('stopping')
     program.child.kill('SIGTERM')
     expect(await program.exited).toBe(1)
+    // The other one had no session, and has ended before.
+    const cut = program.log.filter(({ msg }) => String(msg).startsWith('ended now'))
+    expect(cut).toContainEqual(expect.objectContaining({ sessions: 1, unknown: 0 }))
     await client.closed()
   })
 

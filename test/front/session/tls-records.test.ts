@@ -82,7 +82,7 @@ test('a real client that renews its key without end is cut off', async () => {
   openssl.stderr.on('data', heard)
   await gone
   expect(updates).toBeGreaterThan(1000)
-  expect(updates).toBeLessThan(20_000)
+  expect(updates).toBeLessThan(100_000)
   // It sent no text in all that time, so it left nothing else that could have ended it.
   await eventually(
     () => handshakes('empty'),

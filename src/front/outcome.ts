@@ -223,6 +223,8 @@ export class Outcomes {
       },
       'session',
     )
+    // Of what may be there twice, nothing else tells. If this process is killed, the line must not be lost with it.
+    if (record.messages?.some(({ result }) => result === 'unknown')) this.#log.flush()
   }
 
   /** Lines for sessions that no line stands for yet; at shutdown. */

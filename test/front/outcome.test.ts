@@ -1,0 +1,23 @@
+/** Which lines of the log are written at once. */
+import { expect, test } from '@jest/globals'
+import type { Client } from '../../src/core/client.ts'
+import { Outcomes } from '../../src/front/outcome.ts'
+import type { Log } from '../../src/telemetry/log.ts'
+import { createMetrics } from '../../src/telemetry/metrics.ts'
+
+const CLIENT = { id: '3MFK2D0R9A0', ip: '192.0.2.1', family: 4, standing: 'new' } as unknown as Client
+
+test.each(['accepted', 'deferred', 'unknown'] as const)('a session with a message that is %s', (result) => {
+  const did: string[] = []
+  const log = { info: () => did.push('line'), flush: () => did.push('flush') } as unknown as Log
+  const metrics = createMetrics({ version: 'x', upstreams: [] })
+  const clock = { elapsed: () => 0 }
+  const outcomes = new Outcomes({ metrics, log, logSample: () => 1, localParts: () => false, clock })
+  const record = outcomes.begin(CLIENT)
+  outcomes.message(record, CLIENT, { result, size: 1, ms: 1, left: false } as unknown as Parameters<
+    Outcomes['message']
+  >[2])
+  outcomes.tell(record, CLIENT)
+  // What a killed process had not written yet is lost, and of such a message nothing else tells.
+  expect(did).toEqual(result === 'unknown' ? ['line', 'flush'] : ['line'])
+})

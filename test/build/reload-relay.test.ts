@@ -3,13 +3,14 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { TLSSocket } from 'node:tls'
-import { afterAll, afterEach, describe, expect, test } from '@jest/globals'
+import { afterAll, describe, expect, test } from '@jest/globals'
 import { startPostfix } from '../services/postfix.ts'
-import { eventually, startApp, type TestApp, turn } from '../support/app.ts'
+import { eventually, type TestApp, turn } from '../support/app.ts'
 import { makeCertificate } from '../support/certificates.ts'
 import type { Client } from '../support/client.ts'
 import { reverseName, startDns } from '../support/dns.ts'
-import { EXTENSIONS, startUpstream, type Upstream, type UpstreamOptions } from '../support/upstream.ts'
+import { stoppedAfterEach } from '../support/started.ts'
+import { EXTENSIONS } from '../support/upstream.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'spillway-reload-relay-'))
 afterAll(() => rmSync(folder, { recursive: true }))
@@ -17,20 +18,7 @@ const CA_FILE = join(folder, 'ca.pem')
 const [CA, OTHER_CA] = [makeCertificate({ subject: 'The CA' }), makeCertificate({ subject: 'The other CA' })]
 const TLS = makeCertificate({ names: ['IP:127.0.0.1'], issuer: CA })
 
-const stops: (() => Promise<void>)[] = []
-afterEach(async () => {
-  for (const stop of stops.splice(0).reverse()) await stop()
-})
-async function upstream(options: UpstreamOptions = {}): Promise<Upstream> {
-  const server = await startUpstream(options)
-  stops.push(() => server.stop())
-  return server
-}
-async function app(upstreams: string, settings: Record<string, string> = {}): Promise<TestApp> {
-  const started = await startApp(upstreams, settings)
-  stops.push(() => started.stop())
-  return started
-}
+const { upstream, app, atEnd } = stoppedAfterEach()
 interface Told {
   readonly state: string
   readonly connections: number
@@ -219,7 +207,7 @@ describe('the way to the mail servers', () => {
         default_transport: 'smtp:[127.0.0.1]:9',
       },
     })
-    stops.push(() => postfix.stop())
+    atEnd(() => postfix.stop())
     const settings = { RELAY_GUARD: 'on', UPSTREAM_CLIENT_IP: 'xclient' }
     const node = await app(`127.0.0.1:${postfix.port('xclient')}`, settings)
     await until(node, 'up')
@@ -274,7 +262,7 @@ describe('what a message is given', () => {
       await startDns({}),
       await startDns({ [`${reverseName('127.0.0.7')} ptr`]: ['named.example'], 'named.example a': ['127.0.0.7'] }),
     ]
-    stops.push(
+    atEnd(
       () => empty.stop(),
       () => full.stop(),
     )

@@ -1,23 +1,11 @@
 /** A reload that adds and removes mail servers, on a running node: no message is lost by it, and none delivered twice. */
-import { afterEach, describe, expect, test } from '@jest/globals'
-import { eventually, startApp, type TestApp, turn } from '../support/app.ts'
+import { describe, expect, test } from '@jest/globals'
+import { eventually, type TestApp, turn } from '../support/app.ts'
 import type { Client } from '../support/client.ts'
-import { type Script, startUpstream, type Upstream, type UpstreamOptions } from '../support/upstream.ts'
+import { stoppedAfterEach } from '../support/started.ts'
+import type { Script, Upstream } from '../support/upstream.ts'
 
-const stops: (() => Promise<void>)[] = []
-afterEach(async () => {
-  for (const stop of stops.splice(0).reverse()) await stop()
-})
-async function upstream(options: UpstreamOptions = {}): Promise<Upstream> {
-  const server = await startUpstream(options)
-  stops.push(() => server.stop())
-  return server
-}
-async function app(upstreams: string, settings: Record<string, string> = {}): Promise<TestApp> {
-  const started = await startApp(upstreams, settings)
-  stops.push(() => started.stop())
-  return started
-}
+const { upstream, app } = stoppedAfterEach()
 const listOf = (...servers: readonly Upstream[]): { UPSTREAMS: string } => ({
   UPSTREAMS: servers.map(({ address }) => address).join(),
 })

@@ -2,30 +2,19 @@ import { createHash } from 'node:crypto'
 import { connect, createServer, type Socket } from 'node:net'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
-import { afterEach, describe, expect, test } from '@jest/globals'
-import { eventually, startApp, type TestApp, turn } from '../support/app.ts'
+import { describe, expect, test } from '@jest/globals'
+import { eventually, type TestApp, turn } from '../support/app.ts'
 import { reverseName, startDns } from '../support/dns.ts'
-import { startUpstream, type Upstream, type UpstreamOptions } from '../support/upstream.ts'
+import { stoppedAfterEach } from '../support/started.ts'
 
 /** So that what is measured is what is held, and not what nobody has thrown away yet. */
 setFlagsFromString('--expose-gc')
 const collectGarbage = runInNewContext('gc') as () => void
 
-const stops: (() => Promise<void> | void)[] = []
-afterEach(async () => {
-  for (const stop of stops.splice(0).reverse()) await stop()
-})
-
-async function upstream(options: UpstreamOptions = {}): Promise<Upstream> {
-  const server = await startUpstream(options)
-  stops.push(() => server.stop())
-  return server
-}
-async function app(servers: readonly { address: string }[], settings: Record<string, string> = {}): Promise<TestApp> {
-  const started = await startApp(servers.map(({ address }) => address).join(','), settings)
-  stops.push(() => started.stop())
-  return started
-}
+const started = stoppedAfterEach()
+const { upstream, atEnd } = started
+const app = (servers: readonly { address: string }[], settings: Record<string, string> = {}): Promise<TestApp> =>
+  started.app(servers.map(({ address }) => address).join(','), settings)
 const slots = (from: TestApp, { address }: { address: string }) =>
   from.metric(`spillway_upstream_connections_open{upstream="${address}"}`)
 const open = (from: TestApp) => from.metric('spillway_connections_open{family="ipv4"}')
@@ -118,7 +107,7 @@ describe('what the upstream is told of the client', () => {
       [`${reverseName('127.0.0.9')} ptr`]: ['mail.sender.example'],
       'mail.sender.example a': ['127.0.0.9'],
     })
-    stops.push(() => dns.stop())
+    atEnd(() => dns.stop())
     const server = await upstream({ extensions: ['PIPELINING', 'XCLIENT NAME ADDR PORT PROTO HELO'] })
     const spillway = await app([server], { UPSTREAM_CLIENT_IP: 'xclient', DNS_SERVERS: dns.address })
     for (const from of ['127.0.0.9', '127.0.0.10']) {
@@ -292,7 +281,7 @@ describe('memory', () => {
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     sink.port = (server.address() as { port: number }).port
     sink.address = `127.0.0.1:${sink.port}`
-    stops.push(
+    atEnd(
       () =>
         new Promise<void>((resolve) => {
           sink.socket?.destroy()
@@ -305,7 +294,7 @@ describe('memory', () => {
   test('50 MB to an upstream that does not read, and then reads slowly: what we hold does not grow with it', async () => {
     const { sink, hash } = await startSlowSink()
     const spillway = await app([sink], { UPSTREAM_HEALTH_INTERVAL: '1h' })
-    stops.push(() => void sink.socket?.destroy())
+    atEnd(() => void sink.socket?.destroy())
     const client = await spillway.client()
     await client.hello()
     for (const line of ['MAIL FROM:<a@sender.example>', 'RCPT TO:<anna@example.test>', 'DATA'])

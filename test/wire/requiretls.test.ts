@@ -2,12 +2,13 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, afterEach, expect, test } from '@jest/globals'
+import { afterAll, expect, test } from '@jest/globals'
 import { freePorts } from '../services/ports.ts'
-import { eventually, startApp, type TestApp } from '../support/app.ts'
+import { eventually, type TestApp } from '../support/app.ts'
 import { makeCertificate } from '../support/certificates.ts'
 import type { Client } from '../support/client.ts'
-import { startUpstream, type Upstream, type UpstreamOptions } from '../support/upstream.ts'
+import { stoppedAfterEach } from '../support/started.ts'
+import type { UpstreamOptions } from '../support/upstream.ts'
 
 const CA = makeCertificate({ subject: 'The CA' })
 const SERVER = makeCertificate({ names: ['DNS:localhost'], issuer: CA })
@@ -22,20 +23,10 @@ const OFFERS: UpstreamOptions = { tls: SERVER, extensions: ['PIPELINING', '8BITM
 const MAIL = 'MAIL FROM:<a@example.org> REQUIRETLS'
 afterAll(() => rmSync(folder, { recursive: true }))
 
-const stops: (() => Promise<void>)[] = []
-afterEach(async () => {
-  for (const stop of stops.splice(0).reverse()) await stop()
-})
-async function upstream(options: UpstreamOptions): Promise<Upstream> {
-  const server = await startUpstream(options)
-  stops.push(() => server.stop())
-  return server
-}
-async function app(ports: readonly number[], settings: Record<string, string>): Promise<TestApp> {
-  const started = await startApp(ports.map((port) => `localhost:${port}`).join(), settings)
-  stops.push(() => started.stop())
-  return started
-}
+const started = stoppedAfterEach()
+const { upstream } = started
+const app = (ports: readonly number[], settings: Record<string, string>): Promise<TestApp> =>
+  started.app(ports.map((port) => `localhost:${port}`).join(), settings)
 async function inTls(node: TestApp): Promise<{ client: Client; offer: string }> {
   const client = await node.client()
   await client.hello()

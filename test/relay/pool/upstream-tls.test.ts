@@ -6,11 +6,11 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { TLSSocket } from 'node:tls'
-import { afterAll, afterEach, describe, expect, test } from '@jest/globals'
+import { afterAll, describe, expect, test } from '@jest/globals'
 import { type Postfix, startPostfix } from '../../services/postfix.ts'
 import { eventually, startApp, type TestApp } from '../../support/app.ts'
 import { type Certificate, DAY_MS, makeCertificate } from '../../support/certificates.ts'
-import { startUpstream, type Upstream, type UpstreamOptions } from '../../support/upstream.ts'
+import { stoppedAfterEach } from '../../support/started.ts'
 
 const CA = makeCertificate({ subject: 'The CA' })
 const signed = (...names: string[]): Certificate => makeCertificate({ names, issuer: CA })
@@ -25,20 +25,10 @@ const file = (name: string, text: string): string => {
 const REQUIRED = { UPSTREAM_TLS: 'required', UPSTREAM_TLS_CA: file('ca.pem', CA.cert) }
 afterAll(() => rmSync(folder, { recursive: true }))
 
-const stops: (() => Promise<void>)[] = []
-afterEach(async () => {
-  for (const stop of stops.splice(0).reverse()) await stop()
-})
-async function upstream(options: UpstreamOptions): Promise<Upstream> {
-  const server = await startUpstream(options)
-  stops.push(() => server.stop())
-  return server
-}
-async function app(upstreams: string, settings: Record<string, string> = REQUIRED): Promise<TestApp> {
-  const started = await startApp(upstreams, settings)
-  stops.push(() => started.stop())
-  return started
-}
+const started = stoppedAfterEach()
+const { upstream, atEnd } = started
+const app = (upstreams: string, settings: Record<string, string> = REQUIRED): Promise<TestApp> =>
+  started.app(upstreams, settings)
 interface Told {
   readonly state: string
   readonly error?: string
@@ -149,7 +139,7 @@ describe('a real Postfix that takes mail by TLS only', () => {
       tls: { cert: file('cert.pem', tls.cert), key: file('key.pem', tls.key) },
       params: { smtpd_tls_security_level: 'encrypt', smtpd_tls_received_header: 'yes', mynetworks: '192.0.2.1/32' },
     })
-    stops.push(() => started.stop())
+    atEnd(() => started.stop())
     return started
   }
 

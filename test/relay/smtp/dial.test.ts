@@ -1,5 +1,5 @@
 import { createSecureContext, TLSSocket } from 'node:tls'
-import { afterEach, describe, expect, test } from '@jest/globals'
+import { describe, expect, test } from '@jest/globals'
 import { SYSTEM_CLOCK } from '../../../src/core/clock.ts'
 import type { ClientAttributes } from '../../../src/relay/smtp/client-attributes.ts'
 import { type Dialed, type DialSettings, dial, UpstreamRefusal } from '../../../src/relay/smtp/dial.ts'
@@ -8,23 +8,15 @@ import { SmtpClient } from '../../../src/relay/smtp/smtp-client.ts'
 import type { UpstreamError } from '../../../src/relay/smtp/upstream-error.ts'
 import { CERT, KEY } from '../../config/pem.ts'
 import { eventually } from '../../support/app.ts'
+import { stoppedAfterEach } from '../../support/started.ts'
 import { startTalker, type Talker } from '../../support/talker.ts'
-import { type Script, startUpstream, type Upstream, type UpstreamOptions } from '../../support/upstream.ts'
+import { type Script, startUpstream, type Upstream } from '../../support/upstream.ts'
 import { attributesOf, dialSettings } from '../relays.ts'
 
 /** Where TLS is required, this certificate is verified; upstream-tls.test.ts has others. */
 const trusted = createSecureContext({ ca: CERT })
 
-const stops: (() => Promise<void> | void)[] = []
-afterEach(async () => {
-  for (const stop of stops.splice(0).reverse()) await stop()
-})
-
-async function upstream(options: UpstreamOptions = {}): Promise<Upstream> {
-  const server = await startUpstream(options)
-  stops.push(() => server.stop())
-  return server
-}
+const { upstream, atEnd } = stoppedAfterEach()
 async function reach(
   { port }: { port: number },
   settings: Partial<DialSettings> = {},
@@ -37,7 +29,7 @@ async function reach(
     attributes,
     performance.now() + 3000,
   )
-  stops.push(() => dialed.smtp.destroy())
+  atEnd(() => dialed.smtp.destroy())
   return dialed
 }
 const failure = (dialled: Promise<unknown>): Promise<UpstreamRefusal | UpstreamError> =>
@@ -245,7 +237,7 @@ describe('TLS towards the upstream', () => {
 
   test('opportunistic: a broken handshake does not cost the mail', async () => {
     const talker = await startTalker()
-    stops.push(() => talker.stop())
+    atEnd(() => talker.stop())
     const said = plainSince(talker)
     await reach(talker, { tls: 'opportunistic' })
     // In the clear.

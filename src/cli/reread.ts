@@ -15,15 +15,15 @@ const LONGEST_MS = 60_000
 /** Rejects if the thread cannot be started, runs out of memory, or takes longer than a minute. */
 export const reread = (sources: FixedSources): Promise<Reread> =>
   new Promise((resolve, reject) => {
-    const file = import.meta.url.endsWith('.ts') ? './reread-worker.ts' : './reread-worker.js'
-    const worker = new Worker(new URL(file, import.meta.url), { workerData: sources })
+    const file = import.meta.url.endsWith('.ts') ? './reread-thread.ts' : './reread-thread.js'
+    const thread = new Worker(new URL(file, import.meta.url), { workerData: sources })
     const late = setTimeout(() => {
-      void worker.terminate()
+      void thread.terminate()
       reject(new Error(`not read within ${LONGEST_MS / 1000} s: is a file on a mount that hangs?`))
     }, LONGEST_MS)
-    worker.once('exit', () => clearTimeout(late))
-    worker.once('message', resolve)
-    worker.once('error', reject)
+    thread.once('exit', () => clearTimeout(late))
+    thread.once('message', resolve)
+    thread.once('error', reject)
     // After its message this changes nothing any more.
-    worker.once('exit', () => reject(new Error('the thread that read the settings ended without a result')))
+    thread.once('exit', () => reject(new Error('the thread that read the settings ended without a result')))
   })

@@ -105,6 +105,7 @@ test('a worker whose certificates take long to read is waited for: it serves mea
     await link(pipe, cert)
     const files = { SPILLWAY_TLS_CERT: cert, SPILLWAY_TLS_KEY: key }
     const applied = crew.apply(readingWith('192.0.2.2', files, { [cert]: CERT, [key]: KEY }))
+    // Longer than one that says nothing is waited for: that nothing happens takes its time to see.
     await sleep(6500)
     await rm(cert)
     await writeFile(cert, CERT)

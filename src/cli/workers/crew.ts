@@ -38,7 +38,8 @@ export interface CrewOptions extends Pick<Start, 'of' | 'version' | 'machine' | 
   readonly log: Log
 }
 
-export interface Worker {
+/** One worker as its parent knows it at the moment. */
+export interface WorkerReport {
   /** 1 and up. */
   readonly worker: number
   readonly pid: number | undefined
@@ -96,7 +97,9 @@ export class Crew {
   }
 
   /** Asks all workers; each that hangs is waited for a second, once. What they say, and what the dead said, is of one moment. */
-  async ask(metrics: boolean): Promise<{ readonly workers: readonly Worker[]; readonly retired: readonly Snapshot[] }> {
+  async ask(
+    metrics: boolean,
+  ): Promise<{ readonly workers: readonly WorkerReport[]; readonly retired: readonly Snapshot[] }> {
     const answers = await Promise.all(this.#places.map(({ hand }) => hand?.ask(metrics)))
     const workers = this.#places.map(({ worker, hand, restarts }, i) => {
       const up = answers[i] !== undefined && hand?.serves === true

@@ -1,12 +1,12 @@
 /** The state of a node with several workers, from those of its workers. */
 import type { Status, WorkerStatus } from '../../admin/status.ts'
-import type { Worker } from './crew.ts'
+import type { WorkerReport } from './crew.ts'
 
 export type OfParent = Pick<Status, 'version' | 'node' | 'uptimeSeconds' | 'settings'> & { readonly draining: boolean }
 
 type Upstream = Status['upstreams'][number]
 
-const statuses = (workers: readonly Worker[]): Status[] =>
+const statuses = (workers: readonly WorkerReport[]): Status[] =>
   workers.flatMap(({ up, report }) => (up && report?.status) || [])
 
 /** The best condition that a worker sees counts: mail goes on there. */
@@ -21,7 +21,7 @@ function upstreamsOf(all: readonly Status[]): Upstream[] {
   return [...found.values()]
 }
 
-const workerOf = ({ worker, pid, up, restarts, report }: Worker): WorkerStatus => ({
+const workerOf = ({ worker, pid, up, restarts, report }: WorkerReport): WorkerStatus => ({
   worker,
   up,
   restarts,
@@ -34,7 +34,7 @@ const workerOf = ({ worker, pid, up, restarts, report }: Worker): WorkerStatus =
 })
 
 /** The worst condition that a worker sees counts where the whole node depends on it. */
-export function statusOf({ draining, ...parent }: OfParent, workers: readonly Worker[]): Status {
+export function statusOf({ draining, ...parent }: OfParent, workers: readonly WorkerReport[]): Status {
   const all = statuses(workers)
   const redis = all.flatMap((status) => status.redis ?? []).sort((a, b) => Number(a.up) - Number(b.up))[0]
   const tls = all.flatMap((status) => status.tls ?? [])

@@ -1,5 +1,4 @@
 /** The listening sockets. They read nothing: every accepted socket is passed, paused, to front/connection.ts. */
-
 import { type AddressInfo, createServer, isIPv6, type ListenOptions, type Server, type Socket } from 'node:net'
 import { notTcp } from '../../core/errors.ts'
 

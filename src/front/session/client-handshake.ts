@@ -4,7 +4,7 @@ import { andThen, type Maybe } from '../../core/maybe.ts'
 import type { Refusal } from '../../core/policy.ts'
 import type { Metrics } from '../../telemetry/metrics.ts'
 import type { SessionRecord } from '../outcome.ts'
-import type { Handshake, Handshakes } from './handshakes.ts'
+import type { Ending, Handshake, Handshakes } from './handshakes.ts'
 import { EMPTY_RECORDS } from './tls-records.ts'
 import type { Transport } from './transport-interface.ts'
 
@@ -67,14 +67,14 @@ export class ClientHandshake {
     this.#parts.metrics.tlsHandshakes.inc(isResumed ? 'resumed' : 'ok')
     this.#record.tls = tls?.protocol
     this.#isDone = true
-    this.#over(!isResumed)
+    this.#over(isResumed ? 'resumed' : 'full')
   }
 
   failed(why: string): void {
     this.#record.tlsError = why
     this.#parts.metrics.tlsHandshakes.inc(RESULTS.get(why) ?? 'failed')
     this.#isDone = false
-    this.#over()
+    this.#over('failed')
   }
 
   /** The connection is gone. A client that was cut off for what it did with its handshake gets no credit for that. */
@@ -85,7 +85,7 @@ export class ClientHandshake {
 
   /** The client is gone, perhaps while it waited for its place. */
   gone(): void {
-    this.#over()
+    this.#over('failed')
     if (this.#isDone && this.#record.accepted) this.#parts.handshakes.forgive(this.#client)
     this.#isDone = false
   }
@@ -95,9 +95,9 @@ export class ClientHandshake {
     this.#timer = setTimeout(this.#late, Math.min(this.#parts.idleMs, ms))
   }
 
-  #over(isFull?: boolean): void {
+  #over(how: Ending): void {
     clearTimeout(this.#timer)
-    this.#handshake?.over(isFull)
+    this.#handshake?.over(how)
     this.#handshake = undefined
   }
 }

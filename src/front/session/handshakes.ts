@@ -35,9 +35,12 @@ export interface Handshake {
   readonly granted: Maybe<Refusal | undefined>
   /** The client's first octets are here. @param begin called when it is its turn */
   arrived(begin: () => void): void
-  /** It is over, or will never begin. Only the first call counts. @param isFull it was done, with a signature */
-  over(isFull?: boolean): void
+  /** It is over, or will never begin. Only the first call counts. */
+  over(how: Ending): void
 }
+
+/** With a signature, without one because it was resumed, or not at all. */
+export type Ending = 'full' | 'resumed' | 'failed'
 
 export interface HandshakesOptions {
   /** As they are set now. */
@@ -109,13 +112,13 @@ class Entry implements Handshake, Waiting {
     this.#tookMs = ms
   }
 
-  over(isFull?: boolean): void {
+  over(how: Ending): void {
     if (this.#isOver) return
     this.#isOver = true
     const { turns } = this.#shared
     turns.leave(this)
     // Not if it was resumed: that took what it took.
-    if (this.#tookMs !== undefined && isFull !== false) turns.over(this.#tookMs, isFull === true)
+    if (this.#tookMs !== undefined && how !== 'resumed') turns.over(this.#tookMs, how === 'full')
     this.#shared.over(this)
   }
 }
@@ -190,7 +193,7 @@ export class Handshakes {
   #refuse(entry: Entry): void {
     const { ofAll } = this.#places()
     entry.answer(refusal('tls_limit', { used: this.#underWay.size + this.#waiting.size, max: ofAll }))
-    entry.over()
+    entry.over('failed')
   }
 
   #look(): void {

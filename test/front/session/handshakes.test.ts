@@ -66,8 +66,8 @@ describe('places', () => {
     const own = Array.from({ length: shipped.ofOne }, () => taken('192.0.2.1'))
     expect(ask('192.0.2.1')).toMatchObject({ reason: 'tls_limit', code: 421, facts: { used: 17, max: 16 } })
     expect(watch(ask('192.0.2.2'))()).toBe('begins')
-    own[0]?.over()
-    own[0]?.over()
+    own[0]?.over('failed')
+    own[0]?.over('failed')
     expect(watch(ask('192.0.2.1'))()).toBe('begins')
     expect(ask('192.0.2.1')).toHaveProperty('reason', 'tls_limit')
     for (let i = 0; i <= shipped.ofOne; i++) taken('198.51.100.1', 'trusted')
@@ -79,18 +79,18 @@ describe('places', () => {
     const more = watch(ask('192.0.2.1'))
     const neighbours = Array.from({ length: 6 }, (_, i) => watch(ask(`203.0.113.${i}`)))
     const honest = watch(ask('198.51.100.1'))
-    flood[0]?.over()
+    flood[0]?.over('failed')
     await pass(50)
     expect([more(), honest(), neighbours.map((each) => each()).join()]).toEqual([
       'waits',
       'waits',
       'begins,waits,waits,waits,waits,waits',
     ])
-    flood[1]?.over()
+    flood[1]?.over('failed')
     await pass(50)
     expect(neighbours[1]?.()).toBe('begins')
     const trusted = watch(ask('198.51.100.9', 'trusted'))
-    flood[2]?.over()
+    flood[2]?.over('failed')
     await pass(50)
     expect([trusted(), more()]).toEqual(['begins', 'waits'])
   })
@@ -98,10 +98,10 @@ describe('places', () => {
   test('a network that asks with many sources weighs more than one that asks with few', async () => {
     open({ ofOne: 16, ofAll: 1 })
     const first = taken('203.0.113.1')
-    for (let i = 0; i < 200; i++) taken(`192.0.2.${i}`).over()
+    for (let i = 0; i < 200; i++) taken(`192.0.2.${i}`).over('failed')
     const late = watch(ask('192.0.2.250'))
     const honest = watch(ask('198.51.100.1'))
-    first.over()
+    first.over('failed')
     await pass(50)
     expect([late(), honest()]).toEqual(['waits', 'begins'])
   })
@@ -110,14 +110,14 @@ describe('places', () => {
     open({ ofOne: 16, ofAll: 1 })
     const who = { source: '198.51.100.1', net: '198.51.100.0/24' }
     for (let i = 0; i < 20; i++) {
-      taken(who.source).over()
+      taken(who.source).over('failed')
       rules.forgive(who)
     }
-    for (let i = 0; i < 2; i++) taken('192.0.2.1').over()
+    for (let i = 0; i < 2; i++) taken('192.0.2.1').over('failed')
     const first = taken('203.0.113.1')
     const flood = watch(ask('192.0.2.1'))
     const honest = watch(ask(who.source))
-    first.over()
+    first.over('failed')
     await pass(50)
     expect([flood(), honest()]).toEqual(['waits', 'begins'])
   })
@@ -143,13 +143,13 @@ describe('places', () => {
       const source = `10.${next % 250}.0.${Math.floor(next / 250) % 4}`
       next++
       const asked = rules.ask({ source, net: `${source}/24`, standing: 'new' }, () => {
-        if (!('reason' in asked)) asked.over()
+        if (!('reason' in asked)) asked.over('failed')
         again()
       })
     }
     for (let i = 0; i < 1000; i++) {
       const asked = ask(`10.${i % 250}.0.${Math.floor(i / 250)}`)
-      if (!('reason' in asked)) asked.over()
+      if (!('reason' in asked)) asked.over('failed')
     }
     for (let i = 0; i < 300; i++) again()
     await pass(1000)
@@ -173,7 +173,7 @@ describe('places', () => {
 
   test('a client that does not answer our part of the handshake has two seconds when others wait', async () => {
     open({ ofOne: 16, ofAll: 1 })
-    taken('192.0.2.1').over()
+    taken('192.0.2.1').over('failed')
     taken('192.0.2.1').arrived(() => undefined)
     ask('198.51.100.1')
     await pass(1800)
@@ -185,9 +185,9 @@ describe('places', () => {
   test('one that leaves while it waits takes no place', async () => {
     open({ ofOne: 16, ofAll: 1 })
     const first = taken('192.0.2.1')
-    taken('192.0.2.2').over()
+    taken('192.0.2.2').over('failed')
     const third = watch(ask('192.0.2.3'))
-    first.over()
+    first.over('failed')
     await pass(50)
     expect(third()).toBe('begins')
   })

@@ -24,6 +24,7 @@ const ROOT = resolve(import.meta.dirname, '../..')
 /** What a test imports, itself or through files beside it, that stands for a mail server. */
 const IMPORTS: Readonly<Record<string, string>> = {
   'support/upstream.ts': 'the scripted upstream',
+  'support/started.ts': 'the scripted upstream',
   'support/talker.ts': 'the scripted upstream',
   'relay/scene.ts': 'the scripted upstream',
   'services/postfix.ts': 'Postfix',

@@ -1,6 +1,6 @@
 // The least that Node can do for a session, with STARTTLS or with NOOP in its place: a server that says the same as Spillway, line
-// for line, and reads no more of what it answers than the first letter of STARTTLS. Started with the paths of a certificate and of its key, and the length of the reply to EHLO. It sends its port
-// over the IPC channel, and ends when the channel closes.
+// for line, and reads no more of what it answers than the first letter of STARTTLS. It is started with the paths of a certificate
+// and of its key, and the length of the reply to EHLO. It sends its port over the IPC channel, and ends when the channel closes.
 
 import { readFileSync } from 'node:fs'
 import { createServer, type Socket } from 'node:net'

@@ -1,7 +1,8 @@
 // What TLS adds to a session, in CPU time: a full handshake and a resumed one, against a session of as many commands without TLS, and
 // against a bare Node server that does the same handshake and says as many octets, over a plain socket that is upgraded as well.
+// Sessions come at an even rate, so few that no handshake waits for its turn. With `--at-once 8` eight are under way at any time.
 //
-//     npm run build && npm run bench:tls-session [-- --rounds 9] [-- --beside OTHER/dist/main.js]
+//     npm run build && npm run bench:tls-session [-- --rounds 9] [-- --beside OTHER/dist/main.js] [-- --at-once 8]
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { startSink } from '../test/services/sink.ts'
@@ -10,8 +11,11 @@ import { atEnd, benchmark, type Contender, need, option, rounds, startSpillway }
 import { type KeyPair, makePairs, startBareTls, startTlsLoad, type TlsLoad } from './tls.ts'
 
 const VISITS = 400
+/** With RSA signatures of 1 ms they take 15 % of the event loop; handshakes may have a quarter of it. */
+const PER_SECOND = 150
 /** Before anything is measured, so that the code is compiled. */
 const WARM_UP = 3000
+const WARM_UP_AT_ONCE = 8
 const SETTLE_MS = 200
 const GOAL = 1.1
 
@@ -22,11 +26,14 @@ const NAMES = Object.keys(WAYS) as Way[]
 const us = (some: readonly number[]): string => `${median(some).toFixed(0)} µs`
 const without = (some: readonly number[], others: readonly number[]) => some.map((each, i) => each - (others[i] ?? 0))
 
+type Pace = { readonly perSecond: number } | { readonly concurrency: number }
+
 /** CPU time of each session in µs. */
-async function cost(clients: TlsLoad, server: Contender, way: Way, count: number): Promise<number> {
+async function cost(clients: TlsLoad, server: Contender, way: Way, count: number, pace: Pace): Promise<number> {
   const before = server.cpuMs()
   const { failed, resumed } = await clients.order({
-    ...{ kind: 'visits', port: server.port, first: '127.202.0.1', sources: 200, count, concurrency: 8 },
+    ...{ kind: 'visits', port: server.port, first: '127.202.0.1', sources: 200, count },
+    ...pace,
     ...WAYS[way],
   })
   if (failed > 0) throw new Error(`${failed} sessions of ${count} failed`)
@@ -45,12 +52,14 @@ async function measure(clients: TlsLoad, pair: KeyPair, upstream: string): Promi
   const beside = option('beside')
   const servers: Record<string, Contender> = { Spillway: await startSpillway(settings), bare: await startBareTls(pair) }
   if (beside !== undefined) servers.beside = await startSpillway(settings, { program: beside })
+  const atOnce = option('at-once')
+  const pace = atOnce === undefined ? { perSecond: PER_SECOND } : { concurrency: Number(atOnce) }
   const turns: Record<string, () => Promise<number>> = {}
   for (const [name, server] of Object.entries(servers)) {
     for (const way of NAMES) {
       progress(`${pair.kind}: warming up ${name}`)
-      await cost(clients, server, way, WARM_UP)
-      turns[`${name} ${way}`] = () => cost(clients, server, way, VISITS)
+      await cost(clients, server, way, WARM_UP, { concurrency: WARM_UP_AT_ONCE })
+      turns[`${name} ${way}`] = () => cost(clients, server, way, VISITS, pace)
     }
   }
   const found = await alternate(turns, rounds())

@@ -1,0 +1,45 @@
+/**
+ * The log of sendmail. `from=` names the client of a message before a milter has judged it, so a message counts as taken when it
+ * was first delivered.
+ */
+import { LRUCache } from 'lru-cache'
+import { isBad, type LogReader, MOST_UNDER_WAY, type Observation } from './observation.ts'
+
+const LINE = /\b(?:sendmail|sm-mta|sm-msp)\[[0-9]+\]: (?:([0-9A-Za-z]{10,}): )?(.*)$/
+const FROM = /^from=.*, nrcpts=([0-9]+),.* relay=\S* ?\[((?:IPv6:)?[0-9a-fA-F.:]+)\]/
+const REFUSED =
+  /^ruleset=check_rcpt, arg1=\S+, relay=\S* ?\[((?:IPv6:)?[0-9a-fA-F.:]+)\](?: \(may be forged\))?, reject=([0-9]{3}) (.*)$/
+const BY_MILTER = /^Milter: (?:data|header|body|eom).*reject=([0-9]{3})/
+const LOGIN = /, authid=|, auth=/
+const OWN = /^(?:127\.|::1$|IPv6:::1$)/
+
+const plain = (ip: string): string => ip.replace(/^IPv6:/, '')
+
+export class SendmailReader implements LogReader {
+  readonly #clients = new LRUCache<string, string>({ max: MOST_UNDER_WAY })
+
+  line(text: string): Observation | undefined {
+    const [, id = '', rest] = LINE.exec(text) ?? []
+    if (rest === undefined) return undefined
+    const [, recipients, client] = FROM.exec(rest) ?? []
+    if (client !== undefined) {
+      if (recipients !== '0' && !OWN.test(client) && !LOGIN.test(rest)) this.#clients.set(id, plain(client))
+      return undefined
+    }
+    const [, refused, code, words = ''] = REFUSED.exec(rest) ?? []
+    if (refused !== undefined) {
+      return isBad('rcpt', Number(code), words) && !OWN.test(refused)
+        ? { ip: plain(refused), isGood: false }
+        : undefined
+    }
+    const judged = BY_MILTER.exec(rest)?.[1]
+    if (judged !== undefined) return this.#settle(id, judged.startsWith('5') ? false : undefined)
+    return rest.startsWith('to=') && rest.includes('stat=Sent') ? this.#settle(id, true) : undefined
+  }
+
+  #settle(id: string, isGood: boolean | undefined): Observation | undefined {
+    const ip = this.#clients.get(id)
+    this.#clients.delete(id)
+    return ip === undefined || isGood === undefined ? undefined : { ip, isGood }
+  }
+}

@@ -1,0 +1,198 @@
+/** What is learned from logs of mail servers. Postfix and Exim write theirs here; sendmail's lines are as its own documents have them. */
+import { afterAll, describe, expect, test } from '@jest/globals'
+import { Learner } from '../../../src/cli/learn/read.ts'
+import type { Tally } from '../../../src/cli/learn/tallies.ts'
+import { startExim } from '../../services/exim.ts'
+import { startPostfix } from '../../services/postfix.ts'
+import { type Client, connectClient } from '../../support/client.ts'
+
+const NOW = Date.parse('2026-11-27T12:00:00Z')
+
+function learned(text: string, now = NOW): Learner {
+  const learner = new Learner(now)
+  for (const line of text.split('\n')) learner.line(line)
+  return learner
+}
+const tallyOf = (learner: Learner, source: string): Readonly<Tally> | undefined => learner.tallies.bySource.get(source)
+
+describe('a line of Postfix', () => {
+  const taken = (client: string, id = '4Xy1Z2ABC') =>
+    [
+      `Nov 27 09:15:02 mx postfix/smtpd[77]: ${id}: client=${client}`,
+      `Nov 27 09:15:02 mx postfix/cleanup[78]: ${id}: message-id=<a@b>`,
+      `Nov 27 09:15:02 mx postfix/qmgr[79]: ${id}: from=<a@b>, size=400, nrcpt=1 (queue active)`,
+      `Nov 27 09:16:02 mx postfix/qmgr[79]: ${id}: from=<a@b>, size=400, nrcpt=1 (queue active)`,
+    ].join('\n')
+
+  test('a message that was taken counts once', () => {
+    const learner = learned(taken('mail.example[198.51.100.7]'))
+    const at = new Date(2026, 10, 27, 9, 15, 2).getTime()
+    expect(tallyOf(learner, '198.51.100.7')).toEqual({ good: 1, bad: 0, days: 1, first: at, last: at })
+    expect(learner.counts).toEqual({ lines: 4, used: 1, foreign: 0 })
+  })
+
+  test.each([
+    ['one of this machine', 'localhost[127.0.0.1]'],
+    ['our own user', 'dsl.example[198.51.100.7], sasl_method=PLAIN, sasl_username=anna'],
+    ['a local one', 'unknown[unknown]'],
+  ])('%s is no sender', (_, client) => {
+    expect(learned(taken(client)).tallies.bySource.size).toBe(0)
+  })
+
+  test.each([
+    [
+      'NOQUEUE: reject: RCPT from x.example[192.0.2.9]: 550 5.1.1 <no@example.test>: Recipient address rejected: User unknown in virtual mailbox table; from=<a@b> to=<no@example.test> proto=ESMTP helo=<x>',
+      1,
+    ],
+    [
+      '4Xy1Z2ABC: reject: RCPT from x.example[192.0.2.9]: 550 5.1.1 <no@example.test>: Recipient address rejected: User unknown; from=<>',
+      1,
+    ],
+    [
+      '4Xy1Z2ABC: milter-reject: END-OF-MESSAGE from x.example[192.0.2.9]: 5.7.1 Spam message rejected; from=<a@b> to=<c@d> proto=ESMTP helo=<x>',
+      1,
+    ],
+    ['NOQUEUE: reject: RCPT from x.example[192.0.2.9]: 450 4.7.1 <no@example.test>: Greylisted; from=<a@b>', undefined],
+    [
+      'NOQUEUE: reject: RCPT from x.example[192.0.2.9]: 554 5.7.1 <no@elsewhere.example>: Relay access denied; from=<a@b>',
+      undefined,
+    ],
+    [
+      '4Xy1Z2ABC: milter-reject: END-OF-MESSAGE from x.example[192.0.2.9]: 4.7.1 Service unavailable; from=<a@b>',
+      undefined,
+    ],
+  ])('%s', (text, bad) => {
+    const daemon = text.includes('milter') ? 'cleanup' : 'smtpd'
+    expect(tallyOf(learned(`2026-11-27T09:15:02.123+01:00 mx postfix/${daemon}[77]: ${text}`), '192.0.2.9')?.bad).toBe(
+      bad,
+    )
+  })
+})
+
+describe('a line of Exim', () => {
+  test.each([
+    ['1xX1j0-0005gr-2h <= a@b.example H=mail.example (helo.example) [192.0.2.9]:4000 P=esmtps X=TLS S=228', 1, 0],
+    ['1xX1j0-0005gr-2h <= <> R=1xX1j0-0005gr-2g H=([192.0.2.77]) [192.0.2.9] P=esmtp S=228', 1, 0],
+    ['H=(x) [192.0.2.9] F=<a@b> rejected RCPT <no@example.test>: Unrouteable address', 0, 1],
+    ['[77] H=mail.example (x) [192.0.2.9]:4000 X=TLS F=<a@b> rejected RCPT <no@example.test>: Unknown user', 0, 1],
+    ['1xX1j0-0005gr-2h H=(x) [192.0.2.9] F=<a@b> rejected after DATA: This message scored 12 spam points', 0, 1],
+  ])('%s', (text, good, bad) => {
+    const learner = learned(`2026-11-27 09:15:02 ${text}`)
+    expect([...learner.tallies.bySource]).toEqual([['192.0.2.9', expect.objectContaining({ good, bad })]])
+  })
+
+  test.each([
+    '1xX1j0-0005gr-2h <= anna@example.test U=anna P=local S=228',
+    '1xX1j0-0005gr-2h <= anna@example.test H=(dsl) [192.0.2.9] P=esmtpsa A=plain:anna S=228',
+    'H=(x) [192.0.2.9] F=<a@b> temporarily rejected RCPT <anna@example.test>: greylisted',
+    'H=(x) [192.0.2.9] F=<a@b> rejected RCPT <anna@elsewhere.example>: relay not permitted',
+    '1xX1j0-0005gr-2h => anna <anna@example.test> R=mailboxes T=mailbox',
+    '1xX1j0-0005gr-2h <= "a H=[198.51.100.7] b"@x.example H=(x) [192.0.2.9] P=esmtp S=228',
+  ])('nothing: %s', (text) => {
+    expect(learned(`2026-11-27 09:15:02 ${text}`).tallies.bySource.size).toBe(0)
+  })
+})
+
+test('sendmail: a message counts when it was delivered, not where a milter has refused it', () => {
+  const from = (id: string, ip: string, recipients: number) =>
+    `Nov 27 09:15:02 mx sendmail[9]: ${id}: from=<a@b.example>, size=400, class=0, nrcpts=${recipients}, msgid=<a@b>, proto=ESMTP, daemon=MTA, relay=mail.example [${ip}]`
+  const learner = learned(
+    [
+      from('6ARa1b2c000009', '198.51.100.7', 1),
+      'Nov 27 09:15:03 mx sendmail[10]: 6ARa1b2c000009: to=<anna@example.test>, delay=00:00:01, mailer=local, dsn=2.0.0, stat=Sent',
+      'Nov 27 09:15:03 mx sendmail[10]: 6ARa1b2c000009: to=<bert@example.test>, delay=00:00:01, mailer=local, dsn=2.0.0, stat=Sent',
+      from('6ARa1b2c000010', '198.51.100.8', 1),
+      'Nov 27 09:15:03 mx sendmail[9]: 6ARa1b2c000010: Milter: data, reject=554 5.7.1 Spam message rejected',
+      from('6ARa1b2c000011', '198.51.100.9', 0),
+      from('6ARa1b2c000012', 'IPv6:2001:db8:1:2::25', 1),
+      'Nov 27 09:15:03 mx sm-mta[10]: 6ARa1b2c000012: to=<anna@example.test>, delay=00:00:01, mailer=local, dsn=2.0.0, stat=Sent',
+      'Nov 27 09:15:04 mx sendmail[9]: 6ARa1b2c000013: ruleset=check_rcpt, arg1=<no@example.test>, relay=x.example [192.0.2.9], reject=550 5.1.1 <no@example.test>... User unknown',
+    ].join('\n'),
+  )
+  const counts = [...learner.tallies.bySource].map(([source, { good, bad }]) => [source, good, bad])
+  expect(counts).toEqual([
+    ['198.51.100.7', 1, 0],
+    ['198.51.100.8', 0, 1],
+    ['2001:db8:1:2::/64', 1, 0],
+    ['192.0.2.9', 0, 1],
+  ])
+})
+
+describe('the plain form', () => {
+  test('adds up, and the addresses of one /64 are one source', () => {
+    const learner = learned(
+      '# ip,accepted,rejected,last\n198.51.100.7,10,2,2026-11-20\n2001:db8::1,3,0,1795000000\n2001:db8::2,1,0,1795000001\n',
+    )
+    expect(tallyOf(learner, '198.51.100.7')).toMatchObject({ good: 10, bad: 2, last: Date.parse('2026-11-20') })
+    expect(tallyOf(learner, '2001:db8::/64')).toMatchObject({ good: 4, last: 1_795_000_001_000 })
+  })
+
+  test.each([
+    '198.51.100.7',
+    '198.51.100.7,1,2',
+    '198.51.100.999,1,2,2026-11-20',
+    '198.51.100.7,-1,2,2026-11-20',
+    'hello world',
+  ])('no line of a log, and not plain: %s', (line) => {
+    const learner = learned(line)
+    expect(learner.counts).toEqual({ lines: 1, used: 0, foreign: 1 })
+    expect(learner.tallies.bySource.size).toBe(0)
+  })
+})
+
+test('a date without a year is the last one that is not in the future', () => {
+  const at = (line: string) =>
+    tallyOf(
+      learned(`${line} mx postfix/smtpd[7]: NOQUEUE: reject: RCPT from x[192.0.2.9]: 550 5.1.1 no such user`),
+      '192.0.2.9',
+    )
+  expect(at('Nov 28 11:00:00')?.bad).toBe(1)
+  const taken = (date: string) =>
+    tallyOf(
+      learned(
+        `${date} mx postfix/smtpd[7]: A1B2C3: client=x[192.0.2.9]\n${date} mx postfix/qmgr[7]: A1B2C3: from=<>, size=1, nrcpt=1 (queue active)`,
+      ),
+      '192.0.2.9',
+    )?.last
+  expect(taken('Dec  1 00:00:00')).toBe(new Date(2025, 11, 1).getTime())
+  expect(taken('Nov  1 00:00:00')).toBe(new Date(2026, 10, 1).getTime())
+})
+
+describe('as the servers themselves write it', () => {
+  const stops: (() => Promise<void>)[] = []
+  afterAll(async () => {
+    for (const stop of stops) await stop()
+  })
+
+  /** A message that is taken, and a recipient that is unknown. */
+  async function visit(client: Client): Promise<void> {
+    await client.command('EHLO mail.example')
+    expect(await client.send('a@honest.example', 'anna@example.test')).toMatch(/^250/)
+    await client.command('MAIL FROM:<a@honest.example>')
+    expect(await client.command('RCPT TO:<nobody@example.test>')).toMatch(/^550/)
+    await client.command('QUIT')
+  }
+  const ONE_OF_EACH = { good: 1, bad: 1, days: 1 }
+
+  test('Postfix', async () => {
+    const postfix = await startPostfix({ recipients: ['anna@example.test'], listeners: [{ kind: 'xclient' }] })
+    stops.push(() => postfix.stop())
+    const client = await connectClient(postfix.port('xclient'))
+    await client.reply()
+    for (const line of ['EHLO x', 'XCLIENT ADDR=198.51.100.7 NAME=mail.example']) await client.command(line)
+    await visit(client)
+    await postfix.waitForMessages('anna@example.test', 1)
+    expect(tallyOf(learned(postfix.log(), Date.now()), '198.51.100.7')).toMatchObject(ONE_OF_EACH)
+  })
+
+  test('Exim', async () => {
+    const exim = await startExim({ recipients: ['anna@example.test'] })
+    stops.push(() => exim.stop())
+    const client = await connectClient(exim.port('haproxy'))
+    client.write('PROXY TCP4 198.51.100.7 192.0.2.1 4000 25\r\n')
+    await client.reply()
+    await visit(client)
+    await exim.waitForMessages('anna@example.test', 1)
+    expect(tallyOf(learned(exim.log(), Date.now()), '198.51.100.7')).toMatchObject(ONE_OF_EACH)
+  })
+})

@@ -24,6 +24,8 @@ export interface Status {
     readonly address: string
     readonly up: boolean
     readonly connections: number
+    /** The most connections that there may be to it now; 0 while its address is not known. */
+    readonly limit: number
   })[]
   /** Absent where one process serves all. */
   readonly workers?: readonly WorkerStatus[]

@@ -63,7 +63,7 @@ export function createCompiler({ elapsed }: Pick<Clock, 'elapsed'>): (reading: R
     return {
       pool: {
         addresses: settings.upstreams,
-        maxConnections: settings.upstreamMaxConnections,
+        connections: settings.upstreamMaxConnections,
         healthIntervalMs: settings.upstreamHealthInterval,
         healthTimeoutMs: settings.upstreamHealthTimeout,
         relayGuard: settings.relayGuard,

@@ -14,6 +14,7 @@ import {
   supportUrl,
   upstreams,
 } from './address-kinds.ts'
+import { connections } from './connections-kind.ts'
 import {
   dataRate,
   duration,
@@ -199,10 +200,10 @@ export const SETTINGS = {
   }),
   SPILLWAY_UPSTREAM_MAX_CONNECTIONS: row({
     group: 'upstream',
-    kind: integer(1, 100_000),
+    kind: connections,
     default: '50',
-    doc: 'Concurrent connections from this node to each address of a mail server.',
-    more: 'Keep it, multiplied by the number of nodes, below what each server accepts (Postfix: `default_process_limit`, 100). When all connections are busy, clients wait briefly and then receive 451.',
+    doc: 'Concurrent connections from this node to each address of a mail server; `auto` finds out how many it can make use of.',
+    more: 'Keep it, multiplied by the number of nodes, below what each server accepts (Postfix: `default_process_limit`, 100). When all connections are busy, clients wait briefly and then receive 451. With `auto`, which is `auto:5-100`, the number falls while the server answers more slowly than usual or turns mail away because of itself, and rises again while it does not; docs/capacity.md has the rule.',
     live: true,
   }),
   SPILLWAY_UPSTREAM_HEALTH_INTERVAL: row({

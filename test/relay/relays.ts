@@ -106,7 +106,7 @@ export async function startRelays(servers: readonly Upstream[], options: RelaysO
   const dial = dialSettings(options.dial, options.name)
   const pool: PoolSettings = {
     addresses,
-    maxConnections: options.maxConnections ?? 50,
+    connections: { floor: options.maxConnections ?? 50, ceiling: options.maxConnections ?? 50 },
     healthIntervalMs: options.healthIntervalMs ?? 60_000,
     healthTimeoutMs: options.healthTimeoutMs ?? 5000,
     relayGuard: options.relayGuard ?? false,

@@ -16,7 +16,8 @@ function upstreamsOf(all: readonly Status[]): Upstream[] {
     const key = `${each.upstream} ${each.address}`
     const before = found.get(key)
     const best = before === undefined || (each.up && !before.up) ? each : before
-    found.set(key, { ...best, connections: (before?.connections ?? 0) + each.connections })
+    const connections = (before?.connections ?? 0) + each.connections
+    found.set(key, { ...best, connections, limit: (before?.limit ?? 0) + each.limit })
   }
   return [...found.values()]
 }

@@ -157,7 +157,7 @@ export class Slots {
 
   /** How many connections can be had at a server, idle ones included. */
   #room(server: Server): number {
-    return Math.max(0, this.#options.max() - server.connections + this.#idle.count(server))
+    return Math.max(0, this.#options.max(server) - server.connections + this.#idle.count(server))
   }
 
   /** A server that is well is better than a slow one. Of two alike, the one with fewer connections in use is better. */
@@ -176,9 +176,9 @@ export class Slots {
 
   /** Slots at all servers that are up. */
   #connections(): number {
-    let up = 0
-    for (const server of this.#options.servers()) if (server.up) up++
-    return up * this.#options.max()
+    let all = 0
+    for (const server of this.#options.servers()) if (server.up) all += this.#options.max(server)
+    return all
   }
 
   #slotAt(server: Server, holder: Holder): Slot {
@@ -211,7 +211,7 @@ export class Slots {
 
   #isKept(server: Server, dialed: Dialed): boolean {
     const { max, isUsable } = this.#options
-    return dialed.smtp.settled && server.up && !this.#stopped && server.connections <= max() && isUsable(dialed)
+    return dialed.smtp.settled && server.up && !this.#stopped && server.connections <= max(server) && isUsable(dialed)
   }
 
   #refuseSlow(): void {

@@ -5,6 +5,7 @@
 import type { UpstreamAddress } from '../../config/address-kinds.ts'
 import { Current } from '../../core/current.ts'
 import { within } from '../../core/deadline.ts'
+import { firstState } from '../../overload/adaptive-limit.ts'
 import { type DialSettings, type Extensions, isSameWay, RELAYABLE } from '../smtp/dial.ts'
 import { type Report, reportOf, reportsOf } from './conditions.ts'
 import { Draining } from './draining.ts'
@@ -16,6 +17,7 @@ import type { PoolSettings } from './pool-settings.ts'
 import { Resolution, systemResolve } from './resolution.ts'
 import { seriesOf } from './series.ts'
 import { Server } from './server.ts'
+import { ServerLoad } from './server-load.ts'
 import { type Slot, Slots } from './slots.ts'
 import type { UpstreamsOptions } from './upstreams-options.ts'
 
@@ -45,7 +47,7 @@ export class Upstreams {
     this.#slots = new Slots({
       servers: () => this.#servers,
       isAnyExpected: () => this.#settings.value.addresses.some(({ label }) => this.#isExpected(label)),
-      max: () => this.#settings.value.maxConnections,
+      max: ({ load }) => load.max,
       isUsable: ({ settings }) => this.isCurrent(settings),
       released: (server) => {
         if (server.state === 'draining' && server.connections === 0) this.#forgetDrained()
@@ -90,7 +92,8 @@ export class Upstreams {
     if (isAnew) this.#know(stay.map(({ server }) => this.#newHealth(server.forget())))
     this.#publish()
     for (const { server } of [...removed, ...(isAnew ? stay : [])]) this.#slots.letGo(server)
-    if (next.maxConnections < before.maxConnections) for (const server of this.#servers) this.#slots.dropIdle(server)
+    if (next.connections.ceiling < before.connections.ceiling)
+      for (const server of this.#servers) this.#slots.dropIdle(server)
     this.#forgetDrained()
     this.#learnOffer()
     this.#slots.serve()
@@ -123,7 +126,8 @@ export class Upstreams {
 
   /** Connections that may be held to all addresses of this label together. */
   limit(label: string): number {
-    return this.#settings.value.maxConnections * Math.max(1, this.#of(label).length)
+    const limits = this.#of(label).map(({ load }) => load.max)
+    return limits.length === 0 ? firstState(this.#settings.value.connections).limit : limits.reduce((a, b) => a + b)
   }
 
   servers(): readonly Server[] {
@@ -239,7 +243,9 @@ export class Upstreams {
     const before = this.#draining.takeBack(label, host)
     if (before !== undefined) return before.forget()
     const series = seriesOf(this.#options.metrics, label)
-    return new Server({ label, host, port, name, series, now: this.#options.clock.now })
+    const { now, elapsed } = this.#options.clock
+    const load = new ServerLoad({ bounds: () => this.#settings.value.connections, elapsed })
+    return new Server({ label, host, port, name, series, now, load })
   }
 
   #newHealth(server: Server): Health {

@@ -38,6 +38,8 @@ export class Message {
   #early: Final | Promise<Final> | undefined
   /** Our Received line was sent, and nothing of the message yet. */
   #traced = false
+  /** What was passed on of the message. */
+  #octets = 0
   /** All that has come of the message is a dot, which is held back until more comes. */
   #dotHeld = false
 
@@ -84,6 +86,7 @@ export class Message {
   }
 
   #send(part: Buffer): boolean {
+    this.#octets += part.length
     const ready = this.#traced && part.length > 0 ? this.#behindTrace(part) : part
     return ready.length === 0 || this.#link.smtp.sendPart(ready)
   }
@@ -121,7 +124,7 @@ export class Message {
     try {
       this.#send(rest)
       const answered = smtp.command('.', this.#options.dataTimeoutMs)
-      const reply = await this.#upstream.awaitReply(this.#link, 'dot', answered)
+      const reply = await this.#upstream.awaitReply(this.#link, 'dot', answered, this.#octets)
       if (isLast(reply)) this.#upstream.drop(`it answered the dot with ${reply.code}`)
       else this.#upstream.messageDone()
       if (reply.code < 300) {

@@ -4,6 +4,7 @@ import type { Holder } from '../../../src/relay/pool/fairness.ts'
 import type { NoUpstream } from '../../../src/relay/pool/no-upstream.ts'
 import { seriesOf } from '../../../src/relay/pool/series.ts'
 import { Server } from '../../../src/relay/pool/server.ts'
+import { ServerLoad } from '../../../src/relay/pool/server-load.ts'
 import { type Slot, Slots } from '../../../src/relay/pool/slots.ts'
 import { Turn } from '../../../src/relay/pool/turn.ts'
 import { createMetrics } from '../../../src/telemetry/metrics.ts'
@@ -25,6 +26,7 @@ const serverAt = (host: string): Server => {
     name: host,
     series: seriesOf(metrics, 'mail'),
     now: () => Date.now(),
+    load: new ServerLoad({ bounds: () => ({ floor: 1, ceiling: 1 }), elapsed }),
   })
   server.become('up', undefined)
   return server

@@ -142,6 +142,8 @@ const isDropping = ({ drops, dropSources, asked }: WindowSummary): boolean =>
 
 /** @returns 1/2 to 1; undefined if nothing is known yet, or too little has come */
 function gradientOf(usual: LimitState['usual'], { times }: WindowSummary): number | undefined {
+  // Clients that never come to a dot, with senders whose DNS hangs, must not decide alone.
+  if ((times.dot?.count ?? 0) < ENOUGH) return undefined
   let least: number | undefined
   for (const command of TIMED) {
     const [seen, before] = [times[command], usual[command]]

@@ -80,6 +80,11 @@ describe('when replies take longer', () => {
     expect(through(known, slow, 10).limit).toBeGreaterThan(50)
   })
 
+  test('late replies to RCPT say nothing where no message comes to its dot', () => {
+    const flood = windowOf({ connect: all(9000), rcpt: all(9000), dot: all(100, 9) })
+    expect(through(known, flood, 20).limit).toBe(50)
+  })
+
   test('nine replies say nothing', () => {
     expect(through(known, windowOf({ dot: all(10_000, 9) }), 10).limit).toBe(50)
     expect(through(known, windowOf({ dot: all(10_000, 10) }), 10).limit).toBeLessThan(40)

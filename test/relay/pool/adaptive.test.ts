@@ -1,7 +1,5 @@
 /** How many connections a server gets with `auto`, through the whole app, on real sockets. */
-import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from '@jest/globals'
-import { WINDOW_MS } from '../../../src/overload/window.ts'
 import { eventually, type TestApp } from '../../support/app.ts'
 import { stoppedAfterEach } from '../../support/started.ts'
 import type { Script, Upstream } from '../../support/upstream.ts'
@@ -37,20 +35,6 @@ test('a server that puts off mail because it is busy gets fewer connections; wit
   }
   for (let i = 0; i < 3; i++) await mailFrom(fixed, 12)
   expect(await limitOf(fixed, same)).toBe(10)
-})
-
-test('one source alone changes nothing', async () => {
-  const busy = await upstream({ script: BUSY })
-  const app = await start(busy.address, { UPSTREAM_MAX_CONNECTIONS: 'auto:2-20' })
-  const client = await app.client('127.3.0.1')
-  await client.hello()
-  for (let windows = 0; windows < 3; windows++) {
-    for (let i = 0; i < 20; i++) {
-      expect(await client.send('a@flood.example', 'anna@example.test')).toMatch(/^451 4.3.2/)
-    }
-    await sleep(WINDOW_MS)
-  }
-  expect(await limitOf(app, busy)).toBe(10)
 })
 
 test('after an outage it begins at a tenth, and is back where it was when the server shows that it can', async () => {

@@ -5,6 +5,7 @@
 import type { UpstreamAddress } from '../../config/address-kinds.ts'
 import { Current } from '../../core/current.ts'
 import { within } from '../../core/deadline.ts'
+import type { PoolSample } from '../../overload/pressure.ts'
 import { type DialSettings, type Extensions, isSameWay, RELAYABLE } from '../smtp/dial.ts'
 import { type Report, reportOf, reportsOf } from './conditions.ts'
 import { Draining } from './draining.ts'
@@ -46,6 +47,7 @@ export class Upstreams {
       servers: () => this.#servers,
       isAnyExpected: () => this.#settings.value.addresses.some(({ label }) => this.#isExpected(label)),
       max: () => this.#settings.value.maxConnections,
+      reserve: options.reserve ?? (() => 0),
       isUsable: ({ settings }) => this.isCurrent(settings),
       released: (server) => {
         if (server.state === 'draining' && server.connections === 0) this.#forgetDrained()
@@ -124,6 +126,11 @@ export class Upstreams {
   /** Connections that may be held to all addresses of this label together. */
   limit(label: string): number {
     return this.#settings.value.maxConnections * Math.max(1, this.#of(label).length)
+  }
+
+  /** See Slots.load. */
+  load(mayTakeMs: number): PoolSample {
+    return this.#slots.load(mayTakeMs)
   }
 
   servers(): readonly Server[] {

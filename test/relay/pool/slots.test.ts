@@ -34,12 +34,16 @@ let servers: Server[]
 let slots: Slots
 /** The most connections to each server; may be changed. */
 let most: number
+/** The share that is kept for whoever is not a stranger; may be changed. */
+let kept = 0
 function pool(max: number, count = 1, waiting = 1000): void {
   most = max
+  kept = 0
   servers = Array.from({ length: count }, (_, i) => serverAt(`192.0.2.${i + 1}`))
   slots = new Slots({
     servers: () => servers,
     isAnyExpected: () => false,
+    reserve: () => kept,
     max: () => most,
     isUsable: () => true,
     released: () => undefined,
@@ -60,10 +64,14 @@ interface Client extends Holder {
   refused: string | undefined
 }
 /** Somebody who wants a slot; a pending one is in nobody's way. */
-function client(source: string, { slow = false, avoid = undefined as Server | undefined } = {}): Client {
+function client(
+  source: string,
+  { slow = false, isStranger = true, avoid = undefined as Server | undefined } = {},
+): Client {
   const it: Client = {
     source,
     slow,
+    isStranger,
     turn: new Turn(elapsed()),
     lost: false,
     slot: undefined,
@@ -110,6 +118,7 @@ describe('slots', () => {
     const beside = slots.takeBeside(servers[0] as Server, {
       source: '203.0.113.1',
       slow: false,
+      isStranger: true,
       turn: new Turn(elapsed()),
       giveWay: () => undefined,
     })
@@ -131,7 +140,7 @@ describe('slots', () => {
     await pass(0)
     expect(all.map(({ slot }) => slot?.server.host)).toEqual(['192.0.2.2', '192.0.2.2', '192.0.2.1', '192.0.2.1'])
     const [slow, quick] = servers as [Server, Server]
-    const nobody = { source: '192.0.2.9', slow: false, turn: new Turn(0), giveWay: () => undefined }
+    const nobody = { source: '192.0.2.9', slow: false, isStranger: true, turn: new Turn(0), giveWay: () => undefined }
     const beside = (server: Server) => slots.takeBeside(server, nobody)
     expect([beside(slow), beside(quick)]).toEqual([undefined, undefined])
     all[0]?.slot?.free()

@@ -39,7 +39,7 @@ export interface OverloadOptions {
 
 /** Why a message or a client is put off, for the log. */
 export type Shed = {
-  readonly level: Level
+  readonly overloadLevel: Level
   /** The share of such messages that is let in at present, 0 to 1. */
   readonly share?: number
   /** Connections of strangers, and how many of them there may be, where that is the reason. */
@@ -138,7 +138,7 @@ export class Overload {
     if (reserve === 0) return undefined
     const used = open.strangers
     const max = strangersMost(this.#options.settings.maxConnections, reserve)
-    return used > max ? { level, used, max } : undefined
+    return used > max ? { overloadLevel: level, used, max } : undefined
   }
 
   /** Asked once for each message, with its first recipient that is not exempt. */
@@ -146,7 +146,7 @@ export class Overload {
     const isIn = isRationed(standing)
       ? this.#fair[standing].offer(net, this.#options.clock.elapsed())
       : boundsOf(this.level, standing).most > 0
-    return isIn ? undefined : { level: this.level, share: this.share(standing) }
+    return isIn ? undefined : { overloadLevel: this.level, share: this.share(standing) }
   }
 
   /** The share of the messages of a standing that is let in at present, 0 to 1. */
@@ -191,7 +191,7 @@ export class Overload {
     const { value, signal, slowest } = this.#pressure
     const { mode } = settings
     const why = {
-      ...{ level, before, mode, signal, pressure: Math.round(value * 100) / 100 },
+      ...{ overloadLevel: level, before, mode, signal, pressure: Math.round(value * 100) / 100 },
       ...(signal === 'upstream_latency' && slowest !== undefined && { upstream: slowest.upstream }),
     }
     if (level > before) log.warn(why, 'the overload level has risen')
@@ -201,9 +201,9 @@ export class Overload {
 
 /** Made in advance, for a flood of clients that are turned away. */
 const AT_BANNER: Readonly<Record<Level, Shed>> = {
-  0: { level: 0 },
-  1: { level: 1 },
-  2: { level: 2 },
-  3: { level: 3 },
-  4: { level: 4 },
+  0: { overloadLevel: 0 },
+  1: { overloadLevel: 1 },
+  2: { overloadLevel: 2 },
+  3: { overloadLevel: 3 },
+  4: { overloadLevel: 4 },
 }

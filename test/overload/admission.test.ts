@@ -5,38 +5,38 @@ import { cutOf, FairShare } from '../../src/overload/fair-share.ts'
 import { strangersMost } from '../../src/overload/reserve.ts'
 
 const FREE = { least: 0, most: 1 }
-const after = (share: number, seconds: number, pressure: number, bounds = FREE): number => {
+const pressed = (share: number, seconds: number, pressure: number, bounds = FREE): number => {
   for (let i = 0; i < seconds; i++) share = nextShare(share, pressure, bounds, 1)
   return share
 }
 
 describe('the share', () => {
   test('falls quickly: at a pressure of 2 to an eighth in three seconds, and never by more than half a second', () => {
-    expect(after(1, 3, 2)).toBeCloseTo(0.125)
-    expect(after(1, 1, 50)).toBe(0.5)
-    expect(after(1, 1, 1.25)).toBeCloseTo(0.8)
+    expect(pressed(1, 3, 2)).toBeCloseTo(0.125)
+    expect(pressed(1, 1, 50)).toBe(0.5)
+    expect(pressed(1, 1, 1.25)).toBeCloseTo(0.8)
   })
 
   test('rises slowly: all of it in fifty seconds', () => {
-    expect(after(0, 1, 0.5)).toBeCloseTo(0.02)
-    expect(after(0, 49, 0.9)).toBeLessThan(1)
-    expect(after(0, 51, 0)).toBe(1)
+    expect(pressed(0, 1, 0.5)).toBeCloseTo(0.02)
+    expect(pressed(0, 49, 0.9)).toBeLessThan(1)
+    expect(pressed(0, 51, 0)).toBe(1)
   })
 
   test('stays where it is between 0.9 and 1', () => {
-    expect(after(0.4, 100, 0.95)).toBe(0.4)
-    expect(after(0.4, 100, 1)).toBe(0.4)
+    expect(pressed(0.4, 100, 0.95)).toBe(0.4)
+    expect(pressed(0.4, 100, 1)).toBe(0.4)
   })
 
   test('keeps within the bounds of the level, at once', () => {
-    expect(after(1, 100, 9, { least: 0.2, most: 1 })).toBe(0.2)
-    expect(after(1, 1, 0, { least: 0.05, most: 0.05 })).toBe(0.05)
-    expect(after(0.05, 1, 1, { least: 1, most: 1 })).toBe(1)
+    expect(pressed(1, 100, 9, { least: 0.2, most: 1 })).toBe(0.2)
+    expect(pressed(1, 1, 0, { least: 0.05, most: 0.05 })).toBe(0.05)
+    expect(pressed(0.05, 1, 1, { least: 1, most: 1 })).toBe(1)
   })
 
   test('depends on the time that has passed, and not on how often it was asked', () => {
-    expect(nextShare(1, 1.5, FREE, 2)).toBeCloseTo(after(1, 2, 1.5))
-    expect(nextShare(0.1, 0, FREE, 5)).toBeCloseTo(after(0.1, 5, 0))
+    expect(nextShare(1, 1.5, FREE, 2)).toBeCloseTo(pressed(1, 2, 1.5))
+    expect(nextShare(0.1, 0, FREE, 5)).toBeCloseTo(pressed(0.1, 5, 0))
   })
 })
 

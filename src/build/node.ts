@@ -107,15 +107,15 @@ export function buildNode(options: NodeOptions): Node {
   const relay = buildRelay({ ...common, reading, reserve: () => overload.reserve })
   const { upstreams } = relay
   const offeredSize = (): number => Number(upstreams.offer?.get('SIZE') ?? 0)
-  // The limits ask the policy and the policy asks the limits, but neither does so before there is a client.
+  const seats = new Seats()
+  const pressed = { upstreams, seats, limits, processes: worker?.of ?? 1 }
+  const overloading = buildOverload({ ...common, ...pressed, policy: () => policy })
+  const { overload } = overloading
+  // These ask the policy and the policy asks them, but neither does so before there is a client.
   const policyOf = (from: Reading, certificates: Certificates | undefined): BuiltPolicy =>
     buildPolicy({ ...from, certificates, limits, overload, offeredSize, metrics, log })
   const policyInForce = new Current(policyOf(reading, buildCertificates(settings, common)))
   const policy: BuiltPolicy = inForce(policyInForce)
-  const seats = new Seats()
-  const pressed = { policy, upstreams, seats, limits, processes: worker?.of ?? 1 }
-  const overloading = buildOverload({ ...common, ...pressed })
-  const { overload } = overloading
   const sessions = new LiveSessions()
   const parts = { node: number, policy, limits, overload, knownRecipients, relay, seats, live: sessions }
   policy.certificates?.publish()

@@ -16,7 +16,7 @@ import type { BuiltPolicy } from './policy.ts'
 
 export interface OverloadParts {
   /** That in force. */
-  readonly policy: Pick<BuiltPolicy, 'settings' | 'mode'>
+  readonly policy: () => Pick<BuiltPolicy, 'settings' | 'mode'>
   readonly upstreams: Pick<Upstreams, 'load'>
   readonly seats: Pick<Seats, 'total'>
   readonly limits: Pick<Limits, 'utilization'>
@@ -59,22 +59,22 @@ function memorySampler({ processes, clock }: Pick<OverloadParts, 'processes' | '
 
 const settingsOf = (policy: OverloadParts['policy']): OverloadSettings => ({
   get mode() {
-    return policy.settings.overload as OverloadMode
+    return policy().settings.overload as OverloadMode
   },
   get latencyMs() {
-    return policy.settings.overloadUpstreamLatency
+    return policy().settings.overloadUpstreamLatency
   },
   get loopMs() {
-    return policy.settings.overloadEventLoop
+    return policy().settings.overloadEventLoop
   },
   get reserve() {
-    return policy.settings.overloadKnownReserve
+    return policy().settings.overloadKnownReserve
   },
   get maxConnections() {
-    return policy.settings.maxConnections
+    return policy().settings.maxConnections
   },
   get isEnforced() {
-    return policy.mode('overload') === 'enforce'
+    return policy().mode('overload') === 'enforce'
   },
 })
 
@@ -83,9 +83,9 @@ export function buildOverload(parts: OverloadParts): BuiltOverload {
   const memory = memorySampler(parts)
   let loop: LoopDelay | undefined
   const sample = (lateMs: number): Sample => ({
-    pool: upstreams.load(policy.settings.overloadUpstreamLatency),
+    pool: upstreams.load(policy().settings.overloadUpstreamLatency),
     connections: seats.total,
-    maxConnections: policy.settings.maxConnections,
+    maxConnections: policy().settings.maxConnections,
     loopMs: loop?.read(lateMs) ?? 0,
     memory: memory(),
     globalLimits: Math.max(...GLOBAL_LIMITS.map((limit) => limits.utilization(limit))),

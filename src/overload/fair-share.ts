@@ -61,9 +61,10 @@ export class FairShare {
     return true
   }
 
-  /** From now on this share is let in. Called once a second. */
-  set(share: number): void {
+  /** From now on this share is let in. @param seconds since the last call */
+  set(share: number, seconds: number): void {
     this.#cut = cutOf(this.#rounds, share)
-    for (let k = 0; k < ROUNDS; k++) this.#rounds[k] = (this.#rounds[k] as number) * FADES
+    const left = FADES ** seconds
+    for (let k = 0; k < ROUNDS; k++) this.#rounds[k] = (this.#rounds[k] as number) * left
   }
 }

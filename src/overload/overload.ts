@@ -78,6 +78,8 @@ export class Overload {
   readonly #options: OverloadOptions
   readonly #fair: Readonly<Record<Rationed, FairShare>>
   readonly #shares: Record<Rationed, number> = { new: 1, seen: 1 }
+  /** The level that the shares are for. */
+  #rationed: Level = 0
   #state: LevelState = CALM
   #pressure: Pressure
   #told: { readonly level: Level; readonly since: number }
@@ -143,10 +145,13 @@ export class Overload {
 
   /** Asked once for each message, with its first recipient that is not exempt. */
   offer({ standing, net }: Pick<Client, 'standing' | 'net'>): Offer {
+    const { level } = this
+    // A reload may have pinned another one since the last sample.
+    if (level !== this.#rationed) this.#ration(level, 0)
     const isIn = isRationed(standing)
       ? this.#fair[standing].offer(net, this.#options.clock.elapsed())
-      : boundsOf(this.level, standing).most > 0
-    return isIn ? undefined : { overloadLevel: this.level, share: this.share(standing) }
+      : boundsOf(level, standing).most > 0
+    return isIn ? undefined : { overloadLevel: level, share: this.share(standing) }
   }
 
   /** The share of the messages of a standing that is let in at present, 0 to 1. */
@@ -176,12 +181,18 @@ export class Overload {
     this.#pressure = pressureOf(sample(passed - EVERY_MS), settings)
     this.#state = mode === 'auto' ? nextLevel(this.#state, this.#pressure.value, now) : CALM
     const { level } = this
+    this.#ration(level, passed / 1000)
+    if (level !== this.#told.level) this.#tell(level)
+  }
+
+  /** Decides which share of the strangers is let in. @param seconds since the last time; 0: only the level has changed */
+  #ration(level: Level, seconds: number): void {
+    this.#rationed = level
     for (const standing of ['new', 'seen'] as const) {
       const bounds = boundsOf(level, standing)
-      this.#shares[standing] = nextShare(this.#shares[standing], this.#pressure.value, bounds, passed / 1000)
-      this.#fair[standing].set(this.#shares[standing])
+      this.#shares[standing] = nextShare(this.#shares[standing], this.#pressure.value, bounds, seconds)
+      this.#fair[standing].set(this.#shares[standing], seconds)
     }
-    if (level !== this.#told.level) this.#tell(level)
   }
 
   #tell(level: Level): void {

@@ -93,18 +93,56 @@ describe('level 4', () => {
 
 describe('level 1', () => {
   test('limits per client shrink to LIMIT_STRESS_FACTOR, those of everybody do not, and a reload ends it', async () => {
-    const limits = { LIMIT_IP_MESSAGES: '20/1h', LIMIT_GLOBAL_MESSAGES: '20/1h', LIMIT_IP_CONCURRENCY: '10' }
+    const limits = { LIMIT_IP_MESSAGES: '20/1h', LIMIT_GLOBAL_MESSAGES: '20/1h', LIMIT_IP_CONCURRENCY: '30' }
     const app = await begin({ ...limits, OVERLOAD: '1' })
     for (let i = 0; i < 2; i++) expect(await tries(app)).toMatch(/^250/)
     expect(await tries(app)).toMatch(/^450 4\.7\.28/)
     for (let i = 0; i < 8; i++) expect(await tries(app, { from: `127.0.1.${i}` })).toMatch(/^250/)
-    const open = await app.client('127.0.0.9')
-    expect(await open.reply()).toMatch(/^220/)
+    for (let i = 0; i < 3; i++) expect(await (await app.client('127.0.0.9')).reply()).toMatch(/^220/)
     expect(await (await app.client('127.0.0.9')).reply()).toMatch(/^421 4\.7\.0/)
     await app.reload({ ...limits, OVERLOAD: '1', LIMIT_STRESS_FACTOR: '0.2' })
     expect(await tries(app)).toMatch(/^250/)
     await app.reload({ ...limits, OVERLOAD: 'off' })
     expect(await tries(app)).toMatch(/^250/)
+  })
+})
+
+describe('what is kept for friends', () => {
+  const KEPT = { OVERLOAD: 'auto', OVERLOAD_EVENT_LOOP: '10s', ALLOW: '127.0.0.2' }
+
+  test('of MAX_CONNECTIONS: strangers beyond the rest hear 421, and a trusted client is let in', async () => {
+    const app = await begin({ ...KEPT, MAX_CONNECTIONS: '10' })
+    const connects = async (from: string): Promise<string> => (await app.client(from)).reply()
+    for (let i = 0; i < 8; i++) expect(await connects('127.0.0.1')).toMatch(/^220/)
+    expect(await connects('127.0.0.2')).toMatch(/^220/)
+    expect(await connects('127.0.0.1')).toMatch(AT_BANNER)
+    const line = await app.waitForLog(({ reason }) => reason === 'overload')
+    expect(line).toMatchObject({ overloadLevel: 0, limit: { name: 'overload', used: 9, max: 7 } })
+    expect(await connects('127.0.0.2')).toMatch(/^220/)
+    await app.reload({ ...KEPT, MAX_CONNECTIONS: '20', OVERLOAD_KNOWN_RESERVE: '0' })
+    expect(await connects('127.0.0.1')).toMatch(/^220/)
+  })
+
+  test('of the connections to the mail servers: a trusted client gets one while strangers wait', async () => {
+    const app = await begin({ ...KEPT, UPSTREAM_MAX_CONNECTIONS: '4', OVERLOAD_KNOWN_RESERVE: '0.5' })
+    expect(await tries(app, { from: '127.0.0.2' })).toMatch(/^250/)
+    const holders = await Promise.all(['127.0.1.1', '127.0.1.2', '127.0.1.3'].map((from) => app.client(from)))
+    const replies: string[] = []
+    for (const client of holders) {
+      await client.hello()
+      await client.command('MAIL FROM:<a@example.org>')
+      client.write('RCPT TO:<b@example.net>\r\n')
+      void client.reply().then(
+        (reply) => replies.push(reply),
+        () => undefined,
+      )
+    }
+    await eventually(
+      () => replies.length,
+      (count) => count === 2,
+    )
+    expect(await tries(app, { from: '127.0.0.2' })).toMatch(/^250/)
+    expect(replies).toHaveLength(2)
   })
 })
 

@@ -61,7 +61,7 @@ describe('over nets', () => {
     const fair = new FairShare(SEED)
     const counts: Record<string, number> = Object.fromEntries(Object.keys(sends).map((net) => [net, 0]))
     for (let second = 0; second < 40; second++) {
-      fair.set(share)
+      fair.set(share, 1)
       const most = Math.max(...Object.values(sends))
       for (let i = 0; i < most; i++) {
         for (const [net, count] of Object.entries(sends)) {
@@ -99,7 +99,7 @@ describe('over nets', () => {
 
   test('one in twenty is every twentieth where nothing is known of what came before', () => {
     const fair = new FairShare(SEED)
-    fair.set(0.05)
+    fair.set(0.05, 1)
     const answers = Array.from({ length: 40 }, (_, i) => fair.offer(`net ${i}`, 0))
     expect(answers.flatMap((isIn, i) => (isIn ? [i + 1] : []))).toEqual([20, 40])
   })

@@ -143,6 +143,13 @@ describe('what is kept for friends', () => {
     )
     expect(await tries(app, { from: '127.0.0.2' })).toMatch(/^250/)
     expect(replies).toHaveLength(2)
+    // What a stranger gives back goes to the next one.
+    expect(await holders[0]?.command('RSET')).toMatch(/^250/)
+    await eventually(
+      () => replies.length,
+      (count) => count === 3,
+    )
+    for (const reply of replies) expect(reply).toMatch(/^250/)
   })
 })
 

@@ -18,6 +18,7 @@
 import type { Standing } from '../core/client.ts'
 import { LIMITS, type LimitName, type Rates } from '../core/limits.ts'
 import type { Level } from '../core/overload.ts'
+import { LEVEL_TABLE } from './levels.ts'
 
 export interface Factors {
   /** LIMIT_KNOWN_FACTOR, 1 or more. */
@@ -29,7 +30,7 @@ export interface Factors {
 /** A limit per client, of which `max` is set. */
 export function perClient(max: number, standing: Standing, level: Level, { known, stress }: Factors): number {
   if (standing === 'known') return Math.min(Number.MAX_SAFE_INTEGER, Math.floor(max * known))
-  if (standing === 'trusted' || level === 0) return max
+  if (standing === 'trusted' || !LEVEL_TABLE[level].shrinks) return max
   return Math.max(1, Math.floor(max * stress))
 }
 

@@ -8,6 +8,7 @@
  */
 import { type Client, isFriend, type OpenCounts, type Standing } from '../core/client.ts'
 import type { Clock } from '../core/clock.ts'
+import { stackOf } from '../core/errors.ts'
 import type { Level, OverloadMode } from '../core/overload.ts'
 import type { Log } from '../telemetry/log.ts'
 import { nextShare } from './admission.ts'
@@ -98,9 +99,18 @@ export class Overload {
 
   /** Takes a sample now, and one each second from now on. */
   start(): void {
-    this.tick()
-    this.#timer = setInterval(() => this.tick(), EVERY_MS)
+    this.#tickFenced()
+    this.#timer = setInterval(() => this.#tickFenced(), EVERY_MS)
     this.#timer.unref()
+  }
+
+  /** Mail goes on without a sample, at the level that there was. */
+  #tickFenced(): void {
+    try {
+      this.tick()
+    } catch (error) {
+      this.#options.log.error({ err: stackOf(error) }, 'the overload level was not measured')
+    }
   }
 
   stop(): void {

@@ -190,6 +190,27 @@ describe('by pressure', () => {
     expect((await app.get('/readyz?verbose')).body).toMatch(/^overload level 4 since .* \(upstream_latency\)$/m)
   }, 20_000)
 
+  test('each signal is that of this node', async () => {
+    const app = await begin({
+      ...{ OVERLOAD: 'off', MAX_CONNECTIONS: '10', UPSTREAM_MAX_CONNECTIONS: '4', LIMIT_GLOBAL_MESSAGES: '10/1h' },
+    })
+    for (let i = 0; i < 7; i++) {
+      const client = await app.client()
+      await client.hello()
+      if (i >= 3) continue
+      await client.command('MAIL FROM:<a@example.org>')
+      expect(await client.command('RCPT TO:<b@example.net>')).toMatch(/^250/)
+    }
+    const { signals } = await eventually(
+      () => overload(app),
+      ({ signals: { connections } }) => connections === 1,
+    )
+    expect(signals).toMatchObject({ upstream_slots: 0.75, connections: 1, global_limits: 0.333, upstream_latency: 0 })
+    expect(signals.memory).toBeGreaterThan(0)
+    expect(await app.metric('spillway_overload_pressure_ratio{signal="connections"}')).toBeCloseTo(1)
+    expect(overload(app)).toMatchObject({ level: 0, mode: 'off' })
+  })
+
   test('as it is shipped, the same raises nothing', async () => {
     const app = await begin({ OVERLOAD: 'auto', OVERLOAD_EVENT_LOOP: '10s' }, slowDot)
     const clients = await Promise.all(Array.from({ length: 25 }, () => app.client()))

@@ -171,6 +171,15 @@ describe('by pressure', () => {
   })
 })
 
+test('where no sample can be taken, the level stays as it is, and the log says why', () => {
+  seconds(4, 1.25)
+  sample = undefined as never
+  overload.start()
+  overload.stop()
+  expect(overload.level).toBe(3)
+  expect(told.at(-1)).toMatchObject({ severity: 'error', msg: 'the overload level was not measured' })
+})
+
 describe('while the check is only observed', () => {
   test('the level is measured and judged by, and neither limits nor timeouts nor the reserve go by it', () => {
     settings.isEnforced = false

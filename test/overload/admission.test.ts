@@ -111,7 +111,11 @@ describe('over nets', () => {
 })
 
 test('strangers hold the part of a capacity that is not kept, and one in any case', () => {
-  expect([strangersMost(100, 0.3), strangersMost(50, 0.3), strangersMost(10, 0), strangersMost(2, 0.9)]).toEqual([
-    70, 35, 10, 1,
-  ])
+  expect([
+    strangersMost(100, 0.3),
+    strangersMost(50, 0.3),
+    strangersMost(10, 0),
+    strangersMost(2, 0.9),
+    strangersMost(100, 0.9),
+  ]).toEqual([70, 35, 10, 1, 10])
 })

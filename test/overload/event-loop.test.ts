@@ -19,6 +19,9 @@ test('a loop that is late each time is late on average; one pause among many tur
     }
     const late = loop.read(0)
     expect(late).toBeGreaterThan(40)
+    // What was read is not read again.
+    await sleep(150)
+    expect(loop.read(0)).toBeLessThan(late / 4)
     block(80)
     await sleep(600)
     expect(loop.read(0)).toBeLessThan(late / 2)

@@ -119,6 +119,11 @@ describe('pinned to', () => {
     settings.mode = 'off'
     seconds(60, 9)
     expect([overload.level, overload.enforced, letIn('new')]).toEqual([0, 0, 100])
+    settings.mode = 'auto'
+    seconds(4, 9)
+    expect([overload.level, letIn('new')]).toEqual([4, 0])
+    settings.mode = 'off'
+    expect([overload.level, overload.enforced, letIn('new')]).toEqual([0, 0, 100])
   })
 })
 

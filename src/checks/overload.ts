@@ -23,5 +23,5 @@ export const overloadAtRcpt: Check<'rcpt'> = {
   name: 'overload',
   stage: 'rcpt',
   sparesTrusted: true,
-  judge: ({ shed, exempt }) => (shed === undefined || exempt ? ACCEPT : refusalAt('rcpt', 'overload', shed)),
+  judge: ({ shed }) => (shed === undefined ? ACCEPT : refusalAt('rcpt', 'overload', shed)),
 }

@@ -66,6 +66,19 @@ describe('level 3', () => {
   })
 })
 
+test('a message that was let in stays in, whatever the level becomes, and its next one is asked about anew', async () => {
+  const app = await begin({ OVERLOAD: '2' })
+  const client = await app.client()
+  await client.hello()
+  await client.command('MAIL FROM:<a@example.org>')
+  expect(await client.command('RCPT TO:<b@example.net>')).toMatch(/^250/)
+  await app.reload({ OVERLOAD: '3' })
+  expect(await client.command('RCPT TO:<c@example.net>')).toMatch(/^250/)
+  await client.command('RSET')
+  await client.command('MAIL FROM:<a@example.org>')
+  expect(await client.command('RCPT TO:<b@example.net>')).toMatch(/^451 4\.3\.2/)
+})
+
 describe('level 4', () => {
   test('a stranger hears 421 at the banner, and is charged to no limit; a trusted client is let in', async () => {
     const limits = { LIMIT_IP_CONNECTIONS: '1/1h', LIMIT_STRESS_FACTOR: '1', ALLOW: '127.0.0.2' }

@@ -383,6 +383,17 @@ describe('slots that are kept for friends', () => {
     expect(strangers.filter(({ slot }) => slot !== undefined)).toHaveLength(8)
   })
 
+  test('a friend is not held up by a stranger of its own network that came before it', async () => {
+    pool(2)
+    kept = 0.5
+    const [holds, known] = [stranger('198.51.100.1'), friend('192.0.2.1')]
+    await pass(0)
+    const waits = [stranger('2001:db8::/48'), friend('2001:db8::/48')] as const
+    known.slot?.free()
+    await pass(0)
+    expect([holds, ...waits].map(has)).toEqual([true, false, true])
+  })
+
   test('friends may hold all of them, and strangers then hear that there is none', async () => {
     pool(4)
     kept = 0.3
@@ -428,7 +439,9 @@ describe('slots that are kept for friends', () => {
       { upstream: servers[0]?.label, slots: 3, dotMs: undefined },
       { upstream: servers[1]?.label, slots: 3, dotMs: undefined },
     ])
-    for (const each of all) each.refused ?? each.slot?.free()
+    all[0]?.turn.enter('parked', elapsed())
+    expect(slots.load(5000)).toMatchObject({ slots: 6, taken: 5, waiting: 2 })
+    for (const each of all) each.slot?.free()
     await pass(0)
     expect(slots.load(5000)).toMatchObject({ slots: 6, taken: 2, waiting: 0 })
     servers[0]?.become('down', 'gone')

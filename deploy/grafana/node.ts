@@ -41,6 +41,32 @@ export const limits: readonly Panel[] = [
   }),
 ]
 
+export const overload: readonly Panel[] = [
+  series({
+    title: 'Overload level',
+    about:
+      '0 normal, 1 limits of strangers shrink, 2 strangers are put off as far as capacity lacks, 3 nearly all of them, 4 at the banner. docs/overload.md says what to do.',
+    width: 8,
+    queries: [[of('spillway_overload_level'), '{{instance}}']],
+  }),
+  series({
+    title: 'Pressure, by signal',
+    about:
+      'What is measured over its target, on the node that is pressed most. The largest decides: level 1 begins at 0.8, 4 at 1.4.',
+    width: 8,
+    many: true,
+    queries: [[`max by (signal) (${of('spillway_overload_pressure_ratio')})`, '{{signal}}']],
+  }),
+  series({
+    title: 'Let in, by standing',
+    about: 'Share of the messages of a standing that the level lets in, on the node that lets in least.',
+    unit: 'ratio',
+    width: 8,
+    many: true,
+    queries: [[`min by (standing) (${of('spillway_admission_ratio')})`, '{{standing}}']],
+  }),
+]
+
 export const redis: readonly Panel[] = [
   series({
     title: 'Redis up',

@@ -11,6 +11,7 @@ import { NatWatch } from '../front/gate/nat-watch.ts'
 import { Outcomes } from '../front/outcome.ts'
 import { Handshakes } from '../front/session/handshakes.ts'
 import { Sessions } from '../front/session/session.ts'
+import type { Overload } from '../overload/overload.ts'
 import type { RelayParts } from '../relay/transaction/relay.ts'
 import type { KnownRecipients } from '../state/known-recipients.ts'
 import type { Limits } from '../state/limits.ts'
@@ -25,6 +26,7 @@ export interface FrontOptions {
   /** If the policy may be swapped, the one that inForce() returns. */
   readonly policy: BuiltPolicy
   readonly limits: Limits
+  readonly overload: Pick<Overload, 'offer' | 'met'>
   readonly knownRecipients: KnownRecipients
   readonly relay: RelayParts
   readonly seats: Seats
@@ -51,6 +53,7 @@ export function buildFront(options: FrontOptions): ConnectionParts {
         return policy.checks
       },
       limits,
+      overload: options.overload,
       knownRecipients: options.knownRecipients,
       get unknownGuard() {
         return policy.settings.unknownGuard
@@ -63,7 +66,7 @@ export function buildFront(options: FrontOptions): ConnectionParts {
         return policy.mode('size')
       },
     },
-    rules: () => policy.rules,
+    rules: (client) => policy.rulesFor(client),
     handshakes: new Handshakes({ places: () => policy.settings.tlsHandshakes, elapsed: clock.elapsed }),
     foreignHeader: (ip) => warnings.unlisted(ip),
     metrics,
@@ -73,7 +76,7 @@ export function buildFront(options: FrontOptions): ConnectionParts {
   return {
     identify: createIdentify({
       isBalancer: policy.isBalancer,
-      standingOf: policy.standingOf,
+      standingOf: (address) => options.overload.met(policy.standingOf(address)),
       newId: sessionIds(options.node, randomInt(1 << 15)),
       now: clock.now,
       metrics,

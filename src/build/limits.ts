@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto'
 import { ratesOf } from '../config/limit-rules.ts'
 import type { PlainSettings } from '../config/settings.ts'
 import type { Clock } from '../core/clock.ts'
-import type { Rates } from '../core/limits.ts'
+import type { Maximum, Rates } from '../core/limits.ts'
 import type { Mode } from '../core/policy.ts'
 import { type CheckName, checkOf } from '../core/reasons.ts'
 import { createKnownRecipients, type KnownRecipients } from '../state/known-recipients.ts'
@@ -35,6 +35,7 @@ export interface CountingOptions {
   readonly mode: (check: CheckName) => Mode
   /** As they are set now. */
   readonly ratesNow: () => Rates
+  readonly maximum: Maximum
   readonly metrics: Metrics
   readonly log: Log
   readonly clock: Clock
@@ -49,6 +50,7 @@ export function buildLimits({
   settings,
   mode,
   ratesNow,
+  maximum,
   metrics,
   log,
   clock,
@@ -58,6 +60,7 @@ export function buildLimits({
   const counting: LimitsOptions = {
     rates: ratesOf(settings),
     ratesNow,
+    maximum,
     enforced: (limit) => mode(checkOf(limit)) === 'enforce',
     now: clock.now,
     seed: randomBytes(8),

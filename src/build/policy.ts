@@ -8,7 +8,7 @@ import { createRunner, modeOf, type Runner } from '../checks/runner.ts'
 import { ratesOf } from '../config/limit-rules.ts'
 import type { NetworkLists } from '../config/reload.ts'
 import type { PlainSettings } from '../config/settings.ts'
-import type { Standing } from '../core/client.ts'
+import type { Client, Standing } from '../core/client.ts'
 import type { Current } from '../core/current.ts'
 import { lookup } from '../core/ip.ts'
 import type { Rates } from '../core/limits.ts'
@@ -17,6 +17,8 @@ import type { CheckName } from '../core/reasons.ts'
 import type { Certificates } from '../front/certificates.ts'
 import { createVoice, type Voice } from '../front/reply.ts'
 import type { SessionRules } from '../front/session/session.ts'
+import { type Factors, perClient } from '../overload/maximum.ts'
+import type { Overload } from '../overload/overload.ts'
 import { type ClientAddress, standingOf } from '../overload/standing.ts'
 import type { Limits } from '../state/limits.ts'
 import type { Log } from '../telemetry/log.ts'
@@ -33,9 +35,13 @@ export interface BuiltPolicy {
   readonly isBalancer: (ip: string) => boolean
   /** Of the limits that count over time. */
   readonly rates: () => Rates
+  /** By what the limits of a client differ from those that are set. */
+  readonly factors: () => Factors
   readonly voice: Voice
-  /** What sessions keep to that begin now. */
+  /** What sessions keep to that begin now, while nothing is overloaded. */
   readonly rules: SessionRules
+  /** The same at the present level of overload. */
+  readonly rulesFor: (client: Client) => SessionRules
   /** What clients are shown; undefined: STARTTLS is not offered. They follow their files by themselves. */
   readonly certificates: Certificates | undefined
 }
@@ -45,6 +51,7 @@ export interface PolicySources {
   readonly lists: NetworkLists
   readonly certificates: Certificates | undefined
   readonly limits: Pick<Limits, 'lately'>
+  readonly overload: Pick<Overload, 'enforced' | 'atBanner' | 'idleMs'>
   /** The SIZE that every mail server in use offers; 0 if none of them has a limit. */
   readonly offeredSize: () => number
   readonly metrics: Metrics
@@ -64,6 +71,7 @@ export const inForce = (current: Current<BuiltPolicy>): BuiltPolicy => ({
   standingOf: (address) => current.value.standingOf(address),
   isBalancer: (ip) => current.value.isBalancer(ip),
   rates: () => current.value.rates(),
+  factors: () => current.value.factors(),
   voice: {
     hostname: current.value.voice.hostname,
     refusal: (client, refusal) => current.value.voice.refusal(client, refusal),
@@ -72,13 +80,14 @@ export const inForce = (current: Current<BuiltPolicy>): BuiltPolicy => ({
   get rules() {
     return current.value.rules
   },
+  rulesFor: (client) => current.value.rulesFor(client),
   get certificates() {
     return current.value.certificates
   },
 })
 
 export function buildPolicy(sources: PolicySources): BuiltPolicy {
-  const { settings, lists, certificates, limits, offeredSize, metrics, log } = sources
+  const { settings, lists, certificates, limits, overload, offeredSize, metrics, log } = sources
   const maxSize = (): number | undefined => {
     const offered = offeredSize()
     const set = settings.messageMaxSize === 'upstream' ? 0 : settings.messageMaxSize
@@ -87,10 +96,13 @@ export function buildPolicy(sources: PolicySources): BuiltPolicy {
   const mode = (name: CheckName): Mode => modeOf(name, settings.observe)
   const evidence = { isAllowed: lookup(lists.allow) }
   const rates = ratesOf(settings)
+  const factors = { known: settings.limitKnownFactor, stress: settings.limitStressFactor }
   const checks = createRunner({
     policy: policy({
       isDenied: lookup(lists.deny),
-      concurrency: () => settings.limitIpConcurrency,
+      concurrency: ({ standing }) =>
+        settings.limitIpConcurrency && perClient(settings.limitIpConcurrency, standing, overload.enforced, factors),
+      overloaded: (client, open) => overload.atBanner(client, open),
       domains: settings.rcptDomains,
       recipientsPerMessage: settings.limitRecipientsPerMessage,
       unknownLately: (client) => limits.lately(client),
@@ -99,6 +111,13 @@ export function buildPolicy(sources: PolicySources): BuiltPolicy {
     metrics,
     log,
   })
+  const rules: SessionRules = {
+    idleMs: settings.idleTimeout,
+    minDataRate: settings.minDataRate,
+    sessionMs: settings.sessionMaxTime,
+    maxMessages: settings.sessionMaxMessages,
+    tls: certificates?.current,
+  }
   return {
     settings,
     checks,
@@ -107,13 +126,12 @@ export function buildPolicy(sources: PolicySources): BuiltPolicy {
     standingOf: (address) => standingOf(address, evidence),
     isBalancer: lookup(lists.proxyProtocolFrom),
     rates: () => rates,
+    factors: () => factors,
     voice: createVoice(settings.hostname, settings.supportUrl),
-    rules: {
-      idleMs: settings.idleTimeout,
-      minDataRate: settings.minDataRate,
-      sessionMs: settings.sessionMaxTime,
-      maxMessages: settings.sessionMaxMessages,
-      tls: certificates?.current,
+    rules,
+    rulesFor: (client) => {
+      const idleMs = overload.idleMs(client, rules.idleMs)
+      return idleMs === rules.idleMs ? rules : { ...rules, idleMs }
     },
     certificates,
   }

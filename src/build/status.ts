@@ -1,6 +1,10 @@
 /** What a node reports about itself: to the operator as JSON, and to Prometheus as gauges. */
-import type { ConditionReport, Status, TlsReport } from '../admin/status.ts'
+import type { ConditionReport, OverloadStatus, Status, TlsReport } from '../admin/status.ts'
+import { STANDINGS } from '../core/client.ts'
+import { SIGNALS } from '../core/overload.ts'
+import { recordOf } from '../core/record.ts'
 import type { CertificatesReport } from '../front/certificates.ts'
+import type { Overload } from '../overload/overload.ts'
 import type { Condition } from '../relay/pool/server.ts'
 import type { Upstreams } from '../relay/pool/upstreams.ts'
 import type { KnownRecipients } from '../state/known-recipients.ts'
@@ -23,6 +27,7 @@ export interface StatusSources {
   /** Of which the certificates are told; undefined: STARTTLS is not offered. */
   readonly policy: Pick<BuiltPolicy, 'certificates'>
   readonly reloader: Pick<Reloader, 'state'>
+  readonly overload: Pick<Overload, 'level' | 'share' | 'report'>
 }
 
 export function statusOf(sources: StatusSources): Status {
@@ -36,6 +41,7 @@ export function statusOf(sources: StatusSources): Status {
     connectionsOpen: seats.total,
     unknownGuard: knownRecipients.guarding(),
     settings: sources.reloader.state(),
+    overload: overloadOf(sources.overload),
     ...(shared !== undefined && {
       redis: { up: shared.shared(), nodes: shared.nodes(), ...reportOf(shared.condition()) },
     }),
@@ -49,6 +55,23 @@ export function statusOf(sources: StatusSources): Status {
 }
 
 const iso = (at: number): string => new Date(at).toISOString()
+
+const rounded = (ratio: number): number => Math.round(ratio * 1000) / 1000
+
+function overloadOf(overload: StatusSources['overload']): OverloadStatus {
+  const { mode, level, since, pressure } = overload.report()
+  const { signal, value, of, slowest } = pressure
+  return {
+    level,
+    since: iso(since),
+    mode,
+    signal,
+    pressure: rounded(value),
+    signals: recordOf(SIGNALS, (each) => rounded(of[each])),
+    ...(slowest !== undefined && { slowest: { upstream: slowest.upstream, seconds: rounded(slowest.ms / 1000) } }),
+    admission: recordOf(STANDINGS, (standing) => rounded(overload.share(standing))),
+  }
+}
 
 const tlsOf = ({ certificates, ...error }: CertificatesReport): TlsReport => ({
   ...error,
@@ -67,7 +90,7 @@ const reportOf = ({
   ...(lastSuccess !== undefined && { last_success: iso(lastSuccess) }),
 })
 
-export const gaugesOf = ({ seats, counting, knownRecipients, upstreams }: StatusSources): GaugeSources => ({
+export const gaugesOf = ({ seats, counting, knownRecipients, upstreams, overload }: StatusSources): GaugeSources => ({
   connectionsOpen: (family) => seats.ofFamily(family),
   upstreamUp: (label) => upstreams.isUp(label),
   upstreamConnections: (label) => upstreams.connections(label),
@@ -75,4 +98,7 @@ export const gaugesOf = ({ seats, counting, knownRecipients, upstreams }: Status
   limitUtilization: (limit) => counting.limits.utilization(limit),
   trackedClients: () => counting.limits.tracked(),
   unknownGuardActive: () => knownRecipients.guarding(),
+  overloadLevel: () => overload.level,
+  overloadPressure: (signal) => overload.report().pressure.of[signal],
+  admission: (standing) => overload.share(standing),
 })

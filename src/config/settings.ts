@@ -17,6 +17,7 @@ import {
 import { connections } from './connections-kind.ts'
 import {
   dataRate,
+  decimal,
   duration,
   flag,
   integer,
@@ -45,6 +46,11 @@ export const GROUPS = {
     title: 'Limits',
     intro:
       'A client that exceeds a limit receives a 4xx reply and tries again later; no mail is lost. The defaults are high enough that nobody is refused on an ordinary day. IPv6 clients are counted by their /64, and the neighbourhood of an IPv6 client is its /48.',
+  },
+  overload: {
+    title: 'Overload',
+    intro:
+      'What happens when there is more than the mail servers, or this machine, can take: strangers are put off first, with 4xx, and known senders last. [overload.md](overload.md) has the levels, and what each of them does.',
   },
   lists: {
     title: 'Lists',
@@ -417,6 +423,56 @@ export const SETTINGS = {
     default: '1000',
     doc: 'Recipients of one message; the client sends the rest in another.',
     more: 'RFC 5321 section 4.5.3.1.8 asks for at least 100.',
+    live: true,
+  }),
+
+  SPILLWAY_LIMIT_KNOWN_FACTOR: row({
+    group: 'limits',
+    kind: decimal(1, 1000),
+    default: '10',
+    doc: 'How many times the limits per address and per neighbourhood a known client has.',
+    more: 'It holds at all times, for `known` clients only. The limits of all clients together are as they are set, for everybody. A neighbourhood has one count for all its clients; strangers in it are refused first.',
+    live: true,
+  }),
+  SPILLWAY_LIMIT_STRESS_FACTOR: row({
+    group: 'limits',
+    kind: decimal(0.001, 1),
+    default: '0.1',
+    doc: 'The part of the limits per address and per neighbourhood that is left to clients that are neither trusted nor known, from overload level 1 on.',
+    more: 'With 0.1 a limit of `600/1m` is 60 a minute under pressure; no limit is ever less than 1. With 1 the limits stay as they are. Limits of all clients together, and `SPILLWAY_MAX_CONNECTIONS`, hold as they are set.',
+    live: true,
+  }),
+
+  SPILLWAY_OVERLOAD: row({
+    group: 'overload',
+    kind: or(or(integer(0, 4), 'auto', 'auto'), 'off', 'off'),
+    default: 'auto',
+    doc: 'The overload level: `auto` follows the pressure, a level (0 to 4) pins it, and `off` means level 0 whatever happens.',
+    more: 'To see what it would do, set `SPILLWAY_OBSERVE=overload`: the level is measured, what it would refuse is counted, and nothing else changes. Each worker has a level of its own.',
+    live: true,
+  }),
+  SPILLWAY_OVERLOAD_UPSTREAM_LATENCY: row({
+    group: 'overload',
+    kind: duration({ min: 10, max: 600_000 }),
+    default: '5s',
+    doc: 'How long the mail servers may take to accept a message after its final dot (p95) before that is a pressure of 1.',
+    more: 'A second for each megabyte of the message is set off. What at least half of the capacity keeps to counts, so that one slow server among several raises no level by itself.',
+    live: true,
+  }),
+  SPILLWAY_OVERLOAD_EVENT_LOOP: row({
+    group: 'overload',
+    kind: duration({ min: 5, max: 10_000 }),
+    default: '50ms',
+    doc: 'How late the event loop of a process may be, on average over a second, before that is a pressure of 1.',
+    live: true,
+  }),
+
+  SPILLWAY_OVERLOAD_KNOWN_RESERVE: row({
+    group: 'overload',
+    kind: decimal(0, 0.9),
+    default: '0.3',
+    doc: 'The part of the connections to the mail servers, and of `SPILLWAY_MAX_CONNECTIONS`, that strangers never hold.',
+    more: 'It is kept for trusted, known and seen clients at every level, for an hour after the last of them has connected. A node that has met none gives everything to strangers. With 0 nothing is kept.',
     live: true,
   }),
 

@@ -24,8 +24,14 @@ export interface Client {
 /** Limits are not charged for a trusted client, and it skips every check that has `sparesTrusted`. */
 export const isTrusted = ({ standing }: Pick<Client, 'standing'>): boolean => standing === 'trusted'
 
+/** Whoever we know some good of: neither a stranger nor worse. */
+export const isFriend = ({ standing }: Pick<Client, 'standing'>): boolean =>
+  standing === 'trusted' || standing === 'known' || standing === 'seen'
+
 /** How many connections are open at this node, including this one. */
 export interface OpenCounts {
   readonly source: number
+  /** Of clients that are neither trusted, known nor seen. */
+  readonly strangers: number
   readonly total: number
 }

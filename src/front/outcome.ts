@@ -7,7 +7,7 @@ import type { Clock } from '../core/clock.ts'
 import { refusalId } from '../core/id.ts'
 import { utf8Of } from '../core/latin1.ts'
 import { type Mode, type Refusal, STAGES, type Stage } from '../core/policy.ts'
-import { type CheckName, REASON_NAMES, REASONS, type ReasonName, reasonOf } from '../core/reasons.ts'
+import { type CheckName, formOf, formsOf, REASON_NAMES, REASONS, type ReasonName, reasonOf } from '../core/reasons.ts'
 import { recordOf } from '../core/record.ts'
 import type { Reply } from '../relay/smtp/reply.ts'
 import { type Log, Sampler } from '../telemetry/log.ts'
@@ -66,16 +66,15 @@ export class SessionRecord {
  * we refused nothing, what came of it and how far it got. A closed set, so that clients cannot make the sample grow, nor hide
  * one kind of session behind another.
  */
-type Kind =
-  | { readonly reason: ReasonName; readonly code: number }
-  | { readonly outcome: Outcome; readonly stage: Stage }
+type Kind = RefusedFor | { readonly outcome: Outcome; readonly stage: Stage }
+type RefusedFor = { readonly reason: ReasonName; readonly code: number }
 
 const KINDS = {
-  byReason: recordOf(REASON_NAMES, (reason): Kind => ({ reason, code: reasonOf(reason).code })),
+  byReason: recordOf(REASON_NAMES, (reason) => formsOf(reason).map(({ code }): RefusedFor => ({ reason, code }))),
   byOutcome: recordOf(OUTCOMES, (outcome) => recordOf(STAGES, (stage): Kind => ({ outcome, stage }))),
 }
 const ALL_KINDS: readonly Kind[] = [
-  ...Object.values(KINDS.byReason),
+  ...Object.values(KINDS.byReason).flat(),
   ...Object.values(KINDS.byOutcome).flatMap((stages) => Object.values(stages)),
 ]
 
@@ -87,7 +86,7 @@ function refusalCells(metrics: Pick<Metrics, 'refusals'>, mode: Mode): RefusalCe
       REASON_NAMES.filter((name) => {
         const { stages, check } = reasonOf(name)
         return stages.includes(stage) && (mode === 'enforce' || check !== undefined)
-      }).map((name) => [name, metrics.refusals.of(stage, name, reasonOf(name).action, mode)]),
+      }).map((name) => [name, metrics.refusals.of(stage, name, formOf(name, stage).action, mode)]),
     )
   return recordOf(STAGES, at)
 }
@@ -236,7 +235,10 @@ export class Outcomes {
 
   #kindOf(record: SessionRecord): Kind {
     const { refusal, stage } = record
-    return refusal === undefined ? KINDS.byOutcome[this.#outcomeOf(record)][stage] : KINDS.byReason[refusal.reason]
+    if (refusal === undefined) return KINDS.byOutcome[this.#outcomeOf(record)][stage]
+    const kinds = KINDS.byReason[refusal.reason]
+    // Most reasons have one form.
+    return (kinds.length === 1 ? undefined : kinds.find(({ code }) => code === refusal.code)) ?? (kinds[0] as Kind)
   }
 
   #outcomeOf(record: SessionRecord): Outcome {

@@ -31,15 +31,6 @@ const LONGEST_MS = 10_000
 /** Samples of one command, and of one source, that count in a window. */
 const MOST_SAMPLES = 512
 const MOST_OF_ONE = 4
-/**
- * A text of this many octets may take twice as long as an empty one. It is assumed, not measured: filters read at this pace or
- * faster.
- */
-const OCTETS = 100_000
-
-/** The time of a reply with the size of the message set off, in ms. */
-export const setOff = (ms: number, octets: number): number => ms / (1 + octets / OCTETS)
-
 export class Window {
   readonly #times: Record<Timed, number[]> = { connect: [], rcpt: [], dot: [] }
   readonly #ofSource = new Map<string, number>()

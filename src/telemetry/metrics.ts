@@ -4,9 +4,10 @@
  * is ever taken from what a client sent.
  */
 import * as prom from 'prom-client'
-import { STANDINGS } from '../core/client.ts'
+import { STANDINGS, type Standing } from '../core/client.ts'
 import { GLOBAL_LIMITS, type GlobalLimit } from '../core/limits.ts'
-import { CHECK_NAMES, REASON_NAMES, reasonOf } from '../core/reasons.ts'
+import { SIGNALS, type Signal } from '../core/overload.ts'
+import { CHECK_NAMES, formOf, REASON_NAMES, reasonOf } from '../core/reasons.ts'
 import { combinations, type Declaration, Family, Histograms } from './series.ts'
 
 const FAMILIES = ['ipv4', 'ipv6'] as const
@@ -31,8 +32,9 @@ const REDIS_RESULTS = ['ok', 'failed', 'timeout'] as const
 
 /** Refusals by checks, enforced and observed, and those by the wire rules and the relay, which are always enforced. */
 const REFUSALS = REASON_NAMES.flatMap((name) => {
-  const { stages, action, check } = reasonOf(name)
-  return combinations(stages, [name], [action], check === undefined ? ['enforce'] : ['enforce', 'observe'])
+  const { stages, check } = reasonOf(name)
+  const modes = check === undefined ? ['enforce'] : ['enforce', 'observe']
+  return stages.flatMap((stage) => combinations([stage], [name], [formOf(name, stage).action], modes))
 })
 
 const FAST_S = [0.00001, 0.000025, 0.0001, 0.00025, 0.001, 0.0025, 0.01, 0.025, 0.1, 1]
@@ -62,6 +64,9 @@ export interface GaugeSources {
   limitUtilization(limit: GlobalLimit): number
   trackedClients(): number
   unknownGuardActive(): boolean
+  overloadLevel(): number
+  overloadPressure(signal: Signal): number
+  admission(standing: Standing): number
 }
 
 export type Metrics = ReturnType<typeof createMetrics>
@@ -188,6 +193,40 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
     },
     (from, all) => {
       for (const label of connected) all.of(label).value = from.upstreamLimit(label)
+    },
+  )
+  gauge(
+    {
+      name: 'overload_level',
+      help: 'The overload level: 0 normal, 1 elevated, 2 stressed, 3 shedding new senders, 4 survival.',
+      together: 'max',
+    },
+    (from, all) => {
+      all.of().value = from.overloadLevel()
+    },
+  )
+  gauge(
+    {
+      name: 'overload_pressure_ratio',
+      help: 'What is measured over its target: 1 is at the target, and the largest decides about the level.',
+      together: 'max',
+      labels: ['signal'],
+      rows: combinations(SIGNALS),
+    },
+    (from, all) => {
+      for (const signal of SIGNALS) all.of(signal).value = from.overloadPressure(signal)
+    },
+  )
+  gauge(
+    {
+      name: 'admission_ratio',
+      help: 'Share of the messages of a standing that the overload level lets in; 0 also where it refuses the client at the banner.',
+      together: 'min',
+      labels: ['standing'],
+      rows: combinations(STANDINGS),
+    },
+    (from, all) => {
+      for (const standing of STANDINGS) all.of(standing).value = from.admission(standing)
     },
   )
   gauge({ name: 'tracked_clients', help: 'Client addresses for which the limits hold a count.' }, (from, all) => {

@@ -14,6 +14,7 @@ import type { Facts } from '../../src/core/policy.ts'
 import { createMetrics } from '../../src/telemetry/metrics.ts'
 import { eventually, startApp, type TestApp, testSources } from '../support/app.ts'
 import { makeCertificate } from '../support/certificates.ts'
+import { NO_OVERLOAD } from '../support/overload.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
 const SILENT = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined }
@@ -107,6 +108,13 @@ const SEEN: Record<string, Seen> = {
     to: '6',
     seen: (policy) => reasonOf(policy, 'rcpt', { accepted: 5 }),
   },
+  SPILLWAY_LIMIT_KNOWN_FACTOR: { from: '10', to: '2.5', seen: (policy) => policy.factors().known },
+  SPILLWAY_LIMIT_STRESS_FACTOR: { from: '0.1', to: '1', seen: (policy) => policy.factors().stress },
+  // These are asked for at each sample: test/build/overload.test.ts sees them in a running node.
+  SPILLWAY_OVERLOAD: inSettings('overload', 'auto', '3'),
+  SPILLWAY_OVERLOAD_UPSTREAM_LATENCY: inSettings('overloadUpstreamLatency', '5s', '1s'),
+  SPILLWAY_OVERLOAD_KNOWN_RESERVE: inSettings('overloadKnownReserve', '0.3', '0'),
+  SPILLWAY_OVERLOAD_EVENT_LOOP: inSettings('overloadEventLoop', '50ms', '1s'),
   SPILLWAY_ALLOW: { from: 'none', to: '192.0.2.1', seen: ({ standingOf }) => standingOf(CLIENT) },
   SPILLWAY_DENY: { from: 'none', to: '192.0.2.1', seen: (policy) => reasonOf(policy, 'connect', {}) },
   SPILLWAY_RCPT_DOMAINS: { from: 'none', to: 'example.org', seen: (policy) => reasonOf(policy, 'rcpt', {}) },
@@ -170,6 +178,7 @@ describe('every setting that is marked live', () => {
           ...reading,
           certificates: undefined,
           limits: { lately: () => undefined },
+          overload: NO_OVERLOAD,
           offeredSize: () => 0,
           metrics,
           log: LOG,

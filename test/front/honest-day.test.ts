@@ -11,7 +11,7 @@ test('S16 a big provider, a pool of changing addresses and a list of 20,000 reci
   let now = Date.now()
   jest.spyOn(Date, 'now').mockImplementation(() => now)
   const upstream = await startUpstream()
-  const app = await startApp(upstream.address, { PROXY_PROTOCOL_FROM: BALANCER })
+  const app = await startApp(upstream.address, { PROXY_PROTOCOL_FROM: BALANCER, OVERLOAD: 'auto' })
   const bad: string[] = []
   const expectCode = (reply: string, code: string): void => {
     if (!reply.startsWith(code)) bad.push(reply)

@@ -1,6 +1,6 @@
 /** What counts of what a server answers within a short time. */
 import { expect, test } from '@jest/globals'
-import { setOff, Window } from '../../src/overload/window.ts'
+import { Window } from '../../src/overload/window.ts'
 
 const filled = (count: number, source: (i: number) => string = String): Window => {
   const window = new Window(0)
@@ -48,9 +48,4 @@ test('what ended one window is not in the next', () => {
   const window = filled(100)
   window.end(0)
   expect(window.end(0)).toEqual({ times: {}, asked: 0, drops: 0, dropSources: 0, mostInUse: 0 })
-})
-
-test('a text of 100 KB may take twice as long as none', () => {
-  expect(setOff(200, 100_000)).toBe(100)
-  expect(setOff(200, 0)).toBe(200)
 })

@@ -9,6 +9,7 @@ import { buildRelay } from '../../src/build/relay.ts'
 import { networkListsOf, readingOf } from '../../src/config/reload.ts'
 import { SYSTEM_CLOCK } from '../../src/core/clock.ts'
 import { Current } from '../../src/core/current.ts'
+import { asSet } from '../../src/core/limits.ts'
 import { type ConnectionParts, serve } from '../../src/front/connection.ts'
 import { Listener } from '../../src/front/gate/listener.ts'
 import type { Session } from '../../src/front/session/session.ts'
@@ -18,6 +19,7 @@ import type { Fields, Log } from '../../src/telemetry/log.ts'
 import { createMetrics } from '../../src/telemetry/metrics.ts'
 import { testSettings } from './app.ts'
 import { type Client, connectClient } from './client.ts'
+import { NO_OVERLOAD } from './overload.ts'
 
 export interface TestFront {
   client(from?: string): Promise<Client>
@@ -55,8 +57,9 @@ export async function startFront(
   const { now } = clock
   const metrics = createMetrics({ version: '0', upstreams: settings.upstreams.map(({ label }) => label) })
   const common = { settings, metrics, log, clock, now }
-  const { limits } = buildLimits({ ...common, mode: (check) => policy.mode(check), ratesNow: () => policy.rates() })
-  const relay = buildRelay({ ...common, reading: readingOf({ settings, warnings: [] }) })
+  const ratesNow = () => policy.rates()
+  const { limits } = buildLimits({ ...common, mode: (check) => policy.mode(check), ratesNow, maximum: asSet(ratesNow) })
+  const relay = buildRelay({ ...common, reserve: () => 0, reading: readingOf({ settings, warnings: [] }) })
   const offeredSize = (): number => Number(relay.upstreams.offer?.get('SIZE') ?? 0)
   const built = (of: Record<string, string>): BuiltPolicy => {
     const settings = testSettings(upstreams, of)
@@ -65,6 +68,7 @@ export async function startFront(
       lists: networkListsOf(settings),
       certificates: undefined,
       limits,
+      overload: NO_OVERLOAD,
       offeredSize,
       metrics,
       log,
@@ -75,7 +79,7 @@ export async function startFront(
   const live = new Set<Session>()
   const seats = new Seats()
   const knownRecipients = createKnownRecipients({ now })
-  const right = { ...common, node: 1, policy, limits, knownRecipients, relay, seats, live }
+  const right = { ...common, node: 1, policy, limits, overload: NO_OVERLOAD, knownRecipients, relay, seats, live }
   const front = { ...buildFront(broken(right)), ...change }
   const listener = new Listener(
     (socket) => void serve(socket, front),

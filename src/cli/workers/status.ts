@@ -22,6 +22,13 @@ function upstreamsOf(all: readonly Status[]): Upstream[] {
   return [...found.values()]
 }
 
+/** Each worker has a level of its own. The highest counts, with what that worker tells of it. */
+function overloadOf(all: readonly Status[]): Pick<Status, 'overload'> {
+  const reports = all.flatMap(({ overload }) => overload ?? [])
+  const [overload] = reports.sort((a, b) => b.level - a.level || b.pressure - a.pressure)
+  return overload === undefined ? {} : { overload }
+}
+
 const workerOf = ({ worker, pid, up, restarts, report }: WorkerReport): WorkerStatus => ({
   worker,
   up,
@@ -45,6 +52,7 @@ export function statusOf({ draining, ...parent }: OfParent, workers: readonly Wo
     ready: !draining && all.some(({ ready }) => ready),
     connectionsOpen: all.reduce((sum, { connectionsOpen }) => sum + connectionsOpen, 0),
     unknownGuard: all.some(({ unknownGuard }) => unknownGuard),
+    ...overloadOf(all),
     ...(redis !== undefined && { redis }),
     ...(troubled !== undefined && { tls: troubled }),
     upstreams: upstreamsOf(all),

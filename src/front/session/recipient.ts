@@ -3,7 +3,8 @@
  *
  *     read     is it a recipient, with parameters that were offered?                               grammar.ts
  *     spare    is it exempt from the limits of its sender: postmaster, abuse, a verification?
- *     admit    checks of stage rcpt; in between, the message and the recipient are charged         checks/, charges.ts
+ *     admit    is the message let in under overload? Asked once for all its recipients              overload/
+ *              checks of stage rcpt; in between, the message and the recipient are charged         checks/, charges.ts
  *     ask      a mail server; the first recipient of a message finds one and brings MAIL along     relay/transaction/
  *     answer   what the client hears, and what we learn from it
  *
@@ -73,7 +74,10 @@ async function admit(
   { address: to, sparedBy }: Recipient,
 ): Promise<Verdict | undefined> {
   const { charges, facts } = transaction
-  const known = { ...facts, to, accepted: context.relay.accepted, exempt: sparedBy !== undefined }
+  const { parts, client } = context
+  // A message that is for postmaster first is asked about with its next recipient.
+  const shed = sparedBy === undefined ? transaction.shed(() => parts.overload.offer(client)) : undefined
+  const known = { ...facts, to, accepted: context.relay.accepted, exempt: sparedBy !== undefined, shed }
   const first = await judge(context, 'rcpt', 'uncounted', known)
   if (first.action !== 'accept' || transaction.isOver) return first
   const message = sparedBy === undefined ? charges.message() : charges.shared()

@@ -8,7 +8,8 @@ import {
   restarted,
   within,
 } from '../../overload/adaptive-limit.ts'
-import { setOff, type Timed, Window } from '../../overload/window.ts'
+import { setOff } from '../../overload/set-off.ts'
+import { type Timed, Window } from '../../overload/window.ts'
 
 export interface ServerLoadOptions {
   /** As they are set now. */

@@ -1,6 +1,7 @@
 /**
  * One address of a mail server, shared by the whole pool: where it is, what state it is in, what it offers, and how busy it is.
  */
+import { DotTimes } from '../../overload/dot-times.ts'
 import type { ConnectResult } from '../../telemetry/metrics.ts'
 import { type Extensions, UpstreamRefusal } from '../smtp/dial.ts'
 import { UpstreamError } from '../smtp/upstream-error.ts'
@@ -51,6 +52,8 @@ export class Server implements ServerOptions {
   connections = 0
   /** Clients that wait for this server and may still go to another; each is called when the server's state is no longer `up`. */
   readonly attempts = new Set<() => void>()
+  /** How long it takes to accept messages. */
+  readonly dots = new DotTimes()
   #state: ServerState = 'unknown'
   #since: number
   #error: string | undefined

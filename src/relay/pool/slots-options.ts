@@ -10,6 +10,8 @@ export interface SlotsOptions {
   readonly isAnyExpected: () => boolean
   /** The most connections to a server. */
   readonly max: (server: Server) => number
+  /** The share of all slots that is kept for whoever is not a stranger, 0 to 1 (overload/reserve.ts). */
+  readonly reserve: () => number
   /** Whether an open connection may serve one more client. */
   readonly isUsable: (dialed: Dialed) => boolean
   /** Called after a slot was given back. */

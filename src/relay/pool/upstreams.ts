@@ -5,19 +5,18 @@
 import type { UpstreamAddress } from '../../config/address-kinds.ts'
 import { Current } from '../../core/current.ts'
 import { within } from '../../core/deadline.ts'
-import { firstState } from '../../overload/adaptive-limit.ts'
+import type { PoolSample } from '../../overload/pressure.ts'
 import { type DialSettings, type Extensions, isSameWay, RELAYABLE } from '../smtp/dial.ts'
 import { type Report, reportOf, reportsOf } from './conditions.ts'
 import { Draining } from './draining.ts'
 import type { Holder } from './fairness.ts'
 import { Health } from './health.ts'
+import { limitOf, newServer } from './new-server.ts'
 import { offerOf } from './offer.ts'
 import { PATIENCE, type Patience } from './patience.ts'
 import type { PoolSettings } from './pool-settings.ts'
 import { Resolution, systemResolve } from './resolution.ts'
-import { seriesOf } from './series.ts'
-import { Server } from './server.ts'
-import { ServerLoad } from './server-load.ts'
+import type { Server } from './server.ts'
 import { type Slot, Slots } from './slots.ts'
 import type { UpstreamsOptions } from './upstreams-options.ts'
 
@@ -48,6 +47,7 @@ export class Upstreams {
       servers: () => this.#servers,
       isAnyExpected: () => this.#settings.value.addresses.some(({ label }) => this.#isExpected(label)),
       max: ({ load }) => load.max,
+      reserve: options.reserve ?? (() => 0),
       isUsable: ({ settings }) => this.isCurrent(settings),
       released: (server) => {
         if (server.state === 'draining' && server.connections === 0) this.#forgetDrained()
@@ -126,8 +126,12 @@ export class Upstreams {
 
   /** Connections that may be held to all addresses of this label together. */
   limit(label: string): number {
-    const limits = this.#of(label).map(({ load }) => load.max)
-    return limits.length === 0 ? firstState(this.#settings.value.connections).limit : limits.reduce((a, b) => a + b)
+    return limitOf(this.#of(label), this.#settings.value.connections)
+  }
+
+  /** See Slots.load. */
+  load(mayTakeMs: number): PoolSample {
+    return this.#slots.load(mayTakeMs)
   }
 
   servers(): readonly Server[] {
@@ -242,10 +246,8 @@ export class Upstreams {
   #serverAt({ label, port, host: name }: UpstreamAddress, host: string): Server {
     const before = this.#draining.takeBack(label, host)
     if (before !== undefined) return before.forget()
-    const series = seriesOf(this.#options.metrics, label)
-    const { now, elapsed } = this.#options.clock
-    const load = new ServerLoad({ bounds: () => this.#settings.value.connections, elapsed })
-    return new Server({ label, host, port, name, series, now, load })
+    const { metrics, clock } = this.#options
+    return newServer({ label, host, port, name }, { metrics, clock, bounds: () => this.#settings.value.connections })
   }
 
   #newHealth(server: Server): Health {

@@ -257,9 +257,9 @@ export class ClientLink {
   }
 
   #holder(): Holder {
+    const { isStranger, typesSlowly: slow } = this.#options.client
     return {
-      source: this.source,
-      slow: this.#options.client.typesSlowly,
+      ...{ source: this.source, isStranger, slow },
       turn: this.#turn,
       giveWay: () => {
         if (this.#turn.state === 'parked') this.giveBack()

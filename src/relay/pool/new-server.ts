@@ -2,13 +2,12 @@
 import type { Bounds } from '../../config/connections-kind.ts'
 import type { Clock } from '../../core/clock.ts'
 import { firstState } from '../../overload/adaptive-limit.ts'
-import type { Metrics } from '../../telemetry/metrics.ts'
 import { seriesOf } from './series.ts'
 import { Server, type ServerOptions } from './server.ts'
 import { ServerLoad } from './server-load.ts'
 
 interface Around {
-  readonly metrics: Metrics
+  readonly metrics: Parameters<typeof seriesOf>[0]
   readonly clock: Clock
   /** Of the connections to it, as they are set now. */
   readonly bounds: () => Bounds

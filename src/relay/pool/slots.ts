@@ -69,12 +69,12 @@ export class Slots {
 
   /** How busy the servers are. @param mayTakeMs how long the reply to a dot may take */
   load(mayTakeMs: number): PoolSample {
-    const { servers, elapsed } = this.#options
+    const { servers, max, elapsed } = this.#options
     return {
       slots: this.#connections(),
       taken: takenIn(this.#holders),
       waiting: this.#waiting.length,
-      servers: serverSamples(servers(), elapsed(), mayTakeMs),
+      servers: serverSamples(servers(), max, elapsed(), mayTakeMs),
     }
   }
 

@@ -480,7 +480,7 @@ export const SETTINGS = {
     group: 'lists',
     kind: networks,
     default: 'none',
-    doc: 'Addresses and networks that no list, rate limit or concurrency limit holds up.',
+    doc: 'Addresses and networks that no list, rate limit, concurrency limit or overload level holds up.',
     more: 'It takes precedence over `SPILLWAY_DENY`. `SPILLWAY_MAX_CONNECTIONS`, the size limit and the rules of the protocol apply to them as well.',
     live: true,
   }),

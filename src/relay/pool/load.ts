@@ -10,8 +10,13 @@ export function takenIn(holders: ReadonlyMap<Holder, Server>): number {
   return taken
 }
 
-/** @param mayTakeMs how long the reply to a dot may take, in milliseconds */
-export const serverSamples = (servers: readonly Server[], now: number, mayTakeMs: number): ServerSample[] =>
+/** @param max the most connections to a server @param mayTakeMs how long the reply to a dot may take, in milliseconds */
+export const serverSamples = (
+  servers: readonly Server[],
+  max: (server: Server) => number,
+  now: number,
+  mayTakeMs: number,
+): ServerSample[] =>
   servers
     .filter(({ up }) => up)
-    .map(({ label, dots, load }) => ({ upstream: label, slots: load.max, dotMs: dots.p95(now, mayTakeMs) }))
+    .map((server) => ({ upstream: server.label, slots: max(server), dotMs: server.dots.p95(now, mayTakeMs) }))

@@ -204,8 +204,7 @@ export class Upstreams {
 
   #schedule(): void {
     clearInterval(this.#timer)
-    this.#timer = setInterval(() => void this.#round(), this.#settings.value.healthIntervalMs)
-    this.#timer.unref()
+    this.#timer = setInterval(() => void this.#round(), this.#settings.value.healthIntervalMs).unref()
   }
 
   /** A name that takes long to resolve holds up no other, and the addresses it had are checked meanwhile. */
@@ -246,8 +245,8 @@ export class Upstreams {
   #serverAt({ label, port, host: name }: UpstreamAddress, host: string): Server {
     const before = this.#draining.takeBack(label, host)
     if (before !== undefined) return before.forget()
-    const { metrics, clock } = this.#options
-    return newServer({ label, host, port, name }, { metrics, clock, bounds: () => this.#settings.value.connections })
+    const bounds = () => this.#settings.value.connections
+    return newServer({ label, host, port, name }, { ...this.#options, bounds })
   }
 
   #newHealth(server: Server): Health {

@@ -67,7 +67,8 @@ describe('level 3', () => {
 })
 
 test('a message that was let in stays in, whatever the level becomes, and its next one is asked about anew', async () => {
-  const app = await begin({ OVERLOAD: '2' })
+  // At level 2 the share would be that of this machine's pressure.
+  const app = await begin({ OVERLOAD: '1' })
   const client = await app.client()
   await client.hello()
   await client.command('MAIL FROM:<a@example.org>')

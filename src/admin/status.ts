@@ -1,4 +1,5 @@
 /** The state of this node, as JSON and as text. */
+import type { Remembered } from '../core/client.ts'
 import { type Response, text } from './response.ts'
 
 export interface Status {
@@ -8,6 +9,8 @@ export interface Status {
   readonly uptimeSeconds: number
   readonly connectionsOpen: number
   readonly unknownGuard: boolean
+  /** How many clients are remembered, by the standing that their own history gives them. */
+  readonly clients: Readonly<Record<Remembered, number>>
   readonly settings: {
     /** Of the settings in force: the same on nodes that have the same ones. */
     readonly hash: string

@@ -12,6 +12,7 @@ import { Outcomes } from '../front/outcome.ts'
 import { Handshakes } from '../front/session/handshakes.ts'
 import { Sessions } from '../front/session/session.ts'
 import type { RelayParts } from '../relay/transaction/relay.ts'
+import type { History } from '../state/history.ts'
 import type { KnownRecipients } from '../state/known-recipients.ts'
 import type { Limits } from '../state/limits.ts'
 import type { Seats } from '../state/seats.ts'
@@ -26,6 +27,7 @@ export interface FrontOptions {
   readonly policy: BuiltPolicy
   readonly limits: Limits
   readonly knownRecipients: KnownRecipients
+  readonly history: History
   readonly relay: RelayParts
   readonly seats: Seats
   readonly live: ConnectionParts['live']
@@ -44,6 +46,7 @@ export function buildFront(options: FrontOptions): ConnectionParts {
     logSample: () => policy.settings.logSample,
     localParts: () => policy.settings.logLocalParts,
     clock,
+    history: options.history,
   })
   const sessions = new Sessions({
     conversation: {

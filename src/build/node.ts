@@ -98,19 +98,21 @@ export function buildNode(options: NodeOptions): Node {
     nodes: worker?.of ?? 1,
     mode: (check) => policy.mode(check),
     ratesNow: () => policy.rates(),
+    standingAlone: (own) => policy.standingAlone(own),
+    historyTtl: () => policy.settings.historyTtl,
   })
-  const { limits, knownRecipients } = counting
+  const { limits, knownRecipients, history } = counting
   const relay = buildRelay({ ...common, reading })
   const { upstreams } = relay
   const offeredSize = (): number => Number(upstreams.offer?.get('SIZE') ?? 0)
   // The limits ask the policy and the policy asks the limits, but neither does so before there is a client.
   const policyOf = (from: Reading, certificates: Certificates | undefined): BuiltPolicy =>
-    buildPolicy({ ...from, certificates, limits, offeredSize, metrics, log })
+    buildPolicy({ ...from, certificates, limits, history, offeredSize, metrics, log })
   const policyInForce = new Current(policyOf(reading, buildCertificates(settings, common)))
   const policy: BuiltPolicy = inForce(policyInForce)
   const seats = new Seats()
   const sessions = new LiveSessions()
-  const parts = { node: number, policy, limits, knownRecipients, relay, seats, live: sessions }
+  const parts = { node: number, policy, limits, knownRecipients, history, relay, seats, live: sessions }
   policy.certificates?.publish()
   const apply = (next: Reading): Promise<void> =>
     putInForce(next, { policyOf, policyInForce, limits, relay, ...common })

@@ -8,7 +8,7 @@ import { createRunner, modeOf, type Runner } from '../checks/runner.ts'
 import { ratesOf } from '../config/limit-rules.ts'
 import type { NetworkLists } from '../config/reload.ts'
 import type { PlainSettings } from '../config/settings.ts'
-import type { Standing } from '../core/client.ts'
+import type { Remembered, Standing } from '../core/client.ts'
 import type { Current } from '../core/current.ts'
 import { lookup } from '../core/ip.ts'
 import type { Rates } from '../core/limits.ts'
@@ -17,8 +17,10 @@ import type { CheckName } from '../core/reasons.ts'
 import type { Certificates } from '../front/certificates.ts'
 import { createVoice, type Voice } from '../front/reply.ts'
 import type { SessionRules } from '../front/session/session.ts'
-import { type ClientAddress, standingOf } from '../overload/standing.ts'
+import { type ClientAddress, type Needs, standingAlone, standingOf } from '../overload/standing.ts'
+import type { History } from '../state/history.ts'
 import type { Limits } from '../state/limits.ts'
+import { NO_PAST, type Past } from '../state/past.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 
@@ -30,6 +32,8 @@ export interface BuiltPolicy {
   /** The most octets that a message may have; undefined if there is no limit. */
   readonly maxSize: () => number | undefined
   readonly standingOf: (address: ClientAddress) => Standing
+  /** What a client's own history alone makes of it. */
+  readonly standingAlone: (own: Past) => Remembered
   readonly isBalancer: (ip: string) => boolean
   /** Of the limits that count over time. */
   readonly rates: () => Rates
@@ -47,6 +51,7 @@ export interface PolicySources {
   readonly limits: Pick<Limits, 'lately'>
   /** The SIZE that every mail server in use offers; 0 if none of them has a limit. */
   readonly offeredSize: () => number
+  readonly history: Pick<History, 'own' | 'net'>
   readonly metrics: Metrics
   readonly log: Log
 }
@@ -62,6 +67,7 @@ export const inForce = (current: Current<BuiltPolicy>): BuiltPolicy => ({
   mode: (check) => current.value.mode(check),
   maxSize: () => current.value.maxSize(),
   standingOf: (address) => current.value.standingOf(address),
+  standingAlone: (own) => current.value.standingAlone(own),
   isBalancer: (ip) => current.value.isBalancer(ip),
   rates: () => current.value.rates(),
   voice: {
@@ -77,15 +83,28 @@ export const inForce = (current: Current<BuiltPolicy>): BuiltPolicy => ({
   },
 })
 
+const needsOf = ({ knownAfter, knownDays }: PlainSettings): Needs => ({ after: knownAfter, days: knownDays })
+
+/** Of a client on the allow list nothing else is asked. */
+function standings({ settings, lists, history }: PolicySources): BuiltPolicy['standingOf'] {
+  const needs = needsOf(settings)
+  const isOnList = lookup(lists.allow)
+  return ({ ip }) => {
+    const isAllowed = isOnList(ip)
+    const [own, net] = isAllowed ? [NO_PAST, NO_PAST] : [history.own(ip), history.net(ip)]
+    return standingOf({ isAllowed, own, net }, needs)
+  }
+}
+
 export function buildPolicy(sources: PolicySources): BuiltPolicy {
   const { settings, lists, certificates, limits, offeredSize, metrics, log } = sources
+  const needs = needsOf(settings)
   const maxSize = (): number | undefined => {
     const offered = offeredSize()
     const set = settings.messageMaxSize === 'upstream' ? 0 : settings.messageMaxSize
     return offered > 0 && set > 0 ? Math.min(offered, set) : offered > 0 ? offered : set > 0 ? set : undefined
   }
   const mode = (name: CheckName): Mode => modeOf(name, settings.observe)
-  const evidence = { isAllowed: lookup(lists.allow) }
   const rates = ratesOf(settings)
   const checks = createRunner({
     policy: policy({
@@ -104,7 +123,8 @@ export function buildPolicy(sources: PolicySources): BuiltPolicy {
     checks,
     mode,
     maxSize,
-    standingOf: (address) => standingOf(address, evidence),
+    standingOf: standings(sources),
+    standingAlone: (own) => standingAlone(own, needs),
     isBalancer: lookup(lists.proxyProtocolFrom),
     rates: () => rates,
     voice: createVoice(settings.hostname, settings.supportUrl),

@@ -1,5 +1,7 @@
 /** What a node reports about itself: to the operator as JSON, and to Prometheus as gauges. */
 import type { ConditionReport, Status, TlsReport } from '../admin/status.ts'
+import { REMEMBERED } from '../core/client.ts'
+import { recordOf } from '../core/record.ts'
 import type { CertificatesReport } from '../front/certificates.ts'
 import type { Condition } from '../relay/pool/server.ts'
 import type { Upstreams } from '../relay/pool/upstreams.ts'
@@ -35,6 +37,7 @@ export function statusOf(sources: StatusSources): Status {
     uptimeSeconds: Math.round(uptimeMs() / 1000),
     connectionsOpen: seats.total,
     unknownGuard: knownRecipients.guarding(),
+    clients: recordOf(REMEMBERED, (standing) => sources.counting.history.count(standing)),
     settings: sources.reloader.state(),
     ...(shared !== undefined && {
       redis: { up: shared.shared(), nodes: shared.nodes(), ...reportOf(shared.condition()) },
@@ -73,6 +76,7 @@ export const gaugesOf = ({ seats, counting, knownRecipients, upstreams }: Status
   upstreamConnections: (label) => upstreams.connections(label),
   upstreamLimit: (label) => upstreams.limit(label),
   limitUtilization: (limit) => counting.limits.utilization(limit),
+  remembered: (standing) => counting.history.count(standing),
   trackedClients: () => counting.limits.tracked(),
   unknownGuardActive: () => knownRecipients.guarding(),
 })

@@ -55,7 +55,13 @@ export async function startFront(
   const { now } = clock
   const metrics = createMetrics({ version: '0', upstreams: settings.upstreams.map(({ label }) => label) })
   const common = { settings, metrics, log, clock, now }
-  const { limits } = buildLimits({ ...common, mode: (check) => policy.mode(check), ratesNow: () => policy.rates() })
+  const { limits, history } = buildLimits({
+    ...common,
+    mode: (check) => policy.mode(check),
+    ratesNow: () => policy.rates(),
+    standingAlone: (own) => policy.standingAlone(own),
+    historyTtl: () => policy.settings.historyTtl,
+  })
   const relay = buildRelay({ ...common, reading: readingOf({ settings, warnings: [] }) })
   const offeredSize = (): number => Number(relay.upstreams.offer?.get('SIZE') ?? 0)
   const built = (of: Record<string, string>): BuiltPolicy => {
@@ -65,6 +71,7 @@ export async function startFront(
       lists: networkListsOf(settings),
       certificates: undefined,
       limits,
+      history,
       offeredSize,
       metrics,
       log,
@@ -75,7 +82,7 @@ export async function startFront(
   const live = new Set<Session>()
   const seats = new Seats()
   const knownRecipients = createKnownRecipients({ now })
-  const right = { ...common, node: 1, policy, limits, knownRecipients, relay, seats, live }
+  const right = { ...common, node: 1, policy, limits, knownRecipients, history, relay, seats, live }
   const front = { ...buildFront(broken(right)), ...change }
   const listener = new Listener(
     (socket) => void serve(socket, front),

@@ -17,6 +17,13 @@ export const limits: readonly Panel[] = [
     queries: [[of('spillway_tracked_clients'), '{{instance}}']],
   }),
   series({
+    title: 'Clients remembered, by standing',
+    about:
+      'What their own history makes of them, on the node that remembers most. known: honest senders; it grows for weeks and falls only when they turn bad. A jump of suspect: a flood whose mail is refused behind Spillway. If known falls for all at once, look at what the mail servers refuse.',
+    width: 8,
+    queries: [[`max by (standing) (${of('spillway_standing_clients')})`, '{{standing}}']],
+  }),
+  series({
     title: '“Unknown user” not believed',
     about:
       '1: recipients that the mail servers accepted lately are now rejected as unknown. Their directory seems to have failed. Such recipients get 4xx, so that their mail does not bounce.',

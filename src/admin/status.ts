@@ -1,5 +1,5 @@
 /** The state of this node, as JSON and as text. */
-import type { Standing } from '../core/client.ts'
+import type { Remembered, Standing } from '../core/client.ts'
 import type { Level, OverloadMode, Signal } from '../core/overload.ts'
 import { type Response, text } from './response.ts'
 
@@ -10,6 +10,8 @@ export interface Status {
   readonly uptimeSeconds: number
   readonly connectionsOpen: number
   readonly unknownGuard: boolean
+  /** How many clients are remembered, by the standing that their own history gives them. */
+  readonly clients: Readonly<Record<Remembered, number>>
   readonly settings: {
     /** Of the settings in force: the same on nodes that have the same ones. */
     readonly hash: string

@@ -13,6 +13,7 @@ import { Handshakes } from '../front/session/handshakes.ts'
 import { Sessions } from '../front/session/session.ts'
 import type { Overload } from '../overload/overload.ts'
 import type { RelayParts } from '../relay/transaction/relay.ts'
+import type { History } from '../state/history.ts'
 import type { KnownRecipients } from '../state/known-recipients.ts'
 import type { Limits } from '../state/limits.ts'
 import type { Seats } from '../state/seats.ts'
@@ -28,6 +29,7 @@ export interface FrontOptions {
   readonly limits: Limits
   readonly overload: Pick<Overload, 'offer' | 'met'>
   readonly knownRecipients: KnownRecipients
+  readonly history: History
   readonly relay: RelayParts
   readonly seats: Seats
   readonly live: ConnectionParts['live']
@@ -46,6 +48,7 @@ export function buildFront(options: FrontOptions): ConnectionParts {
     logSample: () => policy.settings.logSample,
     localParts: () => policy.settings.logLocalParts,
     clock,
+    history: options.history,
   })
   const sessions = new Sessions({
     conversation: {

@@ -5,13 +5,16 @@
 import { randomBytes } from 'node:crypto'
 import { ratesOf } from '../config/limit-rules.ts'
 import type { PlainSettings } from '../config/settings.ts'
+import type { Remembered } from '../core/client.ts'
 import type { Clock } from '../core/clock.ts'
 import type { Maximum, Rates } from '../core/limits.ts'
 import type { Mode } from '../core/policy.ts'
 import { type CheckName, checkOf } from '../core/reasons.ts'
+import { CLIENTS, History } from '../state/history.ts'
 import { createKnownRecipients, type KnownRecipients } from '../state/known-recipients.ts'
 import { KnownSharing } from '../state/known-sharing.ts'
 import { createLimits, type Limits, type LimitsOptions } from '../state/limits.ts'
+import type { Past } from '../state/past.ts'
 import { connectRedis } from '../state/redis.ts'
 import { createSharedLimits, type SharedLimits } from '../state/shared-limits.ts'
 import { TicketSharing } from '../state/ticket-sharing.ts'
@@ -21,6 +24,7 @@ import type { Metrics, RedisUse } from '../telemetry/metrics.ts'
 export interface Counting {
   readonly limits: Limits
   readonly knownRecipients: KnownRecipients
+  readonly history: History
   /** The same object as `limits`; undefined if Redis is not set. */
   readonly shared: SharedLimits | undefined
   /** Resolves when Redis has answered, or after a moment without an answer. */
@@ -36,6 +40,10 @@ export interface CountingOptions {
   /** As they are set now. */
   readonly ratesNow: () => Rates
   readonly maximum: Maximum
+  /** What a client's own history makes of it, by the settings in force. */
+  readonly standingAlone: (own: Past) => Remembered
+  /** HISTORY_TTL as it is set now, in milliseconds. */
+  readonly historyTtl: () => number
   readonly metrics: Metrics
   readonly log: Log
   readonly clock: Clock
@@ -51,6 +59,8 @@ export function buildLimits({
   mode,
   ratesNow,
   maximum,
+  standingAlone,
+  historyTtl,
   metrics,
   log,
   clock,
@@ -66,9 +76,17 @@ export function buildLimits({
     seed: randomBytes(8),
   }
   const knownRecipients = createKnownRecipients({ now: clock.now })
+  const history = new History({
+    ...{ standingAlone, ttlMs: historyTtl, now: clock.now, seed: randomBytes(8) },
+    // What a node promises to remember is divided among its workers.
+    capacity: Math.ceil(CLIENTS / nodes),
+  })
   if (settings.redisUrl === undefined) {
-    const nothing = async (): Promise<void> => undefined
-    return { limits: createLimits(counting), knownRecipients, shared: undefined, start: nothing, stop: nothing }
+    return {
+      ...{ limits: createLimits(counting), knownRecipients, history, shared: undefined },
+      start: async () => history.start(),
+      stop: async () => history.stop(),
+    }
   }
   const { redisPrefix: prefix, redisTimeout: timeoutMs } = settings
   const link = connectRedis({ address: settings.redisUrl, timeoutMs, log })
@@ -90,13 +108,16 @@ export function buildLimits({
   return {
     limits: shared,
     knownRecipients,
+    history,
     shared,
     async start() {
+      history.start()
       await shared.start()
       sharing.start()
       tickets?.start()
     },
     async stop() {
+      history.stop()
       tickets?.stop()
       await sharing.stop()
       await shared.stop()

@@ -102,8 +102,10 @@ export function buildNode(options: NodeOptions): Node {
     mode: (check) => policy.mode(check),
     ratesNow: () => policy.rates(),
     maximum: (limit, { standing }) => maximum(limit, standing, overload.enforced, policy.rates(), policy.factors()),
+    standingAlone: (own) => policy.standingAlone(own),
+    historyTtl: () => policy.settings.historyTtl,
   })
-  const { limits, knownRecipients } = counting
+  const { limits, knownRecipients, history } = counting
   const relay = buildRelay({ ...common, reading, reserve: () => overload.reserve })
   const { upstreams } = relay
   const offeredSize = (): number => Number(upstreams.offer?.get('SIZE') ?? 0)
@@ -113,11 +115,11 @@ export function buildNode(options: NodeOptions): Node {
   const { overload } = overloading
   // These ask the policy and the policy asks them, but neither does so before there is a client.
   const policyOf = (from: Reading, certificates: Certificates | undefined): BuiltPolicy =>
-    buildPolicy({ ...from, certificates, limits, overload, offeredSize, metrics, log })
+    buildPolicy({ ...from, certificates, limits, history, overload, offeredSize, metrics, log })
   const policyInForce = new Current(policyOf(reading, buildCertificates(settings, common)))
   const policy: BuiltPolicy = inForce(policyInForce)
   const sessions = new LiveSessions()
-  const parts = { node: number, policy, limits, overload, knownRecipients, relay, seats, live: sessions }
+  const parts = { node: number, policy, limits, overload, knownRecipients, history, relay, seats, live: sessions }
   policy.certificates?.publish()
   const apply = (next: Reading): Promise<void> =>
     putInForce(next, { policyOf, policyInForce, limits, relay, ...common })

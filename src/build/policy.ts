@@ -8,7 +8,7 @@ import { createRunner, modeOf, type Runner } from '../checks/runner.ts'
 import { ratesOf } from '../config/limit-rules.ts'
 import type { NetworkLists } from '../config/reload.ts'
 import type { PlainSettings } from '../config/settings.ts'
-import type { Client, Standing } from '../core/client.ts'
+import type { Client, Remembered, Standing } from '../core/client.ts'
 import type { Current } from '../core/current.ts'
 import { lookup } from '../core/ip.ts'
 import type { Rates } from '../core/limits.ts'
@@ -19,8 +19,10 @@ import { createVoice, type Voice } from '../front/reply.ts'
 import type { SessionRules } from '../front/session/session.ts'
 import { type Factors, perClient } from '../overload/maximum.ts'
 import type { Overload } from '../overload/overload.ts'
-import { type ClientAddress, standingOf } from '../overload/standing.ts'
+import { type ClientAddress, type Needs, standingAlone, standingOf } from '../overload/standing.ts'
+import type { History } from '../state/history.ts'
 import type { Limits } from '../state/limits.ts'
+import { NO_PAST, type Past } from '../state/past.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 
@@ -32,6 +34,8 @@ export interface BuiltPolicy {
   /** The most octets that a message may have; undefined if there is no limit. */
   readonly maxSize: () => number | undefined
   readonly standingOf: (address: ClientAddress) => Standing
+  /** What a client's own history alone makes of it. */
+  readonly standingAlone: (own: Past) => Remembered
   readonly isBalancer: (ip: string) => boolean
   /** Of the limits that count over time. */
   readonly rates: () => Rates
@@ -54,6 +58,7 @@ export interface PolicySources {
   readonly overload: Pick<Overload, 'enforced' | 'atBanner' | 'idleMs'>
   /** The SIZE that every mail server in use offers; 0 if none of them has a limit. */
   readonly offeredSize: () => number
+  readonly history: Pick<History, 'own' | 'net'>
   readonly metrics: Metrics
   readonly log: Log
 }
@@ -69,6 +74,7 @@ export const inForce = (current: Current<BuiltPolicy>): BuiltPolicy => ({
   mode: (check) => current.value.mode(check),
   maxSize: () => current.value.maxSize(),
   standingOf: (address) => current.value.standingOf(address),
+  standingAlone: (own) => current.value.standingAlone(own),
   isBalancer: (ip) => current.value.isBalancer(ip),
   rates: () => current.value.rates(),
   factors: () => current.value.factors(),
@@ -86,15 +92,28 @@ export const inForce = (current: Current<BuiltPolicy>): BuiltPolicy => ({
   },
 })
 
+const needsOf = ({ knownAfter, knownDays }: PlainSettings): Needs => ({ after: knownAfter, days: knownDays })
+
+/** Of a client on the allow list nothing else is asked. */
+function standings({ settings, lists, history }: PolicySources): BuiltPolicy['standingOf'] {
+  const needs = needsOf(settings)
+  const isOnList = lookup(lists.allow)
+  return ({ ip }) => {
+    const isAllowed = isOnList(ip)
+    const [own, net] = isAllowed ? [NO_PAST, NO_PAST] : [history.own(ip), history.net(ip)]
+    return standingOf({ isAllowed, own, net }, needs)
+  }
+}
+
 export function buildPolicy(sources: PolicySources): BuiltPolicy {
   const { settings, lists, certificates, limits, overload, offeredSize, metrics, log } = sources
+  const needs = needsOf(settings)
   const maxSize = (): number | undefined => {
     const offered = offeredSize()
     const set = settings.messageMaxSize === 'upstream' ? 0 : settings.messageMaxSize
     return offered > 0 && set > 0 ? Math.min(offered, set) : offered > 0 ? offered : set > 0 ? set : undefined
   }
   const mode = (name: CheckName): Mode => modeOf(name, settings.observe)
-  const evidence = { isAllowed: lookup(lists.allow) }
   const rates = ratesOf(settings)
   const factors = { known: settings.limitKnownFactor, stress: settings.limitStressFactor }
   const checks = createRunner({
@@ -123,7 +142,8 @@ export function buildPolicy(sources: PolicySources): BuiltPolicy {
     checks,
     mode,
     maxSize,
-    standingOf: (address) => standingOf(address, evidence),
+    standingOf: standings(sources),
+    standingAlone: (own) => standingAlone(own, needs),
     isBalancer: lookup(lists.proxyProtocolFrom),
     rates: () => rates,
     factors: () => factors,

@@ -1,6 +1,6 @@
 /** What a node reports about itself: to the operator as JSON, and to Prometheus as gauges. */
 import type { ConditionReport, OverloadStatus, Status, TlsReport } from '../admin/status.ts'
-import { STANDINGS } from '../core/client.ts'
+import { REMEMBERED, STANDINGS } from '../core/client.ts'
 import { SIGNALS } from '../core/overload.ts'
 import { recordOf } from '../core/record.ts'
 import type { CertificatesReport } from '../front/certificates.ts'
@@ -40,6 +40,7 @@ export function statusOf(sources: StatusSources): Status {
     uptimeSeconds: Math.round(uptimeMs() / 1000),
     connectionsOpen: seats.total,
     unknownGuard: knownRecipients.guarding(),
+    clients: recordOf(REMEMBERED, (standing) => sources.counting.history.count(standing)),
     settings: sources.reloader.state(),
     overload: overloadOf(sources.overload),
     ...(shared !== undefined && {
@@ -96,6 +97,7 @@ export const gaugesOf = ({ seats, counting, knownRecipients, upstreams, overload
   upstreamConnections: (label) => upstreams.connections(label),
   upstreamLimit: (label) => upstreams.limit(label),
   limitUtilization: (limit) => counting.limits.utilization(limit),
+  remembered: (standing) => counting.history.count(standing),
   trackedClients: () => counting.limits.tracked(),
   unknownGuardActive: () => knownRecipients.guarding(),
   overloadLevel: () => overload.level,

@@ -56,6 +56,11 @@ export const GROUPS = {
     title: 'Lists',
     intro: 'Who is never held up, who is never let in, and which domains mail is accepted for.',
   },
+  history: {
+    title: 'History',
+    intro:
+      'Spillway remembers whose mail the servers behind it have accepted, and whose they have refused. From it a client has its standing: known, seen, new or suspect. [history.md](history.md) says what teaches it, and what does not.',
+  },
   message: {
     title: 'Message and DNS',
     intro: 'How strictly messages are read, and which servers resolve names.',
@@ -498,6 +503,31 @@ export const SETTINGS = {
     default: 'none',
     doc: 'The domains mail is accepted for; recipients in other domains are refused at once with 550.',
     more: '`none` leaves the decision to the mail servers. If a domain is missing here, all its mail bounces.',
+    live: true,
+  }),
+
+  SPILLWAY_KNOWN_AFTER: row({
+    group: 'history',
+    kind: integer(1, 1_000_000),
+    default: '3',
+    doc: 'How many messages of a client the mail servers must have accepted before it is known.',
+    more: 'At least 80 % of its latest messages must be good as well: one that turns bad is no longer known after about six bad messages in a row.',
+    live: true,
+  }),
+  SPILLWAY_KNOWN_DAYS: row({
+    group: 'history',
+    kind: integer(1, 365),
+    default: '2',
+    doc: 'Over how many days these messages must lie.',
+    more: 'From the first message to the last it must be so many days of 24 hours, less one day and four hours: 20 hours for 2. With 1 any time will do, and a spammer is known after a few messages that got through.',
+    live: true,
+  }),
+  SPILLWAY_HISTORY_TTL: row({
+    group: 'history',
+    kind: duration({ min: DAY_MS, max: 3650 * DAY_MS }),
+    default: '100d',
+    doc: 'How long a client is remembered after the last message that taught something about it.',
+    more: 'Bad messages fade sooner: they weigh half as much a day later.',
     live: true,
   }),
 

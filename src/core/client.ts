@@ -4,6 +4,10 @@
 export const STANDINGS = ['trusted', 'known', 'seen', 'new', 'suspect', 'banned'] as const
 export type Standing = (typeof STANDINGS)[number]
 
+/** Standings that a client's own history can give it, from the least worth remembering to the most. */
+export const REMEMBERED = ['new', 'suspect', 'seen', 'known'] as const satisfies readonly Standing[]
+export type Remembered = (typeof REMEMBERED)[number]
+
 /** The client as it connected (or as a listed balancer says it connected). Built once, at accept. */
 export interface Client {
   /** The session's id (core/id.ts), which every log line and every refusal carries. */

@@ -4,7 +4,7 @@
  * is ever taken from what a client sent.
  */
 import * as prom from 'prom-client'
-import { STANDINGS, type Standing } from '../core/client.ts'
+import { REMEMBERED, STANDINGS, type Standing } from '../core/client.ts'
 import { GLOBAL_LIMITS, type GlobalLimit } from '../core/limits.ts'
 import { SIGNALS, type Signal } from '../core/overload.ts'
 import { CHECK_NAMES, formOf, REASON_NAMES, reasonOf } from '../core/reasons.ts'
@@ -63,6 +63,8 @@ export interface GaugeSources {
   /** The share of a global limit that is in use, 0 or more; 0 where the limit is off. */
   limitUtilization(limit: GlobalLimit): number
   trackedClients(): number
+  /** Clients that are remembered, by what their own history makes of them. */
+  remembered(standing: (typeof REMEMBERED)[number]): number
   unknownGuardActive(): boolean
   overloadLevel(): number
   overloadPressure(signal: Signal): number
@@ -232,6 +234,28 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
   gauge({ name: 'tracked_clients', help: 'Client addresses for which the limits hold a count.' }, (from, all) => {
     all.of().value = from.trackedClients()
   })
+  gauge(
+    {
+      name: 'known_clients',
+      help: 'Clients that have sent honest mail before: standing known by their own history.',
+      together: 'max',
+    },
+    (from, all) => {
+      all.of().value = from.remembered('known')
+    },
+  )
+  gauge(
+    {
+      name: 'standing_clients',
+      help: 'Clients that are remembered, by the standing that their own history gives them; up to a minute old.',
+      together: 'max',
+      labels: ['standing'],
+      rows: combinations(REMEMBERED),
+    },
+    (from, all) => {
+      for (const standing of REMEMBERED) all.of(standing).value = from.remembered(standing)
+    },
+  )
   gauge(
     {
       name: 'unknown_guard_active',

@@ -11,6 +11,7 @@ import { type PlainSettings, SETTING_NAMES, settingOf } from '../../src/config/s
 import type { Client } from '../../src/core/client.ts'
 import { SYSTEM_CLOCK } from '../../src/core/clock.ts'
 import type { Facts } from '../../src/core/policy.ts'
+import { NO_PAST, OWN_MEMORY, taught } from '../../src/state/past.ts'
 import { createMetrics } from '../../src/telemetry/metrics.ts'
 import { eventually, startApp, type TestApp, testSources } from '../support/app.ts'
 import { makeCertificate } from '../support/certificates.ts'
@@ -87,6 +88,11 @@ const PAIR = {
   sameKey: written('key2', key),
 }
 
+const THREE_IN_TWO_DAYS = [0, 0, 24].reduce(
+  (past, hour) => taught(past, { good: 1, bad: 0 }, 500_000 + hour, OWN_MEMORY),
+  NO_PAST,
+)
+
 /** For each setting that a reload changes: two values of it, and a place where the difference is seen. */
 const SEEN: Record<string, Seen> = {
   SPILLWAY_PROXY_PROTOCOL_FROM: { from: 'none', to: '192.0.2.1', seen: ({ isBalancer }) => isBalancer('192.0.2.1') },
@@ -128,6 +134,9 @@ const SEEN: Record<string, Seen> = {
   // These are asked for at each use, or made into certificates: live-settings.test.ts sees them in a running node.
   SPILLWAY_MAX_CONNECTIONS: inSettings('maxConnections', '100', '101'),
   SPILLWAY_SHUTDOWN_TIMEOUT: inSettings('shutdownTimeout', '60s', '1s'),
+  SPILLWAY_KNOWN_AFTER: { from: '3', to: '4', seen: ({ standingAlone }) => standingAlone(THREE_IN_TWO_DAYS) },
+  SPILLWAY_KNOWN_DAYS: { from: '2', to: '3', seen: ({ standingAlone }) => standingAlone(THREE_IN_TWO_DAYS) },
+  SPILLWAY_HISTORY_TTL: inSettings('historyTtl', '100d', '7d'),
   SPILLWAY_UNKNOWN_GUARD: inSettings('unknownGuard', 'on', 'off'),
   SPILLWAY_LOG_SAMPLE: inSettings('logSample', 'auto', '1'),
   SPILLWAY_LOG_LOCAL_PARTS: inSettings('logLocalParts', 'off', 'on'),
@@ -179,6 +188,7 @@ describe('every setting that is marked live', () => {
           certificates: undefined,
           limits: { lately: () => undefined },
           overload: NO_OVERLOAD,
+          history: { own: () => NO_PAST, net: () => NO_PAST },
           offeredSize: () => 0,
           metrics,
           log: LOG,

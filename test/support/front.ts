@@ -58,7 +58,14 @@ export async function startFront(
   const metrics = createMetrics({ version: '0', upstreams: settings.upstreams.map(({ label }) => label) })
   const common = { settings, metrics, log, clock, now }
   const ratesNow = () => policy.rates()
-  const { limits } = buildLimits({ ...common, mode: (check) => policy.mode(check), ratesNow, maximum: asSet(ratesNow) })
+  const { limits, history } = buildLimits({
+    ...common,
+    mode: (check) => policy.mode(check),
+    ratesNow,
+    maximum: asSet(ratesNow),
+    standingAlone: (own) => policy.standingAlone(own),
+    historyTtl: () => policy.settings.historyTtl,
+  })
   const relay = buildRelay({ ...common, reserve: () => 0, reading: readingOf({ settings, warnings: [] }) })
   const offeredSize = (): number => Number(relay.upstreams.offer?.get('SIZE') ?? 0)
   const built = (of: Record<string, string>): BuiltPolicy => {
@@ -69,6 +76,7 @@ export async function startFront(
       certificates: undefined,
       limits,
       overload: NO_OVERLOAD,
+      history,
       offeredSize,
       metrics,
       log,
@@ -79,7 +87,9 @@ export async function startFront(
   const live = new Set<Session>()
   const seats = new Seats()
   const knownRecipients = createKnownRecipients({ now })
-  const right = { ...common, node: 1, policy, limits, overload: NO_OVERLOAD, knownRecipients, relay, seats, live }
+  const right = {
+    ...{ ...common, node: 1, policy, limits, overload: NO_OVERLOAD, knownRecipients, history, relay, seats, live },
+  }
   const front = { ...buildFront(broken(right)), ...change }
   const listener = new Listener(
     (socket) => void serve(socket, front),

@@ -1,5 +1,7 @@
 /** The state of a node with several workers, from those of its workers. */
 import type { Status, WorkerStatus } from '../../admin/status.ts'
+import { REMEMBERED } from '../../core/client.ts'
+import { recordOf } from '../../core/record.ts'
 import type { WorkerReport } from './crew.ts'
 
 export type OfParent = Pick<Status, 'version' | 'node' | 'uptimeSeconds' | 'settings'> & { readonly draining: boolean }
@@ -53,6 +55,8 @@ export function statusOf({ draining, ...parent }: OfParent, workers: readonly Wo
     connectionsOpen: all.reduce((sum, { connectionsOpen }) => sum + connectionsOpen, 0),
     unknownGuard: all.some(({ unknownGuard }) => unknownGuard),
     ...overloadOf(all),
+    // A client may be remembered by all of them.
+    clients: recordOf(REMEMBERED, (standing) => Math.max(0, ...all.map(({ clients }) => clients[standing]))),
     ...(redis !== undefined && { redis }),
     ...(troubled !== undefined && { tls: troubled }),
     upstreams: upstreamsOf(all),

@@ -3,6 +3,7 @@ import { afterEach, expect, test } from '@jest/globals'
 import { buildPolicy } from '../../../src/build/policy.ts'
 import { readingOf } from '../../../src/config/reload.ts'
 import type { Client } from '../../../src/core/client.ts'
+import { NO_PAST } from '../../../src/state/past.ts'
 import { createMetrics } from '../../../src/telemetry/metrics.ts'
 import { testSettings } from '../../support/app.ts'
 import { startFront } from '../../support/front.ts'
@@ -21,6 +22,7 @@ test('the policy asks the level how long a client may be silent, and has one set
     ...reading,
     certificates: undefined,
     limits: { lately: () => undefined },
+    history: { own: () => NO_PAST, net: () => NO_PAST },
     overload: {
       ...NO_OVERLOAD,
       idleMs: ({ standing }, usual) => {

@@ -39,7 +39,7 @@ end
 `
 /**
  * ARGV: as CHANGE, then the hour, the most clients of a group, the memory (OWN_MEMORY), and for each client its field, good and bad
- * messages. First the clients that changed longest ago are forgotten if they have expired. If the group is full, some strangers
+ * messages, and the hours of the first and of the last of them. First the clients that changed longest ago are forgotten if they have expired. If the group is full, some strangers
  * (of ten taken at random, those with fewer than three good messages) make room; if there are none, nobody new is remembered.
  */
 export const TELL = `${READ}${CHANGE}
@@ -55,33 +55,35 @@ if redis.call('HLEN', KEYS[1]) > most + 1 then
   end
 end
 local room = most + 2 - redis.call('HLEN', KEYS[1])
-for i = 6, #ARGV, 3 do
+for i = 6, #ARGV, 5 do
   local field, good, bad = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
+  local since, last = tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4])
   local n = read(redis.call('HMGET', KEYS[1], field)[1])
   if n or room > 0 then
     if not n then
       n = {0, 0, 0, 0, 0, 0}
       room = room - 1
     end
-    local hours = hour - math.max(n[5], n[6])
+    local hours = last - math.max(n[5], n[6])
     local rg, rb = n[2] + good, n[3] * 2 ^ (-math.max(0, hours) / 24) + bad
     local kept = math.min(1, memory / (rg + rb))
-    if good > 0 and (n[4] == 0 or n[4] > hour) then n[4] = hour end
-    if good > 0 then n[5] = hour end
-    if bad > 0 then n[6] = hour end
+    if good > 0 and (n[4] == 0 or n[4] > since) then n[4] = since end
+    if good > 0 then n[5] = math.max(n[5], last) end
+    if bad > 0 then n[6] = math.max(n[6], last) end
     changed(field, string.format('%d %.3f %.3f %d %d %d', n[1] + good, rg * kept, rb * kept, n[4], n[5], n[6]))
   end
 end
 finish()
 return seq
 `
-/** ARGV: as CHANGE, then the most clients of a group, then fields and values: of clients that are not there. */
-export const FILL = `${CHANGE}
+/** ARGV: as CHANGE, then the most clients of a group, then fields and values: of clients that are not there, or with fewer good messages. */
+export const FILL = `${READ}${CHANGE}
 local room = tonumber(ARGV[3]) + 2 - redis.call('HLEN', KEYS[1])
 for i = 4, #ARGV, 2 do
-  if room > 0 and not redis.call('HMGET', KEYS[1], ARGV[i])[1] then
+  local held = read(redis.call('HMGET', KEYS[1], ARGV[i])[1])
+  if (not held and room > 0) or (held and held[1] < read(ARGV[i + 1])[1]) then
     changed(ARGV[i], ARGV[i + 1])
-    room = room - 1
+    if not held then room = room - 1 end
   end
 end
 finish()

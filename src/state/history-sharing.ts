@@ -8,7 +8,8 @@
  * nevertheless, its messages count twice; that is no harm, because nobody is known by a number alone.
  *
  * A node remembers the number of the last change that it has heard of each group, and asks for later ones. If the
- * group has another name than before, Redis has lost what it had. Then every node writes what it remembers of clients that are missing there.
+ * group has another name than before, Redis has lost what it had. Then every node writes what it remembers of clients that are missing there;
+ * and at any time, of a client of which it remembers more than it hears.
  */
 import { randomBytes } from 'node:crypto'
 import { setTimeout } from 'node:timers/promises'
@@ -135,7 +136,7 @@ export class HistorySharing {
 
   #tellBatch(group: number, batch: readonly Untold[]): Promise<unknown> {
     const hour = Math.max(...batch.map((each) => each.hour))
-    const clients = batch.flatMap(({ key, good, bad }) => [key, good, bad])
+    const clients = batch.flatMap(({ key, good, bad, since, hour }) => [key, good, bad, since, hour])
     return this.#run(TELL, group, [this.#expiryMs, this.#name, hour, MOST_OF_GROUP, OWN_MEMORY, ...clients])
   }
 
@@ -149,12 +150,17 @@ export class HistorySharing {
       if (news === undefined) throw new Nonsense(answer)
       const before = this.#names[group]
       this.#names[group] = news.group
-      if (before !== news.group && before !== '') {
+      if ((before !== news.group && before !== '') || news.seq < heard) {
         this.#lost.add(group)
         this.#heard[group] = 0
         continue
       }
-      for (const { key, past } of news.changes) if (past !== undefined) history.hear(key, past)
+      const more: string[][] = []
+      for (const { key, past } of news.changes) {
+        const known = past && history.hear(key, past)
+        if (known !== undefined) more.push([key, textOf(known)])
+      }
+      await this.#write(group, more)
       const last = news.changes.at(-1)?.seq ?? news.seq
       const isAll = news.changes.length < ASKED
       // The last change may have been cut in two: it is asked for again. No change has half as many clients.
@@ -175,13 +181,18 @@ export class HistorySharing {
         if (groups.has(group)) found.set(group, [...(found.get(group) ?? []), [key, textOf(past)]])
       })
       for (const [group, clients] of found) {
-        for (const batch of inBatches(clients, TOLD)) {
-          await this.#run(FILL, group, [this.#expiryMs, this.#name, MOST_OF_GROUP, ...batch.flat()])
-        }
+        await this.#write(group, clients)
       }
       await setTimeout(PAUSE_MS, undefined, { ref: false })
     }
     if (this.#isUp) for (const group of groups) this.#lost.delete(group)
+  }
+
+  /** @param clients fields and values */
+  async #write(group: number, clients: readonly string[][]): Promise<void> {
+    for (const batch of inBatches(clients, TOLD)) {
+      await this.#run(FILL, group, [this.#expiryMs, this.#name, MOST_OF_GROUP, ...batch.flat()])
+    }
   }
 
   #run(script: string, group: number, args: readonly (string | number)[]): Promise<unknown> {

@@ -40,6 +40,8 @@ export const PARTS = 256
 /** What was learnt of one client since others were last told. `key`: the 64 bits of its source, in hexadecimal. */
 export interface Untold extends Lesson {
   readonly key: string
+  /** Of the first and of the last of it. */
+  readonly since: number
   readonly hour: number
 }
 
@@ -47,6 +49,11 @@ const hex = (word: number): string => (word >>> 0).toString(16).padStart(8, '0')
 const keyOf = (high: number, low: number): string => hex(high) + hex(low)
 /** The /24 of an IPv4 address, the /48 of another. */
 const maskOf = (high: number): number => (high === 0 ? 0xffff_ff00 : 0xffff_0000)
+
+function withUntold(past: Past, untold: Untold): Past {
+  const after = taught(past, untold, untold.hour, OWN_MEMORY)
+  return untold.good > 0 ? { ...after, first: Math.min(after.first, untold.since) } : after
+}
 
 export interface HistoryOptions {
   /** What a client's own history makes of it, as of now. */
@@ -144,24 +151,29 @@ export class History {
     return this.#untold.size
   }
 
-  /** What all nodes together know of a client; what this one has not told yet is added. */
-  hear(key: string, heard: Past): void {
+  /**
+   * What all nodes together know of a client; what this one has not told yet is added.
+   * @returns what this node knows instead, if that is more: others have lost it
+   */
+  hear(key: string, heard: Past): Past | undefined {
     const bits = this.#bits
     bits[0] = Number.parseInt(key.slice(0, 8), 16)
     bits[1] = Number.parseInt(key.slice(8), 16)
     const [high, low] = bits as unknown as [number, number]
     const hour = this.#hour
-    const before = aged(this.#clients.get(high, low) ?? NO_PAST, hour)
+    const before = this.#weighed(this.#clients)
     // Others have heard a good message of it. What this node alone knows is bad, and has not been told.
     if (this.#isShared && before.good === 0 && before.recentBad > 0)
-      this.#add({ key, hour, good: 0, bad: before.recentBad })
+      this.#add({ key, since: hour, hour, good: 0, bad: before.recentBad })
     const untold = this.#untold.get(key)
+    if (heard.good + (untold?.good ?? 0) < before.good) return before
     const past = { ...heard, lastGood: Math.min(heard.lastGood, hour), lastBad: Math.min(heard.lastBad, hour) }
-    const after = untold === undefined ? past : taught(past, untold, untold.hour, OWN_MEMORY)
-    if (this.#isForgotten(after) || !this.#clients.put(high, low, after)) return
-    if (dayOfHour(after.lastGood) <= dayOfHour(before.lastGood)) return
+    const after = untold === undefined ? past : withUntold(past, untold)
+    if (this.#isForgotten(after) || !this.#clients.put(high, low, after)) return undefined
+    if (dayOfHour(after.lastGood) <= dayOfHour(before.lastGood)) return undefined
     bits[1] = low & maskOf(high)
     this.#put(this.#nets, taught(this.#weighed(this.#nets), { good: 1, bad: 0 }, after.lastGood, NET_MEMORY))
+    return undefined
   }
 
   /** Calls with the clients that have ever sent a good message, of one part of the table. @param part from 0 to PARTS - 1 */
@@ -211,14 +223,15 @@ export class History {
   }
 
   #note({ good, bad }: Lesson, earlier: number, hour: number): void {
-    this.#add({ key: keyOf(this.#bits[0]!, this.#bits[1]!), hour, good, bad: bad + earlier })
+    this.#add({ key: keyOf(this.#bits[0]!, this.#bits[1]!), since: hour, hour, good, bad: bad + earlier })
   }
 
-  #add({ key, hour, good, bad }: Untold): void {
+  #add({ key, since, hour, good, bad }: Untold): void {
     const before = this.#untold.get(key)
     if (before === undefined && this.#untold.size >= MOST_UNTOLD) return
     const sum = { good: (before?.good ?? 0) + good, bad: (before?.bad ?? 0) + bad }
-    this.#untold.set(key, { key, hour: Math.max(hour, before?.hour ?? 0), ...sum })
+    const from = Math.min(since, before?.since ?? since)
+    this.#untold.set(key, { key, since: from, hour: Math.max(hour, before?.hour ?? 0), ...sum })
   }
 
   #weighed(table: PastTable): Past {

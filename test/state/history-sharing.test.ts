@@ -166,8 +166,12 @@ test('what was learnt while Redis was away is told afterwards, and no more than 
   for (let i = 0; i < MOST_UNTOLD + 1000; i++) a.history.learn(`10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`, GOOD)
   expect(a.history.untold).toBe(MOST_UNTOLD)
   expect(good(b)).toBe(0)
+  at += DAY
+  a.history.learn(IP, { good: 2, bad: 0 })
   a.isUp = true
-  await heard(b, 1)
+  await heard(b, 3)
+  // Also over how many days it was.
+  expect(b.history.count('known')).toBe(1)
 })
 
 test('a Redis that comes back empty is filled again', async () => {
@@ -191,6 +195,20 @@ test('a Redis that comes back empty is filled again', async () => {
     (count) => count === 300,
     10_000,
   )
+})
+
+test('a friend that sends mail while Redis is being filled again stays a friend', async () => {
+  const [a, b] = [await begin(), await begin()]
+  a.history.learn(IP, { good: 5, bad: 0 })
+  at += DAY
+  a.history.learn(IP, GOOD)
+  await heard(b, 6)
+  await (a.link.client as unknown as { flushall: () => Promise<unknown> }).flushall()
+  b.history.learn(IP, GOOD)
+  await heard(a, 7)
+  const c = await begin()
+  await heard(c, 7)
+  for (const { history } of [a, b, c]) expect(history.count('known')).toBe(1)
 })
 
 test('keys expire, and no client outlives HISTORY_TTL', async () => {

@@ -11,6 +11,7 @@ import type { Maximum, Rates } from '../core/limits.ts'
 import type { Mode } from '../core/policy.ts'
 import { type CheckName, checkOf } from '../core/reasons.ts'
 import { CLIENTS, History } from '../state/history.ts'
+import { HistorySharing } from '../state/history-sharing.ts'
 import { createKnownRecipients, type KnownRecipients } from '../state/known-recipients.ts'
 import { KnownSharing } from '../state/known-sharing.ts'
 import { createLimits, type Limits, type LimitsOptions } from '../state/limits.ts'
@@ -102,6 +103,10 @@ export function buildLimits({
     ...{ memory: knownRecipients, client: link.client, prefix, log, elapsed: clock.elapsed },
     ...{ upSince, watched },
   })
+  const clients = new HistorySharing({
+    ...{ history, client: link.client, prefix, ttlMs: historyTtl, log, elapsed: clock.elapsed },
+    ...{ upSince, watched },
+  })
   const tickets =
     ticketSecret &&
     new TicketSharing({ client: link.client, prefix, upSince, watched, now: clock.now, adopt: ticketSecret, log })
@@ -115,11 +120,12 @@ export function buildLimits({
       await shared.start()
       sharing.start()
       tickets?.start()
+      await clients.start()
     },
     async stop() {
       history.stop()
       tickets?.stop()
-      await sharing.stop()
+      await Promise.all([sharing.stop(), clients.stop()])
       await shared.stop()
       await link.close()
     },

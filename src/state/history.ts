@@ -32,6 +32,29 @@ const SWEEP_MS = 1000
 /** Every address is weighed again within so many sweeps. */
 const SWEEPS = 60
 
+/** Clients of which something is noted for others, while there is nobody to tell. */
+export const MOST_UNTOLD = 50_000
+/** How many parts the table is read in. */
+export const PARTS = 256
+
+/** What was learnt of one client since others were last told. `key`: the 64 bits of its source, in hexadecimal. */
+export interface Untold extends Lesson {
+  readonly key: string
+  /** Of the first and of the last of it. */
+  readonly since: number
+  readonly hour: number
+}
+
+const hex = (word: number): string => (word >>> 0).toString(16).padStart(8, '0')
+const keyOf = (high: number, low: number): string => hex(high) + hex(low)
+/** The /24 of an IPv4 address, the /48 of another. */
+const maskOf = (high: number): number => (high === 0 ? 0xffff_ff00 : 0xffff_0000)
+
+function withUntold(past: Past, untold: Untold): Past {
+  const after = taught(past, untold, untold.hour, OWN_MEMORY)
+  return untold.good > 0 ? { ...after, first: Math.min(after.first, untold.since) } : after
+}
+
 export interface HistoryOptions {
   /** What a client's own history makes of it, as of now. */
   readonly standingAlone: (own: Past) => Remembered
@@ -50,6 +73,8 @@ export class History {
   readonly #clients: PastTable
   readonly #nets: PastTable
   readonly #bits = new Int32Array(2)
+  readonly #untold = new Map<string, Untold>()
+  #isShared = false
   #timer: NodeJS.Timeout | undefined
 
   constructor(options: HistoryOptions) {
@@ -84,7 +109,10 @@ export class History {
     const before = this.own(ip)
     if (!readBits(ip, this.#bits)) return
     // Whoever is not remembered would count in its neighbourhood again and again.
-    if (!this.#put(this.#clients, taught(before, lesson, hour, OWN_MEMORY))) return
+    const after = taught(before, lesson, hour, OWN_MEMORY)
+    if (!this.#put(this.#clients, after)) return
+    // With the first good message, others hear of the bad ones before it as well.
+    if (this.#isShared && after.good > 0) this.#note(lesson, before.good === 0 ? before.recentBad : 0, hour)
     const today = dayOfHour(hour)
     const good = lesson.good > 0 && dayOfHour(before.lastGood) !== today ? 1 : 0
     // A part of a message is no bad address: a list with some dead subscribers has them every day.
@@ -93,6 +121,67 @@ export class History {
     const around = this.net(ip)
     this.#readNet(ip)
     this.#put(this.#nets, taught(around, { good, bad }, hour, NET_MEMORY))
+  }
+
+  /**
+   * From now on what is learnt is noted for others until it is taken. Of clients that have never sent a good message nothing
+   * is noted: a flood would fill what is shared, and every node finds them out by itself.
+   */
+  share(): void {
+    this.#isShared = true
+  }
+
+  /** What was learnt and not yet told, up to so many clients; it is noted no longer. */
+  takeUntold(count: number): Untold[] {
+    const taken: Untold[] = []
+    for (const [key, each] of this.#untold) {
+      if (taken.length === count) break
+      this.#untold.delete(key)
+      taken.push(each)
+    }
+    return taken
+  }
+
+  /** Notes again what could not be told. */
+  putBack(untold: readonly Untold[]): void {
+    for (const each of untold) this.#add(each)
+  }
+
+  get untold(): number {
+    return this.#untold.size
+  }
+
+  /**
+   * What all nodes together know of a client; what this one has not told yet is added.
+   * @returns what this node knows instead, if that is more: others have lost it
+   */
+  hear(key: string, heard: Past): Past | undefined {
+    const bits = this.#bits
+    bits[0] = Number.parseInt(key.slice(0, 8), 16)
+    bits[1] = Number.parseInt(key.slice(8), 16)
+    const [high, low] = bits as unknown as [number, number]
+    const hour = this.#hour
+    const before = this.#weighed(this.#clients)
+    // Others have heard a good message of it. What this node alone knows is bad, and has not been told.
+    if (this.#isShared && before.good === 0 && before.recentBad > 0)
+      this.#add({ key, since: hour, hour, good: 0, bad: before.recentBad })
+    const untold = this.#untold.get(key)
+    if (heard.good + (untold?.good ?? 0) < before.good) return before
+    const past = { ...heard, lastGood: Math.min(heard.lastGood, hour), lastBad: Math.min(heard.lastBad, hour) }
+    const after = untold === undefined ? past : withUntold(past, untold)
+    if (this.#isForgotten(after) || !this.#clients.put(high, low, after)) return undefined
+    if (dayOfHour(after.lastGood) <= dayOfHour(before.lastGood)) return undefined
+    bits[1] = low & maskOf(high)
+    this.#put(this.#nets, taught(this.#weighed(this.#nets), { good: 1, bad: 0 }, after.lastGood, NET_MEMORY))
+    return undefined
+  }
+
+  /** Calls with the clients that have ever sent a good message, of one part of the table. @param part from 0 to PARTS - 1 */
+  each(part: number, see: (key: string, past: Past) => void): void {
+    const sets = Math.ceil(this.#clients.sets / PARTS)
+    this.#clients.each(part * sets, (part + 1) * sets, (high, low, past) => {
+      if (past.good > 0 && !this.#isForgotten(past)) see(keyOf(high, low), past)
+    })
   }
 
   /** How many clients are remembered, by what their own history makes of them; up to a minute old. */
@@ -129,9 +218,20 @@ export class History {
   #readNet(ip: string): boolean {
     const bits = this.#bits
     if (!readBits(ip, bits)) return false
-    // The /24 of an IPv4 address, the /48 of another.
-    bits[1] = bits[1]! & (bits[0] === 0 ? 0xffff_ff00 : 0xffff_0000)
+    bits[1] = bits[1]! & maskOf(bits[0]!)
     return true
+  }
+
+  #note({ good, bad }: Lesson, earlier: number, hour: number): void {
+    this.#add({ key: keyOf(this.#bits[0]!, this.#bits[1]!), since: hour, hour, good, bad: bad + earlier })
+  }
+
+  #add({ key, since, hour, good, bad }: Untold): void {
+    const before = this.#untold.get(key)
+    if (before === undefined && this.#untold.size >= MOST_UNTOLD) return
+    const sum = { good: (before?.good ?? 0) + good, bad: (before?.bad ?? 0) + bad }
+    const from = Math.min(since, before?.since ?? since)
+    this.#untold.set(key, { key, since: from, hour: Math.max(hour, before?.hour ?? 0), ...sum })
   }
 
   #weighed(table: PastTable): Past {

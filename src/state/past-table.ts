@@ -110,6 +110,14 @@ export class PastTable {
     }
   }
 
+  /** Calls with every address of these sets, which must not be put meanwhile. */
+  each(from: number, to: number, see: (high: number, low: number, past: Past) => void): void {
+    const words = this.#words
+    for (let at = from * SET; at < Math.min(to, this.#sets) * SET; at += SLOT) {
+      if (this.#worth(at) > 0) see(words[at + HIGH]!, words[at + LOW]!, this.#read(at))
+    }
+  }
+
   get sets(): number {
     return this.#sets
   }

@@ -9,10 +9,11 @@ import { buildRelay } from '../../src/build/relay.ts'
 import { networkListsOf, readingOf } from '../../src/config/reload.ts'
 import { SYSTEM_CLOCK } from '../../src/core/clock.ts'
 import { Current } from '../../src/core/current.ts'
-import { asSet } from '../../src/core/limits.ts'
+import type { Maximum } from '../../src/core/limits.ts'
 import { type ConnectionParts, serve } from '../../src/front/connection.ts'
 import { Listener } from '../../src/front/gate/listener.ts'
 import type { Session } from '../../src/front/session/session.ts'
+import { maximum } from '../../src/overload/maximum.ts'
 import { createKnownRecipients } from '../../src/state/known-recipients.ts'
 import { Seats } from '../../src/state/seats.ts'
 import type { Fields, Log } from '../../src/telemetry/log.ts'
@@ -35,13 +36,14 @@ export interface TestFront {
 
 /**
  * @param change parts to put in the place of those that are built
- * @param broken what they are built from, in the place of what is right
+ * @param broken what they are built from, in the place of what is right @param overload the level, instead of 0
  */
 export async function startFront(
   upstreams: string,
   given: Record<string, string>,
   change: Partial<ConnectionParts> = {},
   broken: (right: FrontOptions) => FrontOptions = (right) => right,
+  overload: typeof NO_OVERLOAD = NO_OVERLOAD,
 ): Promise<TestFront> {
   const settings = testSettings(upstreams, given)
   const lines: TestFront['lines'] = []
@@ -58,11 +60,13 @@ export async function startFront(
   const metrics = createMetrics({ version: '0', upstreams: settings.upstreams.map(({ label }) => label) })
   const common = { settings, metrics, log, clock, now }
   const ratesNow = () => policy.rates()
+  const maximumNow: Maximum = (limit, { standing }) =>
+    maximum(limit, standing, overload.enforced, policy.rates(), policy.factors())
   const { limits, history } = buildLimits({
     ...common,
     mode: (check) => policy.mode(check),
     ratesNow,
-    maximum: asSet(ratesNow),
+    maximum: maximumNow,
     standingAlone: (own) => policy.standingAlone(own),
     historyTtl: () => policy.settings.historyTtl,
   })
@@ -75,7 +79,7 @@ export async function startFront(
       lists: networkListsOf(settings),
       certificates: undefined,
       limits,
-      overload: NO_OVERLOAD,
+      overload,
       history,
       offeredSize,
       metrics,
@@ -87,9 +91,7 @@ export async function startFront(
   const live = new Set<Session>()
   const seats = new Seats()
   const knownRecipients = createKnownRecipients({ now })
-  const right = {
-    ...{ ...common, node: 1, policy, limits, overload: NO_OVERLOAD, knownRecipients, history, relay, seats, live },
-  }
+  const right = { ...common, node: 1, policy, limits, overload, knownRecipients, history, relay, seats, live }
   const front = { ...buildFront(broken(right)), ...change }
   const listener = new Listener(
     (socket) => void serve(socket, front),

@@ -7,7 +7,6 @@ import {
   hostPorts,
   hosts,
   networks,
-  pattern,
   supportUrl,
   upstreams,
 } from '../../src/config/address-kinds.ts'
@@ -23,6 +22,7 @@ import {
   orNone,
   orOff,
   path,
+  pattern,
   rate,
   secret,
   size,

@@ -61,6 +61,9 @@ export function buildFront(options: FrontOptions): ConnectionParts {
       get unknownGuard() {
         return policy.settings.unknownGuard
       },
+      get badReply() {
+        return policy.settings.historyBadReply
+      },
       relay: options.relay,
       outcomes,
       voice,

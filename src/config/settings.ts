@@ -28,6 +28,7 @@ import {
   orNone,
   orOff,
   path,
+  pattern,
   rate,
   secret,
   size,
@@ -528,6 +529,15 @@ export const SETTINGS = {
     default: '100d',
     doc: 'How long a client is remembered after the last message that taught something about it.',
     more: 'Bad messages fade sooner: they weigh half as much a day later.',
+    live: true,
+  }),
+
+  SPILLWAY_HISTORY_BAD_REPLY: row({
+    group: 'history',
+    kind: orNone(pattern),
+    default: 'none',
+    doc: 'Replies to the final dot that accept a message and say that it is bad: a regular expression.',
+    more: 'For mail servers that file spam as junk and answer 250: where the reply tells, as in `250 2.0.0 Ok: queued as 4XyZ (junk)`, write `\\(junk\\)`. Such a message is delivered like any other, and counts as bad. The reply is matched without its code, line by line.',
     live: true,
   }),
 

@@ -13,7 +13,8 @@
  *     550, 554 without a status code, to the dot   bad       the content: nothing else is left to refuse
  *     any other 5yz: 5.2.x, 5.3.4, 5.6.1 ...       nothing   mailbox full or closed, message too large, 8BITMIME ...
  *
- * A message that was accepted is good even if the cluster files it as junk. What is heard while its directory has failed
+ * A message that was accepted is good even if the cluster files it as junk, unless its reply says so in words that the operator
+ * knows (HISTORY_BAD_REPLY). What is heard while its directory has failed
  * is left out by recipient.ts, what callouts hear by outcome.ts.
  */
 import { type AskedCommand, isAboutServer, isAboutUs, isUnknownUser, type Reply } from '../relay/smtp/reply.ts'
@@ -23,11 +24,18 @@ export type Evidence = 'good' | 'bad' | 'nothing'
 const STATUS = /^5\.(?<subject>\d{1,3})\.(?<detail>\d{1,3})\b/
 const OF_SENDER = ['7', '8']
 
-/** @param asked the command that the reply answers @param reply as the client hears it */
-export function evidenceOf(asked: AskedCommand, reply: Reply): Evidence {
+/**
+ * @param asked the command that the reply answers
+ * @param reply as the client hears it
+ * @param badReply HISTORY_BAD_REPLY: what accepts a message and says that it is bad
+ */
+export function evidenceOf(asked: AskedCommand, reply: Reply, badReply?: RegExp): Evidence {
   const { code, lines } = reply
   const isText = asked === 'data' || asked === 'dot'
-  if (code < 300) return asked === 'dot' ? 'good' : 'nothing'
+  if (code < 300) {
+    if (asked !== 'dot') return 'nothing'
+    return badReply !== undefined && lines.some((line) => badReply.test(line)) ? 'bad' : 'good'
+  }
   if (code < 500 || isAboutServer(reply, asked) || isAboutUs(reply)) return 'nothing'
   if (asked === 'rcpt' && isUnknownUser(reply)) return 'bad'
   const { subject, detail } = STATUS.exec(lines[0] ?? '')?.groups ?? {}

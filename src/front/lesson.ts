@@ -35,8 +35,8 @@ export function lessonOf(
   { taken, bad }: { readonly taken: number; readonly bad: number },
 ): Lesson {
   const named = bad === 0 ? 0 : (Math.min(bad, MOST_BAD) * bad) / (taken + bad)
-  const good = result === 'accepted' ? 1 : 0
-  return { good, bad: named + (good === 0 && evidence === 'bad' ? 1 : 0) }
+  const good = result === 'accepted' && evidence === 'good' ? 1 : 0
+  return { good, bad: named + (evidence === 'bad' ? 1 : 0) }
 }
 
 /** Whether this may be a callout so far. @param rcpts recipients of the session, with the one that was just answered */

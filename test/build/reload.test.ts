@@ -136,6 +136,11 @@ const SEEN: Record<string, Seen> = {
   SPILLWAY_SHUTDOWN_TIMEOUT: inSettings('shutdownTimeout', '60s', '1s'),
   SPILLWAY_KNOWN_AFTER: { from: '3', to: '4', seen: ({ standingAlone }) => standingAlone(THREE_IN_TWO_DAYS) },
   SPILLWAY_KNOWN_DAYS: { from: '2', to: '3', seen: ({ standingAlone }) => standingAlone(THREE_IN_TWO_DAYS) },
+  SPILLWAY_HISTORY_BAD_REPLY: {
+    from: 'none',
+    to: 'junk',
+    seen: ({ settings }) => settings.historyBadReply?.source,
+  },
   SPILLWAY_HISTORY_TTL: inSettings('historyTtl', '100d', '7d'),
   SPILLWAY_UNKNOWN_GUARD: inSettings('unknownGuard', 'on', 'off'),
   SPILLWAY_LOG_SAMPLE: inSettings('logSample', 'auto', '1'),

@@ -49,6 +49,14 @@ test.each<[AskedCommand, number, string, Evidence]>([
   expect(evidenceOf(asked, { code, lines: [line] })).toBe(says)
 })
 
+test('a reply that accepts a message and says that it is junk is bad, where the operator knows its words', () => {
+  const junk = { code: 250, lines: ['2.0.0 Ok: queued', 'as 4XyZ (Junk)'] }
+  expect(evidenceOf('dot', junk, /\(junk\)/i)).toBe('bad')
+  expect(evidenceOf('dot', junk, /\(spam\)/i)).toBe('good')
+  expect(evidenceOf('rcpt', junk, /\(junk\)/i)).toBe('nothing')
+  expect(lessonOf('accepted', 'bad', { taken: 1, bad: 0 })).toEqual({ good: 0, bad: 1 })
+})
+
 test.each([
   ['an accepted message', 'accepted', 'good', { taken: 1, bad: 0 }, { good: 1, bad: 0 }],
   ['a message that was refused for its content', 'rejected', 'bad', { taken: 1, bad: 0 }, { good: 0, bad: 1 }],

@@ -94,6 +94,15 @@ test('a friend that turns bad is none after six refused messages, within the sam
   expect(await standingNow(app)).toBe('seen')
 })
 
+test('mail that is accepted as junk is bad where HISTORY_BAD_REPLY says so, and is delivered all the same', async () => {
+  const app = await begin((verb) => (verb === 'DOT' ? '250 2.0.0 Ok: queued (junk)' : 'default'), {
+    HISTORY_BAD_REPLY: '\\(junk\\)',
+  })
+  for (let i = 0; i < 2; i++) expect(await deliver(app)).toMatch(/^250 2\.0\.0 Ok: queued/)
+  expect(await standingNow(app)).toBe('suspect')
+  expect(await app.ofAnybody('spillway_messages_total', 'result="accepted"')).toBe(2)
+})
+
 const unknown: Script = (verb) => (verb === 'RCPT' ? '550 5.1.1 User unknown' : 'default')
 const taught = (app: TestApp) => app.running.status().clients
 

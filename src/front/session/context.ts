@@ -20,6 +20,8 @@ export interface ConversationParts {
   readonly overload: Pick<Overload, 'offer'>
   readonly knownRecipients: KnownRecipients
   readonly unknownGuard: boolean
+  /** HISTORY_BAD_REPLY: replies to the dot that accept a message and say that it is bad. */
+  readonly badReply: RegExp | undefined
   readonly relay: RelayParts
   readonly outcomes: Outcomes
   readonly voice: Voice

@@ -46,11 +46,12 @@ export async function startMessage(
   const reply = answered(context, transaction, answer, 'refused')
   const code = answer.kind === 'reply' ? answer.reply.code : answer.refusal.code
   const result = code < 500 ? 'deferred' : 'rejected'
-  replies.message({ result, upstream: answer.upstream, reply: reply.text, evidence: saidBy(answer) })
+  replies.message({ result, upstream: answer.upstream, reply: reply.text, evidence: saidBy(context, answer) })
   return { reply }
 }
 
-const saidBy = (answer: Answer): Evidence => (answer.kind === 'reply' ? evidenceOf(answer.to, answer.reply) : 'nothing')
+const saidBy = ({ parts }: Context, answer: Answer): Evidence =>
+  answer.kind === 'reply' ? evidenceOf(answer.to, answer.reply, parts.badReply) : 'nothing'
 
 function answered({ replies }: Context, { utf8 }: Transaction, answer: Answer, counts: Counts): ClientReply {
   return answer.kind === 'refusal'
@@ -112,7 +113,7 @@ export class ClientMessage {
     const reply = answered(this.#context, this.#transaction, answer, 'message')
     const left = this.#hasLeft
     const told = { result, upstream: answer.upstream, reply: reply.text, size: this.#size, ms, left }
-    replies.message({ ...told, evidence: saidBy(answer) })
+    replies.message({ ...told, evidence: saidBy(this.#context, answer) })
     return reply
   }
 

@@ -14,7 +14,7 @@ const sum = (values: readonly (number | undefined)[]): number =>
 describe('shares', () => {
   test('each worker has a history file of its own', () => {
     const files = (env: Record<string, string>) => sharesOf(env, 2).map(({ historyFile }) => historyFile)
-    expect(files({ HISTORY_FILE: '/var/lib/spillway/history' })).toEqual([
+    expect(files({ SPILLWAY_HISTORY_FILE: '/var/lib/spillway/history' })).toEqual([
       '/var/lib/spillway/history.1',
       '/var/lib/spillway/history.2',
     ])

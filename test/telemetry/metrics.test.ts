@@ -40,6 +40,8 @@ describe('the contract', () => {
     upstream_replies_total: 'counter',
     upstream_slot_wait_seconds: 'histogram',
     tracked_clients: 'gauge',
+    known_clients: 'gauge',
+    standing_clients: 'gauge',
     tls_handshakes_total: 'counter',
     worker_up: 'gauge',
     worker_restarts_total: 'counter',

@@ -7,27 +7,27 @@ export const limits: readonly Panel[] = [
     title: 'Use of the global limits',
     about: 'Share in use. At 100 % everybody is refused until the window has moved on. 0 if the limit is off.',
     unit: 'ratio',
-    width: 8,
+    width: 6,
     queries: [[`max by (limit) (${of('spillway_limit_utilization_ratio')})`, '{{limit}}']],
   }),
   series({
     title: 'Clients that the limits count',
     about: 'It rises steeply when a flood comes from many addresses.',
-    width: 8,
+    width: 6,
     queries: [[of('spillway_tracked_clients'), '{{instance}}']],
   }),
   series({
     title: 'Clients remembered, by standing',
     about:
       'What their own history makes of them, on the node that remembers most. known: honest senders; it grows for weeks and falls only when they turn bad. A jump of suspect: a flood whose mail is refused behind Spillway. If known falls for all at once, look at what the mail servers refuse.',
-    width: 8,
+    width: 6,
     queries: [[`max by (standing) (${of('spillway_standing_clients')})`, '{{standing}}']],
   }),
   series({
     title: '“Unknown user” not believed',
     about:
       '1: recipients that the mail servers accepted lately are now rejected as unknown. Their directory seems to have failed. Such recipients get 4xx, so that their mail does not bounce.',
-    width: 8,
+    width: 6,
     queries: [[of('spillway_unknown_guard_active'), '{{instance}}']],
   }),
   series({

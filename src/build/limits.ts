@@ -10,7 +10,7 @@ import type { Clock } from '../core/clock.ts'
 import type { Maximum, Rates } from '../core/limits.ts'
 import type { Mode } from '../core/policy.ts'
 import { type CheckName, checkOf } from '../core/reasons.ts'
-import { CLIENTS, History } from '../state/history.ts'
+import type { History } from '../state/history.ts'
 import { HistorySharing } from '../state/history-sharing.ts'
 import { createKnownRecipients, type KnownRecipients } from '../state/known-recipients.ts'
 import { KnownSharing } from '../state/known-sharing.ts'
@@ -21,6 +21,7 @@ import { createSharedLimits, type SharedLimits } from '../state/shared-limits.ts
 import { TicketSharing } from '../state/ticket-sharing.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics, RedisUse } from '../telemetry/metrics.ts'
+import { buildHistory } from './history.ts'
 
 export interface Counting {
   readonly limits: Limits
@@ -77,16 +78,16 @@ export function buildLimits({
     seed: randomBytes(8),
   }
   const knownRecipients = createKnownRecipients({ now: clock.now })
-  const history = new History({
-    ...{ standingAlone, ttlMs: historyTtl, now: clock.now, seed: randomBytes(8) },
-    // What a node promises to remember is divided among its workers.
-    capacity: Math.ceil(CLIENTS / nodes),
-  })
+  const built = buildHistory({ settings, standingAlone, historyTtl, nodes, log, clock })
+  const { history } = built
   if (settings.redisUrl === undefined) {
     return {
       ...{ limits: createLimits(counting), knownRecipients, history, shared: undefined },
-      start: async () => history.start(),
-      stop: async () => history.stop(),
+      async start() {
+        await built.read()
+        built.start()
+      },
+      stop: () => built.stop(),
     }
   }
   const { redisPrefix: prefix, redisTimeout: timeoutMs } = settings
@@ -116,16 +117,16 @@ export function buildLimits({
     history,
     shared,
     async start() {
-      history.start()
+      built.start()
       await shared.start()
       sharing.start()
       tickets?.start()
+      if (!shared.shared()) await built.read()
       await clients.start()
     },
     async stop() {
-      history.stop()
       tickets?.stop()
-      await Promise.all([sharing.stop(), clients.stop()])
+      await Promise.all([built.stop(), sharing.stop(), clients.stop()])
       await shared.stop()
       await link.close()
     },

@@ -541,6 +541,15 @@ export const SETTINGS = {
     live: true,
   }),
 
+  SPILLWAY_HISTORY_FILE: row({
+    group: 'history',
+    kind: orNone(path),
+    default: 'none',
+    doc: 'A file that keeps the history over a restart without Redis: its path.',
+    more: 'It is written every five minutes and at the stop, and read at the start if Redis is not set or does not answer. Spillway must be allowed to write to its directory. Each worker has its own: the number of the worker is appended to the path.',
+    perNode: true,
+  }),
+
   SPILLWAY_BARE_NEWLINE: row({
     group: 'message',
     kind: oneOf({

@@ -41,6 +41,7 @@ export function shareOf(settings: PlainSettings, share: Share): PlainSettings {
   }
   const { ofOne, ofAll } = settings.tlsHandshakes
   divided.tlsHandshakes = { ofOne: Math.max(1, part(ofOne, share)), ofAll: Math.max(1, part(ofAll, share)) }
+  if (settings.historyFile !== undefined) divided.historyFile = `${settings.historyFile}.${share.index + 1}`
   if (settings.redisUrl !== undefined) return divided as unknown as PlainSettings
   for (const key of LIMIT_NAMES.map((limit) => keyOf(LIMITS[limit].setting))) {
     const whole = settings[key]

@@ -8,6 +8,7 @@
  * that of past.ts.
  */
 import type { Past } from './past.ts'
+import { isKey, pastIn } from './past-text.ts'
 
 /** What is said of a client that is not six numbers is nothing: it is written anew. */
 const READ = `
@@ -105,32 +106,11 @@ end
 return answer
 `
 
-const FIELD = /^[0-9a-f]{16}$/
-const MOST = 1e9
-
 export interface Change {
   readonly key: string
   readonly seq: number
   /** Undefined if Redis holds something else under the key. */
   readonly past: Past | undefined
-}
-
-export const textOf = ({ good, recentGood, recentBad, first, lastGood, lastBad }: Past): string =>
-  `${good} ${recentGood.toFixed(3)} ${recentBad.toFixed(3)} ${first} ${lastGood} ${lastBad}`
-
-function pastIn(value: string): Past | undefined {
-  const numbers = value.split(' ').map((word) => (word === '' ? Number.NaN : Number(word)))
-  if (numbers.length !== 6 || !numbers.every((each) => each >= 0 && each <= MOST)) return undefined
-  const [good, recentGood, recentBad, first, lastGood, lastBad] = numbers as [
-    number,
-    number,
-    number,
-    number,
-    number,
-    number,
-  ]
-  if (![good, first, lastGood, lastBad].every(Number.isInteger)) return undefined
-  return { good, recentGood, recentBad, first, lastGood, lastBad }
 }
 
 export interface News {
@@ -152,7 +132,7 @@ export function newsIn(answer: unknown): News | undefined {
     const [key, at, value] = rest.slice(i, i + 3) as [string, string, string]
     const number = Number(at)
     if (!Number.isSafeInteger(number)) return undefined
-    changes.push({ key, seq: number, past: FIELD.test(key) ? pastIn(value) : undefined })
+    changes.push({ key, seq: number, past: isKey(key) ? pastIn(value) : undefined })
   }
   return { group, seq, changes }
 }

@@ -17,9 +17,10 @@ import { within } from '../core/deadline.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { RedisUse } from '../telemetry/metrics.ts'
 import { type History, PARTS, type Untold } from './history.ts'
-import { FILL, NEWS, newsIn, TELL, textOf } from './history-scripts.ts'
+import { FILL, NEWS, newsIn, TELL } from './history-scripts.ts'
 import { Nonsense } from './limiter.ts'
 import { HOUR_MS, OWN_MEMORY } from './past.ts'
+import { textOf } from './past-text.ts'
 import { type RedisClient, reasonOf } from './redis.ts'
 
 const GROUPS = 16

@@ -12,6 +12,15 @@ const sum = (values: readonly (number | undefined)[]): number =>
   values.reduce<number>((all, value) => all + (value ?? 0), 0)
 
 describe('shares', () => {
+  test('each worker has a history file of its own', () => {
+    const files = (env: Record<string, string>) => sharesOf(env, 2).map(({ historyFile }) => historyFile)
+    expect(files({ SPILLWAY_HISTORY_FILE: '/var/lib/spillway/history' })).toEqual([
+      '/var/lib/spillway/history.1',
+      '/var/lib/spillway/history.2',
+    ])
+    expect(files({})).toEqual([undefined, undefined])
+  })
+
   test.each([2, 3, 7])('of %i workers add up to what the operator set, and differ by one at most', (of) => {
     const shares = sharesOf({ SPILLWAY_MAX_CONNECTIONS: '1000', SPILLWAY_LIMIT_GLOBAL_MESSAGES: '500/1m' }, of)
     for (const [whole, parts] of [

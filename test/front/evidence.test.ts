@@ -35,6 +35,7 @@ test.each<[AskedCommand, number, string, Evidence]>([
   ['rcpt', 451, '4.2.1 Try again', 'nothing'],
   ['rcpt', 452, '4.2.2 Mailbox full', 'nothing'],
   ['dot', 451, '4.7.1 Try again later', 'nothing'],
+  ['dot', 451, '5.7.1 A code that does not fit', 'nothing'],
   ['mail', 421, '4.3.2 Shutting down', 'nothing'],
   // About the mail server, or about us.
   ['rcpt', 550, '5.3.2 System not accepting mail', 'nothing'],

@@ -182,6 +182,19 @@ describe('what is bad', () => {
   })
 })
 
+test('a bad recipient counts in its own transaction, and not in the next ones of the session', async () => {
+  const app = await begin(
+    (verb, line) => (verb === 'RCPT' && line.includes('nobody') ? '550 5.1.1 User unknown' : 'default'),
+    { KNOWN_DAYS: '1' },
+  )
+  const client = await open(app)
+  for (const line of [MAIL, rcpt('nobody'), 'RSET']) await client.command(line)
+  for (let i = 0; i < 5; i++) expect(await client.send('a@example.org', 'b@example.net')).toMatch(/^250/)
+  await quit(client)
+  // Five good messages to one bad.
+  expect(await standingNow(app)).toBe('known')
+})
+
 test('who is on the allow list is trusted, whatever it has done', async () => {
   const app = await begin(unknown, { ALLOW: IP })
   await say(app, [MAIL, rcpt('a'), rcpt('b')])

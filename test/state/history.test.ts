@@ -2,7 +2,7 @@
 import { expect, test } from '@jest/globals'
 import { standingAlone, standingOf } from '../../src/overload/standing.ts'
 import { History } from '../../src/state/history.ts'
-import { type Lesson, NO_PAST } from '../../src/state/past.ts'
+import { hourOf, type Lesson, NO_PAST, type Past } from '../../src/state/past.ts'
 
 const NEEDS = { after: 3, days: 2 }
 const DAY = 86_400_000
@@ -123,4 +123,39 @@ test('a clock that steps back forgets nothing and allows nothing', () => {
   history.learn('192.0.2.2', GOOD)
   for (let i = 0; i < 6; i++) history.learn('192.0.2.1', BAD)
   expect(of('192.0.2.1')).toBe('suspect')
+})
+
+/** 192.0.2.1 as nodes tell each other of it. */
+const KEY = '00000000c0000201'
+const HOUR = hourOf(START)
+const heard = (good: number): Past => ({
+  ...NO_PAST,
+  good,
+  recentGood: Math.min(25, good),
+  first: HOUR - 48,
+  lastGood: HOUR,
+})
+
+test('to what is heard of a client is added what was not told yet, and nothing else', () => {
+  const { history } = begin()
+  history.share()
+  history.learn('192.0.2.1', GOOD)
+  expect(history.hear(KEY, heard(5))).toBeUndefined()
+  expect(history.own('192.0.2.1')).toMatchObject({ good: 6, first: HOUR - 48 })
+  expect(history.takeUntold(10)).toEqual([{ key: KEY, since: HOUR, hour: HOUR, good: 1, bad: 0 }])
+  history.hear(KEY, heard(6))
+  expect(history.own('192.0.2.1')).toMatchObject({ good: 6 })
+})
+
+test('whoever is said to have sent less than is known here stays as he is, and that is to be told', () => {
+  const { history, of } = begin()
+  history.hear(KEY, heard(10))
+  expect(history.hear(KEY, heard(1))).toMatchObject({ good: 10 })
+  expect(of('192.0.2.1')).toBe('known')
+})
+
+test('times that are ahead of this node are brought back to now', () => {
+  const { history } = begin()
+  history.hear(KEY, { ...heard(10), lastGood: HOUR + 1000, lastBad: HOUR + 1000 })
+  expect(history.own('192.0.2.1')).toMatchObject({ lastGood: HOUR, lastBad: HOUR })
 })

@@ -3,7 +3,6 @@
  * expected and what to write instead: a unit that is guessed wrong (is 30 seconds or minutes?) would show only in the
  * flood. Kinds of list are in list-kinds.ts.
  */
-import { messageOf } from '../core/errors.ts'
 import type { Rate } from '../core/limits.ts'
 import { maskPath } from './masks.ts'
 import { nearest } from './nearest.ts'
@@ -277,24 +276,6 @@ export const path: Scalar<string> = scalar({
 
 /** Where somebody wrote the secret itself in place of the path of its file, it is not repeated. */
 export const keyPath: Scalar<string> = scalar({ ...path, mask: maskPath })
-
-/** Length of a pattern; a longer one is a mistake. */
-const LONGEST_PATTERN = 500
-
-export const pattern: Scalar<RegExp> = scalar({
-  word: 'pattern',
-  what: 'a regular expression, as in JavaScript, without slashes around it; upper and lower case are the same',
-  parse: (text) => {
-    if (text.length > LONGEST_PATTERN) return { hint: `at most ${LONGEST_PATTERN} characters` }
-    try {
-      const value = new RegExp(text, 'i')
-      return value.test('') ? { hint: 'it fits every reply' } : { value }
-    } catch (error) {
-      return { hint: messageOf(error) }
-    }
-  },
-  show: (value) => value.source,
-})
 
 /**
  * Never shown: see `secret` in settings.ts. It is sent in an HTTP header, where it may hold no space (RFC 6750 section

@@ -28,7 +28,6 @@ import {
   orNone,
   orOff,
   path,
-  pattern,
   rate,
   secret,
   size,
@@ -36,6 +35,7 @@ import {
 } from './kinds.ts'
 import { checkNames, paths } from './list-kinds.ts'
 import { HIDDEN } from './mistakes.ts'
+import { pattern } from './pattern-kind.ts'
 import { places } from './places-kind.ts'
 import { redisPrefix, redisUrl } from './redis-kinds.ts'
 

@@ -22,12 +22,12 @@ import {
   orNone,
   orOff,
   path,
-  pattern,
   rate,
   secret,
   size,
 } from '../../src/config/kinds.ts'
 import { checkNames, paths } from '../../src/config/list-kinds.ts'
+import { pattern } from '../../src/config/pattern-kind.ts'
 
 /** What a kind makes of a text (a list of its entries), or the message it has for it. */
 function read(kind: Kind<unknown>, text: string): unknown {

@@ -59,6 +59,8 @@ export async function benchmark(run: () => Promise<void>): Promise<void> {
   } finally {
     await stopAll()
   }
+  // A client's socket that was reset while nobody read from it would keep the process alive for ever.
+  process.exit()
 }
 
 /** Throws an Error that says what to do if something that the benchmark needs is missing. */

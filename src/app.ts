@@ -140,7 +140,7 @@ async function begin(
       { host, port, code },
       'this machine has no IPv6: SPILLWAY_LISTEN is not set, and of its default only the IPv4 address is used',
     )
-  const { metrics, counting, upstreams, listener, policy } = node
+  const { metrics, counting, upstreams, overload, listener, policy } = node
   try {
     // The first rendering is slow. Left to a scrape in the middle of a flood, it would hold up replies.
     await metrics.registry.metrics()
@@ -152,6 +152,7 @@ async function begin(
     const first = takeOver === undefined ? await forOperator() : undefined
     await counting.start()
     await upstreams.start()
+    overload.start()
     policy.certificates?.watch()
     const onlyIPv4 = listenIsDefault ? leaveOut : undefined
     const listening =
@@ -183,10 +184,11 @@ async function serveToEnd(node: Node): Promise<void> {
 }
 
 /** Stops all parts. The other nodes learn that this one has left, and nothing is counted any more. */
-async function quit({ listener, admin, upstreams, front, policy, metrics, counting }: Node): Promise<void> {
+async function quit({ listener, admin, upstreams, overload, front, policy, metrics, counting }: Node): Promise<void> {
   listener.close()
   admin.close()
   upstreams.stop()
+  overload.stop()
   front.linger.stop()
   policy.certificates?.stop()
   metrics.watch(undefined)

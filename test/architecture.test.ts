@@ -22,7 +22,13 @@ const FLOORS = [
  */
 const PARTS: Readonly<Record<string, readonly (readonly string[])[]>> = {
   relay: [['smtp'], ['pool'], ['transaction']],
-  front: [['served.ts'], ['certificates.ts', 'reply.ts'], ['outcome.ts'], ['gate', 'session'], ['connection.ts']],
+  front: [
+    ['served.ts', 'evidence.ts'],
+    ['certificates.ts', 'reply.ts', 'lesson.ts'],
+    ['outcome.ts'],
+    ['gate', 'session'],
+    ['connection.ts'],
+  ],
 }
 const APP = FLOORS.length
 const TOP = APP + 1

@@ -12,7 +12,7 @@ import {
   VariableRefresh,
   VariableSort,
 } from '@grafana/grafana-foundation-sdk/dashboard'
-import { limits, processes, redis, settings } from './node.ts'
+import { limits, overload, processes, redis, settings } from './node.ts'
 import { overview } from './overview.ts'
 import { DATASOURCE, type Panel } from './panels.ts'
 import { incoming, relayed, shed, upstreams } from './traffic.ts'
@@ -27,6 +27,7 @@ const ROWS: readonly (readonly [title: string, panels: readonly Panel[]])[] = [
   ['Redis', redis],
   ['Process', processes],
   ['Settings', settings],
+  ['Overload', overload],
 ]
 
 /** The text of spillway.json. */

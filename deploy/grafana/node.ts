@@ -7,20 +7,27 @@ export const limits: readonly Panel[] = [
     title: 'Use of the global limits',
     about: 'Share in use. At 100 % everybody is refused until the window has moved on. 0 if the limit is off.',
     unit: 'ratio',
-    width: 8,
+    width: 6,
     queries: [[`max by (limit) (${of('spillway_limit_utilization_ratio')})`, '{{limit}}']],
   }),
   series({
     title: 'Clients that the limits count',
     about: 'It rises steeply when a flood comes from many addresses.',
-    width: 8,
+    width: 6,
     queries: [[of('spillway_tracked_clients'), '{{instance}}']],
+  }),
+  series({
+    title: 'Clients remembered, by standing',
+    about:
+      'What their own history makes of them, on the node that remembers most. known: honest senders; it grows for weeks and falls only when they turn bad. A jump of suspect: a flood whose mail is refused behind Spillway. If known falls for all at once, look at what the mail servers refuse.',
+    width: 6,
+    queries: [[`max by (standing) (${of('spillway_standing_clients')})`, '{{standing}}']],
   }),
   series({
     title: '“Unknown user” not believed',
     about:
       '1: recipients that the mail servers accepted lately are now rejected as unknown. Their directory seems to have failed. Such recipients get 4xx, so that their mail does not bounce.',
-    width: 8,
+    width: 6,
     queries: [[of('spillway_unknown_guard_active'), '{{instance}}']],
   }),
   series({
@@ -38,6 +45,32 @@ export const limits: readonly Panel[] = [
     width: 12,
     many: true,
     queries: [[total('spillway_check_failures_total', 'check'), '{{check}}']],
+  }),
+]
+
+export const overload: readonly Panel[] = [
+  series({
+    title: 'Overload level',
+    about:
+      '0 normal, 1 limits of strangers shrink, 2 strangers are put off as far as capacity lacks, 3 nearly all of them, 4 at the banner. docs/overload.md says what to do.',
+    width: 8,
+    queries: [[of('spillway_overload_level'), '{{instance}}']],
+  }),
+  series({
+    title: 'Pressure, by signal',
+    about:
+      'What is measured over its target, on the node that is pressed most. The largest decides: level 1 begins at 0.8, 4 at 1.4.',
+    width: 8,
+    many: true,
+    queries: [[`max by (signal) (${of('spillway_overload_pressure_ratio')})`, '{{signal}}']],
+  }),
+  series({
+    title: 'Let in, by standing',
+    about: 'Share of the messages of a standing that the level lets in, on the node that lets in least.',
+    unit: 'ratio',
+    width: 8,
+    many: true,
+    queries: [[`min by (standing) (${of('spillway_admission_ratio')})`, '{{standing}}']],
   }),
 ]
 

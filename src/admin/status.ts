@@ -1,4 +1,6 @@
 /** The state of this node, as JSON and as text. */
+import type { Remembered, Standing } from '../core/client.ts'
+import type { Level, OverloadMode, Signal } from '../core/overload.ts'
 import { type Response, text } from './response.ts'
 
 export interface Status {
@@ -8,12 +10,16 @@ export interface Status {
   readonly uptimeSeconds: number
   readonly connectionsOpen: number
   readonly unknownGuard: boolean
+  /** How many clients are remembered, by the standing that their own history gives them. */
+  readonly clients: Readonly<Record<Remembered, number>>
   readonly settings: {
     /** Of the settings in force: the same on nodes that have the same ones. */
     readonly hash: string
     /** Settings that had other values at the last reload without a mistake, and keep their old ones until a restart. */
     readonly needsRestart: readonly string[]
   }
+  /** Absent while no worker has told its own. */
+  readonly overload?: OverloadStatus
   /** Absent if limits are counted only in memory. */
   readonly redis?: ConditionReport & { readonly up: boolean; readonly nodes: number }
   /** Absent if STARTTLS is not offered. */
@@ -24,6 +30,8 @@ export interface Status {
     readonly address: string
     readonly up: boolean
     readonly connections: number
+    /** The most connections that there may be to it now; 0 while its address is not known. */
+    readonly limit: number
   })[]
   /** Absent where one process serves all. */
   readonly workers?: readonly WorkerStatus[]
@@ -50,6 +58,23 @@ export interface ConditionReport {
   readonly last_success?: string
 }
 
+/** docs/overload.md says what it means. */
+export interface OverloadStatus {
+  readonly level: Level
+  /** In ISO 8601. */
+  readonly since: string
+  /** SPILLWAY_OVERLOAD. */
+  readonly mode: OverloadMode
+  /** The signal with the highest pressure, which is the pressure of the node. */
+  readonly signal: Signal
+  readonly pressure: number
+  readonly signals: Readonly<Record<Signal, number>>
+  /** The mail server that takes longest to accept messages (p95); absent if none has had enough of them lately. */
+  readonly slowest?: { readonly upstream: string; readonly seconds: number }
+  /** The share of the messages of a standing that is let in, 0 to 1. */
+  readonly admission: Readonly<Record<Standing, number>>
+}
+
 export interface TlsReport {
   /** Why the files cannot be used as they are now, so that older certificates stay in use. */
   readonly error?: string
@@ -65,12 +90,19 @@ export interface TlsReport {
  * The response of /readyz: 200 while this node takes clients.
  * @param query with `verbose` the response lists what the node depends on; with `upstreams` one of them must be up too
  */
-export function readiness(query: URLSearchParams, { ready, upstreams, redis, tls, workers }: Status): Response {
+export function readiness(
+  query: URLSearchParams,
+  { ready, upstreams, redis, tls, workers, overload }: Status,
+): Response {
   const anyUp = upstreams.some(({ up }) => up)
   const good = ready && (!query.has('upstreams') || anyUp)
   const lines = [good ? 'ok' : ready ? 'no upstream is up' : 'not ready']
   if (query.has('verbose')) {
     lines.push(`listening and not draining: ${ready ? 'yes' : 'no'}`)
+    if (overload !== undefined)
+      lines.push(
+        `overload level ${overload.level} since ${overload.since}; pressure ${overload.pressure} (${overload.signal})`,
+      )
     for (const { worker, up, restarts } of workers ?? [])
       lines.push(`worker ${worker}: ${up ? 'up' : 'does not answer'}; restarts: ${restarts}`)
     for (const { upstream, address, ...condition } of upstreams)

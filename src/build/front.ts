@@ -11,7 +11,9 @@ import { NatWatch } from '../front/gate/nat-watch.ts'
 import { Outcomes } from '../front/outcome.ts'
 import { Handshakes } from '../front/session/handshakes.ts'
 import { Sessions } from '../front/session/session.ts'
+import type { Overload } from '../overload/overload.ts'
 import type { RelayParts } from '../relay/transaction/relay.ts'
+import type { History } from '../state/history.ts'
 import type { KnownRecipients } from '../state/known-recipients.ts'
 import type { Limits } from '../state/limits.ts'
 import type { Seats } from '../state/seats.ts'
@@ -25,7 +27,9 @@ export interface FrontOptions {
   /** If the policy may be swapped, the one that inForce() returns. */
   readonly policy: BuiltPolicy
   readonly limits: Limits
+  readonly overload: Pick<Overload, 'offer' | 'met'>
   readonly knownRecipients: KnownRecipients
+  readonly history: History
   readonly relay: RelayParts
   readonly seats: Seats
   readonly live: ConnectionParts['live']
@@ -44,6 +48,7 @@ export function buildFront(options: FrontOptions): ConnectionParts {
     logSample: () => policy.settings.logSample,
     localParts: () => policy.settings.logLocalParts,
     clock,
+    history: options.history,
   })
   const sessions = new Sessions({
     conversation: {
@@ -51,9 +56,13 @@ export function buildFront(options: FrontOptions): ConnectionParts {
         return policy.checks
       },
       limits,
+      overload: options.overload,
       knownRecipients: options.knownRecipients,
       get unknownGuard() {
         return policy.settings.unknownGuard
+      },
+      get badReply() {
+        return policy.settings.historyBadReply
       },
       relay: options.relay,
       outcomes,
@@ -63,7 +72,7 @@ export function buildFront(options: FrontOptions): ConnectionParts {
         return policy.mode('size')
       },
     },
-    rules: () => policy.rules,
+    rules: (client) => policy.rulesFor(client),
     handshakes: new Handshakes({ places: () => policy.settings.tlsHandshakes, elapsed: clock.elapsed }),
     foreignHeader: (ip) => warnings.unlisted(ip),
     metrics,
@@ -73,7 +82,7 @@ export function buildFront(options: FrontOptions): ConnectionParts {
   return {
     identify: createIdentify({
       isBalancer: policy.isBalancer,
-      standingOf: policy.standingOf,
+      standingOf: (address) => options.overload.met(policy.standingOf(address)),
       newId: sessionIds(options.node, randomInt(1 << 15)),
       now: clock.now,
       metrics,

@@ -5,22 +5,28 @@
 import { randomBytes } from 'node:crypto'
 import { ratesOf } from '../config/limit-rules.ts'
 import type { PlainSettings } from '../config/settings.ts'
+import type { Remembered } from '../core/client.ts'
 import type { Clock } from '../core/clock.ts'
-import type { Rates } from '../core/limits.ts'
+import type { Maximum, Rates } from '../core/limits.ts'
 import type { Mode } from '../core/policy.ts'
 import { type CheckName, checkOf } from '../core/reasons.ts'
+import type { History } from '../state/history.ts'
+import { HistorySharing } from '../state/history-sharing.ts'
 import { createKnownRecipients, type KnownRecipients } from '../state/known-recipients.ts'
 import { KnownSharing } from '../state/known-sharing.ts'
 import { createLimits, type Limits, type LimitsOptions } from '../state/limits.ts'
+import type { Past } from '../state/past.ts'
 import { connectRedis } from '../state/redis.ts'
 import { createSharedLimits, type SharedLimits } from '../state/shared-limits.ts'
 import { TicketSharing } from '../state/ticket-sharing.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics, RedisUse } from '../telemetry/metrics.ts'
+import { buildHistory } from './history.ts'
 
 export interface Counting {
   readonly limits: Limits
   readonly knownRecipients: KnownRecipients
+  readonly history: History
   /** The same object as `limits`; undefined if Redis is not set. */
   readonly shared: SharedLimits | undefined
   /** Resolves when Redis has answered, or after a moment without an answer. */
@@ -35,6 +41,11 @@ export interface CountingOptions {
   readonly mode: (check: CheckName) => Mode
   /** As they are set now. */
   readonly ratesNow: () => Rates
+  readonly maximum: Maximum
+  /** What a client's own history makes of it, by the settings in force. */
+  readonly standingAlone: (own: Past) => Remembered
+  /** HISTORY_TTL as it is set now, in milliseconds. */
+  readonly historyTtl: () => number
   readonly metrics: Metrics
   readonly log: Log
   readonly clock: Clock
@@ -49,6 +60,9 @@ export function buildLimits({
   settings,
   mode,
   ratesNow,
+  maximum,
+  standingAlone,
+  historyTtl,
   metrics,
   log,
   clock,
@@ -58,14 +72,23 @@ export function buildLimits({
   const counting: LimitsOptions = {
     rates: ratesOf(settings),
     ratesNow,
+    maximum,
     enforced: (limit) => mode(checkOf(limit)) === 'enforce',
     now: clock.now,
     seed: randomBytes(8),
   }
   const knownRecipients = createKnownRecipients({ now: clock.now })
+  const built = buildHistory({ settings, standingAlone, historyTtl, nodes, log, clock })
+  const { history } = built
   if (settings.redisUrl === undefined) {
-    const nothing = async (): Promise<void> => undefined
-    return { limits: createLimits(counting), knownRecipients, shared: undefined, start: nothing, stop: nothing }
+    return {
+      ...{ limits: createLimits(counting), knownRecipients, history, shared: undefined },
+      async start() {
+        await built.read()
+        built.start()
+      },
+      stop: () => built.stop(),
+    }
   }
   const { redisPrefix: prefix, redisTimeout: timeoutMs } = settings
   const link = connectRedis({ address: settings.redisUrl, timeoutMs, log })
@@ -81,21 +104,29 @@ export function buildLimits({
     ...{ memory: knownRecipients, client: link.client, prefix, log, elapsed: clock.elapsed },
     ...{ upSince, watched },
   })
+  const clients = new HistorySharing({
+    ...{ history, client: link.client, prefix, ttlMs: historyTtl, log, elapsed: clock.elapsed },
+    ...{ upSince, watched },
+  })
   const tickets =
     ticketSecret &&
     new TicketSharing({ client: link.client, prefix, upSince, watched, now: clock.now, adopt: ticketSecret, log })
   return {
     limits: shared,
     knownRecipients,
+    history,
     shared,
     async start() {
+      built.start()
       await shared.start()
       sharing.start()
       tickets?.start()
+      if (!shared.shared()) await built.read()
+      await clients.start()
     },
     async stop() {
       tickets?.stop()
-      await sharing.stop()
+      await Promise.all([built.stop(), sharing.stop(), clients.stop()])
       await shared.stop()
       await link.close()
     },

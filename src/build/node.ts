@@ -14,6 +14,7 @@ import type { Certificates } from '../front/certificates.ts'
 import { type ConnectionParts, serve } from '../front/connection.ts'
 import { Listener } from '../front/gate/listener.ts'
 import { LiveSessions } from '../front/session/live-sessions.ts'
+import { maximum } from '../overload/maximum.ts'
 import type { Upstreams } from '../relay/pool/upstreams.ts'
 import type { Limits } from '../state/limits.ts'
 import { Seats } from '../state/seats.ts'
@@ -28,6 +29,7 @@ import {
 } from './certificates.ts'
 import { buildFront } from './front.ts'
 import { buildLimits, type Counting } from './limits.ts'
+import { type BuiltOverload, buildOverload } from './overload.ts'
 import { type BuiltPolicy, buildPolicy, inForce } from './policy.ts'
 import { type BuiltRelay, buildRelay } from './relay.ts'
 import { Reloader } from './reload.ts'
@@ -67,6 +69,7 @@ export interface Node {
   readonly metrics: Metrics
   readonly counting: Counting
   readonly upstreams: Upstreams
+  readonly overload: Pick<BuiltOverload, 'start' | 'stop'>
   readonly front: ConnectionParts
   /** That in force. */
   readonly policy: BuiltPolicy
@@ -98,19 +101,25 @@ export function buildNode(options: NodeOptions): Node {
     nodes: worker?.of ?? 1,
     mode: (check) => policy.mode(check),
     ratesNow: () => policy.rates(),
+    maximum: (limit, { standing }) => maximum(limit, standing, overload.enforced, policy.rates(), policy.factors()),
+    standingAlone: (own) => policy.standingAlone(own),
+    historyTtl: () => policy.settings.historyTtl,
   })
-  const { limits, knownRecipients } = counting
-  const relay = buildRelay({ ...common, reading })
+  const { limits, knownRecipients, history } = counting
+  const relay = buildRelay({ ...common, reading, reserve: () => overload.reserve })
   const { upstreams } = relay
   const offeredSize = (): number => Number(upstreams.offer?.get('SIZE') ?? 0)
-  // The limits ask the policy and the policy asks the limits, but neither does so before there is a client.
+  const seats = new Seats()
+  const pressed = { upstreams, seats, limits, processes: worker?.of ?? 1 }
+  const overloading = buildOverload({ ...common, ...pressed, policy: () => policy })
+  const { overload } = overloading
+  // These ask the policy and the policy asks them, but neither does so before there is a client.
   const policyOf = (from: Reading, certificates: Certificates | undefined): BuiltPolicy =>
-    buildPolicy({ ...from, certificates, limits, offeredSize, metrics, log })
+    buildPolicy({ ...from, certificates, limits, history, overload, offeredSize, metrics, log })
   const policyInForce = new Current(policyOf(reading, buildCertificates(settings, common)))
   const policy: BuiltPolicy = inForce(policyInForce)
-  const seats = new Seats()
   const sessions = new LiveSessions()
-  const parts = { node: number, policy, limits, knownRecipients, relay, seats, live: sessions }
+  const parts = { node: number, policy, limits, overload, knownRecipients, history, relay, seats, live: sessions }
   policy.certificates?.publish()
   const apply = (next: Reading): Promise<void> =>
     putInForce(next, { policyOf, policyInForce, limits, relay, ...common })
@@ -125,7 +134,7 @@ export function buildNode(options: NodeOptions): Node {
   const ready = (): boolean => listener.listening && !draining
   const uptimeMs = since(clock.elapsed)
   const own = { version, node: settings.hostname, ready, uptimeMs }
-  const sources: StatusSources = { ...own, seats, counting, knownRecipients, upstreams, policy, reloader }
+  const sources: StatusSources = { ...own, seats, counting, knownRecipients, upstreams, policy, reloader, overload }
   const status = (): Status => statusOf(sources)
   metrics.watch(gaugesOf(sources))
   const rendered = async () => ({ type: metrics.registry.contentType, text: await metrics.registry.metrics() })
@@ -141,7 +150,7 @@ export function buildNode(options: NodeOptions): Node {
     draining = true
   }
   const outside = { front, policy, sessions, listener, admin, status, reload, follow }
-  return { number, metrics, counting, upstreams, ...outside, drain, allServed }
+  return { number, metrics, counting, upstreams, overload: overloading, ...outside, drain, allServed }
 }
 
 interface Swapped extends CertificatesParts {

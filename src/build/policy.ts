@@ -8,7 +8,7 @@ import { createRunner, modeOf, type Runner } from '../checks/runner.ts'
 import { ratesOf } from '../config/limit-rules.ts'
 import type { NetworkLists } from '../config/reload.ts'
 import type { PlainSettings } from '../config/settings.ts'
-import type { Standing } from '../core/client.ts'
+import type { Client, Remembered, Standing } from '../core/client.ts'
 import type { Current } from '../core/current.ts'
 import { lookup } from '../core/ip.ts'
 import type { Rates } from '../core/limits.ts'
@@ -17,8 +17,12 @@ import type { CheckName } from '../core/reasons.ts'
 import type { Certificates } from '../front/certificates.ts'
 import { createVoice, type Voice } from '../front/reply.ts'
 import type { SessionRules } from '../front/session/session.ts'
-import { type ClientAddress, standingOf } from '../overload/standing.ts'
+import { type Factors, perClient } from '../overload/maximum.ts'
+import type { Overload } from '../overload/overload.ts'
+import { type ClientAddress, type Needs, standingAlone, standingOf } from '../overload/standing.ts'
+import type { History } from '../state/history.ts'
 import type { Limits } from '../state/limits.ts'
+import { NO_PAST, type Past } from '../state/past.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 
@@ -30,12 +34,18 @@ export interface BuiltPolicy {
   /** The most octets that a message may have; undefined if there is no limit. */
   readonly maxSize: () => number | undefined
   readonly standingOf: (address: ClientAddress) => Standing
+  /** What a client's own history alone makes of it. */
+  readonly standingAlone: (own: Past) => Remembered
   readonly isBalancer: (ip: string) => boolean
   /** Of the limits that count over time. */
   readonly rates: () => Rates
+  /** By what the limits of a client differ from those that are set. */
+  readonly factors: () => Factors
   readonly voice: Voice
-  /** What sessions keep to that begin now. */
+  /** What sessions keep to that begin now, while nothing is overloaded. */
   readonly rules: SessionRules
+  /** The same at the present level of overload. */
+  readonly rulesFor: (client: Client) => SessionRules
   /** What clients are shown; undefined: STARTTLS is not offered. They follow their files by themselves. */
   readonly certificates: Certificates | undefined
 }
@@ -45,8 +55,10 @@ export interface PolicySources {
   readonly lists: NetworkLists
   readonly certificates: Certificates | undefined
   readonly limits: Pick<Limits, 'lately'>
+  readonly overload: Pick<Overload, 'enforced' | 'atBanner' | 'idleMs'>
   /** The SIZE that every mail server in use offers; 0 if none of them has a limit. */
   readonly offeredSize: () => number
+  readonly history: Pick<History, 'own' | 'net'>
   readonly metrics: Metrics
   readonly log: Log
 }
@@ -62,8 +74,10 @@ export const inForce = (current: Current<BuiltPolicy>): BuiltPolicy => ({
   mode: (check) => current.value.mode(check),
   maxSize: () => current.value.maxSize(),
   standingOf: (address) => current.value.standingOf(address),
+  standingAlone: (own) => current.value.standingAlone(own),
   isBalancer: (ip) => current.value.isBalancer(ip),
   rates: () => current.value.rates(),
+  factors: () => current.value.factors(),
   voice: {
     hostname: current.value.voice.hostname,
     refusal: (client, refusal) => current.value.voice.refusal(client, refusal),
@@ -72,25 +86,42 @@ export const inForce = (current: Current<BuiltPolicy>): BuiltPolicy => ({
   get rules() {
     return current.value.rules
   },
+  rulesFor: (client) => current.value.rulesFor(client),
   get certificates() {
     return current.value.certificates
   },
 })
 
+const needsOf = ({ knownAfter, knownDays }: PlainSettings): Needs => ({ after: knownAfter, days: knownDays })
+
+/** Of a client on the allow list nothing else is asked. */
+function standings({ settings, lists, history }: PolicySources): BuiltPolicy['standingOf'] {
+  const needs = needsOf(settings)
+  const isOnList = lookup(lists.allow)
+  return ({ ip }) => {
+    const isAllowed = isOnList(ip)
+    const [own, net] = isAllowed ? [NO_PAST, NO_PAST] : [history.own(ip), history.net(ip)]
+    return standingOf({ isAllowed, own, net }, needs)
+  }
+}
+
 export function buildPolicy(sources: PolicySources): BuiltPolicy {
-  const { settings, lists, certificates, limits, offeredSize, metrics, log } = sources
+  const { settings, lists, certificates, limits, overload, offeredSize, metrics, log } = sources
+  const needs = needsOf(settings)
   const maxSize = (): number | undefined => {
     const offered = offeredSize()
     const set = settings.messageMaxSize === 'upstream' ? 0 : settings.messageMaxSize
     return offered > 0 && set > 0 ? Math.min(offered, set) : offered > 0 ? offered : set > 0 ? set : undefined
   }
   const mode = (name: CheckName): Mode => modeOf(name, settings.observe)
-  const evidence = { isAllowed: lookup(lists.allow) }
   const rates = ratesOf(settings)
+  const factors = { known: settings.limitKnownFactor, stress: settings.limitStressFactor }
   const checks = createRunner({
     policy: policy({
       isDenied: lookup(lists.deny),
-      concurrency: () => settings.limitIpConcurrency,
+      concurrency: ({ standing }) =>
+        settings.limitIpConcurrency && perClient(settings.limitIpConcurrency, standing, overload.enforced, factors),
+      overloaded: (client, open) => overload.atBanner(client, open),
       domains: settings.rcptDomains,
       recipientsPerMessage: settings.limitRecipientsPerMessage,
       unknownLately: (client) => limits.lately(client),
@@ -99,21 +130,28 @@ export function buildPolicy(sources: PolicySources): BuiltPolicy {
     metrics,
     log,
   })
+  const rules: SessionRules = {
+    idleMs: settings.idleTimeout,
+    minDataRate: settings.minDataRate,
+    sessionMs: settings.sessionMaxTime,
+    maxMessages: settings.sessionMaxMessages,
+    tls: certificates?.current,
+  }
   return {
     settings,
     checks,
     mode,
     maxSize,
-    standingOf: (address) => standingOf(address, evidence),
+    standingOf: standings(sources),
+    standingAlone: (own) => standingAlone(own, needs),
     isBalancer: lookup(lists.proxyProtocolFrom),
     rates: () => rates,
+    factors: () => factors,
     voice: createVoice(settings.hostname, settings.supportUrl),
-    rules: {
-      idleMs: settings.idleTimeout,
-      minDataRate: settings.minDataRate,
-      sessionMs: settings.sessionMaxTime,
-      maxMessages: settings.sessionMaxMessages,
-      tls: certificates?.current,
+    rules,
+    rulesFor: (client) => {
+      const idleMs = overload.idleMs(client, rules.idleMs)
+      return idleMs === rules.idleMs ? rules : { ...rules, idleMs }
     },
     certificates,
   }

@@ -20,6 +20,8 @@ type Read = Pick<Reading, 'settings' | 'authorities'>
 
 export interface RelayOptions {
   readonly reading: Read
+  /** The share of the connections that is kept for whoever is not a stranger, at present. */
+  readonly reserve: () => number
   readonly metrics: Metrics
   readonly log: Log
   readonly clock: Clock
@@ -63,7 +65,7 @@ export function createCompiler({ elapsed }: Pick<Clock, 'elapsed'>): (reading: R
     return {
       pool: {
         addresses: settings.upstreams,
-        maxConnections: settings.upstreamMaxConnections,
+        connections: settings.upstreamMaxConnections,
         healthIntervalMs: settings.upstreamHealthInterval,
         healthTimeoutMs: settings.upstreamHealthTimeout,
         relayGuard: settings.relayGuard,
@@ -81,10 +83,10 @@ export function createCompiler({ elapsed }: Pick<Clock, 'elapsed'>): (reading: R
 }
 
 /** Nothing is sent to the mail servers before `upstreams.start()`. */
-export function buildRelay({ reading, metrics, log, clock }: RelayOptions): BuiltRelay {
+export function buildRelay({ reading, reserve, metrics, log, clock }: RelayOptions): BuiltRelay {
   const compile = createCompiler(clock)
   const { pool, relay } = compile(reading)
-  const upstreams = new Upstreams({ ...pool, metrics, log, clock })
+  const upstreams = new Upstreams({ ...pool, reserve, metrics, log, clock })
   const settings = new Current(relay)
   const apply: BuiltRelay['apply'] = (next) => {
     const loop = loopIn(next.settings)

@@ -1,6 +1,10 @@
 /** What a node reports about itself: to the operator as JSON, and to Prometheus as gauges. */
-import type { ConditionReport, Status, TlsReport } from '../admin/status.ts'
+import type { ConditionReport, OverloadStatus, Status, TlsReport } from '../admin/status.ts'
+import { REMEMBERED, STANDINGS } from '../core/client.ts'
+import { SIGNALS } from '../core/overload.ts'
+import { recordOf } from '../core/record.ts'
 import type { CertificatesReport } from '../front/certificates.ts'
+import type { Overload } from '../overload/overload.ts'
 import type { Condition } from '../relay/pool/server.ts'
 import type { Upstreams } from '../relay/pool/upstreams.ts'
 import type { KnownRecipients } from '../state/known-recipients.ts'
@@ -23,6 +27,7 @@ export interface StatusSources {
   /** Of which the certificates are told; undefined: STARTTLS is not offered. */
   readonly policy: Pick<BuiltPolicy, 'certificates'>
   readonly reloader: Pick<Reloader, 'state'>
+  readonly overload: Pick<Overload, 'level' | 'share' | 'report'>
 }
 
 export function statusOf(sources: StatusSources): Status {
@@ -35,7 +40,9 @@ export function statusOf(sources: StatusSources): Status {
     uptimeSeconds: Math.round(uptimeMs() / 1000),
     connectionsOpen: seats.total,
     unknownGuard: knownRecipients.guarding(),
+    clients: recordOf(REMEMBERED, (standing) => sources.counting.history.count(standing)),
     settings: sources.reloader.state(),
+    overload: overloadOf(sources.overload),
     ...(shared !== undefined && {
       redis: { up: shared.shared(), nodes: shared.nodes(), ...reportOf(shared.condition()) },
     }),
@@ -49,6 +56,23 @@ export function statusOf(sources: StatusSources): Status {
 }
 
 const iso = (at: number): string => new Date(at).toISOString()
+
+const rounded = (ratio: number): number => Math.round(ratio * 1000) / 1000
+
+function overloadOf(overload: StatusSources['overload']): OverloadStatus {
+  const { mode, level, since, pressure } = overload.report()
+  const { signal, value, of, slowest } = pressure
+  return {
+    level,
+    since: iso(since),
+    mode,
+    signal,
+    pressure: rounded(value),
+    signals: recordOf(SIGNALS, (each) => rounded(of[each])),
+    ...(slowest !== undefined && { slowest: { upstream: slowest.upstream, seconds: rounded(slowest.ms / 1000) } }),
+    admission: recordOf(STANDINGS, (standing) => rounded(overload.share(standing))),
+  }
+}
 
 const tlsOf = ({ certificates, ...error }: CertificatesReport): TlsReport => ({
   ...error,
@@ -67,12 +91,16 @@ const reportOf = ({
   ...(lastSuccess !== undefined && { last_success: iso(lastSuccess) }),
 })
 
-export const gaugesOf = ({ seats, counting, knownRecipients, upstreams }: StatusSources): GaugeSources => ({
+export const gaugesOf = ({ seats, counting, knownRecipients, upstreams, overload }: StatusSources): GaugeSources => ({
   connectionsOpen: (family) => seats.ofFamily(family),
   upstreamUp: (label) => upstreams.isUp(label),
   upstreamConnections: (label) => upstreams.connections(label),
   upstreamLimit: (label) => upstreams.limit(label),
   limitUtilization: (limit) => counting.limits.utilization(limit),
+  remembered: (standing) => counting.history.count(standing),
   trackedClients: () => counting.limits.tracked(),
   unknownGuardActive: () => knownRecipients.guarding(),
+  overloadLevel: () => overload.level,
+  overloadPressure: (signal) => overload.report().pressure.of[signal],
+  admission: (standing) => overload.share(standing),
 })

@@ -8,14 +8,15 @@
  * write a file beside this one, its name and reason in core/reasons.ts, a line here, and a test. To add a limit, write
  * a row in core/limits.ts, its setting and its reason; its check is here already.
  */
-import type { Client } from '../core/client.ts'
+import type { Client, OpenCounts } from '../core/client.ts'
 import { limitsThatCount } from '../core/limits.ts'
-import type { Check, Facts } from '../core/policy.ts'
+import type { Check, Facts, Refusal } from '../core/policy.ts'
 import type { RecentRecipients } from '../core/usage.ts'
 import { denied } from './denied.ts'
 import { domains } from './domains.ts'
 import { ipConcurrency } from './ip-concurrency.ts'
 import { overLimit } from './over-limit.ts'
+import { overloadAtBanner, overloadAtRcpt } from './overload.ts'
 import { recipients } from './recipients.ts'
 import { size } from './size.ts'
 import { unknownRecipients } from './unknown-recipients.ts'
@@ -36,6 +37,8 @@ export interface PolicyParts {
   readonly isDenied: (ip: string) => boolean
   /** How many connections a client's source may have open; undefined: no limit. */
   readonly concurrency: (client: Client) => number | undefined
+  /** Why the level of overload refuses a client at the banner; undefined: it does not. */
+  readonly overloaded: (client: Client, open: OpenCounts) => Refusal['facts'] | undefined
   readonly domains: readonly string[]
   readonly recipientsPerMessage: number
   readonly unknownLately: (client: Client) => RecentRecipients | undefined
@@ -45,7 +48,7 @@ export const policy = (parts: PolicyParts): Policy => {
   const onDenyList = denied(parts.isDenied)
   return {
     connect: {
-      uncounted: [onDenyList, ipConcurrency(parts.concurrency)],
+      uncounted: [onDenyList, overloadAtBanner(parts.overloaded), ipConcurrency(parts.concurrency)],
       counted: limitsThatCount('connections').map((limit) => overLimit('connect', limit)),
       again: [onDenyList],
     },
@@ -56,6 +59,7 @@ export const policy = (parts: PolicyParts): Policy => {
         domains(parts.domains),
         recipients(parts.recipientsPerMessage),
         unknownRecipients(parts.unknownLately),
+        overloadAtRcpt,
       ],
       counted: [...limitsThatCount('messages'), ...limitsThatCount('recipients')].map((limit) =>
         overLimit('rcpt', limit),

@@ -6,7 +6,7 @@
 import { tableRow } from '../config/docs.ts'
 import { settingOf } from '../config/settings.ts'
 import { refusalId } from '../core/id.ts'
-import { CHECK_NAMES, REASON_NAMES, reasonOf } from '../core/reasons.ts'
+import { CHECK_NAMES, formsOf, REASON_NAMES, reasonOf } from '../core/reasons.ts'
 import { createMetrics } from '../telemetry/metrics.ts'
 import { createParentMetrics } from '../telemetry/parent-metrics.ts'
 
@@ -33,14 +33,16 @@ export function refusalsPage(): string {
     '| reason | check | id ends in | stage | reply | the client reads | it means |',
     '|---|---|---|---|---|---|---|',
     ...REASON_NAMES.map((name) => {
-      const { check, stages, action, code, enhanced, wire, operator } = reasonOf(name)
+      const { check, stages, wire, operator } = reasonOf(name)
       const where = stages.length > 3 ? 'any' : stages.join(', ')
       return tableRow([
         `\`${name}\``,
         check ?? '–',
         `\`${refusalId('', name)}\``,
         where,
-        `${action} ${code} ${enhanced}`,
+        formsOf(name)
+          .map(({ action, code, enhanced }) => `${action} ${code} ${enhanced}`)
+          .join(', '),
         wire,
         operator,
       ])

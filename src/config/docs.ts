@@ -50,6 +50,7 @@ with its value and where it came from, and reports all mistakes at once; \`spill
 | duration | \`250ms\` \`30s\` \`10m\` \`1h\` \`7d\` | a bare \`30\` is refused: it could be seconds or minutes |
 | size | \`25MB\` \`25MiB\` \`64KB\` | MB is 1,000,000 bytes, MiB is 1,048,576 |
 | rate | \`600/1m\` | 600 within any minute |
+| number | \`10\` \`0.3\` | a factor or a share, with a point before decimals; not \`30 %\` |
 | off | \`off\` | disables a limit |
 | none | \`none\` | an empty list, or no value; where it is the default, the same as leaving the setting unset |
 | on, off | \`on\` \`off\` | in YAML, put it in quotes: \`"on"\` |

@@ -215,6 +215,23 @@ export function integer(min: number, max: number): Scalar<number> {
   })
 }
 
+/** A number with or without decimals, such as a factor or a share. */
+export function decimal(min: number, max: number): Scalar<number> {
+  const range = `${min} to ${max}`
+  return scalar({
+    word: `number, ${range}`,
+    what: `a number, ${range}`,
+    parse(text) {
+      const percent = /^(\d+(?:\.\d+)?) ?%$/.exec(text)?.[1]
+      if (percent !== undefined) return { hint: `write ${Number(percent) / 100}` }
+      if (!/^\d+(\.\d+)?$/.test(text)) return { hint: 'digits, with a point before decimals' }
+      const value = Number(text)
+      return value >= min && value <= max ? { value } : { hint: value < min ? `at least ${min}` : `at most ${max}` }
+    },
+    show: String,
+  })
+}
+
 const MEANT: Readonly<Record<string, string>> = { true: 'on', yes: 'on', 1: 'on', false: 'off', no: 'off', 0: 'off' }
 
 export const flag: Scalar<boolean> = scalar({

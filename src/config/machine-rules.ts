@@ -76,7 +76,7 @@ export const openFiles: Rule = ({ settings, isGiven, isSound, openFiles, cores }
       `at most ${room * workers}: the open-file limit${each} is ${openFiles} and ${SPARE_FILES} of it are kept for the rest. Lower this, or raise the limit: ulimit -n ${maxConnections + SPARE_FILES}`,
     )
   } else if (isSound('SPILLWAY_UPSTREAMS', 'SPILLWAY_UPSTREAM_MAX_CONNECTIONS')) {
-    const toUpstreams = settings.upstreams.length * Math.ceil(settings.upstreamMaxConnections / workers)
+    const toUpstreams = settings.upstreams.length * Math.ceil(settings.upstreamMaxConnections.ceiling / workers)
     // Refused clients that have not closed yet: front/gate/linger.ts has two generations of a quarter each.
     const leaving = Math.floor(maxConnections / 2)
     const wanted = maxConnections + leaving + toUpstreams + SPARE_FILES

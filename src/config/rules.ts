@@ -5,6 +5,8 @@ import type { Ground, Report, Rule } from './rule.ts'
 import type { SettingName } from './settings.ts'
 import { workers } from './workers.ts'
 
+const DAY_MS = 86_400_000
+
 export interface Findings {
   readonly mistakes: readonly { readonly name: SettingName; readonly expected: string }[]
   readonly warnings: readonly string[]
@@ -54,6 +56,15 @@ const customs: Rule = ({ settings, isGiven, isSound, hostname }, report) => {
   }
 }
 
+const history: Rule = ({ settings, isSound }, report) => {
+  if (!isSound('SPILLWAY_KNOWN_DAYS') || !isSound('SPILLWAY_HISTORY_TTL')) return
+  const { knownDays, historyTtl } = settings
+  if (knownDays * DAY_MS <= historyTtl) return
+  report.warn(
+    `SPILLWAY_KNOWN_DAYS=${knownDays} is longer than SPILLWAY_HISTORY_TTL: a client that seldom sends is forgotten before it is known`,
+  )
+}
+
 const RULES: readonly Rule[] = [
   limits,
   sharedWindows,
@@ -65,6 +76,7 @@ const RULES: readonly Rule[] = [
   addresses,
   everybody,
   customs,
+  history,
 ]
 
 export function judge(ground: Ground): Findings {

@@ -14,8 +14,10 @@ import {
   supportUrl,
   upstreams,
 } from './address-kinds.ts'
+import { connections } from './connections-kind.ts'
 import {
   dataRate,
+  decimal,
   duration,
   flag,
   integer,
@@ -33,6 +35,7 @@ import {
 } from './kinds.ts'
 import { checkNames, paths } from './list-kinds.ts'
 import { HIDDEN } from './mistakes.ts'
+import { pattern } from './pattern-kind.ts'
 import { places } from './places-kind.ts'
 import { redisPrefix, redisUrl } from './redis-kinds.ts'
 
@@ -45,9 +48,19 @@ export const GROUPS = {
     intro:
       'A client that exceeds a limit receives a 4xx reply and tries again later; no mail is lost. The defaults are high enough that nobody is refused on an ordinary day. IPv6 clients are counted by their /64, and the neighbourhood of an IPv6 client is its /48.',
   },
+  overload: {
+    title: 'Overload',
+    intro:
+      'What happens when there is more than the mail servers, or this machine, can take: strangers are put off first, with 4xx, and known senders last. [overload.md](overload.md) has the levels, and what each of them does.',
+  },
   lists: {
     title: 'Lists',
     intro: 'Who is never held up, who is never let in, and which domains mail is accepted for.',
+  },
+  history: {
+    title: 'History',
+    intro:
+      'Spillway remembers whose mail the servers behind it have accepted, and whose they have refused. From it a client has its standing: known, seen, new or suspect. [history.md](history.md) says what teaches it, and what does not.',
   },
   message: {
     title: 'Message and DNS',
@@ -199,10 +212,10 @@ export const SETTINGS = {
   }),
   SPILLWAY_UPSTREAM_MAX_CONNECTIONS: row({
     group: 'upstream',
-    kind: integer(1, 100_000),
+    kind: connections,
     default: '50',
-    doc: 'Concurrent connections from this node to each address of a mail server.',
-    more: 'Keep it, multiplied by the number of nodes, below what each server accepts (Postfix: `default_process_limit`, 100). When all connections are busy, clients wait briefly and then receive 451.',
+    doc: 'Concurrent connections from this node to each address of a mail server; `auto` finds out how many it can make use of.',
+    more: 'Keep it, multiplied by the number of nodes, below what each server accepts (Postfix: `default_process_limit`, 100). When all connections are busy, clients wait briefly and then receive 451. With `auto`, which is `auto:5-100`, the number falls while the server answers more slowly than usual or turns mail away because of itself, and rises again while it does not; docs/capacity.md has the rule.',
     live: true,
   }),
   SPILLWAY_UPSTREAM_HEALTH_INTERVAL: row({
@@ -419,11 +432,61 @@ export const SETTINGS = {
     live: true,
   }),
 
+  SPILLWAY_LIMIT_KNOWN_FACTOR: row({
+    group: 'limits',
+    kind: decimal(1, 1000),
+    default: '10',
+    doc: 'How many times the limits per address and per neighbourhood a known client has.',
+    more: 'It holds at all times, for `known` clients only. The limits of all clients together are as they are set, for everybody. A neighbourhood has one count for all its clients; strangers in it are refused first.',
+    live: true,
+  }),
+  SPILLWAY_LIMIT_STRESS_FACTOR: row({
+    group: 'limits',
+    kind: decimal(0.001, 1),
+    default: '0.1',
+    doc: 'The part of the limits per address and per neighbourhood that is left to clients that are neither trusted nor known, from overload level 1 on.',
+    more: 'With 0.1 a limit of `600/1m` is 60 a minute under pressure; no limit is ever less than 1. With 1 the limits stay as they are. Limits of all clients together, and `SPILLWAY_MAX_CONNECTIONS`, hold as they are set.',
+    live: true,
+  }),
+
+  SPILLWAY_OVERLOAD: row({
+    group: 'overload',
+    kind: or(or(integer(0, 4), 'auto', 'auto'), 'off', 'off'),
+    default: 'auto',
+    doc: 'The overload level: `auto` follows the pressure, a level (0 to 4) pins it, and `off` means level 0 whatever happens.',
+    more: 'To see what it would do, set `SPILLWAY_OBSERVE=overload`: the level is measured, what it would refuse is counted, and nothing else changes. Each worker has a level of its own.',
+    live: true,
+  }),
+  SPILLWAY_OVERLOAD_UPSTREAM_LATENCY: row({
+    group: 'overload',
+    kind: duration({ min: 10, max: 600_000 }),
+    default: '5s',
+    doc: 'How long the mail servers may take to accept a message after its final dot (p95) before that is a pressure of 1.',
+    more: 'A second for each megabyte of the message is set off. What at least half of the capacity keeps to counts, so that one slow server among several raises no level by itself.',
+    live: true,
+  }),
+  SPILLWAY_OVERLOAD_EVENT_LOOP: row({
+    group: 'overload',
+    kind: duration({ min: 5, max: 10_000 }),
+    default: '50ms',
+    doc: 'How late the event loop of a process may be, on average over a second, before that is a pressure of 1.',
+    live: true,
+  }),
+
+  SPILLWAY_OVERLOAD_KNOWN_RESERVE: row({
+    group: 'overload',
+    kind: decimal(0, 0.9),
+    default: '0.3',
+    doc: 'The part of the connections to the mail servers, and of `SPILLWAY_MAX_CONNECTIONS`, that strangers never hold.',
+    more: 'It is kept for trusted, known and seen clients at every level, for an hour after the last of them has connected. A node that has met none gives everything to strangers. With 0 nothing is kept.',
+    live: true,
+  }),
+
   SPILLWAY_ALLOW: row({
     group: 'lists',
     kind: networks,
     default: 'none',
-    doc: 'Addresses and networks that no list, rate limit or concurrency limit holds up.',
+    doc: 'Addresses and networks that no list, rate limit, concurrency limit or overload level holds up.',
     more: 'It takes precedence over `SPILLWAY_DENY`. `SPILLWAY_MAX_CONNECTIONS`, the size limit and the rules of the protocol apply to them as well.',
     live: true,
   }),
@@ -442,6 +505,49 @@ export const SETTINGS = {
     doc: 'The domains mail is accepted for; recipients in other domains are refused at once with 550.',
     more: '`none` leaves the decision to the mail servers. If a domain is missing here, all its mail bounces.',
     live: true,
+  }),
+
+  SPILLWAY_KNOWN_AFTER: row({
+    group: 'history',
+    kind: integer(1, 1_000_000),
+    default: '3',
+    doc: 'How many messages of a client the mail servers must have accepted before it is known.',
+    more: 'At least 80 % of its latest messages must be good as well: one that turns bad is no longer known after about six bad messages in a row.',
+    live: true,
+  }),
+  SPILLWAY_KNOWN_DAYS: row({
+    group: 'history',
+    kind: integer(1, 365),
+    default: '2',
+    doc: 'Over how many days these messages must lie.',
+    more: 'From the first message to the last it must be so many days of 24 hours, less one day and four hours: 20 hours for 2. With 1 any time will do, and a spammer is known after a few messages that got through.',
+    live: true,
+  }),
+  SPILLWAY_HISTORY_TTL: row({
+    group: 'history',
+    kind: duration({ min: DAY_MS, max: 3650 * DAY_MS }),
+    default: '100d',
+    doc: 'How long a client is remembered after the last message that taught something about it.',
+    more: 'Bad messages fade sooner: they weigh half as much a day later.',
+    live: true,
+  }),
+
+  SPILLWAY_HISTORY_BAD_REPLY: row({
+    group: 'history',
+    kind: orNone(pattern),
+    default: 'none',
+    doc: 'Replies to the final dot that accept a message and say that it is bad: a regular expression.',
+    more: 'For mail servers that file spam as junk and answer 250: where the reply tells, as in `250 2.0.0 Ok: queued as 4XyZ (junk)`, write `\\(junk\\)`. Such a message is delivered like any other, and counts as bad. The reply is matched without its code, line by line.',
+    live: true,
+  }),
+
+  SPILLWAY_HISTORY_FILE: row({
+    group: 'history',
+    kind: orNone(path),
+    default: 'none',
+    doc: 'A file that keeps the history over a restart without Redis: its path.',
+    more: 'It is written every five minutes and at the stop, and read at the start if Redis is not set or does not answer. Spillway must be allowed to write to its directory. Each worker has its own: the number of the worker is appended to the path.',
+    perNode: true,
   }),
 
   SPILLWAY_BARE_NEWLINE: row({

@@ -2,7 +2,8 @@
  * How the limits of one node are divided among its workers, so that the node as a whole keeps them. Each worker is a
  * node of its own to Redis, so limits that are counted there are not divided.
  */
-import { LIMIT_NAMES, LIMITS } from '../core/limits.ts'
+import { LIMIT_NAMES, LIMITS, type Rate } from '../core/limits.ts'
+import type { Bounds } from './connections-kind.ts'
 import type { Rule } from './rule.ts'
 import { keyOf, MOST_WORKERS, type PlainSettings, type SettingName } from './settings.ts'
 
@@ -34,10 +35,13 @@ export function shareOf(settings: PlainSettings, share: Share): PlainSettings {
   const divided: Record<string, unknown> = { ...settings }
   for (const key of OF_A_NODE.map(keyOf)) {
     const whole = settings[key]
-    if (whole !== undefined) divided[key] = part(whole, share)
+    if (typeof whole === 'number') divided[key] = part(whole, share)
+    else if (whole !== undefined)
+      divided[key] = { floor: part(whole.floor, share), ceiling: part(whole.ceiling, share) }
   }
   const { ofOne, ofAll } = settings.tlsHandshakes
   divided.tlsHandshakes = { ofOne: Math.max(1, part(ofOne, share)), ofAll: Math.max(1, part(ofAll, share)) }
+  if (settings.historyFile !== undefined) divided.historyFile = `${settings.historyFile}.${share.index + 1}`
   if (settings.redisUrl !== undefined) return divided as unknown as PlainSettings
   for (const key of LIMIT_NAMES.map((limit) => keyOf(LIMITS[limit].setting))) {
     const whole = settings[key]
@@ -45,6 +49,9 @@ export function shareOf(settings: PlainSettings, share: Share): PlainSettings {
   }
   return divided as unknown as PlainSettings
 }
+
+const leastOf = (value: number | Rate | Bounds | undefined): number | undefined =>
+  typeof value !== 'object' ? value : 'max' in value ? value.max : value.floor
 
 /** What is less than the number of workers. One with a share of nothing would turn everybody away. */
 export function notForAll(
@@ -54,7 +61,7 @@ export function notForAll(
   const rates = settings.redisUrl === undefined ? LIMIT_NAMES.map((limit) => LIMITS[limit].setting) : []
   return [...OF_A_NODE, ...rates].flatMap((name) => {
     const value = settings[keyOf(name)]
-    const whole = typeof value === 'object' ? value.max : value
+    const whole = leastOf(value)
     return whole === undefined || whole >= count ? [] : [{ name, whole }]
   })
 }

@@ -4,6 +4,10 @@
 export const STANDINGS = ['trusted', 'known', 'seen', 'new', 'suspect', 'banned'] as const
 export type Standing = (typeof STANDINGS)[number]
 
+/** Standings that a client's own history can give it, from the least worth remembering to the most. */
+export const REMEMBERED = ['new', 'suspect', 'seen', 'known'] as const satisfies readonly Standing[]
+export type Remembered = (typeof REMEMBERED)[number]
+
 /** The client as it connected (or as a listed balancer says it connected). Built once, at accept. */
 export interface Client {
   /** The session's id (core/id.ts), which every log line and every refusal carries. */
@@ -24,8 +28,14 @@ export interface Client {
 /** Limits are not charged for a trusted client, and it skips every check that has `sparesTrusted`. */
 export const isTrusted = ({ standing }: Pick<Client, 'standing'>): boolean => standing === 'trusted'
 
+/** Whoever we know some good of: neither a stranger nor worse. */
+export const isFriend = ({ standing }: Pick<Client, 'standing'>): boolean =>
+  standing === 'trusted' || standing === 'known' || standing === 'seen'
+
 /** How many connections are open at this node, including this one. */
 export interface OpenCounts {
   readonly source: number
+  /** Of clients that are neither trusted, known nor seen. */
+  readonly strangers: number
   readonly total: number
 }

@@ -211,6 +211,24 @@ export function netOf(ip: string): string {
 }
 
 /**
+ * Writes the first 64 bits of a canonical address into two words: what tells its source, the /64, from all others. An
+ * IPv4 address is the second word, and the first is 0. (No client has an address in ::/32.) Allocates nothing.
+ * @returns false if the text is not an address
+ */
+export function readBits(ip: string, into: Int32Array): boolean {
+  if (!ip.includes(':')) {
+    const value = readIPv4(ip)
+    into[0] = 0
+    into[1] = value
+    return value >= 0
+  }
+  if (!readIPv6(ip)) return false
+  into[0] = (groups[0]! << 16) | groups[1]!
+  into[1] = (groups[2]! << 16) | groups[3]!
+  return true
+}
+
+/**
  * Reads an address or a CIDR network. A bare address becomes a /32 or a /128, host bits are cleared, and an IPv4-mapped
  * network of /96 or longer becomes the IPv4 network it stands for.
  * @throws Error that says what is wrong and what to write

@@ -3,7 +3,8 @@
  * (checks/runner.ts) decides whether the verdict is enforced or only counted.
  */
 import type { Client, OpenCounts } from './client.ts'
-import { type Action, type CheckName, type ReasonName, reasonOf } from './reasons.ts'
+import { type Action, type CheckName, formOf, type ReasonName, reasonOf } from './reasons.ts'
+import type { Stage } from './stages.ts'
 import type { Usage } from './usage.ts'
 
 export { STAGES, type Stage } from './stages.ts'
@@ -25,9 +26,14 @@ export interface Facts {
   /**
    * `accepted`: recipients of this message that a mail server has accepted so far. `exempt`: no limit per sender
    * applies, because this is postmaster, abuse or a verification, within a budget of its own (RFC 5321 section 4.5.1).
-   * `usage` is that of the transaction.
+   * `usage` is that of the transaction. `shed`: why the message is put off for overload; undefined: it is not, or the recipient is exempt.
    */
-  rcpt: Omit<Facts['mail'], 'maxSize'> & { readonly to: string; readonly accepted: number; readonly exempt: boolean }
+  rcpt: Omit<Facts['mail'], 'maxSize'> & {
+    readonly to: string
+    readonly accepted: number
+    readonly exempt: boolean
+    readonly shed: Refusal['facts'] | undefined
+  }
 }
 
 export interface Refusal {
@@ -49,6 +55,12 @@ const NO_FACTS = {}
 export function refusal(reason: ReasonName, facts: Refusal['facts'] = NO_FACTS): Refusal {
   const { action, code, enhanced, wire } = reasonOf(reason)
   return { action, reason, code, enhanced, text: wire, facts }
+}
+
+/** The same for a reason whose reply depends on the stage. */
+export function refusalAt(stage: Stage, reason: ReasonName, facts: Refusal['facts'] = NO_FACTS): Refusal {
+  const { action, code, enhanced } = formOf(reason, stage)
+  return { action, reason, code, enhanced, text: reasonOf(reason).wire, facts }
 }
 
 /** The verdict of most checks: accept up to the maximum, refuse beyond it. @param use undefined if the limit is off */

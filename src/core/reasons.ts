@@ -7,16 +7,22 @@ import type { Stage } from './stages.ts'
 
 export type Action = 'defer' | 'reject' | 'drop'
 
-export interface Reason {
+/** A reply, and what becomes of the connection. */
+export interface Form {
+  readonly action: Action
+  readonly code: number
+  /** The enhanced status code (RFC 3463); its class is the first digit of `code` (RFC 2034 section 4). */
+  readonly enhanced: string
+}
+
+export interface Reason extends Form {
   /** Part of the refusal's id (core/id.ts). It is never changed and never given to another reason. */
   readonly number: number
   /** The check that gives this reason; absent if the wire rules or the relay give it. */
   readonly check?: CheckName
   readonly stages: readonly Stage[]
-  readonly action: Action
-  readonly code: number
-  /** The enhanced status code (RFC 3463); its class is the first digit of `code` (RFC 2034 section 4). */
-  readonly enhanced: string
+  /** The form at stage connect, where it is another one than at the later stages. */
+  readonly atConnect?: Form
   /** Whether a flood, load or a missing cluster is the cause. */
   readonly load: boolean
   /** The words for the administrator of the refused client. */
@@ -28,6 +34,7 @@ export interface Reason {
 /** In the order of the policy (checks/index.ts). They are also the values of SPILLWAY_OBSERVE. */
 export const CHECK_NAMES = [
   'denied',
+  'overload',
   'ip-concurrency',
   'ip-connections',
   'net-connections',
@@ -363,12 +370,37 @@ export const REASONS = {
     operator:
       'more TLS handshakes are under way than SPILLWAY_TLS_HANDSHAKES allows for the address, or no place became free within 5 s, or others have asked for fewer',
   },
+  overload: {
+    number: 31,
+    check: 'overload',
+    stages: ['connect', 'rcpt'],
+    action: 'defer',
+    code: 451,
+    enhanced: '4.3.2',
+    atConnect: { action: 'drop', code: 421, enhanced: '4.3.2' },
+    load: true,
+    wire: 'Busy; please try again in a few minutes',
+    operator:
+      'there is more mail than can be taken, and the client is not known: the overload level (SPILLWAY_OVERLOAD) refuses its standing, or lets in only a part of it',
+  },
 } as const satisfies Record<string, Reason>
 
 export type ReasonName = keyof typeof REASONS
 export const REASON_NAMES = Object.keys(REASONS) as ReasonName[]
 
 export const reasonOf = (name: ReasonName): Reason => REASONS[name]
+
+/** The reply with this reason at a stage. */
+export function formOf(name: ReasonName, stage: Stage): Form {
+  const reason = reasonOf(name)
+  return (stage === 'connect' ? reason.atConnect : undefined) ?? reason
+}
+
+/** All replies with this reason. */
+export function formsOf(name: ReasonName): readonly Form[] {
+  const reason = reasonOf(name)
+  return reason.atConnect === undefined ? [reason] : [reason.atConnect, reason]
+}
 
 /** The reasons that a check gives. */
 type Checked = { [R in ReasonName]: (typeof REASONS)[R] extends { check: CheckName } ? R : never }[ReasonName]

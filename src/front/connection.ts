@@ -12,7 +12,8 @@
  *
  * What a client takes or is charged on the way, where this happens, and who is exempt:
  *
- *     accept       a seat, until the client is gone      MAX_CONNECTIONS; nobody is exempt
+ *     accept       a seat, until the client is gone      MAX_CONNECTIONS; nobody is exempt. Strangers have a part of it
+ *                                                        (overload/reserve.ts)
  *     gate         a connection: to its source, to its   limits.take('connect') below; trusted clients are exempt
  *                  network, to all clients together
  *     STARTTLS     a place for its TLS handshake, until  TLS_HANDSHAKES; a trusted client may have more than one address may
@@ -22,7 +23,7 @@
  *                                                        to a budget of their own, and to the limits all clients share
  *     each RCPT    a recipient: to its source            limits.recipient() in session/; exempt as above
  *     first RCPT   a slot: one of the connections that   relay/pool/ decides who gets the next one, by shares of sources;
- *     that passed  the mail servers may have             nobody is exempt
+ *     that passed  the mail servers may have             nobody is exempt. Strangers have a part of them
  */
 import type { Socket } from 'node:net'
 import type { Runner } from '../checks/runner.ts'

@@ -1,18 +1,22 @@
 /**
- * What came of a session, told in one place: counters, and one log line. A SessionRecord is filled while the session goes on;
- * `end` counts it when the client is gone, `tell` writes the line when the upstream has said its last word as well.
+ * What came of a session, told in one place: counters, one log line, and what there is to learn about the client (lesson.ts).
+ * A SessionRecord is filled while the session goes on; `end` counts it when the client is gone, `tell` writes the line when the
+ * upstream has said its last word as well.
  */
 import { type Client, STANDINGS, type Standing } from '../core/client.ts'
 import type { Clock } from '../core/clock.ts'
 import { refusalId } from '../core/id.ts'
 import { utf8Of } from '../core/latin1.ts'
 import { type Mode, type Refusal, STAGES, type Stage } from '../core/policy.ts'
-import { type CheckName, REASON_NAMES, REASONS, type ReasonName, reasonOf } from '../core/reasons.ts'
+import { type CheckName, formOf, formsOf, REASON_NAMES, REASONS, type ReasonName, reasonOf } from '../core/reasons.ts'
 import { recordOf } from '../core/record.ts'
 import type { Reply } from '../relay/smtp/reply.ts'
+import type { History } from '../state/history.ts'
 import { type Log, Sampler } from '../telemetry/log.ts'
 import { type MessageResult, type Metrics, OUTCOMES, type Outcome } from '../telemetry/metrics.ts'
 import type { Cell, Distribution } from '../telemetry/series.ts'
+import type { Evidence } from './evidence.ts'
+import { BREACH, BREACHES, isCallout, lessonOf } from './lesson.ts'
 
 /** Recipients, and messages, that a session's line names; the others are only counted. */
 const MAX_TOLD = 20
@@ -49,12 +53,17 @@ export class SessionRecord {
   /** The client left in the middle of a transaction, or was cut off. */
   aborted = false
   rcpts = 0
+  /** Recipients of the transaction under way: taken by a mail server, and such as no honest client names. */
+  taken = 0
+  bad = 0
   messageCount = 0
   upstreamMs = 0
   // Allocated when first needed: a refused client needs none of them.
   told: { to: string; code: number }[] | undefined
   messages: MessageTold[] | undefined
   observed: Set<CheckName | ReasonName> | undefined
+  /** The client has broken the protocol. */
+  isBroken = false
 
   constructor(begunAt: number) {
     this.begunAt = begunAt
@@ -66,16 +75,15 @@ export class SessionRecord {
  * we refused nothing, what came of it and how far it got. A closed set, so that clients cannot make the sample grow, nor hide
  * one kind of session behind another.
  */
-type Kind =
-  | { readonly reason: ReasonName; readonly code: number }
-  | { readonly outcome: Outcome; readonly stage: Stage }
+type Kind = RefusedFor | { readonly outcome: Outcome; readonly stage: Stage }
+type RefusedFor = { readonly reason: ReasonName; readonly code: number }
 
 const KINDS = {
-  byReason: recordOf(REASON_NAMES, (reason): Kind => ({ reason, code: reasonOf(reason).code })),
+  byReason: recordOf(REASON_NAMES, (reason) => formsOf(reason).map(({ code }): RefusedFor => ({ reason, code }))),
   byOutcome: recordOf(OUTCOMES, (outcome) => recordOf(STAGES, (stage): Kind => ({ outcome, stage }))),
 }
 const ALL_KINDS: readonly Kind[] = [
-  ...Object.values(KINDS.byReason),
+  ...Object.values(KINDS.byReason).flat(),
   ...Object.values(KINDS.byOutcome).flatMap((stages) => Object.values(stages)),
 ]
 
@@ -87,7 +95,7 @@ function refusalCells(metrics: Pick<Metrics, 'refusals'>, mode: Mode): RefusalCe
       REASON_NAMES.filter((name) => {
         const { stages, check } = reasonOf(name)
         return stages.includes(stage) && (mode === 'enforce' || check !== undefined)
-      }).map((name) => [name, metrics.refusals.of(stage, name, reasonOf(name).action, mode)]),
+      }).map((name) => [name, metrics.refusals.of(stage, name, formOf(name, stage).action, mode)]),
     )
   return recordOf(STAGES, at)
 }
@@ -99,6 +107,8 @@ export interface OutcomeOptions {
   /** Whether local parts of addresses are shown. */
   readonly localParts: () => boolean
   readonly clock: Pick<Clock, 'elapsed'>
+  /** Learns from what came of a client's messages. */
+  readonly history: Pick<History, 'learn'>
 }
 
 export class Outcomes {
@@ -107,18 +117,20 @@ export class Outcomes {
   readonly #sampler: Sampler<Kind>
   readonly #localParts: () => boolean
   readonly #elapsed: Clock['elapsed']
+  readonly #history: OutcomeOptions['history']
   /** By mode, stage and reason: looked up for every refused client, without building a key. */
   readonly #refusals: Readonly<Record<Mode, RefusalCells>>
   readonly #sessions: ReadonlyMap<Outcome, ReadonlyMap<Standing, Cell>>
   readonly #connections: Readonly<{ 4: Cell; 6: Cell }>
   readonly #durations: ReadonlyMap<Outcome, Distribution>
 
-  constructor({ metrics, log, logSample, localParts, clock }: OutcomeOptions) {
+  constructor({ metrics, log, logSample, localParts, clock, history }: OutcomeOptions) {
     this.#metrics = metrics
     this.#log = log
     this.#sampler = new Sampler(logSample, ALL_KINDS)
     this.#localParts = localParts
     this.#elapsed = clock.elapsed
+    this.#history = history
     this.#connections = { 4: metrics.connections.of('ipv4'), 6: metrics.connections.of('ipv6') }
     this.#refusals = { enforce: refusalCells(metrics, 'enforce'), observe: refusalCells(metrics, 'observe') }
     this.#sessions = new Map(
@@ -141,6 +153,7 @@ export class Outcomes {
     this.#count(stage, refusal.reason, 'enforce')
     record.refusedAt = stage
     record.refusal = refusal
+    if (BREACHES.has(refusal.reason)) record.isBroken = true
     if (refusal.code < 500) record.shed = true
     else record.rejected = true
   }
@@ -160,14 +173,21 @@ export class Outcomes {
     else record.rejected = true
   }
 
-  recipient(record: SessionRecord, to: string, code: number): void {
+  /** @param evidence what the mail server's reply says about the client */
+  recipient(record: SessionRecord, to: string, code: number, evidence: Evidence): void {
     record.rcpts++
+    if (code < 300) record.taken++
+    if (evidence === 'bad' && !isCallout(record)) record.bad++
     this.#metrics.recipients.inc(code < 400 ? 'accepted' : code < 500 ? 'deferred' : 'rejected')
     record.told ??= []
     if (record.told.length < MAX_TOLD) record.told.push({ to: this.#redacted(to), code })
   }
 
-  message(record: SessionRecord, client: Client, message: MessageTold): void {
+  /** A transaction is over. @param evidence what the reply to DATA or to the dot says about the client */
+  message(record: SessionRecord, client: Client, message: MessageTold, evidence: Evidence): void {
+    this.#history.learn(client.ip, lessonOf(message.result, evidence, record))
+    record.taken = 0
+    record.bad = 0
     this.#metrics.messages.inc(message.result, client.standing)
     if (message.left) this.#metrics.messagesClientLeft.inc(message.result)
     record.messageCount++
@@ -183,6 +203,7 @@ export class Outcomes {
 
   /** The client is gone: the session counts as ended from now on, with what has come of it so far. */
   end(record: SessionRecord, client: Client): void {
+    if (record.isBroken) this.#history.learn(client.ip, BREACH)
     const outcome = this.#outcomeOf(record)
     const cell = this.#sessions.get(outcome)?.get(client.standing)
     if (cell !== undefined) cell.value++
@@ -236,7 +257,10 @@ export class Outcomes {
 
   #kindOf(record: SessionRecord): Kind {
     const { refusal, stage } = record
-    return refusal === undefined ? KINDS.byOutcome[this.#outcomeOf(record)][stage] : KINDS.byReason[refusal.reason]
+    if (refusal === undefined) return KINDS.byOutcome[this.#outcomeOf(record)][stage]
+    const kinds = KINDS.byReason[refusal.reason]
+    // Most reasons have one form.
+    return (kinds.length === 1 ? undefined : kinds.find(({ code }) => code === refusal.code)) ?? (kinds[0] as Kind)
   }
 
   #outcomeOf(record: SessionRecord): Outcome {

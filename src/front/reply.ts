@@ -7,7 +7,7 @@ import type { Client } from '../core/client.ts'
 import { refusalId } from '../core/id.ts'
 import { utf8Of } from '../core/latin1.ts'
 import type { Refusal } from '../core/policy.ts'
-import { REASON_NAMES, type ReasonName, reasonOf } from '../core/reasons.ts'
+import { type Form, REASON_NAMES, type ReasonName, reasonOf } from '../core/reasons.ts'
 import type { Reply } from '../relay/smtp/reply.ts'
 
 /** Octets of a line without its CRLF, and of its text: without the code and its separator as well. */
@@ -82,10 +82,13 @@ function ofClass(code: number, text: string): string {
  */
 export function createVoice(hostname: string, supportUrl: string | undefined): Voice {
   // A refusal that may pass names us (421 must, RFC 5321 section 4.2.2). Every refusal names the client's address.
-  const heads = new Map<ReasonName, string>(
-    REASON_NAMES.map((name) => {
-      const { code, enhanced } = reasonOf(name)
-      return [name, code < 500 ? `${code} ${enhanced} ${hostname} [` : `${code} ${enhanced} [`]
+  const headOf = ({ code, enhanced }: Pick<Form, 'code' | 'enhanced'>): string =>
+    code < 500 ? `${code} ${enhanced} ${hostname} [` : `${code} ${enhanced} [`
+  const heads = new Map<ReasonName, string>(REASON_NAMES.map((name) => [name, headOf(reasonOf(name))]))
+  const headsAtConnect = new Map<ReasonName, string>(
+    REASON_NAMES.flatMap((name) => {
+      const { atConnect } = reasonOf(name)
+      return atConnect === undefined ? [] : [[name, headOf(atConnect)]]
     }),
   )
   /** What to ask about: the URL, if there is one and it has room, else the id. */
@@ -95,8 +98,9 @@ export function createVoice(hostname: string, supportUrl: string | undefined): V
   }
   return {
     hostname,
-    refusal({ id, ip }, { reason, text }) {
-      const line = `${heads.get(reason)}${ip}] ${text}`
+    refusal({ id, ip }, { reason, code, text }) {
+      const head = (code === 421 ? headsAtConnect.get(reason) : undefined) ?? heads.get(reason)
+      const line = `${head}${ip}] ${text}`
       const full = refusalId(id, reason)
       return supportUrl === undefined
         ? `${line} (${full})\r\n`

@@ -1,8 +1,8 @@
 /**
- * The open connections of this node: in total, by address family, and by source. A seat is taken at accept, and its
+ * The open connections of this node: in total, by address family, by source, and those of strangers. A seat is taken at accept, and its
  * holder frees it. The table has one entry per source that has a connection open, so that MAX_CONNECTIONS bounds it.
  */
-import type { Client, OpenCounts } from '../core/client.ts'
+import { type Client, isFriend, type OpenCounts } from '../core/client.ts'
 
 export interface Seat {
   readonly open: OpenCounts
@@ -14,19 +14,24 @@ export class Seats {
   readonly #bySource = new Map<string, number>()
   readonly #byFamily = { 4: 0, 6: 0 }
   #total = 0
+  #strangers = 0
 
-  take({ source, family }: Pick<Client, 'source' | 'family'>): Seat {
+  take(client: Pick<Client, 'source' | 'family' | 'standing'>): Seat {
+    const { source, family } = client
+    const stranger = isFriend(client) ? 0 : 1
     const ofSource = (this.#bySource.get(source) ?? 0) + 1
     this.#bySource.set(source, ofSource)
     this.#byFamily[family]++
     this.#total++
+    this.#strangers += stranger
     let taken = true
     return {
-      open: { source: ofSource, total: this.#total },
+      open: { source: ofSource, strangers: this.#strangers, total: this.#total },
       free: () => {
         if (!taken) return
         taken = false
         this.#total--
+        this.#strangers -= stranger
         this.#byFamily[family]--
         const left = (this.#bySource.get(source) as number) - 1
         if (left === 0) this.#bySource.delete(source)

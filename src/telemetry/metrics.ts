@@ -4,9 +4,10 @@
  * is ever taken from what a client sent.
  */
 import * as prom from 'prom-client'
-import { STANDINGS } from '../core/client.ts'
+import { REMEMBERED, STANDINGS, type Standing } from '../core/client.ts'
 import { GLOBAL_LIMITS, type GlobalLimit } from '../core/limits.ts'
-import { CHECK_NAMES, REASON_NAMES, reasonOf } from '../core/reasons.ts'
+import { SIGNALS, type Signal } from '../core/overload.ts'
+import { CHECK_NAMES, formOf, REASON_NAMES, reasonOf } from '../core/reasons.ts'
 import { combinations, type Declaration, Family, Histograms } from './series.ts'
 
 const FAMILIES = ['ipv4', 'ipv6'] as const
@@ -23,16 +24,17 @@ export type ConnectResult = (typeof CONNECT_RESULTS)[number]
 
 /**
  * take: a charge for a client; add: charges made or given back meanwhile; nodes: which are there; probe: is Redis back;
- * known: sharing the recipients that were accepted lately; tickets: agreeing on the key of TLS session tickets.
+ * known: sharing the recipients that were accepted lately; history: sharing the history of clients; tickets: agreeing on the key of TLS session tickets.
  */
-const REDIS_USES = ['add', 'nodes', 'known', 'tickets'] as const
+const REDIS_USES = ['add', 'nodes', 'known', 'history', 'tickets'] as const
 export type RedisUse = (typeof REDIS_USES)[number]
 const REDIS_RESULTS = ['ok', 'failed', 'timeout'] as const
 
 /** Refusals by checks, enforced and observed, and those by the wire rules and the relay, which are always enforced. */
 const REFUSALS = REASON_NAMES.flatMap((name) => {
-  const { stages, action, check } = reasonOf(name)
-  return combinations(stages, [name], [action], check === undefined ? ['enforce'] : ['enforce', 'observe'])
+  const { stages, check } = reasonOf(name)
+  const modes = check === undefined ? ['enforce'] : ['enforce', 'observe']
+  return stages.flatMap((stage) => combinations([stage], [name], [formOf(name, stage).action], modes))
 })
 
 const FAST_S = [0.00001, 0.000025, 0.0001, 0.00025, 0.001, 0.0025, 0.01, 0.025, 0.1, 1]
@@ -61,7 +63,12 @@ export interface GaugeSources {
   /** The share of a global limit that is in use, 0 or more; 0 where the limit is off. */
   limitUtilization(limit: GlobalLimit): number
   trackedClients(): number
+  /** Clients that are remembered, by what their own history makes of them. */
+  remembered(standing: (typeof REMEMBERED)[number]): number
   unknownGuardActive(): boolean
+  overloadLevel(): number
+  overloadPressure(signal: Signal): number
+  admission(standing: Standing): number
 }
 
 export type Metrics = ReturnType<typeof createMetrics>
@@ -190,9 +197,65 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
       for (const label of connected) all.of(label).value = from.upstreamLimit(label)
     },
   )
+  gauge(
+    {
+      name: 'overload_level',
+      help: 'The overload level: 0 normal, 1 elevated, 2 stressed, 3 shedding new senders, 4 survival.',
+      together: 'max',
+    },
+    (from, all) => {
+      all.of().value = from.overloadLevel()
+    },
+  )
+  gauge(
+    {
+      name: 'overload_pressure_ratio',
+      help: 'What is measured over its target: 1 is at the target, and the largest decides about the level.',
+      together: 'max',
+      labels: ['signal'],
+      rows: combinations(SIGNALS),
+    },
+    (from, all) => {
+      for (const signal of SIGNALS) all.of(signal).value = from.overloadPressure(signal)
+    },
+  )
+  gauge(
+    {
+      name: 'admission_ratio',
+      help: 'Share of the messages of a standing that the overload level lets in; 0 also where it refuses the client at the banner.',
+      together: 'min',
+      labels: ['standing'],
+      rows: combinations(STANDINGS),
+    },
+    (from, all) => {
+      for (const standing of STANDINGS) all.of(standing).value = from.admission(standing)
+    },
+  )
   gauge({ name: 'tracked_clients', help: 'Client addresses for which the limits hold a count.' }, (from, all) => {
     all.of().value = from.trackedClients()
   })
+  gauge(
+    {
+      name: 'known_clients',
+      help: 'Clients that have sent honest mail before: standing known by their own history.',
+      together: 'max',
+    },
+    (from, all) => {
+      all.of().value = from.remembered('known')
+    },
+  )
+  gauge(
+    {
+      name: 'standing_clients',
+      help: 'Clients that are remembered, by the standing that their own history gives them; up to a minute old.',
+      together: 'max',
+      labels: ['standing'],
+      rows: combinations(REMEMBERED),
+    },
+    (from, all) => {
+      for (const standing of REMEMBERED) all.of(standing).value = from.remembered(standing)
+    },
+  )
   gauge(
     {
       name: 'unknown_guard_active',

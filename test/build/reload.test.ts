@@ -11,9 +11,11 @@ import { type PlainSettings, SETTING_NAMES, settingOf } from '../../src/config/s
 import type { Client } from '../../src/core/client.ts'
 import { SYSTEM_CLOCK } from '../../src/core/clock.ts'
 import type { Facts } from '../../src/core/policy.ts'
+import { NO_PAST, OWN_MEMORY, taught } from '../../src/state/past.ts'
 import { createMetrics } from '../../src/telemetry/metrics.ts'
 import { eventually, startApp, type TestApp, testSources } from '../support/app.ts'
 import { makeCertificate } from '../support/certificates.ts'
+import { NO_OVERLOAD } from '../support/overload.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
 const SILENT = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined }
@@ -86,6 +88,11 @@ const PAIR = {
   sameKey: written('key2', key),
 }
 
+const THREE_IN_TWO_DAYS = [0, 0, 24].reduce(
+  (past, hour) => taught(past, { good: 1, bad: 0 }, 500_000 + hour, OWN_MEMORY),
+  NO_PAST,
+)
+
 /** For each setting that a reload changes: two values of it, and a place where the difference is seen. */
 const SEEN: Record<string, Seen> = {
   SPILLWAY_PROXY_PROTOCOL_FROM: { from: 'none', to: '192.0.2.1', seen: ({ isBalancer }) => isBalancer('192.0.2.1') },
@@ -107,6 +114,13 @@ const SEEN: Record<string, Seen> = {
     to: '6',
     seen: (policy) => reasonOf(policy, 'rcpt', { accepted: 5 }),
   },
+  SPILLWAY_LIMIT_KNOWN_FACTOR: { from: '10', to: '2.5', seen: (policy) => policy.factors().known },
+  SPILLWAY_LIMIT_STRESS_FACTOR: { from: '0.1', to: '1', seen: (policy) => policy.factors().stress },
+  // These are asked for at each sample: test/build/overload.test.ts sees them in a running node.
+  SPILLWAY_OVERLOAD: inSettings('overload', 'auto', '3'),
+  SPILLWAY_OVERLOAD_UPSTREAM_LATENCY: inSettings('overloadUpstreamLatency', '5s', '1s'),
+  SPILLWAY_OVERLOAD_KNOWN_RESERVE: inSettings('overloadKnownReserve', '0.3', '0'),
+  SPILLWAY_OVERLOAD_EVENT_LOOP: inSettings('overloadEventLoop', '50ms', '1s'),
   SPILLWAY_ALLOW: { from: 'none', to: '192.0.2.1', seen: ({ standingOf }) => standingOf(CLIENT) },
   SPILLWAY_DENY: { from: 'none', to: '192.0.2.1', seen: (policy) => reasonOf(policy, 'connect', {}) },
   SPILLWAY_RCPT_DOMAINS: { from: 'none', to: 'example.org', seen: (policy) => reasonOf(policy, 'rcpt', {}) },
@@ -120,6 +134,14 @@ const SEEN: Record<string, Seen> = {
   // These are asked for at each use, or made into certificates: live-settings.test.ts sees them in a running node.
   SPILLWAY_MAX_CONNECTIONS: inSettings('maxConnections', '100', '101'),
   SPILLWAY_SHUTDOWN_TIMEOUT: inSettings('shutdownTimeout', '60s', '1s'),
+  SPILLWAY_KNOWN_AFTER: { from: '3', to: '4', seen: ({ standingAlone }) => standingAlone(THREE_IN_TWO_DAYS) },
+  SPILLWAY_KNOWN_DAYS: { from: '2', to: '3', seen: ({ standingAlone }) => standingAlone(THREE_IN_TWO_DAYS) },
+  SPILLWAY_HISTORY_BAD_REPLY: {
+    from: 'none',
+    to: 'junk',
+    seen: ({ settings }) => settings.historyBadReply?.source,
+  },
+  SPILLWAY_HISTORY_TTL: inSettings('historyTtl', '100d', '7d'),
   SPILLWAY_UNKNOWN_GUARD: inSettings('unknownGuard', 'on', 'off'),
   SPILLWAY_LOG_SAMPLE: inSettings('logSample', 'auto', '1'),
   SPILLWAY_LOG_LOCAL_PARTS: inSettings('logLocalParts', 'off', 'on'),
@@ -148,7 +170,7 @@ const SEEN: Record<string, Seen> = {
   SPILLWAY_UPSTREAM_CONNECT_TIMEOUT: ofRelay('5s', '6s', ({ relay }) => relay.dial.connectTimeoutMs),
   SPILLWAY_UPSTREAM_REPLY_TIMEOUT: ofRelay('5m', '6m', ({ relay }) => relay.dial.replyTimeoutMs),
   SPILLWAY_UPSTREAM_DATA_TIMEOUT: ofRelay('11m', '12m', ({ relay }) => relay.dataTimeoutMs),
-  SPILLWAY_UPSTREAM_MAX_CONNECTIONS: ofRelay('50', '60', ({ pool }) => pool.maxConnections),
+  SPILLWAY_UPSTREAM_MAX_CONNECTIONS: ofRelay('50', 'auto', ({ pool }) => pool.connections),
   SPILLWAY_UPSTREAM_HEALTH_INTERVAL: ofRelay('5s', '6s', ({ pool }) => pool.healthIntervalMs),
   SPILLWAY_UPSTREAM_HEALTH_TIMEOUT: ofRelay('5s', '6s', ({ pool }) => pool.healthTimeoutMs),
   SPILLWAY_BARE_NEWLINE: ofRelay('normalize', 'reject', ({ relay }) => relay.bareNewline),
@@ -170,6 +192,8 @@ describe('every setting that is marked live', () => {
           ...reading,
           certificates: undefined,
           limits: { lately: () => undefined },
+          overload: NO_OVERLOAD,
+          history: { own: () => NO_PAST, net: () => NO_PAST },
           offeredSize: () => 0,
           metrics,
           log: LOG,

@@ -154,6 +154,7 @@ describe('one node', () => {
     expect(sum(all, 'spillway_session_duration_seconds_count')).toBe(20)
     expect(all.get('spillway_worker_up{worker="1"}')).toBe(1)
     expect(all.get(`spillway_upstream_connections_limit{upstream="${upstream.address}"}`)).toBe(50)
+    expect(open.upstreams[0]?.limit).toBe(50)
     // Of each worker, and of the parent.
     for (const worker of ['1', '2', 'parent'])
       expect(all.get(`nodejs_eventloop_lag_p99_seconds{worker="${worker}"}`)).toBeGreaterThan(0)

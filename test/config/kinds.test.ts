@@ -27,6 +27,7 @@ import {
   size,
 } from '../../src/config/kinds.ts'
 import { checkNames, paths } from '../../src/config/list-kinds.ts'
+import { pattern } from '../../src/config/pattern-kind.ts'
 
 /** What a kind makes of a text (a list of its entries), or the message it has for it. */
 function read(kind: Kind<unknown>, text: string): unknown {
@@ -192,6 +193,10 @@ test.each([
   [hostname, 'mx_1', 'write mx-1.example.net'],
   [hostname, 'mx1 example net', 'letters, digits'],
   [hostname, 'mx1.example.net.', 'write mx1.example.net'],
+  [pattern, '\\(junk\\)', /\(junk\)/i],
+  [pattern, '(junk', 'Unterminated group'],
+  [pattern, 'junk|', 'it fits every reply'],
+  [pattern, 'x'.repeat(501), 'at most 500'],
   [supportUrl, 'https://help.example.net/m/{id}', 'https://help.example.net/m/{id}'],
   [supportUrl, 'https://help.example.net/', 'without {id}'],
   [supportUrl, 'help.example.net/{id}', 'starts with https://'],

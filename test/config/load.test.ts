@@ -18,7 +18,7 @@ describe('defaults', () => {
       upstreamConnectTimeout: 5000,
       upstreamReplyTimeout: 300_000,
       upstreamDataTimeout: 660_000,
-      upstreamMaxConnections: 50,
+      upstreamMaxConnections: { floor: 50, ceiling: 50 },
       upstreamHealthInterval: 5000,
       listen: [
         { host: '0.0.0.0', port: 2525 },

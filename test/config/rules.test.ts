@@ -243,6 +243,7 @@ test.each([
   [{ SPILLWAY_LIMIT_RECIPIENTS_PER_MESSAGE: '99' }, 'less than the 100'],
   [{ SPILLWAY_MESSAGE_MAX_SIZE: '10KB' }, 'less than the 64KiB'],
   [{ SPILLWAY_RELAY_GUARD: 'off' }, 'SPILLWAY_RELAY_GUARD is off'],
+  [{ SPILLWAY_KNOWN_DAYS: '30', SPILLWAY_HISTORY_TTL: '29d' }, 'forgotten before it is known'],
   [{ SPILLWAY_OBSERVE: 'all' }, 'refuse nobody'],
   [{ SPILLWAY_ADMIN_LISTEN: '0.0.0.0:9025' }, 'off loopback'],
   [{ SPILLWAY_ADMIN_TOKEN: 'short' }, 'guessed'],

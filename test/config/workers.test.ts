@@ -12,11 +12,20 @@ const sum = (values: readonly (number | undefined)[]): number =>
   values.reduce<number>((all, value) => all + (value ?? 0), 0)
 
 describe('shares', () => {
+  test('each worker has a history file of its own', () => {
+    const files = (env: Record<string, string>) => sharesOf(env, 2).map(({ historyFile }) => historyFile)
+    expect(files({ SPILLWAY_HISTORY_FILE: '/var/lib/spillway/history' })).toEqual([
+      '/var/lib/spillway/history.1',
+      '/var/lib/spillway/history.2',
+    ])
+    expect(files({})).toEqual([undefined, undefined])
+  })
+
   test.each([2, 3, 7])('of %i workers add up to what the operator set, and differ by one at most', (of) => {
     const shares = sharesOf({ SPILLWAY_MAX_CONNECTIONS: '1000', SPILLWAY_LIMIT_GLOBAL_MESSAGES: '500/1m' }, of)
     for (const [whole, parts] of [
       [1000, shares.map((each) => each.maxConnections)],
-      [50, shares.map((each) => each.upstreamMaxConnections)],
+      [50, shares.map((each) => each.upstreamMaxConnections.ceiling)],
       [100, shares.map((each) => each.limitIpConcurrency)],
       [600, shares.map((each) => each.limitIpConnections?.max)],
       [500, shares.map((each) => each.limitGlobalMessages?.max)],
@@ -33,7 +42,18 @@ describe('shares', () => {
     expect(share?.limitIpConcurrency).toBeUndefined()
     expect(share?.limitGlobalMessages).toBeUndefined()
     expect(share?.limitIpConnections?.max).toBe(600)
-    expect(share?.upstreamMaxConnections).toBe(25)
+    expect(share?.upstreamMaxConnections).toEqual({ floor: 25, ceiling: 25 })
+  })
+
+  test('bounds are divided as well, and workers that would have none of the smaller one are a mistake', () => {
+    const shares = sharesOf({ SPILLWAY_UPSTREAM_MAX_CONNECTIONS: 'auto:5-100' }, 2)
+    expect(shares.map((each) => each.upstreamMaxConnections)).toEqual([
+      { floor: 3, ceiling: 50 },
+      { floor: 2, ceiling: 50 },
+    ])
+    const env = { SPILLWAY_UPSTREAM_MAX_CONNECTIONS: 'auto:3-100', SPILLWAY_WORKERS: '4' }
+    const told = mistakesOf(env).map(({ name, expected }) => `${name}: ${expected}`)
+    expect(told).toEqual([expect.stringMatching(/^SPILLWAY_WORKERS: at most 3, because SPILLWAY_UPSTREAM_MAX_CON/)])
   })
 
   test('auto is one for each core', () => {

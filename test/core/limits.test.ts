@@ -31,6 +31,7 @@ test('every limit on connections, messages or recipients is compared, narrow bef
   const { connect, rcpt } = policy({
     isDenied: () => false,
     concurrency: () => undefined,
+    overloaded: () => undefined,
     domains: [],
     recipientsPerMessage: 100,
     unknownLately: () => undefined,

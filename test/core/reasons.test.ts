@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals'
 import { ACCEPT, refusal, STAGES, verdictOn } from '../../src/core/policy.ts'
-import { CHECK_NAMES, REASON_NAMES, reasonOf } from '../../src/core/reasons.ts'
+import { CHECK_NAMES, formOf, formsOf, REASON_NAMES, reasonOf } from '../../src/core/reasons.ts'
 
 /** What operators and outside tools rely on: each reason's check, where it may come up, and its reply. */
 const CONTRACT: Readonly<Record<string, readonly [check: string | undefined, stages: string, reply: string]>> = {
@@ -34,13 +34,15 @@ const CONTRACT: Readonly<Record<string, readonly [check: string | undefined, sta
   proxy_unlisted: [undefined, 'connect', 'drop 421 4.3.0'],
   tongue: [undefined, STAGES.join(' '), 'drop 421 4.7.0'],
   tls_limit: [undefined, 'connect', 'drop 421 4.3.0'],
+  overload: ['overload', 'connect rcpt', 'drop 421 4.3.2, defer 451 4.3.2'],
 }
 
 describe('reasons', () => {
   test('the table is the contract: check, stages, action and reply of each', () => {
     const table = REASON_NAMES.map((name) => {
-      const { check, stages, action, code, enhanced } = reasonOf(name)
-      return [name, [check, stages.join(' '), `${action} ${code} ${enhanced}`]]
+      const { check, stages } = reasonOf(name)
+      const replies = formsOf(name).map(({ action, code, enhanced }) => `${action} ${code} ${enhanced}`)
+      return [name, [check, stages.join(' '), replies.join(', ')]]
     })
     expect(Object.fromEntries(table)).toEqual(CONTRACT)
   })
@@ -52,13 +54,15 @@ describe('reasons', () => {
   })
 
   test.each(REASON_NAMES)('R1 R6 %s: load is 4yz, the class is the first digit, drop is for 421 and 554', (name) => {
-    const { load, code, enhanced, action } = reasonOf(name)
-    if (load) expect(Math.floor(code / 100)).toBe(4)
-    expect(enhanced).toMatch(/^[45]\.\d\.\d{1,2}$/)
-    expect(enhanced[0]).toBe(String(code)[0])
-    // RFC 7504: 521 and 556 say never. R2: 421 closes, R3: 450 to 452 do not.
-    expect([521, 556]).not.toContain(code)
-    expect(action).toBe(code === 421 || name === 'denied' ? 'drop' : code < 500 ? 'defer' : 'reject')
+    const { load, stages } = reasonOf(name)
+    for (const { code, enhanced, action } of stages.map((stage) => formOf(name, stage))) {
+      if (load) expect(Math.floor(code / 100)).toBe(4)
+      expect(enhanced).toMatch(/^[45]\.\d\.\d{1,2}$/)
+      expect(enhanced[0]).toBe(String(code)[0])
+      // RFC 7504: 521 and 556 say never. R2: 421 closes, R3: 450 to 452 do not.
+      expect([521, 556]).not.toContain(code)
+      expect(action).toBe(code === 421 || name === 'denied' ? 'drop' : code < 500 ? 'defer' : 'reject')
+    }
   })
 
   test('every check has exactly one reason, and no reason a check that is not there', () => {

@@ -205,6 +205,12 @@ describe('what comes and goes', () => {
       1,
     ],
     [
+      'SpillwayOverloaded',
+      'a flood in waves: four minutes of five at level 3',
+      { [gauge('overload_level', 'mx1')]: flapping(0, [...constant(3, 4), ...constant(1, 1)]) },
+      16,
+    ],
+    [
       'SpillwayOpenFilesNearLimit',
       'a flood in waves takes most open files every other time',
       {

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { parse } from 'yaml'
 import { withSettings, withShared } from '../../deploy/compose.ts'
 import { load } from '../../src/config/load.ts'
-import { SETTING_NAMES } from '../../src/config/settings.ts'
+import { isSetting, SETTING_NAMES } from '../../src/config/settings.ts'
 import { CERT, KEY } from '../config/pem.ts'
 import { type Compose, composeConfig, DEMO_FILE, STACK_FILE, seconds } from './compose.ts'
 import { inRoot, ROOT } from './image.ts'
@@ -134,7 +134,9 @@ describe('the settings of the stack', () => {
   })
 
   test('are all there, by their own name or by NAME_FILE', () => {
-    const names = Object.keys(stack.services.spillway?.environment ?? {}).map((name) => name.replace(/_FILE$/, ''))
+    const names = Object.keys(stack.services.spillway?.environment ?? {}).map((name) =>
+      isSetting(name) ? name : name.replace(/_FILE$/, ''),
+    )
     expect(new Set(names)).toEqual(new Set([...SETTING_NAMES, 'SPILLWAY_ENV']))
   })
 

@@ -12,11 +12,17 @@ test.each(['accepted', 'deferred', 'unknown'] as const)('a session with a messag
   const log = { info: () => did.push('line'), flush: () => did.push('flush') } as unknown as Log
   const metrics = createMetrics({ version: 'x', upstreams: [] })
   const clock = { elapsed: () => 0 }
-  const outcomes = new Outcomes({ metrics, log, logSample: () => 1, localParts: () => false, clock })
+  const outcomes = new Outcomes({
+    metrics,
+    log,
+    logSample: () => 1,
+    localParts: () => false,
+    clock,
+    history: { learn: () => undefined },
+  })
   const record = outcomes.begin(CLIENT)
-  outcomes.message(record, CLIENT, { result, size: 1, ms: 1, left: false } as unknown as Parameters<
-    Outcomes['message']
-  >[2])
+  const told = { result, size: 1, ms: 1, left: false } as unknown as Parameters<Outcomes['message']>[2]
+  outcomes.message(record, CLIENT, told, 'nothing')
   outcomes.tell(record, CLIENT)
   // What a killed process had not written yet is lost, and of such a message nothing else tells.
   expect(did).toEqual(result === 'unknown' ? ['line', 'flush'] : ['line'])

@@ -1,17 +1,123 @@
-import { expect, test } from '@jest/globals'
+/** The order of evidence, in plain numbers. */
+import { describe, expect, test } from '@jest/globals'
 import { STANDINGS } from '../../src/core/client.ts'
-import { compile, netOf, parseNetwork, sourceOf } from '../../src/core/ip.ts'
-import { standingOf } from '../../src/overload/standing.ts'
+import { standingAlone, standingOf } from '../../src/overload/standing.ts'
+import { aged, type Lesson, NET_MEMORY, NO_PAST, OWN_MEMORY, type Past, taught } from '../../src/state/past.ts'
 
-const address = (ip: string) => ({ ip, source: sourceOf(ip), net: netOf(ip) })
+/** As it is shipped. */
+const NEEDS = { after: 3, days: 2 }
+const GOOD: Lesson = { good: 1, bad: 0 }
+const BAD: Lesson = { good: 0, bad: 1 }
+const START = 500_000
+
+/** @param lessons hours after the start, and what came then */
+const past = (...lessons: readonly (readonly [number, Lesson, number?])[]): Past =>
+  lessons.reduce(
+    (before, [hour, lesson, times = 1]) =>
+      Array.from({ length: times }).reduce<Past>((so) => taught(so, lesson, START + hour, OWN_MEMORY), before),
+    NO_PAST,
+  )
+const net = (good: number, bad: number, over = 24): Past => ({
+  good,
+  recentGood: good,
+  recentBad: bad,
+  first: START,
+  lastGood: START + over,
+  lastBad: START + over,
+})
+const FRIEND = past([0, GOOD, 2], [24, GOOD, 200])
+const of = (own: Past, around: Past = NO_PAST, isAllowed = false) => standingOf({ isAllowed, own, net: around }, NEEDS)
 
 test.each([
-  ['192.0.2.7', 'trusted'],
-  ['192.0.3.7', 'new'],
-  ['2001:db8::7', 'trusted'],
-  ['2001:db8:0:1::7', 'new'],
-] as const)('%s is %s', (ip, standing) => {
-  const isAllowed = compile(['192.0.2.0/24', '2001:db8::/64'].map(parseNetwork))
-  expect(standingOf(address(ip), { isAllowed })).toBe(standing)
+  ['nothing', NO_PAST, 'new'],
+  ['one good message', past([0, GOOD]), 'seen'],
+  ['a thousand good messages in one day', past([0, GOOD, 500], [19, GOOD, 500]), 'seen'],
+  ['just before and just after midnight', past([23, GOOD, 2], [25, GOOD]), 'seen'],
+  ['two good messages on two days', past([0, GOOD], [24, GOOD]), 'seen'],
+  ['three good messages on two days', past([0, GOOD, 2], [20, GOOD]), 'known'],
+  ['three good messages and a bad one', past([0, GOOD, 2], [24, GOOD], [24, BAD]), 'seen'],
+  ['four good messages and a bad one: 80 %', past([0, GOOD, 2], [24, GOOD, 2], [24, BAD]), 'known'],
+  ['one bad message', past([0, BAD]), 'new'],
+  ['two bad messages', past([0, BAD, 2]), 'suspect'],
+  ['two bad messages and two good ones', past([0, BAD, 2], [0, GOOD, 2]), 'seen'],
+  ['one spam that got through, and two that did not', past([0, GOOD], [0, BAD, 2]), 'suspect'],
+] as const)('%s', (_, own, standing) => {
+  expect(of(own)).toBe(standing)
   expect(STANDINGS).toContain(standing)
 })
+
+describe('a friend', () => {
+  test('that turns bad is no longer known after six bad messages in a row, and a suspect after eighteen', () => {
+    const after = (count: number) => of(taughtTimes(FRIEND, BAD, 24, count))
+    expect([0, 5, 6, 17, 18].map(after)).toEqual(['known', 'known', 'seen', 'seen', 'suspect'])
+  })
+
+  test('of whose mail four in five are good is none that turned bad, however long it goes on', () => {
+    let own = FRIEND
+    for (let i = 0; i < 500; i++) own = taught(own, i % 6 === 5 ? BAD : GOOD, START + 24, OWN_MEMORY)
+    expect(of(own)).toBe('known')
+    for (let i = 0; i < 100; i++) own = taught(own, i % 3 === 2 ? BAD : GOOD, START + 24, OWN_MEMORY)
+    expect(of(own)).toBe('seen')
+  })
+
+  test('is forgiven within days, because bad mail fades and good mail does not', () => {
+    const spoiled = taughtTimes(FRIEND, BAD, 24, 18)
+    const days = [0, 1, 2, 3, 4].map((day) => of(aged(spoiled, START + 24 + 24 * day)))
+    expect(days).toEqual(['suspect', 'seen', 'seen', 'known', 'known'])
+  })
+
+  test('is not spoiled by a list with 2 % dead subscribers', () => {
+    expect(of(taughtTimes(FRIEND, { good: 1, bad: 0.1 }, 24, 500))).toBe('known')
+  })
+})
+
+describe('the neighbourhood', () => {
+  const little = past([0, GOOD, 2])
+  test.each([
+    ['four bad addresses', net(0, 4), ['suspect', 'suspect', 'known']],
+    ['three bad addresses', net(0, 3), ['new', 'seen', 'known']],
+    ["a big provider's pool: one good address to four bad ones", net(20, 80), ['new', 'seen', 'known']],
+    ['a spammer with a network, of whose addresses a few got through', net(10, 90), ['suspect', 'suspect', 'known']],
+    ['five good addresses over two days', net(5, 0), ['seen', 'seen', 'known']],
+    ['five good addresses in one day', net(5, 0, 4), ['new', 'seen', 'known']],
+  ] as const)('%s', (_, around, [stranger, seen, known]) => {
+    expect(of(NO_PAST, around)).toBe(stranger)
+    expect(of(little, around)).toBe(seen)
+    expect(of(FRIEND, around)).toBe(known)
+  })
+
+  test('takes away no suspicion: a bad client among good ones is a suspect', () => {
+    expect(of(past([0, BAD, 2]), net(50, 0))).toBe('suspect')
+  })
+
+  test('weighs its addresses by more than one client weighs its messages', () => {
+    const many = taughtNet(100, 80)
+    expect(many.recentGood + many.recentBad).toBeCloseTo(NET_MEMORY)
+    expect(of(NO_PAST, many)).toBe('new')
+  })
+})
+
+test('the allow list comes before everything', () => {
+  expect(of(past([0, BAD, 25]), net(0, 100), true)).toBe('trusted')
+})
+
+test('one day asks for no time at all', () => {
+  expect(standingAlone(past([0, GOOD, 3]), { after: 3, days: 1 })).toBe('known')
+})
+
+test('more days ask for more time', () => {
+  const needs = { after: 3, days: 14 }
+  expect(standingAlone(past([0, GOOD, 20], [13 * 24 - 5, GOOD]), needs)).toBe('seen')
+  expect(standingAlone(past([0, GOOD, 20], [13 * 24 - 4, GOOD]), needs)).toBe('known')
+})
+
+function taughtTimes(own: Past, lesson: Lesson, hour: number, times: number): Past {
+  return Array.from({ length: times }).reduce<Past>((so) => taught(so, lesson, START + hour, OWN_MEMORY), own)
+}
+
+function taughtNet(good: number, bad: number): Past {
+  let so = NO_PAST
+  for (let i = 0; i < good; i++) so = taught(so, GOOD, START, NET_MEMORY)
+  for (let i = 0; i < bad; i++) so = taught(so, BAD, START, NET_MEMORY)
+  return so
+}

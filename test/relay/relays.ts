@@ -106,7 +106,7 @@ export async function startRelays(servers: readonly Upstream[], options: RelaysO
   const dial = dialSettings(options.dial, options.name)
   const pool: PoolSettings = {
     addresses,
-    maxConnections: options.maxConnections ?? 50,
+    connections: { floor: options.maxConnections ?? 50, ceiling: options.maxConnections ?? 50 },
     healthIntervalMs: options.healthIntervalMs ?? 60_000,
     healthTimeoutMs: options.healthTimeoutMs ?? 5000,
     relayGuard: options.relayGuard ?? false,
@@ -150,13 +150,17 @@ export async function startRelays(servers: readonly Upstream[], options: RelaysO
           log,
           clock: { ...SYSTEM_CLOCK, now: () => Date.UTC(2026, 10, 21, 21, 0, 0) },
         },
-        { attributes, typesSlowly: false },
+        { attributes, typesSlowly: false, isStranger: true },
       )
       clients.push(relay)
       return relay
     },
     slot: (avoid, source = '198.51.100.7', given, slow = false) =>
-      upstreams.slot({ source, slow, turn: new Turn(0), giveWay: () => undefined }, avoid, given && (() => given)),
+      upstreams.slot(
+        { source, slow, isStranger: true, turn: new Turn(0), giveWay: () => undefined },
+        avoid,
+        given && (() => given),
+      ),
     held: () => upstreams.conditions().reduce((sum, { connections }) => sum + connections, 0),
     async stop() {
       await Promise.all(clients.map((client) => client.close()))

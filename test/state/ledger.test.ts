@@ -306,3 +306,17 @@ describe('counts without a maximum', () => {
     expect(it.use(KEY, AT, 10)).toEqual({ used: 6, max: 5, windowMs: WINDOW })
   })
 })
+
+describe('maxima that differ between charges of one key', () => {
+  test('each charge goes by its own, whatever Redis knows of the others', () => {
+    nodes = 1
+    const it = ledger()
+    expect(letsIn(it, 100, 600)).toBe(100)
+    answers(100)
+    // Under pressure strangers have a tenth; what known clients have used counts against them.
+    expect(letsIn(it, 10, 60)).toBe(0)
+    expect(letsIn(it, 10, 600)).toBe(10)
+    const { used, max } = it.charge(KEY, AT, 60)
+    expect(used).toBeGreaterThan(max)
+  })
+})

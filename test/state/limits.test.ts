@@ -329,3 +329,23 @@ test('what is tracked is about the number of sources', () => {
   expect(all.tracked()).toBeGreaterThan(50_000)
   expect(all.tracked()).toBeLessThan(70_000)
 })
+
+describe('maxima that differ between the clients of a net', () => {
+  const maximum: Maximum = (limit, { standing }) =>
+    limit === 'net_connections' ? (standing === 'known' ? 60 : 6) : 1000
+
+  test('strangers use up what is theirs, and the rest is left to the known clients', () => {
+    const all = limits({ net_connections: per(6) }, undefined, maximum)
+    const lets = (standing: Client['standing'], tries: number): number => {
+      let count = 0
+      for (let i = 0; i < tries; i++) {
+        const use = all.take('connect', from(`192.0.2.${i % 250}`, standing)).net_connections
+        if (use !== undefined && use.used <= use.max) count++
+      }
+      return count
+    }
+    expect(lets('new', 100)).toBe(6)
+    expect(lets('known', 100)).toBe(54)
+    expect(lets('new', 100)).toBe(0)
+  })
+})

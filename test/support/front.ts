@@ -9,15 +9,18 @@ import { buildRelay } from '../../src/build/relay.ts'
 import { networkListsOf, readingOf } from '../../src/config/reload.ts'
 import { SYSTEM_CLOCK } from '../../src/core/clock.ts'
 import { Current } from '../../src/core/current.ts'
+import type { Maximum } from '../../src/core/limits.ts'
 import { type ConnectionParts, serve } from '../../src/front/connection.ts'
 import { Listener } from '../../src/front/gate/listener.ts'
 import type { Session } from '../../src/front/session/session.ts'
+import { maximum } from '../../src/overload/maximum.ts'
 import { createKnownRecipients } from '../../src/state/known-recipients.ts'
 import { Seats } from '../../src/state/seats.ts'
 import type { Fields, Log } from '../../src/telemetry/log.ts'
 import { createMetrics } from '../../src/telemetry/metrics.ts'
 import { testSettings } from './app.ts'
 import { type Client, connectClient } from './client.ts'
+import { NO_OVERLOAD } from './overload.ts'
 
 export interface TestFront {
   client(from?: string): Promise<Client>
@@ -33,13 +36,14 @@ export interface TestFront {
 
 /**
  * @param change parts to put in the place of those that are built
- * @param broken what they are built from, in the place of what is right
+ * @param broken what they are built from, in the place of what is right @param overload the level, instead of 0
  */
 export async function startFront(
   upstreams: string,
   given: Record<string, string>,
   change: Partial<ConnectionParts> = {},
   broken: (right: FrontOptions) => FrontOptions = (right) => right,
+  overload: typeof NO_OVERLOAD = NO_OVERLOAD,
 ): Promise<TestFront> {
   const settings = testSettings(upstreams, given)
   const lines: TestFront['lines'] = []
@@ -55,8 +59,18 @@ export async function startFront(
   const { now } = clock
   const metrics = createMetrics({ version: '0', upstreams: settings.upstreams.map(({ label }) => label) })
   const common = { settings, metrics, log, clock, now }
-  const { limits } = buildLimits({ ...common, mode: (check) => policy.mode(check), ratesNow: () => policy.rates() })
-  const relay = buildRelay({ ...common, reading: readingOf({ settings, warnings: [] }) })
+  const ratesNow = () => policy.rates()
+  const maximumNow: Maximum = (limit, { standing }) =>
+    maximum(limit, standing, overload.enforced, policy.rates(), policy.factors())
+  const { limits, history } = buildLimits({
+    ...common,
+    mode: (check) => policy.mode(check),
+    ratesNow,
+    maximum: maximumNow,
+    standingAlone: (own) => policy.standingAlone(own),
+    historyTtl: () => policy.settings.historyTtl,
+  })
+  const relay = buildRelay({ ...common, reserve: () => 0, reading: readingOf({ settings, warnings: [] }) })
   const offeredSize = (): number => Number(relay.upstreams.offer?.get('SIZE') ?? 0)
   const built = (of: Record<string, string>): BuiltPolicy => {
     const settings = testSettings(upstreams, of)
@@ -65,6 +79,8 @@ export async function startFront(
       lists: networkListsOf(settings),
       certificates: undefined,
       limits,
+      overload,
+      history,
       offeredSize,
       metrics,
       log,
@@ -75,7 +91,7 @@ export async function startFront(
   const live = new Set<Session>()
   const seats = new Seats()
   const knownRecipients = createKnownRecipients({ now })
-  const right = { ...common, node: 1, policy, limits, knownRecipients, relay, seats, live }
+  const right = { ...common, node: 1, policy, limits, overload, knownRecipients, history, relay, seats, live }
   const front = { ...buildFront(broken(right)), ...change }
   const listener = new Listener(
     (socket) => void serve(socket, front),

@@ -1,7 +1,7 @@
 /** What a scrape shows. The rules are those that `promtool check metrics` applies, and those of our contract. */
 import { describe, expect, test } from '@jest/globals'
 import { STANDINGS } from '../../src/core/client.ts'
-import { REASON_NAMES, reasonOf } from '../../src/core/reasons.ts'
+import { formOf, REASON_NAMES, reasonOf } from '../../src/core/reasons.ts'
 import { createMetrics } from '../../src/telemetry/metrics.ts'
 import { startApp } from '../support/app.ts'
 import { startUpstream } from '../support/upstream.ts'
@@ -40,6 +40,11 @@ describe('the contract', () => {
     upstream_replies_total: 'counter',
     upstream_slot_wait_seconds: 'histogram',
     tracked_clients: 'gauge',
+    overload_level: 'gauge',
+    overload_pressure_ratio: 'gauge',
+    admission_ratio: 'gauge',
+    known_clients: 'gauge',
+    standing_clients: 'gauge',
     tls_handshakes_total: 'counter',
     worker_up: 'gauge',
     worker_restarts_total: 'counter',
@@ -56,8 +61,9 @@ describe('the contract', () => {
     for (const [key, value] of own) expect([key, value]).toEqual([key, ones.test(key) ? 1 : 0])
     expect(values.get('spillway_build_info{version="1.2.3"}')).toBe(1)
     for (const name of REASON_NAMES) {
-      const { stages, action, check } = reasonOf(name)
+      const { stages, check } = reasonOf(name)
       for (const stage of stages) {
+        const { action } = formOf(name, stage)
         const row = (mode: string) =>
           values.get(`spillway_refusals_total{stage="${stage}",reason="${name}",action="${action}",mode="${mode}"}`)
         expect([name, row('enforce'), row('observe')]).toEqual([name, 0, check === undefined ? undefined : 0])

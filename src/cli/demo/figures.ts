@@ -5,7 +5,8 @@
 import type { Running } from '../../app.ts'
 import type { Settings } from '../../config/settings.ts'
 import { STANDINGS } from '../../core/client.ts'
-import { REASON_NAMES, type ReasonName, reasonOf } from '../../core/reasons.ts'
+import { formOf, REASON_NAMES, type ReasonName, reasonOf } from '../../core/reasons.ts'
+import type { Stage } from '../../core/stages.ts'
 import { meaningOf } from './settings.ts'
 
 /** A counter and how fast it grows. */
@@ -84,8 +85,10 @@ export class Meter {
     const counts = new Map<string, number>()
     let refused = 0
     for (const name of REASON_NAMES) {
-      const { stages, action } = reasonOf(name)
-      const count = stages.reduce((sum, stage) => sum + metrics.refusals.of(stage, name, action, 'enforce').value, 0)
+      const { stages } = reasonOf(name)
+      const refusedAt = (stage: Stage): number =>
+        metrics.refusals.of(stage, name, formOf(name, stage).action, 'enforce').value
+      const count = stages.reduce((sum, stage) => sum + refusedAt(stage), 0)
       counts.set(name, count)
       refused += count
     }

@@ -38,6 +38,8 @@ export function demoSettings({ mail, admin, mailServer, names }: Ports): Loaded 
     SPILLWAY_DNS_SERVERS: `127.0.0.1:${names}`,
     SPILLWAY_RCPT_DOMAINS: DOMAIN,
     SPILLWAY_DENY: DENIED_NETWORK,
+    // No sender has a history in the first minutes, so it would put off honest mail like the flood.
+    SPILLWAY_OVERLOAD: 'off',
     // After Ctrl-C the user does not want to wait for a session of his own that he forgot.
     SPILLWAY_SHUTDOWN_TIMEOUT: '1s',
   }

@@ -1,5 +1,7 @@
 /** The state of a node with several workers, from those of its workers. */
 import type { Status, WorkerStatus } from '../../admin/status.ts'
+import { REMEMBERED } from '../../core/client.ts'
+import { recordOf } from '../../core/record.ts'
 import type { WorkerReport } from './crew.ts'
 
 export type OfParent = Pick<Status, 'version' | 'node' | 'uptimeSeconds' | 'settings'> & { readonly draining: boolean }
@@ -16,9 +18,17 @@ function upstreamsOf(all: readonly Status[]): Upstream[] {
     const key = `${each.upstream} ${each.address}`
     const before = found.get(key)
     const best = before === undefined || (each.up && !before.up) ? each : before
-    found.set(key, { ...best, connections: (before?.connections ?? 0) + each.connections })
+    const connections = (before?.connections ?? 0) + each.connections
+    found.set(key, { ...best, connections, limit: (before?.limit ?? 0) + each.limit })
   }
   return [...found.values()]
+}
+
+/** Each worker has a level of its own. The highest counts, with what that worker tells of it. */
+function overloadOf(all: readonly Status[]): Pick<Status, 'overload'> {
+  const reports = all.flatMap(({ overload }) => overload ?? [])
+  const [overload] = reports.sort((a, b) => b.level - a.level || b.pressure - a.pressure)
+  return overload === undefined ? {} : { overload }
 }
 
 const workerOf = ({ worker, pid, up, restarts, report }: WorkerReport): WorkerStatus => ({
@@ -44,6 +54,9 @@ export function statusOf({ draining, ...parent }: OfParent, workers: readonly Wo
     ready: !draining && all.some(({ ready }) => ready),
     connectionsOpen: all.reduce((sum, { connectionsOpen }) => sum + connectionsOpen, 0),
     unknownGuard: all.some(({ unknownGuard }) => unknownGuard),
+    ...overloadOf(all),
+    // A client may be remembered by all of them.
+    clients: recordOf(REMEMBERED, (standing) => Math.max(0, ...all.map(({ clients }) => clients[standing]))),
     ...(redis !== undefined && { redis }),
     ...(troubled !== undefined && { tls: troubled }),
     upstreams: upstreamsOf(all),

@@ -4,6 +4,7 @@ import type { Observer, Runner } from '../../checks/runner.ts'
 import type { Client } from '../../core/client.ts'
 import type { Maybe } from '../../core/maybe.ts'
 import type { Facts, Mode, Verdict } from '../../core/policy.ts'
+import type { Overload } from '../../overload/overload.ts'
 import type { Relay, RelayParts } from '../../relay/transaction/relay.ts'
 import type { KnownRecipients } from '../../state/known-recipients.ts'
 import type { Limits } from '../../state/limits.ts'
@@ -16,8 +17,11 @@ export interface ConversationParts {
   /** Those in force: others from one moment to the next, if the policy has changed. */
   readonly checks: Runner
   readonly limits: Limits
+  readonly overload: Pick<Overload, 'offer'>
   readonly knownRecipients: KnownRecipients
   readonly unknownGuard: boolean
+  /** HISTORY_BAD_REPLY: replies to the dot that accept a message and say that it is bad. */
+  readonly badReply: RegExp | undefined
   readonly relay: RelayParts
   readonly outcomes: Outcomes
   readonly voice: Voice

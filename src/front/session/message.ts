@@ -4,6 +4,7 @@
  */
 import { type Refusal, refusal } from '../../core/policy.ts'
 import type { Answer } from '../../relay/transaction/answer.ts'
+import { type Evidence, evidenceOf } from '../evidence.ts'
 import { type ClientReply, type Counts, UNREAD } from './client-reply.ts'
 import type { Context } from './context.ts'
 import type { Transaction } from './transaction.ts'
@@ -44,9 +45,13 @@ export async function startMessage(
   }
   const reply = answered(context, transaction, answer, 'refused')
   const code = answer.kind === 'reply' ? answer.reply.code : answer.refusal.code
-  replies.message({ result: code < 500 ? 'deferred' : 'rejected', upstream: answer.upstream, reply: reply.text })
+  const result = code < 500 ? 'deferred' : 'rejected'
+  replies.message({ result, upstream: answer.upstream, reply: reply.text, evidence: saidBy(context, answer) })
   return { reply }
 }
+
+const saidBy = ({ parts }: Context, answer: Answer): Evidence =>
+  answer.kind === 'reply' ? evidenceOf(answer.to, answer.reply, parts.badReply) : 'nothing'
 
 function answered({ replies }: Context, { utf8 }: Transaction, answer: Answer, counts: Counts): ClientReply {
   return answer.kind === 'refusal'
@@ -107,7 +112,8 @@ export class ClientMessage {
     const { answer, result, ms } = await relay.end()
     const reply = answered(this.#context, this.#transaction, answer, 'message')
     const left = this.#hasLeft
-    replies.message({ result, upstream: answer.upstream, reply: reply.text, size: this.#size, ms, left })
+    const told = { result, upstream: answer.upstream, reply: reply.text, size: this.#size, ms, left }
+    replies.message({ ...told, evidence: saidBy(this.#context, answer) })
     return reply
   }
 

@@ -3,7 +3,8 @@
  *
  *     read     is it a recipient, with parameters that were offered?                               grammar.ts
  *     spare    is it exempt from the limits of its sender: postmaster, abuse, a verification?
- *     admit    checks of stage rcpt; in between, the message and the recipient are charged         checks/, charges.ts
+ *     admit    is the message let in under overload? Asked once for all its recipients              overload/
+ *              checks of stage rcpt; in between, the message and the recipient are charged         checks/, charges.ts
  *     ask      a mail server; the first recipient of a message finds one and brings MAIL along     relay/transaction/
  *     answer   what the client hears, and what we learn from it
  *
@@ -16,6 +17,7 @@ import type { Extensions } from '../../relay/smtp/dial.ts'
 import { isUnknownUser } from '../../relay/smtp/reply.ts'
 import type { Answer } from '../../relay/transaction/answer.ts'
 import type { Budget } from '../../state/limits.ts'
+import { evidenceOf } from '../evidence.ts'
 import { type ClientReply, UNREAD } from './client-reply.ts'
 import { type Context, judge } from './context.ts'
 import { extensionsUsed, type Path, type Read, readRcpt } from './grammar.ts'
@@ -73,7 +75,10 @@ async function admit(
   { address: to, sparedBy }: Recipient,
 ): Promise<Verdict | undefined> {
   const { charges, facts } = transaction
-  const known = { ...facts, to, accepted: context.relay.accepted, exempt: sparedBy !== undefined }
+  const { parts, client } = context
+  // A message that is for postmaster first is asked about with its next recipient.
+  const shed = sparedBy === undefined ? transaction.shed(() => parts.overload.offer(client)) : undefined
+  const known = { ...facts, to, accepted: context.relay.accepted, exempt: sparedBy !== undefined, shed }
   const first = await judge(context, 'rcpt', 'uncounted', known)
   if (first.action !== 'accept' || transaction.isOver) return first
   const message = sparedBy === undefined ? charges.message() : charges.shared()
@@ -114,7 +119,8 @@ function answered(
   const isUnknown = command === 'rcpt' && isUnknownUser(said)
   const isTaken = said.code < 300
   if (isTaken || isUnknown) knownRecipients.heard(to.address, isTaken ? 'accepted' : 'unknown')
-  if (isUnknown && unknownGuard && knownRecipients.guarding(to.address)) {
+  const isDoubted = isUnknown && knownRecipients.guarding(to.address)
+  if (isDoubted && unknownGuard) {
     return refuse(context, transaction, to, refusal('unknown_guard'), upstream)
   }
   // A verification counts neither for nor against its client. Everybody knows postmaster and abuse, and in a
@@ -124,7 +130,9 @@ function answered(
     (to.sparedBy !== undefined && transaction.facts.from === '') ||
     (isTaken && knownRecipients.acceptsEverything(to.address))
   if ((isTaken || isUnknown) && !isTold) limits.heard(client, to.address, isUnknown)
-  replies.recipient(to.address, said.code)
+  // A directory that has failed says nothing about those who asked it, whether or not the client is told so.
+  const evidence = isDoubted || isRole(to.address) ? 'nothing' : evidenceOf(command, said)
+  replies.recipient(to.address, said.code, evidence)
   const reply = replies.relayed(upstream, said, transaction.utf8, isTaken ? 'nothing' : 'refused')
   if (!isTaken) transaction.refuse({ code: said.code, reply, upstream, reason: undefined })
   return reply

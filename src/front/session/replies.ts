@@ -7,6 +7,7 @@ import { type Refusal, refusal, type Stage } from '../../core/policy.ts'
 import type { ReasonName } from '../../core/reasons.ts'
 import type { Reply } from '../../relay/smtp/reply.ts'
 import type { MessageResult } from '../../telemetry/metrics.ts'
+import type { Evidence } from '../evidence.ts'
 import type { Outcomes, SessionRecord } from '../outcome.ts'
 import type { Voice } from '../reply.ts'
 import { type ClientReply, type Counts, goOn } from './client-reply.ts'
@@ -37,6 +38,8 @@ export interface MessageEnd {
   readonly ms?: number
   /** The client had closed its side before the dot was answered. */
   readonly left?: boolean
+  /** What the mail server's reply to DATA or to the dot says about the client. */
+  readonly evidence?: Evidence
 }
 
 export class Replies {
@@ -85,14 +88,14 @@ export class Replies {
     return goOn(this.#voice.relayed(this.#client, reply, { utf8 }), counts)
   }
 
-  /** Records what became of one recipient. */
-  recipient(to: string, code: number): void {
-    this.#outcomes.recipient(this.#record, to, code)
+  /** Records what became of one recipient. @param evidence what the mail server's reply says about the client */
+  recipient(to: string, code: number, evidence: Evidence = 'nothing'): void {
+    this.#outcomes.recipient(this.#record, to, code, evidence)
   }
 
   /** Records what became of a message. */
-  message({ result, upstream, reply, size = 0, ms = 0, left = false }: MessageEnd): void {
+  message({ result, upstream, reply, size = 0, ms = 0, left = false, evidence = 'nothing' }: MessageEnd): void {
     const told = { size, upstream, reply: reply.trimEnd(), ms, result, ...(left && { left }) }
-    this.#outcomes.message(this.#record, this.#client, told)
+    this.#outcomes.message(this.#record, this.#client, told, evidence)
   }
 }

@@ -1,5 +1,6 @@
 /** Sessions with clients that got past the gate, as the rest of the program sees them. */
 import type { Socket } from 'node:net'
+import type { Client } from '../../core/client.ts'
 import type { Facts } from '../../core/policy.ts'
 import type { SessionRecord } from '../outcome.ts'
 import { ClientSession, type ClientSessionParts } from './client-session.ts'
@@ -16,7 +17,7 @@ export interface SessionRules extends PaceLimits, Pick<ClientSessionParts, 'maxM
 
 export interface SessionParts extends Omit<ClientSessionParts, 'offersTls' | keyof SessionRules> {
   /** For sessions that begin now. */
-  readonly rules: () => SessionRules
+  readonly rules: (client: Client) => SessionRules
 }
 
 export interface Session {
@@ -43,40 +44,43 @@ interface Ruled {
   readonly transports: Transports
 }
 
+/** Sets of rules that are in use at a time: the usual ones, and those of the levels of overload. */
+const MOST_SETS = 8
+
 /** Turns accepted sockets into sessions. */
 export class Sessions {
   readonly #parts: SessionParts
-  #ruled: Ruled
+  /** By the time that a client may be silent, in which sets of rules differ at any moment. */
+  readonly #ruled = new Map<number, Ruled>()
   readonly #watch = new Watch()
 
   constructor(parts: SessionParts) {
     this.#parts = parts
-    this.#ruled = ruled(parts)
   }
 
   /** A session that has not been greeted: nothing is read or said before `greet()`. @param socket paused */
   open(socket: Socket, facts: Facts['connect'], record: SessionRecord): Session {
-    const { parts, transports } = this.#now()
+    const { parts, transports } = this.#under(this.#parts.rules(facts.client))
     const connect = (events: TransportEvents) => transports.open(socket, facts.client, events)
     return new ClientSession(parts, this.#watch, facts, record, connect)
   }
 
   /** Most reloads change other things, and sessions before and after them share everything. */
-  #now(): Ruled {
-    const rules = this.#parts.rules()
-    if (this.#ruled.rules !== rules) {
-      this.#ruled = isSame(this.#ruled.rules, rules) ? { ...this.#ruled, rules } : ruled(this.#parts)
-    }
-    return this.#ruled
+  #under(rules: SessionRules): Ruled {
+    const before = this.#ruled.get(rules.idleMs)
+    if (before !== undefined && (before.rules === rules || isSame(before.rules, rules))) return before
+    if (before === undefined && this.#ruled.size >= MOST_SETS) this.#ruled.clear()
+    const made = ruled(this.#parts, rules)
+    this.#ruled.set(rules.idleMs, made)
+    return made
   }
 }
 
 const isSame = (some: SessionRules, others: SessionRules): boolean =>
   (Object.keys(others) as (keyof SessionRules)[]).every((rule) => some[rule] === others[rule])
 
-function ruled(parts: SessionParts): Ruled {
+function ruled(parts: SessionParts, rules: SessionRules): Ruled {
   const { conversation, log } = parts
-  const rules = parts.rules()
   const { tls, idleMs } = rules
   return {
     rules,

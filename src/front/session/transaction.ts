@@ -4,6 +4,7 @@
  */
 import type { Facts } from '../../core/policy.ts'
 import type { ReasonName } from '../../core/reasons.ts'
+import type { Offer } from '../../overload/overload.ts'
 import type { Charges } from './charges.ts'
 import type { ClientReply } from './client-reply.ts'
 
@@ -24,6 +25,8 @@ export class Transaction {
   readonly needs: readonly string[]
   readonly facts: Facts['mail']
   readonly charges: Charges
+  /** Whether it is let in under overload, for all its recipients; undefined: it was not asked for yet. */
+  #offer: { readonly shed: Offer } | undefined
   #deferred = 0
   #rejected = 0
   #lastRefused: RefusedRecipient | undefined
@@ -50,6 +53,12 @@ export class Transaction {
   get refused(): 'deferred' | 'rejected' | undefined {
     if (this.#deferred > 0) return 'deferred'
     return this.#rejected > 0 ? 'rejected' : undefined
+  }
+
+  /** @param ask called once in the transaction @returns why it is put off; undefined: it is let in */
+  shed(ask: () => Offer): Offer {
+    this.#offer ??= { shed: ask() }
+    return this.#offer.shed
   }
 
   get lastRefused(): RefusedRecipient | undefined {

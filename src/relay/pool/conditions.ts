@@ -7,12 +7,15 @@ export interface Report {
   readonly upstream: string
   readonly address: string
   readonly connections: number
+  /** The most connections that there may be to it now; 0 while its address is not known. */
+  readonly limit: number
   readonly condition: Condition
 }
 
 export const reportOf = (server: Server): Report => ({
   ...placeOf(server),
   connections: server.connections,
+  limit: server.load.max,
   condition: server.condition,
 })
 
@@ -25,5 +28,5 @@ export function reportsOf(
 ): readonly Report[] {
   if (servers.length > 0) return servers.map(reportOf)
   const condition = failure ?? { state: 'unknown', since, error: undefined, lastSuccess: undefined }
-  return [{ upstream: label, address: `${host}:${port}`, connections: 0, condition }]
+  return [{ upstream: label, address: `${host}:${port}`, connections: 0, limit: 0, condition }]
 }

@@ -1,10 +1,12 @@
 /**
  * One address of a mail server, shared by the whole pool: where it is, what state it is in, what it offers, and how busy it is.
  */
+import { DotTimes } from '../../overload/dot-times.ts'
 import type { ConnectResult } from '../../telemetry/metrics.ts'
 import { type Extensions, UpstreamRefusal } from '../smtp/dial.ts'
 import { UpstreamError } from '../smtp/upstream-error.ts'
 import type { UpstreamSeries } from './series.ts'
+import type { ServerLoad } from './server-load.ts'
 
 /**
  * unknown: it has not been asked yet, or has not answered yet. slow: it answers, but later than it should, or does not answer now
@@ -33,6 +35,8 @@ export interface ServerOptions {
   readonly series: UpstreamSeries
   /** Milliseconds since the epoch. */
   readonly now: () => number
+  /** What it can make use of. */
+  readonly load: ServerLoad
 }
 
 export class Server implements ServerOptions {
@@ -42,23 +46,27 @@ export class Server implements ServerOptions {
   readonly name: string
   readonly series: UpstreamSeries
   readonly now: () => number
+  readonly load: ServerLoad
   extensions: Extensions = new Map()
   /** Connections that are open, being opened, or idle. */
   connections = 0
   /** Clients that wait for this server and may still go to another; each is called when the server's state is no longer `up`. */
   readonly attempts = new Set<() => void>()
+  /** How long it takes to accept messages. */
+  readonly dots = new DotTimes()
   #state: ServerState = 'unknown'
   #since: number
   #error: string | undefined
   #lastSuccess: number | undefined
 
-  constructor({ label, host, port, name, series, now }: ServerOptions) {
+  constructor({ label, host, port, name, series, now, load }: ServerOptions) {
     this.label = label
     this.host = host
     this.port = port
     this.name = name
     this.series = series
     this.now = now
+    this.load = load
     this.#since = now()
   }
 
@@ -92,6 +100,7 @@ export class Server implements ServerOptions {
   become(state: ServerState, error: string | undefined): void {
     this.#error = error
     if (state === this.#state) return
+    if (this.#state === 'down' && (state === 'up' || state === 'slow')) this.load.restart()
     this.#state = state
     this.#since = this.now()
     if (state !== 'up') for (const move of [...this.attempts]) move()

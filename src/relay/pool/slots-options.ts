@@ -8,8 +8,10 @@ export interface SlotsOptions {
   readonly servers: () => readonly Server[]
   /** Whether a server may be among them in a moment. */
   readonly isAnyExpected: () => boolean
-  /** The most connections to each server. */
-  readonly max: () => number
+  /** The most connections to a server. */
+  readonly max: (server: Server) => number
+  /** The share of all slots that is kept for whoever is not a stranger, 0 to 1 (overload/reserve.ts). */
+  readonly reserve: () => number
   /** Whether an open connection may serve one more client. */
   readonly isUsable: (dialed: Dialed) => boolean
   /** Called after a slot was given back. */

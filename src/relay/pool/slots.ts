@@ -6,12 +6,17 @@
  *
  * Clients that type more slowly than any machine does never hold more than a quarter of the slots together. The last tenth of the
  * slots is closed to a source that already has its share of the others, even if no other source is there: mail that waits for the
- * reply to its dot cannot be evicted, and the next source must not find every slot held that way.
+ * reply to its dot cannot be evicted, and the next source must not find every slot held that way. Strangers together never hold
+ * more than overload/reserve.ts leaves them.
  */
+import type { PoolSample } from '../../overload/pressure.ts'
+import { strangersMost } from '../../overload/reserve.ts'
 import type { Dialed } from '../smtp/dial.ts'
 import { Claims } from './claims.ts'
+import { contentionOf, type Wait } from './contention.ts'
 import { type Holder, shareOf, toGiveWay } from './fairness.ts'
 import { Idle } from './idle.ts'
+import { serverSamples, takenIn } from './load.ts'
 import { NoUpstream } from './no-upstream.ts'
 import type { Server } from './server.ts'
 import type { SlotsOptions } from './slots-options.ts'
@@ -27,10 +32,7 @@ export interface Slot {
   handOn(dialed: Dialed): void
 }
 
-interface Waiting {
-  readonly holder: Holder
-  readonly avoid: Server | undefined
-  readonly since: number
+interface Waiting extends Wait {
   /** Ends the wait. */
   settle(outcome: Slot | NoUpstream): void
 }
@@ -51,6 +53,8 @@ export class Slots {
   /** Runs while any client waits. */
   #looking: NodeJS.Timeout | undefined
   #turn = 0
+  /** Slots that strangers hold. */
+  #strangers = 0
   #stopped = false
 
   constructor(options: SlotsOptions) {
@@ -61,6 +65,17 @@ export class Slots {
   /** Whether any client waits. A connection is then given back instead of being parked. */
   get wanted(): boolean {
     return this.#waiting.length > 0
+  }
+
+  /** How busy the servers are. @param mayTakeMs how long the reply to a dot may take */
+  load(mayTakeMs: number): PoolSample {
+    const { servers, max, elapsed } = this.#options
+    return {
+      slots: this.#connections(),
+      taken: takenIn(this.#holders),
+      waiting: this.#waiting.length,
+      servers: serverSamples(servers(), max, elapsed(), mayTakeMs),
+    }
   }
 
   /** A slot at a server in state `up`, other than `server`, if there is one at once. */
@@ -95,12 +110,13 @@ export class Slots {
     const full = new Set<Server | undefined>()
     const passed = new Set<string>()
     while (this.#waiting.length > 0) {
+      const isClosed = this.#isClosedToStrangers()
       let next: Waiting | undefined
       let least = Number.POSITIVE_INFINITY
       for (const waiting of this.#waiting) {
-        const { source } = waiting.holder
+        const { source, isStranger } = waiting.holder
         const { held } = this.#claims.of(source)
-        if (held >= least || full.has(waiting.avoid) || passed.has(source)) continue
+        if (held >= least || full.has(waiting.avoid) || passed.has(source) || (isStranger && isClosed)) continue
         next = waiting
         least = held
         if (held === 0) break
@@ -152,18 +168,25 @@ export class Slots {
     }
     if (!isAny) return this.#options.isAnyExpected() ? 'full' : 'down'
     if (best === undefined) return 'full'
-    return this.#isReserved(holder.source, room) ? 'reserved' : this.#slotAt(best, holder)
+    const isKept = (holder.isStranger && this.#isClosedToStrangers()) || this.#isReserved(holder.source, room)
+    return isKept ? 'reserved' : this.#slotAt(best, holder)
   }
 
   /** How many connections can be had at a server, idle ones included. */
   #room(server: Server): number {
-    return Math.max(0, this.#options.max() - server.connections + this.#idle.count(server))
+    return Math.max(0, this.#options.max(server) - server.connections + this.#idle.count(server))
   }
 
   /** A server that is well is better than a slow one. Of two alike, the one with fewer connections in use is better. */
   #isBetter(one: Server, other: Server): boolean {
     const isSlow = one.state === 'slow'
     return isSlow === (other.state === 'slow') ? this.#room(one) > this.#room(other) : !isSlow
+  }
+
+  /** Whether strangers hold all the slots that they may. */
+  #isClosedToStrangers(): boolean {
+    const reserve = this.#options.reserve()
+    return reserve > 0 && this.#strangers >= strangersMost(this.#connections(), reserve)
   }
 
   #isReserved(source: string, room: number): boolean {
@@ -176,9 +199,9 @@ export class Slots {
 
   /** Slots at all servers that are up. */
   #connections(): number {
-    let up = 0
-    for (const server of this.#options.servers()) if (server.up) up++
-    return up * this.#options.max()
+    let all = 0
+    for (const server of this.#options.servers()) if (server.up) all += this.#options.max(server)
+    return all
   }
 
   #slotAt(server: Server, holder: Holder): Slot {
@@ -187,11 +210,13 @@ export class Slots {
     let held = true
     this.#holders.set(holder, server)
     this.#claims.hold(holder.source, 1)
+    if (holder.isStranger) this.#strangers++
     const release = (act: () => void): void => {
       if (!held) return
       held = false
       this.#holders.delete(holder)
       this.#claims.hold(holder.source, -1)
+      if (holder.isStranger) this.#strangers--
       act()
       this.#options.released(server)
       this.serve()
@@ -211,7 +236,7 @@ export class Slots {
 
   #isKept(server: Server, dialed: Dialed): boolean {
     const { max, isUsable } = this.#options
-    return dialed.smtp.settled && server.up && !this.#stopped && server.connections <= max() && isUsable(dialed)
+    return dialed.smtp.settled && server.up && !this.#stopped && server.connections <= max(server) && isUsable(dialed)
   }
 
   #refuseSlow(): void {
@@ -223,30 +248,17 @@ export class Slots {
 
   /** Makes the clients that must give way free their slots, which then go to those that wait. */
   #makeRoom(): void {
-    const first = this.#waiting[0]
+    const [first, ...others] = this.#waiting
     if (first === undefined) return
-    const share = shareOf(this.#connections(), this.#claims.size)
-    const held = (source: string): number => this.#claims.of(source).held
-    // If there is only one source, it waits for its own slots.
-    const isAlone = this.#claims.size === 1
-    const isOnlyOne = this.#options.servers().filter(({ up }) => up).length === 1
-    let waitingBelowShare = 0
-    for (const { holder, avoid } of this.#waiting) {
-      const isServed = avoid === undefined || !avoid.up || !isOnlyOne
-      if (isServed && (isAlone || held(holder.source) < share)) waitingBelowShare++
-    }
-    const now = this.#options.elapsed()
-    // A slot at a server that is not used would help nobody.
-    const holders = [...this.#holders].filter(([, at]) => at.up).map(([holder]) => holder)
-    const contention = {
-      holders,
-      share,
-      held,
-      waiting: this.#waiting.length,
-      waitingBelowShare,
-      waitedMs: now - first.since,
-      now,
-    }
+    const contention = contentionOf({
+      waiting: [first, ...others],
+      holders: this.#holders,
+      claims: this.#claims,
+      servers: this.#options.servers(),
+      connections: this.#connections(),
+      isClosedToStrangers: this.#isClosedToStrangers(),
+      now: this.#options.elapsed(),
+    })
     for (const holder of toGiveWay(contention)) holder.giveWay()
   }
 

@@ -5,6 +5,7 @@ import type { Metrics } from '../../telemetry/metrics.ts'
 import type { Patience } from './patience.ts'
 import type { PoolSettings } from './pool-settings.ts'
 import type { ResolutionOptions } from './resolution.ts'
+import type { SlotsOptions } from './slots-options.ts'
 
 /** The settings are those at the start; see `apply`. */
 export interface UpstreamsOptions extends PoolSettings {
@@ -21,6 +22,8 @@ export interface UpstreamsOptions extends PoolSettings {
   readonly clock: Clock
   /** Overrides `PATIENCE`, for callers that cannot wait that long. */
   readonly patience?: Partial<Patience>
+  /** See SlotsOptions; by default nothing is kept. */
+  readonly reserve?: SlotsOptions['reserve']
   /** Finds all addresses of a name; by default as the system does. */
   readonly resolve?: ResolutionOptions['resolve']
 }

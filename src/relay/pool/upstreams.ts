@@ -5,17 +5,18 @@
 import type { UpstreamAddress } from '../../config/address-kinds.ts'
 import { Current } from '../../core/current.ts'
 import { within } from '../../core/deadline.ts'
+import type { PoolSample } from '../../overload/pressure.ts'
 import { type DialSettings, type Extensions, isSameWay, RELAYABLE } from '../smtp/dial.ts'
 import { type Report, reportOf, reportsOf } from './conditions.ts'
 import { Draining } from './draining.ts'
 import type { Holder } from './fairness.ts'
 import { Health } from './health.ts'
+import { limitOf, newServer } from './new-server.ts'
 import { offerOf } from './offer.ts'
 import { PATIENCE, type Patience } from './patience.ts'
 import type { PoolSettings } from './pool-settings.ts'
 import { Resolution, systemResolve } from './resolution.ts'
-import { seriesOf } from './series.ts'
-import { Server } from './server.ts'
+import type { Server } from './server.ts'
 import { type Slot, Slots } from './slots.ts'
 import type { UpstreamsOptions } from './upstreams-options.ts'
 
@@ -45,7 +46,8 @@ export class Upstreams {
     this.#slots = new Slots({
       servers: () => this.#servers,
       isAnyExpected: () => this.#settings.value.addresses.some(({ label }) => this.#isExpected(label)),
-      max: () => this.#settings.value.maxConnections,
+      max: ({ load }) => load.max,
+      reserve: options.reserve ?? (() => 0),
       isUsable: ({ settings }) => this.isCurrent(settings),
       released: (server) => {
         if (server.state === 'draining' && server.connections === 0) this.#forgetDrained()
@@ -90,7 +92,8 @@ export class Upstreams {
     if (isAnew) this.#know(stay.map(({ server }) => this.#newHealth(server.forget())))
     this.#publish()
     for (const { server } of [...removed, ...(isAnew ? stay : [])]) this.#slots.letGo(server)
-    if (next.maxConnections < before.maxConnections) for (const server of this.#servers) this.#slots.dropIdle(server)
+    if (next.connections.ceiling < before.connections.ceiling)
+      for (const server of this.#servers) this.#slots.dropIdle(server)
     this.#forgetDrained()
     this.#learnOffer()
     this.#slots.serve()
@@ -123,7 +126,12 @@ export class Upstreams {
 
   /** Connections that may be held to all addresses of this label together. */
   limit(label: string): number {
-    return this.#settings.value.maxConnections * Math.max(1, this.#of(label).length)
+    return limitOf(this.#of(label), this.#settings.value.connections)
+  }
+
+  /** See Slots.load. */
+  load(mayTakeMs: number): PoolSample {
+    return this.#slots.load(mayTakeMs)
   }
 
   servers(): readonly Server[] {
@@ -196,8 +204,7 @@ export class Upstreams {
 
   #schedule(): void {
     clearInterval(this.#timer)
-    this.#timer = setInterval(() => void this.#round(), this.#settings.value.healthIntervalMs)
-    this.#timer.unref()
+    this.#timer = setInterval(() => void this.#round(), this.#settings.value.healthIntervalMs).unref()
   }
 
   /** A name that takes long to resolve holds up no other, and the addresses it had are checked meanwhile. */
@@ -238,8 +245,8 @@ export class Upstreams {
   #serverAt({ label, port, host: name }: UpstreamAddress, host: string): Server {
     const before = this.#draining.takeBack(label, host)
     if (before !== undefined) return before.forget()
-    const series = seriesOf(this.#options.metrics, label)
-    return new Server({ label, host, port, name, series, now: this.#options.clock.now })
+    const bounds = () => this.#settings.value.connections
+    return newServer({ label, host, port, name }, { ...this.#options, bounds })
   }
 
   #newHealth(server: Server): Health {

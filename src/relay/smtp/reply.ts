@@ -38,6 +38,23 @@ export function isAboutServer({ code, lines }: Reply, asked: AskedCommand): bool
 /** Whether the connection is useless after this reply: it is about to be closed, or its replies no longer match our commands. */
 export const isLast = ({ code }: Reply): boolean => code === 421 || (code >= 300 && code < 400)
 
+/** RFC 3463: of the mail system (4.3.x), and of the network and routing (4.4.x). */
+const OF_THE_SYSTEM = /^4\.[34]\./
+/** Of an address, of a mailbox, of policy: greylisting, a mailbox that is full. */
+const OF_THE_MAIL = /^4\.[127]\./
+
+/**
+ * Whether a reply says that the server has more than it can do, or is not well: 421; 4.3.x and 4.4.x; any other 4yz to the dot or in
+ * place of the greeting that is not about the mail or the client.
+ */
+export function isDrop({ code, lines }: Reply, asked: AskedCommand | 'greeting'): boolean {
+  if (code === 421) return true
+  if (code < 400 || code >= 500) return false
+  const [first = ''] = lines
+  if (OF_THE_SYSTEM.test(first)) return true
+  return (asked === 'greeting' || asked === 'dot') && !OF_THE_MAIL.test(first)
+}
+
 const WHO = /user|person|recipient|mailbox|inbox|account|address|alias|local.?part|@/i
 const IS_NOT =
   /\b(no|not|isn't|doesn't|don't|cannot|unknown|invalid|bad|rejected|non-?existent|unavailable|undeliverable|unrout(e)?able|verification failed)\b/i

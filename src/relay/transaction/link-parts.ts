@@ -28,6 +28,8 @@ export function isForAnybody({ settings: { clientIp }, clean, inTransaction, smt
 export interface RelayClient {
   /** HELO and TLS included. */
   readonly attributes: ClientAttributes
+  /** Whether it is neither trusted, known nor seen. */
+  readonly isStranger: boolean
   /** Whether the client has ever sent a line more slowly than any machine does. */
   readonly typesSlowly: boolean
 }

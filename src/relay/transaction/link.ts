@@ -5,9 +5,8 @@
  *
  * However a client leaves, its slot is freed here, once: no other code knows that it is taken.
  */
-import type { UpstreamCommand } from '../../telemetry/metrics.ts'
 import type { Holder } from '../pool/fairness.ts'
-import { connectResult, type Server } from '../pool/server.ts'
+import type { Server } from '../pool/server.ts'
 import type { Slot } from '../pool/slots.ts'
 import { Turn } from '../pool/turn.ts'
 import { dial, greetAgain, isSameWay } from '../smtp/dial.ts'
@@ -16,10 +15,13 @@ import { UpstreamError } from '../smtp/upstream-error.ts'
 import { Attempt, type Deadlines, type Moved } from './attempt.ts'
 import { DialFailure } from './dial-failure.ts'
 import { type ClientLinkOptions, dialedOf, isAboutClient, isForAnybody, type Link } from './link-parts.ts'
+import { type Answered, answered, connected, notConnected, unanswered } from './samples.ts'
 
 const LEFT = 'the client left'
 
 export class ClientLink {
+  /** The key that shares are counted under. For IPv6 it is the /48, since a client that has one address there may have them all. */
+  readonly source: string
   readonly #options: ClientLinkOptions
   #current: Link | undefined
   #parked: NodeJS.Timeout | undefined
@@ -33,6 +35,8 @@ export class ClientLink {
   #turn: Turn
 
   constructor(options: ClientLinkOptions) {
+    const { family, source, net } = options.client.attributes.client
+    this.source = family === 6 ? net : source
     this.#options = options
     this.#turn = new Turn(options.elapsed())
   }
@@ -41,12 +45,10 @@ export class ClientLink {
     return this.#current
   }
 
-  /** Whether the client is gone. */
   get gone(): boolean {
     return this.#gone
   }
 
-  /** Whose turn it is on the connection. */
   get turn(): Turn {
     return this.#turn
   }
@@ -109,8 +111,7 @@ export class ClientLink {
     try {
       this.#enter('upstream')
       const dialed = await dial(server, this.#options.dial(), client.attributes, deadlines.endAt, attempt.signal)
-      server.series.connects.ok.value++
-      server.series.durations.connect.observe((elapsed() - started) / 1000)
+      connected(server, this.source, elapsed() - started)
       this.report(server, undefined)
       upstreams.offered(server, dialed.extensions)
       attempt.leaving(dialed.smtp)
@@ -119,7 +120,7 @@ export class ClientLink {
       const moved = this.moved()
       slot.free()
       if (!this.#gone) {
-        server.series.connects[connectResult(error)].value++
+        notConnected(server, this.source, error)
         if (!this.isRefused(error)) this.report(server, error)
       }
       throw new DialFailure(error, server, moved?.to)
@@ -159,17 +160,24 @@ export class ClientLink {
     return link.slot
   }
 
-  /** Waits for `answered`, the reply to what was sent. Counts the reply, and remembers a refusal. @throws UpstreamError */
-  async awaitReply(link: Link, command: UpstreamCommand, answered: Promise<Reply>): Promise<Reply> {
+  /**
+   * Waits for `coming`, the reply to what was sent. Counts the reply, and remembers a refusal.
+   * @param octets size of the message, if it is about one @throws UpstreamError
+   */
+  async awaitReply(link: Link, command: Answered['command'], coming: Promise<Reply>, octets = 0): Promise<Reply> {
     const { elapsed } = this.#options
-    const { durations, replies } = link.slot.server.series
     const started = elapsed()
     this.#turn.enter('upstream', started)
-    const reply = await answered
+    let reply: Reply
+    try {
+      reply = await coming
+    } catch (error) {
+      unanswered(link.slot.server, this.source, error)
+      throw error
+    }
     const now = elapsed()
     this.#turn.enter('ours', now)
-    durations[command].observe((now - started) / 1000)
-    replies(reply.code).value++
+    answered(link.slot.server, this.source, { command, reply, ms: now - started, octets })
     if (reply.code >= 400) link.clean = false
     return reply
   }
@@ -248,18 +256,10 @@ export class ClientLink {
     }
   }
 
-  /**
-   * The key that shares are counted under. For IPv6 it is the /48, since a client that has one address there may have them all.
-   */
-  get source(): string {
-    const { family, source, net } = this.#options.client.attributes.client
-    return family === 6 ? net : source
-  }
-
   #holder(): Holder {
+    const { isStranger, typesSlowly: slow } = this.#options.client
     return {
-      source: this.source,
-      slow: this.#options.client.typesSlowly,
+      ...{ source: this.source, isStranger, slow },
       turn: this.#turn,
       giveWay: () => {
         if (this.#turn.state === 'parked') this.giveBack()

@@ -38,6 +38,8 @@ export class Message {
   #early: Final | Promise<Final> | undefined
   /** Our Received line was sent, and nothing of the message yet. */
   #traced = false
+  /** Octets of the message that were sent. */
+  #octets = 0
   /** All that has come of the message is a dot, which is held back until more comes. */
   #dotHeld = false
 
@@ -85,6 +87,7 @@ export class Message {
 
   #send(part: Buffer): boolean {
     const ready = this.#traced && part.length > 0 ? this.#behindTrace(part) : part
+    this.#octets += ready.length
     return ready.length === 0 || this.#link.smtp.sendPart(ready)
   }
 
@@ -118,10 +121,13 @@ export class Message {
     const started = elapsed()
     const took = (): number => Math.round(elapsed() - started)
     const { upstream } = this
+    const { dots } = this.#link.slot.server
+    const dot = dots.sent(started)
     try {
       this.#send(rest)
       const answered = smtp.command('.', this.#options.dataTimeoutMs)
-      const reply = await this.#upstream.awaitReply(this.#link, 'dot', answered)
+      const reply = await this.#upstream.awaitReply(this.#link, 'dot', answered, this.#octets)
+      dots.answered(dot, this.#octets, reply.code < 300, elapsed())
       if (isLast(reply)) this.#upstream.drop(`it answered the dot with ${reply.code}`)
       else this.#upstream.messageDone()
       if (reply.code < 300) {
@@ -132,6 +138,7 @@ export class Message {
       const result = said.code >= 500 ? 'rejected' : reply.code >= 400 ? 'deferred' : 'unknown'
       return { answer: { kind: 'reply', to: 'dot', reply: said, upstream }, result, ms: took() }
     } catch (error) {
+      dots.lost(dot)
       this.#upstream.drop(messageOf(error))
       return { answer: lost(upstream, `after the dot: ${messageOf(error)}`), result: 'unknown', ms: took() }
     }

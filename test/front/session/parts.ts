@@ -11,6 +11,7 @@ import type { ConversationParts } from '../../../src/front/session/context.ts'
 import type { Limits } from '../../../src/state/limits.ts'
 import type { Log } from '../../../src/telemetry/log.ts'
 import { createMetrics } from '../../../src/telemetry/metrics.ts'
+import { NO_OVERLOAD } from '../../support/overload.ts'
 
 export const client: Client = {
   id: 'TEST',
@@ -25,7 +26,7 @@ export const client: Client = {
 
 export const factsOf = (who: Client): Facts['connect'] => ({
   client: who,
-  open: { source: 1, total: 1 },
+  open: { source: 1, strangers: 1, total: 1 },
   usage: {},
 })
 
@@ -37,6 +38,7 @@ export function partsWithoutRelay(limits: Limits): { parts: ConversationParts; t
     policy: policy({
       isDenied: () => false,
       concurrency: () => undefined,
+      overloaded: () => undefined,
       domains: [],
       recipientsPerMessage: 100,
       unknownLately: () => undefined,
@@ -51,6 +53,7 @@ export function partsWithoutRelay(limits: Limits): { parts: ConversationParts; t
   const parts = {
     checks,
     limits,
+    overload: NO_OVERLOAD,
     knownRecipients: { has: () => false },
     unknownGuard: false,
     relay: { upstreams, settings: new Current({}), clock: SYSTEM_CLOCK },

@@ -22,7 +22,7 @@ function holder({ source = '203.0.113.66', state = 'client', ms = 0, text }: Tol
     for (let at = NOW - text.ms; at <= NOW; at += 50) turn.part(text.pace / 20, at)
     if (state !== 'client') turn.enter(state, NOW)
   }
-  return { source, slow: false, turn, giveWay: () => undefined }
+  return { source, slow: false, isStranger: true, turn, giveWay: () => undefined }
 }
 
 /** Who gives way, by their place in the list. */
@@ -82,7 +82,13 @@ describe('a source that holds more than its share', () => {
   })
 
   test('however quick its commands are, its transaction ends', () => {
-    const quick: Holder = { source: '203.0.113.66', slow: false, turn: new Turn(0), giveWay: () => undefined }
+    const quick: Holder = {
+      source: '203.0.113.66',
+      slow: false,
+      isStranger: true,
+      turn: new Turn(0),
+      giveWay: () => undefined,
+    }
     for (let at = NOW - 6000; at < NOW; at += 200) {
       quick.turn.enter('client', at)
       quick.turn.enter('ours', at + 190)
@@ -123,7 +129,7 @@ describe('a source within its share', () => {
         turn.enter('upstream', NOW - (commands - i - 1) * 450)
       }
       turn.enter('client', NOW)
-      return { source: '192.0.2.1', slow: false, turn, giveWay: () => undefined }
+      return { source: '192.0.2.1', slow: false, isStranger: true, turn, giveWay: () => undefined }
     }
     expect(giveWay([steady(44)])).toEqual([])
     expect(giveWay([steady(45)])).toEqual([0])
@@ -134,7 +140,7 @@ describe('a source within its share', () => {
       const turn = new Turn(0)
       turn.startText()
       turn.enter('client', NOW - ms)
-      return { source: '192.0.2.1', slow: false, turn, giveWay: () => undefined }
+      return { source: '192.0.2.1', slow: false, isStranger: true, turn, giveWay: () => undefined }
     }
     expect(giveWay([silentText(1900)])).toEqual([])
     expect(giveWay([silentText(2000)])).toEqual([0])

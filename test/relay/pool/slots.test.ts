@@ -4,6 +4,7 @@ import type { Holder } from '../../../src/relay/pool/fairness.ts'
 import type { NoUpstream } from '../../../src/relay/pool/no-upstream.ts'
 import { seriesOf } from '../../../src/relay/pool/series.ts'
 import { Server } from '../../../src/relay/pool/server.ts'
+import { ServerLoad } from '../../../src/relay/pool/server-load.ts'
 import { type Slot, Slots } from '../../../src/relay/pool/slots.ts'
 import { Turn } from '../../../src/relay/pool/turn.ts'
 import { createMetrics } from '../../../src/telemetry/metrics.ts'
@@ -25,6 +26,7 @@ const serverAt = (host: string): Server => {
     name: host,
     series: seriesOf(metrics, 'mail'),
     now: () => Date.now(),
+    load: new ServerLoad({ bounds: () => ({ floor: 1, ceiling: 1 }), elapsed }),
   })
   server.become('up', undefined)
   return server
@@ -34,12 +36,16 @@ let servers: Server[]
 let slots: Slots
 /** The most connections to each server; may be changed. */
 let most: number
+/** The share that is kept for whoever is not a stranger; may be changed. */
+let kept = 0
 function pool(max: number, count = 1, waiting = 1000): void {
   most = max
+  kept = 0
   servers = Array.from({ length: count }, (_, i) => serverAt(`192.0.2.${i + 1}`))
   slots = new Slots({
     servers: () => servers,
     isAnyExpected: () => false,
+    reserve: () => kept,
     max: () => most,
     isUsable: () => true,
     released: () => undefined,
@@ -60,10 +66,14 @@ interface Client extends Holder {
   refused: string | undefined
 }
 /** Somebody who wants a slot; a pending one is in nobody's way. */
-function client(source: string, { slow = false, avoid = undefined as Server | undefined } = {}): Client {
+function client(
+  source: string,
+  { slow = false, isStranger = true, avoid = undefined as Server | undefined } = {},
+): Client {
   const it: Client = {
     source,
     slow,
+    isStranger,
     turn: new Turn(elapsed()),
     lost: false,
     slot: undefined,
@@ -110,6 +120,7 @@ describe('slots', () => {
     const beside = slots.takeBeside(servers[0] as Server, {
       source: '203.0.113.1',
       slow: false,
+      isStranger: true,
       turn: new Turn(elapsed()),
       giveWay: () => undefined,
     })
@@ -131,7 +142,7 @@ describe('slots', () => {
     await pass(0)
     expect(all.map(({ slot }) => slot?.server.host)).toEqual(['192.0.2.2', '192.0.2.2', '192.0.2.1', '192.0.2.1'])
     const [slow, quick] = servers as [Server, Server]
-    const nobody = { source: '192.0.2.9', slow: false, turn: new Turn(0), giveWay: () => undefined }
+    const nobody = { source: '192.0.2.9', slow: false, isStranger: true, turn: new Turn(0), giveWay: () => undefined }
     const beside = (server: Server) => slots.takeBeside(server, nobody)
     expect([beside(slow), beside(quick)]).toEqual([undefined, undefined])
     all[0]?.slot?.free()
@@ -345,5 +356,97 @@ describe('with the shipped values and 50 slots', () => {
       toggler.splice(0, 4, ...toggler.map((each) => (has(each) || !each.lost ? each : client('203.0.113.66'))))
       await pass(0)
     }
+  })
+})
+
+describe('slots that are kept for friends', () => {
+  const stranger = (source: string): Client => client(source)
+  const friend = (source: string): Client => client(source, { isStranger: false })
+
+  test('strangers never hold more than the rest, however many they are, and friends find theirs at once', async () => {
+    pool(10)
+    kept = 0.3
+    const strangers = sources(20).map(stranger)
+    await pass(0)
+    expect(strangers.filter(has)).toHaveLength(7)
+    const friends = ['192.0.2.1', '192.0.2.2', '192.0.2.3'].map(friend)
+    await pass(0)
+    expect(friends.every(has)).toBe(true)
+    // What a friend gives back goes to a friend.
+    friends[0]?.slot?.free()
+    await pass(0)
+    expect(strangers.filter(has)).toHaveLength(7)
+    const late = friend('192.0.2.4')
+    await pass(0)
+    expect(has(late)).toBe(true)
+    // What a stranger gives back goes to the next stranger.
+    strangers.find(has)?.slot?.free()
+    await pass(0)
+    expect(strangers.filter(({ slot }) => slot !== undefined)).toHaveLength(8)
+  })
+
+  test('a friend is not held up by a stranger of its own network that came before it', async () => {
+    pool(2)
+    kept = 0.5
+    const [holds, known] = [stranger('198.51.100.1'), friend('192.0.2.1')]
+    await pass(0)
+    const waits = [stranger('2001:db8::/48'), friend('2001:db8::/48')] as const
+    known.slot?.free()
+    await pass(0)
+    expect([holds, ...waits].map(has)).toEqual([true, false, true])
+  })
+
+  test('friends may hold all of them, and strangers then hear that there is none', async () => {
+    pool(4)
+    kept = 0.3
+    const friends = ['192.0.2.1', '192.0.2.2', '192.0.2.3', '192.0.2.4'].map(friend)
+    const late = stranger('198.51.100.1')
+    await pass(10_000)
+    expect(friends.every(has)).toBe(true)
+    expect(late.refused).toBe('upstream_full')
+  })
+
+  test('a stranger gets the one slot there is', async () => {
+    pool(1)
+    kept = 0.3
+    const only = stranger('198.51.100.1')
+    await pass(0)
+    expect(has(only)).toBe(true)
+  })
+
+  test('a friend that is parked does not give way to strangers who could not use its slot', async () => {
+    pool(4)
+    kept = 0.5
+    const parked = friend('192.0.2.1')
+    const strangers = sources(3).map(stranger)
+    await pass(0)
+    parked.turn.enter('parked', elapsed())
+    for (const each of strangers) each.turn.enter('upstream', elapsed())
+    await pass(2000)
+    expect(parked.lost).toBe(false)
+    expect(strangers.filter(has)).toHaveLength(2)
+    // Once a friend waits, it does.
+    const friends = ['192.0.2.2', '192.0.2.3'].map(friend)
+    await pass(200)
+    expect(parked.lost).toBe(true)
+    expect(friends.every(has)).toBe(true)
+  })
+
+  test('how busy the pool is: slots in use without the parked ones, and clients that wait', async () => {
+    pool(3, 2)
+    const all = sources(8).map(stranger)
+    await pass(0)
+    expect(slots.load(5000)).toMatchObject({ slots: 6, taken: 6, waiting: 2 })
+    expect(slots.load(5000).servers).toEqual([
+      { upstream: servers[0]?.label, slots: 3, dotMs: undefined },
+      { upstream: servers[1]?.label, slots: 3, dotMs: undefined },
+    ])
+    all[0]?.turn.enter('parked', elapsed())
+    expect(slots.load(5000)).toMatchObject({ slots: 6, taken: 5, waiting: 2 })
+    for (const each of all) each.slot?.free()
+    await pass(0)
+    expect(slots.load(5000)).toMatchObject({ slots: 6, taken: 2, waiting: 0 })
+    servers[0]?.become('down', 'gone')
+    expect(slots.load(5000).servers).toHaveLength(1)
   })
 })

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals'
-import { type AskedCommand, isAboutServer, isUnknownUser } from '../../../src/relay/smtp/reply.ts'
+import { type AskedCommand, isAboutServer, isDrop, isUnknownUser } from '../../../src/relay/smtp/reply.ts'
 
 /** As a server says it, all lines of one reply. */
 const read = (text: string) => {
@@ -101,5 +101,29 @@ describe('R47 whether a 5yz is about the server and not about the mail', () => {
     ['250 2.0.0 Ok', []],
   ])('%s', (text, expected) => {
     expect(ALL.filter((asked) => isAboutServer(read(text), asked))).toEqual(expected)
+  })
+})
+
+describe('whether a reply says that the server has more than it can do', () => {
+  const ASKED = ['greeting', 'mail', 'rcpt', 'data', 'dot'] as const
+  test.each<[string, readonly (typeof ASKED)[number][]]>([
+    ['421 4.3.2 too many connections', ASKED],
+    ['421 no', ASKED],
+    ['451 4.3.0 queue file write error', ASKED],
+    ['452 4.3.1 insufficient system storage', ASKED],
+    ['451 4.4.2 timeout', ASKED],
+    ['450 4.4.3 directory server failure', ASKED],
+    ['450 not now', ['greeting', 'dot']],
+    ['451 4.6.0 not now', ['greeting', 'dot']],
+    ['450 4.2.0 greylisted', []],
+    ['452 4.2.2 mailbox full', []],
+    ['450 4.1.2 sender address rejected: domain not found', []],
+    ['450 4.7.1 client host rejected: greylisted', []],
+    ['550 5.3.0 no', []],
+    ['554 no', []],
+    ['250 2.0.0 Ok', []],
+    ['354 go on', []],
+  ])('%s', (text, expected) => {
+    expect(ASKED.filter((asked) => isDrop(read(text), asked))).toEqual(expected)
   })
 })

@@ -1,0 +1,52 @@
+/** Builds the history of clients, and the file that keeps it if the settings name one. */
+import { randomBytes } from 'node:crypto'
+import type { PlainSettings } from '../config/settings.ts'
+import type { Remembered } from '../core/client.ts'
+import type { Clock } from '../core/clock.ts'
+import { CLIENTS, History } from '../state/history.ts'
+import { HistoryFile } from '../state/history-file.ts'
+import type { Past } from '../state/past.ts'
+import type { Log } from '../telemetry/log.ts'
+
+export interface HistorySources {
+  readonly settings: PlainSettings
+  /** What a client's own history makes of it, by the settings in force. */
+  readonly standingAlone: (own: Past) => Remembered
+  /** HISTORY_TTL as it is set now, in milliseconds. */
+  readonly historyTtl: () => number
+  /** Among how many workers what a node promises to remember is divided. */
+  readonly nodes: number
+  readonly log: Log
+  readonly clock: Clock
+}
+
+export interface BuiltHistory {
+  readonly history: History
+  /** Learns what the file holds. Never rejects. */
+  read(): Promise<void>
+  /** Begins to forget, and to write the file. */
+  start(): void
+  /** Writes the file. Never rejects. */
+  stop(): Promise<void>
+}
+
+export function buildHistory({ settings, standingAlone, historyTtl, nodes, log, clock }: HistorySources): BuiltHistory {
+  const { historyFile: path } = settings
+  const capacity = Math.ceil(CLIENTS / nodes)
+  const history = new History({ standingAlone, ttlMs: historyTtl, now: clock.now, seed: randomBytes(8), capacity })
+  const file = path === undefined ? undefined : new HistoryFile({ path, history, log })
+  return {
+    history,
+    async read() {
+      await file?.read()
+    },
+    start() {
+      history.start()
+      file?.start()
+    },
+    async stop() {
+      history.stop()
+      await file?.stop()
+    },
+  }
+}

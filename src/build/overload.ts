@@ -1,0 +1,111 @@
+/** Builds the overload level: where its samples come from, and which settings it obeys. */
+import { randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import type { Clock } from '../core/clock.ts'
+import { GLOBAL_LIMITS } from '../core/limits.ts'
+import type { OverloadMode } from '../core/overload.ts'
+import { type LoopDelay, watchLoop } from '../overload/event-loop.ts'
+import { memoryLimit, memoryShare, type ReadText } from '../overload/memory.ts'
+import { Overload, type OverloadSettings } from '../overload/overload.ts'
+import type { Sample } from '../overload/pressure.ts'
+import type { Upstreams } from '../relay/pool/upstreams.ts'
+import type { Limits } from '../state/limits.ts'
+import type { Seats } from '../state/seats.ts'
+import type { Log } from '../telemetry/log.ts'
+import type { BuiltPolicy } from './policy.ts'
+
+export interface OverloadParts {
+  /** That in force. */
+  readonly policy: () => Pick<BuiltPolicy, 'settings' | 'mode'>
+  readonly upstreams: Pick<Upstreams, 'load'>
+  readonly seats: Pick<Seats, 'total'>
+  readonly limits: Pick<Limits, 'utilization'>
+  /** Processes that share the memory of the machine or the container. */
+  readonly processes: number
+  readonly clock: Clock
+  readonly log: Log
+}
+
+export interface BuiltOverload {
+  readonly overload: Overload
+  start(): void
+  stop(): void
+}
+
+/** A limit on memory may be changed while the program runs; it is read again at intervals. */
+const LIMIT_EVERY_MS = 30_000
+
+const readText: ReadText = (path) => {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    return undefined
+  }
+}
+
+/** The kernel's files are in memory: reading one takes some microseconds and waits for nothing. */
+function memorySampler({ processes, clock }: Pick<OverloadParts, 'processes' | 'clock'>): () => number {
+  let limit = 0
+  let readAt = Number.NEGATIVE_INFINITY
+  return () => {
+    const now = clock.elapsed()
+    if (now - readAt >= LIMIT_EVERY_MS) {
+      limit = memoryLimit(readText, processes)
+      readAt = now
+    }
+    return memoryShare(readText, limit)
+  }
+}
+
+const settingsOf = (policy: OverloadParts['policy']): OverloadSettings => ({
+  get mode() {
+    return policy().settings.overload as OverloadMode
+  },
+  get latencyMs() {
+    return policy().settings.overloadUpstreamLatency
+  },
+  get loopMs() {
+    return policy().settings.overloadEventLoop
+  },
+  get reserve() {
+    return policy().settings.overloadKnownReserve
+  },
+  get maxConnections() {
+    return policy().settings.maxConnections
+  },
+  get isEnforced() {
+    return policy().mode('overload') === 'enforce'
+  },
+})
+
+export function buildOverload(parts: OverloadParts): BuiltOverload {
+  const { policy, upstreams, seats, limits, clock, log } = parts
+  const memory = memorySampler(parts)
+  let loop: LoopDelay | undefined
+  const sample = (lateMs: number): Sample => ({
+    pool: upstreams.load(policy().settings.overloadUpstreamLatency),
+    connections: seats.total,
+    maxConnections: policy().settings.maxConnections,
+    loopMs: loop?.read(lateMs) ?? 0,
+    memory: memory(),
+    globalLimits: Math.max(...GLOBAL_LIMITS.map((limit) => limits.utilization(limit))),
+  })
+  const overload = new Overload({
+    settings: settingsOf(policy),
+    sample,
+    clock,
+    seed: randomBytes(8),
+    log,
+  })
+  return {
+    overload,
+    start() {
+      loop ??= watchLoop()
+      overload.start()
+    },
+    stop() {
+      overload.stop()
+      loop?.stop()
+    },
+  }
+}

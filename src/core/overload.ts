@@ -1,0 +1,19 @@
+/** The words of overload: what pressure is made of, and which levels follow from it. The rules are in overload/. */
+
+/** What is measured. Each signal over its target is its pressure; the largest of them is the pressure of the node. */
+export const SIGNALS = [
+  'upstream_slots',
+  'upstream_latency',
+  'connections',
+  'event_loop',
+  'memory',
+  'global_limits',
+] as const
+export type Signal = (typeof SIGNALS)[number]
+
+/** 0 normal, 1 elevated, 2 stressed, 3 shedding new senders, 4 survival. */
+export const LEVELS = [0, 1, 2, 3, 4] as const
+export type Level = (typeof LEVELS)[number]
+
+/** auto: by pressure. off: level 0, whatever the pressure. A level: this one, whatever the pressure. */
+export type OverloadMode = 'auto' | 'off' | Level

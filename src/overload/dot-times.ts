@@ -1,0 +1,74 @@
+/**
+ * How long one mail server takes to accept messages: the wait for the reply to the dot, of the messages of the last half minute.
+ *
+ *     wait = max(0, time from the dot to the reply − octets of the message / 1 MB per second)
+ *
+ * What a server takes to look through a large message says nothing about its load, so a second for each megabyte is set off.
+ * Only messages that were accepted count. A refusal may take as long as it likes: a filter that looks twice at spam, or a
+ * policy that says "later" to strangers, is no sign of load.
+ *
+ * A server that hangs answers nothing, and would have no samples. So while none of its replies has come for as long as a reply
+ * may take, the messages that wait for theirs count as well, with the time that they have waited.
+ *
+ * The figure is the 95th percentile (nearest rank). With fewer than LEAST samples there is none: of three messages in a quiet
+ * night one slow one says nothing. Memory is bounded: the latest SAMPLES messages count, and those that wait hold a connection
+ * each.
+ */
+
+import { setOff } from './set-off.ts'
+
+/** How many samples it takes. One slow message among so few is not the 95th percentile. */
+export const LEAST = 20
+/** How long a sample counts, in milliseconds. */
+export const WINDOW_MS = 30_000
+const SAMPLES = 512
+
+/** A message past its dot. */
+export interface SentDot {
+  readonly at: number
+}
+
+/** All times are in ms of a clock that never goes back. */
+export class DotTimes {
+  readonly #waits = new Float64Array(SAMPLES)
+  readonly #ends = new Float64Array(SAMPLES).fill(Number.NEGATIVE_INFINITY)
+  #next = 0
+  /** In the order in which they were sent. */
+  readonly #waiting = new Set<SentDot>()
+  #answeredAt = Number.NEGATIVE_INFINITY
+
+  sent(now: number): SentDot {
+    const dot = { at: now }
+    this.#waiting.add(dot)
+    return dot
+  }
+
+  /** @param octets the size of the message @param isAccepted whether the reply was positive */
+  answered(dot: SentDot, octets: number, isAccepted: boolean, now: number): void {
+    this.#waiting.delete(dot)
+    this.#answeredAt = now
+    if (!isAccepted) return
+    this.#waits[this.#next] = setOff(now - dot.at, octets)
+    this.#ends[this.#next] = now
+    this.#next = (this.#next + 1) % SAMPLES
+  }
+
+  /** The connection ended without a reply. */
+  lost(dot: SentDot): void {
+    this.#waiting.delete(dot)
+  }
+
+  /** @param mayTakeMs how long a reply may take @returns in milliseconds; undefined: there are too few samples */
+  p95(now: number, mayTakeMs: number): number | undefined {
+    const samples: number[] = []
+    for (let i = 0; i < SAMPLES; i++) {
+      if (now - (this.#ends[i] as number) <= WINDOW_MS) samples.push(this.#waits[i] as number)
+    }
+    if (now - this.#answeredAt >= mayTakeMs) {
+      for (const { at } of this.#waiting) if (now - at >= mayTakeMs) samples.push(now - at)
+    }
+    if (samples.length < LEAST) return undefined
+    samples.sort((a, b) => a - b)
+    return samples[Math.ceil(0.95 * samples.length) - 1]
+  }
+}

@@ -1,0 +1,107 @@
+/**
+ * How hard this node and the mail servers behind it are pressed. Pure functions of samples. Each signal is measured against its
+ * target; 1 is at the target, and the largest is the pressure of the node.
+ *
+ *     signal            what is measured                                        target
+ *     upstream_slots    connections to the mail servers that clients hold,      all connections
+ *                       and clients that wait for one
+ *     upstream_latency  reply to the dot (dot-times.ts)                         OVERLOAD_UPSTREAM_LATENCY
+ *     connections       open connections of clients                             70 % of MAX_CONNECTIONS
+ *     event_loop        mean delay of the event loop                            OVERLOAD_EVENT_LOOP
+ *     memory            memory of the process (memory.ts)                       85 % of what it may have
+ *     global_limits     use of the global limit that is used most               90 % of it
+ *
+ * Latency: what at least half of the capacity keeps to. Each mail server counts with its connections; the servers are put in
+ * order, the quickest first, and the one at which half of all connections is reached gives the figure. So one slow server of
+ * two or three raises nothing: it gets less of the mail, because its connections stay taken, and whether the others can carry
+ * the rest shows in upstream_slots. If most of them are slow, it is the cluster. A server with too few samples counts as quick.
+ *
+ * Mail servers that are away are no pressure: nothing can be sent to them, and clients hear 451 for that. Nor is greylisting
+ * behind us, or a refusal of content: replies of that kind are not measured at all.
+ */
+import { SIGNALS, type Signal } from '../core/overload.ts'
+
+/** What is left of a capacity when its pressure is 1 must be enough for the seconds until a level takes effect. */
+const OF_CONNECTIONS = 0.7
+const OF_MEMORY = 0.85
+const OF_GLOBAL_LIMITS = 0.9
+
+/** One address of a mail server that is in use. */
+export interface ServerSample {
+  /** As the operator wrote it. */
+  readonly upstream: string
+  /** Connections that may be held to it. */
+  readonly slots: number
+  /** In milliseconds; undefined: too few samples. */
+  readonly dotMs: number | undefined
+}
+
+export interface PoolSample {
+  /** Connections that may be held to all servers in use; those that clients hold; and clients that wait for one. */
+  readonly slots: number
+  readonly taken: number
+  readonly waiting: number
+  readonly servers: readonly ServerSample[]
+}
+
+export interface Sample {
+  readonly pool: PoolSample
+  readonly connections: number
+  readonly maxConnections: number
+  /** Mean delay of the event loop, in milliseconds. */
+  readonly loopMs: number
+  /** Memory in use, as a share of what may be used. */
+  readonly memory: number
+  /** Use of the global limit that is used most, as a share of it. */
+  readonly globalLimits: number
+}
+
+export interface Targets {
+  readonly latencyMs: number
+  readonly loopMs: number
+}
+
+export interface Pressure {
+  /** The largest of all. */
+  readonly value: number
+  /** Which it is. */
+  readonly signal: Signal
+  readonly of: Readonly<Record<Signal, number>>
+  /** The mail server that takes longest to accept messages, and how long, in milliseconds; undefined: none has enough samples. */
+  readonly slowest: { readonly upstream: string; readonly ms: number } | undefined
+}
+
+/** @returns in milliseconds; 0 where nothing is known */
+export function latencyOf(servers: readonly ServerSample[]): number {
+  const all = servers.reduce((sum, { slots }) => sum + slots, 0)
+  const quickestFirst = [...servers].sort((a, b) => (a.dotMs ?? 0) - (b.dotMs ?? 0))
+  let reached = 0
+  for (const { slots, dotMs } of quickestFirst) {
+    reached += slots
+    if (reached >= all / 2) return dotMs ?? 0
+  }
+  return 0
+}
+
+function slowestOf(servers: readonly ServerSample[]): Pressure['slowest'] {
+  let slowest: Pressure['slowest']
+  for (const { upstream, dotMs } of servers) {
+    if (dotMs !== undefined && (slowest === undefined || dotMs > slowest.ms)) slowest = { upstream, ms: dotMs }
+  }
+  return slowest
+}
+
+export function pressureOf(sample: Sample, { latencyMs, loopMs }: Targets): Pressure {
+  const { pool, connections, maxConnections, memory, globalLimits } = sample
+  const of: Record<Signal, number> = {
+    upstream_slots: pool.slots === 0 ? 0 : (pool.taken + pool.waiting) / pool.slots,
+    upstream_latency: latencyOf(pool.servers) / latencyMs,
+    connections: connections / (OF_CONNECTIONS * maxConnections),
+    event_loop: sample.loopMs / loopMs,
+    memory: memory / OF_MEMORY,
+    global_limits: globalLimits / OF_GLOBAL_LIMITS,
+  }
+  let signal: Signal = SIGNALS[0]
+  for (const each of SIGNALS) if (of[each] > of[signal]) signal = each
+  return { value: of[signal], signal, of, slowest: slowestOf(pool.servers) }
+}

@@ -1,0 +1,55 @@
+/** What fairness.ts decides about, from what the pool holds (slots.ts). Pure. */
+import type { Claims } from './claims.ts'
+import { type Contention, type Holder, shareOf } from './fairness.ts'
+import type { Server } from './server.ts'
+
+/** A client that waits for a slot. */
+export interface Wait {
+  readonly holder: Holder
+  /** A server that it does not want. */
+  readonly avoid: Server | undefined
+  readonly since: number
+}
+
+export interface Held {
+  /** In the order in which they came; at least one. */
+  readonly waiting: readonly [Wait, ...Wait[]]
+  readonly holders: ReadonlyMap<Holder, Server>
+  readonly claims: Pick<Claims, 'of' | 'size'>
+  readonly servers: readonly Server[]
+  /** Slots at all servers that are up. */
+  readonly connections: number
+  /** Whether strangers hold all that they may (overload/reserve.ts). */
+  readonly isClosedToStrangers: boolean
+  readonly now: number
+}
+
+export function contentionOf(held: Held): Contention {
+  const { holders, claims, servers, connections, isClosedToStrangers, now } = held
+  const share = shareOf(connections, claims.size)
+  const heldBy = (source: string): number => claims.of(source).held
+  // What a friend gives back is not for strangers then: friends make room for friends, and strangers for strangers.
+  const isForFriends = isClosedToStrangers && held.waiting.some(({ holder }) => !holder.isStranger)
+  const isServable = ({ isStranger }: Holder): boolean => !isClosedToStrangers || isStranger !== isForFriends
+  const waiting = held.waiting.filter(({ holder }) => isServable(holder))
+  // If there is only one source, it waits for its own slots.
+  const isAlone = claims.size === 1
+  const isOnlyOne = servers.filter(({ up }) => up).length === 1
+  let waitingBelowShare = 0
+  for (const { holder, avoid } of waiting) {
+    const isServed = avoid === undefined || !avoid.up || !isOnlyOne
+    if (isServed && (isAlone || heldBy(holder.source) < share)) waitingBelowShare++
+  }
+  return {
+    // A slot at a server that is not used would help nobody.
+    holders: [...holders]
+      .filter(([holder, at]) => at.up && (isForFriends || isServable(holder)))
+      .map(([holder]) => holder),
+    share,
+    held: heldBy,
+    waiting: waiting.length,
+    waitingBelowShare,
+    waitedMs: now - (waiting[0] ?? held.waiting[0]).since,
+    now,
+  }
+}

@@ -1,0 +1,49 @@
+/** What a client's connection shows of its mail server: for the metrics, and for how many connections the server can make use of. */
+import type { UpstreamCommand } from '../../telemetry/metrics.ts'
+import { connectResult, type Server } from '../pool/server.ts'
+import { UpstreamRefusal } from '../smtp/dial.ts'
+import { isDrop, type Reply } from '../smtp/reply.ts'
+import { UpstreamError } from '../smtp/upstream-error.ts'
+
+/** Whose connection it is: the key that shares are counted under (ClientLink.source). */
+type Source = string
+
+/** The connection is ready for MAIL. */
+export function connected(server: Server, source: Source, ms: number): void {
+  server.series.connects.ok.value++
+  server.series.durations.connect.observe(ms / 1000)
+  server.load.replied('connect', ms, 0, source, server.connections)
+}
+
+export function notConnected(server: Server, source: Source, error: unknown): void {
+  server.series.connects[connectResult(error)].value++
+  unanswered(server, source, error)
+}
+
+export interface Answered {
+  readonly command: Exclude<UpstreamCommand, 'connect'>
+  readonly reply: Reply
+  readonly ms: number
+  /** Size of the message, if the reply is about one. */
+  readonly octets: number
+}
+
+export function answered(server: Server, source: Source, { command, reply, ms, octets }: Answered): void {
+  server.series.durations[command].observe(ms / 1000)
+  server.series.replies(reply.code).value++
+  if (isDrop(reply, command)) server.load.dropped(source, server.connections)
+  else if (reply.code < 300 && (command === 'rcpt' || command === 'dot')) {
+    server.load.replied(command, ms, octets, source, server.connections)
+  }
+}
+
+/** A connection, or the reply to a command, did not come. */
+export function unanswered(server: Server, source: Source, error: unknown): void {
+  if (isSignOfLoad(error)) server.load.dropped(source, server.connections)
+}
+
+/** Whether a server failed because it has more than it can do: no connection, no answer in time, or a reply that says so. */
+function isSignOfLoad(error: unknown): boolean {
+  if (error instanceof UpstreamRefusal) return isDrop(error.reply, error.phase === 'greeting' ? 'greeting' : 'ehlo')
+  return error instanceof UpstreamError && (error.fault === 'timeout' || (error.fault === 'lost' && !error.connected))
+}

@@ -1,0 +1,245 @@
+/**
+ * Who has sent honest mail before, and who has not: what this node remembers of clients (by source) and of their
+ * neighbourhoods. front/outcome.ts is the only teacher, overload/standing.ts says what follows.
+ *
+ * A neighbourhood is wider evidence, so it counts addresses and not messages: each address adds to the good of its
+ * neighbourhood at most once a day, and so to the bad. One busy machine is not a neighbourhood.
+ *
+ * Both tables have a fixed size (past-table.ts), so that neither memory nor the time of a lookup grows with the number
+ * of addresses. A client that is known is never pushed out by strangers.
+ */
+import { REMEMBERED, type Remembered } from '../core/client.ts'
+import { readBits } from '../core/ip.ts'
+import {
+  aged,
+  dayOfHour,
+  HOUR_MS,
+  hourOf,
+  isForgotten,
+  type Lesson,
+  NET_MEMORY,
+  NO_PAST,
+  OWN_MEMORY,
+  type Past,
+  taught,
+} from './past.ts'
+import { PastTable } from './past-table.ts'
+
+/** Room for a million known clients, with as much again for strangers, in 59 MB; divided among the workers of a node. */
+export const CLIENTS = 1 << 21
+const NETS = 1 << 18
+const SWEEP_MS = 1000
+/** Every address is weighed again within so many sweeps. */
+const SWEEPS = 60
+
+/** Clients of which something is noted for others, while there is nobody to tell. */
+export const MOST_UNTOLD = 50_000
+/** How many parts the table is read in. */
+export const PARTS = 256
+
+/** What was learnt of one client since others were last told. `key`: the 64 bits of its source, in hexadecimal. */
+export interface Untold extends Lesson {
+  readonly key: string
+  /** Of the first and of the last of it. */
+  readonly since: number
+  readonly hour: number
+}
+
+const hex = (word: number): string => (word >>> 0).toString(16).padStart(8, '0')
+const keyOf = (high: number, low: number): string => hex(high) + hex(low)
+/** The /24 of an IPv4 address, the /48 of another. */
+const maskOf = (high: number): number => (high === 0 ? 0xffff_ff00 : 0xffff_0000)
+
+function withUntold(past: Past, untold: Untold): Past {
+  const after = taught(past, untold, untold.hour, OWN_MEMORY)
+  return untold.good > 0 ? { ...after, first: Math.min(after.first, untold.since) } : after
+}
+
+export interface HistoryOptions {
+  /** What a client's own history makes of it, as of now. */
+  readonly standingAlone: (own: Past) => Remembered
+  /** HISTORY_TTL, in milliseconds. */
+  readonly ttlMs: () => number
+  /** Milliseconds since the epoch. */
+  readonly now: () => number
+  /** Eight secret random bytes. */
+  readonly seed: Uint8Array
+  /** How many clients have room. */
+  readonly capacity?: number
+}
+
+export class History {
+  readonly #options: HistoryOptions
+  readonly #clients: PastTable
+  readonly #nets: PastTable
+  readonly #bits = new Int32Array(2)
+  readonly #untold = new Map<string, Untold>()
+  #isShared = false
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(options: HistoryOptions) {
+    this.#options = options
+    const { seed, standingAlone, capacity = CLIENTS } = options
+    const worthOf = (past: Past): number =>
+      this.#isForgotten(past) ? 0 : 1 + REMEMBERED.indexOf(standingAlone(aged(past, this.#hour)))
+    this.#clients = new PastTable({ capacity, seed, worthOf })
+    // A neighbourhood with good mail behind it is worth more than one without, but none keeps its place for ever.
+    const worthOfNet = (past: Past): number => (this.#isForgotten(past) ? 0 : past.good > 0 ? 2 : 1)
+    this.#nets = new PastTable({
+      capacity: Math.max(1, Math.ceil(capacity / (CLIENTS / NETS))),
+      seed,
+      worthOf: worthOfNet,
+    })
+  }
+
+  /** What is remembered of the source of this address, as it weighs now. Allocates nothing for a stranger. @param ip canonical */
+  own(ip: string): Past {
+    return readBits(ip, this.#bits) ? this.#weighed(this.#clients) : NO_PAST
+  }
+
+  /** What is remembered of its neighbourhood. */
+  net(ip: string): Past {
+    return this.#readNet(ip) ? this.#weighed(this.#nets) : NO_PAST
+  }
+
+  /** Learns what came of a message of this client. @param ip canonical */
+  learn(ip: string, lesson: Lesson): void {
+    if (lesson.good <= 0 && lesson.bad <= 0) return
+    const hour = this.#hour
+    const before = this.own(ip)
+    if (!readBits(ip, this.#bits)) return
+    // Whoever is not remembered would count in its neighbourhood again and again.
+    const after = taught(before, lesson, hour, OWN_MEMORY)
+    if (!this.#put(this.#clients, after)) return
+    // With the first good message, others hear of the bad ones before it as well.
+    if (this.#isShared && after.good > 0) this.#note(lesson, before.good === 0 ? before.recentBad : 0, hour)
+    const today = dayOfHour(hour)
+    const good = lesson.good > 0 && dayOfHour(before.lastGood) !== today ? 1 : 0
+    // A part of a message is no bad address: a list with some dead subscribers has them every day.
+    const bad = lesson.bad >= 1 && dayOfHour(before.lastBad) !== today ? 1 : 0
+    if (good === 0 && bad === 0) return
+    const around = this.net(ip)
+    this.#readNet(ip)
+    this.#put(this.#nets, taught(around, { good, bad }, hour, NET_MEMORY))
+  }
+
+  /**
+   * From now on what is learnt is noted for others until it is taken. Of clients that have never sent a good message nothing
+   * is noted: a flood would fill what is shared, and every node finds them out by itself.
+   */
+  share(): void {
+    this.#isShared = true
+  }
+
+  /** What was learnt and not yet told, up to so many clients; it is noted no longer. */
+  takeUntold(count: number): Untold[] {
+    const taken: Untold[] = []
+    for (const [key, each] of this.#untold) {
+      if (taken.length === count) break
+      this.#untold.delete(key)
+      taken.push(each)
+    }
+    return taken
+  }
+
+  /** Notes again what could not be told. */
+  putBack(untold: readonly Untold[]): void {
+    for (const each of untold) this.#add(each)
+  }
+
+  get untold(): number {
+    return this.#untold.size
+  }
+
+  /**
+   * What all nodes together know of a client; what this one has not told yet is added.
+   * @returns what this node knows instead, if that is more: others have lost it
+   */
+  hear(key: string, heard: Past): Past | undefined {
+    const bits = this.#bits
+    bits[0] = Number.parseInt(key.slice(0, 8), 16)
+    bits[1] = Number.parseInt(key.slice(8), 16)
+    const [high, low] = bits as unknown as [number, number]
+    const hour = this.#hour
+    const before = this.#weighed(this.#clients)
+    // Others have heard a good message of it. What this node alone knows is bad, and has not been told.
+    if (this.#isShared && before.good === 0 && before.recentBad > 0)
+      this.#add({ key, since: hour, hour, good: 0, bad: before.recentBad })
+    const untold = this.#untold.get(key)
+    if (heard.good + (untold?.good ?? 0) < before.good) return before
+    const past = { ...heard, lastGood: Math.min(heard.lastGood, hour), lastBad: Math.min(heard.lastBad, hour) }
+    const after = untold === undefined ? past : withUntold(past, untold)
+    if (this.#isForgotten(after) || !this.#clients.put(high, low, after)) return undefined
+    if (dayOfHour(after.lastGood) <= dayOfHour(before.lastGood)) return undefined
+    bits[1] = low & maskOf(high)
+    this.#put(this.#nets, taught(this.#weighed(this.#nets), { good: 1, bad: 0 }, after.lastGood, NET_MEMORY))
+    return undefined
+  }
+
+  /** Calls with the clients that have ever sent a good message, of one part of the table. @param part from 0 to PARTS - 1 */
+  each(part: number, see: (key: string, past: Past) => void): void {
+    const sets = Math.ceil(this.#clients.sets / PARTS)
+    this.#clients.each(part * sets, (part + 1) * sets, (high, low, past) => {
+      if (past.good > 0 && !this.#isForgotten(past)) see(keyOf(high, low), past)
+    })
+  }
+
+  /** How many clients are remembered, by what their own history makes of them; up to a minute old. */
+  count(standing: Remembered): number {
+    return this.#clients.count(1 + REMEMBERED.indexOf(standing))
+  }
+
+  /** Begins to forget. */
+  start(): void {
+    this.#timer ??= setInterval(() => this.sweep(1 / SWEEPS), SWEEP_MS).unref()
+  }
+
+  stop(): void {
+    clearInterval(this.#timer)
+    this.#timer = undefined
+  }
+
+  /** Weighs a part of what is remembered again. */
+  sweep(part: number): void {
+    if (REMEMBERED.some((standing) => this.count(standing) > 0)) {
+      this.#clients.sweep(Math.ceil(this.#clients.sets * part))
+      this.#nets.sweep(Math.ceil(this.#nets.sets * part))
+    }
+  }
+
+  get #hour(): number {
+    return hourOf(this.#options.now())
+  }
+
+  #isForgotten(past: Past): boolean {
+    return isForgotten(past, this.#hour, this.#options.ttlMs() / HOUR_MS)
+  }
+
+  #readNet(ip: string): boolean {
+    const bits = this.#bits
+    if (!readBits(ip, bits)) return false
+    bits[1] = bits[1]! & maskOf(bits[0]!)
+    return true
+  }
+
+  #note({ good, bad }: Lesson, earlier: number, hour: number): void {
+    this.#add({ key: keyOf(this.#bits[0]!, this.#bits[1]!), since: hour, hour, good, bad: bad + earlier })
+  }
+
+  #add({ key, since, hour, good, bad }: Untold): void {
+    const before = this.#untold.get(key)
+    if (before === undefined && this.#untold.size >= MOST_UNTOLD) return
+    const sum = { good: (before?.good ?? 0) + good, bad: (before?.bad ?? 0) + bad }
+    const from = Math.min(since, before?.since ?? since)
+    this.#untold.set(key, { key, since: from, hour: Math.max(hour, before?.hour ?? 0), ...sum })
+  }
+
+  #weighed(table: PastTable): Past {
+    const past = table.get(this.#bits[0]!, this.#bits[1]!)
+    return past === undefined || this.#isForgotten(past) ? NO_PAST : aged(past, this.#hour)
+  }
+
+  #put(table: PastTable, past: Past): boolean {
+    return table.put(this.#bits[0]!, this.#bits[1]!, past)
+  }
+}

@@ -1,0 +1,77 @@
+/**
+ * What is remembered of a client, or of a neighbourhood, and how it changes: pure rules, with the time as an argument.
+ *
+ * Two things are kept. `good` is how many good messages there were since the first; with the first and the last it says
+ * for how long somebody has been a friend. The two weights say what came of the latest messages, because years of good
+ * mail must not pay for today's spam:
+ *
+ * - A good message adds 1 to `recentGood`, a bad one 1 to `recentBad`.
+ * - Together they never weigh more than `memory`: 25 for a client. What is over that is taken from both in proportion,
+ *   so that each new message replaces a twenty-fifth of what was known before. A client with nothing but good mail
+ *   behind it falls below 80 % good with the sixth bad message in a row, and below half with the eighteenth.
+ * - `recentBad` halves with each day that passes: machines are cleaned up, and addresses go to others. Good mail does
+ *   not fade, but whoever has taught nothing for HISTORY_TTL is forgotten altogether.
+ *
+ * Times are in whole hours since 1970, so that they fit in a word.
+ */
+
+export interface Past {
+  /** Good messages since `first`. */
+  readonly good: number
+  /** Of the latest messages, as of the later of `lastGood` and `lastBad`. */
+  readonly recentGood: number
+  readonly recentBad: number
+  /** Hours of the first and the last good message, and of the last bad one; 0: there was none. */
+  readonly first: number
+  readonly lastGood: number
+  readonly lastBad: number
+}
+
+export const NO_PAST: Past = { good: 0, recentGood: 0, recentBad: 0, first: 0, lastGood: 0, lastBad: 0 }
+
+export const HOUR_MS = 3_600_000
+export const HOURS_A_DAY = 24
+/** How many of its latest messages a client is judged by. */
+export const OWN_MEMORY = 25
+/** The same for a neighbourhood, which counts its addresses once a day each. */
+export const NET_MEMORY = 100
+
+export const hourOf = (now: number): number => Math.floor(now / HOUR_MS)
+
+/** The UTC day of an hour. */
+export const dayOfHour = (hour: number): number => Math.floor(hour / HOURS_A_DAY)
+
+export const lastOf = ({ lastGood, lastBad }: Past): number => Math.max(lastGood, lastBad)
+
+/** Whether nothing was heard for so long that it no longer counts. */
+export const isForgotten = (past: Past, hour: number, ttlHours: number): boolean => hour - lastOf(past) >= ttlHours
+
+/** As it weighs at this hour. A clock that has stepped back changes nothing. */
+export function aged(past: Past, hour: number): Past {
+  const { recentBad } = past
+  const hours = hour - lastOf(past)
+  return recentBad === 0 || hours <= 0 ? past : { ...past, recentBad: recentBad * 2 ** (-hours / HOURS_A_DAY) }
+}
+
+/** What there is to learn: good messages, a whole number, and bad ones, which may be parts of a message. */
+export interface Lesson {
+  readonly good: number
+  readonly bad: number
+}
+
+/** The past after another lesson. */
+export function taught(past: Past, { good, bad }: Lesson, hour: number, memory: number): Past {
+  const before = aged(past, hour)
+  const recentGood = before.recentGood + good
+  const recentBad = before.recentBad + bad
+  const kept = Math.min(1, memory / (recentGood + recentBad))
+  const isFirst = good > 0 && (before.first === 0 || before.first > hour)
+  return {
+    good: before.good + good,
+    recentGood: recentGood * kept,
+    recentBad: recentBad * kept,
+    first: isFirst ? hour : before.first,
+    lastGood: good > 0 ? hour : Math.min(before.lastGood, hour),
+    lastBad: bad > 0 ? hour : Math.min(before.lastBad, hour),
+  }
+}

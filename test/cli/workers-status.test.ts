@@ -1,0 +1,35 @@
+/** What a node with several workers tells of its overload level. */
+import { expect, test } from '@jest/globals'
+import type { OverloadStatus, Status } from '../../src/admin/status.ts'
+import { statusOf } from '../../src/cli/workers/status.ts'
+
+const PARENT = {
+  version: '0',
+  node: 'mx',
+  uptimeSeconds: 1,
+  settings: { hash: 'x', needsRestart: [] },
+  draining: false,
+}
+const worker = (number: number, overload: Partial<OverloadStatus>) => ({
+  ...{ worker: number, pid: number, up: true, restarts: 0 },
+  report: {
+    sessions: 0,
+    pastDot: 0,
+    status: { ready: true, connectionsOpen: 0, upstreams: [], overload } as unknown as Status,
+  },
+})
+
+test('it is that of the worker with the highest level, and among equals of the one that is pressed most', () => {
+  const workers = [
+    worker(1, { level: 1, pressure: 9, signal: 'memory' }),
+    worker(2, { level: 3, pressure: 0.5, signal: 'event_loop' }),
+    worker(3, { level: 3, pressure: 1.3, signal: 'connections' }),
+  ]
+  expect(statusOf(PARENT, workers).overload).toEqual({ level: 3, pressure: 1.3, signal: 'connections' })
+})
+
+test('it is absent while no worker has answered', () => {
+  expect(statusOf(PARENT, [{ worker: 1, pid: 1, up: false, restarts: 0, report: undefined }])).not.toHaveProperty(
+    'overload',
+  )
+})

@@ -1,0 +1,202 @@
+/** What honest and other mail makes of a client, on the wire: the clock is ours, the mail server says what the test wants. */
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
+import { BALANCER, eventually, type TestApp } from '../support/app.ts'
+import type { Client } from '../support/client.ts'
+import { stoppedAfterEach } from '../support/started.ts'
+import type { Script } from '../support/upstream.ts'
+
+const DAY = 86_400_000
+const IP = '198.51.100.7'
+const started = stoppedAfterEach()
+let now = Date.now()
+beforeEach(() => {
+  now = Date.now()
+  jest.spyOn(Date, 'now').mockImplementation(() => now)
+})
+afterEach(() => {
+  jest.restoreAllMocks()
+})
+
+async function begin(script?: Script, settings: Record<string, string> = {}): Promise<TestApp> {
+  const upstream = await started.upstream(script === undefined ? {} : { script })
+  return started.app(upstream.address, { PROXY_PROTOCOL_FROM: BALANCER, LOG_SAMPLE: '1', ...settings })
+}
+
+async function open(app: TestApp, ip = IP): Promise<Client> {
+  const client = await app.clientAs(ip)
+  await client.hello()
+  return client
+}
+async function quit(client: Client): Promise<void> {
+  await client.command('QUIT')
+  await client.closed()
+}
+async function say(app: TestApp, lines: readonly string[], ip = IP): Promise<string[]> {
+  const client = await open(app, ip)
+  const replies: string[] = []
+  for (const line of lines) replies.push(await client.command(line))
+  await quit(client)
+  return replies
+}
+async function deliver(app: TestApp, ip = IP): Promise<string> {
+  const client = await open(app, ip)
+  const reply = await client.send('a@example.org', 'b@example.net')
+  await quit(client)
+  return reply
+}
+let probes = 0
+/** The standing that the next session has, as the log says it. All sessions that ended before have taught by then. */
+async function standingNow(app: TestApp, ip = IP): Promise<unknown> {
+  await eventually(
+    () => app.running.status().connectionsOpen,
+    (open) => open === 0,
+  )
+  const name = `probe${++probes}.example`
+  const client = await app.clientAs(ip)
+  await client.reply()
+  await client.command(`HELO ${name}`)
+  await quit(client)
+  return (await app.waitForLog(({ helo }) => helo === name)).standing
+}
+const MAIL = 'MAIL FROM:<a@example.org>'
+const rcpt = (user: string) => `RCPT TO:<${user}@example.net>`
+
+test('three messages over two days make a friend, as the log, the metrics and the status say', async () => {
+  const app = await begin()
+  expect(await standingNow(app)).toBe('new')
+  for (let i = 0; i < 5; i++) expect(await deliver(app)).toMatch(/^250/)
+  expect(await standingNow(app)).toBe('seen')
+  expect(await app.metric('spillway_known_clients')).toBe(0)
+  now += DAY
+  await deliver(app)
+  expect(await standingNow(app)).toBe('known')
+  expect(await app.metric('spillway_known_clients')).toBe(1)
+  expect(await app.metric('spillway_standing_clients{standing="known"}')).toBe(1)
+  expect(JSON.parse((await app.get('/api/v1/status')).body)).toMatchObject({
+    clients: { known: 1, seen: 0, suspect: 0, new: 0 },
+  })
+  await deliver(app)
+  expect(await app.metric('spillway_messages_total{result="accepted",standing="known"}')).toBe(1)
+  // KNOWN_AFTER holds from now on.
+  await app.reload({ PROXY_PROTOCOL_FROM: BALANCER, LOG_SAMPLE: '1', KNOWN_AFTER: '8' })
+  expect(await standingNow(app)).toBe('seen')
+})
+
+test('a friend that turns bad is none after six refused messages, within the same hour', async () => {
+  let isSpam = false
+  const app = await begin((verb) => (verb === 'DOT' && isSpam ? '554 5.7.1 spam' : 'default'), { KNOWN_DAYS: '1' })
+  for (let i = 0; i < 30; i++) await deliver(app)
+  expect(await standingNow(app)).toBe('known')
+  isSpam = true
+  for (let i = 0; i < 5; i++) expect(await deliver(app)).toMatch(/^554 5\.7\.1/)
+  expect(await standingNow(app)).toBe('known')
+  await deliver(app)
+  expect(await standingNow(app)).toBe('seen')
+})
+
+test('mail that is accepted as junk is bad where HISTORY_BAD_REPLY says so, and is delivered all the same', async () => {
+  const app = await begin((verb) => (verb === 'DOT' ? '250 2.0.0 Ok: queued (junk)' : 'default'), {
+    HISTORY_BAD_REPLY: '\\(junk\\)',
+  })
+  for (let i = 0; i < 2; i++) expect(await deliver(app)).toMatch(/^250 2\.0\.0 Ok: queued/)
+  expect(await standingNow(app)).toBe('suspect')
+  expect(await app.ofAnybody('spillway_messages_total', 'result="accepted"')).toBe(2)
+})
+
+const unknown: Script = (verb) => (verb === 'RCPT' ? '550 5.1.1 User unknown' : 'default')
+const taught = (app: TestApp) => app.running.status().clients
+
+describe('what teaches nothing', () => {
+  test.each<[string, Script, readonly string[]]>([
+    ['a callout', unknown, ['MAIL FROM:<>', rcpt('nobody')]],
+    ['greylisting', (verb) => (verb === 'RCPT' ? '450 4.7.1 Greylisted' : 'default'), [MAIL, rcpt('a'), rcpt('b')]],
+    [
+      'mailboxes that are full',
+      (verb) => (verb === 'RCPT' ? '552 5.2.2 Full' : 'default'),
+      [MAIL, rcpt('a'), rcpt('b')],
+    ],
+    ['postmaster and abuse, unknown', unknown, [MAIL, 'RCPT TO:<postmaster@example.net>', rcpt('abuse')]],
+    ['a recipient that is taken, and no message', () => 'default', [MAIL, rcpt('a'), 'RSET']],
+    ['a refusal of ours', () => 'default', [`${MAIL} SIZE=999999999`]],
+  ])('%s', async (_, script, lines) => {
+    const app = await begin(script)
+    await say(app, lines)
+    await standingNow(app)
+    expect(taught(app)).toEqual({ known: 0, seen: 0, suspect: 0, new: 0 })
+  })
+
+  test.each(['on', 'off'])('unknown recipients while the directory has failed, UNKNOWN_GUARD=%s', async (guard) => {
+    let isWell = true
+    const app = await begin((verb) => (verb === 'RCPT' && !isWell ? '550 5.1.1 User unknown' : 'default'), {
+      UNKNOWN_GUARD: guard,
+      LIMIT_IP_UNKNOWN_RECIPIENTS: 'off',
+    })
+    const users = Array.from({ length: 40 }, (_, i) => rcpt(`user${i}`))
+    await say(app, [MAIL, ...users], '192.0.2.1')
+    isWell = false
+    await say(app, [MAIL, ...users], '192.0.2.1')
+    await standingNow(app)
+    const before = taught(app)
+    const replies = await say(app, [MAIL, rcpt('user1'), rcpt('user2')])
+    expect(replies[1]).toMatch(guard === 'on' ? /^451/ : /^550/)
+    await standingNow(app)
+    expect(taught(app)).toEqual(before)
+  })
+})
+
+describe('what is bad', () => {
+  test.each<[string, Script, readonly string[]]>([
+    ['unknown recipients', unknown, [MAIL, rcpt('a'), rcpt('b')]],
+    [
+      'backscatter to several of them',
+      unknown,
+      ['MAIL FROM:<>', rcpt('a'), rcpt('b'), 'RSET', 'MAIL FROM:<>', rcpt('c')],
+    ],
+    [
+      'a client that the cluster refuses',
+      (verb) => (verb === 'MAIL' ? '554 5.7.1 Blocked' : 'default'),
+      [MAIL, rcpt('a'), 'RSET', MAIL, rcpt('a')],
+    ],
+  ])('%s', async (_, script, lines) => {
+    const app = await begin(script)
+    await say(app, lines)
+    await eventually(
+      () => taught(app).suspect,
+      (count) => count === 1,
+    )
+    expect(await standingNow(app)).toBe('suspect')
+  })
+
+  test('the breach of the protocol, once a session', async () => {
+    const app = await begin()
+    for (let i = 0; i < 2; i++) {
+      const client = await app.clientAs(IP)
+      await client.reply()
+      client.write('GET / HTTP/1.1\r\nHost: example.org\r\n\r\n')
+      await client.closed()
+    }
+    await eventually(
+      () => taught(app).suspect,
+      (count) => count === 1,
+    )
+  })
+})
+
+test('a bad recipient counts in its own transaction, and not in the next ones of the session', async () => {
+  const app = await begin(
+    (verb, line) => (verb === 'RCPT' && line.includes('nobody') ? '550 5.1.1 User unknown' : 'default'),
+    { KNOWN_DAYS: '1' },
+  )
+  const client = await open(app)
+  for (const line of [MAIL, rcpt('nobody'), 'RSET']) await client.command(line)
+  for (let i = 0; i < 5; i++) expect(await client.send('a@example.org', 'b@example.net')).toMatch(/^250/)
+  await quit(client)
+  // Five good messages to one bad.
+  expect(await standingNow(app)).toBe('known')
+})
+
+test('who is on the allow list is trusted, whatever it has done', async () => {
+  const app = await begin(unknown, { ALLOW: IP })
+  await say(app, [MAIL, rcpt('a'), rcpt('b')])
+  expect(await standingNow(app)).toBe('trusted')
+})

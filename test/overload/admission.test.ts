@@ -1,0 +1,121 @@
+/** Which share of the strangers' messages is let in, in plain numbers, and who shares it. */
+import { describe, expect, test } from '@jest/globals'
+import { nextShare } from '../../src/overload/admission.ts'
+import { cutOf, FairShare } from '../../src/overload/fair-share.ts'
+import { strangersMost } from '../../src/overload/reserve.ts'
+
+const FREE = { least: 0, most: 1 }
+const pressed = (share: number, seconds: number, pressure: number, bounds = FREE): number => {
+  for (let i = 0; i < seconds; i++) share = nextShare(share, pressure, bounds, 1)
+  return share
+}
+
+describe('the share', () => {
+  test('falls quickly: at a pressure of 2 to an eighth in three seconds, and never by more than half a second', () => {
+    expect(pressed(1, 3, 2)).toBeCloseTo(0.125)
+    expect(pressed(1, 1, 50)).toBe(0.5)
+    expect(pressed(1, 1, 1.25)).toBeCloseTo(0.8)
+  })
+
+  test('rises slowly: all of it in fifty seconds', () => {
+    expect(pressed(0, 1, 0.5)).toBeCloseTo(0.02)
+    expect(pressed(0, 49, 0.9)).toBeLessThan(1)
+    expect(pressed(0, 51, 0)).toBe(1)
+  })
+
+  test('stays where it is between 0.9 and 1', () => {
+    expect(pressed(0.4, 100, 0.95)).toBe(0.4)
+    expect(pressed(0.4, 100, 1)).toBe(0.4)
+  })
+
+  test('keeps within the bounds of the level, at once', () => {
+    expect(pressed(1, 100, 9, { least: 0.2, most: 1 })).toBe(0.2)
+    expect(pressed(1, 1, 0, { least: 0.05, most: 0.05 })).toBe(0.05)
+    expect(pressed(0.05, 1, 1, { least: 1, most: 1 })).toBe(1)
+  })
+
+  test('depends on the time that has passed, and not on how often it was asked', () => {
+    expect(nextShare(1, 1.5, FREE, 2)).toBeCloseTo(pressed(1, 2, 1.5))
+    expect(nextShare(0.1, 0, FREE, 5)).toBeCloseTo(pressed(0.1, 5, 0))
+  })
+})
+
+describe('the cut', () => {
+  test('whole rounds as far as the share goes, and a part of the next', () => {
+    // A hundred nets with one message, ten with two, one with three.
+    expect(cutOf([100, 10, 1], 1)).toEqual({ full: 3, part: 0 })
+    expect(cutOf([100, 10, 1], 105 / 111)).toEqual({ full: 1, part: expect.closeTo(0.5) })
+    expect(cutOf([100, 10, 1], 0.5)).toEqual({ full: 0, part: expect.closeTo(0.555) })
+    expect(cutOf([100, 10, 1], 0)).toEqual({ full: 0, part: 0 })
+  })
+
+  test('where nothing has come lately, the share itself', () => {
+    expect(cutOf([0, 0], 0.05)).toEqual({ full: 0, part: 0.05 })
+  })
+})
+
+describe('over nets', () => {
+  const SEED = new Uint8Array(8)
+  /** Rounds of one second in which each net sends so many messages. @returns how many of each were let in, in the last ten */
+  function letIn(share: number, sends: Readonly<Record<string, number>>): Record<string, number> {
+    const fair = new FairShare(SEED)
+    const counts: Record<string, number> = Object.fromEntries(Object.keys(sends).map((net) => [net, 0]))
+    for (let second = 0; second < 40; second++) {
+      fair.set(share, 1)
+      const most = Math.max(...Object.values(sends))
+      for (let i = 0; i < most; i++) {
+        for (const [net, count] of Object.entries(sends)) {
+          if (i >= count) continue
+          const isIn = fair.offer(net, second * 1000 + i)
+          if (isIn && second >= 30) counts[net] = (counts[net] as number) + 1
+        }
+      }
+    }
+    return counts
+  }
+
+  test('one /24 cannot take all that is let in: what it gets does not grow with what it sends', () => {
+    const small = Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`192.0.${i}.0/24`, 1]))
+    const few = letIn(0.3, { ...small, '203.0.113.0/24': 100 })
+    const many = letIn(0.3, { ...small, '203.0.113.0/24': 1000 })
+    for (const net of Object.keys(small)) {
+      expect(few[net]).toBe(10)
+      expect(many[net]).toBe(10)
+    }
+  })
+
+  test('the share is about what was asked for, where all nets send alike', () => {
+    const nets = Object.fromEntries(Array.from({ length: 200 }, (_, i) => [`192.0.${i}.0/24`, 1]))
+    const counts = letIn(0.2, nets)
+    const all = Object.values(counts).reduce((sum, count) => sum + count, 0)
+    expect(all / 2000).toBeGreaterThan(0.15)
+    expect(all / 2000).toBeLessThan(0.25)
+  })
+
+  test('all of it lets in everybody, and nothing nobody', () => {
+    expect(letIn(1, { a: 500, b: 1 })).toEqual({ a: 5000, b: 10 })
+    expect(letIn(0, { a: 500, b: 1 })).toEqual({ a: 0, b: 0 })
+  })
+
+  test('one in twenty is every twentieth where nothing is known of what came before', () => {
+    const fair = new FairShare(SEED)
+    fair.set(0.05, 1)
+    const answers = Array.from({ length: 40 }, (_, i) => fair.offer(`net ${i}`, 0))
+    expect(answers.flatMap((isIn, i) => (isIn ? [i + 1] : []))).toEqual([20, 40])
+  })
+
+  test('the same messages in the same order have the same answers', () => {
+    const run = () => JSON.stringify(letIn(0.37, { a: 7, b: 3, c: 31 }))
+    expect(run()).toBe(run())
+  })
+})
+
+test('strangers hold the part of a capacity that is not kept, and one in any case', () => {
+  expect([
+    strangersMost(100, 0.3),
+    strangersMost(50, 0.3),
+    strangersMost(10, 0),
+    strangersMost(2, 0.9),
+    strangersMost(100, 0.9),
+  ]).toEqual([70, 35, 10, 1, 10])
+})

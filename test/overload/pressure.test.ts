@@ -1,0 +1,69 @@
+/** What presses how hard, in plain numbers. */
+import { describe, expect, test } from '@jest/globals'
+import { latencyOf, pressureOf, type Sample } from '../../src/overload/pressure.ts'
+
+const CALM: Sample = {
+  pool: { slots: 100, taken: 0, waiting: 0, servers: [] },
+  connections: 0,
+  maxConnections: 1000,
+  loopMs: 0,
+  memory: 0,
+  globalLimits: 0,
+}
+const TARGETS = { latencyMs: 5000, loopMs: 50 }
+const server = (upstream: string, dotMs: number | undefined, slots = 50) => ({ upstream, slots, dotMs })
+const servers = (...all: ReturnType<typeof server>[]): Partial<Sample> => ({ pool: { ...CALM.pool, servers: all } })
+
+describe('each signal over its target', () => {
+  test.each([
+    ['upstream_slots', { pool: { ...CALM.pool, taken: 100 } }, 1],
+    ['upstream_slots', { pool: { ...CALM.pool, taken: 100, waiting: 50 } }, 1.5],
+    ['upstream_latency', servers(server('a', 5000)), 1],
+    ['connections', { connections: 700 }, 1],
+    ['event_loop', { loopMs: 75 }, 1.5],
+    ['memory', { memory: 0.85 }, 1],
+    ['global_limits', { globalLimits: 0.9 }, 1],
+  ] as const)('%s', (signal, sample, expected) => {
+    const pressure = pressureOf({ ...CALM, ...sample }, TARGETS)
+    expect(pressure.signal).toBe(signal)
+    expect(pressure.value).toBeCloseTo(expected, 9)
+    for (const [name, value] of Object.entries(pressure.of)) if (name !== signal) expect(value).toBe(0)
+  })
+
+  test('the largest is the pressure of the node', () => {
+    const pressure = pressureOf({ ...CALM, connections: 350, loopMs: 40, memory: 0.1 }, TARGETS)
+    expect(pressure).toMatchObject({ signal: 'event_loop', value: 0.8 })
+  })
+
+  test('no server in use is no pressure: clients hear 451 for that', () => {
+    const pool = { slots: 0, taken: 0, waiting: 9, servers: [] }
+    expect(pressureOf({ ...CALM, pool }, TARGETS).value).toBe(0)
+  })
+})
+
+describe('latency', () => {
+  test('one slow server of two or three raises nothing, and is named', () => {
+    const two = servers(server('quick:25', 100), server('slow:25', 60_000))
+    expect(pressureOf({ ...CALM, ...two }, TARGETS)).toMatchObject({
+      value: 0.02,
+      slowest: { upstream: 'slow:25', ms: 60_000 },
+    })
+    expect(latencyOf([server('a', 9000), server('b', 100), server('c', 200)])).toBe(200)
+  })
+
+  test('most of them slow is a slow cluster, and so is the only one', () => {
+    expect(latencyOf([server('a', 9000), server('b', 100), server('c', 8000)])).toBe(8000)
+    expect(latencyOf([server('a', 9000)])).toBe(9000)
+  })
+
+  test('servers count by their connections', () => {
+    expect(latencyOf([server('small', 100, 10), server('large', 9000, 90)])).toBe(9000)
+    expect(latencyOf([server('small', 9000, 10), server('large', 100, 90)])).toBe(100)
+  })
+
+  test('a server with too few samples counts as quick', () => {
+    expect(latencyOf([server('a', undefined), server('b', 9000)])).toBe(0)
+    expect(latencyOf([])).toBe(0)
+    expect(pressureOf({ ...CALM, ...servers(server('a', undefined)) }, TARGETS).slowest).toBeUndefined()
+  })
+})

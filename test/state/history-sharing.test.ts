@@ -1,0 +1,309 @@
+/** The history of clients, put together by several nodes over a real Redis. */
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
+import { standingAlone } from '../../src/overload/standing.ts'
+import { History, MOST_UNTOLD } from '../../src/state/history.ts'
+import { HistorySharing } from '../../src/state/history-sharing.ts'
+import { hourOf, type Lesson, NO_PAST, OWN_MEMORY, taught } from '../../src/state/past.ts'
+import { connectRedis, type RedisLink } from '../../src/state/redis.ts'
+import type { Log } from '../../src/telemetry/log.ts'
+import { type RedisServer, startRedis } from '../services/redis.ts'
+import { eventually } from '../support/app.ts'
+import { addressOf } from './shared-nodes.ts'
+
+const DAY = 86_400_000
+const GOOD: Lesson = { good: 1, bad: 0 }
+const BAD: Lesson = { good: 0, bad: 1 }
+const IP = '192.0.2.1'
+/** The pace between two tellings that is shipped. */
+const SHIPPED = 0
+const IP6 = '2001:db8:1:2::1'
+let redis: RedisServer
+let at = 0
+const running: Node[] = []
+beforeEach(async () => {
+  redis = await startRedis()
+  at = 20_500 * DAY
+})
+afterEach(async () => {
+  await Promise.all(running.splice(0).map((each) => each.stop()))
+  await redis.stop()
+})
+
+interface Node {
+  readonly history: History
+  readonly link: RedisLink
+  readonly warnings: string[]
+  isUp: boolean
+  /** Commands that Redis refused. */
+  failed: number
+  stop(): Promise<void>
+}
+
+async function begin(ttlMs = 100 * DAY, everyMs: number = 30): Promise<Node> {
+  const history = new History({
+    standingAlone: (own) => standingAlone(own, { after: 3, days: 2 }),
+    ttlMs: () => ttlMs,
+    now: () => at,
+    seed: Uint8Array.from([1, 2, 3, 4, 5, 6, 7, 8]),
+    capacity: 1 << 16,
+  })
+  const warnings: string[] = []
+  const silent = (): void => undefined
+  const warn = (fields: unknown): void => void warnings.push(String((fields as { err?: string }).err))
+  const log: Log = { debug: silent, info: silent, warn, error: silent, flush: silent }
+  const address = addressOf(`redis://127.0.0.1:${redis.port}`)
+  const link = connectRedis({ address, timeoutMs: 2000, log: { ...log, warn: silent } })
+  const node = { history, link, warnings, isUp: true, failed: 0 }
+  const sharing = new HistorySharing({
+    ...{ history, client: link.client, prefix: 'test:', ttlMs: () => ttlMs, elapsed: () => performance.now(), log },
+    ...(everyMs !== SHIPPED && { everyMs }),
+    upSince: () => (link.connected() && node.isUp ? 1 : undefined),
+    watched(_, answer) {
+      answer.catch(() => node.failed++)
+      return answer
+    },
+  })
+  await eventually(
+    () => link.connected(),
+    (open) => open,
+  )
+  await sharing.start()
+  const stop = async (): Promise<void> => {
+    await sharing.stop()
+    await link.close()
+  }
+  const started = Object.assign(node, { stop })
+  running.push(started)
+  return started
+}
+const gone = async (node: Node): Promise<void> => {
+  running.splice(running.indexOf(node), 1)
+  await node.stop()
+}
+const good = ({ history }: Node, ip = IP) => history.own(ip).good
+const heard = (node: Node, count: number, ip = IP) =>
+  eventually(
+    () => good(node, ip),
+    (has) => has === count,
+    5000,
+  )
+
+test.each([IP, IP6, '255.255.255.255'])('nodes add up what they learn of %s', async (ip) => {
+  const [a, b] = [await begin(), await begin()]
+  a.history.learn(ip, GOOD)
+  a.history.learn(ip, GOOD)
+  b.history.learn(ip, GOOD)
+  for (const node of [a, b]) await heard(node, 3, ip)
+  at += DAY
+  b.history.learn(ip, GOOD)
+  await heard(a, 4, ip)
+  expect(a.history.count('known')).toBe(1)
+  // What a friend is spoiled by, all nodes hear.
+  for (let i = 0; i < 4; i++) b.history.learn(ip, BAD)
+  await eventually(
+    () => a.history.count('known'),
+    (count) => count === 0,
+    5000,
+  )
+})
+
+test('as it is shipped, all nodes know within five seconds what one has learnt', async () => {
+  const [a, b] = [await begin(undefined, SHIPPED), await begin(undefined, SHIPPED)]
+  a.history.learn(IP, GOOD)
+  await heard(b, 1)
+})
+
+test('what only one node knows is bad comes along when somebody has heard a good message', async () => {
+  const [a, b] = [await begin(), await begin()]
+  for (let i = 0; i < 3; i++) a.history.learn(IP, BAD)
+  b.history.learn(IP, GOOD)
+  await eventually(
+    () => b.history.count('suspect'),
+    (count) => count === 1,
+  )
+  const later = '192.0.2.2'
+  for (let i = 0; i < 3; i++) a.history.learn(later, BAD)
+  a.history.learn(later, GOOD)
+  await eventually(
+    () => b.history.own(later).recentBad,
+    (bad) => bad === 3,
+  )
+})
+
+test('a node that starts knows what others have learnt, and their neighbourhood', async () => {
+  const a = await begin()
+  for (let i = 1; i <= 5; i++) a.history.learn(`198.51.100.${i}`, GOOD)
+  at += DAY
+  a.history.learn('198.51.100.1', GOOD)
+  await gone(a)
+  const b = await begin()
+  expect([1, 5].map((i) => good(b, `198.51.100.${i}`))).toEqual([2, 1])
+  expect(b.history.net('198.51.100.77')).toMatchObject({ good: 5 })
+})
+
+test('more clients than one answer holds all arrive', async () => {
+  const a = await begin()
+  for (let i = 0; i < 20_000; i++) a.history.learn(`10.1.${i >> 8}.${i & 255}`, GOOD)
+  await eventually(
+    () => a.history.untold,
+    (rest) => rest === 0,
+    15_000,
+  )
+  const b = await begin()
+  await eventually(
+    () => b.history.count('seen'),
+    (count) => count === 20_000,
+    15_000,
+  )
+})
+
+test('strangers that sent only bad mail are not written to Redis', async () => {
+  const a = await begin()
+  for (let i = 0; i < 1000; i++) a.history.learn(`10.1.${i >> 8}.${i & 255}`, BAD)
+  expect(a.history.untold).toBe(0)
+})
+
+test('what was learnt while Redis was away is told afterwards, and no more than there is room for', async () => {
+  const [a, b] = [await begin(), await begin()]
+  a.isUp = false
+  a.history.learn(IP, GOOD)
+  for (let i = 0; i < MOST_UNTOLD + 1000; i++) a.history.learn(`10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`, GOOD)
+  expect(a.history.untold).toBe(MOST_UNTOLD)
+  expect(good(b)).toBe(0)
+  at += DAY
+  a.history.learn(IP, { good: 2, bad: 0 })
+  a.isUp = true
+  await heard(b, 3)
+  // Also over how many days it was.
+  expect(b.history.count('known')).toBe(1)
+})
+
+test('a Redis that comes back empty is filled again', async () => {
+  const a = await begin()
+  for (let i = 0; i < 300; i++) a.history.learn(`10.1.${i >> 8}.${i & 255}`, GOOD)
+  await eventually(
+    () => a.history.untold,
+    (rest) => rest === 0,
+  )
+  const keys = () => (running[0] as Node).link.client.hlen('test:history:{3}')
+  await eventually(keys, (count) => count > 2)
+  // A node that has heard the name of each group.
+  await gone(a)
+  const c = await begin()
+  expect(c.history.count('seen')).toBe(300)
+  await (c.link.client as unknown as { flushall: () => Promise<unknown> }).flushall()
+  await eventually(keys, (count) => count > 2)
+  const b = await begin()
+  await eventually(
+    () => b.history.count('seen'),
+    (count) => count === 300,
+    10_000,
+  )
+})
+
+test('a friend that sends mail while Redis is being filled again stays a friend', async () => {
+  const [a, b] = [await begin(), await begin()]
+  a.history.learn(IP, { good: 5, bad: 0 })
+  at += DAY
+  a.history.learn(IP, GOOD)
+  await heard(b, 6)
+  await (a.link.client as unknown as { flushall: () => Promise<unknown> }).flushall()
+  b.history.learn(IP, GOOD)
+  await heard(a, 7)
+  const c = await begin()
+  await heard(c, 7)
+  for (const { history } of [a, b, c]) expect(history.count('known')).toBe(1)
+})
+
+test('keys expire, and no client outlives HISTORY_TTL', async () => {
+  const a = await begin(2 * DAY)
+  a.history.learn(IP, GOOD)
+  await eventually(
+    () => a.history.untold,
+    (rest) => rest === 0,
+  )
+  await gone(a)
+  const b = await begin(2 * DAY)
+  expect(good(b)).toBe(1)
+  const keys = (await b.link.client.keys('test:history:*')) as string[]
+  expect(keys).toHaveLength(2)
+  for (const key of keys) {
+    const left = await b.link.client.pttl(key)
+    expect(left).toBeGreaterThan(2 * DAY - 60_000)
+    expect(left).toBeLessThanOrEqual(2 * DAY)
+  }
+  at += 2 * DAY
+  const c = await begin(2 * DAY)
+  expect(good(c)).toBe(0)
+})
+
+test('Redis reckons as this node does', async () => {
+  const a = await begin()
+  let past = NO_PAST
+  for (const [after, lesson] of [
+    [0, { good: 20, bad: 0 }],
+    [30, { good: 0, bad: 3.5 }],
+    [5, { good: 9, bad: 2 }],
+    [60, BAD],
+  ] as const) {
+    at += after * 3_600_000
+    a.history.learn(IP, lesson)
+    past = taught(past, lesson, hourOf(at), OWN_MEMORY)
+    await eventually(
+      () => a.history.untold,
+      (rest) => rest === 0,
+    )
+  }
+  await gone(a)
+  const { good: count, recentGood, recentBad, first, lastGood, lastBad } = (await begin()).history.own(IP)
+  expect({ count, first, lastGood, lastBad }).toEqual({
+    count: past.good,
+    first: past.first,
+    lastGood: past.lastGood,
+    lastBad: past.lastBad,
+  })
+  expect(recentGood).toBeCloseTo(past.recentGood, 1)
+  expect(recentBad).toBeCloseTo(past.recentBad, 1)
+})
+
+describe('what is no history in Redis', () => {
+  test.each([
+    ['nonsense', ''],
+    ['', ''],
+    ['1 2 3', ''],
+    ['-1 1 0 1 1 0', ''],
+    ['nan nan nan nan nan nan', ''],
+    ['1e308 1 0 1 1 0', ''],
+  ])('a value %j is passed over, and written anew', async (value) => {
+    const a = await begin()
+    a.history.learn(IP, GOOD)
+    await eventually(
+      () => a.history.untold,
+      (rest) => rest === 0,
+    )
+    const [key] = ((await a.link.client.keys('test:history:*')) as string[]).filter((each) => !each.endsWith('changes'))
+    await a.link.client.hset(key as string, '00000000c0000201', value)
+    const b = await begin()
+    expect(good(b)).toBe(0)
+    b.history.learn(IP, GOOD)
+    await heard(a, 1)
+    expect(b.warnings).toEqual([])
+  })
+
+  test('a key of another type stops nobody, is told, and what failed is told again when it is gone', async () => {
+    const keys = Array.from({ length: 16 }, (_, group) => `test:history:{${group}}`)
+    const other = await begin()
+    for (const key of keys) await other.link.client.set(key, 'nonsense')
+    const a = await begin()
+    a.history.learn(IP, GOOD)
+    expect(good(a)).toBe(1)
+    const before = a.failed
+    await eventually(
+      () => a.failed - before,
+      (count) => count >= 3,
+    )
+    expect(a.warnings).toHaveLength(1)
+    for (const key of keys) await other.link.client.del(key)
+    await heard(other, 1)
+  })
+})

@@ -1,0 +1,10 @@
+/** Overload level 0, in the place of the level that is measured. */
+import type { Overload } from '../../src/overload/overload.ts'
+
+export const NO_OVERLOAD: Pick<Overload, 'enforced' | 'atBanner' | 'offer' | 'idleMs' | 'met'> = {
+  enforced: 0,
+  atBanner: () => undefined,
+  offer: () => undefined,
+  idleMs: (_, usual) => usual,
+  met: (standing) => standing,
+}

@@ -89,6 +89,14 @@ async function main(): Promise<number> {
       console.log(output.trimEnd())
       return code
     }
+    case 'learn': {
+      const { learn } = await import('./cli/learn/learn.ts')
+      const { options, positionals } = asked
+      const { output, code } = await learn(loaded(sourcesOf(options.envFile)), positionals[0] ?? '-', options)
+      if (code === 0) console.log(output.trimEnd())
+      else console.error(output.trimEnd())
+      return code
+    }
     case 'serve': {
       const { EarlySignals } = await import('./cli/early-signals.ts')
       const early = new EarlySignals()

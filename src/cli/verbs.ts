@@ -95,6 +95,19 @@ export const VERBS = {
     more: () =>
       'It asks over SPILLWAY_ADMIN_LISTEN, with SPILLWAY_ADMIN_TOKEN where there is one. The node reads its own environment and its own\nfiles. Exit codes: 0 the settings are in force, 78 there are mistakes in them, 1 the node could not be asked or could not read them.',
   },
+  learn: {
+    summary: 'learn from logs of the mail servers who sends honest mail',
+    options: { envFile },
+    positionals: [
+      {
+        name: 'LOG',
+        help: 'a log of Postfix, Exim or sendmail, or lines of ip,accepted,rejected,last; - for standard input',
+      },
+    ],
+    example: 'zcat -f /var/log/mail.log* | spillway learn - --env-file /etc/spillway/spillway.env',
+    more: () =>
+      'It needs SPILLWAY_REDIS_URL, from which running nodes hear of it within seconds, or SPILLWAY_HISTORY_FILE, which a node without\nRedis reads at its start: stop the node before. Exit codes: 0 it was learnt, 78 there are mistakes in the settings, 1 all else.',
+  },
   demo: {
     summary: 'show what Spillway does: a flood, honest senders and a mail server, all on this machine',
     options: {

@@ -171,6 +171,12 @@ export class HistorySharing {
     }
   }
 
+  /** Writes all that this node remembers, where Redis knows less. Rejects if Redis fails. */
+  writeAll(): Promise<void> {
+    for (let group = 0; group < GROUPS; group++) this.#lost.add(group)
+    return this.#fill()
+  }
+
   /** Writes what this node remembers of clients that are missing in these groups. */
   async #fill(): Promise<void> {
     const { history } = this.#options

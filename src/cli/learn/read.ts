@@ -1,35 +1,46 @@
 /** Reads logs of mail servers, of whatever kind each line is, and the plain form `ip,accepted,rejected,last`. */
+import { isIP } from 'node:net'
+import { canonical } from '../../core/ip.ts'
+import type { Lesson } from '../../state/past.ts'
 import { EximReader } from './exim.ts'
 import { type Dated, dated } from './log-time.ts'
 import type { LogReader } from './observation.ts'
 import { PostfixReader } from './postfix.ts'
 import { SendmailReader } from './sendmail.ts'
-import { Tallies } from './tallies.ts'
 
 /** Seconds since the epoch, or a date (RFC 3339). */
 const PLAIN = /^([0-9a-fA-F.:]+),([0-9]{1,9}),([0-9]{1,9}),(?:([0-9]{9,10})|([0-9]{4}-[0-9]{2}-[0-9]{2}(?:T\S+)?))\s*$/
+const DAY_MS = 86_400_000
+const GOOD: Lesson = { good: 1, bad: 0 }
+const BAD: Lesson = { good: 0, bad: 1 }
 
-export interface LearnedLines {
+/** @param ip canonical @param at ms since the epoch, never in the future */
+export type Learn = (ip: string, lesson: Lesson, at: number) => void
+
+export interface LinesRead {
   /** All lines, those that showed something of a client, and those that are neither a log's nor plain. */
   readonly lines: number
   readonly used: number
   readonly foreign: number
 }
 
-export class Learner {
-  readonly tallies = new Tallies()
+export class LogLines {
+  readonly #learn: Learn
   readonly #now: number
+  readonly #days: number
   readonly #readers: readonly LogReader[] = [new PostfixReader(), new EximReader(), new SendmailReader()]
   #lines = 0
   #used = 0
   #foreign = 0
 
-  /** @param now ms since the epoch */
-  constructor(now: number) {
+  /** @param now ms since the epoch @param days over which the messages of a plain line came: KNOWN_DAYS */
+  constructor(learn: Learn, now: number, days: number) {
+    this.#learn = learn
     this.#now = now
+    this.#days = days
   }
 
-  get counts(): LearnedLines {
+  get read(): LinesRead {
     return { lines: this.#lines, used: this.#used, foreign: this.#foreign }
   }
 
@@ -46,15 +57,25 @@ export class Learner {
   #logged({ at, text }: Dated): boolean {
     for (const reader of this.#readers) {
       const seen = reader.line(text)
-      if (seen !== undefined) return this.tallies.add(seen, at)
+      if (seen !== undefined) return this.#note(seen.ip, seen.isGood ? GOOD : BAD, at)
     }
     return false
   }
 
+  /** A plain line says when the last message came. The first half of all is taken to have come KNOWN_DAYS before. */
   #plain(line: string): boolean {
-    const [, ip, accepted, rejected, seconds, date] = PLAIN.exec(line) ?? []
-    if (ip === undefined) return false
+    const [, ip = '', accepted, rejected, seconds, date] = PLAIN.exec(line) ?? []
     const last = seconds === undefined ? Date.parse(date ?? '') : Number(seconds) * 1000
-    return !Number.isNaN(last) && this.tallies.addCounts(ip, Number(accepted), Number(rejected), last)
+    if (isIP(ip) === 0 || Number.isNaN(last)) return false
+    const [good, bad] = [Number(accepted), Number(rejected)]
+    const early = { good: Math.floor(good / 2), bad: Math.floor(bad / 2) }
+    this.#note(ip, early, last - this.#days * DAY_MS)
+    return this.#note(ip, { good: good - early.good, bad: bad - early.bad }, last)
+  }
+
+  #note(ip: string, lesson: Lesson, at: number): boolean {
+    if (isIP(ip) === 0) return false
+    this.#learn(canonical(ip), lesson, Math.min(at, this.#now))
+    return true
   }
 }

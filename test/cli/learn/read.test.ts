@@ -1,19 +1,38 @@
 /** What is learned from logs of mail servers. Postfix and Exim write theirs here; sendmail's lines are as its own documents have them. */
 import { afterAll, describe, expect, test } from '@jest/globals'
-import { Learner } from '../../../src/cli/learn/read.ts'
-import type { Tally } from '../../../src/cli/learn/tallies.ts'
+import { LogLines } from '../../../src/cli/learn/read.ts'
+import { sourceOf } from '../../../src/core/ip.ts'
 import { startExim } from '../../services/exim.ts'
 import { startPostfix } from '../../services/postfix.ts'
 import { type Client, connectClient } from '../../support/client.ts'
 
 const NOW = Date.parse('2026-11-27T12:00:00Z')
 
-function learned(text: string, now = NOW): Learner {
-  const learner = new Learner(now)
-  for (const line of text.split('\n')) learner.line(line)
-  return learner
+interface Tally {
+  good: number
+  bad: number
+  first: number
+  last: number
 }
-const tallyOf = (learner: Learner, source: string): Readonly<Tally> | undefined => learner.tallies.bySource.get(source)
+interface Learned {
+  readonly lines: LogLines
+  readonly bySource: ReadonlyMap<string, Tally>
+}
+
+function learned(text: string, now = NOW): Learned {
+  const bySource = new Map<string, Tally>()
+  const lines = new LogLines(
+    (ip, { good, bad }, at) => {
+      const before = bySource.get(sourceOf(ip)) ?? { good: 0, bad: 0, first: at, last: at }
+      bySource.set(sourceOf(ip), { ...before, good: before.good + good, bad: before.bad + bad, last: at })
+    },
+    now,
+    2,
+  )
+  for (const line of text.split('\n')) lines.line(line)
+  return { lines, bySource }
+}
+const tallyOf = ({ bySource }: Learned, source: string): Tally | undefined => bySource.get(source)
 
 describe('a line of Postfix', () => {
   const taken = (client: string, id = '4Xy1Z2ABC') =>
@@ -27,8 +46,8 @@ describe('a line of Postfix', () => {
   test('a message that was taken counts once', () => {
     const learner = learned(taken('mail.example[198.51.100.7]'))
     const at = new Date(2026, 10, 27, 9, 15, 2).getTime()
-    expect(tallyOf(learner, '198.51.100.7')).toEqual({ good: 1, bad: 0, days: 1, first: at, last: at })
-    expect(learner.counts).toEqual({ lines: 4, used: 1, foreign: 0 })
+    expect(tallyOf(learner, '198.51.100.7')).toEqual({ good: 1, bad: 0, first: at, last: at })
+    expect(learner.lines.read).toEqual({ lines: 4, used: 1, foreign: 0 })
   })
 
   test.each([
@@ -36,7 +55,7 @@ describe('a line of Postfix', () => {
     ['our own user', 'dsl.example[198.51.100.7], sasl_method=PLAIN, sasl_username=anna'],
     ['a local one', 'unknown[unknown]'],
   ])('%s is no sender', (_, client) => {
-    expect(learned(taken(client)).tallies.bySource.size).toBe(0)
+    expect(learned(taken(client)).bySource.size).toBe(0)
   })
 
   test.each([
@@ -78,7 +97,7 @@ describe('a line of Exim', () => {
     ['1xX1j0-0005gr-2h H=(x) [192.0.2.9] F=<a@b> rejected after DATA: This message scored 12 spam points', 0, 1],
   ])('%s', (text, good, bad) => {
     const learner = learned(`2026-11-27 09:15:02 ${text}`)
-    expect([...learner.tallies.bySource]).toEqual([['192.0.2.9', expect.objectContaining({ good, bad })]])
+    expect([...learner.bySource]).toEqual([['192.0.2.9', expect.objectContaining({ good, bad })]])
   })
 
   test.each([
@@ -89,7 +108,7 @@ describe('a line of Exim', () => {
     '1xX1j0-0005gr-2h => anna <anna@example.test> R=mailboxes T=mailbox',
     '1xX1j0-0005gr-2h <= "a H=[198.51.100.7] b"@x.example H=(x) [192.0.2.9] P=esmtp S=228',
   ])('nothing: %s', (text) => {
-    expect(learned(`2026-11-27 09:15:02 ${text}`).tallies.bySource.size).toBe(0)
+    expect(learned(`2026-11-27 09:15:02 ${text}`).bySource.size).toBe(0)
   })
 })
 
@@ -109,7 +128,7 @@ test('sendmail: a message counts when it was delivered, not where a milter has r
       'Nov 27 09:15:04 mx sendmail[9]: 6ARa1b2c000013: ruleset=check_rcpt, arg1=<no@example.test>, relay=x.example [192.0.2.9], reject=550 5.1.1 <no@example.test>... User unknown',
     ].join('\n'),
   )
-  const counts = [...learner.tallies.bySource].map(([source, { good, bad }]) => [source, good, bad])
+  const counts = [...learner.bySource].map(([source, { good, bad }]) => [source, good, bad])
   expect(counts).toEqual([
     ['198.51.100.7', 1, 0],
     ['198.51.100.8', 0, 1],
@@ -135,8 +154,8 @@ describe('the plain form', () => {
     'hello world',
   ])('no line of a log, and not plain: %s', (line) => {
     const learner = learned(line)
-    expect(learner.counts).toEqual({ lines: 1, used: 0, foreign: 1 })
-    expect(learner.tallies.bySource.size).toBe(0)
+    expect(learner.lines.read).toEqual({ lines: 1, used: 0, foreign: 1 })
+    expect(learner.bySource.size).toBe(0)
   })
 })
 
@@ -172,7 +191,7 @@ describe('as the servers themselves write it', () => {
     expect(await client.command('RCPT TO:<nobody@example.test>')).toMatch(/^550/)
     await client.command('QUIT')
   }
-  const ONE_OF_EACH = { good: 1, bad: 1, days: 1 }
+  const ONE_OF_EACH = { good: 1, bad: 1 }
 
   test('Postfix', async () => {
     const postfix = await startPostfix({ recipients: ['anna@example.test'], listeners: [{ kind: 'xclient' }] })

@@ -1,0 +1,157 @@
+/**
+ * `spillway learn`: reads logs of mail servers, and gives what they show of clients to the nodes: to Redis, from which running nodes
+ * hear it within seconds, or to the file of SPILLWAY_HISTORY_FILE, for nodes that are started afterwards. What is there of a
+ * client with as many good messages stays as it is, so that a log may be read twice.
+ */
+import { randomBytes } from 'node:crypto'
+import { createReadStream } from 'node:fs'
+import { createInterface } from 'node:readline'
+import type { Loaded } from '../../config/load.ts'
+import { describe, SettingsError } from '../../config/mistakes.ts'
+import type { Settings } from '../../config/settings.ts'
+import { shareOf } from '../../config/workers.ts'
+import { messageOf } from '../../core/errors.ts'
+import { standingAlone } from '../../overload/standing.ts'
+import { CLIENTS, History } from '../../state/history.ts'
+import { HistoryFile } from '../../state/history-file.ts'
+import { HistorySharing } from '../../state/history-sharing.ts'
+import { connectRedis, reasonOf } from '../../state/redis.ts'
+import type { Log } from '../../telemetry/log.ts'
+import { type LinesRead, LogLines } from './read.ts'
+
+/** What the verb prints, with the final line end, and the exit code. */
+export interface Told {
+  readonly output: string
+  readonly code: 0 | 1 | 64 | 78
+}
+
+export interface Learned extends LinesRead {
+  /** Clients by what the log makes of them. */
+  readonly known: number
+  readonly seen: number
+  /** Where it went. */
+  readonly written: readonly string[]
+}
+
+const NOWHERE =
+  'There is nowhere to keep what is learnt: set SPILLWAY_REDIS_URL, or SPILLWAY_HISTORY_FILE for a node without Redis.\n'
+/** How long Redis may take to connect, and for one command, in ms. */
+const REDIS_MS = 5000
+const FOREIGN_SHARE = 0.5
+
+/** @param path `-`: standard input */
+export async function learn(
+  loaded: Loaded | SettingsError,
+  path: string,
+  options: { readonly json: boolean },
+): Promise<Told> {
+  if (loaded instanceof SettingsError) return { output: describe(loaded.mistakes), code: 78 }
+  const { settings } = loaded
+  if (settings.redisUrl === undefined && settings.historyFile === undefined) return { output: NOWHERE, code: 78 }
+  const clock = { at: Date.now() }
+  const history = emptyHistory(settings, clock)
+  const now = clock.at
+  const lines = new LogLines(
+    (ip, lesson, at) => {
+      clock.at = at
+      history.learn(ip, lesson)
+    },
+    now,
+    settings.knownDays,
+  )
+  try {
+    const input = path === '-' ? process.stdin : createReadStream(path)
+    for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) lines.line(line)
+  } catch (error) {
+    return { output: `The log cannot be read: ${messageOf(error)}.\n`, code: 1 }
+  }
+  clock.at = now
+  const problem = doubtAbout(lines.read)
+  if (problem !== undefined) return { output: problem, code: 1 }
+  // Counts them as of now.
+  history.sweep(1)
+  try {
+    const written = [...(await toRedis(settings, history)), ...(await toFiles(settings, history))]
+    const found = { ...lines.read, known: history.count('known'), seen: history.count('seen'), written }
+    return { output: options.json ? `${JSON.stringify(found, undefined, 2)}\n` : inWords(found), code: 0 }
+  } catch (error) {
+    return { output: `What was learnt could not be written: ${reasonOf(error)}.\n`, code: 1 }
+  }
+}
+
+function emptyHistory({ knownAfter: after, knownDays: days, historyTtl }: Settings, clock: { at: number }): History {
+  return new History({
+    standingAlone: (own) => standingAlone(own, { after, days }),
+    ttlMs: () => historyTtl,
+    now: () => clock.at,
+    seed: randomBytes(8),
+    capacity: CLIENTS,
+  })
+}
+
+function doubtAbout({ lines, used, foreign }: LinesRead): string | undefined {
+  if (lines === 0) return 'The log is empty.\n'
+  if (foreign > FOREIGN_SHARE * lines) {
+    return `${foreign} of ${lines} lines are neither of a log of Postfix, Exim or sendmail nor of the form ip,accepted,rejected,last. Nothing was learnt. A compressed log is read with: zcat mail.log.gz | spillway learn -\n`
+  }
+  return used === 0 ? `None of ${lines} lines shows a client's message. Nothing was learnt.\n` : undefined
+}
+
+async function toRedis({ redisUrl, redisPrefix, historyTtl }: Settings, history: History): Promise<string[]> {
+  if (redisUrl === undefined) return []
+  let failure = 'it does not answer'
+  const fail = (_: object, msg: string): void => {
+    failure = msg
+  }
+  const log: Log = {
+    debug: fail,
+    info: fail,
+    warn: ({ err }, msg) => fail({}, `${msg}: ${err}`),
+    error: fail,
+    flush: () => undefined,
+  }
+  const link = connectRedis({ address: redisUrl, timeoutMs: REDIS_MS, log })
+  const ready = new Promise<void>((resolve) => link.onReady(resolve))
+  const late = new Promise<never>((_, reject) => {
+    setTimeout(() => reject(new Error(`Redis: ${failure}`)), REDIS_MS).unref()
+  })
+  try {
+    await Promise.race([ready, late])
+    const sharing = new HistorySharing({
+      ...{ history, client: link.client, prefix: redisPrefix, ttlMs: () => historyTtl, upSince: () => 1, log },
+      ...{ watched: (_, answer) => answer, elapsed: () => performance.now() },
+    })
+    await sharing.writeAll()
+  } finally {
+    await link.close()
+  }
+  return ['Redis']
+}
+
+/** One for each worker: without Redis each remembers for itself. */
+async function toFiles(settings: Settings, history: History): Promise<string[]> {
+  if (settings.redisUrl !== undefined || settings.historyFile === undefined) return []
+  const count = settings.workers === 'auto' ? 1 : settings.workers
+  const shares = Array.from({ length: count }, (_, index) => shareOf(settings, { index, of: count }))
+  const paths = count === 1 ? [settings.historyFile] : shares.flatMap(({ historyFile }) => historyFile ?? [])
+  const log: Log = {
+    ...{ debug: () => undefined, info: () => undefined, error: () => undefined, flush: () => undefined },
+    warn: ({ err }, msg) => {
+      throw new Error(`${msg}: ${err}`)
+    },
+  }
+  for (const path of paths) {
+    const file = new HistoryFile({ path, history, log })
+    await file.read()
+    await file.write()
+  }
+  return paths
+}
+
+const inWords = ({ lines, used, known, seen, written }: Learned): string =>
+  [
+    `${lines} lines read, ${used} of them about clients.`,
+    `${known} clients are known by them, ${seen} more have sent good mail.`,
+    `Written to ${written.join(', ')}.`,
+    '',
+  ].join('\n')

@@ -1,0 +1,103 @@
+/** What was learnt from a log reaches the nodes: those that run, through Redis, and those that are started afterwards. */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, expect, test } from '@jest/globals'
+import { learn } from '../../../src/cli/learn/learn.ts'
+import { load } from '../../../src/config/load.ts'
+import { startRedis } from '../../services/redis.ts'
+import { eventually, startApp, type TestApp, testSources } from '../../support/app.ts'
+import { startUpstream } from '../../support/upstream.ts'
+
+const stops: (() => unknown)[] = []
+afterEach(async () => {
+  for (const stop of stops.splice(0).reverse()) await stop()
+})
+
+const folder = (): string => {
+  const path = mkdtempSync(join(tmpdir(), 'spillway-learn-'))
+  stops.push(() => rmSync(path, { recursive: true, force: true }))
+  return path
+}
+const today = new Date().toISOString().slice(0, 10)
+/** One that has sent for days, one that has sent once, and one that has sent junk alone. */
+const PLAIN = `127.5.0.1,10,0,${today}\n127.5.1.1,1,0,${today}\n127.5.2.1,0,30,${today}\n`
+
+const learnt = (path: string, settings: Record<string, string>) =>
+  learn(load(testSources('127.0.0.1:1', settings)), path, { json: false })
+
+async function begin(settings: Record<string, string>): Promise<TestApp> {
+  const upstream = await startUpstream()
+  stops.push(() => upstream.stop())
+  const app = await startApp(upstream.address, { LOG_SAMPLE: '1', ...settings })
+  stops.push(() => app.stop())
+  return app
+}
+async function standingAt(app: TestApp, from: string): Promise<unknown> {
+  const client = await app.client(from)
+  await client.hello()
+  await client.command('QUIT')
+  return (await app.waitForLog(({ ip, msg }) => ip === from && msg === 'session')).standing
+}
+
+test('through Redis a running node hears of it, and a log that is read twice counts once', async () => {
+  const redis = await startRedis()
+  stops.push(() => redis.stop())
+  const settings = { REDIS_URL: `redis://127.0.0.1:${redis.port}` }
+  const path = join(folder(), 'plain.csv')
+  writeFileSync(path, PLAIN)
+  const app = await begin(settings)
+  expect(await standingAt(app, '127.5.0.2')).toBe('new')
+  for (let i = 0; i < 2; i++) {
+    const { output, code } = await learnt(path, settings)
+    expect({ output, code }).toEqual({
+      output:
+        '3 lines read, 3 of them about clients.\n1 clients are known by them, 1 more have sent good mail.\nWritten to Redis.\n',
+      code: 0,
+    })
+  }
+  // Nodes ask Redis every second.
+  const heard = () => app.metric('spillway_standing_clients{standing="seen"}')
+  await eventually(heard, (count) => count === 1)
+  expect(await standingAt(app, '127.5.0.1')).toBe('known')
+  expect(await standingAt(app, '127.5.1.1')).toBe('seen')
+  expect(await standingAt(app, '127.5.2.1')).toBe('new')
+})
+
+test('without Redis it goes to the file, beside what is there', async () => {
+  const at = folder()
+  const [path, file] = [join(at, 'plain.csv'), join(at, 'history')]
+  writeFileSync(path, PLAIN)
+  expect(await learnt(path, { HISTORY_FILE: file })).toMatchObject({ code: 0 })
+  writeFileSync(path, `127.5.9.9,5,0,${today}\n`)
+  expect(await learnt(path, { HISTORY_FILE: file })).toMatchObject({ code: 0 })
+  expect(readFileSync(file, 'latin1').trimEnd().split('\n')).toHaveLength(2 + 3)
+  const app = await begin({ HISTORY_FILE: file })
+  for (const from of ['127.5.0.1', '127.5.9.9']) expect(await standingAt(app, from)).toBe('known')
+})
+
+test.each([
+  ['', 'The log is empty.\n'],
+  ['hello\nworld\n', /^2 of 2 lines are neither of a log .* zcat /],
+  ['2026-11-27 09:15:02 nothing of interest\n', /^None of 1 lines shows/],
+])('a log that shows nothing is told, and nothing is written: %j', async (text, told) => {
+  const at = folder()
+  writeFileSync(join(at, 'log'), text)
+  const { output, code } = await learnt(join(at, 'log'), { HISTORY_FILE: join(at, 'history') })
+  expect(code).toBe(1)
+  expect(output).toMatch(told)
+  expect(() => readFileSync(join(at, 'history'))).toThrow('ENOENT')
+})
+
+test('nowhere to keep it, no log, a Redis that is away and a file that cannot be written are told', async () => {
+  const at = folder()
+  const path = join(at, 'plain.csv')
+  writeFileSync(path, PLAIN)
+  expect(await learnt(path, {})).toMatchObject({ code: 78, output: expect.stringContaining('SPILLWAY_REDIS_URL') })
+  const gone = await learnt(join(at, 'gone'), { HISTORY_FILE: join(at, 'history') })
+  expect(gone).toMatchObject({ code: 1, output: expect.stringContaining('ENOENT') })
+  const away = await learnt(path, { REDIS_URL: 'redis://127.0.0.1:1' })
+  expect(away).toMatchObject({ code: 1, output: expect.stringContaining('ECONNREFUSED') })
+  const nowhere = await learnt(path, { HISTORY_FILE: join(at, 'no', 'history') })
+  expect(nowhere).toMatchObject({ code: 1, output: expect.stringContaining('cannot be written') })
+}, 15_000)

@@ -18,7 +18,14 @@ const worker = (number: number, overload: Partial<OverloadStatus>) => ({
   report: {
     sessions: 0,
     pastDot: 0,
-    status: { ready: true, connectionsOpen: 0, upstreams: [], clients, overload } as unknown as Status,
+    status: {
+      ready: true,
+      connectionsOpen: 0,
+      upstreams: [],
+      clients,
+      overload,
+      settings: PARENT.settings,
+    } as unknown as Status,
   },
 })
 

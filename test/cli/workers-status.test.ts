@@ -2,6 +2,8 @@
 import { expect, test } from '@jest/globals'
 import type { OverloadStatus, Status } from '../../src/admin/status.ts'
 import { statusOf } from '../../src/cli/workers/status.ts'
+import { REMEMBERED } from '../../src/core/client.ts'
+import { recordOf } from '../../src/core/record.ts'
 
 const PARENT = {
   version: '0',
@@ -10,12 +12,20 @@ const PARENT = {
   settings: { hash: 'x', needsRestart: [] },
   draining: false,
 }
+const clients = recordOf(REMEMBERED, () => 0)
 const worker = (number: number, overload: Partial<OverloadStatus>) => ({
   ...{ worker: number, pid: number, up: true, restarts: 0 },
   report: {
     sessions: 0,
     pastDot: 0,
-    status: { ready: true, connectionsOpen: 0, upstreams: [], overload } as unknown as Status,
+    status: {
+      ready: true,
+      connectionsOpen: 0,
+      upstreams: [],
+      clients,
+      overload,
+      settings: PARENT.settings,
+    } as unknown as Status,
   },
 })
 

@@ -16,6 +16,8 @@ export interface HistorySources {
   readonly historyTtl: () => number
   /** Among how many workers what a node promises to remember is divided. */
   readonly nodes: number
+  /** How many clients a node remembers; by default CLIENTS. */
+  readonly room?: number | undefined
   readonly log: Log
   readonly clock: Clock
 }
@@ -30,9 +32,10 @@ export interface BuiltHistory {
   stop(): Promise<void>
 }
 
-export function buildHistory({ settings, standingAlone, historyTtl, nodes, log, clock }: HistorySources): BuiltHistory {
+export function buildHistory(sources: HistorySources): BuiltHistory {
+  const { settings, standingAlone, historyTtl, nodes, room = CLIENTS, log, clock } = sources
   const { historyFile: path } = settings
-  const capacity = Math.ceil(CLIENTS / nodes)
+  const capacity = Math.ceil(room / nodes)
   const history = new History({ standingAlone, ttlMs: historyTtl, now: clock.now, seed: randomBytes(8), capacity })
   const file = path === undefined ? undefined : new HistoryFile({ path, history, log })
   return {

@@ -53,6 +53,8 @@ export interface CountingOptions {
   readonly ticketSecret?: ((secret: string) => void) | undefined
   /** How many nodes there are at least, until Redis has said; 1 by default. */
   readonly nodes?: number
+  /** How many clients a node remembers; by default as many as history.ts has room for. */
+  readonly room?: number | undefined
 }
 
 /** Starts connecting to Redis if one is set; counting begins with `start()`. */
@@ -68,6 +70,7 @@ export function buildLimits({
   clock,
   ticketSecret,
   nodes = 1,
+  room,
 }: CountingOptions): Counting {
   const counting: LimitsOptions = {
     rates: ratesOf(settings),
@@ -78,7 +81,7 @@ export function buildLimits({
     seed: randomBytes(8),
   }
   const knownRecipients = createKnownRecipients({ now: clock.now })
-  const built = buildHistory({ settings, standingAlone, historyTtl, nodes, log, clock })
+  const built = buildHistory({ settings, standingAlone, historyTtl, nodes, room, log, clock })
   const { history } = built
   if (settings.redisUrl === undefined) {
     return {

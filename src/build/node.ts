@@ -50,6 +50,8 @@ export interface NodeOptions {
   readonly sharesPorts?: boolean
   /** In the ids of its sessions; by default from `machine` and its addresses. */
   readonly number?: number
+  /** How many clients it remembers, for many nodes in one process; by default CLIENTS of state/history.ts. */
+  readonly room?: number
   /** Called when another process asks to take this one's place. */
   readonly handOver?: () => void
   /** The key of TLS session tickets, 48 octets, for processes that share one. A file in the settings comes first. */
@@ -99,6 +101,7 @@ export function buildNode(options: NodeOptions): Node {
   const counting = buildLimits({
     ...common,
     nodes: worker?.of ?? 1,
+    room: options.room,
     mode: (check) => policy.mode(check),
     ratesNow: () => policy.rates(),
     maximum: (limit, { standing }) => maximum(limit, standing, overload.enforced, policy.rates(), policy.factors()),

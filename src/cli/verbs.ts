@@ -101,12 +101,12 @@ export const VERBS = {
     positionals: [
       {
         name: 'LOG',
-        help: 'a log of Postfix, Exim or sendmail, or lines of ip,accepted,rejected,last; - for standard input',
+        help: 'a log of Postfix, Exim or sendmail, or ip,accepted,rejected,last; -: stdin',
       },
     ],
-    example: 'zcat -f /var/log/mail.log* | spillway learn - --env-file /etc/spillway/spillway.env',
+    example: 'spillway learn /var/log/mail.log --env-file /etc/spillway/spillway.env',
     more: () =>
-      'It needs SPILLWAY_REDIS_URL, from which running nodes hear of it within seconds, or SPILLWAY_HISTORY_FILE, which a node without\nRedis reads at its start: stop the node before. Exit codes: 0 it was learnt, 78 there are mistakes in the settings, 1 all else.',
+      'It needs SPILLWAY_REDIS_URL, from which running nodes hear of it within seconds, or SPILLWAY_HISTORY_FILE, which a\nnode without Redis reads at its start: stop the node before. Exit codes: 0 it was learnt, 78 there are mistakes in the\nsettings, 1 all else.',
   },
   demo: {
     summary: 'show what Spillway does: a flood, honest senders and a mail server, all on this machine',

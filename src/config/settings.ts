@@ -215,7 +215,7 @@ export const SETTINGS = {
     kind: connections,
     default: '50',
     doc: 'Concurrent connections from this node to each address of a mail server; `auto` finds out how many it can make use of.',
-    more: 'Keep it, multiplied by the number of nodes, below what each server accepts (Postfix: `default_process_limit`, 100). When all connections are busy, clients wait briefly and then receive 451. With `auto`, which is `auto:5-100`, the number falls while the server answers more slowly than usual or turns mail away because of itself, and rises again while it does not; docs/capacity.md has the rule.',
+    more: 'Keep it, multiplied by the number of nodes, below what each server accepts (Postfix: `default_process_limit`, 100). When all connections are busy, clients wait briefly and then receive 451. With `auto`, which is `auto:5-100`, the number falls while the server answers more slowly than usual or turns mail away because of itself, and rises again while it does not. [capacity.md](capacity.md) has the rule.',
     live: true,
   }),
   SPILLWAY_UPSTREAM_HEALTH_INTERVAL: row({
@@ -444,7 +444,7 @@ export const SETTINGS = {
     group: 'limits',
     kind: decimal(0.001, 1),
     default: '0.1',
-    doc: 'The part of the limits per address and per neighbourhood that is left to clients that are neither trusted nor known, from overload level 1 on.',
+    doc: 'The part of limits per address and neighbourhood that clients have who are neither trusted nor known, from overload level 1 on.',
     more: 'With 0.1 a limit of `600/1m` is 60 a minute under pressure; no limit is ever less than 1. With 1 the limits stay as they are. Limits of all clients together, and `SPILLWAY_MAX_CONNECTIONS`, hold as they are set.',
     live: true,
   }),

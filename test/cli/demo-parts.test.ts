@@ -95,7 +95,10 @@ describe('honest senders', () => {
       lines.close()
       await server.stop()
     }
-    expect(lines.open).toBe(0)
+    await eventually(
+      () => lines.open,
+      (open) => open === 0,
+    )
   })
 })
 

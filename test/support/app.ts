@@ -102,6 +102,8 @@ export async function startApp(
   const log = createLog({ level: loaded.logLevel, destination: logFile })
   let sources = testSources(upstreams, settings)
   const running = await start({
+    // A test process has hundreds of apps, and the garbage collector counts their tables.
+    room: 1 << 12,
     ...{
       reading: readingWith({ settings: change(loaded), warnings: [] }, (path) => readFileSync(path, 'utf8')),
       version: '0.0.0-test',

@@ -69,6 +69,7 @@ export async function startFront(
     maximum: maximumNow,
     standingAlone: (own) => policy.standingAlone(own),
     historyTtl: () => policy.settings.historyTtl,
+    room: 1 << 12,
   })
   const relay = buildRelay({ ...common, reserve: () => 0, reading: readingOf({ settings, warnings: [] }) })
   const offeredSize = (): number => Number(relay.upstreams.offer?.get('SIZE') ?? 0)

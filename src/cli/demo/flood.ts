@@ -1,9 +1,13 @@
 /**
  * The simulated flood: a few kinds of bad senders from thousands of loopback addresses. Each kind makes one of
  * Spillway's limits or lists act. The flood is bounded in rate and in sockets, so that a small machine can run it: it
- * illustrates a flood and is not a load test (`npm run bench:shed` is one).
+ * illustrates a flood and is not a load test (`npm run bench:shed` is one). Its habits are those of the flood lab's bots
+ * (`senders/bot.ts`).
  */
-import type { Call, Lines } from './dialogue.ts'
+import { type Habits, habitsOf } from '../senders/bot.ts'
+import { harvestRecipients, UNKNOWN_SHARE } from '../senders/letter.ts'
+import type { Visit } from '../senders/visit.ts'
+import type { Lines } from './dialogue.ts'
 import { DOMAIN, MAILBOXES } from './mail-server.ts'
 
 /** The network on the deny list (SPILLWAY_DENY). */
@@ -25,7 +29,12 @@ const anyMailbox = (): string => `${MAILBOXES[roll(MAILBOXES.length)]}@${DOMAIN}
 const anyName = (): string => `${['info', 'sales', 'john', 'maria', 'admin', 'test'][roll(6)]}${roll(10_000)}@${DOMAIN}`
 const spammer = (): string => `win${roll(100_000)}@prize.example`
 
-const SPAM = 'Subject: You have won\r\nFrom: <prize@prize.example>\r\n\r\nYou have won. Answer at once.\r\n'
+const SPAM = 'Subject: You have won\r\nFrom: <prize@prize.example>\r\n'
+/** A line or two. */
+const SPAM_BODY = 100
+
+/** What one connection does, but for where it comes from. */
+type Act = Omit<Visit, 'from' | 'patienceMs'>
 
 interface Kind {
   /** Connections per second. */
@@ -33,44 +42,41 @@ interface Kind {
   /** More of them come in a wave. */
   readonly waves?: true
   address(): string
-  behave(call: Call): Promise<void>
+  behave(habits: Habits): Act
 }
 
-/** @returns whether the server lets the client go on */
-async function hello(call: Call, name: string): Promise<boolean> {
-  return (await call.reply()) === 220 && (await call.say(`EHLO ${name}`)) === 250
+const letter = (to: readonly string[]): Visit['letters'][number] => ({
+  from: spammer(),
+  to,
+  header: SPAM,
+  bodySize: SPAM_BODY,
+})
+
+const spam = ({ pregreets, ignoresReplies, quits }: Habits, to: string): Act => ({
+  helo: 'localhost',
+  letters: [letter([to])],
+  pregreets,
+  ignoresReplies,
+  quits,
+})
+
+const harvest = (): Act => {
+  const names = Array.from({ length: harvestRecipients(Math.random) }, anyName)
+  return { helo: 'friend.example', letters: [letter(names)], leavesAfter: 'rcpt', quits: true }
 }
 
-async function spam(call: Call, to: string): Promise<void> {
-  if (await hello(call, 'localhost')) await call.send({ from: spammer(), to, content: SPAM })
-  // Like most spammers, it leaves without QUIT.
-  call.leave()
-}
-
-async function harvest(call: Call): Promise<void> {
-  if (await hello(call, 'friend.example')) {
-    if ((await call.say(`MAIL FROM:<${spammer()}>`)) === 250) {
-      for (let guesses = 0; guesses < 12; guesses++) if ((await call.say(`RCPT TO:<${anyName()}>`)) === 0) break
-    }
-  }
-  call.quit()
-}
+const idle = (): Act => ({ helo: 'localhost', letters: [], hangsAfter: 'greeting', quits: false })
 
 /** A client whose address is seen once: it sends spam, guesses addresses, tries to relay, or just goes away. */
-async function stranger(call: Call): Promise<void> {
+function stranger(habits: Habits): Act {
+  if (habits.hangs) return { ...idle(), hangsAfter: 'helo' }
   const luck = roll(100)
-  if (luck < 45) return spam(call, anyMailbox())
-  if (luck < 65) return spam(call, anyName())
-  if (luck < 80) return spam(call, `victim${roll(1000)}@elsewhere.example`)
-  if (luck < 90) return call.leave()
-  if ((await hello(call, 'dsl.example')) && luck >= 95) {
-    for (const line of [`MAIL FROM:<${spammer()}>`, `RCPT TO:<${anyMailbox()}>`, 'DATA']) {
-      const code = await call.say(line)
-      if (code === 0 || code >= 400) return call.leave()
-    }
-    call.write('Subject: half a mess')
+  if (luck < 80) {
+    if (luck < 15) return spam(habits, `victim${roll(1000)}@elsewhere.example`)
+    return spam(habits, Math.random() < UNKNOWN_SHARE.spam ? anyName() : anyMailbox())
   }
-  call.leave()
+  const leavesAfter = luck < 90 ? 'greeting' : luck < 95 ? 'helo' : 'data'
+  return { helo: 'dsl.example', letters: [letter([anyMailbox()])], leavesAfter, quits: false }
 }
 
 let strangers = 0
@@ -83,15 +89,15 @@ const strangersAddress = (): string => {
 
 const KINDS: readonly Kind[] = [
   // A few heavy addresses.
-  { rate: 20, address: () => `127.66.${roll(5) + 1}.66`, behave: (call) => spam(call, anyMailbox()) },
+  { rate: 20, address: () => `127.66.${roll(5) + 1}.66`, behave: (habits) => spam(habits, anyMailbox()) },
   // A neighbourhood where every address is new.
-  { rate: 30, address: () => `127.77.7.${roll(254) + 1}`, behave: (call) => spam(call, anyMailbox()) },
+  { rate: 30, address: () => `127.77.7.${roll(254) + 1}`, behave: (habits) => spam(habits, anyMailbox()) },
   // Addresses on the deny list.
-  { rate: 15, address: () => `127.99.${roll(256)}.${roll(254) + 1}`, behave: (call) => spam(call, anyMailbox()) },
+  { rate: 15, address: () => `127.99.${roll(256)}.${roll(254) + 1}`, behave: (habits) => spam(habits, anyMailbox()) },
   // Directory harvest.
   { rate: 1, address: () => `127.88.${roll(4) + 1}.8`, behave: harvest },
   // Many connections that stay idle.
-  { rate: 1, address: () => '127.55.5.5', behave: async (call) => void (await call.reply()) },
+  { rate: 1, address: () => '127.55.5.5', behave: idle },
   { rate: 25, waves: true, address: strangersAddress, behave: stranger },
 ]
 
@@ -130,7 +136,8 @@ export class Flood {
       let due = (this.#due[k] as number) + kind.rate * (inWave && kind.waves ? WAVE_FACTOR : 1) * seconds
       for (; due >= 1; due--) {
         if (room-- <= 0 || this.#lines.open >= MAX_OPEN) continue
-        void kind.behave(this.#lines.call(kind.address()))
+        const habits = habitsOf(k, roll(1 << 24))
+        void this.#lines.visit({ from: kind.address(), ...kind.behave(habits) })
       }
       this.#due[k] = due
     })

@@ -1,8 +1,10 @@
 /**
  * Honest senders: twenty small mail servers with names, each of which sends a message now and then. They retry what is
- * deferred with 4xx, as mail servers do, but after seconds where real ones wait minutes. They count what became of
- * their mail and compare it with what arrived: that is how the demo knows that honest mail gets through.
+ * deferred with 4xx as Postfix, Exim and qmail do (`senders/mta.ts`), but after seconds where these wait minutes. They count
+ * what became of their mail and compare it with what arrived: that is how the demo knows that honest mail gets through.
  */
+import { type MtaName, mta } from '../senders/mta.ts'
+import { between, pick } from '../senders/random.ts'
 import type { Lines } from './dialogue.ts'
 import { DOMAIN, MAILBOXES } from './mail-server.ts'
 
@@ -16,16 +18,16 @@ export const HONEST: ReadonlyMap<string, string> = new Map(
 
 /** Milliseconds between two messages of one sender: minimum, maximum. */
 const PAUSE_MS = [4000, 8000] as const
-/** Milliseconds before each retry: minimum, maximum. The last pair is for all further retries. */
-const RETRY_MS: readonly (readonly [number, number])[] = [
-  [1000, 3000],
-  [2000, 5000],
-  [5000, 10_000],
-]
-const MAX_TRIES = 30
+/** What small sites run, in turn. */
+const MTA_NAMES: readonly MtaName[] = ['postfix', 'exim', 'postfix', 'qmail']
+/** By this much the demo's time runs faster than that of real mail servers: Postfix's first retry comes after 2 s. */
+const HASTE = 150
+/** Retries come up to this much later than they are due, as those of mail servers that look at their queues now and then. */
+const LATE = 0.1
 /** The size of one sender's queue; while it is full, the sender writes nothing new. */
 const MAX_QUEUE = 10
 const MAX_TIMES = 2000
+const BODY_SIZE = 200
 
 export interface HonestMail {
   readonly sent: number
@@ -47,8 +49,16 @@ export interface HonestMail {
   readonly p99Ms: number
 }
 
-const between = ([from, to]: readonly [number, number]): number => from + Math.random() * (to - from)
-const any = <T>(list: readonly T[]): T => list[Math.floor(Math.random() * list.length)] as T
+const MTA_OF = new Map([...HONEST.keys()].map((ip, i) => [ip, mta(MTA_NAMES[i % MTA_NAMES.length] as MtaName)]))
+
+/** @returns how long to wait after so many failed tries; undefined once the mail server would give up */
+function retryInMs(ip: string, tries: number): number | undefined {
+  const at = MTA_OF.get(ip)?.retryAtMs(tries)
+  if (at === undefined) return undefined
+  const before = tries === 1 ? 0 : (MTA_OF.get(ip)?.retryAtMs(tries - 1) as number)
+  return ((at - before) / HASTE) * between(Math.random, 1, 1 + LATE)
+}
+
 const quantile = (sorted: readonly number[], q: number): number =>
   sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? 0
 
@@ -70,7 +80,7 @@ export class HonestSenders {
   }
 
   start(): void {
-    for (const ip of HONEST.keys()) this.#after(Math.random() * PAUSE_MS[0], () => this.#writeFrom(ip))
+    for (const ip of HONEST.keys()) this.#after(between(Math.random, 0, PAUSE_MS[0]), () => this.#writeFrom(ip))
   }
 
   stop(): void {
@@ -102,40 +112,38 @@ export class HonestSenders {
   }
 
   #writeFrom(ip: string): void {
-    this.#after(between(PAUSE_MS), () => this.#writeFrom(ip))
+    this.#after(between(Math.random, ...PAUSE_MS), () => this.#writeFrom(ip))
     const queued = this.#queued.get(ip) ?? 0
     if (queued >= MAX_QUEUE) return
     this.#queued.set(ip, queued + 1)
     this.#count.sent++
     const id = String(this.#count.sent)
     this.#underWay.set(id, false)
-    void this.#try(ip, id, any(MAILBOXES), 1)
+    void this.#try(ip, id, pick(Math.random, MAILBOXES), 1)
   }
 
   async #try(ip: string, id: string, mailbox: string, tries: number): Promise<void> {
-    const name = HONEST.get(ip) as string
+    const helo = HONEST.get(ip) as string
     const started = this.#now()
-    const call = this.#lines.call(ip)
-    let code = await call.reply()
-    if (code === 220) code = await call.say(`EHLO ${name}`)
-    if (code === 250) {
-      const from = `office@${name.slice(name.indexOf('.') + 1)}`
-      const to = `${mailbox}@${DOMAIN}`
-      const date = new Date().toUTCString().replace('GMT', '+0000')
-      const headers = [`From: <${from}>`, `To: <${to}>`, `Date: ${date}`, `Message-ID: <${id}@honest.example>`]
-      const content = `${[...headers, `Subject: note ${id}`, '', 'Dear friends,', 'all is well here.'].join('\r\n')}\r\n`
-      code = await call.send({ from, to, content })
-    }
-    call.quit()
+    const from = `office@${helo.slice(helo.indexOf('.') + 1)}`
+    const to = `${mailbox}@${DOMAIN}`
+    const date = new Date().toUTCString().replace('GMT', '+0000')
+    const headers = [`From: <${from}>`, `To: <${to}>`, `Date: ${date}`, `Message-ID: <${id}@honest.example>`]
+    const header = `${[...headers, `Subject: note ${id}`].join('\r\n')}\r\n`
+    const letters = [{ from, to: [to], header, bodySize: BODY_SIZE }]
+    const [answer] = await this.#lines.visit({ from: ip, helo, letters, quits: true })
+    const code = answer?.codes[0] ?? 0
     if (this.#stopped) return
     if (code === 250) this.#accepted(ip, id, tries, this.#now() - started)
-    else if (code >= 500 || tries >= MAX_TRIES) {
-      this.#count.lost++
-      this.#done(ip, id)
-    } else {
+    else {
+      const waitMs = code < 500 ? retryInMs(ip, tries) : undefined
+      if (waitMs === undefined) {
+        this.#count.lost++
+        this.#done(ip, id)
+        return
+      }
       if (tries === 1) this.#count.putOff++
-      const wait = between(RETRY_MS[Math.min(tries, RETRY_MS.length) - 1] as readonly [number, number])
-      this.#after(wait, () => void this.#try(ip, id, mailbox, tries + 1))
+      this.#after(waitMs, () => void this.#try(ip, id, mailbox, tries + 1))
     }
   }
 

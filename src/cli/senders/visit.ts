@@ -1,0 +1,238 @@
+/**
+ * One connection of a sender, honest or not, as an SMTP client performs it. It is driven by events and keeps little, so that
+ * one process can make many hundred a second. What it does is a value (`Visit`), and so is what came of it.
+ */
+import { connect, type Socket } from 'node:net'
+import { bodyOf, type Letter } from './letter.ts'
+
+export interface Visit {
+  readonly from: string
+  readonly helo: string
+  readonly letters: readonly Letter[]
+  /** Sent ahead of everything: a PROXY header. */
+  readonly preface?: string
+  /** Speaks before it is greeted. */
+  readonly pregreets?: boolean
+  /** Sends each message without waiting for replies (RFC 2920 allows that only up to DATA). */
+  readonly ignoresReplies?: boolean
+  /** Says nothing more from here on, and stays until the server or its own patience ends it. */
+  readonly hangsAfter?: Place
+  /** Ends the visit here: after all recipients are answered (`rcpt`), or within the header of the message (`data`). */
+  readonly leavesAfter?: Place
+  /** Otherwise it leaves without QUIT. */
+  readonly quits: boolean
+  /** How long the server may be silent, in ms. */
+  readonly patienceMs: number
+}
+
+export type Place = 'greeting' | 'helo' | 'rcpt' | 'data'
+
+/** The code of a reply; 0 where the connection ended without one. */
+export type Code = number
+
+/** What became of one letter. */
+export interface Answer {
+  /** For each recipient: the code of what refused it, or that of the reply to the final dot. */
+  readonly codes: readonly Code[]
+  /** The reply that refused it, or the reply to the dot. */
+  readonly text: string
+}
+
+export interface Server {
+  readonly host: string
+  readonly port: number
+}
+
+type Step = Place | 'mail' | 'dot' | 'rset' | 'over'
+
+const WHOLE_REPLY = /^(?:[0-9]{3}-[^\n]*\n)*([0-9]{3})(?: [^\n]*)?\n/
+
+class Performance {
+  readonly #visit: Visit
+  readonly #socket: Socket
+  readonly #done: (answers: readonly Answer[]) => void
+  readonly #answers: Answer[] = []
+  #codes: Code[] = []
+  #text = ''
+  #refusal = ''
+  #step: Step = 'greeting'
+
+  constructor(visit: Visit, socket: Socket, done: (answers: readonly Answer[]) => void) {
+    this.#visit = visit
+    this.#socket = socket
+    this.#done = done
+    const over = (): void => this.#end(0, '')
+    socket.on('data', (chunk: Buffer) => this.#read(chunk))
+    socket.on('end', over).on('close', over).on('error', over)
+    socket.setTimeout(visit.patienceMs, () => socket.destroy())
+    if (visit.preface !== undefined) socket.write(visit.preface)
+    if (visit.pregreets) this.#say(`EHLO ${visit.helo}`)
+  }
+
+  #read(chunk: Buffer): void {
+    this.#text += chunk.toString('latin1')
+    while (this.#step !== 'over') {
+      const found = WHOLE_REPLY.exec(this.#text)
+      if (found === null) return
+      this.#text = this.#text.slice(found[0].length)
+      this.#hear(Number(found[1]), found[0].trimEnd())
+    }
+  }
+
+  get #letter(): Letter | undefined {
+    return this.#visit.letters[this.#answers.length]
+  }
+
+  #hear(code: Code, text: string): void {
+    const step = this.#step
+    if (code === 421 || ((step === 'greeting' || step === 'helo') && code >= 400)) {
+      this.#end(code, text)
+      return
+    }
+    const isPlace = step === 'greeting' || step === 'helo'
+    if (isPlace && step === this.#visit.leavesAfter) {
+      this.#end(code, text)
+      return
+    }
+    if (isPlace && step === this.#visit.hangsAfter) return
+    switch (step) {
+      case 'greeting':
+        this.#step = 'helo'
+        if (!this.#visit.pregreets) this.#say(`EHLO ${this.#visit.helo}`)
+        return
+      case 'helo':
+      case 'rset':
+        this.#begin()
+        return
+      case 'mail':
+        if (code >= 400) {
+          this.#next(code, text)
+          return
+        }
+        this.#step = 'rcpt'
+        this.#recipient()
+        return
+      case 'rcpt':
+        this.#heardRecipient(code, text)
+        return
+      case 'data':
+        if (code >= 400) {
+          this.#next(code, text)
+          return
+        }
+        this.#body()
+        return
+      case 'dot':
+        this.#next(code, text)
+        return
+      case 'over':
+    }
+  }
+
+  #begin(): void {
+    const letter = this.#letter
+    if (letter === undefined) {
+      this.#end(0, '')
+      return
+    }
+    this.#codes = []
+    this.#step = 'mail'
+    this.#say(`MAIL FROM:<${letter.from}>`)
+    if (!this.#visit.ignoresReplies) return
+    for (const to of letter.to) this.#say(`RCPT TO:<${to}>`)
+    this.#say('DATA')
+    this.#content(letter)
+  }
+
+  #recipient(): void {
+    const to = this.#letter?.to[this.#codes.length]
+    if (to !== undefined && !this.#visit.ignoresReplies) this.#say(`RCPT TO:<${to}>`)
+  }
+
+  #heardRecipient(code: Code, text: string): void {
+    this.#codes.push(code)
+    if (code >= 400) this.#refusal = text
+    if (this.#codes.length < (this.#letter as Letter).to.length) {
+      this.#recipient()
+      return
+    }
+    if (this.#visit.leavesAfter === 'rcpt') {
+      this.#end(0, text)
+      return
+    }
+    if (this.#codes.every((each) => each >= 400)) {
+      this.#next(code, text)
+      return
+    }
+    this.#step = 'data'
+    if (!this.#visit.ignoresReplies) this.#say('DATA')
+  }
+
+  #body(): void {
+    this.#step = 'dot'
+    if (this.#visit.leavesAfter === 'data') {
+      this.#socket.write((this.#letter as Letter).header.slice(0, 20))
+      this.#end(0, '')
+      return
+    }
+    if (!this.#visit.ignoresReplies) this.#content(this.#letter as Letter)
+  }
+
+  #content({ header, bodySize }: Letter): void {
+    this.#socket.cork()
+    this.#socket.write(header, 'latin1')
+    this.#socket.write('\r\n')
+    for (const piece of bodyOf(bodySize)) this.#socket.write(piece)
+    this.#socket.write('.\r\n')
+    this.#socket.uncork()
+  }
+
+  /** This letter is settled. */
+  #next(code: Code, text: string): void {
+    const wasRefused = this.#step !== 'dot'
+    this.#settle(code, code < 400 && this.#refusal !== '' ? this.#refusal : text)
+    if (this.#letter === undefined || (wasRefused && this.#visit.ignoresReplies)) {
+      this.#end(0, '')
+      return
+    }
+    if (!wasRefused) {
+      this.#begin()
+      return
+    }
+    this.#step = 'rset'
+    this.#say('RSET')
+  }
+
+  #settle(code: Code, text: string): void {
+    const { to } = this.#letter as Letter
+    const heard = this.#codes
+    const codes = to.map((_, i) => ((heard[i] ?? 0) >= 400 ? (heard[i] as Code) : code))
+    this.#answers.push({ codes, text })
+    this.#codes = []
+    this.#refusal = ''
+  }
+
+  /** The visit is over: what is not settled by now has this code. */
+  #end(code: Code, text: string): void {
+    if (this.#step === 'over') return
+    this.#step = 'over'
+    while (this.#letter !== undefined) this.#settle(code, text)
+    if (!this.#visit.quits || code === 421) this.#socket.destroy()
+    else if (!this.#socket.destroyed) this.#socket.end('QUIT\r\n')
+    this.#done(this.#answers)
+  }
+
+  #say(line: string): void {
+    this.#socket.write(`${line}\r\n`)
+  }
+}
+
+/**
+ * Connects from one of this machine's addresses (all of 127.0.0.0/8) and performs the visit.
+ * @param done called once, with an answer for each letter. Nothing throws: where the connection is lost, codes are 0
+ */
+export function perform(server: Server, visit: Visit, done: (answers: readonly Answer[]) => void): Socket {
+  const socket = connect({ ...server, localAddress: visit.from, noDelay: true })
+  new Performance(visit, socket, done)
+  return socket
+}

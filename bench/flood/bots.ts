@@ -1,0 +1,148 @@
+// The flood of the lab: bots with the habits of src/cli/senders/bot.ts, and a known sender that turns bad.
+
+import { botAddress, type Habits, habitsOf, nextBot } from '../../src/cli/senders/bot.ts'
+import { HonestPopulation } from '../../src/cli/senders/honest.ts'
+import {
+  harvestRecipients,
+  type Letter,
+  spamRecipients,
+  spamSize,
+  UNKNOWN_SHARE,
+} from '../../src/cli/senders/letter.ts'
+import { mta } from '../../src/cli/senders/mta.ts'
+import { atLeastOnce, below, between } from '../../src/cli/senders/random.ts'
+import type { Visit } from '../../src/cli/senders/visit.ts'
+import type { Delivery } from './ledger.ts'
+import { DOMAIN } from './names.ts'
+import type { BotKind } from './scenarios.ts'
+import { MOST_OPEN, type World } from './world.ts'
+
+const PATIENCE_MS = 60_000
+const HEAVY_ADDRESSES = 5
+const MAILBOXES = 5000
+/** Messages of one connection, on average. */
+const MESSAGES = 1.1
+const STEADY: Habits = { pregreets: false, ignoresReplies: false, hangs: false, quits: true, comesBack: 'properly' }
+
+interface Spam {
+  readonly from: string
+  readonly habits: Habits
+  readonly letters: readonly Letter[]
+  readonly deliveries: readonly (readonly (Delivery | undefined)[])[]
+  readonly firstMs: number
+}
+
+export class Bots {
+  readonly #world: World
+  readonly #turned: string
+  #due = 0
+  #turnedDue = 0
+  #number = 0
+
+  constructor(world: World) {
+    this.#world = world
+    const count = Math.max(20, Math.round(world.scenario.known * world.scale))
+    this.#turned = new HonestPopulation(world.seed, count).established(1).addresses[0] as string
+  }
+
+  /** @param seconds since the last call; @param honest messages a second, of which the flood is a multiple */
+  tick(seconds: number, honest: number): void {
+    const { flood, turnsBad } = this.#world.scenario
+    const now = this.#world.now() / 1000
+    if (flood !== undefined) {
+      const perSecond = honest * flood.times * Math.min(1, now / flood.rampS)
+      for (this.#due += perSecond * seconds; this.#due >= 1; this.#due--) {
+        if (this.#world.open < MOST_OPEN) this.#come(flood.kind)
+      }
+    }
+    if (turnsBad === undefined || now < turnsBad.atS) return
+    for (this.#turnedDue += turnsBad.perSecond * this.#world.scale * seconds; this.#turnedDue >= 1; this.#turnedDue--) {
+      this.#try(this.#write(this.#turned, STEADY, 'usual'), 1)
+    }
+  }
+
+  #come(kind: BotKind): void {
+    const { random, scale, seed } = this.#world
+    const number = this.#number++
+    if (kind === 'heavy') {
+      const bot = below(random, HEAVY_ADDRESSES)
+      this.#try(this.#write(botAddress(bot), { ...habitsOf(seed, bot), hangs: false }, kind), 1)
+    } else if (kind === 'one network') {
+      this.#try(this.#write(`127.200.200.${1 + (number % 254)}`, habitsOf(seed, number), kind), 1)
+    } else {
+      const bot = nextBot(random, scale)
+      this.#try(this.#write(botAddress(bot), habitsOf(seed, bot), kind), 1)
+    }
+  }
+
+  #write(from: string, habits: Habits, kind: BotKind): Spam {
+    const { random } = this.#world
+    const now = this.#world.now()
+    const unknown = kind === 'harvest' || kind === 'backscatter' ? UNKNOWN_SHARE.harvest : UNKNOWN_SHARE.spam
+    const letters: Letter[] = []
+    const deliveries: (Delivery | undefined)[][] = []
+    for (let left = Math.min(20, atLeastOnce(random, MESSAGES)); left > 0; left--) {
+      const name = this.#world.name('s')
+      const count = kind === 'harvest' ? harvestRecipients(random) : kind === 'backscatter' ? 1 : spamRecipients(random)
+      const to = new Set<string>()
+      while (to.size < count) {
+        to.add(random() < unknown ? `x${below(random, 1e6)}@${DOMAIN}` : `u${below(random, MAILBOXES)}@${DOMAIN}`)
+      }
+      const header = `From: <win@prize.example>\r\nX-Flood: ${name}\r\nSubject: win\r\n`
+      const reversePath = kind === 'backscatter' ? '' : `win${below(random, 1e6)}@prize.example`
+      letters.push({ from: reversePath, to: [...to], header, bodySize: spamSize(random) })
+      deliveries.push(
+        [...to].map((each): Delivery | undefined =>
+          each.startsWith('u') ? { id: `${name} ${each}`, class: 'spam', sentMs: now, tries: 0 } : undefined,
+        ),
+      )
+    }
+    for (const each of deliveries.flat()) if (each !== undefined) this.#world.deliveries.push(each)
+    return { from, habits, letters, deliveries, firstMs: now }
+  }
+
+  #try(spam: Spam, tries: number): void {
+    const { from, habits, letters, deliveries, firstMs } = spam
+    const began = this.#world.now()
+    for (const each of deliveries.flat()) if (each !== undefined) each.tries++
+    const { pregreets, ignoresReplies, quits, hangs } = habits
+    const visit: Visit = {
+      from,
+      helo: 'localhost',
+      letters,
+      pregreets,
+      ignoresReplies,
+      quits,
+      patienceMs: PATIENCE_MS,
+      ...(hangs ? { hangsAfter: 'helo' } : {}),
+    }
+    this.#world.visit(this.#world.ports[this.#world.anyPort()] as number, visit, (answers) => {
+      const now = this.#world.now()
+      let isPutOff = false
+      answers.forEach(({ codes }, i) => {
+        codes.forEach((code, r) => {
+          const delivery = deliveries[i]?.[r]
+          if (code >= 400 && code < 500) isPutOff = true
+          if (delivery === undefined || delivery.acceptedMs !== undefined || code < 200 || code >= 400) return
+          delivery.acceptedMs = now
+          delivery.tookMs = now - began
+          delivery.atFirstTry = tries === 1
+        })
+      })
+      if (isPutOff) this.#again(spam, tries, firstMs)
+    })
+  }
+
+  /** A bot sends the whole again. */
+  #again(spam: Spam, tries: number, firstMs: number): void {
+    const { comesBack } = spam.habits
+    if (comesBack === 'within 60 s' && tries === 1) {
+      this.#world.after(between(this.#world.random, 1000, 60_000), () => this.#try(spam, 2))
+    } else if (comesBack === 'properly') {
+      const at = mta('postfix').retryAtMs(tries)
+      if (at === undefined) return
+      const wait = Math.max(0, at - (this.#world.now() - firstMs) * this.#world.scenario.k)
+      this.#world.after(wait, () => this.#try(spam, tries + 1))
+    }
+  }
+}

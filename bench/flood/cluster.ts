@@ -1,0 +1,236 @@
+// A cluster of fixed capacity, in a process of its own: an SMTP server that takes so many messages a second, as a Postfix
+// would. Each message that reaches its dot needs a worker for a while, also one that is refused there. While all workers are
+// busy, dots wait; while all places are taken, greetings wait; when too many wait for a place, the next hear 421. It keeps
+// no mail, only which delivery it took and how often.
+
+import { createServer, type Socket } from 'node:net'
+import { DOMAIN, MARK } from './names.ts'
+
+/** As Postfix: default_process_limit. */
+const PLACES = 100
+const WAITING = 100
+const WORKERS = 10
+/** The share of spam that the cluster recognizes, and refuses at the dot (assumed). */
+const RECOGNIZED = 0.5
+
+export type ClusterOrder =
+  | { readonly kind: 'capacity'; readonly perSecond: number | null }
+  | { readonly kind: 'stall'; readonly ms: number }
+  | { readonly kind: 'down'; readonly ms: number }
+  | { readonly kind: 'report' }
+
+export interface ClusterReport {
+  /** How often each delivery was taken. */
+  readonly arrived: readonly (readonly [string, number])[]
+  /** Transactions begun (MAIL), by second since the capacity was last set. */
+  readonly begun: readonly number[]
+}
+
+const arrived = new Map<string, number>()
+let begun: number[] = []
+let began = performance.now()
+let perSecond: number | null = null
+let stalledUntil = 0
+let freeAt = new Array<number>(WORKERS).fill(0)
+const sockets = new Set<Socket>()
+const waiting: (() => void)[] = []
+let places = 0
+
+/** Calls back once a worker has had the message for as long as one needs. */
+function work(done: () => void): void {
+  const now = performance.now()
+  if (perSecond === null) {
+    afterStall(done)
+    return
+  }
+  const worker = freeAt.indexOf(Math.min(...freeAt))
+  const end = Math.max(now, stalledUntil, freeAt[worker] as number) + (WORKERS * 1000) / perSecond
+  freeAt[worker] = end
+  setTimeout(() => afterStall(done), end - now)
+}
+
+function afterStall(done: () => void): void {
+  const left = stalledUntil - performance.now()
+  if (left > 0) setTimeout(() => afterStall(done), left)
+  else done()
+}
+
+const EHLO = [`250-${DOMAIN}`, '250-PIPELINING', '250-SIZE 10000000', '250-8BITMIME', '250 ENHANCEDSTATUSCODES'].join(
+  '\r\n',
+)
+const DOT = Buffer.from('\r\n.\r\n')
+
+function refusalOf(to: string): string | undefined {
+  if (!to.endsWith(`@${DOMAIN}`)) return `554 5.7.1 relay access denied ${MARK}`
+  return /^(u|postmaster@)/i.test(to) ? undefined : `550 5.1.1 no such user ${MARK}`
+}
+
+/** Of one message the cluster always thinks the same. */
+const isRecognized = (id: string): boolean =>
+  id.startsWith('s') && (Math.imul(Number(id.slice(1)) + 1, 0x9e3779b1) >>> 0) / 2 ** 32 < RECOGNIZED
+
+class Session {
+  readonly #socket: Socket
+  #unread: Buffer = Buffer.alloc(0)
+  #body: Buffer[] | undefined
+  #busy = true
+  #recipients: string[] = []
+
+  constructor(socket: Socket) {
+    this.#socket = socket
+    socket.on('data', (chunk: Buffer) => {
+      this.#unread = this.#unread.length === 0 ? chunk : Buffer.concat([this.#unread, chunk])
+      this.#go()
+    })
+  }
+
+  greet(): void {
+    afterStall(() => this.#reply(`220 ${DOMAIN} ESMTP`))
+  }
+
+  #reply(text: string): void {
+    if (!this.#socket.destroyed) this.#socket.write(`${text}\r\n`)
+    this.#busy = false
+    this.#go()
+  }
+
+  #go(): void {
+    while (!this.#busy) {
+      if (this.#body !== undefined) {
+        if (!this.#read(this.#body)) return
+        continue
+      }
+      const end = this.#unread.indexOf('\r\n')
+      if (end < 0) return
+      const line = this.#unread.toString('latin1', 0, end)
+      this.#unread = this.#unread.subarray(end + 2)
+      this.#busy = true
+      afterStall(() => this.#obey(line))
+    }
+  }
+
+  /** @returns whether the message is complete */
+  #read(body: Buffer[]): boolean {
+    // The end may lie across two chunks, so the last octets stay where they are until more comes.
+    const end = this.#unread.indexOf(DOT)
+    if (end < 0) {
+      const kept = Math.max(0, this.#unread.length - DOT.length + 1)
+      if (kept > 0) {
+        if (body.length === 0) body.push(Buffer.from(this.#unread.subarray(0, Math.min(kept, 4096))))
+        this.#unread = this.#unread.subarray(kept)
+      }
+      return false
+    }
+    if (body.length === 0) body.push(Buffer.from(this.#unread.subarray(0, Math.min(end, 4096))))
+    this.#unread = this.#unread.subarray(end + DOT.length)
+    this.#body = undefined
+    this.#busy = true
+    const id = /X-Flood: (\S+)/.exec((body[0] as Buffer).toString('latin1'))?.[1] ?? ''
+    const recipients = this.#recipients
+    work(() => {
+      if (isRecognized(id)) {
+        this.#reply(`550 5.7.1 this is spam ${MARK}`)
+        return
+      }
+      for (const to of recipients) {
+        const delivery = `${id} ${to}`
+        arrived.set(delivery, (arrived.get(delivery) ?? 0) + 1)
+      }
+      this.#reply('250 2.0.0 Ok: queued')
+    })
+    return true
+  }
+
+  #obey(line: string): void {
+    switch (line.slice(0, 4).toUpperCase()) {
+      case 'EHLO':
+        this.#reply(EHLO)
+        return
+      case 'HELO':
+      case 'RSET':
+      case 'NOOP':
+        this.#recipients = []
+        this.#reply('250 2.0.0 Ok')
+        return
+      case 'MAIL': {
+        this.#recipients = []
+        const second = Math.floor((performance.now() - began) / 1000)
+        begun[second] = (begun[second] ?? 0) + 1
+        this.#reply('250 2.1.0 Ok')
+        return
+      }
+      case 'RCPT': {
+        const to = /<([^>]*)>/.exec(line)?.[1] ?? ''
+        const refusal = refusalOf(to)
+        if (refusal === undefined) this.#recipients.push(to)
+        this.#reply(refusal ?? '250 2.1.5 Ok')
+        return
+      }
+      case 'DATA':
+        if (this.#recipients.length === 0) {
+          this.#reply(`554 5.5.1 no valid recipients ${MARK}`)
+          return
+        }
+        this.#body = []
+        this.#reply('354 go ahead')
+        return
+      case 'QUIT':
+        this.#socket.end('221 2.0.0 Bye\r\n')
+        return
+      default:
+        this.#reply(`500 5.5.2 what? ${MARK}`)
+        return
+    }
+  }
+}
+
+const server = createServer({ noDelay: true }, (socket) => {
+  sockets.add(socket)
+  socket.on('error', () => undefined)
+  const session = new Session(socket)
+  const begin = (): void => {
+    places++
+    socket.once('close', () => {
+      places--
+      waiting.shift()?.()
+    })
+    session.greet()
+  }
+  socket.on('close', () => {
+    sockets.delete(socket)
+    const at = waiting.indexOf(begin)
+    if (at >= 0) waiting.splice(at, 1)
+  })
+  if (places < PLACES) begin()
+  else if (waiting.length < WAITING) waiting.push(begin)
+  else socket.end(`421 4.3.2 all servers are busy ${MARK}\r\n`)
+})
+
+function obey(order: ClusterOrder, port: number): void {
+  switch (order.kind) {
+    case 'capacity':
+      perSecond = order.perSecond
+      freeAt = new Array<number>(WORKERS).fill(0)
+      begun = []
+      began = performance.now()
+      break
+    case 'stall':
+      stalledUntil = performance.now() + order.ms
+      break
+    case 'down':
+      server.close()
+      for (const socket of sockets) socket.resetAndDestroy()
+      setTimeout(() => server.listen(port, '127.0.0.1', 511), order.ms)
+      break
+    case 'report':
+      process.send?.({ arrived: [...arrived], begun: Array.from(begun, (each) => each ?? 0) } satisfies ClusterReport)
+      break
+  }
+}
+
+process.on('disconnect', () => process.exit(0))
+server.listen(0, '127.0.0.1', 511, () => {
+  const { port } = server.address() as { port: number }
+  process.send?.({ port })
+  process.on('message', (order: ClusterOrder) => obey(order, port))
+})

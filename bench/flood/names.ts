@@ -1,0 +1,5 @@
+// What the senders and the cluster agree on.
+
+export const DOMAIN = 'cluster.example'
+/** The end of every refusal by the cluster, by which senders tell its refusals from Spillway's. */
+export const MARK = '(cluster)'

@@ -1,0 +1,81 @@
+// What all senders of a run share: its clock, its nodes, its random numbers, and the record of every delivery.
+
+import type { Socket } from 'node:net'
+import { below, type Random, seeded } from '../../src/cli/senders/random.ts'
+import { type Answer, perform, type Visit } from '../../src/cli/senders/visit.ts'
+import type { Order } from './generator.ts'
+import type { Delivery } from './ledger.ts'
+import type { Scenario } from './scenarios.ts'
+
+/** Sockets of the flood at once; more do not fit into one process's ports and files. */
+export const MOST_OPEN = 8000
+
+export class World {
+  readonly scenario: Scenario
+  readonly scale: number
+  readonly seed: number
+  readonly random: Random
+  readonly deliveries: Delivery[] = []
+  readonly ports: readonly number[]
+  readonly #isProxied: boolean
+  readonly #open: Set<Socket>
+  #began = performance.now()
+  #isOver = false
+  #messages = 0
+  mostOpen = 0
+
+  constructor({ scenario, scale, seed, ports, isProxied }: Order, open: Set<Socket>) {
+    this.scenario = scenario
+    this.scale = scale
+    this.seed = seed
+    this.random = seeded(seed)
+    this.ports = ports
+    this.#isProxied = isProxied
+    this.#open = open
+  }
+
+  begin(): void {
+    this.#began = performance.now()
+  }
+
+  /** Nothing new is begun from here on. */
+  end(): void {
+    this.#isOver = true
+  }
+
+  /** Since the load began, in ms. */
+  now(): number {
+    return performance.now() - this.#began
+  }
+
+  get open(): number {
+    return this.#open.size
+  }
+
+  /** A name for a message; names of spam begin with s, as the cluster must know what to recognize. */
+  name(kind: 'h' | 's'): string {
+    return `${kind}${this.#messages++}`
+  }
+
+  /** Does something after so many ms of model time. */
+  after(modelMs: number, act: () => void): void {
+    setTimeout(() => !this.#isOver && act(), modelMs / this.scenario.k)
+  }
+
+  anyPort(): number {
+    return below(this.random, this.ports.length)
+  }
+
+  /** @param from an address; where PROXY headers tell addresses, any, and otherwise one of 127.0.0.0/8 */
+  visit(port: number, visit: Visit, done: (answers: readonly Answer[]) => void): void {
+    const family = visit.from.includes(':') ? 'TCP6' : 'TCP4'
+    const to = family === 'TCP6' ? '::1' : '127.0.0.1'
+    const proxied = { ...visit, from: '127.0.0.1', preface: `PROXY ${family} ${visit.from} ${to} 4000 25\r\n` }
+    // Without a header, an IPv6 network is one IPv4 address.
+    const direct = family === 'TCP6' ? { ...visit, from: '127.15.0.1' } : visit
+    const socket = perform({ host: '127.0.0.1', port }, this.#isProxied ? proxied : direct, done)
+    this.#open.add(socket)
+    this.mostOpen = Math.max(this.mostOpen, this.#open.size)
+    socket.on('close', () => this.#open.delete(socket))
+  }
+}

@@ -18,7 +18,7 @@ export interface OverloadParts {
   /** That in force. */
   readonly policy: () => Pick<BuiltPolicy, 'settings' | 'mode'>
   readonly upstreams: Pick<Upstreams, 'load'>
-  readonly seats: Pick<Seats, 'total'>
+  readonly seats: Pick<Seats, 'ofNets'>
   readonly limits: Pick<Limits, 'utilization'>
   /** Processes that share the memory of the machine or the container. */
   readonly processes: number
@@ -84,7 +84,7 @@ export function buildOverload(parts: OverloadParts): BuiltOverload {
   let loop: LoopDelay | undefined
   const sample = (lateMs: number): Sample => ({
     pool: upstreams.load(policy().settings.overloadUpstreamLatency),
-    connections: seats.total,
+    connections: seats.ofNets,
     maxConnections: policy().settings.maxConnections,
     loopMs: loop?.read(lateMs) ?? 0,
     memory: memory(),

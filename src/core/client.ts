@@ -35,6 +35,8 @@ export const isFriend = ({ standing }: Pick<Client, 'standing'>): boolean =>
 /** How many connections are open at this node, including this one. */
 export interface OpenCounts {
   readonly source: number
+  /** Of the neighbourhood. */
+  readonly net: number
   /** Of clients that are neither trusted, known nor seen. */
   readonly strangers: number
   readonly total: number

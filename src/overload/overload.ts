@@ -67,8 +67,8 @@ type Rationed = 'new' | 'seen'
 const isRationed = (standing: Standing): standing is Rationed => standing === 'new' || standing === 'seen'
 
 const NOTHING: Sample = {
-  pool: { slots: 0, taken: 0, waiting: 0, servers: [] },
-  connections: 0,
+  pool: { slots: 0, wanted: [], servers: [] },
+  connections: [],
   maxConnections: 1,
   loopMs: 0,
   memory: 0,

@@ -1,6 +1,15 @@
 /**
- * The open connections of this node: in total, by address family, by source, and those of strangers. A seat is taken at accept, and its
- * holder frees it. The table has one entry per source that has a connection open, so that MAX_CONNECTIONS bounds it.
+ * The open connections of this node: in total, by address family, by source, by neighbourhood, and those of strangers. A seat is
+ * taken at accept, and its holder frees it. The tables have one entry for each source and each neighbourhood that has a connection
+ * open, so that MAX_CONNECTIONS bounds them.
+ *
+ * A neighbourhood may hold half of the seats that all others leave, so that nobody with a /24 or a /48 takes them all:
+ *
+ *     held ≤ max(LEAST_OF_NET, ⌊(MAX_CONNECTIONS − seats of all others) / 2⌋)
+ *
+ * One greedy neighbourhood gets half, two get a third each, and k of them leave a part of 1 / (k + 1) to everybody else. It is
+ * the rule that switches share their memory among queues by (Choudhury and Hahne, "Dynamic Queue Length Thresholds for
+ * Shared-Memory Packet Switches", 1998, with α = 1).
  */
 import { type Client, isFriend, type OpenCounts } from '../core/client.ts'
 
@@ -10,38 +19,58 @@ export interface Seat {
   free(): void
 }
 
+/** A neighbourhood may always hold this many, so that a large sender is not held up at a small node. */
+const LEAST_OF_NET = 16
+
+/** How many seats a neighbourhood may hold. @param max MAX_CONNECTIONS @param open with the seats of the neighbourhood */
+export const mostOfNet = (max: number, { total, net }: Pick<OpenCounts, 'total' | 'net'>): number =>
+  Math.max(LEAST_OF_NET, Math.floor((max - (total - net)) / 2))
+
+/** One more or one less of what is counted under a key. @returns how many there are */
+function count(counts: Map<string, number>, key: string, change: 1 | -1): number {
+  const now = (counts.get(key) ?? 0) + change
+  if (now === 0) counts.delete(key)
+  else counts.set(key, now)
+  return now
+}
+
 export class Seats {
   readonly #bySource = new Map<string, number>()
+  readonly #byNet = new Map<string, number>()
   readonly #byFamily = { 4: 0, 6: 0 }
   #total = 0
   #strangers = 0
 
-  take(client: Pick<Client, 'source' | 'family' | 'standing'>): Seat {
-    const { source, family } = client
+  take(client: Pick<Client, 'source' | 'net' | 'family' | 'standing'>): Seat {
+    const { source, net, family } = client
     const stranger = isFriend(client) ? 0 : 1
-    const ofSource = (this.#bySource.get(source) ?? 0) + 1
-    this.#bySource.set(source, ofSource)
+    const ofSource = count(this.#bySource, source, 1)
+    const ofNet = count(this.#byNet, net, 1)
     this.#byFamily[family]++
     this.#total++
     this.#strangers += stranger
     let taken = true
     return {
-      open: { source: ofSource, strangers: this.#strangers, total: this.#total },
+      open: { source: ofSource, net: ofNet, strangers: this.#strangers, total: this.#total },
       free: () => {
         if (!taken) return
         taken = false
         this.#total--
         this.#strangers -= stranger
         this.#byFamily[family]--
-        const left = (this.#bySource.get(source) as number) - 1
-        if (left === 0) this.#bySource.delete(source)
-        else this.#bySource.set(source, left)
+        count(this.#bySource, source, -1)
+        count(this.#byNet, net, -1)
       },
     }
   }
 
   get total(): number {
     return this.#total
+  }
+
+  /** How many are taken by each neighbourhood that has any. */
+  get ofNets(): Iterable<number> {
+    return this.#byNet.values()
   }
 
   ofFamily(family: 4 | 6): number {

@@ -16,7 +16,7 @@ import { Claims } from './claims.ts'
 import { contentionOf, type Wait } from './contention.ts'
 import { type Holder, shareOf, toGiveWay } from './fairness.ts'
 import { Idle } from './idle.ts'
-import { serverSamples, takenIn } from './load.ts'
+import { serverSamples, wantedIn } from './load.ts'
 import { NoUpstream } from './no-upstream.ts'
 import type { Server } from './server.ts'
 import type { SlotsOptions } from './slots-options.ts'
@@ -72,8 +72,10 @@ export class Slots {
     const { servers, max, elapsed } = this.#options
     return {
       slots: this.#connections(),
-      taken: takenIn(this.#holders),
-      waiting: this.#waiting.length,
+      wanted: wantedIn(
+        this.#holders,
+        this.#waiting.map(({ holder }) => holder),
+      ),
       servers: serverSamples(servers(), max, elapsed(), mayTakeMs),
     }
   }

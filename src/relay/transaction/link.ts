@@ -22,6 +22,8 @@ const LEFT = 'the client left'
 export class ClientLink {
   /** The key that shares are counted under. For IPv6 it is the /48, since a client that has one address there may have them all. */
   readonly source: string
+  /** The neighbourhood of the client. */
+  readonly net: string
   readonly #options: ClientLinkOptions
   #current: Link | undefined
   #parked: NodeJS.Timeout | undefined
@@ -37,6 +39,7 @@ export class ClientLink {
   constructor(options: ClientLinkOptions) {
     const { family, source, net } = options.client.attributes.client
     this.source = family === 6 ? net : source
+    this.net = net
     this.#options = options
     this.#turn = new Turn(options.elapsed())
   }
@@ -259,7 +262,7 @@ export class ClientLink {
   #holder(): Holder {
     const { isStranger, typesSlowly: slow } = this.#options.client
     return {
-      ...{ source: this.source, isStranger, slow },
+      ...{ source: this.source, net: this.net, isStranger, slow },
       turn: this.#turn,
       giveWay: () => {
         if (this.#turn.state === 'parked') this.giveBack()

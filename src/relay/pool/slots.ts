@@ -72,10 +72,7 @@ export class Slots {
     const { servers, max, elapsed } = this.#options
     return {
       slots: this.#connections(),
-      wanted: wantedIn(
-        this.#holders,
-        this.#waiting.map(({ holder }) => holder),
-      ),
+      wanted: wantedIn(this.#holders, this.#waiting),
       servers: serverSamples(servers(), max, elapsed(), mayTakeMs),
     }
   }

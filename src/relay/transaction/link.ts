@@ -14,10 +14,8 @@ import type { Reply } from '../smtp/reply.ts'
 import { UpstreamError } from '../smtp/upstream-error.ts'
 import { Attempt, type Deadlines, type Moved } from './attempt.ts'
 import { DialFailure } from './dial-failure.ts'
-import { type ClientLinkOptions, dialedOf, isAboutClient, isForAnybody, type Link } from './link-parts.ts'
+import { type ClientLinkOptions, dialedOf, isAboutClient, isForAnybody, LEFT, type Link } from './link-parts.ts'
 import { type Answered, answered, connected, notConnected, unanswered } from './samples.ts'
-
-const LEFT = 'the client left'
 
 export class ClientLink {
   /** The key that shares are counted under. For IPv6 it is the /48, since a client that has one address there may have them all. */
@@ -262,8 +260,7 @@ export class ClientLink {
   #holder(): Holder {
     const { isStranger, typesSlowly: slow } = this.#options.client
     return {
-      ...{ source: this.source, net: this.net, isStranger, slow },
-      turn: this.#turn,
+      ...{ source: this.source, net: this.net, isStranger, slow, turn: this.#turn },
       giveWay: () => {
         if (this.#turn.state === 'parked') this.giveBack()
         else this.#options.evict()

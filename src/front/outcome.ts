@@ -53,8 +53,9 @@ export class SessionRecord {
   /** The client left in the middle of a transaction, or was cut off. */
   aborted = false
   rcpts = 0
-  /** Recipients of the transaction under way: taken by a mail server, and such as no honest client names. */
+  /** Recipients of the transaction under way: taken by a mail server, those of them that are exempt, and such as no honest client names. */
   taken = 0
+  spared = 0
   bad = 0
   messageCount = 0
   upstreamMs = 0
@@ -173,10 +174,11 @@ export class Outcomes {
     else record.rejected = true
   }
 
-  /** @param evidence what the mail server's reply says about the client */
-  recipient(record: SessionRecord, to: string, code: number, evidence: Evidence): void {
+  /** @param evidence what the mail server's reply says about the client @param isSpared no limit of its sender holds the recipient up */
+  recipient(record: SessionRecord, to: string, code: number, evidence: Evidence, isSpared: boolean): void {
     record.rcpts++
     if (code < 300) record.taken++
+    if (code < 300 && isSpared) record.spared++
     if (evidence === 'bad' && !isCallout(record)) record.bad++
     this.#metrics.recipients.inc(code < 400 ? 'accepted' : code < 500 ? 'deferred' : 'rejected')
     record.told ??= []
@@ -185,8 +187,9 @@ export class Outcomes {
 
   /** A transaction is over. @param evidence what the reply to DATA or to the dot says about the client */
   message(record: SessionRecord, client: Client, message: MessageTold, evidence: Evidence): void {
-    this.#history.learn(client.ip, lessonOf(message.result, evidence, record))
+    this.#history.learn(client.ip, lessonOf(client, message.result, evidence, record))
     record.taken = 0
+    record.spared = 0
     record.bad = 0
     this.#metrics.messages.inc(message.result, client.standing)
     if (message.left) this.#metrics.messagesClientLeft.inc(message.result)
@@ -203,7 +206,7 @@ export class Outcomes {
 
   /** The client is gone: the session counts as ended from now on, with what has come of it so far. */
   end(record: SessionRecord, client: Client): void {
-    if (record.isBroken) this.#history.learn(client.ip, BREACH)
+    if (record.isBroken && client.standing !== 'known') this.#history.learn(client.ip, BREACH)
     const outcome = this.#outcomeOf(record)
     const cell = this.#sessions.get(outcome)?.get(client.standing)
     if (cell !== undefined) cell.value++

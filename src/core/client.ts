@@ -37,6 +37,8 @@ export interface OpenCounts {
   readonly source: number
   /** Of the neighbourhood. */
   readonly net: number
+  /** Of the neighbourhood, those of strangers; 0 for a client that is none. */
+  readonly strangersOfNet: number
   /** Of clients that are neither trusted, known nor seen. */
   readonly strangers: number
   readonly total: number

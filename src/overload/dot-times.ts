@@ -10,17 +10,18 @@
  * A server that hangs answers nothing, and would have no samples. So while none of its replies has come for as long as a reply
  * may take, the messages that wait for theirs count as well, with the time that they have waited.
  *
- *     figure = min(95th percentile (nearest rank), the longest wait of the NETS-th neighbourhood)
+ *     figure = min(95th percentile (nearest rank), the median over the neighbourhoods (/24, /48) of the longest wait of each)
  *
- * The neighbourhoods (/24, /48) are in the order of their longest waits. So it takes NETS of them to raise the figure: one sender
- * whose mail the content filter takes long to look through says nothing about the mail of others. With fewer than LEAST samples,
- * or of fewer than NETS neighbourhoods, there is no figure: of three messages in a quiet night one slow one says nothing. Memory
- * is bounded: the latest SAMPLES messages count, and those that wait hold a connection each.
+ * An overloaded cluster is slow for everybody. One sender whose mail the content filter takes long to look through says nothing
+ * about the mail of others, and nor do a few of them: half of the neighbourhoods must have waited that long, however much mail
+ * each sends. With fewer than LEAST samples, or of fewer than NETS neighbourhoods, there is no figure: of three messages in a
+ * quiet night one slow one says nothing. Memory is bounded: the latest SAMPLES messages count, and those that wait hold a
+ * connection each.
  */
 
 import { setOff } from './set-off.ts'
 
-/** How many samples it takes. One slow message among so few is not the 95th percentile. */
+/** How many samples it takes. */
 export const LEAST = 20
 /** How many neighbourhoods it takes. */
 export const NETS = 5
@@ -41,14 +42,18 @@ interface Wait {
   readonly ms: number
 }
 
+/** Nearest rank. @param sorted not empty @param share 0 to 1 */
+const quantile = <T>(sorted: readonly T[], share: number): T => sorted[Math.ceil(share * sorted.length) - 1] as T
+
 /** The figure above. */
 function figureOf(waits: Wait[]): number | undefined {
   if (waits.length < LEAST) return undefined
   waits.sort((a, b) => a.ms - b.ms)
   const longest = new Map<string, number>()
   for (const { net, ms } of waits) longest.set(net, ms)
-  const ofNet = [...longest.values()].sort((a, b) => b - a)[NETS - 1]
-  return ofNet === undefined ? undefined : Math.min(ofNet, (waits[Math.ceil(0.95 * waits.length) - 1] as Wait).ms)
+  if (longest.size < NETS) return undefined
+  const ofNets = [...longest.values()].sort((a, b) => a - b)
+  return Math.min(quantile(waits, 0.95).ms, quantile(ofNets, 0.5))
 }
 
 /** All times are in ms of a clock that never goes back. */

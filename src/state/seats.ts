@@ -7,6 +7,8 @@
  *
  *     held ≤ max(LEAST_OF_NET, ⌊(MAX_CONNECTIONS − seats of all others) / 2⌋)
  *
+ * The same holds for its strangers within what strangers may hold together (overload/reserve.ts).
+ *
  * One greedy neighbourhood gets half, two get a third each, and k of them leave a part of 1 / (k + 1) to everybody else. It is
  * the rule that switches share their memory among queues by (Choudhury and Hahne, "Dynamic Queue Length Thresholds for
  * Shared-Memory Packet Switches", 1998, with α = 1).
@@ -22,9 +24,9 @@ export interface Seat {
 /** A neighbourhood may always hold this many, so that a large sender is not held up at a small node. */
 const LEAST_OF_NET = 16
 
-/** How many seats a neighbourhood may hold. @param max MAX_CONNECTIONS @param open with the seats of the neighbourhood */
-export const mostOfNet = (max: number, { total, net }: Pick<OpenCounts, 'total' | 'net'>): number =>
-  Math.max(LEAST_OF_NET, Math.floor((max - (total - net)) / 2))
+/** How many seats a neighbourhood may hold. @param max of all @param taken by all @param ofNet those of `taken` that it holds */
+export const mostOfNet = (max: number, taken: number, ofNet: number): number =>
+  Math.max(LEAST_OF_NET, Math.floor((max - (taken - ofNet)) / 2))
 
 /** One more or one less of what is counted under a key. @returns how many there are */
 function count(counts: Map<string, number>, key: string, change: 1 | -1): number {
@@ -37,6 +39,7 @@ function count(counts: Map<string, number>, key: string, change: 1 | -1): number
 export class Seats {
   readonly #bySource = new Map<string, number>()
   readonly #byNet = new Map<string, number>()
+  readonly #strangersByNet = new Map<string, number>()
   readonly #byFamily = { 4: 0, 6: 0 }
   #total = 0
   #strangers = 0
@@ -46,12 +49,13 @@ export class Seats {
     const stranger = isFriend(client) ? 0 : 1
     const ofSource = count(this.#bySource, source, 1)
     const ofNet = count(this.#byNet, net, 1)
+    const strangersOfNet = stranger === 1 ? count(this.#strangersByNet, net, 1) : 0
     this.#byFamily[family]++
     this.#total++
     this.#strangers += stranger
     let taken = true
     return {
-      open: { source: ofSource, net: ofNet, strangers: this.#strangers, total: this.#total },
+      open: { source: ofSource, net: ofNet, strangersOfNet, strangers: this.#strangers, total: this.#total },
       free: () => {
         if (!taken) return
         taken = false
@@ -60,6 +64,7 @@ export class Seats {
         this.#byFamily[family]--
         count(this.#bySource, source, -1)
         count(this.#byNet, net, -1)
+        if (stranger === 1) count(this.#strangersByNet, net, -1)
       },
     }
   }

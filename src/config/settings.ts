@@ -437,7 +437,7 @@ export const SETTINGS = {
     kind: decimal(1, 1000),
     default: '10',
     doc: 'How many times the limits per address and per neighbourhood a known client has.',
-    more: 'It holds at all times, for `known` clients only. The limits of all clients together are as they are set, for everybody. A neighbourhood has one count for all its clients; strangers in it are refused first.',
+    more: 'It holds at all times, for `known` clients only. The limits of all clients together are as they are set, for everybody. Known clients are not counted in the limit of their neighbourhood.',
     live: true,
   }),
   SPILLWAY_LIMIT_STRESS_FACTOR: row({

@@ -8,9 +8,7 @@
  *
  * The result is a whole number, at least 1: a client that comes once is never over a limit.
  *
- * A net has one count, to which all its clients are charged, and each of them is compared with a maximum of its own. So
- * strangers never use up more of the count than they are allowed themselves, and the rest is left to the known clients of
- * the net. What those use counts against the strangers, who are refused first.
+ * A net has one count, to which all its clients are charged but the known and the trusted ones (state/limits.ts).
  *
  * Nodes that share limits through Redis share the counts, and each applies its own level. Where maxima differ, what
  * ledger.ts need not tell is a part of the larger one.

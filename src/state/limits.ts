@@ -12,6 +12,7 @@ import {
   asSet,
   type GlobalLimit,
   LIMIT_NAMES,
+  LIMITS,
   type LimitName,
   type Maximum,
   type Rate,
@@ -104,7 +105,9 @@ export interface LimitsOptions {
 /** How many sources a budget is kept for. */
 const BUDGET_KEYS = 1 << 16
 
-const isCharged = ({ isGlobal }: Scope, part: Part): boolean => part === 'all' || isGlobal === (part === 'everybody')
+/** A known client is not counted with its neighbours: it must not use up what they need, nor they what it needs. */
+const isCharged = ({ limit, isGlobal }: Scope, part: Part, { standing }: Client): boolean =>
+  (part === 'all' || isGlobal === (part === 'everybody')) && (standing !== 'known' || LIMITS[limit].per !== 'net')
 
 /** Whether the client is over any limit that is enforced. */
 function isRefused(usage: Usage, enforced: LimitsOptions['enforced']): boolean {
@@ -150,7 +153,7 @@ export class CountedLimits implements Limits {
     const charged: Scope[] = []
     for (const scope of this.#scopes[stage]) {
       const { limit, counter, key } = scope
-      if (!isCharged(scope, part)) continue
+      if (!isCharged(scope, part, client)) continue
       const use = counter.charge(key(client), at, this.#maximum(limit, client, at))
       usage[limit] = use
       if (use.used <= use.max) charged.push(scope)

@@ -79,6 +79,7 @@ export class Slots {
 
   /** A slot at a server in state `up`, other than `server`, if there is one at once. */
   takeBeside(server: Server, holder: Holder): Slot | undefined {
+    if (holder.isStranger && this.#isClosedToStrangers()) return undefined
     let best: Server | undefined
     for (const each of this.#options.servers()) {
       if (each === server || each.state !== 'up' || this.#room(each) === 0) continue

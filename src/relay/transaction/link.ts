@@ -112,7 +112,7 @@ export class ClientLink {
     try {
       this.#enter('upstream')
       const dialed = await dial(server, this.#options.dial(), client.attributes, deadlines.endAt, attempt.signal)
-      connected(server, this.source, elapsed() - started)
+      connected(server, this.net, elapsed() - started)
       this.report(server, undefined)
       upstreams.offered(server, dialed.extensions)
       attempt.leaving(dialed.smtp)
@@ -121,7 +121,7 @@ export class ClientLink {
       const moved = this.moved()
       slot.free()
       if (!this.#gone) {
-        notConnected(server, this.source, error)
+        notConnected(server, this.net, error)
         if (!this.isRefused(error)) this.report(server, error)
       }
       throw new DialFailure(error, server, moved?.to)
@@ -173,12 +173,12 @@ export class ClientLink {
     try {
       reply = await coming
     } catch (error) {
-      unanswered(link.slot.server, this.source, error)
+      unanswered(link.slot.server, this.net, error)
       throw error
     }
     const now = elapsed()
     this.#turn.enter('ours', now)
-    answered(link.slot.server, this.source, { command, reply, ms: now - started, octets })
+    answered(link.slot.server, this.net, { command, reply, ms: now - started, octets })
     if (reply.code >= 400) link.clean = false
     return reply
   }

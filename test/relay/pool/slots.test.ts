@@ -395,6 +395,19 @@ describe('slots that are kept for friends', () => {
     expect(strangers.filter(({ slot }) => slot !== undefined)).toHaveLength(8)
   })
 
+  test('a stranger gets none beside the server that keeps it waiting, while strangers hold theirs', async () => {
+    pool(10, 2)
+    kept = 0.3
+    const strangers = sources(20).map(stranger)
+    await pass(0)
+    expect(strangers.filter(has)).toHaveLength(14)
+    const [one] = strangers
+    expect(slots.takeBeside(servers[0] as Server, one as Client)).toBeUndefined()
+    const [late] = ['192.0.2.1'].map(friend)
+    await pass(0)
+    expect(slots.takeBeside(servers[0] as Server, late as Client)).toBeDefined()
+  })
+
   test('a friend is not held up by a stranger of its own network that came before it', async () => {
     pool(2)
     kept = 0.5

@@ -120,11 +120,11 @@ export function buildLimits({
     history,
     shared,
     async start() {
+      // Before Redis is asked, so that what Redis knows counts where it is more, and is told what it has lost.
+      await Promise.all([built.read(), shared.start()])
       built.start()
-      await shared.start()
       sharing.start()
       tickets?.start()
-      if (!shared.shared()) await built.read()
       await clients.start()
     },
     async stop() {

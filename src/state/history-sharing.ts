@@ -64,11 +64,10 @@ export class HistorySharing {
   readonly #options: HistorySharingOptions
   /** The number of the last change that was heard, by group. */
   readonly #heard = new Array<number>(GROUPS).fill(0)
-  /** The name that each group had then. */
+  /** The name that each group had then; empty if it had none, or was not asked for yet. */
   readonly #names = new Array<string>(GROUPS).fill('')
   /** Groups that Redis has lost, and that this node has not filled yet. */
   readonly #lost = new Set<number>()
-  readonly #name = randomBytes(8).toString('hex')
   #timer: NodeJS.Timeout | undefined
   #busy: Promise<void> | undefined
   #isStopped = false
@@ -80,8 +79,9 @@ export class HistorySharing {
     options.history.share()
   }
 
-  /** Resolves when all that others know has been read, or after a moment. */
+  /** Resolves when all that others know has been read, or after a moment. What is remembered now, Redis is told of as well. */
   async start(): Promise<void> {
+    if (!this.#options.history.isEmpty) this.#loseAll()
     this.#timer ??= setInterval(() => void this.#step(), this.#options.everyMs ?? EVERY_MS).unref()
     await within(this.#step(), FILL_MS, () => undefined)
   }
@@ -135,10 +135,10 @@ export class HistorySharing {
     if (failed !== undefined) throw failed.reason
   }
 
-  #tellBatch(group: number, batch: readonly Untold[]): Promise<unknown> {
+  #tellBatch(group: number, batch: readonly Untold[]): Promise<void> {
     const hour = Math.max(...batch.map((each) => each.hour))
     const clients = batch.flatMap(({ key, good, bad, since, hour }) => [key, good, bad, since, hour])
-    return this.#run(TELL, group, [this.#expiryMs, this.#name, hour, MOST_OF_GROUP, OWN_MEMORY, ...clients])
+    return this.#change(TELL, group, [hour, MOST_OF_GROUP, OWN_MEMORY, ...clients])
   }
 
   /** Hears what has changed in a group. */
@@ -173,8 +173,12 @@ export class HistorySharing {
 
   /** Writes all that this node remembers, where Redis knows less. Rejects if Redis fails. */
   writeAll(): Promise<void> {
-    for (let group = 0; group < GROUPS; group++) this.#lost.add(group)
+    this.#loseAll()
     return this.#fill()
+  }
+
+  #loseAll(): void {
+    for (let group = 0; group < GROUPS; group++) this.#lost.add(group)
   }
 
   /** Writes what this node remembers of clients that are missing in these groups. */
@@ -198,8 +202,15 @@ export class HistorySharing {
   /** @param clients fields and values */
   async #write(group: number, clients: readonly string[][]): Promise<void> {
     for (const batch of inBatches(clients, TOLD)) {
-      await this.#run(FILL, group, [this.#expiryMs, this.#name, MOST_OF_GROUP, ...batch.flat()])
+      await this.#change(FILL, group, [MOST_OF_GROUP, ...batch.flat()])
     }
+  }
+
+  /** With a name for a group that has none: whoever writes first gives it, each time another. */
+  async #change(script: string, group: number, args: readonly (string | number)[]): Promise<void> {
+    const name = randomBytes(8).toString('hex')
+    const seq = await this.#run(script, group, [this.#expiryMs, name, ...args])
+    if (seq === 1) this.#names[group] ||= name
   }
 
   #run(script: string, group: number, args: readonly (string | number)[]): Promise<unknown> {

@@ -189,6 +189,11 @@ export class History {
     return this.#clients.count(1 + REMEMBERED.indexOf(standing))
   }
 
+  /** Whether no client is remembered; up to a minute old. */
+  get isEmpty(): boolean {
+    return REMEMBERED.every((standing) => this.count(standing) === 0)
+  }
+
   /** Begins to forget. */
   start(): void {
     this.#timer ??= setInterval(() => this.sweep(1 / SWEEPS), SWEEP_MS).unref()
@@ -201,10 +206,9 @@ export class History {
 
   /** Weighs a part of what is remembered again. */
   sweep(part: number): void {
-    if (REMEMBERED.some((standing) => this.count(standing) > 0)) {
-      this.#clients.sweep(Math.ceil(this.#clients.sets * part))
-      this.#nets.sweep(Math.ceil(this.#nets.sets * part))
-    }
+    if (this.isEmpty) return
+    this.#clients.sweep(Math.ceil(this.#clients.sets * part))
+    this.#nets.sweep(Math.ceil(this.#nets.sets * part))
   }
 
   get #hour(): number {

@@ -1,5 +1,15 @@
 /** The history of clients in a file: written as a whole, read at the start, passed over where it is broken. */
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from '@jest/globals'
@@ -65,6 +75,38 @@ test.each<[string, (text: string) => string]>([
   await file.read()
   expect([history.count('known'), history.count('seen')]).toEqual([0, 0])
   expect(lines.join()).toContain('cannot be read')
+})
+
+test('a file that cannot be read is not overwritten: it is kept under another name', async () => {
+  writeFileSync(path, 'a history that was cut o')
+  const { history, lines, file } = begin()
+  await file.read()
+  history.learn('192.0.2.1', { good: 5, bad: 0 })
+  await file.write()
+  expect(readFileSync(`${path}.unreadable`, 'latin1')).toBe('a history that was cut o')
+  expect(readFileSync(path, 'latin1')).toMatch(/end 1\n$/)
+  expect(lines.join()).toContain('was moved')
+  // Once: what is written from now on is our own.
+  await file.write()
+  expect(readFileSync(`${path}.unreadable`, 'latin1')).toBe('a history that was cut o')
+})
+
+test('a device is neither read nor replaced', async () => {
+  symlinkSync('/dev/null', path)
+  const { lines, file } = begin()
+  await file.read()
+  await file.write()
+  expect(readlinkSync(path)).toBe('/dev/null')
+  expect(lines.join()).toMatch(/cannot be read.*no regular file.*cannot be written.*no regular file/)
+})
+
+test('nothing is written before the file was read to its end', async () => {
+  await written()
+  const { file } = begin()
+  const reading = file.read()
+  await file.write()
+  await reading
+  expect(readFileSync(path, 'latin1')).toMatch(/end 2\n$/)
 })
 
 test('a line that is nonsense is left out, and the others count', async () => {

@@ -201,6 +201,21 @@ test('a Redis that comes back empty is filled again', async () => {
   )
 })
 
+test('a Redis that loses what it was filled with just now is filled again', async () => {
+  // Long enough between two looks at Redis for both to happen.
+  const a = await begin(undefined, 400)
+  const { client } = a.link
+  const count = async () => {
+    const groups = Array.from({ length: 16 }, (_, group) => client.zcard(`test:history:{${group}}:changes`))
+    return (await Promise.all(groups)).reduce((sum, each) => sum + each, 0)
+  }
+  for (let i = 0; i < 50; i++) a.history.learn(`10.1.0.${i}`, GOOD)
+  const filled = () => eventually(count, (has) => has === 50)
+  await filled()
+  await (client as unknown as { flushall: () => Promise<unknown> }).flushall()
+  await filled()
+})
+
 test('a friend that sends mail while Redis is being filled again stays a friend', async () => {
   const [a, b] = [await begin(), await begin()]
   a.history.learn(IP, { good: 5, bad: 0 })

@@ -134,16 +134,12 @@ async function toFiles(settings: Settings, history: History): Promise<string[]> 
   const count = settings.workers === 'auto' ? 1 : settings.workers
   const shares = Array.from({ length: count }, (_, index) => shareOf(settings, { index, of: count }))
   const paths = count === 1 ? [settings.historyFile] : shares.flatMap(({ historyFile }) => historyFile ?? [])
-  const log: Log = {
-    ...{ debug: () => undefined, info: () => undefined, error: () => undefined, flush: () => undefined },
-    warn: ({ err }, msg) => {
-      throw new Error(`${msg}: ${err}`)
-    },
-  }
+  const silent = (): void => undefined
+  const log: Log = { debug: silent, info: silent, warn: silent, error: silent, flush: silent }
   for (const path of paths) {
     const file = new HistoryFile({ path, history, log })
-    await file.read()
-    await file.write()
+    await file.load()
+    await file.save()
   }
   return paths
 }

@@ -66,7 +66,8 @@ for i = 6, #ARGV, 5 do
       room = room - 1
     end
     local hours = last - math.max(n[5], n[6])
-    local rg, rb = n[2] + good, n[3] * 2 ^ (-math.max(0, hours) / 24) + bad
+    local rg = n[2] + good
+    local rb = n[3] * 2 ^ (-math.max(0, hours) / 24) + bad * 2 ^ (-math.max(0, -hours) / 24)
     local kept = math.min(1, memory / (rg + rb))
     if good > 0 and (n[4] == 0 or n[4] > since) then n[4] = since end
     if good > 0 then n[5] = math.max(n[5], last) end

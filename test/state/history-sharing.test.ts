@@ -281,6 +281,22 @@ test('Redis reckons as this node does', async () => {
   expect(recentBad).toBeCloseTo(past.recentBad, 1)
 })
 
+test('what one node tells late weighs what is left of it, and sets nothing back', async () => {
+  const [a, b] = [await begin(), await begin()]
+  a.isUp = false
+  a.history.learn(IP, { good: 1, bad: 4 })
+  at += DAY
+  b.history.learn(IP, { good: 2, bad: 0 })
+  await eventually(
+    () => b.history.untold,
+    (rest) => rest === 0,
+  )
+  a.isUp = true
+  await heard(b, 3)
+  const [now, before] = [hourOf(at), hourOf(at - DAY)]
+  expect(b.history.own(IP)).toMatchObject({ recentBad: 2, first: before, lastGood: now, lastBad: before })
+})
+
 describe('what is no history in Redis', () => {
   test.each([
     ['nonsense', ''],

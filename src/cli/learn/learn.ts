@@ -48,28 +48,17 @@ export async function learn(
   if (loaded instanceof SettingsError) return { output: describe(loaded.mistakes), code: 78 }
   const { settings } = loaded
   if (settings.redisUrl === undefined && settings.historyFile === undefined) return { output: NOWHERE, code: 78 }
-  const clock = { at: Date.now() }
-  const history = emptyHistory(settings, clock)
-  const now = clock.at
-  const lines = new LogLines(
-    (ip, lesson, at) => {
-      clock.at = at
-      history.learn(ip, lesson)
-    },
-    now,
-    settings.knownDays,
-  )
+  const now = Date.now()
+  const history = emptyHistory(settings, now)
+  const lines = new LogLines((ip, lesson, at) => history.learn(ip, lesson, at), now, settings.knownDays)
   try {
     const input = path === '-' ? process.stdin : createReadStream(path)
     for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) lines.line(line)
   } catch (error) {
     return { output: `The log cannot be read: ${messageOf(error)}.\n`, code: 1 }
   }
-  clock.at = now
   const problem = doubtAbout(lines.read)
   if (problem !== undefined) return { output: problem, code: 1 }
-  // Counts them as of now.
-  history.sweep(1)
   try {
     const written = [...(await toRedis(settings, history)), ...(await toFiles(settings, history))]
     const found = { ...lines.read, known: history.count('known'), seen: history.count('seen'), written }
@@ -79,11 +68,11 @@ export async function learn(
   }
 }
 
-function emptyHistory({ knownAfter: after, knownDays: days, historyTtl }: Settings, clock: { at: number }): History {
+function emptyHistory({ knownAfter: after, knownDays: days, historyTtl }: Settings, now: number): History {
   return new History({
     standingAlone: (own) => standingAlone(own, { after, days }),
     ttlMs: () => historyTtl,
-    now: () => clock.at,
+    now: () => now,
     seed: randomBytes(8),
     capacity: CLIENTS,
   })

@@ -9,7 +9,7 @@ import { createInterface } from 'node:readline'
 import type { Loaded } from '../../config/load.ts'
 import { describe, SettingsError } from '../../config/mistakes.ts'
 import type { Settings } from '../../config/settings.ts'
-import { shareOf } from '../../config/workers.ts'
+import { shareOf, workersOf } from '../../config/workers.ts'
 import { messageOf } from '../../core/errors.ts'
 import { standingAlone } from '../../overload/standing.ts'
 import { CLIENTS, History } from '../../state/history.ts'
@@ -39,11 +39,11 @@ const NOWHERE =
 const REDIS_MS = 5000
 const FOREIGN_SHARE = 0.5
 
-/** @param path `-`: standard input */
+/** @param path `-`: standard input @param options `cores`: how many of them this process may use */
 export async function learn(
   loaded: Loaded | SettingsError,
   path: string,
-  options: { readonly json: boolean },
+  options: { readonly json: boolean; readonly cores: number },
 ): Promise<Told> {
   if (loaded instanceof SettingsError) return { output: describe(loaded.mistakes), code: 78 }
   const { settings } = loaded
@@ -60,7 +60,7 @@ export async function learn(
   const problem = doubtAbout(lines.read)
   if (problem !== undefined) return { output: problem, code: 1 }
   try {
-    const written = [...(await toRedis(settings, history)), ...(await toFiles(settings, history))]
+    const written = [...(await toRedis(settings, history)), ...(await toFiles(settings, history, options.cores))]
     const found = { ...lines.read, known: history.count('known'), seen: history.count('seen'), written }
     return { output: options.json ? `${JSON.stringify(found, undefined, 2)}\n` : inWords(found), code: 0 }
   } catch (error) {
@@ -118,9 +118,9 @@ async function toRedis({ redisUrl, redisPrefix, historyTtl }: Settings, history:
 }
 
 /** One for each worker: without Redis each remembers for itself. */
-async function toFiles(settings: Settings, history: History): Promise<string[]> {
+async function toFiles(settings: Settings, history: History, cores: number): Promise<string[]> {
   if (settings.redisUrl !== undefined || settings.historyFile === undefined) return []
-  const count = settings.workers === 'auto' ? 1 : settings.workers
+  const count = workersOf(settings, cores)
   const shares = Array.from({ length: count }, (_, index) => shareOf(settings, { index, of: count }))
   const paths = count === 1 ? [settings.historyFile] : shares.flatMap(({ historyFile }) => historyFile ?? [])
   const silent = (): void => undefined

@@ -1,5 +1,5 @@
 /** What was learnt from a log reaches the nodes: those that run, through Redis, and those that are started afterwards. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, expect, test } from '@jest/globals'
@@ -23,8 +23,8 @@ const today = new Date().toISOString().slice(0, 10)
 /** One that has sent for days, one that has sent once, and one that has sent junk alone. */
 const PLAIN = `127.5.0.1,10,0,${today}\n127.5.1.1,1,0,${today}\n127.5.2.1,0,30,${today}\n`
 
-const learnt = (path: string, settings: Record<string, string>) =>
-  learn(load(testSources('127.0.0.1:1', settings)), path, { json: false })
+const learnt = (path: string, settings: Record<string, string>, cores = 1) =>
+  learn(load(testSources('127.0.0.1:1', settings)), path, { json: false, cores })
 
 async function begin(settings: Record<string, string>): Promise<TestApp> {
   const upstream = await startUpstream()
@@ -74,6 +74,17 @@ test('without Redis it goes to the file, beside what is there', async () => {
   expect(readFileSync(file, 'latin1').trimEnd().split('\n')).toHaveLength(2 + 3)
   const app = await begin({ HISTORY_FILE: file })
   for (const from of ['127.5.0.1', '127.5.9.9']) expect(await standingAt(app, from)).toBe('known')
+})
+
+test.each([
+  ['2', 1],
+  ['auto', 2],
+])('with SPILLWAY_WORKERS=%s each worker finds a file of its own', async (workers, cores) => {
+  const at = folder()
+  writeFileSync(join(at, 'plain.csv'), PLAIN)
+  const settings = { HISTORY_FILE: join(at, 'history'), WORKERS: workers }
+  expect(await learnt(join(at, 'plain.csv'), settings, cores)).toMatchObject({ code: 0 })
+  expect(readdirSync(at).sort()).toEqual(['history.1', 'history.2', 'plain.csv'])
 })
 
 test.each([

@@ -109,7 +109,7 @@ export function buildLimits({
   })
   const clients = new HistorySharing({
     ...{ history, client: link.client, prefix, ttlMs: historyTtl, log, elapsed: clock.elapsed },
-    ...{ upSince, watched },
+    ...{ isUp: () => shared.shared(), watched },
   })
   const tickets =
     ticketSecret &&

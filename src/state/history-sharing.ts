@@ -46,8 +46,7 @@ export interface HistorySharingOptions {
   readonly prefix: string
   /** HISTORY_TTL, in milliseconds. */
   readonly ttlMs: () => number
-  /** A number that changes each time Redis comes back; undefined while it is away. */
-  readonly upSince: () => number | undefined
+  readonly isUp: () => boolean
   /** Counts one command. */
   readonly watched: <T>(use: RedisUse, answer: Promise<T>) => Promise<T>
   /** Milliseconds of a clock that never goes back. */
@@ -98,7 +97,7 @@ export class HistorySharing {
   }
 
   get #isUp(): boolean {
-    return this.#options.upSince() !== undefined
+    return this.#options.isUp()
   }
 
   /** Never rejects. */
@@ -141,7 +140,7 @@ export class HistorySharing {
     return this.#change(TELL, group, [hour, MOST_OF_GROUP, OWN_MEMORY, ...clients])
   }
 
-  /** Hears what has changed in a group. */
+  /** Hears what has changed in a group. One that Redis has lost is filled first, and heard from its beginning the next time. */
   async #ask(group: number): Promise<void> {
     const { history } = this.#options
     for (;;) {
@@ -154,7 +153,7 @@ export class HistorySharing {
       if ((before !== news.group && before !== '') || news.seq < heard) {
         this.#lost.add(group)
         this.#heard[group] = 0
-        continue
+        return
       }
       const more: string[][] = []
       for (const { key, past } of news.changes) {

@@ -107,7 +107,7 @@ async function toRedis({ redisUrl, redisPrefix, historyTtl }: Settings, history:
   try {
     await Promise.race([ready, late])
     const sharing = new HistorySharing({
-      ...{ history, client: link.client, prefix: redisPrefix, ttlMs: () => historyTtl, upSince: () => 1, log },
+      ...{ history, client: link.client, prefix: redisPrefix, ttlMs: () => historyTtl, isUp: () => true, log },
       ...{ watched: (_, answer) => answer, elapsed: () => performance.now() },
     })
     await sharing.writeAll()

@@ -46,6 +46,8 @@ export interface HistorySharingOptions {
   readonly prefix: string
   /** HISTORY_TTL, in milliseconds. */
   readonly ttlMs: () => number
+  /** KNOWN_AFTER. */
+  readonly knownAfter: () => number
   readonly isUp: () => boolean
   /** Counts one command. */
   readonly watched: <T>(use: RedisUse, answer: Promise<T>) => Promise<T>
@@ -120,11 +122,7 @@ export class HistorySharing {
   /** What fails is noted again. */
   async #tell(): Promise<void> {
     const { history } = this.#options
-    const groups = new Map<number, Untold[]>()
-    for (const each of history.takeUntold(TOLD_EACH_TIME)) {
-      const group = groupOf(each.key)
-      groups.set(group, [...(groups.get(group) ?? []), each])
-    }
+    const groups = Map.groupBy(history.takeUntold(TOLD_EACH_TIME), ({ key }) => groupOf(key))
     const batches = [...groups].flatMap(([group, all]) => inBatches(all, TOLD).map((batch) => ({ group, batch })))
     const results = await Promise.allSettled(batches.map(({ group, batch }) => this.#tellBatch(group, batch)))
     results.forEach(({ status }, i) => {
@@ -135,9 +133,10 @@ export class HistorySharing {
   }
 
   #tellBatch(group: number, batch: readonly Untold[]): Promise<void> {
+    const { knownAfter } = this.#options
     const hour = Math.max(...batch.map((each) => each.hour))
     const clients = batch.flatMap(({ key, good, bad, since, hour }) => [key, good, bad, since, hour])
-    return this.#change(TELL, group, [hour, MOST_OF_GROUP, OWN_MEMORY, ...clients])
+    return this.#change(TELL, group, [hour, MOST_OF_GROUP, OWN_MEMORY, knownAfter(), ...clients])
   }
 
   /** Hears what has changed in a group. One that Redis has lost is filled first, and heard from its beginning the next time. */
@@ -185,14 +184,11 @@ export class HistorySharing {
     const { history } = this.#options
     const groups = new Set(this.#lost)
     for (let part = 0; part < PARTS && !this.#isStopped && this.#isUp; part++) {
-      const found = new Map<number, string[][]>()
+      const found: [key: string, value: string][] = []
       history.each(part, (key, past) => {
-        const group = groupOf(key)
-        if (groups.has(group)) found.set(group, [...(found.get(group) ?? []), [key, textOf(past)]])
+        if (groups.has(groupOf(key))) found.push([key, textOf(past)])
       })
-      for (const [group, clients] of found) {
-        await this.#write(group, clients)
-      }
+      for (const [group, clients] of Map.groupBy(found, ([key]) => groupOf(key))) await this.#write(group, clients)
       await setTimeout(PAUSE_MS, undefined, { ref: false })
     }
     if (this.#isUp) for (const group of groups) this.#lost.delete(group)

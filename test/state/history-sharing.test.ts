@@ -67,6 +67,7 @@ async function begin(ttlMs = 100 * DAY, everyMs: number = 30): Promise<Node> {
     ...{ history, client: link.client, prefix: 'test:', ttlMs: () => ttlMs, elapsed: () => performance.now() },
     ...(everyMs !== SHIPPED && { everyMs }),
     log: { ...SILENT, warn },
+    knownAfter: () => 3,
     isUp: () => link.connected() && node.isUp,
     watched(_, answer) {
       answer.catch(() => node.failed++)
@@ -307,6 +308,39 @@ test('what one node tells late weighs what is left of it, and sets nothing back'
   expect(b.history.own(IP)).toMatchObject({ recentBad: 2, first: before, lastGood: now, lastBad: before })
 })
 
+test.each([1, 2, 3, 10])(
+  'where a group is full, strangers make room, and none with KNOWN_AFTER=%i good messages',
+  async (after) => {
+    const { link } = await begin()
+    const hour = hourOf(at)
+    const tell = (good: number, ...fields: string[]) => {
+      const clients = fields.flatMap((field) => [field, good, 0, hour, hour])
+      return link.client.eval(
+        TELL,
+        2,
+        'test:{0}',
+        'test:{0}:changes',
+        1e9,
+        'name',
+        hour,
+        8,
+        OWN_MEMORY,
+        after,
+        ...clients,
+      )
+    }
+    const held = async () =>
+      ((await link.client.hkeys('test:{0}')) as string[]).filter((each) => !'#@'.includes(each)).sort()
+    const known = Array.from({ length: 4 }, (_, i) => `known${i}`)
+    await tell(after, ...known)
+    await tell(after - 1, ...Array.from({ length: 4 }, (_, i) => `stranger${i}`))
+    expect(await held()).toHaveLength(8)
+    for (let i = 0; i < 10; i++) await tell(after, `new${i}`)
+    expect((await held()).filter((each) => each.startsWith('known'))).toEqual(known)
+    expect(await held()).toEqual([...known, 'new0', 'new1', 'new2', 'new3'].sort())
+  },
+)
+
 describe('what is no history in Redis', () => {
   test.each([
     ['nonsense', ''],
@@ -346,7 +380,7 @@ describe('what is no history in Redis', () => {
     const history = historyOf(DAY)
     const sharing = new HistorySharing({
       ...{ history, client, prefix: 'test:', ttlMs: () => DAY, elapsed: () => performance.now(), log: SILENT },
-      ...{ isUp: () => true, watched: (_use, promise) => promise, everyMs: 30 },
+      ...{ knownAfter: () => 3, isUp: () => true, watched: (_use, promise) => promise, everyMs: 30 },
     })
     stops.push(() => sharing.stop())
     await sharing.start()

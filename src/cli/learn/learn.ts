@@ -86,7 +86,10 @@ function doubtAbout({ lines, used, foreign }: LinesRead): string | undefined {
   return used === 0 ? `None of ${lines} lines shows a client's message. Nothing was learnt.\n` : undefined
 }
 
-async function toRedis({ redisUrl, redisPrefix, historyTtl }: Settings, history: History): Promise<string[]> {
+async function toRedis(
+  { redisUrl, redisPrefix, historyTtl, knownAfter }: Settings,
+  history: History,
+): Promise<string[]> {
   if (redisUrl === undefined) return []
   let failure = 'it does not answer'
   const fail = (_: object, msg: string): void => {
@@ -108,7 +111,7 @@ async function toRedis({ redisUrl, redisPrefix, historyTtl }: Settings, history:
     await Promise.race([ready, late])
     const sharing = new HistorySharing({
       ...{ history, client: link.client, prefix: redisPrefix, ttlMs: () => historyTtl, isUp: () => true, log },
-      ...{ watched: (_, answer) => answer, elapsed: () => performance.now() },
+      ...{ knownAfter: () => knownAfter, watched: (_, answer) => answer, elapsed: () => performance.now() },
     })
     await sharing.writeAll()
   } finally {

@@ -9,7 +9,9 @@
  *
  * Reading and writing happen in parts, so that clients do not wait.
  */
-import { type FileHandle, open, readFile, rename, stat, unlink } from 'node:fs/promises'
+import { randomBytes } from 'node:crypto'
+import { type FileHandle, open, readdir, readFile, rename, stat, unlink } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { within } from '../core/deadline.ts'
 import { messageOf } from '../core/errors.ts'
@@ -26,12 +28,16 @@ const LINES = 5000
 /** A mount that hangs keeps nobody from starting, nor from stopping. */
 const START_MS = 30_000
 const STOP_MS = 5000
+/** Nobody takes so long to write a file. */
+const LEFT_MS = 3_600_000
 const NO_FILE = 'it is no regular file'
 
 export interface HistoryFileOptions {
   readonly path: string
   readonly history: History
   readonly log: Log
+  /** Milliseconds since the epoch. */
+  readonly now: () => number
   /** By default five minutes. */
   readonly everyMs?: number
 }
@@ -41,11 +47,14 @@ export class HistoryFile {
   #timer: NodeJS.Timeout | undefined
   #writing: Promise<void> | undefined
   #reading: Promise<void> = Promise.resolve()
+  /** What is written before it takes its place. After a take-over two processes may write at once. */
+  readonly #beside: string
   /** Whether there is something that could not be read. */
   #isUnread = false
 
   constructor(options: HistoryFileOptions) {
     this.#options = options
+    this.#beside = `${options.path}.new.${randomBytes(4).toString('hex')}`
   }
 
   /** Begins to write it now and then. */
@@ -66,10 +75,14 @@ export class HistoryFile {
   /** Learns what it holds. A file that is not there is no mistake. Never rejects. */
   async read(): Promise<void> {
     const { path, log } = this.#options
-    this.#reading = this.load().catch((error: unknown) => {
-      this.#isUnread = true
-      log.warn({ path, err: messageOf(error) }, 'the history of clients cannot be read: it begins anew')
-    })
+    const reading = async (): Promise<void> => {
+      await this.#clear().catch(() => undefined)
+      await this.load().catch((error: unknown) => {
+        this.#isUnread = true
+        log.warn({ path, err: messageOf(error) }, 'the history of clients cannot be read: it begins anew')
+      })
+    }
+    this.#reading = reading()
     await within(this.#reading, START_MS, () =>
       log.warn({ path }, 'the history of clients is read so slowly that nobody waits'),
     )
@@ -109,10 +122,9 @@ export class HistoryFile {
 
   /** As write(), but rejects if it cannot be written. */
   async save(): Promise<void> {
-    const { path } = this.#options
+    const beside = this.#beside
     await this.#reading
     if (this.#isUnread) await this.#setAside()
-    const beside = `${path}.new`
     // Clients' addresses are nobody else's affair.
     const file = await open(beside, 'w', 0o600)
     try {
@@ -124,7 +136,18 @@ export class HistoryFile {
     } finally {
       await file.close()
     }
-    await rename(beside, path)
+    await rename(beside, this.#options.path)
+  }
+
+  /** Removes what processes have left that were killed while they wrote. */
+  async #clear(): Promise<void> {
+    const { path, now } = this.#options
+    const folder = dirname(path)
+    for (const name of await readdir(folder)) {
+      if (!name.startsWith(`${basename(path)}.new.`)) continue
+      const left = join(folder, name)
+      if (now() - (await stat(left)).mtimeMs > LEFT_MS) await unlink(left)
+    }
   }
 
   /** What was set aside before gives way. */

@@ -129,7 +129,7 @@ async function toFiles(settings: Settings, history: History, cores: number): Pro
   const silent = (): void => undefined
   const log: Log = { debug: silent, info: silent, warn: silent, error: silent, flush: silent }
   for (const path of paths) {
-    const file = new HistoryFile({ path, history, log })
+    const file = new HistoryFile({ path, history, log, now: Date.now })
     await file.load()
     await file.save()
   }

@@ -92,7 +92,9 @@ async function main(): Promise<number> {
     case 'learn': {
       const { learn } = await import('./cli/learn/learn.ts')
       const { options, positionals } = asked
-      const { output, code } = await learn(loaded(sourcesOf(options.envFile)), positionals[0] ?? '-', options)
+      const cores = availableParallelism()
+      const from = positionals[0] ?? '-'
+      const { output, code } = await learn(loaded(sourcesOf(options.envFile)), from, { ...options, cores })
       if (code === 0) console.log(output.trimEnd())
       else console.error(output.trimEnd())
       return code

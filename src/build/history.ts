@@ -37,7 +37,7 @@ export function buildHistory(sources: HistorySources): BuiltHistory {
   const { historyFile: path } = settings
   const capacity = Math.ceil(room / nodes)
   const history = new History({ standingAlone, ttlMs: historyTtl, now: clock.now, seed: randomBytes(8), capacity })
-  const file = path === undefined ? undefined : new HistoryFile({ path, history, log })
+  const file = path === undefined ? undefined : new HistoryFile({ path, history, log, now: clock.now })
   return {
     history,
     async read() {

@@ -44,8 +44,8 @@ export interface CountingOptions {
   readonly maximum: Maximum
   /** What a client's own history makes of it, by the settings in force. */
   readonly standingAlone: (own: Past) => Remembered
-  /** HISTORY_TTL as it is set now, in milliseconds. */
-  readonly historyTtl: () => number
+  /** As they are set now. */
+  readonly settingsNow: () => PlainSettings
   readonly metrics: Metrics
   readonly log: Log
   readonly clock: Clock
@@ -64,7 +64,7 @@ export function buildLimits({
   ratesNow,
   maximum,
   standingAlone,
-  historyTtl,
+  settingsNow,
   metrics,
   log,
   clock,
@@ -81,6 +81,7 @@ export function buildLimits({
     seed: randomBytes(8),
   }
   const knownRecipients = createKnownRecipients({ now: clock.now })
+  const historyTtl = (): number => settingsNow().historyTtl
   const built = buildHistory({ settings, standingAlone, historyTtl, nodes, room, log, clock })
   const { history } = built
   if (settings.redisUrl === undefined) {
@@ -109,7 +110,7 @@ export function buildLimits({
   })
   const clients = new HistorySharing({
     ...{ history, client: link.client, prefix, ttlMs: historyTtl, log, elapsed: clock.elapsed },
-    ...{ upSince, watched },
+    ...{ knownAfter: () => settingsNow().knownAfter, isUp: () => shared.shared(), watched },
   })
   const tickets =
     ticketSecret &&
@@ -120,11 +121,11 @@ export function buildLimits({
     history,
     shared,
     async start() {
+      // Before Redis is asked, so that what Redis knows counts where it is more, and is told what it has lost.
+      await Promise.all([built.read(), shared.start()])
       built.start()
-      await shared.start()
       sharing.start()
       tickets?.start()
-      if (!shared.shared()) await built.read()
       await clients.start()
     },
     async stop() {

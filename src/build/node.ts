@@ -106,7 +106,7 @@ export function buildNode(options: NodeOptions): Node {
     ratesNow: () => policy.rates(),
     maximum: (limit, { standing }) => maximum(limit, standing, overload.enforced, policy.rates(), policy.factors()),
     standingAlone: (own) => policy.standingAlone(own),
-    historyTtl: () => policy.settings.historyTtl,
+    settingsNow: () => policy.settings,
   })
   const { limits, knownRecipients, history } = counting
   const relay = buildRelay({ ...common, reading, reserve: () => overload.reserve })

@@ -545,8 +545,8 @@ export const SETTINGS = {
     group: 'history',
     kind: orNone(path),
     default: 'none',
-    doc: 'A file that keeps the history over a restart without Redis: its path.',
-    more: 'It is written every five minutes and at the stop, and read at the start if Redis is not set or does not answer. Spillway must be allowed to write to its directory. Each worker has its own: the number of the worker is appended to the path.',
+    doc: 'A file that keeps the history over a restart: its path.',
+    more: 'It is written every five minutes and at the stop, and read at the start. With Redis it is of use where Redis may come back empty. Spillway must be allowed to write to its directory. Each worker has its own: the number of the worker is appended to the path.',
     perNode: true,
   }),
 

@@ -3,9 +3,8 @@
  *
  * A group is two keys of one slot: a hash with a field for each client, and a sorted set of the same clients by the number of
  * their last change. The field `#` of the hash has the number of the latest change, and `@` a name that whoever wrote first
- * made up: a group with another name is another group, which has lost what was in the first. A value is six numbers: good messages, the
- * two weights, and the hours of the first good message, the last one, and the last bad one. The rule by which TELL adds to them is
- * that of past.ts.
+ * made up: a group with another name is another group, which has lost what was in the first. A value is six numbers (past-text.ts).
+ * The rule by which TELL adds to them is that of past.ts.
  */
 import type { Past } from './past.ts'
 import { isKey, pastIn } from './past-text.ts'
@@ -39,12 +38,13 @@ local function drop(field)
 end
 `
 /**
- * ARGV: as CHANGE, then the hour, the most clients of a group, the memory (OWN_MEMORY), and for each client its field, good and bad
- * messages, and the hours of the first and of the last of them. First the clients that changed longest ago are forgotten if they have expired. If the group is full, some strangers
- * (of ten taken at random, those with fewer than three good messages) make room; if there are none, nobody new is remembered.
+ * ARGV: as CHANGE, then the hour, the most clients of a group, the memory (OWN_MEMORY), KNOWN_AFTER, and for each client its
+ * field, good and bad messages, and the hours of the first and of the last of them. First the clients that changed longest ago
+ * are forgotten if they have expired. If the group is full, some strangers (of ten taken at random, those with fewer good
+ * messages than KNOWN_AFTER) make room; if there are none, nobody new is remembered.
  */
 export const TELL = `${READ}${CHANGE}
-local hour, most, memory = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local hour, most, memory, after = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 for _, field in ipairs(redis.call('ZRANGE', KEYS[2], 0, 9)) do
   local n = read(redis.call('HMGET', KEYS[1], field)[1])
   if not n or hour - math.max(n[5], n[6]) >= ARGV[1] / 3600000 then drop(field) end
@@ -52,11 +52,11 @@ end
 if redis.call('HLEN', KEYS[1]) > most + 1 then
   for _, field in ipairs(redis.call('HRANDFIELD', KEYS[1], 10)) do
     local n = read(redis.call('HMGET', KEYS[1], field)[1])
-    if field ~= '#' and field ~= '@' and (not n or n[1] < 3) then drop(field) end
+    if field ~= '#' and field ~= '@' and (not n or n[1] < after) then drop(field) end
   end
 end
 local room = most + 2 - redis.call('HLEN', KEYS[1])
-for i = 6, #ARGV, 5 do
+for i = 7, #ARGV, 5 do
   local field, good, bad = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
   local since, last = tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4])
   local n = read(redis.call('HMGET', KEYS[1], field)[1])
@@ -66,7 +66,8 @@ for i = 6, #ARGV, 5 do
       room = room - 1
     end
     local hours = last - math.max(n[5], n[6])
-    local rg, rb = n[2] + good, n[3] * 2 ^ (-math.max(0, hours) / 24) + bad
+    local rg = n[2] + good
+    local rb = n[3] * 2 ^ (-math.max(0, hours) / 24) + bad * 2 ^ (-math.max(0, -hours) / 24)
     local kept = math.min(1, memory / (rg + rb))
     if good > 0 and (n[4] == 0 or n[4] > since) then n[4] = since end
     if good > 0 then n[5] = math.max(n[5], last) end
@@ -77,7 +78,10 @@ end
 finish()
 return seq
 `
-/** ARGV: as CHANGE, then the most clients of a group, then fields and values: of clients that are not there, or with fewer good messages. */
+/**
+ * ARGV: as CHANGE, then the most clients of a group, then fields and values. Writes those of clients that are not there, or are
+ * there with fewer good messages.
+ */
 export const FILL = `${READ}${CHANGE}
 local room = tonumber(ARGV[3]) + 2 - redis.call('HLEN', KEYS[1])
 for i = 4, #ARGV, 2 do

@@ -46,8 +46,9 @@ export interface HistorySharingOptions {
   readonly prefix: string
   /** HISTORY_TTL, in milliseconds. */
   readonly ttlMs: () => number
-  /** A number that changes each time Redis comes back; undefined while it is away. */
-  readonly upSince: () => number | undefined
+  /** KNOWN_AFTER. */
+  readonly knownAfter: () => number
+  readonly isUp: () => boolean
   /** Counts one command. */
   readonly watched: <T>(use: RedisUse, answer: Promise<T>) => Promise<T>
   /** Milliseconds of a clock that never goes back. */
@@ -64,11 +65,10 @@ export class HistorySharing {
   readonly #options: HistorySharingOptions
   /** The number of the last change that was heard, by group. */
   readonly #heard = new Array<number>(GROUPS).fill(0)
-  /** The name that each group had then. */
+  /** The name that each group had then; empty if it had none, or was not asked for yet. */
   readonly #names = new Array<string>(GROUPS).fill('')
   /** Groups that Redis has lost, and that this node has not filled yet. */
   readonly #lost = new Set<number>()
-  readonly #name = randomBytes(8).toString('hex')
   #timer: NodeJS.Timeout | undefined
   #busy: Promise<void> | undefined
   #isStopped = false
@@ -80,8 +80,9 @@ export class HistorySharing {
     options.history.share()
   }
 
-  /** Resolves when all that others know has been read, or after a moment. */
+  /** Resolves when all that others know has been read, or after a moment. What is remembered now, Redis is told of as well. */
   async start(): Promise<void> {
+    if (!this.#options.history.isEmpty) this.#loseAll()
     this.#timer ??= setInterval(() => void this.#step(), this.#options.everyMs ?? EVERY_MS).unref()
     await within(this.#step(), FILL_MS, () => undefined)
   }
@@ -98,7 +99,7 @@ export class HistorySharing {
   }
 
   get #isUp(): boolean {
-    return this.#options.upSince() !== undefined
+    return this.#options.isUp()
   }
 
   /** Never rejects. */
@@ -121,11 +122,7 @@ export class HistorySharing {
   /** What fails is noted again. */
   async #tell(): Promise<void> {
     const { history } = this.#options
-    const groups = new Map<number, Untold[]>()
-    for (const each of history.takeUntold(TOLD_EACH_TIME)) {
-      const group = groupOf(each.key)
-      groups.set(group, [...(groups.get(group) ?? []), each])
-    }
+    const groups = Map.groupBy(history.takeUntold(TOLD_EACH_TIME), ({ key }) => groupOf(key))
     const batches = [...groups].flatMap(([group, all]) => inBatches(all, TOLD).map((batch) => ({ group, batch })))
     const results = await Promise.allSettled(batches.map(({ group, batch }) => this.#tellBatch(group, batch)))
     results.forEach(({ status }, i) => {
@@ -135,13 +132,14 @@ export class HistorySharing {
     if (failed !== undefined) throw failed.reason
   }
 
-  #tellBatch(group: number, batch: readonly Untold[]): Promise<unknown> {
+  #tellBatch(group: number, batch: readonly Untold[]): Promise<void> {
+    const { knownAfter } = this.#options
     const hour = Math.max(...batch.map((each) => each.hour))
     const clients = batch.flatMap(({ key, good, bad, since, hour }) => [key, good, bad, since, hour])
-    return this.#run(TELL, group, [this.#expiryMs, this.#name, hour, MOST_OF_GROUP, OWN_MEMORY, ...clients])
+    return this.#change(TELL, group, [hour, MOST_OF_GROUP, OWN_MEMORY, knownAfter(), ...clients])
   }
 
-  /** Hears what has changed in a group. */
+  /** Hears what has changed in a group. One that Redis has lost is filled first, and heard from its beginning the next time. */
   async #ask(group: number): Promise<void> {
     const { history } = this.#options
     for (;;) {
@@ -154,7 +152,7 @@ export class HistorySharing {
       if ((before !== news.group && before !== '') || news.seq < heard) {
         this.#lost.add(group)
         this.#heard[group] = 0
-        continue
+        return
       }
       const more: string[][] = []
       for (const { key, past } of news.changes) {
@@ -173,8 +171,12 @@ export class HistorySharing {
 
   /** Writes all that this node remembers, where Redis knows less. Rejects if Redis fails. */
   writeAll(): Promise<void> {
-    for (let group = 0; group < GROUPS; group++) this.#lost.add(group)
+    this.#loseAll()
     return this.#fill()
+  }
+
+  #loseAll(): void {
+    for (let group = 0; group < GROUPS; group++) this.#lost.add(group)
   }
 
   /** Writes what this node remembers of clients that are missing in these groups. */
@@ -182,14 +184,11 @@ export class HistorySharing {
     const { history } = this.#options
     const groups = new Set(this.#lost)
     for (let part = 0; part < PARTS && !this.#isStopped && this.#isUp; part++) {
-      const found = new Map<number, string[][]>()
+      const found: [key: string, value: string][] = []
       history.each(part, (key, past) => {
-        const group = groupOf(key)
-        if (groups.has(group)) found.set(group, [...(found.get(group) ?? []), [key, textOf(past)]])
+        if (groups.has(groupOf(key))) found.push([key, textOf(past)])
       })
-      for (const [group, clients] of found) {
-        await this.#write(group, clients)
-      }
+      for (const [group, clients] of Map.groupBy(found, ([key]) => groupOf(key))) await this.#write(group, clients)
       await setTimeout(PAUSE_MS, undefined, { ref: false })
     }
     if (this.#isUp) for (const group of groups) this.#lost.delete(group)
@@ -198,8 +197,15 @@ export class HistorySharing {
   /** @param clients fields and values */
   async #write(group: number, clients: readonly string[][]): Promise<void> {
     for (const batch of inBatches(clients, TOLD)) {
-      await this.#run(FILL, group, [this.#expiryMs, this.#name, MOST_OF_GROUP, ...batch.flat()])
+      await this.#change(FILL, group, [MOST_OF_GROUP, ...batch.flat()])
     }
+  }
+
+  /** With a name for a group that has none: whoever writes first gives it, each time another. */
+  async #change(script: string, group: number, args: readonly (string | number)[]): Promise<void> {
+    const name = randomBytes(8).toString('hex')
+    const seq = await this.#run(script, group, [this.#expiryMs, name, ...args])
+    if (seq === 1) this.#names[group] ||= name
   }
 
   #run(script: string, group: number, args: readonly (string | number)[]): Promise<unknown> {

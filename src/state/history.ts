@@ -22,6 +22,8 @@ import {
   OWN_MEMORY,
   type Past,
   taught,
+  taughtLate,
+  untilNow,
 } from './past.ts'
 import { PastTable } from './past-table.ts'
 
@@ -102,25 +104,29 @@ export class History {
     return this.#readNet(ip) ? this.#weighed(this.#nets) : NO_PAST
   }
 
-  /** Learns what came of a message of this client. @param ip canonical */
-  learn(ip: string, lesson: Lesson): void {
+  /**
+   * Learns what came of a message of this client.
+   * @param ip canonical
+   * @param came when it came, in ms since the epoch, where that is not now: in the order in which logs are read
+   */
+  learn(ip: string, lesson: Lesson, came?: number): void {
     if (lesson.good <= 0 && lesson.bad <= 0) return
-    const hour = this.#hour
-    const before = this.own(ip)
     if (!readBits(ip, this.#bits)) return
+    const now = this.#hour
+    const [hour, rule] = came === undefined ? [now, taught] : [Math.min(now, hourOf(came)), taughtLate]
+    const before = untilNow(this.#held(this.#clients), now)
     // Whoever is not remembered would count in its neighbourhood again and again.
-    const after = taught(before, lesson, hour, OWN_MEMORY)
+    const after = rule(before, lesson, hour, OWN_MEMORY)
     if (!this.#put(this.#clients, after)) return
     // With the first good message, others hear of the bad ones before it as well.
-    if (this.#isShared && after.good > 0) this.#note(lesson, before.good === 0 ? before.recentBad : 0, hour)
+    if (this.#isShared && after.good > 0) this.#note(lesson, before.good === 0 ? aged(before, hour).recentBad : 0, hour)
     const today = dayOfHour(hour)
-    const good = lesson.good > 0 && dayOfHour(before.lastGood) !== today ? 1 : 0
+    const good = lesson.good > 0 && dayOfHour(before.lastGood) < today ? 1 : 0
     // A part of a message is no bad address: a list with some dead subscribers has them every day.
-    const bad = lesson.bad >= 1 && dayOfHour(before.lastBad) !== today ? 1 : 0
+    const bad = lesson.bad >= 1 && dayOfHour(before.lastBad) < today ? 1 : 0
     if (good === 0 && bad === 0) return
-    const around = this.net(ip)
     this.#readNet(ip)
-    this.#put(this.#nets, taught(around, { good, bad }, hour, NET_MEMORY))
+    this.#put(this.#nets, rule(untilNow(this.#held(this.#nets), now), { good, bad }, hour, NET_MEMORY))
   }
 
   /**
@@ -161,18 +167,18 @@ export class History {
     bits[1] = Number.parseInt(key.slice(8), 16)
     const [high, low] = bits as unknown as [number, number]
     const hour = this.#hour
-    const before = this.#weighed(this.#clients)
+    const before = this.#held(this.#clients)
     // Others have heard a good message of it. What this node alone knows is bad, and has not been told.
     if (this.#isShared && before.good === 0 && before.recentBad > 0)
-      this.#add({ key, since: hour, hour, good: 0, bad: before.recentBad })
+      this.#add({ key, since: hour, hour, good: 0, bad: aged(before, hour).recentBad })
     const untold = this.#untold.get(key)
     if (heard.good + (untold?.good ?? 0) < before.good) return before
-    const past = { ...heard, lastGood: Math.min(heard.lastGood, hour), lastBad: Math.min(heard.lastBad, hour) }
+    const past = untilNow(heard, hour)
     const after = untold === undefined ? past : withUntold(past, untold)
     if (this.#isForgotten(after) || !this.#clients.put(high, low, after)) return undefined
     if (dayOfHour(after.lastGood) <= dayOfHour(before.lastGood)) return undefined
     bits[1] = low & maskOf(high)
-    this.#put(this.#nets, taught(this.#weighed(this.#nets), { good: 1, bad: 0 }, after.lastGood, NET_MEMORY))
+    this.#put(this.#nets, taught(this.#held(this.#nets), { good: 1, bad: 0 }, after.lastGood, NET_MEMORY))
     return undefined
   }
 
@@ -189,6 +195,11 @@ export class History {
     return this.#clients.count(1 + REMEMBERED.indexOf(standing))
   }
 
+  /** Whether no client is remembered; up to a minute old. */
+  get isEmpty(): boolean {
+    return REMEMBERED.every((standing) => this.count(standing) === 0)
+  }
+
   /** Begins to forget. */
   start(): void {
     this.#timer ??= setInterval(() => this.sweep(1 / SWEEPS), SWEEP_MS).unref()
@@ -201,10 +212,9 @@ export class History {
 
   /** Weighs a part of what is remembered again. */
   sweep(part: number): void {
-    if (REMEMBERED.some((standing) => this.count(standing) > 0)) {
-      this.#clients.sweep(Math.ceil(this.#clients.sets * part))
-      this.#nets.sweep(Math.ceil(this.#nets.sets * part))
-    }
+    if (this.isEmpty) return
+    this.#clients.sweep(Math.ceil(this.#clients.sets * part))
+    this.#nets.sweep(Math.ceil(this.#nets.sets * part))
   }
 
   get #hour(): number {
@@ -235,8 +245,13 @@ export class History {
   }
 
   #weighed(table: PastTable): Past {
+    return aged(this.#held(table), this.#hour)
+  }
+
+  /** As it weighed after the last lesson. */
+  #held(table: PastTable): Past {
     const past = table.get(this.#bits[0]!, this.#bits[1]!)
-    return past === undefined || this.#isForgotten(past) ? NO_PAST : aged(past, this.#hour)
+    return past === undefined || this.#isForgotten(past) ? NO_PAST : past
   }
 
   #put(table: PastTable, past: Past): boolean {

@@ -50,8 +50,14 @@ export const isForgotten = (past: Past, hour: number, ttlHours: number): boolean
 export function aged(past: Past, hour: number): Past {
   const { recentBad } = past
   const hours = hour - lastOf(past)
-  return recentBad === 0 || hours <= 0 ? past : { ...past, recentBad: recentBad * 2 ** (-hours / HOURS_A_DAY) }
+  return recentBad === 0 || hours <= 0 ? past : { ...past, recentBad: faded(recentBad, hours) }
 }
+
+/** With no hour in the future, where a clock has stepped back. */
+export const untilNow = (past: Past, hour: number): Past =>
+  lastOf(past) <= hour
+    ? past
+    : { ...past, lastGood: Math.min(past.lastGood, hour), lastBad: Math.min(past.lastBad, hour) }
 
 /** What there is to learn: good messages, a whole number, and bad ones, which may be parts of a message. */
 export interface Lesson {
@@ -59,19 +65,50 @@ export interface Lesson {
   readonly bad: number
 }
 
-/** The past after another lesson. */
+/**
+ * The past after another lesson. The hour may be a little before the last one: of several nodes one may tell late. What was bad
+ * then weighs what is left of it.
+ */
 export function taught(past: Past, { good, bad }: Lesson, hour: number, memory: number): Past {
   const before = aged(past, hour)
   const recentGood = before.recentGood + good
-  const recentBad = before.recentBad + bad
+  const recentBad = before.recentBad + faded(bad, lastOf(past) - hour)
   const kept = Math.min(1, memory / (recentGood + recentBad))
-  const isFirst = good > 0 && (before.first === 0 || before.first > hour)
+  return { ...dated(past, { good, bad }, hour), recentGood: recentGood * kept, recentBad: recentBad * kept }
+}
+
+/**
+ * The past after a lesson that comes long after its hour, from a log. It never replaces what newer messages have taught: where
+ * it is older than the last one, it takes the room that those have left. So it hardly matters in which order logs are read.
+ */
+export function taughtLate(past: Past, lesson: Lesson, hour: number, memory: number): Past {
+  const late = lastOf(past) - hour
+  if (late <= 0) return taught(past, lesson, hour, memory)
+  const bad = faded(lesson.bad, late)
+  const room = Math.max(0, memory - past.recentGood - past.recentBad)
+  const weight = lesson.good + bad
+  const taken = weight > room ? room / weight : 1
   return {
-    good: before.good + good,
-    recentGood: recentGood * kept,
-    recentBad: recentBad * kept,
-    first: isFirst ? hour : before.first,
-    lastGood: good > 0 ? hour : Math.min(before.lastGood, hour),
-    lastBad: bad > 0 ? hour : Math.min(before.lastBad, hour),
+    ...dated(past, lesson, hour),
+    recentGood: past.recentGood + lesson.good * taken,
+    recentBad: past.recentBad + bad * taken,
+  }
+}
+
+/** What is left of a bad message after so many hours. */
+const faded = (bad: number, hours: number): number => (hours <= 0 ? bad : bad * 2 ** (-hours / HOURS_A_DAY))
+
+/** The count and the hours after a lesson. */
+function dated(
+  { good, first, lastGood, lastBad }: Past,
+  lesson: Lesson,
+  hour: number,
+): Omit<Past, 'recentGood' | 'recentBad'> {
+  const isFirst = lesson.good > 0 && (first === 0 || first > hour)
+  return {
+    good: good + lesson.good,
+    first: isFirst ? hour : first,
+    lastGood: lesson.good > 0 ? Math.max(lastGood, hour) : lastGood,
+    lastBad: lesson.bad > 0 ? Math.max(lastBad, hour) : lastBad,
   }
 }

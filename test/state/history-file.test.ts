@@ -1,5 +1,16 @@
 /** The history of clients in a file: written as a whole, read at the start, passed over where it is broken. */
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from '@jest/globals'
@@ -29,7 +40,7 @@ function begin(at = path) {
   const lines: string[] = []
   const write = (fields: unknown, msg: string): void => void lines.push(`${msg} ${JSON.stringify(fields)}`)
   const log: Log = { debug: write, info: write, warn: write, error: write, flush: () => undefined }
-  return { history, lines, file: new HistoryFile({ path: at, history, log }) }
+  return { history, lines, file: new HistoryFile({ path: at, history, log, now: Date.now }) }
 }
 async function written(): Promise<void> {
   const { history, file } = begin()
@@ -49,7 +60,7 @@ test('what is written is read again: clients that have sent a good message', asy
   expect([history.count('known'), history.count('seen')]).toEqual([1, 1])
   expect(lines.join()).toContain('"clients":2')
   expect(statSync(path).mode & 0o777).toBe(0o600)
-  expect(existsSync(`${path}.new`)).toBe(false)
+  expect(readdirSync(directory)).toEqual(['clients'])
 })
 
 test.each<[string, (text: string) => string]>([
@@ -65,6 +76,56 @@ test.each<[string, (text: string) => string]>([
   await file.read()
   expect([history.count('known'), history.count('seen')]).toEqual([0, 0])
   expect(lines.join()).toContain('cannot be read')
+})
+
+test('a file that cannot be read is not overwritten: it is kept under another name', async () => {
+  writeFileSync(path, 'a history that was cut o')
+  const { history, lines, file } = begin()
+  await file.read()
+  history.learn('192.0.2.1', { good: 5, bad: 0 })
+  await file.write()
+  expect(readFileSync(`${path}.unreadable`, 'latin1')).toBe('a history that was cut o')
+  expect(readFileSync(path, 'latin1')).toMatch(/end 1\n$/)
+  expect(lines.join()).toContain('was moved')
+  // Once: what is written from now on is our own.
+  await file.write()
+  expect(readFileSync(`${path}.unreadable`, 'latin1')).toBe('a history that was cut o')
+})
+
+test('a device is neither read nor replaced', async () => {
+  symlinkSync('/dev/null', path)
+  const { lines, file } = begin()
+  await file.read()
+  await file.write()
+  expect(readlinkSync(path)).toBe('/dev/null')
+  expect(lines.join()).toMatch(/cannot be read.*no regular file.*cannot be written.*no regular file/)
+})
+
+test('after a take-over two processes may write at once', async () => {
+  const [a, b] = [begin(), begin()]
+  a.history.learn('192.0.2.1', { good: 5, bad: 0 })
+  await Promise.all([a.file.write(), b.file.write(), a.file.write()])
+  expect([...a.lines, ...b.lines]).toEqual([])
+  expect(readFileSync(path, 'latin1')).toMatch(/^spillway history 1\n(?:end 0|0.*\nend 1)\n$/)
+})
+
+test('what a process has left that was killed while it wrote is removed, and nothing else', async () => {
+  const hour = new Date(Date.now() - 3_700_000)
+  for (const name of ['clients.new.0123', 'clients.old', 'clients.1.new.0123', 'clients.new.4567']) {
+    writeFileSync(join(directory, name), '')
+    if (!name.endsWith('4567')) utimesSync(join(directory, name), hour, hour)
+  }
+  await begin().file.read()
+  expect(readdirSync(directory).sort()).toEqual(['clients.1.new.0123', 'clients.new.4567', 'clients.old'])
+})
+
+test('nothing is written before the file was read to its end', async () => {
+  await written()
+  const { file } = begin()
+  const reading = file.read()
+  await file.write()
+  await reading
+  expect(readFileSync(path, 'latin1')).toMatch(/end 2\n$/)
 })
 
 test('a line that is nonsense is left out, and the others count', async () => {

@@ -1,10 +1,12 @@
 /** The history of clients, put together by several nodes over a real Redis. */
+import { setImmediate } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { standingAlone } from '../../src/overload/standing.ts'
 import { History, MOST_UNTOLD } from '../../src/state/history.ts'
+import { NEWS, TELL } from '../../src/state/history-scripts.ts'
 import { HistorySharing } from '../../src/state/history-sharing.ts'
 import { hourOf, type Lesson, NO_PAST, OWN_MEMORY, taught } from '../../src/state/past.ts'
-import { connectRedis, type RedisLink } from '../../src/state/redis.ts'
+import { connectRedis, type RedisClient, type RedisLink } from '../../src/state/redis.ts'
 import type { Log } from '../../src/telemetry/log.ts'
 import { type RedisServer, startRedis } from '../services/redis.ts'
 import { eventually } from '../support/app.ts'
@@ -20,11 +22,13 @@ const IP6 = '2001:db8:1:2::1'
 let redis: RedisServer
 let at = 0
 const running: Node[] = []
+const stops: (() => Promise<void>)[] = []
 beforeEach(async () => {
   redis = await startRedis()
   at = 20_500 * DAY
 })
 afterEach(async () => {
+  await Promise.all(stops.splice(0).map((stop) => stop()))
   await Promise.all(running.splice(0).map((each) => each.stop()))
   await redis.stop()
 })
@@ -39,25 +43,32 @@ interface Node {
   stop(): Promise<void>
 }
 
-async function begin(ttlMs = 100 * DAY, everyMs: number = 30): Promise<Node> {
-  const history = new History({
+function historyOf(ttlMs: number): History {
+  return new History({
     standingAlone: (own) => standingAlone(own, { after: 3, days: 2 }),
     ttlMs: () => ttlMs,
     now: () => at,
     seed: Uint8Array.from([1, 2, 3, 4, 5, 6, 7, 8]),
     capacity: 1 << 16,
   })
+}
+
+const silent = (): void => undefined
+const SILENT: Log = { debug: silent, info: silent, warn: silent, error: silent, flush: silent }
+
+async function begin(ttlMs = 100 * DAY, everyMs: number = 30): Promise<Node> {
+  const history = historyOf(ttlMs)
   const warnings: string[] = []
-  const silent = (): void => undefined
   const warn = (fields: unknown): void => void warnings.push(String((fields as { err?: string }).err))
-  const log: Log = { debug: silent, info: silent, warn, error: silent, flush: silent }
   const address = addressOf(`redis://127.0.0.1:${redis.port}`)
-  const link = connectRedis({ address, timeoutMs: 2000, log: { ...log, warn: silent } })
+  const link = connectRedis({ address, timeoutMs: 2000, log: SILENT })
   const node = { history, link, warnings, isUp: true, failed: 0 }
   const sharing = new HistorySharing({
-    ...{ history, client: link.client, prefix: 'test:', ttlMs: () => ttlMs, elapsed: () => performance.now(), log },
+    ...{ history, client: link.client, prefix: 'test:', ttlMs: () => ttlMs, elapsed: () => performance.now() },
     ...(everyMs !== SHIPPED && { everyMs }),
-    upSince: () => (link.connected() && node.isUp ? 1 : undefined),
+    log: { ...SILENT, warn },
+    knownAfter: () => 3,
+    isUp: () => link.connected() && node.isUp,
     watched(_, answer) {
       answer.catch(() => node.failed++)
       return answer
@@ -201,6 +212,21 @@ test('a Redis that comes back empty is filled again', async () => {
   )
 })
 
+test('a Redis that loses what it was filled with just now is filled again', async () => {
+  // Long enough between two looks at Redis for both to happen.
+  const a = await begin(undefined, 400)
+  const { client } = a.link
+  const count = async () => {
+    const groups = Array.from({ length: 16 }, (_, group) => client.zcard(`test:history:{${group}}:changes`))
+    return (await Promise.all(groups)).reduce((sum, each) => sum + each, 0)
+  }
+  for (let i = 0; i < 50; i++) a.history.learn(`10.1.0.${i}`, GOOD)
+  const filled = () => eventually(count, (has) => has === 50)
+  await filled()
+  await (client as unknown as { flushall: () => Promise<unknown> }).flushall()
+  await filled()
+})
+
 test('a friend that sends mail while Redis is being filled again stays a friend', async () => {
   const [a, b] = [await begin(), await begin()]
   a.history.learn(IP, { good: 5, bad: 0 })
@@ -266,6 +292,55 @@ test('Redis reckons as this node does', async () => {
   expect(recentBad).toBeCloseTo(past.recentBad, 1)
 })
 
+test('what one node tells late weighs what is left of it, and sets nothing back', async () => {
+  const [a, b] = [await begin(), await begin()]
+  a.isUp = false
+  a.history.learn(IP, { good: 1, bad: 4 })
+  at += DAY
+  b.history.learn(IP, { good: 2, bad: 0 })
+  await eventually(
+    () => b.history.untold,
+    (rest) => rest === 0,
+  )
+  a.isUp = true
+  await heard(b, 3)
+  const [now, before] = [hourOf(at), hourOf(at - DAY)]
+  expect(b.history.own(IP)).toMatchObject({ recentBad: 2, first: before, lastGood: now, lastBad: before })
+})
+
+test.each([1, 2, 3, 10])(
+  'where a group is full, strangers make room, and none with KNOWN_AFTER=%i good messages',
+  async (after) => {
+    const { link } = await begin()
+    const hour = hourOf(at)
+    const tell = (good: number, ...fields: string[]) => {
+      const clients = fields.flatMap((field) => [field, good, 0, hour, hour])
+      return link.client.eval(
+        TELL,
+        2,
+        'test:{0}',
+        'test:{0}:changes',
+        1e9,
+        'name',
+        hour,
+        8,
+        OWN_MEMORY,
+        after,
+        ...clients,
+      )
+    }
+    const held = async () =>
+      ((await link.client.hkeys('test:{0}')) as string[]).filter((each) => !'#@'.includes(each)).sort()
+    const known = Array.from({ length: 4 }, (_, i) => `known${i}`)
+    await tell(after, ...known)
+    await tell(after - 1, ...Array.from({ length: 4 }, (_, i) => `stranger${i}`))
+    expect(await held()).toHaveLength(8)
+    for (let i = 0; i < 10; i++) await tell(after, `new${i}`)
+    expect((await held()).filter((each) => each.startsWith('known'))).toEqual(known)
+    expect(await held()).toEqual([...known, 'new0', 'new1', 'new2', 'new3'].sort())
+  },
+)
+
 describe('what is no history in Redis', () => {
   test.each([
     ['nonsense', ''],
@@ -288,6 +363,38 @@ describe('what is no history in Redis', () => {
     b.history.learn(IP, GOOD)
     await heard(a, 1)
     expect(b.warnings).toEqual([])
+  })
+
+  test('a Redis whose groups have another name each time is asked no more often for it, and told what is learnt', async () => {
+    let asked = 0
+    let told = 0
+    const client = {
+      async eval(script: string) {
+        // As an answer over the network, which other events come before.
+        await setImmediate()
+        if (script === NEWS) return [`name${++asked}`, '5']
+        if (script === TELL) told++
+        return 5
+      },
+    } as unknown as RedisClient
+    const history = historyOf(DAY)
+    const sharing = new HistorySharing({
+      ...{ history, client, prefix: 'test:', ttlMs: () => DAY, elapsed: () => performance.now(), log: SILENT },
+      ...{ knownAfter: () => 3, isUp: () => true, watched: (_use, promise) => promise, everyMs: 30 },
+    })
+    stops.push(() => sharing.stop())
+    await sharing.start()
+    for (let i = 1; i <= 2; i++) {
+      const before = asked
+      history.learn(IP, GOOD)
+      await eventually(
+        () => told,
+        (count) => count === i,
+        10_000,
+      )
+      // Once for each group, and what it was about to ask when this was learnt.
+      expect(asked - before).toBeLessThanOrEqual(2 * 16)
+    }
   })
 
   test('a key of another type stops nobody, is told, and what failed is told again when it is gone', async () => {

@@ -1,5 +1,5 @@
 /** What is remembered of clients and of their neighbourhoods, for how long, and for whom. */
-import { expect, test } from '@jest/globals'
+import { describe, expect, test } from '@jest/globals'
 import { standingAlone, standingOf } from '../../src/overload/standing.ts'
 import { History } from '../../src/state/history.ts'
 import { hourOf, type Lesson, NO_PAST, type Past } from '../../src/state/past.ts'
@@ -123,6 +123,59 @@ test('a clock that steps back forgets nothing and allows nothing', () => {
   history.learn('192.0.2.2', GOOD)
   for (let i = 0; i < 6; i++) history.learn('192.0.2.1', BAD)
   expect(of('192.0.2.1')).toBe('suspect')
+})
+
+test('bad mail weighs half as much a day later, also when something else is learnt then', () => {
+  const { clock, history } = begin()
+  for (let i = 0; i < 8; i++) history.learn('192.0.2.1', BAD)
+  clock.now += DAY
+  history.learn('192.0.2.1', GOOD)
+  expect(history.own('192.0.2.1')).toMatchObject({ recentGood: 1, recentBad: 4 })
+})
+
+describe('logs may be read in any order', () => {
+  type Line = readonly [daysAgo: number, lesson: Lesson]
+  const daily = Array.from({ length: 10 }, (_, i): Line => [9 - i, GOOD])
+  const read = (lines: readonly Line[]) => {
+    const { history, of } = begin()
+    for (const [daysAgo, lesson] of lines) history.learn('192.0.2.1', lesson, START - daysAgo * DAY)
+    return { own: history.own('192.0.2.1'), standing: of('192.0.2.1') }
+  }
+  const many = (count: number, line: Line): Line[] => new Array<Line>(count).fill(line)
+
+  test.each<[string, readonly Line[], string]>([
+    ['a message a day for ten days', daily, 'known'],
+    ['a friend with bad mail of weeks ago', [...many(8, [20, BAD]), ...daily], 'known'],
+    [
+      'a friend that turned bad today',
+      [...many(60, [30, GOOD]), ...many(7, [3, GOOD]), ...many(20, [0, BAD])],
+      'suspect',
+    ],
+    ['one that was bad first, and good since', [...many(40, [2, BAD]), ...many(40, [1, GOOD])], 'seen'],
+  ])('%s', (_, lines, standing) => {
+    const [forwards, backwards] = [read(lines), read([...lines].reverse())]
+    expect([forwards.standing, backwards.standing]).toEqual([standing, standing])
+    const { good, first, lastGood, lastBad } = forwards.own
+    expect(backwards.own).toMatchObject({ good, first, lastGood, lastBad })
+  })
+})
+
+test('bad mail of years ago, of which nothing is left, changes nothing', () => {
+  const { history } = begin(4096, 4000 * DAY)
+  history.learn('192.0.2.1', { good: 30, bad: 0 }, START)
+  history.learn('192.0.2.1', BAD, START - 3000 * DAY)
+  expect(history.own('192.0.2.1')).toMatchObject({ good: 30, recentGood: 25, recentBad: 0 })
+})
+
+test('what one node tells late sets nothing back', () => {
+  const { clock, history } = begin()
+  history.share()
+  history.learn('192.0.2.1', { good: 0, bad: 4 })
+  history.learn('192.0.2.1', GOOD)
+  clock.now += DAY
+  // Others have heard of it since.
+  history.hear(KEY, { ...heard(20), lastGood: HOUR + 24 })
+  expect(history.own('192.0.2.1')).toMatchObject({ good: 21, lastGood: HOUR + 24, lastBad: HOUR, recentBad: 2 })
 })
 
 /** 192.0.2.1 as nodes tell each other of it. */

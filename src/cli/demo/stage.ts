@@ -71,7 +71,7 @@ const ACCEPTED_BEFORE = 40
 async function meet(senders: readonly string[], loaded: Loaded, path: string): Promise<void> {
   const today = new Date().toISOString()
   await writeFile(path, senders.map((ip) => `${ip},${ACCEPTED_BEFORE},0,${today}\n`).join(''))
-  const { output, code } = await learn(loaded, path, { json: false })
+  const { output, code } = await learn(loaded, path, { json: false, cores: 1 })
   if (code !== 0) throw new Error(output.trim())
 }
 

@@ -9,7 +9,7 @@ import { createInterface } from 'node:readline'
 import type { Loaded } from '../../config/load.ts'
 import { describe, SettingsError } from '../../config/mistakes.ts'
 import type { Settings } from '../../config/settings.ts'
-import { shareOf } from '../../config/workers.ts'
+import { shareOf, workersOf } from '../../config/workers.ts'
 import { messageOf } from '../../core/errors.ts'
 import { standingAlone } from '../../overload/standing.ts'
 import { CLIENTS, History } from '../../state/history.ts'
@@ -39,39 +39,28 @@ const NOWHERE =
 const REDIS_MS = 5000
 const FOREIGN_SHARE = 0.5
 
-/** @param path `-`: standard input */
+/** @param path `-`: standard input @param options `cores`: how many of them this process may use */
 export async function learn(
   loaded: Loaded | SettingsError,
   path: string,
-  options: { readonly json: boolean },
+  options: { readonly json: boolean; readonly cores: number },
 ): Promise<Told> {
   if (loaded instanceof SettingsError) return { output: describe(loaded.mistakes), code: 78 }
   const { settings } = loaded
   if (settings.redisUrl === undefined && settings.historyFile === undefined) return { output: NOWHERE, code: 78 }
-  const clock = { at: Date.now() }
-  const history = emptyHistory(settings, clock)
-  const now = clock.at
-  const lines = new LogLines(
-    (ip, lesson, at) => {
-      clock.at = at
-      history.learn(ip, lesson)
-    },
-    now,
-    settings.knownDays,
-  )
+  const now = Date.now()
+  const history = emptyHistory(settings, now)
+  const lines = new LogLines((ip, lesson, at) => history.learn(ip, lesson, at), now, settings.knownDays)
   try {
     const input = path === '-' ? process.stdin : createReadStream(path)
     for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) lines.line(line)
   } catch (error) {
     return { output: `The log cannot be read: ${messageOf(error)}.\n`, code: 1 }
   }
-  clock.at = now
   const problem = doubtAbout(lines.read)
   if (problem !== undefined) return { output: problem, code: 1 }
-  // Counts them as of now.
-  history.sweep(1)
   try {
-    const written = [...(await toRedis(settings, history)), ...(await toFiles(settings, history))]
+    const written = [...(await toRedis(settings, history)), ...(await toFiles(settings, history, options.cores))]
     const found = { ...lines.read, known: history.count('known'), seen: history.count('seen'), written }
     return { output: options.json ? `${JSON.stringify(found, undefined, 2)}\n` : inWords(found), code: 0 }
   } catch (error) {
@@ -79,11 +68,11 @@ export async function learn(
   }
 }
 
-function emptyHistory({ knownAfter: after, knownDays: days, historyTtl }: Settings, clock: { at: number }): History {
+function emptyHistory({ knownAfter: after, knownDays: days, historyTtl }: Settings, now: number): History {
   return new History({
     standingAlone: (own) => standingAlone(own, { after, days }),
     ttlMs: () => historyTtl,
-    now: () => clock.at,
+    now: () => now,
     seed: randomBytes(8),
     capacity: CLIENTS,
   })
@@ -97,7 +86,10 @@ function doubtAbout({ lines, used, foreign }: LinesRead): string | undefined {
   return used === 0 ? `None of ${lines} lines shows a client's message. Nothing was learnt.\n` : undefined
 }
 
-async function toRedis({ redisUrl, redisPrefix, historyTtl }: Settings, history: History): Promise<string[]> {
+async function toRedis(
+  { redisUrl, redisPrefix, historyTtl, knownAfter }: Settings,
+  history: History,
+): Promise<string[]> {
   if (redisUrl === undefined) return []
   let failure = 'it does not answer'
   const fail = (_: object, msg: string): void => {
@@ -118,8 +110,8 @@ async function toRedis({ redisUrl, redisPrefix, historyTtl }: Settings, history:
   try {
     await Promise.race([ready, late])
     const sharing = new HistorySharing({
-      ...{ history, client: link.client, prefix: redisPrefix, ttlMs: () => historyTtl, upSince: () => 1, log },
-      ...{ watched: (_, answer) => answer, elapsed: () => performance.now() },
+      ...{ history, client: link.client, prefix: redisPrefix, ttlMs: () => historyTtl, isUp: () => true, log },
+      ...{ knownAfter: () => knownAfter, watched: (_, answer) => answer, elapsed: () => performance.now() },
     })
     await sharing.writeAll()
   } finally {
@@ -129,21 +121,17 @@ async function toRedis({ redisUrl, redisPrefix, historyTtl }: Settings, history:
 }
 
 /** One for each worker: without Redis each remembers for itself. */
-async function toFiles(settings: Settings, history: History): Promise<string[]> {
+async function toFiles(settings: Settings, history: History, cores: number): Promise<string[]> {
   if (settings.redisUrl !== undefined || settings.historyFile === undefined) return []
-  const count = settings.workers === 'auto' ? 1 : settings.workers
+  const count = workersOf(settings, cores)
   const shares = Array.from({ length: count }, (_, index) => shareOf(settings, { index, of: count }))
   const paths = count === 1 ? [settings.historyFile] : shares.flatMap(({ historyFile }) => historyFile ?? [])
-  const log: Log = {
-    ...{ debug: () => undefined, info: () => undefined, error: () => undefined, flush: () => undefined },
-    warn: ({ err }, msg) => {
-      throw new Error(`${msg}: ${err}`)
-    },
-  }
+  const silent = (): void => undefined
+  const log: Log = { debug: silent, info: silent, warn: silent, error: silent, flush: silent }
   for (const path of paths) {
-    const file = new HistoryFile({ path, history, log })
-    await file.read()
-    await file.write()
+    const file = new HistoryFile({ path, history, log, now: Date.now })
+    await file.load()
+    await file.save()
   }
   return paths
 }

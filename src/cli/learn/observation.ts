@@ -8,7 +8,10 @@ export interface Observation {
   readonly isGood: boolean
 }
 
-/** Reads the log of one kind of mail server, line by line: what a line shows may take a line before it to tell. */
+/**
+ * Reads the log of one kind of mail server, line by line: what a line shows may take a line before it to tell. A line is of one
+ * kind only: each reader knows its own by how they begin.
+ */
 export interface LogReader {
   /** @param text what follows the date @returns undefined where the line shows nothing */
   line(text: string): Observation | undefined

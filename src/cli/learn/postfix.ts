@@ -2,14 +2,16 @@
  * Postfix' log. A client is named where its message begins, the queue manager says that the message was taken, and refusals name the
  * client again. Our own users (sasl_username) and what a content filter hands back (a client on this machine) are no senders.
  *
- * A line also has words that its client has chosen, and nobody may put another's address there: expressions are anchored at what the
- * server itself writes first. So refusals by header_checks are passed over, as the header stands before the client.
+ * A line also has words that its client has chosen, or another server in a bounce, and nobody may put another's address there:
+ * expressions are anchored at the beginning of the line, and at what the server itself writes next. So refusals by header_checks are
+ * passed over, as the header stands before the client.
  */
 import { LRUCache } from 'lru-cache'
 import { isBad, type LogReader, MOST_UNDER_WAY, type Observation } from './observation.ts'
 
+/** The host, which may be missing, and the program. */
 const LINE =
-  /\bpostfix(?:[-/][a-z0-9_-]+)*\/(?:[a-z]+\/)?(smtpd|cleanup|qmgr|postscreen)\[[0-9]+\]: (NOQUEUE|[0-9A-Za-z]+): (.*)$/
+  /^(?:[^\s[]+ )?postfix(?:[-/][a-z0-9_-]+)*\/(?:[a-z]+\/)?(smtpd|cleanup|qmgr|postscreen)\[[0-9]+\]: (NOQUEUE|[0-9A-Za-z]+): (.*)$/
 const CLIENT = /^client=\S*?\[([0-9a-fA-F.:]+)\]/
 const LOGIN = /, sasl_(?:method|username)=/
 const REFUSED = /^(?:milter-|proxy-)?reject: (RCPT|END-OF-MESSAGE) from \S*?\[([0-9a-fA-F.:]+)\][:;](.*)$/

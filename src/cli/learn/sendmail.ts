@@ -1,14 +1,18 @@
 /**
  * The log of sendmail. `from=` names the client of a message before a milter has judged it, so a message counts as taken when it
  * was first delivered.
+ *
+ * Words that a client has chosen may be anything between quotes: expressions are anchored at the beginning of the line, the relay of
+ * `from=` at its end, and a recipient with anything in it that could hold a blank is passed over.
  */
 import { LRUCache } from 'lru-cache'
 import { isBad, type LogReader, MOST_UNDER_WAY, type Observation } from './observation.ts'
 
-const LINE = /\b(?:sendmail|sm-mta|sm-msp)\[[0-9]+\]: (?:([0-9A-Za-z]{10,}): )?(.*)$/
-const FROM = /^from=.*, nrcpts=([0-9]+),.* relay=\S* ?\[((?:IPv6:)?[0-9a-fA-F.:]+)\]/
+/** The host, which may be missing, and the program. */
+const LINE = /^(?:[^\s[]+ )?(?:sendmail|sm-mta|sm-msp)\[[0-9]+\]: (?:([0-9A-Za-z]{10,}): )?(.*)$/
+const FROM = /^from=.*, nrcpts=([0-9]+),.* relay=\S* ?\[((?:IPv6:)?[0-9a-fA-F.:]+)\](?: \(may be forged\))?$/
 const REFUSED =
-  /^ruleset=check_rcpt, arg1=\S+, relay=\S* ?\[((?:IPv6:)?[0-9a-fA-F.:]+)\](?: \(may be forged\))?, reject=([0-9]{3}) (.*)$/
+  /^ruleset=check_rcpt, arg1=<[^\s<>"()\\]*>, relay=\S* ?\[((?:IPv6:)?[0-9a-fA-F.:]+)\](?: \(may be forged\))?, reject=([0-9]{3}) (.*)$/
 const BY_MILTER = /^Milter: (?:data|header|body|eom).*reject=([0-9]{3})/
 const LOGIN = /, authid=|, auth=/
 const OWN = /^(?:127\.|::1$|IPv6:::1$)/

@@ -1,5 +1,5 @@
 /** What was learnt from a log reaches the nodes: those that run, through Redis, and those that are started afterwards. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, expect, test } from '@jest/globals'
@@ -23,8 +23,8 @@ const today = new Date().toISOString().slice(0, 10)
 /** One that has sent for days, one that has sent once, and one that has sent junk alone. */
 const PLAIN = `127.5.0.1,10,0,${today}\n127.5.1.1,1,0,${today}\n127.5.2.1,0,30,${today}\n`
 
-const learnt = (path: string, settings: Record<string, string>) =>
-  learn(load(testSources('127.0.0.1:1', settings)), path, { json: false })
+const learnt = (path: string, settings: Record<string, string>, cores = 1) =>
+  learn(load(testSources('127.0.0.1:1', settings)), path, { json: false, cores })
 
 async function begin(settings: Record<string, string>): Promise<TestApp> {
   const upstream = await startUpstream()
@@ -77,6 +77,17 @@ test('without Redis it goes to the file, beside what is there', async () => {
 })
 
 test.each([
+  ['2', 1],
+  ['auto', 2],
+])('with SPILLWAY_WORKERS=%s each worker finds a file of its own', async (workers, cores) => {
+  const at = folder()
+  writeFileSync(join(at, 'plain.csv'), PLAIN)
+  const settings = { HISTORY_FILE: join(at, 'history'), WORKERS: workers }
+  expect(await learnt(join(at, 'plain.csv'), settings, cores)).toMatchObject({ code: 0 })
+  expect(readdirSync(at).sort()).toEqual(['history.1', 'history.2', 'plain.csv'])
+})
+
+test.each([
   ['', 'The log is empty.\n'],
   ['hello\nworld\n', /^2 of 2 lines are neither of a log .* zcat /],
   ['2026-11-27 09:15:02 nothing of interest\n', /^None of 1 lines shows/],
@@ -99,5 +110,9 @@ test('nowhere to keep it, no log, a Redis that is away and a file that cannot be
   const away = await learnt(path, { REDIS_URL: 'redis://127.0.0.1:1' })
   expect(away).toMatchObject({ code: 1, output: expect.stringContaining('ECONNREFUSED') })
   const nowhere = await learnt(path, { HISTORY_FILE: join(at, 'no', 'history') })
-  expect(nowhere).toMatchObject({ code: 1, output: expect.stringContaining('cannot be written') })
+  expect(nowhere).toMatchObject({ code: 1, output: expect.stringContaining('could not be written: Error: ENOENT') })
+  writeFileSync(join(at, 'history'), 'a history that was cut o')
+  const broken = await learnt(path, { HISTORY_FILE: join(at, 'history') })
+  expect(broken).toMatchObject({ code: 1, output: expect.stringContaining('not a whole history') })
+  expect(readFileSync(join(at, 'history'), 'latin1')).toBe('a history that was cut o')
 }, 15_000)

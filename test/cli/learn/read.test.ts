@@ -137,6 +137,58 @@ test('sendmail: a message counts when it was delivered, not where a milter has r
   ])
 })
 
+describe("nobody teaches for another's address by words that end up in a log", () => {
+  const POSTFIX = 'postfix/smtpd[77]:'
+  const MINE = 'unknown[198.51.100.66]'
+  const SENDMAIL = 'sm-mta[9]:'
+  const rejected = (reply: string, from: string) =>
+    `${POSTFIX} NOQUEUE: reject: RCPT from ${MINE}: 450 4.1.8 ${reply}: Sender address rejected: Domain not found; from=${from} to=<y@z>`
+  const begun = (from: string, messageId: string) =>
+    `${SENDMAIL} 6ARa1b2c000009: from=${from}, size=4, nrcpts=1, msgid=${messageId}, proto=ESMTP, daemon=MTA, relay=x [198.51.100.66]`
+  const refused = 'ruleset=check_rcpt, arg1=<x>, relay=x [203.0.113.9], reject=550 5.1.1 No such user'
+
+  test.each([
+    [
+      'commands sent too early',
+      `${POSTFIX} improper command pipelining after CONNECT from ${MINE}: postfix/smtpd[1]: AAAAAA: client=x[203.0.113.9]`,
+      `${POSTFIX} improper command pipelining after CONNECT from ${MINE}: postfix/qmgr[1]: AAAAAA: from=<>, size=1 (queue active)`,
+    ],
+    ['a sender with a line of sendmail', rejected('<x@y>', `<"${SENDMAIL} AAAAAAAAAA: ${refused}"@b.example>`)],
+    [
+      'senders with two lines of sendmail',
+      rejected('<x@y>', `<"${SENDMAIL} AAAAAAAAAA: from=x, nrcpts=1, relay=x [203.0.113.9]"@b.example>`),
+      rejected('<x@y>', `<"${SENDMAIL} AAAAAAAAAA: to=x, stat=Sent"@b.example>`),
+    ],
+    [
+      'the words of a server that a bounce went to',
+      `postfix/smtp[77]: 4Xy1: to=<a@b>, relay=x[198.51.100.66]:25, status=bounced (host x[198.51.100.66] said: 550 ${POSTFIX} NOQUEUE: reject: RCPT from x[203.0.113.9]: 550 5.1.1 User unknown`,
+    ],
+    [
+      'a line of Postfix in one of sendmail',
+      `${SENDMAIL} 6ARa1b2c000009: from=<"${POSTFIX} NOQUEUE: reject: RCPT from x[203.0.113.9]: 550 5.1.1 User unknown"@b>, nrcpts=0`,
+    ],
+    [
+      'a recipient with a relay in it',
+      `${SENDMAIL} 6ARa1b2c000009: ruleset=check_rcpt, arg1=<"a, relay=x [203.0.113.9], reject=550 5.1.1 User unknown"@b>, relay=x [198.51.100.66], reject=450 4.7.1 later`,
+    ],
+    [
+      'another recipient with a relay in it',
+      `${SENDMAIL} 6ARa1b2c000009: ruleset=check_rcpt, arg1=<"a>, relay=x [203.0.113.9], reject=550 5.1.1 User unknown"@b>, relay=x [198.51.100.66], reject=450 4.7.1 later`,
+    ],
+    [
+      'a message id with a relay in it, where the relay has no address',
+      begun('<a@b>', '<a, relay=x [203.0.113.9]>').replace(/ \[198.*$/, ''),
+      `${SENDMAIL} 6ARa1b2c000009: to=<anna@example.test>, stat=Sent`,
+    ],
+    ['a line of Exim', `${POSTFIX} warning: H=(x) [203.0.113.9] F=<a@b> rejected RCPT <no@example.test>: Unknown user`],
+  ])('%s', (_, ...lines) => {
+    for (const host of ['mx ', '']) {
+      const learner = learned(lines.map((line) => `Nov 27 09:15:02 ${host}${line}`).join('\n'))
+      expect(tallyOf(learner, '203.0.113.9')).toBeUndefined()
+    }
+  })
+})
+
 describe('the plain form', () => {
   test('adds up, and the addresses of one /64 are one source', () => {
     const learner = learned(

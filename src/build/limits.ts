@@ -1,6 +1,6 @@
 /**
- * Builds what is remembered between connections: the limits, and the recipients that were accepted lately. Both are kept in this
- * node's memory alone, or shared by all nodes through Redis.
+ * Builds what is remembered between connections: the limits, the recipients that were accepted lately, the history of clients, and what
+ * was put off. All of it is kept in this node's memory alone, or shared by all nodes through Redis.
  */
 import { randomBytes } from 'node:crypto'
 import { ratesOf } from '../config/limit-rules.ts'
@@ -17,6 +17,7 @@ import { KnownSharing } from '../state/known-sharing.ts'
 import { createLimits, type Limits, type LimitsOptions } from '../state/limits.ts'
 import type { Past } from '../state/past.ts'
 import { connectRedis } from '../state/redis.ts'
+import { Returns } from '../state/returns.ts'
 import { createSharedLimits, type SharedLimits } from '../state/shared-limits.ts'
 import { TicketSharing } from '../state/ticket-sharing.ts'
 import type { Log } from '../telemetry/log.ts'
@@ -27,6 +28,7 @@ export interface Counting {
   readonly limits: Limits
   readonly knownRecipients: KnownRecipients
   readonly history: History
+  readonly returns: Returns
   /** The same object as `limits`; undefined if Redis is not set. */
   readonly shared: SharedLimits | undefined
   /** Resolves when Redis has answered, or after a moment without an answer. */
@@ -44,8 +46,8 @@ export interface CountingOptions {
   readonly maximum: Maximum
   /** What a client's own history makes of it, by the settings in force. */
   readonly standingAlone: (own: Past) => Remembered
-  /** HISTORY_TTL as it is set now, in milliseconds. */
-  readonly historyTtl: () => number
+  /** Those in force. */
+  readonly settingsNow: () => Pick<PlainSettings, 'historyTtl' | 'overloadReturnAfter'>
   readonly metrics: Metrics
   readonly log: Log
   readonly clock: Clock
@@ -64,7 +66,7 @@ export function buildLimits({
   ratesNow,
   maximum,
   standingAlone,
-  historyTtl,
+  settingsNow,
   metrics,
   log,
   clock,
@@ -81,11 +83,18 @@ export function buildLimits({
     seed: randomBytes(8),
   }
   const knownRecipients = createKnownRecipients({ now: clock.now })
+  const returns = new Returns({
+    secret: () => knownRecipients.secret,
+    afterMs: () => settingsNow().overloadReturnAfter,
+    now: clock.now,
+    seed: randomBytes(8),
+  })
+  const historyTtl = (): number => settingsNow().historyTtl
   const built = buildHistory({ settings, standingAlone, historyTtl, nodes, room, log, clock })
   const { history } = built
   if (settings.redisUrl === undefined) {
     return {
-      ...{ limits: createLimits(counting), knownRecipients, history, shared: undefined },
+      ...{ limits: createLimits(counting), knownRecipients, history, returns, shared: undefined },
       async start() {
         await built.read()
         built.start()
@@ -118,6 +127,7 @@ export function buildLimits({
     limits: shared,
     knownRecipients,
     history,
+    returns,
     shared,
     async start() {
       built.start()

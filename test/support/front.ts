@@ -68,7 +68,7 @@ export async function startFront(
     ratesNow,
     maximum: maximumNow,
     standingAlone: (own) => policy.standingAlone(own),
-    historyTtl: () => policy.settings.historyTtl,
+    settingsNow: () => policy.settings,
     room: 1 << 12,
   })
   const relay = buildRelay({ ...common, reserve: () => 0, reading: readingOf({ settings, warnings: [] }) })

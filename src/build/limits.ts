@@ -18,6 +18,7 @@ import { createLimits, type Limits, type LimitsOptions } from '../state/limits.t
 import type { Past } from '../state/past.ts'
 import { connectRedis } from '../state/redis.ts'
 import { Returns } from '../state/returns.ts'
+import { ReturnsSharing } from '../state/returns-sharing.ts'
 import { createSharedLimits, type SharedLimits } from '../state/shared-limits.ts'
 import { TicketSharing } from '../state/ticket-sharing.ts'
 import type { Log } from '../telemetry/log.ts'
@@ -112,17 +113,11 @@ export function buildLimits({
   })
   const upSince = (): number | undefined => (shared.shared() ? shared.condition().since : undefined)
   const watched = <T>(use: RedisUse, answer: Promise<T>): Promise<T> => shared.watched(use, answer)
-  const sharing = new KnownSharing({
-    ...{ memory: knownRecipients, client: link.client, prefix, log, elapsed: clock.elapsed },
-    ...{ upSince, watched },
-  })
-  const clients = new HistorySharing({
-    ...{ history, client: link.client, prefix, ttlMs: historyTtl, log, elapsed: clock.elapsed },
-    ...{ upSince, watched },
-  })
-  const tickets =
-    ticketSecret &&
-    new TicketSharing({ client: link.client, prefix, upSince, watched, now: clock.now, adopt: ticketSecret, log })
+  const common = { client: link.client, prefix, upSince, watched, log, now: clock.now, elapsed: clock.elapsed }
+  const sharing = new KnownSharing({ ...common, memory: knownRecipients })
+  const clients = new HistorySharing({ ...common, history, ttlMs: historyTtl })
+  const refusals = new ReturnsSharing({ ...common, returns })
+  const tickets = ticketSecret && new TicketSharing({ ...common, adopt: ticketSecret })
   return {
     limits: shared,
     knownRecipients,
@@ -133,13 +128,14 @@ export function buildLimits({
       built.start()
       await shared.start()
       sharing.start()
+      refusals.start()
       tickets?.start()
       if (!shared.shared()) await built.read()
       await clients.start()
     },
     async stop() {
       tickets?.stop()
-      await Promise.all([built.stop(), sharing.stop(), clients.stop()])
+      await Promise.all([built.stop(), sharing.stop(), clients.stop(), refusals.stop()])
       await shared.stop()
       await link.close()
     },

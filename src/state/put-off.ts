@@ -93,9 +93,9 @@ export class PutOff {
     return { set, word, second }
   }
 
-  /** Another node has noted this. */
+  /** Another node has noted this. A set that there is none of is nowhere: nothing is read or written there. */
   hear({ set, word, second }: Note, at: number, after: number): void {
-    if (set >= this.#sets || word === 0 || ageOf(second, at) > WITHIN_S) return
+    if (ageOf(second, at) > WITHIN_S) return
     const place = this.#place(set, word)
     if (place >= 0 && this.#ageOf(place, at) <= after) return
     this.#put(set, word, second, at)
@@ -103,7 +103,7 @@ export class PutOff {
 
   /** Another node has let this in. */
   forget({ set, word }: Note): void {
-    const place = set < this.#sets ? this.#place(set, word) : -1
+    const place = this.#place(set, word)
     if (place >= 0) this.#words[place] = 0
   }
 

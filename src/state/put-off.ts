@@ -93,12 +93,17 @@ export class PutOff {
     return { set, word, second }
   }
 
-  /** Another node has noted this. A set that there is none of is nowhere: nothing is read or written there. */
+  /**
+   * Another node has noted this. Of what both have noted, what counts as come back is kept; where both do, the later, and where neither
+   * does, the earlier. So all nodes come to hold the same. A set that there is none of is nowhere: nothing is read or written there.
+   */
   hear({ set, word, second }: Note, at: number, after: number): void {
-    if (ageOf(second, at) > WITHIN_S) return
+    const heard = ageOf(second, at)
+    if (heard > WITHIN_S) return
     const place = this.#place(set, word)
-    if (place >= 0 && this.#ageOf(place, at) <= after) return
-    this.#put(set, word, second, at)
+    const held = place < 0 ? WITHIN_S + 1 : this.#ageOf(place, at)
+    const isKept = held <= WITHIN_S && (heard > after ? held > after && held <= heard : held >= heard)
+    if (!isKept) this.#put(set, word, second, at)
   }
 
   /** Another node has let this in. */

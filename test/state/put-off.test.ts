@@ -13,6 +13,8 @@ const noted = (key = KEY, at = AT): PutOff => {
   return table
 }
 
+const noteOf = (at: number) => new PutOff(16).note(KEY, at, AFTER)!
+
 test.each([
   [0, 'first'],
   [1, 'first'],
@@ -115,6 +117,26 @@ test('what another node has put off counts here, and what it has let in no longe
   expect(other.came(KEY, AT + 61, AFTER)).toBe('back')
   one.forget(other.spend(KEY, AT + 61, AFTER)!)
   expect(one.came(KEY, AT + 61, AFTER)).toBe('first')
+})
+
+test.each([
+  // How long ago each of two nodes has put it off, and which of the two is kept.
+  [10, 30, 30],
+  [10, 300, 300],
+  [300, 2000, 300],
+  [10, WITHIN_S + 1, 10],
+])('of two that have put it off, %i and %i seconds ago, %i is kept, whoever was heard first', (a, b, kept) => {
+  for (const [own, other] of [
+    [a, b],
+    [b, a],
+  ] as const) {
+    const table = noted(KEY, AT - own)
+    table.hear(noteOf(AT - other), AT, AFTER)
+    table.hear(noteOf(AT - own), AT, AFTER)
+    const until = kept > AFTER ? 0 : AFTER - kept
+    if (until > 0) expect(table.came(KEY, AT + until, AFTER)).toBe('first')
+    expect(table.spend(KEY, AT + until + 1, AFTER)).toMatchObject({ second: (AT - kept) & 0xffff })
+  }
 })
 
 test.each([

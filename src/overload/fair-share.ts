@@ -1,8 +1,8 @@
 /**
  * Which messages are let in while only a share of them can be. Those of an earlier turn go first (returning.ts). Within a turn
  * the share goes out over nets (/24, /48) as in rounds: of each net the first message within ten seconds, then of each net the
- * second, and so on, until the share is used up. So what one net is let in does not grow with what it sends, and nets that send less
- * than others are let in whole (max-min fairness).
+ * second, and so on, until the share is used up. So what one net is let in does not grow with what it sends, and nets that send
+ * less than others are let in whole (max-min fairness).
  *
  *     rounds[k]  how many messages were the k-th of their net, lately; those of the first turn, then those of the second
  *     full       rounds that are let in whole: the most of them whose sum is within share × all messages
@@ -11,9 +11,9 @@
  * What has come lately decides about what comes now. Nothing is left to chance: the same messages in the same order have the
  * same answers. Messages are counted whether they are let in or not, in tables of fixed size.
  *
- * A round that has been empty lately may fill up within a second. So each message that comes adds the share to an allowance, each one that is
- * let in takes 1 from it, and it holds no more than the share of what has come lately. Over any span, no more is let in than the
- * share of what came, and this once. Of the allowance the second turn leaves half to the first.
+ * A round that has been empty lately may fill up within a second. So each message that comes adds the share to an allowance, each
+ * one that is let in takes 1 from it, and it holds no more than the share of what has come lately. Over any span, no more is let
+ * in than the share of what came, and this once. Of the allowance the second turn leaves half to the first.
  */
 import { WindowTable } from '../state/table.ts'
 

@@ -5,9 +5,9 @@
  *     turn 0  has come back, from the same network or from another one
  *     turn 1  comes for the first time
  *
- * Messages of a later turn get what those of the earlier ones leave of the share. Within a turn it goes out over networks, in rounds (fair-share.ts).
- * So the share is never more than it was, and coming back is no free ticket: bots that come back as mail servers do share with
- * them, network by network. Those that never come back, or do so at once, are let in last.
+ * Messages of a later turn get what those of the earlier ones leave of the share. Within a turn it goes out over networks, in
+ * rounds (fair-share.ts). So the share is never more than it was, and coming back is no free ticket: bots that come back as mail
+ * servers do share with them, network by network. Those that never come back, or do so at once, are let in last.
  */
 import type { Came } from '../core/overload.ts'
 

@@ -1,6 +1,7 @@
 /**
- * Shares over Redis what was put off (returns.ts), so that a message that one node has put off comes back at any other. No reply waits for
- * this. Every second, in the background, a node writes what it has put off and let in since, and reads what all have written.
+ * Shares over Redis what was put off (returns.ts), so that a message that one node has put off comes back at any other. No reply
+ * waits for this. Every second, in the background, a node writes what it has put off and let in since, and reads what all have
+ * written.
  *
  * Ten minutes are one string, which only grows: ten octets for each message that was put off, or that was let in when it came
  * back. A node remembers how far it has read. A string takes half a million messages; what would be more is not shared, and each
@@ -9,7 +10,8 @@
  * A batch that fails is lost to the others, which is no harm: a message that none but this node has put off is put off again
  * at another one, and then counts there too. If Redis comes back empty, the others know already what was in it.
  *
- * The key has a fingerprint of the secret that the hashes are made with (known-sharing.ts agrees on it): of another one nothing is read.
+ * The key has a fingerprint of the secret that the hashes are made with (known-sharing.ts agrees on it): of another one nothing
+ * is read.
  */
 import { setTimeout } from 'node:timers/promises'
 import { within } from '../core/deadline.ts'

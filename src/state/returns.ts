@@ -1,6 +1,6 @@
 /**
- * What was put off lately (put-off.ts), by sender, recipient and network. Only hashes are kept, under the secret that all nodes have agreed on
- * (known-sharing.ts), so that what one node has put off comes back at any other (returns-sharing.ts).
+ * What was put off lately (put-off.ts), by sender, recipient and network. Only hashes are kept, under the secret that all nodes
+ * have agreed on (known-sharing.ts), so that what one node has put off comes back at any other (returns-sharing.ts).
  *
  * What is put off is charged to no limit, so a client could fill the table with made-up senders, and push out what others wait
  * with. So of one network no more than OF_ONE_NET are noted in a minute.

@@ -1,21 +1,21 @@
 /**
- * Who waits for a connection to a mail server, who of them is next, and for how long each may wait. Pure: who waits comes in as plain
- * values, in the order in which they came, and time as an argument.
+ * Who waits for a connection to a mail server, who of them is next, and for how long each may wait. Pure: who waits comes in as
+ * plain values, in the order in which they came, and time as an argument.
  *
- * **Friends first.** Whoever is trusted, known or seen is served before strangers. No friend lives on that alone: a source that holds
- * FRIEND_MOST of all connections already has its turn among the strangers, so that one that has turned bad leaves something to
- * others. Within a class the source that holds the fewest is next (fairness.ts), and among equals the one that came first.
+ * **Friends first.** Whoever is trusted, known or seen is served before strangers. No friend lives on that alone: a source that
+ * holds FRIEND_MOST of all connections already has its turn among the strangers, so that one that has turned bad leaves something
+ * to others. Within a class the source that holds the fewest is next (fairness.ts), and among equals the one that came first.
  *
  * **Newest first while the queue stands.** A queue that fills and empties again is a good one: it evens out what comes. One that
  * only stands makes everybody wait and serves no more. The two are told apart as CoDel does (Nichols and Jacobson, RFC 8289):
- * each time a client is served, by how long the first in the queue has waited. Where that has not been TARGET_MS or less for
- * INTERVAL_MS, the queue is overloaded; it no longer is when the first has waited for less, or nobody waits. RFC 8289 goes by the one that is served,
- * which is the first there, but is the newest here.
+ * each time a client is served, by how long the first in the queue has waited. Where that was more than TARGET_MS each time for
+ * INTERVAL_MS, the queue is overloaded; it no longer is when the first has waited for less, or nobody waits. RFC 8289 goes by the
+ * one that is served, which is the first there, but may be the newest here.
  *
- * While it is overloaded, the newest of equals is next, because its client is the least likely to have given up, and strangers wait for STRANGER_MS at
- * most (adaptive LIFO and controlled delay: Maurer, Fail at Scale, ACM Queue 2015). Whoever does not get a connection hears 451 soon, and holds no
- * session meanwhile. What a friend may wait is never shortened. While no connection comes free at all, as when the mail servers stall, nothing is known of
- * the queue, and it stays as it was.
+ * While it is overloaded, the newest of equals is next, and strangers wait for STRANGER_MS at most (adaptive LIFO and controlled
+ * delay: Maurer, Fail at Scale, ACM Queue 2015). As many are served as before, most of them at once; the others hear 451 soon,
+ * and hold no session meanwhile. What a friend may wait is never shortened. While no connection comes free at all, as when the
+ * mail servers stall, nothing is known of the queue, and it stays as it was.
  */
 import type { Wait } from './contention.ts'
 
@@ -83,7 +83,9 @@ export function lateOf<W extends Wait>(waiting: readonly W[], { isOverloaded }: 
   return isOverloaded ? waiting.filter(({ holder, since }) => holder.isStranger && now - since >= STRANGER_MS) : []
 }
 
-/** Which stranger leaves the queue for a friend when it is full: the one that would be the last of them; undefined: none waits. */
+/**
+ * Which stranger leaves the queue for a friend when it is full: the one that would be the last of them; undefined: none waits.
+ */
 export function toLeave<W extends Wait>(waiting: readonly W[], { isOverloaded }: Congestion): W | undefined {
   const isStranger = ({ holder }: W): boolean => holder.isStranger
   return isOverloaded ? waiting.find(isStranger) : waiting.findLast(isStranger)

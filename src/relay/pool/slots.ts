@@ -1,8 +1,8 @@
 /**
  * Who may open a connection to which server. A transaction takes a slot at the server with the fewest connections, waits for one
- * for a bounded time (waiting-room.ts; queue.ts has the order), and frees it itself. Slow servers are used only if no other has room. While clients wait for slots, others
- * may have to give way, by the rules in fairness.ts. A connection that may serve another client stays idle for a moment
- * (idle.ts). It holds its slot meanwhile, and is the first to be given away.
+ * for a bounded time (waiting-room.ts; queue.ts has the order), and frees it itself. Slow servers are used only if no other has
+ * room. While clients wait for slots, others may have to give way, by the rules in fairness.ts. A connection that may serve
+ * another client stays idle for a moment (idle.ts). It holds its slot meanwhile, and is the first to be given away.
  *
  * Clients that type more slowly than any machine does never hold more than a quarter of the slots together. The last tenth of the
  * slots is closed to a source that already has its share of the others, even if no other source is there: mail that waits for the

@@ -1,4 +1,7 @@
-/** The clients that wait for a connection to a mail server: who has a place, and how each wait ends. Who is next is decided in queue.ts. */
+/**
+ * The clients that wait for a connection to a mail server: who has a place, and how each wait ends. Who is next is decided in
+ * queue.ts.
+ */
 import type { Claims } from './claims.ts'
 import type { Wait } from './contention.ts'
 import type { Holder } from './fairness.ts'

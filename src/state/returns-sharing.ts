@@ -4,8 +4,8 @@
  * written.
  *
  * Ten minutes are one string, which only grows: ten octets for each message that was put off, or that was let in when it came
- * back. A node remembers how far it has read. A string takes half a million messages; what would be more is not shared, and each
- * node goes by what it has put off itself. A node that starts reads what two hours have left, the oldest first.
+ * back. A node remembers how far it has read. A string takes 1.2 million messages; what would be more is not shared, and each
+ * node goes by what it has put off itself. A node that starts reads what the last hour has left, the oldest first.
  *
  * A batch that fails is lost to the others, which is no harm: a message that none but this node has put off is put off again
  * at another one, and then counts there too. If Redis comes back empty, the others know already what was in it.
@@ -34,9 +34,10 @@ const STOP_MS = 500
 /** The octets of a message. */
 export const RECORD = 10
 export const SLICE_MS = 600_000
-/** Strings before the one that is being written. With it, 65 MB at most, whatever comes. */
-const EARLIER = 12
-export const MOST_OF_SLICE = 500_000 * RECORD
+/** Strings before the one that is being written. With it, 84 MB at most, whatever comes. */
+const EARLIER = 6
+/** 2,000 messages a second. */
+export const MOST_OF_SLICE = 1_200_000 * RECORD
 const EXPIRY_MS = (EARLIER + 1) * SLICE_MS
 /** A string that is over is read for so long, because the clock of another node may be late. */
 const LATE_MS = 5000

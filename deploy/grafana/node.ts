@@ -72,6 +72,15 @@ export const overload: readonly Panel[] = [
     many: true,
     queries: [[`min by (standing) (${of('spillway_admission_ratio')})`, '{{standing}}']],
   }),
+  series({
+    title: 'Strangers of whom a share is let in, by how they came',
+    about:
+      'first: for the first time. back: put off before, and back in due time from the same network; elsewhere: from another one. Those that are back go first.',
+    unit: 'perSecond',
+    width: 24,
+    many: true,
+    queries: [[total('spillway_rationed_messages_total', 'came, result'), '{{came}} {{result}}']],
+  }),
 ]
 
 export const redis: readonly Panel[] = [

@@ -28,7 +28,7 @@ export interface FrontOptions {
   /** If the policy may be swapped, the one that inForce() returns. */
   readonly policy: BuiltPolicy
   readonly limits: Limits
-  readonly overload: Pick<Overload, 'offer' | 'met' | 'reserve'>
+  readonly overload: Pick<Overload, 'offer' | 'putOff' | 'met' | 'reserve'>
   readonly knownRecipients: KnownRecipients
   readonly history: History
   readonly relay: RelayParts

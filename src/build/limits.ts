@@ -1,6 +1,6 @@
 /**
- * Builds what is remembered between connections: the limits, and the recipients that were accepted lately. Both are kept in this
- * node's memory alone, or shared by all nodes through Redis.
+ * Builds what is remembered between connections: the limits, the recipients that were accepted lately, the history of clients, and what
+ * was put off. All of it is kept in this node's memory alone, or shared by all nodes through Redis.
  */
 import { randomBytes } from 'node:crypto'
 import { ratesOf } from '../config/limit-rules.ts'
@@ -17,6 +17,8 @@ import { KnownSharing } from '../state/known-sharing.ts'
 import { createLimits, type Limits, type LimitsOptions } from '../state/limits.ts'
 import type { Past } from '../state/past.ts'
 import { connectRedis } from '../state/redis.ts'
+import { Returns } from '../state/returns.ts'
+import { ReturnsSharing } from '../state/returns-sharing.ts'
 import { createSharedLimits, type SharedLimits } from '../state/shared-limits.ts'
 import { TicketSharing } from '../state/ticket-sharing.ts'
 import type { Log } from '../telemetry/log.ts'
@@ -27,6 +29,7 @@ export interface Counting {
   readonly limits: Limits
   readonly knownRecipients: KnownRecipients
   readonly history: History
+  readonly returns: Returns
   /** The same object as `limits`; undefined if Redis is not set. */
   readonly shared: SharedLimits | undefined
   /** Resolves when Redis has answered, or after a moment without an answer. */
@@ -44,8 +47,8 @@ export interface CountingOptions {
   readonly maximum: Maximum
   /** What a client's own history makes of it, by the settings in force. */
   readonly standingAlone: (own: Past) => Remembered
-  /** As they are set now. */
-  readonly settingsNow: () => PlainSettings
+  /** Those in force. */
+  readonly settingsNow: () => Pick<PlainSettings, 'historyTtl' | 'knownAfter' | 'overloadReturnAfter'>
   readonly metrics: Metrics
   readonly log: Log
   readonly clock: Clock
@@ -81,12 +84,18 @@ export function buildLimits({
     seed: randomBytes(8),
   }
   const knownRecipients = createKnownRecipients({ now: clock.now })
+  const returns = new Returns({
+    secret: () => knownRecipients.secret,
+    afterMs: () => settingsNow().overloadReturnAfter,
+    now: clock.now,
+    seed: randomBytes(8),
+  })
   const historyTtl = (): number => settingsNow().historyTtl
   const built = buildHistory({ settings, standingAlone, historyTtl, nodes, room, log, clock })
   const { history } = built
   if (settings.redisUrl === undefined) {
     return {
-      ...{ limits: createLimits(counting), knownRecipients, history, shared: undefined },
+      ...{ limits: createLimits(counting), knownRecipients, history, returns, shared: undefined },
       async start() {
         await built.read()
         built.start()
@@ -104,33 +113,32 @@ export function buildLimits({
   })
   const upSince = (): number | undefined => (shared.shared() ? shared.condition().since : undefined)
   const watched = <T>(use: RedisUse, answer: Promise<T>): Promise<T> => shared.watched(use, answer)
-  const sharing = new KnownSharing({
-    ...{ memory: knownRecipients, client: link.client, prefix, log, elapsed: clock.elapsed },
-    ...{ upSince, watched },
-  })
+  const common = { client: link.client, prefix, upSince, watched, log, now: clock.now, elapsed: clock.elapsed }
+  const sharing = new KnownSharing({ ...common, memory: knownRecipients })
   const clients = new HistorySharing({
-    ...{ history, client: link.client, prefix, ttlMs: historyTtl, log, elapsed: clock.elapsed },
-    ...{ knownAfter: () => settingsNow().knownAfter, isUp: () => shared.shared(), watched },
+    ...{ ...common, history, ttlMs: historyTtl },
+    ...{ knownAfter: () => settingsNow().knownAfter, isUp: () => shared.shared() },
   })
-  const tickets =
-    ticketSecret &&
-    new TicketSharing({ client: link.client, prefix, upSince, watched, now: clock.now, adopt: ticketSecret, log })
+  const refusals = new ReturnsSharing({ ...common, returns })
+  const tickets = ticketSecret && new TicketSharing({ ...common, adopt: ticketSecret })
   return {
     limits: shared,
     knownRecipients,
     history,
+    returns,
     shared,
     async start() {
       // Before Redis is asked, so that what Redis knows counts where it is more, and is told what it has lost.
       await Promise.all([built.read(), shared.start()])
       built.start()
       sharing.start()
+      refusals.start()
       tickets?.start()
       await clients.start()
     },
     async stop() {
       tickets?.stop()
-      await Promise.all([built.stop(), sharing.stop(), clients.stop()])
+      await Promise.all([built.stop(), sharing.stop(), clients.stop(), refusals.stop()])
       await shared.stop()
       await link.close()
     },

@@ -113,8 +113,8 @@ export function buildNode(options: NodeOptions): Node {
   const { upstreams } = relay
   const offeredSize = (): number => Number(upstreams.offer?.get('SIZE') ?? 0)
   const seats = new Seats()
-  const pressed = { upstreams, seats, limits, processes: worker?.of ?? 1 }
-  const overloading = buildOverload({ ...common, ...pressed, policy: () => policy })
+  const pressed = { upstreams, seats, processes: worker?.of ?? 1 }
+  const overloading = buildOverload({ ...common, ...counting, ...pressed, policy: () => policy })
   const { overload } = overloading
   // These ask the policy and the policy asks them, but neither does so before there is a client.
   const policyOf = (from: Reading, certificates: Certificates | undefined): BuiltPolicy =>

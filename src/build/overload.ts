@@ -3,15 +3,18 @@ import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { Clock } from '../core/clock.ts'
 import { GLOBAL_LIMITS } from '../core/limits.ts'
-import type { OverloadMode } from '../core/overload.ts'
+import { CAME, type OverloadMode } from '../core/overload.ts'
+import { recordOf } from '../core/record.ts'
 import { type LoopDelay, watchLoop } from '../overload/event-loop.ts'
 import { memoryLimit, memoryShare, type ReadText } from '../overload/memory.ts'
 import { Overload, type OverloadSettings } from '../overload/overload.ts'
 import type { Sample } from '../overload/pressure.ts'
 import type { Upstreams } from '../relay/pool/upstreams.ts'
 import type { Limits } from '../state/limits.ts'
+import type { Returns } from '../state/returns.ts'
 import type { Seats } from '../state/seats.ts'
 import type { Log } from '../telemetry/log.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
 import type { BuiltPolicy } from './policy.ts'
 
 export interface OverloadParts {
@@ -22,6 +25,8 @@ export interface OverloadParts {
   readonly limits: Pick<Limits, 'utilization'>
   /** Processes that share the memory of the machine or the container. */
   readonly processes: number
+  readonly returns: Returns
+  readonly metrics: Pick<Metrics, 'rationedMessages'>
   readonly clock: Clock
   readonly log: Log
 }
@@ -79,7 +84,7 @@ const settingsOf = (policy: OverloadParts['policy']): OverloadSettings => ({
 })
 
 export function buildOverload(parts: OverloadParts): BuiltOverload {
-  const { policy, upstreams, seats, limits, clock, log } = parts
+  const { policy, upstreams, seats, limits, returns, metrics, clock, log } = parts
   const memory = memorySampler(parts)
   let loop: LoopDelay | undefined
   const sample = (lateMs: number): Sample => ({
@@ -90,9 +95,17 @@ export function buildOverload(parts: OverloadParts): BuiltOverload {
     memory: memory(),
     globalLimits: Math.max(...GLOBAL_LIMITS.map((limit) => limits.utilization(limit))),
   })
+  const cells = recordOf(CAME, (came) => ({
+    in: metrics.rationedMessages.of(came, 'let_in'),
+    off: metrics.rationedMessages.of(came, 'put_off'),
+  }))
   const overload = new Overload({
     settings: settingsOf(policy),
     sample,
+    returns,
+    counted(came, isIn) {
+      cells[came][isIn ? 'in' : 'off'].value++
+    },
     clock,
     seed: randomBytes(8),
     log,

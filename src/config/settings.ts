@@ -482,6 +482,15 @@ export const SETTINGS = {
     live: true,
   }),
 
+  SPILLWAY_OVERLOAD_RETURN_AFTER: row({
+    group: 'overload',
+    kind: duration({ min: 1000, max: 600_000 }),
+    default: '60s',
+    doc: 'How long after it was put off a message of a stranger has come back, and goes before those that come for the first time.',
+    more: 'Bots repeat at once what was refused; mail servers wait for minutes. A try that comes sooner does not count, and does not start the time again. With more than `5m` the first retry of many mail servers does not count.',
+    live: true,
+  }),
+
   SPILLWAY_ALLOW: row({
     group: 'lists',
     kind: networks,

@@ -17,3 +17,10 @@ export type Level = (typeof LEVELS)[number]
 
 /** auto: by pressure. off: level 0, whatever the pressure. A level: this one, whatever the pressure. */
 export type OverloadMode = 'auto' | 'off' | Level
+
+/**
+ * How a message of a stranger comes. first: for the first time, as far as we know. back: it was put off, and has come back in due
+ * time from the same network. elsewhere: the same from another network.
+ */
+export const CAME = ['first', 'back', 'elsewhere'] as const
+export type Came = (typeof CAME)[number]

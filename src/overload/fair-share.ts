@@ -1,14 +1,19 @@
 /**
- * Which messages are let in while only a share of them can be. The share goes out over nets (/24, /48) as in rounds: of each net
- * the first message within ten seconds, then of each net the second, and so on, until the share is used up. So what one net is
- * let in does not grow with what it sends, and nets that send less than others are let in whole (max-min fairness).
+ * Which messages are let in while only a share of them can be. Those of an earlier turn go first (returning.ts). Within a turn
+ * the share goes out over nets (/24, /48) as in rounds: of each net the first message within ten seconds, then of each net the
+ * second, and so on, until the share is used up. So what one net is let in does not grow with what it sends, and nets that send
+ * less than others are let in whole (max-min fairness).
  *
- *     rounds[k]  how many messages were the k-th of their net, lately
+ *     rounds[k]  how many messages were the k-th of their net, lately; those of the first turn, then those of the second
  *     full       rounds that are let in whole: the most of them whose sum is within share × all messages
  *     part       the share of the next round that is let in too; every (1 / part)-th message of it
  *
  * What has come lately decides about what comes now. Nothing is left to chance: the same messages in the same order have the
- * same answers. Messages are counted whether they are let in or not, in a table of fixed size.
+ * same answers. Messages are counted whether they are let in or not, in tables of fixed size.
+ *
+ * A round that has been empty lately may fill up within a second. So each message that comes adds the share to an allowance, each
+ * one that is let in takes 1 from it, and it holds no more than the share of what has come lately. Over any span, no more is let
+ * in than the share of what came, and this once. Of the allowance the second turn leaves half to the first.
  */
 import { WindowTable } from '../state/table.ts'
 
@@ -19,6 +24,8 @@ const WINDOW_MS = 10_000
 const FADES = 0.9
 /** More nets than a flood has at a time. */
 const NETS = 1 << 16
+/** The least that the allowance can hold, for each turn: a message, and what is left of another. */
+const LEAST = 2
 
 export interface Cut {
   readonly full: number
@@ -28,43 +35,71 @@ export interface Cut {
 /** @param rounds see above @param share 0 to 1 */
 export function cutOf(rounds: ArrayLike<number>, share: number): Cut {
   if (share >= 1) return { full: rounds.length, part: 0 }
-  let all = 0
-  for (let k = 0; k < rounds.length; k++) all += rounds[k] as number
-  // Nothing has come lately.
-  if (all === 0) return { full: 0, part: share }
+  const all = sumOf(rounds)
+  // Nothing has come lately, or nothing is let in: not even a round that has been empty lately.
+  if (all === 0 || share <= 0) return { full: 0, part: share }
   let left = share * all
   let full = 0
   while (full < rounds.length && (rounds[full] as number) <= left) left -= rounds[full++] as number
   return { full, part: full < rounds.length ? left / (rounds[full] as number) : 0 }
 }
 
-export class FairShare {
-  readonly #rounds = new Float64Array(ROUNDS)
-  readonly #table: WindowTable
-  #cut: Cut = { full: ROUNDS, part: 0 }
-  #credit = 0
+function sumOf(rounds: ArrayLike<number>): number {
+  let all = 0
+  for (let k = 0; k < rounds.length; k++) all += rounds[k] as number
+  return all
+}
 
-  /** @param seed eight secret random bytes */
-  constructor(seed: Uint8Array) {
-    this.#table = new WindowTable({ capacity: NETS, windowMs: WINDOW_MS, seed })
+export class FairShare {
+  readonly #rounds: Float64Array
+  readonly #tables: readonly WindowTable[]
+  #share = 1
+  #cut: Cut
+  #credit = 0
+  #allowance = 0
+  #mostAllowed: number
+
+  /** @param seed eight secret random bytes @param turns how many there are */
+  constructor(seed: Uint8Array, turns = 1) {
+    this.#rounds = new Float64Array(ROUNDS * turns)
+    this.#tables = Array.from({ length: turns }, () => new WindowTable({ capacity: NETS, windowMs: WINDOW_MS, seed }))
+    this.#cut = { full: this.#rounds.length, part: 0 }
+    this.#mostAllowed = LEAST * turns
   }
 
-  /** A message of this net asks to be let in. @param now in ms */
-  offer(net: string, now: number): boolean {
-    const round = Math.min(ROUNDS, this.#table.charge(net, now, Number.MAX_SAFE_INTEGER))
+  /** A message of this net asks to be let in. @param now in ms @param turn from 0 */
+  offer(net: string, now: number, turn = 0): boolean {
+    const table = this.#tables[turn] as WindowTable
+    const nth = Math.min(ROUNDS, table.charge(net, now, Number.MAX_SAFE_INTEGER))
+    const round = turn * ROUNDS + nth
     this.#rounds[round - 1] = (this.#rounds[round - 1] as number) + 1
+    if (this.#share >= 1) return true
+    this.#allowance = Math.min(this.#mostAllowed, this.#allowance + this.#share)
+    const kept = (turn / this.#tables.length) * this.#mostAllowed
+    if (!this.#isWithin(round) || this.#allowance < 1 + kept) return false
+    this.#allowance -= 1
+    return true
+  }
+
+  /** From now on this share is let in. @param seconds since the last call */
+  set(share: number, seconds: number): void {
+    const all = sumOf(this.#rounds)
+    // Where nothing has come lately, earlier turns go first as well.
+    const isQuiet = all === 0 && share > 0 && share < 1
+    this.#cut = isQuiet ? { full: this.#rounds.length - ROUNDS, part: share } : cutOf(this.#rounds, share)
+    this.#mostAllowed = Math.max(LEAST * this.#tables.length, share * all)
+    this.#allowance = Math.min(this.#mostAllowed, this.#share >= 1 ? this.#mostAllowed : this.#allowance)
+    this.#share = share
+    const left = FADES ** seconds
+    for (let k = 0; k < this.#rounds.length; k++) this.#rounds[k] = (this.#rounds[k] as number) * left
+  }
+
+  #isWithin(round: number): boolean {
     const { full, part } = this.#cut
     if (round !== full + 1) return round <= full
     this.#credit += part
     if (this.#credit < 1) return false
     this.#credit -= 1
     return true
-  }
-
-  /** From now on this share is let in. @param seconds since the last call */
-  set(share: number, seconds: number): void {
-    this.#cut = cutOf(this.#rounds, share)
-    const left = FADES ** seconds
-    for (let k = 0; k < ROUNDS; k++) this.#rounds[k] = (this.#rounds[k] as number) * left
   }
 }

@@ -1,7 +1,7 @@
 /**
  * Overload as the rest of the program sees it: the level, and what it means for a client. Once a second it takes a sample,
  * computes the pressure (pressure.ts) and the level (level.ts), and decides which share of the strangers' messages is let in
- * (admission.ts). What each level does is in levels.ts; which messages make up the share, in fair-share.ts.
+ * (admission.ts). What each level does is in levels.ts; which messages make up the share, in returning.ts and fair-share.ts.
  *
  * SPILLWAY_OVERLOAD pins the level or switches it off; then the pressure is still measured and shown. While the check
  * `overload` is only observed, its refusals are counted, and nothing else that the level does is in force.
@@ -9,7 +9,8 @@
 import { type Client, isFriend, type OpenCounts, type Standing } from '../core/client.ts'
 import type { Clock } from '../core/clock.ts'
 import { stackOf } from '../core/errors.ts'
-import type { Level, OverloadMode } from '../core/overload.ts'
+import type { Came, Level, OverloadMode } from '../core/overload.ts'
+import type { Envelope, Returns } from '../state/returns.ts'
 import type { Log } from '../telemetry/log.ts'
 import { nextShare } from './admission.ts'
 import { FairShare } from './fair-share.ts'
@@ -17,6 +18,7 @@ import { CALM, type LevelState, nextLevel } from './level.ts'
 import { boundsOf, idleMsAt, isRefusedAtBanner } from './levels.ts'
 import { type Pressure, pressureOf, type Sample, type Targets } from './pressure.ts'
 import { FRIENDS_MS, strangersMost } from './reserve.ts'
+import { TURNS, turnOf } from './returning.ts'
 
 /** Read at each use: they may change from one moment to the next. */
 export interface OverloadSettings extends Targets {
@@ -32,6 +34,10 @@ export interface OverloadOptions {
   readonly settings: OverloadSettings
   /** Takes a sample. @param lateMs by how much it comes later than a second after the last one */
   readonly sample: (lateMs: number) => Sample
+  /** What was put off lately. */
+  readonly returns: Pick<Returns, 'came' | 'spend' | 'note' | 'sweep'>
+  /** Counts a message of which only a share is let in. */
+  readonly counted: (came: Came, isIn: boolean) => void
   readonly clock: Clock
   /** Eight secret random bytes for the tables of nets. */
   readonly seed: Uint8Array
@@ -43,6 +49,8 @@ export type Shed = {
   readonly overloadLevel: Level
   /** The share of such messages that is let in at present, 0 to 1. */
   readonly share?: number
+  /** Whether the message was put off before, where that decides. */
+  readonly came?: Came
   /** Connections of strangers, and how many of them there may be, where that is the reason. */
   readonly used?: number
   readonly max?: number
@@ -91,7 +99,7 @@ export class Overload {
   constructor(options: OverloadOptions) {
     this.#options = options
     const { clock, seed } = options
-    this.#fair = { new: new FairShare(seed), seen: new FairShare(seed) }
+    this.#fair = { new: new FairShare(seed, TURNS), seen: new FairShare(seed, TURNS) }
     this.#pressure = pressureOf(NOTHING, { latencyMs: 1, loopMs: 1 })
     this.#told = { level: 0, since: clock.now() }
     this.#sampledAt = clock.elapsed() - EVERY_MS
@@ -154,14 +162,33 @@ export class Overload {
   }
 
   /** Asked once for each message, with its first recipient that is not exempt. */
-  offer({ standing, net }: Pick<Client, 'standing' | 'net'>): Offer {
+  offer({ standing, net }: Pick<Client, 'standing' | 'net'>, envelope: Envelope): Offer {
     const { level } = this
     // A reload may have pinned another one since the last sample.
     if (level !== this.#rationed) this.#ration(level, 0)
-    const isIn = isRationed(standing)
-      ? this.#fair[standing].offer(net, this.#options.clock.elapsed())
-      : boundsOf(level, standing).most > 0
-    return isIn ? undefined : { overloadLevel: level, share: this.share(standing) }
+    if (isRationed(standing)) return this.#offerShare(standing, net, envelope)
+    return boundsOf(level, standing).most > 0 ? undefined : { overloadLevel: level, share: this.share(standing) }
+  }
+
+  #offerShare(standing: Rationed, net: string, envelope: Envelope): Offer {
+    const { returns, counted, clock } = this.#options
+    const isAll = this.#shares[standing] >= 1
+    // While all are let in, nobody need have come back.
+    const came = isAll ? 'first' : returns.came(net, envelope)
+    const isIn = this.#fair[standing].offer(net, clock.elapsed(), turnOf(came))
+    if (isAll) return undefined
+    counted(came, isIn)
+    if (!isIn) return { overloadLevel: this.level, share: this.share(standing), came }
+    if (came !== 'first') returns.spend(net, envelope)
+    return undefined
+  }
+
+  /**
+   * A message that was asked about was put off, here or later, by us or by a mail server. It is remembered, so that it goes
+   * first when it comes back.
+   */
+  putOff({ standing, net }: Pick<Client, 'standing' | 'net'>, envelope: Envelope): void {
+    if (this.enforced > 0 && isRationed(standing)) this.#options.returns.note(net, envelope)
   }
 
   /** The share of the messages of a standing that is let in at present, 0 to 1. */
@@ -183,7 +210,7 @@ export class Overload {
 
   /** Called once a second. */
   tick(): void {
-    const { settings, sample, clock } = this.#options
+    const { settings, sample, clock, returns } = this.#options
     const now = clock.elapsed()
     const passed = now - this.#sampledAt
     this.#sampledAt = now
@@ -193,6 +220,7 @@ export class Overload {
     const { level } = this
     this.#ration(level, passed / 1000)
     if (level !== this.#told.level) this.#tell(level)
+    returns.sweep()
   }
 
   /** Decides which share of the strangers is let in. @param seconds since the last time; 0: only the level has changed */

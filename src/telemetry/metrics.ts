@@ -6,7 +6,7 @@
 import * as prom from 'prom-client'
 import { REMEMBERED, STANDINGS, type Standing } from '../core/client.ts'
 import { GLOBAL_LIMITS, type GlobalLimit } from '../core/limits.ts'
-import { SIGNALS, type Signal } from '../core/overload.ts'
+import { CAME, SIGNALS, type Signal } from '../core/overload.ts'
 import { CHECK_NAMES, formOf, REASON_NAMES, reasonOf } from '../core/reasons.ts'
 import { combinations, type Declaration, Family, Histograms } from './series.ts'
 
@@ -24,9 +24,9 @@ export type ConnectResult = (typeof CONNECT_RESULTS)[number]
 
 /**
  * take: a charge for a client; add: charges made or given back meanwhile; nodes: which are there; probe: is Redis back;
- * known: sharing the recipients that were accepted lately; history: sharing the history of clients; tickets: agreeing on the key of TLS session tickets.
+ * known: sharing the recipients that were accepted lately; history: sharing the history of clients; returns: sharing what was put off lately; tickets: agreeing on the key of TLS session tickets.
  */
-const REDIS_USES = ['add', 'nodes', 'known', 'history', 'tickets'] as const
+const REDIS_USES = ['add', 'nodes', 'known', 'history', 'returns', 'tickets'] as const
 export type RedisUse = (typeof REDIS_USES)[number]
 const REDIS_RESULTS = ['ok', 'failed', 'timeout'] as const
 
@@ -36,6 +36,8 @@ const REFUSALS = REASON_NAMES.flatMap((name) => {
   const modes = check === undefined ? ['enforce'] : ['enforce', 'observe']
   return stages.flatMap((stage) => combinations([stage], [name], [formOf(name, stage).action], modes))
 })
+
+const RATIONED_RESULTS = ['let_in', 'put_off'] as const
 
 const FAST_S = [0.00001, 0.000025, 0.0001, 0.00025, 0.001, 0.0025, 0.01, 0.025, 0.1, 1]
 const WAIT_S = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300]
@@ -346,6 +348,12 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
       help: 'Messages by result; unknown: the upstream did not answer the final dot.',
       labels: ['result', 'standing'],
       rows: combinations(MESSAGE_RESULTS, STANDINGS),
+    }),
+    rationedMessages: counter({
+      name: 'rationed_messages_total',
+      help: 'Messages of clients of which the overload level lets in only a share; came: first: for the first time; back: it was put off and has come back from the same network; elsewhere: the same from another network.',
+      labels: ['came', 'result'],
+      rows: combinations(CAME, RATIONED_RESULTS),
     }),
     messagesClientLeft: counter({
       name: 'messages_client_left_total',

@@ -120,6 +120,7 @@ const SEEN: Record<string, Seen> = {
   SPILLWAY_OVERLOAD: inSettings('overload', 'auto', '3'),
   SPILLWAY_OVERLOAD_UPSTREAM_LATENCY: inSettings('overloadUpstreamLatency', '5s', '1s'),
   SPILLWAY_OVERLOAD_KNOWN_RESERVE: inSettings('overloadKnownReserve', '0.3', '0'),
+  SPILLWAY_OVERLOAD_RETURN_AFTER: inSettings('overloadReturnAfter', '60s', '2m'),
   SPILLWAY_OVERLOAD_EVENT_LOOP: inSettings('overloadEventLoop', '50ms', '1s'),
   SPILLWAY_ALLOW: { from: 'none', to: '192.0.2.1', seen: ({ standingOf }) => standingOf(CLIENT) },
   SPILLWAY_DENY: { from: 'none', to: '192.0.2.1', seen: (policy) => reasonOf(policy, 'connect', {}) },

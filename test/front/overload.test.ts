@@ -1,12 +1,14 @@
 /** Clients of all six standings at each level of overload: what they hear at the banner and at RCPT, and how much they may. */
-import { afterEach, describe, expect, test } from '@jest/globals'
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { STANDINGS, type Standing } from '../../src/core/client.ts'
 import { SYSTEM_CLOCK } from '../../src/core/clock.ts'
 import { LEVELS, type Level } from '../../src/core/overload.ts'
 import { Overload } from '../../src/overload/overload.ts'
 import type { Sample } from '../../src/overload/pressure.ts'
+import { Returns } from '../../src/state/returns.ts'
 import { startFront, type TestFront } from '../support/front.ts'
-import { startUpstream } from '../support/upstream.ts'
+import { type Script, startUpstream } from '../support/upstream.ts'
 
 const ends: (() => Promise<unknown>)[] = []
 afterEach(async () => {
@@ -17,17 +19,27 @@ const SAMPLE: Sample = {
   pool: { slots: 1, wanted: [], servers: [] },
   ...{ connections: [], maxConnections: 1, loopMs: 0, memory: 0, globalLimits: 0 },
 }
+const SEED = new Uint8Array(8)
 const LOG = { debug() {}, info() {}, warn() {}, error() {}, flush() {} }
 
 /** Each standing has an address of its own. */
 const addressOf = (standing: Standing): string => `127.0.0.${10 + STANDINGS.indexOf(standing)}`
 
-async function pinned(mode: Level, settings: Record<string, string> = {}): Promise<TestFront> {
-  const upstream = await startUpstream()
+/** @param at the time, in milliseconds */
+const nothingPutOff = (at = { ms: 0 }): Returns =>
+  new Returns({ secret: () => 's', afterMs: () => 60_000, now: () => at.ms, seed: SEED, sets: 16 })
+
+async function pinned(
+  mode: Level,
+  settings: Record<string, string> = {},
+  returns = nothingPutOff(),
+  script: Script = () => 'default',
+): Promise<TestFront> {
+  const upstream = await startUpstream({ script })
   ends.push(() => upstream.stop())
   const overload = new Overload({
     settings: { mode, latencyMs: 1, loopMs: 1, reserve: 0, maxConnections: 1, isEnforced: true },
-    ...{ sample: () => SAMPLE, clock: SYSTEM_CLOCK, seed: new Uint8Array(8), log: LOG },
+    ...{ sample: () => SAMPLE, returns, counted: () => undefined, clock: SYSTEM_CLOCK, seed: SEED, log: LOG },
   })
   overload.tick()
   const standingOf = ({ ip }: { ip: string }): Standing => STANDINGS.find((each) => addressOf(each) === ip) ?? 'new'
@@ -95,3 +107,64 @@ describe('limits of messages', () => {
     }
   })
 })
+
+describe('a stranger that comes back', () => {
+  const HERE = '127.0.0.99'
+  const ELSEWHERE = '127.0.1.99'
+  let at: { ms: number }
+  let node: TestFront
+  async function say(to: string, ip = HERE): Promise<string> {
+    const client = await node.client(ip)
+    await client.hello()
+    await client.command('MAIL FROM:<a@example.org>')
+    const reply = await client.command(`RCPT TO:<${to}>`)
+    await client.command('QUIT')
+    await client.closed()
+    return reply.slice(0, 3)
+  }
+
+  beforeEach(async () => {
+    at = { ms: 1_700_000_000_000 }
+    node = await pinned(3, {}, nothingPutOff(at))
+  })
+
+  test.each([HERE, ELSEWHERE])('from %s is let in, before others, and once', async (ip) => {
+    expect(await say('b@example.net')).toBe('451')
+    at.ms += 61_000
+    expect([await say('c@example.net'), await say('b@example.net', ip)]).toEqual(['451', '250'])
+    expect(await say('b@example.net', ip)).toBe('451')
+  })
+
+  test('within a minute is no better than others', async () => {
+    for (let seconds = 0; seconds <= 60; seconds += 20) {
+      expect(await say('b@example.net')).toBe('451')
+      at.ms += 20_000
+    }
+    expect(await say('b@example.net')).toBe('250')
+  })
+
+  test('the log line of a refusal says how the message came', async () => {
+    expect(await say('b@example.net')).toBe('451')
+    while (node.lines.at(-1)?.msg !== 'session') await nextTurn()
+    expect(node.lines.at(-1)).toMatchObject({ reason: 'overload', overloadLevel: 3, share: 0.05, came: 'first' })
+  })
+})
+
+test.each(['RCPT', 'DATA', 'DOT'])(
+  'what the mail server puts off at %s is remembered from level 1 on',
+  async (verb) => {
+    const at = { ms: 1_700_000_000_000 }
+    for (const level of [0, 1] as const) {
+      const returns = nothingPutOff(at)
+      const node = await pinned(level, {}, returns, (each) => (each === verb ? '451 4.3.0 Later' : 'default'))
+      const client = await node.client('127.0.0.99')
+      await client.hello()
+      expect(await client.send('a@example.org', 'b@example.net')).toMatch(/^45/)
+      await client.command('QUIT')
+      await client.closed()
+      at.ms += 100_000
+      const came = returns.came('127.0.0.0/24', { from: 'a@example.org', to: 'b@example.net' })
+      expect(came).toBe(level === 0 ? 'first' : 'back')
+    }
+  },
+)

@@ -3,6 +3,7 @@ import { describe, expect, test } from '@jest/globals'
 import { nextShare } from '../../src/overload/admission.ts'
 import { cutOf, FairShare } from '../../src/overload/fair-share.ts'
 import { strangersMost } from '../../src/overload/reserve.ts'
+import { TURNS, turnOf } from '../../src/overload/returning.ts'
 
 const FREE = { least: 0, most: 1 }
 const pressed = (share: number, seconds: number, pressure: number, bounds = FREE): number => {
@@ -107,6 +108,99 @@ describe('over nets', () => {
   test('the same messages in the same order have the same answers', () => {
     const run = () => JSON.stringify(letIn(0.37, { a: 7, b: 3, c: 31 }))
     expect(run()).toBe(run())
+  })
+})
+
+describe('those that have come back go first', () => {
+  const SEED = new Uint8Array(8)
+  const [BACK, FIRST] = [turnOf('back'), turnOf('first')]
+  interface Second {
+    readonly back: number
+    readonly first: number
+    /** How many networks they come from. */
+    readonly nets?: number
+  }
+  /** @returns how many of each were let in, by second */
+  function letIn(share: number, comes: readonly Second[]): { back: number; first: number }[] {
+    const fair = new FairShare(SEED, TURNS)
+    return comes.map(({ back, first, nets = 1000 }, second) => {
+      fair.set(share, 1)
+      const count = { back: 0, first: 0 }
+      for (let i = 0; i < Math.max(back, first); i++) {
+        const at = second * 1000 + (i * 1000) / Math.max(back, first)
+        const net = `net ${(second * 997 + i) % nets}`
+        if (i < back && fair.offer(net, at, BACK)) count.back++
+        if (i < first && fair.offer(net, at, FIRST)) count.first++
+      }
+      return count
+    })
+  }
+  const sum = (counts: { back: number; first: number }[]) => ({
+    back: counts.reduce((all, { back }) => all + back, 0),
+    first: counts.reduce((all, { first }) => all + first, 0),
+  })
+  const steady = (second: Second, seconds = 40): Second[] => new Array(seconds).fill(second)
+
+  test('from the same network and from another alike', () => {
+    expect([turnOf('back'), turnOf('elsewhere'), turnOf('first')]).toEqual([0, 0, 1])
+  })
+
+  test('all of them, and then as many of the others as are left of the share', () => {
+    // 100 in all a second, of which 30 are let in.
+    const { back, first } = sum(letIn(0.3, steady({ back: 20, first: 80 })).slice(20))
+    expect(back).toBe(20 * 20)
+    expect(first).toBeGreaterThan(20 * 8)
+    expect(first).toBeLessThanOrEqual(20 * 12)
+  })
+
+  test('where more have come back than the share holds, it is theirs alone, and no larger', () => {
+    const { back, first } = sum(letIn(0.1, steady({ back: 50, first: 50 })).slice(20))
+    expect(first).toBe(0)
+    expect(back).toBeGreaterThan(20 * 8)
+    expect(back).toBeLessThanOrEqual(20 * 12)
+  })
+
+  test('among them, what one network is let in does not grow with what it sends', () => {
+    const fair = new FairShare(SEED, TURNS)
+    const counts: Record<string, number> = {}
+    for (let second = 0; second < 40; second++) {
+      fair.set(0.1, 1)
+      for (let i = 0; i < 500; i++) {
+        const net = i % 25 === 0 ? `small ${i}` : 'large'
+        if (fair.offer(net, second * 1000 + i * 2, BACK) && second >= 20) counts[net] = (counts[net] ?? 0) + 1
+      }
+    }
+    for (let i = 0; i < 500; i += 25) expect(counts[`small ${i}`]).toBe(20)
+    expect(counts.large).toBeLessThan(20 * 40)
+  })
+
+  test('where all come for the first time, the share is theirs', () => {
+    const { first } = sum(letIn(0.3, steady({ back: 0, first: 100 })).slice(20))
+    expect(first).toBeGreaterThan(20 * 24)
+    expect(first).toBeLessThanOrEqual(20 * 33)
+    const atOnce = sum(letIn(0.3, [{ back: 0, first: 100 }])).first
+    expect([29, 30]).toContain(atOnce)
+  })
+
+  test('many that come back at once, after none, take no more than the share of ten seconds', () => {
+    const comes = [...steady({ back: 0, first: 700 }), { back: 5000, first: 700, nets: 5000 }]
+    const counts = letIn(0.05, comes)
+    const { back, first } = counts.at(-1)!
+    expect(back + first).toBeLessThanOrEqual(0.05 * (7000 + 5700) + 1)
+    const { back: later } = sum(letIn(0.05, [...comes, ...steady({ back: 0, first: 700 }, 20)]).slice(41))
+    expect(later).toBe(0)
+  })
+
+  test('over any span, pulses or not, no more is let in than the share of what came, and that of ten seconds', () => {
+    const pulses = Array.from({ length: 120 }, (_, i) => ({ back: i % 30 === 0 ? 3000 : 0, first: 200, nets: 5000 }))
+    const { back, first } = sum(letIn(0.05, pulses))
+    const all = 4 * 3000 + 120 * 200
+    expect(back + first).toBeLessThanOrEqual(0.05 * (all + 5000))
+  })
+
+  test('nothing is nobody, also of those that have not come lately', () => {
+    const counts = letIn(0, [...steady({ back: 0, first: 100 }), { back: 100, first: 100 }])
+    expect(sum(counts)).toEqual({ back: 0, first: 0 })
   })
 })
 

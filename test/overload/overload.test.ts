@@ -5,6 +5,7 @@ import { LEVELS, type Level } from '../../src/core/overload.ts'
 import { EVERY_MS, Overload, type OverloadSettings } from '../../src/overload/overload.ts'
 import type { Sample } from '../../src/overload/pressure.ts'
 import { FRIENDS_MS } from '../../src/overload/reserve.ts'
+import { Returns } from '../../src/state/returns.ts'
 import type { Fields } from '../../src/telemetry/log.ts'
 
 const OPEN = { strangers: 1 }
@@ -13,6 +14,8 @@ let settings: { -readonly [K in keyof OverloadSettings]: OverloadSettings[K] }
 let sample: Sample
 let told: (Fields & { readonly severity: string; readonly msg: string })[]
 let overload: Overload
+/** Messages of which only a share is let in, by how they came and what became of them. */
+let counts: Record<string, number>
 
 beforeEach(() => {
   now = 1_000_000
@@ -27,11 +30,19 @@ beforeEach(() => {
   }
   told = []
   const write = (severity: string) => (fields: Fields, msg: string) => void told.push({ ...fields, severity, msg })
+  counts = {}
+  const clock = { now: () => 1_700_000_000_000 + now, elapsed: () => now }
+  const seed = new Uint8Array(8)
   overload = new Overload({
     settings,
     sample: () => sample,
-    clock: { now: () => 1_700_000_000_000 + now, elapsed: () => now },
-    seed: new Uint8Array(8),
+    returns: new Returns({ secret: () => 's', afterMs: () => 60_000, now: clock.now, seed, sets: 1024 }),
+    counted(came, isIn) {
+      const what = `${came} ${isIn ? 'in' : 'off'}`
+      counts[what] = (counts[what] ?? 0) + 1
+    },
+    clock,
+    seed,
     log: {
       debug: write('debug'),
       info: write('info'),
@@ -50,12 +61,13 @@ function seconds(count: number, pressure: number): void {
     overload.tick()
   }
 }
+const LETTER = { from: 'a@example.org', to: 'b@example.net' }
 const client = (standing: Standing, net = '192.0.2.0/24') => ({ standing, net })
 /** Whom the banner turns away. */
 const refused = (): Standing[] => STANDINGS.filter((standing) => overload.atBanner({ standing }, OPEN) !== undefined)
 /** How many of a hundred messages of as many nets are let in. */
 const letIn = (standing: Standing): number =>
-  Array.from({ length: 100 }, (_, i) => overload.offer(client(standing, `net ${i}`))).filter(
+  Array.from({ length: 100 }, (_, i) => overload.offer(client(standing, `net ${i}`), LETTER)).filter(
     (shed) => shed === undefined,
   ).length
 
@@ -68,7 +80,7 @@ describe('at level 0', () => {
       expect([standing, letIn(standing), overload.share(standing)]).toEqual([standing, 100, 1])
       expect(overload.idleMs({ standing }, 300_000)).toBe(300_000)
     }
-    for (let i = 0; i < 10_000; i++) expect(overload.offer(client('new'))).toBeUndefined()
+    for (let i = 0; i < 10_000; i++) expect(overload.offer(client('new'), LETTER)).toBeUndefined()
     expect(told).toEqual([])
   })
 })
@@ -166,7 +178,7 @@ describe('by pressure', () => {
     seconds(10, 0.85)
     expect(overload.level).toBe(2)
     expect(overload.share('new')).toBeCloseTo(0.4)
-    const shed = overload.offer(client('suspect'))
+    const shed = overload.offer(client('suspect'), LETTER)
     expect(shed).toEqual({ overloadLevel: 2, share: 0 })
   })
 
@@ -185,7 +197,77 @@ test('where no sample can be taken, the level stays as it is, and the log says w
   expect(told.at(-1)).toMatchObject({ severity: 'error', msg: 'the overload level was not measured' })
 })
 
+describe('strangers that come back', () => {
+  const put = (i: number, from = `net ${i}`) => {
+    const letter = { from: `${i}@example.org`, to: 'b@example.net' }
+    const shed = overload.offer(client('new', from), letter)
+    if (shed !== undefined) overload.putOff(client('new', from), letter)
+    return shed
+  }
+  const later = (ms: number) => {
+    now += ms
+    overload.tick()
+  }
+
+  test('go before those that come for the first time, once', () => {
+    settings.mode = 3
+    later(EVERY_MS)
+    for (let i = 0; i < 100; i++) put(i)
+    later(300_000)
+    // A flood of others all the while.
+    for (let i = 1000; i < 1800; i++) {
+      put(i)
+      if (i % 40 === 39) later(EVERY_MS)
+    }
+    const back = [10, 20, 30, 40, 50, 60, 70, 80].map((i) => put(i))
+    expect(back).toEqual(new Array(8).fill(undefined))
+    expect(put(1900)).toEqual({ overloadLevel: 3, share: 0.05, came: 'first' })
+    expect(counts['back in']).toBe(8)
+    expect(put(10)).toMatchObject({ came: 'first' })
+  })
+
+  test('from another network as well', () => {
+    settings.mode = 4
+    overload.tick()
+    put(1)
+    later(300_000)
+    expect(put(1)).toEqual({ overloadLevel: 4, share: 0, came: 'back' })
+    expect(put(1, 'other')).toEqual({ overloadLevel: 4, share: 0, came: 'elsewhere' })
+    expect(put(2)).toEqual({ overloadLevel: 4, share: 0, came: 'first' })
+    expect(counts).toEqual({ 'first off': 2, 'back off': 1, 'elsewhere off': 1 })
+  })
+
+  test('nothing is counted while all are let in, nor remembered at level 0', () => {
+    overload.putOff(client('new'), LETTER)
+    settings.mode = 1
+    overload.putOff(client('known'), LETTER)
+    overload.tick()
+    expect(letIn('new')).toBe(100)
+    expect(counts).toEqual({})
+    later(300_000)
+    settings.mode = 4
+    expect(overload.offer(client('new'), LETTER)).toMatchObject({ came: 'first' })
+  })
+
+  test('what was put off for another reason counts from level 1 on', () => {
+    settings.mode = 1
+    overload.putOff(client('new'), LETTER)
+    later(300_000)
+    settings.mode = 4
+    expect(overload.offer(client('new'), LETTER)).toMatchObject({ came: 'back' })
+  })
+})
+
 describe('while the check is only observed', () => {
+  test('nobody is put off, so that nothing is remembered', () => {
+    settings.isEnforced = false
+    settings.mode = 4
+    overload.tick()
+    overload.putOff(client('new'), LETTER)
+    now += 300_000
+    expect(overload.offer(client('new'), LETTER)).toMatchObject({ came: 'first' })
+  })
+
   test('the level is measured and judged by, and neither limits nor timeouts nor the reserve go by it', () => {
     settings.isEnforced = false
     settings.mode = 4

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals'
 import type { Client } from '../../src/core/client.ts'
 import { netOf, sourceOf } from '../../src/core/ip.ts'
-import { ALL_OFF, type Maximum, type Rates } from '../../src/core/limits.ts'
+import { ALL_OFF, LIMIT_NAMES, LIMITS, type Maximum, type Rates } from '../../src/core/limits.ts'
 import type { Usage } from '../../src/core/usage.ts'
 import { createLimits, type Limits, type LimitsOptions, ROLE_BUDGET, VERIFY_BUDGET } from '../../src/state/limits.ts'
 import { countLocally } from '../../src/state/scopes.ts'
@@ -40,6 +40,29 @@ test('where the rates change, a counter is ended if its limit is off or has anot
   all.change({ ...ALL_OFF, ip_connections: per(9), ip_recipients: per(2), unknown_recipients: { max: 2, windowMs: 1 } })
   expect(made.sort()).toEqual(['asked_recipients', 'ip_recipients', 'unknown_recipients'])
   expect(ended.sort()).toEqual(['asked_recipients', 'ip_messages', 'unknown_recipients'])
+})
+
+describe('a retry never counts against the limit that refused it', () => {
+  const CHARGED = LIMIT_NAMES.filter((limit) => LIMITS[limit].counts !== 'unknown')
+  test.each(CHARGED)('%s', (limit) => {
+    const all = limits({ [limit]: per(3) })
+    const client = from('192.0.2.1')
+    /** Whether a connection, or a message with one recipient, is let in. */
+    const isLetIn = (): boolean => {
+      const usage = all.take(LIMITS[limit].counts === 'connections' ? 'connect' : 'rcpt', client)
+      const use = usage[limit] ?? all.recipient(client, usage)
+      return use !== undefined && use.used <= use.max
+    }
+    const letIn = (tries: number) => Array.from({ length: tries }, isLetIn).filter((each) => each).length
+    expect(letIn(3)).toBe(3)
+    for (let second = 1; second < 60; second++) {
+      at += 1000
+      expect(letIn(100)).toBe(0)
+    }
+    // A sixtieth of what was let in, and nothing of what was refused, is left.
+    at += 60_000
+    expect(letIn(3)).toBe(2)
+  })
 })
 
 describe('take', () => {

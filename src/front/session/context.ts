@@ -11,13 +11,14 @@ import type { Limits } from '../../state/limits.ts'
 import type { Outcomes, SessionRecord } from '../outcome.ts'
 import type { Voice } from '../reply.ts'
 import type { Replies } from './replies.ts'
+import type { Transaction } from './transaction.ts'
 
 /** Shared by all sessions. */
 export interface ConversationParts {
   /** Those in force: others from one moment to the next, if the policy has changed. */
   readonly checks: Runner
   readonly limits: Limits
-  readonly overload: Pick<Overload, 'offer'>
+  readonly overload: Pick<Overload, 'offer' | 'putOff'>
   readonly knownRecipients: KnownRecipients
   readonly unknownGuard: boolean
   /** HISTORY_BAD_REPLY: replies to the dot that accept a message and say that it is bad. */
@@ -47,3 +48,8 @@ export const judge = <S extends keyof Policy>(
   part: keyof Policy[S],
   facts: Facts[S],
 ): Maybe<Verdict> => parts.checks.run(stage, part, facts, observed)
+
+/** A message has heard a 4yz, whoever said it: its client will send it again. */
+export function putOff({ parts, client }: Pick<Context, 'parts' | 'client'>, { asked }: Transaction): void {
+  if (asked !== undefined) parts.overload.putOff(client, asked)
+}

@@ -6,7 +6,7 @@ import { type Refusal, refusal } from '../../core/policy.ts'
 import type { Answer } from '../../relay/transaction/answer.ts'
 import { type Evidence, evidenceOf } from '../evidence.ts'
 import { type ClientReply, type Counts, UNREAD } from './client-reply.ts'
-import type { Context } from './context.ts'
+import { type Context, putOff } from './context.ts'
 import type { Transaction } from './transaction.ts'
 
 /** Without an enhanced code (RFC 2034 section 4). */
@@ -46,6 +46,7 @@ export async function startMessage(
   const reply = answered(context, transaction, answer, 'refused')
   const code = answer.kind === 'reply' ? answer.reply.code : answer.refusal.code
   const result = code < 500 ? 'deferred' : 'rejected'
+  if (result === 'deferred') putOff(context, transaction)
   replies.message({ result, upstream: answer.upstream, reply: reply.text, evidence: saidBy(context, answer) })
   return { reply }
 }
@@ -111,6 +112,7 @@ export class ClientMessage {
     this.#phase = 'dot'
     const { answer, result, ms } = await relay.end()
     const reply = answered(this.#context, this.#transaction, answer, 'message')
+    if (result === 'deferred') putOff(this.#context, this.#transaction)
     const left = this.#hasLeft
     const told = { result, upstream: answer.upstream, reply: reply.text, size: this.#size, ms, left }
     replies.message({ ...told, evidence: saidBy(this.#context, answer) })

@@ -19,9 +19,9 @@ import type { Answer } from '../../relay/transaction/answer.ts'
 import type { Budget } from '../../state/limits.ts'
 import { evidenceOf } from '../evidence.ts'
 import { type ClientReply, UNREAD } from './client-reply.ts'
-import { type Context, judge } from './context.ts'
+import { type Context, judge, putOff } from './context.ts'
 import { extensionsUsed, type Path, type Read, readRcpt } from './grammar.ts'
-import type { Transaction } from './transaction.ts'
+import type { RefusedRecipient, Transaction } from './transaction.ts'
 
 export interface Rcpt {
   /** As the client sent it; latin1. */
@@ -77,7 +77,7 @@ async function admit(
   const { charges, facts } = transaction
   const { parts, client } = context
   // A message that is for postmaster first is asked about with its next recipient.
-  const shed = sparedBy === undefined ? transaction.shed(() => parts.overload.offer(client)) : undefined
+  const shed = sparedBy === undefined ? transaction.shed(to, (asked) => parts.overload.offer(client, asked)) : undefined
   const known = { ...facts, to, accepted: context.relay.accepted, exempt: sparedBy !== undefined, shed }
   const first = await judge(context, 'rcpt', 'uncounted', known)
   if (first.action !== 'accept' || transaction.isOver) return first
@@ -95,16 +95,23 @@ function ask({ relay }: Context, transaction: Transaction, { line: rcptLine, nee
 }
 
 function refuse(
-  { replies }: Context,
+  context: Context,
   transaction: Transaction,
   { address }: Recipient,
   verdict: Refusal,
   upstream?: string,
 ): ClientReply {
+  const { replies } = context
   replies.recipient(address, verdict.code)
   const reply = replies.refuse(verdict, 'refused')
-  transaction.refuse({ code: verdict.code, reply, upstream, reason: verdict.reason })
+  turnedAway(context, transaction, address, { code: verdict.code, reply, upstream, reason: verdict.reason })
   return reply
+}
+
+/** The recipient that a message was asked about with stands for the message. */
+function turnedAway(context: Context, transaction: Transaction, to: string, refused: RefusedRecipient): void {
+  transaction.refuse(refused)
+  if (refused.code < 500 && to === transaction.asked?.to) putOff(context, transaction)
 }
 
 /** The client hears what the mail server said, unless the cluster seems to have lost its directory. */
@@ -134,6 +141,6 @@ function answered(
   const evidence = isDoubted || isRole(to.address) ? 'nothing' : evidenceOf(command, said)
   replies.recipient(to.address, said.code, evidence, to.sparedBy !== undefined)
   const reply = replies.relayed(upstream, said, transaction.utf8, isTaken ? 'nothing' : 'refused')
-  if (!isTaken) transaction.refuse({ code: said.code, reply, upstream, reason: undefined })
+  if (!isTaken) turnedAway(context, transaction, to.address, { code: said.code, reply, upstream, reason: undefined })
   return reply
 }

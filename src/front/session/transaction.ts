@@ -5,6 +5,7 @@
 import type { Facts } from '../../core/policy.ts'
 import type { ReasonName } from '../../core/reasons.ts'
 import type { Offer } from '../../overload/overload.ts'
+import type { Envelope } from '../../state/returns.ts'
 import type { Charges } from './charges.ts'
 import type { ClientReply } from './client-reply.ts'
 
@@ -26,7 +27,7 @@ export class Transaction {
   readonly facts: Facts['mail']
   readonly charges: Charges
   /** Whether it is let in under overload, for all its recipients; undefined: it was not asked for yet. */
-  #offer: { readonly shed: Offer } | undefined
+  #offer: { readonly envelope: Envelope; readonly shed: Offer } | undefined
   #deferred = 0
   #rejected = 0
   #lastRefused: RefusedRecipient | undefined
@@ -55,10 +56,21 @@ export class Transaction {
     return this.#rejected > 0 ? 'rejected' : undefined
   }
 
-  /** @param ask called once in the transaction @returns why it is put off; undefined: it is let in */
-  shed(ask: () => Offer): Offer {
-    this.#offer ??= { shed: ask() }
+  /**
+   * @param to the recipient that it is asked about with @param ask called once in the transaction
+   * @returns why it is put off; undefined: it is let in
+   */
+  shed(to: string, ask: (envelope: Envelope) => Offer): Offer {
+    if (this.#offer === undefined) {
+      const envelope = { from: this.facts.from, to }
+      this.#offer = { envelope, shed: ask(envelope) }
+    }
     return this.#offer.shed
+  }
+
+  /** What it was asked about with; undefined: it was not asked for yet. */
+  get asked(): Envelope | undefined {
+    return this.#offer?.envelope
   }
 
   get lastRefused(): RefusedRecipient | undefined {

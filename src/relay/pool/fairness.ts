@@ -6,7 +6,8 @@
  * addresses that send an octet now and then. The rules, in order:
  *
  * 1. A connection that is only parked goes to a client that waits, at once.
- * 2. A connection that comes free goes to the source that holds the fewest, and among equals to the one that came first.
+ * 2. A connection that comes free goes to a friend first, then to the source that holds the fewest, and among equals to the one that
+ *    came first, or last while the queue stands (queue.ts).
  * 3. A source that holds more than its share (all connections, divided by the sources that hold or want one) gives back the
  *    excess while a source with less waits. Connections of silent or slow clients go first, the slowest of them first. One whose
  *    text comes at a good pace, or whose mail server takes long to answer RCPT or DATA, goes only when it has had its time.

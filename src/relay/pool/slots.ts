@@ -1,8 +1,8 @@
 /**
  * Who may open a connection to which server. A transaction takes a slot at the server with the fewest connections, waits for one
- * for a bounded time, and frees it itself. Slow servers are used only if no other has room. While clients wait for slots, others
- * may have to give way, by the rules in fairness.ts. A connection that may serve another client stays idle for a moment
- * (idle.ts). It holds its slot meanwhile, and is the first to be given away.
+ * for a bounded time (waiting-room.ts; queue.ts has the order), and frees it itself. Slow servers are used only if no other has
+ * room. While clients wait for slots, others may have to give way, by the rules in fairness.ts. A connection that may serve
+ * another client stays idle for a moment (idle.ts). It holds its slot meanwhile, and is the first to be given away.
  *
  * Clients that type more slowly than any machine does never hold more than a quarter of the slots together. The last tenth of the
  * slots is closed to a source that already has its share of the others, even if no other source is there: mail that waits for the
@@ -20,6 +20,7 @@ import { serverSamples, wantedIn } from './load.ts'
 import { NoUpstream } from './no-upstream.ts'
 import type { Server } from './server.ts'
 import type { SlotsOptions } from './slots-options.ts'
+import { WaitingRoom } from './waiting-room.ts'
 
 /** The right to hold one connection to `server`. */
 export interface Slot {
@@ -32,26 +33,17 @@ export interface Slot {
   handOn(dialed: Dialed): void
 }
 
-interface Waiting extends Wait {
-  /** Ends the wait. */
-  settle(outcome: Slot | NoUpstream): void
-}
-
 /** The share of all slots that slow clients may hold together; at least one slot. */
 const SLOW_SHARE = 0.25
 /** The share of all slots that is reserved for sources that have less than their share. */
 const RESERVE = 0.1
-/** How often we decide who must give way while clients wait, in milliseconds. */
-const LOOK_MS = 100
 
 export class Slots {
   readonly #options: SlotsOptions
   readonly #idle: Idle
-  readonly #waiting: Waiting[] = []
+  readonly #waiting: WaitingRoom<Slot>
   readonly #holders = new Map<Holder, Server>()
   readonly #claims = new Claims()
-  /** Runs while any client waits. */
-  #looking: NodeJS.Timeout | undefined
   #turn = 0
   /** Slots that strangers hold. */
   #strangers = 0
@@ -60,6 +52,7 @@ export class Slots {
   constructor(options: SlotsOptions) {
     this.#options = options
     this.#idle = new Idle(options.idleMs, () => this.serve())
+    this.#waiting = new WaitingRoom({ ...options, claims: this.#claims, look: () => this.#look() })
   }
 
   /** Whether any client waits. A connection is then given back instead of being parked. */
@@ -105,27 +98,21 @@ export class Slots {
     }
   }
 
-  /** Slots may have come free. They go to the source that holds the fewest, and among equals to the one that came first. */
+  /** Slots may have come free. They go to those who wait, in the order of queue.ts. */
   serve(): void {
     const full = new Set<Server | undefined>()
     const passed = new Set<string>()
+    const held = (source: string): number => this.#claims.of(source).held
     while (this.#waiting.length > 0) {
       const isClosed = this.#isClosedToStrangers()
-      let next: Waiting | undefined
-      let least = Number.POSITIVE_INFINITY
-      for (const waiting of this.#waiting) {
-        const { source, isStranger } = waiting.holder
-        const { held } = this.#claims.of(source)
-        if (held >= least || full.has(waiting.avoid) || passed.has(source) || (isStranger && isClosed)) continue
-        next = waiting
-        least = held
-        if (held === 0) break
-      }
+      const mayBeServed = ({ avoid, holder: { source, isStranger } }: Wait): boolean =>
+        !full.has(avoid) && !passed.has(source) && !(isStranger && isClosed)
+      const next = this.#waiting.next({ held, connections: this.#connections(), mayBeServed })
       if (next === undefined) return
       const found = this.#find(next.holder, next.avoid)
       if (found === 'down') next.settle(new NoUpstream('upstream_down'))
       else if (found === 'reserved') passed.add(next.holder.source)
-      else if (found !== 'full') next.settle(found)
+      else if (found !== 'full') this.#waiting.serve(next, found)
       else if (next.avoid === undefined) return
       else full.add(next.avoid)
     }
@@ -146,7 +133,7 @@ export class Slots {
   stop(): void {
     this.#stopped = true
     this.#idle.stop()
-    for (const waiting of [...this.#waiting]) waiting.settle(new NoUpstream('upstream_down'))
+    this.#waiting.close()
   }
 
   /** `down`: no server is up, or may be in a moment. */
@@ -246,6 +233,12 @@ export class Slots {
     if (left <= 0) throw new NoUpstream('upstream_full')
   }
 
+  /** While any client waits. */
+  #look(): void {
+    this.#waiting.dismissLate()
+    this.#makeRoom()
+  }
+
   /** Makes the clients that must give way free their slots, which then go to those that wait. */
   #makeRoom(): void {
     const [first, ...others] = this.#waiting
@@ -264,36 +257,7 @@ export class Slots {
 
   /** @throws NoUpstream if waiting is hopeless, or no longer wanted */
   #wait(holder: Holder, avoid: Server | undefined, signal: AbortSignal | undefined): Promise<Slot> {
-    const place = this.#claims.place(holder.source, this.#waiting.length, this.#options.waiting)
-    if (signal?.aborted || place === 'none') throw new NoUpstream('upstream_full')
-    if (place !== 'free') {
-      const last = this.#waiting.findLast((each) => each.holder.source === place.of)
-      last?.settle(new NoUpstream('upstream_full'))
-    }
-    if (this.#waiting.length === 0) this.#looking = setInterval(() => this.#makeRoom(), LOOK_MS)
-    const waited = new Promise<Slot>((resolve, reject) => {
-      const settle = (outcome: Slot | NoUpstream): void => {
-        clearTimeout(timer)
-        signal?.removeEventListener('abort', giveUp)
-        const at = this.#waiting.indexOf(waiting)
-        if (at >= 0) {
-          this.#waiting.splice(at, 1)
-          this.#claims.wait(holder.source, -1)
-        }
-        if (this.#waiting.length === 0) clearInterval(this.#looking)
-        if (outcome instanceof NoUpstream) reject(outcome)
-        else resolve(outcome)
-      }
-      const giveUp = (): void => {
-        const isAnyUp = this.#options.servers().some(({ up }) => up)
-        settle(new NoUpstream(isAnyUp ? 'upstream_full' : 'upstream_down'))
-      }
-      const timer = setTimeout(giveUp, this.#options.waitMs)
-      signal?.addEventListener('abort', giveUp)
-      const waiting: Waiting = { holder, avoid, since: this.#options.elapsed(), settle }
-      this.#waiting.push(waiting)
-      this.#claims.wait(holder.source, 1)
-    })
+    const waited = this.#waiting.enter(holder, avoid, signal)
     this.#makeRoom()
     return waited
   }

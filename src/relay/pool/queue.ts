@@ -1,0 +1,92 @@
+/**
+ * Who waits for a connection to a mail server, who of them is next, and for how long each may wait. Pure: who waits comes in as
+ * plain values, in the order in which they came, and time as an argument.
+ *
+ * **Friends first.** Whoever is trusted, known or seen is served before strangers. No friend lives on that alone: a source that
+ * holds FRIEND_MOST of all connections already has its turn among the strangers, so that one that has turned bad leaves something
+ * to others. Within a class the source that holds the fewest is next (fairness.ts), and among equals the one that came first.
+ *
+ * **Newest first while the queue stands.** A queue that fills and empties again is a good one: it evens out what comes. One that
+ * only stands makes everybody wait and serves no more. The two are told apart as CoDel does (Nichols and Jacobson, RFC 8289):
+ * each time a client is served, by how long the first in the queue has waited. Where that was more than TARGET_MS each time for
+ * INTERVAL_MS, the queue is overloaded; it no longer is when the first has waited for less, or nobody waits. RFC 8289 goes by the
+ * one that is served, which is the first there, but may be the newest here.
+ *
+ * While it is overloaded, the newest of equals is next, and strangers wait for STRANGER_MS at most (adaptive LIFO and controlled
+ * delay: Maurer, Fail at Scale, ACM Queue 2015). As many are served as before, most of them at once; the others hear 451 soon,
+ * and hold no session meanwhile. What a friend may wait is never shortened. While no connection comes free at all, as when the
+ * mail servers stall, nothing is known of the queue, and it stays as it was.
+ */
+import type { Wait } from './contention.ts'
+
+/** Five times longer than a mail server usually takes for an envelope, and a tenth of INTERVAL_MS (RFC 8289 section 3.2). */
+export const TARGET_MS = 500
+/** Longer than most messages hold a connection, as an interval is longer than a round trip in RFC 8289. */
+export const INTERVAL_MS = 5000
+export const STRANGER_MS = 2000
+/** The share of all connections that a friend's source may hold and still go first; one connection in any case. */
+const FRIEND_MOST = 0.25
+
+/** What is known of the queue. */
+export interface Congestion {
+  /** Since when the first in the queue has waited for more than TARGET_MS whenever a client was served; undefined: it has not. */
+  readonly since: number | undefined
+  readonly isOverloaded: boolean
+}
+
+/** Of a queue that is empty, or short enough. */
+export const NONE: Congestion = { since: undefined, isOverloaded: false }
+
+/** A client is served. @param waiting those who waited until now, with that one; at least one @param now in ms */
+export function atService({ since = undefined }: Congestion, waiting: readonly Wait[], now: number): Congestion {
+  // Whoever does not want a certain server waits for another reason.
+  const first = waiting.find(({ avoid }) => avoid === undefined)
+  if (first === undefined || now - first.since <= TARGET_MS) return NONE
+  const from = since ?? now
+  return { since: from, isOverloaded: now - from >= INTERVAL_MS }
+}
+
+export interface Order {
+  /** How many connections a source holds. */
+  readonly held: (source: string) => number
+  /** How many there are. */
+  readonly connections: number
+  readonly isOverloaded: boolean
+  /** Whether there may be a connection for this one. */
+  readonly mayBeServed: (wait: Wait) => boolean
+}
+
+/** Who is next; undefined: nobody can be served. Takes time linear in the number of those who wait. */
+export function nextOf<W extends Wait>(waiting: readonly W[], order: Order): W | undefined {
+  const { held, connections, isOverloaded, mayBeServed } = order
+  const most = Math.max(1, Math.floor(connections * FRIEND_MOST))
+  let next: W | undefined
+  let nextHeld = 0
+  let isNextFirst = false
+  for (let i = 0; i < waiting.length; i++) {
+    const wait = waiting[isOverloaded ? waiting.length - 1 - i : i] as W
+    const { source, isStranger } = wait.holder
+    const holds = held(source)
+    const isFirst = !isStranger && holds < most
+    if (next !== undefined && (isFirst === isNextFirst ? holds >= nextHeld : isNextFirst)) continue
+    if (!mayBeServed(wait)) continue
+    next = wait
+    nextHeld = holds
+    isNextFirst = isFirst
+    if (isFirst && holds === 0) break
+  }
+  return next
+}
+
+/** Who has waited for too long. The others have the time that everybody has. */
+export function lateOf<W extends Wait>(waiting: readonly W[], { isOverloaded }: Congestion, now: number): W[] {
+  return isOverloaded ? waiting.filter(({ holder, since }) => holder.isStranger && now - since >= STRANGER_MS) : []
+}
+
+/**
+ * Which stranger leaves the queue for a friend when it is full: the one that would be the last of them; undefined: none waits.
+ */
+export function toLeave<W extends Wait>(waiting: readonly W[], { isOverloaded }: Congestion): W | undefined {
+  const isStranger = ({ holder }: W): boolean => holder.isStranger
+  return isOverloaded ? waiting.find(isStranger) : waiting.findLast(isStranger)
+}

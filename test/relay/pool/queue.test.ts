@@ -1,0 +1,331 @@
+/** Who of those that wait is next, and for how long each may wait: in plain numbers, and with the pool as it is shipped. */
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
+import type { Wait } from '../../../src/relay/pool/contention.ts'
+import type { Holder } from '../../../src/relay/pool/fairness.ts'
+import type { NoUpstream } from '../../../src/relay/pool/no-upstream.ts'
+import {
+  atService,
+  type Congestion,
+  INTERVAL_MS,
+  lateOf,
+  NONE,
+  nextOf,
+  STRANGER_MS,
+  TARGET_MS,
+  toLeave,
+} from '../../../src/relay/pool/queue.ts'
+import { seriesOf } from '../../../src/relay/pool/series.ts'
+import { Server } from '../../../src/relay/pool/server.ts'
+import { ServerLoad } from '../../../src/relay/pool/server-load.ts'
+import { type Slot, Slots } from '../../../src/relay/pool/slots.ts'
+import { Turn } from '../../../src/relay/pool/turn.ts'
+import { createMetrics } from '../../../src/telemetry/metrics.ts'
+
+const holderOf = (source: string, isStranger: boolean, giveWay = (): void => undefined): Holder => ({
+  ...{ source, isStranger, slow: false, turn: new Turn(0) },
+  giveWay,
+})
+const metrics = createMetrics({ version: 'test', upstreams: ['mail'] })
+const elapsed = (): number => performance.now()
+const serverOf = (): Server => {
+  const server = new Server({
+    ...{ label: 'mail', host: '192.0.2.1', port: 25, name: 'mail', series: seriesOf(metrics, 'mail') },
+    now: () => Date.now(),
+    load: new ServerLoad({ bounds: () => ({ floor: 1, ceiling: 1 }), elapsed }),
+  })
+  server.become('up', undefined)
+  return server
+}
+const OVERLOADED: Congestion = { since: 0, isOverloaded: true }
+
+describe('who is next', () => {
+  interface Someone {
+    readonly name: string
+    readonly friend?: boolean
+    readonly held?: number
+  }
+  /** @param all in the order in which they came */
+  function next(all: readonly Someone[], isOverloaded = false, connections = 100, except?: string): string | undefined {
+    const held = (source: string): number => all.find(({ name }) => name === source)?.held ?? 0
+    const waiting = all.map(
+      ({ name, friend = false }): Wait => ({ holder: holderOf(name, !friend), avoid: undefined, since: 0 }),
+    )
+    const mayBeServed = ({ holder }: Wait): boolean => holder.source !== except
+    return nextOf(waiting, { held, connections, isOverloaded, mayBeServed })?.holder.source
+  }
+
+  test.each<[string, readonly Someone[], string, string]>([
+    ['a friend before strangers', [{ name: 'a' }, { name: 'f', friend: true, held: 3 }, { name: 'b' }], 'f', 'f'],
+    [
+      'of friends the one that holds the fewest',
+      [
+        { name: 'f', friend: true, held: 3 },
+        { name: 'g', friend: true, held: 2 },
+      ],
+      'g',
+      'g',
+    ],
+    [
+      'of strangers the one that holds the fewest',
+      [
+        { name: 'a', held: 2 },
+        { name: 'b', held: 1 },
+        { name: 'c', held: 1 },
+      ],
+      'b',
+      'c',
+    ],
+    [
+      'of equals the first, and the newest while the queue stands',
+      [{ name: 'a' }, { name: 'b' }, { name: 'c' }],
+      'a',
+      'c',
+    ],
+    [
+      'of equal friends the same',
+      [{ name: 'x' }, { name: 'f', friend: true }, { name: 'g', friend: true }, { name: 'y' }],
+      'f',
+      'g',
+    ],
+    [
+      'a friend that holds a quarter is no better than a stranger',
+      [
+        { name: 'f', friend: true, held: 25 },
+        { name: 'a', held: 1 },
+      ],
+      'a',
+      'a',
+    ],
+    [
+      'and no worse',
+      [
+        { name: 'a', held: 26 },
+        { name: 'f', friend: true, held: 25 },
+      ],
+      'f',
+      'f',
+    ],
+    ['with less than a quarter it goes first', [{ name: 'a' }, { name: 'f', friend: true, held: 24 }], 'f', 'f'],
+  ])('%s', (_, all, usual, overloaded) => {
+    expect([next(all), next(all, true)]).toEqual([usual, overloaded])
+  })
+
+  test('whoever cannot be served holds up nobody', () => {
+    expect(next([{ name: 'f', friend: true }, { name: 'a' }], false, 100, 'f')).toBe('a')
+    expect(next([{ name: 'f', friend: true }], false, 100, 'f')).toBeUndefined()
+  })
+
+  test('where there are fewer than four connections, a friend goes first with none', () => {
+    expect(next([{ name: 'a' }, { name: 'f', friend: true }], false, 1)).toBe('f')
+    expect(next([{ name: 'a' }, { name: 'f', friend: true, held: 1 }], false, 3)).toBe('a')
+  })
+
+  test('each of those who wait is looked at once', () => {
+    const looks = jest.fn(() => 1)
+    const waiting = Array.from({ length: 1000 }, (_, i) => ({
+      ...{ holder: holderOf(`${i}`, true), avoid: undefined, since: 0 },
+    }))
+    nextOf(waiting, { held: looks, connections: 50, isOverloaded: false, mayBeServed: () => true })
+    expect(looks).toHaveBeenCalledTimes(1000)
+  })
+})
+
+describe('whether the queue only stands', () => {
+  const server = serverOf()
+  const waits = (since: number, avoid?: Server): Wait => ({ holder: holderOf('a', true), avoid, since })
+  /** One client is served each 100 ms; the first has waited for so long, at each. */
+  function stateAfter(ms: number, waited: (now: number) => number, from = NONE): Congestion {
+    let state = from
+    for (let now = 0; now <= ms; now += 100) state = atService(state, [waits(now - waited(now))], now)
+    return state
+  }
+
+  test('it does where the first has waited for more than half a second throughout five', () => {
+    expect(stateAfter(INTERVAL_MS - 100, () => TARGET_MS + 1).isOverloaded).toBe(false)
+    expect(stateAfter(INTERVAL_MS, () => TARGET_MS + 1).isOverloaded).toBe(true)
+  })
+
+  test('a burst of four seconds, however long it makes them wait, does not count, nor does one after another', () => {
+    expect(stateAfter(60_000, (now) => (now % 4500 === 0 ? TARGET_MS : 9000)).isOverloaded).toBe(false)
+  })
+
+  test('it no longer does when the first has waited for less, once', () => {
+    expect(atService(OVERLOADED, [waits(9000)], 9000 + TARGET_MS)).toEqual(NONE)
+    expect(atService(OVERLOADED, [waits(9000)], 9001 + TARGET_MS).isOverloaded).toBe(true)
+  })
+
+  test('whoever does not want a certain server does not count', () => {
+    expect(atService(OVERLOADED, [waits(0, server), waits(9900)], 10_000)).toEqual(NONE)
+    expect(atService(OVERLOADED, [waits(0, server)], 10_000)).toEqual(NONE)
+  })
+})
+
+test('strangers have waited for too long after two seconds while the queue stands, and friends never', () => {
+  const waiting = [0, 1000, 3000].flatMap((since) =>
+    [true, false].map((isStranger) => ({ holder: holderOf(`${since}`, isStranger), avoid: undefined, since })),
+  )
+  const late = (state: Congestion) =>
+    lateOf(waiting, state, 1000 + STRANGER_MS).map(({ since, holder }) => [since, holder.isStranger])
+  expect(late(NONE)).toEqual([])
+  expect(late(OVERLOADED)).toEqual([
+    [0, true],
+    [1000, true],
+  ])
+})
+
+test('of a full queue the stranger leaves that would be served last', () => {
+  const waiting = ['f', 'a', 'b', 'g'].map((source, since) => ({
+    ...{ holder: holderOf(source, source < 'c'), avoid: undefined, since },
+  }))
+  expect([toLeave(waiting, NONE), toLeave(waiting, OVERLOADED)].map((each) => each?.holder.source)).toEqual(['b', 'a'])
+  expect(toLeave([], NONE)).toBeUndefined()
+})
+
+describe('with the pool', () => {
+  interface Client {
+    slot: Slot | undefined
+    refused: string | undefined
+    waitedMs: number
+  }
+  let slots: Slots
+  let held: Slot[]
+  /** Clients so far, in the order in which they came. */
+  let everybody: Client[]
+  beforeEach(() => {
+    jest.useFakeTimers()
+  })
+  afterEach(() => {
+    slots.stop()
+    jest.useRealTimers()
+  })
+  const pass = (ms: number): Promise<void> => jest.advanceTimersByTimeAsync(ms)
+
+  /** A pool of which all connections are held by somebody who gives none back. */
+  async function pool(max: number, waiting = 1000): Promise<void> {
+    const server = serverOf()
+    slots = new Slots({
+      servers: () => [server],
+      isAnyExpected: () => false,
+      reserve: () => 0,
+      max: () => max,
+      isUsable: () => true,
+      released: () => undefined,
+      waitMs: 10_000,
+      waiting,
+      idleMs: 5000,
+      elapsed,
+      waited: metrics.upstreamSlotWait.of(),
+    })
+    held = []
+    everybody = []
+    for (let i = 0; i < max; i++) held.push(await slots.take(holderOf(`203.0.113.${i}`, true)))
+  }
+
+  function client(source: string, isStranger = true): Client {
+    const it: Client = { slot: undefined, refused: undefined, waitedMs: 0 }
+    const began = elapsed()
+    everybody.push(it)
+    slots
+      .take(holderOf(source, isStranger))
+      .then(
+        (slot) => {
+          it.slot = slot
+        },
+        (error: NoUpstream) => {
+          it.refused = error.why
+        },
+      )
+      .finally(() => {
+        it.waitedMs = elapsed() - began
+      })
+    return it
+  }
+
+  /** Each second one client is served, and two strangers and, if told so, a friend come. */
+  async function seconds(count: number, withFriends = false): Promise<{ strangers: Client[]; friends: Client[] }> {
+    const strangers: Client[] = []
+    const friends: Client[] = []
+    for (let i = 0; i < count; i++) {
+      for (const each of [0, 1]) strangers.push(client(`198.51.${each}.${i}`))
+      if (withFriends && i % 2 === 0) friends.push(client(`192.0.2.${i}`, false))
+      await pass(1000)
+      const done = everybody.find(({ slot }) => slot !== undefined && !freed.has(slot))?.slot ?? (held[0] as Slot)
+      freed.add(done)
+      done.free()
+      await pass(0)
+    }
+    return { strangers, friends }
+  }
+  const freed = new Set<Slot>()
+
+  test('first come, first served, for ten seconds, until the queue has stood for five', async () => {
+    await pool(1)
+    const { strangers } = await seconds(5)
+    const order = strangers.map((each, i) => (each.slot === undefined ? undefined : i)).filter((i) => i !== undefined)
+    expect(order).toEqual([0, 1, 2, 3, 4])
+    expect(strangers.map(({ refused }) => refused)).toEqual(new Array(10).fill(undefined))
+  })
+
+  test('then the newest, and strangers hear 451 after two seconds; friends are served, and are never shortened', async () => {
+    await pool(1)
+    await seconds(8)
+    const { strangers, friends } = await seconds(8, true)
+    await pass(STRANGER_MS + 100)
+    for (const { slot, refused, waitedMs } of strangers) {
+      expect(slot === undefined ? refused : undefined).toBe(slot === undefined ? 'upstream_full' : undefined)
+      expect(waitedMs).toBeLessThanOrEqual(STRANGER_MS + 100)
+    }
+    expect(friends).toHaveLength(4)
+    for (const friend of friends) expect([friend.slot === undefined, friend.waitedMs]).toEqual([false, 1000])
+  })
+
+  test('while the mail servers stall, all wait for ten seconds, in the order in which they came', async () => {
+    await pool(1)
+    const waiting = [client('198.51.100.1'), client('198.51.100.2')]
+    await pass(9900)
+    expect(waiting.map(({ refused }) => refused)).toEqual([undefined, undefined])
+    held[0]?.free()
+    await pass(0)
+    expect(waiting.map(({ slot }) => slot !== undefined)).toEqual([true, false])
+  })
+
+  test('a queue that has been empty is a new one', async () => {
+    await pool(1)
+    await seconds(8)
+    await pass(10_000)
+    const last = everybody.findLast(({ slot }) => slot !== undefined && !freed.has(slot))?.slot
+    const waiting = [client('198.51.100.1'), client('198.51.100.2')]
+    await pass(5000)
+    expect(waiting.map(({ refused }) => refused)).toEqual([undefined, undefined])
+    last?.free()
+    await pass(0)
+    expect(waiting.map(({ slot }) => slot !== undefined)).toEqual([true, false])
+  })
+
+  test('a friend finds a place in a queue that strangers have filled, and a stranger does not', async () => {
+    await pool(1, 4)
+    const strangers = [1, 2, 3, 4].map((i) => client(`198.51.100.${i}`))
+    const stranger = client('198.51.100.5')
+    const friend = client('192.0.2.1', false)
+    await pass(0)
+    expect([...strangers, stranger, friend].map(({ refused }) => refused !== undefined)).toEqual([
+      false,
+      false,
+      false,
+      true,
+      true,
+      false,
+    ])
+    held[0]?.free()
+    await pass(0)
+    expect(friend.slot).toBeDefined()
+  })
+
+  test('one friend alone does not fill the queue', async () => {
+    await pool(1, 8)
+    for (let i = 0; i < 8; i++) client(`198.51.100.${i}`)
+    const friends = Array.from({ length: 5 }, () => client('192.0.2.1', false))
+    await pass(0)
+    expect(friends.map(({ refused }) => refused !== undefined)).toEqual([false, false, true, true, true])
+  })
+})

@@ -1,0 +1,90 @@
+/** What was put off, by sender, recipient and network. */
+import { beforeEach, expect, test } from '@jest/globals'
+import { Returns } from '../../src/state/returns.ts'
+
+const LETTER = { from: 'a@example.org', to: 'b@example.net' }
+const NET = '192.0.2.0/24'
+let now: number
+let secret: string
+
+beforeEach(() => {
+  now = 1_700_000_000_000
+  secret = 'one'
+})
+const returnsOf = (afterMs = 60_000, sets = 1 << 12) =>
+  new Returns({ secret: () => secret, afterMs: () => afterMs, now: () => now, seed: new Uint8Array(8), sets })
+
+test('the same sender and recipient, from the same network or another one', () => {
+  const returns = returnsOf()
+  returns.note(NET, LETTER)
+  now += 300_000
+  expect(returns.came(NET, LETTER)).toBe('back')
+  expect(returns.came('198.51.100.0/24', LETTER)).toBe('elsewhere')
+  expect(returns.came(NET, { ...LETTER, from: 'c@example.org' })).toBe('first')
+  expect(returns.came(NET, { ...LETTER, to: 'c@example.net' })).toBe('first')
+  // Written one after the other, these would be the same.
+  expect(returns.came(NET, { from: 'a@example.orgb', to: '@example.net' })).toBe('first')
+})
+
+test('OVERLOAD_RETURN_AFTER says how soon', () => {
+  const returns = returnsOf(120_000)
+  returns.note(NET, LETTER)
+  now += 120_999
+  expect(returns.came(NET, LETTER)).toBe('first')
+  now += 1000
+  expect(returns.came(NET, LETTER)).toBe('back')
+})
+
+test('of one network no more than 300 are noted in a minute, and others are noted all the same', () => {
+  const returns = returnsOf()
+  const letter = (i: number) => ({ ...LETTER, from: `${i}@example.org` })
+  for (let i = 0; i < 10_000; i++) returns.note(NET, letter(i))
+  returns.note('198.51.100.0/24', LETTER)
+  now += 100_000
+  const back = Array.from({ length: 10_000 }, (_, i) => returns.came(NET, letter(i))).filter((came) => came === 'back')
+  expect(back).toHaveLength(300)
+  expect(returns.came('198.51.100.0/24', LETTER)).toBe('back')
+})
+
+test('under another secret all is forgotten', () => {
+  const returns = returnsOf()
+  returns.share()
+  returns.note(NET, LETTER)
+  const { fingerprint } = returns
+  secret = 'other'
+  now += 100_000
+  expect(returns.came(NET, LETTER)).toBe('first')
+  expect(returns.takeUntold()).toEqual([])
+  expect(returns.fingerprint).not.toBe(fingerprint)
+  secret = 'one'
+  expect(returns.came(NET, LETTER)).toBe('first')
+})
+
+test('nothing is kept for other nodes where there are none', () => {
+  const returns = returnsOf()
+  returns.note(NET, LETTER)
+  expect(returns.takeUntold()).toEqual([])
+})
+
+test('what is put off at one node comes back at another, once', () => {
+  const [one, other] = [returnsOf(), returnsOf()]
+  one.share()
+  other.share()
+  const tell = (from: Returns, to: Returns) => {
+    for (const told of from.takeUntold()) to.hear(told)
+  }
+  one.note(NET, LETTER)
+  tell(one, other)
+  now += 300_000
+  expect(other.came(NET, LETTER)).toBe('back')
+  other.spend(NET, LETTER)
+  tell(other, one)
+  expect(one.came(NET, LETTER)).toBe('first')
+})
+
+test('of what is not taken, no more than 16,384 are kept', () => {
+  const returns = returnsOf()
+  returns.share()
+  for (let i = 0; i < 20_000; i++) returns.note(`net ${i}`, LETTER)
+  expect(returns.takeUntold()).toHaveLength(16_384)
+})

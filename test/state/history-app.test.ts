@@ -82,7 +82,6 @@ describe('where both SPILLWAY_REDIS_URL and SPILLWAY_HISTORY_FILE are set, an em
     eventually(
       () => inRedis(redis),
       (count) => count === COUNT,
-      10_000,
     )
 
   test('at the start', async () => {

@@ -65,7 +65,8 @@ test.each([
   ['a network of 100 addresses', (i: number) => `127.1.0.${1 + i}`],
 ])('S7 %s that wants twice all slots is no overload: nobody else is put off for it', async (_, from) => {
   server = await startUpstream()
-  app = await startApp(server.address, { OVERLOAD: 'auto' })
+  // The event loop is that of the test, too.
+  app = await startApp(server.address, { OVERLOAD: 'auto', OVERLOAD_EVENT_LOOP: '10s' })
   const holders = await Promise.all(Array.from({ length: 100 }, (_, i) => wanting(from(i))))
   for (const holder of holders) senders.push(setInterval(() => holder.write('x'.repeat(52)), 100))
   const pressure = 'spillway_overload_pressure_ratio{signal="upstream_slots"}'

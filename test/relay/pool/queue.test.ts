@@ -1,5 +1,6 @@
 /** Who of those that wait is next, and for how long each may wait: in plain numbers, and with the pool as it is shipped. */
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
+import { netOf } from '../../../src/core/ip.ts'
 import type { Wait } from '../../../src/relay/pool/contention.ts'
 import type { Holder } from '../../../src/relay/pool/fairness.ts'
 import type { NoUpstream } from '../../../src/relay/pool/no-upstream.ts'
@@ -22,7 +23,7 @@ import { Turn } from '../../../src/relay/pool/turn.ts'
 import { createMetrics } from '../../../src/telemetry/metrics.ts'
 
 const holderOf = (source: string, isStranger: boolean, giveWay = (): void => undefined): Holder => ({
-  ...{ source, isStranger, slow: false, turn: new Turn(0) },
+  ...{ source, net: netOf(source), isStranger, slow: false, turn: new Turn(0) },
   giveWay,
 })
 const metrics = createMetrics({ version: 'test', upstreams: ['mail'] })

@@ -5,6 +5,8 @@
  * their last change. The field `#` of the hash has the number of the latest change, and `@` a name that whoever wrote first
  * made up: a group with another name is another group, which has lost what was in the first. A value is six numbers (past-text.ts).
  * The rule by which TELL adds to them is that of past.ts.
+ *
+ * A third key is of one node: the number of the last batch that it has told to the group.
  */
 import type { Past } from './past.ts'
 import { isKey, pastIn } from './past-text.ts'
@@ -38,13 +40,15 @@ local function drop(field)
 end
 `
 /**
- * ARGV: as CHANGE, then the hour, the most clients of a group, the memory (OWN_MEMORY), KNOWN_AFTER, and for each client its
- * field, good and bad messages, and the hours of the first and of the last of them. First the clients that changed longest ago
- * are forgotten if they have expired. If the group is full, some strangers (of ten taken at random, those with fewer good
- * messages than KNOWN_AFTER) make room; if there are none, nobody new is remembered.
+ * ARGV: as CHANGE, then the number of the batch, the hour, the most clients of a group, the memory (OWN_MEMORY), KNOWN_AFTER,
+ * and for each client its field, good and bad messages, and the hours of the first and of the last of them. A batch that has
+ * arrived before changes nothing. First the clients that changed longest ago are forgotten if they have expired. If the group is
+ * full, some strangers (of ten taken at random, those with fewer good messages than KNOWN_AFTER) make room; if there are none,
+ * nobody new is remembered.
  */
 export const TELL = `${READ}${CHANGE}
-local hour, most, memory, after = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+if tonumber(ARGV[3]) <= (tonumber(redis.call('HMGET', KEYS[3], '#')[1]) or 0) then return seq end
+local hour, most, memory, after = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 for _, field in ipairs(redis.call('ZRANGE', KEYS[2], 0, 9)) do
   local n = read(redis.call('HMGET', KEYS[1], field)[1])
   if not n or hour - math.max(n[5], n[6]) >= ARGV[1] / 3600000 then drop(field) end
@@ -56,7 +60,7 @@ if redis.call('HLEN', KEYS[1]) > most + 1 then
   end
 end
 local room = most + 2 - redis.call('HLEN', KEYS[1])
-for i = 7, #ARGV, 5 do
+for i = 8, #ARGV, 5 do
   local field, good, bad = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
   local since, last = tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4])
   local n = read(redis.call('HMGET', KEYS[1], field)[1])
@@ -76,6 +80,8 @@ for i = 7, #ARGV, 5 do
   end
 end
 finish()
+redis.call('HSET', KEYS[3], '#', ARGV[3])
+redis.call('PEXPIRE', KEYS[3], 3600000)
 return seq
 `
 /**

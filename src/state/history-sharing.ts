@@ -4,8 +4,8 @@
  * asks what has changed.
  *
  * Clients are spread over 16 groups by their address (history-scripts.ts says what a group is). What a node tells
- * is how many messages there were since it last told, so that the nodes add up. A batch that fails is told again. If it had arrived
- * nevertheless, its messages count twice; that is no harm, because nobody is known by a number alone.
+ * is how many messages there were since it last told, so that the nodes add up. A batch without an answer is told again under its
+ * number, before anything else is told to its group or heard, and Redis counts it once, whether or not it had arrived.
  *
  * A node remembers the number of the last change that it has heard of each group, and asks for later ones. If the
  * group has another name than before, Redis has lost what it had. Then every node writes what it remembers of clients that are missing there;
@@ -58,6 +58,12 @@ export interface HistorySharingOptions {
   readonly everyMs?: number
 }
 
+interface Batch {
+  /** Grows from batch to batch. */
+  readonly number: number
+  readonly clients: readonly Untold[]
+}
+
 /** Of 16, by the lower half of the address: addresses often end in zeros. */
 const groupOf = (key: string): number => Math.imul(Number.parseInt(key.slice(8), 16), 0x9e3779b1) >>> 28
 
@@ -69,6 +75,11 @@ export class HistorySharing {
   readonly #names = new Array<string>(GROUPS).fill('')
   /** Groups that Redis has lost, and that this node has not filled yet. */
   readonly #lost = new Set<number>()
+  /** What no other node is called, nor this one before a restart. */
+  readonly #node = randomBytes(8).toString('hex')
+  /** By group. */
+  readonly #unanswered = new Map<number, Batch>()
+  #batches = 0
   #timer: NodeJS.Timeout | undefined
   #busy: Promise<void> | undefined
   #isStopped = false
@@ -119,24 +130,37 @@ export class HistorySharing {
     if (this.#lost.size > 0) await this.#fill()
   }
 
-  /** What fails is noted again. */
+  /** Rejects if not everything was told; that is told the next time. */
   async #tell(): Promise<void> {
-    const { history } = this.#options
-    const groups = Map.groupBy(history.takeUntold(TOLD_EACH_TIME), ({ key }) => groupOf(key))
-    const batches = [...groups].flatMap(([group, all]) => inBatches(all, TOLD).map((batch) => ({ group, batch })))
-    const results = await Promise.allSettled(batches.map(({ group, batch }) => this.#tellBatch(group, batch)))
-    results.forEach(({ status }, i) => {
-      if (status === 'rejected') history.putBack(batches[i]?.batch ?? [])
-    })
+    const untold = Map.groupBy(this.#options.history.takeUntold(TOLD_EACH_TIME), ({ key }) => groupOf(key))
+    const groups = new Set([...this.#unanswered.keys(), ...untold.keys()])
+    const results = await Promise.allSettled(
+      [...groups].map((group) => this.#tellGroup(group, untold.get(group) ?? [])),
+    )
     const failed = results.find((result) => result.status === 'rejected')
     if (failed !== undefined) throw failed.reason
   }
 
-  #tellBatch(group: number, batch: readonly Untold[]): Promise<void> {
-    const { knownAfter } = this.#options
-    const hour = Math.max(...batch.map((each) => each.hour))
-    const clients = batch.flatMap(({ key, good, bad, since, hour }) => [key, good, bad, since, hour])
-    return this.#change(TELL, group, [hour, MOST_OF_GROUP, OWN_MEMORY, knownAfter(), ...clients])
+  async #tellGroup(group: number, untold: readonly Untold[]): Promise<void> {
+    const waiting = inBatches(untold, TOLD)
+    try {
+      if (this.#unanswered.has(group)) await this.#tellBatch(group)
+      for (let batch = waiting.shift(); batch !== undefined; batch = waiting.shift()) {
+        this.#unanswered.set(group, { number: ++this.#batches, clients: batch })
+        await this.#tellBatch(group)
+      }
+    } finally {
+      this.#options.history.putBack(waiting.flat())
+    }
+  }
+
+  /** Tells what has no answer yet. */
+  async #tellBatch(group: number): Promise<void> {
+    const { number, clients } = this.#unanswered.get(group)!
+    const hour = Math.max(...clients.map((each) => each.hour))
+    const told = clients.flatMap(({ key, good, bad, since, hour }) => [key, good, bad, since, hour])
+    await this.#change(TELL, group, [number, hour, MOST_OF_GROUP, OWN_MEMORY, this.#options.knownAfter(), ...told])
+    this.#unanswered.delete(group)
   }
 
   /** Hears what has changed in a group. One that Redis has lost is filled first, and heard from its beginning the next time. */
@@ -211,7 +235,7 @@ export class HistorySharing {
   #run(script: string, group: number, args: readonly (string | number)[]): Promise<unknown> {
     const { client, prefix, watched } = this.#options
     const key = `${prefix}history:{${group}}`
-    return watched('history', client.eval(script, 2, key, `${key}:changes`, ...args))
+    return watched('history', client.eval(script, 3, key, `${key}:changes`, `${key}:told:${this.#node}`, ...args))
   }
 
   /** In whole hours, as they are reckoned in. */

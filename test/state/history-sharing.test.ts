@@ -40,6 +40,8 @@ interface Node {
   isUp: boolean
   /** Commands that Redis refused. */
   failed: number
+  /** Answers to TELL that do not arrive. */
+  losing: number
   stop(): Promise<void>
 }
 
@@ -62,9 +64,17 @@ async function begin(ttlMs = 100 * DAY, everyMs: number = 30): Promise<Node> {
   const warn = (fields: unknown): void => void warnings.push(String((fields as { err?: string }).err))
   const address = addressOf(`redis://127.0.0.1:${redis.port}`)
   const link = connectRedis({ address, timeoutMs: 2000, log: SILENT })
-  const node = { history, link, warnings, isUp: true, failed: 0 }
+  const node = { history, link, warnings, isUp: true, failed: 0, losing: 0 }
+  const client = {
+    async eval(...args: [string, number, ...string[]]) {
+      const answer = await link.client.eval(...args)
+      if (args[0] !== TELL || node.losing === 0) return answer
+      node.losing--
+      throw new Error('the answer is lost')
+    },
+  } as unknown as RedisClient
   const sharing = new HistorySharing({
-    ...{ history, client: link.client, prefix: 'test:', ttlMs: () => ttlMs, elapsed: () => performance.now() },
+    ...{ history, client, prefix: 'test:', ttlMs: () => ttlMs, elapsed: () => performance.now() },
     ...(everyMs !== SHIPPED && { everyMs }),
     log: { ...SILENT, warn },
     knownAfter: () => 3,
@@ -251,7 +261,10 @@ test('keys expire, and no client outlives HISTORY_TTL', async () => {
   await gone(a)
   const b = await begin(2 * DAY)
   expect(good(b)).toBe(1)
-  const keys = (await b.link.client.keys('test:history:*')) as string[]
+  const [batch, ...batches] = (await b.link.client.keys('test:history:*:told:*')) as [string, ...string[]]
+  expect(batches).toEqual([])
+  expect(await b.link.client.pttl(batch)).toBeLessThanOrEqual(3_600_000)
+  const keys = ((await b.link.client.keys('test:history:*')) as string[]).filter((key) => key !== batch)
   expect(keys).toHaveLength(2)
   for (const key of keys) {
     const left = await b.link.client.pttl(key)
@@ -292,6 +305,35 @@ test('Redis reckons as this node does', async () => {
   expect(recentBad).toBeCloseTo(past.recentBad, 1)
 })
 
+test('what is told again because the answer was lost counts once', async () => {
+  const [a, b] = [await begin(), await begin()]
+  a.history.learn(IP, { good: 30, bad: 0 })
+  await heard(b, 30)
+  a.losing = 7
+  a.history.learn(IP, BAD)
+  await eventually(
+    () => a.losing,
+    (left) => left < 4,
+  )
+  // What comes meanwhile is told afterwards.
+  a.history.learn(IP, GOOD)
+  await heard(b, 31)
+  expect(a.losing).toBe(0)
+  for (const { history } of [a, b]) expect(history.own(IP).recentBad).toBeCloseTo(((25 / 26) * 25) / 26, 1)
+})
+
+test('batches behind one without an answer are not lost', async () => {
+  const [a, b] = [await begin(), await begin()]
+  a.losing = 20
+  // More than one batch for each group.
+  for (let i = 0; i < 8000; i++) a.history.learn(`10.1.${i >> 8}.${i & 255}`, GOOD)
+  await eventually(
+    () => b.history.count('seen'),
+    (count) => count === 8000,
+  )
+  for (let i = 0; i < 8000; i += 99) expect(good(b, `10.1.${i >> 8}.${i & 255}`)).toBe(1)
+})
+
 test('what one node tells late weighs what is left of it, and sets nothing back', async () => {
   const [a, b] = [await begin(), await begin()]
   a.isUp = false
@@ -313,21 +355,11 @@ test.each([1, 2, 3, 10])(
   async (after) => {
     const { link } = await begin()
     const hour = hourOf(at)
+    const keys = ['test:{0}', 'test:{0}:changes', 'test:{0}:told:node']
+    let number = 0
     const tell = (good: number, ...fields: string[]) => {
       const clients = fields.flatMap((field) => [field, good, 0, hour, hour])
-      return link.client.eval(
-        TELL,
-        2,
-        'test:{0}',
-        'test:{0}:changes',
-        1e9,
-        'name',
-        hour,
-        8,
-        OWN_MEMORY,
-        after,
-        ...clients,
-      )
+      return link.client.eval(TELL, 3, ...keys, 1e9, 'name', ++number, hour, 8, OWN_MEMORY, after, ...clients)
     }
     const held = async () =>
       ((await link.client.hkeys('test:{0}')) as string[]).filter((each) => !'#@'.includes(each)).sort()
@@ -356,7 +388,7 @@ describe('what is no history in Redis', () => {
       () => a.history.untold,
       (rest) => rest === 0,
     )
-    const [key] = ((await a.link.client.keys('test:history:*')) as string[]).filter((each) => !each.endsWith('changes'))
+    const [key] = ((await a.link.client.keys('test:history:*')) as string[]).filter((each) => each.endsWith('}'))
     await a.link.client.hset(key as string, '00000000c0000201', value)
     const b = await begin()
     expect(good(b)).toBe(0)

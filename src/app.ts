@@ -5,6 +5,7 @@ import type { Status } from './admin/status.ts'
 import { buildNode, type Node, type NodeOptions } from './build/node.ts'
 import type { ReloadReport } from './config/reload.ts'
 import { patiently, within } from './core/deadline.ts'
+import type { PressureReport } from './core/overload.ts'
 import type { ListenAddress } from './front/gate/listener.ts'
 import type { Metrics } from './telemetry/metrics.ts'
 
@@ -39,6 +40,8 @@ export interface Running {
    * @param by who asked for it
    */
   readonly reload: ((by: string) => Promise<ReloadReport>) | undefined
+  /** Somebody outside says how hard pressed a mail server is. */
+  readonly reported: (report: PressureReport) => void
   /** Reads again the files that it follows by itself, such as certificates. Never rejects. */
   follow(): Promise<void>
   /** Resolves when another one takes this one's place: the admin port is free then, and this one is to be stopped. */
@@ -122,9 +125,9 @@ export async function start(options: AppOptions): Promise<Running> {
     await quitOnce()
     log.flush()
   }
-  const { metrics, status, reload, follow } = node
+  const { metrics, status, reload, reported, follow } = node
   const underWay = () => ({ sessions: sessions.size, pastDot: sessions.pastDot })
-  return { listening, admin, metrics, status, underWay, stop, reload, follow, handedOver, abort }
+  return { listening, admin, metrics, status, underWay, stop, reload, reported, follow, handedOver, abort }
 }
 
 /**

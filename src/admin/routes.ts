@@ -7,12 +7,13 @@ import type { ReloadReport } from '../config/reload.ts'
 import type { Clock } from '../core/clock.ts'
 import { isLoopback } from '../core/ip.ts'
 import { isOwnHost } from './hosts.ts'
+import { type PressureParts, pressureReported } from './pressure.ts'
 import { Rendering } from './rendering.ts'
 import type { Request } from './request.ts'
 import { json, type Response, text } from './response.ts'
 import { readiness, type Status } from './status.ts'
 
-export interface RouteParts {
+export interface RouteParts extends PressureParts {
   readonly metrics: () => Promise<{ readonly type: string; readonly text: string }>
   readonly status: () => Status | Promise<Status>
   /** Undefined if the settings cannot be read again. */
@@ -84,6 +85,11 @@ export function createRouter(parts: RouteParts): (request: Request, local: strin
     const answer = async ({ path }: Request): Promise<Response> => reloaded(await reload(`POST ${path}`))
     routes.set('/api/v1/reload', { isPublic: false, writes: true, answer })
   }
+  routes.set('/api/v1/pressure', {
+    isPublic: false,
+    writes: true,
+    answer: (request) => pressureReported(request, parts),
+  })
   if (handOver !== undefined) {
     const answer = (): Response => {
       handOver()

@@ -10,6 +10,7 @@ import { ticketKeyOf } from '../config/ticket-key.ts'
 import { SYSTEM_CLOCK } from '../core/clock.ts'
 import { Current } from '../core/current.ts'
 import { nodeName, nodeNumber } from '../core/id.ts'
+import type { PressureReport } from '../core/overload.ts'
 import type { Certificates } from '../front/certificates.ts'
 import { type ConnectionParts, serve } from '../front/connection.ts'
 import { Listener } from '../front/gate/listener.ts'
@@ -81,6 +82,8 @@ export interface Node {
   readonly status: () => Status
   /** Undefined if the settings cannot be read again. */
   readonly reload: ((by: string) => Promise<ReloadReport>) | undefined
+  /** Somebody outside says how hard pressed a mail server is. */
+  readonly reported: (report: PressureReport) => void
   /** Reads again the files that it follows by itself. Never rejects. */
   follow(): Promise<void>
   /** From now on the node is not ready. */
@@ -115,7 +118,7 @@ export function buildNode(options: NodeOptions): Node {
   const seats = new Seats()
   const pressed = { upstreams, seats, limits, processes: worker?.of ?? 1 }
   const overloading = buildOverload({ ...common, ...pressed, policy: () => policy })
-  const { overload } = overloading
+  const { overload, reported } = overloading
   // These ask the policy and the policy asks them, but neither does so before there is a client.
   const policyOf = (from: Reading, certificates: Certificates | undefined): BuiltPolicy =>
     buildPolicy({ ...from, certificates, limits, history, overload, offeredSize, metrics, log })
@@ -144,15 +147,13 @@ export function buildNode(options: NodeOptions): Node {
   const admin = new Admin({
     ...operatorOf(() => policy.settings, log),
     metrics: rendered,
-    status,
-    reload,
-    failed,
+    ...{ status, reload, reported, failed },
     ...handingOver(options),
   })
   const drain = (): void => {
     draining = true
   }
-  const outside = { front, policy, sessions, listener, admin, status, reload, follow }
+  const outside = { front, policy, sessions, listener, admin, status, reload, reported, follow }
   return { number, metrics, counting, upstreams, overload: overloading, ...outside, drain, allServed }
 }
 

@@ -3,15 +3,18 @@ import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { Clock } from '../core/clock.ts'
 import { GLOBAL_LIMITS } from '../core/limits.ts'
-import type { OverloadMode } from '../core/overload.ts'
+import type { OverloadMode, PressureReport } from '../core/overload.ts'
 import { type LoopDelay, watchLoop } from '../overload/event-loop.ts'
 import { memoryLimit, memoryShare, type ReadText } from '../overload/memory.ts'
 import { Overload, type OverloadSettings } from '../overload/overload.ts'
 import type { Sample } from '../overload/pressure.ts'
+import { PressureUrl } from '../overload/pressure-url.ts'
+import { ReportedPressure } from '../overload/reported.ts'
 import type { Upstreams } from '../relay/pool/upstreams.ts'
 import type { Limits } from '../state/limits.ts'
 import type { Seats } from '../state/seats.ts'
 import type { Log } from '../telemetry/log.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
 import type { BuiltPolicy } from './policy.ts'
 
 export interface OverloadParts {
@@ -22,12 +25,15 @@ export interface OverloadParts {
   readonly limits: Pick<Limits, 'utilization'>
   /** Processes that share the memory of the machine or the container. */
   readonly processes: number
+  readonly metrics: Pick<Metrics, 'pressureAsked'>
   readonly clock: Clock
   readonly log: Log
 }
 
 export interface BuiltOverload {
   readonly overload: Overload
+  /** Somebody outside says how hard pressed a mail server is. */
+  reported(report: PressureReport): void
   start(): void
   stop(): void
 }
@@ -78,12 +84,26 @@ const settingsOf = (policy: OverloadParts['policy']): OverloadSettings => ({
   },
 })
 
+const pressureUrlOf = ({ policy, metrics, log }: OverloadParts, reported: ReportedPressure): PressureUrl =>
+  new PressureUrl({
+    settings() {
+      const { upstreamPressureUrl: url, upstreams } = policy().settings
+      return { url, upstreams: upstreams.map(({ label }) => label) }
+    },
+    take: (report) => reported.take(report),
+    asked: { ok: metrics.pressureAsked.of('ok'), failed: metrics.pressureAsked.of('failed') },
+    log,
+  })
+
 export function buildOverload(parts: OverloadParts): BuiltOverload {
   const { policy, upstreams, seats, limits, clock, log } = parts
   const memory = memorySampler(parts)
+  const reported = new ReportedPressure(clock, log)
+  const pressureUrl = pressureUrlOf(parts, reported)
   let loop: LoopDelay | undefined
   const sample = (lateMs: number): Sample => ({
     pool: upstreams.load(policy().settings.overloadUpstreamLatency),
+    reported: reported.read(),
     connections: seats.total,
     maxConnections: policy().settings.maxConnections,
     loopMs: loop?.read(lateMs) ?? 0,
@@ -99,12 +119,15 @@ export function buildOverload(parts: OverloadParts): BuiltOverload {
   })
   return {
     overload,
+    reported: (report) => reported.take(report),
     start() {
       loop ??= watchLoop()
+      pressureUrl.start()
       overload.start()
     },
     stop() {
       overload.stop()
+      pressureUrl.stop()
       loop?.stop()
     },
   }

@@ -11,6 +11,7 @@ import {
   hostPorts,
   hosts,
   networks,
+  pressureUrl,
   supportUrl,
   upstreams,
 } from './address-kinds.ts'
@@ -473,6 +474,14 @@ export const SETTINGS = {
     live: true,
   }),
 
+  SPILLWAY_UPSTREAM_PRESSURE_URL: row({
+    group: 'overload',
+    kind: orNone(pressureUrl),
+    default: 'none',
+    doc: 'Where Spillway asks every 5 s how full the queues of the mail servers are: an http or https URL.',
+    more: 'The answer is one number for all mail servers, or JSON with a number for each as `SPILLWAY_UPSTREAMS` writes it: `{"mail1.example.net:25": 0.4}`. 1 means that the queue is as long as it may be. For queues that grow while the mail servers accept mail quickly. Instead, each mail server can report its own (`POST /api/v1/pressure`). Each worker asks for itself.',
+    live: true,
+  }),
   SPILLWAY_OVERLOAD_KNOWN_RESERVE: row({
     group: 'overload',
     kind: decimal(0, 0.9),
@@ -594,7 +603,7 @@ export const SETTINGS = {
     group: 'admin',
     kind: hostPort(9025),
     default: '127.0.0.1:9025',
-    doc: 'Where /metrics, /livez, /readyz, /api/v1/status and /api/v1/reload are served.',
+    doc: 'Where /metrics, /livez, /readyz and the API (/api/v1/…) are served.',
     more: 'Over loopback no token is needed, and only requests for its own hosts are answered (see SPILLWAY_ADMIN_HOSTS). Off loopback a request may name any host, and /metrics, /livez and /readyz need no token. The port takes 64 connections at once, each for one request.',
     perNode: true,
   }),

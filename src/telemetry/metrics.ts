@@ -382,6 +382,12 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
     upstreamHealthChecks,
     upstreamReplyDuration,
     upstreamReplies,
+    pressureAsked: counter({
+      name: 'upstream_pressure_asked_total',
+      help: 'Times SPILLWAY_UPSTREAM_PRESSURE_URL was asked; failed: the answer was late, too long, or no pressure.',
+      labels: ['result'],
+      rows: [['ok'], ['failed']],
+    }),
     upstreamSlotWait: histogram(WAIT_S, {
       name: 'upstream_slot_wait_seconds',
       help: 'Time a transaction waited for a free upstream connection.',

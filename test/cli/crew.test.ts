@@ -12,6 +12,7 @@ import { createParentMetrics } from '../../src/telemetry/parent-metrics.ts'
 import { loadWith } from '../config/given.ts'
 import { CERT, KEY } from '../config/pem.ts'
 import { eventually } from '../support/app.ts'
+import { startUpstream } from '../support/upstream.ts'
 
 const readingWith = (
   deny: string,
@@ -36,9 +37,9 @@ const after = readingWith('192.0.2.2')
 let crew: Crew
 afterEach(() => crew.abort())
 
-async function start(sockets: readonly number[] = []): Promise<void> {
+async function start(sockets: readonly number[] = [], reading = before): Promise<void> {
   crew = new Crew({
-    ...{ reading: before, of: 2, number: 1, sockets, version: '0', machine: 'test', listenIsDefault: false },
+    ...{ reading, of: 2, number: 1, sockets, version: '0', machine: 'test', listenIsDefault: false },
     ticketKey: undefined,
     metrics: createParentMetrics(['1', '2']),
     log: createLog({ level: 'fatal', destination: 1 }),
@@ -131,4 +132,29 @@ test('where the system has no process for a worker, the others go on, and it is 
   expect(dead?.restarts).toBeLessThan(8)
   sockets.pop()
   await second(({ up }) => up)
+})
+
+test('what is reported of a mail server reaches every worker', async () => {
+  const upstream = await startUpstream()
+  try {
+    await start(
+      [],
+      readingWith('none', {
+        SPILLWAY_UPSTREAMS: upstream.address,
+        SPILLWAY_UPSTREAM_CLIENT_IP: 'none',
+        SPILLWAY_RELAY_GUARD: 'off',
+      }),
+    )
+    crew.reported({ upstream: upstream.address, value: 0.5 })
+    const fullest = { upstream: upstream.address, pressure: 0.5 }
+    for (const at of [0, 1]) {
+      const { report } = await eventually(
+        async () => (await workers())[at]!,
+        (worker) => worker.report?.status.overload?.fullest !== undefined,
+      )
+      expect(report?.status.overload?.fullest).toEqual(fullest)
+    }
+  } finally {
+    await upstream.stop()
+  }
 })

@@ -19,6 +19,7 @@ beforeEach(() => {
   settings = { mode: 'auto', latencyMs: 5000, loopMs: 50, reserve: 0.3, maxConnections: 100, isEnforced: true }
   sample = {
     pool: { slots: 100, taken: 0, waiting: 0, servers: [] },
+    reported: new Map(),
     connections: 0,
     maxConnections: 100,
     loopMs: 0,

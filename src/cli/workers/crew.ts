@@ -7,6 +7,7 @@ import type { Reading, ReloadReport } from '../../config/reload.ts'
 import { notForAll, shareOf } from '../../config/workers.ts'
 import { messageOf } from '../../core/errors.ts'
 import { NODES } from '../../core/id.ts'
+import type { PressureReport } from '../../core/overload.ts'
 import type { ListenAddress } from '../../front/gate/listener.ts'
 import type { Log } from '../../telemetry/log.ts'
 import type { ParentMetrics } from '../../telemetry/parent-metrics.ts'
@@ -142,6 +143,11 @@ export class Crew {
   /** All workers read again the files that they follow by themselves. */
   follow(): void {
     for (const hand of this.#hands()) if (hand.serves) hand.follow()
+  }
+
+  /** All workers hear how hard pressed a mail server is. */
+  reported(report: PressureReport): void {
+    for (const hand of this.#hands()) if (hand.serves) hand.reported(report)
   }
 
   /** All workers take no more clients, and end when their sessions have. @returns whether all of them ended well */

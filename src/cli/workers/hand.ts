@@ -2,6 +2,7 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import type { Reading, ReloadReport } from '../../config/reload.ts'
 import { within } from '../../core/deadline.ts'
+import type { PressureReport } from '../../core/overload.ts'
 import type { ListenAddress } from '../../front/gate/listener.ts'
 import type { Failure, FromWorker, Report, Start, ToWorker } from './protocol.ts'
 
@@ -107,6 +108,11 @@ export class Hand {
   /** It takes no more clients, and ends when its sessions have. */
   stop(after: 'signal' | 'handover'): void {
     this.#send({ kind: 'stop', after })
+  }
+
+  /** Somebody outside says how hard pressed a mail server is. */
+  reported(report: PressureReport): void {
+    this.#send({ kind: 'reported', report })
   }
 
   /** It reads again the files that it follows by itself. */

@@ -83,6 +83,7 @@ class Parent implements Stoppable {
     this.#admin = new Admin({
       ...operatorOf(() => this.#inForce.settings, log),
       ...{ status, handOver, reload: this.reload, metrics: () => page(crew, metrics) },
+      reported: (report) => crew.reported(report),
       failed: (error) => log.error({ err: error.message }, 'a listening socket failed'),
     })
   }

@@ -5,6 +5,7 @@
 import type { Status } from '../../admin/status.ts'
 import type { ListenError } from '../../app.ts'
 import type { Reading, ReloadReport } from '../../config/reload.ts'
+import type { PressureReport } from '../../core/overload.ts'
 import type { ListenAddress } from '../../front/gate/listener.ts'
 import type { Snapshot } from '../../telemetry/together.ts'
 
@@ -45,6 +46,7 @@ export type ToWorker =
   | Start
   | { readonly kind: 'ask'; readonly id: number; readonly metrics: boolean }
   | { readonly kind: 'reload'; readonly id: number; readonly reading: Reading }
+  | { readonly kind: 'reported'; readonly report: PressureReport }
   | { readonly kind: 'stop'; readonly after: 'signal' | 'handover' }
   /** follow: what follows files by itself reads them now. */
   | { readonly kind: 'abort' | 'follow' }

@@ -88,6 +88,8 @@ function obey(running: Running, log: LevelledLog, take: (reading: Reading) => vo
       }
       case 'stop':
         return stop(0, message.after)
+      case 'reported':
+        return running.reported(message.report)
       case 'follow':
         return running.follow()
       case 'abort':

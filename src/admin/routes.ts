@@ -6,6 +6,7 @@ import { createHash, timingSafeEqual } from 'node:crypto'
 import type { ReloadReport } from '../config/reload.ts'
 import type { Clock } from '../core/clock.ts'
 import { isLoopback } from '../core/ip.ts'
+import { type FeedbackParts, feedbackGiven } from './feedback.ts'
 import { isOwnHost } from './hosts.ts'
 import { type PressureParts, pressureReported } from './pressure.ts'
 import { Rendering } from './rendering.ts'
@@ -13,7 +14,7 @@ import type { Request } from './request.ts'
 import { json, type Response, text } from './response.ts'
 import { readiness, type Status } from './status.ts'
 
-export interface RouteParts extends PressureParts {
+export interface RouteParts extends PressureParts, FeedbackParts {
   readonly metrics: () => Promise<{ readonly type: string; readonly text: string }>
   readonly status: () => Status | Promise<Status>
   /** Undefined if the settings cannot be read again. */
@@ -89,6 +90,11 @@ export function createRouter(parts: RouteParts): (request: Request, local: strin
     isPublic: false,
     writes: true,
     answer: (request) => pressureReported(request, parts),
+  })
+  routes.set('/api/v1/feedback', {
+    isPublic: false,
+    writes: true,
+    answer: (request) => feedbackGiven(request, parts),
   })
   if (handOver !== undefined) {
     const answer = (): Response => {

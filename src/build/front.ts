@@ -16,6 +16,7 @@ import type { RelayParts } from '../relay/transaction/relay.ts'
 import type { History } from '../state/history.ts'
 import type { KnownRecipients } from '../state/known-recipients.ts'
 import type { Limits } from '../state/limits.ts'
+import type { RelayedMessages } from '../state/relayed-messages.ts'
 import type { Seats } from '../state/seats.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
@@ -30,6 +31,7 @@ export interface FrontOptions {
   readonly overload: Pick<Overload, 'offer' | 'met'>
   readonly knownRecipients: KnownRecipients
   readonly history: History
+  readonly relayed: RelayedMessages
   readonly relay: RelayParts
   readonly seats: Seats
   readonly live: ConnectionParts['live']
@@ -49,6 +51,7 @@ export function buildFront(options: FrontOptions): ConnectionParts {
     localParts: () => policy.settings.logLocalParts,
     clock,
     history: options.history,
+    relayed: options.relayed,
   })
   const sessions = new Sessions({
     conversation: {

@@ -17,6 +17,7 @@ import { KnownSharing } from '../state/known-sharing.ts'
 import { createLimits, type Limits, type LimitsOptions } from '../state/limits.ts'
 import type { Past } from '../state/past.ts'
 import { connectRedis } from '../state/redis.ts'
+import type { RelayedMessages } from '../state/relayed-messages.ts'
 import { createSharedLimits, type SharedLimits } from '../state/shared-limits.ts'
 import { TicketSharing } from '../state/ticket-sharing.ts'
 import type { Log } from '../telemetry/log.ts'
@@ -27,6 +28,7 @@ export interface Counting {
   readonly limits: Limits
   readonly knownRecipients: KnownRecipients
   readonly history: History
+  readonly relayed: RelayedMessages
   /** The same object as `limits`; undefined if Redis is not set. */
   readonly shared: SharedLimits | undefined
   /** Resolves when Redis has answered, or after a moment without an answer. */
@@ -82,10 +84,10 @@ export function buildLimits({
   }
   const knownRecipients = createKnownRecipients({ now: clock.now })
   const built = buildHistory({ settings, standingAlone, historyTtl, nodes, room, log, clock })
-  const { history } = built
+  const { history, relayed } = built
   if (settings.redisUrl === undefined) {
     return {
-      ...{ limits: createLimits(counting), knownRecipients, history, shared: undefined },
+      ...{ limits: createLimits(counting), knownRecipients, history, relayed, shared: undefined },
       async start() {
         await built.read()
         built.start()
@@ -118,6 +120,7 @@ export function buildLimits({
     limits: shared,
     knownRecipients,
     history,
+    relayed,
     shared,
     async start() {
       built.start()

@@ -12,11 +12,13 @@ import { type CheckName, formOf, formsOf, REASON_NAMES, REASONS, type ReasonName
 import { recordOf } from '../core/record.ts'
 import type { Reply } from '../relay/smtp/reply.ts'
 import type { History } from '../state/history.ts'
+import type { RelayedMessages } from '../state/relayed-messages.ts'
 import { type Log, Sampler } from '../telemetry/log.ts'
 import { type MessageResult, type Metrics, OUTCOMES, type Outcome } from '../telemetry/metrics.ts'
 import type { Cell, Distribution } from '../telemetry/series.ts'
 import type { Evidence } from './evidence.ts'
 import { BREACH, BREACHES, isCallout, lessonOf } from './lesson.ts'
+import { queueIdIn } from './queue-id.ts'
 
 /** Recipients, and messages, that a session's line names; the others are only counted. */
 const MAX_TOLD = 20
@@ -109,6 +111,8 @@ export interface OutcomeOptions {
   readonly clock: Pick<Clock, 'elapsed'>
   /** Learns from what came of a client's messages. */
   readonly history: Pick<History, 'learn'>
+  /** Knows the accepted messages by their ids. */
+  readonly relayed: Pick<RelayedMessages, 'add'>
 }
 
 export class Outcomes {
@@ -118,19 +122,21 @@ export class Outcomes {
   readonly #localParts: () => boolean
   readonly #elapsed: Clock['elapsed']
   readonly #history: OutcomeOptions['history']
+  readonly #relayed: OutcomeOptions['relayed']
   /** By mode, stage and reason: looked up for every refused client, without building a key. */
   readonly #refusals: Readonly<Record<Mode, RefusalCells>>
   readonly #sessions: ReadonlyMap<Outcome, ReadonlyMap<Standing, Cell>>
   readonly #connections: Readonly<{ 4: Cell; 6: Cell }>
   readonly #durations: ReadonlyMap<Outcome, Distribution>
 
-  constructor({ metrics, log, logSample, localParts, clock, history }: OutcomeOptions) {
+  constructor({ metrics, log, logSample, localParts, clock, history, relayed }: OutcomeOptions) {
     this.#metrics = metrics
     this.#log = log
     this.#sampler = new Sampler(logSample, ALL_KINDS)
     this.#localParts = localParts
     this.#elapsed = clock.elapsed
     this.#history = history
+    this.#relayed = relayed
     this.#connections = { 4: metrics.connections.of('ipv4'), 6: metrics.connections.of('ipv6') }
     this.#refusals = { enforce: refusalCells(metrics, 'enforce'), observe: refusalCells(metrics, 'observe') }
     this.#sessions = new Map(
@@ -197,6 +203,8 @@ export class Outcomes {
     if (message.result === 'accepted' || message.result === 'unknown') record.mayBeDelivered = true
     if (message.result === 'accepted') {
       record.accepted = true
+      const queueId = queueIdIn(message.reply)
+      if (queueId !== undefined) this.#relayed.add(queueId, client.ip, evidence === 'bad' ? 'bad' : 'good')
       this.#metrics.messageSize.of().observe(message.size)
     }
   }

@@ -19,6 +19,9 @@
  * day and four hours. With 2 days that is 20 hours, so that a mail server that sends once a day counts two days on the
  * second of them, and one that sends just before and just after midnight does not. With 1 day, any time will do.
  *
+ * A good message that turned out to be none keeps its place in the count and loses its weight (state/past.ts). So 2 also asks that
+ * the latest messages have enough good ones: KNOWN_AFTER, or half of those that a client is judged by. And 5 asks for any.
+ *
  * A neighbourhood never takes anybody's own good standing away (2 comes before 4), and one in which a fifth of the
  * addresses send good mail is no evidence against any of them: so a big provider's pool never turns suspect as a whole.
  * An address with one or two messages that got through is not spared by 5 among bad neighbours: that is what
@@ -28,7 +31,7 @@
  * which an operator may only observe.
  */
 import type { Remembered, Standing } from '../core/client.ts'
-import { HOURS_A_DAY, type Past } from '../state/past.ts'
+import { HOURS_A_DAY, OWN_MEMORY, type Past } from '../state/past.ts'
 
 /** A client's address and the keys it is counted under; see Client in core/client.ts. */
 export interface ClientAddress {
@@ -53,6 +56,8 @@ export interface Needs {
 }
 
 const GOOD_SHARE = 0.8
+/** So many good ones among the latest messages are enough, whatever KNOWN_AFTER is. */
+const ENOUGH = OWN_MEMORY / 2
 /** More than these are evidence: two bad messages are, until a day later they weigh no more than one. */
 const BAD_MESSAGES = 1
 const BAD_NEIGHBOURS = 3
@@ -74,9 +79,9 @@ export function standingOf({ isAllowed, own, net }: Evidence, needs: Needs): Sta
 /** What a client's own history alone makes of it. */
 export function standingAlone(own: Past, { after, days }: Needs): Remembered {
   const { good, recentGood, recentBad } = own
-  if (good >= after && lastsFor(own, days) && isMostlyGood(own)) return 'known'
+  if (good >= after && recentGood >= Math.min(after, ENOUGH) && lastsFor(own, days) && isMostlyGood(own)) return 'known'
   if (recentBad > BAD_MESSAGES && recentBad > recentGood) return 'suspect'
-  return good > 0 ? 'seen' : 'new'
+  return recentGood > 0 ? 'seen' : 'new'
 }
 
 const isMostlyGood = ({ recentGood, recentBad }: Past): boolean => recentGood >= GOOD_SHARE * (recentGood + recentBad)

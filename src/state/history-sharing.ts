@@ -137,7 +137,7 @@ export class HistorySharing {
 
   #tellBatch(group: number, batch: readonly Untold[]): Promise<unknown> {
     const hour = Math.max(...batch.map((each) => each.hour))
-    const clients = batch.flatMap(({ key, good, bad, since, hour }) => [key, good, bad, since, hour])
+    const clients = batch.flatMap(({ key, good, bad, since, hour, undone }) => [key, good, bad, since, hour, undone])
     return this.#run(TELL, group, [this.#expiryMs, this.#name, hour, MOST_OF_GROUP, OWN_MEMORY, ...clients])
   }
 

@@ -12,6 +12,9 @@
  * - `recentBad` halves with each day that passes: machines are cleaned up, and addresses go to others. Good mail does
  *   not fade, but whoever has taught nothing for HISTORY_TTL is forgotten altogether.
  *
+ * What turns out to be wrong is taken back from the weights. `good` stays as it is: nodes tell each other's losses by it, since
+ * it never falls. A standing asks for both (overload/standing.ts), so that good messages that were none are worth nothing.
+ *
  * Times are in whole hours since 1970, so that they fit in a word.
  */
 
@@ -53,17 +56,21 @@ export function aged(past: Past, hour: number): Past {
   return recentBad === 0 || hours <= 0 ? past : { ...past, recentBad: recentBad * 2 ** (-hours / HOURS_A_DAY) }
 }
 
-/** What there is to learn: good messages, a whole number, and bad ones, which may be parts of a message. */
+/** What there is to learn. */
 export interface Lesson {
+  /** Good messages, a whole number, 0 or more. */
   readonly good: number
+  /** Bad ones, which may be parts of a message; below 0: so many were not bad after all. */
   readonly bad: number
+  /** So many were not good after all; below 0: they were. */
+  readonly undone?: number
 }
 
 /** The past after another lesson. */
-export function taught(past: Past, { good, bad }: Lesson, hour: number, memory: number): Past {
+export function taught(past: Past, { good, bad, undone = 0 }: Lesson, hour: number, memory: number): Past {
   const before = aged(past, hour)
-  const recentGood = before.recentGood + good
-  const recentBad = before.recentBad + bad
+  const recentGood = Math.max(0, before.recentGood + good - undone)
+  const recentBad = Math.max(0, before.recentBad + bad)
   const kept = Math.min(1, memory / (recentGood + recentBad))
   const isFirst = good > 0 && (before.first === 0 || before.first > hour)
   return {

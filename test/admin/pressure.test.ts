@@ -16,6 +16,7 @@ const answer = createRouter({
   clock: SYSTEM_CLOCK,
   upstreams: () => ['mail1:25', 'mail2:25'],
   reported: (report) => void taken.push(report),
+  feedback: nothing,
 })
 beforeEach(() => void taken.splice(0))
 

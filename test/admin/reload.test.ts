@@ -21,7 +21,7 @@ const nothing = (): never => {
 let token: string | undefined = 'the-token'
 const parts = {
   ...{ metrics: nothing, status: nothing, token: () => token, names: () => [], clock: SYSTEM_CLOCK },
-  ...{ upstreams: () => [], reported: nothing },
+  ...{ upstreams: () => [], reported: nothing, feedback: nothing },
 }
 const answer = createRouter({ ...parts, reload })
 

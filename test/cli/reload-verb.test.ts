@@ -89,7 +89,7 @@ function away(parts: Partial<RouteParts>) {
   }
   const usual = {
     ...{ metrics: nothing, status: nothing, reload: nothing, names: () => [], clock: SYSTEM_CLOCK },
-    ...{ upstreams: () => [], reported: nothing },
+    ...{ upstreams: () => [], reported: nothing, feedback: nothing },
   }
   const answer = createRouter({ ...usual, token: () => undefined, ...parts })
   return anyHttp(async ({ method, url, headers }, response) => {

@@ -11,7 +11,7 @@ export interface FeedbackParts {
   readonly history: Pick<History, 'learn'>
   readonly relayed: Pick<RelayedMessages, 'get' | 'change'>
   /** That in force. */
-  readonly policy: Pick<BuiltPolicy, 'standingOf'>
+  readonly policy: Pick<BuiltPolicy, 'standingOf' | 'isRelay'>
   readonly log: Log
 }
 
@@ -24,8 +24,8 @@ export function takeFeedback({ of, verdict }: Feedback, parts: FeedbackParts): F
   const source = sourceOf(ip)
   const standing = () => policy.standingOf({ ip, source, net: netOf(ip) })
   const correction = correctionOf(verdict, message?.countsAs)
-  // What the operator has said of a client on the allow list stands.
-  const learnt = correction !== undefined && standing() !== 'trusted'
+  // What the operator has said of a client on the allow list stands, and of relays no history is kept.
+  const learnt = correction !== undefined && standing() !== 'trusted' && !policy.isRelay(ip)
   if (learnt) {
     history.learn(ip, correction.lesson)
     if ('queueId' in of) relayed.change(of.queueId, correction.countsAs)

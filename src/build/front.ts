@@ -86,6 +86,7 @@ export function buildFront(options: FrontOptions): ConnectionParts {
     identify: createIdentify({
       isBalancer: policy.isBalancer,
       standingOf: (address) => options.overload.met(policy.standingOf(address)),
+      isRelay: (ip) => policy.isRelay(ip),
       newId: sessionIds(options.node, randomInt(1 << 15)),
       now: clock.now,
       metrics,

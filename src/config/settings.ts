@@ -507,6 +507,14 @@ export const SETTINGS = {
     more: 'Their mail bounces for good. To slow somebody down, use the limits. After a reload a client on the new list is refused at its next command, unless it was on `SPILLWAY_ALLOW` when its session began.',
     live: true,
   }),
+  SPILLWAY_RELAYS: row({
+    group: 'lists',
+    kind: networks,
+    default: 'none',
+    doc: "Networks that carry everybody's mail to you: a backup MX, forwarders.",
+    more: 'What they send is not theirs, so no history is kept of them, and they are never refused for good: where another client hears 5yz from Spillway, they hear 451. (What the mail servers say, they hear as it is.) They have no limits per address or network. Instead, all of them together may have half of `SPILLWAY_MAX_CONNECTIONS` open. Their standing is `seen`: under load their mail is put off at RCPT, at level 4, and never at the banner. `SPILLWAY_ALLOW` takes precedence over this list, and this list over `SPILLWAY_DENY`.',
+    live: true,
+  }),
   SPILLWAY_RCPT_DOMAINS: row({
     group: 'lists',
     kind: domains,
@@ -697,7 +705,12 @@ export type Settings = {
 }
 
 /** The lists of networks. They may be long, so they are compiled once, wherever the settings are read. */
-export const NETWORK_LISTS = ['SPILLWAY_ALLOW', 'SPILLWAY_DENY', 'SPILLWAY_PROXY_PROTOCOL_FROM'] as const
+export const NETWORK_LISTS = [
+  'SPILLWAY_ALLOW',
+  'SPILLWAY_DENY',
+  'SPILLWAY_RELAYS',
+  'SPILLWAY_PROXY_PROTOCOL_FROM',
+] as const
 export type NetworkList = KeyOf<(typeof NETWORK_LISTS)[number]>
 export type PlainSettings = Omit<Settings, NetworkList>
 

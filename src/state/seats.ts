@@ -1,8 +1,8 @@
 /**
  * The open connections of this node: in total, by address family, by source, and those of strangers. A seat is taken at accept, and its
- * holder frees it. The table has one entry per source that has a connection open, so that MAX_CONNECTIONS bounds it.
+ * holder frees it. Relays (SPILLWAY_RELAYS) count together, as one source. The table has one entry per source that has a connection open, so that MAX_CONNECTIONS bounds it.
  */
-import { type Client, isFriend, type OpenCounts } from '../core/client.ts'
+import { type Client, isFriend, isRelay, type OpenCounts } from '../core/client.ts'
 
 export interface Seat {
   readonly open: OpenCounts
@@ -10,14 +10,18 @@ export interface Seat {
   free(): void
 }
 
+/** No source has this key. */
+const RELAYS = 'relays'
+
 export class Seats {
   readonly #bySource = new Map<string, number>()
   readonly #byFamily = { 4: 0, 6: 0 }
   #total = 0
   #strangers = 0
 
-  take(client: Pick<Client, 'source' | 'family' | 'standing'>): Seat {
-    const { source, family } = client
+  take(client: Pick<Client, 'source' | 'family' | 'standing' | 'isRelay'>): Seat {
+    const { family } = client
+    const source = isRelay(client) ? RELAYS : client.source
     const stranger = isFriend(client) ? 0 : 1
     const ofSource = (this.#bySource.get(source) ?? 0) + 1
     this.#bySource.set(source, ofSource)

@@ -7,7 +7,7 @@ import * as prom from 'prom-client'
 import { REMEMBERED, STANDINGS, type Standing } from '../core/client.ts'
 import { GLOBAL_LIMITS, type GlobalLimit } from '../core/limits.ts'
 import { SIGNALS, type Signal } from '../core/overload.ts'
-import { CHECK_NAMES, formOf, REASON_NAMES, reasonOf } from '../core/reasons.ts'
+import { CHECK_NAMES, formOf, patientFormOf, REASON_NAMES, reasonOf } from '../core/reasons.ts'
 import { combinations, type Declaration, Family, Histograms } from './series.ts'
 
 const FAMILIES = ['ipv4', 'ipv6'] as const
@@ -34,7 +34,11 @@ const REDIS_RESULTS = ['ok', 'failed', 'timeout'] as const
 const REFUSALS = REASON_NAMES.flatMap((name) => {
   const { stages, check } = reasonOf(name)
   const modes = check === undefined ? ['enforce'] : ['enforce', 'observe']
-  return stages.flatMap((stage) => combinations([stage], [name], [formOf(name, stage).action], modes))
+  const patient = patientFormOf(name)
+  return stages.flatMap((stage) => {
+    const actions = [formOf(name, stage).action, ...(patient === undefined ? [] : [patient.action])]
+    return combinations([stage], [name], actions, modes)
+  })
 })
 
 const FAST_S = [0.00001, 0.000025, 0.0001, 0.00025, 0.001, 0.0025, 0.01, 0.025, 0.1, 1]

@@ -57,6 +57,8 @@ describe('a spammer whose mail is all accepted and filed', () => {
       clock.now += DAY
     }
     expect(history.own(IP)).toMatchObject({ good: 10, recentGood: 0 })
+    history.learn(IP, GOOD)
+    expect(of()).toBe('seen')
   })
 
   test('is suspect after two, whatever its 250s said', () => {

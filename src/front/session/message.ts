@@ -44,7 +44,7 @@ export async function startMessage(
     return { reply: GO_AHEAD, message: new ClientMessage(context, transaction, max) }
   }
   const reply = answered(context, transaction, answer, 'refused')
-  const code = answer.kind === 'reply' ? answer.reply.code : heardBy(context.client, answer.refusal).code
+  const code = answer.kind === 'reply' ? answer.reply.code : answer.refusal.code
   replies.message({
     result: resultOf({ code }),
     upstream: answer.upstream,
@@ -146,14 +146,14 @@ export class ClientMessage {
   }
 
   #tooLarge(): ClientReply {
-    const { client, replies } = this.#context
-    const verdict = heardBy(client, this.#sizeRefusal())
+    const { replies } = this.#context
+    const verdict = this.#sizeRefusal()
     const reply = replies.refuse(verdict, 'message')
     replies.message({ result: resultOf(verdict), upstream: undefined, reply: reply.text, size: this.#size })
     return reply
   }
 
   #sizeRefusal(): Refusal {
-    return refusal('size', { used: this.#size, max: this.#max ?? 0 })
+    return heardBy(this.#context.client, refusal('size', { used: this.#size, max: this.#max ?? 0 }))
   }
 }

@@ -12,6 +12,7 @@ import { Outcomes } from '../front/outcome.ts'
 import { Handshakes } from '../front/session/handshakes.ts'
 import { Sessions } from '../front/session/session.ts'
 import type { Overload } from '../overload/overload.ts'
+import { strangersMost } from '../overload/reserve.ts'
 import type { RelayParts } from '../relay/transaction/relay.ts'
 import type { History } from '../state/history.ts'
 import type { KnownRecipients } from '../state/known-recipients.ts'
@@ -28,7 +29,7 @@ export interface FrontOptions {
   /** If the policy may be swapped, the one that inForce() returns. */
   readonly policy: BuiltPolicy
   readonly limits: Limits
-  readonly overload: Pick<Overload, 'offer' | 'met'>
+  readonly overload: Pick<Overload, 'offer' | 'met' | 'reserve'>
   readonly knownRecipients: KnownRecipients
   readonly history: History
   readonly relayed: RelayedMessages
@@ -94,6 +95,7 @@ export function buildFront(options: FrontOptions): ConnectionParts {
     }),
     seats,
     maxConnections: () => policy.settings.maxConnections,
+    strangersMost: () => strangersMost(policy.settings.maxConnections, options.overload.reserve),
     limits,
     checks: () => policy.checks,
     greeting: greetAtOnce,

@@ -21,7 +21,7 @@ export interface OverloadParts {
   /** That in force. */
   readonly policy: () => Pick<BuiltPolicy, 'settings' | 'mode'>
   readonly upstreams: Pick<Upstreams, 'load'>
-  readonly seats: Pick<Seats, 'total'>
+  readonly seats: Pick<Seats, 'ofNets'>
   readonly limits: Pick<Limits, 'utilization'>
   /** Processes that share the memory of the machine or the container. */
   readonly processes: number
@@ -104,7 +104,7 @@ export function buildOverload(parts: OverloadParts): BuiltOverload {
   const sample = (lateMs: number): Sample => ({
     pool: upstreams.load(policy().settings.overloadUpstreamLatency),
     reported: reported.read(),
-    connections: seats.total,
+    connections: seats.ofNets,
     maxConnections: policy().settings.maxConnections,
     loopMs: loop?.read(lateMs) ?? 0,
     memory: memory(),

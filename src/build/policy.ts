@@ -18,7 +18,7 @@ import type { CheckName } from '../core/reasons.ts'
 import type { Certificates } from '../front/certificates.ts'
 import { createVoice, type Voice } from '../front/reply.ts'
 import type { SessionRules } from '../front/session/session.ts'
-import { type Factors, perClient, relaysMost } from '../overload/maximum.ts'
+import { type Factors, perClient } from '../overload/maximum.ts'
 import type { Overload } from '../overload/overload.ts'
 import { type ClientAddress, type Needs, standingAlone, standingOf } from '../overload/standing.ts'
 import type { History } from '../state/history.ts'
@@ -114,10 +114,10 @@ function standings({ settings, lists, history }: PolicySources): Pick<BuiltPolic
   }
 }
 
-/** How many connections there may be open of a client's source, or of all relays. */
+/** How many connections a client's source may have open; undefined: no limit. */
 function concurrencyOf(client: Client, settings: PlainSettings, level: Level, factors: Factors): number | undefined {
-  if (isRelay(client)) return relaysMost(settings.maxConnections)
-  return settings.limitIpConcurrency && perClient(settings.limitIpConcurrency, client.standing, level, factors)
+  const { limitIpConcurrency: max } = settings
+  return max === undefined || isRelay(client) ? undefined : perClient(max, client.standing, level, factors)
 }
 
 export function buildPolicy(sources: PolicySources): BuiltPolicy {

@@ -257,7 +257,7 @@ export const SETTINGS = {
     kind: integer(1, 10_000_000),
     derived: '60 % of the open-file limit less 256, at most 20000',
     doc: 'Concurrent client connections on this node; while it is reached, every new client receives 421.',
-    more: 'Each connection is an open file, and so are refused clients that have not closed yet (up to half as many) and connections to mail servers: `ulimit -n` has to allow for all of them and 256 more. An idle session takes about 15 KB.',
+    more: 'Each connection is an open file, and so are refused clients that have not closed yet (up to half as many) and connections to mail servers: `ulimit -n` has to allow for all of them and 256 more. An idle session takes about 15 KB. A neighbourhood (/24, /48) holds at most half of what all others leave, and 16 in any case; trusted clients are exempt.',
     live: true,
     perNode: true,
   }),
@@ -438,7 +438,7 @@ export const SETTINGS = {
     kind: decimal(1, 1000),
     default: '10',
     doc: 'How many times the limits per address and per neighbourhood a known client has.',
-    more: 'It holds at all times, for `known` clients only. The limits of all clients together are as they are set, for everybody. A neighbourhood has one count for all its clients; strangers in it are refused first.',
+    more: 'It holds at all times, for `known` clients only. The limits of all clients together are as they are set, for everybody. Known clients are not counted in the limit of their neighbourhood.',
     live: true,
   }),
   SPILLWAY_LIMIT_STRESS_FACTOR: row({
@@ -512,7 +512,7 @@ export const SETTINGS = {
     kind: networks,
     default: 'none',
     doc: "Networks that carry everybody's mail to you: a backup MX, forwarders.",
-    more: 'What they send is not theirs, so no history is kept of them, and they are never refused for good: where another client hears 5yz from Spillway, they hear 451. (What the mail servers say, they hear as it is.) They have no limits per address or network. Instead, all of them together may have half of `SPILLWAY_MAX_CONNECTIONS` open. Their standing is `seen`: under load their mail is put off at RCPT, at level 4, and never at the banner. `SPILLWAY_ALLOW` takes precedence over this list, and this list over `SPILLWAY_DENY`.',
+    more: 'What they send is not theirs, so no history is kept of them, and they are never refused for good: where another client hears 5yz from Spillway, they hear 451. (What the mail servers say, they hear as it is.) They have no limits per address or network. Instead, all of them together count as one network, which may have half of the connections open that all others leave of `SPILLWAY_MAX_CONNECTIONS`. Their standing is `seen`: under load their mail is put off at RCPT, at level 4, and never at the banner. `SPILLWAY_ALLOW` takes precedence over this list, and this list over `SPILLWAY_DENY`.',
     live: true,
   }),
   SPILLWAY_RCPT_DOMAINS: row({

@@ -42,8 +42,12 @@ export const isFriend = ({ standing }: Pick<Client, 'standing'>): boolean =>
 
 /** How many connections are open at this node, including this one. */
 export interface OpenCounts {
-  /** Of the same source; of a relay, those of all relays. */
+  /** Of the same source. Relays are one source and one neighbourhood. */
   readonly source: number
+  /** Of the neighbourhood. */
+  readonly net: number
+  /** Of the neighbourhood, those of strangers; 0 for a client that is none. */
+  readonly strangersOfNet: number
   /** Of clients that are neither trusted, known nor seen. */
   readonly strangers: number
   readonly total: number

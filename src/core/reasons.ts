@@ -383,6 +383,16 @@ export const REASONS = {
     operator:
       'there is more mail than can be taken, and the client is not known: the overload level (SPILLWAY_OVERLOAD) refuses its standing, or lets in only a part of it',
   },
+  net_concurrency: {
+    number: 32,
+    stages: ['connect'],
+    action: 'drop',
+    code: 421,
+    enhanced: '4.7.0',
+    load: true,
+    wire: 'Too many open connections from your network; nothing is lost, try again later',
+    operator: 'the /24 or /48 already holds half of the connections that all others leave of SPILLWAY_MAX_CONNECTIONS',
+  },
 } as const satisfies Record<string, Reason>
 
 export type ReasonName = keyof typeof REASONS

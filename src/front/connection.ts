@@ -13,7 +13,8 @@
  * What a client takes or is charged on the way, where this happens, and who is exempt:
  *
  *     accept       a seat, until the client is gone      MAX_CONNECTIONS; nobody is exempt. Strangers have a part of it
- *                                                        (overload/reserve.ts)
+ *                                                        (overload/reserve.ts), and so has each neighbourhood
+ *                                                        (state/seats.ts); trusted clients are exempt from this last rule
  *     gate         a connection: to its source, to its   limits.take('connect') below; trusted clients are exempt
  *                  network, to all clients together
  *     STARTTLS     a place for its TLS handshake, until  TLS_HANDSHAKES; a trusted client may have more than one address may
@@ -27,13 +28,13 @@
  */
 import type { Socket } from 'node:net'
 import type { Runner } from '../checks/runner.ts'
-import type { Client } from '../core/client.ts'
+import { type Client, isTrusted, type OpenCounts } from '../core/client.ts'
 import { stackOf } from '../core/errors.ts'
 import { andThen, fenced, type Maybe } from '../core/maybe.ts'
 import { type Refusal, refusal, type Stage, type Verdict } from '../core/policy.ts'
 import { NO_USAGE } from '../core/usage.ts'
 import type { Limits } from '../state/limits.ts'
-import type { Seat, Seats } from '../state/seats.ts'
+import { mostOfNet, type Seat, type Seats } from '../state/seats.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { BalancerWarnings } from './gate/balancer-warnings.ts'
 import { type Greeting, waited } from './gate/greeting.ts'
@@ -49,6 +50,8 @@ export interface ConnectionParts {
   readonly identify: Identify
   readonly seats: Seats
   readonly maxConnections: () => number
+  /** How many of them strangers may hold together. */
+  readonly strangersMost: () => number
   readonly limits: Limits
   /** Those in force. */
   readonly checks: () => Runner
@@ -121,11 +124,21 @@ function gate({ client, record, seat: { open } }: OpenConnection, parts: Connect
   const max = parts.maxConnections()
   const checks = parts.checks()
   if (open.total > max) return refusal('max_connections', { used: open.total, max })
+  const crowd = isTrusted(client) ? undefined : crowdOf(open, max, parts.strangersMost())
+  if (crowd !== undefined) return refusal('net_concurrency', crowd)
   const observed = (stage: Stage, seen: Refusal): void => outcomes.observed(record, stage, seen)
   return andThen(checks.run('connect', 'uncounted', { client, open, usage: NO_USAGE }, observed), (first) => {
     if (first.action !== 'accept') return first
     return checks.run('connect', 'counted', { client, open, usage: limits.take('connect', client) }, observed)
   })
+}
+
+/** How many seats the client's neighbourhood has, and may have, if it has too many. @param strangersMost what strangers may hold together */
+function crowdOf(open: OpenCounts, max: number, strangersMost: number): { used: number; max: number } | undefined {
+  const ofNet = mostOfNet(max, open.total, open.net)
+  if (open.net > ofNet) return { used: open.net, max: ofNet }
+  const ofStrangers = mostOfNet(strangersMost, open.strangers, open.strangersOfNet)
+  return open.strangersOfNet > ofStrangers ? { used: open.strangersOfNet, max: ofStrangers } : undefined
 }
 
 function turnAway({ socket, client, record, seat }: OpenConnection, verdict: Refusal, parts: ConnectionParts): void {

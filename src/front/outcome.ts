@@ -17,7 +17,7 @@ import { type Log, Sampler } from '../telemetry/log.ts'
 import { type MessageResult, type Metrics, OUTCOMES, type Outcome } from '../telemetry/metrics.ts'
 import type { Cell, Distribution } from '../telemetry/series.ts'
 import type { Evidence } from './evidence.ts'
-import { BREACH, BREACHES, isCallout, lessonOf } from './lesson.ts'
+import { BREACH, BREACHES, isCallout, lessonOf, NOTHING } from './lesson.ts'
 import { queueIdIn } from './queue-id.ts'
 import { RefusalCounts } from './refusal-counts.ts'
 
@@ -56,8 +56,9 @@ export class SessionRecord {
   /** The client left in the middle of a transaction, or was cut off. */
   aborted = false
   rcpts = 0
-  /** Recipients of the transaction under way: taken by a mail server, and such as no honest client names. */
+  /** Recipients of the transaction under way: taken by a mail server, those of them that are exempt, and such as no honest client names. */
   taken = 0
+  spared = 0
   bad = 0
   messageCount = 0
   upstreamMs = 0
@@ -168,10 +169,11 @@ export class Outcomes {
     else record.rejected = true
   }
 
-  /** @param evidence what the mail server's reply says about the client */
-  recipient(record: SessionRecord, to: string, code: number, evidence: Evidence): void {
+  /** @param evidence what the mail server's reply says about the client @param isSpared no limit of its sender holds the recipient up */
+  recipient(record: SessionRecord, to: string, code: number, evidence: Evidence, isSpared: boolean): void {
     record.rcpts++
     if (code < 300) record.taken++
+    if (code < 300 && isSpared) record.spared++
     if (evidence === 'bad' && !isCallout(record)) record.bad++
     this.#metrics.recipients.inc(code < 400 ? 'accepted' : code < 500 ? 'deferred' : 'rejected')
     record.told ??= []
@@ -180,8 +182,10 @@ export class Outcomes {
 
   /** A transaction is over. @param evidence what the reply to DATA or to the dot says about the client */
   message(record: SessionRecord, client: Client, message: MessageTold, evidence: Evidence): void {
-    if (!isRelay(client)) this.#history.learn(client.ip, lessonOf(message.result, evidence, record))
+    const lesson = isRelay(client) ? NOTHING : lessonOf(client, message.result, evidence, record)
+    this.#history.learn(client.ip, lesson)
     record.taken = 0
+    record.spared = 0
     record.bad = 0
     this.#metrics.messages.inc(message.result, client.standing)
     if (message.left) this.#metrics.messagesClientLeft.inc(message.result)
@@ -193,14 +197,15 @@ export class Outcomes {
     if (message.result === 'accepted') {
       record.accepted = true
       const queueId = queueIdIn(message.reply)
-      if (queueId !== undefined) this.#relayed.add(queueId, client.ip, evidence === 'bad' ? 'bad' : 'good')
+      const countsAs = lesson.good > 0 ? 'good' : evidence === 'bad' ? 'bad' : 'nothing'
+      if (queueId !== undefined) this.#relayed.add(queueId, client.ip, countsAs)
       this.#metrics.messageSize.of().observe(message.size)
     }
   }
 
   /** The client is gone: the session counts as ended from now on, with what has come of it so far. */
   end(record: SessionRecord, client: Client): void {
-    if (record.isBroken && !isRelay(client)) this.#history.learn(client.ip, BREACH)
+    if (record.isBroken && client.standing !== 'known' && !isRelay(client)) this.#history.learn(client.ip, BREACH)
     const outcome = this.#outcomeOf(record)
     const cell = this.#sessions.get(outcome)?.get(client.standing)
     if (cell !== undefined) cell.value++

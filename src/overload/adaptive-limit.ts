@@ -19,8 +19,8 @@
  * dot is not quicker by a fifth at least, our connections are not the cause. The limit is then what it was before, and what the server
  * shows now is usual.
  *
- * Drops. A window in which a tenth of what was asked was dropped (isDrop in relay/smtp/reply.ts), by clients of two sources at
- * least, takes the limit down by a tenth and a quarter: multiplicative decrease (Chiu and Jain, 1989).
+ * Drops. A window in which a tenth of what was asked was dropped (isDrop in relay/smtp/reply.ts), by clients of five neighbourhoods
+ * at least, takes the limit down by a tenth and a quarter: multiplicative decrease (Chiu and Jain, 1989).
  *
  * After an outage the limit begins at a tenth of what it was, and doubles with each window in which the 95th percentile of the dot
  * stays under twice the usual. It goes by what the server shows, not by the clock: a server that is slow to recover gets little for
@@ -54,7 +54,7 @@ const NOT_QUICKER = 0.8
 /** Times below this, in ms, are those of an idle server, and twice as long is no sign of load. */
 const QUICK_MS = 20
 const DROPPED = 0.1
-const DROPPED_SOURCES = 2
+const DROPPED_NETS = 5
 const BACK_OFF = 0.75
 const START_PART = 0.1
 const START_FACTOR = 2
@@ -137,8 +137,8 @@ function duringStart(
   return { ...state, limit, goal: limit >= state.goal ? undefined : state.goal }
 }
 
-const isDropping = ({ drops, dropSources, asked }: WindowSummary): boolean =>
-  dropSources >= DROPPED_SOURCES && drops >= DROPPED * asked
+const isDropping = ({ drops, dropNets, asked }: WindowSummary): boolean =>
+  dropNets >= DROPPED_NETS && drops >= DROPPED * asked
 
 /** @returns 1/2 to 1; undefined if nothing is known yet, or too little has come */
 function gradientOf(usual: LimitState['usual'], { times }: WindowSummary): number | undefined {

@@ -21,7 +21,7 @@ export interface LevelRow {
   readonly down: number
   /** Whether LIMIT_STRESS_FACTOR applies. */
   readonly shrinks: boolean
-  /** How long those may be silent that `hurries` names, in sessions that begin at this level, in milliseconds, if that is less than IDLE_TIMEOUT. */
+  /** How long those whom HURRIED names may be silent, in sessions that begin at this level, in milliseconds, if that is less than IDLE_TIMEOUT. */
   readonly idleMs: number | undefined
   /** Who hears 421 at the banner. */
   readonly refused: readonly Standing[]

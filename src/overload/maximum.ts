@@ -6,13 +6,11 @@
  *     all others            the setting; from level 1 on LIMIT_STRESS_FACTOR of it
  *     limits of everybody   the setting, for whoever is charged and at every level
  *
- * Relays (SPILLWAY_RELAYS) have no limits per client. Together they have at most half of MAX_CONNECTIONS open.
+ * Relays (SPILLWAY_RELAYS) have no limits per client. What they may have open together is in state/seats.ts.
  *
  * The result is a whole number, at least 1: a client that comes once is never over a limit.
  *
- * A net has one count, to which all its clients are charged, and each of them is compared with a maximum of its own. So
- * strangers never use up more of the count than they are allowed themselves, and the rest is left to the known clients of
- * the net. What those use counts against the strangers, who are refused first.
+ * A net has one count, to which all its clients are charged but the known and the trusted ones (state/limits.ts).
  *
  * Nodes that share limits through Redis share the counts, and each applies its own level. Where maxima differ, what
  * ledger.ts need not tell is a part of the larger one.
@@ -35,11 +33,6 @@ export function perClient(max: number, standing: Standing, level: Level, { known
   if (standing === 'trusted' || !LEVEL_TABLE[level].shrinks) return max
   return Math.max(1, Math.floor(max * stress))
 }
-
-const OF_CONNECTIONS = 0.5
-
-/** How many connections all relays together may have open. */
-export const relaysMost = (maxConnections: number): number => Math.max(1, Math.floor(maxConnections * OF_CONNECTIONS))
 
 /** The maximum of a limit that counts over time; 0 where it is off. */
 export function maximum(limit: LimitName, standing: Standing, level: Level, rates: Rates, factors: Factors): number {

@@ -67,9 +67,9 @@ type Rationed = 'new' | 'seen'
 const isRationed = (standing: Standing): standing is Rationed => standing === 'new' || standing === 'seen'
 
 const NOTHING: Sample = {
-  pool: { slots: 0, taken: 0, waiting: 0, servers: [] },
+  pool: { slots: 0, wanted: [], servers: [] },
   reported: new Map(),
-  connections: 0,
+  connections: [],
   maxConnections: 1,
   loopMs: 0,
   memory: 0,

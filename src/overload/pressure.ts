@@ -4,13 +4,17 @@
  *
  *     signal            what is measured                                        target
  *     upstream_slots    connections to the mail servers that clients hold,      all connections
- *                       and clients that wait for one
+ *                       and clients that wait for one, counted by net
  *     upstream_latency  reply to the dot (dot-times.ts)                         OVERLOAD_UPSTREAM_LATENCY
  *     reported_queue    what is reported of the mail servers (reported.ts)      1
- *     connections       open connections of clients                             70 % of MAX_CONNECTIONS
+ *     connections       open connections of clients, counted by net             70 % of MAX_CONNECTIONS
  *     event_loop        mean delay of the event loop                            OVERLOAD_EVENT_LOOP
  *     memory            memory of the process (memory.ts)                       85 % of what it may have
  *     global_limits     use of the global limit that is used most               90 % of it
+ *
+ * Counted by net: no neighbourhood (/24, /48) counts with more than a sixteenth of the capacity, whatever it holds or waits for.
+ * The pool and the seats have rules of their own for one that is greedy (relay/pool/fairness.ts, state/seats.ts). It must not make
+ * a level that all strangers pay for.
  *
  * Latency: what at least half of the capacity keeps to. Each mail server counts with its connections; the servers are put in
  * order, the quickest first, and the one at which half of all connections is reached gives the figure. So one slow server of
@@ -27,6 +31,8 @@ import { type PressureReport, SIGNALS, type Signal } from '../core/overload.ts'
 const OF_CONNECTIONS = 0.7
 const OF_MEMORY = 0.85
 const OF_GLOBAL_LIMITS = 0.9
+/** The most of a capacity that one neighbourhood counts with. */
+const OF_ONE_NET = 1 / 16
 
 /** One address of a mail server that is in use. */
 export interface ServerSample {
@@ -39,10 +45,10 @@ export interface ServerSample {
 }
 
 export interface PoolSample {
-  /** Connections that may be held to all servers in use; those that clients hold; and clients that wait for one. */
+  /** Connections that may be held to all servers in use. */
   readonly slots: number
-  readonly taken: number
-  readonly waiting: number
+  /** For each neighbourhood, how many connections its clients hold or wait for. */
+  readonly wanted: Iterable<number>
   readonly servers: readonly ServerSample[]
 }
 
@@ -50,7 +56,8 @@ export interface Sample {
   readonly pool: PoolSample
   /** What is reported at present, by mail server as the operator wrote it. */
   readonly reported: ReadonlyMap<string, number>
-  readonly connections: number
+  /** For each neighbourhood, how many connections its clients have open. */
+  readonly connections: Iterable<number>
   readonly maxConnections: number
   /** Mean delay of the event loop, in milliseconds. */
   readonly loopMs: number
@@ -111,13 +118,21 @@ function fullestOf(servers: readonly ServerSample[], reported: Sample['reported'
   return fullest
 }
 
+/** How much of a capacity is in use. @param ofNets what each neighbourhood has of it */
+export function usedOf(capacity: number, ofNets: Iterable<number>): number {
+  const most = Math.max(1, Math.floor(capacity * OF_ONE_NET))
+  let used = 0
+  for (const ofNet of ofNets) used += Math.min(ofNet, most)
+  return used
+}
+
 export function pressureOf(sample: Sample, { latencyMs, loopMs }: Targets): Pressure {
   const { pool, connections, maxConnections, memory, globalLimits } = sample
   const of: Record<Signal, number> = {
-    upstream_slots: pool.slots === 0 ? 0 : (pool.taken + pool.waiting) / pool.slots,
+    upstream_slots: pool.slots === 0 ? 0 : usedOf(pool.slots, pool.wanted) / pool.slots,
     upstream_latency: latencyOf(pool.servers) / latencyMs,
     reported_queue: queueOf(pool.servers, sample.reported),
-    connections: connections / (OF_CONNECTIONS * maxConnections),
+    connections: usedOf(maxConnections, connections) / (OF_CONNECTIONS * maxConnections),
     event_loop: sample.loopMs / loopMs,
     memory: memory / OF_MEMORY,
     global_limits: globalLimits / OF_GLOBAL_LIMITS,

@@ -1,5 +1,5 @@
 /**
- * What a mail server has answered within a short time: times of replies, and drops. One source counts only a few times, so that no
+ * What a mail server has answered within a short time: times of replies, and drops. One neighbourhood counts only a few times, so that no
  * client alone makes a server look slow, or broken.
  */
 
@@ -19,7 +19,7 @@ export interface WindowSummary {
   /** Replies and drops together. */
   readonly asked: number
   readonly drops: number
-  readonly dropSources: number
+  readonly dropNets: number
   /** The most connections that were in use at once. */
   readonly mostInUse: number
 }
@@ -28,13 +28,13 @@ export interface WindowSummary {
 export const WINDOW_MS = 1000
 /** … or when it has lasted this long. */
 const LONGEST_MS = 10_000
-/** Samples of one command, and of one source, that count in a window. */
+/** Samples of one command, and of one neighbourhood for all commands together, that count in a window. */
 const MOST_SAMPLES = 512
-const MOST_OF_ONE = 4
+const MOST_OF_ONE = 12
 export class Window {
   readonly #times: Record<Timed, number[]> = { connect: [], rcpt: [], dot: [] }
-  readonly #ofSource = new Map<string, number>()
-  readonly #dropSources = new Set<string>()
+  readonly #ofNet = new Map<string, number>()
+  readonly #dropNets = new Set<string>()
   #begunAt: number
   #asked = 0
   #drops = 0
@@ -52,20 +52,20 @@ export class Window {
   }
 
   /** @param ms the size of the message set off @param inUse connections at this moment */
-  replied(command: Timed, ms: number, source: string, inUse: number): void {
+  replied(command: Timed, ms: number, net: string, inUse: number): void {
     if (inUse > this.#mostInUse) this.#mostInUse = inUse
-    if (!this.#counts(source)) return
+    if (!this.#counts(net)) return
     this.#asked++
     const times = this.#times[command]
     if (times.length < MOST_SAMPLES) times.push(ms)
   }
 
-  dropped(source: string, inUse: number): void {
+  dropped(net: string, inUse: number): void {
     if (inUse > this.#mostInUse) this.#mostInUse = inUse
-    if (!this.#counts(source)) return
+    if (!this.#counts(net)) return
     this.#asked++
     this.#drops++
-    this.#dropSources.add(source)
+    this.#dropNets.add(net)
   }
 
   /** Ends the window and begins the next. */
@@ -80,11 +80,11 @@ export class Window {
       times,
       asked: this.#asked,
       drops: this.#drops,
-      dropSources: this.#dropSources.size,
+      dropNets: this.#dropNets.size,
       mostInUse: this.#mostInUse,
     }
-    this.#ofSource.clear()
-    this.#dropSources.clear()
+    this.#ofNet.clear()
+    this.#dropNets.clear()
     this.#asked = 0
     this.#drops = 0
     this.#mostInUse = 0
@@ -92,11 +92,11 @@ export class Window {
     return summary
   }
 
-  /** Whether this source may still be counted. The table is bounded, because what is not counted needs no place in it. */
-  #counts(source: string): boolean {
-    const seen = this.#ofSource.get(source) ?? 0
-    if (seen >= MOST_OF_ONE * TIMED.length || (seen === 0 && this.#ofSource.size >= MOST_SAMPLES)) return false
-    this.#ofSource.set(source, seen + 1)
+  /** Whether this neighbourhood may still be counted. The table is bounded, because what is not counted needs no place in it. */
+  #counts(net: string): boolean {
+    const seen = this.#ofNet.get(net) ?? 0
+    if (seen >= MOST_OF_ONE || (seen === 0 && this.#ofNet.size >= MOST_SAMPLES)) return false
+    this.#ofNet.set(net, seen + 1)
     return true
   }
 }

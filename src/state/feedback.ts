@@ -8,6 +8,7 @@
  *     good                      one good less, one bad more            -
  *     bad, by its reply         -                                      one bad less, one good more
  *     spam, by feedback         -                                      one bad less, one good more, as before
+ *     nothing                   one bad more                           -
  *
  * Of an address it is not known which message is meant: spam is taken for one that counted as good, ham for one that counted as
  * bad. The neighbourhood hears of it as of any message: its good is not taken back, so that of a pool whose addresses send
@@ -23,12 +24,16 @@ export interface Correction {
 }
 
 const SPAM: Correction = { lesson: { good: 0, bad: 1, undone: 1 }, countsAs: 'spam' }
+const SPAM_AT_FIRST: Correction = { lesson: { good: 0, bad: 1 }, countsAs: 'bad' }
 const HAM: Correction = { lesson: { good: 1, bad: -1 }, countsAs: 'good' }
 const HAM_AFTER_ALL: Correction = { lesson: { good: 0, bad: -1, undone: -1 }, countsAs: 'good' }
 
 /** @param before what the message counted as; undefined: that is not known @returns undefined if nothing changes */
 export function correctionOf(verdict: Verdict, before?: CountsAs): Correction | undefined {
-  if (verdict === 'spam') return before === undefined || before === 'good' ? SPAM : undefined
-  if (before === 'good') return undefined
+  if (verdict === 'spam') {
+    if (before === 'nothing') return SPAM_AT_FIRST
+    return before === undefined || before === 'good' ? SPAM : undefined
+  }
+  if (before === 'good' || before === 'nothing') return undefined
   return before === 'spam' ? HAM_AFTER_ALL : HAM
 }

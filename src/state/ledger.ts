@@ -23,7 +23,7 @@
  * When Redis is told. At once where an eighth of the room is untold, or nothing is known of the key yet; otherwise within 10 ms,
  * or within 50 ms as long as next to nothing of the room is untold and not half of the limit is used up (teller.ts).
  *
- * `max` may differ between the charges of one key: known clients of a net have more than strangers, and each node has its own level
+ * `max` may differ between the charges of one key: each node has its own level
  * of overload. Each charge is compared with its own, and "a tenth" is one of the largest.
  *
  * The bound. Where nodes hear each other: the limit, and one more for each other node, and what comes at the others within a round

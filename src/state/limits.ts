@@ -12,6 +12,7 @@ import {
   asSet,
   type GlobalLimit,
   LIMIT_NAMES,
+  LIMITS,
   type LimitName,
   type Maximum,
   type Rate,
@@ -104,9 +105,14 @@ export interface LimitsOptions {
 /** How many sources a budget is kept for. */
 const BUDGET_KEYS = 1 << 16
 
-/** A relay is charged only to what all clients share. */
-const isCharged = ({ isGlobal }: Scope, part: Part, client: Client): boolean =>
-  (part === 'all' || isGlobal === (part === 'everybody')) && (isGlobal || !isRelay(client))
+/**
+ * A relay is charged only to what all clients share. A known client is not counted with its neighbours: it must not use up what
+ * they need, nor they what it needs.
+ */
+function isCharged({ limit, isGlobal }: Scope, part: Part, client: Client): boolean {
+  if (part !== 'all' && isGlobal !== (part === 'everybody')) return false
+  return isGlobal || !(isRelay(client) || (client.standing === 'known' && LIMITS[limit].per === 'net'))
+}
 
 /** Whether the client is over any limit that is enforced. */
 function isRefused(usage: Usage, enforced: LimitsOptions['enforced']): boolean {

@@ -18,8 +18,14 @@ const SET = WAYS * PLACE
 const MINUTE_MS = 60_000
 export const DAY_MINUTES = 1440
 
-/** What a message counts as: good; bad, because its reply said so; spam, which counted as good before. 0 is an empty place. */
-const COUNTS = ['', 'good', 'bad', 'spam'] as const
+/**
+ * What a message counts as: good; bad, because its reply said so; spam, which counted as good before; nothing, such as mail for
+ * postmaster. 0 is an empty place.
+ */
+const COUNTS = ['', 'good', 'bad', 'spam', 'nothing'] as const
+/** The lower bits say what it counts as, the others have the minute. */
+const MINUTE_SHIFT = 3
+const COUNTS_MASK = (1 << MINUTE_SHIFT) - 1
 export type CountsAs = Exclude<(typeof COUNTS)[number], ''>
 
 export interface RelayedMessage {
@@ -62,7 +68,7 @@ export class RelayedMessages {
     const at = this.#find(queueId)
     if (at === undefined) return undefined
     const words = this.#words
-    const countsAs = COUNTS[words[at + 4]! & 3]
+    const countsAs = COUNTS[words[at + 4]! & COUNTS_MASK]
     if (countsAs === undefined || countsAs === '') return undefined
     return { address: addressOf(words[at + 2]!, words[at + 3]!), countsAs }
   }
@@ -70,7 +76,7 @@ export class RelayedMessages {
   /** From now on it counts as this. Its time stays. */
   change(queueId: string, countsAs: CountsAs): void {
     const at = this.#find(queueId)
-    if (at !== undefined) this.#words[at + 4] = (this.#words[at + 4]! & ~3) | COUNTS.indexOf(countsAs)
+    if (at !== undefined) this.#words[at + 4] = (this.#words[at + 4]! & ~COUNTS_MASK) | COUNTS.indexOf(countsAs)
   }
 
   #find(queueId: string): number | undefined {
@@ -78,14 +84,14 @@ export class RelayedMessages {
     const words = this.#words
     for (let at = first; at < first + SET; at += PLACE) {
       if (words[at] !== high || words[at + 1] !== low || words[at + 4] === 0) continue
-      return this.#minute() - (words[at + 4]! >>> 2) < DAY_MINUTES ? at : undefined
+      return this.#minute() - (words[at + 4]! >>> MINUTE_SHIFT) < DAY_MINUTES ? at : undefined
     }
     return undefined
   }
 
-  /** Minutes since 1970 fit in 30 bits until the year 4011. */
+  /** Minutes since 1970 fit in 28 bits until the year 2480. */
   #stamp(countsAs: CountsAs): number {
-    return (this.#minute() << 2) | COUNTS.indexOf(countsAs)
+    return (this.#minute() << MINUTE_SHIFT) | COUNTS.indexOf(countsAs)
   }
 
   #minute(): number {

@@ -170,6 +170,9 @@ describe('what is kept for friends', () => {
 })
 
 describe('by pressure', () => {
+  /** Clients of several neighbourhoods: one alone is no pressure. */
+  const ofNet = (i: number): string => `127.1.${i}.1`
+
   const slowDot: Script = async (verb) => {
     if (verb === 'DOT') await new Promise((resolve) => setTimeout(resolve, 150))
     return 'default' as never
@@ -181,7 +184,7 @@ describe('by pressure', () => {
       slowDot,
     )
     expect(overload(app)).toMatchObject({ level: 0, mode: 'auto', admission: { new: 1 } })
-    const clients = await Promise.all(Array.from({ length: 25 }, () => app.client()))
+    const clients = await Promise.all(Array.from({ length: 25 }, (_, i) => app.client(ofNet(i))))
     const sent = clients.map(async (client) => {
       await client.hello()
       return client.send('a@example.org', 'b@example.net')
@@ -246,7 +249,7 @@ describe('by pressure', () => {
       ...{ OVERLOAD: 'off', MAX_CONNECTIONS: '10', UPSTREAM_MAX_CONNECTIONS: '4', LIMIT_GLOBAL_MESSAGES: '10/1h' },
     })
     for (let i = 0; i < 7; i++) {
-      const client = await app.client()
+      const client = await app.client(ofNet(i))
       await client.hello()
       if (i >= 3) continue
       await client.command('MAIL FROM:<a@example.org>')
@@ -264,7 +267,7 @@ describe('by pressure', () => {
 
   test('as it is shipped, the same raises nothing', async () => {
     const app = await begin({ OVERLOAD: 'auto', OVERLOAD_EVENT_LOOP: '10s' }, slowDot)
-    const clients = await Promise.all(Array.from({ length: 25 }, () => app.client()))
+    const clients = await Promise.all(Array.from({ length: 25 }, (_, i) => app.client(ofNet(i))))
     const sent = clients.map(async (client) => {
       await client.hello()
       return client.send('a@example.org', 'b@example.net')

@@ -229,6 +229,41 @@ describe('addresses', () => {
     }))
 })
 
+describe('connections of one neighbourhood', () => {
+  const MAX_CONNECTIONS = '60'
+  const row = 'spillway_refusals_total{stage="connect",reason="net_concurrency",action="drop",mode="enforce"}'
+
+  test('are half of those that others leave, however many addresses it has', () =>
+    withApp({ MAX_CONNECTIONS }, async (app) => {
+      for (let i = 0; i < 30; i++) expect(await greeting(app, `2001:db8:7:${i}::1`)).toMatch(/^220/)
+      expect(await greeting(app, '2001:db8:7:ffff::1')).toMatch(/^421 4\.7\.0 .* your network/)
+      for (let i = 0; i < 16; i++) expect(await greeting(app, `203.0.113.${i}`)).toMatch(/^220/)
+      expect(await greeting(app, '203.0.113.99')).toMatch(/^421 4\.7\.0 .* your network/)
+      expect(await greeting(app, '192.0.2.1')).toMatch(/^220/)
+      expect(await app.metric(row)).toBe(2)
+    }))
+
+  test('are half of what strangers may hold, where a part is kept for friends', () =>
+    withApp({ MAX_CONNECTIONS: '200', OVERLOAD: '0', ALLOW: '192.0.2.1' }, async (app) => {
+      // From now on strangers have 140 places.
+      expect(await greeting(app, '192.0.2.1')).toMatch(/^220/)
+      for (const net of [1, 2, 3]) {
+        for (let i = 0; i < 70; i++) await greeting(app, `2001:db8:${net}:${i}::1`)
+      }
+      const open = await app.metric('spillway_connections_open{family="ipv6"}')
+      expect(open).toBeGreaterThanOrEqual(100)
+      expect(open).toBeLessThanOrEqual(124)
+      expect(await greeting(app, '203.0.113.1')).toMatch(/^220/)
+    }))
+
+  test('are not limited for trusted clients', () =>
+    withApp({ MAX_CONNECTIONS, ALLOW: '2001:db8:7::/48' }, async (app) => {
+      for (let i = 0; i < 60; i++) expect(await greeting(app, `2001:db8:7:${i}::1`)).toMatch(/^220/)
+      expect(await greeting(app, '2001:db8:7:ffff::1')).toMatch(/^421 4\.3\.2 .*Busy/)
+      expect(await app.metric(row)).toBe(0)
+    }))
+})
+
 describe('budgets of their own', () => {
   const TIGHT = { LIMIT_IP_MESSAGES: '1/1h', LIMIT_IP_RECIPIENTS: '1/1h', LIMIT_IP_UNKNOWN_RECIPIENTS: '1/1h' }
   test.each(['postmaster@example.net', 'Postmaster', 'ABUSE@example.net'])(

@@ -4,7 +4,13 @@ import { demoSettings, ignored, meaningOf } from '../../src/cli/demo/settings.ts
 import { Terminal } from '../../src/cli/demo/terminal.ts'
 import { REASON_NAMES } from '../../src/core/reasons.ts'
 
-const { settings } = demoSettings({ mail: 2525, admin: 9025, mailServer: 2526, names: 5353 })
+const { settings } = demoSettings({
+  mail: 2525,
+  admin: 9025,
+  mailServer: 2526,
+  names: 5353,
+  history: '/tmp/spillway-demo-AbCdEf/history',
+})
 const flow = (total: number, perSecond = 0) => ({ total, perSecond })
 
 const STATE: ScreenState = {
@@ -24,6 +30,19 @@ const STATE: ScreenState = {
     left: flow(7, 0),
     why: REASON_NAMES.map((reason, i) => ({ reason, meaning: meaningOf(reason, settings), ...flow(1000 - i, 30 - i) })),
     upstream: { up: true, connections: 4 },
+    overload: {
+      ...{ level: 3, since: '2026-11-21T21:00:00.000Z', mode: 'auto', signal: 'upstream_slots', pressure: 1.26 },
+      signals: {
+        upstream_slots: 1.26,
+        reported_queue: 0,
+        upstream_latency: 0.1,
+        connections: 0.2,
+        event_loop: 0,
+        memory: 0.1,
+        global_limits: 0,
+      },
+      admission: { trusted: 1, known: 1, seen: 1, new: 0.05, suspect: 0, banned: 0 },
+    },
   },
   honest: {
     sent: 91,
@@ -34,6 +53,8 @@ const STATE: ScreenState = {
     cameBack: 4,
     waiting: 1,
     lost: 0,
+    known: { atOnce: 79, putOff: 0 },
+    newcomers: { atOnce: 6, putOff: 5 },
     p50Ms: 110,
     p99Ms: 290,
   },
@@ -101,6 +122,8 @@ describe('render', () => {
       'the address connects more often than 30/1m (default 600/1m)',
       'HONEST MAIL   91 sent, 90 accepted (each arrived once), 1 waiting, 0 lost',
       '5 put off by 4xx, 4 of them came back; took 0.11 s (p99 0.29 s)',
+      'at the first try: known senders 100 % of 79, new ones 54 % of 11',
+      'OVERLOAD      level 3: nearly all strangers are put off (upstream_slots 1.3)',
       '127.1.0.25       office@bakery.example    → alice@example.test',
       'swaks --server 127.0.0.1:2525 --from me@example.org --to alice@example.test',
       'echo hello | curl -T - smtp://127.0.0.1:2525 \\\n    --mail-from me@example.org --mail-rcpt alice@example.test',

@@ -41,7 +41,7 @@ const last = (text: string, words: RegExp): number => {
 
 test('shows the flood, what is turned away and why, and that honest mail goes through; ends by itself', async () => {
   const logFile = join(temporary, 'kept.log')
-  const demo = run('--seconds', '6', '--log', logFile)
+  const demo = run('--seconds', '12', '--log', logFile)
   const mail = await mailPortOf(demo)
   const metrics = (await demo.shows(/METRICS +curl (http:\S+)/, 1000))[1] as string
   const value = async (): Promise<number> => {
@@ -72,9 +72,16 @@ test('shows the flood, what is turned away and why, and that honest mail goes th
   expect(last(text, /messages: /)).toBeGreaterThan(20)
   expect(last(text, /accepted \(each arrived once\)/)).toBeGreaterThan(5)
   expect(last(text, /lost/)).toBe(0)
+  // The flood rises above what the mail server can take; who is known goes through.
+  expect(text).toMatch(/overload +\S+\/s +[0-9,]+ +there is more mail than can be taken/)
+  expect(text).toMatch(/OVERLOAD +level [234]: /)
+  const known = [...text.matchAll(/at the first try: known senders (\d+) % of (\d+)/g)].at(-1)
+  expect(Number(known?.[1])).toBeGreaterThanOrEqual(95)
+  expect(Number(known?.[2])).toBeGreaterThan(20)
   expect(demo.err).toBe('')
   expect(text).toContain(`Ended. The log is in ${logFile}`)
   const log = readFileSync(logFile, 'utf8')
+  expect(log).toContain('the overload level has risen')
   expect(log).toContain('demo mail server: keeps mail in memory only')
   // The mail server knows the sender's own address and name, by XCLIENT and the demo's DNS.
   expect(log).toMatch(/"client":"127\.1\.\d+\.25","name":"(?:mx|mail)\.[a-z]+\.example"/)

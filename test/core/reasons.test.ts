@@ -35,6 +35,7 @@ const CONTRACT: Readonly<Record<string, readonly [check: string | undefined, sta
   tongue: [undefined, STAGES.join(' '), 'drop 421 4.7.0'],
   tls_limit: [undefined, 'connect', 'drop 421 4.3.0'],
   overload: ['overload', 'connect rcpt', 'drop 421 4.3.2, defer 451 4.3.2'],
+  net_concurrency: [undefined, 'connect', 'drop 421 4.7.0'],
 }
 
 describe('reasons', () => {

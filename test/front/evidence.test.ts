@@ -55,21 +55,35 @@ test('a reply that accepts a message and says that it is junk is bad, where the 
   expect(evidenceOf('dot', junk, /\(junk\)/i)).toBe('bad')
   expect(evidenceOf('dot', junk, /\(spam\)/i)).toBe('good')
   expect(evidenceOf('rcpt', junk, /\(junk\)/i)).toBe('nothing')
-  expect(lessonOf('accepted', 'bad', { taken: 1, bad: 0 })).toEqual({ good: 0, bad: 1 })
+  expect(lessonOf({ standing: 'new' }, 'accepted', 'bad', { taken: 1, spared: 0, bad: 0 })).toEqual({ good: 0, bad: 1 })
 })
 
 test.each([
-  ['an accepted message', 'accepted', 'good', { taken: 1, bad: 0 }, { good: 1, bad: 0 }],
-  ['a message that was refused for its content', 'rejected', 'bad', { taken: 1, bad: 0 }, { good: 0, bad: 1 }],
-  ['one unknown recipient alone', 'rejected', 'nothing', { taken: 0, bad: 1 }, { good: 0, bad: 1 }],
-  ['fifty unknown recipients', 'rejected', 'nothing', { taken: 0, bad: 50 }, { good: 0, bad: 5 }],
-  ['a harvest behind one valid recipient', 'accepted', 'good', { taken: 1, bad: 49 }, { good: 1, bad: 4.9 }],
-  ['a list with 2 % dead subscribers', 'accepted', 'good', { taken: 98, bad: 2 }, { good: 1, bad: 0.04 }],
-  ['a harvest that is given up', 'aborted', 'nothing', { taken: 1, bad: 9 }, { good: 0, bad: 4.5 }],
-  ['a message that was put off', 'deferred', 'nothing', { taken: 1, bad: 0 }, { good: 0, bad: 0 }],
-  ['a message of which nobody knows', 'unknown', 'nothing', { taken: 1, bad: 0 }, { good: 0, bad: 0 }],
+  ['an accepted message', 'accepted', 'good', { taken: 1, spared: 0, bad: 0 }, { good: 1, bad: 0 }],
+  [
+    'a message that was refused for its content',
+    'rejected',
+    'bad',
+    { taken: 1, spared: 0, bad: 0 },
+    { good: 0, bad: 1 },
+  ],
+  ['one unknown recipient alone', 'rejected', 'nothing', { taken: 0, spared: 0, bad: 1 }, { good: 0, bad: 1 }],
+  ['fifty unknown recipients', 'rejected', 'nothing', { taken: 0, spared: 0, bad: 50 }, { good: 0, bad: 5 }],
+  ['a harvest behind one valid recipient', 'accepted', 'good', { taken: 1, spared: 0, bad: 49 }, { good: 1, bad: 4.9 }],
+  ['a list with 2 % dead subscribers', 'accepted', 'good', { taken: 98, spared: 0, bad: 2 }, { good: 1, bad: 0.04 }],
+  ['a harvest that is given up', 'aborted', 'nothing', { taken: 1, spared: 0, bad: 9 }, { good: 0, bad: 4.5 }],
+  ['a message to postmaster alone', 'accepted', 'good', { taken: 1, spared: 1, bad: 0 }, { good: 0, bad: 0 }],
+  ['one to postmaster and to others', 'accepted', 'good', { taken: 2, spared: 1, bad: 0 }, { good: 1, bad: 0 }],
+  ['a message that was put off', 'deferred', 'nothing', { taken: 1, spared: 0, bad: 0 }, { good: 0, bad: 0 }],
+  ['a message of which nobody knows', 'unknown', 'nothing', { taken: 1, spared: 0, bad: 0 }, { good: 0, bad: 0 }],
 ] as const)('%s', (_, result, evidence, recipients, lesson) => {
-  expect(lessonOf(result, evidence, recipients)).toEqual(lesson)
+  expect(lessonOf({ standing: 'new' }, result, evidence, recipients)).toEqual(lesson)
+})
+
+test('of a known client only its messages are judged: anybody can make it name users that do not exist', () => {
+  const known = { standing: 'known' } as const
+  expect(lessonOf(known, 'rejected', 'nothing', { taken: 0, spared: 0, bad: 50 })).toEqual({ good: 0, bad: 0 })
+  expect(lessonOf(known, 'rejected', 'bad', { taken: 1, spared: 0, bad: 0 })).toEqual({ good: 0, bad: 1 })
 })
 
 test('a callout has a null sender and one recipient', () => {

@@ -195,6 +195,51 @@ test('a bad recipient counts in its own transaction, and not in the next ones of
   expect(await standingNow(app)).toBe('known')
 })
 
+test('a letter to postmaster buys nobody a standing: it is let in at every level', async () => {
+  const app = await begin(undefined, { OVERLOAD: '3' })
+  const toPostmaster = async () => {
+    const client = await open(app)
+    const reply = await client.send('a@example.org', 'postmaster@example.net')
+    await quit(client)
+    return reply
+  }
+  for (let i = 0; i < 3; i++) expect(await toPostmaster()).toMatch(/^250/)
+  expect(await standingNow(app)).toBe('new')
+})
+
+test('a known client keeps its standing when strangers make it write to users who do not exist', async () => {
+  const app = await begin(
+    (verb, line) => (verb === 'RCPT' && line.includes('nobody') ? '550 5.1.1 User unknown' : 'default'),
+    { KNOWN_DAYS: '1' },
+  )
+  for (let i = 0; i < 5; i++) await deliver(app)
+  expect(await standingNow(app)).toBe('known')
+  for (let i = 0; i < 19; i++) await say(app, [MAIL, rcpt(`nobody${i}`)])
+  for (let i = 0; i < 3; i++) {
+    const client = await app.clientAs(IP)
+    await client.reply()
+    client.write('GET / HTTP/1.1\r\nHost: example.org\r\n\r\n')
+    await client.closed()
+  }
+  expect(await standingNow(app)).toBe('known')
+})
+
+test('a list server that hears 451 and RSETs until it is sent away has done nothing bad', async () => {
+  const app = await begin(undefined, { OVERLOAD: '3' })
+  for (let session = 0; session < 2; session++) {
+    const client = await open(app)
+    let last = ''
+    for (let i = 0; i < 120 && !last.startsWith('421'); i++) {
+      await client.command(MAIL)
+      await client.command(rcpt(`user${i}`))
+      last = await client.command('RSET')
+    }
+    expect(last).toMatch(/^421/)
+    await client.closed()
+  }
+  expect(await standingNow(app)).toBe('new')
+})
+
 test('who is on the allow list is trusted, whatever it has done', async () => {
   const app = await begin(unknown, { ALLOW: IP })
   await say(app, [MAIL, rcpt('a'), rcpt('b')])
@@ -236,6 +281,22 @@ describe('feedback', () => {
     const ham = { queue_id: 'JUNK1', verdict: 'ham' }
     expect(await tell(app, ham)).toMatchObject({ standing: 'seen', learnt: true })
     expect(await tell(app, ham)).toMatchObject({ learnt: false })
+  })
+
+  test('mail for postmaster counts nothing, and is bad where it is called spam', async () => {
+    sent = 0
+    const app = await begin(numbered)
+    const client = await open(app)
+    for (let i = 0; i < 2; i++) expect(await client.send('a@example.org', 'postmaster@example.net')).toMatch(/^250/)
+    await quit(client)
+    const told = { code: 200, source: IP, standing: 'new' }
+    expect(await tell(app, { queue_id: '4XyZ1', verdict: 'ham' })).toEqual({ ...told, learnt: false })
+    expect(await tell(app, { queue_id: '4XyZ1', verdict: 'spam' })).toEqual({ ...told, learnt: true })
+    expect(await tell(app, { queue_id: '4XyZ2', verdict: 'spam' })).toEqual({
+      ...told,
+      standing: 'suspect',
+      learnt: true,
+    })
   })
 
   test('by address; a trusted client stays what it is', async () => {

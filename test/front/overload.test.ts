@@ -14,8 +14,8 @@ afterEach(async () => {
 })
 
 const SAMPLE: Sample = {
-  pool: { slots: 1, taken: 0, waiting: 0, servers: [] },
-  ...{ reported: new Map(), connections: 0, maxConnections: 1, loopMs: 0, memory: 0, globalLimits: 0 },
+  pool: { slots: 1, wanted: [], servers: [] },
+  ...{ reported: new Map(), connections: [], maxConnections: 1, loopMs: 0, memory: 0, globalLimits: 0 },
 }
 const LOG = { debug() {}, info() {}, warn() {}, error() {}, flush() {} }
 

@@ -9,7 +9,7 @@ const windowOf = (times: Partial<Record<Timed, Times>>, more: Partial<WindowSumm
   times,
   asked: 50,
   drops: 0,
-  dropSources: 0,
+  dropNets: 0,
   mostInUse: 100,
   ...more,
 })
@@ -107,14 +107,14 @@ describe('when replies take longer', () => {
 
 describe('drops', () => {
   test('a tenth of what was asked, from two sources, takes off a quarter', () => {
-    const dropping = windowOf({ dot: all(100) }, { drops: 5, dropSources: 2 })
+    const dropping = windowOf({ dot: all(100) }, { drops: 5, dropNets: 5 })
     expect(through(known, dropping, 1).limit).toBe(37.5)
     expect(through(known, dropping, 20).limit).toBe(5)
   })
 
   test.each([
-    { drops: 4, dropSources: 4 },
-    { drops: 50, dropSources: 1 },
+    { drops: 4, dropNets: 9 },
+    { drops: 50, dropNets: 4 },
   ])('fewer, or those of one source alone, take off nothing: %o', (drops) => {
     expect(through(known, windowOf({ dot: all(100) }, drops), 1).limit).toBeGreaterThanOrEqual(50)
   })
@@ -149,7 +149,7 @@ describe('after an outage', () => {
   })
 
   test('drops end it: the server has shown that it is enough', () => {
-    const dropping = windowOf({ dot: all(100) }, { drops: 5, dropSources: 2 })
+    const dropping = windowOf({ dot: all(100) }, { drops: 5, dropNets: 5 })
     expect(through(back, dropping, 1)).toMatchObject({ limit: 6, goal: undefined })
   })
 

@@ -18,9 +18,9 @@ beforeEach(() => {
   now = 1_000_000
   settings = { mode: 'auto', latencyMs: 5000, loopMs: 50, reserve: 0.3, maxConnections: 100, isEnforced: true }
   sample = {
-    pool: { slots: 100, taken: 0, waiting: 0, servers: [] },
+    pool: { slots: 100, wanted: [], servers: [] },
     reported: new Map(),
-    connections: 0,
+    connections: [],
     maxConnections: 100,
     loopMs: 0,
     memory: 0,

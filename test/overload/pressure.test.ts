@@ -3,25 +3,27 @@ import { describe, expect, test } from '@jest/globals'
 import { latencyOf, pressureOf, type Sample } from '../../src/overload/pressure.ts'
 
 const CALM: Sample = {
-  pool: { slots: 100, taken: 0, waiting: 0, servers: [] },
+  pool: { slots: 100, wanted: [], servers: [] },
   reported: new Map(),
-  connections: 0,
+  connections: [],
   maxConnections: 1000,
   loopMs: 0,
   memory: 0,
   globalLimits: 0,
 }
+/** Each wants or has this many. */
+const nets = (count: number, each: number): readonly number[] => Array.from({ length: count }, () => each)
 const TARGETS = { latencyMs: 5000, loopMs: 50 }
 const server = (upstream: string, dotMs: number | undefined, slots = 50) => ({ upstream, slots, dotMs })
 const servers = (...all: ReturnType<typeof server>[]): Partial<Sample> => ({ pool: { ...CALM.pool, servers: all } })
 
 describe('each signal over its target', () => {
   test.each([
-    ['upstream_slots', { pool: { ...CALM.pool, taken: 100 } }, 1],
-    ['upstream_slots', { pool: { ...CALM.pool, taken: 100, waiting: 50 } }, 1.5],
+    ['upstream_slots', { pool: { ...CALM.pool, wanted: nets(100, 1) } }, 1],
+    ['upstream_slots', { pool: { ...CALM.pool, wanted: nets(25, 6) } }, 1.5],
     ['upstream_latency', servers(server('a', 5000)), 1],
     ['reported_queue', { ...servers(server('a', undefined)), reported: new Map([['a', 1.2]]) }, 1.2],
-    ['connections', { connections: 700 }, 1],
+    ['connections', { connections: nets(70, 10) }, 1],
     ['event_loop', { loopMs: 75 }, 1.5],
     ['memory', { memory: 0.85 }, 1],
     ['global_limits', { globalLimits: 0.9 }, 1],
@@ -33,13 +35,28 @@ describe('each signal over its target', () => {
   })
 
   test('the largest is the pressure of the node', () => {
-    const pressure = pressureOf({ ...CALM, connections: 350, loopMs: 40, memory: 0.1 }, TARGETS)
+    const pressure = pressureOf({ ...CALM, connections: nets(35, 10), loopMs: 40, memory: 0.1 }, TARGETS)
     expect(pressure).toMatchObject({ signal: 'event_loop', value: 0.8 })
   })
 
   test('no server in use is no pressure: clients hear 451 for that', () => {
-    const pool = { slots: 0, taken: 0, waiting: 9, servers: [] }
+    const pool = { slots: 0, wanted: nets(9, 1), servers: [] }
     expect(pressureOf({ ...CALM, pool }, TARGETS).value).toBe(0)
+  })
+})
+
+describe('what one neighbourhood counts with', () => {
+  test.each([
+    [
+      'all connections to the mail servers, and twice as many waited for',
+      { pool: { ...CALM.pool, wanted: [300] } },
+      0.06,
+    ],
+    ['half of the clients', { connections: [500] }, 62 / 700],
+    ['sixteen of them together press as hard as a crowd does', { pool: { ...CALM.pool, wanted: nets(17, 300) } }, 1.02],
+    ['one connection of few counts', { pool: { ...CALM.pool, slots: 5, wanted: [9] } }, 0.2],
+  ])('%s', (_, sample, expected) => {
+    expect(pressureOf({ ...CALM, ...sample }, TARGETS).value).toBeCloseTo(expected, 9)
   })
 })
 

@@ -15,7 +15,7 @@ test('median and 95th percentile, and the most connections in use', () => {
     times: { dot: { count: 100, median: 51, p95: 96 }, rcpt: { count: 1, median: 7, p95: 7 } },
     asked: 101,
     drops: 0,
-    dropSources: 0,
+    dropNets: 0,
     mostInUse: 9,
   })
 })
@@ -25,7 +25,7 @@ test('one source counts twelve times, whatever it sends, and what is dropped of 
   for (let i = 0; i < 100; i++) window.dropped('same', 1)
   expect(window.end(0)).toMatchObject({ asked: 12, drops: 0, times: { dot: { count: 12 } } })
   for (let i = 0; i < 100; i++) window.dropped('same', 1)
-  expect(window.end(0)).toMatchObject({ asked: 12, drops: 12, dropSources: 1 })
+  expect(window.end(0)).toMatchObject({ asked: 12, drops: 12, dropNets: 1 })
 })
 
 test('more than 512 sources are not kept', () => {
@@ -47,5 +47,5 @@ test('it is over after a second with enough dots or drops, or after ten seconds'
 test('what ended one window is not in the next', () => {
   const window = filled(100)
   window.end(0)
-  expect(window.end(0)).toEqual({ times: {}, asked: 0, drops: 0, dropSources: 0, mostInUse: 0 })
+  expect(window.end(0)).toEqual({ times: {}, asked: 0, drops: 0, dropNets: 0, mostInUse: 0 })
 })

@@ -157,7 +157,7 @@ export async function startRelays(servers: readonly Upstream[], options: RelaysO
     },
     slot: (avoid, source = '198.51.100.7', given, slow = false) =>
       upstreams.slot(
-        { source, slow, isStranger: true, turn: new Turn(0), giveWay: () => undefined },
+        { source, net: netOf(source), slow, isStranger: true, turn: new Turn(0), giveWay: () => undefined },
         avoid,
         given && (() => given),
       ),

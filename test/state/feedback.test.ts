@@ -39,6 +39,8 @@ test.each<[CountsAs | undefined, Verdict, CountsAs | undefined]>([
   ['bad', 'ham', 'good'],
   ['spam', 'spam', undefined],
   ['spam', 'ham', 'good'],
+  ['nothing', 'spam', 'bad'],
+  ['nothing', 'ham', undefined],
 ])('a message that counts as %s is called %s: it counts as %s', (before, verdict, after) => {
   expect(correctionOf(verdict, before)?.countsAs).toBe(after)
 })

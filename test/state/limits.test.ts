@@ -3,7 +3,7 @@ import type { Client } from '../../src/core/client.ts'
 import { netOf, sourceOf } from '../../src/core/ip.ts'
 import { ALL_OFF, type Maximum, type Rates } from '../../src/core/limits.ts'
 import type { Usage } from '../../src/core/usage.ts'
-import { createLimits, type LimitsOptions, ROLE_BUDGET, VERIFY_BUDGET } from '../../src/state/limits.ts'
+import { createLimits, type Limits, type LimitsOptions, ROLE_BUDGET, VERIFY_BUDGET } from '../../src/state/limits.ts'
 import { countLocally } from '../../src/state/scopes.ts'
 
 const MINUTE = 60_000
@@ -191,20 +191,16 @@ describe('the maximum is asked for each client, at every call', () => {
     expect(all.lately(client)?.unknown).toEqual({ used: 3, max: 1, windowMs: MINUTE })
   })
 
-  test('one client may have more than its neighbour, of what they share too', () => {
+  test('one client may have more than its neighbour', () => {
     const all = limits(
       RATES,
       () => true,
-      (limit, { standing }) => (limit === 'net_connections' ? (standing === 'known' ? 4 : 2) : 9),
+      (limit, { standing }) => (limit === 'ip_connections' ? (standing === 'known' ? 4 : 2) : 9),
     )
-    const stranger = (): unknown => (all.take('connect', from('192.0.2.1')) as Usage).net_connections
-    const friend = (): unknown => (all.take('connect', from('192.0.2.2', 'known')) as Usage).net_connections
-    expect([stranger(), stranger()]).toMatchObject([{ used: 1 }, { used: 2 }])
-    expect(stranger()).toMatchObject({ used: 3, max: 2 })
-    expect([friend(), friend()]).toMatchObject([
-      { used: 3, max: 4 },
-      { used: 4, max: 4 },
-    ])
+    const use = (ip: string, standing: Client['standing']): unknown =>
+      (all.take('connect', from(ip, standing)) as Usage).ip_connections
+    for (let i = 1; i <= 3; i++) expect(use('192.0.2.1', 'new')).toMatchObject({ used: i, max: 2 })
+    for (let i = 1; i <= 4; i++) expect(use('192.0.2.2', 'known')).toMatchObject({ used: i, max: 4 })
   })
 
   test('it is asked with the moment, and by default it is what the operator has set', () => {
@@ -330,22 +326,26 @@ test('what is tracked is about the number of sources', () => {
   expect(all.tracked()).toBeLessThan(70_000)
 })
 
-describe('maxima that differ between the clients of a net', () => {
-  const maximum: Maximum = (limit, { standing }) =>
-    limit === 'net_connections' ? (standing === 'known' ? 60 : 6) : 1000
-
-  test('strangers use up what is theirs, and the rest is left to the known clients', () => {
-    const all = limits({ net_connections: per(6) }, undefined, maximum)
-    const lets = (standing: Client['standing'], tries: number): number => {
-      let count = 0
-      for (let i = 0; i < tries; i++) {
-        const use = all.take('connect', from(`192.0.2.${i % 250}`, standing)).net_connections
-        if (use !== undefined && use.used <= use.max) count++
-      }
-      return count
+describe('known clients and the limit of their neighbourhood', () => {
+  const all = () => limits({ net_connections: per(6) })
+  const lets = (counted: Limits, standing: Client['standing'], tries: number): number => {
+    let count = 0
+    for (let i = 0; i < tries; i++) {
+      const use = counted.take('connect', from(`192.0.2.${i % 250}`, standing)).net_connections
+      if (use === undefined || use.used <= use.max) count++
     }
-    expect(lets('new', 100)).toBe(6)
-    expect(lets('known', 100)).toBe(54)
-    expect(lets('new', 100)).toBe(0)
+    return count
+  }
+
+  test('a busy known client does not use up what its neighbours need', () => {
+    const counted = all()
+    expect(lets(counted, 'known', 1000)).toBe(1000)
+    expect(lets(counted, 'new', 100)).toBe(6)
+  })
+
+  test('nor do they what it needs', () => {
+    const counted = all()
+    expect(lets(counted, 'new', 100)).toBe(6)
+    expect(lets(counted, 'known', 100)).toBe(100)
   })
 })

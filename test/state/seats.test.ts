@@ -1,32 +1,58 @@
-import { expect, test } from '@jest/globals'
-import { Seats } from '../../src/state/seats.ts'
+import { describe, expect, test } from '@jest/globals'
+import { mostOfNet, Seats } from '../../src/state/seats.ts'
 
-test('seats count by source, family, strangers and in all, this one included', () => {
+test('seats count by source, neighbourhood, family, strangers and in all, this one included', () => {
   const seats = new Seats()
-  const a = seats.take({ source: '192.0.2.1', family: 4, standing: 'new' })
-  const b = seats.take({ source: '192.0.2.1', family: 4, standing: 'seen' })
-  const c = seats.take({ source: '2001:db8::/64', family: 6, standing: 'new' })
+  const a = seats.take({ source: '192.0.2.1', net: '192.0.2.0/24', family: 4, standing: 'new' })
+  const b = seats.take({ source: '192.0.2.1', net: '192.0.2.0/24', family: 4, standing: 'seen' })
+  const c = seats.take({ source: '2001:db8::/64', net: '2001:db8::/48', family: 6, standing: 'new' })
   expect([a.open, b.open, c.open]).toEqual([
-    { source: 1, strangers: 1, total: 1 },
-    { source: 2, strangers: 1, total: 2 },
-    { source: 1, strangers: 2, total: 3 },
+    { source: 1, net: 1, strangersOfNet: 1, strangers: 1, total: 1 },
+    { source: 2, net: 2, strangersOfNet: 0, strangers: 1, total: 2 },
+    { source: 1, net: 1, strangersOfNet: 1, strangers: 2, total: 3 },
   ])
   expect([seats.total, seats.ofFamily(4), seats.ofFamily(6)]).toEqual([3, 2, 1])
 })
 
 test('R42 a seat frees itself once, however often it is told', () => {
   const seats = new Seats()
-  const a = seats.take({ source: '192.0.2.1', family: 4, standing: 'new' })
-  const b = seats.take({ source: '192.0.2.1', family: 4, standing: 'new' })
+  const a = seats.take({ source: '192.0.2.1', net: '192.0.2.0/24', family: 4, standing: 'new' })
+  const b = seats.take({ source: '192.0.2.1', net: '192.0.2.0/24', family: 4, standing: 'new' })
   a.free()
   a.free()
   a.free()
   expect([seats.total, seats.ofFamily(4)]).toEqual([1, 1])
-  expect(seats.take({ source: '192.0.2.1', family: 4, standing: 'new' }).open).toEqual({
+  expect(seats.take({ source: '192.0.2.1', net: '192.0.2.0/24', family: 4, standing: 'new' }).open).toEqual({
     source: 2,
+    net: 2,
+    strangersOfNet: 2,
     strangers: 2,
     total: 2,
   })
   b.free()
   expect(seats.total).toBe(1)
+})
+
+describe('how many seats a neighbourhood may hold', () => {
+  test.each([
+    ['half of all, if nobody else is there', 20_000, 5, 5, 10_000],
+    ['half of what all others leave', 20_000, 12_010, 10, 4000],
+    ['sixteen, however full it is', 20_000, 20_000, 1, 16],
+    ['sixteen at a small node', 20, 1, 1, 16],
+  ])('%s', (_, max, taken, ofNet, most) => {
+    expect(mostOfNet(max, taken, ofNet)).toBe(most)
+  })
+
+  test.each([1, 2, 3, 9])('%i greedy neighbourhoods leave an equal part to the others', (greedy) => {
+    const seats = new Seats()
+    const max = 1200
+    let got = 0
+    for (let i = 0; i < greedy * max; i++) {
+      const net = `net ${i % greedy}`
+      const seat = seats.take({ source: `${net}, client ${i}`, net, family: 4, standing: 'new' })
+      if (seat.open.net > mostOfNet(max, seat.open.total, seat.open.net)) seat.free()
+      else got++
+    }
+    expect(Math.abs(max - got - max / (greedy + 1))).toBeLessThanOrEqual(greedy)
+  })
 })

@@ -1,7 +1,8 @@
 /** Overload level 0, in the place of the level that is measured. */
 import type { Overload } from '../../src/overload/overload.ts'
 
-export const NO_OVERLOAD: Pick<Overload, 'enforced' | 'atBanner' | 'offer' | 'idleMs' | 'met'> = {
+export const NO_OVERLOAD: Pick<Overload, 'enforced' | 'atBanner' | 'offer' | 'idleMs' | 'met' | 'reserve'> = {
+  reserve: 0,
   enforced: 0,
   atBanner: () => undefined,
   offer: () => undefined,

@@ -25,11 +25,11 @@ const ADMIN_PORT = 9025
 const LONGEST_S = 3600
 const SHOWN_DELIVERIES = 10
 
-/** A path for the log in a directory that is removed when the process ends, however it ends (except by SIGKILL). */
-function temporaryLog(): string {
+/** A directory that is removed when the process ends, however it ends (except by SIGKILL). */
+function temporaryDirectory(): string {
   const directory = mkdtempSync(join(tmpdir(), 'spillway-demo-'))
   process.once('exit', () => rmSync(directory, { recursive: true, force: true }))
-  return join(directory, 'spillway.log')
+  return directory
 }
 
 const complain = (text: string): void => {
@@ -47,12 +47,13 @@ export async function runDemo(version: string, options: OptionsOf<'demo'>): Prom
     complain(unusable)
     return 1
   }
-  const logFile = options.log ?? temporaryLog()
+  const directory = temporaryDirectory()
+  const logFile = options.log ?? join(directory, 'spillway.log')
   const log = createLog({ level: 'info', destination: logFile })
   const deliveries = new Deliveries()
   let stage: Stage
   try {
-    stage = await startStage({ version, log, port, adminPort, onDelivery: (each) => deliveries.add(each) })
+    stage = await startStage({ version, log, port, adminPort, directory, onDelivery: (each) => deliveries.add(each) })
   } catch (error) {
     complain(whyNot(error, port, adminPort))
     return 1

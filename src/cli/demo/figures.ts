@@ -2,6 +2,7 @@
  * The figures on the demo's screen. They come from the metrics of the running app, as /metrics shows them, and not from
  * what the demo itself knows. Rates are over the last few seconds.
  */
+import type { OverloadStatus } from '../../admin/status.ts'
 import type { Running } from '../../app.ts'
 import type { Settings } from '../../config/settings.ts'
 import { STANDINGS } from '../../core/client.ts'
@@ -34,6 +35,7 @@ export interface Figures {
   readonly why: readonly Why[]
   /** Sessions that brought no message and were not refused. */
   readonly left: Flow
+  readonly overload: OverloadStatus | undefined
   readonly upstream: { readonly up: boolean; readonly connections: number }
 }
 
@@ -67,7 +69,7 @@ export class Meter {
       return { total, perSecond: seconds > 0 ? (total - (before?.counts.get(key) ?? 0)) / seconds : 0 }
     }
     const why = this.#meanings.map((each) => ({ ...each, ...flow(each.reason) }))
-    const { connectionsOpen, upstreams } = this.#running.status()
+    const { connectionsOpen, upstreams, overload } = this.#running.status()
     return {
       connections: flow('connections'),
       open: connectionsOpen,
@@ -76,6 +78,7 @@ export class Meter {
       refused: flow('refused'),
       why: why.filter(({ total }) => total > 0).sort((a, b) => b.total - a.total),
       left: flow('left'),
+      overload,
       upstream: upstreams[0] ?? { up: false, connections: 0 },
     }
   }

@@ -18,10 +18,10 @@ const MAX_OPEN = 200
 /** Connections per second of all kinds together, even if the rates below add up to more. */
 const MAX_RATE = 300
 const TICK_MS = 50
-/** In a wave more strangers come at once than the limit for all messages lets through to the mail server. */
-const WAVE_EVERY_MS = 20_000
-const WAVE_FIRST_MS = 9000
-const WAVE_LASTS_MS = 3000
+/** In a wave strangers bring more messages than the mail server can take (mail-server.ts). */
+const WAVE_EVERY_MS = 90_000
+const WAVE_FIRST_MS = 4000
+const WAVE_LASTS_MS = 40_000
 const WAVE_FACTOR = 8
 
 const roll = (sides: number): number => Math.floor(Math.random() * sides)

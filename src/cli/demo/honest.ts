@@ -1,9 +1,10 @@
 /**
- * Honest senders: twenty small mail servers with names, each of which sends a message now and then. They retry what is
+ * Honest senders: twenty small mail servers with names, each of which sends a message now and then, and newcomers, each of which
+ * sends one message and was never seen before. Spillway knows the twenty: it has learnt who they are (stage.ts). They retry what is
  * deferred with 4xx as Postfix, Exim and qmail do (`senders/mta.ts`), but after seconds where these wait minutes. They count
  * what became of their mail and compare it with what arrived: that is how the demo knows that honest mail gets through.
  */
-import { type MtaName, mta } from '../senders/mta.ts'
+import { type Mta, type MtaName, mta } from '../senders/mta.ts'
 import { between, pick } from '../senders/random.ts'
 import type { Lines } from './dialogue.ts'
 import { DOMAIN, MAILBOXES } from './mail-server.ts'
@@ -18,6 +19,10 @@ export const HONEST: ReadonlyMap<string, string> = new Map(
 
 /** Milliseconds between two messages of one sender: minimum, maximum. */
 const PAUSE_MS = [4000, 8000] as const
+/** Milliseconds between two newcomers. */
+const NEWCOMER_EVERY_MS = 3000
+/** Each in a /24 of its own, too. The first of them comes again after an hour. */
+const NEWCOMERS = 1200
 /** What small sites run, in turn. */
 const MTA_NAMES: readonly MtaName[] = ['postfix', 'exim', 'postfix', 'qmail']
 /** By this much the demo's time runs faster than that of real mail servers: Postfix's first retry comes after 2 s. */
@@ -28,6 +33,14 @@ const LATE = 0.1
 const MAX_QUEUE = 10
 const MAX_TIMES = 2000
 const BODY_SIZE = 200
+
+/** The mail of some of the senders. */
+export interface Part {
+  /** Accepted at the first try. */
+  readonly atOnce: number
+  /** Deferred at the first try. */
+  readonly putOff: number
+}
 
 export interface HonestMail {
   readonly sent: number
@@ -44,18 +57,40 @@ export interface HonestMail {
   readonly waiting: number
   /** Refused with 5xx, or given up. */
   readonly lost: number
+  readonly known: Part
+  readonly newcomers: Part
   /** Milliseconds from connecting to 250, for tries that ended in 250. */
   readonly p50Ms: number
   readonly p99Ms: number
 }
 
-const MTA_OF = new Map([...HONEST.keys()].map((ip, i) => [ip, mta(MTA_NAMES[i % MTA_NAMES.length] as MtaName)]))
+interface Sender {
+  readonly ip: string
+  readonly helo: string
+  readonly mta: Mta
+  readonly isKnown: boolean
+}
+
+interface Message {
+  readonly sender: Sender
+  readonly id: string
+  readonly mailbox: string
+}
+
+const mtaOf = (i: number): Mta => mta(MTA_NAMES[i % MTA_NAMES.length] as MtaName)
+const KNOWN: readonly Sender[] = [...HONEST].map(([ip, helo], i) => ({ ip, helo, mta: mtaOf(i), isKnown: true }))
+
+function newcomer(i: number): Sender {
+  const net = i % NEWCOMERS
+  const ip = `127.${2 + Math.floor(net / 250)}.${net % 250}.25`
+  return { ip, helo: `mail.newcomer-${net + 1}.example`, mta: mtaOf(i), isKnown: false }
+}
 
 /** @returns how long to wait after so many failed tries; undefined once the mail server would give up */
-function retryInMs(ip: string, tries: number): number | undefined {
-  const at = MTA_OF.get(ip)?.retryAtMs(tries)
+function retryInMs({ mta }: Sender, tries: number): number | undefined {
+  const at = mta.retryAtMs(tries)
   if (at === undefined) return undefined
-  const before = tries === 1 ? 0 : (MTA_OF.get(ip)?.retryAtMs(tries - 1) as number)
+  const before = tries === 1 ? 0 : (mta.retryAtMs(tries - 1) as number)
   return ((at - before) / HASTE) * between(Math.random, 1, 1 + LATE)
 }
 
@@ -71,6 +106,9 @@ export class HonestSenders {
   readonly #underWay = new Map<string, boolean>()
   readonly #times: number[] = []
   readonly #count = { sent: 0, accepted: 0, arrived: 0, twice: 0, putOff: 0, cameBack: 0, lost: 0 }
+  readonly #known = { atOnce: 0, putOff: 0 }
+  readonly #newcomers = { atOnce: 0, putOff: 0 }
+  #newest = 0
   #stopped = false
 
   /** @param now milliseconds, monotonic */
@@ -80,7 +118,8 @@ export class HonestSenders {
   }
 
   start(): void {
-    for (const ip of HONEST.keys()) this.#after(between(Math.random, 0, PAUSE_MS[0]), () => this.#writeFrom(ip))
+    for (const sender of KNOWN) this.#after(between(Math.random, 0, PAUSE_MS[0]), () => this.#writeFrom(sender))
+    this.#newcomer()
   }
 
   stop(): void {
@@ -99,7 +138,8 @@ export class HonestSenders {
   get mail(): HonestMail {
     const sorted = this.#times.toSorted((a, b) => a - b)
     const p50Ms = quantile(sorted, 0.5)
-    return { ...this.#count, waiting: this.#underWay.size, p50Ms, p99Ms: quantile(sorted, 0.99) }
+    const parts = { known: { ...this.#known }, newcomers: { ...this.#newcomers } }
+    return { ...this.#count, ...parts, waiting: this.#underWay.size, p50Ms, p99Ms: quantile(sorted, 0.99) }
   }
 
   #after(ms: number, act: () => void): void {
@@ -111,19 +151,34 @@ export class HonestSenders {
     this.#timers.add(timer)
   }
 
-  #writeFrom(ip: string): void {
-    this.#after(between(Math.random, ...PAUSE_MS), () => this.#writeFrom(ip))
+  #newcomer(): void {
+    this.#after(NEWCOMER_EVERY_MS, () => this.#newcomer())
+    this.#write(newcomer(this.#newest++))
+  }
+
+  #writeFrom(sender: Sender): void {
+    this.#after(between(Math.random, ...PAUSE_MS), () => this.#writeFrom(sender))
+    this.#write(sender)
+  }
+
+  #partOf({ isKnown }: Sender): { -readonly [K in keyof Part]: Part[K] } {
+    return isKnown ? this.#known : this.#newcomers
+  }
+
+  #write(sender: Sender): void {
+    const { ip } = sender
     const queued = this.#queued.get(ip) ?? 0
     if (queued >= MAX_QUEUE) return
     this.#queued.set(ip, queued + 1)
     this.#count.sent++
     const id = String(this.#count.sent)
     this.#underWay.set(id, false)
-    void this.#try(ip, id, pick(Math.random, MAILBOXES), 1)
+    void this.#try({ sender, id, mailbox: pick(Math.random, MAILBOXES) }, 1)
   }
 
-  async #try(ip: string, id: string, mailbox: string, tries: number): Promise<void> {
-    const helo = HONEST.get(ip) as string
+  async #try(message: Message, tries: number): Promise<void> {
+    const { sender, id, mailbox } = message
+    const { ip, helo } = sender
     const started = this.#now()
     const from = `office@${helo.slice(helo.indexOf('.') + 1)}`
     const to = `${mailbox}@${DOMAIN}`
@@ -134,30 +189,37 @@ export class HonestSenders {
     const [answer] = await this.#lines.visit({ from: ip, helo, letters, quits: true })
     const code = answer?.codes[0] ?? 0
     if (this.#stopped) return
-    if (code === 250) this.#accepted(ip, id, tries, this.#now() - started)
+    if (code === 250) this.#accepted(message, tries, this.#now() - started)
     else {
-      const waitMs = code < 500 ? retryInMs(ip, tries) : undefined
+      const waitMs = code < 500 ? retryInMs(sender, tries) : undefined
       if (waitMs === undefined) {
         this.#count.lost++
-        this.#done(ip, id)
+        this.#done(message)
         return
       }
-      if (tries === 1) this.#count.putOff++
-      this.#after(waitMs, () => void this.#try(ip, id, mailbox, tries + 1))
+      if (tries === 1) {
+        this.#count.putOff++
+        this.#partOf(sender).putOff++
+      }
+      this.#after(waitMs, () => void this.#try(message, tries + 1))
     }
   }
 
-  #accepted(ip: string, id: string, tries: number, ms: number): void {
+  #accepted(message: Message, tries: number, ms: number): void {
+    const { sender, id } = message
     this.#count.accepted++
-    if (tries > 1) this.#count.cameBack++
+    if (tries === 1) this.#partOf(sender).atOnce++
+    else this.#count.cameBack++
     if (this.#underWay.get(id) === true) this.#count.arrived++
     this.#times.push(ms)
     if (this.#times.length > MAX_TIMES) this.#times.shift()
-    this.#done(ip, id)
+    this.#done(message)
   }
 
-  #done(ip: string, id: string): void {
+  #done({ sender: { ip }, id }: Message): void {
     this.#underWay.delete(id)
-    this.#queued.set(ip, (this.#queued.get(ip) ?? 1) - 1)
+    const left = (this.#queued.get(ip) ?? 1) - 1
+    if (left === 0) this.#queued.delete(ip)
+    else this.#queued.set(ip, left)
   }
 }

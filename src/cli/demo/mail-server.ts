@@ -1,10 +1,11 @@
 /**
  * The simulated mail server behind Spillway in the demo; its greeting and the log say that it is simulated. It has a
- * handful of mailboxes and refuses all other recipients, as a real one would. It keeps what it accepts in memory,
- * within bounds, until the demo ends. It offers XCLIENT to Spillway, so that it knows the true address of every client,
+ * handful of mailboxes and refuses all other recipients, as a real one would, and it can look through only so many messages a
+ * second. It keeps what it accepts in memory, within bounds, until the demo ends. It offers XCLIENT to Spillway, so that it knows the true address of every client,
  * as Postfix would.
  */
 import type { AddressInfo } from 'node:net'
+import { setTimeout } from 'node:timers/promises'
 import { SMTPServer, type SMTPServerDataStream, type SMTPServerSession } from 'smtp-server'
 import type { Log } from '../../telemetry/log.ts'
 
@@ -17,6 +18,11 @@ const MAX_SIZE = 10 * 1024 * 1024
 const KEPT_OF_ONE = 64 * 1024
 const KEPT_MESSAGES = 200
 const KEPT_BYTES = 4 * 1024 * 1024
+/** It looks through this many messages at a time, and takes this long for each, in milliseconds: 50 a second. */
+const AT_A_TIME = 4
+const LOOKS_MS = 80
+/** Half of the demo's spam: what its filter finds. */
+const FOUND = /^win\d*[13579]@prize\.example$/
 
 export interface Delivery {
   /** The reverse-path; empty for the null reverse-path. */
@@ -59,6 +65,37 @@ function refusalOf(address: string): Error | undefined {
   return known ? undefined : no(550, '5.1.1 No such user here')
 }
 
+/** The latest messages that were accepted, within bounds. */
+class Store {
+  readonly kept: Delivery[] = []
+  taken = 0
+  #bytes = 0
+
+  keep(delivery: Delivery): void {
+    this.taken++
+    this.kept.push(delivery)
+    this.#bytes += delivery.content.length
+    while (this.kept.length > KEPT_MESSAGES || this.#bytes > KEPT_BYTES) {
+      this.#bytes -= this.kept.shift()?.content.length ?? 0
+    }
+  }
+}
+
+/** Lets only so many act at a time; the others wait in the order in which they came. */
+class Desks {
+  #free = AT_A_TIME
+  readonly #waiting: (() => void)[] = []
+
+  async with(act: () => Promise<unknown>): Promise<void> {
+    if (this.#free > 0) this.#free--
+    else await new Promise<void>((resolve) => this.#waiting.push(resolve))
+    await act()
+    const next = this.#waiting.shift()
+    if (next === undefined) this.#free++
+    else next()
+  }
+}
+
 /** Reads to the end, but keeps only the beginning. */
 async function read(stream: SMTPServerDataStream): Promise<Buffer> {
   const chunks: Buffer[] = []
@@ -73,20 +110,15 @@ async function read(stream: SMTPServerDataStream): Promise<Buffer> {
 
 /** Listens on 127.0.0.1. */
 export async function startMailServer({ log, port: wanted = 0, onDelivery }: MailServerOptions): Promise<MailServer> {
-  const kept: Delivery[] = []
-  let bytesKept = 0
-  let taken = 0
-  const keep = (delivery: Delivery): void => {
-    taken++
-    kept.push(delivery)
-    bytesKept += delivery.content.length
-    while (kept.length > KEPT_MESSAGES || bytesKept > KEPT_BYTES) bytesKept -= kept.shift()?.content.length ?? 0
-  }
+  const store = new Store()
+  const desks = new Desks()
   const deliver = async (stream: SMTPServerDataStream, session: SMTPServerSession): Promise<string> => {
     const content = await read(stream)
     if (stream.sizeExceeded) throw no(552, '5.3.4 Message too big')
     const { mailFrom, rcptTo } = session.envelope
     const from = mailFrom === false ? '' : mailFrom.address
+    await desks.with(() => setTimeout(LOOKS_MS))
+    if (FOUND.test(from)) throw no(550, '5.7.1 This looks like spam')
     const to = rcptTo.map(({ address }) => address)
     const delivery = {
       from,
@@ -97,11 +129,11 @@ export async function startMailServer({ log, port: wanted = 0, onDelivery }: Mai
       bytes: stream.byteLength,
       content,
     }
-    keep(delivery)
+    store.keep(delivery)
     onDelivery(delivery)
     const { client, name, bytes } = delivery
     log.info({ from, to, client, name, bytes }, 'demo mail server accepted a message; it keeps mail in memory only')
-    return `2.0.0 Ok: kept in memory as ${taken}`
+    return `2.0.0 Ok: kept in memory as ${store.taken}`
   }
 
   const server = new SMTPServer({
@@ -134,9 +166,9 @@ export async function startMailServer({ log, port: wanted = 0, onDelivery }: Mai
   log.info({ host: '127.0.0.1', port }, 'demo mail server: keeps mail in memory only; all of it is gone at the end')
   return {
     port,
-    kept,
+    kept: store.kept,
     get taken() {
-      return taken
+      return store.taken
     },
     stop: () => new Promise((resolve) => server.close(() => resolve())),
   }

@@ -2,8 +2,9 @@
  * The demo's screen as text: a pure function of the state to show and of the room for it. It knows only the width and
  * height of the terminal; terminal.ts paints what it returns.
  */
+import type { Level } from '../../core/overload.ts'
 import type { Figures, Flow, Why } from './figures.ts'
-import type { HonestMail } from './honest.ts'
+import type { HonestMail, Part } from './honest.ts'
 
 export interface ScreenState {
   readonly version: string
@@ -95,13 +96,38 @@ function whyLines({ reason, meaning, ...each }: Why, columns: number): string[] 
   return hanging(columns >= WIDE ? wide : `${rate(each).padStart(6)} ${total}  `, meaning, columns)
 }
 
+/** What the level of overload does; docs/overload.md has it in full. */
+const LEVELS: Readonly<Record<Level, string>> = {
+  0: 'nobody is put off',
+  1: 'strangers have smaller limits',
+  2: 'some strangers are put off',
+  3: 'nearly all strangers are put off',
+  4: 'no stranger gets in',
+}
+
+function overloadLines({ overload }: Figures, columns: number): string[] {
+  if (overload === undefined) return []
+  const { level, signal, pressure } = overload
+  return hanging(heading('OVERLOAD'), `level ${level}: ${LEVELS[level]} (${signal} ${pressure.toFixed(1)})`, columns)
+}
+
+function atOnceWords({ atOnce, putOff }: Part): string {
+  const tried = atOnce + putOff
+  return tried === 0 ? 'none yet' : `${Math.floor((100 * atOnce) / tried)} % of ${count(tried)}`
+}
+
 function honestLines(mail: HonestMail, columns: number): string[] {
-  const { sent, accepted, arrived, twice, putOff, cameBack, lost, waiting, p50Ms, p99Ms } = mail
+  const { sent, accepted, arrived, twice, putOff, cameBack, lost, waiting, p50Ms, p99Ms, known, newcomers } = mail
   const once = arrived === accepted && twice === 0
   const proof = once ? 'each arrived once' : `${count(arrived)} arrived, ${count(twice)} twice`
   const became = `${count(sent)} sent, ${count(accepted)} accepted (${proof}), ${count(waiting)} waiting, ${count(lost)} lost`
   const again = `${count(putOff)} put off by 4xx, ${count(cameBack)} of them came back; took ${seconds(p50Ms)} (p99 ${seconds(p99Ms)})`
-  return [...hanging(heading('HONEST MAIL'), became, columns), ...hanging(heading(''), again, columns)]
+  const parts = `at the first try: known senders ${atOnceWords(known)}, new ones ${atOnceWords(newcomers)}`
+  return [
+    ...hanging(heading('HONEST MAIL'), became, columns),
+    ...hanging(heading(''), again, columns),
+    ...hanging(heading(''), parts, columns),
+  ]
 }
 
 function deliveryLine({ from, to, client, name }: Shown, columns: number): string {
@@ -124,7 +150,6 @@ function commands(mail: string): string[] {
 const SIMULATED = 'Simulated: the senders and the mail server, which keeps mail in memory only. The rest is real.'
 const SIMULATED_SHORT = 'Simulated: the senders, and the mail server (keeps mail in memory only).'
 const SEND = 'SEND ONE YOURSELF  (if the reply is 451, send it again, as mail servers do)'
-const LOW = 'limits are low, so that they can be seen at work'
 
 function ignoredLine(names: readonly string[]): string {
   const [first = '', ...more] = names
@@ -148,11 +173,20 @@ function summary(
     flows: [
       ...flow('COMING IN', connections, `connections, ${count(open)} open now`, columns),
       ...flow('RELAYED', relayed, 'messages: honest ones, and spam within limits', columns),
-      ...flow('NOT KNOWN', refusedBehind, 'recipients the mail server does not know', columns),
-      ...(brief ? [] : flow('WENT AWAY', left, 'sessions that ended without a message or a refusal', columns)),
-      ...flow('TURNED AWAY', refused, `refusals; ${LOW}:`, columns),
+      ...(brief
+        ? []
+        : [
+            ...flow(
+              'NOT KNOWN',
+              refusedBehind,
+              'recipients the mail server does not know, and spam that it finds',
+              columns,
+            ),
+            ...flow('WENT AWAY', left, 'sessions that ended without a message or a refusal', columns),
+          ]),
+      ...flow('TURNED AWAY', refused, 'refusals (the limits are low, to show them):', columns),
     ],
-    honest: honestLines(honest, columns),
+    honest: [...overloadLines(figures, columns), ...honestLines(honest, columns)],
   }
 }
 

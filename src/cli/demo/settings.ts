@@ -14,20 +14,21 @@ const LIMITS = {
   SPILLWAY_LIMIT_IP_CONNECTIONS: '30/1m',
   SPILLWAY_LIMIT_IP_CONCURRENCY: '8',
   SPILLWAY_LIMIT_NET_CONNECTIONS: '90/1m',
-  SPILLWAY_LIMIT_GLOBAL_MESSAGES: '80/1s',
   SPILLWAY_LIMIT_IP_UNKNOWN_RECIPIENTS: '5/1m',
   SPILLWAY_IDLE_TIMEOUT: '20s',
 } as const satisfies Partial<Record<SettingName, string>>
 
-export interface Ports {
+export interface Demo {
   readonly mail: number
   readonly admin: number
   readonly mailServer: number
   readonly names: number
+  /** The file that the history of senders is learnt from, and kept in. */
+  readonly history: string
 }
 
 /** @throws SettingsError where this machine allows too few open files */
-export function demoSettings({ mail, admin, mailServer, names }: Ports): Loaded {
+export function demoSettings({ mail, admin, mailServer, names, history }: Demo): Loaded {
   const env: Partial<Record<SettingName, string>> = {
     ...LIMITS,
     SPILLWAY_UPSTREAMS: `127.0.0.1:${mailServer}`,
@@ -38,8 +39,11 @@ export function demoSettings({ mail, admin, mailServer, names }: Ports): Loaded 
     SPILLWAY_DNS_SERVERS: `127.0.0.1:${names}`,
     SPILLWAY_RCPT_DOMAINS: DOMAIN,
     SPILLWAY_DENY: DENIED_NETWORK,
-    // No sender has a history in the first minutes, so it would put off honest mail like the flood.
-    SPILLWAY_OVERLOAD: 'off',
+    SPILLWAY_HISTORY_FILE: history,
+    // As many as the mail server can make use of.
+    SPILLWAY_UPSTREAM_MAX_CONNECTIONS: '8',
+    // The senders and the mail server are in this process, too, and keep its event loop busy.
+    SPILLWAY_OVERLOAD_EVENT_LOOP: '1s',
     // After Ctrl-C the user does not want to wait for a session of his own that he forgot.
     SPILLWAY_SHUTDOWN_TIMEOUT: '1s',
   }

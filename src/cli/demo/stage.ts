@@ -1,11 +1,15 @@
 /** What the demo runs on: DNS, a mail server, and the real app in front of it. */
+import { writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
+import { join } from 'node:path'
 import { ListenError, type Running, start } from '../../app.ts'
+import type { Loaded } from '../../config/load.ts'
 import { SettingsError } from '../../config/mistakes.ts'
 import { readingOf } from '../../config/reload.ts'
 import type { Settings } from '../../config/settings.ts'
 import { messageOf } from '../../core/errors.ts'
 import type { LevelledLog } from '../../telemetry/log.ts'
+import { learn } from '../learn/learn.ts'
 import { startNames } from './dns.ts'
 import { HONEST } from './honest.ts'
 import { type Delivery, startMailServer } from './mail-server.ts'
@@ -22,11 +26,20 @@ export interface StageOptions {
   readonly log: LevelledLog
   readonly port: number
   readonly adminPort: number
+  /** A directory for the history of senders. */
+  readonly directory: string
   readonly onDelivery: (delivery: Delivery) => void
 }
 
 /** Rejects if any part cannot start, after stopping the parts that did. */
-export async function startStage({ version, log, port, adminPort, onDelivery }: StageOptions): Promise<Stage> {
+export async function startStage({
+  version,
+  log,
+  port,
+  adminPort,
+  directory,
+  onDelivery,
+}: StageOptions): Promise<Stage> {
   const started: { stop(): Promise<void> }[] = []
   /** Stops the last first. */
   const stop = async (): Promise<void> => {
@@ -38,7 +51,9 @@ export async function startStage({ version, log, port, adminPort, onDelivery }: 
     const mailServer = await startMailServer({ log, onDelivery })
     started.push(mailServer)
     const ports = { mail: port, admin: adminPort, mailServer: mailServer.port, names: names.port }
-    const { settings, warnings } = demoSettings(ports)
+    const loaded = demoSettings({ ...ports, history: join(directory, 'history') })
+    const { settings, warnings } = loaded
+    await meet([...HONEST.keys()], loaded, join(directory, 'senders.csv'))
     for (const warning of warnings) log.warn({}, warning)
     const running = await start({ reading: readingOf({ settings, warnings }), version, log, machine: 'demo' })
     started.push(running)
@@ -47,6 +62,17 @@ export async function startStage({ version, log, port, adminPort, onDelivery }: 
     await stop()
     throw error
   }
+}
+
+/** How many messages of each sender the mail server has accepted before the demo begins. */
+const ACCEPTED_BEFORE = 40
+
+/** Teaches Spillway who has sent honest mail, as an operator does from the logs of the mail servers: `spillway learn`. */
+async function meet(senders: readonly string[], loaded: Loaded, path: string): Promise<void> {
+  const today = new Date().toISOString()
+  await writeFile(path, senders.map((ip) => `${ip},${ACCEPTED_BEFORE},0,${today}\n`).join(''))
+  const { output, code } = await learn(loaded, path, { json: false })
+  if (code !== 0) throw new Error(output.trim())
 }
 
 /** @returns why this machine's loopback will not do, or undefined: only Linux provides all of 127.0.0.0/8 by default */

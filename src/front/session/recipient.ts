@@ -132,7 +132,7 @@ function answered(
   if ((isTaken || isUnknown) && !isTold) limits.heard(client, to.address, isUnknown)
   // A directory that has failed says nothing about those who asked it, whether or not the client is told so.
   const evidence = isDoubted || isRole(to.address) ? 'nothing' : evidenceOf(command, said)
-  replies.recipient(to.address, said.code, evidence)
+  replies.recipient(to.address, said.code, evidence, to.sparedBy !== undefined)
   const reply = replies.relayed(upstream, said, transaction.utf8, isTaken ? 'nothing' : 'refused')
   if (!isTaken) transaction.refuse({ code: said.code, reply, upstream, reason: undefined })
   return reply

@@ -89,9 +89,12 @@ export class Replies {
     return goOn(this.#voice.relayed(this.#client, reply, { utf8 }), counts)
   }
 
-  /** Records what became of one recipient. @param evidence what the mail server's reply says about the client */
-  recipient(to: string, code: number, evidence: Evidence = 'nothing'): void {
-    this.#outcomes.recipient(this.#record, to, code, evidence)
+  /**
+   * Records what became of one recipient. @param evidence what the mail server's reply says about the client
+   * @param isSpared no limit of its sender holds the recipient up
+   */
+  recipient(to: string, code: number, evidence: Evidence = 'nothing', isSpared = false): void {
+    this.#outcomes.recipient(this.#record, to, code, evidence, isSpared)
   }
 
   /** Records what became of a message. */

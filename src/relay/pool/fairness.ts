@@ -22,6 +22,8 @@ import type { Turn } from './turn.ts'
 export interface Holder {
   /** The key that shares are counted under; see ClientLink.source. */
   readonly source: string
+  /** Its neighbourhood. */
+  readonly net: string
   /** Whether it is neither trusted, known nor seen (overload/reserve.ts). */
   readonly isStranger: boolean
   /** Whether the client types more slowly than any machine does. */

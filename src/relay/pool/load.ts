@@ -1,13 +1,19 @@
 /** How busy the mail servers in use are, for the level of overload (overload/pressure.ts). */
 import type { ServerSample } from '../../overload/pressure.ts'
+import type { Wait } from './contention.ts'
 import type { Holder } from './fairness.ts'
 import type { Server } from './server.ts'
 
-/** @param holders clients that have a connection, and where. A parked connection is not in use: others get it at once */
-export function takenIn(holders: ReadonlyMap<Holder, Server>): number {
-  let taken = 0
-  for (const [{ turn }, { up }] of holders) if (up && turn.state !== 'parked') taken++
-  return taken
+/**
+ * How many connections the clients of each neighbourhood hold or wait for. A parked connection is not in use: others get it at once.
+ * @param holders clients that have a connection, and where @param waiting clients that wait for one
+ */
+export function wantedIn(holders: ReadonlyMap<Holder, Server>, waiting: Iterable<Wait>): Iterable<number> {
+  const wanted = new Map<string, number>()
+  const add = ({ net }: Holder): unknown => wanted.set(net, (wanted.get(net) ?? 0) + 1)
+  for (const [holder, { up }] of holders) if (up && holder.turn.state !== 'parked') add(holder)
+  for (const { holder } of waiting) add(holder)
+  return wanted.values()
 }
 
 /** @param max the most connections to a server @param mayTakeMs how long the reply to a dot may take, in milliseconds */

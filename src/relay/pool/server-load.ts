@@ -34,16 +34,16 @@ export class ServerLoad {
   }
 
   /** @param octets size of the message that the reply is about @param inUse connections at this moment */
-  replied(command: Timed, ms: number, octets: number, source: string, inUse: number): void {
+  replied(command: Timed, ms: number, octets: number, net: string, inUse: number): void {
     if (this.#isFixed) return
-    this.#window.replied(command, setOff(ms, octets), source, inUse)
+    this.#window.replied(command, setOff(ms, octets), net, inUse)
     this.#look()
   }
 
   /** It turned a client away because of itself, or did not answer. */
-  dropped(source: string, inUse: number): void {
+  dropped(net: string, inUse: number): void {
     if (this.#isFixed) return
-    this.#window.dropped(source, inUse)
+    this.#window.dropped(net, inUse)
     this.#look()
   }
 

@@ -16,7 +16,7 @@ import { Claims } from './claims.ts'
 import { contentionOf, type Wait } from './contention.ts'
 import { type Holder, shareOf, toGiveWay } from './fairness.ts'
 import { Idle } from './idle.ts'
-import { serverSamples, takenIn } from './load.ts'
+import { serverSamples, wantedIn } from './load.ts'
 import { NoUpstream } from './no-upstream.ts'
 import type { Server } from './server.ts'
 import type { SlotsOptions } from './slots-options.ts'
@@ -72,14 +72,14 @@ export class Slots {
     const { servers, max, elapsed } = this.#options
     return {
       slots: this.#connections(),
-      taken: takenIn(this.#holders),
-      waiting: this.#waiting.length,
+      wanted: wantedIn(this.#holders, this.#waiting),
       servers: serverSamples(servers(), max, elapsed(), mayTakeMs),
     }
   }
 
   /** A slot at a server in state `up`, other than `server`, if there is one at once. */
   takeBeside(server: Server, holder: Holder): Slot | undefined {
+    if (holder.isStranger && this.#isClosedToStrangers()) return undefined
     let best: Server | undefined
     for (const each of this.#options.servers()) {
       if (each === server || each.state !== 'up' || this.#room(each) === 0) continue

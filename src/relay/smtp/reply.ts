@@ -38,21 +38,26 @@ export function isAboutServer({ code, lines }: Reply, asked: AskedCommand): bool
 /** Whether the connection is useless after this reply: it is about to be closed, or its replies no longer match our commands. */
 export const isLast = ({ code }: Reply): boolean => code === 421 || (code >= 300 && code < 400)
 
+const ENHANCED = /^4\.\d{1,3}\.\d{1,3}\b/
 /** RFC 3463: of the mail system (4.3.x), and of the network and routing (4.4.x). */
 const OF_THE_SYSTEM = /^4\.[34]\./
+/** Of policy: a client that made too many errors, or that is put off as a stranger. */
+const OF_POLICY = /^4\.7\./
 /** Of an address, of a mailbox, of policy: greylisting, a mailbox that is full. */
 const OF_THE_MAIL = /^4\.[127]\./
 
 /**
- * Whether a reply says that the server has more than it can do, or is not well: 421; 4.3.x and 4.4.x; any other 4yz to the dot or in
- * place of the greeting that is not about the mail or the client.
+ * Whether a reply says that the server has more than it can do, or is not well: 421 but 4.7.x; 4.3.x and 4.4.x; any other 4yz in place
+ * of the greeting, or with an enhanced code to the dot, that is not about the mail or the client; 452 (RFC 5321 section 4.2.3).
+ * A bare 451 to the dot is what Exim says to a sender that it puts off.
  */
 export function isDrop({ code, lines }: Reply, asked: AskedCommand | 'greeting'): boolean {
-  if (code === 421) return true
-  if (code < 400 || code >= 500) return false
   const [first = ''] = lines
+  if (code === 421) return !OF_POLICY.test(first)
+  if (code < 400 || code >= 500) return false
   if (OF_THE_SYSTEM.test(first)) return true
-  return (asked === 'greeting' || asked === 'dot') && !OF_THE_MAIL.test(first)
+  if (OF_THE_MAIL.test(first)) return false
+  return asked === 'greeting' || (asked === 'dot' && (code === 452 || ENHANCED.test(first)))
 }
 
 const WHO = /user|person|recipient|mailbox|inbox|account|address|alias|local.?part|@/i

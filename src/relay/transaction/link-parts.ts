@@ -16,6 +16,9 @@ export interface Link extends Dialed {
   reused: boolean
 }
 
+/** Why we stop waiting for a slot or a server. */
+export const LEFT = 'the client left'
+
 /** The connection alone. */
 export const dialedOf = ({ smtp, extensions, helo, settings }: Link): Dialed => ({ smtp, extensions, helo, settings })
 

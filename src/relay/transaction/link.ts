@@ -14,14 +14,14 @@ import type { Reply } from '../smtp/reply.ts'
 import { UpstreamError } from '../smtp/upstream-error.ts'
 import { Attempt, type Deadlines, type Moved } from './attempt.ts'
 import { DialFailure } from './dial-failure.ts'
-import { type ClientLinkOptions, dialedOf, isAboutClient, isForAnybody, type Link } from './link-parts.ts'
+import { type ClientLinkOptions, dialedOf, isAboutClient, isForAnybody, LEFT, type Link } from './link-parts.ts'
 import { type Answered, answered, connected, notConnected, unanswered } from './samples.ts'
-
-const LEFT = 'the client left'
 
 export class ClientLink {
   /** The key that shares are counted under. For IPv6 it is the /48, since a client that has one address there may have them all. */
   readonly source: string
+  /** The neighbourhood of the client. */
+  readonly net: string
   readonly #options: ClientLinkOptions
   #current: Link | undefined
   #parked: NodeJS.Timeout | undefined
@@ -37,6 +37,7 @@ export class ClientLink {
   constructor(options: ClientLinkOptions) {
     const { family, source, net } = options.client.attributes.client
     this.source = family === 6 ? net : source
+    this.net = net
     this.#options = options
     this.#turn = new Turn(options.elapsed())
   }
@@ -111,7 +112,7 @@ export class ClientLink {
     try {
       this.#enter('upstream')
       const dialed = await dial(server, this.#options.dial(), client.attributes, deadlines.endAt, attempt.signal)
-      connected(server, this.source, elapsed() - started)
+      connected(server, this.net, elapsed() - started)
       this.report(server, undefined)
       upstreams.offered(server, dialed.extensions)
       attempt.leaving(dialed.smtp)
@@ -120,7 +121,7 @@ export class ClientLink {
       const moved = this.moved()
       slot.free()
       if (!this.#gone) {
-        notConnected(server, this.source, error)
+        notConnected(server, this.net, error)
         if (!this.isRefused(error)) this.report(server, error)
       }
       throw new DialFailure(error, server, moved?.to)
@@ -172,12 +173,12 @@ export class ClientLink {
     try {
       reply = await coming
     } catch (error) {
-      unanswered(link.slot.server, this.source, error)
+      unanswered(link.slot.server, this.net, error)
       throw error
     }
     const now = elapsed()
     this.#turn.enter('ours', now)
-    answered(link.slot.server, this.source, { command, reply, ms: now - started, octets })
+    answered(link.slot.server, this.net, { command, reply, ms: now - started, octets })
     if (reply.code >= 400) link.clean = false
     return reply
   }
@@ -259,8 +260,7 @@ export class ClientLink {
   #holder(): Holder {
     const { isStranger, typesSlowly: slow } = this.#options.client
     return {
-      ...{ source: this.source, isStranger, slow },
-      turn: this.#turn,
+      ...{ source: this.source, net: this.net, isStranger, slow, turn: this.#turn },
       giveWay: () => {
         if (this.#turn.state === 'parked') this.giveBack()
         else this.#options.evict()

@@ -122,7 +122,7 @@ export class Message {
     const took = (): number => Math.round(elapsed() - started)
     const { upstream } = this
     const { dots } = this.#link.slot.server
-    const dot = dots.sent(started)
+    const dot = dots.sent(this.#upstream.net, started)
     try {
       this.#send(rest)
       const answered = smtp.command('.', this.#options.dataTimeoutMs)

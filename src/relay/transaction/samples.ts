@@ -5,19 +5,19 @@ import { UpstreamRefusal } from '../smtp/dial.ts'
 import { isDrop, type Reply } from '../smtp/reply.ts'
 import { UpstreamError } from '../smtp/upstream-error.ts'
 
-/** Whose connection it is: the key that shares are counted under (ClientLink.source). */
-type Source = string
+/** Whose connection it is: the neighbourhood of the client. */
+type Net = string
 
 /** The connection is ready for MAIL. */
-export function connected(server: Server, source: Source, ms: number): void {
+export function connected(server: Server, net: Net, ms: number): void {
   server.series.connects.ok.value++
   server.series.durations.connect.observe(ms / 1000)
-  server.load.replied('connect', ms, 0, source, server.connections)
+  server.load.replied('connect', ms, 0, net, server.connections)
 }
 
-export function notConnected(server: Server, source: Source, error: unknown): void {
+export function notConnected(server: Server, net: Net, error: unknown): void {
   server.series.connects[connectResult(error)].value++
-  unanswered(server, source, error)
+  unanswered(server, net, error)
 }
 
 export interface Answered {
@@ -28,18 +28,18 @@ export interface Answered {
   readonly octets: number
 }
 
-export function answered(server: Server, source: Source, { command, reply, ms, octets }: Answered): void {
+export function answered(server: Server, net: Net, { command, reply, ms, octets }: Answered): void {
   server.series.durations[command].observe(ms / 1000)
   server.series.replies(reply.code).value++
-  if (isDrop(reply, command)) server.load.dropped(source, server.connections)
+  if (isDrop(reply, command)) server.load.dropped(net, server.connections)
   else if (reply.code < 300 && (command === 'rcpt' || command === 'dot')) {
-    server.load.replied(command, ms, octets, source, server.connections)
+    server.load.replied(command, ms, octets, net, server.connections)
   }
 }
 
 /** A connection, or the reply to a command, did not come. */
-export function unanswered(server: Server, source: Source, error: unknown): void {
-  if (isSignOfLoad(error)) server.load.dropped(source, server.connections)
+export function unanswered(server: Server, net: Net, error: unknown): void {
+  if (isSignOfLoad(error)) server.load.dropped(net, server.connections)
 }
 
 /** Whether a server failed because it has more than it can do: no connection, no answer in time, or a reply that says so. */

@@ -9,11 +9,11 @@ const { upstream, app: start } = stoppedAfterEach()
 const limitOf = async (app: TestApp, { address }: Pick<Upstream, 'address'>): Promise<number> =>
   (await app.metric(`spillway_upstream_connections_limit{upstream="${address}"}`)) ?? Number.NaN
 
-/** One message from each of so many addresses. @returns what they heard */
+/** One message from each of so many neighbourhoods. @returns what they heard */
 const mailFrom = (app: TestApp, sources: number): Promise<string[]> =>
   Promise.all(
     Array.from({ length: sources }, async (_, i) => {
-      const client = await app.client(`127.3.0.${i + 1}`)
+      const client = await app.client(`127.3.${i}.1`)
       await client.hello()
       const heard = await client.send('a@honest.example', 'anna@example.test')
       client.end()

@@ -51,3 +51,38 @@ test.each([
   // None of what was cut has come to its dot.
   expect(server.bodies()).toHaveLength(5)
 })
+
+/** A client that has sent MAIL; there may be no slot for it yet. */
+async function wanting(from: string): Promise<Client> {
+  const client = await app.client(from)
+  await client.hello()
+  client.write('MAIL FROM:<a@flood.example>\r\nRCPT TO:<anna@example.test>\r\nDATA\r\n')
+  return client
+}
+
+test.each([
+  ['one address', (i: number) => `127.1.0.${1 + (i & 0)}`],
+  ['a network of 100 addresses', (i: number) => `127.1.0.${1 + i}`],
+])('S7 %s that wants twice all slots is no overload: nobody else is put off for it', async (_, from) => {
+  server = await startUpstream()
+  app = await startApp(server.address, { OVERLOAD: 'auto' })
+  const holders = await Promise.all(Array.from({ length: 100 }, (_, i) => wanting(from(i))))
+  for (const holder of holders) senders.push(setInterval(() => holder.write('x'.repeat(52)), 100))
+  const pressure = 'spillway_overload_pressure_ratio{signal="upstream_slots"}'
+  await eventually(
+    () => app.metric(pressure),
+    (value) => value !== 0,
+  )
+  // A level would begin after three seconds.
+  const until = performance.now() + 4500
+  let visits = 0
+  while (performance.now() < until) {
+    const honest = await app.client(`127.2.0.${1 + (visits++ % 250)}`)
+    await honest.hello()
+    expect(await honest.send('a@honest.example', 'anna@example.test')).toMatch(/^250/)
+    honest.end()
+    expect(await app.metric(pressure)).toBeLessThan(0.8)
+    expect(await app.metric('spillway_overload_level')).toBe(0)
+  }
+  expect(visits).toBeGreaterThan(3)
+})

@@ -1,5 +1,6 @@
 /** The pool with the values it ships with, and a clock that is moved by hand. */
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
+import { netOf } from '../../../src/core/ip.ts'
 import type { Holder } from '../../../src/relay/pool/fairness.ts'
 import type { NoUpstream } from '../../../src/relay/pool/no-upstream.ts'
 import { seriesOf } from '../../../src/relay/pool/series.ts'
@@ -72,6 +73,7 @@ function client(
 ): Client {
   const it: Client = {
     source,
+    net: netOf(source),
     slow,
     isStranger,
     turn: new Turn(elapsed()),
@@ -119,6 +121,7 @@ describe('slots', () => {
     most = 2
     const beside = slots.takeBeside(servers[0] as Server, {
       source: '203.0.113.1',
+      net: '203.0.113.0/24',
       slow: false,
       isStranger: true,
       turn: new Turn(elapsed()),
@@ -142,7 +145,14 @@ describe('slots', () => {
     await pass(0)
     expect(all.map(({ slot }) => slot?.server.host)).toEqual(['192.0.2.2', '192.0.2.2', '192.0.2.1', '192.0.2.1'])
     const [slow, quick] = servers as [Server, Server]
-    const nobody = { source: '192.0.2.9', slow: false, isStranger: true, turn: new Turn(0), giveWay: () => undefined }
+    const nobody = {
+      source: '192.0.2.9',
+      net: '192.0.2.0/24',
+      slow: false,
+      isStranger: true,
+      turn: new Turn(0),
+      giveWay: () => undefined,
+    }
     const beside = (server: Server) => slots.takeBeside(server, nobody)
     expect([beside(slow), beside(quick)]).toEqual([undefined, undefined])
     all[0]?.slot?.free()
@@ -385,6 +395,19 @@ describe('slots that are kept for friends', () => {
     expect(strangers.filter(({ slot }) => slot !== undefined)).toHaveLength(8)
   })
 
+  test('a stranger gets none beside the server that keeps it waiting, while strangers hold theirs', async () => {
+    pool(10, 2)
+    kept = 0.3
+    const strangers = sources(20).map(stranger)
+    await pass(0)
+    expect(strangers.filter(has)).toHaveLength(14)
+    const [one] = strangers
+    expect(slots.takeBeside(servers[0] as Server, one as Client)).toBeUndefined()
+    const [late] = ['192.0.2.1'].map(friend)
+    await pass(0)
+    expect(slots.takeBeside(servers[0] as Server, late as Client)).toBeDefined()
+  })
+
   test('a friend is not held up by a stranger of its own network that came before it', async () => {
     pool(2)
     kept = 0.5
@@ -432,20 +455,22 @@ describe('slots that are kept for friends', () => {
     expect(friends.every(has)).toBe(true)
   })
 
-  test('how busy the pool is: slots in use without the parked ones, and clients that wait', async () => {
+  test('how busy the pool is: by neighbourhood, slots in use without the parked ones, and clients that wait', async () => {
     pool(3, 2)
-    const all = sources(8).map(stranger)
+    const all = [...sources(7), '203.0.113.1'].map(stranger)
     await pass(0)
-    expect(slots.load(5000)).toMatchObject({ slots: 6, taken: 6, waiting: 2 })
+    const wanted = (): number[] => [...slots.load(5000).wanted]
+    expect(slots.load(5000).slots).toBe(6)
+    expect(wanted()).toEqual([7, 1])
     expect(slots.load(5000).servers).toEqual([
       { upstream: servers[0]?.label, slots: 3, dotMs: undefined },
       { upstream: servers[1]?.label, slots: 3, dotMs: undefined },
     ])
     all[0]?.turn.enter('parked', elapsed())
-    expect(slots.load(5000)).toMatchObject({ slots: 6, taken: 5, waiting: 2 })
+    expect(wanted()).toEqual([6, 1])
     for (const each of all) each.slot?.free()
     await pass(0)
-    expect(slots.load(5000)).toMatchObject({ slots: 6, taken: 2, waiting: 0 })
+    expect(wanted()).toEqual([1, 1])
     servers[0]?.become('down', 'gone')
     expect(slots.load(5000).servers).toHaveLength(1)
   })

@@ -17,11 +17,11 @@ const answersLate =
     return reply
   }
 
-/** Twenty messages side by side. @returns when all have their result */
+/** Twenty messages side by side, from as many neighbourhoods. @returns when all have their result */
 const sendAll = (body: string): Promise<unknown> =>
   Promise.all(
-    Array.from({ length: COUNT }, async () => {
-      const client = relays.client()
+    Array.from({ length: COUNT }, async (_, i) => {
+      const client = relays.client('client.example', `198.51.${i}.7`)
       await client.rcpt(MAIL, RCPT)
       await client.data()
       await client.write(Buffer.from(body))

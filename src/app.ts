@@ -5,6 +5,8 @@ import type { Status } from './admin/status.ts'
 import { buildNode, type Node, type NodeOptions } from './build/node.ts'
 import type { ReloadReport } from './config/reload.ts'
 import { patiently, within } from './core/deadline.ts'
+import type { Feedback, FeedbackReport } from './core/feedback.ts'
+import type { PressureReport } from './core/overload.ts'
 import type { ListenAddress } from './front/gate/listener.ts'
 import type { Metrics } from './telemetry/metrics.ts'
 
@@ -39,6 +41,10 @@ export interface Running {
    * @param by who asked for it
    */
   readonly reload: ((by: string) => Promise<ReloadReport>) | undefined
+  /** Somebody outside says how hard pressed a mail server is. */
+  readonly reported: (report: PressureReport) => void
+  /** Somebody says what a message was. @returns undefined if it has a queue id that is not known here */
+  readonly feedback: (feedback: Feedback) => FeedbackReport | undefined
   /** Reads again the files that it follows by itself, such as certificates. Never rejects. */
   follow(): Promise<void>
   /** Resolves when another one takes this one's place: the admin port is free then, and this one is to be stopped. */
@@ -122,9 +128,9 @@ export async function start(options: AppOptions): Promise<Running> {
     await quitOnce()
     log.flush()
   }
-  const { metrics, status, reload, follow } = node
+  const { metrics, status, reload, reported, feedback, follow } = node
   const underWay = () => ({ sessions: sessions.size, pastDot: sessions.pastDot })
-  return { listening, admin, metrics, status, underWay, stop, reload, follow, handedOver, abort }
+  return { listening, admin, metrics, status, underWay, stop, reload, reported, feedback, follow, handedOver, abort }
 }
 
 /**

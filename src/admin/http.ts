@@ -1,7 +1,7 @@
 /**
  * The admin port: it serves metrics, health and the state of this node to the operator, over HTTP. Whatever is done to
  * it, it must not get in the way of mail. So its connections are few (connections.ts), each carries one request
- * (request.ts) and one response, and callers share the work that takes long (rendering.ts).
+ * (incoming.ts, request.ts) and one response, and callers share the work that takes long (rendering.ts).
  */
 import { STATUS_CODES } from 'node:http'
 import { createServer, type Server, type Socket } from 'node:net'
@@ -9,7 +9,8 @@ import { ADMIN_CONNECTIONS } from '../config/machine-rules.ts'
 import { messageOf, notTcp } from '../core/errors.ts'
 import { canonical, sourceOf } from '../core/ip.ts'
 import { Connection, Connections } from './connections.ts'
-import { hopeless, type Request, readRequest } from './request.ts'
+import { Incoming } from './incoming.ts'
+import type { Request } from './request.ts'
 import { type Response, text } from './response.ts'
 import { createRouter, type RouteParts } from './routes.ts'
 
@@ -22,7 +23,7 @@ export interface AdminParts extends RouteParts {
 
 const SWEEP_MS = 500
 const CROWDED_EVERY_MS = 60_000
-/** How many octets a connection may send: the head of a request, and what we ignore (a body, more requests). */
+/** How many octets a connection may send: a request, and what we ignore (a long body, more requests). */
 const MOST_OCTETS = 65_536
 
 const nothing = (): void => undefined
@@ -83,23 +84,18 @@ export class Admin {
     socket.on('end', () => {
       if (connection.phase === 'asking') socket.destroy()
     })
-    let head = ''
+    const incoming = new Incoming()
     let octets = 0
     socket.on('data', (chunk: Buffer) => {
       octets += chunk.length
       if (octets > MOST_OCTETS) socket.destroy()
       if (connection.phase !== 'asking') return
-      // Empty lines before a request are ignored (RFC 9112 section 2.2).
-      head = (head + chunk.toString('latin1')).replace(/^[\r\n]+/, '')
-      const end = /\r?\n\r?\n/.exec(head)?.index
-      const begun = head.slice(0, end)
-      const wrong = hopeless(begun)
-      if (end === undefined && wrong === undefined) return
-      head = ''
+      const request = incoming.add(chunk)
+      if (request === undefined) return
       connection.served(this.#parts.clock.elapsed())
       // What comes after the request waits in the kernel until the response is written.
       socket.pause()
-      void this.#serve(socket, connection, wrong ?? readRequest(begun))
+      void this.#serve(socket, connection, request)
     })
   }
 

@@ -13,9 +13,10 @@ export const operatorOf = (
   /** Those in force. */
   settings: () => PlainSettings,
   log: Log,
-): Pick<AdminParts, 'token' | 'names' | 'clock' | 'crowded'> => ({
+): Pick<AdminParts, 'token' | 'names' | 'upstreams' | 'clock' | 'crowded'> => ({
   token: () => settings().adminToken,
   names: () => namesOf(settings()),
+  upstreams: () => settings().upstreams.map(({ label }) => label),
   clock: SYSTEM_CLOCK,
   crowded: (dropped, source) =>
     log.warn({ dropped, source }, 'the admin port is crowded: connections were closed to make room for others'),

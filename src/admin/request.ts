@@ -1,10 +1,10 @@
 /**
  * Parses the head of one HTTP request (RFC 9112), strictly. A malformed request is answered with 4xx and a sentence,
- * and nothing that a caller sends makes the parser throw.
+ * and nothing that a caller sends makes the parser throw. How its octets come in is in incoming.ts.
  *
  * We have our own parser because of what a single caller can do to node:http. It parses and queues all pipelined
  * requests of a 64 KiB chunk, about 2,400 of them, even if maxRequestsPerSocket is 1: 64 connections took 300 MB and
- * blocked the event loop for 10 ms each. Here a connection costs at most one head of 8 KiB.
+ * blocked the event loop for 10 ms each. Here a connection costs at most one head of 8 KiB and a body of 4 KiB.
  */
 import { type Response, text } from './response.ts'
 
@@ -20,7 +20,15 @@ export interface Request {
   readonly authorization: string | undefined
   /** The page that made a browser send this; undefined for other programs. */
   readonly origin: string | undefined
+  /** How long its body is, in octets; undefined: that is not known before its end. */
+  readonly length: number | undefined
+  /** Empty unless it is a POST with a body of at most LONGEST_BODY octets. */
+  readonly body: Buffer
 }
+
+/** In octets. */
+export const LONGEST_BODY = 4096
+const NO_BODY = Buffer.alloc(0)
 
 const TOKEN = "[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 const REQUEST_LINE = new RegExp(`^(${TOKEN}) ([!-~]+) HTTP/1\\.([01])$`)
@@ -55,6 +63,9 @@ export function readRequest(head: string): Request | Response {
   if (method !== 'GET' && method !== 'HEAD' && method !== 'POST') {
     return text(405, 'only GET, HEAD and POST', 'Allow: GET, HEAD, POST')
   }
+  const lengths = fields.get('content-length') ?? ['0']
+  const length = fields.has('transfer-encoding') ? undefined : Number(lengths[0])
+  if (lengths.length > 1 || !/^\d{1,15}$/.test(lengths[0] ?? '')) return text(400, 'one Content-Length, in digits')
   if (!target.startsWith('/')) return text(400, 'the request target is a path, such as /metrics; this is no proxy')
   const [path = '', query = ''] = target.split(/\?(.*)/, 2)
   return {
@@ -64,5 +75,7 @@ export function readRequest(head: string): Request | Response {
     host: hosts[0],
     authorization: fields.get('authorization')?.[0],
     origin: fields.get('origin')?.[0],
+    length,
+    body: NO_BODY,
   }
 }

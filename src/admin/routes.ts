@@ -6,13 +6,15 @@ import { createHash, timingSafeEqual } from 'node:crypto'
 import type { ReloadReport } from '../config/reload.ts'
 import type { Clock } from '../core/clock.ts'
 import { isLoopback } from '../core/ip.ts'
+import { type FeedbackParts, feedbackGiven } from './feedback.ts'
 import { isOwnHost } from './hosts.ts'
+import { type PressureParts, pressureReported } from './pressure.ts'
 import { Rendering } from './rendering.ts'
 import type { Request } from './request.ts'
 import { json, type Response, text } from './response.ts'
 import { readiness, type Status } from './status.ts'
 
-export interface RouteParts {
+export interface RouteParts extends PressureParts, FeedbackParts {
   readonly metrics: () => Promise<{ readonly type: string; readonly text: string }>
   readonly status: () => Status | Promise<Status>
   /** Undefined if the settings cannot be read again. */
@@ -84,6 +86,16 @@ export function createRouter(parts: RouteParts): (request: Request, local: strin
     const answer = async ({ path }: Request): Promise<Response> => reloaded(await reload(`POST ${path}`))
     routes.set('/api/v1/reload', { isPublic: false, writes: true, answer })
   }
+  routes.set('/api/v1/pressure', {
+    isPublic: false,
+    writes: true,
+    answer: (request) => pressureReported(request, parts),
+  })
+  routes.set('/api/v1/feedback', {
+    isPublic: false,
+    writes: true,
+    answer: (request) => feedbackGiven(request, parts),
+  })
   if (handOver !== undefined) {
     const answer = (): Response => {
       handOver()

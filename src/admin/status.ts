@@ -71,6 +71,8 @@ export interface OverloadStatus {
   readonly signals: Readonly<Record<Signal, number>>
   /** The mail server that takes longest to accept messages (p95); absent if none has had enough of them lately. */
   readonly slowest?: { readonly upstream: string; readonly seconds: number }
+  /** The mail server of which the highest pressure is reported; absent while nothing is reported. */
+  readonly fullest?: { readonly upstream: string; readonly pressure: number }
   /** The share of the messages of a standing that is let in, 0 to 1. */
   readonly admission: Readonly<Record<Standing, number>>
 }

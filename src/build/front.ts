@@ -17,6 +17,7 @@ import type { RelayParts } from '../relay/transaction/relay.ts'
 import type { History } from '../state/history.ts'
 import type { KnownRecipients } from '../state/known-recipients.ts'
 import type { Limits } from '../state/limits.ts'
+import type { RelayedMessages } from '../state/relayed-messages.ts'
 import type { Seats } from '../state/seats.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
@@ -31,6 +32,7 @@ export interface FrontOptions {
   readonly overload: Pick<Overload, 'offer' | 'putOff' | 'met' | 'reserve'>
   readonly knownRecipients: KnownRecipients
   readonly history: History
+  readonly relayed: RelayedMessages
   readonly relay: RelayParts
   readonly seats: Seats
   readonly live: ConnectionParts['live']
@@ -50,6 +52,7 @@ export function buildFront(options: FrontOptions): ConnectionParts {
     localParts: () => policy.settings.logLocalParts,
     clock,
     history: options.history,
+    relayed: options.relayed,
   })
   const sessions = new Sessions({
     conversation: {
@@ -84,6 +87,7 @@ export function buildFront(options: FrontOptions): ConnectionParts {
     identify: createIdentify({
       isBalancer: policy.isBalancer,
       standingOf: (address) => options.overload.met(policy.standingOf(address)),
+      isRelay: (ip) => policy.isRelay(ip),
       newId: sessionIds(options.node, randomInt(1 << 15)),
       now: clock.now,
       metrics,

@@ -6,6 +6,7 @@ import type { Clock } from '../core/clock.ts'
 import { CLIENTS, History } from '../state/history.ts'
 import { HistoryFile } from '../state/history-file.ts'
 import type { Past } from '../state/past.ts'
+import { MESSAGES, RelayedMessages } from '../state/relayed-messages.ts'
 import type { Log } from '../telemetry/log.ts'
 
 export interface HistorySources {
@@ -24,6 +25,7 @@ export interface HistorySources {
 
 export interface BuiltHistory {
   readonly history: History
+  readonly relayed: RelayedMessages
   /** Learns what the file holds. Never rejects. */
   read(): Promise<void>
   /** Begins to forget, and to write the file. */
@@ -40,6 +42,7 @@ export function buildHistory(sources: HistorySources): BuiltHistory {
   const file = path === undefined ? undefined : new HistoryFile({ path, history, log, now: clock.now })
   return {
     history,
+    relayed: new RelayedMessages(Math.ceil(capacity / (CLIENTS / MESSAGES)), clock.now),
     async read() {
       await file?.read()
     },

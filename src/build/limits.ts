@@ -17,6 +17,7 @@ import { KnownSharing } from '../state/known-sharing.ts'
 import { createLimits, type Limits, type LimitsOptions } from '../state/limits.ts'
 import type { Past } from '../state/past.ts'
 import { connectRedis } from '../state/redis.ts'
+import type { RelayedMessages } from '../state/relayed-messages.ts'
 import { Returns } from '../state/returns.ts'
 import { ReturnsSharing } from '../state/returns-sharing.ts'
 import { createSharedLimits, type SharedLimits } from '../state/shared-limits.ts'
@@ -30,6 +31,7 @@ export interface Counting {
   readonly knownRecipients: KnownRecipients
   readonly history: History
   readonly returns: Returns
+  readonly relayed: RelayedMessages
   /** The same object as `limits`; undefined if Redis is not set. */
   readonly shared: SharedLimits | undefined
   /** Resolves when Redis has answered, or after a moment without an answer. */
@@ -92,10 +94,10 @@ export function buildLimits({
   })
   const historyTtl = (): number => settingsNow().historyTtl
   const built = buildHistory({ settings, standingAlone, historyTtl, nodes, room, log, clock })
-  const { history } = built
+  const { history, relayed } = built
   if (settings.redisUrl === undefined) {
     return {
-      ...{ limits: createLimits(counting), knownRecipients, history, returns, shared: undefined },
+      ...{ limits: createLimits(counting), knownRecipients, history, returns, relayed, shared: undefined },
       async start() {
         await built.read()
         built.start()
@@ -126,6 +128,7 @@ export function buildLimits({
     knownRecipients,
     history,
     returns,
+    relayed,
     shared,
     async start() {
       // Before Redis is asked, so that what Redis knows counts where it is more, and is told what it has lost.

@@ -9,7 +9,9 @@ import type { Reading, ReloadReport, Reread } from '../config/reload.ts'
 import { ticketKeyOf } from '../config/ticket-key.ts'
 import { SYSTEM_CLOCK } from '../core/clock.ts'
 import { Current } from '../core/current.ts'
+import type { Feedback, FeedbackReport } from '../core/feedback.ts'
 import { nodeName, nodeNumber } from '../core/id.ts'
+import type { PressureReport } from '../core/overload.ts'
 import type { Certificates } from '../front/certificates.ts'
 import { type ConnectionParts, serve } from '../front/connection.ts'
 import { Listener } from '../front/gate/listener.ts'
@@ -27,6 +29,7 @@ import {
   replaceCertificates,
   rereadCertificates,
 } from './certificates.ts'
+import { takeFeedback } from './feedback.ts'
 import { buildFront } from './front.ts'
 import { buildLimits, type Counting } from './limits.ts'
 import { type BuiltOverload, buildOverload } from './overload.ts'
@@ -81,6 +84,10 @@ export interface Node {
   readonly status: () => Status
   /** Undefined if the settings cannot be read again. */
   readonly reload: ((by: string) => Promise<ReloadReport>) | undefined
+  /** Somebody outside says how hard pressed a mail server is. */
+  readonly reported: (report: PressureReport) => void
+  /** Somebody says what a message was. @returns undefined if it has a queue id that is not known here */
+  readonly feedback: (feedback: Feedback) => FeedbackReport | undefined
   /** Reads again the files that it follows by itself. Never rejects. */
   follow(): Promise<void>
   /** From now on the node is not ready. */
@@ -108,21 +115,21 @@ export function buildNode(options: NodeOptions): Node {
     standingAlone: (own) => policy.standingAlone(own),
     settingsNow: () => policy.settings,
   })
-  const { limits, knownRecipients, history } = counting
+  const { limits, knownRecipients, history, relayed } = counting
   const relay = buildRelay({ ...common, reading, reserve: () => overload.reserve })
   const { upstreams } = relay
   const offeredSize = (): number => Number(upstreams.offer?.get('SIZE') ?? 0)
   const seats = new Seats()
   const pressed = { upstreams, seats, processes: worker?.of ?? 1 }
   const overloading = buildOverload({ ...common, ...counting, ...pressed, policy: () => policy })
-  const { overload } = overloading
+  const { overload, reported } = overloading
   // These ask the policy and the policy asks them, but neither does so before there is a client.
   const policyOf = (from: Reading, certificates: Certificates | undefined): BuiltPolicy =>
     buildPolicy({ ...from, certificates, limits, history, overload, offeredSize, metrics, log })
   const policyInForce = new Current(policyOf(reading, buildCertificates(settings, common)))
   const policy: BuiltPolicy = inForce(policyInForce)
   const sessions = new LiveSessions()
-  const parts = { node: number, policy, limits, overload, knownRecipients, history, relay, seats, live: sessions }
+  const parts = { ...counting, node: number, policy, overload, relay, seats, live: sessions }
   policy.certificates?.publish()
   const apply = (next: Reading): Promise<void> =>
     putInForce(next, { policyOf, policyInForce, limits, relay, ...common })
@@ -140,19 +147,18 @@ export function buildNode(options: NodeOptions): Node {
   const sources: StatusSources = { ...own, seats, counting, knownRecipients, upstreams, policy, reloader, overload }
   const status = (): Status => statusOf(sources)
   metrics.watch(gaugesOf(sources))
+  const feedback = (given: Feedback) => takeFeedback(given, { history, relayed, policy, log })
   const rendered = async () => ({ type: metrics.registry.contentType, text: await metrics.registry.metrics() })
   const admin = new Admin({
     ...operatorOf(() => policy.settings, log),
     metrics: rendered,
-    status,
-    reload,
-    failed,
+    ...{ status, reload, reported, feedback, failed },
     ...handingOver(options),
   })
   const drain = (): void => {
     draining = true
   }
-  const outside = { front, policy, sessions, listener, admin, status, reload, follow }
+  const outside = { front, policy, sessions, listener, admin, status, reload, reported, feedback, follow }
   return { number, metrics, counting, upstreams, overload: overloading, ...outside, drain, allServed }
 }
 

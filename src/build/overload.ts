@@ -3,12 +3,14 @@ import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { Clock } from '../core/clock.ts'
 import { GLOBAL_LIMITS } from '../core/limits.ts'
-import { CAME, type OverloadMode } from '../core/overload.ts'
+import { CAME, type OverloadMode, type PressureReport } from '../core/overload.ts'
 import { recordOf } from '../core/record.ts'
 import { type LoopDelay, watchLoop } from '../overload/event-loop.ts'
 import { memoryLimit, memoryShare, type ReadText } from '../overload/memory.ts'
 import { Overload, type OverloadSettings } from '../overload/overload.ts'
 import type { Sample } from '../overload/pressure.ts'
+import { PressureUrl } from '../overload/pressure-url.ts'
+import { ReportedPressure } from '../overload/reported.ts'
 import type { Upstreams } from '../relay/pool/upstreams.ts'
 import type { Limits } from '../state/limits.ts'
 import type { Returns } from '../state/returns.ts'
@@ -26,13 +28,15 @@ export interface OverloadParts {
   /** Processes that share the memory of the machine or the container. */
   readonly processes: number
   readonly returns: Returns
-  readonly metrics: Pick<Metrics, 'rationedMessages'>
+  readonly metrics: Pick<Metrics, 'rationedMessages' | 'pressureAsked'>
   readonly clock: Clock
   readonly log: Log
 }
 
 export interface BuiltOverload {
   readonly overload: Overload
+  /** Somebody outside says how hard pressed a mail server is. */
+  reported(report: PressureReport): void
   start(): void
   stop(): void
 }
@@ -83,12 +87,26 @@ const settingsOf = (policy: OverloadParts['policy']): OverloadSettings => ({
   },
 })
 
+const pressureUrlOf = ({ policy, metrics, log }: OverloadParts, reported: ReportedPressure): PressureUrl =>
+  new PressureUrl({
+    settings() {
+      const { upstreamPressureUrl: url, upstreams } = policy().settings
+      return { url, upstreams: upstreams.map(({ label }) => label) }
+    },
+    take: (report) => reported.take(report),
+    asked: { ok: metrics.pressureAsked.of('ok'), failed: metrics.pressureAsked.of('failed') },
+    log,
+  })
+
 export function buildOverload(parts: OverloadParts): BuiltOverload {
   const { policy, upstreams, seats, limits, returns, metrics, clock, log } = parts
   const memory = memorySampler(parts)
+  const reported = new ReportedPressure(clock, log)
+  const pressureUrl = pressureUrlOf(parts, reported)
   let loop: LoopDelay | undefined
   const sample = (lateMs: number): Sample => ({
     pool: upstreams.load(policy().settings.overloadUpstreamLatency),
+    reported: reported.read(),
     connections: seats.ofNets,
     maxConnections: policy().settings.maxConnections,
     loopMs: loop?.read(lateMs) ?? 0,
@@ -112,12 +130,15 @@ export function buildOverload(parts: OverloadParts): BuiltOverload {
   })
   return {
     overload,
+    reported: (report) => reported.take(report),
     start() {
       loop ??= watchLoop()
+      pressureUrl.start()
       overload.start()
     },
     stop() {
       overload.stop()
+      pressureUrl.stop()
       loop?.stop()
     },
   }

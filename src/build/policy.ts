@@ -8,10 +8,11 @@ import { createRunner, modeOf, type Runner } from '../checks/runner.ts'
 import { ratesOf } from '../config/limit-rules.ts'
 import type { NetworkLists } from '../config/reload.ts'
 import type { PlainSettings } from '../config/settings.ts'
-import type { Client, Remembered, Standing } from '../core/client.ts'
+import { type Client, isRelay, type Remembered, type Standing } from '../core/client.ts'
 import type { Current } from '../core/current.ts'
 import { lookup } from '../core/ip.ts'
 import type { Rates } from '../core/limits.ts'
+import type { Level } from '../core/overload.ts'
 import type { Mode } from '../core/policy.ts'
 import type { CheckName } from '../core/reasons.ts'
 import type { Certificates } from '../front/certificates.ts'
@@ -34,6 +35,8 @@ export interface BuiltPolicy {
   /** The most octets that a message may have; undefined if there is no limit. */
   readonly maxSize: () => number | undefined
   readonly standingOf: (address: ClientAddress) => Standing
+  /** Whether it is on SPILLWAY_RELAYS, and not on SPILLWAY_ALLOW. */
+  readonly isRelay: (ip: string) => boolean
   /** What a client's own history alone makes of it. */
   readonly standingAlone: (own: Past) => Remembered
   readonly isBalancer: (ip: string) => boolean
@@ -74,6 +77,7 @@ export const inForce = (current: Current<BuiltPolicy>): BuiltPolicy => ({
   mode: (check) => current.value.mode(check),
   maxSize: () => current.value.maxSize(),
   standingOf: (address) => current.value.standingOf(address),
+  isRelay: (ip) => current.value.isRelay(ip),
   standingAlone: (own) => current.value.standingAlone(own),
   isBalancer: (ip) => current.value.isBalancer(ip),
   rates: () => current.value.rates(),
@@ -94,20 +98,33 @@ export const inForce = (current: Current<BuiltPolicy>): BuiltPolicy => ({
 
 const needsOf = ({ knownAfter, knownDays }: PlainSettings): Needs => ({ after: knownAfter, days: knownDays })
 
-/** Of a client on the allow list nothing else is asked. */
-function standings({ settings, lists, history }: PolicySources): BuiltPolicy['standingOf'] {
+/** Of a client on the allow list or the list of relays nothing else is asked. */
+function standings({ settings, lists, history }: PolicySources): Pick<BuiltPolicy, 'standingOf' | 'isRelay'> {
   const needs = needsOf(settings)
   const isOnList = lookup(lists.allow)
-  return ({ ip }) => {
-    const isAllowed = isOnList(ip)
-    const [own, net] = isAllowed ? [NO_PAST, NO_PAST] : [history.own(ip), history.net(ip)]
-    return standingOf({ isAllowed, own, net }, needs)
+  const isAmongRelays = lookup(lists.relays)
+  return {
+    standingOf({ ip }) {
+      const isAllowed = isOnList(ip)
+      const isRelay = isAmongRelays(ip)
+      const [own, net] = isAllowed || isRelay ? [NO_PAST, NO_PAST] : [history.own(ip), history.net(ip)]
+      return standingOf({ isAllowed, isRelay, own, net }, needs)
+    },
+    isRelay: (ip) => isAmongRelays(ip) && !isOnList(ip),
   }
+}
+
+/** How many connections a client's source may have open; undefined: no limit. */
+function concurrencyOf(client: Client, settings: PlainSettings, level: Level, factors: Factors): number | undefined {
+  const { limitIpConcurrency: max } = settings
+  return max === undefined || isRelay(client) ? undefined : perClient(max, client.standing, level, factors)
 }
 
 export function buildPolicy(sources: PolicySources): BuiltPolicy {
   const { settings, lists, certificates, limits, overload, offeredSize, metrics, log } = sources
   const needs = needsOf(settings)
+  const who = standings(sources)
+  const isOnDenyList = lookup(lists.deny)
   const maxSize = (): number | undefined => {
     const offered = offeredSize()
     const set = settings.messageMaxSize === 'upstream' ? 0 : settings.messageMaxSize
@@ -118,13 +135,12 @@ export function buildPolicy(sources: PolicySources): BuiltPolicy {
   const factors = { known: settings.limitKnownFactor, stress: settings.limitStressFactor }
   const checks = createRunner({
     policy: policy({
-      isDenied: lookup(lists.deny),
-      concurrency: ({ standing }) =>
-        settings.limitIpConcurrency && perClient(settings.limitIpConcurrency, standing, overload.enforced, factors),
+      isDenied: (ip) => isOnDenyList(ip) && !who.isRelay(ip),
+      concurrency: (client) => concurrencyOf(client, settings, overload.enforced, factors),
       overloaded: (client, open) => overload.atBanner(client, open),
       domains: settings.rcptDomains,
       recipientsPerMessage: settings.limitRecipientsPerMessage,
-      unknownLately: (client) => limits.lately(client),
+      unknownLately: (client) => (isRelay(client) ? undefined : limits.lately(client)),
     }),
     mode,
     metrics,
@@ -142,7 +158,7 @@ export function buildPolicy(sources: PolicySources): BuiltPolicy {
     checks,
     mode,
     maxSize,
-    standingOf: standings(sources),
+    ...who,
     standingAlone: (own) => standingAlone(own, needs),
     isBalancer: lookup(lists.proxyProtocolFrom),
     rates: () => rates,

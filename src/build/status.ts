@@ -61,7 +61,7 @@ const rounded = (ratio: number): number => Math.round(ratio * 1000) / 1000
 
 function overloadOf(overload: StatusSources['overload']): OverloadStatus {
   const { mode, level, since, pressure } = overload.report()
-  const { signal, value, of, slowest } = pressure
+  const { signal, value, of, slowest, fullest } = pressure
   return {
     level,
     since: iso(since),
@@ -70,6 +70,7 @@ function overloadOf(overload: StatusSources['overload']): OverloadStatus {
     pressure: rounded(value),
     signals: recordOf(SIGNALS, (each) => rounded(of[each])),
     ...(slowest !== undefined && { slowest: { upstream: slowest.upstream, seconds: rounded(slowest.ms / 1000) } }),
+    ...(fullest !== undefined && { fullest: { upstream: fullest.upstream, pressure: rounded(fullest.value) } }),
     admission: recordOf(STANDINGS, (standing) => rounded(overload.share(standing))),
   }
 }

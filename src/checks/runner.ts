@@ -6,7 +6,16 @@
 import { isTrusted } from '../core/client.ts'
 import { within } from '../core/deadline.ts'
 import { stackOf } from '../core/errors.ts'
-import { ACCEPT, type Check, type Facts, type Mode, type Refusal, type Stage, type Verdict } from '../core/policy.ts'
+import {
+  ACCEPT,
+  type Check,
+  type Facts,
+  heardBy,
+  type Mode,
+  type Refusal,
+  type Stage,
+  type Verdict,
+} from '../core/policy.ts'
 import { CHECK_NAMES, type CheckName } from '../core/reasons.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
@@ -91,13 +100,13 @@ class PolicyRunner implements Runner {
       if (answer instanceof Promise) {
         const since = timed ? started : performance.now()
         return this.#wait(check.name, since, answer, stop ?? new AbortController()).then((verdict) => {
-          const weighed = this.#weigh(check, verdict, observed)
+          const weighed = this.#weigh(check, facts, verdict, observed)
           return weighed.action === 'accept' ? this.#from(checks, i + 1, facts, observed) : weighed
         })
       }
       if (timed) this.#durations.get(check.name)?.observe((performance.now() - started) / 1000)
       if (answer.action !== 'accept') {
-        const weighed = this.#weigh(check, answer, observed)
+        const weighed = this.#weigh(check, facts, answer, observed)
         if (weighed.action !== 'accept') return weighed
       }
     }
@@ -105,9 +114,16 @@ class PolicyRunner implements Runner {
   }
 
   /** The verdict to act on: a refusal by a check in observe mode is reported and then dropped. */
-  #weigh({ name, stage }: { name: CheckName; stage: Stage }, verdict: Verdict, observed: Observer): Verdict {
-    if (verdict.action === 'accept' || this.#modes.get(name) === 'enforce') return verdict
-    observed(stage, verdict)
+  #weigh(
+    { name, stage }: { name: CheckName; stage: Stage },
+    { client }: Facts['connect'],
+    verdict: Verdict,
+    observed: Observer,
+  ): Verdict {
+    if (verdict.action === 'accept') return verdict
+    const heard = heardBy(client, verdict)
+    if (this.#modes.get(name) === 'enforce') return heard
+    observed(stage, heard)
     return ACCEPT
   }
 

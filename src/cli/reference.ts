@@ -51,6 +51,10 @@ export function refusalsPage(): string {
     `Checks, in the order in which they run: ${CHECK_NAMES.map((name) => `\`${name}\``).join(', ')}.`,
     '',
     `Clients on the allow list (\`SPILLWAY_ALLOW\`: ${settingOf('SPILLWAY_ALLOW').doc.replace(/^A/, 'a').replace(/\.$/, '')}) get past all of them but \`size\`.`,
+    '',
+    'Relays (`SPILLWAY_RELAYS`) are not refused for good: where the table has `reject` and a 5yz, they hear `defer` and 451, with the same words and the class of the',
+    'enhanced code that goes with it. The deny list and the limits per address and network are not for them. For `net_concurrency` all of them',
+    'together are one network.',
   ]
   return `${lines.join('\n')}\n`
 }

@@ -208,3 +208,19 @@ export const supportUrl: Scalar<string> = scalar({
   show: (value) => value,
   mask: maskLogin,
 })
+
+/** It is asked as it is written, and shown where settings are. */
+export const pressureUrl: Scalar<string> = scalar({
+  word: 'URL',
+  what: 'a URL that answers with numbers, such as http://monitor.example.net/queues.json',
+  parse(text) {
+    const url = URL.parse(text)
+    if (url?.protocol !== 'https:' && url?.protocol !== 'http:') return { hint: 'it starts with https:// or http://' }
+    if (url.username || url.password) return { hint: 'without name and password: it is shown wherever settings are' }
+    if (!/^[\x21-\x7e]+$/.test(text)) return { hint: 'ASCII only, without spaces' }
+    if (/[{}]/.test(text)) return { hint: 'one URL for all mail servers: nothing in it is replaced' }
+    return { value: text }
+  },
+  show: (value) => value,
+  mask: maskLogin,
+})

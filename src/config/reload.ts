@@ -119,10 +119,10 @@ export function readingOf(
   { settings, warnings }: Pick<Loaded, 'settings' | 'warnings'>,
   authorities?: readonly string[],
 ): Reading {
-  const { allow, deny, proxyProtocolFrom, ...plain } = settings
+  const { allow, deny, relays, proxyProtocolFrom, ...plain } = settings
   return {
     settings: plain,
-    lists: networkListsOf({ allow, deny, proxyProtocolFrom }),
+    lists: networkListsOf({ allow, deny, relays, proxyProtocolFrom }),
     authorities,
     summaries: recordOf(SETTING_NAMES, (name) => summaryOf(name, settings, authorities)),
     warnings,

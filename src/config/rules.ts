@@ -1,4 +1,5 @@
 /** Applies all rules between settings, and holds the small ones: warnings of what is allowed but seldom meant. */
+import { compile, type Network } from '../core/ip.ts'
 import { limits, sharedWindows } from './limit-rules.ts'
 import { addresses, openFiles, ticketKey, tls, upstreamTls } from './machine-rules.ts'
 import type { Ground, Report, Rule } from './rule.ts'
@@ -16,6 +17,7 @@ const everybody: Rule = ({ settings, isSound }, report) => {
   const meaning = [
     ['SPILLWAY_ALLOW', settings.allow, 'no limit applies to anybody'],
     ['SPILLWAY_DENY', settings.deny, 'all mail from there bounces'],
+    ['SPILLWAY_RELAYS', settings.relays, 'no history is kept of anybody, and nobody has a limit of his own'],
     [
       'SPILLWAY_PROXY_PROTOCOL_FROM',
       settings.proxyProtocolFrom,
@@ -56,6 +58,25 @@ const customs: Rule = ({ settings, isGiven, isSound, hostname }, report) => {
   }
 }
 
+/** A network of one list that has addresses in common with one of the other. */
+function overlap(one: readonly Network[], other: readonly Network[]): string | undefined {
+  const [isInOne, isInOther] = [compile(one), compile(other)]
+  const inner = one.find(({ first }) => isInOther(first)) ?? other.find(({ first }) => isInOne(first))
+  return inner?.text
+}
+
+const relays: Rule = ({ settings, isSound }, report) => {
+  if (!isSound('SPILLWAY_RELAYS')) return
+  const allowed = isSound('SPILLWAY_ALLOW') ? overlap(settings.relays, settings.allow) : undefined
+  if (allowed !== undefined)
+    report.warn(`SPILLWAY_RELAYS and SPILLWAY_ALLOW both have ${allowed}: there SPILLWAY_ALLOW wins`)
+  const denied = isSound('SPILLWAY_DENY') ? overlap(settings.relays, settings.deny) : undefined
+  if (denied !== undefined)
+    report.warn(
+      `SPILLWAY_RELAYS and SPILLWAY_DENY both have ${denied}: there SPILLWAY_RELAYS wins, and nothing is refused for good`,
+    )
+}
+
 const history: Rule = ({ settings, isSound }, report) => {
   if (!isSound('SPILLWAY_KNOWN_DAYS') || !isSound('SPILLWAY_HISTORY_TTL')) return
   const { knownDays, historyTtl } = settings
@@ -76,6 +97,7 @@ const RULES: readonly Rule[] = [
   addresses,
   everybody,
   customs,
+  relays,
   history,
 ]
 

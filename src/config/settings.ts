@@ -11,6 +11,7 @@ import {
   hostPorts,
   hosts,
   networks,
+  pressureUrl,
   supportUrl,
   upstreams,
 } from './address-kinds.ts'
@@ -473,6 +474,14 @@ export const SETTINGS = {
     live: true,
   }),
 
+  SPILLWAY_UPSTREAM_PRESSURE_URL: row({
+    group: 'overload',
+    kind: orNone(pressureUrl),
+    default: 'none',
+    doc: 'Where Spillway asks every 5 s how full the queues of the mail servers are: an http or https URL.',
+    more: 'The answer is one number for all mail servers, or JSON with a number for each as `SPILLWAY_UPSTREAMS` writes it: `{"mail1.example.net:25": 0.4}`. 1 means that the queue is as long as it may be. For queues that grow while the mail servers accept mail quickly. Instead, each mail server can report its own (`POST /api/v1/pressure`). Each worker asks for itself, and the system resolves the name.',
+    live: true,
+  }),
   SPILLWAY_OVERLOAD_KNOWN_RESERVE: row({
     group: 'overload',
     kind: decimal(0, 0.9),
@@ -505,6 +514,14 @@ export const SETTINGS = {
     default: 'none',
     doc: 'Addresses and networks that are refused at once with 554.',
     more: 'Their mail bounces for good. To slow somebody down, use the limits. After a reload a client on the new list is refused at its next command, unless it was on `SPILLWAY_ALLOW` when its session began.',
+    live: true,
+  }),
+  SPILLWAY_RELAYS: row({
+    group: 'lists',
+    kind: networks,
+    default: 'none',
+    doc: "Networks that carry everybody's mail to you: a backup MX, forwarders.",
+    more: 'What they send is not theirs, so no history is kept of them, and they are never refused for good: where another client hears 5yz from Spillway, they hear 451. (What the mail servers say, they hear as it is.) They have no limits per address or network. Instead, all of them together count as one network, which may have half of the connections open that all others leave of `SPILLWAY_MAX_CONNECTIONS`. Their standing is `seen`: under load their mail is put off at RCPT, at level 4, and never at the banner. `SPILLWAY_ALLOW` takes precedence over this list, and this list over `SPILLWAY_DENY`.',
     live: true,
   }),
   SPILLWAY_RCPT_DOMAINS: row({
@@ -603,7 +620,7 @@ export const SETTINGS = {
     group: 'admin',
     kind: hostPort(9025),
     default: '127.0.0.1:9025',
-    doc: 'Where /metrics, /livez, /readyz, /api/v1/status and /api/v1/reload are served.',
+    doc: 'Where /metrics, /livez, /readyz and the API (/api/v1/…) are served.',
     more: 'Over loopback no token is needed, and only requests for its own hosts are answered (see SPILLWAY_ADMIN_HOSTS). Off loopback a request may name any host, and /metrics, /livez and /readyz need no token. The port takes 64 connections at once, each for one request.',
     perNode: true,
   }),
@@ -697,7 +714,12 @@ export type Settings = {
 }
 
 /** The lists of networks. They may be long, so they are compiled once, wherever the settings are read. */
-export const NETWORK_LISTS = ['SPILLWAY_ALLOW', 'SPILLWAY_DENY', 'SPILLWAY_PROXY_PROTOCOL_FROM'] as const
+export const NETWORK_LISTS = [
+  'SPILLWAY_ALLOW',
+  'SPILLWAY_DENY',
+  'SPILLWAY_RELAYS',
+  'SPILLWAY_PROXY_PROTOCOL_FROM',
+] as const
 export type NetworkList = KeyOf<(typeof NETWORK_LISTS)[number]>
 export type PlainSettings = Omit<Settings, NetworkList>
 

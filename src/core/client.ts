@@ -23,7 +23,15 @@ export interface Client {
   /** The address and port that the client connected to: ours, or those that the balancer reports. */
   readonly local: { readonly ip: string; readonly port: number }
   readonly standing: Standing
+  /** It carries everybody's mail (SPILLWAY_RELAYS). */
+  readonly isRelay?: boolean
 }
+
+/**
+ * What a relay sends says nothing about it, and what is refused there for good bounces somebody else's mail. So no history is
+ * kept of it, it is charged to no limit per address or network, and it hears no 5yz of ours.
+ */
+export const isRelay = (client: Pick<Client, 'isRelay'>): boolean => client.isRelay === true
 
 /** Limits are not charged for a trusted client, and it skips every check that has `sparesTrusted`. */
 export const isTrusted = ({ standing }: Pick<Client, 'standing'>): boolean => standing === 'trusted'
@@ -34,6 +42,7 @@ export const isFriend = ({ standing }: Pick<Client, 'standing'>): boolean =>
 
 /** How many connections are open at this node, including this one. */
 export interface OpenCounts {
+  /** Of the same source. Relays are one source and one neighbourhood. */
   readonly source: number
   /** Of the neighbourhood. */
   readonly net: number

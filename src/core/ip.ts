@@ -228,6 +228,13 @@ export function readBits(ip: string, into: Int32Array): boolean {
   return true
 }
 
+/** An address with these first 64 bits, canonical: the lowest one. It is what readBits reads them from. */
+export function addressOf(high: number, low: number): string {
+  if (high === 0) return [24, 16, 8, 0].map((shift) => (low >>> shift) & 0xff).join('.')
+  const words = [high >>> 16, high & 0xffff, low >>> 16, low & 0xffff]
+  return canonical(`${words.map((word) => word.toString(16)).join(':')}::`)
+}
+
 /**
  * Reads an address or a CIDR network. A bare address becomes a /32 or a /128, host bits are cleared, and an IPv4-mapped
  * network of /96 or longer becomes the IPv4 network it stands for.

@@ -4,6 +4,7 @@
 export const SIGNALS = [
   'upstream_slots',
   'upstream_latency',
+  'reported_queue',
   'connections',
   'event_loop',
   'memory',
@@ -24,3 +25,19 @@ export type OverloadMode = 'auto' | 'off' | Level
  */
 export const CAME = ['first', 'back', 'elsewhere'] as const
 export type Came = (typeof CAME)[number]
+
+/** How hard pressed a mail server is, as told by somebody who sees its queue. */
+export interface PressureReport {
+  /** As the operator wrote it in UPSTREAMS. */
+  readonly upstream: string
+  /** 1 is at its target. */
+  readonly value: number
+}
+
+/** How long a report counts, in milliseconds. Whoever sends them has died if no other one has come by then. */
+export const REPORT_MS = 60_000
+
+const MOST_PRESSURE = 1_000_000
+export const PRESSURE = `a number from 0 to ${MOST_PRESSURE}; 1 is at its target`
+export const isPressure = (value: unknown): value is number =>
+  typeof value === 'number' && value >= 0 && value <= MOST_PRESSURE

@@ -2,8 +2,8 @@
  * The types of the policy: stages, facts, verdicts, checks. A check compares facts and gives a verdict. The runner
  * (checks/runner.ts) decides whether the verdict is enforced or only counted.
  */
-import type { Client, OpenCounts } from './client.ts'
-import { type Action, type CheckName, formOf, type ReasonName, reasonOf } from './reasons.ts'
+import { type Client, isRelay, type OpenCounts } from './client.ts'
+import { type Action, type CheckName, formOf, patientFormOf, type ReasonName, reasonOf } from './reasons.ts'
 import type { Stage } from './stages.ts'
 import type { Usage } from './usage.ts'
 
@@ -61,6 +61,14 @@ export function refusal(reason: ReasonName, facts: Refusal['facts'] = NO_FACTS):
 export function refusalAt(stage: Stage, reason: ReasonName, facts: Refusal['facts'] = NO_FACTS): Refusal {
   const { action, code, enhanced } = formOf(reason, stage)
   return { action, reason, code, enhanced, text: reasonOf(reason).wire, facts }
+}
+
+/** The refusal as this client hears it. */
+export function heardBy(client: Pick<Client, 'isRelay'>, given: Refusal): Refusal {
+  const form = given.action === 'reject' && isRelay(client) ? patientFormOf(given.reason) : undefined
+  if (form === undefined) return given
+  const { action, code, enhanced } = form
+  return { ...given, action, code, enhanced }
 }
 
 /** The verdict of most checks: accept up to the maximum, refuse beyond it. @param use undefined if the limit is off */

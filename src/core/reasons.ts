@@ -406,7 +406,13 @@ export function formOf(name: ReasonName, stage: Stage): Form {
   return (stage === 'connect' ? reason.atConnect : undefined) ?? reason
 }
 
-/** All replies with this reason. */
+/** What a relay hears (SPILLWAY_RELAYS): a refusal for good is put off. The deny list is not for relays. */
+export function patientFormOf(name: ReasonName): Form | undefined {
+  const { action, enhanced } = reasonOf(name)
+  return action === 'reject' ? { action: 'defer', code: 451, enhanced: `4${enhanced.slice(1)}` } : undefined
+}
+
+/** All replies with this reason, but for what relays hear. */
 export function formsOf(name: ReasonName): readonly Form[] {
   const reason = reasonOf(name)
   return reason.atConnect === undefined ? [reason] : [reason.atConnect, reason]

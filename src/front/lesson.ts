@@ -29,6 +29,7 @@ const MOST_BAD = 5
 /** Refusals that say that the client does not speak SMTP as any mail server does. */
 export const BREACHES: ReadonlySet<ReasonName> = new Set<ReasonName>(['tongue', 'line_too_long'])
 export const BREACH: Lesson = { good: 0, bad: 1 }
+export const NOTHING: Lesson = { good: 0, bad: 0 }
 
 export interface Recipients {
   /** How many the cluster has taken, how many of them are exempt from limits and levels, and how many are bad. */

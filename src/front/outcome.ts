@@ -3,20 +3,23 @@
  * A SessionRecord is filled while the session goes on; `end` counts it when the client is gone, `tell` writes the line when the
  * upstream has said its last word as well.
  */
-import { type Client, STANDINGS, type Standing } from '../core/client.ts'
+import { type Client, isRelay, STANDINGS, type Standing } from '../core/client.ts'
 import type { Clock } from '../core/clock.ts'
 import { refusalId } from '../core/id.ts'
 import { utf8Of } from '../core/latin1.ts'
-import { type Mode, type Refusal, STAGES, type Stage } from '../core/policy.ts'
-import { type CheckName, formOf, formsOf, REASON_NAMES, REASONS, type ReasonName, reasonOf } from '../core/reasons.ts'
+import { type Refusal, STAGES, type Stage } from '../core/policy.ts'
+import { type CheckName, formsOf, patientFormOf, REASON_NAMES, REASONS, type ReasonName } from '../core/reasons.ts'
 import { recordOf } from '../core/record.ts'
 import type { Reply } from '../relay/smtp/reply.ts'
 import type { History } from '../state/history.ts'
+import type { RelayedMessages } from '../state/relayed-messages.ts'
 import { type Log, Sampler } from '../telemetry/log.ts'
 import { type MessageResult, type Metrics, OUTCOMES, type Outcome } from '../telemetry/metrics.ts'
 import type { Cell, Distribution } from '../telemetry/series.ts'
 import type { Evidence } from './evidence.ts'
-import { BREACH, BREACHES, isCallout, lessonOf } from './lesson.ts'
+import { BREACH, BREACHES, isCallout, lessonOf, NOTHING } from './lesson.ts'
+import { queueIdIn } from './queue-id.ts'
+import { RefusalCounts } from './refusal-counts.ts'
 
 /** Recipients, and messages, that a session's line names; the others are only counted. */
 const MAX_TOLD = 20
@@ -80,26 +83,15 @@ type Kind = RefusedFor | { readonly outcome: Outcome; readonly stage: Stage }
 type RefusedFor = { readonly reason: ReasonName; readonly code: number }
 
 const KINDS = {
-  byReason: recordOf(REASON_NAMES, (reason) => formsOf(reason).map(({ code }): RefusedFor => ({ reason, code }))),
+  byReason: recordOf(REASON_NAMES, (reason) =>
+    [...formsOf(reason), patientFormOf(reason) ?? []].flat().map(({ code }): RefusedFor => ({ reason, code })),
+  ),
   byOutcome: recordOf(OUTCOMES, (outcome) => recordOf(STAGES, (stage): Kind => ({ outcome, stage }))),
 }
 const ALL_KINDS: readonly Kind[] = [
   ...Object.values(KINDS.byReason).flat(),
   ...Object.values(KINDS.byOutcome).flatMap((stages) => Object.values(stages)),
 ]
-
-type RefusalCells = Readonly<{ [S in Stage]: ReadonlyMap<ReasonName, Cell> }>
-
-function refusalCells(metrics: Pick<Metrics, 'refusals'>, mode: Mode): RefusalCells {
-  const at = (stage: Stage): ReadonlyMap<ReasonName, Cell> =>
-    new Map(
-      REASON_NAMES.filter((name) => {
-        const { stages, check } = reasonOf(name)
-        return stages.includes(stage) && (mode === 'enforce' || check !== undefined)
-      }).map((name) => [name, metrics.refusals.of(stage, name, formOf(name, stage).action, mode)]),
-    )
-  return recordOf(STAGES, at)
-}
 
 export interface OutcomeOptions {
   readonly metrics: Metrics
@@ -110,6 +102,8 @@ export interface OutcomeOptions {
   readonly clock: Pick<Clock, 'elapsed'>
   /** Learns from what came of a client's messages. */
   readonly history: Pick<History, 'learn'>
+  /** Knows the accepted messages by their ids. */
+  readonly relayed: Pick<RelayedMessages, 'add'>
 }
 
 export class Outcomes {
@@ -119,21 +113,22 @@ export class Outcomes {
   readonly #localParts: () => boolean
   readonly #elapsed: Clock['elapsed']
   readonly #history: OutcomeOptions['history']
-  /** By mode, stage and reason: looked up for every refused client, without building a key. */
-  readonly #refusals: Readonly<Record<Mode, RefusalCells>>
+  readonly #relayed: OutcomeOptions['relayed']
+  readonly #refusals: RefusalCounts
   readonly #sessions: ReadonlyMap<Outcome, ReadonlyMap<Standing, Cell>>
   readonly #connections: Readonly<{ 4: Cell; 6: Cell }>
   readonly #durations: ReadonlyMap<Outcome, Distribution>
 
-  constructor({ metrics, log, logSample, localParts, clock, history }: OutcomeOptions) {
+  constructor({ metrics, log, logSample, localParts, clock, history, relayed }: OutcomeOptions) {
     this.#metrics = metrics
     this.#log = log
     this.#sampler = new Sampler(logSample, ALL_KINDS)
     this.#localParts = localParts
     this.#elapsed = clock.elapsed
     this.#history = history
+    this.#relayed = relayed
     this.#connections = { 4: metrics.connections.of('ipv4'), 6: metrics.connections.of('ipv6') }
-    this.#refusals = { enforce: refusalCells(metrics, 'enforce'), observe: refusalCells(metrics, 'observe') }
+    this.#refusals = new RefusalCounts(metrics)
     this.#sessions = new Map(
       OUTCOMES.map((outcome) => [
         outcome,
@@ -151,7 +146,7 @@ export class Outcomes {
 
   /** A client, a message or a recipient was turned away by us. */
   refused(record: SessionRecord, stage: Stage, refusal: Refusal): void {
-    this.#count(stage, refusal.reason, 'enforce')
+    this.#refusals.count(stage, refusal, 'enforce')
     record.refusedAt = stage
     record.refusal = refusal
     if (BREACHES.has(refusal.reason)) record.isBroken = true
@@ -161,7 +156,7 @@ export class Outcomes {
 
   /** A check in observe mode would have turned it away. */
   observed(record: SessionRecord, stage: Stage, refusal: Refusal): void {
-    this.#count(stage, refusal.reason, 'observe')
+    this.#refusals.count(stage, refusal, 'observe')
     const { check } = REASONS[refusal.reason] as { check?: CheckName }
     record.observed ??= new Set()
     record.observed.add(check ?? refusal.reason)
@@ -187,7 +182,8 @@ export class Outcomes {
 
   /** A transaction is over. @param evidence what the reply to DATA or to the dot says about the client */
   message(record: SessionRecord, client: Client, message: MessageTold, evidence: Evidence): void {
-    this.#history.learn(client.ip, lessonOf(client, message.result, evidence, record))
+    const lesson = isRelay(client) ? NOTHING : lessonOf(client, message.result, evidence, record)
+    this.#history.learn(client.ip, lesson)
     record.taken = 0
     record.spared = 0
     record.bad = 0
@@ -200,13 +196,16 @@ export class Outcomes {
     if (message.result === 'accepted' || message.result === 'unknown') record.mayBeDelivered = true
     if (message.result === 'accepted') {
       record.accepted = true
+      const queueId = queueIdIn(message.reply)
+      const countsAs = lesson.good > 0 ? 'good' : evidence === 'bad' ? 'bad' : 'nothing'
+      if (queueId !== undefined) this.#relayed.add(queueId, client.ip, countsAs)
       this.#metrics.messageSize.of().observe(message.size)
     }
   }
 
   /** The client is gone: the session counts as ended from now on, with what has come of it so far. */
   end(record: SessionRecord, client: Client): void {
-    if (record.isBroken && client.standing !== 'known') this.#history.learn(client.ip, BREACH)
+    if (record.isBroken && client.standing !== 'known' && !isRelay(client)) this.#history.learn(client.ip, BREACH)
     const outcome = this.#outcomeOf(record)
     const cell = this.#sessions.get(outcome)?.get(client.standing)
     if (cell !== undefined) cell.value++
@@ -226,6 +225,7 @@ export class Outcomes {
         net: client.net,
         source: client.source,
         standing: client.standing,
+        ...(isRelay(client) && { relay: true }),
         helo: record.helo,
         tls: record.tls,
         tlsError: record.tlsError,
@@ -271,12 +271,6 @@ export class Outcomes {
     if (record.shed) return 'shed'
     if (record.rejected) return 'rejected'
     return record.aborted ? 'aborted' : 'none'
-  }
-
-  #count(stage: Stage, reason: ReasonName, mode: Mode): void {
-    const cell = this.#refusals[mode][stage].get(reason)
-    if (cell === undefined) throw new Error(`${reason} is no reason of stage ${stage} in mode ${mode}`)
-    cell.value++
   }
 
   #redacted(address: string): string {

@@ -7,7 +7,7 @@ import type { Client } from '../core/client.ts'
 import { refusalId } from '../core/id.ts'
 import { utf8Of } from '../core/latin1.ts'
 import type { Refusal } from '../core/policy.ts'
-import { type Form, REASON_NAMES, type ReasonName, reasonOf } from '../core/reasons.ts'
+import { type Form, patientFormOf, REASON_NAMES, type ReasonName, reasonOf } from '../core/reasons.ts'
 import type { Reply } from '../relay/smtp/reply.ts'
 
 /** Octets of a line without its CRLF, and of its text: without the code and its separator as well. */
@@ -91,6 +91,12 @@ export function createVoice(hostname: string, supportUrl: string | undefined): V
       return atConnect === undefined ? [] : [[name, headOf(atConnect)]]
     }),
   )
+  const patientHeads = new Map<ReasonName, string>(
+    REASON_NAMES.flatMap((name) => {
+      const form = patientFormOf(name)
+      return form === undefined ? [] : [[name, headOf(form)]]
+    }),
+  )
   /** What to ask about: the URL, if there is one and it has room, else the id. */
   const mark = (id: string, room: number): string => {
     const url = supportUrl?.replaceAll('{id}', id)
@@ -99,7 +105,8 @@ export function createVoice(hostname: string, supportUrl: string | undefined): V
   return {
     hostname,
     refusal({ id, ip }, { reason, code, text }) {
-      const head = (code === 421 ? headsAtConnect.get(reason) : undefined) ?? heads.get(reason)
+      const others = code === 421 ? headsAtConnect : code === 451 ? patientHeads : undefined
+      const head = others?.get(reason) ?? heads.get(reason)
       const line = `${head}${ip}] ${text}`
       const full = refusalId(id, reason)
       return supportUrl === undefined

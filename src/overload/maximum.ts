@@ -6,6 +6,8 @@
  *     all others            the setting; from level 1 on LIMIT_STRESS_FACTOR of it
  *     limits of everybody   the setting, for whoever is charged and at every level
  *
+ * Relays (SPILLWAY_RELAYS) have no limits per client. What they may have open together is in state/seats.ts.
+ *
  * The result is a whole number, at least 1: a client that comes once is never over a limit.
  *
  * A net has one count, to which all its clients are charged but the known and the trusted ones (state/limits.ts).

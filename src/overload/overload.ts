@@ -76,6 +76,7 @@ const isRationed = (standing: Standing): standing is Rationed => standing === 'n
 
 const NOTHING: Sample = {
   pool: { slots: 0, wanted: [], servers: [] },
+  reported: new Map(),
   connections: [],
   maxConnections: 1,
   loopMs: 0,
@@ -237,11 +238,12 @@ export class Overload {
     const { settings, clock, log } = this.#options
     const before = this.#told.level
     this.#told = { level, since: clock.now() }
-    const { value, signal, slowest } = this.#pressure
+    const { value, signal, slowest, fullest } = this.#pressure
     const { mode } = settings
     const why = {
       ...{ overloadLevel: level, before, mode, signal, pressure: Math.round(value * 100) / 100 },
       ...(signal === 'upstream_latency' && slowest !== undefined && { upstream: slowest.upstream }),
+      ...(signal === 'reported_queue' && fullest !== undefined && { upstream: fullest.upstream }),
     }
     if (level > before) log.warn(why, 'the overload level has risen')
     else log.info(why, 'the overload level has fallen')

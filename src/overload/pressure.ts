@@ -6,6 +6,7 @@
  *     upstream_slots    connections to the mail servers that clients hold,      all connections
  *                       and clients that wait for one, counted by net
  *     upstream_latency  reply to the dot (dot-times.ts)                         OVERLOAD_UPSTREAM_LATENCY
+ *     reported_queue    what is reported of the mail servers (reported.ts)      1
  *     connections       open connections of clients, counted by net             70 % of MAX_CONNECTIONS
  *     event_loop        mean delay of the event loop                            OVERLOAD_EVENT_LOOP
  *     memory            memory of the process (memory.ts)                       85 % of what it may have
@@ -19,11 +20,12 @@
  * order, the quickest first, and the one at which half of all connections is reached gives the figure. So one slow server of
  * two or three raises nothing: it gets less of the mail, because its connections stay taken, and whether the others can carry
  * the rest shows in upstream_slots. If most of them are slow, it is the cluster. A server with too few samples counts as quick.
+ * The same holds for what is reported of their queues: a server of which nothing is reported counts as one at ease.
  *
  * Mail servers that are away are no pressure: nothing can be sent to them, and clients hear 451 for that. Nor is greylisting
  * behind us, or a refusal of content: replies of that kind are not measured at all.
  */
-import { SIGNALS, type Signal } from '../core/overload.ts'
+import { type PressureReport, SIGNALS, type Signal } from '../core/overload.ts'
 
 /** What is left of a capacity when its pressure is 1 must be enough for the seconds until a level takes effect. */
 const OF_CONNECTIONS = 0.7
@@ -52,6 +54,8 @@ export interface PoolSample {
 
 export interface Sample {
   readonly pool: PoolSample
+  /** What is reported at present, by mail server as the operator wrote it. */
+  readonly reported: ReadonlyMap<string, number>
   /** For each neighbourhood, how many connections its clients have open. */
   readonly connections: Iterable<number>
   readonly maxConnections: number
@@ -76,19 +80,26 @@ export interface Pressure {
   readonly of: Readonly<Record<Signal, number>>
   /** The mail server that takes longest to accept messages, and how long, in milliseconds; undefined: none has enough samples. */
   readonly slowest: { readonly upstream: string; readonly ms: number } | undefined
+  /** The mail server in use of which the highest pressure is reported; undefined: nothing is reported. */
+  readonly fullest: PressureReport | undefined
 }
 
-/** @returns in milliseconds; 0 where nothing is known */
-export function latencyOf(servers: readonly ServerSample[]): number {
+/** What servers with at least half of all slots keep to. @returns 0 where there are none */
+function keptByHalf(servers: readonly ServerSample[], figureOf: (server: ServerSample) => number): number {
   const all = servers.reduce((sum, { slots }) => sum + slots, 0)
-  const quickestFirst = [...servers].sort((a, b) => (a.dotMs ?? 0) - (b.dotMs ?? 0))
   let reached = 0
-  for (const { slots, dotMs } of quickestFirst) {
-    reached += slots
-    if (reached >= all / 2) return dotMs ?? 0
+  for (const server of [...servers].sort((a, b) => figureOf(a) - figureOf(b))) {
+    reached += server.slots
+    if (reached >= all / 2) return figureOf(server)
   }
   return 0
 }
+
+/** @returns in milliseconds; 0 where nothing is known */
+export const latencyOf = (servers: readonly ServerSample[]): number => keptByHalf(servers, ({ dotMs }) => dotMs ?? 0)
+
+export const queueOf = (servers: readonly ServerSample[], reported: Sample['reported']): number =>
+  keptByHalf(servers, ({ upstream }) => reported.get(upstream) ?? 0)
 
 function slowestOf(servers: readonly ServerSample[]): Pressure['slowest'] {
   let slowest: Pressure['slowest']
@@ -96,6 +107,15 @@ function slowestOf(servers: readonly ServerSample[]): Pressure['slowest'] {
     if (dotMs !== undefined && (slowest === undefined || dotMs > slowest.ms)) slowest = { upstream, ms: dotMs }
   }
   return slowest
+}
+
+function fullestOf(servers: readonly ServerSample[], reported: Sample['reported']): Pressure['fullest'] {
+  let fullest: Pressure['fullest']
+  for (const { upstream } of servers) {
+    const value = reported.get(upstream)
+    if (value !== undefined && (fullest === undefined || value > fullest.value)) fullest = { upstream, value }
+  }
+  return fullest
 }
 
 /** How much of a capacity is in use. @param ofNets what each neighbourhood has of it */
@@ -111,6 +131,7 @@ export function pressureOf(sample: Sample, { latencyMs, loopMs }: Targets): Pres
   const of: Record<Signal, number> = {
     upstream_slots: pool.slots === 0 ? 0 : usedOf(pool.slots, pool.wanted) / pool.slots,
     upstream_latency: latencyOf(pool.servers) / latencyMs,
+    reported_queue: queueOf(pool.servers, sample.reported),
     connections: usedOf(maxConnections, connections) / (OF_CONNECTIONS * maxConnections),
     event_loop: sample.loopMs / loopMs,
     memory: memory / OF_MEMORY,
@@ -118,5 +139,6 @@ export function pressureOf(sample: Sample, { latencyMs, loopMs }: Targets): Pres
   }
   let signal: Signal = SIGNALS[0]
   for (const each of SIGNALS) if (of[each] > of[signal]) signal = each
-  return { value: of[signal], signal, of, slowest: slowestOf(pool.servers) }
+  const fullest = fullestOf(pool.servers, sample.reported)
+  return { value: of[signal], signal, of, slowest: slowestOf(pool.servers), fullest }
 }

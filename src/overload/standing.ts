@@ -5,30 +5,34 @@
  * The evidence, from the strongest to the weakest; the first that applies decides:
  *
  *     1. the allow list        the operator's own decision                                                  -> trusted
- *     2. its own good mail     at least KNOWN_AFTER good messages over at least KNOWN_DAYS days, and of
+ *     2. the relays list       it carries everybody's mail: good and bad say nothing about it               -> seen
+ *     3. its own good mail     at least KNOWN_AFTER good messages over at least KNOWN_DAYS days, and of
  *                              the latest messages at least 80 % good                                       -> known
- *     3. its own bad mail      of the latest messages more bad than good, and more than one bad             -> suspect
- *     4. bad neighbours        more than three addresses of its neighbourhood with bad mail lately, and
+ *     4. its own bad mail      of the latest messages more bad than good, and more than one bad             -> suspect
+ *     5. bad neighbours        more than three addresses of its neighbourhood with bad mail lately, and
  *                              less than 20 % with good mail                                                -> suspect
- *     5. a little good mail    a good message, but not enough for 2                                         -> seen
- *     6. good neighbours       addresses of its neighbourhood have sent good mail five times over at least
+ *     6. a little good mail    a good message, but not enough for 3                                         -> seen
+ *     7. good neighbours       addresses of its neighbourhood have sent good mail five times over at least
  *                              KNOWN_DAYS days, and of those heard lately at least 80 % were good            -> seen
- *     7. none                                                                                               -> new
+ *     8. none                                                                                               -> new
  *
  * "Over at least so many days" means: from the first good message to the last it is so many days of 24 hours, less one
  * day and four hours. With 2 days that is 20 hours, so that a mail server that sends once a day counts two days on the
  * second of them, and one that sends just before and just after midnight does not. With 1 day, any time will do.
  *
- * A neighbourhood never takes anybody's own good standing away (2 comes before 4), and one in which a fifth of the
+ * A good message that turned out to be none keeps its place in the count and loses its weight (state/past.ts). So 3 also asks that
+ * the latest messages have enough good ones: KNOWN_AFTER, or half of those that a client is judged by. And 6 asks for any.
+ *
+ * A neighbourhood never takes anybody's own good standing away (3 comes before 5), and one in which a fifth of the
  * addresses send good mail is no evidence against any of them: so a big provider's pool never turns suspect as a whole.
- * An address with one or two messages that got through is not spared by 5 among bad neighbours: that is what
+ * An address with one or two messages that got through is not spared by 6 among bad neighbours: that is what
  * a spammer with a whole network has.
  *
- * Bans (-> banned) will go between 1 and 2. The deny list is not evidence: it is a check of its own (checks/denied.ts),
+ * Bans (-> banned) will go between 2 and 3. The deny list is not evidence: it is a check of its own (checks/denied.ts),
  * which an operator may only observe.
  */
 import type { Remembered, Standing } from '../core/client.ts'
-import { HOURS_A_DAY, type Past } from '../state/past.ts'
+import { HOURS_A_DAY, OWN_MEMORY, type Past } from '../state/past.ts'
 
 /** A client's address and the keys it is counted under; see Client in core/client.ts. */
 export interface ClientAddress {
@@ -40,6 +44,8 @@ export interface ClientAddress {
 export interface Evidence {
   /** Whether the operator has it on the allow list. */
   readonly isAllowed: boolean
+  /** Whether the operator has it on the list of relays. */
+  readonly isRelay?: boolean
   /** Of its source, as it weighs now. */
   readonly own: Past
   /** Of its neighbourhood, as it weighs now. It counts addresses, each once a day, where `own` counts messages. */
@@ -53,6 +59,8 @@ export interface Needs {
 }
 
 const GOOD_SHARE = 0.8
+/** So many good ones among the latest messages are enough, whatever KNOWN_AFTER is. */
+const ENOUGH = OWN_MEMORY / 2
 /** More than these are evidence: two bad messages are, until a day later they weigh no more than one. */
 const BAD_MESSAGES = 1
 const BAD_NEIGHBOURS = 3
@@ -63,8 +71,9 @@ const POOL_SHARE = 0.2
 /** A daily sender is not always on time. */
 const EARLY_HOURS = 4
 
-export function standingOf({ isAllowed, own, net }: Evidence, needs: Needs): Standing {
+export function standingOf({ isAllowed, isRelay = false, own, net }: Evidence, needs: Needs): Standing {
   if (isAllowed) return 'trusted'
+  if (isRelay) return 'seen'
   const by = standingAlone(own, needs)
   if (by === 'known' || by === 'suspect') return by
   if (isBadNeighbourhood(net)) return 'suspect'
@@ -74,9 +83,9 @@ export function standingOf({ isAllowed, own, net }: Evidence, needs: Needs): Sta
 /** What a client's own history alone makes of it. */
 export function standingAlone(own: Past, { after, days }: Needs): Remembered {
   const { good, recentGood, recentBad } = own
-  if (good >= after && lastsFor(own, days) && isMostlyGood(own)) return 'known'
+  if (good >= after && recentGood >= Math.min(after, ENOUGH) && lastsFor(own, days) && isMostlyGood(own)) return 'known'
   if (recentBad > BAD_MESSAGES && recentBad > recentGood) return 'suspect'
-  return good > 0 ? 'seen' : 'new'
+  return recentGood > 0 ? 'seen' : 'new'
 }
 
 const isMostlyGood = ({ recentGood, recentBad }: Past): boolean => recentGood >= GOOD_SHARE * (recentGood + recentBad)

@@ -41,7 +41,8 @@ end
 `
 /**
  * ARGV: as CHANGE, then the number of the batch, the hour, the most clients of a group, the memory (OWN_MEMORY), KNOWN_AFTER,
- * and for each client its field, good and bad messages, and the hours of the first and of the last of them. A batch that has
+ * and for each client its field, good and bad messages, the hours of the first and of the last of them, and
+ * how many were not good after all. A batch that has
  * arrived before changes nothing. First the clients that changed longest ago are forgotten if they have expired. If the group is
  * full, some strangers (of ten taken at random, those with fewer good messages than KNOWN_AFTER) make room; if there are none,
  * nobody new is remembered.
@@ -60,9 +61,9 @@ if redis.call('HLEN', KEYS[1]) > most + 1 then
   end
 end
 local room = most + 2 - redis.call('HLEN', KEYS[1])
-for i = 8, #ARGV, 5 do
+for i = 8, #ARGV, 6 do
   local field, good, bad = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
-  local since, last = tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4])
+  local since, last, undone = tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4]), tonumber(ARGV[i + 5])
   local n = read(redis.call('HMGET', KEYS[1], field)[1])
   if n or room > 0 then
     if not n then
@@ -70,8 +71,8 @@ for i = 8, #ARGV, 5 do
       room = room - 1
     end
     local hours = last - math.max(n[5], n[6])
-    local rg = n[2] + good
-    local rb = n[3] * 2 ^ (-math.max(0, hours) / 24) + bad * 2 ^ (-math.max(0, -hours) / 24)
+    local rg = math.max(0, n[2] + good - undone)
+    local rb = math.max(0, n[3] * 2 ^ (-math.max(0, hours) / 24) + bad * 2 ^ (-math.max(0, -hours) / 24))
     local kept = math.min(1, memory / (rg + rb))
     if good > 0 and (n[4] == 0 or n[4] > since) then n[4] = since end
     if good > 0 then n[5] = math.max(n[5], last) end

@@ -158,7 +158,7 @@ export class HistorySharing {
   async #tellBatch(group: number): Promise<void> {
     const { number, clients } = this.#unanswered.get(group)!
     const hour = Math.max(...clients.map((each) => each.hour))
-    const told = clients.flatMap(({ key, good, bad, since, hour }) => [key, good, bad, since, hour])
+    const told = clients.flatMap(({ key, good, bad, since, hour, undone }) => [key, good, bad, since, hour, undone])
     await this.#change(TELL, group, [number, hour, MOST_OF_GROUP, OWN_MEMORY, this.#options.knownAfter(), ...told])
     this.#unanswered.delete(group)
   }

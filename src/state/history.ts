@@ -1,6 +1,6 @@
 /**
  * Who has sent honest mail before, and who has not: what this node remembers of clients (by source) and of their
- * neighbourhoods. front/outcome.ts is the only teacher, overload/standing.ts says what follows.
+ * neighbourhoods. front/outcome.ts teaches it, an operator corrects it (feedback.ts), overload/standing.ts says what follows.
  *
  * A neighbourhood is wider evidence, so it counts addresses and not messages: each address adds to the good of its
  * neighbourhood at most once a day, and so to the bad. One busy machine is not a neighbourhood.
@@ -40,7 +40,7 @@ export const MOST_UNTOLD = 50_000
 export const PARTS = 256
 
 /** What was learnt of one client since others were last told. `key`: the 64 bits of its source, in hexadecimal. */
-export interface Untold extends Lesson {
+export interface Untold extends Required<Lesson> {
   readonly key: string
   /** Of the first and of the last of it. */
   readonly since: number
@@ -51,6 +51,13 @@ const hex = (word: number): string => (word >>> 0).toString(16).padStart(8, '0')
 const keyOf = (high: number, low: number): string => hex(high) + hex(low)
 /** The /24 of an IPv4 address, the /48 of another. */
 const maskOf = (high: number): number => (high === 0 ? 0xffff_ff00 : 0xffff_0000)
+
+const together = (a: Untold, b: Untold): Untold => ({
+  key: a.key,
+  since: Math.min(a.since, b.since),
+  hour: Math.max(a.hour, b.hour),
+  ...{ good: a.good + b.good, bad: a.bad + b.bad, undone: a.undone + b.undone },
+})
 
 function withUntold(past: Past, untold: Untold): Past {
   const after = taught(past, untold, untold.hour, OWN_MEMORY)
@@ -105,12 +112,12 @@ export class History {
   }
 
   /**
-   * Learns what came of a message of this client.
+   * Learns what came of a message of this client, or what should have.
    * @param ip canonical
    * @param came when it came, in ms since the epoch, where that is not now: in the order in which logs are read
    */
   learn(ip: string, lesson: Lesson, came?: number): void {
-    if (lesson.good <= 0 && lesson.bad <= 0) return
+    if (lesson.good <= 0 && lesson.bad <= 0 && lesson.undone === undefined) return
     if (!readBits(ip, this.#bits)) return
     const now = this.#hour
     const [hour, rule] = came === undefined ? [now, taught] : [Math.min(now, hourOf(came)), taughtLate]
@@ -170,7 +177,7 @@ export class History {
     const before = this.#held(this.#clients)
     // Others have heard a good message of it. What this node alone knows is bad, and has not been told.
     if (this.#isShared && before.good === 0 && before.recentBad > 0)
-      this.#add({ key, since: hour, hour, good: 0, bad: aged(before, hour).recentBad })
+      this.#add({ key, since: hour, hour, good: 0, bad: aged(before, hour).recentBad, undone: 0 })
     const untold = this.#untold.get(key)
     if (heard.good + (untold?.good ?? 0) < before.good) return before
     const past = untilNow(heard, hour)
@@ -232,16 +239,15 @@ export class History {
     return true
   }
 
-  #note({ good, bad }: Lesson, earlier: number, hour: number): void {
-    this.#add({ key: keyOf(this.#bits[0]!, this.#bits[1]!), since: hour, hour, good, bad: bad + earlier })
+  #note({ good, bad, undone = 0 }: Lesson, earlier: number, hour: number): void {
+    this.#add({ key: keyOf(this.#bits[0]!, this.#bits[1]!), since: hour, hour, good, bad: bad + earlier, undone })
   }
 
-  #add({ key, since, hour, good, bad }: Untold): void {
+  #add(more: Untold): void {
+    const { key } = more
     const before = this.#untold.get(key)
     if (before === undefined && this.#untold.size >= MOST_UNTOLD) return
-    const sum = { good: (before?.good ?? 0) + good, bad: (before?.bad ?? 0) + bad }
-    const from = Math.min(since, before?.since ?? since)
-    this.#untold.set(key, { key, since: from, hour: Math.max(hour, before?.hour ?? 0), ...sum })
+    this.#untold.set(key, before === undefined ? more : together(before, more))
   }
 
   #weighed(table: PastTable): Past {

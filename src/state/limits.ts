@@ -7,7 +7,7 @@
  * Everything is kept in tables of fixed size and fixed cost: neither memory nor the time to refuse a client grows with
  * the number of addresses.
  */
-import { type Client, isTrusted } from '../core/client.ts'
+import { type Client, isRelay, isTrusted } from '../core/client.ts'
 import {
   asSet,
   type GlobalLimit,
@@ -46,7 +46,7 @@ export type Part = 'all' | 'sender' | 'everybody'
 export interface Limits {
   /**
    * Charges for a connection ('connect') or for a message ('rcpt', with its first recipient). Trusted clients are not
-   * charged.
+   * charged; relays are charged only to what all clients share.
    * @param part 'everybody' charges only the limits that all clients share, 'sender' only the others
    */
   take(stage: 'connect' | 'rcpt', client: Client, part?: Part): Usage
@@ -105,9 +105,14 @@ export interface LimitsOptions {
 /** How many sources a budget is kept for. */
 const BUDGET_KEYS = 1 << 16
 
-/** A known client is not counted with its neighbours: it must not use up what they need, nor they what it needs. */
-const isCharged = ({ limit, isGlobal }: Scope, part: Part, { standing }: Client): boolean =>
-  (part === 'all' || isGlobal === (part === 'everybody')) && (standing !== 'known' || LIMITS[limit].per !== 'net')
+/**
+ * A relay is charged only to what all clients share. A known client is not counted with its neighbours: it must not use up what
+ * they need, nor they what it needs.
+ */
+function isCharged({ limit, isGlobal }: Scope, part: Part, client: Client): boolean {
+  if (part !== 'all' && isGlobal !== (part === 'everybody')) return false
+  return isGlobal || !(isRelay(client) || (client.standing === 'known' && LIMITS[limit].per === 'net'))
+}
 
 /** Whether the client is over any limit that is enforced. */
 function isRefused(usage: Usage, enforced: LimitsOptions['enforced']): boolean {
@@ -168,7 +173,8 @@ export class CountedLimits implements Limits {
   recipient(client: Client, message: Usage): Use | undefined {
     const { recipients } = this.#scopes
     const { now, enforced } = this.#options
-    if (recipients === undefined || isTrusted(client) || isRefused(message, enforced)) return undefined
+    if (recipients === undefined || isTrusted(client) || isRelay(client) || isRefused(message, enforced))
+      return undefined
     const { limit, counter, key } = recipients
     const at = now()
     return counter.charge(key(client), at, this.#maximum(limit, client, at))
@@ -194,7 +200,7 @@ export class CountedLimits implements Limits {
   heard(client: Client, recipient: string, isUnknown: boolean): void {
     const { asked, unknown } = this.#scopes
     const at = this.#options.now()
-    if (unknown === undefined || !isFirst(this.#scopes, client, recipient, at)) return
+    if (unknown === undefined || isRelay(client) || !isFirst(this.#scopes, client, recipient, at)) return
     const key = unknown.key(client)
     const max = this.#maximum(unknown.limit, client, at)
     if (isUnknown) unknown.counter.count(key, at, max)

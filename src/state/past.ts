@@ -12,6 +12,9 @@
  * - `recentBad` halves with each day that passes: machines are cleaned up, and addresses go to others. Good mail does
  *   not fade, but whoever has taught nothing for HISTORY_TTL is forgotten altogether.
  *
+ * What turns out to be wrong is taken back from the weights. `good` stays as it is: nodes tell each other's losses by it, since
+ * it never falls. A standing asks for both (overload/standing.ts), so that good messages that were none are worth nothing.
+ *
  * Times are in whole hours since 1970, so that they fit in a word.
  */
 
@@ -59,20 +62,24 @@ export const untilNow = (past: Past, hour: number): Past =>
     ? past
     : { ...past, lastGood: Math.min(past.lastGood, hour), lastBad: Math.min(past.lastBad, hour) }
 
-/** What there is to learn: good messages, a whole number, and bad ones, which may be parts of a message. */
+/** What there is to learn. */
 export interface Lesson {
+  /** Good messages, a whole number, 0 or more. */
   readonly good: number
+  /** Bad ones, which may be parts of a message; below 0: so many were not bad after all. */
   readonly bad: number
+  /** So many were not good after all; below 0: they were. */
+  readonly undone?: number
 }
 
 /**
  * The past after another lesson. The hour may be a little before the last one: of several nodes one may tell late. What was bad
  * then weighs what is left of it.
  */
-export function taught(past: Past, { good, bad }: Lesson, hour: number, memory: number): Past {
+export function taught(past: Past, { good, bad, undone = 0 }: Lesson, hour: number, memory: number): Past {
   const before = aged(past, hour)
-  const recentGood = before.recentGood + good
-  const recentBad = before.recentBad + faded(bad, lastOf(past) - hour)
+  const recentGood = Math.max(0, before.recentGood + good - undone)
+  const recentBad = Math.max(0, before.recentBad + faded(bad, lastOf(past) - hour))
   const kept = Math.min(1, memory / (recentGood + recentBad))
   return { ...dated(past, { good, bad }, hour), recentGood: recentGood * kept, recentBad: recentBad * kept }
 }

@@ -7,19 +7,23 @@
  *
  *     held ≤ max(LEAST_OF_NET, ⌊(MAX_CONNECTIONS − seats of all others) / 2⌋)
  *
- * The same holds for its strangers within what strangers may hold together (overload/reserve.ts).
+ * The same holds for its strangers within what strangers may hold together (overload/reserve.ts). Relays (SPILLWAY_RELAYS) are one
+ * source and one neighbourhood, wherever they are: that is their budget.
  *
  * One greedy neighbourhood gets half, two get a third each, and k of them leave a part of 1 / (k + 1) to everybody else. It is
  * the rule that switches share their memory among queues by (Choudhury and Hahne, "Dynamic Queue Length Thresholds for
  * Shared-Memory Packet Switches", 1998, with α = 1).
  */
-import { type Client, isFriend, type OpenCounts } from '../core/client.ts'
+import { type Client, isFriend, isRelay, type OpenCounts } from '../core/client.ts'
 
 export interface Seat {
   readonly open: OpenCounts
   /** May be called more than once; only the first call counts. */
   free(): void
 }
+
+/** No source and no neighbourhood has this key. */
+const OF_RELAYS = { source: 'relays', net: 'relays' }
 
 /** A neighbourhood may always hold this many, so that a large sender is not held up at a small node. */
 const LEAST_OF_NET = 16
@@ -44,8 +48,9 @@ export class Seats {
   #total = 0
   #strangers = 0
 
-  take(client: Pick<Client, 'source' | 'net' | 'family' | 'standing'>): Seat {
-    const { source, net, family } = client
+  take(client: Pick<Client, 'source' | 'net' | 'family' | 'standing' | 'isRelay'>): Seat {
+    const { family } = client
+    const { source, net } = isRelay(client) ? OF_RELAYS : client
     const stranger = isFriend(client) ? 0 : 1
     const ofSource = count(this.#bySource, source, 1)
     const ofNet = count(this.#byNet, net, 1)

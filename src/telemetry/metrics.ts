@@ -7,7 +7,7 @@ import * as prom from 'prom-client'
 import { REMEMBERED, STANDINGS, type Standing } from '../core/client.ts'
 import { GLOBAL_LIMITS, type GlobalLimit } from '../core/limits.ts'
 import { CAME, SIGNALS, type Signal } from '../core/overload.ts'
-import { CHECK_NAMES, formOf, REASON_NAMES, reasonOf } from '../core/reasons.ts'
+import { CHECK_NAMES, formOf, patientFormOf, REASON_NAMES, reasonOf } from '../core/reasons.ts'
 import { combinations, type Declaration, Family, Histograms } from './series.ts'
 
 const FAMILIES = ['ipv4', 'ipv6'] as const
@@ -34,7 +34,11 @@ const REDIS_RESULTS = ['ok', 'failed', 'timeout'] as const
 const REFUSALS = REASON_NAMES.flatMap((name) => {
   const { stages, check } = reasonOf(name)
   const modes = check === undefined ? ['enforce'] : ['enforce', 'observe']
-  return stages.flatMap((stage) => combinations([stage], [name], [formOf(name, stage).action], modes))
+  const patient = patientFormOf(name)
+  return stages.flatMap((stage) => {
+    const actions = [formOf(name, stage).action, ...(patient === undefined ? [] : [patient.action])]
+    return combinations([stage], [name], actions, modes)
+  })
 })
 
 const RATIONED_RESULTS = ['let_in', 'put_off'] as const
@@ -390,6 +394,12 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
     upstreamHealthChecks,
     upstreamReplyDuration,
     upstreamReplies,
+    pressureAsked: counter({
+      name: 'upstream_pressure_asked_total',
+      help: 'Times SPILLWAY_UPSTREAM_PRESSURE_URL was asked; failed: the answer was late, too long, or no pressure.',
+      labels: ['result'],
+      rows: [['ok'], ['failed']],
+    }),
     upstreamSlotWait: histogram(WAIT_S, {
       name: 'upstream_slot_wait_seconds',
       help: 'Time a transaction waited for a free upstream connection.',

@@ -19,7 +19,10 @@ const nothing = (): never => {
   throw new Error('not asked for')
 }
 let token: string | undefined = 'the-token'
-const parts = { metrics: nothing, status: nothing, token: () => token, names: () => [], clock: SYSTEM_CLOCK }
+const parts = {
+  ...{ metrics: nothing, status: nothing, token: () => token, names: () => [], clock: SYSTEM_CLOCK },
+  ...{ upstreams: () => [], reported: nothing, feedback: nothing },
+}
 const answer = createRouter({ ...parts, reload })
 
 /** @param local our address on the connection @returns the response, and whether a reload was begun */

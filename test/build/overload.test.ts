@@ -1,4 +1,6 @@
 /** The overload level in a running node: what clients hear, what is charged, and what the operator sees. */
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { afterEach, describe, expect, test } from '@jest/globals'
 import type { Status } from '../../src/admin/status.ts'
 import { eventually, startApp, type TestApp } from '../support/app.ts'
@@ -207,6 +209,40 @@ describe('by pressure', () => {
     expect(await tries(app, { from: '127.9.0.3' })).toMatch(/^421 4\.3\.2 .*Busy/)
     expect((await app.get('/readyz?verbose')).body).toMatch(/^overload level 4 since .* \(upstream_latency\)$/m)
   }, 20_000)
+
+  test('a reported queue raises the level while mail goes on quickly; the log and the status name the mail server', async () => {
+    const app = await begin({ OVERLOAD: 'auto', OVERLOAD_EVENT_LOOP: '10s' })
+    const [server] = app.running.status().upstreams
+    const upstream = server?.upstream as string
+    const report = (value: number) =>
+      fetch(`http://127.0.0.1:${app.adminPort}/api/v1/pressure`, {
+        method: 'POST',
+        body: JSON.stringify({ upstream, value }),
+      })
+    expect((await report(1.3)).status).toBe(200)
+    const risen = await app.waitForLog(({ msg }) => msg === 'the overload level has risen')
+    expect(risen).toMatchObject({ overloadLevel: 3, signal: 'reported_queue', upstream, pressure: 1.3 })
+    expect(overload(app)).toMatchObject({ signal: 'reported_queue', fullest: { upstream, pressure: 1.3 } })
+    expect(await app.metric('spillway_overload_pressure_ratio{signal="reported_queue"}')).toBe(1.3)
+    await report(0.1)
+    await eventually(
+      () => overload(app).pressure,
+      (pressure) => pressure < 1,
+    )
+  }, 20_000)
+
+  test('UPSTREAM_PRESSURE_URL is asked', async () => {
+    const http = createServer((_, response) => response.end('0.25'))
+    ends.push(async () => http.close())
+    await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve))
+    const url = `http://127.0.0.1:${(http.address() as AddressInfo).port}/`
+    const app = await begin({ UPSTREAM_PRESSURE_URL: url })
+    await eventually(
+      () => overload(app).fullest?.pressure,
+      (pressure) => pressure === 0.25,
+    )
+    expect(await app.metric('spillway_upstream_pressure_asked_total{result="ok"}')).toBe(1)
+  })
 
   test('each signal is that of this node', async () => {
     const app = await begin({

@@ -121,9 +121,11 @@ const SEEN: Record<string, Seen> = {
   SPILLWAY_OVERLOAD_UPSTREAM_LATENCY: inSettings('overloadUpstreamLatency', '5s', '1s'),
   SPILLWAY_OVERLOAD_KNOWN_RESERVE: inSettings('overloadKnownReserve', '0.3', '0'),
   SPILLWAY_OVERLOAD_RETURN_AFTER: inSettings('overloadReturnAfter', '60s', '2m'),
+  SPILLWAY_UPSTREAM_PRESSURE_URL: inSettings('upstreamPressureUrl', 'none', 'http://127.0.0.1/queues'),
   SPILLWAY_OVERLOAD_EVENT_LOOP: inSettings('overloadEventLoop', '50ms', '1s'),
   SPILLWAY_ALLOW: { from: 'none', to: '192.0.2.1', seen: ({ standingOf }) => standingOf(CLIENT) },
   SPILLWAY_DENY: { from: 'none', to: '192.0.2.1', seen: (policy) => reasonOf(policy, 'connect', {}) },
+  SPILLWAY_RELAYS: { from: 'none', to: '192.0.2.1', seen: ({ isRelay }) => isRelay('192.0.2.1') },
   SPILLWAY_RCPT_DOMAINS: { from: 'none', to: 'example.org', seen: (policy) => reasonOf(policy, 'rcpt', {}) },
   SPILLWAY_OBSERVE: { from: 'none', to: 'size', seen: ({ mode }) => mode('size') },
   // Handed to the log itself: a test below sees it there.

@@ -12,6 +12,8 @@ import { createParentMetrics } from '../../src/telemetry/parent-metrics.ts'
 import { loadWith } from '../config/given.ts'
 import { CERT, KEY } from '../config/pem.ts'
 import { eventually } from '../support/app.ts'
+import { connectClient } from '../support/client.ts'
+import { startUpstream } from '../support/upstream.ts'
 
 const readingWith = (
   deny: string,
@@ -34,16 +36,18 @@ const before = readingWith('192.0.2.1')
 const after = readingWith('192.0.2.2')
 
 let crew: Crew
+let port: number
 afterEach(() => crew.abort())
 
-async function start(sockets: readonly number[] = []): Promise<void> {
+async function start(sockets: readonly number[] = [], reading = before): Promise<void> {
   crew = new Crew({
-    ...{ reading: before, of: 2, number: 1, sockets, version: '0', machine: 'test', listenIsDefault: false },
+    ...{ reading, of: 2, number: 1, sockets, version: '0', machine: 'test', listenIsDefault: false },
     ticketKey: undefined,
     metrics: createParentMetrics(['1', '2']),
     log: createLog({ level: 'fatal', destination: 1 }),
   })
-  await crew.start()
+  const [bound] = await crew.start()
+  port = bound?.port as number
 }
 
 const workers = async () => (await crew.ask(false)).workers
@@ -131,4 +135,53 @@ test('where the system has no process for a worker, the others go on, and it is 
   expect(dead?.restarts).toBeLessThan(8)
   sockets.pop()
   await second(({ up }) => up)
+})
+
+test('what is reported of a mail server reaches every worker', async () => {
+  const upstream = await startUpstream()
+  try {
+    await start(
+      [],
+      readingWith('none', {
+        SPILLWAY_UPSTREAMS: upstream.address,
+        SPILLWAY_UPSTREAM_CLIENT_IP: 'none',
+        SPILLWAY_RELAY_GUARD: 'off',
+      }),
+    )
+    crew.reported({ upstream: upstream.address, value: 0.5 })
+    const fullest = { upstream: upstream.address, pressure: 0.5 }
+    for (const at of [0, 1]) {
+      const { report } = await eventually(
+        async () => (await workers())[at]!,
+        (worker) => worker.report?.status.overload?.fullest !== undefined,
+      )
+      expect(report?.status.overload?.fullest).toEqual(fullest)
+    }
+  } finally {
+    await upstream.stop()
+  }
+})
+
+test('feedback finds the worker that relayed the message; of an address every worker hears', async () => {
+  const upstream = await startUpstream({
+    script: (verb) => (verb === 'DOT' ? '250 2.0.0 Ok: queued as 4XyZ' : 'default'),
+  })
+  try {
+    const settings = { SPILLWAY_UPSTREAMS: upstream.address, SPILLWAY_UPSTREAM_CLIENT_IP: 'none' }
+    await start([], readingWith('none', { ...settings, SPILLWAY_RELAY_GUARD: 'off', SPILLWAY_OVERLOAD: 'off' }))
+    const client = await connectClient(port)
+    await client.hello()
+    expect(await client.send('a@example.org', 'b@example.net')).toMatch(/^250/)
+    client.destroy()
+    const spam = { of: { queueId: '4XyZ' }, verdict: 'spam' } as const
+    const source = '127.0.0.1'
+    expect(await crew.feedback(spam)).toEqual({ source, standing: 'new', learnt: true })
+    expect(await crew.feedback({ ...spam, of: { queueId: 'another' } })).toBeUndefined()
+    const address = '192.0.2.1'
+    for (let i = 0; i < 2; i++) await crew.feedback({ of: { address }, verdict: 'spam' })
+    const suspects = (await workers()).map(({ report }) => report?.status.clients.suspect)
+    expect(suspects).toEqual([1, 1])
+  } finally {
+    await upstream.stop()
+  }
 })

@@ -34,6 +34,7 @@ const STATE: ScreenState = {
       ...{ level: 3, since: '2026-11-21T21:00:00.000Z', mode: 'auto', signal: 'upstream_slots', pressure: 1.26 },
       signals: {
         upstream_slots: 1.26,
+        reported_queue: 0,
         upstream_latency: 0.1,
         connections: 0.2,
         event_loop: 0,

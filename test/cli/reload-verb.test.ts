@@ -87,7 +87,10 @@ function away(parts: Partial<RouteParts>) {
   const nothing = (): never => {
     throw new Error('not asked for')
   }
-  const usual = { metrics: nothing, status: nothing, reload: nothing, names: () => [], clock: SYSTEM_CLOCK }
+  const usual = {
+    ...{ metrics: nothing, status: nothing, reload: nothing, names: () => [], clock: SYSTEM_CLOCK },
+    ...{ upstreams: () => [], reported: nothing, feedback: nothing },
+  }
   const answer = createRouter({ ...usual, token: () => undefined, ...parts })
   return anyHttp(async ({ method, url, headers }, response) => {
     const head = [`${method} ${url} HTTP/1.1`, 'Host: x', `Authorization: ${headers.authorization ?? ''}`]

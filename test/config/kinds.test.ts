@@ -7,6 +7,7 @@ import {
   hostPorts,
   hosts,
   networks,
+  pressureUrl,
   supportUrl,
   upstreams,
 } from '../../src/config/address-kinds.ts'
@@ -197,6 +198,10 @@ test.each([
   [pattern, '(junk', 'Unterminated group'],
   [pattern, 'junk|', 'it fits every reply'],
   [pattern, 'x'.repeat(501), 'at most 500'],
+  [pressureUrl, 'http://127.0.0.1:8025/queues.json', 'http://127.0.0.1:8025/queues.json'],
+  [pressureUrl, 'queues.example.net', 'starts with https://'],
+  [pressureUrl, 'https://me:pw@queues.example.net/', 'without name and password'],
+  [pressureUrl, 'https://queues.example.net/{upstream}', 'one URL for all mail servers'],
   [supportUrl, 'https://help.example.net/m/{id}', 'https://help.example.net/m/{id}'],
   [supportUrl, 'https://help.example.net/', 'without {id}'],
   [supportUrl, 'help.example.net/{id}', 'starts with https://'],

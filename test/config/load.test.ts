@@ -46,6 +46,7 @@ describe('defaults', () => {
       limitRecipientsPerMessage: 1000,
       allow: [],
       deny: [],
+      relays: [],
       rcptDomains: [],
       bareNewline: 'normalize',
       dnsServers: [],

@@ -240,6 +240,15 @@ describe('the CA of the mail servers', () => {
 test.each([
   [{ SPILLWAY_DENY: '0.0.0.0/0' }, 'which is everybody'],
   [{ SPILLWAY_PROXY_PROTOCOL_FROM: '::/0' }, 'anybody may claim any address'],
+  [{ SPILLWAY_RELAYS: '0.0.0.0/0' }, 'no history is kept of anybody'],
+  [
+    { SPILLWAY_RELAYS: '192.0.2.0/24', SPILLWAY_ALLOW: '198.51.100.1,192.0.2.7' },
+    'SPILLWAY_RELAYS and SPILLWAY_ALLOW both have 192.0.2.7/32: there SPILLWAY_ALLOW wins',
+  ],
+  [
+    { SPILLWAY_RELAYS: '2001:db8:1::1', SPILLWAY_DENY: '2001:db8::/32' },
+    'SPILLWAY_RELAYS and SPILLWAY_DENY both have 2001:db8:1::1/128: there SPILLWAY_RELAYS wins',
+  ],
   [{ SPILLWAY_LIMIT_RECIPIENTS_PER_MESSAGE: '99' }, 'less than the 100'],
   [{ SPILLWAY_MESSAGE_MAX_SIZE: '10KB' }, 'less than the 64KiB'],
   [{ SPILLWAY_RELAY_GUARD: 'off' }, 'SPILLWAY_RELAY_GUARD is off'],

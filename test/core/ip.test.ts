@@ -2,6 +2,7 @@ import { isIPv4, isIPv6 } from 'node:net'
 import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
 import {
+  addressOf,
   canonical,
   compile,
   familyOf,
@@ -9,6 +10,7 @@ import {
   type Network,
   netOf,
   parseNetwork,
+  readBits,
   sourceOf,
 } from '../../src/core/ip.ts'
 
@@ -312,4 +314,20 @@ test.each([
   ['a00::1', false],
 ])('isPrivate(%s) is %s', (ip, expected) => {
   expect(isPrivate(ip)).toBe(expected)
+})
+
+test('the bits that are read of an address give an address of the same source', () => {
+  fc.assert(
+    fc.property(fc.oneof(ipv4, ipv6), (text) => {
+      const ip = canonical(text)
+      // No client has an address in ::/32.
+      fc.pre(!/^(::|0:0:)/.test(ip))
+      const bits = new Int32Array(2)
+      expect(readBits(ip, bits)).toBe(true)
+      fc.pre(!ip.includes(':') || bits[0] !== 0)
+      const lowest = addressOf(bits[0] as number, bits[1] as number)
+      expect(sourceOf(lowest)).toBe(sourceOf(ip))
+      expect(canonical(lowest)).toBe(lowest)
+    }),
+  )
 })

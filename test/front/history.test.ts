@@ -245,3 +245,73 @@ test('who is on the allow list is trusted, whatever it has done', async () => {
   await say(app, [MAIL, rcpt('a'), rcpt('b')])
   expect(await standingNow(app)).toBe('trusted')
 })
+
+describe('feedback', () => {
+  async function tell(app: TestApp, feedback: Record<string, string>) {
+    const url = `http://127.0.0.1:${app.adminPort}/api/v1/feedback`
+    const response = await fetch(url, { method: 'POST', body: JSON.stringify(feedback) })
+    const text = await response.text()
+    return { code: response.status, ...(response.ok ? JSON.parse(text) : { text }) }
+  }
+  let sent = 0
+  const numbered: Script = (verb) => (verb === 'DOT' ? `250 2.0.0 Ok: queued as 4XyZ${++sent}` : 'default')
+
+  test('by the id that the mail server named: the client of that message, once', async () => {
+    sent = 0
+    const app = await begin(numbered)
+    for (let i = 0; i < 2; i++) expect(await deliver(app)).toMatch(/^250/)
+    expect(await deliver(app, '198.51.100.8')).toMatch(/queued as 4XyZ3$/)
+    const spam = (id: string) => tell(app, { queue_id: id, verdict: 'spam' })
+    const seen = { code: 200, source: IP, standing: 'seen' }
+    expect(await spam('4XyZ1')).toEqual({ ...seen, learnt: true })
+    expect(await spam('4XyZ1')).toEqual({ ...seen, learnt: false })
+    expect(await spam('4XyZ2')).toEqual({ ...seen, standing: 'suspect', learnt: true })
+    expect(await standingNow(app)).toBe('suspect')
+    expect(await standingNow(app, '198.51.100.8')).toBe('seen')
+    expect(await tell(app, { queue_id: '4XyZ2', verdict: 'ham' })).toEqual({ ...seen, learnt: true })
+    expect((await spam('4XyZ9')).code).toBe(404)
+    const line = await app.waitForLog(({ msg }) => msg === 'feedback')
+    expect(line).toMatchObject({ queueId: '4XyZ1', verdict: 'spam', source: IP, standing: 'seen', learnt: true })
+  })
+
+  test('a message that its reply called bad can be called ham', async () => {
+    const junk: Script = (verb) => (verb === 'DOT' ? '250 2.0.0 Ok: queued as JUNK1 (junk)' : 'default')
+    const app = await begin(junk, { HISTORY_BAD_REPLY: '\\(junk\\)' })
+    await deliver(app)
+    const ham = { queue_id: 'JUNK1', verdict: 'ham' }
+    expect(await tell(app, ham)).toMatchObject({ standing: 'seen', learnt: true })
+    expect(await tell(app, ham)).toMatchObject({ learnt: false })
+  })
+
+  test('mail for postmaster counts nothing, and is bad where it is called spam', async () => {
+    sent = 0
+    const app = await begin(numbered)
+    const client = await open(app)
+    for (let i = 0; i < 2; i++) expect(await client.send('a@example.org', 'postmaster@example.net')).toMatch(/^250/)
+    await quit(client)
+    const told = { code: 200, source: IP, standing: 'new' }
+    expect(await tell(app, { queue_id: '4XyZ1', verdict: 'ham' })).toEqual({ ...told, learnt: false })
+    expect(await tell(app, { queue_id: '4XyZ1', verdict: 'spam' })).toEqual({ ...told, learnt: true })
+    expect(await tell(app, { queue_id: '4XyZ2', verdict: 'spam' })).toEqual({
+      ...told,
+      standing: 'suspect',
+      learnt: true,
+    })
+  })
+
+  test('by address; a trusted client stays what it is', async () => {
+    const app = await begin(undefined, { ALLOW: '198.51.100.9' })
+    const spam = (address: string) => tell(app, { address, verdict: 'spam' })
+    expect(await spam(IP)).toMatchObject({ standing: 'new', learnt: true })
+    expect(await spam(IP)).toMatchObject({ standing: 'suspect', learnt: true })
+    expect(await standingNow(app)).toBe('suspect')
+    expect(await spam('2001:db8:1:2::3')).toMatchObject({ source: '2001:db8:1:2::/64', learnt: true })
+    for (let i = 0; i < 3; i++) {
+      expect(await spam('198.51.100.9')).toEqual({
+        ...{ code: 200, source: '198.51.100.9', standing: 'trusted', learnt: false },
+      })
+    }
+    await app.reload({ PROXY_PROTOCOL_FROM: BALANCER })
+    expect(await standingNow(app, '198.51.100.9')).toBe('new')
+  })
+})

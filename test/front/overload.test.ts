@@ -17,7 +17,7 @@ afterEach(async () => {
 
 const SAMPLE: Sample = {
   pool: { slots: 1, wanted: [], servers: [] },
-  ...{ connections: [], maxConnections: 1, loopMs: 0, memory: 0, globalLimits: 0 },
+  ...{ reported: new Map(), connections: [], maxConnections: 1, loopMs: 0, memory: 0, globalLimits: 0 },
 }
 const SEED = new Uint8Array(8)
 const LOG = { debug() {}, info() {}, warn() {}, error() {}, flush() {} }

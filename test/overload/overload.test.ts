@@ -22,6 +22,7 @@ beforeEach(() => {
   settings = { mode: 'auto', latencyMs: 5000, loopMs: 50, reserve: 0.3, maxConnections: 100, isEnforced: true }
   sample = {
     pool: { slots: 100, wanted: [], servers: [] },
+    reported: new Map(),
     connections: [],
     maxConnections: 100,
     loopMs: 0,

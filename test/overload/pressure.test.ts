@@ -4,6 +4,7 @@ import { latencyOf, pressureOf, type Sample } from '../../src/overload/pressure.
 
 const CALM: Sample = {
   pool: { slots: 100, wanted: [], servers: [] },
+  reported: new Map(),
   connections: [],
   maxConnections: 1000,
   loopMs: 0,
@@ -21,6 +22,7 @@ describe('each signal over its target', () => {
     ['upstream_slots', { pool: { ...CALM.pool, wanted: nets(100, 1) } }, 1],
     ['upstream_slots', { pool: { ...CALM.pool, wanted: nets(25, 6) } }, 1.5],
     ['upstream_latency', servers(server('a', 5000)), 1],
+    ['reported_queue', { ...servers(server('a', undefined)), reported: new Map([['a', 1.2]]) }, 1.2],
     ['connections', { connections: nets(70, 10) }, 1],
     ['event_loop', { loopMs: 75 }, 1.5],
     ['memory', { memory: 0.85 }, 1],
@@ -82,5 +84,21 @@ describe('latency', () => {
     expect(latencyOf([server('a', undefined), server('b', 9000)])).toBe(0)
     expect(latencyOf([])).toBe(0)
     expect(pressureOf({ ...CALM, ...servers(server('a', undefined)) }, TARGETS).slowest).toBeUndefined()
+  })
+})
+
+describe('what is reported', () => {
+  const three = servers(server('a', undefined), server('b', undefined), server('c', undefined))
+  const pressure = (...reported: [string, number][]) =>
+    pressureOf({ ...CALM, ...three, reported: new Map(reported) }, TARGETS)
+
+  test('one full queue of three raises nothing, and is named; two of three do', () => {
+    expect(pressure(['a', 9])).toMatchObject({ value: 0, fullest: { upstream: 'a', value: 9 } })
+    expect(pressure(['a', 9], ['b', 0.5], ['c', 0.2])).toMatchObject({ value: 0.5, signal: 'reported_queue' })
+    expect(pressure(['a', 9], ['c', 2])).toMatchObject({ value: 2, fullest: { upstream: 'a', value: 9 } })
+  })
+
+  test('a server that is not in use presses nobody', () => {
+    expect(pressure(['gone', 9])).toMatchObject({ value: 0, fullest: undefined })
   })
 })

@@ -23,6 +23,8 @@ const ACCOUNT = 'Debian-exim'
 export interface Exim extends MailServer {
   /** Runs another exim on the same queue to its end, e.g. `run(['-qff'])` or `run(['-bS', '-odq'], batch)`. */
   run(args: readonly string[], input?: string | Buffer, ms?: number): Promise<Output>
+  /** The words that run another exim on the same queue when its arguments are put behind them. */
+  readonly words: readonly string[]
 }
 
 /** Starts an Exim and resolves when it takes connections. Rejects with what Exim says is wrong. */
@@ -47,6 +49,7 @@ async function startOnce(options: EximOptions): Promise<Exim> {
   writeFileSync(config, configure(options, { directory, program: path, account: ACCOUNT, plain, haproxy }))
   for (const [name, text] of Object.entries(files)) writeFileSync(join(directory, name), text)
 
+  const words = [...namespace.enter, path, '-C', config]
   const daemon = startServer('exim', ['-C', config, '-bdf', '-oP', join(directory, 'pid')], directory, namespace)
   let ready = 0
   const log = () => readIfThere(join(directory, 'log/mainlog')).slice(ready)
@@ -71,8 +74,9 @@ async function startOnce(options: EximOptions): Promise<Exim> {
     ...server,
     pids: daemon.pids,
     cpuMs: daemon.cpuMs,
+    words: ['env', ...Object.entries(env).map(([name, value]) => `${name}=${value}`), ...words],
     run: (args, input, ms = 15_000) =>
-      runProgram([...namespace.enter, path, '-C', config, ...args], {
+      runProgram([...words, ...args], {
         cwd: directory,
         env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C', ...env },
         timeout: ms,

@@ -24,6 +24,7 @@ export const PACKAGES: Readonly<Record<string, Package>> = {
   postfix: {
     commands: {
       master: 'usr/lib/postfix/sbin/master',
+      postconf: 'usr/sbin/postconf',
       postmap: 'usr/sbin/postmap',
       postsuper: 'usr/sbin/postsuper',
       'smtp-sink': 'usr/sbin/smtp-sink',

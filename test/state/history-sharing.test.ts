@@ -134,6 +134,28 @@ test('as it is shipped, all nodes know within five seconds what one has learnt',
   await heard(b, 1)
 })
 
+test('what turned out to be spam at one node is so at all, and no node writes back what it was before', async () => {
+  const [a, b, c] = [await begin(), await begin(), await begin()]
+  for (let i = 0; i < 5; i++) a.history.learn(IP, GOOD)
+  for (const node of [a, b, c]) await heard(node, 5)
+  const of = async (recentGood: number, recentBad: number) => {
+    for (const node of [a, b, c]) {
+      await eventually(
+        () => node.history.own(IP),
+        (own) => own.recentGood === recentGood && Math.round(own.recentBad) === recentBad,
+        5000,
+      )
+    }
+  }
+  for (let i = 1; i <= 3; i++) {
+    b.history.learn(IP, { good: 0, bad: 1, undone: 1 })
+    await of(5 - i, i)
+  }
+  c.history.learn(IP, { good: 0, bad: -1, undone: -1 })
+  await of(3, 2)
+  expect((await begin()).history.own(IP)).toMatchObject({ good: 5, recentGood: 3, recentBad: 2 })
+})
+
 test('what only one node knows is bad comes along when somebody has heard a good message', async () => {
   const [a, b] = [await begin(), await begin()]
   for (let i = 0; i < 3; i++) a.history.learn(IP, BAD)
@@ -284,6 +306,10 @@ test('Redis reckons as this node does', async () => {
     [30, { good: 0, bad: 3.5 }],
     [5, { good: 9, bad: 2 }],
     [60, BAD],
+    [1, { good: 0, bad: 1, undone: 2 }],
+    [1, { good: 1, bad: -9 }],
+    [1, { good: 0, bad: 2, undone: 99 }],
+    [1, { good: 2, bad: 0 }],
   ] as const) {
     at += after * 3_600_000
     a.history.learn(IP, lesson)

@@ -195,7 +195,7 @@ test('to what is heard of a client is added what was not told yet, and nothing e
   history.learn('192.0.2.1', GOOD)
   expect(history.hear(KEY, heard(5))).toBeUndefined()
   expect(history.own('192.0.2.1')).toMatchObject({ good: 6, first: HOUR - 48 })
-  expect(history.takeUntold(10)).toEqual([{ key: KEY, since: HOUR, hour: HOUR, good: 1, bad: 0 }])
+  expect(history.takeUntold(10)).toEqual([{ key: KEY, since: HOUR, hour: HOUR, good: 1, bad: 0, undone: 0 }])
   history.hear(KEY, heard(6))
   expect(history.own('192.0.2.1')).toMatchObject({ good: 6 })
 })

@@ -15,6 +15,7 @@ import { Listener } from '../../src/front/gate/listener.ts'
 import type { Session } from '../../src/front/session/session.ts'
 import { maximum } from '../../src/overload/maximum.ts'
 import { createKnownRecipients } from '../../src/state/known-recipients.ts'
+import { RelayedMessages } from '../../src/state/relayed-messages.ts'
 import { Seats } from '../../src/state/seats.ts'
 import type { Fields, Log } from '../../src/telemetry/log.ts'
 import { createMetrics } from '../../src/telemetry/metrics.ts'
@@ -92,7 +93,8 @@ export async function startFront(
   const live = new Set<Session>()
   const seats = new Seats()
   const knownRecipients = createKnownRecipients({ now })
-  const right = { ...common, node: 1, policy, limits, overload, knownRecipients, history, relay, seats, live }
+  const relayed = new RelayedMessages(64, now)
+  const right = { ...common, node: 1, policy, limits, overload, knownRecipients, history, relayed, relay, seats, live }
   const front = { ...buildFront(broken(right)), ...change }
   const listener = new Listener(
     (socket) => void serve(socket, front),

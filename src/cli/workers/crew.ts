@@ -6,7 +6,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Reading, ReloadReport } from '../../config/reload.ts'
 import { notForAll, shareOf } from '../../config/workers.ts'
 import { messageOf } from '../../core/errors.ts'
+import type { Feedback, FeedbackReport } from '../../core/feedback.ts'
 import { NODES } from '../../core/id.ts'
+import type { PressureReport } from '../../core/overload.ts'
 import type { ListenAddress } from '../../front/gate/listener.ts'
 import type { Log } from '../../telemetry/log.ts'
 import type { ParentMetrics } from '../../telemetry/parent-metrics.ts'
@@ -142,6 +144,25 @@ export class Crew {
   /** All workers read again the files that they follow by themselves. */
   follow(): void {
     for (const hand of this.#hands()) if (hand.serves) hand.follow()
+  }
+
+  /** All workers hear how hard pressed a mail server is. */
+  reported(report: PressureReport): void {
+    for (const hand of this.#hands()) if (hand.serves) hand.reported(report)
+  }
+
+  /**
+   * The workers hear what a message was: of a queue id all of them, since one of them knows it; of an address all that learn
+   * alone, or one of those that learn together. Rejects if none of them answers.
+   * @returns undefined if nobody knows the queue id
+   */
+  async feedback(feedback: Feedback): Promise<FeedbackReport | undefined> {
+    const isTogether = this.#reading.settings.redisUrl !== undefined && 'address' in feedback.of
+    const serving = this.#hands().filter(({ serves }) => serves)
+    const asked = isTogether ? serving.slice(0, 1) : serving
+    const answers = (await Promise.all(asked.map((hand) => hand.feedback(feedback)))).flatMap((each) => each ?? [])
+    if (answers.length === 0) throw new Error('no worker answers at the moment')
+    return answers.find(({ report }) => report !== undefined)?.report
   }
 
   /** All workers take no more clients, and end when their sessions have. @returns whether all of them ended well */

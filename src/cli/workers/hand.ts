@@ -2,6 +2,8 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import type { Reading, ReloadReport } from '../../config/reload.ts'
 import { within } from '../../core/deadline.ts'
+import type { Feedback, FeedbackReport } from '../../core/feedback.ts'
+import type { PressureReport } from '../../core/overload.ts'
 import type { ListenAddress } from '../../front/gate/listener.ts'
 import type { Failure, FromWorker, Report, Start, ToWorker } from './protocol.ts'
 
@@ -37,6 +39,11 @@ export class StartFailure extends Error {
 }
 
 type Reply = Extract<FromWorker, { id?: number }>
+/** A question, which gets its number here. */
+type Asked =
+  | { kind: 'ask'; metrics: boolean }
+  | { kind: 'reload'; reading: Reading }
+  | { kind: 'feedback'; feedback: Feedback }
 
 export class Hand {
   readonly pid: number | undefined
@@ -96,6 +103,11 @@ export class Hand {
     return (await this.#request({ kind: 'reload', reading }, RELOAD_MS, 'reloaded'))?.report
   }
 
+  /** Somebody says what a message was. Resolves with undefined if it does not answer. */
+  feedback(feedback: Feedback): Promise<{ readonly report: FeedbackReport | undefined } | undefined> {
+    return this.#request({ kind: 'feedback', feedback }, ASK_MS, 'learnt')
+  }
+
   /** Its parent looks, about once a second. @returns for how many looks it has said nothing */
   look(): number {
     this.quiet++
@@ -107,6 +119,11 @@ export class Hand {
   /** It takes no more clients, and ends when its sessions have. */
   stop(after: 'signal' | 'handover'): void {
     this.#send({ kind: 'stop', after })
+  }
+
+  /** Somebody outside says how hard pressed a mail server is. */
+  reported(report: PressureReport): void {
+    this.#send({ kind: 'reported', report })
   }
 
   /** It reads again the files that it follows by itself. */
@@ -135,7 +152,7 @@ export class Hand {
   }
 
   async #request<K extends Reply['kind']>(
-    message: { kind: 'ask'; metrics: boolean } | { kind: 'reload'; reading: Reading },
+    message: Asked,
     ms: number,
     kind: K,
   ): Promise<Extract<Reply, { kind: K }> | undefined> {

@@ -83,6 +83,8 @@ class Parent implements Stoppable {
     this.#admin = new Admin({
       ...operatorOf(() => this.#inForce.settings, log),
       ...{ status, handOver, reload: this.reload, metrics: () => page(crew, metrics) },
+      reported: (report) => crew.reported(report),
+      feedback: (given) => crew.feedback(given),
       failed: (error) => log.error({ err: error.message }, 'a listening socket failed'),
     })
   }

@@ -5,6 +5,8 @@
 import type { Status } from '../../admin/status.ts'
 import type { ListenError } from '../../app.ts'
 import type { Reading, ReloadReport } from '../../config/reload.ts'
+import type { Feedback, FeedbackReport } from '../../core/feedback.ts'
+import type { PressureReport } from '../../core/overload.ts'
 import type { ListenAddress } from '../../front/gate/listener.ts'
 import type { Snapshot } from '../../telemetry/together.ts'
 
@@ -45,6 +47,8 @@ export type ToWorker =
   | Start
   | { readonly kind: 'ask'; readonly id: number; readonly metrics: boolean }
   | { readonly kind: 'reload'; readonly id: number; readonly reading: Reading }
+  | { readonly kind: 'reported'; readonly report: PressureReport }
+  | { readonly kind: 'feedback'; readonly id: number; readonly feedback: Feedback }
   | { readonly kind: 'stop'; readonly after: 'signal' | 'handover' }
   /** follow: what follows files by itself reads them now. */
   | { readonly kind: 'abort' | 'follow' }
@@ -55,3 +59,5 @@ export type FromWorker =
   /** Without an id it was not asked for. */
   | { readonly kind: 'report'; readonly id?: number; readonly report: Report }
   | { readonly kind: 'reloaded'; readonly id: number; readonly report: ReloadReport }
+  /** Without a report, no message with this queue id went through it. */
+  | { readonly kind: 'learnt'; readonly id: number; readonly report: FeedbackReport | undefined }

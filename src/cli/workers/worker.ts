@@ -88,6 +88,11 @@ function obey(running: Running, log: LevelledLog, take: (reading: Reading) => vo
       }
       case 'stop':
         return stop(0, message.after)
+      case 'reported':
+        return running.reported(message.report)
+      case 'feedback':
+        tell({ kind: 'learnt', id: message.id, report: running.feedback(message.feedback) })
+        return
       case 'follow':
         return running.follow()
       case 'abort':

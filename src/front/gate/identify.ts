@@ -22,6 +22,8 @@ export interface IdentifyParts {
   readonly isBalancer: (ip: string) => boolean
   /** See overload/standing.ts. */
   readonly standingOf: (address: ClientAddress) => Standing
+  /** Whether it carries everybody's mail. */
+  readonly isRelay: (ip: string) => boolean
   readonly newId: (now: number) => string
   /** Milliseconds since the epoch. */
   readonly now: () => number
@@ -53,11 +55,12 @@ class IdentifiedClient implements Client {
   readonly source: string
   readonly net: string
   readonly standing: Standing
+  readonly isRelay: boolean
   readonly #local: Socket | Endpoint
 
   /** @param local the address that the client connected to, or the socket that knows it */
   constructor(
-    { standingOf, newId, now }: Pick<IdentifyParts, 'standingOf' | 'newId' | 'now'>,
+    { standingOf, isRelay, newId, now }: Pick<IdentifyParts, 'standingOf' | 'isRelay' | 'newId' | 'now'>,
     { ip, port }: Endpoint,
     local: Socket | Endpoint,
   ) {
@@ -68,6 +71,7 @@ class IdentifiedClient implements Client {
     this.source = sourceOf(ip)
     this.net = netOf(ip)
     this.standing = standingOf(this)
+    this.isRelay = isRelay(ip)
     this.#local = local
   }
 

@@ -2,7 +2,7 @@
  * One message, from DATA to the reply to its dot. Our own limits have been decided by then; only the size and the mail server's
  * replies matter here. relay/transaction/newlines.ts corrects bare newlines, pace.ts watches the rate.
  */
-import { type Refusal, refusal } from '../../core/policy.ts'
+import { heardBy, type Refusal, refusal } from '../../core/policy.ts'
 import type { Answer } from '../../relay/transaction/answer.ts'
 import { type Evidence, evidenceOf } from '../evidence.ts'
 import { type ClientReply, type Counts, UNREAD } from './client-reply.ts'
@@ -45,11 +45,13 @@ export async function startMessage(
   }
   const reply = answered(context, transaction, answer, 'refused')
   const code = answer.kind === 'reply' ? answer.reply.code : answer.refusal.code
-  const result = code < 500 ? 'deferred' : 'rejected'
+  const result = resultOf({ code })
   if (result === 'deferred') putOff(context, transaction)
   replies.message({ result, upstream: answer.upstream, reply: reply.text, evidence: saidBy(context, answer) })
   return { reply }
 }
+
+const resultOf = ({ code }: Pick<Refusal, 'code'>) => (code < 500 ? 'deferred' : 'rejected')
 
 const saidBy = ({ parts }: Context, answer: Answer): Evidence =>
   answer.kind === 'reply' ? evidenceOf(answer.to, answer.reply, parts.badReply) : 'nothing'
@@ -104,13 +106,14 @@ export class ClientMessage {
 
   /** The dot has come. Sends it on and waits for the mail server's last reply, whatever the client does meanwhile. */
   async end(): Promise<ClientReply> {
-    const { parts, record, relay, replies } = this.#context
+    const { client, parts, record, relay, replies } = this.#context
     if (this.#isTooLarge) return this.#tooLarge()
     if (this.#hasOutgrown && parts.sizeMode === 'observe') {
       parts.outcomes.observed(record, 'data', this.#sizeRefusal())
     }
     this.#phase = 'dot'
-    const { answer, result, ms } = await relay.end()
+    const { answer, result: came, ms } = await relay.end()
+    const result = answer.kind === 'refusal' && came === 'rejected' ? resultOf(heardBy(client, answer.refusal)) : came
     const reply = answered(this.#context, this.#transaction, answer, 'message')
     if (result === 'deferred') putOff(this.#context, this.#transaction)
     const left = this.#hasLeft
@@ -142,12 +145,13 @@ export class ClientMessage {
 
   #tooLarge(): ClientReply {
     const { replies } = this.#context
-    const reply = replies.refuse(this.#sizeRefusal(), 'message')
-    replies.message({ result: 'rejected', upstream: undefined, reply: reply.text, size: this.#size })
+    const verdict = this.#sizeRefusal()
+    const reply = replies.refuse(verdict, 'message')
+    replies.message({ result: resultOf(verdict), upstream: undefined, reply: reply.text, size: this.#size })
     return reply
   }
 
   #sizeRefusal(): Refusal {
-    return refusal('size', { used: this.#size, max: this.#max ?? 0 })
+    return heardBy(this.#context.client, refusal('size', { used: this.#size, max: this.#max ?? 0 }))
   }
 }

@@ -3,7 +3,7 @@
  * always say the same.
  */
 import type { Client } from '../../core/client.ts'
-import { type Refusal, refusal, type Stage } from '../../core/policy.ts'
+import { heardBy, type Refusal, refusal, type Stage } from '../../core/policy.ts'
 import type { ReasonName } from '../../core/reasons.ts'
 import type { Reply } from '../../relay/smtp/reply.ts'
 import type { MessageResult } from '../../telemetry/metrics.ts'
@@ -59,7 +59,8 @@ export class Replies {
    * A refusal of ours. After a verdict of drop the connection is closed.
    * @param stage that of the check, where it is not the one that the session has reached
    */
-  refuse(verdict: Refusal, counts: Counts = 'nothing', stage: Stage = this.#record.stage): ClientReply {
+  refuse(given: Refusal, counts: Counts = 'nothing', stage: Stage = this.#record.stage): ClientReply {
+    const verdict = heardBy(this.#client, given)
     this.#outcomes.refused(this.#record, stage, verdict)
     const text = this.#voice.refusal(this.#client, verdict)
     return { text, next: verdict.action === 'drop' ? 'close' : 'command', counts }

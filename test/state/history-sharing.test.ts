@@ -384,7 +384,7 @@ test.each([1, 2, 3, 10])(
     const keys = ['test:{0}', 'test:{0}:changes', 'test:{0}:told:node']
     let number = 0
     const tell = (good: number, ...fields: string[]) => {
-      const clients = fields.flatMap((field) => [field, good, 0, hour, hour])
+      const clients = fields.flatMap((field) => [field, good, 0, hour, hour, 0])
       return link.client.eval(TELL, 3, ...keys, 1e9, 'name', ++number, hour, 8, OWN_MEMORY, after, ...clients)
     }
     const held = async () =>

@@ -31,17 +31,18 @@ export interface RouteParts extends PressureParts, FeedbackParts {
 interface Route {
   /** The response reveals nothing about anybody, so it is served off loopback without the token. */
   readonly isPublic: boolean
-  /** It changes something, and takes POST only. */
+  /**
+   * It changes something, and takes POST only. If there is a token, it is needed over loopback as well: any program on this
+   * machine may call from there.
+   */
   readonly writes?: true
-  /** If there is a token, it is needed over loopback as well: any program on this machine may call from there. */
-  readonly endsNode?: true
   readonly answer: (request: Request) => Response | Promise<Response>
 }
 
 const digest = (text: string): Buffer => createHash('sha256').update(text).digest()
 
 /**
- * Over loopback the caller is the operator. Others need the token.
+ * Over loopback the caller is the operator, and may read. Others need the token.
  * @param local our address on the connection
  * @param authorization the Authorization field; undefined if there is none
  */
@@ -101,7 +102,7 @@ export function createRouter(parts: RouteParts): (request: Request, local: strin
       handOver()
       return json(202, { handedOver: true })
     }
-    routes.set('/api/v1/handover', { isPublic: false, writes: true, endsNode: true, answer })
+    routes.set('/api/v1/handover', { isPublic: false, writes: true, answer })
   }
   const paths = [...routes.keys()]
   return async (request, local) => {
@@ -114,7 +115,7 @@ export function createRouter(parts: RouteParts): (request: Request, local: strin
     if (wrong !== undefined) return wrong
     const wanted = token()
     const may = route.isPublic || mayUse(local, authorization, wanted)
-    const isUnasked = route.endsNode === true && wanted !== undefined && !isBearer(authorization, wanted)
+    const isUnasked = route.writes === true && wanted !== undefined && !isBearer(authorization, wanted)
     if (!may || isUnasked) {
       return text(401, 'needs Authorization: Bearer and the admin token', 'WWW-Authenticate: Bearer')
     }

@@ -621,7 +621,7 @@ export const SETTINGS = {
     kind: hostPort(9025),
     default: '127.0.0.1:9025',
     doc: 'Where /metrics, /livez, /readyz and the API (/api/v1/…) are served.',
-    more: 'Over loopback no token is needed, and only requests for its own hosts are answered (see SPILLWAY_ADMIN_HOSTS). Off loopback a request may name any host, and /metrics, /livez and /readyz need no token. The port takes 64 connections at once, each for one request.',
+    more: 'Over loopback the token is needed only for what changes something, if there is one, and only requests for its own hosts are answered (see SPILLWAY_ADMIN_HOSTS). Off loopback a request may name any host, and /metrics, /livez and /readyz need no token. The port takes 64 connections at once, each for one request.',
     perNode: true,
   }),
   SPILLWAY_ADMIN_HOSTS: row({

@@ -22,7 +22,10 @@ beforeEach(() => void taken.splice(0))
 
 async function send(sent: unknown, fields: Record<string, string> = {}, local = '127.0.0.1') {
   const body = Buffer.from(JSON.stringify(sent))
-  const head = Object.entries({ Host: 'localhost', 'Content-Length': String(body.length), ...fields })
+  const head = Object.entries({
+    ...{ Host: 'localhost', Authorization: 'Bearer the-token', 'Content-Length': String(body.length) },
+    ...fields,
+  })
   const lines = head.map(([name, value]) => `${name}: ${value}`)
   const request = readRequest(['POST /api/v1/feedback HTTP/1.1', ...lines].join('\r\n')) as Request
   const response = await answer({ ...request, body }, local)
@@ -79,7 +82,8 @@ test('an id that nobody knows is 404, and says what to do', async () => {
 })
 
 test.each<[string, number, Record<string, string>, string]>([
-  ['off loopback without the token', 401, {}, '192.0.2.1'],
+  ['without the token', 401, { Authorization: '' }, '192.0.2.1'],
+  ['without the token, over loopback', 401, { Authorization: '' }, '127.0.0.1'],
   ['under a name that is not ours', 421, { Host: 'page.example' }, '127.0.0.1'],
   ['by a page in a browser', 403, { Origin: 'null' }, '127.0.0.1'],
 ])('it is not taken %s', async (_, wanted, fields, local) => {

@@ -25,7 +25,10 @@ const RIGHT = { upstream: 'mail2:25', value: 1.25 }
 /** @param local our address on the connection */
 async function send(sent: unknown, fields: Record<string, string> = {}, local = '127.0.0.1', method = 'POST') {
   const body = Buffer.from(typeof sent === 'string' ? sent : JSON.stringify(sent))
-  const head = Object.entries({ Host: 'localhost', 'Content-Length': String(body.length), ...fields })
+  const head = Object.entries({
+    ...{ Host: 'localhost', Authorization: 'Bearer the-token', 'Content-Length': String(body.length) },
+    ...fields,
+  })
   const lines = head.map(([name, value]) => `${name}: ${value}`)
   const request = readRequest([`${method} /api/v1/pressure HTTP/1.1`, ...lines].join('\r\n')) as Request
   const response = await answer({ ...request, body }, local)
@@ -40,7 +43,8 @@ describe('a report', () => {
   })
 
   test.each<[string, number, Record<string, string>, string, string]>([
-    ['off loopback without the token', 401, {}, '192.0.2.1', 'POST'],
+    ['without the token', 401, { Authorization: '' }, '192.0.2.1', 'POST'],
+    ['without the token, over loopback', 401, { Authorization: '' }, '127.0.0.1', 'POST'],
     ['with a wrong token', 401, { Authorization: 'Bearer wrong' }, '192.0.2.1', 'POST'],
     ['under a name that is not ours', 421, { Host: 'page.example' }, '127.0.0.1', 'POST'],
     ['by a page in a browser', 403, { Origin: 'https://page.example' }, '127.0.0.1', 'POST'],

@@ -92,11 +92,13 @@ export class HistorySharing {
     options.history.share()
   }
 
-  /** Resolves when all that others know has been read, or after a moment. What is remembered now, Redis is told of as well. */
+  /** Resolves when all that others know has been read, or after a moment. What is remembered now is written afterwards. */
   async start(): Promise<void> {
-    if (!this.#options.history.isEmpty) this.#loseAll()
-    this.#timer ??= setInterval(() => void this.#step(), this.#options.everyMs ?? EVERY_MS).unref()
+    const { history, everyMs = EVERY_MS } = this.#options
+    const isNew = history.isEmpty
+    this.#timer ??= setInterval(() => void this.#step(), everyMs).unref()
     await within(this.#step(), FILL_MS, () => undefined)
+    if (!isNew) this.#loseAll()
   }
 
   /** Tells what it can within STOP_MS. */

@@ -3,7 +3,7 @@ import { setImmediate } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { standingAlone } from '../../src/overload/standing.ts'
 import { History, MOST_UNTOLD } from '../../src/state/history.ts'
-import { NEWS, TELL } from '../../src/state/history-scripts.ts'
+import { FILL, NEWS, TELL } from '../../src/state/history-scripts.ts'
 import { HistorySharing } from '../../src/state/history-sharing.ts'
 import { hourOf, type Lesson, NO_PAST, OWN_MEMORY, taught } from '../../src/state/past.ts'
 import { connectRedis, type RedisClient, type RedisLink } from '../../src/state/redis.ts'
@@ -235,6 +235,29 @@ test('a Redis that loses what it was filled with just now is filled again', asyn
   await filled()
   await (client as unknown as { flushall: () => Promise<unknown> }).flushall()
   await filled()
+})
+
+test('a node that starts with a history writes it to an empty Redis, and does not wait for that', async () => {
+  const history = historyOf(DAY)
+  history.learn(IP, GOOD)
+  const scripts: string[] = []
+  const client = {
+    async eval(script: string) {
+      scripts.push(script)
+      return script === NEWS ? ['', '0'] : 1
+    },
+  } as unknown as RedisClient
+  const sharing = new HistorySharing({
+    ...{ history, client, prefix: 'test:', ttlMs: () => DAY, elapsed: () => performance.now(), log: SILENT },
+    ...{ knownAfter: () => 3, isUp: () => true, watched: (_use, promise) => promise, everyMs: 30 },
+  })
+  stops.push(() => sharing.stop())
+  await sharing.start()
+  expect(scripts).toEqual(new Array(16).fill(NEWS))
+  await eventually(
+    () => scripts.includes(FILL),
+    (has) => has,
+  )
 })
 
 test('a friend that sends mail while Redis is being filled again stays a friend', async () => {

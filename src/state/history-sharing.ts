@@ -3,13 +3,14 @@
  * there. No reply and no lesson ever waits for this. Every second, in the background, a node tells what it has learnt, then
  * asks what has changed.
  *
- * Clients are spread over 16 groups by their address (history-scripts.ts says what a group is). What a node tells
- * is how many messages there were since it last told, so that the nodes add up. A batch without an answer is told again under its
- * number, before anything else is told to its group or heard, and Redis counts it once, whether or not it had arrived.
+ * Clients are spread over 16 groups by their address (history-scripts.ts says what a group is). What a node tells is how many
+ * messages there were since it last told, so that the nodes add up. A batch without an answer is told again under its number,
+ * before anything else is told to its group or heard, and Redis counts it once, whether or not it had arrived.
  *
- * A node remembers the number of the last change that it has heard of each group, and asks for later ones. If the
- * group has another name than before, Redis has lost what it had. Then every node writes what it remembers of clients that are missing there;
- * and at any time, of a client of which it remembers more than it hears.
+ * A node remembers the number of the last change that it has heard of each group, and asks for later ones. If the group has
+ * another name than before, Redis has lost what it had. Then every node writes what it remembers of clients that are missing
+ * there; so does one that has read its history from a file, at its start; and at any time, a node writes what it remembers of a
+ * client if that is more than it hears.
  */
 import { randomBytes } from 'node:crypto'
 import { setTimeout } from 'node:timers/promises'
@@ -91,11 +92,13 @@ export class HistorySharing {
     options.history.share()
   }
 
-  /** Resolves when all that others know has been read, or after a moment. What is remembered now, Redis is told of as well. */
+  /** Resolves when all that others know has been read, or after a moment. What is remembered now is written afterwards. */
   async start(): Promise<void> {
-    if (!this.#options.history.isEmpty) this.#loseAll()
-    this.#timer ??= setInterval(() => void this.#step(), this.#options.everyMs ?? EVERY_MS).unref()
+    const { history, everyMs = EVERY_MS } = this.#options
+    const isNew = history.isEmpty
+    this.#timer ??= setInterval(() => void this.#step(), everyMs).unref()
     await within(this.#step(), FILL_MS, () => undefined)
+    if (!isNew) this.#loseAll()
   }
 
   /** Tells what it can within STOP_MS. */

@@ -28,13 +28,13 @@
  */
 import type { Socket } from 'node:net'
 import type { Runner } from '../checks/runner.ts'
-import { type Client, isTrusted, type OpenCounts } from '../core/client.ts'
+import { type Client, isTrusted } from '../core/client.ts'
 import { stackOf } from '../core/errors.ts'
 import { andThen, fenced, type Maybe } from '../core/maybe.ts'
 import { type Refusal, refusal, type Stage, type Verdict } from '../core/policy.ts'
 import { NO_USAGE } from '../core/usage.ts'
 import type { Limits } from '../state/limits.ts'
-import { mostOfNet, type Seat, type Seats } from '../state/seats.ts'
+import { crowdOf, type Seat, type Seats } from '../state/seats.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { BalancerWarnings } from './gate/balancer-warnings.ts'
 import { type Greeting, waited } from './gate/greeting.ts'
@@ -131,14 +131,6 @@ function gate({ client, record, seat: { open } }: OpenConnection, parts: Connect
     if (first.action !== 'accept') return first
     return checks.run('connect', 'counted', { client, open, usage: limits.take('connect', client) }, observed)
   })
-}
-
-/** How many seats the client's neighbourhood has, and may have, if it has too many. @param strangersMost what strangers may hold together */
-function crowdOf(open: OpenCounts, max: number, strangersMost: number): { used: number; max: number } | undefined {
-  const ofNet = mostOfNet(max, open.total, open.net)
-  if (open.net > ofNet) return { used: open.net, max: ofNet }
-  const ofStrangers = mostOfNet(strangersMost, open.strangers, open.strangersOfNet)
-  return open.strangersOfNet > ofStrangers ? { used: open.strangersOfNet, max: ofStrangers } : undefined
 }
 
 function turnAway({ socket, client, record, seat }: OpenConnection, verdict: Refusal, parts: ConnectionParts): void {

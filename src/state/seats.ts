@@ -25,12 +25,27 @@ export interface Seat {
 /** No source and no neighbourhood has this key. */
 const OF_RELAYS = { source: 'relays', net: 'relays' }
 
-/** A neighbourhood may always hold this many, so that a large sender is not held up at a small node. */
-const LEAST_OF_NET = 16
+/** A neighbourhood may always hold this many: as many as one address may, if LIMIT_IP_CONCURRENCY is as shipped. */
+const LEAST_OF_NET = 100
 
 /** How many seats a neighbourhood may hold. @param max of all @param taken by all @param ofNet those of `taken` that it holds */
 export const mostOfNet = (max: number, taken: number, ofNet: number): number =>
   Math.max(LEAST_OF_NET, Math.floor((max - (taken - ofNet)) / 2))
+
+/**
+ * How many seats the client's neighbourhood has, and may have, if it has too many.
+ * @param max MAX_CONNECTIONS @param strangersMost how many of them strangers may hold together
+ */
+export function crowdOf(
+  open: OpenCounts,
+  max: number,
+  strangersMost: number,
+): { used: number; max: number } | undefined {
+  const ofNet = mostOfNet(max, open.total, open.net)
+  if (open.net > ofNet) return { used: open.net, max: ofNet }
+  const ofStrangers = mostOfNet(strangersMost, open.strangers, open.strangersOfNet)
+  return open.strangersOfNet > ofStrangers ? { used: open.strangersOfNet, max: ofStrangers } : undefined
+}
 
 /** One more or one less of what is counted under a key. @returns how many there are */
 function count(counts: Map<string, number>, key: string, change: 1 | -1): number {

@@ -112,17 +112,17 @@ describe('what they may take', () => {
   test('all together have half of the connections open that others leave', async () => {
     const app = await begin({
       ...RELAYS,
-      MAX_CONNECTIONS: '42',
+      MAX_CONNECTIONS: '222',
       LIMIT_IP_CONCURRENCY: '1',
       OVERLOAD_KNOWN_RESERVE: '0',
     })
     const replies = async (ip: string) => (await app.clientAs(ip)).reply()
     for (let i = 0; i < 2; i++) expect(await replies(`192.0.2.${i + 1}`)).toMatch(/^220/)
-    for (let i = 0; i < 20; i++) expect(await replies(i % 2 === 0 ? RELAY : ANOTHER)).toMatch(/^220/)
+    for (let i = 0; i < 110; i++) expect(await replies(i % 2 === 0 ? RELAY : ANOTHER)).toMatch(/^220/)
     for (const ip of [RELAY, ANOTHER]) expect(await replies(ip)).toMatch(/^421 4\.7\.0/)
     for (let i = 0; i < 4; i++) expect(await replies(`203.0.${i}.1`)).toMatch(/^220/)
     const line = await app.waitForLog(({ reason }) => reason === 'net_concurrency')
-    expect(line).toMatchObject({ relay: true, limit: { used: 21, max: 20 } })
+    expect(line).toMatchObject({ relay: true, limit: { used: 111, max: 110 } })
   })
 
   test('at level 4 they are greeted, and put off at RCPT as those that are seen', async () => {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals'
-import { mostOfNet, Seats } from '../../src/state/seats.ts'
+import { crowdOf, mostOfNet, Seats } from '../../src/state/seats.ts'
 
 test('seats count by source, neighbourhood, family, strangers and in all, this one included', () => {
   const seats = new Seats()
@@ -37,8 +37,8 @@ describe('how many seats a neighbourhood may hold', () => {
   test.each([
     ['half of all, if nobody else is there', 20_000, 5, 5, 10_000],
     ['half of what all others leave', 20_000, 12_010, 10, 4000],
-    ['sixteen, however full it is', 20_000, 20_000, 1, 16],
-    ['sixteen at a small node', 20, 1, 1, 16],
+    ['a hundred, however full it is', 20_000, 20_000, 1, 100],
+    ['a hundred at a small node', 150, 1, 1, 100],
   ])('%s', (_, max, taken, ofNet, most) => {
     expect(mostOfNet(max, taken, ofNet)).toBe(most)
   })
@@ -54,5 +54,37 @@ describe('how many seats a neighbourhood may hold', () => {
       else got++
     }
     expect(Math.abs(max - got - max / (greedy + 1))).toBeLessThanOrEqual(greedy)
+  })
+})
+
+describe('a neighbourhood that has too many', () => {
+  const open = { source: 1, net: 0, strangersOfNet: 0, strangers: 0, total: 0 }
+  test.each([
+    ['half of all, and one more', { total: 10_001, net: 10_001 }, { used: 10_001, max: 10_000 }],
+    [
+      'half of what strangers have, and one more',
+      { total: 7001, net: 7001, strangers: 7001, strangersOfNet: 7001 },
+      { used: 7001, max: 7000 },
+    ],
+    [
+      'half of what other strangers leave',
+      { total: 12_000, net: 7000, strangers: 12_000, strangersOfNet: 7000 },
+      { used: 7000, max: 4500 },
+    ],
+    ['the same of friends', { total: 12_000, net: 7000, strangers: 5000 }, undefined],
+  ])('%s', (_, counts, crowd) => {
+    expect(crowdOf({ ...open, ...counts }, 20_000, 14_000)).toEqual(crowd)
+  })
+
+  test("k of them leave a part of strangers' seats to other strangers", () => {
+    const seats = new Seats()
+    let got = 0
+    for (let i = 0; i < 6000; i++) {
+      const net = `net ${i % 3}`
+      const seat = seats.take({ source: `${i}`, net, family: 6, standing: 'new' })
+      if (crowdOf(seat.open, 2000, 1400) === undefined) got++
+      else seat.free()
+    }
+    expect(Math.abs(got - 1050)).toBeLessThanOrEqual(3)
   })
 })

@@ -7,42 +7,48 @@
 // limit that is small already, as 20 unknown recipients in ten minutes, stays as it is shipped: it forgives later than it
 // should by the lab's clock, which is to the disadvantage of Spillway only.
 
+import { rate } from '../../src/config/kinds.ts'
+import { settingOf } from '../../src/config/settings.ts'
+import { LIMITS, type Rate } from '../../src/core/limits.ts'
+
 export type Contender = 'spillway' | 'blind' | 'nothing' | 'calm'
 /** Beside Spillway: one limit for all, nothing at all, and Spillway without the flood. */
 export const CONTENDERS: readonly Contender[] = ['spillway', 'blind', 'nothing', 'calm']
 
-interface Window {
-  readonly max: number
-  readonly windowS: number
-}
+const SECOND_MS = 1000
 
-/** The shipped defaults; a test compares them with src/config/settings.ts. */
-export const SHIPPED: Readonly<Record<string, Window>> = {
-  LIMIT_IP_CONNECTIONS: { max: 600, windowS: 60 },
-  LIMIT_NET_CONNECTIONS: { max: 6000, windowS: 60 },
-  LIMIT_IP_MESSAGES: { max: 1200, windowS: 60 },
-  LIMIT_IP_RECIPIENTS: { max: 6000, windowS: 60 },
-  LIMIT_IP_UNKNOWN_RECIPIENTS: { max: 20, windowS: 600 },
+/** The limits that hold where nothing is set, by the names of their settings without prefix. */
+const SHIPPED = new Map(
+  Object.values(LIMITS).flatMap(({ setting }): [string, Rate][] => {
+    const parsed = rate.parse(settingOf(setting).default ?? '')
+    return 'value' in parsed ? [[setting.slice('SPILLWAY_'.length), parsed.value]] : []
+  }),
+)
+
+/** Messages a second that one address may send, if it is neither known nor under pressure. */
+export const STRANGERS_MESSAGES = perSecond(SHIPPED.get('LIMIT_IP_MESSAGES') as Rate)
+
+function perSecond({ max, windowMs }: Rate): number {
+  return (max * SECOND_MS) / windowMs
 }
-/** Messages a second from one address that is neither known nor under pressure. */
-export const STRANGERS_MESSAGES = 1200 / 60
 
 const LEAST = 200
 
-/** @returns the limit with its number and its window divided by the same whole number, at most `k` */
-function dividedBy(k: number, { max, windowS }: Window): Window {
+/** The limit with its number and its window divided by the same whole number, at most `k`; undefined: it stays. */
+function dividedBy(k: number, { max, windowMs }: Rate): string | undefined {
   for (let by = Math.floor(k); by > 1; by--) {
-    if (max % by === 0 && windowS % by === 0 && max / by >= LEAST) return { max: max / by, windowS: windowS / by }
+    const seconds = windowMs / SECOND_MS / by
+    if (max % by === 0 && Number.isInteger(seconds) && max / by >= LEAST) return `${max / by}/${seconds}s`
   }
-  return { max, windowS }
+  return undefined
 }
 
 /** Settings that differ from the shipped ones. With K = 1 there are none. */
 export function divided(k: number): Readonly<Record<string, string>> {
   return Object.fromEntries(
-    Object.entries(SHIPPED).flatMap(([name, shipped]) => {
-      const { max, windowS } = dividedBy(k, shipped)
-      return windowS === shipped.windowS ? [] : [[name, `${max}/${windowS}s`]]
+    [...SHIPPED].flatMap(([name, shipped]) => {
+      const limit = dividedBy(k, shipped)
+      return limit === undefined ? [] : [[name, limit]]
     }),
   )
 }
@@ -50,7 +56,7 @@ export function divided(k: number): Readonly<Record<string, string>> {
 /** Blind shedding: everything off but one limit for all, at what the cluster can take. */
 export function blind(capacity: number): Readonly<Record<string, string>> {
   return {
-    ...Object.fromEntries(Object.keys(SHIPPED).map((name) => [name, 'off'])),
+    ...Object.fromEntries([...SHIPPED.keys()].map((name) => [name, 'off'])),
     LIMIT_IP_CONCURRENCY: 'off',
     OVERLOAD: 'off',
     UNKNOWN_GUARD: 'off',

@@ -33,4 +33,7 @@ test('a stall holds up what is under way and what comes, and ends', () => {
   expect(workers.dot(1050)).toBe(60_200)
   expect(workers.stalledFor(60_050)).toBe(0)
   expect(workers.dot(70_000)).toBe(70_100)
+  const idle = new Workers({ perSecond: 10, workers: 1, places: 10 })
+  idle.stall(0, 5000)
+  expect(idle.dot(1000)).toBe(5100)
 })

@@ -3,6 +3,7 @@ import { expect, test } from '@jest/globals'
 import { pastOf } from '../../bench/flood/past.ts'
 import { populationOf, turning } from '../../bench/flood/population.ts'
 import { LogLines } from '../../src/cli/learn/read.ts'
+import { LARGE } from '../../src/cli/senders/honest.ts'
 import { standingAlone } from '../../src/overload/standing.ts'
 import { CLIENTS, History } from '../../src/state/history.ts'
 
@@ -49,6 +50,9 @@ test('it is told of every established sender, and of nobody else', () => {
   )
   const theirs = Array.from({ length: population.count }, (_, rank) => population.established(rank).addresses)
   for (const addresses of theirs) expect(addresses.some((each) => told.has(each))).toBe(true)
+  const ofSeveral = theirs.slice(0, LARGE).filter((addresses) => addresses.length > 1)
+  expect(ofSeveral.length).toBeGreaterThan(0)
+  for (const addresses of ofSeveral) expect(addresses.every((each) => told.has(each))).toBe(true)
   const all = new Set(theirs.flat())
   for (const each of told) expect(all).toContain(each)
   expect(told).not.toContain(population.stranger().addresses[0])

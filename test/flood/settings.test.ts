@@ -13,7 +13,7 @@ const rates = (settings: Readonly<Record<string, string>>) => {
 
 describe('K', () => {
   test('with K = 1 all is as shipped', () => expect(divided(1)).toEqual({}))
-  test.each([2, 7, 60, 120, 1000])(
+  test.each([2, 7, 8, 60, 120, 1000])(
     'with K = %d a limit means the same rate, forgets sooner, and is whole seconds',
     (k) => {
       const [shipped, under] = [rates({}), rates(divided(k))]
@@ -47,7 +47,7 @@ test('blind shedding has one limit, at what the cluster can take, and nothing el
   const limits = Object.entries(others).filter(([name]) => /^limit(Ip|Net|Global)/.test(name))
   expect(limits.length).toBeGreaterThan(5)
   for (const [name, value] of limits) expect({ [name]: value }).toEqual({ [name]: undefined })
-  expect(settings.overload).toBe('off')
+  expect(blind(8.34)).toMatchObject({ OVERLOAD: 'off', UNKNOWN_GUARD: 'off' })
   expect(settings.unknownGuard).toBe(false)
 })
 

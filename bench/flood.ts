@@ -61,6 +61,14 @@ function conditions({ contender, idle, cores, visits, sockets, dropped, lateMs }
   return said
 }
 
+/** How sessions ended at Spillway, by what it took the clients for: bots are among them. */
+function standings(results: readonly Result[]): string[] {
+  const ours = results.find(({ contender }) => contender === 'spillway')
+  if (ours === undefined) return []
+  const said = Object.entries(ours.sessions).map(([standing, each]) => [standing, `${each.relayed}`, `${each.shed}`])
+  return [table(['sessions at Spillway', 'relayed', 'shed'], said)]
+}
+
 function report(scenario: Scenario, results: readonly Result[]): string {
   const { name, title, k } = scenario
   const { scale, seed, capacity } = results[0] as Result
@@ -83,6 +91,7 @@ function report(scenario: Scenario, results: readonly Result[]): string {
             goalsOf(results).map((row) => [...row]),
           ),
         ]),
+    ...standings(results),
     [...pressed, ...results.flatMap(conditions)].join('\n'),
     '',
   ].join('\n\n')
@@ -117,6 +126,8 @@ function wanted(name: string): Scenario {
   }
 }
 
+const rounded = (_: string, value: unknown): unknown => (typeof value === 'number' ? Number(value.toFixed(3)) : value)
+
 await benchmark(async () => {
   need({ postfix: false })
   const scenarios = (option('scenario') ?? 'S1').split(',').map(wanted)
@@ -137,7 +148,7 @@ await benchmark(async () => {
     const text = report(scenario, results)
     console.log(`\n${text}`)
     writeFileSync(join(out, `${name}.md`), text)
-    writeFileSync(join(out, `${name}.json`), `${JSON.stringify(results, null, 1)}\n`)
+    writeFileSync(join(out, `${name}.json`), `${JSON.stringify(results, rounded)}\n`)
     const title = `${name}: honest mail accepted at the first try, by when it was sent (K = ${k}, scale ${scale})`
     const levels = results.find(({ contender }) => contender === 'spillway')?.levels ?? []
     writeFileSync(join(out, `${name}.svg`), chart({ title, lines: linesOf(results), levels }))

@@ -57,7 +57,7 @@ async function send(order: Order): Promise<void> {
   }
   world.end()
   // What has begun may still be answered.
-  for (let i = 0; i < 500 && open.size > 0; i++) await sleep(TICK_MS)
+  for (let i = 0; i < 500 && world.unanswered > 0; i++) await sleep(TICK_MS)
   for (const socket of open) socket.destroy()
   const { deliveries, mostOpen: sockets, dropped, visits } = world
   process.send?.({ deliveries, sockets, dropped, visits, lateMs } satisfies Sent)

@@ -62,6 +62,8 @@ export interface Result {
   readonly idle: number
   /** Cores used on average. */
   readonly cores: { readonly nodes: number; readonly senders: number; readonly cluster: number }
+  /** How sessions ended, by the standing that Spillway gave the client; empty where there is no node. */
+  readonly sessions: Sessions
   readonly visits: number
   /** The most sockets that the senders had open at once. */
   readonly sockets: number
@@ -75,6 +77,21 @@ export interface Result {
   readonly levels: readonly LevelPoint[]
 }
 
+type Sessions = Readonly<Record<string, { readonly relayed: number; readonly shed: number }>>
+
+async function sessionsOf(nodes: readonly Spillway[]): Promise<Sessions> {
+  const sessions: Record<string, { relayed: number; shed: number }> = {}
+  for (const node of nodes) {
+    for (const [series, count] of await node.counters()) {
+      const [, outcome, standing = ''] = SESSIONS.exec(series) ?? []
+      if (outcome !== 'relayed' && outcome !== 'shed') continue
+      const so = sessions[standing] ?? { relayed: 0, shed: 0 }
+      sessions[standing] = { ...so, [outcome]: so[outcome] + count }
+    }
+  }
+  return sessions
+}
+
 /** The machine's time so far, in ticks, and how much of it was idle (proc(5), /proc/stat). */
 function machine(): { readonly all: number; readonly idle: number } {
   const fields = (readFileSync('/proc/stat', 'latin1').split('\n')[0] as string)
@@ -86,6 +103,7 @@ function machine(): { readonly all: number; readonly idle: number } {
 }
 
 const STEP_S = 10
+const SESSIONS = /^spillway_sessions_total\{outcome="(\w+)",standing="(\w+)"\}$/
 
 type Stop = () => Promise<unknown> | unknown
 /** What a run has started: processes of the lab, and what is to be stopped with them. */
@@ -226,6 +244,7 @@ async function play(whole: Scenario, options: Options, started: Started): Promis
     ...counted(scenario, { sent, report, capacity, watchedMs }),
     idle: (after.idle - before.idle) / (after.all - before.all),
     cores: Object.fromEntries(cores) as Result['cores'],
+    sessions: await sessionsOf(nodes.running),
     levels: watch.points,
   }
 }

@@ -26,6 +26,8 @@ export class World {
   #messages = 0
   mostOpen = 0
   visits = 0
+  /** Visits under way, but for those of bots that hang: these end when somebody loses patience. */
+  unanswered = 0
   /** Visits that were to be made, and were not. */
   dropped = 0
 
@@ -86,7 +88,12 @@ export class World {
     const proxied = { ...visit, from: '127.0.0.1', preface: `PROXY ${family} ${visit.from} ${to} 4000 25\r\n` }
     // Without a header, an IPv6 network is one IPv4 address.
     const direct = family === 'TCP6' ? { ...visit, from: '127.15.0.1' } : visit
-    const socket = perform({ host: '127.0.0.1', port }, this.#isProxied ? proxied : direct, done)
+    const isAwaited = visit.hangsAfter === undefined
+    if (isAwaited) this.unanswered++
+    const socket = perform({ host: '127.0.0.1', port }, this.#isProxied ? proxied : direct, (answers) => {
+      if (isAwaited) this.unanswered--
+      done(answers)
+    })
     this.visits++
     this.#open.add(socket)
     this.mostOpen = Math.max(this.mostOpen, this.#open.size)

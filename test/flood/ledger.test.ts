@@ -52,7 +52,16 @@ describe('a tally', () => {
       { once: 1, twice: 2, unheard: 1 },
     )
     expect(found).toMatchObject({
-      ...{ sent: 6, tried: 8, once: 2, twice: 1, never: 3, lost: 1, putOffByUs: 1, refusedByUs: 1 },
+      ...{
+        sent: 6,
+        tried: 8,
+        once: 2,
+        twice: 1,
+        never: 3,
+        lost: 1,
+        putOffByUs: 1,
+        refusedByUs: 1,
+      },
     })
   })
   test('30 minutes and 4 hours are of model time, from when it was first tried', () => {

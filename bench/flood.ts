@@ -15,8 +15,6 @@ import { CONTENDERS, type Contender } from './flood/settings.ts'
 import { progress, table } from './measure.ts'
 import { benchmark, need, option } from './processes.ts'
 
-/** A fifth of the load leaves two cores room for the senders and the cluster. */
-const USUAL_SCALE = 0.2
 const LEAST_IDLE = 0.1
 const MOST_LATE_MS = 500
 
@@ -133,7 +131,7 @@ await benchmark(async () => {
   const scenarios = (option('scenario') ?? 'S1').split(',').map(wanted)
   const contenders = (option('contenders')?.split(',') ?? CONTENDERS) as Contender[]
   for (const each of contenders) if (!CONTENDERS.includes(each)) throw new Error(`there is no contender ${each}`)
-  const [scale, nodes, seed] = [number('scale', USUAL_SCALE), number('nodes', 1), number('seed', 1)]
+  const [scale, nodes, seed] = [number('scale', 1), number('nodes', 1), number('seed', 1)]
   const out = option('out') ?? '.cache/flood'
   mkdirSync(out, { recursive: true })
   for (const scenario of scenarios) {

@@ -140,7 +140,8 @@ export class Bots {
   #again(spam: Spam, tries: number, firstMs: number): void {
     const { comesBack } = spam.habits
     const retry = (): void => {
-      this.#due--
+      if (spam.from === this.#turned) this.#turnedDue--
+      else this.#due--
       if (this.#world.hasRoom()) this.#try(spam, tries + 1)
     }
     if (comesBack === 'within 60 s' && tries === 1) {

@@ -56,7 +56,7 @@ export function goalsOf(results: readonly Result[]): Row[] {
   rows.push(['begun upstream in the worst 10 s, times the capacity', judged(ours.overCapacity, { atMost: 1.2 })])
   if (ours.heldAfterS !== undefined) {
     const held = judged(ours.heldAfterS, { atMost: HELD_WITHIN_S }, 0, ' s')
-    rows.push(['a sender that turned bad is held to a limit of strangers after', held])
+    rows.push(['a sender that turned bad is held to the limit of strangers after', held])
   }
   if (ours.isFirstDay) {
     const putOff = ours.classes.known.putOffByUs + ours.classes['first contact'].putOffByUs

@@ -25,8 +25,9 @@ const SHIPPED = new Map(
   }),
 )
 
-/** Messages a second that one address may send, if it is neither known nor under pressure. */
-export const STRANGERS_MESSAGES = perSecond(SHIPPED.get('LIMIT_IP_MESSAGES') as Rate)
+/** Messages a second that one address may send under pressure, if it is not known. */
+export const STRANGERS_MESSAGES =
+  perSecond(SHIPPED.get('LIMIT_IP_MESSAGES') as Rate) * Number(settingOf('SPILLWAY_LIMIT_STRESS_FACTOR').default)
 
 function perSecond({ max, windowMs }: Rate): number {
   return (max * SECOND_MS) / windowMs

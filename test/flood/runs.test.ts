@@ -27,7 +27,7 @@ const RUNS = {
   S1: () => run(S1),
   blind: () => run(S1, 'blind'),
   S8: () => run(scenario('S8', { seconds: 10, afterMin: 5, stall })),
-  S14: () => run(scenario('S14', { seconds: 12, afterMin: 2, turnsBad: { atS: 2, perSecond: 100 } })),
+  S14: () => run(scenario('S14', { seconds: 15, afterMin: 0.5, turnsBad: { atS: 1, perSecond: 100 } })),
   S16: () => run(scenario('S16', { seconds: 10, afterMin: 0.05, firstDay })),
 }
 const results = new Map<string, Result>()
@@ -56,6 +56,11 @@ test('S1: of known senders several times as much comes in as with blind shedding
   expect(of('S1').sessions.new?.shed).toBeGreaterThan(100)
   expect(firstTry(of('S1'))).toBeGreaterThan(0.8)
   expect(firstTry(of('S1'))).toBeGreaterThan(2 * firstTry(of('blind')))
+})
+
+test('S14: a known sender that turns bad loses its standing, and is shed', () => {
+  const { seen, suspect } = of('S14').sessions
+  expect((seen?.shed ?? 0) + (suspect?.shed ?? 0)).toBeGreaterThan(100)
 })
 
 test('S16: on an honest first day nobody is put off', () => {

@@ -98,6 +98,16 @@ test('transactions, dots, and those of the sender that turned bad are counted fr
   expect([begun, dots, turned].map(sum)).toEqual([3, 2, 1])
 })
 
+test('of each message its sender knows when it was settled and how long that took', async () => {
+  const cluster = await begin({ perSecond: 5, workers: 1, places: 10 })
+  const began = performance.now()
+  const [first, second] = await visit(cluster, [letter('h1', [u(1)]), letter('h2', [u(1)])])
+  if (first === undefined || second === undefined) throw new Error('two were sent')
+  for (const { tookMs } of [first, second]) expect(tookMs).toBeGreaterThan(190)
+  expect(first.atMs).toBeGreaterThan(began)
+  expect(second.atMs - first.atMs).toBeCloseTo(second.tookMs, 6)
+})
+
 test('beyond its places clients wait for the greeting, and beyond as many again they hear 421', async () => {
   const cluster = await begin({ ...QUICK, places: 2 })
   const held = Array.from({ length: 4 }, () => visit(cluster, [letter('h1', [u(1)])], { hangsAfter: 'helo' }))

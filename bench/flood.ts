@@ -2,7 +2,7 @@
 // cluster. For each it leaves tables (Markdown), the numbers (JSON) and a timeline (SVG) in a directory, and prints the tables.
 //
 //     npm run build && npm run bench:flood -- --scenario S1,S8 [--contenders spillway,blind,nothing,calm] [--nodes N]
-//         [--scale X] [--k K] [--seconds N] [--after MODEL_MINUTES] [--properly 0.33] [--seed N] [--out DIR]
+//         [--scale X] [--k K] [--seconds N] [--after MODEL_MINUTES] [--properly 0.33,0.5,0.7] [--seed N] [--postfix] [--out DIR]
 
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -110,25 +110,30 @@ function linesOf(results: readonly Result[]): Line[] {
   ]
 }
 
-function wanted(name: string): Scenario {
+/** One scenario, or as many as there are shares of bots that come back properly. */
+function wanted(name: string): Scenario[] {
   const found = SCENARIOS.find((each) => each.name === name)
   if (found === undefined) throw new Error(`there is no ${name}: ${SCENARIOS.map((each) => each.name).join(', ')}`)
-  const { flood } = found
-  const properly = option('properly')
-  return {
+  if (number('k', found.k) < 1) throw new Error('--k is at least 1')
+  const scenario: Scenario = {
     ...found,
     k: number('k', found.k),
     seconds: number('seconds', found.seconds),
     afterMin: number('after', found.afterMin),
-    ...(flood !== undefined && properly !== undefined ? { flood: { ...flood, properly: number('properly', 1) } } : {}),
   }
+  const { flood } = scenario
+  const shares = option('properly')?.split(',').map(Number) ?? []
+  for (const each of shares) if (!(each >= 0 && each <= 1)) throw new Error('--properly has shares from 0 to 1')
+  if (flood === undefined || shares.length === 0) return [scenario]
+  return shares.map((properly) => ({ ...scenario, name: `${name}-${properly}`, flood: { ...flood, properly } }))
 }
 
 const rounded = (_: string, value: unknown): unknown => (typeof value === 'number' ? Number(value.toFixed(3)) : value)
 
 await benchmark(async () => {
-  need({ postfix: false })
-  const scenarios = (option('scenario') ?? 'S1').split(',').map(wanted)
+  const hasPostfix = process.argv.includes('--postfix')
+  need({ postfix: hasPostfix })
+  const scenarios = (option('scenario') ?? 'S1').split(',').flatMap(wanted)
   const contenders = (option('contenders')?.split(',') ?? CONTENDERS) as Contender[]
   for (const each of contenders) if (!CONTENDERS.includes(each)) throw new Error(`there is no contender ${each}`)
   const [scale, nodes, seed] = [number('scale', 1), number('nodes', 1), number('seed', 1)]
@@ -140,7 +145,7 @@ await benchmark(async () => {
     for (const contender of contenders) {
       if (contender === 'calm' && scenario.flood === undefined) continue
       progress(`${name}: ${contender}`)
-      results.push(await runScenario(scenario, { contender, nodes, scale, seed }))
+      results.push(await runScenario(scenario, { contender, nodes, scale, seed, hasPostfix }))
     }
     progress('')
     const text = report(scenario, results)

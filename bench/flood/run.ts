@@ -4,10 +4,8 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { waitUntil } from '../../test/services/processes.ts'
-import { startRedis } from '../../test/services/redis.ts'
 import { cpuMs } from '../measure.ts'
-import { atEnd, learn, type Spillway, startSpillway } from '../processes.ts'
+import { atEnd } from '../processes.ts'
 import { sizeOf } from './capacity.ts'
 import type { ClusterOrder, ClusterReport } from './cluster.ts'
 import type { Order, Sent } from './generator.ts'
@@ -21,23 +19,23 @@ import {
   tally,
   timeline,
 } from './ledger.ts'
-import { pastOf } from './past.ts'
-import { populationOf } from './population.ts'
+import {
+  type Learnt,
+  NO_NODES,
+  type Options,
+  type Sessions,
+  type Stop,
+  type Stops,
+  sessionsOf,
+  startNodes,
+  startPostfixBefore,
+} from './nodes.ts'
 import { HONEST_PER_SECOND, type Scenario } from './scenarios.ts'
-import { blind, type Contender, connections, divided, STRANGERS_MESSAGES } from './settings.ts'
+import { type Contender, STRANGERS_MESSAGES } from './settings.ts'
 import { type LevelPoint, watchLevel } from './watch.ts'
 
 /** The cluster takes this many times its usual mail (assumed). */
 export const CAPACITY_FACTOR = 3
-
-export interface Options {
-  readonly contender: Contender
-  readonly nodes: number
-  readonly scale: number
-  readonly seed: number
-  /** The build that the nodes run; the shipped one by default. */
-  readonly program?: string
-}
 
 export interface Result {
   readonly scenario: string
@@ -51,7 +49,7 @@ export interface Result {
   readonly isFirstDay: boolean
   readonly settings: Readonly<Record<string, string>>
   /** Clients that Spillway had learnt of before the run, by what it made of them. */
-  readonly learnt: { readonly known: number; readonly seen: number } | undefined
+  readonly learnt: Learnt | undefined
   readonly classes: Readonly<Record<Class, ClassTally>>
   /** In the worst ten seconds, as a multiple of what the cluster can take: transactions begun (MAIL), and messages at their dot. */
   readonly overCapacity: number
@@ -77,21 +75,6 @@ export interface Result {
   readonly levels: readonly LevelPoint[]
 }
 
-type Sessions = Readonly<Record<string, { readonly relayed: number; readonly shed: number }>>
-
-async function sessionsOf(nodes: readonly Spillway[]): Promise<Sessions> {
-  const sessions: Record<string, { relayed: number; shed: number }> = {}
-  for (const node of nodes) {
-    for (const [series, count] of await node.counters()) {
-      const [, outcome, standing = ''] = SESSIONS.exec(series) ?? []
-      if (outcome !== 'relayed' && outcome !== 'shed') continue
-      const so = sessions[standing] ?? { relayed: 0, shed: 0 }
-      sessions[standing] = { ...so, [outcome]: so[outcome] + count }
-    }
-  }
-  return sessions
-}
-
 /** The machine's time so far, in ticks, and how much of it was idle (proc(5), /proc/stat). */
 function machine(): { readonly all: number; readonly idle: number } {
   const fields = (readFileSync('/proc/stat', 'latin1').split('\n')[0] as string)
@@ -103,13 +86,9 @@ function machine(): { readonly all: number; readonly idle: number } {
 }
 
 const STEP_S = 10
-const SESSIONS = /^spillway_sessions_total\{outcome="(\w+)",standing="(\w+)"\}$/
 
-type Stop = () => Promise<unknown> | unknown
-/** What a run has started: processes of the lab, and what is to be stopped with them. */
-interface Started {
+interface Started extends Stops {
   child(file: string, ...args: string[]): ChildProcess
-  stopping(stop: Stop): void
 }
 
 export async function runScenario(scenario: Scenario, options: Options): Promise<Result> {
@@ -144,69 +123,6 @@ async function next<T>(child: ChildProcess, ms: number): Promise<T> {
   return message
 }
 
-interface Setting {
-  readonly scenario: Scenario
-  readonly options: Options
-  readonly capacity: number
-  /** The cluster's. */
-  readonly port: number
-  readonly isProxied: boolean
-}
-
-interface Nodes {
-  readonly running: readonly Spillway[]
-  readonly settings: Result['settings']
-  readonly learnt: Result['learnt']
-}
-
-async function startNodes(
-  { scenario, options, capacity, port, isProxied }: Setting,
-  { stopping }: Started,
-): Promise<Nodes> {
-  const { contender, nodes, program, scale, seed } = options
-  const redis = await startRedis()
-  stopping(() => redis.stop())
-  const settings = {
-    UPSTREAM_MAX_CONNECTIONS: connections(sizeOf(capacity).places, nodes),
-    ...(contender === 'blind' ? blind(capacity) : divided(scenario.k)),
-  }
-  const all = {
-    UPSTREAMS: `127.0.0.1:${port}`,
-    UPSTREAM_CLIENT_IP: 'none',
-    REDIS_URL: `redis://127.0.0.1:${redis.port}`,
-    ...(isProxied ? { PROXY_PROTOCOL_FROM: '127.0.0.0/8' } : {}),
-    ...settings,
-  }
-  let learnt: Result['learnt']
-  if (scenario.hasPast) {
-    const perSecond = HONEST_PER_SECOND * scale
-    const { known, seen } = await learn(
-      pastOf(populationOf(options), { perSecond, seed, now: Date.now() }),
-      all,
-      program,
-    )
-    learnt = { known, seen }
-  }
-  const running: Spillway[] = []
-  for (let i = 0; i < nodes; i++) {
-    const node = await startSpillway(all, { program })
-    stopping(() => node.stop())
-    running.push(node)
-  }
-  for (const node of running) await knows(node, learnt?.known ?? 0)
-  return { running, settings, learnt }
-}
-
-/** Waits until the node has heard of what was learnt. */
-const knows = (node: Spillway, count: number): Promise<true> =>
-  waitUntil(
-    async () => (((await node.counters()).get('spillway_known_clients') ?? 0) >= count ? true : undefined),
-    90_000,
-    () => 'Spillway has not heard of the senders that it was to learn',
-  )
-
-const NO_NODES: Nodes = { running: [], settings: {}, learnt: undefined }
-
 async function play(whole: Scenario, options: Options, started: Started): Promise<Result> {
   const { contender, scale, seed } = options
   const { flood: _, ...calm } = whole
@@ -214,7 +130,8 @@ async function play(whole: Scenario, options: Options, started: Started): Promis
   const capacity = HONEST_PER_SECOND * scale * CAPACITY_FACTOR
   const cluster = started.child('cluster.ts', JSON.stringify(sizeOf(capacity)))
   const tell = (order: ClusterOrder) => cluster.send(order)
-  const { port } = await next<{ port: number }>(cluster, 10_000)
+  const { port: sink } = await next<{ port: number }>(cluster, 10_000)
+  const port = options.hasPostfix ? await startPostfixBefore(sink, sizeOf(capacity), started) : sink
   const isProxied = scenario.firstDay !== undefined && contender !== 'nothing'
   const setting = { scenario, options, capacity, port, isProxied }
   const nodes = contender === 'nothing' ? NO_NODES : await startNodes(setting, started)

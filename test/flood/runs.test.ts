@@ -4,7 +4,8 @@
  */
 import { fileURLToPath } from 'node:url'
 import { beforeAll, expect, test } from '@jest/globals'
-import { type Options, type Result, runScenario } from '../../bench/flood/run.ts'
+import type { Options } from '../../bench/flood/nodes.ts'
+import { type Result, runScenario } from '../../bench/flood/run.ts'
 import { SCENARIOS, type Scenario } from '../../bench/flood/scenarios.ts'
 
 const PROGRAM = fileURLToPath(new URL('../../src/main.ts', import.meta.url))

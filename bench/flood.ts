@@ -67,6 +67,10 @@ function standings(results: readonly Result[]): string[] {
   return [table(['sessions at Spillway', 'relayed', 'shed'], said)]
 }
 
+/** The shares and times of goals are of what was sent at the height of a flood. */
+const goalsHead = ({ flood }: Scenario): string =>
+  flood === undefined ? 'Spillway' : `Spillway, from ${flood.rampS} s on`
+
 function report(scenario: Scenario, results: readonly Result[]): string {
   const { name, title, k } = scenario
   const { scale, seed, capacity } = results[0] as Result
@@ -85,7 +89,7 @@ function report(scenario: Scenario, results: readonly Result[]): string {
       ? []
       : [
           table(
-            ['Spillway', 'figure'],
+            [goalsHead(scenario), 'figure'],
             goalsOf(results).map((row) => [...row]),
           ),
         ]),

@@ -28,19 +28,19 @@ function always({ classes }: Result): Row[] {
 }
 
 function underFlood(result: Result, of: (contender: Contender) => Result | undefined): Row[] {
-  const { known, 'first contact': first } = result.classes
+  const { known, 'first contact': first } = result.atHeight
   const rows: Row[] = [['known senders, first try', percent(share(known.atFirstTry, known), 99)]]
   if (first.sent > 0) rows.push(['first contacts, 30 min', percent(share(first.within30Min, first), 80)])
   if (first.sent > 0 && first.within4H !== undefined)
     rows.push(['first contacts, 4 h', percent(share(first.within4H, first), 95)])
-  const calm = of('calm')?.classes.known
+  const calm = of('calm')?.atHeight.known
   if (calm !== undefined) {
     rows.push(['p99 of known senders, times that without the flood', judged(known.p99Ms / calm.p99Ms, { atMost: 1.5 })])
   }
-  const blind = of('blind')?.classes
+  const blind = of('blind')?.atHeight
   if (blind !== undefined) {
-    const atFirst = (each: Result['classes']) => each.known.atFirstTry + each['first contact'].atFirstTry
-    const times = atFirst(result.classes) / Math.max(1, atFirst(blind))
+    const atFirst = (each: Result['atHeight']) => each.known.atFirstTry + each['first contact'].atFirstTry
+    const times = atFirst(result.atHeight) / Math.max(1, atFirst(blind))
     rows.push(['honest mail at the first try, times that of blind shedding', judged(times, { atLeast: 10 }, 1)])
   }
   return rows

@@ -51,6 +51,8 @@ export interface Result {
   /** Clients that Spillway had learnt of before the run, by what it made of them. */
   readonly learnt: Learnt | undefined
   readonly classes: Readonly<Record<Class, ClassTally>>
+  /** Of what was sent when the flood had its full height; without a flood of all. */
+  readonly atHeight: Readonly<Record<Class, ClassTally>>
   /** In the worst ten seconds, as a multiple of what the cluster can take: transactions begun (MAIL), and messages at their dot. */
   readonly overCapacity: number
   readonly dotsOverCapacity: number
@@ -182,15 +184,26 @@ interface Counts {
   readonly watchedMs: number
 }
 
-function counted({ k, turnsBad }: Scenario, { sent, report, capacity, watchedMs }: Counts) {
+function counted({ k, turnsBad, flood }: Scenario, { sent, report, capacity, watchedMs }: Counts) {
   const arrived = new Map(report.arrived)
   const by = Object.fromEntries(
     CLASSES.map((who) => [who, sent.deliveries.filter((each) => each.class === who)]),
   ) as unknown as Record<Class, Sent['deliveries']>
-  const of = (who: Class) => tally(by[who], arrived, { k, watchedMs })
+  const tallies = (fromMs: number) =>
+    Object.fromEntries(
+      CLASSES.map((who) => [
+        who,
+        tally(
+          by[who].filter(({ sentMs }) => sentMs >= fromMs),
+          arrived,
+          { k, watchedMs },
+        ),
+      ]),
+    ) as Record<Class, ClassTally>
   const { sockets, dropped, visits, lateMs } = sent
   return {
-    classes: Object.fromEntries(CLASSES.map((who) => [who, of(who)])) as Record<Class, ClassTally>,
+    classes: tallies(0),
+    atHeight: tallies((flood?.rampS ?? 0) * 1000),
     overCapacity: overCapacity(report.begun, capacity),
     dotsOverCapacity: overCapacity(report.dots, capacity),
     heldAfterS: turnsBad === undefined ? undefined : heldAfterS(report.turned, turnsBad.atS, STRANGERS_MESSAGES),

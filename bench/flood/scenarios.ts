@@ -46,7 +46,7 @@ const USUAL = { k: 60, seconds: 120, afterMin: 31, hasPast: true } as const
 const flood = (kind: BotKind, times = 50) => ({ times, rampS: 60, kind })
 
 export const SCENARIOS: readonly Scenario[] = [
-  { ...USUAL, name: 'S1', title: 'ramp to 50 times in 60 s, held', flood: flood('usual') },
+  { ...USUAL, name: 'S1', title: 'ramp to 50 times in 60 s, held', seconds: 180, flood: flood('usual') },
   { ...USUAL, name: 'S2', title: 'directory harvest', flood: flood('harvest', 10) },
   { ...USUAL, name: 'S3', title: 'backscatter: null senders', flood: flood('backscatter') },
   { ...USUAL, name: 'S4', title: 'a few heavy addresses', flood: flood('heavy') },

@@ -10,12 +10,19 @@ const tally = (more: Partial<ClassTally> = {}): ClassTally => ({
   ...{ once: 1000, twice: 0, never: 0, lost: 0, putOffByUs: 0, refusedByUs: 0 },
   ...more,
 })
-const result = (more: Partial<Result> = {}, known: Partial<ClassTally> = {}, first: Partial<ClassTally> = {}): Result =>
-  ({
+/** The same at the height of the flood as over the whole run, if `more` does not say otherwise. */
+const result = (
+  more: Partial<Result> = {},
+  known: Partial<ClassTally> = {},
+  first: Partial<ClassTally> = {},
+): Result => {
+  const classes = { known: tally(known), 'first contact': tally({ sent: 100, ...first }), spam: tally() }
+  return {
     ...{ contender: 'spillway', hasFlood: true, isFirstDay: false, overCapacity: 1, heldAfterS: undefined },
-    classes: { known: tally(known), 'first contact': tally({ sent: 100, ...first }), spam: tally() },
+    ...{ classes, atHeight: classes },
     ...more,
-  }) as Result
+  } as Result
+}
 const calm = result({ contender: 'calm' })
 const blind = result({ contender: 'blind' }, { atFirstTry: 90 }, { atFirstTry: 10 })
 
@@ -49,6 +56,13 @@ describe('a flood', () => {
     const goal = 'honest mail at the first try, times that of blind shedding'
     expect(judge([result({}, met, first), blind])[goal]).toBe(true)
     expect(judge([result({}, { ...met, atFirstTry: 980 }, first), blind])[goal]).toBe(false)
+  })
+  test('shares are of what was sent at the height of the flood; nothing may be lost before it either', () => {
+    const { classes: low } = result({}, { ...met, atFirstTry: 1, lost: 1 }, { ...first, within30Min: 0 })
+    const goals = judge([result({ classes: low }, met, first)])
+    expect(goals['known senders, first try']).toBe(true)
+    expect(goals['first contacts, 30 min']).toBe(true)
+    expect(goals['honest mail lost']).toBe(false)
   })
   test('what a run cannot tell is not judged', () => {
     const goals = judge([result({}, met, { sent: 0 })])

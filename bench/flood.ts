@@ -2,7 +2,8 @@
 // cluster. For each it leaves tables (Markdown), the numbers (JSON) and a timeline (SVG) in a directory, and prints the tables.
 //
 //     npm run build && npm run bench:flood -- --scenario S1,S8 [--contenders spillway,blind,nothing,calm] [--nodes N]
-//         [--scale X] [--k K] [--seconds N] [--after MODEL_MINUTES] [--properly 0.33,0.5,0.7] [--seed N] [--postfix] [--out DIR]
+//         [--scale X] [--k K] [--seconds N] [--after MODEL_MINUTES] [--properly 0.33,0.5,0.7] [--seed N] [--postfix]
+//         [--set 'NAME=VALUE …'] [--out DIR]
 
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -76,6 +77,10 @@ function report(scenario: Scenario, results: readonly Result[]): string {
   const { scale, seed, capacity } = results[0] as Result
   const nodes = Math.max(...results.map((each) => each.nodes))
   const learnt = results.find((each) => each.learnt !== undefined)?.learnt
+  const settings = results.flatMap(({ contender, settings }) => {
+    const set = Object.entries(settings).map(([name, value]) => `${name}=${value}`)
+    return set.length === 0 || contender === 'calm' ? [] : [`- settings of ${contender}: ${set.join(' ')}`]
+  })
   const pressed = results.map(
     ({ contender, overCapacity, dotsOverCapacity }) =>
       `- ${contender}: in the worst 10 s ${overCapacity.toFixed(2)} times the cluster's capacity begun, ${dotsOverCapacity.toFixed(2)} times at the dot`,
@@ -94,7 +99,7 @@ function report(scenario: Scenario, results: readonly Result[]): string {
           ),
         ]),
     ...standings(results),
-    [...pressed, ...results.flatMap(conditions)].join('\n'),
+    [...settings, ...pressed, ...results.flatMap(conditions)].join('\n'),
     '',
   ].join('\n\n')
 }
@@ -132,6 +137,10 @@ function wanted(name: string): Scenario[] {
   return shares.map((properly) => ({ ...scenario, name: `${name}-${properly}`, flood: { ...flood, properly } }))
 }
 
+/** Of Spillway, in the run that is neither blind nor without it. */
+const furtherSettings = (): Readonly<Record<string, string>> =>
+  Object.fromEntries((option('set')?.split(/\s+/) ?? []).map((each) => each.split(/=(.*)/s).slice(0, 2)))
+
 const rounded = (_: string, value: unknown): unknown => (typeof value === 'number' ? Number(value.toFixed(3)) : value)
 
 await benchmark(async () => {
@@ -141,6 +150,7 @@ await benchmark(async () => {
   const contenders = (option('contenders')?.split(',') ?? CONTENDERS) as Contender[]
   for (const each of contenders) if (!CONTENDERS.includes(each)) throw new Error(`there is no contender ${each}`)
   const [scale, nodes, seed] = [number('scale', 1), number('nodes', 1), number('seed', 1)]
+  const more = furtherSettings()
   const out = option('out') ?? '.cache/flood'
   mkdirSync(out, { recursive: true })
   for (const scenario of scenarios) {
@@ -149,7 +159,7 @@ await benchmark(async () => {
     for (const contender of contenders) {
       if (contender === 'calm' && scenario.flood === undefined) continue
       progress(`${name}: ${contender}`)
-      results.push(await runScenario(scenario, { contender, nodes, scale, seed, hasPostfix }))
+      results.push(await runScenario(scenario, { contender, nodes, scale, seed, hasPostfix, more }))
     }
     progress('')
     const text = report(scenario, results)

@@ -18,6 +18,8 @@ export interface Options {
   readonly seed: number
   /** Puts a real Postfix before the cluster, with as many places, which relays to it live. For small runs, by root. */
   readonly hasPostfix?: boolean
+  /** Further settings of Spillway, by name without prefix, where it is not there for blind shedding. */
+  readonly more?: Readonly<Record<string, string>>
   /** The build that the nodes run; the shipped one by default. */
   readonly program?: string
 }
@@ -58,7 +60,7 @@ export async function startNodes(
   stopping(() => redis.stop())
   const settings = {
     UPSTREAM_MAX_CONNECTIONS: connections(sizeOf(capacity).places, nodes),
-    ...(contender === 'blind' ? blind(capacity) : divided(scenario.k)),
+    ...(contender === 'blind' ? blind(capacity) : { ...divided(scenario.k), ...options.more }),
   }
   const all = {
     UPSTREAMS: `127.0.0.1:${port}`,

@@ -132,7 +132,7 @@ async function play(whole: Scenario, options: Options, started: Started): Promis
   const capacity = HONEST_PER_SECOND * scale * CAPACITY_FACTOR
   const cluster = started.child('cluster.ts', JSON.stringify(sizeOf(capacity)))
   const tell = (order: ClusterOrder) => cluster.send(order)
-  const { port: sink } = await next<{ port: number }>(cluster, 10_000)
+  const { port: sink } = await next<{ port: number }>(cluster, 30_000)
   const port = options.hasPostfix ? await startPostfixBefore(sink, sizeOf(capacity), started) : sink
   const isProxied = scenario.firstDay !== undefined && contender !== 'nothing'
   const setting = { scenario, options, capacity, port, isProxied }

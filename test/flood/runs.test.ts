@@ -15,8 +15,8 @@ const scenario = (name: string, shorter: Partial<Scenario>): Scenario => ({
   ...(SCENARIOS.find((each) => each.name === name) as Scenario),
   ...shorter,
 })
-const run = (short: Scenario, contender: Options['contender'] = 'spillway') =>
-  runScenario(short, { contender, nodes: 1, scale: SCALE, seed: 1, program: PROGRAM })
+const run = (short: Scenario, more: Partial<Options> = {}) =>
+  runScenario(short, { contender: 'spillway', nodes: 1, scale: SCALE, seed: 1, program: PROGRAM, ...more })
 
 const firstTry = ({ classes }: Result): number => classes.known.atFirstTry / classes.known.sent
 
@@ -26,7 +26,7 @@ const S1 = scenario('S1', { seconds: 12, afterMin: 2, flood: { times: 50, rampS:
 const firstDay = { listRecipients: 300, perMessage: 50, overS: 8 }
 const RUNS = {
   S1: () => run(S1),
-  blind: () => run(S1, 'blind'),
+  blind: () => run(S1, { contender: 'blind' }),
   S8: () => run(scenario('S8', { seconds: 10, afterMin: 5, stall })),
   S14: () => run(scenario('S14', { seconds: 15, afterMin: 0.5, turnsBad: { atS: 1, perSecond: 100 } })),
   S16: () => run(scenario('S16', { seconds: 10, afterMin: 0.05, firstDay })),
@@ -35,8 +35,12 @@ const results = new Map<string, Result>()
 const of = (name: keyof typeof RUNS): Result => results.get(name) as Result
 
 beforeAll(async () => {
-  await Promise.all(Object.entries(RUNS).map(async ([name, each]) => results.set(name, await each())))
-}, 90_000)
+  // Each stops what it has started, also where another fails.
+  const ended = await Promise.allSettled(
+    Object.entries(RUNS).map(async ([name, each]) => results.set(name, await each())),
+  )
+  for (const each of ended) if (each.status === 'rejected') throw each.reason
+}, 120_000)
 
 test.each(Object.keys(RUNS) as (keyof typeof RUNS)[])(
   '%s: no honest mail is lost, doubled, or refused by us',

@@ -7,11 +7,14 @@ import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } fr
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { findRoot } from '../test/services/packages.ts'
-import { waitUntil } from '../test/services/processes.ts'
+import { runProgram, waitUntil } from '../test/services/processes.ts'
 import type { Order, Tally } from './load.ts'
 import { cpuMs, ROUNDS } from './measure.ts'
 
 const PROGRAM = option('program') ?? join(import.meta.dirname, '../dist/main.js')
+
+/** On a machine that has much else to do. */
+const START_MS = 30_000
 
 /** A server under test. */
 export interface Contender {
@@ -84,6 +87,26 @@ async function end(child: ChildProcess, ms: number, signal: NodeJS.Signals = 'SI
   clearTimeout(timer)
 }
 
+const environment = (settings: Readonly<Record<string, string | number>>): NodeJS.ProcessEnv => ({
+  PATH: process.env.PATH,
+  ...Object.fromEntries(Object.entries(settings).map(([name, value]) => [`SPILLWAY_${name}`, String(value)])),
+})
+
+/** Lets the built program learn from these lines (`spillway learn`). @returns what it says it has learnt, as it says it in JSON */
+export async function learn(
+  lines: string,
+  settings: Readonly<Record<string, string>>,
+  program: string = PROGRAM,
+): Promise<{ readonly known: number; readonly seen: number }> {
+  const { code, output } = await runProgram([process.execPath, program, 'learn', '-', '--json'], {
+    env: environment(settings),
+    input: lines,
+    timeout: 60_000,
+  })
+  if (code !== 0) throw new Error(`spillway learn: ${output}`)
+  return JSON.parse(output) as { known: number; seen: number }
+}
+
 /**
  * Starts the built program with these settings (names without their prefix) as in production: its log goes to a file,
  * at level info. On the command line of a benchmark, `--profile DIR` makes it leave a CPU profile in DIR when it ends,
@@ -104,7 +127,6 @@ export async function startSpillway(
     HOSTNAME: 'mx.test.example',
     ...settings,
   }
-  const env = Object.fromEntries(Object.entries(all).map(([name, value]) => [`SPILLWAY_${name}`, String(value)]))
   const profile = option('profile')
   // The flags of Node in the program's first line.
   const shipped = /^#!.* -S node (.*?)(?: --)?$/m.exec(readFileSync(program, 'utf8'))?.[1]?.split(' ') ?? []
@@ -115,7 +137,7 @@ export async function startSpillway(
     ...(profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`]),
   ]
   const child = spawn(process.execPath, [...flags, program, 'serve'], {
-    env: { PATH: process.env.PATH, ...env },
+    env: environment(all),
     stdio: ['ignore', log, log],
   })
   closeSync(log)
@@ -136,7 +158,7 @@ export async function startSpillway(
       if (child.exitCode !== null) throw new Error(`Spillway has ended:\n${read()}`)
       return listening('the operator') === undefined ? undefined : listening('mail')
     },
-    10_000,
+    START_MS,
     () => `Spillway does not start:\n${read()}`,
   )
   const admin = listening('the operator') as number

@@ -1,7 +1,6 @@
 // The flood of the lab: bots with the habits of src/cli/senders/bot.ts, and a known sender that turns bad.
 
-import { botAddress, type Habits, habitsOf, nextBot } from '../../src/cli/senders/bot.ts'
-import { HonestPopulation } from '../../src/cli/senders/honest.ts'
+import { botAddress, type Habits, habitsOf, nextBot, USUAL } from '../../src/cli/senders/bot.ts'
 import {
   harvestRecipients,
   type Letter,
@@ -12,10 +11,11 @@ import {
 import { mta } from '../../src/cli/senders/mta.ts'
 import { atLeastOnce, below, between } from '../../src/cli/senders/random.ts'
 import type { Visit } from '../../src/cli/senders/visit.ts'
-import type { Delivery } from './ledger.ts'
-import { DOMAIN } from './names.ts'
+import { accept, type Delivery } from './ledger.ts'
+import { DOMAIN, TURNED } from './names.ts'
+import { populationOf, turning } from './population.ts'
 import type { BotKind } from './scenarios.ts'
-import { MOST_OPEN, type World } from './world.ts'
+import type { World } from './world.ts'
 
 const PATIENCE_MS = 60_000
 const HEAVY_ADDRESSES = 5
@@ -41,41 +41,45 @@ export class Bots {
 
   constructor(world: World) {
     this.#world = world
-    const count = Math.max(20, Math.round(world.scenario.known * world.scale))
-    this.#turned = new HonestPopulation(world.seed, count).established(1).addresses[0] as string
+    this.#turned = turning(populationOf(world)).addresses[0] as string
   }
 
-  /** @param seconds since the last call; @param honest messages a second, of which the flood is a multiple */
+  /**
+   * The flood is so many visits a second, whatever they are: one that a bot makes again takes the place of a new one, as a
+   * botnet sends as fast as it can.
+   * @param seconds since the last call @param honest messages a second, of which the flood is a multiple
+   */
   tick(seconds: number, honest: number): void {
     const { flood, turnsBad } = this.#world.scenario
     const now = this.#world.now() / 1000
     if (flood !== undefined) {
       const perSecond = honest * flood.times * Math.min(1, now / flood.rampS)
       for (this.#due += perSecond * seconds; this.#due >= 1; this.#due--) {
-        if (this.#world.open < MOST_OPEN) this.#come(flood.kind)
+        if (this.#world.hasRoom()) this.#come(flood.kind)
       }
     }
     if (turnsBad === undefined || now < turnsBad.atS) return
-    for (this.#turnedDue += turnsBad.perSecond * this.#world.scale * seconds; this.#turnedDue >= 1; this.#turnedDue--) {
-      this.#try(this.#write(this.#turned, STEADY, 'usual'), 1)
+    for (this.#turnedDue += turnsBad.perSecond * seconds; this.#turnedDue >= 1; this.#turnedDue--) {
+      if (this.#world.hasRoom()) this.#try(this.#write(this.#turned, STEADY, 'turned'), 1)
     }
   }
 
   #come(kind: BotKind): void {
-    const { random, scale, seed } = this.#world
+    const { random, scale, seed, scenario } = this.#world
+    const habits = (bot: number) => habitsOf(seed, bot, USUAL, scenario.flood?.properly)
     const number = this.#number++
     if (kind === 'heavy') {
       const bot = below(random, HEAVY_ADDRESSES)
-      this.#try(this.#write(botAddress(bot), { ...habitsOf(seed, bot), hangs: false }, kind), 1)
+      this.#try(this.#write(botAddress(bot), { ...habits(bot), hangs: false }, kind), 1)
     } else if (kind === 'one network') {
-      this.#try(this.#write(`127.200.200.${1 + (number % 254)}`, habitsOf(seed, number), kind), 1)
+      this.#try(this.#write(`127.200.200.${1 + (number % 254)}`, habits(number), kind), 1)
     } else {
       const bot = nextBot(random, scale)
-      this.#try(this.#write(botAddress(bot), habitsOf(seed, bot), kind), 1)
+      this.#try(this.#write(botAddress(bot, scale), habits(bot), kind), 1)
     }
   }
 
-  #write(from: string, habits: Habits, kind: BotKind): Spam {
+  #write(from: string, habits: Habits, kind: BotKind | 'turned'): Spam {
     const { random } = this.#world
     const now = this.#world.now()
     const unknown = kind === 'harvest' || kind === 'backscatter' ? UNKNOWN_SHARE.harvest : UNKNOWN_SHARE.spam
@@ -89,7 +93,8 @@ export class Bots {
         to.add(random() < unknown ? `x${below(random, 1e6)}@${DOMAIN}` : `u${below(random, MAILBOXES)}@${DOMAIN}`)
       }
       const header = `From: <win@prize.example>\r\nX-Flood: ${name}\r\nSubject: win\r\n`
-      const reversePath = kind === 'backscatter' ? '' : `win${below(random, 1e6)}@prize.example`
+      const win = `win${below(random, 1e6)}@prize.example`
+      const reversePath = kind === 'backscatter' ? '' : kind === 'turned' ? TURNED : win
       letters.push({ from: reversePath, to: [...to], header, bodySize: spamSize(random) })
       deliveries.push(
         [...to].map((each): Delivery | undefined =>
@@ -103,7 +108,8 @@ export class Bots {
 
   #try(spam: Spam, tries: number): void {
     const { from, habits, letters, deliveries, firstMs } = spam
-    const began = this.#world.now()
+    const { k } = this.#world.scenario
+    const beganMs = this.#world.now()
     for (const each of deliveries.flat()) if (each !== undefined) each.tries++
     const { pregreets, ignoresReplies, quits, hangs } = habits
     const visit: Visit = {
@@ -117,16 +123,13 @@ export class Bots {
       ...(hangs ? { hangsAfter: 'helo' } : {}),
     }
     this.#world.visit(this.#world.ports[this.#world.anyPort()] as number, visit, (answers) => {
-      const now = this.#world.now()
       let isPutOff = false
-      answers.forEach(({ codes }, i) => {
+      answers.forEach(({ codes, atMs, tookMs }, i) => {
         codes.forEach((code, r) => {
           const delivery = deliveries[i]?.[r]
           if (code >= 400 && code < 500) isPutOff = true
-          if (delivery === undefined || delivery.acceptedMs !== undefined || code < 200 || code >= 400) return
-          delivery.acceptedMs = now
-          delivery.tookMs = now - began
-          delivery.atFirstTry = tries === 1
+          if (delivery === undefined || code < 200 || code >= 400) return
+          accept(delivery, { atMs: this.#world.since(atMs), tookMs, tries, beganMs, k })
         })
       })
       if (isPutOff) this.#again(spam, tries, firstMs)
@@ -136,13 +139,18 @@ export class Bots {
   /** A bot sends the whole again. */
   #again(spam: Spam, tries: number, firstMs: number): void {
     const { comesBack } = spam.habits
+    const retry = (): void => {
+      if (spam.from === this.#turned) this.#turnedDue--
+      else this.#due--
+      if (this.#world.hasRoom()) this.#try(spam, tries + 1)
+    }
     if (comesBack === 'within 60 s' && tries === 1) {
-      this.#world.after(between(this.#world.random, 1000, 60_000), () => this.#try(spam, 2))
+      this.#world.after(between(this.#world.random, 1000, 60_000), retry)
     } else if (comesBack === 'properly') {
       const at = mta('postfix').retryAtMs(tries)
       if (at === undefined) return
       const wait = Math.max(0, at - (this.#world.now() - firstMs) * this.#world.scenario.k)
-      this.#world.after(wait, () => this.#try(spam, tries + 1))
+      this.#world.after(wait, retry)
     }
   }
 }

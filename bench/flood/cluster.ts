@@ -1,20 +1,18 @@
 // A cluster of fixed capacity, in a process of its own: an SMTP server that takes so many messages a second, as a Postfix
-// would. Each message that reaches its dot needs a worker for a while, also one that is refused there. While all workers are
-// busy, dots wait; while all places are taken, greetings wait; when too many wait for a place, the next hear 421. It keeps
-// no mail, only which delivery it took and how often.
+// would (capacity.ts). Each message that reaches its dot needs a worker for a while, also one that is refused there. While all
+// workers are busy, dots wait; while all places are taken, greetings wait; when too many wait for a place, the next hear 421.
+// It keeps no mail, only which delivery it took and how often. Its one argument is its size as JSON.
 
 import { createServer, type Socket } from 'node:net'
-import { DOMAIN, MARK } from './names.ts'
+import { type Size, Workers } from './capacity.ts'
+import { DOMAIN, MARK, TURNED } from './names.ts'
 
-/** As Postfix: default_process_limit. */
-const PLACES = 100
-const WAITING = 100
-const WORKERS = 10
 /** The share of spam that the cluster recognizes, and refuses at the dot (assumed). */
 const RECOGNIZED = 0.5
 
 export type ClusterOrder =
-  | { readonly kind: 'capacity'; readonly perSecond: number | null }
+  /** The load begins: seconds are counted from now on. */
+  | { readonly kind: 'begin' }
   | { readonly kind: 'stall'; readonly ms: number }
   | { readonly kind: 'down'; readonly ms: number }
   | { readonly kind: 'report' }
@@ -22,35 +20,35 @@ export type ClusterOrder =
 export interface ClusterReport {
   /** How often each delivery was taken. */
   readonly arrived: readonly (readonly [string, number])[]
-  /** Transactions begun (MAIL), by second since the capacity was last set. */
+  /** By second: transactions begun (MAIL), those of the sender that has turned bad, and messages that reached their dot. */
   readonly begun: readonly number[]
+  readonly turned: readonly number[]
+  readonly dots: readonly number[]
 }
 
+const SIZE = JSON.parse(process.argv[2] as string) as Size
+const workers = new Workers(SIZE)
 const arrived = new Map<string, number>()
-let begun: number[] = []
+const counts = { begun: [] as number[], turned: [] as number[], dots: [] as number[] }
 let began = performance.now()
-let perSecond: number | null = null
-let stalledUntil = 0
-let freeAt = new Array<number>(WORKERS).fill(0)
 const sockets = new Set<Socket>()
 const waiting: (() => void)[] = []
 let places = 0
 
+function count(what: keyof typeof counts): void {
+  const second = Math.floor((performance.now() - began) / 1000)
+  counts[what][second] = (counts[what][second] ?? 0) + 1
+}
+
 /** Calls back once a worker has had the message for as long as one needs. */
 function work(done: () => void): void {
+  count('dots')
   const now = performance.now()
-  if (perSecond === null) {
-    afterStall(done)
-    return
-  }
-  const worker = freeAt.indexOf(Math.min(...freeAt))
-  const end = Math.max(now, stalledUntil, freeAt[worker] as number) + (WORKERS * 1000) / perSecond
-  freeAt[worker] = end
-  setTimeout(() => afterStall(done), end - now)
+  setTimeout(() => afterStall(done), workers.dot(now) - now)
 }
 
 function afterStall(done: () => void): void {
-  const left = stalledUntil - performance.now()
+  const left = workers.stalledFor(performance.now())
   if (left > 0) setTimeout(() => afterStall(done), left)
   else done()
 }
@@ -154,8 +152,8 @@ class Session {
         return
       case 'MAIL': {
         this.#recipients = []
-        const second = Math.floor((performance.now() - began) / 1000)
-        begun[second] = (begun[second] ?? 0) + 1
+        count('begun')
+        if (line.includes(TURNED)) count('turned')
         this.#reply('250 2.1.0 Ok')
         return
       }
@@ -201,21 +199,21 @@ const server = createServer({ noDelay: true }, (socket) => {
     const at = waiting.indexOf(begin)
     if (at >= 0) waiting.splice(at, 1)
   })
-  if (places < PLACES) begin()
-  else if (waiting.length < WAITING) waiting.push(begin)
+  if (places < SIZE.places) begin()
+  else if (waiting.length < SIZE.places) waiting.push(begin)
   else socket.end(`421 4.3.2 all servers are busy ${MARK}\r\n`)
 })
 
+const whole = (perSecond: readonly number[]): number[] => Array.from(perSecond, (each) => each ?? 0)
+
 function obey(order: ClusterOrder, port: number): void {
   switch (order.kind) {
-    case 'capacity':
-      perSecond = order.perSecond
-      freeAt = new Array<number>(WORKERS).fill(0)
-      begun = []
+    case 'begin':
+      for (const each of Object.values(counts)) each.length = 0
       began = performance.now()
       break
     case 'stall':
-      stalledUntil = performance.now() + order.ms
+      workers.stall(performance.now(), order.ms)
       break
     case 'down':
       server.close()
@@ -223,7 +221,12 @@ function obey(order: ClusterOrder, port: number): void {
       setTimeout(() => server.listen(port, '127.0.0.1', 511), order.ms)
       break
     case 'report':
-      process.send?.({ arrived: [...arrived], begun: Array.from(begun, (each) => each ?? 0) } satisfies ClusterReport)
+      process.send?.({
+        arrived: [...arrived],
+        begun: whole(counts.begun),
+        turned: whole(counts.turned),
+        dots: whole(counts.dots),
+      } satisfies ClusterReport)
       break
   }
 }

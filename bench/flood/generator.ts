@@ -1,5 +1,5 @@
 // The senders, in a process of their own: honest ones and bots as src/cli/senders has them. bench/flood/run.ts starts it, and
-// gives it two orders: to write the history, and to send the scenario.
+// gives it an order, and then the word to begin.
 
 import type { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -17,15 +17,18 @@ export interface Order {
   readonly scale: number
   /** Whether addresses are told by PROXY headers. */
   readonly isProxied: boolean
-  /** Whether the known senders' first messages are sent, or only taken as sent. */
-  readonly sendsHistory: boolean
 }
 
-export type Word = { readonly said: 'history'; readonly sockets: number } | Sent
 export interface Sent {
-  readonly said: 'sent'
   readonly deliveries: readonly Delivery[]
+  /** The most that were open at once. */
   readonly sockets: number
+  /** Visits that were to be made, and were not, because the lab itself was at its end. */
+  readonly dropped: number
+  /** Visits made. */
+  readonly visits: number
+  /** By how much the senders' clock was late at worst, in ms: much more than 100 ms says that the lab was too slow. */
+  readonly lateMs: number
 }
 
 const TICK_MS = 20
@@ -35,27 +38,29 @@ async function send(order: Order): Promise<void> {
   const open = new Set<Socket>()
   const world = new World(order, open)
   const honest = new Honest(world)
-  await honest.history(order.sendsHistory)
-  process.send?.({ said: 'history', sockets: open.size } satisfies Word)
+  process.send?.('ready')
   await new Promise((resolve) => process.once('message', resolve))
   world.begin()
   const bots = new Bots(world)
   const afterMs = (scenario.afterMin * 60_000) / scenario.k
   const endMs = scenario.seconds * 1000
   let last = 0
+  let lateMs = 0
   while (world.now() < endMs + afterMs) {
     const now = world.now()
     const seconds = (now - last) / 1000
     if (now < endMs) honest.tick(seconds, HONEST_PER_SECOND * scale)
     bots.tick(seconds, HONEST_PER_SECOND * scale)
     last = now
+    lateMs = Math.max(lateMs, seconds * 1000 - TICK_MS)
     await sleep(TICK_MS)
   }
   world.end()
   // What has begun may still be answered.
-  for (let i = 0; i < 500 && open.size > 0; i++) await sleep(TICK_MS)
+  for (let i = 0; i < 500 && world.unanswered > 0; i++) await sleep(TICK_MS)
   for (const socket of open) socket.destroy()
-  process.send?.({ said: 'sent', deliveries: world.deliveries, sockets: world.mostOpen } satisfies Word)
+  const { deliveries, mostOpen: sockets, dropped, visits } = world
+  process.send?.({ deliveries, sockets, dropped, visits, lateMs } satisfies Sent)
 }
 
 process.on('disconnect', () => process.exit(0))

@@ -1,9 +1,9 @@
 // The honest senders of the lab: they write, try, come back as their mail servers do, and record what they heard.
 
 import {
+  connects,
   FIRST_CONTACTS,
-  HONEST_SENDERS,
-  HonestPopulation,
+  type HonestPopulation,
   messagesAConnection,
   type Sender,
 } from '../../src/cli/senders/honest.ts'
@@ -11,16 +11,15 @@ import { honestRecipients, honestSize, type Letter, UNKNOWN_SHARE } from '../../
 import { mta } from '../../src/cli/senders/mta.ts'
 import { below, between } from '../../src/cli/senders/random.ts'
 import type { Answer } from '../../src/cli/senders/visit.ts'
-import type { Class, Delivery } from './ledger.ts'
+import { accept, type Class, type Delivery } from './ledger.ts'
 import { DOMAIN, MARK } from './names.ts'
+import { populationOf, turning } from './population.ts'
 import type { World } from './world.ts'
 
-const PATIENCE_MS = 60_000
+/** As Postfix waits for a reply to a command. */
+const PATIENCE_MS = 300_000
 /** A retry is up to this much later than due (assumed): mail servers look at their queues now and then. */
 const LATE = 0.1
-/** Another try within this is the same try. */
-const SAME_TRY_MS = 60_000
-const HISTORY_AT_ONCE = 20
 /** Mailboxes of the cluster. */
 const MAILBOXES = 5000
 
@@ -32,10 +31,20 @@ interface Pending {
   readonly deliveries: ReadonlyMap<string, Delivery | undefined>
 }
 
+/** Letters that one sender brings together, from the first try on. */
+interface Course {
+  readonly sender: Sender
+  /** Which of its addresses the first try comes from; the next comes from the next. */
+  readonly address: number
+  readonly firstMs: number
+}
+
 export class Honest {
   readonly #world: World
   readonly #population: HonestPopulation
-  readonly #known = new Set<string>()
+  readonly #turning: string | undefined
+  /** By name. */
+  readonly #known: Set<string>
   readonly #provider: Sender
   #due = 0
   #burst = 0
@@ -43,26 +52,13 @@ export class Honest {
 
   constructor(world: World) {
     this.#world = world
-    const count = world.scenario.known > 0 ? world.scenario.known : HONEST_SENDERS
-    this.#population = new HonestPopulation(world.seed, Math.max(20, Math.round(count * world.scale)))
+    const population = populationOf(world)
+    this.#population = population
+    this.#turning = world.scenario.turnsBad === undefined ? undefined : turning(population).name
+    const ranks = Array.from({ length: world.scenario.hasPast ? population.count : 0 }, (_, rank) => rank)
+    this.#known = new Set(ranks.map((rank) => population.established(rank).name))
     const addresses = Array.from({ length: 200 }, (_, i) => `2001:db8:64:1::${(i + 1).toString(16)}`)
     this.#provider = { name: 'provider', mta: mta('gmail'), addresses, isLarge: true }
-  }
-
-  /** Every established sender has one message accepted. */
-  async history(isSent: boolean): Promise<void> {
-    if (this.#world.scenario.known === 0) return
-    let next = 0
-    const one = async (): Promise<void> => {
-      while (next < this.#population.count) {
-        const sender = this.#population.established(next++)
-        if (isSent) await new Promise<void>((resolve) => this.#try([this.#write(sender, 1)], sender, 1, 0, resolve))
-        else this.#known.add(sender.name)
-      }
-    }
-    await Promise.all(Array.from({ length: HISTORY_AT_ONCE }, one))
-    // They are history, and count for nothing else.
-    this.#world.deliveries.length = 0
   }
 
   /** @param seconds since the last call */
@@ -82,7 +78,16 @@ export class Honest {
     }
   }
 
+  /** Whoever connects next. Shares are of messages. */
   #anybody(): Sender {
+    const { random } = this.#world
+    for (;;) {
+      const sender = this.#drawn()
+      if (sender.name !== this.#turning && connects(random, sender)) return sender
+    }
+  }
+
+  #drawn(): Sender {
     const { random, scenario } = this.#world
     if (scenario.firstDay !== undefined && random() < 1 / 3) return this.#provider
     return random() < FIRST_CONTACTS ? this.#population.stranger() : this.#population.next(random)
@@ -119,28 +124,24 @@ export class Honest {
   }
 
   #first(letters: readonly Pending[], sender: Sender): void {
-    this.#try(letters, sender, 1, this.#world.now(), () => undefined)
+    const address = below(this.#world.random, sender.addresses.length)
+    this.#try(letters, { sender, address, firstMs: this.#world.now() }, 1)
   }
 
   /** One try: at a node, and where that puts it off at each of the others at once. */
-  #try(letters: readonly Pending[], sender: Sender, tries: number, firstMs: number, done: () => void): void {
+  #try(letters: readonly Pending[], course: Course, tries: number): void {
     for (const { deliveries } of letters) for (const each of deliveries.values()) if (each !== undefined) each.tries++
     const { ports } = this.#world
     const start = this.#world.anyPort()
-    const from = sender.addresses[
-      (tries - 1 + (sender === this.#provider ? below(this.#world.random, 200) : 0)) % sender.addresses.length
-    ] as string
+    const { sender, address } = course
+    const from = sender.addresses[(address + tries - 1) % sender.addresses.length] as string
     const at = (left: readonly Pending[], node: number): void => {
-      if (left.length === 0) {
-        done()
-        return
-      }
+      if (left.length === 0) return
       if (node === ports.length) {
-        this.#later(left, sender, tries, firstMs)
-        done()
+        this.#later(left, course, tries)
         return
       }
-      const began = this.#world.now()
+      const beganMs = this.#world.now()
       const port = ports[(start + node) % ports.length] as number
       const visit = {
         from,
@@ -149,7 +150,9 @@ export class Honest {
         quits: this.#world.random() >= 0.02,
         patienceMs: PATIENCE_MS,
       }
-      this.#world.visit(port, visit, (answers) => at(this.#settle(left, answers, { sender, began, firstMs }), node + 1))
+      this.#world.visit(port, visit, (answers) =>
+        at(this.#settle(left, answers, { name: sender.name, beganMs, tries }), node + 1),
+      )
     }
     at(letters, 0)
   }
@@ -158,34 +161,35 @@ export class Honest {
   #settle(
     letters: readonly Pending[],
     answers: readonly Answer[],
-    { sender, began, firstMs }: { sender: Sender; began: number; firstMs: number },
+    { name, beganMs, tries }: { name: string; beganMs: number; tries: number },
   ): Pending[] {
-    const now = this.#world.now()
+    const { k } = this.#world.scenario
     return letters.flatMap((pending, i) => {
-      const { codes, text } = answers[i] as Answer
+      const { codes, text, atMs, tookMs } = answers[i] as Answer
+      const isOurs = !text.includes(MARK)
       const left = new Map<string, Delivery | undefined>()
       pending.letter.to.forEach((to, r) => {
         const code = codes[r] as number
         const delivery = pending.deliveries.get(to)
         if (code >= 200 && code < 400) {
           if (delivery === undefined) return
-          delivery.acceptedMs = now
-          delivery.tookMs = now - began
-          delivery.atFirstTry = began - firstMs <= SAME_TRY_MS / this.#world.scenario.k
-          this.#known.add(sender.name)
-        } else if (code < 500) left.set(to, delivery)
-        else if (delivery !== undefined && !text.includes(MARK)) delivery.refusedByUs = true
+          accept(delivery, { atMs: this.#world.since(atMs), tookMs, tries, beganMs, k })
+          this.#known.add(name)
+        } else if (code < 500) {
+          left.set(to, delivery)
+          if (delivery !== undefined && isOurs && code >= 400) delivery.putOffByUs = true
+        } else if (delivery !== undefined && isOurs) delivery.refusedByUs = true
       })
       if (left.size === 0) return []
       return [{ ...pending, letter: { ...pending.letter, to: [...left.keys()] }, deliveries: left }]
     })
   }
 
-  #later(letters: readonly Pending[], sender: Sender, tries: number, firstMs: number): void {
-    const at = sender.mta.retryAtMs(tries)
+  #later(letters: readonly Pending[], course: Course, tries: number): void {
+    const at = course.sender.mta.retryAtMs(tries)
     if (at === undefined) return
-    const passed = (this.#world.now() - firstMs) * this.#world.scenario.k
+    const passed = (this.#world.now() - course.firstMs) * this.#world.scenario.k
     const wait = Math.max(0, at * between(this.#world.random, 1, 1 + LATE) - passed)
-    this.#world.after(wait, () => this.#try(letters, sender, tries + 1, firstMs, () => undefined))
+    this.#world.after(wait, () => this.#try(letters, course, tries + 1))
   }
 }

@@ -14,10 +14,11 @@ export interface Delivery {
   tries: number
   /** When it was accepted. */
   acceptedMs?: number
-  /** From connecting to the reply, in ms, of the try that was accepted. */
+  /** How long the transaction that was accepted took, in ms; see Answer in src/cli/senders/visit.ts. */
   tookMs?: number
-  /** Accepted by the first try; another within a minute of model time is the same try. */
   atFirstTry?: boolean
+  /** Spillway itself said 4yz, at least once. */
+  putOffByUs?: boolean
   /** Spillway itself said 5yz. */
   refusedByUs?: boolean
 }
@@ -36,10 +37,34 @@ export interface ClassTally {
   never: number
   /** Accepted, and not with the cluster. This must be 0. */
   lost: number
+  putOffByUs: number
   refusedByUs: number
 }
 
+const SECOND_MS = 1000
 const MINUTE_MS = 60_000
+/** Another try within this, in model time, is the same try. */
+const SAME_TRY_MS = MINUTE_MS
+
+export interface Acceptance {
+  readonly atMs: number
+  readonly tookMs: number
+  /** Of the try: its number, from 1 on, and when it began. */
+  readonly tries: number
+  readonly beganMs: number
+  readonly k: number
+}
+
+/**
+ * The delivery was accepted. It was so at the first try if that was the sender's first, whatever nodes it asked one after the
+ * other, or one within a minute of model time. That holds for honest mail and for spam.
+ */
+export function accept(delivery: Delivery, { atMs, tookMs, tries, beganMs, k }: Acceptance): void {
+  if (delivery.acceptedMs !== undefined) return
+  delivery.acceptedMs = atMs
+  delivery.tookMs = tookMs
+  delivery.atFirstTry = tries === 1 || beganMs - delivery.sentMs <= SAME_TRY_MS / k
+}
 
 export function quantile(values: readonly number[], q: number): number {
   const sorted = values.toSorted((a, b) => a - b)
@@ -72,31 +97,40 @@ export function tally(
     twice: copies.filter((each) => each > 1).length,
     never: copies.filter((each) => each === 0).length,
     lost: deliveries.filter(({ acceptedMs }, i) => acceptedMs !== undefined && copies[i] === 0).length,
+    putOffByUs: deliveries.filter(({ putOffByUs }) => putOffByUs).length,
     refusedByUs: deliveries.filter(({ refusedByUs }) => refusedByUs).length,
   }
 }
 
-/** The most that began in any ten seconds, as a multiple of what the cluster can take in them. */
-export function overCapacity(perSecond: readonly number[], capacity: number): number {
-  let most = 0
-  for (let i = 0; i < perSecond.length; i++) {
-    most = Math.max(
-      most,
-      perSecond.slice(i, i + 10).reduce((sum, each) => sum + each, 0),
-    )
-  }
-  return most / (10 * capacity)
+/** The sums of `spanS` values that follow each other, from each on. @param perSecond counts by second */
+const sums = (perSecond: readonly number[], spanS: number): number[] =>
+  perSecond.map((_, i) => perSecond.slice(i, i + spanS).reduce((sum, each) => sum + each, 0))
+
+const SPAN_S = 10
+
+/** The most in any ten seconds, as a multiple of what the cluster can take in them. */
+export const overCapacity = (perSecond: readonly number[], capacity: number): number =>
+  Math.max(0, ...sums(perSecond, SPAN_S)) / (SPAN_S * capacity)
+
+/**
+ * When a sender that turned bad was held: so many seconds after `atS` the last ten seconds began in which more than `limit` a
+ * second reached the cluster. 0: it never was above. @param perSecond transactions of that sender that the cluster began
+ */
+export function heldAfterS(perSecond: readonly number[], atS: number, limit: number): number {
+  const last = sums(perSecond, SPAN_S).findLastIndex((each) => each > limit * SPAN_S)
+  return Math.max(0, last + 1 - atS)
 }
 
-/** The share of honest mail that the first try brought in, by the second of the wall clock it was sent in; spans of `stepS`. */
-export function timeline(
-  deliveries: readonly Delivery[],
-  stepS: number,
-): { readonly s: number; readonly share: number }[] {
+export interface Point {
+  readonly s: number
+  readonly share: number
+}
+
+/** The share of mail that the first try brought in, by the second of the wall clock it was sent in; spans of `stepS`. */
+export function timeline(deliveries: readonly Delivery[], stepS: number): Point[] {
   const spans = new Map<number, { sent: number; accepted: number }>()
-  for (const { class: who, sentMs, atFirstTry } of deliveries) {
-    if (who === 'spam') continue
-    const s = Math.floor(sentMs / 1000 / stepS) * stepS
+  for (const { sentMs, atFirstTry } of deliveries) {
+    const s = Math.floor(sentMs / SECOND_MS / stepS) * stepS
     const span = spans.get(s) ?? { sent: 0, accepted: 0 }
     span.sent++
     if (atFirstTry) span.accepted++

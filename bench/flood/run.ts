@@ -4,25 +4,38 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { startRedis } from '../../test/services/redis.ts'
-import { startSpillway } from '../processes.ts'
+import { cpuMs } from '../measure.ts'
+import { atEnd } from '../processes.ts'
+import { sizeOf } from './capacity.ts'
 import type { ClusterOrder, ClusterReport } from './cluster.ts'
 import type { Order, Sent } from './generator.ts'
-import { CLASSES, type Class, type ClassTally, overCapacity, tally, timeline } from './ledger.ts'
+import {
+  CLASSES,
+  type Class,
+  type ClassTally,
+  heldAfterS,
+  overCapacity,
+  type Point,
+  tally,
+  timeline,
+} from './ledger.ts'
+import {
+  type Learnt,
+  NO_NODES,
+  type Options,
+  type Sessions,
+  type Stop,
+  type Stops,
+  sessionsOf,
+  startNodes,
+  startPostfixBefore,
+} from './nodes.ts'
 import { HONEST_PER_SECOND, type Scenario } from './scenarios.ts'
-import { blind, type Contender, divided } from './settings.ts'
+import { type Contender, STRANGERS_MESSAGES } from './settings.ts'
+import { type LevelPoint, watchLevel } from './watch.ts'
 
 /** The cluster takes this many times its usual mail (assumed). */
 export const CAPACITY_FACTOR = 3
-
-export interface Options {
-  readonly contender: Contender
-  readonly nodes: number
-  readonly scale: number
-  readonly seed: number
-  /** The build that the nodes run; the shipped one by default. */
-  readonly program?: string
-}
 
 export interface Result {
   readonly scenario: string
@@ -32,15 +45,36 @@ export interface Result {
   readonly seed: number
   readonly nodes: number
   readonly capacity: number
+  readonly hasFlood: boolean
+  readonly isFirstDay: boolean
   readonly settings: Readonly<Record<string, string>>
+  /** Clients that Spillway had learnt of before the run, by what it made of them. */
+  readonly learnt: Learnt | undefined
   readonly classes: Readonly<Record<Class, ClassTally>>
-  /** Transactions that the cluster began in the worst ten seconds, as a multiple of what it can take. */
+  /** Of what was sent when the flood had its full height; without a flood of all. */
+  readonly atHeight: Readonly<Record<Class, ClassTally>>
+  /** In the worst ten seconds, as a multiple of what the cluster can take: transactions begun (MAIL), and messages at their dot. */
   readonly overCapacity: number
+  readonly dotsOverCapacity: number
+  /** Of a known sender that turned bad: after how many seconds it was held; see ledger.ts. */
+  readonly heldAfterS: number | undefined
   /** The share of the machine's time in which nothing ran. */
   readonly idle: number
+  /** Cores used on average. */
+  readonly cores: { readonly nodes: number; readonly senders: number; readonly cluster: number }
+  /** How sessions ended, by the standing that Spillway gave the client; empty where there is no node. */
+  readonly sessions: Sessions
+  readonly visits: number
   /** The most sockets that the senders had open at once. */
   readonly sockets: number
-  readonly timeline: ReturnType<typeof timeline>
+  /** See Sent in generator.ts: a run with any is no result. */
+  readonly dropped: number
+  readonly lateMs: number
+  /** Shares at the first try: of all honest mail, and apart. */
+  readonly timeline: readonly Point[]
+  readonly known: readonly Point[]
+  readonly firstContacts: readonly Point[]
+  readonly levels: readonly LevelPoint[]
 }
 
 /** The machine's time so far, in ticks, and how much of it was idle (proc(5), /proc/stat). */
@@ -53,23 +87,32 @@ function machine(): { readonly all: number; readonly idle: number } {
   return { all: fields.reduce((sum, each) => sum + each, 0), idle: (fields[3] as number) + (fields[4] as number) }
 }
 
-const STEP_S = 5
+const STEP_S = 10
+
+interface Started extends Stops {
+  child(file: string, ...args: string[]): ChildProcess
+}
 
 export async function runScenario(scenario: Scenario, options: Options): Promise<Result> {
-  const stops: (() => Promise<unknown> | unknown)[] = []
-  const start = (file: string): ChildProcess => {
-    const child = fork(join(import.meta.dirname, file), { execArgv: [] })
+  const stops: Stop[] = []
+  const stopAll = async (): Promise<void> => {
+    for (const stop of stops.splice(0).reverse()) await stop()
+  }
+  // Where the benchmark is interrupted, `finally` is never reached.
+  atEnd(stopAll)
+  const child: Started['child'] = (file, ...args) => {
+    const process = fork(join(import.meta.dirname, file), args, { execArgv: [] })
     stops.push(() => {
-      if (child.exitCode !== null || child.signalCode !== null) return undefined
-      child.kill('SIGKILL')
-      return once(child, 'exit')
+      if (process.exitCode !== null || process.signalCode !== null) return undefined
+      process.kill('SIGKILL')
+      return once(process, 'exit')
     })
-    return child
+    return process
   }
   try {
-    return await play(scenario, options, start, (stop) => stops.push(stop))
+    return await play(scenario, options, { child, stopping: (stop) => stops.push(stop) })
   } finally {
-    for (const stop of stops.reverse()) await stop()
+    await stopAll()
   }
 }
 
@@ -82,80 +125,91 @@ async function next<T>(child: ChildProcess, ms: number): Promise<T> {
   return message
 }
 
-async function play(
-  scenario: Scenario,
-  { contender, nodes, scale, seed, program }: Options,
-  start: (file: string) => ChildProcess,
-  atEnd: (stop: () => Promise<unknown>) => void,
-): Promise<Result> {
+async function play(whole: Scenario, options: Options, started: Started): Promise<Result> {
+  const { contender, scale, seed } = options
+  const { flood: _, ...calm } = whole
+  const scenario: Scenario = contender === 'calm' ? calm : whole
   const capacity = HONEST_PER_SECOND * scale * CAPACITY_FACTOR
-  const cluster = start('cluster.ts')
+  const cluster = started.child('cluster.ts', JSON.stringify(sizeOf(capacity)))
   const tell = (order: ClusterOrder) => cluster.send(order)
-  const { port } = await next<{ port: number }>(cluster, 10_000)
+  const { port: sink } = await next<{ port: number }>(cluster, 30_000)
+  const port = options.hasPostfix ? await startPostfixBefore(sink, sizeOf(capacity), started) : sink
   const isProxied = scenario.firstDay !== undefined && contender !== 'nothing'
-  const settings = contender === 'blind' ? blind(capacity) : contender === 'spillway' ? divided(scenario.k) : {}
-  const ports: number[] = []
-  if (contender === 'nothing') ports.push(port)
-  else {
-    const redis = await startRedis()
-    atEnd(() => redis.stop())
-    for (let i = 0; i < nodes; i++) {
-      const node = await startSpillway(
-        {
-          UPSTREAMS: `127.0.0.1:${port}`,
-          UPSTREAM_CLIENT_IP: 'none',
-          REDIS_URL: `redis://127.0.0.1:${redis.port}`,
-          ...(isProxied ? { PROXY_PROTOCOL_FROM: '127.0.0.0/8' } : {}),
-          ...settings,
-        },
-        { program },
-      )
-      atEnd(() => node.stop())
-      ports.push(node.port)
-    }
-  }
-  const senders = start('generator.ts')
-  const order: Order = { scenario, ports, seed, scale, isProxied, sendsHistory: contender === 'spillway' }
-  senders.send(order)
-  await next(senders, 300_000)
-  tell({ kind: 'capacity', perSecond: capacity })
-  const before = machine()
+  const setting = { scenario, options, capacity, port, isProxied }
+  const nodes = contender === 'nothing' ? NO_NODES : await startNodes(setting, started)
+  const ports = nodes.running.length === 0 ? [port] : nodes.running.map((node) => node.port)
+  const senders = started.child('generator.ts')
+  senders.send({ scenario, ports, seed, scale, isProxied } satisfies Order)
+  await next(senders, 30_000)
+  tell({ kind: 'begin' })
   senders.send('begin')
-  const minutes = (min: number) => (min * 60_000) / scenario.k
-  const { stall, down } = scenario
-  const timers = [
-    stall && setTimeout(() => tell({ kind: 'stall', ms: minutes(stall.min) }), stall.atS * 1000),
-    down && setTimeout(() => tell({ kind: 'down', ms: minutes(down.min) }), down.atS * 1000),
-  ]
-  atEnd(async () => {
-    for (const each of timers) clearTimeout(each)
-  })
-  const longest = scenario.seconds * 1000 + minutes(scenario.afterMin)
-  const sent = await next<Sent>(senders, longest + 120_000)
-  const after = machine()
+  const cpus = { nodes: nodes.running.map(({ pid }) => pid), senders: [senders.pid], cluster: [cluster.pid] }
+  const used = () => Object.entries(cpus).map(([name, pids]) => [name, cpuMs(pids as number[])] as const)
+  const [before, cpuBefore, began] = [machine(), used(), performance.now()]
+  const watch = watchLevel(nodes.running[0]?.admin)
+  started.stopping(() => watch.stop())
+  const watchedMs = (scenario.afterMin * 60_000) / scenario.k
+  const timers = faults(scenario, tell)
+  started.stopping(() => timers.forEach(clearTimeout))
+  const sent = await next<Sent>(senders, scenario.seconds * 1000 + watchedMs + 120_000)
+  const [after, cpuAfter, tookMs] = [machine(), used(), performance.now() - began]
   tell({ kind: 'report' })
   const report = await next<ClusterReport>(cluster, 30_000)
-  const arrived = new Map(report.arrived)
-  const watched = { k: scenario.k, watchedMs: minutes(scenario.afterMin) }
-  const of = (who: Class) =>
-    tally(
-      sent.deliveries.filter((each) => each.class === who),
-      arrived,
-      watched,
-    )
+  const cores = cpuAfter.map(([name, ms], i) => [name, (ms - (cpuBefore[i]?.[1] as number)) / tookMs])
   return {
-    scenario: scenario.name,
-    contender,
-    k: scenario.k,
-    scale,
-    seed,
-    nodes: contender === 'nothing' ? 0 : nodes,
-    capacity,
-    settings,
-    classes: Object.fromEntries(CLASSES.map((who) => [who, of(who)])) as Record<Class, ClassTally>,
-    overCapacity: overCapacity(report.begun, capacity),
+    ...{ scenario: scenario.name, contender, k: scenario.k, scale, seed, nodes: nodes.running.length, capacity },
+    ...{ hasFlood: scenario.flood !== undefined, isFirstDay: scenario.firstDay !== undefined },
+    ...{ settings: nodes.settings, learnt: nodes.learnt },
+    ...counted(scenario, { sent, report, capacity, watchedMs }),
     idle: (after.idle - before.idle) / (after.all - before.all),
-    sockets: sent.sockets,
-    timeline: timeline(sent.deliveries, STEP_S),
+    cores: Object.fromEntries(cores) as Result['cores'],
+    sessions: await sessionsOf(nodes.running),
+    levels: watch.points,
+  }
+}
+
+/** What happens to the cluster during the run. */
+function faults({ stall, down, k }: Scenario, tell: (order: ClusterOrder) => void): NodeJS.Timeout[] {
+  const timers: NodeJS.Timeout[] = []
+  const at = (s: number, order: ClusterOrder) => timers.push(setTimeout(() => tell(order), s * 1000))
+  if (stall !== undefined) at(stall.atS, { kind: 'stall', ms: stall.forS * 1000 })
+  if (down !== undefined) at(down.atS, { kind: 'down', ms: (down.min * 60_000) / k })
+  return timers
+}
+
+interface Counts {
+  readonly sent: Sent
+  readonly report: ClusterReport
+  readonly capacity: number
+  readonly watchedMs: number
+}
+
+function counted({ k, turnsBad, flood }: Scenario, { sent, report, capacity, watchedMs }: Counts) {
+  const arrived = new Map(report.arrived)
+  const by = Object.fromEntries(
+    CLASSES.map((who) => [who, sent.deliveries.filter((each) => each.class === who)]),
+  ) as unknown as Record<Class, Sent['deliveries']>
+  const tallies = (fromMs: number) =>
+    Object.fromEntries(
+      CLASSES.map((who) => [
+        who,
+        tally(
+          by[who].filter(({ sentMs }) => sentMs >= fromMs),
+          arrived,
+          { k, watchedMs },
+        ),
+      ]),
+    ) as Record<Class, ClassTally>
+  const { sockets, dropped, visits, lateMs } = sent
+  return {
+    classes: tallies(0),
+    atHeight: tallies((flood?.rampS ?? 0) * 1000),
+    overCapacity: overCapacity(report.begun, capacity),
+    dotsOverCapacity: overCapacity(report.dots, capacity),
+    heldAfterS: turnsBad === undefined ? undefined : heldAfterS(report.turned, turnsBad.atS, STRANGERS_MESSAGES),
+    ...{ sockets, dropped, visits, lateMs },
+    timeline: timeline([...by.known, ...by['first contact']], STEP_S),
+    known: timeline(by.known, STEP_S),
+    firstContacts: timeline(by['first contact'], STEP_S),
   }
 }

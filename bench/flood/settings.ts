@@ -1,32 +1,70 @@
-// The contenders' settings, and what K does to them. A window is divided by K together with its number, so that the rate per
-// second stays true. What no event ends but time (a TTL) is divided. Timeouts of a conversation stay: conversations last as
-// long as in reality.
+// The contenders' settings, and what K does to Spillway's limits.
+//
+// K divides the time between tries, and nothing else of what senders do: rates, and what one visit brings, stay true. So a
+// limit must go on to mean the same rate and the same burst, and only the time after which it forgives is divided. Its number
+// and its window are divided together, by K or by as much of it as leaves a number of at least LEAST: a tenth of that, which
+// is what strangers keep under pressure, is still what one visit brings. A window is whole seconds, as limits in Redis are. A
+// limit that is small already, as 20 unknown recipients in ten minutes, stays as it is shipped: it forgives later than it
+// should by the lab's clock, which is to the disadvantage of Spillway only.
 
-export type Contender = 'spillway' | 'blind' | 'nothing'
-export const CONTENDERS: readonly Contender[] = ['spillway', 'blind', 'nothing']
+import { rate } from '../../src/config/kinds.ts'
+import { settingOf } from '../../src/config/settings.ts'
+import { LIMITS, type Rate } from '../../src/core/limits.ts'
 
-/** The shipped defaults that K divides: number and window in seconds. A setting that comes later is one more row. */
-const WINDOWS: Readonly<Record<string, { readonly max: number; readonly windowS: number }>> = {
-  LIMIT_IP_CONNECTIONS: { max: 600, windowS: 60 },
-  LIMIT_NET_CONNECTIONS: { max: 6000, windowS: 60 },
-  LIMIT_IP_MESSAGES: { max: 1200, windowS: 60 },
-  LIMIT_IP_RECIPIENTS: { max: 6000, windowS: 60 },
-  LIMIT_IP_UNKNOWN_RECIPIENTS: { max: 20, windowS: 600 },
+export type Contender = 'spillway' | 'blind' | 'nothing' | 'calm'
+/** Beside Spillway: one limit for all, nothing at all, and Spillway without the flood. */
+export const CONTENDERS: readonly Contender[] = ['spillway', 'blind', 'nothing', 'calm']
+
+const SECOND_MS = 1000
+
+/** The limits that hold where nothing is set, by the names of their settings without prefix. */
+const SHIPPED = new Map(
+  Object.values(LIMITS).flatMap(({ setting }): [string, Rate][] => {
+    const parsed = rate.parse(settingOf(setting).default ?? '')
+    return 'value' in parsed ? [[setting.slice('SPILLWAY_'.length), parsed.value]] : []
+  }),
+)
+
+/** Messages a second that one address may send under pressure, if it is not known. */
+export const STRANGERS_MESSAGES =
+  perSecond(SHIPPED.get('LIMIT_IP_MESSAGES') as Rate) * Number(settingOf('SPILLWAY_LIMIT_STRESS_FACTOR').default)
+
+function perSecond({ max, windowMs }: Rate): number {
+  return (max * SECOND_MS) / windowMs
 }
 
-/** With K = 1 nothing is set: the shipped defaults hold. A number below 1 becomes 1, in a window as much longer. */
+const LEAST = 200
+
+/** The limit with its number and its window divided by the same whole number, at most `k`; undefined: it stays. */
+function dividedBy(k: number, { max, windowMs }: Rate): string | undefined {
+  for (let by = Math.floor(k); by > 1; by--) {
+    const seconds = windowMs / SECOND_MS / by
+    if (max % by === 0 && Number.isInteger(seconds) && max / by >= LEAST) return `${max / by}/${seconds}s`
+  }
+  return undefined
+}
+
+/** Settings that differ from the shipped ones. With K = 1 there are none. */
 export function divided(k: number): Readonly<Record<string, string>> {
-  if (k === 1) return {}
   return Object.fromEntries(
-    Object.entries(WINDOWS).map(([name, { max, windowS }]) => {
-      const least = Math.max(1, Math.floor(max / k))
-      return [name, `${least}/${Math.max(100, Math.round((windowS * 1000 * least) / max))}ms`]
+    [...SHIPPED].flatMap(([name, shipped]) => {
+      const limit = dividedBy(k, shipped)
+      return limit === undefined ? [] : [[name, limit]]
     }),
   )
 }
 
-/** Blind shedding: every limit off but one for all, at what the cluster can take. */
+/** Blind shedding: everything off but one limit for all, at what the cluster can take. */
 export function blind(capacity: number): Readonly<Record<string, string>> {
-  const off = Object.fromEntries(Object.keys(WINDOWS).map((name) => [name, 'off']))
-  return { ...off, LIMIT_IP_CONCURRENCY: 'off', LIMIT_GLOBAL_MESSAGES: `${Math.max(1, Math.round(capacity))}/1s` }
+  return {
+    ...Object.fromEntries([...SHIPPED.keys()].map((name) => [name, 'off'])),
+    LIMIT_IP_CONCURRENCY: 'off',
+    OVERLOAD: 'off',
+    UNKNOWN_GUARD: 'off',
+    LIMIT_GLOBAL_MESSAGES: `${Math.max(1, Math.round(capacity))}/1s`,
+  }
 }
+
+/** What an operator sets for a cluster with so many places: as shipped, half of them, divided among the nodes. */
+export const connections = (places: number, nodes: number): string =>
+  `${Math.max(2, Math.floor(places / 2 / Math.max(1, nodes)))}`

@@ -7,8 +7,10 @@ import type { Order } from './generator.ts'
 import type { Delivery } from './ledger.ts'
 import type { Scenario } from './scenarios.ts'
 
-/** Sockets of the flood at once; more do not fit into one process's ports and files. */
-export const MOST_OPEN = 8000
+/** Sockets of the flood at once; more do not fit into one process's files. Visits beyond are counted, and make no result. */
+const MOST_OPEN = 8000
+/** What connecting says where this machine is at its end, and not the server. */
+const OUR_FAULTS = ['EMFILE', 'ENFILE', 'EADDRNOTAVAIL', 'EADDRINUSE', 'ENOBUFS', 'ENOMEM']
 
 export class World {
   readonly scenario: Scenario
@@ -23,6 +25,11 @@ export class World {
   #isOver = false
   #messages = 0
   mostOpen = 0
+  visits = 0
+  /** Visits under way, but for those of bots that hang: these end when somebody loses patience. */
+  unanswered = 0
+  /** Visits that were to be made, and were not. */
+  dropped = 0
 
   constructor({ scenario, scale, seed, ports, isProxied }: Order, open: Set<Socket>) {
     this.scenario = scenario
@@ -45,11 +52,19 @@ export class World {
 
   /** Since the load began, in ms. */
   now(): number {
-    return performance.now() - this.#began
+    return this.since(performance.now())
   }
 
-  get open(): number {
-    return this.#open.size
+  /** @param atMs of `performance.now()` @returns in ms since the load began */
+  since(atMs: number): number {
+    return atMs - this.#began
+  }
+
+  /** Whether one more visit of the flood can be made. One that cannot is counted. */
+  hasRoom(): boolean {
+    if (this.#open.size < MOST_OPEN) return true
+    this.dropped++
+    return false
   }
 
   /** A name for a message; names of spam begin with s, as the cluster must know what to recognize. */
@@ -73,9 +88,18 @@ export class World {
     const proxied = { ...visit, from: '127.0.0.1', preface: `PROXY ${family} ${visit.from} ${to} 4000 25\r\n` }
     // Without a header, an IPv6 network is one IPv4 address.
     const direct = family === 'TCP6' ? { ...visit, from: '127.15.0.1' } : visit
-    const socket = perform({ host: '127.0.0.1', port }, this.#isProxied ? proxied : direct, done)
+    const isAwaited = visit.hangsAfter === undefined
+    if (isAwaited) this.unanswered++
+    const socket = perform({ host: '127.0.0.1', port }, this.#isProxied ? proxied : direct, (answers) => {
+      if (isAwaited) this.unanswered--
+      done(answers)
+    })
+    this.visits++
     this.#open.add(socket)
     this.mostOpen = Math.max(this.mostOpen, this.#open.size)
     socket.on('close', () => this.#open.delete(socket))
+    socket.on('error', ({ code }: NodeJS.ErrnoException) => {
+      if (OUR_FAULTS.includes(code ?? '')) this.dropped++
+    })
   }
 }

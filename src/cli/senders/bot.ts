@@ -28,20 +28,24 @@ export interface HabitShares {
 
 export const USUAL: HabitShares = { pregreets: 0.15, ignoresReplies: 0.1, hangs: 0.03, quits: 0.4 }
 
-const RETURNS = [
-  { comesBack: 'never', weight: 36 },
-  { comesBack: 'within 60 s', weight: 31 },
-  { comesBack: 'properly', weight: 33 },
-] as const
+/** The share of bots that come back as a mail server does. Of the others, 36 in 67 never do. */
+export const PROPERLY = 0.33
 
-export function habitsOf(seed: number, bot: number, shares: HabitShares = USUAL): Habits {
+const returnsOf = (properly: number) =>
+  [
+    { comesBack: 'never', weight: (1 - properly) * 36 },
+    { comesBack: 'within 60 s', weight: (1 - properly) * 31 },
+    { comesBack: 'properly', weight: properly * 67 },
+  ] as const
+
+export function habitsOf(seed: number, bot: number, shares: HabitShares = USUAL, properly = PROPERLY): Habits {
   const random = seeded(Math.imul(bot + 1, 0x9e3779b1) ^ seed)
   return {
     pregreets: random() < shares.pregreets,
     ignoresReplies: random() < shares.ignoresReplies,
     hangs: random() < shares.hangs,
     quits: random() < shares.quits,
-    comesBack: weighted(random, RETURNS).comesBack,
+    comesBack: weighted(random, returnsOf(properly)).comesBack,
   }
 }
 
@@ -65,8 +69,12 @@ export function nextBot(random: Random, scale = 1): number {
 /** Networks (/24) of bots. */
 const NETS = 30_000
 
-/** An address of 127.128.0.0/9 for each bot, 17 to a /24. */
-export function botAddress(bot: number): string {
-  const net = bot % NETS
-  return `127.${128 + (net >>> 8)}.${net & 255}.${1 + (Math.floor(bot / NETS) % 254)}`
+/**
+ * An address of 127.128.0.0/9 for each bot, 17 to a /24. @param scale that of nextBot: as fewer bots come, they are in fewer
+ * networks, and as many of them in one
+ */
+export function botAddress(bot: number, scale = 1): string {
+  const nets = Math.max(1, Math.round(NETS * Math.min(1, scale)))
+  const net = bot % nets
+  return `127.${128 + (net >>> 8)}.${net & 255}.${1 + (Math.floor(bot / nets) % 254)}`
 }

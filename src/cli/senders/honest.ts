@@ -7,8 +7,8 @@ export const HONEST_SENDERS = 20_000
 const EXPONENT = 1.05
 /** This share of honest messages comes from senders that were never seen before. */
 export const FIRST_CONTACTS = 0.05
-/** The largest senders bring several messages with one connection. */
-const LARGE = 20
+/** The largest senders bring 3 to 20 messages with one connection. */
+export const LARGE = 20
 /** The /24s of 127.0.0.0/8 that senders are in, counted from 127.0.0.0. */
 const ESTABLISHED_NETS = 16 * 256
 const STRANGERS_NETS = { first: 96 * 256, count: 32 * 256 }
@@ -24,6 +24,7 @@ export interface Sender {
 export class HonestPopulation {
   readonly #seed: number
   readonly #rank: (random: Random) => number
+  readonly #sum: number
   readonly count: number
   #strangers = 0
 
@@ -31,11 +32,17 @@ export class HonestPopulation {
     this.#seed = seed
     this.count = count
     this.#rank = zipf(count, EXPONENT)
+    this.#sum = Array.from({ length: count }, (_, rank) => (rank + 1) ** -EXPONENT).reduce((sum, each) => sum + each, 0)
   }
 
   /** One of those that have sent before, the largest first. Each has a /24 of its own in 127.16.0.0 to 127.95.255.255. */
   established(rank: number): Sender {
     return this.#sender(`s${rank}`, rank, { net: ESTABLISHED_NETS + rank, host: 10 }, rank < LARGE)
+  }
+
+  /** The share of the mail of all established senders that this one brings. */
+  shareOf(rank: number): number {
+    return (rank + 1) ** -EXPONENT / this.#sum
   }
 
   next(random: Random): Sender {
@@ -61,6 +68,20 @@ export class HonestPopulation {
   }
 }
 
-/** How many messages one connection brings: 1.1 on average, and 3 to 20 where the sender is large. */
+/** How many messages one connection brings, on average. */
+const A_CONNECTION = 1.1
+const A_LARGE_CONNECTION = { least: 3, most: 20 }
+
 export const messagesAConnection = (random: Random, { isLarge }: Sender): number =>
-  isLarge ? 3 + below(random, 18) : Math.min(100, atLeastOnce(random, 1.1))
+  isLarge
+    ? A_LARGE_CONNECTION.least + below(random, A_LARGE_CONNECTION.most - A_LARGE_CONNECTION.least + 1)
+    : Math.min(100, atLeastOnce(random, A_CONNECTION))
+
+/**
+ * Whether a sender that was drawn by its share of the messages connects now. A large one brings more with one connection, so it
+ * connects less often; of one that does not, another is drawn in its place.
+ */
+export function connects(random: Random, { isLarge }: Sender): boolean {
+  const { least, most } = A_LARGE_CONNECTION
+  return !isLarge || random() < A_CONNECTION / ((least + most) / 2)
+}

@@ -36,6 +36,10 @@ export interface Answer {
   readonly codes: readonly Code[]
   /** The reply that refused it, or the reply to the dot. */
   readonly text: string
+  /** When it was settled, in ms of `performance.now()`. */
+  readonly atMs: number
+  /** How long that took, in ms: of the first letter from connecting on, of the others from the end of the one before. */
+  readonly tookMs: number
 }
 
 export interface Server {
@@ -56,6 +60,7 @@ class Performance {
   #text = ''
   #refusal = ''
   #step: Step = 'greeting'
+  #beganMs = performance.now()
 
   constructor(visit: Visit, socket: Socket, done: (answers: readonly Answer[]) => void) {
     this.#visit = visit
@@ -207,7 +212,9 @@ class Performance {
     const { to } = this.#letter as Letter
     const heard = this.#codes
     const codes = to.map((_, i) => ((heard[i] ?? 0) >= 400 ? (heard[i] as Code) : code))
-    this.#answers.push({ codes, text })
+    const atMs = performance.now()
+    this.#answers.push({ codes, text, atMs, tookMs: atMs - this.#beganMs })
+    this.#beganMs = atMs
     this.#codes = []
     this.#refusal = ''
   }

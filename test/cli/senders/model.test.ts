@@ -1,7 +1,7 @@
 /** The model of senders that the demo and the flood lab share: its figures are those that docs/flood.md names. */
 import { describe, expect, test } from '@jest/globals'
 import { botAddress, habitsOf, nextBot } from '../../../src/cli/senders/bot.ts'
-import { HonestPopulation, messagesAConnection } from '../../../src/cli/senders/honest.ts'
+import { connects, HonestPopulation, LARGE, messagesAConnection } from '../../../src/cli/senders/honest.ts'
 import { bodyOf, honestRecipients, honestSize, spamSize } from '../../../src/cli/senders/letter.ts'
 import { MTAS, type MtaName, mta } from '../../../src/cli/senders/mta.ts'
 import { seeded, zipf } from '../../../src/cli/senders/random.ts'
@@ -107,6 +107,20 @@ describe('honest senders', () => {
     const many = draws(5000, () => messagesAConnection(random, large))
     expect([Math.min(...many), Math.max(...many)]).toEqual([3, 20])
   })
+  test('who connects is drawn so that shares are of messages, large senders included', () => {
+    const random = seeded(6)
+    let [all, large] = [0, 0]
+    for (let i = 0; i < 100_000; i++) {
+      const sender = population.next(random)
+      if (!connects(random, sender)) continue
+      const messages = messagesAConnection(random, sender)
+      all += messages
+      if (sender.isLarge) large += messages
+    }
+    const wanted = draws(LARGE, () => 0).reduce((sum, _, rank) => sum + population.shareOf(rank), 0)
+    expect(large / all).toBeCloseTo(wanted, 1)
+    expect(draws(population.count, () => 0).reduce((sum, _, rank) => sum + population.shareOf(rank), 0)).toBeCloseTo(1)
+  })
 })
 
 describe('bots', () => {
@@ -114,6 +128,11 @@ describe('bots', () => {
   test('come back never, within a minute, or properly: 36, 31, 33 in a hundred', () => {
     expect(share(habits.map(({ comesBack }) => comesBack === 'never'))).toBeCloseTo(0.36, 2)
     expect(share(habits.map(({ comesBack }) => comesBack === 'within 60 s'))).toBeCloseTo(0.31, 2)
+  })
+  test('more of them may come back properly; the others keep their proportion', () => {
+    const many = draws(50_000, () => 0).map((_, bot) => habitsOf(7, bot, undefined, 0.7).comesBack)
+    expect(share(many.map((each) => each === 'properly'))).toBeCloseTo(0.7, 2)
+    expect(share(many.map((each) => each === 'never'))).toBeCloseTo((0.3 * 36) / 67, 2)
   })
   test('speak early, ignore replies, hang, and leave without QUIT as often as measured', () => {
     expect(share(habits.map(({ pregreets }) => pregreets))).toBeCloseTo(0.15, 1)
@@ -126,6 +145,11 @@ describe('bots', () => {
     const all = draws(500_000, () => 0).map((_, bot) => botAddress(bot))
     expect(new Set(all).size).toBe(500_000)
     expect(new Set(all.map((each) => each.replace(/\.\d+$/, ''))).size).toBe(30_000)
+  })
+  test('a tenth of the bots is in a tenth of the networks', () => {
+    const all = draws(50_000, () => 0).map((_, bot) => botAddress(bot, 0.1))
+    expect(new Set(all).size).toBe(50_000)
+    expect(new Set(all.map((each) => each.replace(/\.\d+$/, ''))).size).toBe(3000)
   })
   test('most visits are from bots that come again', () => {
     const random = seeded(5)

@@ -1,0 +1,35 @@
+// What the established senders have sent before the run, as an operator has it from the logs of a cluster: lines of the form
+// `ip,accepted,rejected,last` for `spillway learn`. The lab knows these senders by the same truth: each of them has had at least
+// one honest message accepted. Nothing else is told; who sends for the first time in the run is in no line.
+
+import { type HonestPopulation, LARGE } from '../../src/cli/senders/honest.ts'
+import { UNKNOWN_SHARE } from '../../src/cli/senders/letter.ts'
+import { between, seeded } from '../../src/cli/senders/random.ts'
+
+/** How far the logs go back (assumed). */
+const DAYS = 14
+const DAY_S = 86_400
+/** Of the senders that are not large, so many have sent one message so far (assumed). */
+const NEWCOMERS = 0.05
+
+/** @param perSecond messages of all established senders @param now in ms since the epoch */
+export function pastOf(
+  population: HonestPopulation,
+  { perSecond, seed, now }: { readonly perSecond: number; readonly seed: number; readonly now: number },
+): string {
+  const random = seeded(seed ^ 0x5bd1e995)
+  const lines: string[] = []
+  for (let rank = 0; rank < population.count; rank++) {
+    const { addresses } = population.established(rank)
+    const isNew = rank >= LARGE && random() < NEWCOMERS
+    const messages = isNew ? 1 : Math.max(1, Math.round(population.shareOf(rank) * perSecond * DAYS * DAY_S))
+    addresses.forEach((ip, i) => {
+      // Tries come from all addresses in turn.
+      const accepted = Math.floor(messages / addresses.length) + (i < messages % addresses.length ? 1 : 0)
+      if (accepted === 0) return
+      const last = Math.floor(now / 1000 - between(random, 0, DAY_S))
+      lines.push(`${ip},${accepted},${Math.round(accepted * UNKNOWN_SHARE.honest)},${last}`)
+    })
+  }
+  return `${lines.join('\n')}\n`
+}

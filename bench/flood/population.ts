@@ -1,0 +1,13 @@
+// The established senders of a run: all processes of the lab make the same ones from the same seed.
+
+import { HONEST_SENDERS, HonestPopulation, type Sender } from '../../src/cli/senders/honest.ts'
+
+const LEAST = 50
+/** Neither large nor rare. It sends no honest mail in a run in which it turns bad. */
+const TURNING = 40
+
+export const populationOf = ({ seed, scale }: { readonly seed: number; readonly scale: number }): HonestPopulation =>
+  new HonestPopulation(seed, Math.max(LEAST, Math.round(HONEST_SENDERS * scale)))
+
+/** The known sender that turns bad. */
+export const turning = (population: HonestPopulation): Sender => population.established(TURNING)

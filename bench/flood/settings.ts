@@ -7,7 +7,7 @@
 // limit that is small already, as 20 unknown recipients in ten minutes, stays as it is shipped: it forgives later than it
 // should by the lab's clock, which is to the disadvantage of Spillway only.
 
-import { rate } from '../../src/config/kinds.ts'
+import { duration, rate } from '../../src/config/kinds.ts'
 import { settingOf } from '../../src/config/settings.ts'
 import { LIMITS, type Rate } from '../../src/core/limits.ts'
 
@@ -44,14 +44,19 @@ function dividedBy(k: number, { max, windowMs }: Rate): string | undefined {
   return undefined
 }
 
+const RETURN_AFTER = 'OVERLOAD_RETURN_AFTER'
+
 /** Settings that differ from the shipped ones. With K = 1 there are none. */
 export function divided(k: number): Readonly<Record<string, string>> {
-  return Object.fromEntries(
-    [...SHIPPED].flatMap(([name, shipped]) => {
-      const limit = dividedBy(k, shipped)
-      return limit === undefined ? [] : [[name, limit]]
-    }),
-  )
+  const limits = [...SHIPPED].flatMap(([name, shipped]) => {
+    const limit = dividedBy(k, shipped)
+    return limit === undefined ? [] : [[name, limit]]
+  })
+  if (k === 1) return Object.fromEntries(limits)
+  // It is about when a sender comes back.
+  const after = duration().parse(settingOf(`SPILLWAY_${RETURN_AFTER}`).default ?? '')
+  if (!('value' in after)) throw new Error(`${RETURN_AFTER} has no default`)
+  return Object.fromEntries([...limits, [RETURN_AFTER, `${Math.max(SECOND_MS, Math.round(after.value / k))}ms`]])
 }
 
 /** Blind shedding: everything off but one limit for all, at what the cluster can take. */

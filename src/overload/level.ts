@@ -1,16 +1,13 @@
 /**
  * Which level of overload follows from the pressure. Pure: (state, pressure, now) -> state, with the marks of levels.ts.
  *
- * Up: a level begins once the pressure has stayed at or above its mark for RISE_MS, whatever levels lie between. A short spike,
- * such as one slow message or a reload, raises nothing.
+ * Up: a level begins once the pressure has stayed at or above its mark for its time (riseMs), whatever levels lie between.
  * Down: one level at a time, each once the pressure has stayed below the mark of the present level for FALL_MS. The lower mark
  * of a level is that of the level below it, so that a pressure that moves between the two changes nothing.
  */
 import type { Level } from '../core/overload.ts'
 import { LEVEL_TABLE, RISEN } from './levels.ts'
 
-/** How long the pressure must stay up before a level begins, in milliseconds. */
-export const RISE_MS = 3000
 /** How long it must stay down before a level ends, in milliseconds. */
 export const FALL_MS = 30_000
 
@@ -27,7 +24,7 @@ export const CALM: LevelState = { level: 0, above: RISEN.map(() => undefined), b
 
 export function nextLevel(state: LevelState, pressure: number, now: number): LevelState {
   const above = RISEN.map((level, i) => (pressure >= LEVEL_TABLE[level].up ? (state.above[i] ?? now) : undefined))
-  const risen = RISEN.filter((_, i) => now - (above[i] ?? now) >= RISE_MS).at(-1) ?? 0
+  const risen = RISEN.filter((level, i) => now - (above[i] ?? now) >= LEVEL_TABLE[level].riseMs).at(-1) ?? 0
   if (risen > state.level) return { level: risen, above, below: undefined }
   if (state.level === 0 || pressure >= LEVEL_TABLE[state.level].down) {
     return { level: state.level, above, below: undefined }

@@ -17,6 +17,8 @@ export interface Bounds {
 export interface LevelRow {
   /** The level begins when the pressure has stayed at or above this. */
   readonly up: number
+  /** How long it must have stayed there, in milliseconds. */
+  readonly riseMs: number
   /** The level ends, for the one below it, when the pressure has stayed below this. */
   readonly down: number
   /** Whether LIMIT_STRESS_FACTOR applies. */
@@ -29,33 +31,43 @@ export interface LevelRow {
   readonly letIn: { readonly [S in Standing]?: Bounds }
 }
 
+/** A short spike, such as one slow message or a reload, raises nothing. */
+export const RISE_MS = 3000
+/** The last level turns strangers away who might bring first contacts. Level 3 must have had the time to show that it is not enough. */
+export const LAST_RISE_MS = 10_000
+
 /** Whose sessions are shorter while a level has `idleMs`. */
 const HURRIED: readonly Standing[] = ['new', 'suspect', 'banned']
 
 const ALL: Bounds = { least: 1, most: 1 }
 const NONE: Bounds = { least: 0, most: 0 }
+/** What is let in however hard pressed the mail servers are: it shows when they can take more. */
+const A_FEW = 0.01
 
 export const LEVEL_TABLE: Readonly<Record<Level, LevelRow>> = {
-  0: { up: 0, down: 0, shrinks: false, idleMs: undefined, refused: [], letIn: {} },
-  1: { up: 0.8, down: 0.6, shrinks: true, idleMs: undefined, refused: [], letIn: {} },
+  0: { up: 0, riseMs: 0, down: 0, shrinks: false, idleMs: undefined, refused: [], letIn: {} },
+  1: { up: 0.8, riseMs: RISE_MS, down: 0.6, shrinks: true, idleMs: undefined, refused: [], letIn: {} },
   2: {
     up: 1,
+    riseMs: RISE_MS,
     down: 0.8,
     shrinks: true,
     idleMs: 60_000,
     refused: ['suspect', 'banned'],
-    letIn: { new: { least: 0.2, most: 1 }, suspect: NONE, banned: NONE },
+    letIn: { new: { least: A_FEW, most: 1 }, suspect: NONE, banned: NONE },
   },
   3: {
     up: 1.2,
+    riseMs: RISE_MS,
     down: 1,
     shrinks: true,
     idleMs: 30_000,
     refused: ['suspect', 'banned'],
-    letIn: { new: { least: 0.05, most: 0.05 }, suspect: NONE, banned: NONE },
+    letIn: { new: { least: A_FEW, most: 0.05 }, suspect: NONE, banned: NONE },
   },
   4: {
     up: 1.4,
+    riseMs: LAST_RISE_MS,
     down: 1.2,
     shrinks: true,
     idleMs: 15_000,

@@ -2,6 +2,7 @@
 import { describe, expect, test } from '@jest/globals'
 import { nextShare } from '../../src/overload/admission.ts'
 import { cutOf, FairShare } from '../../src/overload/fair-share.ts'
+import { boundsOf } from '../../src/overload/levels.ts'
 import { strangersMost } from '../../src/overload/reserve.ts'
 import { TURNS, turnOf } from '../../src/overload/returning.ts'
 
@@ -18,10 +19,32 @@ describe('the share', () => {
     expect(pressed(1, 1, 1.25)).toBeCloseTo(0.8)
   })
 
-  test('rises slowly: all of it in fifty seconds', () => {
-    expect(pressed(0, 1, 0.5)).toBeCloseTo(0.02)
-    expect(pressed(0, 49, 0.9)).toBeLessThan(1)
-    expect(pressed(0, 51, 0)).toBe(1)
+  test('rises slowly, by a tenth of itself a second: from one in a hundred to all in 72 seconds', () => {
+    expect(pressed(0, 1, 0.5)).toBeCloseTo(0.001)
+    expect(pressed(0.04, 1, 0.5)).toBeCloseTo(0.044)
+    expect(pressed(0.5, 1, 0.5)).toBeCloseTo(0.52)
+    expect(pressed(0.01, 71, 0.9)).toBeLessThan(1)
+    expect(pressed(0.01, 72, 0)).toBe(1)
+  })
+
+  test('settles where the mail servers can take it, whatever the flood: fifty times the mail, of which two in fifty fit', () => {
+    const levels = [2, 3] as const
+    for (const level of levels) {
+      let share = 1
+      const seen: number[] = []
+      for (let second = 0; second < 300; second++) {
+        share = nextShare(share, share / 0.04, boundsOf(level, 'new'), 1)
+        if (second >= 60) seen.push(share)
+      }
+      expect(Math.min(...seen)).toBeGreaterThan(0.03)
+      expect(Math.max(...seen)).toBeLessThan(0.045)
+    }
+  })
+
+  test('goes on from where it is when the level falls, and begins at one in a hundred when strangers are let in again', () => {
+    const again = nextShare(0, 0.2, boundsOf(3, 'new'), 1)
+    expect(again).toBe(0.01)
+    expect(nextShare(0.05, 0.95, boundsOf(2, 'new'), 1)).toBe(0.05)
   })
 
   test('stays where it is between 0.9 and 1', () => {
@@ -38,6 +61,7 @@ describe('the share', () => {
   test('depends on the time that has passed, and not on how often it was asked', () => {
     expect(nextShare(1, 1.5, FREE, 2)).toBeCloseTo(pressed(1, 2, 1.5))
     expect(nextShare(0.1, 0, FREE, 5)).toBeCloseTo(pressed(0.1, 5, 0))
+    expect(nextShare(0.5, 0, FREE, 0.5)).toBeCloseTo(0.51)
   })
 })
 

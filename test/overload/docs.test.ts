@@ -4,8 +4,8 @@ import { resolve } from 'node:path'
 import { expect, test } from '@jest/globals'
 import { LEVELS, SIGNALS } from '../../src/core/overload.ts'
 import { LEAST, WINDOW_MS } from '../../src/overload/dot-times.ts'
-import { FALL_MS, RISE_MS } from '../../src/overload/level.ts'
-import { type Bounds, boundsOf, LEVEL_TABLE } from '../../src/overload/levels.ts'
+import { FALL_MS } from '../../src/overload/level.ts'
+import { type Bounds, boundsOf, LAST_RISE_MS, LEVEL_TABLE, RISE_MS } from '../../src/overload/levels.ts'
 
 const page = readFileSync(resolve(import.meta.dirname, '../../docs/overload.md'), 'utf8')
 const NAMES = ['normal', 'elevated', 'stressed', 'shedding new senders', 'survival']
@@ -42,12 +42,20 @@ test('nobody of whom we know some good is refused at the banner, nor put off whi
 })
 
 test('at level 0 nothing happens to anybody', () => {
-  expect(LEVEL_TABLE[0]).toEqual({ up: 0, down: 0, shrinks: false, idleMs: undefined, refused: [], letIn: {} })
+  expect(LEVEL_TABLE[0]).toEqual({
+    up: 0,
+    riseMs: 0,
+    down: 0,
+    shrinks: false,
+    idleMs: undefined,
+    refused: [],
+    letIn: {},
+  })
 })
 
 test('every signal is there, and the times are those of the code', () => {
   for (const signal of SIGNALS) expect(page).toContain(`| \`${signal}\` |`)
-  expect(page).toContain(`for ${RISE_MS / 1000} s, whatever levels`)
+  expect(page).toContain(`for ${RISE_MS / 1000} s (level 4: ${LAST_RISE_MS / 1000} s), whatever levels`)
   expect(page).toContain(`second mark for ${FALL_MS / 1000} s`)
   expect(page).toContain(`${LEAST} accepted messages within ${WINDOW_MS / 1000} s`)
 })

@@ -1,7 +1,7 @@
 /** The level that follows from the pressure, in plain numbers: one a second, as it is sampled. */
 import { describe, expect, test } from '@jest/globals'
-import { CALM, FALL_MS, type LevelState, nextLevel, RISE_MS } from '../../src/overload/level.ts'
-import { LEVEL_TABLE, RISEN } from '../../src/overload/levels.ts'
+import { CALM, FALL_MS, type LevelState, nextLevel } from '../../src/overload/level.ts'
+import { LAST_RISE_MS, LEVEL_TABLE, RISE_MS, RISEN } from '../../src/overload/levels.ts'
 
 const SECOND = 1000
 
@@ -27,19 +27,21 @@ describe('up', () => {
     expect(levels([5, 5, 5, 0, 5, 5, 5, 0, 5, 5, 5]).seen.every((level) => level === 0)).toBe(true)
   })
 
-  test('a flood goes to the level of its pressure at once, whatever lies between', () => {
-    expect(levels(times(4, 3)).seen).toEqual([0, 0, 0, 4])
+  test('a flood goes to level 3 at once, whatever lies between, and to level 4 if that was not enough for ten seconds', () => {
+    expect(LAST_RISE_MS).toBe(10 * SECOND)
+    expect(levels(times(11, 3)).seen).toEqual([0, 0, 0, 3, 3, 3, 3, 3, 3, 3, 4])
+    expect(levels([...times(9, 3), ...times(20, 1.3)]).seen.at(-1)).toBe(3)
     expect(levels(times(4, 1)).seen.at(-1)).toBe(2)
     expect(levels(times(4, 1.2)).seen.at(-1)).toBe(3)
   })
 
-  test('each mark is held for itself: three seconds of level 1, of which the last two are of level 4', () => {
-    expect(levels([0.9, 0.9, 2, 2, 2, 2]).seen).toEqual([0, 0, 0, 1, 1, 4])
+  test('each mark is held for itself: three seconds of level 1, of which the last two are of level 3', () => {
+    expect(levels([0.9, 0.9, 2, 2, 2, 2]).seen).toEqual([0, 0, 0, 1, 1, 3])
   })
 })
 
 describe('down', () => {
-  const at4 = levels(times(4, 3)).last
+  const at4 = levels(times(11, 3)).last
   const from = (state: LevelState): LevelState => ({ ...state, above: state.above.map(() => undefined) })
 
   test('one level at a time, each after thirty seconds below its mark', () => {

@@ -118,8 +118,8 @@ export async function runScenario(scenario: Scenario, options: Options): Promise
 
 /** The next message of a child; rejects if it ends instead. */
 async function next<T>(child: ChildProcess, ms: number): Promise<T> {
-  const ended = once(child, 'exit').then(() => {
-    throw new Error('a process of the lab has ended early')
+  const ended = once(child, 'exit').then(([code, signal]) => {
+    throw new Error(`${child.spawnargs[1]} has ended early: ${signal ?? code}`)
   })
   const [message] = (await Promise.race([once(child, 'message', { signal: AbortSignal.timeout(ms) }), ended])) as [T]
   return message

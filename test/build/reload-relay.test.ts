@@ -72,17 +72,31 @@ describe('connections to each mail server', () => {
   })
 
   test('fewer of them: nobody is cut off, and nobody gets one until there are so few', async () => {
-    const server = await upstream()
+    // Nobody is asked back while it waits for the reply to its dot, however long that takes.
+    const answers: (() => void)[] = []
+    const server = await upstream({
+      script: async (verb) => {
+        if (verb === 'DOT') await new Promise<void>((resolve) => answers.push(resolve))
+        return 'default'
+      },
+    })
     const node = await app(server.address, { UPSTREAM_MAX_CONNECTIONS: '3' })
     const holding = [await begin(node), await begin(node), await begin(node)]
+    for (const [i, client] of holding.entries()) {
+      expect(await client.command('DATA')).toMatch(/^354/)
+      client.write('.\r\n')
+      await eventually(
+        () => answers.length,
+        (count) => count === i + 1,
+      )
+    }
     await node.reload({ UPSTREAM_MAX_CONNECTIONS: '1' })
     const next = await ask(node)
     await turn(node)
     for (const [i, client] of holding.entries()) {
       expect(server.mailed()).toHaveLength(3)
       expect((await told(node)).connections).toBe(3 - i)
-      expect(await client.command('DATA')).toMatch(/^354/)
-      client.write('.\r\n')
+      answers[i]?.()
       expect(await client.reply()).toMatch(/^250/)
       expect(await client.command('QUIT')).toMatch(/^221/)
     }

@@ -17,7 +17,7 @@ export default {
   },
   testTimeout: 40_000,
   // Jest leaves one core idle unless told. Most tests wait for others (mail servers, Redis, timers) more than they compute.
-  maxWorkers: Math.max(2, Math.round(availableParallelism() * 1.5)),
+  maxWorkers: 2 * availableParallelism(),
   coverageProvider: 'v8',
   // Modules of test files that are done stay in memory, and tests that look at ours would sweep them up too.
   workerIdleMemoryLimit: '500MB',

@@ -20,7 +20,7 @@ export default {
   maxWorkers: 2 * availableParallelism(),
   coverageProvider: 'v8',
   // Modules of test files that are done stay in memory, and tests that look at ours would sweep them up too.
-  workerIdleMemoryLimit: '1GB',
+  workerIdleMemoryLimit: '500MB',
   // A test that fails may leave something open, and a run that nobody watches must come to its end all the same.
   forceExit: process.env.CI !== undefined,
   reporters: ['default', '<rootDir>/test/wire/conformance-reporter.ts'],

@@ -40,9 +40,12 @@ const AT_BANNER =
   /^421 4\.3\.2 mx\.test\.example \[127\.0\.0\.1\] Busy; please try again in a few minutes \([0-9A-Z]{13}\)$/
 
 describe('level 3', () => {
+  // The share follows the pressure, and the event loop is that of the test, too.
+  const AT_3 = { OVERLOAD: '3', OVERLOAD_EVENT_LOOP: '10s' }
+
   test('a stranger hears 451 at RCPT, and its message is charged to no limit', async () => {
     const limits = { LIMIT_IP_MESSAGES: '1/1h', LIMIT_STRESS_FACTOR: '1', LIMIT_GLOBAL_MESSAGES: '1/1h' }
-    const app = await begin({ ...limits, OVERLOAD: '3' })
+    const app = await begin({ ...limits, ...AT_3 })
     for (let i = 0; i < 5; i++) expect(await tries(app)).toMatch(AT_RCPT)
     expect(await app.metric(row('rcpt', 'defer'))).toBe(5)
     const line = await app.waitForLog(({ reason }) => reason === 'overload')
@@ -53,7 +56,7 @@ describe('level 3', () => {
   })
 
   test('all recipients of a message have one answer; postmaster and trusted clients are let in', async () => {
-    const app = await begin({ OVERLOAD: '3', ALLOW: '127.0.0.2' })
+    const app = await begin({ ...AT_3, ALLOW: '127.0.0.2' })
     const client = await app.client()
     await client.hello()
     await client.command('MAIL FROM:<a@example.org>')

@@ -33,6 +33,8 @@ test('what was put off at one node comes back at another', async () => {
     REDIS_TIMEOUT: '900ms',
     PROXY_PROTOCOL_FROM: BALANCER,
     OVERLOAD: '3',
+    // The share follows the pressure, and the event loop is that of the test, too.
+    OVERLOAD_EVENT_LOOP: '10s',
   }
   const a = await started.app(upstream.address, settings)
   const b = await started.app(upstream.address, settings)

@@ -34,6 +34,13 @@ describe('K', () => {
       }
     },
   )
+  test.each([
+    [2, 30_000],
+    [60, 1000],
+    [1000, 1000],
+  ])('with K = %d what was put off may come back after %d ms', (k, ms) => {
+    expect(rates(divided(k)).overloadReturnAfter).toBe(ms)
+  })
   test('a limit that is small stays as it is', () => {
     expect(divided(60)).not.toHaveProperty('LIMIT_IP_UNKNOWN_RECIPIENTS')
     expect(divided(60)).toMatchObject({ LIMIT_NET_CONNECTIONS: '200/2s', LIMIT_IP_MESSAGES: '200/10s' })

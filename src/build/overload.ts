@@ -107,7 +107,7 @@ export function buildOverload(parts: OverloadParts): BuiltOverload {
   const sample = (lateMs: number): Sample => ({
     pool: upstreams.load(policy().settings.overloadUpstreamLatency),
     reported: reported.read(),
-    connections: seats.ofNets,
+    connections: seats.ofNets(),
     maxConnections: policy().settings.maxConnections,
     loopMs: loop?.read(lateMs) ?? 0,
     memory: memory(),

@@ -44,10 +44,8 @@ export const isFriend = ({ standing }: Pick<Client, 'standing'>): boolean =>
 export interface OpenCounts {
   /** Of the same source. Relays are one source and one neighbourhood. */
   readonly source: number
-  /** Of the neighbourhood. */
+  /** Of the strangers of the neighbourhood, for a stranger; of its friends, for a friend. */
   readonly net: number
-  /** Of the neighbourhood, those of strangers; 0 for a client that is none. */
-  readonly strangersOfNet: number
   /** Of clients that are neither trusted, known nor seen. */
   readonly strangers: number
   readonly total: number

@@ -391,7 +391,8 @@ export const REASONS = {
     enhanced: '4.7.0',
     load: true,
     wire: 'Too many open connections from your network; nothing is lost, try again later',
-    operator: 'the /24 or /48 already holds half of the connections that all others leave of SPILLWAY_MAX_CONNECTIONS',
+    operator:
+      'the /24 or /48 already holds half of the connections that others leave to such clients of SPILLWAY_MAX_CONNECTIONS',
   },
 } as const satisfies Record<string, Reason>
 

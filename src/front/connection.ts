@@ -28,7 +28,7 @@
  */
 import type { Socket } from 'node:net'
 import type { Runner } from '../checks/runner.ts'
-import { type Client, isTrusted } from '../core/client.ts'
+import type { Client } from '../core/client.ts'
 import { stackOf } from '../core/errors.ts'
 import { andThen, fenced, type Maybe } from '../core/maybe.ts'
 import { type Refusal, refusal, type Stage, type Verdict } from '../core/policy.ts'
@@ -124,7 +124,7 @@ function gate({ client, record, seat: { open } }: OpenConnection, parts: Connect
   const max = parts.maxConnections()
   const checks = parts.checks()
   if (open.total > max) return refusal('max_connections', { used: open.total, max })
-  const crowd = isTrusted(client) ? undefined : crowdOf(open, max, parts.strangersMost())
+  const crowd = crowdOf(client, open, max, parts.strangersMost)
   if (crowd !== undefined) return refusal('net_concurrency', crowd)
   const observed = (stage: Stage, seen: Refusal): void => outcomes.observed(record, stage, seen)
   return andThen(checks.run('connect', 'uncounted', { client, open, usage: NO_USAGE }, observed), (first) => {

@@ -3,18 +3,19 @@
  * taken at accept, and its holder frees it. The tables have one entry for each source and each neighbourhood that has a connection
  * open, so that MAX_CONNECTIONS bounds them.
  *
- * A neighbourhood may hold half of the seats that all others leave, so that nobody with a /24 or a /48 takes them all:
+ * Nobody with a /24 or a /48 takes them all. The strangers of a neighbourhood may hold half of what all other strangers leave of
+ * their part (overload/reserve.ts), and its friends half of what everybody else leaves:
  *
- *     held ≤ max(LEAST_OF_NET, ⌊(MAX_CONNECTIONS − seats of all others) / 2⌋)
+ *     held ≤ max(LEAST_OF_NET, ⌊(seats there are for such clients − those that others hold) / 2⌋)
  *
- * The same holds for its strangers within what strangers may hold together (overload/reserve.ts). Relays (SPILLWAY_RELAYS) are one
- * source and one neighbourhood, wherever they are: that is their budget.
+ * The two are counted apart, so that a crowd of strangers never locks out a known client beside it. Relays (SPILLWAY_RELAYS) are
+ * one source and one neighbourhood, wherever they are: that is their budget. Trusted clients are exempt.
  *
  * One greedy neighbourhood gets half, two get a third each, and k of them leave a part of 1 / (k + 1) to everybody else. It is
  * the rule that switches share their memory among queues by (Choudhury and Hahne, "Dynamic Queue Length Thresholds for
  * Shared-Memory Packet Switches", 1998, with α = 1).
  */
-import { type Client, isFriend, isRelay, type OpenCounts } from '../core/client.ts'
+import { type Client, isFriend, isRelay, isTrusted, type OpenCounts } from '../core/client.ts'
 
 export interface Seat {
   readonly open: OpenCounts
@@ -33,18 +34,26 @@ export const mostOfNet = (max: number, taken: number, ofNet: number): number =>
   Math.max(LEAST_OF_NET, Math.floor((max - (taken - ofNet)) / 2))
 
 /**
- * How many seats the client's neighbourhood has, and may have, if it has too many.
- * @param max MAX_CONNECTIONS @param strangersMost how many of them strangers may hold together
+ * How many seats such clients of the neighbourhood have, and may have, if they have too many.
+ * @param max MAX_CONNECTIONS @param strangersMost how many of them strangers may hold together; asked only where it matters
  */
 export function crowdOf(
+  client: Pick<Client, 'standing'>,
   open: OpenCounts,
   max: number,
-  strangersMost: number,
+  strangersMost: () => number,
 ): { used: number; max: number } | undefined {
-  const ofNet = mostOfNet(max, open.total, open.net)
-  if (open.net > ofNet) return { used: open.net, max: ofNet }
-  const ofStrangers = mostOfNet(strangersMost, open.strangers, open.strangersOfNet)
-  return open.strangersOfNet > ofStrangers ? { used: open.strangersOfNet, max: ofStrangers } : undefined
+  if (open.net <= LEAST_OF_NET || isTrusted(client)) return undefined
+  const most = isFriend(client)
+    ? mostOfNet(max, open.total, open.net)
+    : mostOfNet(strangersMost(), open.strangers, open.net)
+  return open.net > most ? { used: open.net, max: most } : undefined
+}
+
+/** Seats of one neighbourhood. */
+interface OfNet {
+  strangers: number
+  friends: number
 }
 
 /** One more or one less of what is counted under a key. @returns how many there are */
@@ -57,8 +66,7 @@ function count(counts: Map<string, number>, key: string, change: 1 | -1): number
 
 export class Seats {
   readonly #bySource = new Map<string, number>()
-  readonly #byNet = new Map<string, number>()
-  readonly #strangersByNet = new Map<string, number>()
+  readonly #byNet = new Map<string, OfNet>()
   readonly #byFamily = { 4: 0, 6: 0 }
   #total = 0
   #strangers = 0
@@ -66,16 +74,17 @@ export class Seats {
   take(client: Pick<Client, 'source' | 'net' | 'family' | 'standing' | 'isRelay'>): Seat {
     const { family } = client
     const { source, net } = isRelay(client) ? OF_RELAYS : client
-    const stranger = isFriend(client) ? 0 : 1
+    const kind = isFriend(client) ? 'friends' : 'strangers'
+    const stranger = kind === 'strangers' ? 1 : 0
     const ofSource = count(this.#bySource, source, 1)
-    const ofNet = count(this.#byNet, net, 1)
-    const strangersOfNet = stranger === 1 ? count(this.#strangersByNet, net, 1) : 0
+    const ofNet = this.#ofNet(net)
+    ofNet[kind]++
     this.#byFamily[family]++
     this.#total++
     this.#strangers += stranger
     let taken = true
     return {
-      open: { source: ofSource, net: ofNet, strangersOfNet, strangers: this.#strangers, total: this.#total },
+      open: { source: ofSource, net: ofNet[kind], strangers: this.#strangers, total: this.#total },
       free: () => {
         if (!taken) return
         taken = false
@@ -83,10 +92,19 @@ export class Seats {
         this.#strangers -= stranger
         this.#byFamily[family]--
         count(this.#bySource, source, -1)
-        count(this.#byNet, net, -1)
-        if (stranger === 1) count(this.#strangersByNet, net, -1)
+        ofNet[kind]--
+        if (ofNet.friends + ofNet.strangers === 0) this.#byNet.delete(net)
       },
     }
+  }
+
+  #ofNet(net: string): OfNet {
+    let ofNet = this.#byNet.get(net)
+    if (ofNet === undefined) {
+      ofNet = { strangers: 0, friends: 0 }
+      this.#byNet.set(net, ofNet)
+    }
+    return ofNet
   }
 
   get total(): number {
@@ -94,8 +112,8 @@ export class Seats {
   }
 
   /** How many are taken by each neighbourhood that has any. */
-  get ofNets(): Iterable<number> {
-    return this.#byNet.values()
+  *ofNets(): Iterable<number> {
+    for (const { strangers, friends } of this.#byNet.values()) yield strangers + friends
   }
 
   ofFamily(family: 4 | 6): number {

@@ -246,6 +246,17 @@ describe('connections of one neighbourhood', () => {
       expect(await app.metric(row)).toBe(3)
     }))
 
+  test('never lock out a client beside them that has sent good mail', () =>
+    withApp({ MAX_CONNECTIONS: '220' }, async (app) => {
+      const good = await greeted(app, '2001:db8:7:ffff::1')
+      expect(await good.send('a@example.org', 'b@example.net')).toMatch(/^250/)
+      await good.command('QUIT')
+      await good.closed()
+      expect(await crowd(app, 112)).toBe(110)
+      expect(await greeting(app, '2001:db8:7:eeee::1')).toMatch(/^421 4\.7\.0/)
+      expect(await greeting(app, '2001:db8:7:ffff::1')).toMatch(/^220/)
+    }))
+
   test('are half of what strangers may hold, where a part is kept for friends', () =>
     withApp({ MAX_CONNECTIONS: '320', OVERLOAD: '0', ALLOW: '192.0.2.1' }, async (app) => {
       // From now on strangers have 224 places.

@@ -26,7 +26,7 @@ export const client: Client = {
 
 export const factsOf = (who: Client): Facts['connect'] => ({
   client: who,
-  open: { source: 1, net: 1, strangersOfNet: 1, strangers: 1, total: 1 },
+  open: { source: 1, net: 1, strangers: 1, total: 1 },
   usage: {},
 })
 

@@ -15,14 +15,14 @@
 import { randomBytes } from 'node:crypto'
 import { setTimeout } from 'node:timers/promises'
 import { within } from '../core/deadline.ts'
-import type { Log } from '../telemetry/log.ts'
 import type { RedisUse } from '../telemetry/metrics.ts'
 import { type History, PARTS, type Untold } from './history.ts'
 import { FILL, NEWS, newsIn, TELL } from './history-scripts.ts'
 import { Nonsense } from './limiter.ts'
 import { HOUR_MS, OWN_MEMORY } from './past.ts'
 import { textOf } from './past-text.ts'
-import { type RedisClient, reasonOf } from './redis.ts'
+import type { RedisClient } from './redis.ts'
+import { SharingFailures, type SharingFailuresOptions } from './sharing-failures.ts'
 
 const GROUPS = 16
 /** A million clients in all. */
@@ -37,10 +37,8 @@ const PAUSE_MS = 5
 const STOP_MS = 500
 /** How long a starting node waits for what others know. The rest comes while it serves. */
 const FILL_MS = 2000
-/** Failures are logged no more often than this. */
-const LOG_EVERY_MS = 3_600_000
 
-export interface HistorySharingOptions {
+export interface HistorySharingOptions extends SharingFailuresOptions {
   readonly history: History
   readonly client: RedisClient
   /** The prefix of all keys. */
@@ -52,9 +50,6 @@ export interface HistorySharingOptions {
   readonly isUp: () => boolean
   /** Counts one command. */
   readonly watched: <T>(use: RedisUse, answer: Promise<T>) => Promise<T>
-  /** Milliseconds of a clock that never goes back. */
-  readonly elapsed: () => number
-  readonly log: Log
   /** By default every second. */
   readonly everyMs?: number
 }
@@ -84,11 +79,11 @@ export class HistorySharing {
   #timer: NodeJS.Timeout | undefined
   #busy: Promise<void> | undefined
   #isStopped = false
-  /** When a failure was last logged, by `elapsed`. */
-  #loggedAt = Number.NEGATIVE_INFINITY
+  readonly #failures: SharingFailures
 
   constructor(options: HistorySharingOptions) {
     this.#options = options
+    this.#failures = new SharingFailures(options, 'the history of clients is not shared over Redis')
     options.history.share()
   }
 
@@ -120,7 +115,7 @@ export class HistorySharing {
   #step(): Promise<void> {
     if (!this.#isUp) return Promise.resolve()
     this.#busy ??= this.#work()
-      .catch((error: unknown) => this.#failed(reasonOf(error)))
+      .catch((error: unknown) => this.#failures.tell(error))
       .finally(() => {
         this.#busy = undefined
       })
@@ -244,14 +239,6 @@ export class HistorySharing {
   /** In whole hours, as they are reckoned in. */
   get #expiryMs(): number {
     return Math.ceil(this.#options.ttlMs() / HOUR_MS) * HOUR_MS
-  }
-
-  #failed(reason: string): void {
-    const { log, elapsed } = this.#options
-    const at = elapsed()
-    if (at - this.#loggedAt < LOG_EVERY_MS) return
-    this.#loggedAt = at
-    log.warn({ err: reason.slice(0, 200) }, 'the history of clients is not shared over Redis')
   }
 }
 

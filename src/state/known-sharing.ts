@@ -15,12 +15,12 @@
 import { createHash } from 'node:crypto'
 import { setTimeout } from 'node:timers/promises'
 import { within } from '../core/deadline.ts'
-import type { Log } from '../telemetry/log.ts'
 import type { RedisUse } from '../telemetry/metrics.ts'
 import { fingerprintOf, type SharedMemory } from './known-recipients.ts'
 import { RECORD, REMEMBERED_DAYS, WAYS } from './known-table.ts'
 import { Nonsense } from './limiter.ts'
-import { type RedisClient, reasonOf } from './redis.ts'
+import type { RedisClient } from './redis.ts'
+import { SharingFailures, type SharingFailuresOptions } from './sharing-failures.ts'
 
 /**
  * ARGV: a secret as in SECRET, expiry in ms. Returns the secret to use from now on, and whether it was there before.
@@ -51,8 +51,6 @@ const GROUP = 64
 const PAUSE_MS = 10
 /** The secret is read again after this many steps, and whenever Redis comes back. */
 const AGREE_EVERY = 240
-/** Failures are logged no more often than this. */
-const LOG_EVERY_MS = 3_600_000
 const NOTHING = Buffer.alloc(0)
 const DAY_MS = 86_400_000
 const EXPIRY_MS = (REMEMBERED_DAYS + 1) * DAY_MS
@@ -65,7 +63,7 @@ const SECRET = /^([01]):([0-9a-f]{64})$/
 /** A node that loses Redis for less than this need not give up its secret for one that was made in the meantime. */
 const IN_USE_MS = 3_600_000
 
-export interface KnownSharingOptions {
+export interface KnownSharingOptions extends SharingFailuresOptions {
   readonly memory: SharedMemory
   readonly client: RedisClient
   /** The prefix of all keys. */
@@ -74,9 +72,6 @@ export interface KnownSharingOptions {
   readonly upSince: () => number | undefined
   /** Counts one command. */
   readonly watched: <T>(use: RedisUse, answer: Promise<T>) => Promise<T>
-  /** Milliseconds of a clock that never goes back. */
-  readonly elapsed: () => number
-  readonly log: Log
 }
 
 export class KnownSharing {
@@ -92,11 +87,11 @@ export class KnownSharing {
   #sinceAgreed = Number.POSITIVE_INFINITY
   #up: number | undefined
   #stopped = false
-  /** When a failure was last logged, by `elapsed`. */
-  #loggedAt = Number.NEGATIVE_INFINITY
+  readonly #failures: SharingFailures
 
   constructor(options: KnownSharingOptions) {
     this.#options = options
+    this.#failures = new SharingFailures(options, 'the recipients accepted lately are not shared over Redis')
   }
 
   /** Starts in the background. */
@@ -121,7 +116,7 @@ export class KnownSharing {
   #step(): void {
     if (!this.#isUp()) return
     this.#busy ??= this.#work()
-      .catch((error: unknown) => this.#failed(reasonOf(error)))
+      .catch((error: unknown) => this.#failures.tell(error))
       .finally(() => {
         this.#busy = undefined
       })
@@ -223,13 +218,5 @@ export class KnownSharing {
     if (replaced !== 0 && replaced !== 1) throw new Nonsense(replaced)
     // Another node has written in the meantime.
     if (replaced === 0) memory.changed.add(set)
-  }
-
-  #failed(reason: string): void {
-    const { log, elapsed } = this.#options
-    const at = elapsed()
-    if (at - this.#loggedAt < LOG_EVERY_MS) return
-    this.#loggedAt = at
-    log.warn({ err: reason.slice(0, 200) }, 'the recipients accepted lately are not shared over Redis')
   }
 }

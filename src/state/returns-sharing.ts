@@ -15,11 +15,11 @@
  */
 import { setTimeout } from 'node:timers/promises'
 import { within } from '../core/deadline.ts'
-import type { Log } from '../telemetry/log.ts'
 import type { RedisUse } from '../telemetry/metrics.ts'
 import { Nonsense } from './limiter.ts'
-import { type RedisClient, reasonOf } from './redis.ts'
+import type { RedisClient } from './redis.ts'
 import type { Returns, Told } from './returns.ts'
+import { SharingFailures, type SharingFailuresOptions } from './sharing-failures.ts'
 
 /** ARGV: messages, the most octets of a string, expiry in ms. Returns how many octets it has. */
 const TELL = `
@@ -44,12 +44,10 @@ const LATE_MS = 5000
 /** What is read at a time: a command takes Redis, and this process, less than a millisecond. */
 const CHUNK = 6000 * RECORD
 const PAUSE_MS = 5
-/** Failures are logged no more often than this. */
-const LOG_EVERY_MS = 3_600_000
 /** In the word of the set: the message was let in. */
 const SPENT = 0x8000_0000
 
-export interface ReturnsSharingOptions {
+export interface ReturnsSharingOptions extends SharingFailuresOptions {
   readonly returns: Returns
   readonly client: RedisClient
   /** The prefix of all keys. */
@@ -60,9 +58,6 @@ export interface ReturnsSharingOptions {
   readonly watched: <T>(use: RedisUse, answer: Promise<T>) => Promise<T>
   /** Milliseconds since the epoch. */
   readonly now: () => number
-  /** Milliseconds of a clock that never goes back. */
-  readonly elapsed: () => number
-  readonly log: Log
 }
 
 export class ReturnsSharing {
@@ -75,11 +70,11 @@ export class ReturnsSharing {
   #timer: NodeJS.Timeout | undefined
   #busy: Promise<void> | undefined
   #isStopped = false
-  /** When a failure was last logged, by `elapsed`. */
-  #loggedAt = Number.NEGATIVE_INFINITY
+  readonly #failures: SharingFailures
 
   constructor(options: ReturnsSharingOptions) {
     this.#options = options
+    this.#failures = new SharingFailures(options, 'what was put off is not shared over Redis')
     options.returns.share()
   }
 
@@ -108,7 +103,7 @@ export class ReturnsSharing {
   step(): Promise<void> {
     if (!this.#isUp) return Promise.resolve()
     this.#busy ??= this.#work()
-      .catch((error: unknown) => this.#failed(reasonOf(error)))
+      .catch((error: unknown) => this.#failures.tell(error))
       .finally(() => {
         this.#busy = undefined
       })
@@ -167,14 +162,6 @@ export class ReturnsSharing {
   #keyOf(slice: number): string {
     const { prefix, returns } = this.#options
     return `${prefix}returns:${returns.fingerprint}:${slice}`
-  }
-
-  #failed(reason: string): void {
-    const { log, elapsed } = this.#options
-    const at = elapsed()
-    if (at - this.#loggedAt < LOG_EVERY_MS) return
-    this.#loggedAt = at
-    log.warn({ err: reason.slice(0, 200) }, 'what was put off is not shared over Redis')
   }
 }
 

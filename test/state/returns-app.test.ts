@@ -1,8 +1,7 @@
 /** Two apps with one Redis, at level 3: a stranger that one has put off goes first at the other, with the settings that are shipped. */
-import { setTimeout } from 'node:timers/promises'
 import { afterEach, expect, jest, test } from '@jest/globals'
-import { startRedis } from '../services/redis.ts'
-import { BALANCER, eventually, type TestApp } from '../support/app.ts'
+import { eventually, type TestApp } from '../support/app.ts'
+import { deliver, startPair } from '../support/pair.ts'
 import { stoppedAfterEach } from '../support/started.ts'
 
 const started = stoppedAfterEach()
@@ -10,14 +9,12 @@ afterEach(() => {
   jest.restoreAllMocks()
 })
 
-async function deliver(app: TestApp, ip: string): Promise<string> {
-  const client = await app.clientAs(ip)
-  await client.hello()
-  const reply = await client.send('a@example.org', 'b@example.net')
-  await client.command('QUIT')
-  await client.closed()
-  return reply.slice(0, 3)
-}
+/** Waits until a node has had so many more answers. @returns how many it has had */
+const commands = (app: TestApp, before: number, more = 0): Promise<number> =>
+  eventually(
+    async () => (await app.metric('spillway_redis_commands_total{use="returns",result="ok"}')) ?? 0,
+    (count) => count >= before + more,
+  )
 
 const rationed = (app: TestApp, came: string, result: string) =>
   app.metric(`spillway_rationed_messages_total{came="${came}",result="${result}"}`)
@@ -25,28 +22,15 @@ const rationed = (app: TestApp, came: string, result: string) =>
 test('what was put off at one node comes back at another', async () => {
   let now = Date.now()
   jest.spyOn(Date, 'now').mockImplementation(() => now)
-  const redis = await startRedis()
-  started.atEnd(() => redis.stop())
-  const upstream = await started.upstream()
-  const settings = {
-    REDIS_URL: `redis://127.0.0.1:${redis.port}`,
-    REDIS_TIMEOUT: '900ms',
-    PROXY_PROTOCOL_FROM: BALANCER,
-    OVERLOAD: '3',
-    // The share follows the pressure, and the event loop is that of the test, too.
-    OVERLOAD_EVENT_LOOP: '10s',
-  }
-  const a = await started.app(upstream.address, settings)
-  const b = await started.app(upstream.address, settings)
-  expect(await deliver(a, '198.51.100.7')).toBe('451')
+  // The share follows the pressure, and the event loop is that of the test, too.
+  const { a, b } = await startPair(started, { OVERLOAD: '3', OVERLOAD_EVENT_LOOP: '10s' })
+  expect(await deliver(a, '198.51.100.7')).toMatch(/^451/)
   now += 61_000
-  // Once a second all is told and heard. Nineteen tries are put off at the least, unless one has come back.
-  let tries = 0
-  const tryAgain = async (): Promise<string> => {
-    if (tries++ > 0) await setTimeout(400)
-    return deliver(b, '198.51.100.9')
-  }
-  await eventually(tryAgain, (code) => code === '250')
+  // Once a second all is told and heard: a command of the first node tells it, and the second command of the other one after that
+  // was begun when it was there.
+  await commands(a, await commands(a, 0), 2)
+  await commands(b, await commands(b, 0), 2)
+  expect(await deliver(b, '198.51.100.9')).toMatch(/^250/)
   expect(await rationed(b, 'back', 'let_in')).toBe(1)
   expect(await rationed(a, 'first', 'put_off')).toBe(1)
   expect(await b.metric('spillway_redis_commands_total{use="returns",result="failed"}')).toBe(0)

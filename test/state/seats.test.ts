@@ -31,6 +31,16 @@ test('R42 a seat frees itself once, however often it is told', () => {
   })
   b.free()
   expect(seats.total).toBe(1)
+  expect([...seats.ofNets()]).toEqual([1])
+})
+
+test('a neighbourhood without a connection takes no room', () => {
+  const seats = new Seats()
+  const taken = Array.from({ length: 9 }, (_, i) =>
+    seats.take({ source: `${i}`, net: `net ${i}`, family: 4, standing: i % 2 === 0 ? 'new' : 'known' }),
+  )
+  for (const seat of taken) seat.free()
+  expect([...seats.ofNets()]).toEqual([])
 })
 
 describe('how many seats a neighbourhood may hold', () => {

@@ -15,28 +15,15 @@ import {
   TARGET_MS,
   toLeave,
 } from '../../../src/relay/pool/queue.ts'
-import { seriesOf } from '../../../src/relay/pool/series.ts'
-import { Server } from '../../../src/relay/pool/server.ts'
-import { ServerLoad } from '../../../src/relay/pool/server-load.ts'
-import { type Slot, Slots } from '../../../src/relay/pool/slots.ts'
+import type { Server } from '../../../src/relay/pool/server.ts'
+import type { Slot, Slots } from '../../../src/relay/pool/slots.ts'
 import { Turn } from '../../../src/relay/pool/turn.ts'
-import { createMetrics } from '../../../src/telemetry/metrics.ts'
+import { elapsed, serverAt, slotsOf } from './pool.ts'
 
 const holderOf = (source: string, isStranger: boolean, giveWay = (): void => undefined): Holder => ({
   ...{ source, net: netOf(source), isStranger, slow: false, turn: new Turn(0) },
   giveWay,
 })
-const metrics = createMetrics({ version: 'test', upstreams: ['mail'] })
-const elapsed = (): number => performance.now()
-const serverOf = (): Server => {
-  const server = new Server({
-    ...{ label: 'mail', host: '192.0.2.1', port: 25, name: 'mail', series: seriesOf(metrics, 'mail') },
-    now: () => Date.now(),
-    load: new ServerLoad({ bounds: () => ({ floor: 1, ceiling: 1 }), elapsed }),
-  })
-  server.become('up', undefined)
-  return server
-}
 const OVERLOADED: Congestion = { since: 0, isOverloaded: true }
 
 describe('who is next', () => {
@@ -132,7 +119,7 @@ describe('who is next', () => {
 })
 
 describe('whether the queue only stands', () => {
-  const server = serverOf()
+  const server = serverAt('192.0.2.1')
   const waits = (since: number, avoid?: Server): Wait => ({ holder: holderOf('a', true), avoid, since })
   /** One client is served each 100 ms; the first has waited for so long, at each. */
   function stateAfter(ms: number, waited: (now: number) => number, from = NONE): Congestion {
@@ -203,20 +190,8 @@ describe('with the pool', () => {
 
   /** A pool of which all connections are held by somebody who gives none back. */
   async function pool(max: number, waiting = 1000): Promise<void> {
-    const server = serverOf()
-    slots = new Slots({
-      servers: () => [server],
-      isAnyExpected: () => false,
-      reserve: () => 0,
-      max: () => max,
-      isUsable: () => true,
-      released: () => undefined,
-      waitMs: 10_000,
-      waiting,
-      idleMs: 5000,
-      elapsed,
-      waited: metrics.upstreamSlotWait.of(),
-    })
+    const server = serverAt('192.0.2.1')
+    slots = slotsOf({ servers: () => [server], reserve: () => 0, max: () => max, waiting })
     held = []
     everybody = []
     for (let i = 0; i < max; i++) held.push(await slots.take(holderOf(`203.0.113.${i}`, true)))

@@ -3,12 +3,10 @@ import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globa
 import { netOf } from '../../../src/core/ip.ts'
 import type { Holder } from '../../../src/relay/pool/fairness.ts'
 import type { NoUpstream } from '../../../src/relay/pool/no-upstream.ts'
-import { seriesOf } from '../../../src/relay/pool/series.ts'
-import { Server } from '../../../src/relay/pool/server.ts'
-import { ServerLoad } from '../../../src/relay/pool/server-load.ts'
-import { type Slot, Slots } from '../../../src/relay/pool/slots.ts'
+import type { Server } from '../../../src/relay/pool/server.ts'
+import type { Slot, Slots } from '../../../src/relay/pool/slots.ts'
 import { Turn } from '../../../src/relay/pool/turn.ts'
-import { createMetrics } from '../../../src/telemetry/metrics.ts'
+import { elapsed, serverAt, slotsOf } from './pool.ts'
 
 beforeEach(() => {
   jest.useFakeTimers()
@@ -16,22 +14,6 @@ beforeEach(() => {
 afterEach(() => {
   jest.useRealTimers()
 })
-
-const metrics = createMetrics({ version: 'test', upstreams: ['mail'] })
-const elapsed = (): number => performance.now()
-const serverAt = (host: string): Server => {
-  const server = new Server({
-    label: 'mail',
-    host,
-    port: 25,
-    name: host,
-    series: seriesOf(metrics, 'mail'),
-    now: () => Date.now(),
-    load: new ServerLoad({ bounds: () => ({ floor: 1, ceiling: 1 }), elapsed }),
-  })
-  server.become('up', undefined)
-  return server
-}
 
 let servers: Server[]
 let slots: Slots
@@ -43,19 +25,7 @@ function pool(max: number, count = 1, waiting = 1000): void {
   most = max
   kept = 0
   servers = Array.from({ length: count }, (_, i) => serverAt(`192.0.2.${i + 1}`))
-  slots = new Slots({
-    servers: () => servers,
-    isAnyExpected: () => false,
-    reserve: () => kept,
-    max: () => most,
-    isUsable: () => true,
-    released: () => undefined,
-    waitMs: 10_000,
-    waiting,
-    idleMs: 5000,
-    elapsed,
-    waited: metrics.upstreamSlotWait.of(),
-  })
+  slots = slotsOf({ servers: () => servers, reserve: () => kept, max: () => most, waiting })
 }
 
 interface Client extends Holder {

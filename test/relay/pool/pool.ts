@@ -1,0 +1,36 @@
+/** The pool with the values it ships with, by the clock of the test, and servers that are up. */
+import { seriesOf } from '../../../src/relay/pool/series.ts'
+import { Server } from '../../../src/relay/pool/server.ts'
+import { ServerLoad } from '../../../src/relay/pool/server-load.ts'
+import { Slots } from '../../../src/relay/pool/slots.ts'
+import type { SlotsOptions } from '../../../src/relay/pool/slots-options.ts'
+import { createMetrics } from '../../../src/telemetry/metrics.ts'
+
+const metrics = createMetrics({ version: 'test', upstreams: ['mail'] })
+export const elapsed = (): number => performance.now()
+
+export function serverAt(host: string): Server {
+  const server = new Server({
+    label: 'mail',
+    host,
+    port: 25,
+    name: host,
+    series: seriesOf(metrics, 'mail'),
+    now: () => Date.now(),
+    load: new ServerLoad({ bounds: () => ({ floor: 1, ceiling: 1 }), elapsed }),
+  })
+  server.become('up', undefined)
+  return server
+}
+
+export const slotsOf = (options: Pick<SlotsOptions, 'servers' | 'max' | 'reserve' | 'waiting'>): Slots =>
+  new Slots({
+    ...options,
+    isAnyExpected: () => false,
+    isUsable: () => true,
+    released: () => undefined,
+    waitMs: 10_000,
+    idleMs: 5000,
+    elapsed,
+    waited: metrics.upstreamSlotWait.of(),
+  })

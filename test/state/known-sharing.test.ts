@@ -129,10 +129,11 @@ test('a node that starts again knows within moments whom it has taken, and whoev
     (size) => size === 0,
   )
   await first.stop()
-  const began = performance.now()
   const again = await sharer()
-  await knows(again.memory, 0, 3000, 10_000)
-  expect(performance.now() - began).toBeLessThan(5000)
+  // The cycle through all sets, one every 250 ms, would know 3 % of them by then.
+  await knows(again.memory, 0, 3000, 30_000)
+  // The secret, the 64 keys, and what the cycle has added since: moments, however busy the machine is.
+  expect(again.commands.ok).toBeLessThan(100)
 })
 
 test('what one learned last is there when it is stopped in order', async () => {

@@ -198,6 +198,22 @@ export const upstreams: readonly Panel[] = [
     queries: quantiles('spillway_upstream_slot_wait_seconds', '', 'wait'),
   }),
   series({
+    title: 'In the queue for a connection, by standing',
+    about:
+      'All nodes together. Friends are served before strangers. While known clients wait for long, honest mail is late.',
+    width: 12,
+    many: true,
+    queries: [[`sum by (standing) (${of('spillway_admission_queue_length')})`, '{{standing}}']],
+  }),
+  series({
+    title: 'Wait in the queue, by standing',
+    about: 'Of the transactions that found no free connection, whether they got one or heard 451 in the end.',
+    unit: 'seconds',
+    width: 12,
+    many: true,
+    queries: quantiles('spillway_admission_wait_seconds', 'standing', '{{standing}}'),
+  }),
+  series({
     title: 'Reply to the final dot',
     about: 'Per mail server. Content filters and full disks show here.',
     unit: 'seconds',

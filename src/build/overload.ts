@@ -22,7 +22,7 @@ import type { BuiltPolicy } from './policy.ts'
 export interface OverloadParts {
   /** That in force. */
   readonly policy: () => Pick<BuiltPolicy, 'settings' | 'mode'>
-  readonly upstreams: Pick<Upstreams, 'load'>
+  readonly upstreams: Pick<Upstreams, 'slots'>
   readonly seats: Pick<Seats, 'ofNets'>
   readonly limits: Pick<Limits, 'utilization'>
   /** Processes that share the memory of the machine or the container. */
@@ -105,7 +105,7 @@ export function buildOverload(parts: OverloadParts): BuiltOverload {
   const pressureUrl = pressureUrlOf(parts, reported)
   let loop: LoopDelay | undefined
   const sample = (lateMs: number): Sample => ({
-    pool: upstreams.load(policy().settings.overloadUpstreamLatency),
+    pool: upstreams.slots.load(policy().settings.overloadUpstreamLatency),
     reported: reported.read(),
     connections: seats.ofNets(),
     maxConnections: policy().settings.maxConnections,

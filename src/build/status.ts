@@ -104,4 +104,5 @@ export const gaugesOf = ({ seats, counting, knownRecipients, upstreams, overload
   overloadLevel: () => overload.level,
   overloadPressure: (signal) => overload.report().pressure.of[signal],
   admission: (standing) => overload.share(standing),
+  admissionQueue: (standing) => upstreams.slots.waiting(standing),
 })

@@ -75,6 +75,8 @@ export interface GaugeSources {
   overloadLevel(): number
   overloadPressure(signal: Signal): number
   admission(standing: Standing): number
+  /** Clients of a standing that wait for a connection to an upstream. */
+  admissionQueue(standing: Standing): number
 }
 
 export type Metrics = ReturnType<typeof createMetrics>
@@ -235,6 +237,17 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
     },
     (from, all) => {
       for (const standing of STANDINGS) all.of(standing).value = from.admission(standing)
+    },
+  )
+  gauge(
+    {
+      name: 'admission_queue_length',
+      help: 'Clients that wait for a free upstream connection, by standing.',
+      labels: ['standing'],
+      rows: combinations(STANDINGS),
+    },
+    (from, all) => {
+      for (const standing of STANDINGS) all.of(standing).value = from.admissionQueue(standing)
     },
   )
   gauge({ name: 'tracked_clients', help: 'Client addresses for which the limits hold a count.' }, (from, all) => {
@@ -403,6 +416,12 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
     upstreamSlotWait: histogram(WAIT_S, {
       name: 'upstream_slot_wait_seconds',
       help: 'Time a transaction waited for a free upstream connection.',
+    }),
+    admissionWait: histogram(WAIT_S, {
+      name: 'admission_wait_seconds',
+      help: 'Time that a transaction that found no free upstream connection waited for one, however that ended, by standing.',
+      labels: ['standing'],
+      rows: combinations(STANDINGS),
     }),
     reloads: new Family(registry, 'counter', RELOADS),
     settingsStale: new Family(registry, 'gauge', SETTINGS_STALE),

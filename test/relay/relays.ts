@@ -150,14 +150,14 @@ export async function startRelays(servers: readonly Upstream[], options: RelaysO
           log,
           clock: { ...SYSTEM_CLOCK, now: () => Date.UTC(2026, 10, 21, 21, 0, 0) },
         },
-        { attributes, typesSlowly: false, isStranger: true },
+        { attributes, typesSlowly: false, standing: 'new' },
       )
       clients.push(relay)
       return relay
     },
     slot: (avoid, source = '198.51.100.7', given, slow = false) =>
-      upstreams.slot(
-        { source, net: netOf(source), slow, isStranger: true, turn: new Turn(0), giveWay: () => undefined },
+      upstreams.slots.take(
+        { source, net: netOf(source), slow, standing: 'new', turn: new Turn(0), giveWay: () => undefined },
         avoid,
         given && (() => given),
       ),

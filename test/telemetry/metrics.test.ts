@@ -43,6 +43,8 @@ describe('the contract', () => {
     overload_level: 'gauge',
     overload_pressure_ratio: 'gauge',
     admission_ratio: 'gauge',
+    admission_queue_length: 'gauge',
+    admission_wait_seconds: 'histogram',
     known_clients: 'gauge',
     standing_clients: 'gauge',
     tls_handshakes_total: 'counter',

@@ -4,7 +4,7 @@
  */
 
 import type { Observer } from '../../checks/runner.ts'
-import { type Client, isFriend } from '../../core/client.ts'
+import type { Client, Standing } from '../../core/client.ts'
 import { utf8Of } from '../../core/latin1.ts'
 import { andThen, type Maybe } from '../../core/maybe.ts'
 import type { Facts, Refusal } from '../../core/policy.ts'
@@ -84,8 +84,8 @@ export class Conversation implements Context, RelayClient {
     return { client: this.client, helo: this.#helo, esmtp: this.#esmtp, tls: this.#connection.tls }
   }
 
-  get isStranger(): boolean {
-    return !isFriend(this.client)
+  get standing(): Standing {
+    return this.client.standing
   }
 
   get typesSlowly(): boolean {

@@ -1,4 +1,5 @@
 /** What fairness.ts decides about, from what the pool holds (slots.ts). Pure. */
+import { isFriend } from '../../core/client.ts'
 import type { Claims } from './claims.ts'
 import { type Contention, type Holder, shareOf } from './fairness.ts'
 import type { Server } from './server.ts'
@@ -29,8 +30,8 @@ export function contentionOf(held: Held): Contention {
   const share = shareOf(connections, claims.size)
   const heldBy = (source: string): number => claims.of(source).held
   // What a friend gives back is not for strangers then: friends make room for friends, and strangers for strangers.
-  const isForFriends = isClosedToStrangers && held.waiting.some(({ holder }) => !holder.isStranger)
-  const isServable = ({ isStranger }: Holder): boolean => !isClosedToStrangers || isStranger !== isForFriends
+  const isForFriends = isClosedToStrangers && held.waiting.some(({ holder }) => isFriend(holder))
+  const isServable = (holder: Holder): boolean => !isClosedToStrangers || isFriend(holder) === isForFriends
   const waiting = held.waiting.filter(({ holder }) => isServable(holder))
   // If there is only one source, it waits for its own slots.
   const isAlone = claims.size === 1

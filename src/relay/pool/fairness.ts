@@ -17,6 +17,7 @@
  * A connection is never taken back while it waits for us, for a mail server to take MAIL, or for the reply to its dot: past its
  * dot a message belongs to the server that has it.
  */
+import type { Standing } from '../../core/client.ts'
 import type { Turn } from './turn.ts'
 
 /** A client that holds a connection, or waits for one. */
@@ -25,8 +26,7 @@ export interface Holder {
   readonly source: string
   /** Its neighbourhood. */
   readonly net: string
-  /** Whether it is neither trusted, known nor seen (overload/reserve.ts). */
-  readonly isStranger: boolean
+  readonly standing: Standing
   /** Whether the client types more slowly than any machine does. */
   readonly slow: boolean
   readonly turn: Turn

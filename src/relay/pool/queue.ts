@@ -17,6 +17,7 @@
  * and hold no session meanwhile. What a friend may wait is never shortened. While no connection comes free at all, as when the
  * mail servers stall, nothing is known of the queue, and it stays as it was.
  */
+import { isFriend } from '../../core/client.ts'
 import type { Wait } from './contention.ts'
 
 /** Five times longer than a mail server usually takes for an envelope, and a tenth of INTERVAL_MS (RFC 8289 section 3.2). */
@@ -65,9 +66,8 @@ export function nextOf<W extends Wait>(waiting: readonly W[], order: Order): W |
   let isNextFirst = false
   for (let i = 0; i < waiting.length; i++) {
     const wait = waiting[isOverloaded ? waiting.length - 1 - i : i] as W
-    const { source, isStranger } = wait.holder
-    const holds = held(source)
-    const isFirst = !isStranger && holds < most
+    const holds = held(wait.holder.source)
+    const isFirst = isFriend(wait.holder) && holds < most
     if (next !== undefined && (isFirst === isNextFirst ? holds >= nextHeld : isNextFirst)) continue
     if (!mayBeServed(wait)) continue
     next = wait
@@ -80,13 +80,13 @@ export function nextOf<W extends Wait>(waiting: readonly W[], order: Order): W |
 
 /** Who has waited for too long. The others have the time that everybody has. */
 export function lateOf<W extends Wait>(waiting: readonly W[], { isOverloaded }: Congestion, now: number): W[] {
-  return isOverloaded ? waiting.filter(({ holder, since }) => holder.isStranger && now - since >= STRANGER_MS) : []
+  return isOverloaded ? waiting.filter(({ holder, since }) => !isFriend(holder) && now - since >= STRANGER_MS) : []
 }
 
 /**
  * Which stranger leaves the queue for a friend when it is full: the one that would be the last of them; undefined: none waits.
  */
 export function toLeave<W extends Wait>(waiting: readonly W[], { isOverloaded }: Congestion): W | undefined {
-  const isStranger = ({ holder }: W): boolean => holder.isStranger
+  const isStranger = ({ holder }: W): boolean => !isFriend(holder)
   return isOverloaded ? waiting.find(isStranger) : waiting.findLast(isStranger)
 }

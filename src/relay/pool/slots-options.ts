@@ -1,4 +1,5 @@
 /** What the pool of slots is made of (slots.ts). */
+import type { Standing } from '../../core/client.ts'
 import type { Clock } from '../../core/clock.ts'
 import type { Distribution } from '../../telemetry/series.ts'
 import type { Dialed } from '../smtp/dial.ts'
@@ -23,6 +24,8 @@ export interface SlotsOptions {
   /** How long an idle connection waits for the next client, in milliseconds. */
   readonly idleMs: number
   readonly elapsed: Clock['elapsed']
-  /** Seconds waited. */
+  /** Seconds that every transaction waited. */
   readonly waited: Distribution
+  /** Seconds that those in the queue waited, by standing, whether they were served or not. */
+  readonly queued: Readonly<Record<Standing, Distribution>>
 }

@@ -9,6 +9,7 @@
  * reply to its dot cannot be evicted, and the next source must not find every slot held that way. Strangers together never hold
  * more than overload/reserve.ts leaves them.
  */
+import { isFriend, type Standing } from '../../core/client.ts'
 import type { PoolSample } from '../../overload/pressure.ts'
 import { strangersMost } from '../../overload/reserve.ts'
 import type { Dialed } from '../smtp/dial.ts'
@@ -60,6 +61,11 @@ export class Slots {
     return this.#waiting.length > 0
   }
 
+  /** How many clients of this standing wait. */
+  waiting(standing: Standing): number {
+    return this.#waiting.count(standing)
+  }
+
   /** How busy the servers are. @param mayTakeMs how long the reply to a dot may take */
   load(mayTakeMs: number): PoolSample {
     const { servers, max, elapsed } = this.#options
@@ -72,7 +78,7 @@ export class Slots {
 
   /** A slot at a server in state `up`, other than `server`, if there is one at once. */
   takeBeside(server: Server, holder: Holder): Slot | undefined {
-    if (holder.isStranger && this.#isClosedToStrangers()) return undefined
+    if (!isFriend(holder) && this.#isClosedToStrangers()) return undefined
     let best: Server | undefined
     for (const each of this.#options.servers()) {
       if (each === server || each.state !== 'up' || this.#room(each) === 0) continue
@@ -105,8 +111,8 @@ export class Slots {
     const held = (source: string): number => this.#claims.of(source).held
     while (this.#waiting.length > 0) {
       const isClosed = this.#isClosedToStrangers()
-      const mayBeServed = ({ avoid, holder: { source, isStranger } }: Wait): boolean =>
-        !full.has(avoid) && !passed.has(source) && !(isStranger && isClosed)
+      const mayBeServed = ({ avoid, holder }: Wait): boolean =>
+        !full.has(avoid) && !passed.has(holder.source) && (isFriend(holder) || !isClosed)
       const next = this.#waiting.next({ held, connections: this.#connections(), mayBeServed })
       if (next === undefined) return
       const found = this.#find(next.holder, next.avoid)
@@ -155,7 +161,7 @@ export class Slots {
     }
     if (!isAny) return this.#options.isAnyExpected() ? 'full' : 'down'
     if (best === undefined) return 'full'
-    const isKept = (holder.isStranger && this.#isClosedToStrangers()) || this.#isReserved(holder.source, room)
+    const isKept = (!isFriend(holder) && this.#isClosedToStrangers()) || this.#isReserved(holder.source, room)
     return isKept ? 'reserved' : this.#slotAt(best, holder)
   }
 
@@ -197,13 +203,14 @@ export class Slots {
     let held = true
     this.#holders.set(holder, server)
     this.#claims.hold(holder.source, 1)
-    if (holder.isStranger) this.#strangers++
+    const isStranger = !isFriend(holder)
+    if (isStranger) this.#strangers++
     const release = (act: () => void): void => {
       if (!held) return
       held = false
       this.#holders.delete(holder)
       this.#claims.hold(holder.source, -1)
-      if (holder.isStranger) this.#strangers--
+      if (isStranger) this.#strangers--
       act()
       this.#options.released(server)
       this.serve()

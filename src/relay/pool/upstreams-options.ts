@@ -13,6 +13,7 @@ export interface UpstreamsOptions extends PoolSettings {
     Metrics,
     | 'setUpstreams'
     | 'upstreamSlotWait'
+    | 'admissionWait'
     | 'upstreamHealthChecks'
     | 'upstreamConnects'
     | 'upstreamReplies'

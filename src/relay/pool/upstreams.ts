@@ -3,13 +3,13 @@
  * Names are resolved in each round, and every address is a server of its own. Labels stay as the operator wrote them.
  */
 import type { UpstreamAddress } from '../../config/address-kinds.ts'
+import { STANDINGS } from '../../core/client.ts'
 import { Current } from '../../core/current.ts'
 import { within } from '../../core/deadline.ts'
-import type { PoolSample } from '../../overload/pressure.ts'
+import { recordOf } from '../../core/record.ts'
 import { type DialSettings, type Extensions, isSameWay, RELAYABLE } from '../smtp/dial.ts'
 import { type Report, reportOf, reportsOf } from './conditions.ts'
 import { Draining } from './draining.ts'
-import type { Holder } from './fairness.ts'
 import { Health } from './health.ts'
 import { limitOf, newServer } from './new-server.ts'
 import { offerOf } from './offer.ts'
@@ -24,7 +24,8 @@ export class Upstreams {
   readonly #options: UpstreamsOptions
   readonly #settings: Current<PoolSettings>
   readonly #patience: Patience
-  readonly #slots: Slots
+  /** The connections to all of them. */
+  readonly slots: Slots
   readonly #resolution: Resolution
   readonly #draining: Draining
   #healths: readonly Health[] = []
@@ -43,7 +44,7 @@ export class Upstreams {
     this.#patience = patience
     this.#draining = new Draining(log)
     this.#resolution = new Resolution({ resolve, isWanted: (label) => this.#isWanted(label), log, now: clock.now })
-    this.#slots = new Slots({
+    this.slots = new Slots({
       servers: () => this.#servers,
       isAnyExpected: () => this.#settings.value.addresses.some(({ label }) => this.#isExpected(label)),
       max: ({ load }) => load.max,
@@ -57,6 +58,7 @@ export class Upstreams {
       idleMs: patience.idleMs,
       elapsed: clock.elapsed,
       waited: metrics.upstreamSlotWait.of(),
+      queued: recordOf(STANDINGS, (standing) => metrics.admissionWait.of(standing)),
     })
   }
 
@@ -91,12 +93,12 @@ export class Upstreams {
     for (const { server } of removed) this.#draining.add(server)
     if (isAnew) this.#know(stay.map(({ server }) => this.#newHealth(server.forget())))
     this.#publish()
-    for (const { server } of [...removed, ...(isAnew ? stay : [])]) this.#slots.letGo(server)
+    for (const { server } of [...removed, ...(isAnew ? stay : [])]) this.slots.letGo(server)
     if (next.connections.ceiling < before.connections.ceiling)
-      for (const server of this.#servers) this.#slots.dropIdle(server)
+      for (const server of this.#servers) this.slots.dropIdle(server)
     this.#forgetDrained()
     this.#learnOffer()
-    this.#slots.serve()
+    this.slots.serve()
     if (this.#timer === undefined || this.#stopped) return
     if (next.healthIntervalMs !== before.healthIntervalMs) this.#schedule()
     if (isAnew || this.#settings.value.addresses.some(({ label }) => this.#isExpected(label))) void this.#round()
@@ -105,7 +107,7 @@ export class Upstreams {
   stop(): void {
     this.#stopped = true
     clearInterval(this.#timer)
-    this.#slots.stop()
+    this.slots.stop()
   }
 
   /**
@@ -127,11 +129,6 @@ export class Upstreams {
   /** Connections that may be held to all addresses of this label together. */
   limit(label: string): number {
     return limitOf(this.#of(label), this.#settings.value.connections)
-  }
-
-  /** See Slots.load. */
-  load(mayTakeMs: number): PoolSample {
-    return this.#slots.load(mayTakeMs)
   }
 
   servers(): readonly Server[] {
@@ -156,21 +153,6 @@ export class Upstreams {
   /** Whether a connection may carry no further transaction, however well it is. */
   isOutdated({ slot, settings }: { readonly slot: Slot; readonly settings: DialSettings }): boolean {
     return slot.server.state === 'draining' || !this.isCurrent(settings)
-  }
-
-  /** Whether any client waits for a slot. */
-  get wanted(): boolean {
-    return this.#slots.wanted
-  }
-
-  /** See Slots.takeBeside. */
-  slotBeside(server: Server, holder: Holder): Slot | undefined {
-    return this.#slots.takeBeside(server, holder)
-  }
-
-  /** See Slots.take. */
-  slot(holder: Holder, avoid?: Server, signal?: () => AbortSignal): Promise<Slot> {
-    return this.#slots.take(holder, avoid, signal)
   }
 
   /** Learns from a client's connection what a health check would have found. */
@@ -224,7 +206,7 @@ export class Upstreams {
     const addresses = await this.#resolution.addressesOf(address)
     if (addresses === undefined || !this.#isWanted(address.label)) {
       // Those that waited for this server need not wait any longer.
-      this.#slots.serve()
+      this.slots.serve()
       return
     }
     const mine = this.#healths.filter(({ server }) => server.label === address.label)
@@ -236,7 +218,7 @@ export class Upstreams {
       health.gone = !addresses.includes(health.server.host)
       if (!health.gone) continue
       health.server.become('down', 'its name does not resolve to this address any more')
-      this.#slots.dropIdle(health.server)
+      this.slots.dropIdle(health.server)
     }
     this.#forgetGone()
   }
@@ -262,9 +244,9 @@ export class Upstreams {
       log,
       judged: () => {
         if (server.up) this.#firstUp()
-        else this.#slots.dropIdle(server)
+        else this.slots.dropIdle(server)
         this.#learnOffer()
-        this.#slots.serve()
+        this.slots.serve()
       },
     })
   }

@@ -2,6 +2,7 @@
  * The clients that wait for a connection to a mail server: who has a place, and how each wait ends. Who is next is decided in
  * queue.ts.
  */
+import { isFriend, type Standing } from '../../core/client.ts'
 import type { Claims } from './claims.ts'
 import type { Wait } from './contention.ts'
 import type { Holder } from './fairness.ts'
@@ -19,7 +20,8 @@ export interface Waiting<S> extends Wait {
 /** How often we look at those who wait, in milliseconds. */
 const LOOK_MS = 100
 
-export interface WaitingRoomOptions extends Pick<SlotsOptions, 'servers' | 'waiting' | 'waitMs' | 'elapsed'> {
+export interface WaitingRoomOptions
+  extends Pick<SlotsOptions, 'servers' | 'waiting' | 'waitMs' | 'elapsed' | 'queued'> {
   readonly claims: Claims
   /** Called while any client waits. */
   readonly look: () => void
@@ -39,6 +41,13 @@ export class WaitingRoom<S> implements Iterable<Wait> {
 
   get length(): number {
     return this.#all.length
+  }
+
+  /** How many of this standing wait. */
+  count(standing: Standing): number {
+    let count = 0
+    for (const { holder } of this.#all) if (holder.standing === standing) count++
+    return count
   }
 
   [Symbol.iterator](): Iterator<Waiting<S>> {
@@ -97,10 +106,11 @@ export class WaitingRoom<S> implements Iterable<Wait> {
   }
 
   /** @throws NoUpstream if there is no place. A stranger leaves its place to a friend. */
-  #makePlace({ source, isStranger }: Holder): void {
+  #makePlace(holder: Holder): void {
+    const { source } = holder
     const { claims, waiting: places } = this.#options
     const isFull = this.#all.length >= places
-    const leaves = isFull && !isStranger ? toLeave(this.#all, this.#congestion) : undefined
+    const leaves = isFull && isFriend(holder) ? toLeave(this.#all, this.#congestion) : undefined
     const place = claims.place(source, this.#all.length - (leaves ? 1 : 0), places)
     if (place === 'none') throw new NoUpstream('upstream_full')
     const crowd = place === 'free' ? undefined : place.of
@@ -112,7 +122,9 @@ export class WaitingRoom<S> implements Iterable<Wait> {
     const at = this.#all.indexOf(waiting)
     if (at >= 0) {
       this.#all.splice(at, 1)
-      this.#options.claims.wait(waiting.holder.source, -1)
+      const { claims, queued, elapsed } = this.#options
+      claims.wait(waiting.holder.source, -1)
+      queued[waiting.holder.standing].observe((elapsed() - waiting.since) / 1000)
     }
     if (this.#all.length > 0) return
     clearInterval(this.#looking)

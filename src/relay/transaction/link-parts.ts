@@ -1,4 +1,5 @@
 /** What a client's link is made of, and which failures are about its client. */
+import type { Standing } from '../../core/client.ts'
 import type { Clock } from '../../core/clock.ts'
 import type { Slot } from '../pool/slots.ts'
 import type { Upstreams } from '../pool/upstreams.ts'
@@ -31,8 +32,7 @@ export function isForAnybody({ settings: { clientIp }, clean, inTransaction, smt
 export interface RelayClient {
   /** HELO and TLS included. */
   readonly attributes: ClientAttributes
-  /** Whether it is neither trusted, known nor seen. */
-  readonly isStranger: boolean
+  readonly standing: Standing
   /** Whether the client has ever sent a line more slowly than any machine does. */
   readonly typesSlowly: boolean
 }

@@ -200,7 +200,7 @@ export class ClientLink {
     this.#turn.reset()
     this.#enter('parked')
     const { upstreams } = this.#options
-    if (this.#gone || upstreams.wanted || upstreams.isOutdated(this.#current)) {
+    if (this.#gone || upstreams.slots.wanted || upstreams.isOutdated(this.#current)) {
       this.giveBack()
       return
     }
@@ -251,16 +251,16 @@ export class ClientLink {
       return this.#waiting.signal
     }
     try {
-      return await this.#options.upstreams.slot(this.#holder(), avoid, signal)
+      return await this.#options.upstreams.slots.take(this.#holder(), avoid, signal)
     } finally {
       this.#waiting = undefined
     }
   }
 
   #holder(): Holder {
-    const { isStranger, typesSlowly: slow } = this.#options.client
+    const { standing, typesSlowly: slow } = this.#options.client
     return {
-      ...{ source: this.source, net: this.net, isStranger, slow, turn: this.#turn },
+      ...{ source: this.source, net: this.net, standing, slow, turn: this.#turn },
       giveWay: () => {
         if (this.#turn.state === 'parked') this.giveBack()
         else this.#options.evict()
@@ -271,7 +271,7 @@ export class ClientLink {
   #watch(server: Server, { patienceMs }: Deadlines): Attempt {
     this.mailAnswered()
     const { upstreams, elapsed } = this.#options
-    const slotElsewhere = (): Slot | undefined => upstreams.slotBeside(server, this.#holder())
+    const slotElsewhere = (): Slot | undefined => upstreams.slots.takeBeside(server, this.#holder())
     const attempt = new Attempt(server, { patienceMs, elapsed, slotElsewhere })
     if (this.#gone) attempt.abort(LEFT)
     this.#attempt = attempt

@@ -35,7 +35,7 @@ describe('a server that is added by name, in the place of the only one', () => {
       () => questions.length,
       (count) => count === 1,
     )
-    expect(relays.upstreams.wanted).toBe(true)
+    expect(relays.upstreams.slots.wanted).toBe(true)
     questions[0]?.answer(['127.0.0.1'])
     expect(await sent).toMatch(/^250/)
     expect(states()).toEqual([`${named.label} up`])
@@ -46,7 +46,7 @@ describe('a server that is added by name, in the place of the only one', () => {
     change(named)
     const sent = send(relays.client())
     await eventually(
-      () => relays.upstreams.wanted,
+      () => relays.upstreams.slots.wanted,
       (isWanted) => isWanted,
     )
     const asked = performance.now()

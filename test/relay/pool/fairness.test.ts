@@ -23,7 +23,7 @@ function holder({ source = '203.0.113.66', state = 'client', ms = 0, text }: Tol
     for (let at = NOW - text.ms; at <= NOW; at += 50) turn.part(text.pace / 20, at)
     if (state !== 'client') turn.enter(state, NOW)
   }
-  return { source, net: netOf(source), slow: false, isStranger: true, turn, giveWay: () => undefined }
+  return { source, net: netOf(source), slow: false, standing: 'new', turn, giveWay: () => undefined }
 }
 
 /** Who gives way, by their place in the list. */
@@ -87,7 +87,7 @@ describe('a source that holds more than its share', () => {
       source: '203.0.113.66',
       net: '203.0.113.0/24',
       slow: false,
-      isStranger: true,
+      standing: 'new',
       turn: new Turn(0),
       giveWay: () => undefined,
     }
@@ -131,7 +131,7 @@ describe('a source within its share', () => {
         turn.enter('upstream', NOW - (commands - i - 1) * 450)
       }
       turn.enter('client', NOW)
-      return { source: '192.0.2.1', net: '192.0.2.0/24', slow: false, isStranger: true, turn, giveWay: () => undefined }
+      return { source: '192.0.2.1', net: '192.0.2.0/24', slow: false, standing: 'new', turn, giveWay: () => undefined }
     }
     expect(giveWay([steady(44)])).toEqual([])
     expect(giveWay([steady(45)])).toEqual([0])
@@ -142,7 +142,7 @@ describe('a source within its share', () => {
       const turn = new Turn(0)
       turn.startText()
       turn.enter('client', NOW - ms)
-      return { source: '192.0.2.1', net: '192.0.2.0/24', slow: false, isStranger: true, turn, giveWay: () => undefined }
+      return { source: '192.0.2.1', net: '192.0.2.0/24', slow: false, standing: 'new', turn, giveWay: () => undefined }
     }
     expect(giveWay([silentText(1900)])).toEqual([])
     expect(giveWay([silentText(2000)])).toEqual([0])

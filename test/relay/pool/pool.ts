@@ -1,4 +1,6 @@
 /** The pool with the values it ships with, by the clock of the test, and servers that are up. */
+import { STANDINGS, type Standing } from '../../../src/core/client.ts'
+import { recordOf } from '../../../src/core/record.ts'
 import { seriesOf } from '../../../src/relay/pool/series.ts'
 import { Server } from '../../../src/relay/pool/server.ts'
 import { ServerLoad } from '../../../src/relay/pool/server-load.ts'
@@ -7,6 +9,11 @@ import type { SlotsOptions } from '../../../src/relay/pool/slots-options.ts'
 import { createMetrics } from '../../../src/telemetry/metrics.ts'
 
 const metrics = createMetrics({ version: 'test', upstreams: ['mail'] })
+/** How many have waited so far, and for how long together, in seconds. */
+export const waits = (standing: Standing): { count: number; sum: number } => {
+  const { count, sum } = metrics.admissionWait.of(standing)
+  return { count, sum }
+}
 export const elapsed = (): number => performance.now()
 
 export function serverAt(host: string): Server {
@@ -33,4 +40,5 @@ export const slotsOf = (options: Pick<SlotsOptions, 'servers' | 'max' | 'reserve
     idleMs: 5000,
     elapsed,
     waited: metrics.upstreamSlotWait.of(),
+    queued: recordOf(STANDINGS, (standing) => metrics.admissionWait.of(standing)),
   })

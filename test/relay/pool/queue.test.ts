@@ -1,5 +1,6 @@
 /** Who of those that wait is next, and for how long each may wait: in plain numbers, and with the pool as it is shipped. */
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
+import { isFriend } from '../../../src/core/client.ts'
 import { netOf } from '../../../src/core/ip.ts'
 import type { Wait } from '../../../src/relay/pool/contention.ts'
 import type { Holder } from '../../../src/relay/pool/fairness.ts'
@@ -18,10 +19,16 @@ import {
 import type { Server } from '../../../src/relay/pool/server.ts'
 import type { Slot, Slots } from '../../../src/relay/pool/slots.ts'
 import { Turn } from '../../../src/relay/pool/turn.ts'
-import { elapsed, serverAt, slotsOf } from './pool.ts'
+import { elapsed, serverAt, slotsOf, waits } from './pool.ts'
 
 const holderOf = (source: string, isStranger: boolean, giveWay = (): void => undefined): Holder => ({
-  ...{ source, net: netOf(source), isStranger, slow: false, turn: new Turn(0) },
+  ...{
+    source,
+    net: netOf(source),
+    standing: isStranger ? ('new' as const) : ('known' as const),
+    slow: false,
+    turn: new Turn(0),
+  },
   giveWay,
 })
 const OVERLOADED: Congestion = { since: 0, isOverloaded: true }
@@ -153,7 +160,7 @@ test('strangers have waited for too long after two seconds while the queue stand
     [true, false].map((isStranger) => ({ holder: holderOf(`${since}`, isStranger), avoid: undefined, since })),
   )
   const late = (state: Congestion) =>
-    lateOf(waiting, state, 1000 + STRANGER_MS).map(({ since, holder }) => [since, holder.isStranger])
+    lateOf(waiting, state, 1000 + STRANGER_MS).map(({ since, holder }) => [since, !isFriend(holder)])
   expect(late(NONE)).toEqual([])
   expect(late(OVERLOADED)).toEqual([
     [0, true],
@@ -240,6 +247,26 @@ describe('with the pool', () => {
     const order = strangers.map((each, i) => (each.slot === undefined ? undefined : i)).filter((i) => i !== undefined)
     expect(order).toEqual([0, 1, 2, 3, 4])
     expect(strangers.map(({ refused }) => refused)).toEqual(new Array(10).fill(undefined))
+  })
+
+  test('how many wait, and how long they waited, is told by standing, whether they were served or not', async () => {
+    await pool(1)
+    const before = [waits('known'), waits('new')]
+    client('192.0.2.1', false)
+    for (const each of [1, 2]) client(`198.51.100.${each}`)
+    await pass(3000)
+    expect([slots.waiting('known'), slots.waiting('new'), slots.waiting('seen')]).toEqual([1, 2, 0])
+    held[0]?.free()
+    await pass(7000)
+    expect([slots.waiting('known'), slots.waiting('new')]).toEqual([0, 0])
+    const since = [waits('known'), waits('new')].map(({ count, sum }, i) => [
+      count - (before[i]?.count ?? 0),
+      sum - (before[i]?.sum ?? 0),
+    ])
+    expect(since).toEqual([
+      [1, 3],
+      [2, 20],
+    ])
   })
 
   test('then the newest, and strangers hear 451 after two seconds; friends are served, and are never shortened', async () => {

@@ -1,5 +1,6 @@
 /** The pool with the values it ships with, and a clock that is moved by hand. */
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
+import type { Standing } from '../../../src/core/client.ts'
 import { netOf } from '../../../src/core/ip.ts'
 import type { Holder } from '../../../src/relay/pool/fairness.ts'
 import type { NoUpstream } from '../../../src/relay/pool/no-upstream.ts'
@@ -39,13 +40,13 @@ interface Client extends Holder {
 /** Somebody who wants a slot; a pending one is in nobody's way. */
 function client(
   source: string,
-  { slow = false, isStranger = true, avoid = undefined as Server | undefined } = {},
+  { slow = false, standing = 'new' as Standing, avoid = undefined as Server | undefined } = {},
 ): Client {
   const it: Client = {
     source,
     net: netOf(source),
     slow,
-    isStranger,
+    standing,
     turn: new Turn(elapsed()),
     lost: false,
     slot: undefined,
@@ -93,7 +94,7 @@ describe('slots', () => {
       source: '203.0.113.1',
       net: '203.0.113.0/24',
       slow: false,
-      isStranger: true,
+      standing: 'new' as const,
       turn: new Turn(elapsed()),
       giveWay: () => undefined,
     })
@@ -119,7 +120,7 @@ describe('slots', () => {
       source: '192.0.2.9',
       net: '192.0.2.0/24',
       slow: false,
-      isStranger: true,
+      standing: 'new' as const,
       turn: new Turn(0),
       giveWay: () => undefined,
     }
@@ -341,7 +342,7 @@ describe('with the shipped values and 50 slots', () => {
 
 describe('slots that are kept for friends', () => {
   const stranger = (source: string): Client => client(source)
-  const friend = (source: string): Client => client(source, { isStranger: false })
+  const friend = (source: string): Client => client(source, { standing: 'known' })
 
   test('strangers never hold more than the rest, however many they are, and friends find theirs at once', async () => {
     pool(10)

@@ -29,7 +29,7 @@ const sendAll = (body: string): Promise<unknown> =>
     }),
   )
 /** In milliseconds. @param mayTakeMs how long a reply may take before those that wait count */
-const dotMs = (mayTakeMs = 60_000): number | undefined => relays.upstreams.load(mayTakeMs).servers[0]?.dotMs
+const dotMs = (mayTakeMs = 60_000): number | undefined => relays.upstreams.slots.load(mayTakeMs).servers[0]?.dotMs
 
 test('messages that were accepted count, with the time from their dot to the reply', async () => {
   await start([await upstream(answersLate('250 2.0.0 queued'))])

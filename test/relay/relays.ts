@@ -4,7 +4,7 @@
  */
 
 import type { UpstreamAddress } from '../../src/config/address-kinds.ts'
-import { SYSTEM_CLOCK } from '../../src/core/clock.ts'
+import { type Clock, SYSTEM_CLOCK } from '../../src/core/clock.ts'
 import { Current } from '../../src/core/current.ts'
 import { netOf, sourceOf } from '../../src/core/ip.ts'
 import type { Patience } from '../../src/relay/pool/patience.ts'
@@ -36,6 +36,8 @@ export interface RelaysOptions {
   readonly resolve?: UpstreamsOptions['resolve']
   readonly addresses?: readonly UpstreamAddress[]
   readonly name?: Name
+  /** Of the pool. */
+  readonly clock?: Clock
 }
 
 export interface Relays {
@@ -116,7 +118,7 @@ export async function startRelays(servers: readonly Upstream[], options: RelaysO
     ...pool,
     metrics,
     log,
-    clock: SYSTEM_CLOCK,
+    clock: options.clock ?? SYSTEM_CLOCK,
     ...(options.patience && { patience: options.patience }),
     ...(options.resolve && { resolve: options.resolve }),
   })

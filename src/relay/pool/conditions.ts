@@ -15,7 +15,7 @@ export interface Report {
 export const reportOf = (server: Server): Report => ({
   ...placeOf(server),
   connections: server.connections,
-  limit: server.load.max,
+  limit: server.limit,
   condition: server.condition,
 })
 

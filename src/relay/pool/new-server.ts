@@ -2,31 +2,41 @@
 import type { Bounds } from '../../config/connections-kind.ts'
 import type { Clock } from '../../core/clock.ts'
 import { firstState } from '../../overload/adaptive-limit.ts'
+import type { Log } from '../../telemetry/log.ts'
+import { Breaker, FAULT } from './breaker.ts'
 import { seriesOf } from './series.ts'
-import { Server, type ServerOptions } from './server.ts'
+import { placeOf, Server, type ServerOptions } from './server.ts'
 import { ServerLoad } from './server-load.ts'
 
 interface Around {
   readonly metrics: Parameters<typeof seriesOf>[0]
   readonly clock: Clock
+  readonly log: Log
   /** Of the connections to it, as they are set now. */
   readonly bounds: () => Bounds
 }
 
 export function newServer(
   where: Pick<ServerOptions, 'label' | 'host' | 'port' | 'name'>,
-  { metrics, clock: { now, elapsed }, bounds }: Around,
+  { metrics, clock, log, bounds }: Around,
 ): Server {
-  return new Server({
+  const { now, elapsed } = clock
+  const changed = (isOpen: boolean): void => {
+    if (isOpen) log.warn(placeOf(server), `upstream broken: ${FAULT}`)
+    else log.info(placeOf(server), 'upstream accepts messages again')
+  }
+  const server: Server = new Server({
     ...where,
     series: seriesOf(metrics, where.label),
     now,
     load: new ServerLoad({ bounds, elapsed }),
+    breaker: new Breaker({ ...clock, changed }),
   })
+  return server
 }
 
 /** @param servers those of one label; none: its name has not been resolved yet */
-export function limitOf(servers: readonly Pick<Server, 'load'>[], bounds: Bounds): number {
+export function limitOf(servers: readonly Pick<Server, 'limit'>[], bounds: Bounds): number {
   if (servers.length === 0) return firstState(bounds).limit
-  return servers.reduce((sum, { load }) => sum + load.max, 0)
+  return servers.reduce((sum, { limit }) => sum + limit, 0)
 }

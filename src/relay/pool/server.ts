@@ -5,6 +5,7 @@ import { DotTimes } from '../../overload/dot-times.ts'
 import type { ConnectResult } from '../../telemetry/metrics.ts'
 import { type Extensions, UpstreamRefusal } from '../smtp/dial.ts'
 import { UpstreamError } from '../smtp/upstream-error.ts'
+import type { Breaker } from './breaker.ts'
 import type { UpstreamSeries } from './series.ts'
 import type { ServerLoad } from './server-load.ts'
 
@@ -37,6 +38,7 @@ export interface ServerOptions {
   readonly now: () => number
   /** What it can make use of. */
   readonly load: ServerLoad
+  readonly breaker: Breaker
 }
 
 export class Server implements ServerOptions {
@@ -47,6 +49,7 @@ export class Server implements ServerOptions {
   readonly series: UpstreamSeries
   readonly now: () => number
   readonly load: ServerLoad
+  readonly breaker: Breaker
   extensions: Extensions = new Map()
   /** Connections that are open, being opened, or idle. */
   connections = 0
@@ -59,7 +62,7 @@ export class Server implements ServerOptions {
   #error: string | undefined
   #lastSuccess: number | undefined
 
-  constructor({ label, host, port, name, series, now, load }: ServerOptions) {
+  constructor({ label, host, port, name, series, now, load, breaker }: ServerOptions) {
     this.label = label
     this.host = host
     this.port = port
@@ -67,6 +70,7 @@ export class Server implements ServerOptions {
     this.series = series
     this.now = now
     this.load = load
+    this.breaker = breaker
     this.#since = now()
   }
 
@@ -79,8 +83,14 @@ export class Server implements ServerOptions {
     return this.#state
   }
 
+  /** The most connections that there may be to it now. */
+  get limit(): number {
+    return this.breaker.isOpen ? 1 : this.load.max
+  }
+
   get condition(): Condition {
-    return { state: this.#state, since: this.#since, error: this.#error, lastSuccess: this.#lastSuccess }
+    const own = { state: this.#state, since: this.#since, error: this.#error, lastSuccess: this.#lastSuccess }
+    return this.up && this.breaker.fault !== undefined ? { ...own, ...this.breaker.fault, state: 'slow' } : own
   }
 
   /** The server answered as it should. */

@@ -81,7 +81,7 @@ export class Slots {
     if (!isFriend(holder) && this.#isClosedToStrangers()) return undefined
     let best: Server | undefined
     for (const each of this.#options.servers()) {
-      if (each === server || each.state !== 'up' || this.#room(each) === 0) continue
+      if (each === server || each.state !== 'up' || each.breaker.isOpen || this.#room(each) === 0) continue
       if (best === undefined || this.#room(each) > this.#room(best)) best = each
     }
     return best && this.#slotAt(best, holder)
@@ -157,7 +157,7 @@ export class Slots {
       if (!server.up) continue
       const here = this.#room(server)
       room += here
-      if (here > 0 && (best === undefined || this.#isBetter(server, best))) best = server
+      if (here > 0 && (best === undefined || this.#isBetter(server, best, holder))) best = server
     }
     if (!isAny) return this.#options.isAnyExpected() ? 'full' : 'down'
     if (best === undefined) return 'full'
@@ -167,11 +167,17 @@ export class Slots {
 
   /** How many connections can be had at a server, idle ones included. */
   #room(server: Server): number {
+    if (server.breaker.isOpen) return server.breaker.isDue ? 1 : 0
     return Math.max(0, this.#options.max(server) - server.connections + this.#idle.count(server))
   }
 
-  /** A server that is well is better than a slow one. Of two alike, the one with fewer connections in use is better. */
-  #isBetter(one: Server, other: Server): boolean {
+  /**
+   * Of servers with room: one whose breaker is open comes first if it wants this client as a probe, and last otherwise. One that
+   * is well is better than a slow one. Of two alike, the one with fewer connections in use is better.
+   */
+  #isBetter(one: Server, other: Server, holder: Holder): boolean {
+    if (one.breaker.isOpen) return one.breaker.wants(isFriend(holder))
+    if (other.breaker.isOpen) return !other.breaker.wants(isFriend(holder))
     const isSlow = one.state === 'slow'
     return isSlow === (other.state === 'slow') ? this.#room(one) > this.#room(other) : !isSlow
   }
@@ -198,6 +204,7 @@ export class Slots {
   }
 
   #slotAt(server: Server, holder: Holder): Slot {
+    if (server.breaker.isOpen) server.breaker.probed()
     const idle = this.#idle.take(server)
     if (idle === undefined) server.connections++
     let held = true
@@ -243,6 +250,7 @@ export class Slots {
   /** While any client waits. */
   #look(): void {
     this.#waiting.dismissLate()
+    if (this.#options.servers().some(({ breaker }) => breaker.isOpen)) this.serve()
     this.#makeRoom()
   }
 

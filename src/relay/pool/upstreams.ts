@@ -47,7 +47,7 @@ export class Upstreams {
     this.slots = new Slots({
       servers: () => this.#servers,
       isAnyExpected: () => this.#settings.value.addresses.some(({ label }) => this.#isExpected(label)),
-      max: ({ load }) => load.max,
+      max: ({ limit }) => limit,
       reserve: options.reserve ?? (() => 0),
       isUsable: ({ settings }) => this.isCurrent(settings),
       released: (server) => {

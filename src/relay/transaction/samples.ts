@@ -31,15 +31,21 @@ export interface Answered {
 export function answered(server: Server, net: Net, { command, reply, ms, octets }: Answered): void {
   server.series.durations[command].observe(ms / 1000)
   server.series.replies(reply.code).value++
-  if (isDrop(reply, command)) server.load.dropped(net, server.connections)
+  if (isDrop(reply, command)) dropped(server, net)
   else if (reply.code < 300 && (command === 'rcpt' || command === 'dot')) {
     server.load.replied(command, ms, octets, net, server.connections)
+    if (command === 'dot') server.breaker.accepted()
   }
 }
 
 /** A connection, or the reply to a command, did not come. */
 export function unanswered(server: Server, net: Net, error: unknown): void {
-  if (isSignOfLoad(error)) server.load.dropped(net, server.connections)
+  if (isSignOfLoad(error)) dropped(server, net)
+}
+
+function dropped(server: Server, net: Net): void {
+  server.load.dropped(net, server.connections)
+  server.breaker.failed(net)
 }
 
 /** Whether a server failed because it has more than it can do: no connection, no answer in time, or a reply that says so. */

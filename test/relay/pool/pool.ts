@@ -1,6 +1,7 @@
 /** The pool with the values it ships with, by the clock of the test, and servers that are up. */
 import { STANDINGS, type Standing } from '../../../src/core/client.ts'
 import { recordOf } from '../../../src/core/record.ts'
+import { Breaker } from '../../../src/relay/pool/breaker.ts'
 import { seriesOf } from '../../../src/relay/pool/series.ts'
 import { Server } from '../../../src/relay/pool/server.ts'
 import { ServerLoad } from '../../../src/relay/pool/server-load.ts'
@@ -24,6 +25,7 @@ export function serverAt(host: string): Server {
     name: host,
     series: seriesOf(metrics, 'mail'),
     now: () => Date.now(),
+    breaker: new Breaker({ now: () => Date.now(), elapsed, changed: () => undefined }),
     load: new ServerLoad({ bounds: () => ({ floor: 1, ceiling: 1 }), elapsed }),
   })
   server.become('up', undefined)

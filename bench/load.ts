@@ -148,7 +148,7 @@ const addresses =
 interface Dialogue {
   readonly port: number
   readonly localAddress: string
-  /** What to send after each reply, in turn. Nothing is sent after the last line, or after a code of 400 or more. */
+  /** What to send after each reply, in turn. QUIT is sent after a code of 400 or more, unless it is 421 or the greeting. */
   readonly lines: readonly (string | Buffer)[]
   /** Called at the last reply if the connection is to stay open; its end is then not waited for. */
   readonly stay?: (socket: Socket) => void
@@ -176,7 +176,10 @@ function talk({ port, localAddress, lines, stay }: Dialogue): Promise<Answer> {
       text = ''
       waitedMs = Math.min(waitedMs, performance.now() - started)
       if (!(code !== undefined && last.startsWith('221'))) code = last.slice(0, 3)
-      if (Number(code) >= 400) return
+      if (Number(last.slice(0, 3)) >= 400) {
+        if (said > 0 && code !== '421') socket.write('QUIT\r\n')
+        return
+      }
       const line = lines[said++]
       if (line !== undefined) socket.write(line)
       else if (stay !== undefined) {

@@ -29,9 +29,17 @@ export async function startForwarder(to: number): Promise<Forwarder> {
         open.delete(socket)
         other.destroy()
       })
-      socket.on('data', (chunk) => {
-        if (late === 0) other.write(chunk)
-        else setTimeout(() => other.write(chunk), late)
+      const waiting: { readonly chunk: Buffer; readonly due: number }[] = []
+      const go = (): void => {
+        const now = performance.now()
+        while (waiting[0] !== undefined && waiting[0].due <= now)
+          other.write((waiting.shift() as { chunk: Buffer }).chunk)
+        if (waiting[0] !== undefined) setTimeout(go, waiting[0].due - now)
+      }
+      // Nothing overtakes what is under way, also when it is quick again.
+      socket.on('data', (chunk: Buffer) => {
+        if (late === 0 && waiting.length === 0) other.write(chunk)
+        else if (waiting.push({ chunk, due: performance.now() + late }) === 1) setTimeout(go, late)
       })
     }
   })

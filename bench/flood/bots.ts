@@ -13,13 +13,12 @@ import { atLeastOnce, below, between } from '../../src/cli/senders/random.ts'
 import type { Visit } from '../../src/cli/senders/visit.ts'
 import { accept, type Delivery } from './ledger.ts'
 import { DOMAIN, TURNED } from './names.ts'
-import { populationOf, turning } from './population.ts'
-import type { BotKind } from './scenarios.ts'
+import { populationOf, SNOWSHOE, turning } from './population.ts'
+import { type BotKind, mailboxesOf, type Turning } from './scenarios.ts'
 import type { World } from './world.ts'
 
 const PATIENCE_MS = 60_000
 const HEAVY_ADDRESSES = 5
-const MAILBOXES = 5000
 /** Messages of one connection, on average. */
 const MESSAGES = 1.1
 const STEADY: Habits = { pregreets: false, ignoresReplies: false, hangs: false, quits: true, comesBack: 'properly' }
@@ -30,18 +29,26 @@ interface Spam {
   readonly letters: readonly Letter[]
   readonly deliveries: readonly (readonly (Delivery | undefined)[])[]
   readonly firstMs: number
+  /** It is the spam that is counted apart. */
+  readonly isTurned: boolean
+}
+
+/** The addresses that such spam comes from. A stranger's is of no bot. */
+export function turnedOf(who: Turning = 'a known sender', world: Pick<World, 'seed' | 'scale'>): readonly string[] {
+  if (who === 'a known /24') return SNOWSHOE
+  return who === 'a stranger' ? ['127.251.0.1'] : turning(populationOf(world)).addresses.slice(0, 1)
 }
 
 export class Bots {
   readonly #world: World
-  readonly #turned: string
+  readonly #turned: readonly string[]
   #due = 0
   #turnedDue = 0
   #number = 0
 
   constructor(world: World) {
     this.#world = world
-    this.#turned = turning(populationOf(world)).addresses[0] as string
+    this.#turned = turnedOf(world.scenario.turnsBad?.who, world)
   }
 
   /**
@@ -60,7 +67,8 @@ export class Bots {
     }
     if (turnsBad === undefined || now < turnsBad.atS) return
     for (this.#turnedDue += turnsBad.perSecond * seconds; this.#turnedDue >= 1; this.#turnedDue--) {
-      if (this.#world.hasRoom()) this.#try(this.#write(this.#turned, STEADY, 'turned'), 1)
+      const from = this.#turned[this.#number++ % this.#turned.length] as string
+      if (this.#world.hasRoom()) this.#try(this.#write(from, STEADY, 'turned'), 1)
     }
   }
 
@@ -80,17 +88,24 @@ export class Bots {
   }
 
   #write(from: string, habits: Habits, kind: BotKind | 'turned'): Spam {
-    const { random } = this.#world
+    const { random, scenario } = this.#world
+    const mailboxes = mailboxesOf(scenario)
     const now = this.#world.now()
     const unknown = kind === 'harvest' || kind === 'backscatter' ? UNKNOWN_SHARE.harvest : UNKNOWN_SHARE.spam
     const letters: Letter[] = []
     const deliveries: (Delivery | undefined)[][] = []
     for (let left = Math.min(20, atLeastOnce(random, MESSAGES)); left > 0; left--) {
-      const name = this.#world.name('s')
+      // What a stranger of S11 sends is good mail, so that nothing but its limit holds it.
+      const isGood = kind === 'turned' && scenario.turnsBad?.who === 'a stranger'
+      const name = this.#world.name(isGood ? 'h' : 's')
       const count = kind === 'harvest' ? harvestRecipients(random) : kind === 'backscatter' ? 1 : spamRecipients(random)
       const to = new Set<string>()
       while (to.size < count) {
-        to.add(random() < unknown ? `x${below(random, 1e6)}@${DOMAIN}` : `u${below(random, MAILBOXES)}@${DOMAIN}`)
+        to.add(
+          random() < unknown && !isGood
+            ? `x${below(random, 1e6)}@${DOMAIN}`
+            : `u${1 + below(random, mailboxes)}@${DOMAIN}`,
+        )
       }
       const header = `From: <win@prize.example>\r\nX-Flood: ${name}\r\nSubject: win\r\n`
       const win = `win${below(random, 1e6)}@prize.example`
@@ -103,7 +118,7 @@ export class Bots {
       )
     }
     for (const each of deliveries.flat()) if (each !== undefined) this.#world.deliveries.push(each)
-    return { from, habits, letters, deliveries, firstMs: now }
+    return { from, habits, letters, deliveries, firstMs: now, isTurned: kind === 'turned' }
   }
 
   #try(spam: Spam, tries: number): void {
@@ -140,7 +155,7 @@ export class Bots {
   #again(spam: Spam, tries: number, firstMs: number): void {
     const { comesBack } = spam.habits
     const retry = (): void => {
-      if (spam.from === this.#turned) this.#turnedDue--
+      if (spam.isTurned) this.#turnedDue--
       else this.#due--
       if (this.#world.hasRoom()) this.#try(spam, tries + 1)
     }

@@ -54,3 +54,23 @@ export class Workers {
     return this.#stalledUntil - now
   }
 }
+
+/** A queue behind a dot that is quick, which is worked off at a steady rate. Time is an argument, as above. */
+export class QueueBehind {
+  readonly #perSecond: number
+  #length = 0
+  #at = Number.NEGATIVE_INFINITY
+
+  constructor(perSecond: number) {
+    this.#perSecond = perSecond
+  }
+
+  add(now: number): void {
+    this.#length = this.length(now) + 1
+    this.#at = now
+  }
+
+  length(now: number): number {
+    return Math.max(0, this.#length - ((now - this.#at) / 1000) * this.#perSecond)
+  }
+}

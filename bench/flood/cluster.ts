@@ -2,10 +2,14 @@
 // would (capacity.ts). Each message that reaches its dot needs a worker for a while, also one that is refused there. While all
 // workers are busy, dots wait; while all places are taken, greetings wait; when too many wait for a place, the next hear 421.
 // It keeps no mail, only which delivery it took and how often. Its one argument is its size as JSON.
+//
+// Where the size has a `queue` (S18), the dot is quick instead, and what is accepted waits in a queue behind it. Over HTTP the
+// cluster then tells how full that is: JSON as SPILLWAY_UPSTREAM_PRESSURE_URL wants it.
 
-import { createServer, type Socket } from 'node:net'
-import { type Size, Workers } from './capacity.ts'
-import { DOMAIN, MARK, TURNED } from './names.ts'
+import { createServer as createWebServer } from 'node:http'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
+import { QueueBehind, type Size, Workers } from './capacity.ts'
+import { DOMAIN, MARK, SLOW_MAILBOX, TURNED } from './names.ts'
 
 /** The share of spam that the cluster recognizes, and refuses at the dot (assumed). */
 const RECOGNIZED = 0.5
@@ -15,6 +19,10 @@ export type ClusterOrder =
   | { readonly kind: 'begin' }
   | { readonly kind: 'stall'; readonly ms: number }
   | { readonly kind: 'down'; readonly ms: number }
+  /** For so long everybody is unknown. */
+  | { readonly kind: 'directory'; readonly ms: number }
+  /** From now on a message to the slow mailbox takes so long at its dot, and no worker. */
+  | { readonly kind: 'mailbox'; readonly ms: number }
   | { readonly kind: 'report' }
 
 export interface ClusterReport {
@@ -24,9 +32,29 @@ export interface ClusterReport {
   readonly begun: readonly number[]
   readonly turned: readonly number[]
   readonly dots: readonly number[]
+  /** By second: how full the queue behind the dot was, as a share of what it may hold; empty where there is none. */
+  readonly queue: readonly number[]
 }
 
-const SIZE = JSON.parse(process.argv[2] as string) as Size
+export interface ClusterPorts {
+  readonly port: number
+  /** Over HTTP: how full the queue is. */
+  readonly web: number
+}
+
+export interface ClusterSize extends Size {
+  /** How many messages the queue behind the dot may hold. */
+  readonly queue?: number
+}
+
+/** A dot that is quick takes so long, in ms. */
+const QUICK_MS = 10
+const SIZE = JSON.parse(process.argv[2] as string) as ClusterSize
+const behind = new QueueBehind(SIZE.perSecond)
+const fullness = (): number => (SIZE.queue === undefined ? 0 : behind.length(performance.now()) / SIZE.queue)
+const fullnesses: number[] = []
+let directoryBackAt = Number.NEGATIVE_INFINITY
+let mailboxMs = 0
 const workers = new Workers(SIZE)
 const arrived = new Map<string, number>()
 const counts = { begun: [] as number[], turned: [] as number[], dots: [] as number[] }
@@ -41,9 +69,13 @@ function count(what: keyof typeof counts): void {
 }
 
 /** Calls back once a worker has had the message for as long as one needs. */
-function work(done: () => void): void {
+function work(isSlow: boolean, done: () => void): void {
   count('dots')
   const now = performance.now()
+  if (isSlow || SIZE.queue !== undefined) {
+    setTimeout(() => afterStall(done), isSlow ? mailboxMs : QUICK_MS)
+    return
+  }
   setTimeout(() => afterStall(done), workers.dot(now) - now)
 }
 
@@ -60,6 +92,7 @@ const DOT = Buffer.from('\r\n.\r\n')
 
 function refusalOf(to: string): string | undefined {
   if (!to.endsWith(`@${DOMAIN}`)) return `554 5.7.1 relay access denied ${MARK}`
+  if (performance.now() < directoryBackAt) return `550 5.1.1 no such user ${MARK}`
   return /^(u|postmaster@)/i.test(to) ? undefined : `550 5.1.1 no such user ${MARK}`
 }
 
@@ -125,11 +158,12 @@ class Session {
     this.#busy = true
     const id = /X-Flood: (\S+)/.exec((body[0] as Buffer).toString('latin1'))?.[1] ?? ''
     const recipients = this.#recipients
-    work(() => {
+    work(mailboxMs > 0 && recipients.includes(SLOW_MAILBOX), () => {
       if (isRecognized(id)) {
         this.#reply(`550 5.7.1 this is spam ${MARK}`)
         return
       }
+      behind.add(performance.now())
       for (const to of recipients) {
         const delivery = `${id} ${to}`
         arrived.set(delivery, (arrived.get(delivery) ?? 0) + 1)
@@ -209,7 +243,7 @@ const whole = (perSecond: readonly number[]): number[] => Array.from(perSecond, 
 function obey(order: ClusterOrder, port: number): void {
   switch (order.kind) {
     case 'begin':
-      for (const each of Object.values(counts)) each.length = 0
+      for (const each of [...Object.values(counts), fullnesses]) each.length = 0
       began = performance.now()
       break
     case 'stall':
@@ -220,20 +254,31 @@ function obey(order: ClusterOrder, port: number): void {
       for (const socket of sockets) socket.resetAndDestroy()
       setTimeout(() => server.listen(port, '127.0.0.1', 511), order.ms)
       break
+    case 'directory':
+      directoryBackAt = performance.now() + order.ms
+      break
+    case 'mailbox':
+      mailboxMs = order.ms
+      break
     case 'report':
       process.send?.({
         arrived: [...arrived],
         begun: whole(counts.begun),
         turned: whole(counts.turned),
         dots: whole(counts.dots),
+        queue: fullnesses,
       } satisfies ClusterReport)
       break
   }
 }
 
 process.on('disconnect', () => process.exit(0))
+if (SIZE.queue !== undefined) setInterval(() => fullnesses.push(fullness()), 1000)
 server.listen(0, '127.0.0.1', 511, () => {
-  const { port } = server.address() as { port: number }
-  process.send?.({ port })
-  process.on('message', (order: ClusterOrder) => obey(order, port))
+  const { port } = server.address() as AddressInfo
+  const web = createWebServer((_, answer) => answer.end(JSON.stringify({ [`127.0.0.1:${port}`]: fullness() })))
+  web.listen(0, '127.0.0.1', () => {
+    process.send?.({ port, web: (web.address() as AddressInfo).port } satisfies ClusterPorts)
+    process.on('message', (order: ClusterOrder) => obey(order, port))
+  })
 })

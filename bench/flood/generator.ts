@@ -7,6 +7,7 @@ import { Bots } from './bots.ts'
 import { Honest } from './honest.ts'
 import type { Delivery } from './ledger.ts'
 import { HONEST_PER_SECOND, type Scenario } from './scenarios.ts'
+import { SlowClients } from './slow.ts'
 import { World } from './world.ts'
 
 export interface Order {
@@ -42,6 +43,7 @@ async function send(order: Order): Promise<void> {
   await new Promise((resolve) => process.once('message', resolve))
   world.begin()
   const bots = new Bots(world)
+  const slow = new SlowClients(world, open)
   const afterMs = (scenario.afterMin * 60_000) / scenario.k
   const endMs = scenario.seconds * 1000
   let last = 0
@@ -51,11 +53,13 @@ async function send(order: Order): Promise<void> {
     const seconds = (now - last) / 1000
     if (now < endMs) honest.tick(seconds, HONEST_PER_SECOND * scale)
     bots.tick(seconds, HONEST_PER_SECOND * scale)
+    slow.tick(seconds)
     last = now
     lateMs = Math.max(lateMs, seconds * 1000 - TICK_MS)
     await sleep(TICK_MS)
   }
   world.end()
+  slow.stop()
   // What has begun may still be answered.
   for (let i = 0; i < 500 && world.unanswered > 0; i++) await sleep(TICK_MS)
   for (const socket of open) socket.destroy()

@@ -12,16 +12,19 @@ import { mta } from '../../src/cli/senders/mta.ts'
 import { below, between } from '../../src/cli/senders/random.ts'
 import type { Answer } from '../../src/cli/senders/visit.ts'
 import { accept, type Class, type Delivery } from './ledger.ts'
-import { DOMAIN, MARK } from './names.ts'
+import { DOMAIN, MARK, SLOW_MAILBOX } from './names.ts'
 import { populationOf, turning } from './population.ts'
+import { mailboxesOf } from './scenarios.ts'
 import type { World } from './world.ts'
 
 /** As Postfix waits for a reply to a command. */
 const PATIENCE_MS = 300_000
 /** A retry is up to this much later than due (assumed): mail servers look at their queues now and then. */
 const LATE = 0.1
-/** Mailboxes of the cluster. */
-const MAILBOXES = 5000
+/** Where connections are encrypted (S6), this share of them. */
+const TLS = 0.95
+/** How long a sender rests in the middle of DATA where nodes are killed there (S12), in ms. */
+const REST_MS = 500
 
 /** One letter under way, and those of its deliveries that are not settled. */
 interface Pending {
@@ -111,7 +114,7 @@ export class Honest {
     while (made.size < recipients) {
       if (random() < UNKNOWN_SHARE.honest && recipients < 5) made.set(`gone${below(random, 1e6)}@${DOMAIN}`, undefined)
       else {
-        const to = `u${below(random, MAILBOXES)}@${DOMAIN}`
+        const to = this.#mailbox()
         if (made.has(to)) continue
         const delivery: Delivery = { id: `${name} ${to}`, class: who, sentMs: now, tries: 0 }
         deliveries.push(delivery)
@@ -123,6 +126,14 @@ export class Honest {
     return { letter, name, deliveries: made }
   }
 
+  #mailbox(): string {
+    const { random, scenario } = this.#world
+    const now = this.#world.now()
+    const slow = scenario.slowMailbox?.findLast(({ atS }) => now >= atS * 1000)
+    if (slow !== undefined && random() < slow.share) return SLOW_MAILBOX
+    return `u${1 + below(random, mailboxesOf(scenario))}@${DOMAIN}`
+  }
+
   #first(letters: readonly Pending[], sender: Sender): void {
     const address = below(this.#world.random, sender.addresses.length)
     this.#try(letters, { sender, address, firstMs: this.#world.now() }, 1)
@@ -130,8 +141,9 @@ export class Honest {
 
   /** One try: at a node, and where that puts it off at each of the others at once. */
   #try(letters: readonly Pending[], course: Course, tries: number): void {
-    for (const { deliveries } of letters) for (const each of deliveries.values()) if (each !== undefined) each.tries++
-    const { ports } = this.#world
+    for (const { deliveries } of letters)
+      for (const each of deliveries.values()) if (each !== undefined) this.#tried(each)
+    const { ports, scenario } = this.#world
     const start = this.#world.anyPort()
     const { sender, address } = course
     const from = sender.addresses[(address + tries - 1) % sender.addresses.length] as string
@@ -149,12 +161,19 @@ export class Honest {
         letters: left.map(({ letter }) => letter),
         quits: this.#world.random() >= 0.02,
         patienceMs: PATIENCE_MS,
+        ...(scenario.handshakes !== undefined && { tls: this.#world.random() < TLS }),
+        ...(scenario.kills !== undefined && { restMs: REST_MS }),
       }
       this.#world.visit(port, visit, (answers) =>
         at(this.#settle(left, answers, { name: sender.name, beganMs, tries }), node + 1),
       )
     }
     at(letters, 0)
+  }
+
+  #tried(delivery: Delivery): void {
+    delivery.tries++
+    delivery.lastTriedMs = this.#world.now()
   }
 
   /** @returns what has to be tried again */
@@ -165,7 +184,7 @@ export class Honest {
   ): Pending[] {
     const { k } = this.#world.scenario
     return letters.flatMap((pending, i) => {
-      const { codes, text, atMs, tookMs } = answers[i] as Answer
+      const { codes, text, atMs, tookMs, dotAtMs } = answers[i] as Answer
       const isOurs = !text.includes(MARK)
       const left = new Map<string, Delivery | undefined>()
       pending.letter.to.forEach((to, r) => {
@@ -173,12 +192,17 @@ export class Honest {
         const delivery = pending.deliveries.get(to)
         if (code >= 200 && code < 400) {
           if (delivery === undefined) return
-          accept(delivery, { atMs: this.#world.since(atMs), tookMs, tries, beganMs, k })
+          const dotMs = atMs - (dotAtMs ?? atMs)
+          accept(delivery, { atMs: this.#world.since(atMs), tookMs, dotMs, tries, beganMs, k })
           this.#known.add(name)
         } else if (code < 500) {
           left.set(to, delivery)
+          if (delivery !== undefined && code === 0 && dotAtMs !== undefined) delivery.isCutPastDot = true
           if (delivery !== undefined && isOurs && code >= 400) delivery.putOffByUs = true
-        } else if (delivery !== undefined && isOurs) delivery.refusedByUs = true
+        } else if (delivery !== undefined) {
+          if (isOurs) delivery.refusedByUs = true
+          else delivery.refusedMs = this.#world.since(atMs)
+        }
       })
       if (left.size === 0) return []
       return [{ ...pending, letter: { ...pending.letter, to: [...left.keys()] }, deliveries: left }]

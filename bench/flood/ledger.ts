@@ -17,6 +17,14 @@ export interface Delivery {
   /** How long the transaction that was accepted took, in ms; see Answer in src/cli/senders/visit.ts. */
   tookMs?: number
   atFirstTry?: boolean
+  /** Of it the time from the dot to its reply. */
+  dotMs?: number
+  /** When it was last tried. */
+  lastTriedMs?: number
+  /** A connection ended without a reply to its dot. */
+  isCutPastDot?: boolean
+  /** When the cluster said 5yz to a recipient that there is. */
+  refusedMs?: number
   /** Spillway itself said 4yz, at least once. */
   putOffByUs?: boolean
   /** Spillway itself said 5yz. */
@@ -49,6 +57,8 @@ const SAME_TRY_MS = MINUTE_MS
 export interface Acceptance {
   readonly atMs: number
   readonly tookMs: number
+  /** See Delivery. */
+  readonly dotMs?: number
   /** Of the try: its number, from 1 on, and when it began. */
   readonly tries: number
   readonly beganMs: number
@@ -59,10 +69,11 @@ export interface Acceptance {
  * The delivery was accepted. It was so at the first try if that was the sender's first, whatever nodes it asked one after the
  * other, or one within a minute of model time. That holds for honest mail and for spam.
  */
-export function accept(delivery: Delivery, { atMs, tookMs, tries, beganMs, k }: Acceptance): void {
+export function accept(delivery: Delivery, { atMs, tookMs, dotMs, tries, beganMs, k }: Acceptance): void {
   if (delivery.acceptedMs !== undefined) return
   delivery.acceptedMs = atMs
   delivery.tookMs = tookMs
+  if (dotMs !== undefined) delivery.dotMs = dotMs
   delivery.atFirstTry = tries === 1 || beganMs - delivery.sentMs <= SAME_TRY_MS / k
 }
 
@@ -103,7 +114,7 @@ export function tally(
 }
 
 /** The sums of `spanS` values that follow each other, from each on. @param perSecond counts by second */
-const sums = (perSecond: readonly number[], spanS: number): number[] =>
+export const sums = (perSecond: readonly number[], spanS: number): number[] =>
   perSecond.map((_, i) => perSecond.slice(i, i + spanS).reduce((sum, each) => sum + each, 0))
 
 const SPAN_S = 10

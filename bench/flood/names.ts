@@ -3,5 +3,7 @@
 export const DOMAIN = 'cluster.example'
 /** The end of every refusal by the cluster, by which senders tell its refusals from Spillway's. */
 export const MARK = '(cluster)'
-/** The reverse-path of a known sender that has turned bad. */
+/** The mailbox that the cluster is slow for (S10). */
+export const SLOW_MAILBOX = `u0@${DOMAIN}`
+/** The reverse-path of spam that is counted apart: of a known sender that has turned bad, and the like. */
 export const TURNED = 'turned@friend.example'

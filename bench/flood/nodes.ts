@@ -1,12 +1,16 @@
 // What stands between the senders and the cluster in a run: Redis, the nodes, and where it is wanted a real Postfix.
 
+import { readFileSync } from 'node:fs'
 import { startPostfix } from '../../test/services/postfix.ts'
 import { waitUntil } from '../../test/services/processes.ts'
-import { startRedis } from '../../test/services/redis.ts'
+import { type RedisServer, startRedis } from '../../test/services/redis.ts'
+import { type Forwarder, startForwarder } from '../cluster/forwarder.ts'
 import { learn, type Spillway, startSpillway } from '../processes.ts'
+import { makePairs } from '../tls.ts'
 import { type Size, sizeOf } from './capacity.ts'
+import { dayOf } from './day.ts'
 import { DOMAIN } from './names.ts'
-import { pastOf } from './past.ts'
+import { pastOf, snowshoePast } from './past.ts'
 import { populationOf } from './population.ts'
 import { HONEST_PER_SECOND, type Scenario } from './scenarios.ts'
 import { blind, type Contender, connections, divided } from './settings.ts'
@@ -22,6 +26,8 @@ export interface Options {
   readonly more?: Readonly<Record<string, string>>
   /** The build that the nodes run; the shipped one by default. */
   readonly program?: string
+  /** What the run was asked for with; in its report. */
+  readonly command?: string
 }
 
 /** Clients that Spillway has learnt of, by what it makes of them. */
@@ -40,53 +46,87 @@ interface Setting {
   readonly scenario: Scenario
   readonly options: Options
   readonly capacity: number
-  /** The cluster's. */
+  /** The cluster's, and the one that tells how full its queue is. */
   readonly port: number
+  readonly web: number
   readonly isProxied: boolean
 }
 
 export interface Nodes {
+  /** Those that run now: one that was killed has another in its place. */
   readonly running: readonly Spillway[]
   readonly settings: Readonly<Record<string, string>>
   readonly learnt: Learnt | undefined
+  /** Of all nodes, those that were killed included. */
+  readonly logs: readonly string[]
+  /** Undefined where there are no nodes. */
+  readonly redis: RedisServer | undefined
+  /** The way of the nodes to Redis. */
+  readonly wire: Forwarder | undefined
+  /** Kills a node, and starts it again on its port. */
+  kill(index: number): Promise<void>
 }
 
 export async function startNodes(
-  { scenario, options, capacity, port, isProxied }: Setting,
+  { scenario, options, capacity, port, web, isProxied }: Setting,
   { stopping }: Stops,
 ): Promise<Nodes> {
-  const { contender, nodes, program, scale, seed } = options
+  const { contender, nodes, program } = options
   const redis = await startRedis()
   stopping(() => redis.stop())
+  const wire = await startForwarder(redis.port)
+  stopping(() => wire.cut())
   const settings = {
     UPSTREAM_MAX_CONNECTIONS: connections(sizeOf(capacity).places, nodes),
-    ...(contender === 'blind' ? blind(capacity) : { ...divided(scenario.k), ...options.more }),
+    ...(contender === 'blind' ? blind(capacity) : { ...divided(scenario.k), ...scenario.settings, ...options.more }),
   }
   const all = {
     UPSTREAMS: `127.0.0.1:${port}`,
     UPSTREAM_CLIENT_IP: 'none',
-    REDIS_URL: `redis://127.0.0.1:${redis.port}`,
+    REDIS_URL: `redis://127.0.0.1:${wire.port}`,
     ...(isProxied ? { PROXY_PROTOCOL_FROM: '127.0.0.0/8' } : {}),
+    ...(scenario.queue?.told === 'asked' ? { UPSTREAM_PRESSURE_URL: `http://127.0.0.1:${web}/` } : {}),
+    ...(scenario.handshakes === undefined ? {} : certificate()),
     ...settings,
   }
   let learnt: Learnt | undefined
-  if (scenario.hasPast) {
-    const perSecond = HONEST_PER_SECOND * scale
-    const { known, seen } = await learn(
-      pastOf(populationOf(options), { perSecond, seed, now: Date.now() }),
-      all,
-      program,
-    )
+  const lines = logsOf(scenario, options)
+  if (lines !== '') {
+    const { known, seen } = await learn(lines, all, program)
     learnt = { known, seen }
   }
   const running: Spillway[] = []
+  const logs: string[] = []
   for (let i = 0; i < nodes; i++) {
     const node = await startSpillway(all, { program })
     stopping(() => node.stop())
     running.push(node)
+    logs.push(node.log)
   }
   for (const node of running) await knows(node, learnt?.known ?? 0)
-  return { running, settings, learnt }
+  const kill = async (index: number): Promise<void> => {
+    const node = running[index] as Spillway
+    await node.kill()
+    const again = await startSpillway({ ...all, LISTEN: `127.0.0.1:${node.port}` }, { program })
+    stopping(() => again.stop())
+    running[index] = again
+    logs.push(again.log)
+  }
+  return { running, logs, settings, learnt, redis, wire, kill }
+}
+
+function certificate(): Readonly<Record<string, string>> {
+  const { cert, key } = makePairs()[1] as { cert: string; key: string }
+  return { TLS_CERT: cert, TLS_KEY: key }
+}
+
+/** What Spillway learns before the run. */
+function logsOf({ hasPast, logs = 'a fortnight', turnsBad }: Scenario, options: Options): string {
+  if (!hasPast || logs === 'none') return ''
+  const how = { perSecond: HONEST_PER_SECOND * options.scale, seed: options.seed, now: Date.now() }
+  const population = populationOf(options)
+  const theirs = logs === 'a day' ? dayOf(population, how) : pastOf(population, how)
+  return turnsBad?.who === 'a known /24' ? theirs + snowshoePast(how.now) : theirs
 }
 
 /** Waits until the node has heard of what was learnt. */
@@ -97,7 +137,10 @@ const knows = (node: Spillway, count: number): Promise<true> =>
     () => 'Spillway has not heard of the senders that it was to learn',
   )
 
-export const NO_NODES: Nodes = { running: [], settings: {}, learnt: undefined }
+export const NO_NODES: Nodes = {
+  ...{ running: [], logs: [], settings: {}, learnt: undefined, redis: undefined, wire: undefined },
+  kill: () => Promise.resolve(),
+}
 
 /** @param sink the port of the cluster, which then is what decides on recipients and messages @returns Postfix's port */
 export async function startPostfixBefore(sink: number, { places }: Size, { stopping }: Stops): Promise<number> {
@@ -130,4 +173,13 @@ export async function sessionsOf(nodes: readonly Spillway[]): Promise<Sessions> 
     }
   }
   return sessions
+}
+
+/** What the first node says of it; NaN where there is none. */
+export const knownClients = async ({ running }: Nodes): Promise<number> =>
+  (await running[0]?.counters())?.get('spillway_known_clients') ?? Number.NaN
+
+/** Messages that may be with the cluster, or not: what nobody could say at the end of a transaction. */
+export function loggedUnknown({ logs }: Pick<Nodes, 'logs'>): number {
+  return logs.reduce((sum, file) => sum + readFileSync(file, 'utf8').split('"result":"unknown"').length - 1, 0)
 }

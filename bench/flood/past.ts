@@ -5,12 +5,17 @@
 import { type HonestPopulation, LARGE } from '../../src/cli/senders/honest.ts'
 import { UNKNOWN_SHARE } from '../../src/cli/senders/letter.ts'
 import { between, seeded } from '../../src/cli/senders/random.ts'
+import { SNOWSHOE } from './population.ts'
 
 /** How far the logs go back (assumed). */
 const DAYS = 14
 const DAY_S = 86_400
 /** Of the senders that are not large, so many have sent one message so far (assumed). */
 const NEWCOMERS = 0.05
+
+/** What the snowshoe has sent: five messages a day from each address, all of them accepted. */
+export const snowshoePast = (now: number): string =>
+  `${SNOWSHOE.map((ip) => `${ip},${5 * DAYS},0,${Math.floor(now / 1000)}`).join('\n')}\n`
 
 /** @param perSecond messages of all established senders @param now in ms since the epoch */
 export function pastOf(

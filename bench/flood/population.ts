@@ -9,5 +9,8 @@ const TURNING = 40
 export const populationOf = ({ seed, scale }: { readonly seed: number; readonly scale: number }): HonestPopulation =>
   new HonestPopulation(seed, Math.max(LEAST, Math.round(HONEST_SENDERS * scale)))
 
+/** Addresses of one /24 that send spam together after a good fortnight. */
+export const SNOWSHOE: readonly string[] = Array.from({ length: 250 }, (_, i) => `127.250.0.${i + 1}`)
+
 /** The known sender that turns bad. */
 export const turning = (population: HonestPopulation): Sender => population.established(TURNING)

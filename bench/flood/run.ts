@@ -7,7 +7,9 @@ import { join } from 'node:path'
 import { cpuMs } from '../measure.ts'
 import { atEnd } from '../processes.ts'
 import { sizeOf } from './capacity.ts'
-import type { ClusterOrder, ClusterReport } from './cluster.ts'
+import type { ClusterOrder, ClusterPorts, ClusterReport, ClusterSize } from './cluster.ts'
+import { startFaults, startReporter } from './faults.ts'
+import { figuresOf, type Goal } from './figures.ts'
 import type { Order, Sent } from './generator.ts'
 import {
   CLASSES,
@@ -20,7 +22,9 @@ import {
   timeline,
 } from './ledger.ts'
 import {
+  knownClients,
   type Learnt,
+  loggedUnknown,
   NO_NODES,
   type Options,
   type Sessions,
@@ -31,7 +35,7 @@ import {
   startPostfixBefore,
 } from './nodes.ts'
 import { HONEST_PER_SECOND, type Scenario } from './scenarios.ts'
-import { type Contender, STRANGERS_MESSAGES } from './settings.ts'
+import { type Contender, messagesIn, STRANGERS_MESSAGES } from './settings.ts'
 import { type LevelPoint, watchLevel } from './watch.ts'
 
 /** The cluster takes this many times its usual mail (assumed). */
@@ -47,6 +51,10 @@ export interface Result {
   readonly capacity: number
   readonly hasFlood: boolean
   readonly isFirstDay: boolean
+  /** The goals of a flood are judged; of one that is about something else they are not. */
+  readonly isFullFlood: boolean
+  /** The dot tells what the cluster can take. */
+  readonly isDotTrue: boolean
   readonly settings: Readonly<Record<string, string>>
   /** Clients that Spillway had learnt of before the run, by what it made of them. */
   readonly learnt: Learnt | undefined
@@ -58,6 +66,13 @@ export interface Result {
   readonly dotsOverCapacity: number
   /** Of a known sender that turned bad: after how many seconds it was held; see ledger.ts. */
   readonly heldAfterS: number | undefined
+  /** What the scenario is about; see figures.ts. */
+  readonly figures: readonly Goal[]
+  /** Whether nodes were killed, so that what was past its dot there may be with the cluster twice. */
+  readonly hasKills: boolean
+  /** Deliveries of honest mail that the nodes have logged as unknown: they may be there twice. */
+  readonly unknown: number
+  readonly command: string | undefined
   /** The share of the machine's time in which nothing ran. */
   readonly idle: number
   /** Cores used on average. */
@@ -125,17 +140,18 @@ async function next<T>(child: ChildProcess, ms: number): Promise<T> {
   return message
 }
 
-async function play(whole: Scenario, options: Options, started: Started): Promise<Result> {
+async function play(whole: Scenario, asked: Options, started: Started): Promise<Result> {
+  const options = { ...asked, nodes: Math.max(asked.nodes, whole.nodes ?? 1) }
   const { contender, scale, seed } = options
-  const { flood: _, ...calm } = whole
-  const scenario: Scenario = contender === 'calm' ? calm : whole
+  const scenario = as(whole, contender)
   const capacity = HONEST_PER_SECOND * scale * CAPACITY_FACTOR
-  const cluster = started.child('cluster.ts', JSON.stringify(sizeOf(capacity)))
+  const holds = scenario.queue && { queue: capacity * scenario.queue.holdsS }
+  const cluster = started.child('cluster.ts', JSON.stringify({ ...sizeOf(capacity), ...holds } satisfies ClusterSize))
   const tell = (order: ClusterOrder) => cluster.send(order)
-  const { port: sink } = await next<{ port: number }>(cluster, 30_000)
+  const { port: sink, web } = await next<ClusterPorts>(cluster, 30_000)
   const port = options.hasPostfix ? await startPostfixBefore(sink, sizeOf(capacity), started) : sink
   const isProxied = scenario.firstDay !== undefined && contender !== 'nothing'
-  const setting = { scenario, options, capacity, port, isProxied }
+  const setting = { scenario, options, capacity, port, web, isProxied }
   const nodes = contender === 'nothing' ? NO_NODES : await startNodes(setting, started)
   const ports = nodes.running.length === 0 ? [port] : nodes.running.map((node) => node.port)
   const senders = started.child('generator.ts')
@@ -149,32 +165,56 @@ async function play(whole: Scenario, options: Options, started: Started): Promis
   const watch = watchLevel(nodes.running[0]?.admin)
   started.stopping(() => watch.stop())
   const watchedMs = (scenario.afterMin * 60_000) / scenario.k
-  const timers = faults(scenario, tell)
-  started.stopping(() => timers.forEach(clearTimeout))
+  const known = await knownClients(nodes)
+  const around = { nodes, port: ports[0] as number, tell, attackers: () => started.child('../tls-load.ts') }
+  const endFaults = startFaults(scenario, around)
+  started.stopping(() => endFaults().catch(() => undefined))
+  if (scenario.queue?.told === 'posted') started.stopping(startReporter(nodes, { web, port }))
   const sent = await next<Sent>(senders, scenario.seconds * 1000 + watchedMs + 120_000)
   const [after, cpuAfter, tookMs] = [machine(), used(), performance.now() - began]
+  await endFaults()
   tell({ kind: 'report' })
   const report = await next<ClusterReport>(cluster, 30_000)
   const cores = cpuAfter.map(([name, ms], i) => [name, (ms - (cpuBefore[i]?.[1] as number)) / tookMs])
+  const sessions = await sessionsOf(nodes.running)
+  const counts = counted(scenario, { sent, report, capacity, watchedMs })
+  const { relayed = 0, shed = 0 } = sessions.suspect ?? {}
+  const unknown = loggedUnknown(nodes)
+  const figures = figuresOf({
+    ...{
+      scenario,
+      levels: watch.points,
+      turned: report.turned,
+      queue: report.queue,
+      limit: messagesIn(nodes.settings),
+    },
+    ...{ arrived: new Map(report.arrived), honest: sent.deliveries.filter((each) => each.class !== 'spam') },
+    ...{ dotsOverCapacity: counts.dotsOverCapacity, suspects: relayed + shed, strangersShed: sessions.new?.shed ?? 0 },
+    known: { before: known, after: await knownClients(nodes) },
+  })
   return {
     ...{ scenario: scenario.name, contender, k: scenario.k, scale, seed, nodes: nodes.running.length, capacity },
     ...{ hasFlood: scenario.flood !== undefined, isFirstDay: scenario.firstDay !== undefined },
+    isFullFlood: scenario.flood !== undefined && scenario.queue === undefined && scenario.logs === undefined,
+    isDotTrue: scenario.queue === undefined,
     ...{ settings: nodes.settings, learnt: nodes.learnt },
-    ...counted(scenario, { sent, report, capacity, watchedMs }),
+    ...counts,
+    figures: contender === 'spillway' ? figures : [],
+    ...{ hasKills: scenario.kills !== undefined, unknown, command: options.command },
     idle: (after.idle - before.idle) / (after.all - before.all),
     cores: Object.fromEntries(cores) as Result['cores'],
-    sessions: await sessionsOf(nodes.running),
+    sessions,
     levels: watch.points,
   }
 }
 
-/** What happens to the cluster during the run. */
-function faults({ stall, down, k }: Scenario, tell: (order: ClusterOrder) => void): NodeJS.Timeout[] {
-  const timers: NodeJS.Timeout[] = []
-  const at = (s: number, order: ClusterOrder) => timers.push(setTimeout(() => tell(order), s * 1000))
-  if (stall !== undefined) at(stall.atS, { kind: 'stall', ms: stall.forS * 1000 })
-  if (down !== undefined) at(down.atS, { kind: 'down', ms: (down.min * 60_000) / k })
-  return timers
+/** The scenario as a contender has it. */
+function as(scenario: Scenario, contender: Contender): Scenario {
+  const { flood: _, ...calm } = scenario
+  const { turnsBad } = scenario
+  if (contender === 'calm') return calm
+  if (contender !== 'one sender' || turnsBad === undefined) return scenario
+  return { ...scenario, turnsBad: { ...turnsBad, who: 'a known sender' } }
 }
 
 interface Counts {
@@ -206,7 +246,10 @@ function counted({ k, turnsBad, flood }: Scenario, { sent, report, capacity, wat
     atHeight: tallies((flood?.rampS ?? 0) * 1000),
     overCapacity: overCapacity(report.begun, capacity),
     dotsOverCapacity: overCapacity(report.dots, capacity),
-    heldAfterS: turnsBad === undefined ? undefined : heldAfterS(report.turned, turnsBad.atS, STRANGERS_MESSAGES),
+    heldAfterS:
+      turnsBad === undefined || turnsBad.who !== undefined
+        ? undefined
+        : heldAfterS(report.turned, turnsBad.atS, STRANGERS_MESSAGES),
     ...{ sockets, dropped, visits, lateMs },
     timeline: timeline([...by.known, ...by['first contact']], STEP_S),
     known: timeline(by.known, STEP_S),

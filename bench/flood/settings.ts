@@ -11,9 +11,11 @@ import { duration, rate } from '../../src/config/kinds.ts'
 import { settingOf } from '../../src/config/settings.ts'
 import { LIMITS, type Rate } from '../../src/core/limits.ts'
 
-export type Contender = 'spillway' | 'blind' | 'nothing' | 'calm'
-/** Beside Spillway: one limit for all, nothing at all, and Spillway without the flood. */
-export const CONTENDERS: readonly Contender[] = ['spillway', 'blind', 'nothing', 'calm']
+/** Beside Spillway: one limit for all, nothing at all, Spillway without the flood, and Spillway with all the spam from one known sender. */
+export const CONTENDERS = ['spillway', 'blind', 'nothing', 'calm', 'one sender'] as const
+export type Contender = (typeof CONTENDERS)[number]
+/** What a flood is compared with, if its scenario says nothing else. */
+export const BESIDE_A_FLOOD: readonly Contender[] = ['blind', 'nothing', 'calm']
 
 const SECOND_MS = 1000
 
@@ -25,9 +27,17 @@ const SHIPPED = new Map(
   }),
 )
 
-/** Messages a second that one address may send under pressure, if it is not known. */
-export const STRANGERS_MESSAGES =
-  perSecond(SHIPPED.get('LIMIT_IP_MESSAGES') as Rate) * Number(settingOf('SPILLWAY_LIMIT_STRESS_FACTOR').default)
+/** Messages a second that one address may send. */
+export const MESSAGES = perSecond(SHIPPED.get('LIMIT_IP_MESSAGES') as Rate)
+
+/** The same where it is set, as `50/10s`. */
+export function messagesIn(settings: Readonly<Record<string, string>>): number {
+  const parsed = rate.parse(settings.LIMIT_IP_MESSAGES ?? '')
+  return 'value' in parsed && parsed.value !== undefined ? perSecond(parsed.value) : MESSAGES
+}
+
+/** The same as it is shipped, under pressure, if it is not known. */
+export const STRANGERS_MESSAGES = MESSAGES * Number(settingOf('SPILLWAY_LIMIT_STRESS_FACTOR').default)
 
 function perSecond({ max, windowMs }: Rate): number {
   return (max * SECOND_MS) / windowMs

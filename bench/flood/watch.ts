@@ -1,10 +1,24 @@
-// The overload level of a node during a run, once a second.
+// What a node says of itself during a run, once a second.
 
 export interface LevelPoint {
   readonly s: number
   readonly level: number
   readonly pressure: number
   readonly signal: string
+  /** The mail server that takes longest at the dot. */
+  readonly slowest?: string
+  /** Whether it believes nobody who calls a recipient unknown. */
+  readonly isGuarding?: boolean
+}
+
+interface Status {
+  readonly unknownGuard?: boolean
+  readonly overload?: {
+    readonly level: number
+    readonly pressure: number
+    readonly signal: string
+    readonly slowest?: { readonly upstream: string }
+  }
 }
 
 export interface Watch {
@@ -20,10 +34,14 @@ export function watchLevel(admin: number | undefined): Watch {
     const s = Math.round((performance.now() - began) / 1000)
     // A node that does not answer is missing at that second.
     const answer = await fetch(`http://127.0.0.1:${admin}/api/v1/status`).catch(() => undefined)
-    const overload = ((await answer?.json()) as { overload?: Omit<LevelPoint, 's'> } | undefined)?.overload
+    const { overload, unknownGuard } = ((await answer?.json()) ?? {}) as Status
     if (overload === undefined) return
-    const { level, pressure, signal } = overload
-    points.push({ s, level, pressure, signal })
+    const { level, pressure, signal, slowest } = overload
+    points.push({
+      ...{ s, level, pressure, signal },
+      ...(slowest !== undefined && { slowest: slowest.upstream }),
+      ...(unknownGuard && { isGuarding: true }),
+    })
   }
   const timer = admin === undefined ? undefined : setInterval(() => void look().catch(() => undefined), 1000)
   return { points, stop: () => clearInterval(timer) }

@@ -1,7 +1,7 @@
 /** What is said of a run: which goals were met and which were missed. */
 import { describe, expect, test } from '@jest/globals'
 import { chart } from '../../bench/flood/chart.ts'
-import { goalsOf } from '../../bench/flood/goals.ts'
+import { goalsOf, isMet } from '../../bench/flood/goals.ts'
 import type { ClassTally } from '../../bench/flood/ledger.ts'
 import type { Result } from '../../bench/flood/run.ts'
 
@@ -18,7 +18,8 @@ const result = (
 ): Result => {
   const classes = { known: tally(known), 'first contact': tally({ sent: 100, ...first }), spam: tally() }
   return {
-    ...{ contender: 'spillway', hasFlood: true, isFirstDay: false, overCapacity: 1, heldAfterS: undefined },
+    ...{ contender: 'spillway', hasFlood: true, isFullFlood: true, isDotTrue: true, isFirstDay: false },
+    ...{ hasKills: false, overCapacity: 1, heldAfterS: undefined, figures: [] },
     ...{ classes, atHeight: classes },
     ...more,
   } as Result
@@ -28,7 +29,7 @@ const blind = result({ contender: 'blind' }, { atFirstTry: 90 }, { atFirstTry: 1
 
 /** Goals by whether they were met. */
 const judge = (results: readonly Result[]): Record<string, boolean> =>
-  Object.fromEntries(goalsOf(results).map(([goal, figure]) => [goal, !figure.includes('missed')]))
+  Object.fromEntries(goalsOf(results).map((each) => [each.goal, isMet(each)]))
 
 describe('a flood', () => {
   const met = { atFirstTry: 990, p99Ms: 300 }
@@ -73,13 +74,13 @@ describe('a flood', () => {
 })
 
 test('without a flood: what must always hold, and what the scenario is about', () => {
-  expect(Object.keys(judge([result({ hasFlood: false, heldAfterS: 61 })]))).toHaveLength(5)
+  expect(Object.keys(judge([result({ isFullFlood: false, heldAfterS: 61 })]))).toHaveLength(5)
   const held = 'a sender that turned bad is held to the limit of strangers after'
-  expect(judge([result({ hasFlood: false, heldAfterS: 60 })])[held]).toBe(true)
-  expect(judge([result({ hasFlood: false, heldAfterS: 61 })])[held]).toBe(false)
+  expect(judge([result({ isFullFlood: false, heldAfterS: 60 })])[held]).toBe(true)
+  expect(judge([result({ isFullFlood: false, heldAfterS: 61 })])[held]).toBe(false)
   const first = 'honest mail put off by Spillway'
-  expect(judge([result({ hasFlood: false, isFirstDay: true })])[first]).toBe(true)
-  expect(judge([result({ hasFlood: false, isFirstDay: true }, {}, { putOffByUs: 1 })])[first]).toBe(false)
+  expect(judge([result({ isFullFlood: false, isFirstDay: true })])[first]).toBe(true)
+  expect(judge([result({ isFullFlood: false, isFirstDay: true }, {}, { putOffByUs: 1 })])[first]).toBe(false)
 })
 
 test('a chart has a line for each contender, and the level below', () => {

@@ -3,6 +3,7 @@
  * one process can make many hundred a second. What it does is a value (`Visit`), and so is what came of it.
  */
 import { connect, type Socket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
 import { bodyOf, type Letter } from './letter.ts'
 
 export interface Visit {
@@ -15,6 +16,10 @@ export interface Visit {
   readonly pregreets?: boolean
   /** Sends each message without waiting for replies (RFC 2920 allows that only up to DATA). */
   readonly ignoresReplies?: boolean
+  /** Asks for STARTTLS, and goes on without it where it is not to be had. Certificates are not looked at. */
+  readonly tls?: boolean
+  /** How long it rests between the header and the body of a message, in ms. */
+  readonly restMs?: number
   /** Says nothing more from here on, and stays until the server or its own patience ends it. */
   readonly hangsAfter?: Place
   /** Ends the visit here: after all recipients are answered (`rcpt`), or within the header of the message (`data`). */
@@ -40,6 +45,8 @@ export interface Answer {
   readonly atMs: number
   /** How long that took, in ms: of the first letter from connecting on, of the others from the end of the one before. */
   readonly tookMs: number
+  /** When its final dot was sent, in ms of `performance.now()`; undefined where it came to none. */
+  readonly dotAtMs: number | undefined
 }
 
 export interface Server {
@@ -47,13 +54,13 @@ export interface Server {
   readonly port: number
 }
 
-type Step = Place | 'mail' | 'dot' | 'rset' | 'over'
+type Step = Place | 'starttls' | 'mail' | 'dot' | 'rset' | 'over'
 
 const WHOLE_REPLY = /^(?:[0-9]{3}-[^\n]*\n)*([0-9]{3})(?: [^\n]*)?\n/
 
 class Performance {
   readonly #visit: Visit
-  readonly #socket: Socket
+  #socket: Socket
   readonly #done: (answers: readonly Answer[]) => void
   readonly #answers: Answer[] = []
   #codes: Code[] = []
@@ -61,17 +68,36 @@ class Performance {
   #refusal = ''
   #step: Step = 'greeting'
   #beganMs = performance.now()
+  #dotAtMs: number | undefined
+  #isSecured = false
 
   constructor(visit: Visit, socket: Socket, done: (answers: readonly Answer[]) => void) {
     this.#visit = visit
     this.#socket = socket
     this.#done = done
+    this.#listen()
+    if (visit.preface !== undefined) socket.write(visit.preface)
+    if (visit.pregreets) this.#say(`EHLO ${visit.helo}`)
+  }
+
+  #listen(): void {
+    const socket = this.#socket
     const over = (): void => this.#end(0, '')
     socket.on('data', (chunk: Buffer) => this.#read(chunk))
     socket.on('end', over).on('close', over).on('error', over)
-    socket.setTimeout(visit.patienceMs, () => socket.destroy())
-    if (visit.preface !== undefined) socket.write(visit.preface)
-    if (visit.pregreets) this.#say(`EHLO ${visit.helo}`)
+    socket.setTimeout(this.#visit.patienceMs, () => socket.destroy())
+  }
+
+  #secure(): void {
+    const plain = this.#socket
+    plain.removeAllListeners('data')
+    plain.setTimeout(0)
+    this.#isSecured = true
+    this.#socket = connectTls({ socket: plain, rejectUnauthorized: false }, () => {
+      this.#step = 'helo'
+      this.#say(`EHLO ${this.#visit.helo}`)
+    })
+    this.#listen()
   }
 
   #read(chunk: Buffer): void {
@@ -106,6 +132,15 @@ class Performance {
         if (!this.#visit.pregreets) this.#say(`EHLO ${this.#visit.helo}`)
         return
       case 'helo':
+        if (this.#visit.tls && !this.#isSecured) {
+          this.#step = 'starttls'
+          this.#say('STARTTLS')
+        } else this.#begin()
+        return
+      case 'starttls':
+        if (code === 220) this.#secure()
+        else this.#begin()
+        return
       case 'rset':
         this.#begin()
         return
@@ -184,12 +219,20 @@ class Performance {
   }
 
   #content({ header, bodySize }: Letter): void {
+    const { restMs } = this.#visit
     this.#socket.cork()
-    this.#socket.write(header, 'latin1')
-    this.#socket.write('\r\n')
+    this.#socket.write(`${header}\r\n`, 'latin1')
+    if (restMs === undefined) this.#rest(bodySize)
+    else setTimeout(() => this.#step !== 'over' && this.#rest(bodySize), restMs)
+    this.#socket.uncork()
+  }
+
+  #rest(bodySize: number): void {
+    this.#socket.cork()
     for (const piece of bodyOf(bodySize)) this.#socket.write(piece)
     this.#socket.write('.\r\n')
     this.#socket.uncork()
+    this.#dotAtMs = performance.now()
   }
 
   /** This letter is settled. */
@@ -213,8 +256,9 @@ class Performance {
     const heard = this.#codes
     const codes = to.map((_, i) => ((heard[i] ?? 0) >= 400 ? (heard[i] as Code) : code))
     const atMs = performance.now()
-    this.#answers.push({ codes, text, atMs, tookMs: atMs - this.#beganMs })
+    this.#answers.push({ codes, text, atMs, tookMs: atMs - this.#beganMs, dotAtMs: this.#dotAtMs })
     this.#beganMs = atMs
+    this.#dotAtMs = undefined
     this.#codes = []
     this.#refusal = ''
   }

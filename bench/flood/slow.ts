@@ -1,0 +1,82 @@
+// Clients that say nothing, or type an octet a second (S7): each third is silent, each third types from its first command on, and
+// each third has got as far as DATA and types there. Whoever is disconnected comes back.
+
+import { connect, type Socket } from 'node:net'
+import { botAddress } from '../../src/cli/senders/bot.ts'
+import { DOMAIN } from './names.ts'
+import type { World } from './world.ts'
+
+const COMMANDS = ['EHLO s.example', 'MAIL FROM:<a@s.example>', `RCPT TO:<u1@${DOMAIN}>`, 'DATA']
+const TYPED = `${COMMANDS.join('\r\n')}\r\n`
+/** All have come within this. */
+const COMING_S = 15
+const TYPING_MS = 1000
+/** They take turns, so that the octets of a second are spread over it. */
+const TURNS = 50
+
+interface Client {
+  socket: Socket
+  typed: number
+}
+
+export class SlowClients {
+  readonly #world: World
+  readonly #sockets: Set<Socket>
+  readonly #typing: Client[][] = Array.from({ length: TURNS }, () => [])
+  readonly #most: number
+  #come = 0
+  #turn = 0
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(world: World, sockets: Set<Socket>) {
+    this.#world = world
+    this.#sockets = sockets
+    this.#most = Math.round((world.scenario.slow?.clients ?? 0) * world.scale)
+  }
+
+  /** @param seconds since the last call */
+  tick(seconds: number): void {
+    const { slow } = this.#world.scenario
+    if (slow === undefined || this.#world.now() < slow.atS * 1000) return
+    this.#timer ??= setInterval(() => this.#type(), TYPING_MS / TURNS)
+    const due = Math.ceil((this.#most * seconds) / COMING_S)
+    for (let i = 0; i < due && this.#come < this.#most; i++) {
+      const number = this.#come++
+      const kind = number % 3
+      this.#connect(number, kind === 0 ? undefined : kind === 1 ? 0 : COMMANDS.length)
+    }
+  }
+
+  stop(): void {
+    clearInterval(this.#timer)
+  }
+
+  /** @param commands how many it sends at once, before it types; undefined: it says nothing at all */
+  #connect(number: number, commands: number | undefined): void {
+    if (!this.#world.hasRoom()) return
+    const port = this.#world.ports[this.#world.anyPort()] as number
+    const socket = connect({ host: '127.0.0.1', port, localAddress: botAddress(number, this.#world.scale) })
+    const client: Client = { socket, typed: commands === COMMANDS.length ? TYPED.length : 0 }
+    this.#sockets.add(socket)
+    socket.on('error', () => undefined)
+    let said = 0
+    socket.on('data', () => {
+      if (commands !== undefined && said < commands) socket.write(`${COMMANDS[said++]}\r\n`)
+    })
+    const turn = this.#typing[number % TURNS] as Client[]
+    if (commands !== undefined) turn.push(client)
+    socket.once('close', () => {
+      this.#sockets.delete(socket)
+      const at = turn.indexOf(client)
+      if (at >= 0) turn.splice(at, 1)
+      // In model time: as a bot that is put off comes back within a minute.
+      this.#world.after(60_000, () => this.#connect(number, commands))
+    })
+  }
+
+  #type(): void {
+    for (const client of this.#typing[this.#turn++ % TURNS] as Client[]) {
+      if (client.socket.writable) client.socket.write(TYPED[client.typed++] ?? 'x')
+    }
+  }
+}

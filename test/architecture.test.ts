@@ -10,7 +10,7 @@ const FLOORS = [
   ['core'],
   ['config'],
   ['telemetry'],
-  ['state'],
+  ['state', 'dns'],
   ['overload'],
   ['relay', 'checks'],
   ['front', 'admin'],
@@ -141,6 +141,7 @@ describe('homes', () => {
     ['ip-cidr', ['core/ip.ts']],
     ['ioredis', ['state/redis.ts']],
     ['rate-limiter-flexible', ['state/limiter.ts']],
+    ['tldts', ['dns/organisation.ts']],
   ]
   test.each(HOMES)('%s is imported in its home only', (name, home) => {
     const users = files

@@ -29,6 +29,7 @@ import {
   replaceCertificates,
   rereadCertificates,
 } from './certificates.ts'
+import { type BuiltDns, buildDns } from './dns.ts'
 import { takeFeedback } from './feedback.ts'
 import { buildFront } from './front.ts'
 import { buildLimits, type Counting } from './limits.ts'
@@ -73,6 +74,7 @@ export interface Node {
   readonly number: number
   readonly metrics: Metrics
   readonly counting: Counting
+  readonly dns: Pick<BuiltDns, 'stop'>
   readonly upstreams: Upstreams
   readonly overload: Pick<BuiltOverload, 'start' | 'stop'>
   readonly front: ConnectionParts
@@ -116,7 +118,8 @@ export function buildNode(options: NodeOptions): Node {
     settingsNow: () => policy.settings,
   })
   const { limits, knownRecipients, history, relayed } = counting
-  const relay = buildRelay({ ...common, reading, reserve: () => overload.reserve })
+  const dns = buildDns({ ...common, settingsNow: () => policy.settings })
+  const relay = buildRelay({ ...common, reading, nameOf: dns.nameOf, reserve: () => overload.reserve })
   const { upstreams } = relay
   const offeredSize = (): number => Number(upstreams.offer?.get('SIZE') ?? 0)
   const seats = new Seats()
@@ -148,18 +151,18 @@ export function buildNode(options: NodeOptions): Node {
   const status = (): Status => statusOf(sources)
   metrics.watch(gaugesOf(sources))
   const feedback = (given: Feedback) => takeFeedback(given, { history, relayed, policy, log })
-  const rendered = async () => ({ type: metrics.registry.contentType, text: await metrics.registry.metrics() })
+  const answers = { status, reload, reported, feedback, failed }
   const admin = new Admin({
     ...operatorOf(() => policy.settings, log),
-    metrics: rendered,
-    ...{ status, reload, reported, feedback, failed },
+    ...answers,
+    ...publishing(metrics),
     ...handingOver(options),
   })
   const drain = (): void => {
     draining = true
   }
   const outside = { front, policy, sessions, listener, admin, status, reload, reported, feedback, follow }
-  return { number, metrics, counting, upstreams, overload: overloading, ...outside, drain, allServed }
+  return { number, metrics, counting, dns, upstreams, overload: overloading, ...outside, drain, allServed }
 }
 
 interface Swapped extends CertificatesParts {
@@ -221,6 +224,10 @@ function listening(
   }
   return { listener, allServed }
 }
+
+const publishing = ({ registry }: Metrics) => ({
+  metrics: async () => ({ type: registry.contentType, text: await registry.metrics() }),
+})
 
 const handingOver = ({ handOver }: NodeOptions) => (handOver === undefined ? {} : { handOver })
 

@@ -30,6 +30,13 @@ const REDIS_USES = ['add', 'nodes', 'known', 'history', 'returns', 'tickets'] as
 export type RedisUse = (typeof REDIS_USES)[number]
 const REDIS_RESULTS = ['ok', 'failed', 'timeout'] as const
 
+/** name: the forward-confirmed name of a client. */
+const DNS_USES = ['name'] as const
+export type DnsUse = (typeof DNS_USES)[number]
+/** absent: there is no such record; busy: not asked, because too many questions are open. */
+const DNS_RESULTS = ['answered', 'absent', 'failed', 'timeout', 'busy'] as const
+export type DnsResult = (typeof DNS_RESULTS)[number]
+
 /** Refusals by checks, enforced and observed, and those by the wire rules and the relay, which are always enforced. */
 const REFUSALS = REASON_NAMES.flatMap((name) => {
   const { stages, check } = reasonOf(name)
@@ -454,6 +461,16 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
       help: 'Time until Redis answered; nobody waits for it.',
       labels: ['use'],
       rows: combinations(REDIS_USES),
+    }),
+    dnsQueries: counter({
+      name: 'dns_queries_total',
+      help: 'Questions to the DNS about clients; absent: there is no such record; busy: not asked, because too many were under way.',
+      labels: ['use', 'result'],
+      rows: combinations(DNS_USES, DNS_RESULTS),
+    }),
+    dnsQueryDuration: histogram(WAIT_S, {
+      name: 'dns_query_duration_seconds',
+      help: 'Time until the DNS answered, or was given up.',
     }),
   }
 }

@@ -57,7 +57,7 @@ const ofLimit = (limit: keyof ReturnType<BuiltPolicy['rates']>) => {
 
 type Compiled = ReturnType<ReturnType<typeof createCompiler>>
 const ofRelay = (from: string, to: string, seen: (compiled: Compiled, reading: Reading) => unknown) => {
-  const compile = createCompiler(SYSTEM_CLOCK)
+  const compile = createCompiler(SYSTEM_CLOCK, async () => ({ kind: 'none' }))
   return { from, to, seen: (_: BuiltPolicy, reading: Reading) => seen(compile(reading), reading) }
 }
 

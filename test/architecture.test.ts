@@ -23,7 +23,7 @@ const FLOORS = [
 const PARTS: Readonly<Record<string, readonly (readonly string[])[]>> = {
   relay: [['smtp'], ['pool'], ['transaction']],
   front: [
-    ['served.ts', 'evidence.ts', 'queue-id.ts', 'refusal-counts.ts'],
+    ['served.ts', 'evidence.ts', 'queue-id.ts', 'refusal-counts.ts', 'client-domains.ts'],
     ['certificates.ts', 'reply.ts', 'lesson.ts'],
     ['outcome.ts'],
     ['gate', 'session'],

@@ -117,8 +117,8 @@ export function buildNode(options: NodeOptions): Node {
     standingAlone: (own) => policy.standingAlone(own),
     settingsNow: () => policy.settings,
   })
-  const { limits, knownRecipients, history, relayed } = counting
-  const dns = buildDns({ ...common, settingsNow: () => policy.settings })
+  const { limits, knownRecipients, history } = counting
+  const dns = buildDns({ ...common, history, settingsNow: () => policy.settings })
   const relay = buildRelay({ ...common, reading, nameOf: dns.nameOf, reserve: () => overload.reserve })
   const { upstreams } = relay
   const offeredSize = (): number => Number(upstreams.offer?.get('SIZE') ?? 0)
@@ -132,7 +132,7 @@ export function buildNode(options: NodeOptions): Node {
   const policyInForce = new Current(policyOf(reading, buildCertificates(settings, common)))
   const policy: BuiltPolicy = inForce(policyInForce)
   const sessions = new LiveSessions()
-  const parts = { ...counting, node: number, policy, overload, relay, seats, live: sessions }
+  const parts = { ...counting, domains: dns.domains, node: number, policy, overload, relay, seats, live: sessions }
   policy.certificates?.publish()
   const apply = (next: Reading): Promise<void> =>
     putInForce(next, { policyOf, policyInForce, limits, relay, ...common })
@@ -150,7 +150,7 @@ export function buildNode(options: NodeOptions): Node {
   const sources: StatusSources = { ...own, seats, counting, knownRecipients, upstreams, policy, reloader, overload }
   const status = (): Status => statusOf(sources)
   metrics.watch(gaugesOf(sources))
-  const feedback = (given: Feedback) => takeFeedback(given, { history, relayed, policy, log })
+  const feedback = (given: Feedback) => takeFeedback(given, { ...parts, log })
   const answers = { status, reload, reported, feedback, failed }
   const admin = new Admin({
     ...operatorOf(() => policy.settings, log),

@@ -14,9 +14,11 @@ import { canonical } from '../core/ip.ts'
 import { groups } from '../core/ip-bytes.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import type { Dns } from './dns.ts'
+import { organisationOf } from './organisation.ts'
 
 export type Name =
-  | { readonly kind: 'name'; readonly name: string }
+  /** `organisation`: whose name it is; absent: it says of nobody. */
+  | { readonly kind: 'name'; readonly name: string; readonly organisation?: string }
   | { readonly kind: 'none' }
   | { readonly kind: 'unanswered' }
 export type NameOf = (ip: string) => Promise<Name>
@@ -158,9 +160,14 @@ async function confirm(dns: Pick<Dns, 'ask'>, ip: string, isLate: () => boolean)
     if (addresses.kind === 'unanswered') isAnswered = false
     if (addresses.kind !== 'records') continue
     const own = addresses.records.find(({ address }) => canonical(address) === ip)
-    if (own !== undefined) return { name: { kind: 'name', name }, keepMs: keepMsOf(own.ttl) }
+    if (own !== undefined) return { name: named(name, ip), keepMs: keepMsOf(own.ttl) }
   }
   return isAnswered ? NONE : UNANSWERED
+}
+
+function named(name: string, ip: string): Name {
+  const organisation = organisationOf(name, ip)
+  return organisation === undefined ? { kind: 'name', name } : { kind: 'name', name, organisation }
 }
 
 /** @param ttl in seconds, as the DNS gives it */

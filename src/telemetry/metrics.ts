@@ -360,9 +360,13 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
       labels: ['result', 'standing'],
       rows: combinations(MESSAGE_RESULTS, STANDINGS),
     }),
+    standingsRaised: counter({
+      name: 'standings_raised_total',
+      help: 'Clients that were new when they connected, and seen at their first recipient: the domain of their name has a good history.',
+    }),
     rationedMessages: counter({
       name: 'rationed_messages_total',
-      help: 'Messages of clients of which the overload level lets in only a share; came: first: for the first time; back: it was put off and has come back from the same network; elsewhere: the same from another network.',
+      help: 'Messages of clients of which the overload level lets in only a share; came: first: for the first time; back: it was put off and has come back from the same network or domain; elsewhere: the same from another network.',
       labels: ['came', 'result'],
       rows: combinations(CAME, RATIONED_RESULTS),
     }),

@@ -32,12 +32,12 @@ describe('R36 the client’s name', () => {
     [
       'points back to the address',
       { [PTR]: ['mail.sender.example'], 'mail.sender.example a': [IP] },
-      { kind: 'name', name: 'mail.sender.example' },
+      { kind: 'name', name: 'mail.sender.example', organisation: 'sender.example' },
     ],
     [
       'is the second of two, the first of which does not',
       { [PTR]: ['liar.example', 'ok.example'], 'liar.example a': ['192.0.2.9'], 'ok.example a': ['192.0.2.8', IP] },
-      { kind: 'name', name: 'ok.example' },
+      { kind: 'name', name: 'ok.example', organisation: 'ok.example' },
     ],
     ['is not there', {}, { kind: 'none' }],
     ['points elsewhere', { [PTR]: ['liar.example'], 'liar.example a': ['192.0.2.9'] }, { kind: 'none' }],
@@ -57,7 +57,7 @@ describe('R36 the client’s name', () => {
       '7.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa ptr': ['six.example'],
       'six.example aaaa': ['2001:db8:0:0::7'],
     }
-    expect(await named().find(ip)).toEqual({ kind: 'name', name: 'six.example' })
+    expect(await named().find(ip)).toEqual({ kind: 'name', name: 'six.example', organisation: 'six.example' })
   })
 
   test('is waited for no longer than two seconds', async () => {
@@ -71,7 +71,7 @@ describe('R36 the client’s name', () => {
     const names = named()
     await Promise.all([names.find(IP), names.glance(IP, NET), names.find(IP)])
     await names.find(IP)
-    expect(names.peek(IP)).toEqual({ kind: 'name', name: 'mail.sender.example' })
+    expect(names.peek(IP)).toEqual({ kind: 'name', name: 'mail.sender.example', organisation: 'sender.example' })
     expect(dns.asked).toEqual([PTR, 'mail.sender.example a'])
   })
 })
@@ -159,11 +159,11 @@ test('what other servers have said is forgotten when the servers change', async 
     let servers = [dns.address]
     dns.zone = { [PTR]: ['mail.sender.example'], 'mail.sender.example a': [IP] }
     const names = namesOf(() => servers)
-    expect(await names.find(IP)).toEqual({ kind: 'name', name: 'mail.sender.example' })
+    expect(await names.find(IP)).toEqual({ kind: 'name', name: 'mail.sender.example', organisation: 'sender.example' })
     servers = [...servers]
-    expect(names.peek(IP)).toEqual({ kind: 'name', name: 'mail.sender.example' })
+    expect(names.peek(IP)).toEqual({ kind: 'name', name: 'mail.sender.example', organisation: 'sender.example' })
     servers = [other.address]
-    expect(await names.find(IP)).toEqual({ kind: 'name', name: 'other.example' })
+    expect(await names.find(IP)).toEqual({ kind: 'name', name: 'other.example', organisation: 'other.example' })
   } finally {
     await other.stop()
   }

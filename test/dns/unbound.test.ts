@@ -40,15 +40,15 @@ test('R36 a name is confirmed, is not, or is not told', async () => {
   const found = await Promise.all([1, 2, 150, 3, 4, 5].map((last) => names.find(ip(last))))
   expect(performance.now() - begun).toBeLessThan(2500)
   expect(found).toEqual([
-    { kind: 'name', name: 'mail.a.example' },
+    { kind: 'name', name: 'mail.a.example', organisation: 'a.example' },
     { kind: 'none' },
     // By TCP: over UDP the answer is cut off.
-    { kind: 'name', name: 'many.a.example' },
+    { kind: 'name', name: 'many.a.example', organisation: 'a.example' },
     { kind: 'unanswered' },
     { kind: 'unanswered' },
     { kind: 'none' },
   ])
-  expect(await names.find('2001:db8::1')).toEqual({ kind: 'name', name: 'six.a.example' })
+  expect(await names.find('2001:db8::1')).toEqual({ kind: 'name', name: 'six.a.example', organisation: 'a.example' })
   for (const [result, least] of [
     ['answered', 6],
     ['absent', 1],
@@ -68,7 +68,11 @@ test('R36 an answer that belongs to no question, or that nobody was asked for, c
     liar.forges = true
     expect(await namesBy(liar.address).find(ip(9))).toEqual({ kind: 'unanswered' })
     liar.forges = false
-    expect(await namesBy(liar.address).find(ip(9))).toEqual({ kind: 'name', name: 'mail.liar.example' })
+    expect(await namesBy(liar.address).find(ip(9))).toEqual({
+      kind: 'name',
+      name: 'mail.liar.example',
+      organisation: 'liar.example',
+    })
   } finally {
     await liar.stop()
   }

@@ -73,7 +73,7 @@ export async function startFront(
     settingsNow: () => policy.settings,
     room: 1 << 12,
   })
-  const { nameOf } = buildDns({ ...common, settingsNow: () => policy.settings })
+  const { nameOf, domains } = buildDns({ ...common, history, settingsNow: () => policy.settings })
   const relay = buildRelay({ ...common, nameOf, reserve: () => 0, reading: readingOf({ settings, warnings: [] }) })
   const offeredSize = (): number => Number(relay.upstreams.offer?.get('SIZE') ?? 0)
   const built = (of: Record<string, string>): BuiltPolicy => {
@@ -96,7 +96,20 @@ export async function startFront(
   const seats = new Seats()
   const knownRecipients = createKnownRecipients({ now })
   const relayed = new RelayedMessages(64, now)
-  const right = { ...common, node: 1, policy, limits, overload, knownRecipients, history, relayed, relay, seats, live }
+  const right = {
+    ...common,
+    node: 1,
+    policy,
+    limits,
+    overload,
+    knownRecipients,
+    history,
+    domains,
+    relayed,
+    relay,
+    seats,
+    live,
+  }
   const front = { ...buildFront(broken(right)), ...change }
   const listener = new Listener(
     (socket) => void serve(socket, front),

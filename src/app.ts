@@ -190,10 +190,21 @@ async function serveToEnd(node: Node): Promise<void> {
 }
 
 /** Stops all parts. The other nodes learn that this one has left, and nothing is counted any more. */
-async function quit({ listener, admin, upstreams, overload, front, policy, metrics, counting }: Node): Promise<void> {
+async function quit({
+  listener,
+  admin,
+  upstreams,
+  overload,
+  front,
+  policy,
+  metrics,
+  dns,
+  counting,
+}: Node): Promise<void> {
   listener.close()
   admin.close()
   upstreams.stop()
+  dns.stop()
   overload.stop()
   front.linger.stop()
   policy.certificates?.stop()

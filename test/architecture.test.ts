@@ -10,7 +10,7 @@ const FLOORS = [
   ['core'],
   ['config'],
   ['telemetry'],
-  ['state'],
+  ['state', 'dns'],
   ['overload'],
   ['relay', 'checks'],
   ['front', 'admin'],
@@ -23,7 +23,7 @@ const FLOORS = [
 const PARTS: Readonly<Record<string, readonly (readonly string[])[]>> = {
   relay: [['smtp'], ['pool'], ['transaction']],
   front: [
-    ['served.ts', 'evidence.ts', 'queue-id.ts', 'refusal-counts.ts'],
+    ['served.ts', 'evidence.ts', 'queue-id.ts', 'refusal-counts.ts', 'client-domains.ts'],
     ['certificates.ts', 'reply.ts', 'lesson.ts'],
     ['outcome.ts'],
     ['gate', 'session'],
@@ -141,6 +141,7 @@ describe('homes', () => {
     ['ip-cidr', ['core/ip.ts']],
     ['ioredis', ['state/redis.ts']],
     ['rate-limiter-flexible', ['state/limiter.ts']],
+    ['tldts', ['dns/organisation.ts']],
   ]
   test.each(HOMES)('%s is imported in its home only', (name, home) => {
     const users = files

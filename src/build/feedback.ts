@@ -1,6 +1,7 @@
 /** Joins what feedback (state/feedback.ts) is about: the message, the history of its client, and its standing. */
 import type { Feedback, FeedbackReport } from '../core/feedback.ts'
 import { netOf, sourceOf } from '../core/ip.ts'
+import type { ClientDomains } from '../front/client-domains.ts'
 import { correctionOf } from '../state/feedback.ts'
 import type { History } from '../state/history.ts'
 import type { RelayedMessages } from '../state/relayed-messages.ts'
@@ -9,6 +10,7 @@ import type { BuiltPolicy } from './policy.ts'
 
 export interface FeedbackParts {
   readonly history: Pick<History, 'learn'>
+  readonly domains: Pick<ClientDomains, 'of' | 'learn'>
   readonly relayed: Pick<RelayedMessages, 'get' | 'change'>
   /** That in force. */
   readonly policy: Pick<BuiltPolicy, 'standingOf' | 'isRelay'>
@@ -17,17 +19,18 @@ export interface FeedbackParts {
 
 /** @returns undefined if no message with this queue id went through here lately */
 export function takeFeedback({ of, verdict }: Feedback, parts: FeedbackParts): FeedbackReport | undefined {
-  const { history, relayed, policy, log } = parts
+  const { history, domains, relayed, policy, log } = parts
   const message = 'queueId' in of ? relayed.get(of.queueId) : undefined
   const ip = 'address' in of ? of.address : message?.address
   if (ip === undefined) return undefined
   const source = sourceOf(ip)
-  const standing = () => policy.standingOf({ ip, source, net: netOf(ip) })
+  const net = netOf(ip)
+  const standing = () => policy.standingOf({ ip, source, net, domain: domains.of(ip) })
   const correction = correctionOf(verdict, message?.countsAs)
   // What the operator has said of a client on the allow list stands, and of relays no history is kept.
   const learnt = correction !== undefined && standing() !== 'trusted' && !policy.isRelay(ip)
   if (learnt) {
-    history.learn(ip, correction.lesson)
+    domains.learn({ ip, net }, history.learn(ip, correction.lesson))
     if ('queueId' in of) relayed.change(of.queueId, correction.countsAs)
   }
   const report = { source, standing: standing(), learnt }

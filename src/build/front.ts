@@ -2,6 +2,7 @@
 import { randomInt } from 'node:crypto'
 import type { Clock } from '../core/clock.ts'
 import { sessionIds } from '../core/id.ts'
+import type { ClientDomains } from '../front/client-domains.ts'
 import type { ConnectionParts } from '../front/connection.ts'
 import { BalancerWarnings } from '../front/gate/balancer-warnings.ts'
 import { greetAtOnce } from '../front/gate/greeting.ts'
@@ -32,6 +33,7 @@ export interface FrontOptions {
   readonly overload: Pick<Overload, 'offer' | 'putOff' | 'met' | 'reserve'>
   readonly knownRecipients: KnownRecipients
   readonly history: History
+  readonly domains: ClientDomains
   readonly relayed: RelayedMessages
   readonly relay: RelayParts
   readonly seats: Seats
@@ -42,7 +44,7 @@ export interface FrontOptions {
 }
 
 export function buildFront(options: FrontOptions): ConnectionParts {
-  const { policy, limits, seats, metrics, log, clock } = options
+  const { policy, limits, domains, seats, metrics, log, clock } = options
   const { maxSize, voice } = policy
   const warnings = new BalancerWarnings(log, clock.elapsed)
   const outcomes = new Outcomes({
@@ -51,8 +53,7 @@ export function buildFront(options: FrontOptions): ConnectionParts {
     logSample: () => policy.settings.logSample,
     localParts: () => policy.settings.logLocalParts,
     clock,
-    history: options.history,
-    relayed: options.relayed,
+    ...{ history: options.history, domains, relayed: options.relayed },
   })
   const sessions = new Sessions({
     conversation: {
@@ -87,6 +88,7 @@ export function buildFront(options: FrontOptions): ConnectionParts {
     identify: createIdentify({
       isBalancer: policy.isBalancer,
       standingOf: (address) => options.overload.met(policy.standingOf(address)),
+      domainOf: (ip) => domains.of(ip),
       isRelay: (ip) => policy.isRelay(ip),
       newId: sessionIds(options.node, randomInt(1 << 15)),
       now: clock.now,
@@ -99,6 +101,7 @@ export function buildFront(options: FrontOptions): ConnectionParts {
     limits,
     checks: () => policy.checks,
     greeting: greetAtOnce,
+    domains,
     sessions,
     outcomes,
     voice,

@@ -29,6 +29,7 @@ import {
   replaceCertificates,
   rereadCertificates,
 } from './certificates.ts'
+import { type BuiltDns, buildDns } from './dns.ts'
 import { takeFeedback } from './feedback.ts'
 import { buildFront } from './front.ts'
 import { buildLimits, type Counting } from './limits.ts'
@@ -73,6 +74,7 @@ export interface Node {
   readonly number: number
   readonly metrics: Metrics
   readonly counting: Counting
+  readonly dns: Pick<BuiltDns, 'stop'>
   readonly upstreams: Upstreams
   readonly overload: Pick<BuiltOverload, 'start' | 'stop'>
   readonly front: ConnectionParts
@@ -115,8 +117,9 @@ export function buildNode(options: NodeOptions): Node {
     standingAlone: (own) => policy.standingAlone(own),
     settingsNow: () => policy.settings,
   })
-  const { limits, knownRecipients, history, relayed } = counting
-  const relay = buildRelay({ ...common, reading, reserve: () => overload.reserve })
+  const { limits, knownRecipients, history } = counting
+  const dns = buildDns({ ...common, history, settingsNow: () => policy.settings })
+  const relay = buildRelay({ ...common, reading, nameOf: dns.nameOf, reserve: () => overload.reserve })
   const { upstreams } = relay
   const offeredSize = (): number => Number(upstreams.offer?.get('SIZE') ?? 0)
   const seats = new Seats()
@@ -129,7 +132,7 @@ export function buildNode(options: NodeOptions): Node {
   const policyInForce = new Current(policyOf(reading, buildCertificates(settings, common)))
   const policy: BuiltPolicy = inForce(policyInForce)
   const sessions = new LiveSessions()
-  const parts = { ...counting, node: number, policy, overload, relay, seats, live: sessions }
+  const parts = { ...counting, domains: dns.domains, node: number, policy, overload, relay, seats, live: sessions }
   policy.certificates?.publish()
   const apply = (next: Reading): Promise<void> =>
     putInForce(next, { policyOf, policyInForce, limits, relay, ...common })
@@ -147,19 +150,19 @@ export function buildNode(options: NodeOptions): Node {
   const sources: StatusSources = { ...own, seats, counting, knownRecipients, upstreams, policy, reloader, overload }
   const status = (): Status => statusOf(sources)
   metrics.watch(gaugesOf(sources))
-  const feedback = (given: Feedback) => takeFeedback(given, { history, relayed, policy, log })
-  const rendered = async () => ({ type: metrics.registry.contentType, text: await metrics.registry.metrics() })
+  const feedback = (given: Feedback) => takeFeedback(given, { ...parts, log })
+  const answers = { status, reload, reported, feedback, failed }
   const admin = new Admin({
     ...operatorOf(() => policy.settings, log),
-    metrics: rendered,
-    ...{ status, reload, reported, feedback, failed },
+    ...answers,
+    ...publishing(metrics),
     ...handingOver(options),
   })
   const drain = (): void => {
     draining = true
   }
   const outside = { front, policy, sessions, listener, admin, status, reload, reported, feedback, follow }
-  return { number, metrics, counting, upstreams, overload: overloading, ...outside, drain, allServed }
+  return { number, metrics, counting, dns, upstreams, overload: overloading, ...outside, drain, allServed }
 }
 
 interface Swapped extends CertificatesParts {
@@ -221,6 +224,10 @@ function listening(
   }
   return { listener, allServed }
 }
+
+const publishing = ({ registry }: Metrics) => ({
+  metrics: async () => ({ type: registry.contentType, text: await registry.metrics() }),
+})
 
 const handingOver = ({ handOver }: NodeOptions) => (handOver === undefined ? {} : { handOver })
 

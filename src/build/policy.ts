@@ -61,7 +61,7 @@ export interface PolicySources {
   readonly overload: Pick<Overload, 'enforced' | 'atBanner' | 'idleMs'>
   /** The SIZE that every mail server in use offers; 0 if none of them has a limit. */
   readonly offeredSize: () => number
-  readonly history: Pick<History, 'own' | 'net'>
+  readonly history: Pick<History, 'own' | 'net' | 'domains'>
   readonly metrics: Metrics
   readonly log: Log
 }
@@ -104,11 +104,12 @@ function standings({ settings, lists, history }: PolicySources): Pick<BuiltPolic
   const isOnList = lookup(lists.allow)
   const isAmongRelays = lookup(lists.relays)
   return {
-    standingOf({ ip }) {
+    standingOf({ ip, domain: name }) {
       const isAllowed = isOnList(ip)
       const isRelay = isAmongRelays(ip)
-      const [own, net] = isAllowed || isRelay ? [NO_PAST, NO_PAST] : [history.own(ip), history.net(ip)]
-      return standingOf({ isAllowed, isRelay, own, net }, needs)
+      if (isAllowed || isRelay) return standingOf({ isAllowed, isRelay, own: NO_PAST, net: NO_PAST }, needs)
+      const domain = name === undefined ? undefined : history.domains.of(name)
+      return standingOf({ isAllowed, isRelay, own: history.own(ip), net: history.net(ip), domain }, needs)
     },
     isRelay: (ip) => isAmongRelays(ip) && !isOnList(ip),
   }

@@ -9,9 +9,9 @@ import type { Reading } from '../config/reload.ts'
 import type { Clock } from '../core/clock.ts'
 import { Current } from '../core/current.ts'
 import { messageOf } from '../core/errors.ts'
+import type { NameOf } from '../dns/names.ts'
 import type { PoolSettings } from '../relay/pool/pool-settings.ts'
 import { Upstreams } from '../relay/pool/upstreams.ts'
-import { createNames } from '../relay/smtp/names.ts'
 import type { RelayParts, RelaySettings } from '../relay/transaction/relay.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
@@ -22,6 +22,8 @@ export interface RelayOptions {
   readonly reading: Read
   /** The share of the connections that is kept for whoever is not a stranger, at present. */
   readonly reserve: () => number
+  /** The name of a client. */
+  readonly nameOf: NameOf
   readonly metrics: Metrics
   readonly log: Log
   readonly clock: Clock
@@ -47,10 +49,9 @@ interface Compiled {
   readonly relay: RelaySettings
 }
 
-/** Connections stay good, and names stay known, as long as what they depend on stays the same. */
-export function createCompiler({ elapsed }: Pick<Clock, 'elapsed'>): (reading: Read) => Compiled {
+/** Connections stay good as long as what they depend on stays the same. */
+export function createCompiler({ elapsed }: Pick<Clock, 'elapsed'>, nameOf: NameOf): (reading: Read) => Compiled {
   const trusted = remembering((pems: readonly string[] | undefined) => pems && createSecureContext({ ca: [...pems] }))
-  const names = remembering((servers: readonly string[]) => createNames({ servers }))
   return ({ settings, authorities }) => {
     const dial = {
       clientIp: settings.upstreamClientIp,
@@ -59,7 +60,7 @@ export function createCompiler({ elapsed }: Pick<Clock, 'elapsed'>): (reading: R
       hostname: settings.hostname,
       connectTimeoutMs: settings.upstreamConnectTimeout,
       replyTimeoutMs: settings.upstreamReplyTimeout,
-      names: names(settings.dnsServers),
+      names: nameOf,
       elapsed,
     }
     return {
@@ -83,8 +84,8 @@ export function createCompiler({ elapsed }: Pick<Clock, 'elapsed'>): (reading: R
 }
 
 /** Nothing is sent to the mail servers before `upstreams.start()`. */
-export function buildRelay({ reading, reserve, metrics, log, clock }: RelayOptions): BuiltRelay {
-  const compile = createCompiler(clock)
+export function buildRelay({ reading, reserve, nameOf, metrics, log, clock }: RelayOptions): BuiltRelay {
+  const compile = createCompiler(clock, nameOf)
   const { pool, relay } = compile(reading)
   const upstreams = new Upstreams({ ...pool, reserve, metrics, log, clock })
   const settings = new Current(relay)

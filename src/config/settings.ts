@@ -558,6 +558,14 @@ export const SETTINGS = {
     live: true,
   }),
 
+  SPILLWAY_HISTORY_DOMAINS: row({
+    group: 'history',
+    kind: flag,
+    default: 'on',
+    doc: 'Whether the history is also kept for the domains that the names of clients are in, so that a new address of a provider with much good mail behind it is no stranger.',
+    more: 'The name is asked of the DNS in the background, and nobody waits for it: for clients that are new or seen, once they are let in, and once a day for each address that sends mail. Switch it off where there is no DNS.',
+    live: true,
+  }),
   SPILLWAY_HISTORY_BAD_REPLY: row({
     group: 'history',
     kind: orNone(pattern),
@@ -591,7 +599,7 @@ export const SETTINGS = {
     kind: dnsServers,
     default: 'system',
     doc: 'The DNS servers to use instead of those of the system.',
-    more: "With xclient the client's name is looked up for every session that reaches a mail server, so a caching resolver nearby is worthwhile.",
+    more: "The client's name is looked up for new clients (SPILLWAY_HISTORY_DOMAINS), and with xclient for every session that reaches a mail server, so a caching resolver nearby is worthwhile.",
     live: true,
   }),
 

@@ -22,7 +22,12 @@ export interface Client {
   readonly net: string
   /** The address and port that the client connected to: ours, or those that the balancer reports. */
   readonly local: { readonly ip: string; readonly port: number }
+  /** As of its latest message, or of when it connected. */
   readonly standing: Standing
+  /** The organisational domain of its forward-confirmed name (dns/organisation.ts); undefined: it has none, or none is known yet. */
+  readonly domain?: string | undefined
+  /** Looks at its standing once more: the DNS may have told whose address it is. A standing is only ever raised by this. */
+  lookAgain?(): void
   /** It carries everybody's mail (SPILLWAY_RELAYS). */
   readonly isRelay?: boolean
 }

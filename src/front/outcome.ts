@@ -3,7 +3,7 @@
  * A SessionRecord is filled while the session goes on; `end` counts it when the client is gone, `tell` writes the line when the
  * upstream has said its last word as well.
  */
-import { type Client, isRelay, STANDINGS, type Standing } from '../core/client.ts'
+import { type Client, isRelay, isTrusted, STANDINGS, type Standing } from '../core/client.ts'
 import type { Clock } from '../core/clock.ts'
 import { refusalId } from '../core/id.ts'
 import { utf8Of } from '../core/latin1.ts'
@@ -12,10 +12,12 @@ import { type CheckName, formsOf, patientFormOf, REASON_NAMES, REASONS, type Rea
 import { recordOf } from '../core/record.ts'
 import type { Reply } from '../relay/smtp/reply.ts'
 import type { History } from '../state/history.ts'
+import type { Lesson } from '../state/past.ts'
 import type { RelayedMessages } from '../state/relayed-messages.ts'
 import { type Log, Sampler } from '../telemetry/log.ts'
 import { type MessageResult, type Metrics, OUTCOMES, type Outcome } from '../telemetry/metrics.ts'
 import type { Cell, Distribution } from '../telemetry/series.ts'
+import type { ClientDomains } from './client-domains.ts'
 import type { Evidence } from './evidence.ts'
 import { BREACH, BREACHES, isCallout, lessonOf, NOTHING } from './lesson.ts'
 import { queueIdIn } from './queue-id.ts'
@@ -102,6 +104,8 @@ export interface OutcomeOptions {
   readonly clock: Pick<Clock, 'elapsed'>
   /** Learns from what came of a client's messages. */
   readonly history: Pick<History, 'learn'>
+  /** So do the domains of clients. */
+  readonly domains: Pick<ClientDomains, 'learn'>
   /** Knows the accepted messages by their ids. */
   readonly relayed: Pick<RelayedMessages, 'add'>
 }
@@ -113,19 +117,21 @@ export class Outcomes {
   readonly #localParts: () => boolean
   readonly #elapsed: Clock['elapsed']
   readonly #history: OutcomeOptions['history']
+  readonly #domains: OutcomeOptions['domains']
   readonly #relayed: OutcomeOptions['relayed']
   readonly #refusals: RefusalCounts
   readonly #sessions: ReadonlyMap<Outcome, ReadonlyMap<Standing, Cell>>
   readonly #connections: Readonly<{ 4: Cell; 6: Cell }>
   readonly #durations: ReadonlyMap<Outcome, Distribution>
 
-  constructor({ metrics, log, logSample, localParts, clock, history, relayed }: OutcomeOptions) {
+  constructor({ metrics, log, logSample, localParts, clock, history, domains, relayed }: OutcomeOptions) {
     this.#metrics = metrics
     this.#log = log
     this.#sampler = new Sampler(logSample, ALL_KINDS)
     this.#localParts = localParts
     this.#elapsed = clock.elapsed
     this.#history = history
+    this.#domains = domains
     this.#relayed = relayed
     this.#connections = { 4: metrics.connections.of('ipv4'), 6: metrics.connections.of('ipv6') }
     this.#refusals = new RefusalCounts(metrics)
@@ -183,7 +189,7 @@ export class Outcomes {
   /** A transaction is over. @param evidence what the reply to DATA or to the dot says about the client */
   message(record: SessionRecord, client: Client, message: MessageTold, evidence: Evidence): void {
     const lesson = isRelay(client) ? NOTHING : lessonOf(client, message.result, evidence, record)
-    this.#history.learn(client.ip, lesson)
+    this.#learn(client, lesson)
     record.taken = 0
     record.spared = 0
     record.bad = 0
@@ -205,7 +211,7 @@ export class Outcomes {
 
   /** The client is gone: the session counts as ended from now on, with what has come of it so far. */
   end(record: SessionRecord, client: Client): void {
-    if (record.isBroken && client.standing !== 'known' && !isRelay(client)) this.#history.learn(client.ip, BREACH)
+    if (record.isBroken && client.standing !== 'known' && !isRelay(client)) this.#learn(client, BREACH)
     const outcome = this.#outcomeOf(record)
     const cell = this.#sessions.get(outcome)?.get(client.standing)
     if (cell !== undefined) cell.value++
@@ -225,6 +231,7 @@ export class Outcomes {
         net: client.net,
         source: client.source,
         standing: client.standing,
+        domain: client.domain,
         ...(isRelay(client) && { relay: true }),
         helo: record.helo,
         tls: record.tls,
@@ -256,6 +263,11 @@ export class Outcomes {
     for (const [kind, sample] of this.#sampler.rest()) {
       this.#log.info({ ...kind, sample }, 'sessions not logged one by one')
     }
+  }
+
+  #learn(client: Client, lesson: Lesson): void {
+    const counted = this.#history.learn(client.ip, lesson)
+    if (!isTrusted(client)) this.#domains.learn(client, counted)
   }
 
   #kindOf(record: SessionRecord): Kind {

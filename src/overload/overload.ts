@@ -163,24 +163,25 @@ export class Overload {
   }
 
   /** Asked once for each message, with its first recipient that is not exempt. */
-  offer({ standing, net }: Pick<Client, 'standing' | 'net'>, envelope: Envelope): Offer {
+  offer(client: Pick<Client, 'standing' | 'net' | 'domain'>, envelope: Envelope): Offer {
+    const { standing } = client
     const { level } = this
     // A reload may have pinned another one since the last sample.
     if (level !== this.#rationed) this.#ration(level, 0)
-    if (isRationed(standing)) return this.#offerShare(standing, net, envelope)
+    if (isRationed(standing)) return this.#offerShare(standing, client, envelope)
     return boundsOf(level, standing).most > 0 ? undefined : { overloadLevel: level, share: this.share(standing) }
   }
 
-  #offerShare(standing: Rationed, net: string, envelope: Envelope): Offer {
+  #offerShare(standing: Rationed, { net, domain }: Pick<Client, 'net' | 'domain'>, envelope: Envelope): Offer {
     const { returns, counted, clock } = this.#options
     const isAll = this.#shares[standing] >= 1
     // While all are let in, nobody need have come back.
-    const came = isAll ? 'first' : returns.came(net, envelope)
+    const came = isAll ? 'first' : returns.came(net, envelope, domain)
     const isIn = this.#fair[standing].offer(net, clock.elapsed(), turnOf(came))
     if (isAll) return undefined
     counted(came, isIn)
     if (!isIn) return { overloadLevel: this.level, share: this.share(standing), came }
-    if (came !== 'first') returns.spend(net, envelope)
+    if (came !== 'first') returns.spend(net, envelope, domain)
     return undefined
   }
 
@@ -188,8 +189,8 @@ export class Overload {
    * A message that was asked about was put off, here or later, by us or by a mail server. It is remembered, so that it goes
    * first when it comes back.
    */
-  putOff({ standing, net }: Pick<Client, 'standing' | 'net'>, envelope: Envelope): void {
-    if (this.enforced > 0 && isRationed(standing)) this.#options.returns.note(net, envelope)
+  putOff({ standing, net, domain }: Pick<Client, 'standing' | 'net' | 'domain'>, envelope: Envelope): void {
+    if (this.enforced > 0 && isRationed(standing)) this.#options.returns.note(net, envelope, domain)
   }
 
   /** The share of the messages of a standing that is let in at present, 0 to 1. */

@@ -1,6 +1,7 @@
 /**
  * Who a client is to us: its standing. It is decided once, at accept, from the client's address: that of the socket, or
- * the one in the PROXY header of a listed balancer. Every check, limit, log line and metric goes by it.
+ * the one in the PROXY header of a listed balancer. Every check, limit, log line and metric goes by it. A new client's is looked
+ * at once more at its first recipient (front/gate/identify.ts), because the DNS may have told whose address it is by then.
  *
  * The evidence, from the strongest to the weakest; the first that applies decides:
  *
@@ -14,7 +15,11 @@
  *     6. a little good mail    a good message, but not enough for 3                                         -> seen
  *     7. good neighbours       addresses of its neighbourhood have sent good mail five times over at least
  *                              KNOWN_DAYS days, and of those heard lately at least 80 % were good            -> seen
- *     8. none                                                                                               -> new
+ *     8. a good domain         it has sent nothing bad, and addresses whose forward-confirmed names are of
+ *                              the same organisation have sent good mail twenty times, from three networks
+ *                              or more, over at least a week, and of those heard lately at least 80 % were
+ *                              good                                                                         -> seen
+ *     9. none                                                                                               -> new
  *
  * "Over at least so many days" means: from the first good message to the last it is so many days of 24 hours, less one
  * day and four hours. With 2 days that is 20 hours, so that a mail server that sends once a day counts two days on the
@@ -28,10 +33,19 @@
  * An address with one or two messages that got through is not spared by 6 among bad neighbours: that is what
  * a spammer with a whole network has.
  *
+ * A domain lends less than a neighbourhood, because more can get into it. Nobody can forge one: the name must point back to the
+ * address. But whoever rents a machine may get a name of its hoster, and a spammer may register a domain, send wanted mail from
+ * it for a week, and then have a thousand machines named in it. So names that were given to an address by whoever owns its network say of nobody
+ * (dns/organisation.ts); a domain makes nobody known; it helps nobody who has sent bad mail, nor anybody among bad neighbours;
+ * and it needs to be long, wide and mostly good. A thousand such machines are seen until twenty-three of them have
+ * sent something bad: of the latest hundred addresses less than 80 % are good then. A domain never makes anybody suspect, so
+ * nobody is hurt by whom he shares it with: without its help he is what he was.
+ *
  * Bans (-> banned) will go between 2 and 3. The deny list is not evidence: it is a check of its own (checks/denied.ts),
  * which an operator may only observe.
  */
 import type { Remembered, Standing } from '../core/client.ts'
+import { GOOD_ADDRESSES, GOOD_NETS, netsOf } from '../state/domains.ts'
 import { HOURS_A_DAY, OWN_MEMORY, type Past } from '../state/past.ts'
 
 /** A client's address and the keys it is counted under; see Client in core/client.ts. */
@@ -39,6 +53,8 @@ export interface ClientAddress {
   readonly ip: string
   readonly source: string
   readonly net: string
+  /** See Client in core/client.ts. */
+  readonly domain?: string | undefined
 }
 
 export interface Evidence {
@@ -50,6 +66,8 @@ export interface Evidence {
   readonly own: Past
   /** Of its neighbourhood, as it weighs now. It counts addresses, each once a day, where `own` counts messages. */
   readonly net: Past
+  /** Of its domain, as it weighs now; undefined: it has none, or none is known. It counts addresses, too. */
+  readonly domain?: Past | undefined
 }
 
 /** KNOWN_AFTER and KNOWN_DAYS. */
@@ -68,16 +86,21 @@ const BAD_NEIGHBOURS = 3
 const GOOD_NEIGHBOURS = 5
 /** A neighbourhood with this share of good addresses is no evidence against the others. */
 const POOL_SHARE = 0.2
+/** A domain has so many days behind it at least, whatever KNOWN_DAYS is: registering one costs little. */
+const DOMAIN_DAYS = 7
+/** More than this of its own bad mail, and nobody helps: one bad message weighs as much a day later. */
+const BAD_OF_ITS_OWN = 0.5
 /** A daily sender is not always on time. */
 const EARLY_HOURS = 4
 
-export function standingOf({ isAllowed, isRelay = false, own, net }: Evidence, needs: Needs): Standing {
+export function standingOf({ isAllowed, isRelay = false, own, net, domain }: Evidence, needs: Needs): Standing {
   if (isAllowed) return 'trusted'
   if (isRelay) return 'seen'
   const by = standingAlone(own, needs)
   if (by === 'known' || by === 'suspect') return by
   if (isBadNeighbourhood(net)) return 'suspect'
-  return by === 'seen' || isGoodNeighbourhood(net, needs) ? 'seen' : 'new'
+  if (by === 'seen' || isGoodNeighbourhood(net, needs)) return 'seen'
+  return domain !== undefined && own.recentBad <= BAD_OF_ITS_OWN && isGoodDomain(domain, needs) ? 'seen' : 'new'
 }
 
 /** What a client's own history alone makes of it. */
@@ -98,3 +121,9 @@ const isBadNeighbourhood = ({ recentGood, recentBad }: Past): boolean =>
 
 const isGoodNeighbourhood = (net: Past, { days }: Needs): boolean =>
   net.good >= GOOD_NEIGHBOURS && lastsFor(net, days) && isMostlyGood(net)
+
+const isGoodDomain = (domain: Past, { days }: Needs): boolean =>
+  domain.good >= GOOD_ADDRESSES &&
+  netsOf(domain) >= GOOD_NETS &&
+  lastsFor(domain, Math.max(days, DOMAIN_DAYS)) &&
+  isMostlyGood(domain)

@@ -1,6 +1,6 @@
 /**
  * Keeps the history of clients in a file, for a start without Redis, or with one that is empty or away: who has ever sent a
- * good message, as past-text.ts writes it. It is written every five minutes and at the stop, to a file beside it that then
+ * good message, clients and domains, as past-text.ts writes it. It is written every five minutes and at the stop, to a file beside it that then
  * takes its place, so that there is always a whole one. It is read once, at the start, and only if its first line and its last
  * are as they should be: a file that was cut off or is another one is told and passed over.
  *
@@ -16,6 +16,7 @@ import { setImmediate } from 'node:timers/promises'
 import { within } from '../core/deadline.ts'
 import { messageOf } from '../core/errors.ts'
 import type { Log } from '../telemetry/log.ts'
+import { isDomainKey } from './domains.ts'
 import { type History, PARTS } from './history.ts'
 import { isKey, pastIn, textOf } from './past-text.ts'
 
@@ -100,13 +101,22 @@ export class HistoryFile {
     const count = lines.length - 3
     if (lines[0] !== HEAD || lines.at(-1) !== '' || end !== `end ${count}`) throw new Error('it is not a whole history')
     let bad = 0
+    let domains = 0
     for (let i = 1; i <= count; i++) {
-      const [key, past] = [lines[i]!.slice(0, 16), pastIn(lines[i]!.slice(17))]
-      if (isKey(key) && past !== undefined) history.hear(key, past)
-      else bad++
+      const line = lines[i]!
+      const end = line.indexOf(' ')
+      const [key, past] = [line.slice(0, end), pastIn(line.slice(end + 1))]
+      if (!isKey(key) || past === undefined) bad++
+      else {
+        history.hear(key, past)
+        if (isDomainKey(key)) domains++
+      }
       if (i % LINES === 0) await setImmediate()
     }
-    log.info({ path, clients: count - bad, ...(bad > 0 && { bad }) }, 'the history of clients was read')
+    log.info(
+      { path, clients: count - bad - domains, domains, ...(bad > 0 && { bad }) },
+      'the history of clients was read',
+    )
   }
 
   /** Never rejects. */

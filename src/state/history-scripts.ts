@@ -3,7 +3,8 @@
  *
  * A group is two keys of one slot: a hash with a field for each client, and a sorted set of the same clients by the number of
  * their last change. The field `#` of the hash has the number of the latest change, and `@` a name that whoever wrote first
- * made up: a group with another name is another group, which has lost what was in the first. A value is six numbers (past-text.ts).
+ * made up: a group with another name is another group, which has lost what was in the first. A value is six numbers (past-text.ts),
+ * or seven of a domain; domains are a group of their own.
  * The rule by which TELL adds to them is that of past.ts.
  *
  * A third key is of one node: the number of the last batch that it has told to the group.
@@ -11,13 +12,13 @@
 import type { Past } from './past.ts'
 import { isKey, pastIn } from './past-text.ts'
 
-/** What is said of a client that is not six numbers is nothing: it is written anew. */
+/** What is said of a client that is not six numbers, or seven, is nothing: it is written anew. */
 const READ = `
 local function read(value)
   local n = {}
   for word in string.gmatch(value or '', '%S+') do n[#n + 1] = tonumber(word) end
-  if #n ~= 6 then return nil end
-  for i = 1, 6 do if n[i] ~= n[i] or n[i] < 0 or n[i] > 1e9 then return nil end end
+  if #n ~= 6 and #n ~= 7 then return nil end
+  for i = 1, #n do if n[i] ~= n[i] or n[i] < 0 or n[i] > 1e9 then return nil end end
   return n
 end
 `
@@ -42,7 +43,7 @@ end
 /**
  * ARGV: as CHANGE, then the number of the batch, the hour, the most clients of a group, the memory (OWN_MEMORY), KNOWN_AFTER,
  * and for each client its field, good and bad messages, the hours of the first and of the last of them, and
- * how many were not good after all. A batch that has
+ * how many were not good after all, and the networks of a domain, or -1. A batch that has
  * arrived before changes nothing. First the clients that changed longest ago are forgotten if they have expired. If the group is
  * full, some strangers (of ten taken at random, those with fewer good messages than KNOWN_AFTER) make room; if there are none,
  * nobody new is remembered.
@@ -61,9 +62,10 @@ if redis.call('HLEN', KEYS[1]) > most + 1 then
   end
 end
 local room = most + 2 - redis.call('HLEN', KEYS[1])
-for i = 8, #ARGV, 6 do
+for i = 8, #ARGV, 7 do
   local field, good, bad = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
   local since, last, undone = tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4]), tonumber(ARGV[i + 5])
+  local nets = tonumber(ARGV[i + 6])
   local n = read(redis.call('HMGET', KEYS[1], field)[1])
   if n or room > 0 then
     if not n then
@@ -77,7 +79,9 @@ for i = 8, #ARGV, 6 do
     if good > 0 and (n[4] == 0 or n[4] > since) then n[4] = since end
     if good > 0 then n[5] = math.max(n[5], last) end
     if bad > 0 then n[6] = math.max(n[6], last) end
-    changed(field, string.format('%d %.3f %.3f %d %d %d', n[1] + good, rg * kept, rb * kept, n[4], n[5], n[6]))
+    local value = string.format('%d %.3f %.3f %d %d %d', n[1] + good, rg * kept, rb * kept, n[4], n[5], n[6])
+    if nets >= 0 then value = value .. string.format(' %d', bit.bor(n[7] or 0, nets)) end
+    changed(field, value)
   end
 end
 finish()

@@ -3,7 +3,7 @@
  * there. No reply and no lesson ever waits for this. Every second, in the background, a node tells what it has learnt, then
  * asks what has changed.
  *
- * Clients are spread over 16 groups by their address (history-scripts.ts says what a group is). What a node tells is how many
+ * Clients are spread over 16 groups by their address (history-scripts.ts says what a group is), and domains are one more. What a node tells is how many
  * messages there were since it last told, so that the nodes add up. A batch without an answer is told again under its number,
  * before anything else is told to its group or heard, and Redis counts it once, whether or not it had arrived.
  *
@@ -16,17 +16,22 @@ import { randomBytes } from 'node:crypto'
 import { setTimeout } from 'node:timers/promises'
 import { within } from '../core/deadline.ts'
 import type { RedisUse } from '../telemetry/metrics.ts'
-import { type History, PARTS, type Untold } from './history.ts'
+import { isDomainKey } from './domains.ts'
+import { type History, PARTS } from './history.ts'
 import { FILL, NEWS, newsIn, TELL } from './history-scripts.ts'
 import { Nonsense } from './limiter.ts'
-import { HOUR_MS, OWN_MEMORY } from './past.ts'
+import { HOUR_MS, NET_MEMORY, OWN_MEMORY } from './past.ts'
 import { textOf } from './past-text.ts'
 import type { RedisClient } from './redis.ts'
 import { SharingFailures, type SharingFailuresOptions } from './sharing-failures.ts'
+import type { Untold } from './untold.ts'
 
-const GROUPS = 16
+const GROUPS_OF_CLIENTS = 16
+/** The last group has the domains. */
+const OF_DOMAINS = GROUPS_OF_CLIENTS
+const GROUPS = GROUPS_OF_CLIENTS + 1
 /** A million clients in all. */
-const MOST_OF_GROUP = (1 << 20) / GROUPS
+const MOST_OF_GROUP = (1 << 20) / GROUPS_OF_CLIENTS
 const EVERY_MS = 1000
 /** Clients told in one command, and asked for in one. A command takes Redis a few milliseconds at most. */
 const TOLD = 250
@@ -61,7 +66,8 @@ interface Batch {
 }
 
 /** Of 16, by the lower half of the address: addresses often end in zeros. */
-const groupOf = (key: string): number => Math.imul(Number.parseInt(key.slice(8), 16), 0x9e3779b1) >>> 28
+const groupOf = (key: string): number =>
+  isDomainKey(key) ? OF_DOMAINS : Math.imul(Number.parseInt(key.slice(8), 16), 0x9e3779b1) >>> 28
 
 export class HistorySharing {
   readonly #options: HistorySharingOptions
@@ -156,8 +162,17 @@ export class HistorySharing {
   async #tellBatch(group: number): Promise<void> {
     const { number, clients } = this.#unanswered.get(group)!
     const hour = Math.max(...clients.map((each) => each.hour))
-    const told = clients.flatMap(({ key, good, bad, since, hour, undone }) => [key, good, bad, since, hour, undone])
-    await this.#change(TELL, group, [number, hour, MOST_OF_GROUP, OWN_MEMORY, this.#options.knownAfter(), ...told])
+    const told = clients.flatMap(({ key, good, bad, since, hour, undone, nets = -1 }) => [
+      key,
+      good,
+      bad,
+      since,
+      hour,
+      undone,
+      nets,
+    ])
+    const memory = group === OF_DOMAINS ? NET_MEMORY : OWN_MEMORY
+    await this.#change(TELL, group, [number, hour, MOST_OF_GROUP, memory, this.#options.knownAfter(), ...told])
     this.#unanswered.delete(group)
   }
 

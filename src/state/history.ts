@@ -1,15 +1,17 @@
 /**
  * Who has sent honest mail before, and who has not: what this node remembers of clients (by source) and of their
- * neighbourhoods. front/outcome.ts teaches it, an operator corrects it (feedback.ts), overload/standing.ts says what follows.
+ * neighbourhoods, and of the domains that their names are in (domains.ts). front/outcome.ts teaches it, an operator corrects it
+ * (feedback.ts), overload/standing.ts says what follows.
  *
  * A neighbourhood is wider evidence, so it counts addresses and not messages: each address adds to the good of its
  * neighbourhood at most once a day, and so to the bad. One busy machine is not a neighbourhood.
  *
- * Both tables have a fixed size (past-table.ts), so that neither memory nor the time of a lookup grows with the number
+ * All tables have a fixed size (past-table.ts), so that neither memory nor the time of a lookup grows with the number
  * of addresses. A client that is known is never pushed out by strangers.
  */
 import { REMEMBERED, type Remembered } from '../core/client.ts'
 import { readBits } from '../core/ip.ts'
+import { Domains, isDomainKey } from './domains.ts'
 import {
   aged,
   dayOfHour,
@@ -26,43 +28,24 @@ import {
   untilNow,
 } from './past.ts'
 import { PastTable } from './past-table.ts'
+import { type Untold, UntoldNotes, withUntold } from './untold.ts'
 
 /** Room for a million known clients, with as much again for strangers, in 59 MB; divided among the workers of a node. */
 export const CLIENTS = 1 << 21
 const NETS = 1 << 18
+/** In 4 MB. */
+const DOMAINS = 1 << 17
 const SWEEP_MS = 1000
 /** Every address is weighed again within so many sweeps. */
 const SWEEPS = 60
 
-/** Clients of which something is noted for others, while there is nobody to tell. */
-export const MOST_UNTOLD = 50_000
 /** How many parts the table is read in. */
 export const PARTS = 256
-
-/** What was learnt of one client since others were last told. `key`: the 64 bits of its source, in hexadecimal. */
-export interface Untold extends Required<Lesson> {
-  readonly key: string
-  /** Of the first and of the last of it. */
-  readonly since: number
-  readonly hour: number
-}
 
 const hex = (word: number): string => (word >>> 0).toString(16).padStart(8, '0')
 const keyOf = (high: number, low: number): string => hex(high) + hex(low)
 /** The /24 of an IPv4 address, the /48 of another. */
 const maskOf = (high: number): number => (high === 0 ? 0xffff_ff00 : 0xffff_0000)
-
-const together = (a: Untold, b: Untold): Untold => ({
-  key: a.key,
-  since: Math.min(a.since, b.since),
-  hour: Math.max(a.hour, b.hour),
-  ...{ good: a.good + b.good, bad: a.bad + b.bad, undone: a.undone + b.undone },
-})
-
-function withUntold(past: Past, untold: Untold): Past {
-  const after = taught(past, untold, untold.hour, OWN_MEMORY)
-  return untold.good > 0 ? { ...after, first: Math.min(after.first, untold.since) } : after
-}
 
 export interface HistoryOptions {
   /** What a client's own history makes of it, as of now. */
@@ -82,7 +65,9 @@ export class History {
   readonly #clients: PastTable
   readonly #nets: PastTable
   readonly #bits = new Int32Array(2)
-  readonly #untold = new Map<string, Untold>()
+  readonly #untold = new UntoldNotes()
+  /** Taught by whoever knows the domain of a client, with what learn() returns. */
+  readonly domains: Domains
   #isShared = false
   #timer: NodeJS.Timeout | undefined
 
@@ -99,6 +84,7 @@ export class History {
       seed,
       worthOf: worthOfNet,
     })
+    this.domains = new Domains({ ...options, capacity: Math.max(1, Math.ceil(capacity / (CLIENTS / DOMAINS))) })
   }
 
   /** What is remembered of the source of this address, as it weighs now. Allocates nothing for a stranger. @param ip canonical */
@@ -115,25 +101,27 @@ export class History {
    * Learns what came of a message of this client, or what should have.
    * @param ip canonical
    * @param came when it came, in ms since the epoch, where that is not now: in the order in which logs are read
+   * @returns what counts in its neighbourhood, and in its domain: the address, good or bad, for the first time today
    */
-  learn(ip: string, lesson: Lesson, came?: number): void {
-    if (lesson.good <= 0 && lesson.bad <= 0 && lesson.undone === undefined) return
-    if (!readBits(ip, this.#bits)) return
+  learn(ip: string, lesson: Lesson, came?: number): Lesson | undefined {
+    if (lesson.good <= 0 && lesson.bad <= 0 && lesson.undone === undefined) return undefined
+    if (!readBits(ip, this.#bits)) return undefined
     const now = this.#hour
     const [hour, rule] = came === undefined ? [now, taught] : [Math.min(now, hourOf(came)), taughtLate]
     const before = untilNow(this.#held(this.#clients), now)
     // Whoever is not remembered would count in its neighbourhood again and again.
     const after = rule(before, lesson, hour, OWN_MEMORY)
-    if (!this.#put(this.#clients, after)) return
+    if (!this.#put(this.#clients, after)) return undefined
     // With the first good message, others hear of the bad ones before it as well.
     if (this.#isShared && after.good > 0) this.#note(lesson, before.good === 0 ? aged(before, hour).recentBad : 0, hour)
     const today = dayOfHour(hour)
     const good = lesson.good > 0 && dayOfHour(before.lastGood) < today ? 1 : 0
     // A part of a message is no bad address: a list with some dead subscribers has them every day.
     const bad = lesson.bad >= 1 && dayOfHour(before.lastBad) < today ? 1 : 0
-    if (good === 0 && bad === 0) return
+    if (good === 0 && bad === 0) return undefined
     this.#readNet(ip)
     this.#put(this.#nets, rule(untilNow(this.#held(this.#nets), now), { good, bad }, hour, NET_MEMORY))
+    return { good, bad }
   }
 
   /**
@@ -142,33 +130,33 @@ export class History {
    */
   share(): void {
     this.#isShared = true
+    this.domains.share()
   }
 
-  /** What was learnt and not yet told, up to so many clients; it is noted no longer. */
+  /** What was learnt and not yet told, up to so many clients and domains; it is noted no longer. */
   takeUntold(count: number): Untold[] {
-    const taken: Untold[] = []
-    for (const [key, each] of this.#untold) {
-      if (taken.length === count) break
-      this.#untold.delete(key)
-      taken.push(each)
-    }
-    return taken
+    const taken = this.#untold.take(count)
+    return [...taken, ...this.domains.takeUntold(count - taken.length)]
   }
 
   /** Notes again what could not be told. */
   putBack(untold: readonly Untold[]): void {
-    for (const each of untold) this.#add(each)
+    for (const each of untold) {
+      if (isDomainKey(each.key)) this.domains.putBack(each)
+      else this.#untold.add(each)
+    }
   }
 
   get untold(): number {
-    return this.#untold.size
+    return this.#untold.size + this.domains.untold
   }
 
   /**
-   * What all nodes together know of a client; what this one has not told yet is added.
+   * What all nodes together know of a client or a domain; what this one has not told yet is added.
    * @returns what this node knows instead, if that is more: others have lost it
    */
   hear(key: string, heard: Past): Past | undefined {
+    if (isDomainKey(key)) return this.domains.hear(key, heard)
     const bits = this.#bits
     bits[0] = Number.parseInt(key.slice(0, 8), 16)
     bits[1] = Number.parseInt(key.slice(8), 16)
@@ -177,11 +165,11 @@ export class History {
     const before = this.#held(this.#clients)
     // Others have heard a good message of it. What this node alone knows is bad, and has not been told.
     if (this.#isShared && before.good === 0 && before.recentBad > 0)
-      this.#add({ key, since: hour, hour, good: 0, bad: aged(before, hour).recentBad, undone: 0 })
+      this.#untold.add({ key, since: hour, hour, good: 0, bad: aged(before, hour).recentBad, undone: 0 })
     const untold = this.#untold.get(key)
     if (heard.good + (untold?.good ?? 0) < before.good) return before
     const past = untilNow(heard, hour)
-    const after = untold === undefined ? past : withUntold(past, untold)
+    const after = untold === undefined ? past : withUntold(past, untold, OWN_MEMORY)
     if (this.#isForgotten(after) || !this.#clients.put(high, low, after)) return undefined
     if (dayOfHour(after.lastGood) <= dayOfHour(before.lastGood)) return undefined
     bits[1] = low & maskOf(high)
@@ -189,12 +177,13 @@ export class History {
     return undefined
   }
 
-  /** Calls with the clients that have ever sent a good message, of one part of the table. @param part from 0 to PARTS - 1 */
+  /** Calls with the clients and domains that have ever sent a good message, of one part of the tables. @param part from 0 to PARTS - 1 */
   each(part: number, see: (key: string, past: Past) => void): void {
     const sets = Math.ceil(this.#clients.sets / PARTS)
     this.#clients.each(part * sets, (part + 1) * sets, (high, low, past) => {
       if (past.good > 0 && !this.#isForgotten(past)) see(keyOf(high, low), past)
     })
+    this.domains.each(part, PARTS, see)
   }
 
   /** How many clients are remembered, by what their own history makes of them; up to a minute old. */
@@ -222,6 +211,7 @@ export class History {
     if (this.isEmpty) return
     this.#clients.sweep(Math.ceil(this.#clients.sets * part))
     this.#nets.sweep(Math.ceil(this.#nets.sets * part))
+    this.domains.sweep(part)
   }
 
   get #hour(): number {
@@ -240,14 +230,14 @@ export class History {
   }
 
   #note({ good, bad, undone = 0 }: Lesson, earlier: number, hour: number): void {
-    this.#add({ key: keyOf(this.#bits[0]!, this.#bits[1]!), since: hour, hour, good, bad: bad + earlier, undone })
-  }
-
-  #add(more: Untold): void {
-    const { key } = more
-    const before = this.#untold.get(key)
-    if (before === undefined && this.#untold.size >= MOST_UNTOLD) return
-    this.#untold.set(key, before === undefined ? more : together(before, more))
+    this.#untold.add({
+      key: keyOf(this.#bits[0]!, this.#bits[1]!),
+      since: hour,
+      hour,
+      good,
+      bad: bad + earlier,
+      undone,
+    })
   }
 
   #weighed(table: PastTable): Past {

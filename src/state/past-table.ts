@@ -7,14 +7,14 @@
  * strangers come: then it is the stranger who is not remembered. With a known client in half of the slots, one set in
  * four hundred has more of them than room.
  *
- * An address takes 28 bytes. It is stored as it is, so that no two are ever taken for one; its place follows from a
+ * An address takes 28 bytes, and a domain 32, with the set of its networks. It is stored as it is, so that no two are ever taken for one; its place follows from a
  * keyed hash.
  */
 import { halfSipHash } from './half-sip-hash.ts'
 import type { Past } from './past.ts'
 
 const WAYS = 16
-/** One slot is seven 32-bit words: the address, `good` with the worth, the two weights, and three times. */
+/** One slot is seven 32-bit words: the address, `good` with the worth, the two weights, and three times; eight with a set of networks. */
 const SLOT = 7
 const HIGH = 0
 const LOW = 1
@@ -23,7 +23,7 @@ const RECENT = 3
 const FIRST = 4
 const LAST_GOOD = 5
 const LAST_BAD = 6
-const SET = WAYS * SLOT
+const NETS = 7
 /** The worth is in the three upper bits, the count in the others. */
 const WORTH_SHIFT = 29
 const MOST_GOOD = (1 << WORTH_SHIFT) - 1
@@ -41,10 +41,15 @@ export interface PastTableOptions {
   readonly seed: Uint8Array
   /** What a past is worth at this moment: 1 to 4; 0: it is forgotten. */
   readonly worthOf: (past: Past) => number
+  /** Whether a past has a set of networks. */
+  readonly hasNets?: boolean
 }
 
 export class PastTable {
   readonly #sets: number
+  /** How many words a slot has, and a set. */
+  readonly #slot: number
+  readonly #set: number
   readonly #words: Int32Array
   readonly #key0: number
   readonly #key1: number
@@ -53,11 +58,13 @@ export class PastTable {
   readonly #counts: number[] = new Array<number>(WORTHS).fill(0)
   #swept = 0
 
-  constructor({ capacity, seed, worthOf }: PastTableOptions) {
+  constructor({ capacity, seed, worthOf, hasNets = false }: PastTableOptions) {
     if (!(capacity >= 1)) throw new RangeError('capacity must be at least 1')
     if (seed.length !== 8) throw new RangeError('seed must be 8 bytes')
     this.#sets = Math.ceil(capacity / WAYS)
-    this.#words = new Int32Array(this.#sets * SET)
+    this.#slot = hasNets ? SLOT + 1 : SLOT
+    this.#set = WAYS * this.#slot
+    this.#words = new Int32Array(this.#sets * this.#set)
     const view = new DataView(seed.buffer, seed.byteOffset, 8)
     this.#key0 = view.getInt32(0, true)
     this.#key1 = view.getInt32(4, true)
@@ -95,15 +102,15 @@ export class PastTable {
   sweep(sets: number): void {
     const words = this.#words
     for (let i = 0; i < Math.min(sets, this.#sets); i++) {
-      const first = this.#swept * SET
-      for (let at = first; at < first + SET; at += SLOT) {
+      const first = this.#swept * this.#set
+      for (let at = first; at < first + this.#set; at += this.#slot) {
         const worth = this.#worth(at)
         if (worth === 0) continue
         const now = this.#worthOf(this.#read(at))
         if (now === worth) continue
         this.#counts[worth]!--
         this.#counts[now]!++
-        if (now === 0) words.fill(0, at, at + SLOT)
+        if (now === 0) words.fill(0, at, at + this.#slot)
         else words[at + GOOD] = (now << WORTH_SHIFT) | (words[at + GOOD]! & MOST_GOOD)
       }
       this.#swept = (this.#swept + 1) % this.#sets
@@ -113,7 +120,7 @@ export class PastTable {
   /** Calls with every address of these sets, which must not be put meanwhile. */
   each(from: number, to: number, see: (high: number, low: number, past: Past) => void): void {
     const words = this.#words
-    for (let at = from * SET; at < Math.min(to, this.#sets) * SET; at += SLOT) {
+    for (let at = from * this.#set; at < Math.min(to, this.#sets) * this.#set; at += this.#slot) {
       if (this.#worth(at) > 0) see(words[at + HIGH]!, words[at + LOW]!, this.#read(at))
     }
   }
@@ -126,15 +133,15 @@ export class PastTable {
     return this.#words[at + GOOD]! >>> WORTH_SHIFT
   }
 
-  #set(high: number, low: number): number {
+  #first(high: number, low: number): number {
     const hash = halfSipHash(this.#key0, this.#key1, high, low)
-    return Math.floor(((hash >>> 0) / 0x1_0000_0000) * this.#sets) * SET
+    return Math.floor(((hash >>> 0) / 0x1_0000_0000) * this.#sets) * this.#set
   }
 
   #find(high: number, low: number): number {
     const words = this.#words
-    const first = this.#set(high, low)
-    for (let at = first; at < first + SET; at += SLOT) {
+    const first = this.#first(high, low)
+    for (let at = first; at < first + this.#set; at += this.#slot) {
       if (words[at + LOW] === low && words[at + HIGH] === high && this.#worth(at) > 0) return at
     }
     return -1
@@ -142,11 +149,11 @@ export class PastTable {
 
   /** The slot of the least loss; -1 if all are worth more than `worth`. */
   #room(high: number, low: number, worth: number): number {
-    const first = this.#set(high, low)
+    const first = this.#first(high, low)
     let taken = -1
     let least = worth
     let oldest = Number.POSITIVE_INFINITY
-    for (let at = first; at < first + SET; at += SLOT) {
+    for (let at = first; at < first + this.#set; at += this.#slot) {
       const here = this.#worth(at)
       if (here === 0) return at
       const last = Math.max(this.#words[at + LAST_GOOD]!, this.#words[at + LAST_BAD]!)
@@ -161,7 +168,7 @@ export class PastTable {
   #read(at: number): Past {
     const words = this.#words
     const recent = words[at + RECENT]!
-    return {
+    const past = {
       good: words[at + GOOD]! & MOST_GOOD,
       recentGood: (recent >>> 16) / UNIT,
       recentBad: (recent & 0xffff) / UNIT,
@@ -169,6 +176,7 @@ export class PastTable {
       lastGood: words[at + LAST_GOOD]!,
       lastBad: words[at + LAST_BAD]!,
     }
+    return this.#slot === SLOT ? past : { ...past, nets: words[at + NETS]! }
   }
 
   #write(at: number, past: Past, worth: number): void {
@@ -176,7 +184,7 @@ export class PastTable {
     this.#counts[this.#worth(at)]!--
     this.#counts[worth]!++
     if (worth === 0) {
-      words.fill(0, at, at + SLOT)
+      words.fill(0, at, at + this.#slot)
       return
     }
     words[at + GOOD] = (worth << WORTH_SHIFT) | Math.min(MOST_GOOD, past.good)
@@ -184,6 +192,7 @@ export class PastTable {
     words[at + FIRST] = past.first
     words[at + LAST_GOOD] = past.lastGood
     words[at + LAST_BAD] = past.lastBad
+    if (this.#slot > SLOT) words[at + NETS] = past.nets ?? 0
   }
 }
 

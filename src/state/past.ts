@@ -28,6 +28,8 @@ export interface Past {
   readonly first: number
   readonly lastGood: number
   readonly lastBad: number
+  /** Of a domain alone: the set of networks that good mail came from (domains.ts). */
+  readonly nets?: number
 }
 
 export const NO_PAST: Past = { good: 0, recentGood: 0, recentBad: 0, first: 0, lastGood: 0, lastBad: 0 }

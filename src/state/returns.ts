@@ -4,6 +4,9 @@
  *
  * What is put off is charged to no limit, so a client could fill the table with made-up senders, and push out what others wait
  * with. So of one network no more than OF_ONE_NET are noted in a minute.
+ *
+ * A provider with many networks is one place if the domain of its name is known (dns/organisation.ts): then what is put off is
+ * noted for the domain, and else for the network. What comes is looked for in both, since the name may have been unknown before.
  */
 import { hash as oneShot } from 'node:crypto'
 import type { Came } from '../core/overload.ts'
@@ -62,19 +65,20 @@ export class Returns {
     this.#sweptAt = now()
   }
 
-  came(net: string, envelope: Envelope): Came {
-    return this.#table.came(this.#keyOf(net, envelope), this.#second, this.#after)
+  /** @param domain the organisational domain of the client's name; undefined: it has none, or none is known yet */
+  came(net: string, envelope: Envelope, domain?: string): Came {
+    return this.#table.came(this.#placeOf(net, envelope, domain), this.#second, this.#after)
   }
 
   /** A message that has come back was let in. */
-  spend(net: string, envelope: Envelope): void {
-    this.#tell(this.#table.spend(this.#keyOf(net, envelope), this.#second, this.#after), true)
+  spend(net: string, envelope: Envelope, domain?: string): void {
+    this.#tell(this.#table.spend(this.#placeOf(net, envelope, domain), this.#second, this.#after), true)
   }
 
   /** A message was put off. */
-  note(net: string, envelope: Envelope): void {
+  note(net: string, envelope: Envelope, domain?: string): void {
     if (this.#nets.charge(net, this.#options.now(), OF_ONE_NET) > OF_ONE_NET) return
-    this.#tell(this.#table.note(this.#keyOf(net, envelope), this.#second, this.#after), false)
+    this.#tell(this.#table.note(this.#keyOf(domain ?? net, envelope), this.#second, this.#after), false)
   }
 
   /** Forgets what is too old, little by little; called about once a second. */
@@ -131,11 +135,19 @@ export class Returns {
     if (note !== undefined && untold !== undefined && untold.length < MOST_UNTOLD) untold.push({ ...note, isSpent })
   }
 
-  /** No path contains a line break, so no two messages are written alike. */
-  #keyOf(net: string, { from, to }: Envelope): Key {
+  /** Under its domain, if it has come back there; else under its network. */
+  #placeOf(net: string, envelope: Envelope, domain: string | undefined): Key {
+    const ofNet = this.#keyOf(net, envelope)
+    if (domain === undefined) return ofNet
+    const ofDomain = this.#keyOf(domain, envelope)
+    return this.#table.came(ofDomain, this.#second, this.#after) === 'back' ? ofDomain : ofNet
+  }
+
+  /** No path contains a line break, so no two messages are written alike. @param place a network or a domain */
+  #keyOf(place: string, { from, to }: Envelope): Key {
     this.#begin()
     const message = oneShot('sha256', `${this.#secret}\n${from}\n${to}`, 'buffer')
-    const network = oneShot('sha256', `${this.#secret}\n${net}\n`, 'buffer')
+    const network = oneShot('sha256', `${this.#secret}\n${place}\n`, 'buffer')
     return {
       set: message.readUInt32LE(0),
       pair: message.readUInt32LE(4),

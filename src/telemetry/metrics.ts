@@ -30,6 +30,13 @@ const REDIS_USES = ['add', 'nodes', 'known', 'history', 'returns', 'tickets'] as
 export type RedisUse = (typeof REDIS_USES)[number]
 const REDIS_RESULTS = ['ok', 'failed', 'timeout'] as const
 
+/** name: the forward-confirmed name of a client. */
+const DNS_USES = ['name'] as const
+export type DnsUse = (typeof DNS_USES)[number]
+/** absent: there is no such record; busy: not asked, because too many questions are open. */
+const DNS_RESULTS = ['answered', 'absent', 'failed', 'timeout', 'busy'] as const
+export type DnsResult = (typeof DNS_RESULTS)[number]
+
 /** Refusals by checks, enforced and observed, and those by the wire rules and the relay, which are always enforced. */
 const REFUSALS = REASON_NAMES.flatMap((name) => {
   const { stages, check } = reasonOf(name)
@@ -366,9 +373,13 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
       labels: ['result', 'standing'],
       rows: combinations(MESSAGE_RESULTS, STANDINGS),
     }),
+    standingsRaised: counter({
+      name: 'standings_raised_total',
+      help: 'Clients that were new when they connected, and seen at their first recipient: the domain of their name has a good history.',
+    }),
     rationedMessages: counter({
       name: 'rationed_messages_total',
-      help: 'Messages of clients of which the overload level lets in only a share; came: first: for the first time; back: it was put off and has come back from the same network; elsewhere: the same from another network.',
+      help: 'Messages of clients of which the overload level lets in only a share; came: first: for the first time; back: it was put off and has come back from the same network or domain; elsewhere: the same from another network.',
       labels: ['came', 'result'],
       rows: combinations(CAME, RATIONED_RESULTS),
     }),
@@ -473,6 +484,16 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
       help: 'Time until Redis answered; nobody waits for it.',
       labels: ['use'],
       rows: combinations(REDIS_USES),
+    }),
+    dnsQueries: counter({
+      name: 'dns_queries_total',
+      help: 'Questions to the DNS about clients; absent: there is no such record; busy: not asked, because too many were under way.',
+      labels: ['use', 'result'],
+      rows: combinations(DNS_USES, DNS_RESULTS),
+    }),
+    dnsQueryDuration: histogram(WAIT_S, {
+      name: 'dns_query_duration_seconds',
+      help: 'Time until the DNS answered, or was given up.',
     }),
   }
 }

@@ -57,7 +57,7 @@ const ofLimit = (limit: keyof ReturnType<BuiltPolicy['rates']>) => {
 
 type Compiled = ReturnType<ReturnType<typeof createCompiler>>
 const ofRelay = (from: string, to: string, seen: (compiled: Compiled, reading: Reading) => unknown) => {
-  const compile = createCompiler(SYSTEM_CLOCK)
+  const compile = createCompiler(SYSTEM_CLOCK, async () => ({ kind: 'none' }))
   return { from, to, seen: (_: BuiltPolicy, reading: Reading) => seen(compile(reading), reading) }
 }
 
@@ -139,6 +139,7 @@ const SEEN: Record<string, Seen> = {
   SPILLWAY_SHUTDOWN_TIMEOUT: inSettings('shutdownTimeout', '60s', '1s'),
   SPILLWAY_KNOWN_AFTER: { from: '3', to: '4', seen: ({ standingAlone }) => standingAlone(THREE_IN_TWO_DAYS) },
   SPILLWAY_KNOWN_DAYS: { from: '2', to: '3', seen: ({ standingAlone }) => standingAlone(THREE_IN_TWO_DAYS) },
+  SPILLWAY_HISTORY_DOMAINS: inSettings('historyDomains', 'off', 'on'),
   SPILLWAY_HISTORY_BAD_REPLY: {
     from: 'none',
     to: 'junk',
@@ -196,7 +197,7 @@ describe('every setting that is marked live', () => {
           certificates: undefined,
           limits: { lately: () => undefined },
           overload: NO_OVERLOAD,
-          history: { own: () => NO_PAST, net: () => NO_PAST },
+          history: { own: () => NO_PAST, net: () => NO_PAST, domains: undefined as never },
           offeredSize: () => 0,
           metrics,
           log: LOG,

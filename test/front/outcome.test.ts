@@ -19,6 +19,7 @@ test.each(['accepted', 'deferred', 'unknown'] as const)('a session with a messag
     localParts: () => false,
     clock,
     history: { learn: () => undefined },
+    domains: { learn: () => undefined },
     relayed: { add: () => undefined },
   })
   const record = outcomes.begin(CLIENT)

@@ -97,6 +97,64 @@ describe('the neighbourhood', () => {
   })
 })
 
+describe('the domain', () => {
+  const days = (count: number): number => 24 * count
+  /** @param nets so many networks, of 28 */
+  const domain = (good: number, bad: number, nets: number, over: number): Past => ({
+    ...net(good, bad, over),
+    nets: 2 ** nets - 1,
+  })
+  const standingWith = (about: Past, own: Past = NO_PAST, around: Past = NO_PAST) =>
+    standingOf({ isAllowed: false, own, net: around, domain: about }, NEEDS)
+  const GOOD_ONE = domain(20, 0, 3, days(6))
+
+  test.each([
+    ['twenty good addresses in three networks over a week', GOOD_ONE, 'seen'],
+    ['nineteen', domain(19, 0, 3, days(6)), 'new'],
+    ['two networks, however much came from them', domain(1000, 0, 2, days(60)), 'new'],
+    ['five days', domain(1000, 0, 20, days(5)), 'new'],
+    ['four in five are good', domain(80, 20, 20, days(60)), 'seen'],
+    ['less are', domain(79, 21, 20, days(60)), 'new'],
+    ['all are bad', domain(20, 80, 20, days(60)), 'new'],
+  ] as const)('%s', (_, about, standing) => {
+    expect(standingWith(about)).toBe(standing)
+  })
+
+  test('makes nobody known, and nobody suspect', () => {
+    expect(standingWith(domain(1e6, 0, 28, days(365)), past([0, GOOD]))).toBe('seen')
+    for (const bad of [1, 50, 100]) expect(standingWith(domain(1, bad, 28, days(365)))).toBe('new')
+  })
+
+  test('helps nobody who has sent bad mail himself, until a day later', () => {
+    const spoiled = past([0, BAD])
+    expect(standingWith(GOOD_ONE, spoiled)).toBe('new')
+    expect(standingWith(GOOD_ONE, aged(spoiled, START + 23))).toBe('new')
+    expect(standingWith(GOOD_ONE, aged(spoiled, START + 24))).toBe('seen')
+    expect(standingWith(GOOD_ONE, past([0, BAD, 2]))).toBe('suspect')
+  })
+
+  test('helps nobody among bad neighbours', () => {
+    expect(standingWith(GOOD_ONE, NO_PAST, net(0, 4))).toBe('suspect')
+  })
+
+  test('lends nothing any more when twenty-three of its addresses have turned bad', () => {
+    let about: Past = domain(100, 0, 28, days(60))
+    const lent: string[] = []
+    for (let bad = 1; bad <= 23; bad++) {
+      about = { ...taught(about, BAD, START + days(60), NET_MEMORY), nets: 2 ** 28 - 1 }
+      lent.push(standingWith(about))
+    }
+    expect(lent).toEqual([...new Array(22).fill('seen'), 'new'])
+  })
+
+  test('with more days for everybody it needs more, too', () => {
+    const needs = { after: 3, days: 14 }
+    const standing = (over: number) =>
+      standingOf({ isAllowed: false, own: NO_PAST, net: NO_PAST, domain: domain(20, 0, 3, over) }, needs)
+    expect([standing(days(12)), standing(days(13))]).toEqual(['new', 'seen'])
+  })
+})
+
 test('the allow list comes before everything', () => {
   expect(of(past([0, BAD, 25]), net(0, 100), true)).toBe('trusted')
 })

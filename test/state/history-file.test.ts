@@ -63,6 +63,22 @@ test('what is written is read again: clients that have sent a good message', asy
   expect(readdirSync(directory)).toEqual(['clients'])
 })
 
+test('domains are in it, and a file from before there were any is read', async () => {
+  const before = begin()
+  for (const net of [1, 2, 3]) before.history.domains.learn('provider.example', `10.0.${net}.1`, { good: 1, bad: 0 })
+  before.history.learn('192.0.2.1', { good: 1, bad: 0 })
+  await before.file.write()
+  const after = begin()
+  await after.file.read()
+  expect(after.history.domains.of('provider.example')).toEqual(before.history.domains.of('provider.example'))
+  expect(after.lines.join()).toContain('"clients":1,"domains":1')
+  writeFileSync(path, 'spillway history 1\n00000000c0000201 5 5.000 0.000 490000 490000 0\nend 1\n')
+  const old = begin()
+  await old.file.read()
+  expect(old.history.own('192.0.2.1')).toMatchObject({ good: 5 })
+  expect(old.lines.join()).not.toContain('bad')
+})
+
 test.each<[string, (text: string) => string]>([
   ['cut off', (text) => text.slice(0, -8)],
   ['cut off at the end of a line', (text) => text.split('\n').slice(0, 2).join('\n').concat('\n')],

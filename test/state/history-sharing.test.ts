@@ -2,11 +2,13 @@
 import { setImmediate } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { standingAlone } from '../../src/overload/standing.ts'
-import { History, MOST_UNTOLD } from '../../src/state/history.ts'
+import { netsOf } from '../../src/state/domains.ts'
+import { History } from '../../src/state/history.ts'
 import { FILL, NEWS, TELL } from '../../src/state/history-scripts.ts'
 import { HistorySharing } from '../../src/state/history-sharing.ts'
 import { hourOf, type Lesson, NO_PAST, OWN_MEMORY, taught } from '../../src/state/past.ts'
 import { connectRedis, type RedisClient, type RedisLink } from '../../src/state/redis.ts'
+import { MOST_UNTOLD } from '../../src/state/untold.ts'
 import type { Log } from '../../src/telemetry/log.ts'
 import { type RedisServer, startRedis } from '../services/redis.ts'
 import { eventually } from '../support/app.ts'
@@ -275,7 +277,7 @@ test('a node that starts with a history writes it to an empty Redis, and does no
   })
   stops.push(() => sharing.stop())
   await sharing.start()
-  expect(scripts).toEqual(new Array(16).fill(NEWS))
+  expect(scripts).toEqual(new Array(17).fill(NEWS))
   await eventually(
     () => scripts.includes(FILL),
     (has) => has,
@@ -401,6 +403,33 @@ test('what one node tells late weighs what is left of it, and sets nothing back'
   expect(b.history.own(IP)).toMatchObject({ recentBad: 2, first: before, lastGood: now, lastBad: before })
 })
 
+test('what nodes have learnt of a domain is put together, and a Redis that comes back empty is filled with it', async () => {
+  const [a, b] = await Promise.all([begin(), begin()])
+  const name = 'provider.example'
+  for (let i = 0; i < 30; i++) a.history.domains.learn(name, `10.0.${i}.1`, GOOD)
+  for (let i = 30; i < 60; i++) b.history.domains.learn(name, `10.0.${i}.1`, GOOD)
+  b.history.domains.learn(name, '10.1.0.1', BAD)
+  const both = [a, b].map(({ history }) => history)
+  const all = async (node: History) => {
+    await eventually(
+      () => node.domains.of(name).good,
+      (good) => good === 60,
+      5000,
+    )
+    return node.domains.of(name)
+  }
+  for (const node of both) {
+    const past = await all(node)
+    expect(past).toMatchObject({ good: 60, recentBad: 1 })
+    expect(netsOf(past)).toBeGreaterThan(15)
+  }
+  await (a.link.client as unknown as { flushall: () => Promise<unknown> }).flushall()
+  const late = await begin()
+  await all(late.history)
+  expect(late.history.domains.of(name)).toEqual(both[0]?.domains.of(name))
+  expect([a, b, late].flatMap(({ warnings }) => warnings)).toEqual([])
+})
+
 test.each([1, 2, 3, 10])(
   'where a group is full, strangers make room, and none with KNOWN_AFTER=%i good messages',
   async (after) => {
@@ -409,7 +438,7 @@ test.each([1, 2, 3, 10])(
     const keys = ['test:{0}', 'test:{0}:changes', 'test:{0}:told:node']
     let number = 0
     const tell = (good: number, ...fields: string[]) => {
-      const clients = fields.flatMap((field) => [field, good, 0, hour, hour, 0])
+      const clients = fields.flatMap((field) => [field, good, 0, hour, hour, 0, -1])
       return link.client.eval(TELL, 3, ...keys, 1e9, 'name', ++number, hour, 8, OWN_MEMORY, after, ...clients)
     }
     const held = async () =>

@@ -1,5 +1,5 @@
 /** What was put off, by sender, recipient and network. */
-import { beforeEach, expect, test } from '@jest/globals'
+import { beforeEach, describe, expect, test } from '@jest/globals'
 import { Returns } from '../../src/state/returns.ts'
 
 const LETTER = { from: 'a@example.org', to: 'b@example.net' }
@@ -87,4 +87,30 @@ test('of what is not taken, no more than 16,384 are kept', () => {
   returns.share()
   for (let i = 0; i < 20_000; i++) returns.note(`net ${i}`, LETTER)
   expect(returns.takeUntold()).toHaveLength(16_384)
+})
+
+describe('a provider whose domain is known is one place', () => {
+  const BOUNCE = { from: '', to: 'b@example.net' }
+  const THERE = '198.51.100.0/24'
+
+  test('a null sender comes back from another of its networks, once', () => {
+    const returns = returnsOf()
+    returns.note(NET, BOUNCE, 'provider.example')
+    now += 300_000
+    expect(returns.came(THERE, BOUNCE)).toBe('first')
+    expect(returns.came(THERE, BOUNCE, 'other.example')).toBe('first')
+    expect(returns.came(THERE, BOUNCE, 'provider.example')).toBe('back')
+    returns.spend(THERE, BOUNCE, 'provider.example')
+    expect(returns.came(NET, BOUNCE, 'provider.example')).toBe('first')
+  })
+
+  test('also where its name was not known yet when it was put off', () => {
+    const returns = returnsOf()
+    returns.note(NET, BOUNCE)
+    now += 300_000
+    expect(returns.came(NET, BOUNCE, 'provider.example')).toBe('back')
+    expect(returns.came(THERE, BOUNCE, 'provider.example')).toBe('first')
+    returns.spend(NET, BOUNCE, 'provider.example')
+    expect(returns.came(NET, BOUNCE)).toBe('first')
+  })
 })

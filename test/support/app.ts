@@ -72,6 +72,8 @@ export function testSources(upstreams: string, settings: Record<string, string> 
     SPILLWAY_UPSTREAMS: upstreams,
     SPILLWAY_UPSTREAM_CLIENT_IP: 'none',
     SPILLWAY_RELAY_GUARD: 'off',
+    // There is no DNS that knows the clients of tests.
+    SPILLWAY_HISTORY_DOMAINS: 'off',
     SPILLWAY_LISTEN: '127.0.0.1:0',
     SPILLWAY_ADMIN_LISTEN: '127.0.0.1:0',
     SPILLWAY_HOSTNAME: 'mx.test.example',

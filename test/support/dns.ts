@@ -13,6 +13,8 @@ export interface DnsServer {
   /** What was asked, as `name type`. */
   readonly asked: string[]
   zone: Zone
+  /** Answers come under another number than that of the question. */
+  forges: boolean
   stop(): Promise<void>
 }
 
@@ -23,7 +25,7 @@ export const reverseName = (ip: string): string => `${ip.split('.').reverse().jo
 
 export async function startDns(zone: Zone = {}): Promise<DnsServer> {
   const socket = createSocket('udp4')
-  const server = { zone, asked: [] as string[] }
+  const server = { zone, forges: false, asked: [] as string[] }
   socket.on('message', (query, from) => {
     const { name, type, end } = readQuestion(query)
     const question = `${name} ${TYPES[type] ?? type}`
@@ -35,6 +37,7 @@ export async function startDns(zone: Zone = {}): Promise<DnsServer> {
     const records = Array.isArray(found) ? (found as string[]) : []
     const head = Buffer.alloc(12)
     query.copy(head, 0, 0, 2)
+    if (server.forges) head.writeUInt16BE(query.readUInt16BE(0) ^ 1, 0)
     head.writeUInt16BE(0x8180 | code, 2)
     head.writeUInt16BE(1, 4)
     head.writeUInt16BE(records.length, 6)

@@ -2,6 +2,7 @@
  * The side of the clients, joined as src/app.ts joins it, for what a running app does not offer: to swap the policy, or to
  * put another part in the place of one.
  */
+import { buildDns } from '../../src/build/dns.ts'
 import { buildFront, type FrontOptions } from '../../src/build/front.ts'
 import { buildLimits } from '../../src/build/limits.ts'
 import { type BuiltPolicy, buildPolicy, inForce } from '../../src/build/policy.ts'
@@ -72,7 +73,8 @@ export async function startFront(
     settingsNow: () => policy.settings,
     room: 1 << 12,
   })
-  const relay = buildRelay({ ...common, reserve: () => 0, reading: readingOf({ settings, warnings: [] }) })
+  const { nameOf, domains } = buildDns({ ...common, history, settingsNow: () => policy.settings })
+  const relay = buildRelay({ ...common, nameOf, reserve: () => 0, reading: readingOf({ settings, warnings: [] }) })
   const offeredSize = (): number => Number(relay.upstreams.offer?.get('SIZE') ?? 0)
   const built = (of: Record<string, string>): BuiltPolicy => {
     const settings = testSettings(upstreams, of)
@@ -94,7 +96,20 @@ export async function startFront(
   const seats = new Seats()
   const knownRecipients = createKnownRecipients({ now })
   const relayed = new RelayedMessages(64, now)
-  const right = { ...common, node: 1, policy, limits, overload, knownRecipients, history, relayed, relay, seats, live }
+  const right = {
+    ...common,
+    node: 1,
+    policy,
+    limits,
+    overload,
+    knownRecipients,
+    history,
+    domains,
+    relayed,
+    relay,
+    seats,
+    live,
+  }
   const front = { ...buildFront(broken(right)), ...change }
   const listener = new Listener(
     (socket) => void serve(socket, front),

@@ -3,7 +3,7 @@
  * both ways; all other addresses have none. It implements just enough of RFC 1035 for PTR and A.
  */
 import { createSocket } from 'node:dgram'
-import { reverseName } from '../../relay/smtp/names.ts'
+import { reverseName } from '../../dns/names.ts'
 
 const HEADER = 12
 const TYPE = { A: 1, PTR: 12 }

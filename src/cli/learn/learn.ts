@@ -11,13 +11,14 @@ import { describe, SettingsError } from '../../config/mistakes.ts'
 import type { Settings } from '../../config/settings.ts'
 import { shareOf, workersOf } from '../../config/workers.ts'
 import { messageOf } from '../../core/errors.ts'
+import { organisationOf } from '../../dns/organisation.ts'
 import { standingAlone } from '../../overload/standing.ts'
 import { CLIENTS, History } from '../../state/history.ts'
 import { HistoryFile } from '../../state/history-file.ts'
 import { HistorySharing } from '../../state/history-sharing.ts'
 import { connectRedis, reasonOf } from '../../state/redis.ts'
 import type { Log } from '../../telemetry/log.ts'
-import { type LinesRead, LogLines } from './read.ts'
+import { type Learn, type LinesRead, LogLines } from './read.ts'
 
 /** What the verb prints, with the final line end, and the exit code. */
 export interface Told {
@@ -50,7 +51,7 @@ export async function learn(
   if (settings.redisUrl === undefined && settings.historyFile === undefined) return { output: NOWHERE, code: 78 }
   const now = Date.now()
   const history = emptyHistory(settings, now)
-  const lines = new LogLines((ip, lesson, at) => history.learn(ip, lesson, at), now, settings.knownDays)
+  const lines = new LogLines(teacherOf(history, settings.historyDomains), now, settings.knownDays)
   try {
     const input = path === '-' ? process.stdin : createReadStream(path)
     for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) lines.line(line)
@@ -67,6 +68,15 @@ export async function learn(
     return { output: `What was learnt could not be written: ${reasonOf(error)}.\n`, code: 1 }
   }
 }
+
+/** A name that the mail server has confirmed teaches the domain that it is in. */
+const teacherOf =
+  (history: History, hasDomains: boolean): Learn =>
+  (ip, lesson, at, name) => {
+    const counted = history.learn(ip, lesson, at)
+    const domain = name === undefined || !hasDomains ? undefined : organisationOf(name, ip)
+    if (counted !== undefined && domain !== undefined) history.domains.learn(domain, ip, counted, at)
+  }
 
 function emptyHistory({ knownAfter: after, knownDays: days, historyTtl }: Settings, now: number): History {
   return new History({

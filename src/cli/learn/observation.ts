@@ -4,6 +4,8 @@ import { isUnknownUser } from '../../relay/smtp/reply.ts'
 export interface Observation {
   /** As the log has it. */
   readonly ip: string
+  /** Its forward-confirmed name, where the log says it. */
+  readonly name?: string | undefined
   /** A message was taken, or: a recipient was unknown, or content was refused. */
   readonly isGood: boolean
 }
@@ -24,3 +26,6 @@ export const MOST_UNDER_WAY = 100_000
 export function isBad(stage: 'rcpt' | 'text', code: number, words: string): boolean {
   return stage === 'rcpt' ? isUnknownUser({ code, lines: [words] }) : code >= 500
 }
+
+/** What the log says of a client. */
+export type Observed = Pick<Observation, 'ip' | 'name'>

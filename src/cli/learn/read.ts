@@ -14,8 +14,8 @@ const DAY_MS = 86_400_000
 const GOOD: Lesson = { good: 1, bad: 0 }
 const BAD: Lesson = { good: 0, bad: 1 }
 
-/** @param ip canonical @param at ms since the epoch, never in the future */
-export type Learn = (ip: string, lesson: Lesson, at: number) => void
+/** @param ip canonical @param at ms since the epoch, never in the future @param name forward-confirmed, if the log says it */
+export type Learn = (ip: string, lesson: Lesson, at: number, name: string | undefined) => void
 
 export interface LinesRead {
   /** All lines, those that showed something of a client, and those that are neither a log's nor plain. */
@@ -57,7 +57,7 @@ export class LogLines {
   #logged({ at, text }: Dated): boolean {
     for (const reader of this.#readers) {
       const seen = reader.line(text)
-      if (seen !== undefined) return this.#note(seen.ip, seen.isGood ? GOOD : BAD, at)
+      if (seen !== undefined) return this.#note(seen.ip, seen.isGood ? GOOD : BAD, at, seen.name)
     }
     return false
   }
@@ -73,9 +73,9 @@ export class LogLines {
     return this.#note(ip, { good: good - early.good, bad: bad - early.bad }, last)
   }
 
-  #note(ip: string, lesson: Lesson, at: number): boolean {
+  #note(ip: string, lesson: Lesson, at: number, name?: string): boolean {
     if (isIP(ip) === 0) return false
-    this.#learn(canonical(ip), lesson, Math.min(at, this.#now))
+    this.#learn(canonical(ip), lesson, Math.min(at, this.#now), name)
     return true
   }
 }

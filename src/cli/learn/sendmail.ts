@@ -6,13 +6,13 @@
  * `from=` at its end, and a recipient with anything in it that could hold a blank is passed over.
  */
 import { LRUCache } from 'lru-cache'
-import { isBad, type LogReader, MOST_UNDER_WAY, type Observation } from './observation.ts'
+import { isBad, type LogReader, MOST_UNDER_WAY, type Observation, type Observed } from './observation.ts'
 
 /** The host, which may be missing, and the program. */
 const LINE = /^(?:[^\s[]+ )?(?:sendmail|sm-mta|sm-msp)\[[0-9]+\]: (?:([0-9A-Za-z]{10,}): )?(.*)$/
-const FROM = /^from=.*, nrcpts=([0-9]+),.* relay=\S* ?\[((?:IPv6:)?[0-9a-fA-F.:]+)\](?: \(may be forged\))?$/
+const FROM = /^from=.*, nrcpts=([0-9]+),.* relay=([^\s[]*) ?\[((?:IPv6:)?[0-9a-fA-F.:]+)\]( \(may be forged\))?$/
 const REFUSED =
-  /^ruleset=check_rcpt, arg1=<[^\s<>"()\\]*>, relay=\S* ?\[((?:IPv6:)?[0-9a-fA-F.:]+)\](?: \(may be forged\))?, reject=([0-9]{3}) (.*)$/
+  /^ruleset=check_rcpt, arg1=<[^\s<>"()\\]*>, relay=([^\s[]*) ?\[((?:IPv6:)?[0-9a-fA-F.:]+)\]( \(may be forged\))?, reject=([0-9]{3}) (.*)$/
 const BY_MILTER = /^Milter: (?:data|header|body|eom).*reject=([0-9]{3})/
 const LOGIN = /, authid=|, auth=/
 const OWN = /^(?:127\.|::1$|IPv6:::1$)/
@@ -20,20 +20,21 @@ const OWN = /^(?:127\.|::1$|IPv6:::1$)/
 const plain = (ip: string): string => ip.replace(/^IPv6:/, '')
 
 export class SendmailReader implements LogReader {
-  readonly #clients = new LRUCache<string, string>({ max: MOST_UNDER_WAY })
+  readonly #clients = new LRUCache<string, Observed>({ max: MOST_UNDER_WAY })
 
   line(text: string): Observation | undefined {
     const [, id = '', rest] = LINE.exec(text) ?? []
     if (rest === undefined) return undefined
-    const [, recipients, client] = FROM.exec(rest) ?? []
+    const [, recipients, name, client, forged] = FROM.exec(rest) ?? []
     if (client !== undefined) {
-      if (recipients !== '0' && !OWN.test(client) && !LOGIN.test(rest)) this.#clients.set(id, plain(client))
+      if (recipients !== '0' && !OWN.test(client) && !LOGIN.test(rest))
+        this.#clients.set(id, { ip: plain(client), name: forged === undefined ? name : undefined })
       return undefined
     }
-    const [, refused, code, words = ''] = REFUSED.exec(rest) ?? []
+    const [, named, refused, doubted, code, words = ''] = REFUSED.exec(rest) ?? []
     if (refused !== undefined) {
       return isBad('rcpt', Number(code), words) && !OWN.test(refused)
-        ? { ip: plain(refused), isGood: false }
+        ? { ip: plain(refused), name: doubted === undefined ? named : undefined, isGood: false }
         : undefined
     }
     const judged = BY_MILTER.exec(rest)?.[1]
@@ -42,8 +43,8 @@ export class SendmailReader implements LogReader {
   }
 
   #settle(id: string, isGood: boolean | undefined): Observation | undefined {
-    const ip = this.#clients.get(id)
+    const client = this.#clients.get(id)
     this.#clients.delete(id)
-    return ip === undefined || isGood === undefined ? undefined : { ip, isGood }
+    return client === undefined || isGood === undefined ? undefined : { ...client, isGood }
   }
 }

@@ -11,7 +11,7 @@
  * from a relay.
  */
 import type { Socket } from 'node:net'
-import type { Client, Standing } from '../../core/client.ts'
+import { type Client, isFriend, type Standing } from '../../core/client.ts'
 import { canonical, type Endpoint, familyOf, netOf, sourceOf } from '../../core/ip.ts'
 import type { ClientAddress } from '../../overload/standing.ts'
 import type { Metrics } from '../../telemetry/metrics.ts'
@@ -22,12 +22,14 @@ export interface IdentifyParts {
   readonly isBalancer: (ip: string) => boolean
   /** See overload/standing.ts. */
   readonly standingOf: (address: ClientAddress) => Standing
+  /** The domain of an address, as far as it is known already. */
+  readonly domainOf: (ip: string) => string | undefined
   /** Whether it carries everybody's mail. */
   readonly isRelay: (ip: string) => boolean
   readonly newId: (now: number) => string
   /** Milliseconds since the epoch. */
   readonly now: () => number
-  readonly metrics: Pick<Metrics, 'balancerProbes' | 'balancerErrors'>
+  readonly metrics: Pick<Metrics, 'balancerProbes' | 'balancerErrors' | 'standingsRaised'>
   readonly warnings: Pick<BalancerWarnings, 'noHeader'>
   /** How long a balancer may take to send its header, in milliseconds. Default: HEADER_DEADLINE_MS. */
   readonly headerDeadlineMs?: number
@@ -47,6 +49,9 @@ export type Identify = (socket: Socket) => Identity | Promise<Identity> | undefi
 
 const HEADER_DEADLINE_MS = 5000
 
+/** What is needed of a client. */
+type ClientParts = Pick<IdentifyParts, 'standingOf' | 'domainOf' | 'isRelay' | 'newId' | 'now' | 'metrics'>
+
 class IdentifiedClient implements Client {
   readonly id: string
   readonly ip: string
@@ -54,25 +59,39 @@ class IdentifiedClient implements Client {
   readonly family: 4 | 6
   readonly source: string
   readonly net: string
-  readonly standing: Standing
+  standing: Standing
+  domain: string | undefined
   readonly isRelay: boolean
+  readonly #parts: ClientParts
   readonly #local: Socket | Endpoint
 
   /** @param local the address that the client connected to, or the socket that knows it */
-  constructor(
-    { standingOf, isRelay, newId, now }: Pick<IdentifyParts, 'standingOf' | 'isRelay' | 'newId' | 'now'>,
-    { ip, port }: Endpoint,
-    local: Socket | Endpoint,
-  ) {
+  constructor(parts: ClientParts, { ip, port }: Endpoint, local: Socket | Endpoint) {
+    const { standingOf, domainOf, isRelay, newId, now } = parts
     this.id = newId(now())
     this.ip = ip
     this.port = port
     this.family = familyOf(ip)
     this.source = sourceOf(ip)
     this.net = netOf(ip)
+    this.domain = domainOf(ip)
     this.standing = standingOf(this)
     this.isRelay = isRelay(ip)
+    this.#parts = parts
     this.#local = local
+  }
+
+  /**
+   * Called before a message is judged. Only a new client's standing may change, and only to seen: what was taken or charged for it
+   * so far is the same for both, or is given back by the value that was taken.
+   */
+  lookAgain(): void {
+    if (this.domain !== undefined || (this.standing !== 'new' && this.standing !== 'seen') || this.isRelay) return
+    const { domainOf, standingOf, metrics } = this.#parts
+    this.domain = domainOf(this.ip)
+    if (this.domain === undefined || this.standing !== 'new' || !isFriend({ standing: standingOf(this) })) return
+    this.standing = 'seen'
+    metrics.standingsRaised.inc()
   }
 
   /** The system is asked only when somebody needs the address. Nobody does for a refused client. */

@@ -13,10 +13,12 @@
 import { isRole } from '../../core/address.ts'
 import { RECIPIENT_LIMIT } from '../../core/limits.ts'
 import { type Refusal, refusal, type Verdict } from '../../core/policy.ts'
+import type { Offer } from '../../overload/overload.ts'
 import type { Extensions } from '../../relay/smtp/dial.ts'
 import { isUnknownUser } from '../../relay/smtp/reply.ts'
 import type { Answer } from '../../relay/transaction/answer.ts'
 import type { Budget } from '../../state/limits.ts'
+import type { Envelope } from '../../state/returns.ts'
 import { evidenceOf } from '../evidence.ts'
 import { type ClientReply, UNREAD } from './client-reply.ts'
 import { type Context, judge, putOff } from './context.ts'
@@ -77,7 +79,11 @@ async function admit(
   const { charges, facts } = transaction
   const { parts, client } = context
   // A message that is for postmaster first is asked about with its next recipient.
-  const shed = sparedBy === undefined ? transaction.shed(to, (asked) => parts.overload.offer(client, asked)) : undefined
+  const offer = (asked: Envelope): Offer => {
+    client.lookAgain?.()
+    return parts.overload.offer(client, asked)
+  }
+  const shed = sparedBy === undefined ? transaction.shed(to, offer) : undefined
   const known = { ...facts, to, accepted: context.relay.accepted, exempt: sparedBy !== undefined, shed }
   const first = await judge(context, 'rcpt', 'uncounted', known)
   if (first.action !== 'accept' || transaction.isOver) return first

@@ -3,7 +3,7 @@
  * that does not work is an error, never silence: a mail server that takes us for the client is an open relay.
  */
 import type { Client } from '../../core/client.ts'
-import type { Name } from './names.ts'
+import type { Name } from '../../dns/names.ts'
 
 const CLIENT_ADDRESS_MODES = ['xclient', 'proxy-v1', 'proxy-v2', 'received', 'none'] as const
 export type ClientAddressMode = (typeof CLIENT_ADDRESS_MODES)[number]

@@ -4,8 +4,8 @@
  */
 import type { SecureContext } from 'node:tls'
 import type { Clock } from '../../core/clock.ts'
+import type { NameOf } from '../../dns/names.ts'
 import { type ClientAddressMode, type ClientAttributes, xclientCommand } from './client-attributes.ts'
-import type { Names } from './names.ts'
 import { proxyV1, proxyV2, proxyV2Local } from './proxy-header.ts'
 import type { Reply } from './reply.ts'
 import { SmtpClient } from './smtp-client.ts'
@@ -48,7 +48,7 @@ export interface DialSettings {
   readonly hostname: string
   readonly connectTimeoutMs: number
   readonly replyTimeoutMs: number
-  readonly names: Names
+  readonly names: NameOf
   /** All deadlines are times of this clock. */
   readonly elapsed: Clock['elapsed']
 }

@@ -8,6 +8,7 @@
  * `::ffff:192.0.2.1`, as inet_ntop does, because some receivers know only this form.
  */
 import { type Endpoint, familyOf } from '../../core/ip.ts'
+import { groups, octets } from '../../core/ip-bytes.ts'
 import { PROXY_V2 } from '../../core/proxy-signatures.ts'
 
 /** Who connected to whom; addresses canonical. */
@@ -58,26 +59,4 @@ export function proxyV2Local(): Buffer {
 function version2(command: number, family: number, block: readonly Buffer[]): Buffer {
   const body = Buffer.concat(block)
   return Buffer.concat([PROXY_V2, Buffer.from([command, family, body.length >> 8, body.length & 255]), body])
-}
-
-function octets(ip: string): Buffer {
-  return Buffer.from(ip.split('.').map(Number))
-}
-
-/** The sixteen bytes of an IPv6 address in its canonical or its IPv4-mapped dotted form. */
-export function groups(ip: string): Buffer {
-  const bytes = Buffer.alloc(16)
-  if (ip.includes('.')) {
-    bytes.writeUInt16BE(0xffff, 10)
-    octets(ip.slice(ip.lastIndexOf(':') + 1)).copy(bytes, 12)
-    return bytes
-  }
-  const [head = '', tail = ''] = ip.split('::')
-  const left = head === '' ? [] : head.split(':')
-  const right = tail === '' ? [] : tail.split(':')
-  for (const [i, group] of left.entries()) bytes.writeUInt16BE(Number.parseInt(group, 16), 2 * i)
-  for (const [i, group] of right.entries()) {
-    bytes.writeUInt16BE(Number.parseInt(group, 16), 2 * (8 - right.length + i))
-  }
-  return bytes
 }

@@ -64,6 +64,26 @@ test('through Redis a running node hears of it, and a log that is read twice cou
   expect(await standingAt(app, '127.5.2.1')).toBe('new')
 })
 
+test('names that the mail server has confirmed teach their domains', async () => {
+  const at = folder()
+  const [path, file] = [join(at, 'mail.log'), join(at, 'history')]
+  const day = (back: number): string => new Date(Date.now() - back * 86_400_000).toISOString()
+  const exim = (back: number, ip: string, host: string): string =>
+    `${day(back).slice(0, 19).replace('T', ' ')} +0000 1rNqXY-000001-AB <= a@b H=${host} [${ip}] P=esmtp S=400`
+  const lines = [8, 7, 6, 5, 4, 3, 2].flatMap((back) => [
+    ...[1, 2, 3].map((net) => exim(back, `198.18.${net}.1`, `out${net}.provider.example`)),
+    ...[1, 2, 3].map((net) => exim(back, `198.19.${net}.1`, `(liar${net}.forged.example)`)),
+    ...[1, 2, 3].map((net) => exim(back, `198.19.${net}.2`, `dsl${net}.isp.example`)),
+  ])
+  writeFileSync(path, `${lines.join('\n')}\n`)
+  expect(await learnt(path, { HISTORY_FILE: file, HISTORY_DOMAINS: 'on' })).toMatchObject({ code: 0 })
+  const domains = readFileSync(file, 'latin1').match(/^d.*$/gm)
+  expect(domains).toEqual([expect.stringMatching(/^d[0-9a-f]{16} 21 21\.000 0\.000 /)])
+  rmSync(file)
+  expect(await learnt(path, { HISTORY_FILE: file })).toMatchObject({ code: 0 })
+  expect(readFileSync(file, 'latin1')).not.toMatch(/^d/m)
+})
+
 test('without Redis it goes to the file, beside what is there', async () => {
   const at = folder()
   const [path, file] = [join(at, 'plain.csv'), join(at, 'history')]

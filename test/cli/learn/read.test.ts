@@ -34,6 +34,49 @@ function learned(text: string, now = NOW): Learned {
 }
 const tallyOf = ({ bySource }: Learned, source: string): Tally | undefined => bySource.get(source)
 
+test.each([
+  [
+    'Postfix',
+    'mail.a.example',
+    'Nov 27 09:15:02 mx postfix/smtpd[7]: 4Xy1Z2ABC: client=mail.a.example[198.51.100.7]\nNov 27 09:15:02 mx postfix/qmgr[9]: 4Xy1Z2ABC: from=<a@b>, size=400, nrcpt=1 (queue active)',
+  ],
+  [
+    'Postfix',
+    'mail.a.example',
+    'Nov 27 09:15:02 mx postfix/smtpd[7]: NOQUEUE: reject: RCPT from mail.a.example[198.51.100.7]: 550 5.1.1 <x@y>: Recipient address rejected: User unknown; from=<a@b>',
+  ],
+  [
+    'Exim',
+    'mail.a.example',
+    '2026-11-27 09:15:02 1rNqXY-000001-AB <= a@b H=mail.a.example [198.51.100.7] P=esmtp S=400',
+  ],
+  [
+    'Exim',
+    'mail.a.example',
+    '2026-11-27 09:15:02 1rNqXY-000001-AB <= a@b H=mail.a.example (liar.example) [198.51.100.7] P=esmtp S=400',
+  ],
+  [
+    'Exim, not confirmed',
+    undefined,
+    '2026-11-27 09:15:02 1rNqXY-000001-AB <= a@b H=(liar.example) [198.51.100.7] P=esmtp S=400',
+  ],
+  [
+    'sendmail',
+    'mail.a.example',
+    'Nov 27 09:15:02 mx sendmail[7]: 4AR9F2x1000001: from=<a@b>, size=400, class=0, nrcpts=1, msgid=<a@b>, proto=ESMTP, daemon=MTA, relay=mail.a.example [198.51.100.7]\nNov 27 09:15:03 mx sendmail[8]: 4AR9F2x1000001: to=<x@y>, delay=00:00:01, stat=Sent',
+  ],
+  [
+    'sendmail, not confirmed',
+    undefined,
+    'Nov 27 09:15:02 mx sendmail[7]: 4AR9F2x1000001: from=<a@b>, size=400, class=0, nrcpts=1, msgid=<a@b>, proto=ESMTP, daemon=MTA, relay=liar.example [198.51.100.7] (may be forged)\nNov 27 09:15:03 mx sendmail[8]: 4AR9F2x1000001: to=<x@y>, delay=00:00:01, stat=Sent',
+  ],
+])('%s says the name of a client: %s', (_, name, text) => {
+  const names: unknown[] = []
+  const lines = new LogLines((ip, _lesson, _at, name) => names.push([ip, name]), NOW, 2)
+  for (const line of text.split('\n')) lines.line(line)
+  expect(names).toEqual([['198.51.100.7', name]])
+})
+
 describe('a line of Postfix', () => {
   const taken = (client: string, id = '4Xy1Z2ABC') =>
     [

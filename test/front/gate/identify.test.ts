@@ -186,6 +186,7 @@ describe('R37 the deadline', () => {
   const parts = {
     isBalancer: () => true,
     standingOf: () => 'new' as const,
+    domainOf: () => undefined,
     isRelay: () => false,
     newId: () => 'ID',
     now: Date.now,

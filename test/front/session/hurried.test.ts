@@ -22,7 +22,7 @@ test('the policy asks the level how long a client may be silent, and has one set
     ...reading,
     certificates: undefined,
     limits: { lately: () => undefined },
-    history: { own: () => NO_PAST, net: () => NO_PAST },
+    history: { own: () => NO_PAST, net: () => NO_PAST, domains: undefined as never },
     overload: {
       ...NO_OVERLOAD,
       idleMs: ({ standing }, usual) => {

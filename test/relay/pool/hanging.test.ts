@@ -3,7 +3,7 @@
  * by hand beside real sockets.
  */
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
-import type { Name } from '../../../src/relay/smtp/names.ts'
+import type { Name } from '../../../src/dns/names.ts'
 import { eventually } from '../../support/app.ts'
 import {
   type Script,

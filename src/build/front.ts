@@ -19,6 +19,7 @@ import type { KnownRecipients } from '../state/known-recipients.ts'
 import type { Limits } from '../state/limits.ts'
 import type { RelayedMessages } from '../state/relayed-messages.ts'
 import type { Seats } from '../state/seats.ts'
+import type { UnknownRecipients } from '../state/unknown-recipients.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import type { BuiltPolicy } from './policy.ts'
@@ -31,6 +32,7 @@ export interface FrontOptions {
   readonly limits: Limits
   readonly overload: Pick<Overload, 'offer' | 'putOff' | 'met' | 'reserve'>
   readonly knownRecipients: KnownRecipients
+  readonly unknownRecipients: UnknownRecipients
   readonly history: History
   readonly relayed: RelayedMessages
   readonly relay: RelayParts
@@ -62,6 +64,7 @@ export function buildFront(options: FrontOptions): ConnectionParts {
       limits,
       overload: options.overload,
       knownRecipients: options.knownRecipients,
+      unknownRecipients: options.unknownRecipients,
       get unknownGuard() {
         return policy.settings.unknownGuard
       },

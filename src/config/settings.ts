@@ -154,6 +154,14 @@ export const SETTINGS = {
     more: 'Mail servers whose directory has failed call every user unknown, and senders then bounce the mail for good. With this setting on, senders try again later instead. The guard watches each domain by itself as well. A client that keeps asking for twenty recently deleted users of one domain keeps it active for that domain: if the directory is well and the alert stays, turn the guard off for a while.',
     live: true,
   }),
+  SPILLWAY_UNKNOWN_RECIPIENT_TTL: row({
+    group: 'upstream',
+    kind: orOff(duration({ min: 1000, max: 3_600_000 })),
+    default: '5m',
+    doc: 'How long a recipient that a mail server has called unknown is answered from memory, in the words of that mail server.',
+    more: 'A directory harvest then does not reach the mail servers, whoever comes with it. A new mailbox may be refused for this long after somebody has written to it in vain; once any mail server accepts the recipient, the node forgets at once. Clients on `SPILLWAY_ALLOW` are never answered from memory, and nobody is while `SPILLWAY_UNKNOWN_GUARD` doubts the mail servers. Each process remembers for itself. [smtp.md](smtp.md#unknown-recipients) has the rest.',
+    live: true,
+  }),
   SPILLWAY_TRACE_HEADER: row({
     group: 'upstream',
     kind: flag,

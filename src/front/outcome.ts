@@ -19,6 +19,7 @@ import type { Cell, Distribution } from '../telemetry/series.ts'
 import type { Evidence } from './evidence.ts'
 import { BREACH, BREACHES, isCallout, lessonOf, NOTHING } from './lesson.ts'
 import { queueIdIn } from './queue-id.ts'
+import { type AnsweredFrom, NO_ANSWER, sourceOf } from './recipient-answer.ts'
 import { RefusalCounts } from './refusal-counts.ts'
 
 /** Recipients, and messages, that a session's line names; the others are only counted. */
@@ -47,7 +48,7 @@ export class SessionRecord {
   refusal: Refusal | undefined
   refusedAt: Stage | undefined
   /** The last refusal of an upstream, and which upstream it was. */
-  upstreamSaid: { readonly upstream: string; readonly reply: string } | undefined
+  upstreamSaid: { readonly upstream: string; readonly reply: string; readonly source?: 'memory' } | undefined
   /** Whether a mail server has taken a message, or nobody knows (R30): such a session always has its line. */
   mayBeDelivered = false
   accepted = false
@@ -63,7 +64,7 @@ export class SessionRecord {
   messageCount = 0
   upstreamMs = 0
   // Allocated when first needed: a refused client needs none of them.
-  told: { to: string; code: number }[] | undefined
+  told: { to: string; code: number; source?: 'memory' }[] | undefined
   messages: MessageTold[] | undefined
   observed: Set<CheckName | ReasonName> | undefined
   /** The client has broken the protocol. */
@@ -163,21 +164,23 @@ export class Outcomes {
   }
 
   /** An upstream's reply turned a recipient or a message away. */
-  refusedByUpstream(record: SessionRecord, upstream: string, reply: Reply): void {
-    record.upstreamSaid = { upstream, reply: `${reply.code} ${reply.lines[0] ?? ''}` }
+  refusedByUpstream(record: SessionRecord, upstream: string, reply: Reply, from: AnsweredFrom = 'upstream'): void {
+    record.upstreamSaid = { upstream, reply: `${reply.code} ${reply.lines[0] ?? ''}`, ...sourceOf(from) }
     if (reply.code < 500) record.shed = true
     else record.rejected = true
   }
 
-  /** @param evidence what the mail server's reply says about the client @param isSpared no limit of its sender holds the recipient up */
-  recipient(record: SessionRecord, to: string, code: number, evidence: Evidence, isSpared: boolean): void {
+  /** @param answer the mail server's; absent if it was not asked, or is not believed */
+  recipient(record: SessionRecord, to: string, code: number, answer = NO_ANSWER): void {
+    const { evidence, isSpared, isUnknown, from } = answer
+    if (isUnknown) this.#metrics.unknownRecipients.inc(from)
     record.rcpts++
     if (code < 300) record.taken++
     if (code < 300 && isSpared) record.spared++
     if (evidence === 'bad' && !isCallout(record)) record.bad++
     this.#metrics.recipients.inc(code < 400 ? 'accepted' : code < 500 ? 'deferred' : 'rejected')
     record.told ??= []
-    if (record.told.length < MAX_TOLD) record.told.push({ to: this.#redacted(to), code })
+    if (record.told.length < MAX_TOLD) record.told.push({ to: this.#redacted(to), code, ...sourceOf(from) })
   }
 
   /** A transaction is over. @param evidence what the reply to DATA or to the dot says about the client */

@@ -19,6 +19,8 @@ export const UPSTREAM_COMMANDS = ['connect', 'mail', 'rcpt', 'data', 'dot'] as c
 export type UpstreamCommand = (typeof UPSTREAM_COMMANDS)[number]
 /** refused: the greeting, or the reply to EHLO or to the command that passes on the client's address, was negative. */
 export const CONNECT_RESULTS = ['ok', 'failed', 'timeout', 'refused'] as const
+/** Where the answer to a recipient that the mail servers do not know comes from: one that was asked, or what one said before. */
+export const ANSWERED_FROM = ['upstream', 'memory'] as const
 const REPLY_CLASSES = ['2xx', '3xx', '4xx', '5xx'] as const
 export type ConnectResult = (typeof CONNECT_RESULTS)[number]
 
@@ -72,6 +74,8 @@ export interface GaugeSources {
   /** Clients that are remembered, by what their own history makes of them. */
   remembered(standing: (typeof REMEMBERED)[number]): number
   unknownGuardActive(): boolean
+  /** Recipients that a mail server has called unknown a short while ago. */
+  unknownRemembered(): number
   overloadLevel(): number
   overloadPressure(signal: Signal): number
   admission(standing: Standing): number
@@ -272,6 +276,15 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
       all.of().value = from.unknownGuardActive() ? 1 : 0
     },
   )
+  gauge(
+    {
+      name: 'unknown_recipients_remembered',
+      help: 'Recipients that are answered from memory: an upstream has called them unknown within UNKNOWN_RECIPIENT_TTL.',
+    },
+    (from, all) => {
+      all.of().value = from.unknownRemembered()
+    },
+  )
 
   const upstreamConnects = counter({
     name: 'upstream_connects_total',
@@ -370,6 +383,12 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
       help: 'Replies to RCPT.',
       labels: ['result'],
       rows: [['accepted'], ['deferred'], ['rejected']],
+    }),
+    unknownRecipients: counter({
+      name: 'unknown_recipients_total',
+      help: 'Recipients that the upstreams do not know; source: upstream: one was asked; memory: one has said so within UNKNOWN_RECIPIENT_TTL.',
+      labels: ['source'],
+      rows: combinations(ANSWERED_FROM),
     }),
     messageSize: histogram(SIZE_B, { name: 'message_size_bytes', help: 'Size of messages the upstreams accepted.' }),
     bareNewlines: counter({

@@ -17,6 +17,7 @@ import { maximum } from '../../src/overload/maximum.ts'
 import { createKnownRecipients } from '../../src/state/known-recipients.ts'
 import { RelayedMessages } from '../../src/state/relayed-messages.ts'
 import { Seats } from '../../src/state/seats.ts'
+import { UnknownRecipients } from '../../src/state/unknown-recipients.ts'
 import type { Fields, Log } from '../../src/telemetry/log.ts'
 import { createMetrics } from '../../src/telemetry/metrics.ts'
 import { testSettings } from './app.ts'
@@ -93,8 +94,22 @@ export async function startFront(
   const live = new Set<Session>()
   const seats = new Seats()
   const knownRecipients = createKnownRecipients({ now })
+  const unknownRecipients = new UnknownRecipients({ ttlMs: () => undefined, known: knownRecipients, now, sets: 1 })
   const relayed = new RelayedMessages(64, now)
-  const right = { ...common, node: 1, policy, limits, overload, knownRecipients, history, relayed, relay, seats, live }
+  const right = {
+    ...common,
+    node: 1,
+    policy,
+    limits,
+    overload,
+    knownRecipients,
+    unknownRecipients,
+    history,
+    relayed,
+    relay,
+    seats,
+    live,
+  }
   const front = { ...buildFront(broken(right)), ...change }
   const listener = new Listener(
     (socket) => void serve(socket, front),

@@ -8,6 +8,7 @@ import type { Overload } from '../../overload/overload.ts'
 import type { Relay, RelayParts } from '../../relay/transaction/relay.ts'
 import type { KnownRecipients } from '../../state/known-recipients.ts'
 import type { Limits } from '../../state/limits.ts'
+import type { UnknownRecipients } from '../../state/unknown-recipients.ts'
 import type { Outcomes, SessionRecord } from '../outcome.ts'
 import type { Voice } from '../reply.ts'
 import type { Replies } from './replies.ts'
@@ -20,6 +21,7 @@ export interface ConversationParts {
   readonly limits: Limits
   readonly overload: Pick<Overload, 'offer' | 'putOff'>
   readonly knownRecipients: KnownRecipients
+  readonly unknownRecipients: Pick<UnknownRecipients, 'get' | 'heard' | 'forget'>
   readonly unknownGuard: boolean
   /** HISTORY_BAD_REPLY: replies to the dot that accept a message and say that it is bad. */
   readonly badReply: RegExp | undefined

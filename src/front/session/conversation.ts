@@ -277,9 +277,12 @@ export class Conversation implements Context, RelayClient {
     this.replies.message({ result: code < 500 ? 'deferred' : 'rejected', upstream, reply: text })
   }
 
-  /** Whether a mail server was asked about the transaction. The relay forgets that when it gives up a message. */
+  /**
+   * Whether a mail server was asked about the transaction, or has answered it from memory. The relay forgets that when it gives up
+   * a message.
+   */
   get #wasAsked(): boolean {
-    return this.#message !== undefined || this.#relay?.asked === true
+    return this.#message !== undefined || this.#relay?.asked === true || this.#transaction?.isRecalled === true
   }
 
   #end(): void {

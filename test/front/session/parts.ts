@@ -55,6 +55,7 @@ export function partsWithoutRelay(limits: Limits): { parts: ConversationParts; t
     limits,
     overload: NO_OVERLOAD,
     knownRecipients: { has: () => false },
+    unknownRecipients: { get: () => undefined, heard: () => undefined, forget: () => undefined },
     unknownGuard: false,
     relay: { upstreams, settings: new Current({}), clock: SYSTEM_CLOCK },
     outcomes,

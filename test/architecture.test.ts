@@ -24,7 +24,7 @@ const PARTS: Readonly<Record<string, readonly (readonly string[])[]>> = {
   relay: [['smtp'], ['pool'], ['transaction']],
   front: [
     ['served.ts', 'evidence.ts', 'queue-id.ts', 'refusal-counts.ts'],
-    ['certificates.ts', 'reply.ts', 'lesson.ts'],
+    ['certificates.ts', 'reply.ts', 'lesson.ts', 'recipient-answer.ts'],
     ['outcome.ts'],
     ['gate', 'session'],
     ['connection.ts'],

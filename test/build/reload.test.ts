@@ -146,6 +146,7 @@ const SEEN: Record<string, Seen> = {
   },
   SPILLWAY_HISTORY_TTL: inSettings('historyTtl', '100d', '7d'),
   SPILLWAY_UNKNOWN_GUARD: inSettings('unknownGuard', 'on', 'off'),
+  SPILLWAY_UNKNOWN_RECIPIENT_TTL: inSettings('unknownRecipientTtl', '5m', 'off'),
   SPILLWAY_LOG_SAMPLE: inSettings('logSample', 'auto', '1'),
   SPILLWAY_LOG_LOCAL_PARTS: inSettings('logLocalParts', 'off', 'on'),
   SPILLWAY_ADMIN_TOKEN: inSettings('adminToken', 'none', 'a-token-of-some-length'),

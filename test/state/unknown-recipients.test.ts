@@ -59,9 +59,10 @@ test('one that a mail server has accepted is forgotten at once', () => {
 })
 
 test('one that was accepted lately is never answered from memory', () => {
-  const { known, learn, recall } = memory()
+  const { known, learn, recall, unknown } = memory()
   known.heard('user@a.example', 'accepted')
   learn('user@a.example', '5.1.1 no')
+  expect(unknown.count()).toBe(0)
   expect(recall('user@a.example')).toBeUndefined()
   // Another node has heard it accepted, after this one heard that it is unknown.
   learn('new@a.example', '5.1.1 no')
@@ -87,6 +88,7 @@ describe('a directory that fails', () => {
     const { clock, known, learn, recall } = failing((i) => `d${i}.example`)
     expect(known.guarding('seldom@a.example')).toBe(true)
     expect(recall('seldom@a.example')).toBeUndefined()
+    clock.at += 1000
     learn('second@a.example', '5.1.1 no')
     clock.at += 90_000
     expect(known.guarding()).toBe(false)
@@ -111,6 +113,10 @@ describe('a directory that fails', () => {
     expect(well.recall('seldom@a.example')).toBeUndefined()
     expect(well.recall('seldom@other.example')).toBeDefined()
     expect(recall('seldom@other.example')).toBeUndefined()
+    well.clock.at += 90_000
+    expect(well.known.guarding()).toBe(false)
+    expect(well.recall('seldom@a.example')).toBeUndefined()
+    expect(well.recall('seldom@other.example')).toBeDefined()
   })
 })
 
@@ -146,8 +152,10 @@ describe('room', () => {
     expect(recall('late@a.example')?.reply.lines).toEqual(['5.1.1 in other words'])
     expect(recall('later@a.example')).toBeUndefined()
     expect(recall('guess1@a.example')?.reply.lines).toEqual(['5.1.1 no 1 of yours'])
-    learn('long@a.example', 'x'.repeat(LONGEST_TEXT + 1))
-    expect(recall('long@a.example')).toBeUndefined()
+    const fresh = memory()
+    for (const more of [0, 1]) fresh.learn(`long${more}@a.example`, 'x'.repeat(LONGEST_TEXT + more))
+    expect(fresh.recall('long0@a.example')).toBeDefined()
+    expect(fresh.recall('long1@a.example')).toBeUndefined()
   })
 })
 

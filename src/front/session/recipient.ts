@@ -97,10 +97,10 @@ async function admit(
 
 /**
  * What the mail servers have just said of this recipient. It counts as if they had been asked. A trusted client always asks, so
- * that an operator who has made a mailbox sees it at once; and so does whoever writes to postmaster.
+ * that an operator who has made a mailbox sees it at once.
  */
 function recall({ parts, client }: Context, transaction: Transaction, to: Recipient): HeardReply | undefined {
-  if (isTrusted(client) || isRole(to.address)) return undefined
+  if (isTrusted(client)) return undefined
   const said = parts.unknownRecipients.get(to)
   if (said === undefined) return undefined
   transaction.isRecalled = true
@@ -171,5 +171,6 @@ function learn({ parts }: Context, to: Recipient, said: Said, isTaken: boolean):
   const { knownRecipients, unknownRecipients } = parts
   knownRecipients.heard(to.address, isTaken ? 'accepted' : 'unknown')
   if (isTaken) unknownRecipients.forget(to.path)
+  // Whoever writes to postmaster or abuse always asks.
   else if (!isRole(to.address)) unknownRecipients.heard(to, said)
 }

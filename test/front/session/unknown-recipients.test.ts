@@ -1,6 +1,6 @@
 /** A directory harvest, with the settings as they are shipped: whom the mail server is asked about, and what that counts as. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
-import { startApp, type TestApp } from '../../support/app.ts'
+import { eventually, startApp, type TestApp } from '../../support/app.ts'
 import type { Client } from '../../support/client.ts'
 import { startUpstream, type Upstream } from '../../support/upstream.ts'
 
@@ -96,6 +96,23 @@ describe('a recipient that the mail server has just called unknown', () => {
     expect(await rcpt(await begin(RELAY), 'carried@example.net')).toMatch(/^550 5\.1\.1/)
     expect(asked('carried@example.net')).toBe(1)
   })
+})
+
+test('what is heard from memory prolongs nothing', async () => {
+  const short = await startApp(upstream.address, { UNKNOWN_RECIPIENT_TTL: '1s' })
+  try {
+    const client = await short.client()
+    await client.hello()
+    await client.command('MAIL FROM:<a@example.org>')
+    const again = async () => {
+      expect(await rcpt(client, 'short@example.net')).toMatch(/^550 5\.1\.1/)
+      return asked('short@example.net')
+    }
+    await eventually(again, (count) => count === 2)
+    expect(await short.metric('spillway_unknown_recipients_total{source="memory"}')).toBeGreaterThan(0)
+  } finally {
+    await short.stop()
+  }
 })
 
 test.each(['blocked@example.net', 'full@example.net', 'postmaster@example.net'])(

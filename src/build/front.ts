@@ -9,6 +9,7 @@ import { createIdentify } from '../front/gate/identify.ts'
 import { Linger, MAX_LINGERING } from '../front/gate/linger.ts'
 import { NatWatch } from '../front/gate/nat-watch.ts'
 import { Outcomes } from '../front/outcome.ts'
+import type { ConversationParts } from '../front/session/context.ts'
 import { Handshakes } from '../front/session/handshakes.ts'
 import { Sessions } from '../front/session/session.ts'
 import type { Overload } from '../overload/overload.ts'
@@ -22,6 +23,7 @@ import type { Seats } from '../state/seats.ts'
 import type { UnknownRecipients } from '../state/unknown-recipients.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
+import type { BuiltBans } from './bans.ts'
 import type { BuiltPolicy } from './policy.ts'
 
 export interface FrontOptions {
@@ -29,6 +31,7 @@ export interface FrontOptions {
   readonly node: number
   /** If the policy may be swapped, the one that inForce() returns. */
   readonly policy: BuiltPolicy
+  readonly banning: BuiltBans
   readonly limits: Limits
   readonly overload: Pick<Overload, 'offer' | 'putOff' | 'met' | 'reserve'>
   readonly knownRecipients: KnownRecipients
@@ -45,7 +48,8 @@ export interface FrontOptions {
 
 export function buildFront(options: FrontOptions): ConnectionParts {
   const { policy, limits, seats, metrics, log, clock } = options
-  const { maxSize, voice } = policy
+  const { voice } = policy
+  const { offences } = options.banning
   const warnings = new BalancerWarnings(log, clock.elapsed)
   const outcomes = new Outcomes({
     metrics,
@@ -55,30 +59,10 @@ export function buildFront(options: FrontOptions): ConnectionParts {
     clock,
     history: options.history,
     relayed: options.relayed,
+    committed: (client, offence) => offences.committed(client, offence),
   })
   const sessions = new Sessions({
-    conversation: {
-      get checks() {
-        return policy.checks
-      },
-      limits,
-      overload: options.overload,
-      knownRecipients: options.knownRecipients,
-      unknownRecipients: options.unknownRecipients,
-      get unknownGuard() {
-        return policy.settings.unknownGuard
-      },
-      get badReply() {
-        return policy.settings.historyBadReply
-      },
-      relay: options.relay,
-      outcomes,
-      voice,
-      maxSize,
-      get sizeMode() {
-        return policy.mode('size')
-      },
-    },
+    conversation: conversationOf(options, outcomes),
     rules: (client) => policy.rulesFor(client),
     handshakes: new Handshakes({ places: () => policy.settings.tlsHandshakes, elapsed: clock.elapsed }),
     foreignHeader: (ip) => warnings.unlisted(ip),
@@ -89,7 +73,10 @@ export function buildFront(options: FrontOptions): ConnectionParts {
   return {
     identify: createIdentify({
       isBalancer: policy.isBalancer,
-      standingOf: (address) => options.overload.met(policy.standingOf(address)),
+      standingOf(address) {
+        offences.met(address)
+        return options.overload.met(policy.standingOf(address))
+      },
       isRelay: (ip) => policy.isRelay(ip),
       newId: sessionIds(options.node, randomInt(1 << 15)),
       now: clock.now,
@@ -111,5 +98,27 @@ export function buildFront(options: FrontOptions): ConnectionParts {
     warnings,
     log,
     live: options.live,
+  }
+}
+
+/** What all sessions share; settings are those in force at each use. */
+function conversationOf(options: FrontOptions, outcomes: Outcomes): ConversationParts {
+  const { policy, limits, overload, knownRecipients, unknownRecipients, relay } = options
+  const { maxSize, voice } = policy
+  return {
+    get checks() {
+      return policy.checks
+    },
+    bans: options.banning.bans,
+    ...{ limits, overload, knownRecipients, unknownRecipients, relay, outcomes, voice, maxSize },
+    get unknownGuard() {
+      return policy.settings.unknownGuard
+    },
+    get badReply() {
+      return policy.settings.historyBadReply
+    },
+    get sizeMode() {
+      return policy.mode('size')
+    },
   }
 }

@@ -11,6 +11,8 @@ import type { Clock } from '../core/clock.ts'
 import type { Maximum, Rates } from '../core/limits.ts'
 import type { Mode } from '../core/policy.ts'
 import { type CheckName, checkOf } from '../core/reasons.ts'
+import { Bans } from '../state/bans.ts'
+import { BansSharing } from '../state/bans-sharing.ts'
 import { CLIENTS, type History } from '../state/history.ts'
 import { HistorySharing } from '../state/history-sharing.ts'
 import { createKnownRecipients, type KnownRecipients, type SharedMemory } from '../state/known-recipients.ts'
@@ -29,6 +31,7 @@ import type { Metrics, RedisUse } from '../telemetry/metrics.ts'
 import { type BuiltHistory, buildHistory } from './history.ts'
 
 export interface Counting {
+  readonly bans: Bans
   readonly limits: Limits
   readonly knownRecipients: KnownRecipients
   readonly unknownRecipients: UnknownRecipients
@@ -79,14 +82,15 @@ export function buildLimits(options: CountingOptions): Counting {
     now: clock.now,
     seed: randomBytes(8),
   }
+  const bans = new Bans({ now: clock.now })
   const recipients = rememberRecipients(settingsNow, clock.now, room)
   const historyTtl = (): number => settingsNow().historyTtl
   const clients = buildHistory({ settings, standingAlone, historyTtl, nodes, room, log, clock })
   const { redisUrl } = settings
-  if (redisUrl !== undefined) return sharedBy(options, redisUrl, { counting, recipients, clients })
+  if (redisUrl !== undefined) return sharedBy(options, redisUrl, { counting, bans, recipients, clients })
   const { history, relayed } = clients
   return {
-    ...{ limits: createLimits(counting), ...recipients, history, relayed, shared: undefined },
+    ...{ limits: createLimits(counting), bans, ...recipients, history, relayed, shared: undefined },
     async start() {
       await clients.read()
       clients.start()
@@ -98,14 +102,16 @@ export function buildLimits(options: CountingOptions): Counting {
 /** What one node remembers. */
 interface Alone {
   readonly counting: LimitsOptions
+  readonly bans: Bans
   readonly recipients: ReturnType<typeof rememberRecipients>
   readonly clients: BuiltHistory
 }
 
 /** The same, shared by all nodes through Redis. */
-function sharedBy(options: CountingOptions, address: RedisAddress, { counting, recipients, clients }: Alone): Counting {
+function sharedBy(options: CountingOptions, address: RedisAddress, alone: Alone): Counting {
   const { settings, settingsNow, metrics, log, clock, ticketSecret, nodes = 1 } = options
   const { redisPrefix: prefix, redisTimeout: timeoutMs } = settings
+  const { counting, bans, recipients, clients } = alone
   const { history, relayed } = clients
   const link = connectRedis({ address, timeoutMs, log })
   const shared = createSharedLimits({
@@ -122,10 +128,11 @@ function sharedBy(options: CountingOptions, address: RedisAddress, { counting, r
     ...{ ...common, history, ttlMs: () => settingsNow().historyTtl },
     ...{ knownAfter: () => settingsNow().knownAfter, isUp: () => shared.shared() },
   })
+  const banned = new BansSharing({ ...common, bans })
   const refusals = new ReturnsSharing({ ...common, returns: recipients.returns })
   const tickets = ticketSecret && new TicketSharing({ ...common, adopt: ticketSecret })
   return {
-    ...{ limits: shared, ...recipients, history, relayed, shared },
+    ...{ limits: shared, bans, ...recipients, history, relayed, shared },
     async start() {
       // Before Redis is asked, so that what Redis knows counts where it is more, and is told what it has lost.
       await Promise.all([clients.read(), shared.start()])
@@ -133,11 +140,11 @@ function sharedBy(options: CountingOptions, address: RedisAddress, { counting, r
       known.start()
       refusals.start()
       tickets?.start()
-      await pasts.start()
+      await Promise.all([pasts.start(), banned.start()])
     },
     async stop() {
       tickets?.stop()
-      await Promise.all([clients.stop(), known.stop(), pasts.stop(), refusals.stop()])
+      await Promise.all([clients.stop(), known.stop(), pasts.stop(), refusals.stop(), banned.stop()])
       await shared.stop()
       await link.close()
     },

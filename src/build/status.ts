@@ -101,6 +101,7 @@ export const gaugesOf = ({ seats, counting, knownRecipients, upstreams, overload
   remembered: (standing) => counting.history.count(standing),
   trackedClients: () => counting.limits.tracked(),
   unknownGuardActive: () => knownRecipients.guarding(),
+  bansActive: () => counting.bans.count(),
   unknownRemembered: () => counting.unknownRecipients.count(),
   overloadLevel: () => overload.level,
   overloadPressure: (signal) => overload.report().pressure.of[signal],

@@ -137,7 +137,7 @@ function turnAway({ socket, client, record, seat }: OpenConnection, verdict: Ref
   const { outcomes, linger, voice } = parts
   // This comes first, so that the seat is freed whatever goes wrong below.
   seat.free()
-  outcomes.refused(record, 'connect', verdict)
+  outcomes.refused(record, client, 'connect', verdict)
   linger.farewell(socket, voice.refusal(client, verdict))
   outcomes.end(record, client)
   outcomes.tell(record, client)

@@ -3,6 +3,7 @@
  * A SessionRecord is filled while the session goes on; `end` counts it when the client is gone, `tell` writes the line when the
  * upstream has said its last word as well.
  */
+import { isOffence, type Offence, proves } from '../core/bans.ts'
 import { type Client, isRelay, STANDINGS, type Standing } from '../core/client.ts'
 import type { Clock } from '../core/clock.ts'
 import { refusalId } from '../core/id.ts'
@@ -69,6 +70,8 @@ export class SessionRecord {
   observed: Set<CheckName | ReasonName> | undefined
   /** The client has broken the protocol. */
   isBroken = false
+  /** What of it proves a bot. */
+  offences: Set<Offence> | undefined
 
   constructor(begunAt: number) {
     this.begunAt = begunAt
@@ -105,6 +108,8 @@ export interface OutcomeOptions {
   readonly history: Pick<History, 'learn'>
   /** Knows the accepted messages by their ids. */
   readonly relayed: Pick<RelayedMessages, 'add'>
+  /** Called once a session for each thing that the client did and no honest mail server does. */
+  readonly committed: (client: Client, offence: Offence) => void
 }
 
 export class Outcomes {
@@ -115,12 +120,13 @@ export class Outcomes {
   readonly #elapsed: Clock['elapsed']
   readonly #history: OutcomeOptions['history']
   readonly #relayed: OutcomeOptions['relayed']
+  readonly #committed: OutcomeOptions['committed']
   readonly #refusals: RefusalCounts
   readonly #sessions: ReadonlyMap<Outcome, ReadonlyMap<Standing, Cell>>
   readonly #connections: Readonly<{ 4: Cell; 6: Cell }>
   readonly #durations: ReadonlyMap<Outcome, Distribution>
 
-  constructor({ metrics, log, logSample, localParts, clock, history, relayed }: OutcomeOptions) {
+  constructor({ metrics, log, logSample, localParts, clock, history, relayed, committed }: OutcomeOptions) {
     this.#metrics = metrics
     this.#log = log
     this.#sampler = new Sampler(logSample, ALL_KINDS)
@@ -128,6 +134,7 @@ export class Outcomes {
     this.#elapsed = clock.elapsed
     this.#history = history
     this.#relayed = relayed
+    this.#committed = committed
     this.#connections = { 4: metrics.connections.of('ipv4'), 6: metrics.connections.of('ipv6') }
     this.#refusals = new RefusalCounts(metrics)
     this.#sessions = new Map(
@@ -146,11 +153,17 @@ export class Outcomes {
   }
 
   /** A client, a message or a recipient was turned away by us. */
-  refused(record: SessionRecord, stage: Stage, refusal: Refusal): void {
+  refused(record: SessionRecord, client: Client, stage: Stage, refusal: Refusal): void {
     this.#refusals.count(stage, refusal, 'enforce')
+    const { reason } = refusal
+    if (isOffence(reason) && record.offences?.has(reason) !== true && proves(reason, refusal.facts)) {
+      record.offences ??= new Set()
+      record.offences.add(reason)
+      this.#committed(client, reason)
+    }
     record.refusedAt = stage
     record.refusal = refusal
-    if (BREACHES.has(refusal.reason)) record.isBroken = true
+    if (BREACHES.has(reason)) record.isBroken = true
     if (refusal.code < 500) record.shed = true
     else record.rejected = true
   }

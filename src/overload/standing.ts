@@ -6,31 +6,34 @@
  *
  *     1. the allow list        the operator's own decision                                                  -> trusted
  *     2. the relays list       it carries everybody's mail: good and bad say nothing about it               -> seen
- *     3. its own good mail     at least KNOWN_AFTER good messages over at least KNOWN_DAYS days, and of
+ *     3. the operator's ban    as long as it lasts                                                          -> banned
+ *     4. its own good mail     at least KNOWN_AFTER good messages over at least KNOWN_DAYS days, and of
  *                              the latest messages at least 80 % good                                       -> known
- *     4. its own bad mail      of the latest messages more bad than good, and more than one bad             -> suspect
- *     5. bad neighbours        more than three addresses of its neighbourhood with bad mail lately, and
+ *     5. a ban                 that came by itself, as long as it lasts (state/offences.ts)                 -> banned
+ *     6. its own bad mail      of the latest messages more bad than good, and more than one bad             -> suspect
+ *     7. bad neighbours        more than three addresses of its neighbourhood with bad mail lately, and
  *                              less than 20 % with good mail                                                -> suspect
- *     6. a little good mail    a good message, but not enough for 3                                         -> seen
- *     7. good neighbours       addresses of its neighbourhood have sent good mail five times over at least
+ *     8. a little good mail    a good message, but not enough for 4                                         -> seen
+ *     9. good neighbours       addresses of its neighbourhood have sent good mail five times over at least
  *                              KNOWN_DAYS days, and of those heard lately at least 80 % were good            -> seen
- *     8. none                                                                                               -> new
+ *    10. none                                                                                               -> new
  *
  * "Over at least so many days" means: from the first good message to the last it is so many days of 24 hours, less one
  * day and four hours. With 2 days that is 20 hours, so that a mail server that sends once a day counts two days on the
  * second of them, and one that sends just before and just after midnight does not. With 1 day, any time will do.
  *
- * A good message that turned out to be none keeps its place in the count and loses its weight (state/past.ts). So 3 also asks that
- * the latest messages have enough good ones: KNOWN_AFTER, or half of those that a client is judged by. And 6 asks for any.
+ * A good message that turned out to be none keeps its place in the count and loses its weight (state/past.ts). So 4 also asks that
+ * the latest messages have enough good ones: KNOWN_AFTER, or half of those that a client is judged by. And 8 asks for any.
  *
- * A neighbourhood never takes anybody's own good standing away (3 comes before 5), and one in which a fifth of the
+ * A neighbourhood never takes anybody's own good standing away (4 comes before 5 and 7), and one in which a fifth of the
  * addresses send good mail is no evidence against any of them: so a big provider's pool never turns suspect as a whole.
- * An address with one or two messages that got through is not spared by 6 among bad neighbours: that is what
+ * An address with one or two messages that got through is not spared by 8 among bad neighbours: that is what
  * a spammer with a whole network has.
  *
- * Bans (-> banned) will go between 2 and 3. The deny list is not evidence: it is a check of its own (checks/denied.ts),
+ * The deny list is not evidence: it is a check of its own (checks/denied.ts),
  * which an operator may only observe.
  */
+import type { BannedBy } from '../core/bans.ts'
 import type { Remembered, Standing } from '../core/client.ts'
 import { HOURS_A_DAY, OWN_MEMORY, type Past } from '../state/past.ts'
 
@@ -46,6 +49,8 @@ export interface Evidence {
   readonly isAllowed: boolean
   /** Whether the operator has it on the list of relays. */
   readonly isRelay?: boolean
+  /** Who has banned it, if anybody. */
+  readonly banned?: BannedBy | undefined
   /** Of its source, as it weighs now. */
   readonly own: Past
   /** Of its neighbourhood, as it weighs now. It counts addresses, each once a day, where `own` counts messages. */
@@ -71,11 +76,14 @@ const POOL_SHARE = 0.2
 /** A daily sender is not always on time. */
 const EARLY_HOURS = 4
 
-export function standingOf({ isAllowed, isRelay = false, own, net }: Evidence, needs: Needs): Standing {
+export function standingOf({ isAllowed, isRelay = false, banned, own, net }: Evidence, needs: Needs): Standing {
   if (isAllowed) return 'trusted'
   if (isRelay) return 'seen'
+  if (banned === 'operator') return 'banned'
   const by = standingAlone(own, needs)
-  if (by === 'known' || by === 'suspect') return by
+  if (by === 'known') return by
+  if (banned !== undefined) return 'banned'
+  if (by === 'suspect') return by
   if (isBadNeighbourhood(net)) return 'suspect'
   return by === 'seen' || isGoodNeighbourhood(net, needs) ? 'seen' : 'new'
 }

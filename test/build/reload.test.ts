@@ -124,6 +124,10 @@ const SEEN: Record<string, Seen> = {
   SPILLWAY_UPSTREAM_PRESSURE_URL: inSettings('upstreamPressureUrl', 'none', 'http://127.0.0.1/queues'),
   SPILLWAY_OVERLOAD_EVENT_LOOP: inSettings('overloadEventLoop', '50ms', '1s'),
   SPILLWAY_ALLOW: { from: 'none', to: '192.0.2.1', seen: ({ standingOf }) => standingOf(CLIENT) },
+  // test/front/session/denied.test.ts sees it on the wire, and bans.test.ts the other two.
+  SPILLWAY_DENY_STAGE: inSettings('denyStage', 'connect', 'rcpt'),
+  SPILLWAY_BAN_AFTER: inSettings('banAfter', 'off', '10'),
+  SPILLWAY_BAN_TIME: inSettings('banTime', '10m', '1h'),
   SPILLWAY_DENY: { from: 'none', to: '192.0.2.1', seen: (policy) => reasonOf(policy, 'connect', {}) },
   SPILLWAY_RELAYS: { from: 'none', to: '192.0.2.1', seen: ({ isRelay }) => isRelay('192.0.2.1') },
   SPILLWAY_RCPT_DOMAINS: { from: 'none', to: 'example.org', seen: (policy) => reasonOf(policy, 'rcpt', {}) },
@@ -198,6 +202,7 @@ describe('every setting that is marked live', () => {
           limits: { lately: () => undefined },
           overload: NO_OVERLOAD,
           history: { own: () => NO_PAST, net: () => NO_PAST },
+          bans: { of: () => undefined },
           offeredSize: () => 0,
           metrics,
           log: LOG,

@@ -2,6 +2,7 @@
  * The side of the clients, joined as src/app.ts joins it, for what a running app does not offer: to swap the policy, or to
  * put another part in the place of one.
  */
+import { buildBans } from '../../src/build/bans.ts'
 import { buildFront, type FrontOptions } from '../../src/build/front.ts'
 import { buildLimits } from '../../src/build/limits.ts'
 import { type BuiltPolicy, buildPolicy, inForce } from '../../src/build/policy.ts'
@@ -64,7 +65,7 @@ export async function startFront(
   const ratesNow = () => policy.rates()
   const maximumNow: Maximum = (limit, { standing }) =>
     maximum(limit, standing, overload.enforced, policy.rates(), policy.factors())
-  const { limits, history } = buildLimits({
+  const { limits, history, bans } = buildLimits({
     ...common,
     mode: (check) => policy.mode(check),
     ratesNow,
@@ -84,6 +85,7 @@ export async function startFront(
       limits,
       overload,
       history,
+      bans,
       offeredSize,
       metrics,
       log,
@@ -96,8 +98,10 @@ export async function startFront(
   const knownRecipients = createKnownRecipients({ now })
   const unknownRecipients = new UnknownRecipients({ ttlMs: () => undefined, known: knownRecipients, now, sets: 1 })
   const relayed = new RelayedMessages(64, now)
+  const banning = buildBans({ ...common, bans, history, policy: () => policy })
   const right = {
     ...common,
+    banning,
     node: 1,
     policy,
     limits,

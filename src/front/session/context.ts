@@ -18,6 +18,8 @@ import type { Transaction } from './transaction.ts'
 export interface ConversationParts {
   /** Those in force: others from one moment to the next, if the policy has changed. */
   readonly checks: Runner
+  /** Another number whenever somebody may have been banned. */
+  readonly bans: { readonly edition: number }
   readonly limits: Limits
   readonly overload: Pick<Overload, 'offer' | 'putOff'>
   readonly knownRecipients: KnownRecipients

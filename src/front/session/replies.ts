@@ -62,7 +62,7 @@ export class Replies {
    */
   refuse(given: Refusal, counts: Counts = 'nothing', stage: Stage = this.#record.stage): ClientReply {
     const verdict = heardBy(this.#client, given)
-    this.#outcomes.refused(this.#record, stage, verdict)
+    this.#outcomes.refused(this.#record, this.#client, stage, verdict)
     const text = this.#voice.refusal(this.#client, verdict)
     return { text, next: verdict.action === 'drop' ? 'close' : 'command', counts }
   }

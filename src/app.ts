@@ -1,7 +1,9 @@
 /**
  * One node, from start to stop. The program, the demo and the tests start the same app; its parts are made in build/.
  */
+
 import type { Status } from './admin/status.ts'
+import type { BanControl } from './build/bans.ts'
 import { buildNode, type Node, type NodeOptions } from './build/node.ts'
 import type { ReloadReport } from './config/reload.ts'
 import { patiently, within } from './core/deadline.ts'
@@ -45,6 +47,8 @@ export interface Running {
   readonly reported: (report: PressureReport) => void
   /** Somebody says what a message was. @returns undefined if it has a queue id that is not known here */
   readonly feedback: (feedback: Feedback) => FeedbackReport | undefined
+  /** What the operator, and other processes of the node, do with bans. */
+  readonly bans: BanControl
   /** Reads again the files that it follows by itself, such as certificates. Never rejects. */
   follow(): Promise<void>
   /** Resolves when another one takes this one's place: the admin port is free then, and this one is to be stopped. */
@@ -128,9 +132,10 @@ export async function start(options: AppOptions): Promise<Running> {
     await quitOnce()
     log.flush()
   }
-  const { metrics, status, reload, reported, feedback, follow } = node
+  const { metrics, status, reload, reported, feedback, bans, follow } = node
   const underWay = () => ({ sessions: sessions.size, pastDot: sessions.pastDot })
-  return { listening, admin, metrics, status, underWay, stop, reload, reported, feedback, follow, handedOver, abort }
+  const outside = { reload, reported, feedback, bans, follow }
+  return { listening, admin, metrics, status, underWay, stop, ...outside, handedOver, abort }
 }
 
 /**

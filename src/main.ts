@@ -58,6 +58,13 @@ const sourcesOf = (envFile: string | undefined): FixedSources => {
   }
 }
 
+/** Prints what a verb has to say; what went wrong to stderr, unless `always`. */
+function shown({ output, code }: { readonly output: string; readonly code: number }, always: boolean): number {
+  if (code === 0 || always) console.log(output.trimEnd())
+  else console.error(output.trimEnd())
+  return code
+}
+
 async function main(): Promise<number> {
   const asked = parse(process.argv.slice(2))
   if ('help' in asked) {
@@ -85,19 +92,19 @@ async function main(): Promise<number> {
     }
     case 'reload': {
       const { reload } = await import('./cli/reload.ts')
-      const { output, code } = await reload(loaded(sourcesOf(asked.options.envFile)), asked.options)
-      console.log(output.trimEnd())
-      return code
+      return shown(await reload(loaded(sourcesOf(asked.options.envFile)), asked.options), true)
+    }
+    case 'bans': {
+      const { bans } = await import('./cli/bans.ts')
+      const { options, positionals } = asked
+      return shown(await bans(loaded(sourcesOf(options.envFile)), positionals, options), options.json)
     }
     case 'learn': {
       const { learn } = await import('./cli/learn/learn.ts')
       const { options, positionals } = asked
       const cores = availableParallelism()
       const from = positionals[0] ?? '-'
-      const { output, code } = await learn(loaded(sourcesOf(options.envFile)), from, { ...options, cores })
-      if (code === 0) console.log(output.trimEnd())
-      else console.error(output.trimEnd())
-      return code
+      return shown(await learn(loaded(sourcesOf(options.envFile)), from, { ...options, cores }), false)
     }
     case 'serve': {
       const { EarlySignals } = await import('./cli/early-signals.ts')

@@ -11,8 +11,11 @@ import { type Response, text } from './response.ts'
 /** In octets. */
 export const LONGEST_HEAD = 8192
 
+const METHODS = ['GET', 'HEAD', 'POST', 'DELETE'] as const
+const isMethod = (method: string): method is Request['method'] => METHODS.some((each) => each === method)
+
 export interface Request {
-  readonly method: 'GET' | 'HEAD' | 'POST'
+  readonly method: (typeof METHODS)[number]
   readonly path: string
   readonly query: URLSearchParams
   /** The Host field; undefined only in HTTP/1.0. */
@@ -60,9 +63,7 @@ export function readRequest(head: string): Request | Response {
   }
   const hosts = fields.get('host') ?? []
   if (hosts.length > 1 || (hosts.length === 0 && minor === '1')) return text(400, 'one Host field, please')
-  if (method !== 'GET' && method !== 'HEAD' && method !== 'POST') {
-    return text(405, 'only GET, HEAD and POST', 'Allow: GET, HEAD, POST')
-  }
+  if (!isMethod(method)) return text(405, 'only GET, HEAD, POST and DELETE', `Allow: ${METHODS.join(', ')}`)
   const lengths = fields.get('content-length') ?? ['0']
   const length = fields.has('transfer-encoding') ? undefined : Number(lengths[0])
   if (lengths.length > 1 || !/^\d{1,15}$/.test(lengths[0] ?? '')) return text(400, 'one Content-Length, in digits')

@@ -6,6 +6,7 @@ import { createHash, timingSafeEqual } from 'node:crypto'
 import type { ReloadReport } from '../config/reload.ts'
 import type { Clock } from '../core/clock.ts'
 import { isLoopback } from '../core/ip.ts'
+import { type BansParts, banAdded, banLifted, bansListed } from './bans.ts'
 import { type FeedbackParts, feedbackGiven } from './feedback.ts'
 import { isOwnHost } from './hosts.ts'
 import { type PressureParts, pressureReported } from './pressure.ts'
@@ -14,7 +15,7 @@ import type { Request } from './request.ts'
 import { json, type Response, text } from './response.ts'
 import { readiness, type Status } from './status.ts'
 
-export interface RouteParts extends PressureParts, FeedbackParts {
+export interface RouteParts extends PressureParts, FeedbackParts, BansParts {
   readonly metrics: () => Promise<{ readonly type: string; readonly text: string }>
   readonly status: () => Status | Promise<Status>
   /** Undefined if the settings cannot be read again. */
@@ -28,15 +29,15 @@ export interface RouteParts extends PressureParts, FeedbackParts {
   readonly clock: Clock
 }
 
+type Answer = (request: Request) => Response | Promise<Response>
+
 interface Route {
   /** The response reveals nothing about anybody, so it is served off loopback without the token. */
-  readonly isPublic: boolean
-  /**
-   * It changes something, and takes POST only. If there is a token, it is needed over loopback as well: any program on this
-   * machine may call from there.
-   */
-  readonly writes?: true
-  readonly answer: (request: Request) => Response | Promise<Response>
+  readonly isPublic?: true
+  /** For GET and HEAD. */
+  readonly read?: Answer
+  /** It changes something. If there is a token, it is needed over loopback as well: any program on this machine may call from there. */
+  readonly write?: { readonly method: 'POST' | 'DELETE'; readonly answer: Answer }
 }
 
 const digest = (text: string): Buffer => createHash('sha256').update(text).digest()
@@ -54,13 +55,17 @@ function isBearer(authorization: string | undefined, token: string | undefined):
   return token !== undefined && presented !== undefined && timingSafeEqual(digest(token), digest(presented))
 }
 
-const mayNotPost = ({ method }: Request): Response | undefined =>
-  method === 'POST' ? text(405, 'only GET and HEAD', 'Allow: GET, HEAD') : undefined
-
-/** A browser lets any page send a POST to 127.0.0.1, with a right Host. It adds the origin of the page; programs have none. */
-function mayNotWrite({ method, origin }: Request): Response | undefined {
-  if (method !== 'POST') return text(405, 'only POST', 'Allow: POST')
-  return origin === undefined ? undefined : text(403, 'not for web pages: this request has an Origin')
+/** What the request wants of this path, or why it may not have it. */
+function wanted({ read, write }: Route, { method, origin }: Request): { readonly answer: Answer } | Response {
+  const reads = method === 'GET' || method === 'HEAD'
+  const answer = reads ? read : write?.method === method ? write.answer : undefined
+  if (answer === undefined) {
+    const allowed = [...(read === undefined ? [] : ['GET', 'HEAD']), ...(write === undefined ? [] : [write.method])]
+    return text(405, `only ${allowed.join(', ').replace(/, ([^,]*)$/, ' and $1')}`, `Allow: ${allowed.join(', ')}`)
+  }
+  // A browser lets any page send a POST to 127.0.0.1, with a right Host. It adds the origin of the page; programs have none.
+  if (!reads && origin !== undefined) return text(403, 'not for web pages: this request has an Origin')
+  return { answer }
 }
 
 const reloaded = (report: ReloadReport): Response =>
@@ -70,55 +75,65 @@ const WRONG_HOST =
   'over loopback this port answers only to its own names (localhost, 127.0.0.1, [::1], SPILLWAY_HOSTNAME), so that no web page ' +
   'can ask it through a browser under a name of its own; SPILLWAY_ADMIN_HOSTS takes others'
 
-/** @returns a function that answers requests; it rejects only if the route does */
-export function createRouter(parts: RouteParts): (request: Request, local: string) => Promise<Response> {
-  const { status, token, names, reload, handOver } = parts
+const BANS = '/api/v1/bans'
+
+function routesOf(parts: RouteParts): Map<string, Route> {
+  const { status, reload, handOver } = parts
   const metrics = new Rendering(async () => {
     const { type, text: body } = await parts.metrics()
     return { code: 200, type, body: Buffer.from(body) }
   }, parts.clock)
+  const posted = (answer: Answer): Route => ({ write: { method: 'POST', answer } })
   const routes = new Map<string, Route>([
-    ['/metrics', { isPublic: true, answer: () => metrics.get() }],
-    ['/livez', { isPublic: true, answer: () => text(200, 'ok') }],
-    ['/readyz', { isPublic: true, answer: async ({ query }) => readiness(query, await status()) }],
-    ['/api/v1/status', { isPublic: false, answer: async () => json(200, await status()) }],
+    ['/metrics', { isPublic: true, read: () => metrics.get() }],
+    ['/livez', { isPublic: true, read: () => text(200, 'ok') }],
+    ['/readyz', { isPublic: true, read: async ({ query }) => readiness(query, await status()) }],
+    ['/api/v1/status', { read: async () => json(200, await status()) }],
+    ['/api/v1/pressure', posted((request) => pressureReported(request, parts))],
+    ['/api/v1/feedback', posted((request) => feedbackGiven(request, parts))],
+    [BANS, { ...posted((request) => banAdded(request, parts)), read: (request) => bansListed(request, parts) }],
   ])
-  if (reload !== undefined) {
-    const answer = async ({ path }: Request): Promise<Response> => reloaded(await reload(`POST ${path}`))
-    routes.set('/api/v1/reload', { isPublic: false, writes: true, answer })
-  }
-  routes.set('/api/v1/pressure', {
-    isPublic: false,
-    writes: true,
-    answer: (request) => pressureReported(request, parts),
-  })
-  routes.set('/api/v1/feedback', {
-    isPublic: false,
-    writes: true,
-    answer: (request) => feedbackGiven(request, parts),
-  })
-  if (handOver !== undefined) {
-    const answer = (): Response => {
-      handOver()
-      return json(202, { handedOver: true })
-    }
-    routes.set('/api/v1/handover', { isPublic: false, writes: true, answer })
-  }
+  if (reload !== undefined)
+    routes.set(
+      '/api/v1/reload',
+      posted(async ({ path }) => reloaded(await reload(`POST ${path}`))),
+    )
+  if (handOver !== undefined)
+    routes.set(
+      '/api/v1/handover',
+      posted(() => {
+        handOver()
+        return json(202, { handedOver: true })
+      }),
+    )
+  return routes
+}
+
+/** What follows /api/v1/bans/ is an address or a network, which has a slash. */
+const ofOneBan = (parts: RouteParts): Route => ({
+  write: { method: 'DELETE', answer: ({ path }) => banLifted(path.slice(BANS.length + 1), parts) },
+})
+
+/** @returns a function that answers requests; it rejects only if the route does */
+export function createRouter(parts: RouteParts): (request: Request, local: string) => Promise<Response> {
+  const { token, names } = parts
+  const routes = routesOf(parts)
+  const oneBan = ofOneBan(parts)
   const paths = [...routes.keys()]
   return async (request, local) => {
-    const { host, authorization } = request
+    const { host, authorization, path } = request
     // An HTTP/1.0 request need not name a host, and browsers send no HTTP/1.0.
     if (isLoopback(local) && host !== undefined && !isOwnHost(host, names())) return text(421, WRONG_HOST)
-    const route = routes.get(request.path)
+    const route = path.startsWith(`${BANS}/`) ? oneBan : routes.get(path)
     if (route === undefined) return text(404, `there is ${paths.slice(0, -1).join(', ')} and ${paths.at(-1)}`)
-    const wrong = route.writes ? mayNotWrite(request) : mayNotPost(request)
-    if (wrong !== undefined) return wrong
-    const wanted = token()
-    const may = route.isPublic || mayUse(local, authorization, wanted)
-    const isUnasked = route.writes === true && wanted !== undefined && !isBearer(authorization, wanted)
+    const found = wanted(route, request)
+    if ('code' in found) return found
+    const secret = token()
+    const may = route.isPublic || mayUse(local, authorization, secret)
+    const isUnasked = found.answer !== route.read && secret !== undefined && !isBearer(authorization, secret)
     if (!may || isUnasked) {
       return text(401, 'needs Authorization: Bearer and the admin token', 'WWW-Authenticate: Bearer')
     }
-    return route.answer(request)
+    return found.answer(request)
   }
 }

@@ -10,6 +10,7 @@ import { createIdentify } from '../front/gate/identify.ts'
 import { Linger, MAX_LINGERING } from '../front/gate/linger.ts'
 import { NatWatch } from '../front/gate/nat-watch.ts'
 import { Outcomes } from '../front/outcome.ts'
+import type { ConversationParts } from '../front/session/context.ts'
 import { Handshakes } from '../front/session/handshakes.ts'
 import { Sessions } from '../front/session/session.ts'
 import type { Overload } from '../overload/overload.ts'
@@ -20,8 +21,10 @@ import type { KnownRecipients } from '../state/known-recipients.ts'
 import type { Limits } from '../state/limits.ts'
 import type { RelayedMessages } from '../state/relayed-messages.ts'
 import type { Seats } from '../state/seats.ts'
+import type { UnknownRecipients } from '../state/unknown-recipients.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
+import type { BuiltBans } from './bans.ts'
 import type { BuiltPolicy } from './policy.ts'
 
 export interface FrontOptions {
@@ -29,9 +32,11 @@ export interface FrontOptions {
   readonly node: number
   /** If the policy may be swapped, the one that inForce() returns. */
   readonly policy: BuiltPolicy
+  readonly banning: BuiltBans
   readonly limits: Limits
   readonly overload: Pick<Overload, 'offer' | 'putOff' | 'met' | 'reserve'>
   readonly knownRecipients: KnownRecipients
+  readonly unknownRecipients: UnknownRecipients
   readonly history: History
   readonly domains: ClientDomains
   readonly relayed: RelayedMessages
@@ -45,7 +50,8 @@ export interface FrontOptions {
 
 export function buildFront(options: FrontOptions): ConnectionParts {
   const { policy, limits, domains, seats, metrics, log, clock } = options
-  const { maxSize, voice } = policy
+  const { voice } = policy
+  const { offences } = options.banning
   const warnings = new BalancerWarnings(log, clock.elapsed)
   const outcomes = new Outcomes({
     metrics,
@@ -54,29 +60,10 @@ export function buildFront(options: FrontOptions): ConnectionParts {
     localParts: () => policy.settings.logLocalParts,
     clock,
     ...{ history: options.history, domains, relayed: options.relayed },
+    committed: (client, offence) => offences.committed(client, offence),
   })
   const sessions = new Sessions({
-    conversation: {
-      get checks() {
-        return policy.checks
-      },
-      limits,
-      overload: options.overload,
-      knownRecipients: options.knownRecipients,
-      get unknownGuard() {
-        return policy.settings.unknownGuard
-      },
-      get badReply() {
-        return policy.settings.historyBadReply
-      },
-      relay: options.relay,
-      outcomes,
-      voice,
-      maxSize,
-      get sizeMode() {
-        return policy.mode('size')
-      },
-    },
+    conversation: conversationOf(options, outcomes),
     rules: (client) => policy.rulesFor(client),
     handshakes: new Handshakes({ places: () => policy.settings.tlsHandshakes, elapsed: clock.elapsed }),
     foreignHeader: (ip) => warnings.unlisted(ip),
@@ -87,7 +74,10 @@ export function buildFront(options: FrontOptions): ConnectionParts {
   return {
     identify: createIdentify({
       isBalancer: policy.isBalancer,
-      standingOf: (address) => options.overload.met(policy.standingOf(address)),
+      standingOf(address) {
+        offences.met(address)
+        return options.overload.met(policy.standingOf(address))
+      },
       domainOf: (ip) => domains.of(ip),
       isRelay: (ip) => policy.isRelay(ip),
       newId: sessionIds(options.node, randomInt(1 << 15)),
@@ -111,5 +101,27 @@ export function buildFront(options: FrontOptions): ConnectionParts {
     warnings,
     log,
     live: options.live,
+  }
+}
+
+/** What all sessions share; settings are those in force at each use. */
+function conversationOf(options: FrontOptions, outcomes: Outcomes): ConversationParts {
+  const { policy, limits, overload, knownRecipients, unknownRecipients, relay } = options
+  const { maxSize, voice } = policy
+  return {
+    get checks() {
+      return policy.checks
+    },
+    bans: options.banning.bans,
+    ...{ limits, overload, knownRecipients, unknownRecipients, relay, outcomes, voice, maxSize },
+    get unknownGuard() {
+      return policy.settings.unknownGuard
+    },
+    get badReply() {
+      return policy.settings.historyBadReply
+    },
+    get sizeMode() {
+      return policy.mode('size')
+    },
   }
 }

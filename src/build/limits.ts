@@ -4,15 +4,18 @@
  */
 import { randomBytes } from 'node:crypto'
 import { ratesOf } from '../config/limit-rules.ts'
+import type { RedisAddress } from '../config/redis-kinds.ts'
 import type { PlainSettings } from '../config/settings.ts'
 import type { Remembered } from '../core/client.ts'
 import type { Clock } from '../core/clock.ts'
 import type { Maximum, Rates } from '../core/limits.ts'
 import type { Mode } from '../core/policy.ts'
 import { type CheckName, checkOf } from '../core/reasons.ts'
-import type { History } from '../state/history.ts'
+import { Bans } from '../state/bans.ts'
+import { BansSharing } from '../state/bans-sharing.ts'
+import { CLIENTS, type History } from '../state/history.ts'
 import { HistorySharing } from '../state/history-sharing.ts'
-import { createKnownRecipients, type KnownRecipients } from '../state/known-recipients.ts'
+import { createKnownRecipients, type KnownRecipients, type SharedMemory } from '../state/known-recipients.ts'
 import { KnownSharing } from '../state/known-sharing.ts'
 import { createLimits, type Limits, type LimitsOptions } from '../state/limits.ts'
 import type { Past } from '../state/past.ts'
@@ -22,13 +25,16 @@ import { Returns } from '../state/returns.ts'
 import { ReturnsSharing } from '../state/returns-sharing.ts'
 import { createSharedLimits, type SharedLimits } from '../state/shared-limits.ts'
 import { TicketSharing } from '../state/ticket-sharing.ts'
+import { SETS, UnknownRecipients } from '../state/unknown-recipients.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics, RedisUse } from '../telemetry/metrics.ts'
-import { buildHistory } from './history.ts'
+import { type BuiltHistory, buildHistory } from './history.ts'
 
 export interface Counting {
+  readonly bans: Bans
   readonly limits: Limits
   readonly knownRecipients: KnownRecipients
+  readonly unknownRecipients: UnknownRecipients
   readonly history: History
   readonly returns: Returns
   readonly relayed: RelayedMessages
@@ -50,7 +56,10 @@ export interface CountingOptions {
   /** What a client's own history makes of it, by the settings in force. */
   readonly standingAlone: (own: Past) => Remembered
   /** Those in force. */
-  readonly settingsNow: () => Pick<PlainSettings, 'historyTtl' | 'knownAfter' | 'overloadReturnAfter'>
+  readonly settingsNow: () => Pick<
+    PlainSettings,
+    'historyTtl' | 'knownAfter' | 'overloadReturnAfter' | 'unknownRecipientTtl'
+  >
   readonly metrics: Metrics
   readonly log: Log
   readonly clock: Clock
@@ -63,20 +72,8 @@ export interface CountingOptions {
 }
 
 /** Starts connecting to Redis if one is set; counting begins with `start()`. */
-export function buildLimits({
-  settings,
-  mode,
-  ratesNow,
-  maximum,
-  standingAlone,
-  settingsNow,
-  metrics,
-  log,
-  clock,
-  ticketSecret,
-  nodes = 1,
-  room,
-}: CountingOptions): Counting {
+export function buildLimits(options: CountingOptions): Counting {
+  const { settings, mode, ratesNow, maximum, standingAlone, settingsNow, log, clock, nodes = 1, room } = options
   const counting: LimitsOptions = {
     rates: ratesOf(settings),
     ratesNow,
@@ -85,28 +82,38 @@ export function buildLimits({
     now: clock.now,
     seed: randomBytes(8),
   }
-  const knownRecipients = createKnownRecipients({ now: clock.now })
-  const returns = new Returns({
-    secret: () => knownRecipients.secret,
-    afterMs: () => settingsNow().overloadReturnAfter,
-    now: clock.now,
-    seed: randomBytes(8),
-  })
+  const bans = new Bans({ now: clock.now })
+  const recipients = rememberRecipients(settingsNow, clock.now, room)
   const historyTtl = (): number => settingsNow().historyTtl
-  const built = buildHistory({ settings, standingAlone, historyTtl, nodes, room, log, clock })
-  const { history, relayed } = built
-  if (settings.redisUrl === undefined) {
-    return {
-      ...{ limits: createLimits(counting), knownRecipients, history, returns, relayed, shared: undefined },
-      async start() {
-        await built.read()
-        built.start()
-      },
-      stop: () => built.stop(),
-    }
+  const clients = buildHistory({ settings, standingAlone, historyTtl, nodes, room, log, clock })
+  const { redisUrl } = settings
+  if (redisUrl !== undefined) return sharedBy(options, redisUrl, { counting, bans, recipients, clients })
+  const { history, relayed } = clients
+  return {
+    ...{ limits: createLimits(counting), bans, ...recipients, history, relayed, shared: undefined },
+    async start() {
+      await clients.read()
+      clients.start()
+    },
+    stop: () => clients.stop(),
   }
+}
+
+/** What one node remembers. */
+interface Alone {
+  readonly counting: LimitsOptions
+  readonly bans: Bans
+  readonly recipients: ReturnType<typeof rememberRecipients>
+  readonly clients: BuiltHistory
+}
+
+/** The same, shared by all nodes through Redis. */
+function sharedBy(options: CountingOptions, address: RedisAddress, alone: Alone): Counting {
+  const { settings, settingsNow, metrics, log, clock, ticketSecret, nodes = 1 } = options
   const { redisPrefix: prefix, redisTimeout: timeoutMs } = settings
-  const link = connectRedis({ address: settings.redisUrl, timeoutMs, log })
+  const { counting, bans, recipients, clients } = alone
+  const { history, relayed } = clients
+  const link = connectRedis({ address, timeoutMs, log })
   const shared = createSharedLimits({
     ...counting,
     ...{ link, prefix, timeoutMs, metrics, log, elapsed: clock.elapsed, expected: nodes },
@@ -116,34 +123,56 @@ export function buildLimits({
   const upSince = (): number | undefined => (shared.shared() ? shared.condition().since : undefined)
   const watched = <T>(use: RedisUse, answer: Promise<T>): Promise<T> => shared.watched(use, answer)
   const common = { client: link.client, prefix, upSince, watched, log, now: clock.now, elapsed: clock.elapsed }
-  const sharing = new KnownSharing({ ...common, memory: knownRecipients })
-  const clients = new HistorySharing({
-    ...{ ...common, history, ttlMs: historyTtl },
+  const known = new KnownSharing({ ...common, memory: recipients.knownRecipients })
+  const pasts = new HistorySharing({
+    ...{ ...common, history, ttlMs: () => settingsNow().historyTtl },
     ...{ knownAfter: () => settingsNow().knownAfter, isUp: () => shared.shared() },
   })
-  const refusals = new ReturnsSharing({ ...common, returns })
+  const banned = new BansSharing({ ...common, bans })
+  const refusals = new ReturnsSharing({ ...common, returns: recipients.returns })
   const tickets = ticketSecret && new TicketSharing({ ...common, adopt: ticketSecret })
   return {
-    limits: shared,
-    knownRecipients,
-    history,
-    returns,
-    relayed,
-    shared,
+    ...{ limits: shared, bans, ...recipients, history, relayed, shared },
     async start() {
       // Before Redis is asked, so that what Redis knows counts where it is more, and is told what it has lost.
-      await Promise.all([built.read(), shared.start()])
-      built.start()
-      sharing.start()
+      await Promise.all([clients.read(), shared.start()])
+      clients.start()
+      known.start()
       refusals.start()
       tickets?.start()
-      await clients.start()
+      await Promise.all([pasts.start(), banned.start()])
     },
     async stop() {
       tickets?.stop()
-      await Promise.all([built.stop(), sharing.stop(), clients.stop(), refusals.stop()])
+      await Promise.all([clients.stop(), known.stop(), pasts.stop(), refusals.stop(), banned.stop()])
       await shared.stop()
       await link.close()
     },
   }
+}
+
+/** What is remembered of recipients, and of messages by their recipients. */
+function rememberRecipients(
+  settingsNow: CountingOptions['settingsNow'],
+  now: Clock['now'],
+  room = CLIENTS,
+): {
+  readonly knownRecipients: SharedMemory
+  readonly unknownRecipients: UnknownRecipients
+  readonly returns: Returns
+} {
+  const knownRecipients = createKnownRecipients({ now })
+  const unknownRecipients = new UnknownRecipients({
+    ttlMs: () => settingsNow().unknownRecipientTtl,
+    known: knownRecipients,
+    now,
+    sets: Math.ceil((SETS * room) / CLIENTS),
+  })
+  const returns = new Returns({
+    secret: () => knownRecipients.secret,
+    afterMs: () => settingsNow().overloadReturnAfter,
+    now,
+    seed: randomBytes(8),
+  })
+  return { knownRecipients, unknownRecipients, returns }
 }

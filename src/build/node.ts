@@ -22,6 +22,7 @@ import type { Limits } from '../state/limits.ts'
 import { Seats } from '../state/seats.ts'
 import type { LevelledLog, Log } from '../telemetry/log.ts'
 import { createMetrics, type Metrics } from '../telemetry/metrics.ts'
+import { type BanControl, buildBans } from './bans.ts'
 import {
   buildCertificates,
   type CertificatesParts,
@@ -90,6 +91,8 @@ export interface Node {
   readonly reported: (report: PressureReport) => void
   /** Somebody says what a message was. @returns undefined if it has a queue id that is not known here */
   readonly feedback: (feedback: Feedback) => FeedbackReport | undefined
+  /** What the operator, and other processes of the node, do with bans. */
+  readonly bans: BanControl
   /** Reads again the files that it follows by itself. Never rejects. */
   follow(): Promise<void>
   /** From now on the node is not ready. */
@@ -119,6 +122,7 @@ export function buildNode(options: NodeOptions): Node {
   })
   const { limits, knownRecipients, history } = counting
   const dns = buildDns({ ...common, history, settingsNow: () => policy.settings })
+  const banning = buildBans({ ...common, ...counting, policy: () => policy })
   const relay = buildRelay({ ...common, reading, nameOf: dns.nameOf, reserve: () => overload.reserve })
   const { upstreams } = relay
   const offeredSize = (): number => Number(upstreams.offer?.get('SIZE') ?? 0)
@@ -128,7 +132,7 @@ export function buildNode(options: NodeOptions): Node {
   const { overload, reported } = overloading
   // These ask the policy and the policy asks them, but neither does so before there is a client.
   const policyOf = (from: Reading, certificates: Certificates | undefined): BuiltPolicy =>
-    buildPolicy({ ...from, certificates, limits, history, overload, offeredSize, metrics, log })
+    buildPolicy({ ...from, certificates, ...counting, overload, offeredSize, metrics, log })
   const policyInForce = new Current(policyOf(reading, buildCertificates(settings, common)))
   const policy: BuiltPolicy = inForce(policyInForce)
   const sessions = new LiveSessions()
@@ -140,28 +144,23 @@ export function buildNode(options: NodeOptions): Node {
   const forReloads = { follow, metrics, log: worker ? quiet(log) : log }
   const reloader = new Reloader({ reading, apply, ...forReloads, reread: options.reread })
   const reload = options.reread && ((by: string) => reloader.reload(by))
-  const front = buildFront({ ...common, ...parts })
+  const front = buildFront({ ...common, ...parts, banning })
   const failed = (error: Error): void => log.error({ err: error.message }, 'a listening socket failed')
   const { listener, allServed } = listening(front, failed, options.sharesPorts ?? false)
   let draining = false
   const ready = (): boolean => listener.listening && !draining
-  const uptimeMs = since(clock.elapsed)
-  const own = { version, node: settings.hostname, ready, uptimeMs }
+  const own = { version, node: settings.hostname, ready, uptimeMs: since(clock.elapsed) }
   const sources: StatusSources = { ...own, seats, counting, knownRecipients, upstreams, policy, reloader, overload }
   const status = (): Status => statusOf(sources)
   metrics.watch(gaugesOf(sources))
   const feedback = (given: Feedback) => takeFeedback(given, { ...parts, log })
-  const answers = { status, reload, reported, feedback, failed }
-  const admin = new Admin({
-    ...operatorOf(() => policy.settings, log),
-    ...answers,
-    ...publishing(metrics),
-    ...handingOver(options),
-  })
+  const { control: bans } = banning
+  const answers = { ...publishing(metrics), status, reload, reported, feedback, bans, failed }
+  const admin = new Admin({ ...operatorOf(() => policy.settings, log), ...answers, ...handingOver(options) })
   const drain = (): void => {
     draining = true
   }
-  const outside = { front, policy, sessions, listener, admin, status, reload, reported, feedback, follow }
+  const outside = { front, policy, bans, sessions, listener, admin, status, reload, reported, feedback, follow }
   return { number, metrics, counting, dns, upstreams, overload: overloading, ...outside, drain, allServed }
 }
 

@@ -8,6 +8,7 @@ import { createRunner, modeOf, type Runner } from '../checks/runner.ts'
 import { ratesOf } from '../config/limit-rules.ts'
 import type { NetworkLists } from '../config/reload.ts'
 import type { PlainSettings } from '../config/settings.ts'
+import type { Ban } from '../core/bans.ts'
 import { type Client, isRelay, type Remembered, type Standing } from '../core/client.ts'
 import type { Current } from '../core/current.ts'
 import { lookup } from '../core/ip.ts'
@@ -21,6 +22,7 @@ import type { SessionRules } from '../front/session/session.ts'
 import { type Factors, perClient } from '../overload/maximum.ts'
 import type { Overload } from '../overload/overload.ts'
 import { type ClientAddress, type Needs, standingAlone, standingOf } from '../overload/standing.ts'
+import type { Bans } from '../state/bans.ts'
 import type { History } from '../state/history.ts'
 import type { Limits } from '../state/limits.ts'
 import { NO_PAST, type Past } from '../state/past.ts'
@@ -30,6 +32,7 @@ import type { Metrics } from '../telemetry/metrics.ts'
 export interface BuiltPolicy {
   /** All settings that are in force. Where a part of them is compiled below, that is what is asked. */
   readonly settings: PlainSettings
+  readonly lists: NetworkLists
   readonly checks: Runner
   readonly mode: (check: CheckName) => Mode
   /** The most octets that a message may have; undefined if there is no limit. */
@@ -62,6 +65,7 @@ export interface PolicySources {
   /** The SIZE that every mail server in use offers; 0 if none of them has a limit. */
   readonly offeredSize: () => number
   readonly history: Pick<History, 'own' | 'net' | 'domains'>
+  readonly bans: Pick<Bans, 'of'>
   readonly metrics: Metrics
   readonly log: Log
 }
@@ -70,6 +74,9 @@ export interface PolicySources {
 export const inForce = (current: Current<BuiltPolicy>): BuiltPolicy => ({
   get settings() {
     return current.value.settings
+  },
+  get lists() {
+    return current.value.lists
   },
   get checks() {
     return current.value.checks
@@ -99,7 +106,10 @@ export const inForce = (current: Current<BuiltPolicy>): BuiltPolicy => ({
 const needsOf = ({ knownAfter, knownDays }: PlainSettings): Needs => ({ after: knownAfter, days: knownDays })
 
 /** Of a client on the allow list or the list of relays nothing else is asked. */
-function standings({ settings, lists, history }: PolicySources): Pick<BuiltPolicy, 'standingOf' | 'isRelay'> {
+function standings(
+  { settings, lists, history, bans }: PolicySources,
+  mode: BuiltPolicy['mode'],
+): Pick<BuiltPolicy, 'standingOf' | 'isRelay'> & { readonly banOf: (client: Client) => Ban | undefined } {
   const needs = needsOf(settings)
   const isOnList = lookup(lists.allow)
   const isAmongRelays = lookup(lists.relays)
@@ -109,7 +119,14 @@ function standings({ settings, lists, history }: PolicySources): Pick<BuiltPolic
       const isRelay = isAmongRelays(ip)
       if (isAllowed || isRelay) return standingOf({ isAllowed, isRelay, own: NO_PAST, net: NO_PAST }, needs)
       const domain = name === undefined ? undefined : history.domains.of(name)
-      return standingOf({ isAllowed, isRelay, own: history.own(ip), net: history.net(ip), domain }, needs)
+      // Who is only observed is to us what he would be without the check.
+      const banned = mode('banned') === 'enforce' ? bans.of(ip)?.by : undefined
+      return standingOf({ isAllowed, isRelay, banned, own: history.own(ip), net: history.net(ip), domain }, needs)
+    },
+    banOf({ ip, standing }) {
+      const ban = bans.of(ip)
+      if (ban === undefined || isOnList(ip) || isAmongRelays(ip)) return undefined
+      return ban.by === 'automatic' && standing === 'known' ? undefined : ban
     },
     isRelay: (ip) => isAmongRelays(ip) && !isOnList(ip),
   }
@@ -124,7 +141,6 @@ function concurrencyOf(client: Client, settings: PlainSettings, level: Level, fa
 export function buildPolicy(sources: PolicySources): BuiltPolicy {
   const { settings, lists, certificates, limits, overload, offeredSize, metrics, log } = sources
   const needs = needsOf(settings)
-  const who = standings(sources)
   const isOnDenyList = lookup(lists.deny)
   const maxSize = (): number | undefined => {
     const offered = offeredSize()
@@ -132,11 +148,14 @@ export function buildPolicy(sources: PolicySources): BuiltPolicy {
     return offered > 0 && set > 0 ? Math.min(offered, set) : offered > 0 ? offered : set > 0 ? set : undefined
   }
   const mode = (name: CheckName): Mode => modeOf(name, settings.observe)
+  const { banOf, ...who } = standings(sources, mode)
   const rates = ratesOf(settings)
   const factors = { known: settings.limitKnownFactor, stress: settings.limitStressFactor }
   const checks = createRunner({
     policy: policy({
       isDenied: (ip) => isOnDenyList(ip) && !who.isRelay(ip),
+      banOf,
+      denyStage: settings.denyStage,
       concurrency: (client) => concurrencyOf(client, settings, overload.enforced, factors),
       overloaded: (client, open) => overload.atBanner(client, open),
       domains: settings.rcptDomains,
@@ -156,6 +175,7 @@ export function buildPolicy(sources: PolicySources): BuiltPolicy {
   }
   return {
     settings,
+    lists,
     checks,
     mode,
     maxSize,

@@ -1,9 +1,10 @@
-/** The operator's deny list: the cheapest refusal, and the only permanent one at the gate. */
-import { ACCEPT, type Check, refusal } from '../core/policy.ts'
+/** The operator's deny list: the cheapest refusal, and the only permanent one at the gate that needs no ban. */
+import { ACCEPT, type Check, refusalAt } from '../core/policy.ts'
 
-export const denied = (isDenied: (ip: string) => boolean): Check<'connect'> => ({
+/** @param stage where it is answered */
+export const denied = <S extends 'connect' | 'rcpt'>(stage: S, isDenied: (ip: string) => boolean): Check<S> => ({
   name: 'denied',
-  stage: 'connect',
+  stage,
   sparesTrusted: true,
-  judge: ({ client }) => (isDenied(client.ip) ? refusal('denied') : ACCEPT),
+  judge: ({ client }) => (isDenied(client.ip) ? refusalAt(stage, 'denied') : ACCEPT),
 })

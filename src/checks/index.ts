@@ -8,10 +8,12 @@
  * write a file beside this one, its name and reason in core/reasons.ts, a line here, and a test. To add a limit, write
  * a row in core/limits.ts, its setting and its reason; its check is here already.
  */
+import type { Ban } from '../core/bans.ts'
 import type { Client, OpenCounts } from '../core/client.ts'
 import { limitsThatCount } from '../core/limits.ts'
 import type { Check, Facts, Refusal } from '../core/policy.ts'
 import type { RecentRecipients } from '../core/usage.ts'
+import { banned } from './banned.ts'
 import { denied } from './denied.ts'
 import { domains } from './domains.ts'
 import { ipConcurrency } from './ip-concurrency.ts'
@@ -30,11 +32,15 @@ export interface Policy {
 }
 type Uncounted<S extends keyof Facts> = { readonly uncounted: readonly Check<S>[] }
 type Counted<S extends keyof Facts> = { readonly counted: readonly Check<S>[] }
-/** Those by which an open session is judged once more when the policy has changed. They are among the uncounted ones. */
+/** Those by which an open session is judged once more when the policy has changed, or somebody was banned. They are among the uncounted ones. */
 type Again<S extends keyof Facts> = { readonly again: readonly Check<S>[] }
 
 export interface PolicyParts {
   readonly isDenied: (ip: string) => boolean
+  /** The ban that holds for a client now. */
+  readonly banOf: (client: Client) => Ban | undefined
+  /** DENY_STAGE: where the deny list and bans are answered. */
+  readonly denyStage: 'connect' | 'rcpt'
   /** How many connections a client's source may have open; undefined: no limit. */
   readonly concurrency: (client: Client) => number | undefined
   /** Why the level of overload refuses a client at the banner; undefined: it does not. */
@@ -45,17 +51,20 @@ export interface PolicyParts {
 }
 
 export const policy = (parts: PolicyParts): Policy => {
-  const onDenyList = denied(parts.isDenied)
+  const listed = <S extends 'connect' | 'rcpt'>(stage: S): Check<S>[] =>
+    stage === parts.denyStage ? [denied(stage, parts.isDenied), banned(stage, parts.banOf)] : []
+  const atConnect = listed('connect')
   return {
     connect: {
-      uncounted: [onDenyList, overloadAtBanner(parts.overloaded), ipConcurrency(parts.concurrency)],
+      uncounted: [...atConnect, overloadAtBanner(parts.overloaded), ipConcurrency(parts.concurrency)],
       counted: limitsThatCount('connections').map((limit) => overLimit('connect', limit)),
-      again: [onDenyList],
+      again: atConnect,
     },
     helo: { uncounted: [] },
     mail: { uncounted: [size] },
     rcpt: {
       uncounted: [
+        ...listed('rcpt'),
         domains(parts.domains),
         recipients(parts.recipientsPerMessage),
         unknownRecipients(parts.unknownLately),

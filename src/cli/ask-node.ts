@@ -1,9 +1,12 @@
 /** Asks the node that runs with these settings to do something, through its admin port. */
 import { request } from 'node:http'
 import type { PlainSettings } from '../config/settings.ts'
+import { messageOf } from '../core/errors.ts'
 
-/** In characters: many times a report with a mistake in every setting. */
-const LONGEST_ANSWER = 4 << 20
+export type Admin = Pick<PlainSettings, 'adminListen' | 'adminToken'>
+
+/** In characters: more than a list of all bans. */
+const LONGEST_ANSWER = 32 << 20
 
 export interface Answer {
   readonly status: number
@@ -13,26 +16,71 @@ export interface Answer {
 /** An address that a node listens on at all its addresses is reached over loopback. */
 const reached = (host: string): string => (host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host)
 
-/** Rejects if nobody answers within `longestMs`. */
-export function postToNode(
-  { adminListen: { host, port }, adminToken }: Pick<PlainSettings, 'adminListen' | 'adminToken'>,
-  path: string,
-  longestMs: number,
+export interface Question {
+  readonly method: 'GET' | 'POST' | 'DELETE'
+  readonly path: string
+  /** JSON. */
+  readonly body?: string
+  readonly longestMs: number
+}
+
+/** Rejects if nobody answers in time. */
+export function askNode(
+  { adminListen: { host, port }, adminToken }: Admin,
+  { method, path, body = '', longestMs }: Question,
 ): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    const headers = { 'Content-Length': 0, ...(adminToken !== undefined && { Authorization: `Bearer ${adminToken}` }) }
-    const options = { host: reached(host), port, method: 'POST', path, headers, agent: false }
+    const headers = {
+      'Content-Length': Buffer.byteLength(body),
+      ...(adminToken !== undefined && { Authorization: `Bearer ${adminToken}` }),
+    }
+    const options = { host: reached(host), port, method, path, headers, agent: false }
     const asking = request({ ...options, signal: AbortSignal.timeout(longestMs) }, (response) => {
-      let body = ''
+      let answer = ''
       response.setEncoding('utf8')
       response.on('data', (text: string) => {
-        body += text
-        if (body.length > LONGEST_ANSWER) response.destroy(new Error('the answer is too long'))
+        answer += text
+        if (answer.length > LONGEST_ANSWER) response.destroy(new Error('the answer is too long'))
       })
-      response.on('end', () => resolve({ status: response.statusCode ?? 0, body }))
+      response.on('end', () => resolve({ status: response.statusCode ?? 0, body: answer }))
       response.on('error', reject)
     })
     asking.on('error', reject)
-    asking.end()
+    asking.end(body)
   })
+}
+
+/** Why the node did not answer, and what to do. @param at where it was asked @param asked completes "It may still be" and "Its log tells" */
+export function whyNoAnswer(
+  error: NodeJS.ErrnoException,
+  at: string,
+  asked: { readonly doing: string; readonly tells: string },
+): string {
+  switch (error.code) {
+    case 'ECONNREFUSED':
+      return `Nothing listens at ${at} (SPILLWAY_ADMIN_LISTEN). Is Spillway running, and was it started with these settings? Give the same environment, and --env-file if it has one.`
+    case 'ECONNRESET':
+      return `The node at ${at} has closed the connection without an answer. It may still be ${asked.doing}.`
+    case 'ENOTFOUND':
+    case 'EAI_AGAIN':
+      return `The host of ${at} (SPILLWAY_ADMIN_LISTEN) does not resolve.`
+    case 'ABORT_ERR':
+      return `The node at ${at} has not answered. Its log tells ${asked.tells}.`
+    default:
+      return `The node at ${at} cannot be asked: ${messageOf(error)}.`
+  }
+}
+
+/** Why the node refuses to answer; undefined: by the status alone that is not known. */
+export function whyRefused(status: number, at: string, token: string | undefined): string | undefined {
+  switch (status) {
+    case 401:
+      return token === undefined
+        ? `The node at ${at} wants a token: set SPILLWAY_ADMIN_TOKEN, or SPILLWAY_ADMIN_TOKEN_FILE, to the one that it has.`
+        : `The node at ${at} does not take the token of SPILLWAY_ADMIN_TOKEN. If it was changed just now, the node still has the one before: send it SIGHUP instead, or ask it with that one.`
+    case 421:
+      return `The node at ${at} does not answer to that name: list it in SPILLWAY_ADMIN_HOSTS, or give an address in SPILLWAY_ADMIN_LISTEN.`
+    default:
+      return undefined
+  }
 }

@@ -6,10 +6,9 @@ import { hostPortsText } from '../config/address-kinds.ts'
 import type { Loaded } from '../config/load.ts'
 import { describe, HIDDEN, SettingsError } from '../config/mistakes.ts'
 import type { ReloadReport } from '../config/reload.ts'
-import type { Settings } from '../config/settings.ts'
 import { messageOf } from '../core/errors.ts'
 import { visible } from '../telemetry/log.ts'
-import { postToNode } from './ask-node.ts'
+import { type Admin, askNode, whyNoAnswer, whyRefused } from './ask-node.ts'
 
 /** What the verb prints, with the final line end, and the exit code. */
 export interface Told {
@@ -17,43 +16,24 @@ export interface Told {
   readonly code: 0 | 1 | 78
 }
 
-type Admin = Pick<Settings, 'adminListen' | 'adminToken'>
-
 /** Longer than a node takes for two reloads, of which ours is the second. A node closes before that by itself. */
 const LONGEST_MS = 130_000
 
 /** Why there is no report, and what to do about it. */
 class NoReport extends Error {}
 
-function whyNot(error: NodeJS.ErrnoException, at: string): string {
-  switch (error.code) {
-    case 'ECONNREFUSED':
-      return `Nothing listens at ${at} (SPILLWAY_ADMIN_LISTEN). Is Spillway running, and was it started with these settings? Give the same environment, and --env-file if it has one.`
-    case 'ECONNRESET':
-      return `The node at ${at} has closed the connection without an answer. It may still be reading its settings: its log tells what came of it.`
-    case 'ENOTFOUND':
-    case 'EAI_AGAIN':
-      return `The host of ${at} (SPILLWAY_ADMIN_LISTEN) does not resolve.`
-    case 'ABORT_ERR':
-      return `The node at ${at} has not answered. Its log tells whether the settings were read.`
-    default:
-      return `The node at ${at} cannot be asked: ${messageOf(error)}.`
-  }
-}
+const whyNot = (error: NodeJS.ErrnoException, at: string): string =>
+  whyNoAnswer(error, at, {
+    doing: 'reading its settings: its log tells what came of it',
+    tells: 'whether the settings were read',
+  })
 
 function refused(status: number, at: string, token: string | undefined): string {
-  switch (status) {
-    case 401:
-      return token === undefined
-        ? `The node at ${at} wants a token: set SPILLWAY_ADMIN_TOKEN, or SPILLWAY_ADMIN_TOKEN_FILE, to the one that it has.`
-        : `The node at ${at} does not take the token of SPILLWAY_ADMIN_TOKEN. If it was changed just now, the node still has the one before: send it SIGHUP instead, or ask it with that one.`
-    case 404:
-      return `The node at ${at} has no settings to read again, as a demo has none.`
-    case 421:
-      return `The node at ${at} does not answer to that name: list it in SPILLWAY_ADMIN_HOSTS, or give an address in SPILLWAY_ADMIN_LISTEN.`
-    default:
-      return `What answers at ${at} (SPILLWAY_ADMIN_LISTEN) with status ${status} is not Spillway.`
-  }
+  if (status === 404) return `The node at ${at} has no settings to read again, as a demo has none.`
+  return (
+    whyRefused(status, at, token) ??
+    `What answers at ${at} (SPILLWAY_ADMIN_LISTEN) with status ${status} is not Spillway.`
+  )
 }
 
 const isReport = (value: unknown): value is ReloadReport =>
@@ -77,9 +57,11 @@ async function ask(admin: Admin): Promise<ReloadReport> {
     throw new NoReport(
       'Which port the node has is not known: SPILLWAY_ADMIN_LISTEN has port 0. Send the node SIGHUP instead.',
     )
-  const answer = await postToNode(admin, '/api/v1/reload', LONGEST_MS).catch((error: unknown) => {
-    throw new NoReport(whyNot(error as NodeJS.ErrnoException, at))
-  })
+  const answer = await askNode(admin, { method: 'POST', path: '/api/v1/reload', longestMs: LONGEST_MS }).catch(
+    (error: unknown) => {
+      throw new NoReport(whyNot(error as NodeJS.ErrnoException, at))
+    },
+  )
   const report = reportIn(answer.body)
   if (report === undefined) throw new NoReport(refused(answer.status, at, admin.adminToken))
   return report

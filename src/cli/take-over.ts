@@ -7,7 +7,7 @@ import { hostPortsText } from '../config/address-kinds.ts'
 import type { PlainSettings } from '../config/settings.ts'
 import { messageOf } from '../core/errors.ts'
 import type { Log } from '../telemetry/log.ts'
-import { type Answer, postToNode } from './ask-node.ts'
+import { type Answer, askNode } from './ask-node.ts'
 
 const LONGEST_MS = 10_000
 /** Of an answer, in characters. */
@@ -36,7 +36,7 @@ export async function takeOver(settings: PlainSettings, log: Log): Promise<void>
   warnOfResets(log)
   let answer: Answer
   try {
-    answer = await postToNode(settings, '/api/v1/handover', LONGEST_MS)
+    answer = await askNode(settings, { method: 'POST', path: '/api/v1/handover', longestMs: LONGEST_MS })
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ECONNREFUSED')
       throw new Error(`the Spillway at ${at} cannot be asked to hand over: ${messageOf(error)}`)

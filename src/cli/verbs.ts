@@ -3,6 +3,10 @@
  * these tables (args.ts). A new verb is a row here; what it does is in main.ts.
  */
 import { settingsHelp } from '../config/docs.ts'
+import { duration as durationKind } from '../config/kinds.ts'
+import { LONGEST_BAN_MS, LONGEST_REASON, SHORTEST_BAN_MS } from '../core/bans.ts'
+
+const BAN_TIME = durationKind({ min: SHORTEST_BAN_MS, max: LONGEST_BAN_MS })
 
 /** An option without a value; it is parsed as true or false. */
 export interface Flag {
@@ -70,6 +74,20 @@ const envFile = path(
   'read settings from this file too; the process environment wins',
   '--env-file /etc/spillway/spillway.env',
 )
+const duration = (help: string): Valued<string> => ({
+  value: 'TIME',
+  help,
+  needs: 'a duration with its unit, such as 30m, 6h or 7d',
+  read: (text) => ('value' in BAN_TIME.parse(text) ? text : undefined),
+})
+
+const reason = (help: string): Valued<string> => ({
+  value: 'TEXT',
+  help,
+  needs: `a text of at most ${LONGEST_REASON} characters, without control characters`,
+  read: (text) => (text.length <= LONGEST_REASON && !/\p{C}/u.test(text) ? text : undefined),
+})
+
 const allSettings = (): string => `Settings (default):\n${settingsHelp()}`
 
 export const VERBS = {
@@ -94,6 +112,21 @@ export const VERBS = {
     example: 'spillway reload --env-file /etc/spillway/spillway.env',
     more: () =>
       'It asks over SPILLWAY_ADMIN_LISTEN, with SPILLWAY_ADMIN_TOKEN where there is one. The node reads its own environment and its own\nfiles. Exit codes: 0 the settings are in force, 78 there are mistakes in them, 1 the node could not be asked or could not read them.',
+  },
+  bans: {
+    summary: 'show who is banned; ban an address or a network, or lift a ban',
+    options: {
+      envFile,
+      time: duration('how long `add` bans for (default 24h, at most 365d)'),
+      reason: reason('why, for the list and the log'),
+    },
+    positionals: [
+      { name: 'ACTION', help: 'list (the default), add or remove', optional: true },
+      { name: 'NETWORK', help: 'for add and remove: an address, or a CIDR network', optional: true },
+    ],
+    example: "spillway bans add 192.0.2.0/24 --time 6h --reason 'harvest'",
+    more: () =>
+      'It asks the node that runs with these settings over SPILLWAY_ADMIN_LISTEN, with SPILLWAY_ADMIN_TOKEN where there is one. With Redis all\nnodes hear of it within two seconds. Where a ban is lifted, nothing is banned by itself for a day. Exit codes: 0 it was done, 78 there are\nmistakes in the settings, 1 all else.',
   },
   learn: {
     summary: 'learn from logs of the mail servers who sends honest mail',

@@ -154,6 +154,14 @@ export const SETTINGS = {
     more: 'Mail servers whose directory has failed call every user unknown, and senders then bounce the mail for good. With this setting on, senders try again later instead. The guard watches each domain by itself as well. A client that keeps asking for twenty recently deleted users of one domain keeps it active for that domain: if the directory is well and the alert stays, turn the guard off for a while.',
     live: true,
   }),
+  SPILLWAY_UNKNOWN_RECIPIENT_TTL: row({
+    group: 'upstream',
+    kind: orOff(duration({ min: 1000, max: 3_600_000 })),
+    default: '5m',
+    doc: 'How long a recipient that a mail server has called unknown is answered from memory, in the words of that mail server.',
+    more: 'A directory harvest then does not reach the mail servers, whoever comes with it. A new mailbox may be refused for this long after somebody has written to it in vain; once any mail server accepts the recipient, the node forgets at once. Clients on `SPILLWAY_ALLOW` are never answered from memory, and nobody is while `SPILLWAY_UNKNOWN_GUARD` doubts the mail servers. Each process remembers for itself. [smtp.md](smtp.md#unknown-recipients) has the rest.',
+    live: true,
+  }),
   SPILLWAY_TRACE_HEADER: row({
     group: 'upstream',
     kind: flag,
@@ -522,6 +530,34 @@ export const SETTINGS = {
     default: 'none',
     doc: "Networks that carry everybody's mail to you: a backup MX, forwarders.",
     more: 'What they send is not theirs, so no history is kept of them, and they are never refused for good: where another client hears 5yz from Spillway, they hear 451. (What the mail servers say, they hear as it is.) They have no limits per address or network. Instead, all of them together count as one network, which may have half of the connections open that all others leave of `SPILLWAY_MAX_CONNECTIONS`. Their standing is `seen`: under load their mail is put off at RCPT, at level 4, and never at the banner. `SPILLWAY_ALLOW` takes precedence over this list, and this list over `SPILLWAY_DENY`.',
+    live: true,
+  }),
+  SPILLWAY_DENY_STAGE: row({
+    group: 'lists',
+    kind: oneOf({
+      connect:
+        'at once, in place of the greeting: the cheapest; a mail server tries its other ways to you, and some retry for days',
+      rcpt: 'at each recipient, so that the sender has the refusal at once, with the recipient in it',
+    }),
+    default: 'connect',
+    doc: 'Where clients on `SPILLWAY_DENY`, and those who are banned, hear that they are refused.',
+    more: 'A 554 in place of the greeting is retried for days by Postfix, which takes it for a broken server; a 550 at RCPT bounces at once.',
+    live: true,
+  }),
+  SPILLWAY_BAN_AFTER: row({
+    group: 'lists',
+    kind: orOff(integer(1, 1_000_000)),
+    default: 'off',
+    doc: 'After how many points an address is banned for a while; points are for what no honest mail server does.',
+    more: "[bans.md](bans.md) has the table of points; 10 is a good value. It is off until you choose it: look first at what it would do, with `SPILLWAY_BAN_AFTER=10` and `SPILLWAY_OBSERVE=banned`, which bans, counts and logs, and refuses nobody. The operator's own bans (`spillway bans add`) need no points, and hold in any case. Trusted and known clients and relays are never banned by themselves.",
+    live: true,
+  }),
+  SPILLWAY_BAN_TIME: row({
+    group: 'lists',
+    kind: duration({ min: 1000, max: DAY_MS }),
+    default: '10m',
+    doc: 'How long the first ban of an address lasts.',
+    more: 'Each further ban within a day of the last one is twice as long, up to 24h.',
     live: true,
   }),
   SPILLWAY_RCPT_DOMAINS: row({

@@ -343,6 +343,25 @@ export function lookup(table: NetworkTable): (ip: string) => boolean {
   }
 }
 
+/** Whether a network has an address in common with the table. IPv6 networks are of /64 or wider. Looks at the whole table. */
+export function overlaps(table: NetworkTable, { family, first, bits }: Network): boolean {
+  if (lookup(table)(first)) return true
+  if (family === 4) {
+    const low = readIPv4(first)
+    return table.lows4.some((each) => each >= low && each < low + 2 ** (32 - bits))
+  }
+  readIPv6(first)
+  const [w0, w1] = [groups[0]! * 65536 + groups[1]!, groups[2]! * 65536 + groups[3]!]
+  const [unit0, unit1] = [2 ** Math.max(0, 32 - bits), 2 ** Math.min(32, 64 - bits)]
+  const { lows6 } = table
+  for (let i = 0; i < lows6.length; i += 4) {
+    const isSame =
+      lows6[i]! >= w0 && lows6[i]! < w0 + unit0 && (bits <= 32 || (lows6[i + 1]! >= w1 && lows6[i + 1]! < w1 + unit1))
+    if (isSame) return true
+  }
+  return false
+}
+
 type Intervals = [lows: Uint32Array<ArrayBuffer>, highs: Uint32Array<ArrayBuffer>]
 
 function table4(networks: readonly Network[]): Intervals {

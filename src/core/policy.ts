@@ -57,9 +57,14 @@ export function refusal(reason: ReasonName, facts: Refusal['facts'] = NO_FACTS):
   return { action, reason, code, enhanced, text: wire, facts }
 }
 
-/** The same for a reason whose reply depends on the stage. */
-export function refusalAt(stage: Stage, reason: ReasonName, facts: Refusal['facts'] = NO_FACTS): Refusal {
-  const { action, code, enhanced } = formOf(reason, stage)
+/** The same for a reason whose reply depends on the stage. @param isOperators whether the operator himself has said so */
+export function refusalAt(
+  stage: Stage,
+  reason: ReasonName,
+  facts: Refusal['facts'] = NO_FACTS,
+  isOperators = false,
+): Refusal {
+  const { action, code, enhanced } = formOf(reason, stage, isOperators)
   return { action, reason, code, enhanced, text: reasonOf(reason).wire, facts }
 }
 

@@ -23,6 +23,8 @@ export interface Reason extends Form {
   readonly stages: readonly Stage[]
   /** The form at stage connect, where it is another one than at the later stages. */
   readonly atConnect?: Form
+  /** The forms where the operator himself has said so, at stage connect and later. */
+  readonly byOperator?: { readonly atConnect: Form; readonly later: Form }
   /** Whether a flood, load or a missing cluster is the cause. */
   readonly load: boolean
   /** The words for the administrator of the refused client. */
@@ -34,6 +36,7 @@ export interface Reason extends Form {
 /** In the order of the policy (checks/index.ts). They are also the values of SPILLWAY_OBSERVE. */
 export const CHECK_NAMES = [
   'denied',
+  'banned',
   'overload',
   'ip-concurrency',
   'ip-connections',
@@ -55,10 +58,11 @@ export const REASONS = {
   denied: {
     number: 1,
     check: 'denied',
-    stages: ['connect'],
-    action: 'drop',
-    code: 554,
+    stages: ['connect', 'rcpt'],
+    action: 'reject',
+    code: 550,
     enhanced: '5.7.1',
+    atConnect: { action: 'drop', code: 554, enhanced: '5.7.1' },
     load: false,
     wire: 'Refused by local policy',
     operator: 'the address is on the deny list (SPILLWAY_DENY)',
@@ -394,6 +398,23 @@ export const REASONS = {
     operator:
       'the /24 or /48 already holds half of the connections that others leave to such clients of SPILLWAY_MAX_CONNECTIONS',
   },
+  banned: {
+    number: 33,
+    check: 'banned',
+    stages: ['connect', 'rcpt'],
+    action: 'defer',
+    code: 450,
+    enhanced: '4.7.1',
+    atConnect: { action: 'drop', code: 421, enhanced: '4.7.0' },
+    byOperator: {
+      atConnect: { action: 'drop', code: 554, enhanced: '5.7.1' },
+      later: { action: 'reject', code: 550, enhanced: '5.7.1' },
+    },
+    load: false,
+    wire: 'Your address or network is banned here for some time',
+    operator:
+      'the address or its network is banned: by itself after SPILLWAY_BAN_AFTER points (4yz), or by the operator (5yz); spillway bans has the list',
+  },
 } as const satisfies Record<string, Reason>
 
 export type ReasonName = keyof typeof REASONS
@@ -401,22 +422,34 @@ export const REASON_NAMES = Object.keys(REASONS) as ReasonName[]
 
 export const reasonOf = (name: ReasonName): Reason => REASONS[name]
 
-/** The reply with this reason at a stage. */
-export function formOf(name: ReasonName, stage: Stage): Form {
+/** The reply with this reason at a stage. @param isOperators whether the operator himself has said so */
+export function formOf(name: ReasonName, stage: Stage, isOperators = false): Form {
   const reason = reasonOf(name)
+  const { byOperator } = reason
+  if (isOperators && byOperator !== undefined) return stage === 'connect' ? byOperator.atConnect : byOperator.later
   return (stage === 'connect' ? reason.atConnect : undefined) ?? reason
 }
 
-/** What a relay hears (SPILLWAY_RELAYS): a refusal for good is put off. The deny list is not for relays. */
+/** What a relay hears (SPILLWAY_RELAYS): a refusal for good is put off. The deny list and bans are not for relays. */
 export function patientFormOf(name: ReasonName): Form | undefined {
   const { action, enhanced } = reasonOf(name)
-  return action === 'reject' ? { action: 'defer', code: 451, enhanced: `4${enhanced.slice(1)}` } : undefined
+  return name !== 'denied' && action === 'reject'
+    ? { action: 'defer', code: 451, enhanced: `4${enhanced.slice(1)}` }
+    : undefined
 }
 
 /** All replies with this reason, but for what relays hear. */
 export function formsOf(name: ReasonName): readonly Form[] {
   const reason = reasonOf(name)
-  return reason.atConnect === undefined ? [reason] : [reason.atConnect, reason]
+  const { atConnect, byOperator } = reason
+  const later = byOperator === undefined ? [] : [byOperator.atConnect, byOperator.later]
+  return [...(atConnect === undefined ? [] : [atConnect]), reason, ...later]
+}
+
+/** What may become of a connection, a message or a recipient with this reason at a stage. */
+export function actionsAt(name: ReasonName, stage: Stage): readonly Action[] {
+  const forms = [formOf(name, stage), formOf(name, stage, true), patientFormOf(name)]
+  return [...new Set(forms.flatMap((form) => form?.action ?? []))]
 }
 
 /** The reasons that a check gives. */

@@ -43,9 +43,10 @@ import type { Identify, Identity } from './gate/identify.ts'
 import type { Linger } from './gate/linger.ts'
 import type { NatWatch } from './gate/nat-watch.ts'
 import { answerProbe } from './gate/probe.ts'
-import type { Outcomes, SessionRecord } from './outcome.ts'
+import type { Outcomes } from './outcome.ts'
 import type { Voice } from './reply.ts'
 import type { Session, Sessions } from './session/session.ts'
+import type { SessionRecord } from './session-record.ts'
 
 export interface ConnectionParts {
   readonly identify: Identify
@@ -140,7 +141,7 @@ function turnAway({ socket, client, record, seat }: OpenConnection, verdict: Ref
   const { outcomes, linger, voice } = parts
   // This comes first, so that the seat is freed whatever goes wrong below.
   seat.free()
-  outcomes.refused(record, 'connect', verdict)
+  outcomes.refused(record, client, 'connect', verdict)
   linger.farewell(socket, voice.refusal(client, verdict))
   outcomes.end(record, client)
   outcomes.tell(record, client)

@@ -3,6 +3,7 @@
  * A SessionRecord is filled while the session goes on; `end` counts it when the client is gone, `tell` writes the line when the
  * upstream has said its last word as well.
  */
+import { isOffence, type Offence, proves } from '../core/bans.ts'
 import { type Client, isRelay, isTrusted, STANDINGS, type Standing } from '../core/client.ts'
 import type { Clock } from '../core/clock.ts'
 import { refusalId } from '../core/id.ts'
@@ -15,66 +16,18 @@ import type { History } from '../state/history.ts'
 import type { Lesson } from '../state/past.ts'
 import type { RelayedMessages } from '../state/relayed-messages.ts'
 import { type Log, Sampler } from '../telemetry/log.ts'
-import { type MessageResult, type Metrics, OUTCOMES, type Outcome } from '../telemetry/metrics.ts'
+import { type Metrics, OUTCOMES, type Outcome } from '../telemetry/metrics.ts'
 import type { Cell, Distribution } from '../telemetry/series.ts'
 import type { ClientDomains } from './client-domains.ts'
 import type { Evidence } from './evidence.ts'
 import { BREACH, BREACHES, isCallout, lessonOf, NOTHING } from './lesson.ts'
 import { queueIdIn } from './queue-id.ts'
+import { type AnsweredFrom, NO_ANSWER, sourceOf } from './recipient-answer.ts'
 import { RefusalCounts } from './refusal-counts.ts'
+import { type MessageTold, SessionRecord } from './session-record.ts'
 
 /** Recipients, and messages, that a session's line names; the others are only counted. */
 const MAX_TOLD = 20
-
-interface MessageTold {
-  readonly size: number
-  readonly upstream: string | undefined
-  readonly reply: string
-  readonly ms: number
-  readonly result: MessageResult
-  /** The client had closed its side before the dot was answered (RFC 1047: it may send the message again). */
-  readonly left?: true
-}
-
-export class SessionRecord {
-  /** By the clock that never goes back, in milliseconds. */
-  readonly begunAt: number
-  stage: Stage = 'connect'
-  helo: string | undefined
-  tls: string | undefined
-  /** Why a TLS handshake failed, or its client was cut off for empty records. */
-  tlsError: string | undefined
-  from: string | undefined
-  /** Our last refusal, and the stage it was at: this one is in the log line. */
-  refusal: Refusal | undefined
-  refusedAt: Stage | undefined
-  /** The last refusal of an upstream, and which upstream it was. */
-  upstreamSaid: { readonly upstream: string; readonly reply: string } | undefined
-  /** Whether a mail server has taken a message, or nobody knows (R30): such a session always has its line. */
-  mayBeDelivered = false
-  accepted = false
-  shed = false
-  rejected = false
-  /** The client left in the middle of a transaction, or was cut off. */
-  aborted = false
-  rcpts = 0
-  /** Recipients of the transaction under way: taken by a mail server, those of them that are exempt, and such as no honest client names. */
-  taken = 0
-  spared = 0
-  bad = 0
-  messageCount = 0
-  upstreamMs = 0
-  // Allocated when first needed: a refused client needs none of them.
-  told: { to: string; code: number }[] | undefined
-  messages: MessageTold[] | undefined
-  observed: Set<CheckName | ReasonName> | undefined
-  /** The client has broken the protocol. */
-  isBroken = false
-
-  constructor(begunAt: number) {
-    this.begunAt = begunAt
-  }
-}
 
 /**
  * Under what a session that relayed nothing is counted in the sample, as its line has it: the reason of our refusal; where
@@ -108,6 +61,8 @@ export interface OutcomeOptions {
   readonly domains: Pick<ClientDomains, 'learn'>
   /** Knows the accepted messages by their ids. */
   readonly relayed: Pick<RelayedMessages, 'add'>
+  /** Called once a session for each thing that the client did and no honest mail server does. */
+  readonly committed: (client: Client, offence: Offence) => void
 }
 
 export class Outcomes {
@@ -119,12 +74,13 @@ export class Outcomes {
   readonly #history: OutcomeOptions['history']
   readonly #domains: OutcomeOptions['domains']
   readonly #relayed: OutcomeOptions['relayed']
+  readonly #committed: OutcomeOptions['committed']
   readonly #refusals: RefusalCounts
   readonly #sessions: ReadonlyMap<Outcome, ReadonlyMap<Standing, Cell>>
   readonly #connections: Readonly<{ 4: Cell; 6: Cell }>
   readonly #durations: ReadonlyMap<Outcome, Distribution>
 
-  constructor({ metrics, log, logSample, localParts, clock, history, domains, relayed }: OutcomeOptions) {
+  constructor({ metrics, log, logSample, localParts, clock, history, domains, relayed, committed }: OutcomeOptions) {
     this.#metrics = metrics
     this.#log = log
     this.#sampler = new Sampler(logSample, ALL_KINDS)
@@ -133,6 +89,7 @@ export class Outcomes {
     this.#history = history
     this.#domains = domains
     this.#relayed = relayed
+    this.#committed = committed
     this.#connections = { 4: metrics.connections.of('ipv4'), 6: metrics.connections.of('ipv6') }
     this.#refusals = new RefusalCounts(metrics)
     this.#sessions = new Map(
@@ -151,11 +108,17 @@ export class Outcomes {
   }
 
   /** A client, a message or a recipient was turned away by us. */
-  refused(record: SessionRecord, stage: Stage, refusal: Refusal): void {
+  refused(record: SessionRecord, client: Client, stage: Stage, refusal: Refusal): void {
     this.#refusals.count(stage, refusal, 'enforce')
+    const { reason } = refusal
+    if (isOffence(reason) && record.offences?.has(reason) !== true && proves(reason, refusal.facts)) {
+      record.offences ??= new Set()
+      record.offences.add(reason)
+      this.#committed(client, reason)
+    }
     record.refusedAt = stage
     record.refusal = refusal
-    if (BREACHES.has(refusal.reason)) record.isBroken = true
+    if (BREACHES.has(reason)) record.isBroken = true
     if (refusal.code < 500) record.shed = true
     else record.rejected = true
   }
@@ -169,21 +132,23 @@ export class Outcomes {
   }
 
   /** An upstream's reply turned a recipient or a message away. */
-  refusedByUpstream(record: SessionRecord, upstream: string, reply: Reply): void {
-    record.upstreamSaid = { upstream, reply: `${reply.code} ${reply.lines[0] ?? ''}` }
+  refusedByUpstream(record: SessionRecord, upstream: string, reply: Reply, from: AnsweredFrom = 'upstream'): void {
+    record.upstreamSaid = { upstream, reply: `${reply.code} ${reply.lines[0] ?? ''}`, ...sourceOf(from) }
     if (reply.code < 500) record.shed = true
     else record.rejected = true
   }
 
-  /** @param evidence what the mail server's reply says about the client @param isSpared no limit of its sender holds the recipient up */
-  recipient(record: SessionRecord, to: string, code: number, evidence: Evidence, isSpared: boolean): void {
+  /** @param answer the mail server's; absent if it was not asked, or is not believed */
+  recipient(record: SessionRecord, to: string, code: number, answer = NO_ANSWER): void {
+    const { evidence, isSpared, isUnknown, from } = answer
+    if (isUnknown) this.#metrics.unknownRecipients.inc(from)
     record.rcpts++
     if (code < 300) record.taken++
     if (code < 300 && isSpared) record.spared++
     if (evidence === 'bad' && !isCallout(record)) record.bad++
     this.#metrics.recipients.inc(code < 400 ? 'accepted' : code < 500 ? 'deferred' : 'rejected')
     record.told ??= []
-    if (record.told.length < MAX_TOLD) record.told.push({ to: this.#redacted(to), code })
+    if (record.told.length < MAX_TOLD) record.told.push({ to: this.#redacted(to), code, ...sourceOf(from) })
   }
 
   /** A transaction is over. @param evidence what the reply to DATA or to the dot says about the client */

@@ -7,7 +7,7 @@ import type { Client } from '../core/client.ts'
 import { refusalId } from '../core/id.ts'
 import { utf8Of } from '../core/latin1.ts'
 import type { Refusal } from '../core/policy.ts'
-import { type Form, patientFormOf, REASON_NAMES, type ReasonName, reasonOf } from '../core/reasons.ts'
+import { type Form, formsOf, patientFormOf, REASON_NAMES, type ReasonName } from '../core/reasons.ts'
 import type { Reply } from '../relay/smtp/reply.ts'
 
 /** Octets of a line without its CRLF, and of its text: without the code and its separator as well. */
@@ -84,17 +84,11 @@ export function createVoice(hostname: string, supportUrl: string | undefined): V
   // A refusal that may pass names us (421 must, RFC 5321 section 4.2.2). Every refusal names the client's address.
   const headOf = ({ code, enhanced }: Pick<Form, 'code' | 'enhanced'>): string =>
     code < 500 ? `${code} ${enhanced} ${hostname} [` : `${code} ${enhanced} [`
-  const heads = new Map<ReasonName, string>(REASON_NAMES.map((name) => [name, headOf(reasonOf(name))]))
-  const headsAtConnect = new Map<ReasonName, string>(
-    REASON_NAMES.flatMap((name) => {
-      const { atConnect } = reasonOf(name)
-      return atConnect === undefined ? [] : [[name, headOf(atConnect)]]
-    }),
-  )
-  const patientHeads = new Map<ReasonName, string>(
-    REASON_NAMES.flatMap((name) => {
-      const form = patientFormOf(name)
-      return form === undefined ? [] : [[name, headOf(form)]]
+  /** By reason and code: no two forms of a reason have the same code. */
+  const heads = new Map<ReasonName, ReadonlyMap<number, string>>(
+    REASON_NAMES.map((name) => {
+      const forms = [...formsOf(name), ...(patientFormOf(name) === undefined ? [] : [patientFormOf(name) as Form])]
+      return [name, new Map(forms.map((form) => [form.code, headOf(form)]))]
     }),
   )
   /** What to ask about: the URL, if there is one and it has room, else the id. */
@@ -105,9 +99,7 @@ export function createVoice(hostname: string, supportUrl: string | undefined): V
   return {
     hostname,
     refusal({ id, ip }, { reason, code, text }) {
-      const others = code === 421 ? headsAtConnect : code === 451 ? patientHeads : undefined
-      const head = others?.get(reason) ?? heads.get(reason)
-      const line = `${head}${ip}] ${text}`
+      const line = `${heads.get(reason)?.get(code)}${ip}] ${text}`
       const full = refusalId(id, reason)
       return supportUrl === undefined
         ? `${line} (${full})\r\n`

@@ -7,43 +7,45 @@
  *
  *     1. the allow list        the operator's own decision                                                  -> trusted
  *     2. the relays list       it carries everybody's mail: good and bad say nothing about it               -> seen
- *     3. its own good mail     at least KNOWN_AFTER good messages over at least KNOWN_DAYS days, and of
+ *     3. the operator's ban    as long as it lasts                                                          -> banned
+ *     4. its own good mail     at least KNOWN_AFTER good messages over at least KNOWN_DAYS days, and of
  *                              the latest messages at least 80 % good                                       -> known
- *     4. its own bad mail      of the latest messages more bad than good, and more than one bad             -> suspect
- *     5. bad neighbours        more than three addresses of its neighbourhood with bad mail lately, and
+ *     5. a ban                 that came by itself, as long as it lasts (state/offences.ts)                 -> banned
+ *     6. its own bad mail      of the latest messages more bad than good, and more than one bad             -> suspect
+ *     7. bad neighbours        more than three addresses of its neighbourhood with bad mail lately, and
  *                              less than 20 % with good mail                                                -> suspect
- *     6. a little good mail    a good message, but not enough for 3                                         -> seen
- *     7. good neighbours       addresses of its neighbourhood have sent good mail five times over at least
+ *     8. a little good mail    a good message, but not enough for 4                                         -> seen
+ *     9. good neighbours       addresses of its neighbourhood have sent good mail five times over at least
  *                              KNOWN_DAYS days, and of those heard lately at least 80 % were good            -> seen
- *     8. a good domain         it has sent nothing bad, and addresses whose forward-confirmed names are of
+ *    10. a good domain         it has sent nothing bad, and addresses whose forward-confirmed names are of
  *                              the same organisation have sent good mail twenty times, from three networks
  *                              or more, over at least a week, and of those heard lately at least 80 % were
  *                              good                                                                         -> seen
- *     9. none                                                                                               -> new
+ *    11. none                                                                                               -> new
  *
  * "Over at least so many days" means: from the first good message to the last it is so many days of 24 hours, less one
  * day and four hours. With 2 days that is 20 hours, so that a mail server that sends once a day counts two days on the
  * second of them, and one that sends just before and just after midnight does not. With 1 day, any time will do.
  *
- * A good message that turned out to be none keeps its place in the count and loses its weight (state/past.ts). So 3 also asks that
- * the latest messages have enough good ones: KNOWN_AFTER, or half of those that a client is judged by. And 6 asks for any.
+ * A good message that turned out to be none keeps its place in the count and loses its weight (state/past.ts). So 4 also asks that
+ * the latest messages have enough good ones: KNOWN_AFTER, or half of those that a client is judged by. And 8 asks for any.
  *
- * A neighbourhood never takes anybody's own good standing away (3 comes before 5), and one in which a fifth of the
+ * A neighbourhood never takes anybody's own good standing away (4 comes before 5 and 7), and one in which a fifth of the
  * addresses send good mail is no evidence against any of them: so a big provider's pool never turns suspect as a whole.
- * An address with one or two messages that got through is not spared by 6 among bad neighbours: that is what
+ * An address with one or two messages that got through is not spared by 8 among bad neighbours: that is what
  * a spammer with a whole network has.
  *
  * A domain lends less than a neighbourhood, because more can get into it. Nobody can forge one: the name must point back to the
  * address. But whoever rents a machine may get a name of its hoster, and a spammer may register a domain, send wanted mail from
- * it for a week, and then have a thousand machines named in it. So names that were given to an address by whoever owns its network say of nobody
- * (dns/organisation.ts); a domain makes nobody known; it helps nobody who has sent bad mail, nor anybody among bad neighbours;
- * and it needs to be long, wide and mostly good. A thousand such machines are seen until twenty-three of them have
- * sent something bad: of the latest hundred addresses less than 80 % are good then. A domain never makes anybody suspect, so
- * nobody is hurt by whom he shares it with: without its help he is what he was.
+ * it for a week, and then have a thousand machines named in it. So a name that the owner of the network gave to the address says
+ * nothing about who sends from there (dns/organisation.ts). A domain makes nobody known, and it helps nobody who has sent bad mail or
+ * sits among bad neighbours. Its own history must be long, wide and mostly good. A thousand such machines are seen until
+ * twenty-three of them have sent something bad: of the latest hundred addresses less than 80 % are good then. A domain never makes
+ * anybody suspect. So nobody is hurt by sharing it with others: without its help a client is what it was.
  *
- * Bans (-> banned) will go between 2 and 3. The deny list is not evidence: it is a check of its own (checks/denied.ts),
- * which an operator may only observe.
+ * The deny list is not evidence: it is a check of its own (checks/denied.ts), which an operator may only observe.
  */
+import type { BannedBy } from '../core/bans.ts'
 import type { Remembered, Standing } from '../core/client.ts'
 import { GOOD_ADDRESSES, GOOD_NETS, netsOf } from '../state/domains.ts'
 import { HOURS_A_DAY, OWN_MEMORY, type Past } from '../state/past.ts'
@@ -62,6 +64,8 @@ export interface Evidence {
   readonly isAllowed: boolean
   /** Whether the operator has it on the list of relays. */
   readonly isRelay?: boolean
+  /** Who has banned it, if anybody. */
+  readonly banned?: BannedBy | undefined
   /** Of its source, as it weighs now. */
   readonly own: Past
   /** Of its neighbourhood, as it weighs now. It counts addresses, each once a day, where `own` counts messages. */
@@ -93,11 +97,14 @@ const BAD_OF_ITS_OWN = 0.5
 /** A daily sender is not always on time. */
 const EARLY_HOURS = 4
 
-export function standingOf({ isAllowed, isRelay = false, own, net, domain }: Evidence, needs: Needs): Standing {
+export function standingOf({ isAllowed, isRelay = false, banned, own, net, domain }: Evidence, needs: Needs): Standing {
   if (isAllowed) return 'trusted'
   if (isRelay) return 'seen'
+  if (banned === 'operator') return 'banned'
   const by = standingAlone(own, needs)
-  if (by === 'known' || by === 'suspect') return by
+  if (by === 'known') return by
+  if (banned !== undefined) return 'banned'
+  if (by === 'suspect') return by
   if (isBadNeighbourhood(net)) return 'suspect'
   if (by === 'seen' || isGoodNeighbourhood(net, needs)) return 'seen'
   return domain !== undefined && own.recentBad <= BAD_OF_ITS_OWN && isGoodDomain(domain, needs) ? 'seen' : 'new'

@@ -49,6 +49,8 @@ export interface KnownRecipients {
   heard(address: string, answer: 'accepted' | 'unknown'): void
   /** Whether "unknown user" is not believed at the moment: for this address, or, without an address, for any. */
   guarding(address?: string): boolean
+  /** When "unknown user" was last not believed for this address, in ms since the epoch; -Infinity: always believed so far. */
+  guardedAt(address: string): number
 }
 
 export interface KnownRecipientsOptions {
@@ -131,6 +133,10 @@ export class SharedMemory implements KnownRecipients {
     return address === undefined
       ? this.#guard.anywhere(at)
       : this.#guard.holds(this.#domainOf(mailboxOf(address)).domain, at)
+  }
+
+  guardedAt(address: string): number {
+    return this.#guard.heldAt(this.#domainOf(mailboxOf(address)).domain)
   }
 
   /** The secret that keys the hashes. */

@@ -51,6 +51,9 @@ export class UnknownGuard {
   #domains = 0
   #failing = 0
   #lost = 0
+  /** When "unknown" was last not believed: for any recipient, and by domain. */
+  #heldAt = Number.NEGATIVE_INFINITY
+  readonly #heldAtOf = new Map<number, number>()
 
   /**
    * A recipient accepted recently was named.
@@ -66,7 +69,15 @@ export class UnknownGuard {
 
   /** Whether "unknown" is not believed for recipients of this domain. */
   holds(domain: number, at: number): boolean {
-    return this.everywhere(at) || this.#isFailed(domain)
+    if (this.everywhere(at)) this.#heldAt = at
+    else if (this.#isFailed(domain)) this.#heldAtOf.set(domain, at)
+    else return false
+    return true
+  }
+
+  /** When `holds` was last true for this domain, in ms. */
+  heldAt(domain: number): number {
+    return Math.max(this.#heldAt, this.#heldAtOf.get(domain) ?? Number.NEGATIVE_INFINITY)
   }
 
   /** Whether "unknown" is not believed for any recipient at all. */
@@ -108,6 +119,8 @@ export class UnknownGuard {
   }
 
   clear(): void {
+    this.#heldAt = Number.NEGATIVE_INFINITY
+    this.#heldAtOf.clear()
     for (const half of [this.#half, this.#before]) half.begin(Number.NEGATIVE_INFINITY)
     this.#recount()
   }

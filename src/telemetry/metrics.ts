@@ -4,10 +4,11 @@
  * is ever taken from what a client sent.
  */
 import * as prom from 'prom-client'
+import { BAN_REASONS } from '../core/bans.ts'
 import { REMEMBERED, STANDINGS, type Standing } from '../core/client.ts'
 import { GLOBAL_LIMITS, type GlobalLimit } from '../core/limits.ts'
 import { CAME, SIGNALS, type Signal } from '../core/overload.ts'
-import { CHECK_NAMES, formOf, patientFormOf, REASON_NAMES, reasonOf } from '../core/reasons.ts'
+import { actionsAt, CHECK_NAMES, REASON_NAMES, reasonOf } from '../core/reasons.ts'
 import { combinations, type Declaration, Family, Histograms } from './series.ts'
 
 const FAMILIES = ['ipv4', 'ipv6'] as const
@@ -19,14 +20,16 @@ export const UPSTREAM_COMMANDS = ['connect', 'mail', 'rcpt', 'data', 'dot'] as c
 export type UpstreamCommand = (typeof UPSTREAM_COMMANDS)[number]
 /** refused: the greeting, or the reply to EHLO or to the command that passes on the client's address, was negative. */
 export const CONNECT_RESULTS = ['ok', 'failed', 'timeout', 'refused'] as const
+/** Where the answer to a recipient that the mail servers do not know comes from: one that was asked, or what one said before. */
+export const ANSWERED_FROM = ['upstream', 'memory'] as const
 const REPLY_CLASSES = ['2xx', '3xx', '4xx', '5xx'] as const
 export type ConnectResult = (typeof CONNECT_RESULTS)[number]
 
 /**
  * take: a charge for a client; add: charges made or given back meanwhile; nodes: which are there; probe: is Redis back;
- * known: sharing the recipients that were accepted lately; history: sharing the history of clients; returns: sharing what was put off lately; tickets: agreeing on the key of TLS session tickets.
+ * known: sharing the recipients that were accepted lately; history: sharing the history of clients; returns: sharing what was put off lately; bans: sharing bans; tickets: agreeing on the key of TLS session tickets.
  */
-const REDIS_USES = ['add', 'nodes', 'known', 'history', 'returns', 'tickets'] as const
+const REDIS_USES = ['add', 'nodes', 'known', 'history', 'returns', 'bans', 'tickets'] as const
 export type RedisUse = (typeof REDIS_USES)[number]
 const REDIS_RESULTS = ['ok', 'failed', 'timeout'] as const
 
@@ -41,11 +44,7 @@ export type DnsResult = (typeof DNS_RESULTS)[number]
 const REFUSALS = REASON_NAMES.flatMap((name) => {
   const { stages, check } = reasonOf(name)
   const modes = check === undefined ? ['enforce'] : ['enforce', 'observe']
-  const patient = patientFormOf(name)
-  return stages.flatMap((stage) => {
-    const actions = [formOf(name, stage).action, ...(patient === undefined ? [] : [patient.action])]
-    return combinations([stage], [name], actions, modes)
-  })
+  return stages.flatMap((stage) => combinations([stage], [name], actionsAt(name, stage), modes))
 })
 
 const RATIONED_RESULTS = ['let_in', 'put_off'] as const
@@ -79,6 +78,10 @@ export interface GaugeSources {
   /** Clients that are remembered, by what their own history makes of them. */
   remembered(standing: (typeof REMEMBERED)[number]): number
   unknownGuardActive(): boolean
+  /** Addresses and networks that are banned now. */
+  bansActive(): number
+  /** Recipients that a mail server has called unknown a short while ago. */
+  unknownRemembered(): number
   overloadLevel(): number
   overloadPressure(signal: Signal): number
   admission(standing: Standing): number
@@ -292,6 +295,25 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
       all.of().value = from.unknownGuardActive() ? 1 : 0
     },
   )
+  gauge(
+    {
+      name: 'bans_active',
+      help: 'Addresses and networks that are banned, by themselves or by the operator, as far as this process has heard.',
+      together: 'max',
+    },
+    (from, all) => {
+      all.of().value = from.bansActive()
+    },
+  )
+  gauge(
+    {
+      name: 'unknown_recipients_remembered',
+      help: 'Recipients that are answered from memory: an upstream has called them unknown within UNKNOWN_RECIPIENT_TTL.',
+    },
+    (from, all) => {
+      all.of().value = from.unknownRemembered()
+    },
+  )
 
   const upstreamConnects = counter({
     name: 'upstream_connects_total',
@@ -394,6 +416,18 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
       help: 'Replies to RCPT.',
       labels: ['result'],
       rows: [['accepted'], ['deferred'], ['rejected']],
+    }),
+    unknownRecipients: counter({
+      name: 'unknown_recipients_total',
+      help: 'Recipients that the upstreams do not know; source: upstream: one was asked; memory: one has said so within UNKNOWN_RECIPIENT_TTL.',
+      labels: ['source'],
+      rows: combinations(ANSWERED_FROM),
+    }),
+    bans: counter({
+      name: 'bans_total',
+      help: 'Bans that were made here, by what gave the last points; network: of a whole /24 or /48; operator: by the operator.',
+      labels: ['reason'],
+      rows: combinations(BAN_REASONS),
     }),
     messageSize: histogram(SIZE_B, { name: 'message_size_bytes', help: 'Size of messages the upstreams accepted.' }),
     bareNewlines: counter({

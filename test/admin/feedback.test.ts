@@ -4,6 +4,7 @@ import { type Request, readRequest } from '../../src/admin/request.ts'
 import { createRouter } from '../../src/admin/routes.ts'
 import { SYSTEM_CLOCK } from '../../src/core/clock.ts'
 import type { Feedback, FeedbackReport } from '../../src/core/feedback.ts'
+import { NO_BANS } from '../support/bans.ts'
 
 const nothing = (): never => {
   throw new Error('not asked for')
@@ -12,6 +13,7 @@ const REPORT: FeedbackReport = { source: '192.0.2.1', standing: 'suspect', learn
 const taken: Feedback[] = []
 const answer = createRouter({
   ...{ metrics: nothing, status: nothing, reload: nothing, token: () => 'the-token', names: () => [] },
+  bans: NO_BANS,
   ...{ clock: SYSTEM_CLOCK, upstreams: () => [], reported: nothing },
   feedback(feedback) {
     taken.push(feedback)

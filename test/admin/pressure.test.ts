@@ -5,6 +5,7 @@ import { createRouter } from '../../src/admin/routes.ts'
 import { SYSTEM_CLOCK } from '../../src/core/clock.ts'
 import type { PressureReport } from '../../src/core/overload.ts'
 import { startApp, type TestApp } from '../support/app.ts'
+import { NO_BANS } from '../support/bans.ts'
 import { ask, open, rest } from './http-client.ts'
 
 const nothing = (): never => {
@@ -17,6 +18,7 @@ const answer = createRouter({
   upstreams: () => ['mail1:25', 'mail2:25'],
   reported: (report) => void taken.push(report),
   feedback: nothing,
+  bans: NO_BANS,
 })
 beforeEach(() => void taken.splice(0))
 

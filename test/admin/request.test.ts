@@ -132,7 +132,7 @@ describe('over a socket', () => {
 
   test('405 names what may be used', async () => {
     expect((await ask(app.adminPort, `PUT / HTTP/1.1\r\n${host}\r\n`)).head).toMatch(
-      /\r\nAllow: GET, HEAD, POST(\r\n|$)/,
+      /\r\nAllow: GET, HEAD, POST, DELETE(\r\n|$)/,
     )
   })
 })

@@ -1,7 +1,7 @@
 /** Each check of the policy on the wire: reply, row in the metrics, log line; and the same in observe mode. */
 import { connect } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
-import { REASONS } from '../../src/core/reasons.ts'
+import { formOf, REASONS } from '../../src/core/reasons.ts'
 import { BALANCER, eventually, startApp, type TestApp, turn } from '../support/app.ts'
 import type { Client } from '../support/client.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
@@ -153,13 +153,20 @@ const CASES: readonly Case[] = [
   },
 ]
 
+/** The reply at the first stage that the reason may come up. */
+const formHere = (reason: keyof typeof REASONS) => {
+  const { stages } = REASONS[reason]
+  return { ...formOf(reason, stages[0]), stages }
+}
+
 const row = (reason: keyof typeof REASONS, mode: string): string => {
-  const { stages, action } = REASONS[reason]
+  const { action, stages } = formHere(reason)
   return `spillway_refusals_total{stage="${stages[0]}",reason="${reason}",action="${action}",mode="${mode}"}`
 }
 
 describe.each(CASES)('$reason', ({ reason, settings, act, limit }) => {
-  const { code, enhanced, wire, stages, action } = REASONS[reason]
+  const { code, enhanced, action, stages } = formHere(reason)
+  const { wire } = REASONS[reason]
   const { check } = REASONS[reason] as { check: string }
 
   test('is refused with its reply, its row and its log line', () =>

@@ -70,7 +70,7 @@ describe('help', () => {
 
 test.each([
   [['chekc'], 'There is no verb chekc; did you mean check?'],
-  [['mail'], 'There is no verb mail. Verbs: serve, check, reload, learn, demo.'],
+  [['mail'], 'There is no verb mail. Verbs: serve, check, reload, bans, learn, demo.'],
   [['toString'], 'There is no verb toString'],
   [['check', '--jsn'], 'There is no option --jsn; did you mean --json?'],
   [['-x'], 'There is no option -x.'],
@@ -86,9 +86,12 @@ test.each([
   [['demo', '--seconds', '1.5'], '--seconds needs a whole number'],
   [['serve', '--port', '2525'], '--port is for demo; serve does not take it'],
   [['--seconds', '5'], '--seconds is for demo; serve does not take it'],
-  [['demo', '--env-file', '/x'], '--env-file is for serve, check, reload and learn; demo does not take it'],
+  [['demo', '--env-file', '/x'], '--env-file is for serve, check, reload, bans and learn; demo does not take it'],
   [['demo', '--log'], '--log needs the path'],
   [['demo', '--log', '--json'], '--log needs the path'],
+  [['bans', 'add', '192.0.2.1', '--time', '5'], '--time needs a duration with its unit'],
+  [['bans', 'add', '192.0.2.1', '--reason', 'x'.repeat(201)], '--reason needs a text of at most 200 characters'],
+  [['bans', 'add', '192.0.2.1', 'more'], 'bans takes 2 arguments, and was given more as well.'],
   [['serve', 'check'], 'serve takes no arguments, and was given check.'],
   [['check', '--', '--json'], 'check takes no arguments, and was given --json.'],
 ])('%j is an error', (argv, error) => {

@@ -30,6 +30,8 @@ test('every setting that is a rate is that of a limit', () => {
 test('every limit on connections, messages or recipients is compared, narrow before wide', () => {
   const { connect, rcpt } = policy({
     isDenied: () => false,
+    banOf: () => undefined,
+    denyStage: 'connect',
     concurrency: () => undefined,
     overloaded: () => undefined,
     domains: [],

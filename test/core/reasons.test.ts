@@ -4,7 +4,7 @@ import { CHECK_NAMES, formOf, formsOf, REASON_NAMES, reasonOf } from '../../src/
 
 /** What operators and outside tools rely on: each reason's check, where it may come up, and its reply. */
 const CONTRACT: Readonly<Record<string, readonly [check: string | undefined, stages: string, reply: string]>> = {
-  denied: ['denied', 'connect', 'drop 554 5.7.1'],
+  denied: ['denied', 'connect rcpt', 'drop 554 5.7.1, reject 550 5.7.1'],
   ip_concurrency: ['ip-concurrency', 'connect', 'drop 421 4.7.0'],
   ip_connections: ['ip-connections', 'connect', 'drop 421 4.7.28'],
   net_connections: ['net-connections', 'connect', 'drop 421 4.7.28'],
@@ -36,6 +36,7 @@ const CONTRACT: Readonly<Record<string, readonly [check: string | undefined, sta
   tls_limit: [undefined, 'connect', 'drop 421 4.3.0'],
   overload: ['overload', 'connect rcpt', 'drop 421 4.3.2, defer 451 4.3.2'],
   net_concurrency: [undefined, 'connect', 'drop 421 4.7.0'],
+  banned: ['banned', 'connect rcpt', 'drop 421 4.7.0, defer 450 4.7.1, drop 554 5.7.1, reject 550 5.7.1'],
 }
 
 describe('reasons', () => {
@@ -62,7 +63,7 @@ describe('reasons', () => {
       expect(enhanced[0]).toBe(String(code)[0])
       // RFC 7504: 521 and 556 say never. R2: 421 closes, R3: 450 to 452 do not.
       expect([521, 556]).not.toContain(code)
-      expect(action).toBe(code === 421 || name === 'denied' ? 'drop' : code < 500 ? 'defer' : 'reject')
+      expect(action).toBe(code === 421 || code === 554 ? 'drop' : code < 500 ? 'defer' : 'reject')
     }
   })
 

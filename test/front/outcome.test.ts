@@ -21,6 +21,7 @@ test.each(['accepted', 'deferred', 'unknown'] as const)('a session with a messag
     history: { learn: () => undefined },
     domains: { learn: () => undefined },
     relayed: { add: () => undefined },
+    committed: () => undefined,
   })
   const record = outcomes.begin(CLIENT)
   const told = { result, size: 1, ms: 1, left: false } as unknown as Parameters<Outcomes['message']>[2]

@@ -2,6 +2,7 @@
  * The side of the clients, joined as src/app.ts joins it, for what a running app does not offer: to swap the policy, or to
  * put another part in the place of one.
  */
+import { buildBans } from '../../src/build/bans.ts'
 import { buildDns } from '../../src/build/dns.ts'
 import { buildFront, type FrontOptions } from '../../src/build/front.ts'
 import { buildLimits } from '../../src/build/limits.ts'
@@ -18,6 +19,7 @@ import { maximum } from '../../src/overload/maximum.ts'
 import { createKnownRecipients } from '../../src/state/known-recipients.ts'
 import { RelayedMessages } from '../../src/state/relayed-messages.ts'
 import { Seats } from '../../src/state/seats.ts'
+import { UnknownRecipients } from '../../src/state/unknown-recipients.ts'
 import type { Fields, Log } from '../../src/telemetry/log.ts'
 import { createMetrics } from '../../src/telemetry/metrics.ts'
 import { testSettings } from './app.ts'
@@ -64,7 +66,7 @@ export async function startFront(
   const ratesNow = () => policy.rates()
   const maximumNow: Maximum = (limit, { standing }) =>
     maximum(limit, standing, overload.enforced, policy.rates(), policy.factors())
-  const { limits, history } = buildLimits({
+  const { limits, history, bans } = buildLimits({
     ...common,
     mode: (check) => policy.mode(check),
     ratesNow,
@@ -85,6 +87,7 @@ export async function startFront(
       limits,
       overload,
       history,
+      bans,
       offeredSize,
       metrics,
       log,
@@ -95,14 +98,18 @@ export async function startFront(
   const live = new Set<Session>()
   const seats = new Seats()
   const knownRecipients = createKnownRecipients({ now })
+  const unknownRecipients = new UnknownRecipients({ ttlMs: () => undefined, known: knownRecipients, now, sets: 1 })
   const relayed = new RelayedMessages(64, now)
+  const banning = buildBans({ ...common, bans, history, policy: () => policy })
   const right = {
     ...common,
+    banning,
     node: 1,
     policy,
     limits,
     overload,
     knownRecipients,
+    unknownRecipients,
     history,
     domains,
     relayed,

@@ -6,7 +6,7 @@ import type { OverloadStatus } from '../../admin/status.ts'
 import type { Running } from '../../app.ts'
 import type { Settings } from '../../config/settings.ts'
 import { STANDINGS } from '../../core/client.ts'
-import { formOf, REASON_NAMES, type ReasonName, reasonOf } from '../../core/reasons.ts'
+import { actionsAt, REASON_NAMES, type ReasonName, reasonOf } from '../../core/reasons.ts'
 import type { Stage } from '../../core/stages.ts'
 import { meaningOf } from './settings.ts'
 
@@ -90,7 +90,10 @@ export class Meter {
     for (const name of REASON_NAMES) {
       const { stages } = reasonOf(name)
       const refusedAt = (stage: Stage): number =>
-        metrics.refusals.of(stage, name, formOf(name, stage).action, 'enforce').value
+        actionsAt(name, stage).reduce(
+          (sum, action) => sum + metrics.refusals.of(stage, name, action, 'enforce').value,
+          0,
+        )
       const count = stages.reduce((sum, stage) => sum + refusedAt(stage), 0)
       counts.set(name, count)
       refused += count

@@ -13,7 +13,9 @@ import type { ListenAddress } from '../../front/gate/listener.ts'
 import type { Log } from '../../telemetry/log.ts'
 import type { ParentMetrics } from '../../telemetry/parent-metrics.ts'
 import { Retired, type Snapshot } from '../../telemetry/together.ts'
+import { CrewBans } from './crew-bans.ts'
 import { type Ending, Hand } from './hand.ts'
+import { Place } from './place.ts'
 import type { Report, Start } from './protocol.ts'
 
 const LOOK_MS = 1000
@@ -51,22 +53,8 @@ export interface WorkerReport {
   readonly report: Report | undefined
 }
 
-class Place {
-  readonly worker: number
-  hand: Hand | undefined
-  /** The settings it was given last. */
-  reading: Reading | undefined
-  restarts = 0
-  /** Of the process that is there now, by performance.now(). */
-  startedAt = 0
-  deathsInARow = 0
-
-  constructor(worker: number) {
-    this.worker = worker
-  }
-}
-
 export class Crew {
+  readonly bans = new CrewBans(() => this.#hands())
   readonly #options: CrewOptions
   readonly #places: readonly Place[]
   readonly #retired = new Retired()
@@ -209,8 +197,9 @@ export class Crew {
       listenIsDefault: listenIsDefault && this.#listening === undefined,
       ...{ worker, of, number: own, version, machine, ticketKey },
     }
-    place.hand = new Hand(start, sockets)
-    return place.hand
+    const hand: Hand = new Hand(start, sockets, (made) => this.bans.spread(made, hand))
+    place.hand = hand
+    return hand
   }
 
   #shareOf({ worker }: Place, reading: Reading): Reading {
@@ -255,6 +244,7 @@ export class Crew {
         current = this.#launch(place)
         await current.listening
         log.info({ worker, pid: current.pid }, 'the worker is replaced')
+        void this.bans.teach(current)
         // The settings have changed since it was started.
         if (place.reading !== this.#reading) void this.#giveOrReplace(place, this.#reading)
       } catch (error) {

@@ -1,11 +1,12 @@
 /** One worker as its parent sees it: a child process, what it last reported, and answers that are waited for. */
 import { type ChildProcess, fork } from 'node:child_process'
 import type { Reading, ReloadReport } from '../../config/reload.ts'
+import type { Ban, BanMistake } from '../../core/bans.ts'
 import { within } from '../../core/deadline.ts'
 import type { Feedback, FeedbackReport } from '../../core/feedback.ts'
 import type { PressureReport } from '../../core/overload.ts'
 import type { ListenAddress } from '../../front/gate/listener.ts'
-import type { Failure, FromWorker, Report, Start, ToWorker } from './protocol.ts'
+import type { BansAsked, Failure, FromWorker, Report, Start, ToWorker } from './protocol.ts'
 
 /** A scrape must not wait for a worker that hangs. */
 const ASK_MS = 1000
@@ -44,6 +45,7 @@ type Asked =
   | { kind: 'ask'; metrics: boolean }
   | { kind: 'reload'; reading: Reading }
   | { kind: 'feedback'; feedback: Feedback }
+  | { kind: 'bans'; asked: BansAsked }
 
 export class Hand {
   readonly pid: number | undefined
@@ -62,8 +64,15 @@ export class Hand {
   readonly #waiting = new Map<number, (reply: Reply | undefined) => void>()
   #nextId = 1
 
-  /** @param sockets file descriptors that the worker has as well, from number 4 on */
-  constructor(start: Omit<Start, 'sockets'>, sockets: readonly number[]) {
+  /**
+   * @param sockets file descriptors that the worker has as well, from number 4 on
+   * @param banned called with what it has banned
+   */
+  constructor(
+    start: Omit<Start, 'sockets'>,
+    sockets: readonly number[],
+    banned: (made: readonly Ban[]) => void = () => undefined,
+  ) {
     const stdio = ['inherit', 'inherit', 'inherit', 'ipc', ...sockets] as const
     this.#child = fork(FILE, { serialization: 'advanced', stdio: [...stdio] })
     this.pid = this.#child.pid
@@ -74,6 +83,7 @@ export class Hand {
     this.listening = new Promise((resolve, reject) => {
       this.#child.on('message', (message: FromWorker) => {
         this.#heard(message)
+        if (message.kind === 'banned') banned(message.made)
         if (message.kind === 'listening') resolve(message.listening)
         if (message.kind === 'failed') reject(new StartFailure(message.failure))
       })
@@ -106,6 +116,16 @@ export class Hand {
   /** Somebody says what a message was. Resolves with undefined if it does not answer. */
   feedback(feedback: Feedback): Promise<{ readonly report: FeedbackReport | undefined } | undefined> {
     return this.#request({ kind: 'feedback', feedback }, ASK_MS, 'learnt')
+  }
+
+  /** Resolves with undefined if it does not answer. */
+  async bans(asked: BansAsked): Promise<readonly Ban[] | Ban | BanMistake | undefined> {
+    return (await this.#request({ kind: 'bans', asked }, ASK_MS, 'bans'))?.answer
+  }
+
+  /** Other workers have banned somebody, or lifted a ban. */
+  banned(made: readonly Ban[]): void {
+    this.#send({ kind: 'banned', made })
   }
 
   /** Its parent looks, about once a second. @returns for how many looks it has said nothing */

@@ -5,6 +5,7 @@
 import { randomBytes, randomInt } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
+import type { BansParts } from '../../admin/bans.ts'
 import { Admin } from '../../admin/http.ts'
 import { operatorOf } from '../../admin/operator.ts'
 import type { Status } from '../../admin/status.ts'
@@ -12,6 +13,7 @@ import type { ListenError } from '../../app.ts'
 import { Reloader } from '../../build/reload.ts'
 import { type Reading, type ReloadReport, readingWith } from '../../config/reload.ts'
 import { TICKET_KEY_OCTETS } from '../../config/ticket-key.ts'
+import type { Ban, BanMistake } from '../../core/bans.ts'
 import { SYSTEM_CLOCK } from '../../core/clock.ts'
 import { patiently } from '../../core/deadline.ts'
 import { messageOf } from '../../core/errors.ts'
@@ -85,6 +87,7 @@ class Parent implements Stoppable {
       ...{ status, handOver, reload: this.reload, metrics: () => page(crew, metrics) },
       reported: (report) => crew.reported(report),
       feedback: (given) => crew.feedback(given),
+      bans: bansOf(crew),
       failed: (error) => log.error({ err: error.message }, 'a listening socket failed'),
     })
   }
@@ -143,6 +146,13 @@ class Parent implements Stoppable {
     this.#log.flush()
   }
 }
+
+/** What the admin port does with bans, done by the workers. */
+const bansOf = (crew: Crew): BansParts['bans'] => ({
+  list: async () => (await crew.bans.ask({ what: 'list' })) as readonly Ban[],
+  add: async (ban) => (await crew.bans.ask({ what: 'add', ban })) as Ban | BanMistake,
+  remove: async (network) => (await crew.bans.ask({ what: 'remove', network })) as Ban | BanMistake,
+})
 
 async function page(crew: Crew, metrics: ParentMetrics): Promise<{ readonly type: string; readonly text: string }> {
   const { workers, retired } = await crew.ask(true)

@@ -5,6 +5,7 @@
 import type { Status } from '../../admin/status.ts'
 import type { ListenError } from '../../app.ts'
 import type { Reading, ReloadReport } from '../../config/reload.ts'
+import type { Ban, BanMistake, BanRequest } from '../../core/bans.ts'
 import type { Feedback, FeedbackReport } from '../../core/feedback.ts'
 import type { PressureReport } from '../../core/overload.ts'
 import type { ListenAddress } from '../../front/gate/listener.ts'
@@ -42,6 +43,12 @@ export interface Failure {
   readonly listening?: Pick<ListenError, 'setting' | 'code' | 'address'>
 }
 
+/** all: everything that is remembered, pardons too. */
+export type BansAsked =
+  | { readonly what: 'list' | 'all' }
+  | { readonly what: 'add'; readonly ban: BanRequest }
+  | { readonly what: 'remove'; readonly network: string }
+
 /** `id` is that of the answer. */
 export type ToWorker =
   | Start
@@ -49,6 +56,9 @@ export type ToWorker =
   | { readonly kind: 'reload'; readonly id: number; readonly reading: Reading }
   | { readonly kind: 'reported'; readonly report: PressureReport }
   | { readonly kind: 'feedback'; readonly id: number; readonly feedback: Feedback }
+  | { readonly kind: 'bans'; readonly id: number; readonly asked: BansAsked }
+  /** What other workers have made. */
+  | { readonly kind: 'banned'; readonly made: readonly Ban[] }
   | { readonly kind: 'stop'; readonly after: 'signal' | 'handover' }
   /** follow: what follows files by itself reads them now. */
   | { readonly kind: 'abort' | 'follow' }
@@ -59,5 +69,8 @@ export type FromWorker =
   /** Without an id it was not asked for. */
   | { readonly kind: 'report'; readonly id?: number; readonly report: Report }
   | { readonly kind: 'reloaded'; readonly id: number; readonly report: ReloadReport }
+  | { readonly kind: 'bans'; readonly id: number; readonly answer: readonly Ban[] | Ban | BanMistake }
+  /** What this worker has made, for the others. */
+  | { readonly kind: 'banned'; readonly made: readonly Ban[] }
   /** Without a report, no message with this queue id went through it. */
   | { readonly kind: 'learnt'; readonly id: number; readonly report: FeedbackReport | undefined }

@@ -1,11 +1,13 @@
 /** One worker: a process that serves clients with an app of its own, and does what its parent says. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ListenError, type Running, start } from '../../app.ts'
+import type { BanControl } from '../../build/bans.ts'
 import type { Reading } from '../../config/reload.ts'
+import type { Ban, BanMistake } from '../../core/bans.ts'
 import { messageOf } from '../../core/errors.ts'
 import { createLog, type LevelledLog } from '../../telemetry/log.ts'
 import { snapshotOf } from '../../telemetry/together.ts'
-import type { Failure, FromWorker, Report, Start, ToWorker } from './protocol.ts'
+import type { BansAsked, Failure, FromWorker, Report, Start, ToWorker } from './protocol.ts'
 
 /** What was counted since the last report is lost if the worker dies. */
 const REPORT_MS = 1000
@@ -68,6 +70,19 @@ async function end(code: number, log: LevelledLog, ending: Promise<void>): Promi
   )
 }
 
+function answered(bans: BanControl, asked: BansAsked): readonly Ban[] | Ban | BanMistake {
+  switch (asked.what) {
+    case 'list':
+      return bans.list()
+    case 'all':
+      return bans.all()
+    case 'add':
+      return bans.add(asked.ban)
+    case 'remove':
+      return bans.remove(asked.network)
+  }
+}
+
 function obey(running: Running, log: LevelledLog, take: (reading: Reading) => void): void {
   let isStopping = false
   const stop = (code: number, after: 'signal' | 'handover' = 'signal'): void => {
@@ -93,6 +108,11 @@ function obey(running: Running, log: LevelledLog, take: (reading: Reading) => vo
       case 'feedback':
         tell({ kind: 'learnt', id: message.id, report: running.feedback(message.feedback) })
         return
+      case 'bans':
+        tell({ kind: 'bans', id: message.id, answer: answered(running.bans, message.asked) })
+        return
+      case 'banned':
+        return running.bans.take(message.made)
       case 'follow':
         return running.follow()
       case 'abort':
@@ -122,6 +142,7 @@ async function run(options: Start): Promise<void> {
     obey(running, log, (next) => {
       latest = next
     })
+    running.bans.onMade((ban) => tell({ kind: 'banned', made: [ban] }))
     tell({ kind: 'listening', listening: running.listening })
     void reportForEver(running)
   } catch (error) {

@@ -4,11 +4,11 @@
  */
 import { stackOf } from '../../core/errors.ts'
 import { andThen, fenced, type Maybe } from '../../core/maybe.ts'
-import type { Refusal } from '../../core/policy.ts'
+import { type Refusal, refusal } from '../../core/policy.ts'
 import type { Log } from '../../telemetry/log.ts'
-import type { SessionRecord } from '../outcome.ts'
 import { say, sayLines } from '../reply.ts'
-import { type ClientReply, close, goOn } from './client-reply.ts'
+import type { SessionRecord } from '../session-record.ts'
+import { type ClientReply, type Counts, close, goOn } from './client-reply.ts'
 import type { ConversationParts } from './context.ts'
 import type { Connection, Conversation } from './conversation.ts'
 import { readHelo } from './grammar.ts'
@@ -91,11 +91,11 @@ export class Commands {
         this.#refused = 0
         return reply
       case 'junk':
-        return ++this.#junk > MAX_JUNK ? this.#tooMuch() : reply
+        return ++this.#junk > MAX_JUNK ? this.#tooMuch(reply.counts) : reply
       case 'mistake':
-        return ++this.#mistakes > MAX_MISTAKES ? this.#tooMuch() : reply
+        return ++this.#mistakes > MAX_MISTAKES ? this.#tooMuch(reply.counts) : reply
       case 'refused':
-        return ++this.#refused > MAX_REFUSED ? this.#tooMuch() : reply
+        return ++this.#refused > MAX_REFUSED ? this.#tooMuch(reply.counts) : reply
     }
   }
 
@@ -106,8 +106,9 @@ export class Commands {
     return reply
   }
 
-  #tooMuch(): ClientReply {
-    return this.#conversation.replies.because('junk')
+  /** @param spentOn which budget it has used up */
+  #tooMuch(spentOn: Counts): ClientReply {
+    return this.#conversation.replies.refuse(refusal('junk', { spentOn }))
   }
 
   #obey(line: Buffer, isWhole: boolean): Maybe<ClientReply> {

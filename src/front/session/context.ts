@@ -8,8 +8,10 @@ import type { Overload } from '../../overload/overload.ts'
 import type { Relay, RelayParts } from '../../relay/transaction/relay.ts'
 import type { KnownRecipients } from '../../state/known-recipients.ts'
 import type { Limits } from '../../state/limits.ts'
-import type { Outcomes, SessionRecord } from '../outcome.ts'
+import type { UnknownRecipients } from '../../state/unknown-recipients.ts'
+import type { Outcomes } from '../outcome.ts'
 import type { Voice } from '../reply.ts'
+import type { SessionRecord } from '../session-record.ts'
 import type { Replies } from './replies.ts'
 import type { Transaction } from './transaction.ts'
 
@@ -17,9 +19,12 @@ import type { Transaction } from './transaction.ts'
 export interface ConversationParts {
   /** Those in force: others from one moment to the next, if the policy has changed. */
   readonly checks: Runner
+  /** Another number whenever somebody may have been banned. */
+  readonly bans: { readonly edition: number }
   readonly limits: Limits
   readonly overload: Pick<Overload, 'offer' | 'putOff'>
   readonly knownRecipients: KnownRecipients
+  readonly unknownRecipients: Pick<UnknownRecipients, 'get' | 'heard' | 'forget'>
   readonly unknownGuard: boolean
   /** HISTORY_BAD_REPLY: replies to the dot that accept a message and say that it is bad. */
   readonly badReply: RegExp | undefined

@@ -13,8 +13,8 @@ import type { ClientAttributes } from '../../relay/smtp/client-attributes.ts'
 import type { Extensions } from '../../relay/smtp/dial.ts'
 import type { RelayClient } from '../../relay/transaction/link-parts.ts'
 import { Relay } from '../../relay/transaction/relay.ts'
-import type { SessionRecord } from '../outcome.ts'
 import { say } from '../reply.ts'
+import type { SessionRecord } from '../session-record.ts'
 import { Charges } from './charges.ts'
 import { type ClientReply, goOn, UNREAD } from './client-reply.ts'
 import { type Context, type ConversationParts, judge } from './context.ts'
@@ -43,8 +43,9 @@ export class Conversation implements Context, RelayClient {
   readonly observed: Observer
   readonly #connect: Facts['connect']
   readonly #connection: Connection
-  /** Of the policy that the client was last judged by. */
+  /** Of the policy, and of the bans, that the client was last judged by. */
   #judgedBy: symbol
+  #judgedBans: number
   #relay: Relay | undefined
   #helo = ''
   #esmtp = false
@@ -68,6 +69,7 @@ export class Conversation implements Context, RelayClient {
     this.#connect = facts
     this.#connection = connection
     this.#judgedBy = parts.checks.edition
+    this.#judgedBans = parts.bans.edition
   }
 
   get client(): Client {
@@ -123,14 +125,15 @@ export class Conversation implements Context, RelayClient {
   }
 
   /**
-   * Judges the client once more if the policy has changed since it was last judged, by the deny list alone: other lists and limits
-   * hold for new connections and new messages. What a check in observe mode finds is counted once a session.
+   * Judges the client once more if the policy has changed or somebody was banned since it was last judged, by the deny list and the
+   * bans alone: other lists and limits hold for new connections and new messages. What a check in observe mode finds is counted once a session.
    * @returns the last reply, if the client may not go on
    */
   barred(): Maybe<ClientReply | undefined> {
-    const { checks } = this.parts
-    if (checks.edition === this.#judgedBy) return undefined
+    const { checks, bans } = this.parts
+    if (checks.edition === this.#judgedBy && bans.edition === this.#judgedBans) return undefined
     this.#judgedBy = checks.edition
+    this.#judgedBans = bans.edition
     const { record, replies } = this
     const observed: Observer = (stage, seen) => {
       if (!record.observed?.has(reasonOf(seen.reason).check ?? seen.reason)) this.observed(stage, seen)
@@ -277,9 +280,12 @@ export class Conversation implements Context, RelayClient {
     this.replies.message({ result: code < 500 ? 'deferred' : 'rejected', upstream, reply: text })
   }
 
-  /** Whether a mail server was asked about the transaction. The relay forgets that when it gives up a message. */
+  /**
+   * Whether a mail server was asked about the transaction, or has answered it from memory. The relay forgets that when it gives up
+   * a message.
+   */
   get #wasAsked(): boolean {
-    return this.#message !== undefined || this.#relay?.asked === true
+    return this.#message !== undefined || this.#relay?.asked === true || this.#transaction?.isRecalled === true
   }
 
   #end(): void {

@@ -12,6 +12,8 @@ import { addressOf, isRole } from '../../core/address.ts'
 import { RELAYABLE } from '../../relay/smtp/dial.ts'
 
 export interface Path {
+  /** The text between the brackets, byte for byte: what the mail server is told. */
+  readonly path: string
   /** The address that it names, as `addressOf` reads it; '' for the null sender. */
   readonly address: string
   /** By keyword in upper case; undefined: without a value. */
@@ -169,7 +171,7 @@ function readPath(line: string, kind: Kind): Read<Path> {
   const read = readParameters(rest, kind)
   if (!read.ok) return read
   const { parameters, tail } = read.value
-  return { ok: true, value: { address, parameters, line: `${kind.head}<${path}>${tail}` } }
+  return { ok: true, value: { path, address, parameters, line: `${kind.head}<${path}>${tail}` } }
 }
 
 /** `MAIL FROM:<reverse-path> parameters`. */

@@ -5,12 +5,14 @@
  *     spare    is it exempt from the limits of its sender: postmaster, abuse, a verification?
  *     admit    is the message let in under overload? Asked once for all its recipients              overload/
  *              checks of stage rcpt; in between, the message and the recipient are charged         checks/, charges.ts
+ *     recall   did a mail server call it unknown a short while ago? Then that is its answer        state/unknown-recipients.ts
  *     ask      a mail server; the first recipient of a message finds one and brings MAIL along     relay/transaction/
  *     answer   what the client hears, and what we learn from it
  *
  * The client may leave while something is awaited. Then nothing more is charged for it, and no mail server is asked.
  */
 import { isRole } from '../../core/address.ts'
+import { isTrusted } from '../../core/client.ts'
 import { RECIPIENT_LIMIT } from '../../core/limits.ts'
 import { type Refusal, refusal, type Verdict } from '../../core/policy.ts'
 import type { Offer } from '../../overload/overload.ts'
@@ -19,7 +21,9 @@ import { isUnknownUser } from '../../relay/smtp/reply.ts'
 import type { Answer } from '../../relay/transaction/answer.ts'
 import type { Budget } from '../../state/limits.ts'
 import type { Envelope } from '../../state/returns.ts'
+import type { Said } from '../../state/unknown-recipients.ts'
 import { evidenceOf } from '../evidence.ts'
+import type { AnsweredFrom } from '../recipient-answer.ts'
 import { type ClientReply, UNREAD } from './client-reply.ts'
 import { type Context, judge, putOff } from './context.ts'
 import { extensionsUsed, type Path, type Read, readRcpt } from './grammar.ts'
@@ -31,6 +35,8 @@ export interface Rcpt {
   /** What EHLO offered; undefined if no mail server had been reached. */
   readonly offered: Extensions | undefined
 }
+
+type HeardReply = Extract<Answer, { kind: 'reply' }>
 
 /** A recipient on its way. */
 interface Recipient extends Path {
@@ -47,6 +53,8 @@ export async function recipient(context: Context, transaction: Transaction, rcpt
   const verdict = await admit(context, transaction, found)
   if (verdict === undefined || transaction.isOver) return UNREAD
   if (verdict.action !== 'accept') return refuse(context, transaction, found, verdict)
+  const recalled = recall(context, transaction, found)
+  if (recalled !== undefined) return answered(context, transaction, found, recalled, 'memory')
   const answer = await ask(context, transaction, found)
   if (transaction.isOver) return UNREAD
   if (answer.kind === 'refusal') return refuse(context, transaction, found, answer.refusal, answer.upstream)
@@ -93,6 +101,18 @@ async function admit(
   return judge(context, 'rcpt', 'counted', { ...known, usage })
 }
 
+/**
+ * What the mail servers have just said of this recipient. It counts as if they had been asked. A trusted client always asks, so
+ * that an operator who has made a mailbox sees it at once.
+ */
+function recall({ parts, client }: Context, transaction: Transaction, to: Recipient): HeardReply | undefined {
+  if (isTrusted(client)) return undefined
+  const said = parts.unknownRecipients.get(to)
+  if (said === undefined) return undefined
+  transaction.isRecalled = true
+  return { kind: 'reply', to: 'rcpt', ...said }
+}
+
 /** Never rejects. */
 function ask({ relay }: Context, transaction: Transaction, { line: rcptLine, needs }: Recipient): Promise<Answer> {
   const { mailLine, facts } = transaction
@@ -125,13 +145,14 @@ function answered(
   context: Context,
   transaction: Transaction,
   to: Recipient,
-  { to: command, reply: said, upstream }: Extract<Answer, { kind: 'reply' }>,
+  { to: command, reply: said, upstream }: HeardReply,
+  from: AnsweredFrom = 'upstream',
 ): ClientReply {
   const { parts, client, replies } = context
   const { limits, knownRecipients, unknownGuard } = parts
   const isUnknown = command === 'rcpt' && isUnknownUser(said)
   const isTaken = said.code < 300
-  if (isTaken || isUnknown) knownRecipients.heard(to.address, isTaken ? 'accepted' : 'unknown')
+  if (from === 'upstream' && (isTaken || isUnknown)) learn(context, to, { reply: said, upstream }, isTaken)
   const isDoubted = isUnknown && knownRecipients.guarding(to.address)
   if (isDoubted && unknownGuard) {
     return refuse(context, transaction, to, refusal('unknown_guard'), upstream)
@@ -145,8 +166,17 @@ function answered(
   if ((isTaken || isUnknown) && !isTold) limits.heard(client, to.address, isUnknown)
   // A directory that has failed says nothing about those who asked it, whether or not the client is told so.
   const evidence = isDoubted || isRole(to.address) ? 'nothing' : evidenceOf(command, said)
-  replies.recipient(to.address, said.code, evidence, to.sparedBy !== undefined)
-  const reply = replies.relayed(upstream, said, transaction.utf8, isTaken ? 'nothing' : 'refused')
+  replies.recipient(to.address, said.code, { evidence, isSpared: to.sparedBy !== undefined, isUnknown, from })
+  const reply = replies.relayed(upstream, said, transaction.utf8, isTaken ? 'nothing' : 'refused', from)
   if (!isTaken) turnedAway(context, transaction, to.address, { code: said.code, reply, upstream, reason: undefined })
   return reply
+}
+
+/** What a mail server's answer says about the recipient. */
+function learn({ parts }: Context, to: Recipient, said: Said, isTaken: boolean): void {
+  const { knownRecipients, unknownRecipients } = parts
+  knownRecipients.heard(to.address, isTaken ? 'accepted' : 'unknown')
+  if (isTaken) unknownRecipients.forget(to.path)
+  // Whoever writes to postmaster or abuse always asks.
+  else if (!isRole(to.address)) unknownRecipients.heard(to, said)
 }

@@ -8,8 +8,10 @@ import type { ReasonName } from '../../core/reasons.ts'
 import type { Reply } from '../../relay/smtp/reply.ts'
 import type { MessageResult } from '../../telemetry/metrics.ts'
 import type { Evidence } from '../evidence.ts'
-import type { Outcomes, SessionRecord } from '../outcome.ts'
+import type { Outcomes } from '../outcome.ts'
+import type { AnsweredFrom, RecipientAnswer } from '../recipient-answer.ts'
 import type { Voice } from '../reply.ts'
+import type { SessionRecord } from '../session-record.ts'
 import { type ClientReply, type Counts, goOn } from './client-reply.ts'
 import type { Mistake } from './grammar.ts'
 
@@ -61,7 +63,7 @@ export class Replies {
    */
   refuse(given: Refusal, counts: Counts = 'nothing', stage: Stage = this.#record.stage): ClientReply {
     const verdict = heardBy(this.#client, given)
-    this.#outcomes.refused(this.#record, stage, verdict)
+    this.#outcomes.refused(this.#record, this.#client, stage, verdict)
     const text = this.#voice.refusal(this.#client, verdict)
     return { text, next: verdict.action === 'drop' ? 'close' : 'command', counts }
   }
@@ -83,18 +85,15 @@ export class Replies {
     return this.words(code, enhanced, text, 'mistake')
   }
 
-  /** A mail server's reply. @param utf8 whether the client asked for SMTPUTF8 */
-  relayed(upstream: string, reply: Reply, utf8: boolean, counts: Counts): ClientReply {
-    if (reply.code >= 400) this.#outcomes.refusedByUpstream(this.#record, upstream, reply)
+  /** A mail server's reply. @param utf8 whether the client asked for SMTPUTF8 @param from where it comes from */
+  relayed(upstream: string, reply: Reply, utf8: boolean, counts: Counts, from?: AnsweredFrom): ClientReply {
+    if (reply.code >= 400) this.#outcomes.refusedByUpstream(this.#record, upstream, reply, from)
     return goOn(this.#voice.relayed(this.#client, reply, { utf8 }), counts)
   }
 
-  /**
-   * Records what became of one recipient. @param evidence what the mail server's reply says about the client
-   * @param isSpared no limit of its sender holds the recipient up
-   */
-  recipient(to: string, code: number, evidence: Evidence = 'nothing', isSpared = false): void {
-    this.#outcomes.recipient(this.#record, to, code, evidence, isSpared)
+  /** Records what became of one recipient. */
+  recipient(to: string, code: number, answer?: RecipientAnswer): void {
+    this.#outcomes.recipient(this.#record, to, code, answer)
   }
 
   /** Records what became of a message. */

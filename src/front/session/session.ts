@@ -2,7 +2,7 @@
 import type { Socket } from 'node:net'
 import type { Client } from '../../core/client.ts'
 import type { Facts } from '../../core/policy.ts'
-import type { SessionRecord } from '../outcome.ts'
+import type { SessionRecord } from '../session-record.ts'
 import { ClientSession, type ClientSessionParts } from './client-session.ts'
 import type { PaceLimits } from './pace.ts'
 import { type TransportOptions, Transports } from './transport.ts'

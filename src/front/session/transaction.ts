@@ -32,6 +32,8 @@ export class Transaction {
   #rejected = 0
   #lastRefused: RefusedRecipient | undefined
   #isOver = false
+  /** Whether any recipient was answered with what a mail server had said before. */
+  isRecalled = false
 
   constructor(mailLine: string, needs: readonly string[], facts: Facts['mail'], charges: Charges) {
     this.mailLine = mailLine

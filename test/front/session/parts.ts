@@ -37,6 +37,8 @@ export function partsWithoutRelay(limits: Limits): { parts: ConversationParts; t
   const checks = createRunner({
     policy: policy({
       isDenied: () => false,
+      banOf: () => undefined,
+      denyStage: 'connect',
       concurrency: () => undefined,
       overloaded: () => undefined,
       domains: [],
@@ -53,8 +55,10 @@ export function partsWithoutRelay(limits: Limits): { parts: ConversationParts; t
   const parts = {
     checks,
     limits,
+    bans: { edition: 0 },
     overload: NO_OVERLOAD,
     knownRecipients: { has: () => false },
+    unknownRecipients: { get: () => undefined, heard: () => undefined, forget: () => undefined },
     unknownGuard: false,
     relay: { upstreams, settings: new Current({}), clock: SYSTEM_CLOCK },
     outcomes,

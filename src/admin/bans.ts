@@ -1,0 +1,94 @@
+/** /api/v1/bans: who is banned (GET), a ban by the operator (POST), and its end (DELETE /api/v1/bans/{address or network}). */
+import { duration } from '../config/kinds.ts'
+import {
+  type Ban,
+  type BanMistake,
+  type BanRequest,
+  LONGEST_BAN_MS,
+  LONGEST_REASON,
+  SHORTEST_BAN_MS,
+} from '../core/bans.ts'
+import { objectIn } from './body.ts'
+import type { Request } from './request.ts'
+import { json, type Response, text } from './response.ts'
+
+type Now<T> = T | Promise<T>
+
+export interface BansParts {
+  readonly bans: {
+    /** Those in force. */
+    readonly list: () => Now<readonly Ban[]>
+    readonly add: (asked: BanRequest) => Now<Ban | BanMistake>
+    /** @returns what was lifted */
+    readonly remove: (network: string) => Now<Ban | BanMistake>
+  }
+}
+
+/** As the API tells it; times are in ISO 8601. */
+export interface BanReport {
+  readonly network: string
+  readonly by: Ban['by']
+  readonly reason: string
+  readonly since: string
+  readonly until: string
+  readonly before: number
+}
+export interface BansReport {
+  readonly total: number
+  /** The latest first, at most `limit`. */
+  readonly bans: readonly BanReport[]
+}
+
+const EXAMPLE = '{"network": "192.0.2.0/24", "time": "1h", "reason": "harvest"}'
+const TIME = duration({ min: SHORTEST_BAN_MS, max: LONGEST_BAN_MS })
+const SHOWN = 1000
+const MOST_SHOWN = 100_000
+
+export const reportOf = ({ network, by, reason, since, until, before }: Ban): BanReport => ({
+  ...{ network, by, reason, since: iso(since), until: iso(until), before },
+})
+const iso = (at: number): string => new Date(at).toISOString()
+
+/** Whether these are the operator's words: printable, and not too long. */
+export const isReason = (value: unknown): value is string =>
+  typeof value === 'string' && value.length <= LONGEST_REASON && !/\p{C}/u.test(value)
+export const REASON = `up to ${LONGEST_REASON} characters, without control characters`
+
+export async function bansListed({ query }: Request, { bans }: BansParts): Promise<Response> {
+  const limit = query.get('limit') ?? String(SHOWN)
+  if (!/^[1-9]\d{0,5}$/.test(limit) || Number(limit) > MOST_SHOWN)
+    return text(400, `limit: a whole number from 1 to ${MOST_SHOWN}`)
+  const all = [...(await bans.list())].sort((a, b) => b.since - a.since)
+  return json(200, { total: all.length, bans: all.slice(0, Number(limit)).map(reportOf) } satisfies BansReport)
+}
+
+export async function banAdded(request: Request, { bans }: BansParts): Promise<Response> {
+  const read = objectIn(request, EXAMPLE)
+  if ('code' in read) return read
+  const { network, time, reason } = read.fields
+  const unknown = Object.keys(read.fields).find((name) => !['network', 'time', 'reason'].includes(name))
+  if (unknown !== undefined) return text(400, `the body has network, time and reason, such as ${EXAMPLE}`)
+  if (typeof network !== 'string') return text(400, `network: an address or a CIDR network, such as ${EXAMPLE}`)
+  if (reason !== undefined && !isReason(reason)) return text(400, `reason: ${REASON}`)
+  const parsed = time === undefined ? undefined : TIME.parse(String(time))
+  if (parsed !== undefined && 'hint' in parsed) return text(400, `time: ${TIME.what}; ${parsed.hint}`)
+  const made = await bans.add({
+    network,
+    ...(parsed !== undefined && { forMs: parsed.value }),
+    ...(reason !== undefined && { reason }),
+  })
+  return 'mistake' in made ? text(400, `network: ${made.mistake}`) : json(200, reportOf(made))
+}
+
+/** @param network what follows in the path */
+export async function banLifted(network: string, { bans }: BansParts): Promise<Response> {
+  let read: string
+  try {
+    read = decodeURIComponent(network)
+  } catch {
+    return text(400, 'the network in the path is not written as a URL has it')
+  }
+  const lifted = await bans.remove(read)
+  if ('mistake' in lifted) return text(lifted.isAbsent ? 404 : 400, lifted.mistake)
+  return json(200, reportOf(lifted))
+}

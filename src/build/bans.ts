@@ -1,0 +1,169 @@
+/** Builds the bans of a node (state/bans.ts), what makes them, and what the operator does with them. */
+import { isIP } from 'node:net'
+import type { NetworkLists } from '../config/reload.ts'
+import {
+  type Ban,
+  type BanMistake,
+  type BanRequest,
+  DEFAULT_BAN_MS,
+  NARROWEST_BITS,
+  PARDON_MS,
+  WIDEST_BITS,
+} from '../core/bans.ts'
+import type { Clock } from '../core/clock.ts'
+import { messageOf } from '../core/errors.ts'
+import { type Network, overlaps, parseNetwork, sourceOf } from '../core/ip.ts'
+import type { Bans } from '../state/bans.ts'
+import type { History } from '../state/history.ts'
+import { Offences } from '../state/offences.ts'
+import type { Log } from '../telemetry/log.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
+import type { BuiltPolicy } from './policy.ts'
+
+/** What the operator, and other processes of the node, do with the bans. */
+export interface BanControl {
+  /** Those in force. */
+  list(): readonly Ban[]
+  add(asked: BanRequest): Ban | BanMistake
+  /** Lifts what holds for an address or a network, and nothing is banned there by itself for a day. */
+  remove(network: string): Ban | BanMistake
+  /** Everything that is remembered, pardons too. */
+  all(): readonly Ban[]
+  /** Takes what other processes of the node have made. */
+  take(made: readonly Ban[]): void
+  /** Called with what is made here. */
+  onMade(listener: (ban: Ban) => void): void
+}
+
+export interface BuiltBans {
+  readonly bans: Bans
+  readonly offences: Offences
+  readonly control: BanControl
+}
+
+export interface BansSources {
+  readonly bans: Bans
+  /** That in force. */
+  readonly policy: () => Pick<BuiltPolicy, 'settings' | 'lists'>
+  readonly history: Pick<History, 'net'>
+  readonly metrics: Pick<Metrics, 'bans'>
+  readonly log: Log
+  readonly clock: Clock
+}
+
+/** Bans that are logged one by one each second; the others are counted in the next line. */
+const LOGGED_A_SECOND = 20
+
+/** A network as an operator writes it. An IPv6 address stands for its /64, as everywhere. */
+export function bannable(text: string): Network | BanMistake {
+  let network: Network
+  try {
+    const isOneIPv6 = isIP(text) === 6 && !text.includes('%')
+    network = parseNetwork(text)
+    if (isOneIPv6 && network.family === 6) network = parseNetwork(sourceOf(network.first))
+  } catch (error) {
+    return { mistake: messageOf(error) }
+  }
+  const { family, bits } = network
+  if (bits < WIDEST_BITS[family])
+    return {
+      mistake: `${network.text} is too wide: an IPv${family} network to ban has a prefix length of at least ${WIDEST_BITS[family]}. To turn away everybody, stop Spillway or set SPILLWAY_OVERLOAD=4`,
+    }
+  if (bits > NARROWEST_BITS[family])
+    return { mistake: `${network.text} is narrower than a /64, which is one host: write the /64, or one address` }
+  return network
+}
+
+export function buildBans({ bans, policy, history, metrics, log, clock }: BansSources): BuiltBans {
+  const { now } = clock
+  const logged = banLog(log, clock.elapsed)
+  const offences = new Offences({
+    bans,
+    after: () => policy().settings.banAfter,
+    banMs: () => policy().settings.banTime,
+    hasGoodNeighbours: (ip) => history.net(ip).good > 0,
+    now,
+    banned(ban, reason) {
+      metrics.bans.inc(reason)
+      logged(ban)
+    },
+  })
+  /** The operator's word, later than the one before it. */
+  const word = (network: Network, entry: Pick<Ban, 'kind' | 'reason'>, forMs: number): Ban => {
+    const since = Math.max(now(), (bans.wordOn(network)?.since ?? 0) + 1)
+    return { network: network.text, by: 'operator', since, until: since + forMs, before: 0, ...entry }
+  }
+  const control: BanControl = {
+    list: () => bans.list(),
+    all: () => bans.all(),
+    take(made) {
+      for (const ban of made) bans.hear(ban)
+    },
+    onMade: (listener) => bans.onMade(listener),
+    add({ network: text, forMs = DEFAULT_BAN_MS, reason = '' }) {
+      const network = bannable(text)
+      const mistake = 'mistake' in network ? network : mayBan(network, policy().lists)
+      if (mistake !== undefined) return mistake
+      const ban = word(network as Network, { kind: 'ban', reason }, forMs)
+      if (!bans.make(ban)) return { mistake: FULL }
+      metrics.bans.inc('operator')
+      logged(ban)
+      return ban
+    },
+    remove(text) {
+      const network = bannable(text)
+      if ('mistake' in network) return network
+      const held = bans.wordOn(network) ?? bans.before(network) ?? bans.of(network.first)
+      if (held === undefined || held.kind === 'pardon' || now() >= held.until)
+        return { mistake: `${network.text} is not banned: spillway bans has the list`, isAbsent: true }
+      const pardon = word(network, { kind: 'pardon', reason: '' }, PARDON_MS)
+      if (!bans.make(pardon)) return { mistake: FULL }
+      offences.forget(sourceOf(network.first))
+      log.info({ network: network.text, was: held.network, by: held.by, reason: held.reason }, 'ban lifted')
+      return held
+    },
+  }
+  return { bans, offences, control }
+}
+
+const FULL = 'there are 10000 bans by the operator already: lift some of them, or ban wider networks'
+
+/** @returns why the operator may not ban it */
+function mayBan({ text, first, ...network }: Network, lists: NetworkLists): BanMistake | undefined {
+  const whole = { text, first, ...network }
+  if (overlaps(lists.proxyProtocolFrom, whole))
+    return {
+      mistake: `${text} has a balancer in it (SPILLWAY_PROXY_PROTOCOL_FROM), which all clients come through: ban the clients, whose addresses are in its header`,
+    }
+  if (overlaps(lists.allow, whole))
+    return {
+      mistake: `${text} has addresses that are on SPILLWAY_ALLOW, which wins over bans: take them off it, or ban a narrower network`,
+    }
+  if (overlaps(lists.relays, whole))
+    return {
+      mistake: `${text} has addresses that are on SPILLWAY_RELAYS, which are never banned: take them off it, or ban a narrower network`,
+    }
+  return undefined
+}
+
+/** A line for each ban, as long as there are few. */
+function banLog(log: Log, elapsed: () => number): (ban: Ban) => void {
+  let second = 0
+  let count = 0
+  let others = 0
+  return ({ network, by, reason, since, until, before }) => {
+    const at = Math.floor(elapsed() / 1000)
+    if (at !== second) {
+      second = at
+      count = 0
+    }
+    if (++count > LOGGED_A_SECOND) {
+      others++
+      return
+    }
+    const more = others > 0 ? { others } : {}
+    others = 0
+    const seconds = Math.round((until - since) / 1000)
+    log.info({ network, by, reason, seconds, until: new Date(until).toISOString(), before, ...more }, 'banned')
+  }
+}

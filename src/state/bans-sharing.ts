@@ -1,0 +1,241 @@
+/**
+ * Shares bans over Redis (bans.ts): all nodes hear of a ban, and of its end, within a second or two, and a restarted node finds it there. No
+ * client ever waits for this: twice a second, in the background, a node writes what it has made, and asks what has changed.
+ *
+ * A hash holds an entry for each network, the operator's apart from those that came by themselves. Of two for the same network the
+ * later stays. A node remembers the number of the last change that it has heard, and asks for later ones. The whole has a random
+ * name. If that is another one than before, Redis has lost what it had, and every node writes all that it remembers.
+ *
+ * Entries that are forgotten are removed a few at a time, at each writing. When the hash is full, a ban that comes by itself stays
+ * with the node that has made it.
+ */
+import { randomBytes } from 'node:crypto'
+import {
+  BAN_REASONS,
+  type Ban,
+  LONGEST_AUTOMATIC_MS,
+  LONGEST_BAN_MS,
+  LONGEST_REASON,
+  NARROWEST_BITS,
+  WIDEST_BITS,
+} from '../core/bans.ts'
+import { within } from '../core/deadline.ts'
+import { type Network, parseNetwork } from '../core/ip.ts'
+import type { RedisUse } from '../telemetry/metrics.ts'
+import { type Bans, REMEMBERED_MS } from './bans.ts'
+import { isCount, Nonsense } from './limiter.ts'
+import type { RedisClient } from './redis.ts'
+import { SharingFailures, type SharingFailuresOptions } from './sharing-failures.ts'
+
+/**
+ * KEYS: the hash, its fields by the number of their last change, what is known about both. ARGV: a name, in case there is none;
+ * how many entries have room; expiry in ms; then for each entry its field, its time, when it is forgotten, and its text.
+ */
+const TELL = `
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local held = redis.call('HMGET', KEYS[3], 'name', 'seq')
+local name, seq = held[1] or ARGV[1], tonumber(held[2] or '0') or 0
+for _, field in ipairs(redis.call('HRANDFIELD', KEYS[1], 10)) do
+  local entry = redis.call('HMGET', KEYS[1], field)[1]
+  local forgetAt = tonumber(entry and string.match(entry, '^%d+ (%d+) ') or '0')
+  if not forgetAt or forgetAt <= now then
+    redis.call('HDEL', KEYS[1], field)
+    redis.call('ZREM', KEYS[2], field)
+  end
+end
+for i = 4, #ARGV, 4 do
+  local field = ARGV[i]
+  local entry = redis.call('HMGET', KEYS[1], field)[1]
+  local at = tonumber(entry and string.match(entry, '^(%d+) ') or '-1') or -1
+  if tonumber(ARGV[i + 1]) > at and (entry or redis.call('HLEN', KEYS[1]) < tonumber(ARGV[2])) then
+    seq = seq + 1
+    redis.call('HSET', KEYS[1], field, ARGV[i + 1] .. ' ' .. ARGV[i + 2] .. ' ' .. ARGV[i + 3])
+    redis.call('ZADD', KEYS[2], seq, field)
+  end
+end
+redis.call('HSET', KEYS[3], 'name', name, 'seq', string.format('%d', seq))
+for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, ARGV[3]) end
+return 1
+`
+/** ARGV: the name that is known, the number of the last change heard, how many. Returns the name, the number up to which all is told, and the entries. */
+const NEWS = `
+local held = redis.call('HMGET', KEYS[3], 'name', 'seq')
+if not held[1] then return {'', '0'} end
+local from = held[1] == ARGV[1] and ARGV[2] or '0'
+local found = redis.call('ZRANGE', KEYS[2], '(' .. from, '+inf', 'BYSCORE', 'LIMIT', 0, ARGV[3], 'WITHSCORES')
+local answer = {held[1], #found > 0 and found[#found] or from}
+for i = 1, #found, 2 do answer[#answer + 1] = redis.call('HMGET', KEYS[1], found[i])[1] or '' end
+return answer
+`
+const EVERY_MS = 500
+const MOST_IN_REDIS = 100_000
+/** Entries in one command: it takes Redis less than a millisecond. */
+const BATCH = 250
+/** What waits to be told while Redis is away. What is more is told when it is asked for anew. */
+const MOST_UNTOLD = 10_000
+const EXPIRY_MS = LONGEST_BAN_MS + 2 * REMEMBERED_MS
+/** How long a starting node waits for what others know. */
+const FILL_MS = 1000
+const STOP_MS = 500
+/** How far the clock of another node may be ahead. */
+const CLOCKS_APART_MS = 60_000
+const MOST_BEFORE = 1_000_000
+
+export interface BansSharingOptions extends SharingFailuresOptions {
+  readonly bans: Bans
+  readonly client: RedisClient
+  /** The prefix of all keys. */
+  readonly prefix: string
+  /** A number that changes each time Redis comes back; undefined while it is away. */
+  readonly upSince: () => number | undefined
+  /** Counts one command. */
+  readonly watched: <T>(use: RedisUse, answer: Promise<T>) => Promise<T>
+  /** Milliseconds since the epoch. */
+  readonly now: () => number
+}
+
+export class BansSharing {
+  readonly #options: BansSharingOptions
+  readonly #failures: SharingFailures
+  /** By field. */
+  readonly #untold = new Map<string, Ban>()
+  #name = ''
+  #heard = '0'
+  #timer: NodeJS.Timeout | undefined
+  #busy: Promise<void> | undefined
+  #isStopped = false
+
+  constructor(options: BansSharingOptions) {
+    this.#options = options
+    this.#failures = new SharingFailures(options, 'bans are not shared over Redis')
+    options.bans.onMade((ban) => this.#note(ban))
+  }
+
+  /** Resolves when all that others know has been heard, or after a moment. */
+  async start(): Promise<void> {
+    this.#timer ??= setInterval(() => void this.step(), EVERY_MS).unref()
+    await within(this.step(), FILL_MS, () => undefined)
+  }
+
+  /** Tells what it can within STOP_MS. */
+  async stop(): Promise<void> {
+    clearInterval(this.#timer)
+    this.#isStopped = true
+    const rest = async (): Promise<void> => {
+      await this.#busy
+      if (this.#isUp) await this.#tell()
+    }
+    await within(rest(), STOP_MS).catch(() => undefined)
+  }
+
+  /** Tells, and hears all that there is. Never rejects. */
+  step(): Promise<void> {
+    if (!this.#isUp) return Promise.resolve()
+    this.#busy ??= this.#work()
+      .catch((error: unknown) => this.#failures.tell(error))
+      .finally(() => {
+        this.#busy = undefined
+      })
+    return this.#busy
+  }
+
+  get #isUp(): boolean {
+    return this.#options.upSince() !== undefined
+  }
+
+  async #work(): Promise<void> {
+    await this.#tell()
+    while (!this.#isStopped && this.#isUp && (await this.#hear()));
+    if (this.#untold.size > 0) await this.#tell()
+  }
+
+  #note(ban: Ban): void {
+    const field = fieldOf(ban)
+    if (this.#untold.has(field) || this.#untold.size < MOST_UNTOLD) this.#untold.set(field, ban)
+  }
+
+  async #tell(): Promise<void> {
+    while (this.#untold.size > 0 && this.#isUp) {
+      const batch = [...this.#untold].slice(0, BATCH)
+      for (const [field] of batch) this.#untold.delete(field)
+      const entries = batch.flatMap(([field, ban]) => [
+        field,
+        ban.since,
+        ban.until + REMEMBERED_MS,
+        JSON.stringify(ban),
+      ])
+      try {
+        await this.#run(TELL, [randomBytes(8).toString('hex'), MOST_IN_REDIS, EXPIRY_MS, ...entries])
+      } catch (error) {
+        // What was made meanwhile for the same network is later.
+        for (const [field, ban] of batch) if (!this.#untold.has(field)) this.#untold.set(field, ban)
+        throw error
+      }
+    }
+  }
+
+  /** @returns whether there is more */
+  async #hear(): Promise<boolean> {
+    const { bans, now } = this.#options
+    const answer = await this.#run(NEWS, [this.#name, this.#heard, BATCH])
+    if (!isAnswer(answer)) throw new Nonsense('no bans')
+    const [name, heard, ...entries] = answer
+    if (name !== this.#name) {
+      // Redis has lost what it had: it is empty, or another node has begun anew.
+      if (name === '' || this.#name !== '') for (const ban of bans.all()) this.#note(ban)
+      this.#name = name
+    }
+    this.#heard = heard
+    for (const entry of entries) {
+      const ban = banIn(entry, now())
+      if (ban !== undefined) bans.hear(ban)
+    }
+    return entries.length >= BATCH
+  }
+
+  #run(script: string, args: readonly (string | number)[]): Promise<unknown> {
+    const { client, prefix, watched } = this.#options
+    const key = `${prefix}{bans}`
+    return watched('bans', client.eval(script, 3, key, `${key}:changes`, `${key}:about`, ...args))
+  }
+}
+
+const fieldOf = ({ by, network }: Ban): string => `${by} ${network}`
+
+const isAnswer = (answer: unknown): answer is [string, string, ...string[]] =>
+  Array.isArray(answer) &&
+  answer.length >= 2 &&
+  answer.length <= 2 + BATCH &&
+  answer.every((each) => typeof each === 'string') &&
+  /^[0-9a-f]{0,16}$/.test(answer[0] as string) &&
+  /^\d{1,15}$/.test(answer[1] as string)
+
+function networkIn(text: unknown): Network | undefined {
+  try {
+    const network = typeof text === 'string' && text.length < 64 ? parseNetwork(text) : undefined
+    const { family, bits } = network ?? { family: 4, bits: 0 }
+    return network?.text === text && bits >= WIDEST_BITS[family] && bits <= NARROWEST_BITS[family] ? network : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** What another node has written; undefined if it is anything else. */
+export function banIn(entry: string, now: number): Ban | undefined {
+  let read: Partial<Record<keyof Ban, unknown>>
+  try {
+    read = JSON.parse(/^\d+ \d+ (\{.*\})$/s.exec(entry)?.[1] ?? '') as typeof read
+  } catch {
+    return undefined
+  }
+  const { network, kind, by, reason, since, until, before } = read
+  if (networkIn(network) === undefined || typeof reason !== 'string' || reason.length > LONGEST_REASON) return undefined
+  if (!isCount(since) || !isCount(until) || !isCount(before, MOST_BEFORE)) return undefined
+  const isOperators = by === 'operator' && (kind === 'ban' || kind === 'pardon')
+  const isAutomatic = by === 'automatic' && kind === 'ban' && BAN_REASONS.some((each) => each === reason)
+  if (!isOperators && !isAutomatic) return undefined
+  const longest = isOperators ? LONGEST_BAN_MS : LONGEST_AUTOMATIC_MS
+  if (since > now + CLOCKS_APART_MS || until <= since || until - since > longest) return undefined
+  return { network, kind, by, reason, since, until, before } as Ban
+}

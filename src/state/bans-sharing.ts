@@ -68,7 +68,8 @@ local answer = {held[1], #found > 0 and found[#found] or from}
 for i = 1, #found, 2 do answer[#answer + 1] = redis.call('HMGET', KEYS[1], found[i])[1] or '' end
 return answer
 `
-const EVERY_MS = 500
+/** How often a node tells and asks: a ban is everywhere within twice this, and what Redis takes. */
+export const EVERY_MS = 500
 const MOST_IN_REDIS = 100_000
 /** Entries in one command: it takes Redis less than a millisecond. */
 const BATCH = 250

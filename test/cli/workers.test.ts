@@ -279,6 +279,53 @@ describe('limits of a node', () => {
   })
 })
 
+describe('a ban', () => {
+  const bans = async (method: string, path: string, body?: object) =>
+    JSON.parse(await get(`/api/v1/bans${path}`, { method, ...(body && { body: JSON.stringify(body) }) })) as {
+      total: number
+    }
+  const banned = async (from: string, count: number): Promise<string[]> => {
+    const replies: string[] = []
+    for (let i = 0; i < count; i++) replies.push((await (await connect(from)).reply()).slice(0, 3))
+    return replies
+  }
+  /** By chance some connections come to each of the workers. */
+  const MANY = 20
+
+  test('of the operator, and one that came by itself, are those of all workers, also of one that begins later', async () => {
+    await start({ SPILLWAY_BAN_AFTER: '5' })
+    await clientOfEach()
+    await bans('POST', '', { network: '127.0.0.77' })
+    await eventually(
+      () => banned('127.0.0.77', MANY),
+      (replies) => replies.every((reply) => reply === '554'),
+    )
+    const bot = await connect('127.0.0.78')
+    await bot.reply()
+    await bot.command('GET / HTTP/1.1')
+    await eventually(
+      () => banned('127.0.0.78', MANY),
+      (replies) => replies.every((reply) => reply === '421'),
+    )
+    expect((await bans('GET', '')).total).toBe(2)
+    const counted = await metrics()
+    expect(counted.get('spillway_bans_active')).toBe(2)
+    expect(counted.get('spillway_bans_total{reason="operator"}')).toBe(1)
+    process.kill(await pidOf(1), 'SIGKILL')
+    await program.logged('the worker is replaced')
+    await clientOfEach()
+    await eventually(
+      () => banned('127.0.0.77', MANY),
+      (replies) => replies.every((reply) => reply === '554'),
+    )
+    await bans('DELETE', '/127.0.0.77')
+    await eventually(
+      () => banned('127.0.0.77', MANY),
+      (replies) => replies.every((reply) => reply === '220'),
+    )
+  })
+})
+
 describe('a worker that dies', () => {
   test('is replaced within a second; the others notice nothing, and what it counted stays counted', async () => {
     await start()

@@ -1,0 +1,129 @@
+/** Bans of several nodes with one real Redis: they reach all of them, survive a restart and an empty Redis, and nonsense harms nobody. */
+import { expect, test } from '@jest/globals'
+import type { Ban } from '../../src/core/bans.ts'
+import { EVERY_MS } from '../../src/state/bans-sharing.ts'
+import { eventually, type TestApp } from '../support/app.ts'
+import { startPair } from '../support/pair.ts'
+import { stoppedAfterEach } from '../support/started.ts'
+
+const started = stoppedAfterEach()
+const IP = '203.0.113.7'
+const KEY = 'spillway:{bans}'
+
+const greeting = async (app: TestApp, ip = IP): Promise<string> => (await app.clientAs(ip)).reply()
+const hears = (app: TestApp, begins: string, ip = IP): Promise<string> =>
+  eventually(
+    () => greeting(app, ip),
+    (reply) => reply.startsWith(begins),
+  )
+const prove = async (app: TestApp, ip = IP): Promise<void> => {
+  for (let i = 0; i < 2; i++) {
+    const client = await app.clientAs(ip)
+    await client.reply()
+    await client.command('GET / HTTP/1.1')
+    await client.closed()
+  }
+}
+const failures = (app: TestApp) => app.metric('spillway_redis_commands_total{use="bans",result="failed"}')
+/** A step of the sharing that begins after now has ended. */
+const steps = async (app: TestApp): Promise<void> => {
+  const count = async () => (await app.metric('spillway_redis_commands_total{use="bans",result="ok"}')) ?? 0
+  const before = await count()
+  await eventually(count, (now) => now >= before + 2)
+}
+
+test('a ban and its end reach every node, whoever makes them, and a node that starts', async () => {
+  const { a, b, another } = await startPair(started, { BAN_AFTER: '10' })
+  expect(2 * EVERY_MS).toBeLessThan(2000)
+  await prove(a)
+  expect(await greeting(a)).toMatch(/^421 4\.7\.0/)
+  expect(await hears(b, '421 4.7.0')).toContain('banned')
+  b.running.bans.add({ network: '203.0.114.0/24', reason: 'harvest' })
+  await hears(a, '554 5.7.1', '203.0.114.9')
+  const c = await another()
+  expect(await greeting(c)).toMatch(/^421 4\.7\.0/)
+  expect(await greeting(c, '203.0.114.9')).toMatch(/^554/)
+  // Each is the same everywhere, to the millisecond.
+  const [ofA, ofB, ofC] = [a, b, c].map(({ running }) => [...running.bans.list()].sort((x, y) => x.since - y.since))
+  expect(ofB).toEqual(ofA)
+  expect(ofC).toEqual(ofA)
+  c.running.bans.remove(IP)
+  for (const app of [a, b]) await hears(app, '220')
+  // The pardon is there as well: what a node has proved does not count for a day.
+  await prove(b)
+  expect(await greeting(b)).toMatch(/^220/)
+  b.running.bans.remove('203.0.114.0/24')
+  await hears(a, '220', '203.0.114.9')
+  for (const app of [a, b, c]) expect(await failures(app)).toBe(0)
+})
+
+test('a Redis that comes back empty is filled with what the nodes remember; without Redis each goes on', async () => {
+  const { a, b, redis, another } = await startPair(started, { BAN_AFTER: '10' })
+  await prove(a)
+  await hears(b, '421')
+  await redis.kill()
+  // Made while it is away.
+  a.running.bans.add({ network: '203.0.115.0/24' })
+  expect(await greeting(a, '203.0.115.1')).toMatch(/^554/)
+  expect(await greeting(b)).toMatch(/^421 4\.7\.0/)
+  await redis.restart()
+  await hears(b, '554', '203.0.115.1')
+  await eventually(
+    () => redis.call('hlen', KEY),
+    (fields) => Number(fields) === 2,
+  )
+  const c = await another()
+  expect(await greeting(c)).toMatch(/^421 4\.7\.0/)
+})
+
+test('nonsense in Redis bans nobody, and stops nothing', async () => {
+  const { a, b, redis } = await startPair(started)
+  a.running.bans.add({ network: '203.0.115.0/24' })
+  await hears(b, '554', '203.0.115.1')
+  const at = Date.now()
+  const entry = (more: Partial<Ban> | object): string =>
+    `${at} ${at + 1e9} ${JSON.stringify({ network: '203.0.113.0/24', kind: 'ban', by: 'operator', reason: '', since: at, until: at + 1e7, before: 0, ...more })}`
+  const nonsense = ['', 'x', '1 2 {', entry({ network: '0.0.0.0/0' }), entry({ until: at + 1e13 }), entry({ by: 'x' })]
+  let seq = 100
+  for (const [i, text] of nonsense.entries()) {
+    await redis.call('hset', KEY, `operator nonsense${i}`, text)
+    await redis.call('zadd', `${KEY}:changes`, String(++seq), `operator nonsense${i}`)
+  }
+  await redis.call('hset', KEY, 'operator sound', entry({}))
+  await redis.call('zadd', `${KEY}:changes`, String(++seq), 'operator sound')
+  await hears(b, '554')
+  expect(await greeting(b, '45.1.2.3')).toMatch(/^220/)
+  // Of another type, and a name and a number that are none.
+  await redis.call('hset', `${KEY}:about`, 'name', 'no name', 'seq', 'no number')
+  expect(await b.waitForLog(({ msg }) => msg === 'bans are not shared over Redis')).toMatchObject({ level: 'warn' })
+  await redis.call('del', KEY, `${KEY}:changes`, `${KEY}:about`)
+  await redis.call('set', KEY, 'a text')
+  await redis.call('set', `${KEY}:about`, 'a text')
+  await eventually(
+    () => failures(b),
+    (count) => (count ?? 0) > 0,
+  )
+  expect(await greeting(b)).toMatch(/^554/)
+  expect(await greeting(b, '45.1.2.3')).toMatch(/^220/)
+  expect(b.log().filter(({ msg }) => msg === 'bans are not shared over Redis')).toHaveLength(1)
+  await redis.call('del', KEY, `${KEY}:about`)
+  await steps(b)
+  b.running.bans.add({ network: '203.0.116.0/24' })
+  await hears(a, '554', '203.0.116.1')
+})
+
+test('what is over and forgotten is removed from Redis, and the keys expire', async () => {
+  const { a, redis } = await startPair(started)
+  const old = { network: '203.0.113.1/32', kind: 'ban', by: 'operator', reason: '', since: 1, until: 2, before: 0 }
+  await redis.call('hset', KEY, 'operator 203.0.113.1/32', `1 2 ${JSON.stringify(old)}`)
+  await redis.call('zadd', `${KEY}:changes`, '1', 'operator 203.0.113.1/32')
+  a.running.bans.add({ network: '203.0.115.0/24' })
+  await eventually(
+    () => redis.call('hkeys', KEY),
+    (keys) => keys.trim() === 'operator 203.0.115.0/24',
+  )
+  expect((await redis.call('zrange', `${KEY}:changes`, '0', '-1')).trim()).toBe('operator 203.0.115.0/24')
+  for (const key of [KEY, `${KEY}:changes`, `${KEY}:about`]) {
+    expect(Number(await redis.call('pttl', key))).toBeGreaterThan(365 * 86_400_000)
+  }
+})

@@ -5,7 +5,7 @@
  * **Friends first.** Whoever is trusted, known or seen is served before strangers. No friend lives on that alone: a source that
  * holds FRIEND_MOST of all connections already has its turn among the strangers, so that one that has turned bad leaves something
  * to others. So does one whose neighbourhood holds as many: a whole /24 that has behaved and then turns bad (snowshoe) leaves as much
- * as one of its addresses would. Within a class the source that holds the fewest is next (fairness.ts), and among equals the one that came first.
+ * as one of its addresses would, and its turn comes as if all that the neighbourhood holds were one client's. Within a class the source that holds the fewest is next (fairness.ts), and among equals the one that came first.
  *
  * **Newest first while the queue stands.** A queue that fills and empties again is a good one: it evens out what comes. One that
  * only stands makes everybody wait and serves no more. The two are told apart as CoDel does (Nichols and Jacobson, RFC 8289):
@@ -69,8 +69,10 @@ export function nextOf<W extends Wait>(waiting: readonly W[], order: Order): W |
   for (let i = 0; i < waiting.length; i++) {
     const wait = waiting[isOverloaded ? waiting.length - 1 - i : i] as W
     const { source, net, isStranger } = wait.holder
-    const holds = held(source)
-    const isFirst = !isStranger && holds < most && heldByNet(net) < most
+    // A crowd of friends waits as one client that holds what all of them hold.
+    const crowd = isStranger ? 0 : heldByNet(net)
+    const holds = crowd < most ? held(source) : crowd
+    const isFirst = !isStranger && holds < most
     if (next !== undefined && (isFirst === isNextFirst ? holds >= nextHeld : isNextFirst)) continue
     if (!mayBeServed(wait)) continue
     next = wait

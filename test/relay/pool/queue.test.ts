@@ -311,15 +311,19 @@ describe('with the pool', () => {
     held[2]?.free()
     await pass(0)
     expect([...more, other].map(({ slot }) => slot !== undefined)).toEqual([false, false, true])
-    // They are no worse than strangers.
+    // Their turn is that of one client that holds two: after a stranger that holds none.
     const stranger = client('198.51.101.1')
-    held[3]?.free()
-    await pass(0)
-    expect([...more, stranger].map(({ slot }) => slot !== undefined)).toEqual([true, false, false])
+    for (const i of [3, 4]) {
+      held[i]?.free()
+      await pass(0)
+      expect([...more, stranger].map(({ slot }) => slot !== undefined)).toEqual([i === 4, false, true])
+    }
     // With less than a quarter they go first again.
+    const late = client('198.51.102.1')
     for (const { slot } of everybody.slice(0, 2)) slot?.free()
     await pass(0)
     expect(more[1]?.slot).toBeDefined()
+    expect(late.slot).toBeDefined()
   })
 
   test('one friend alone does not fill the queue', async () => {

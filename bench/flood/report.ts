@@ -60,7 +60,7 @@ function hardest(results: readonly Result[]): string[] {
   if (ours === undefined || ours.levels.length === 0) return []
   const most = ours.levels.reduce((a, b) => (b.pressure > a.pressure ? b : a))
   const level = Math.max(...ours.levels.map((each) => each.level))
-  const unknown = ours.hasKills ? `; ${ours.unknown} messages logged as unknown` : ''
+  const unknown = ours.isCut ? `; ${ours.unknown} messages logged as unknown` : ''
   return [`- highest level ${level}; highest pressure ${most.pressure.toFixed(2)}, of ${most.signal}${unknown}`]
 }
 

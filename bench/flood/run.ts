@@ -68,9 +68,9 @@ export interface Result {
   readonly heldAfterS: number | undefined
   /** What the scenario is about; see figures.ts. */
   readonly figures: readonly Goal[]
-  /** Whether nodes were killed, so that what was past its dot there may be with the cluster twice. */
-  readonly hasKills: boolean
-  /** Deliveries of honest mail that the nodes have logged as unknown: they may be there twice. */
+  /** Whether nodes or the cluster were cut off, so that what was past its dot may be there twice. */
+  readonly isCut: boolean
+  /** Messages that the nodes have logged as unknown: they may be there twice. */
   readonly unknown: number
   readonly command: string | undefined
   /** The share of the machine's time in which nothing ran. */
@@ -189,7 +189,12 @@ async function play(whole: Scenario, asked: Options, started: Started): Promise<
       limit: messagesIn(nodes.settings),
     },
     ...{ arrived: new Map(report.arrived), honest: sent.deliveries.filter((each) => each.class !== 'spam') },
-    ...{ dotsOverCapacity: counts.dotsOverCapacity, suspects: relayed + shed, strangersShed: sessions.new?.shed ?? 0 },
+    ...{
+      dotsOverCapacity: counts.dotsOverCapacity,
+      suspects: relayed + shed,
+      strangersShed: sessions.new?.shed ?? 0,
+      unknown,
+    },
     known: { before: known, after: await knownClients(nodes) },
   })
   return {
@@ -200,7 +205,7 @@ async function play(whole: Scenario, asked: Options, started: Started): Promise<
     ...{ settings: nodes.settings, learnt: nodes.learnt },
     ...counts,
     figures: contender === 'spillway' ? figures : [],
-    ...{ hasKills: scenario.kills !== undefined, unknown, command: options.command },
+    ...{ isCut: scenario.kills !== undefined || scenario.down !== undefined, unknown, command: options.command },
     idle: (after.idle - before.idle) / (after.all - before.all),
     cores: Object.fromEntries(cores) as Result['cores'],
     sessions,

@@ -58,7 +58,7 @@ export interface Scenario {
   /** So many addresses do nothing but TLS handshakes, as fast as they can. Honest mail comes with STARTTLS then (0.95). */
   readonly handshakes?: readonly (Span & { readonly addresses: number })[]
   /** So many clients that say nothing, or an octet a second, in a full-sized run. */
-  readonly slow?: { readonly atS: number; readonly clients: number }
+  readonly slow?: { readonly atS: number; readonly clients: number; readonly in: 'commands' | 'DATA' }
   /** From then on a mailbox gets this share of the mail, and the cluster takes `dotMs` for each message to it. */
   readonly slowMailbox?: readonly { readonly atS: number; readonly share: number; readonly dotMs: number }[]
   /** What happens to Redis. */
@@ -105,7 +105,15 @@ export const SCENARIOS: readonly Scenario[] = [
     title: 'silent and one-octet-a-second clients',
     seconds: 150,
     afterMin: 3,
-    slow: { atS: 30, clients: 5000 },
+    slow: { atS: 30, clients: 5000, in: 'commands' },
+  },
+  {
+    ...USUAL,
+    name: 'S7-data',
+    title: 'clients that type an octet a second in the middle of DATA',
+    seconds: 150,
+    afterMin: 3,
+    slow: { atS: 30, clients: 2000, in: 'DATA' },
   },
   { ...USUAL, name: 'S8', title: 'the cluster stalls for a minute', stall: { atS: 20, forS: 60 } },
   {

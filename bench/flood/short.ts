@@ -18,7 +18,8 @@ export const SHORT: Readonly<Record<string, Partial<Scenario>>> = {
       { addresses: 1000, atS: 36, forS: 18 },
     ],
   },
-  S7: { seconds: 80, slow: { atS: 15, clients: 5000 } },
+  S7: { seconds: 80, slow: { atS: 12, clients: 5000, in: 'commands' } },
+  'S7-data': { seconds: 60, slow: { atS: 12, clients: 2000, in: 'DATA' } },
   S8: { seconds: 45, afterMin: 20, stall: { atS: 10, forS: 20 } },
   S9: { seconds: 45, afterMin: 45, down: { atS: 15, min: 20 } },
   S10: {

@@ -1,5 +1,5 @@
-// Clients that say nothing, or type an octet a second (S7): each third is silent, each third types from its first command on, and
-// each third has got as far as DATA and types there. Whoever is disconnected comes back.
+// Clients that are slow (S7). In commands: each third says nothing, and the others type an octet a second from their first command
+// on. In DATA: they send an envelope as others do, and then the text by octets. Whoever is disconnected comes back.
 
 import { connect, type Socket } from 'node:net'
 import { botAddress } from '../../src/cli/senders/bot.ts'
@@ -11,6 +11,8 @@ const TYPED = `${COMMANDS.join('\r\n')}\r\n`
 /** All have come within this. */
 const COMING_S = 15
 const TYPING_MS = 1000
+/** Whoever is disconnected comes back after so long, in wall time: what it types is in wall time, too. */
+const BACK_MS = 30_000
 /** They take turns, so that the octets of a second are spread over it. */
 const TURNS = 50
 
@@ -42,8 +44,8 @@ export class SlowClients {
     const due = Math.ceil((this.#most * seconds) / COMING_S)
     for (let i = 0; i < due && this.#come < this.#most; i++) {
       const number = this.#come++
-      const kind = number % 3
-      this.#connect(number, kind === 0 ? undefined : kind === 1 ? 0 : COMMANDS.length)
+      const commands = slow.in === 'DATA' ? COMMANDS.length : 0
+      this.#connect(number, slow.in === 'commands' && number % 3 === 0 ? undefined : commands)
     }
   }
 
@@ -69,8 +71,7 @@ export class SlowClients {
       this.#sockets.delete(socket)
       const at = turn.indexOf(client)
       if (at >= 0) turn.splice(at, 1)
-      // In model time: as a bot that is put off comes back within a minute.
-      this.#world.after(60_000, () => this.#connect(number, commands))
+      this.#world.after(BACK_MS * this.#world.scenario.k, () => this.#connect(number, commands))
     })
   }
 

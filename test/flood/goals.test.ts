@@ -19,7 +19,7 @@ const result = (
   const classes = { known: tally(known), 'first contact': tally({ sent: 100, ...first }), spam: tally() }
   return {
     ...{ contender: 'spillway', hasFlood: true, isFullFlood: true, isDotTrue: true, isFirstDay: false },
-    ...{ hasKills: false, overCapacity: 1, heldAfterS: undefined, figures: [] },
+    ...{ isCut: false, overCapacity: 1, heldAfterS: undefined, figures: [] },
     ...{ classes, atHeight: classes },
     ...more,
   } as Result

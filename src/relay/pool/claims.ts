@@ -1,4 +1,4 @@
-/** How many slots each source holds and waits for. A source that does neither is forgotten. */
+/** How many slots each source (or each neighbourhood) holds and waits for. One that does neither is forgotten. */
 
 export interface Claim {
   readonly held: number

@@ -4,7 +4,8 @@
  *
  * **Friends first.** Whoever is trusted, known or seen is served before strangers. No friend lives on that alone: a source that
  * holds FRIEND_MOST of all connections already has its turn among the strangers, so that one that has turned bad leaves something
- * to others. Within a class the source that holds the fewest is next (fairness.ts), and among equals the one that came first.
+ * to others. So does one whose neighbourhood holds as many: a whole /24 that has behaved and then turns bad (snowshoe) leaves as much
+ * as one of its addresses would, and its turn comes as if all that the neighbourhood holds were one client's. Within a class the source that holds the fewest is next (fairness.ts), and among equals the one that came first.
  *
  * **Newest first while the queue stands.** A queue that fills and empties again is a good one: it evens out what comes. One that
  * only stands makes everybody wait and serves no more. The two are told apart as CoDel does (Nichols and Jacobson, RFC 8289):
@@ -25,7 +26,7 @@ export const TARGET_MS = 500
 /** Longer than most messages hold a connection, as an interval is longer than a round trip in RFC 8289. */
 export const INTERVAL_MS = 5000
 export const STRANGER_MS = 2000
-/** The share of all connections that a friend's source may hold and still go first; one connection in any case. */
+/** The share of all connections that a friend's source, or its neighbourhood, may hold and still go first; one connection in any case. */
 const FRIEND_MOST = 0.25
 
 /** What is known of the queue. */
@@ -50,6 +51,8 @@ export function atService({ since = undefined }: Congestion, waiting: readonly W
 export interface Order {
   /** How many connections a source holds. */
   readonly held: (source: string) => number
+  /** How many a neighbourhood holds. */
+  readonly heldByNet: (net: string) => number
   /** How many there are. */
   readonly connections: number
   readonly isOverloaded: boolean
@@ -59,15 +62,18 @@ export interface Order {
 
 /** Who is next; undefined: nobody can be served. Takes time linear in the number of those who wait. */
 export function nextOf<W extends Wait>(waiting: readonly W[], order: Order): W | undefined {
-  const { held, connections, isOverloaded, mayBeServed } = order
+  const { held, heldByNet, connections, isOverloaded, mayBeServed } = order
   const most = Math.max(1, Math.floor(connections * FRIEND_MOST))
   let next: W | undefined
   let nextHeld = 0
   let isNextFirst = false
   for (let i = 0; i < waiting.length; i++) {
     const wait = waiting[isOverloaded ? waiting.length - 1 - i : i] as W
-    const holds = held(wait.holder.source)
-    const isFirst = isFriend(wait.holder) && holds < most
+    const { holder } = wait
+    // A crowd of friends waits as one client that holds what all of them hold.
+    const crowd = isFriend(holder) ? heldByNet(holder.net) : 0
+    const holds = crowd < most ? held(holder.source) : crowd
+    const isFirst = isFriend(holder) && holds < most
     if (next !== undefined && (isFirst === isNextFirst ? holds >= nextHeld : isNextFirst)) continue
     if (!mayBeServed(wait)) continue
     next = wait

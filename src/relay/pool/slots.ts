@@ -45,6 +45,8 @@ export class Slots {
   readonly #waiting: WaitingRoom<Slot>
   readonly #holders = new Map<Holder, Server>()
   readonly #claims = new Claims()
+  /** Slots held, by neighbourhood. */
+  readonly #nets = new Claims()
   #turn = 0
   /** Slots that strangers hold. */
   #strangers = 0
@@ -109,11 +111,12 @@ export class Slots {
     const full = new Set<Server | undefined>()
     const passed = new Set<string>()
     const held = (source: string): number => this.#claims.of(source).held
+    const heldByNet = (net: string): number => this.#nets.of(net).held
     while (this.#waiting.length > 0) {
       const isClosed = this.#isClosedToStrangers()
       const mayBeServed = ({ avoid, holder }: Wait): boolean =>
         !full.has(avoid) && !passed.has(holder.source) && (isFriend(holder) || !isClosed)
-      const next = this.#waiting.next({ held, connections: this.#connections(), mayBeServed })
+      const next = this.#waiting.next({ held, heldByNet, connections: this.#connections(), mayBeServed })
       if (next === undefined) return
       const found = this.#find(next.holder, next.avoid)
       if (found === 'down') next.settle(new NoUpstream('upstream_down'))
@@ -210,6 +213,7 @@ export class Slots {
     let held = true
     this.#holders.set(holder, server)
     this.#claims.hold(holder.source, 1)
+    this.#nets.hold(holder.net, 1)
     const isStranger = !isFriend(holder)
     if (isStranger) this.#strangers++
     const release = (act: () => void): void => {
@@ -217,6 +221,7 @@ export class Slots {
       held = false
       this.#holders.delete(holder)
       this.#claims.hold(holder.source, -1)
+      this.#nets.hold(holder.net, -1)
       if (isStranger) this.#strangers--
       act()
       this.#options.released(server)

@@ -46,7 +46,8 @@ describe('who is next', () => {
       ({ name, friend = false }): Wait => ({ holder: holderOf(name, !friend), avoid: undefined, since: 0 }),
     )
     const mayBeServed = ({ holder }: Wait): boolean => holder.source !== except
-    return nextOf(waiting, { held, connections, isOverloaded, mayBeServed })?.holder.source
+    const heldByNet = (): number => 0
+    return nextOf(waiting, { held, heldByNet, connections, isOverloaded, mayBeServed })?.holder.source
   }
 
   test.each<[string, readonly Someone[], string, string]>([
@@ -120,7 +121,8 @@ describe('who is next', () => {
     const waiting = Array.from({ length: 1000 }, (_, i) => ({
       ...{ holder: holderOf(`${i}`, true), avoid: undefined, since: 0 },
     }))
-    nextOf(waiting, { held: looks, connections: 50, isOverloaded: false, mayBeServed: () => true })
+    const order = { held: looks, heldByNet: () => 0, connections: 50, isOverloaded: false, mayBeServed: () => true }
+    nextOf(waiting, order)
     expect(looks).toHaveBeenCalledTimes(1000)
   })
 })
@@ -322,6 +324,33 @@ describe('with the pool', () => {
     held[0]?.free()
     await pass(0)
     expect(friend.slot).toBeDefined()
+  })
+
+  test('friends of one /24 that together hold a quarter wait like strangers, and those of others go first', async () => {
+    await pool(8)
+    for (const [i, source] of ['192.0.2.1', '192.0.2.2'].entries()) {
+      client(source, false)
+      held[i]?.free()
+      await pass(0)
+    }
+    const more = [client('192.0.2.3', false), client('192.0.2.4', false)]
+    const other = client('198.51.100.1', false)
+    held[2]?.free()
+    await pass(0)
+    expect([...more, other].map(({ slot }) => slot !== undefined)).toEqual([false, false, true])
+    // Their turn is that of one client that holds two: after a stranger that holds none.
+    const stranger = client('198.51.101.1')
+    for (const i of [3, 4]) {
+      held[i]?.free()
+      await pass(0)
+      expect([...more, stranger].map(({ slot }) => slot !== undefined)).toEqual([i === 4, false, true])
+    }
+    // With less than a quarter they go first again.
+    const late = client('198.51.102.1')
+    for (const { slot } of everybody.slice(0, 2)) slot?.free()
+    await pass(0)
+    expect(more[1]?.slot).toBeDefined()
+    expect(late.slot).toBeDefined()
   })
 
   test('one friend alone does not fill the queue', async () => {

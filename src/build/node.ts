@@ -116,7 +116,7 @@ export function buildNode(options: NodeOptions): Node {
     settingsNow: () => policy.settings,
   })
   const { limits, knownRecipients, history, relayed } = counting
-  const relay = buildRelay({ ...common, reading, reserve: () => overload.reserve })
+  const relay = buildRelay({ ...common, reading, overload: () => overload })
   const { upstreams } = relay
   const offeredSize = (): number => Number(upstreams.offer?.get('SIZE') ?? 0)
   const seats = new Seats()

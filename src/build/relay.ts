@@ -9,6 +9,7 @@ import type { Reading } from '../config/reload.ts'
 import type { Clock } from '../core/clock.ts'
 import { Current } from '../core/current.ts'
 import { messageOf } from '../core/errors.ts'
+import type { Overload } from '../overload/overload.ts'
 import type { PoolSettings } from '../relay/pool/pool-settings.ts'
 import { Upstreams } from '../relay/pool/upstreams.ts'
 import { createNames } from '../relay/smtp/names.ts'
@@ -20,8 +21,8 @@ type Read = Pick<Reading, 'settings' | 'authorities'>
 
 export interface RelayOptions {
   readonly reading: Read
-  /** The share of the connections that is kept for whoever is not a stranger, at present. */
-  readonly reserve: () => number
+  /** What is kept for whoever is not a stranger, and the level, at present. */
+  readonly overload: () => Pick<Overload, 'reserve' | 'enforced'>
   readonly metrics: Metrics
   readonly log: Log
   readonly clock: Clock
@@ -83,10 +84,12 @@ export function createCompiler({ elapsed }: Pick<Clock, 'elapsed'>): (reading: R
 }
 
 /** Nothing is sent to the mail servers before `upstreams.start()`. */
-export function buildRelay({ reading, reserve, metrics, log, clock }: RelayOptions): BuiltRelay {
+export function buildRelay({ reading, overload, metrics, log, clock }: RelayOptions): BuiltRelay {
   const compile = createCompiler(clock)
   const { pool, relay } = compile(reading)
-  const upstreams = new Upstreams({ ...pool, reserve, metrics, log, clock })
+  const reserve = (): number => overload().reserve
+  const isPressed = (): boolean => overload().enforced > 0
+  const upstreams = new Upstreams({ ...pool, reserve, isPressed, metrics, log, clock })
   const settings = new Current(relay)
   const apply: BuiltRelay['apply'] = (next) => {
     const loop = loopIn(next.settings)

@@ -72,7 +72,11 @@ export async function startFront(
     settingsNow: () => policy.settings,
     room: 1 << 12,
   })
-  const relay = buildRelay({ ...common, reserve: () => 0, reading: readingOf({ settings, warnings: [] }) })
+  const relay = buildRelay({
+    ...common,
+    overload: () => ({ reserve: 0, enforced: 0 }),
+    reading: readingOf({ settings, warnings: [] }),
+  })
   const offeredSize = (): number => Number(relay.upstreams.offer?.get('SIZE') ?? 0)
   const built = (of: Record<string, string>): BuiltPolicy => {
     const settings = testSettings(upstreams, of)

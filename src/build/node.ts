@@ -123,7 +123,7 @@ export function buildNode(options: NodeOptions): Node {
   const { limits, knownRecipients, history } = counting
   const dns = buildDns({ ...common, history, settingsNow: () => policy.settings })
   const banning = buildBans({ ...common, ...counting, policy: () => policy })
-  const relay = buildRelay({ ...common, reading, nameOf: dns.nameOf, reserve: () => overload.reserve })
+  const relay = buildRelay({ ...common, reading, nameOf: dns.nameOf, overload: () => overload })
   const { upstreams } = relay
   const offeredSize = (): number => Number(upstreams.offer?.get('SIZE') ?? 0)
   const seats = new Seats()

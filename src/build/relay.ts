@@ -10,6 +10,7 @@ import type { Clock } from '../core/clock.ts'
 import { Current } from '../core/current.ts'
 import { messageOf } from '../core/errors.ts'
 import type { NameOf } from '../dns/names.ts'
+import type { Overload } from '../overload/overload.ts'
 import type { PoolSettings } from '../relay/pool/pool-settings.ts'
 import { Upstreams } from '../relay/pool/upstreams.ts'
 import type { RelayParts, RelaySettings } from '../relay/transaction/relay.ts'
@@ -20,8 +21,8 @@ type Read = Pick<Reading, 'settings' | 'authorities'>
 
 export interface RelayOptions {
   readonly reading: Read
-  /** The share of the connections that is kept for whoever is not a stranger, at present. */
-  readonly reserve: () => number
+  /** What is kept for whoever is not a stranger, and the level, at present. */
+  readonly overload: () => Pick<Overload, 'reserve' | 'enforced'>
   /** The name of a client. */
   readonly nameOf: NameOf
   readonly metrics: Metrics
@@ -84,10 +85,12 @@ export function createCompiler({ elapsed }: Pick<Clock, 'elapsed'>, nameOf: Name
 }
 
 /** Nothing is sent to the mail servers before `upstreams.start()`. */
-export function buildRelay({ reading, reserve, nameOf, metrics, log, clock }: RelayOptions): BuiltRelay {
+export function buildRelay({ reading, overload, nameOf, metrics, log, clock }: RelayOptions): BuiltRelay {
   const compile = createCompiler(clock, nameOf)
   const { pool, relay } = compile(reading)
-  const upstreams = new Upstreams({ ...pool, reserve, metrics, log, clock })
+  const reserve = (): number => overload().reserve
+  const isPressed = (): boolean => overload().enforced > 0
+  const upstreams = new Upstreams({ ...pool, reserve, isPressed, metrics, log, clock })
   const settings = new Current(relay)
   const apply: BuiltRelay['apply'] = (next) => {
     const loop = loopIn(next.settings)

@@ -41,6 +41,10 @@ export const isRelay = (client: Pick<Client, 'isRelay'>): boolean => client.isRe
 /** Limits are not charged for a trusted client, and it skips every check that has `sparesTrusted`. */
 export const isTrusted = ({ standing }: Pick<Client, 'standing'>): boolean => standing === 'trusted'
 
+/** Trusted by the operator, or by its own long history. */
+export const isKnown = ({ standing }: Pick<Client, 'standing'>): boolean =>
+  standing === 'trusted' || standing === 'known'
+
 /** Whoever we know some good of: neither a stranger nor worse. */
 export const isFriend = ({ standing }: Pick<Client, 'standing'>): boolean =>
   standing === 'trusted' || standing === 'known' || standing === 'seen'

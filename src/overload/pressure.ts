@@ -45,7 +45,7 @@ export interface ServerSample {
 }
 
 export interface PoolSample {
-  /** Connections that may be held to all servers in use. */
+  /** Connections that may be held to all servers in use, without those that strangers may not hold at present (strangers-part.ts). */
   readonly slots: number
   /** For each neighbourhood, how many connections its clients hold or wait for. */
   readonly wanted: Iterable<number>

@@ -76,7 +76,12 @@ export async function startFront(
     room: 1 << 12,
   })
   const { nameOf, domains } = buildDns({ ...common, history, settingsNow: () => policy.settings })
-  const relay = buildRelay({ ...common, nameOf, reserve: () => 0, reading: readingOf({ settings, warnings: [] }) })
+  const relay = buildRelay({
+    ...common,
+    nameOf,
+    overload: () => ({ reserve: 0, enforced: 0 }),
+    reading: readingOf({ settings, warnings: [] }),
+  })
   const offeredSize = (): number => Number(relay.upstreams.offer?.get('SIZE') ?? 0)
   const built = (of: Record<string, string>): BuiltPolicy => {
     const settings = testSettings(upstreams, of)

@@ -1,5 +1,6 @@
 /** How busy the mail servers in use are, for the level of overload (overload/pressure.ts). */
 import type { ServerSample } from '../../overload/pressure.ts'
+import { strangersMost } from '../../overload/reserve.ts'
 import type { Wait } from './contention.ts'
 import type { Holder } from './fairness.ts'
 import type { Server } from './server.ts'
@@ -26,3 +27,16 @@ export const serverSamples = (
   servers
     .filter(({ up }) => up)
     .map((server) => ({ upstream: server.label, slots: max(server), dotMs: server.dots.p95(now, mayTakeMs) }))
+
+/**
+ * Connections that strangers may not hold although the reserve leaves them to them, because they slow down known senders.
+ * @param max the most connections to a server @param reserve the share that is kept for friends; 0: nothing is kept
+ */
+export function withheld(servers: readonly Server[], max: (server: Server) => number, reserve: number): number {
+  let all = 0
+  for (const server of servers) {
+    const { most } = server.strangers
+    if (reserve > 0 && server.up && most !== undefined) all += Math.max(0, strangersMost(max(server), reserve) - most)
+  }
+  return all
+}

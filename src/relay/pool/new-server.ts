@@ -2,6 +2,7 @@
 import type { Bounds } from '../../config/connections-kind.ts'
 import type { Clock } from '../../core/clock.ts'
 import { firstState } from '../../overload/adaptive-limit.ts'
+import { StrangersPart } from '../../overload/strangers-part.ts'
 import type { Log } from '../../telemetry/log.ts'
 import { Breaker, FAULT } from './breaker.ts'
 import { seriesOf } from './series.ts'
@@ -14,11 +15,13 @@ interface Around {
   readonly log: Log
   /** Of the connections to it, as they are set now. */
   readonly bounds: () => Bounds
+  /** Whether the level of overload is above 0. */
+  readonly isPressed: () => boolean
 }
 
 export function newServer(
   where: Pick<ServerOptions, 'label' | 'host' | 'port' | 'name'>,
-  { metrics, clock, log, bounds }: Around,
+  { metrics, clock, log, bounds, isPressed }: Around,
 ): Server {
   const { now, elapsed } = clock
   const changed = (isOpen: boolean): void => {
@@ -30,6 +33,7 @@ export function newServer(
     series: seriesOf(metrics, where.label),
     now,
     load: new ServerLoad({ bounds, elapsed }),
+    strangers: new StrangersPart({ connections: () => server.limit, isPressed, elapsed }),
     breaker: new Breaker({ ...clock, changed }),
   })
   return server

@@ -2,6 +2,7 @@
  * One address of a mail server, shared by the whole pool: where it is, what state it is in, what it offers, and how busy it is.
  */
 import { DotTimes } from '../../overload/dot-times.ts'
+import type { StrangersPart } from '../../overload/strangers-part.ts'
 import type { ConnectResult } from '../../telemetry/metrics.ts'
 import { type Extensions, UpstreamRefusal } from '../smtp/dial.ts'
 import { UpstreamError } from '../smtp/upstream-error.ts'
@@ -38,6 +39,8 @@ export interface ServerOptions {
   readonly now: () => number
   /** What it can make use of. */
   readonly load: ServerLoad
+  /** What of it strangers may hold. */
+  readonly strangers: StrangersPart
   readonly breaker: Breaker
 }
 
@@ -49,6 +52,7 @@ export class Server implements ServerOptions {
   readonly series: UpstreamSeries
   readonly now: () => number
   readonly load: ServerLoad
+  readonly strangers: StrangersPart
   readonly breaker: Breaker
   extensions: Extensions = new Map()
   /** Connections that are open, being opened, or idle. */
@@ -62,7 +66,7 @@ export class Server implements ServerOptions {
   #error: string | undefined
   #lastSuccess: number | undefined
 
-  constructor({ label, host, port, name, series, now, load, breaker }: ServerOptions) {
+  constructor({ label, host, port, name, series, now, load, strangers, breaker }: ServerOptions) {
     this.label = label
     this.host = host
     this.port = port
@@ -70,6 +74,7 @@ export class Server implements ServerOptions {
     this.series = series
     this.now = now
     this.load = load
+    this.strangers = strangers
     this.breaker = breaker
     this.#since = now()
   }

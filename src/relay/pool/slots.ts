@@ -7,7 +7,7 @@
  * Clients that type more slowly than any machine does never hold more than a quarter of the slots together. The last tenth of the
  * slots is closed to a source that already has its share of the others, even if no other source is there: mail that waits for the
  * reply to its dot cannot be evicted, and the next source must not find every slot held that way. Strangers together never hold
- * more than overload/reserve.ts leaves them.
+ * more than overload/reserve.ts leaves them, and at a server no more than overload/strangers-part.ts does.
  */
 import { isFriend, type Standing } from '../../core/client.ts'
 import type { PoolSample } from '../../overload/pressure.ts'
@@ -17,7 +17,7 @@ import { Claims } from './claims.ts'
 import { contentionOf, type Wait } from './contention.ts'
 import { type Holder, shareOf, toGiveWay } from './fairness.ts'
 import { Idle } from './idle.ts'
-import { serverSamples, wantedIn } from './load.ts'
+import { serverSamples, wantedIn, withheld } from './load.ts'
 import { NoUpstream } from './no-upstream.ts'
 import type { Server } from './server.ts'
 import type { SlotsOptions } from './slots-options.ts'
@@ -70,9 +70,9 @@ export class Slots {
 
   /** How busy the servers are. @param mayTakeMs how long the reply to a dot may take */
   load(mayTakeMs: number): PoolSample {
-    const { servers, max, elapsed } = this.#options
+    const { servers, max, reserve, elapsed } = this.#options
     return {
-      slots: this.#connections(),
+      slots: this.#connections() - withheld(servers(), max, reserve()),
       wanted: wantedIn(this.#holders, this.#waiting),
       servers: serverSamples(servers(), max, elapsed(), mayTakeMs),
     }
@@ -84,6 +84,7 @@ export class Slots {
     let best: Server | undefined
     for (const each of this.#options.servers()) {
       if (each === server || each.state !== 'up' || each.breaker.isOpen || this.#room(each) === 0) continue
+      if (this.#isClosedTo(holder, each)) continue
       if (best === undefined || this.#room(each) > this.#room(best)) best = each
     }
     return best && this.#slotAt(best, holder)
@@ -151,6 +152,7 @@ export class Slots {
     this.#turn++
     let isAny = false
     let room = 0
+    let isClosed = false
     let best: Server | undefined
     for (let i = 0; i < servers.length; i++) {
       const server = servers[(i + this.#turn) % servers.length] as Server
@@ -160,10 +162,11 @@ export class Slots {
       if (!server.up) continue
       const here = this.#room(server)
       room += here
-      if (here > 0 && (best === undefined || this.#isBetter(server, best, holder))) best = server
+      if (here > 0 && this.#isClosedTo(holder, server)) isClosed = true
+      else if (here > 0 && (best === undefined || this.#isBetter(server, best, holder))) best = server
     }
     if (!isAny) return this.#options.isAnyExpected() ? 'full' : 'down'
-    if (best === undefined) return 'full'
+    if (best === undefined) return isClosed ? 'reserved' : 'full'
     const isKept = (!isFriend(holder) && this.#isClosedToStrangers()) || this.#isReserved(holder.source, room)
     return isKept ? 'reserved' : this.#slotAt(best, holder)
   }
@@ -187,8 +190,16 @@ export class Slots {
 
   /** Whether strangers hold all the slots that they may. */
   #isClosedToStrangers(): boolean {
-    const reserve = this.#options.reserve()
-    return reserve > 0 && this.#strangers >= strangersMost(this.#connections(), reserve)
+    const { servers, reserve } = this.#options
+    if (reserve() === 0) return false
+    if (this.#strangers >= strangersMost(this.#connections(), reserve())) return true
+    const withRoom = servers().filter((server) => server.up && this.#room(server) > 0)
+    return withRoom.length > 0 && withRoom.every(({ strangers }) => strangers.isFull)
+  }
+
+  /** Whether this holder is a stranger, and strangers hold all the slots at this server that they may. */
+  #isClosedTo(holder: Holder, { strangers }: Server): boolean {
+    return !isFriend(holder) && this.#options.reserve() > 0 && strangers.isFull
   }
 
   #isReserved(source: string, room: number): boolean {
@@ -212,17 +223,19 @@ export class Slots {
     if (idle === undefined) server.connections++
     let held = true
     this.#holders.set(holder, server)
-    this.#claims.hold(holder.source, 1)
-    this.#nets.hold(holder.net, 1)
-    const isStranger = !isFriend(holder)
-    if (isStranger) this.#strangers++
+    const count = (by: 1 | -1): void => {
+      this.#claims.hold(holder.source, by)
+      this.#nets.hold(holder.net, by)
+      if (isFriend(holder)) return
+      this.#strangers += by
+      server.strangers.held += by
+    }
+    count(1)
     const release = (act: () => void): void => {
       if (!held) return
       held = false
       this.#holders.delete(holder)
-      this.#claims.hold(holder.source, -1)
-      this.#nets.hold(holder.net, -1)
-      if (isStranger) this.#strangers--
+      count(-1)
       act()
       this.#options.released(server)
       this.serve()
@@ -255,7 +268,10 @@ export class Slots {
   /** While any client waits. */
   #look(): void {
     this.#waiting.dismissLate()
-    if (this.#options.servers().some(({ breaker }) => breaker.isOpen)) this.serve()
+    // With time they may have more.
+    if (this.#options.servers().some(({ breaker, strangers }) => breaker.isOpen || strangers.isCut)) {
+      this.serve()
+    }
     this.#makeRoom()
   }
 

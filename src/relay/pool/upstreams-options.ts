@@ -25,6 +25,8 @@ export interface UpstreamsOptions extends PoolSettings {
   readonly patience?: Partial<Patience>
   /** See SlotsOptions; by default nothing is kept. */
   readonly reserve?: SlotsOptions['reserve']
+  /** Whether the level of overload is above 0; by default it is not. */
+  readonly isPressed?: () => boolean
   /** Finds all addresses of a name; by default as the system does. */
   readonly resolve?: ResolutionOptions['resolve']
 }

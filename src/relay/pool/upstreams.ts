@@ -228,7 +228,8 @@ export class Upstreams {
     const before = this.#draining.takeBack(label, host)
     if (before !== undefined) return before.forget()
     const bounds = () => this.#settings.value.connections
-    return newServer({ label, host, port, name }, { ...this.#options, bounds })
+    const { isPressed = () => false } = this.#options
+    return newServer({ label, host, port, name }, { ...this.#options, bounds, isPressed })
   }
 
   #newHealth(server: Server): Health {

@@ -21,6 +21,8 @@ export interface MessageOptions {
   readonly dataTimeoutMs: number
   /** Our Received line with its CRLFs; undefined: nothing is put on top. */
   readonly received: Buffer | undefined
+  /** Whether the client is trusted or known: strangers must not slow it down. */
+  readonly isKnown: boolean
   readonly metrics: Pick<Metrics, 'bareNewlines'>
   readonly elapsed: Clock['elapsed']
 }
@@ -121,13 +123,15 @@ export class Message {
     const started = elapsed()
     const took = (): number => Math.round(elapsed() - started)
     const { upstream } = this
-    const { dots } = this.#link.slot.server
+    const { dots, strangers } = this.#link.slot.server
     const dot = dots.sent(this.#upstream.net, started)
+    const timed = this.#options.isKnown ? strangers.sent(this.#upstream.net) : undefined
     try {
       this.#send(rest)
       const answered = smtp.command('.', this.#options.dataTimeoutMs)
       const reply = await this.#upstream.awaitReply(this.#link, 'dot', answered, this.#octets)
       dots.answered(dot, this.#octets, reply.code < 300, elapsed())
+      if (reply.code < 300 && timed !== undefined) strangers.accepted(timed, this.#octets)
       if (isLast(reply)) this.#upstream.drop(`it answered the dot with ${reply.code}`)
       else this.#upstream.messageDone()
       if (reply.code < 300) {

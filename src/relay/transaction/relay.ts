@@ -8,6 +8,7 @@
  * then ends in 451. That is why this file keeps track of whose turn it is.
  */
 
+import { isKnown } from '../../core/client.ts'
 import type { Clock } from '../../core/clock.ts'
 import type { Current } from '../../core/current.ts'
 import { messageOf, stackOf } from '../../core/errors.ts'
@@ -155,7 +156,11 @@ export class Relay {
     const { bareNewline, dataTimeoutMs, trace, hostname, dial } = this.#settings
     const received =
       trace || dial.clientIp === 'received' ? receivedLine(this.#client.attributes, hostname, clock.now()) : undefined
-    return new Message(this.#upstream, link, { bareNewline, dataTimeoutMs, received, metrics, elapsed: clock.elapsed })
+    const { elapsed } = clock
+    return new Message(this.#upstream, link, {
+      ...{ bareNewline, dataTimeoutMs, received, metrics, elapsed },
+      isKnown: isKnown(this.#client),
+    })
   }
 
   /** Others wait, and the transaction makes no progress. The rest of it is answered with 451. */

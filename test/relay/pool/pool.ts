@@ -1,6 +1,7 @@
 /** The pool with the values it ships with, by the clock of the test, and servers that are up. */
 import { STANDINGS, type Standing } from '../../../src/core/client.ts'
 import { recordOf } from '../../../src/core/record.ts'
+import { StrangersPart } from '../../../src/overload/strangers-part.ts'
 import { Breaker } from '../../../src/relay/pool/breaker.ts'
 import { seriesOf } from '../../../src/relay/pool/series.ts'
 import { Server } from '../../../src/relay/pool/server.ts'
@@ -18,7 +19,7 @@ export const waits = (standing: Standing): { count: number; sum: number } => {
 export const elapsed = (): number => performance.now()
 
 export function serverAt(host: string): Server {
-  const server = new Server({
+  const server: Server = new Server({
     label: 'mail',
     host,
     port: 25,
@@ -27,6 +28,7 @@ export function serverAt(host: string): Server {
     now: () => Date.now(),
     breaker: new Breaker({ now: () => Date.now(), elapsed, changed: () => undefined }),
     load: new ServerLoad({ bounds: () => ({ floor: 1, ceiling: 1 }), elapsed }),
+    strangers: new StrangersPart({ connections: () => 50, isPressed: () => false, elapsed }),
   })
   server.become('up', undefined)
   return server

@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
 import type { Standing } from '../../../src/core/client.ts'
 import { netOf } from '../../../src/core/ip.ts'
+import { GROW_MS } from '../../../src/overload/strangers-part.ts'
 import type { Holder } from '../../../src/relay/pool/fairness.ts'
 import type { NoUpstream } from '../../../src/relay/pool/no-upstream.ts'
 import type { Server } from '../../../src/relay/pool/server.ts'
@@ -406,6 +407,65 @@ describe('slots that are kept for friends', () => {
     const only = stranger('198.51.100.1')
     await pass(0)
     expect(has(only)).toBe(true)
+  })
+
+  /** Messages of known senders show that what strangers hold of this server slows them down. */
+  function slowDown({ strangers }: Server): void {
+    const dots = (): ReturnType<typeof strangers.sent>[] =>
+      Array.from({ length: 20 }, (_, i) => strangers.sent(`198.18.${i}.0/24`))
+    const { held } = strangers
+    strangers.held = 0
+    for (const dot of dots()) strangers.accepted(dot, 0)
+    strangers.held = held
+    const late = dots()
+    jest.advanceTimersByTime(1000)
+    for (const dot of late) strangers.accepted(dot, 0)
+  }
+
+  test('where strangers slow known senders down they hold no more than a few, and friends what they want', async () => {
+    pool(50)
+    kept = 0.3
+    const first = sources(35).map(stranger)
+    await pass(0)
+    expect(first.filter(has)).toHaveLength(35)
+    slowDown(servers[0] as Server)
+    await pass(500)
+    const late = sources(40).slice(35).map(stranger)
+    for (const each of first.slice(0, 27)) each.slot?.free()
+    await pass(100)
+    expect(late.filter(has)).toHaveLength(0)
+    // What they may not hold is no capacity at present: 50 − (35 − 8).
+    expect(slots.load(5000).slots).toBe(23)
+    const friends = sources(10).map((_, i) => friend(`203.0.113.${i}`))
+    await pass(0)
+    expect(friends.every(has)).toBe(true)
+    first[27]?.slot?.free()
+    await pass(0)
+    expect(late.filter(has)).toHaveLength(1)
+    // With time they may hold more, also if nothing comes free.
+    await pass(GROW_MS - 700)
+    expect(late.filter(has)).toHaveLength(1)
+    await pass(200)
+    expect(late.filter(has)).toHaveLength(5)
+  })
+
+  test('they go to the server that they do not slow down, whatever else has room', async () => {
+    pool(50, 2)
+    kept = 0.3
+    const strangers = sources(40).map(stranger)
+    await pass(0)
+    const [slowed, other] = servers as [Server, Server]
+    slowDown(slowed)
+    for (const each of strangers) if (each.slot?.server === slowed) each.slot.free()
+    const late = sources(60).slice(40).map(stranger)
+    await pass(0)
+    expect(late.filter(has)).toHaveLength(20)
+    expect([slowed, other].map(({ strangers: { held } }) => held)).toEqual([5, 35])
+    const [one] = late as [Client]
+    expect(slots.takeBeside(other, one)).toBeUndefined()
+    // While nothing is kept for friends, nothing is kept from strangers.
+    kept = 0
+    expect(slots.takeBeside(other, one)).toBeDefined()
   })
 
   test('a friend that is parked does not give way to strangers who could not use its slot', async () => {

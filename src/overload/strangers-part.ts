@@ -162,8 +162,8 @@ export class StrangersPart {
   #judge(now: number): void {
     const isTrial = this.#part !== undefined && this.#part <= this.#few
     if (this.#usual === undefined) {
-      if (isTrial) this.#learnAnew()
-      else if (this.#options.isPressed() && netsOf(this.#judged) >= LEAST_NETS) this.#cutTo(this.#few, now)
+      const isMissed = this.#options.isPressed() && !isTrial && netsOf(this.#judged) >= LEAST_NETS
+      if (isMissed) this.#cutTo(this.#few, now)
     } else if (this.held > this.#few) {
       if (this.#isTooLate()) this.#cutTo(this.#cutPart(this.#usual.ms), now)
     } else if (isTrial && now - this.#cutAt >= TRIAL_MS && this.#isTooLate()) {

@@ -187,6 +187,7 @@ export const upstreams: readonly Panel[] = [
     queries: [
       [`sum by (upstream) (${of('spillway_upstream_connections_open')})`, '{{upstream}}'],
       [`sum by (upstream) (${of('spillway_upstream_connections_limit')})`, '{{upstream}} limit'],
+      [`sum by (upstream) (${of('spillway_upstream_strangers_limit')})`, '{{upstream}} limit of strangers'],
     ],
   }),
   series({

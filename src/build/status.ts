@@ -97,6 +97,7 @@ export const gaugesOf = ({ seats, counting, knownRecipients, upstreams, overload
   upstreamUp: (label) => upstreams.isUp(label),
   upstreamConnections: (label) => upstreams.connections(label),
   upstreamLimit: (label) => upstreams.limit(label),
+  upstreamStrangersLimit: (label) => upstreams.strangersLimit(label),
   limitUtilization: (limit) => counting.limits.utilization(limit),
   remembered: (standing) => counting.history.count(standing),
   trackedClients: () => counting.limits.tracked(),

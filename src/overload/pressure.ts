@@ -3,8 +3,8 @@
  * target; 1 is at the target, and the largest is the pressure of the node.
  *
  *     signal            what is measured                                        target
- *     upstream_slots    connections to the mail servers that clients hold,      all connections
- *                       and clients that wait for one, counted by net
+ *     upstream_slots    connections to the mail servers that clients hold,      all connections, without those that
+ *                       and clients that wait for one, counted by net           strangers may not hold (strangers-part.ts)
  *     upstream_latency  reply to the dot (dot-times.ts)                         OVERLOAD_UPSTREAM_LATENCY
  *     reported_queue    what is reported of the mail servers (reported.ts)      1
  *     connections       open connections of clients, counted by net             70 % of MAX_CONNECTIONS

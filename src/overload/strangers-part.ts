@@ -21,10 +21,10 @@
  * A cut must have shown what it does before there is another. So a message is judged only if it was sent after the last cut, and
  * while strangers held no more than they may. At level 0 half of all known senders must be late: on an ordinary day nobody is held up.
  *
- * What is usual is never learnt from a queue of the strangers' making, or their part would rise with the queue to no end. Where it is
- * not known when a level begins, strangers may hold few for GROW_MS, and what is seen then is usual. And if they have held few for
- * GROW_MS, and more than half of the neighbourhoods are late all the same, they are not the cause: what is seen then is usual from now
- * on. So a server that is slower for good is not kept from them.
+ * What is usual is never learnt from a queue of the strangers' making, or their part would rise with the queue to no end. Where too
+ * little is known when a level begins, strangers may hold few for GROW_MS, and what is seen then is usual. And if they have held few
+ * for TRIAL_MS, and as many are late as it takes for a cut, strangers are not the cause: what is seen then is usual from now on. So a
+ * server that is slower for good is not kept from them.
  *
  * A neighbourhood is late once, however much it sends, and has few places among the last CALM. Memory is bounded: CALM and JUDGED
  * messages for each server.
@@ -50,6 +50,8 @@ const LEAST_LEFT = 0.25
 const MOST_LEFT = 0.5
 export const GROW_MS = 10_000
 const GROW_PART = 0.1
+/** How long few must have been of no use, in ms. */
+const TRIAL_MS = 30_000
 
 /** A message of a known sender past its dot. */
 export interface TimedDot {
@@ -160,11 +162,11 @@ export class StrangersPart {
   #judge(now: number): void {
     const isTrial = this.#part !== undefined && this.#part <= this.#few
     if (this.#usual === undefined) {
-      if (isTrial) this.#learnAnew()
-      else if (this.#options.isPressed() && netsOf(this.#judged) >= LEAST_NETS) this.#cutTo(this.#few, now)
+      const isMissed = this.#options.isPressed() && !isTrial && netsOf(this.#judged) >= LEAST_NETS
+      if (isMissed) this.#cutTo(this.#few, now)
     } else if (this.held > this.#few) {
       if (this.#isTooLate()) this.#cutTo(this.#cutPart(this.#usual.ms), now)
-    } else if (isTrial && now - this.#cutAt >= GROW_MS && this.#areMostLate()) {
+    } else if (isTrial && now - this.#cutAt >= TRIAL_MS && this.#isTooLate()) {
       this.#learnAnew()
     }
   }

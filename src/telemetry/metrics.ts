@@ -72,6 +72,7 @@ export interface GaugeSources {
   upstreamUp(label: string): boolean
   upstreamConnections(label: string): number
   upstreamLimit(label: string): number
+  upstreamStrangersLimit(label: string): number
   /** The share of a global limit that is in use, 0 or more; 0 where the limit is off. */
   limitUtilization(limit: GlobalLimit): number
   trackedClients(): number
@@ -215,6 +216,17 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
       for (const label of connected) all.of(label).value = from.upstreamLimit(label)
     },
   )
+  const upstreamStrangersLimit = gauge(
+    {
+      name: 'upstream_strangers_limit',
+      help: 'Connections this node lets clients hold to the upstream that are neither trusted, known nor seen.',
+      labels: ['upstream'],
+      rows: perUpstream,
+    },
+    (from, all) => {
+      for (const label of connected) all.of(label).value = from.upstreamStrangersLimit(label)
+    },
+  )
   gauge(
     {
       name: 'overload_level',
@@ -352,6 +364,7 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
       upstreamUp.keep(combinations(used))
       upstreamConnectionsOpen.keep(combinations(all))
       upstreamConnectionsLimit.keep(combinations(all))
+      upstreamStrangersLimit.keep(combinations(all))
       upstreamConnects.keep(combinations(all, CONNECT_RESULTS))
       upstreamHealthChecks.keep(combinations(all, CONNECT_RESULTS))
       upstreamReplyDuration.keep(combinations(all, UPSTREAM_COMMANDS))

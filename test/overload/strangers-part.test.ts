@@ -1,6 +1,7 @@
 /** What strangers may hold of a mail server: when it is cut, when it grows, and that nobody but a crowd of known senders decides. */
 import { beforeEach, describe, expect, test } from '@jest/globals'
 import { GROW_MS, StrangersPart } from '../../src/overload/strangers-part.ts'
+import { play } from './cluster-model.ts'
 
 const CONNECTIONS = 50
 const FEW = 2
@@ -55,8 +56,10 @@ describe('at level 0', () => {
   test('no neighbourhood brings it about alone, nor do two, however much they send', () => {
     come(200, 60_000, { nets: 1 })
     come(200, 60_000, { nets: 2 })
+    expect(part.most).toBeUndefined()
+    // Most of the last ten messages, but not most of the neighbourhoods.
+    come(6, 20_000, { nets: 2 })
     come(4, USUAL_MS, { from: 10 })
-    come(16, 60_000, { nets: 2 })
     expect(part.most).toBeUndefined()
   })
 
@@ -137,19 +140,19 @@ describe('from level 1 on', () => {
   })
 })
 
-test('a server of which one message in thirty is late in calm may be so in a flood', () => {
+test('a server of which one message in 23 is late in calm may be so in a flood', () => {
   const uneven = (rounds: number): void => {
     for (let i = 0; i < rounds; i++) {
-      come(29, USUAL_MS, { nets: 29, from: i })
-      come(1, 3000, { from: i + 29 })
+      come(22, USUAL_MS, { nets: 22, from: 7 * i })
+      come(1, 3000, { from: 7 * i + 22 })
     }
   }
-  uneven(12)
+  uneven(16)
   isPressed = true
   part.held = 35
-  uneven(12)
+  uneven(16)
   expect(part.most).toBeUndefined()
-  come(4, 3000, { from: 60 })
+  come(4, 3000, { from: 400 })
   expect(part.most).toBeDefined()
 })
 
@@ -185,6 +188,19 @@ test('the same under a level', () => {
   expect(part.most).toBe(most + 1)
 })
 
+test('and the same where only some of the messages take longer for good', () => {
+  learn()
+  isPressed = true
+  part.held = 35
+  for (let i = 0; i < 120; i++) {
+    come(6, USUAL_MS, { from: 8 * i, nets: 6 })
+    come(2, 1000, { from: 8 * i + 6, nets: 2 })
+    part.held = Math.min(35, part.most ?? 35)
+  }
+  expect(part.usualMs).toBe(1000)
+  expect(part.most).toBeGreaterThan(8)
+})
+
 describe('what is usual', () => {
   test('it takes twenty messages, sent while strangers hold few, and a neighbourhood has ten at most', () => {
     come(100, USUAL_MS, { nets: 1 })
@@ -213,9 +229,45 @@ describe('what is usual', () => {
     come(10, 1000)
     expect(part.most).toBe(FEW)
     part.held = FEW
-    come(20, USUAL_MS)
-    expect(part.usualMs).toBe(USUAL_MS)
-    now += GROW_MS
+    come(15, 9000)
+    expect(part.usualMs).toBeUndefined()
+    // It grows all the same: where known senders send little, strangers are not kept waiting for it.
+    now += 1000
     expect(part.most).toBe(FEW + 1)
+    come(5, USUAL_MS)
+    expect(part.usualMs).toBe(9000)
+  })
+})
+
+describe('a cluster of ten workers, 50 connections, and strangers who take all that they may', () => {
+  const calm = play({ seconds: 120, hasRule: true })
+
+  test.each([1, 2, 3])(
+    'known senders hardly notice, and no more is begun than the cluster can take (seed %i)',
+    (seed) => {
+      const flood = { seconds: 180, from: 30, seed }
+      const [without, ruled] = [play({ ...flood, hasRule: false }), play({ ...flood, hasRule: true })]
+      expect(without.p99Ms).toBeGreaterThan(4 * calm.p99Ms)
+      expect(ruled.p50Ms).toBeLessThan(1.05 * calm.p50Ms)
+      expect(ruled.p99Ms).toBeLessThan(1.5 * calm.p99Ms)
+      expect(without.begun).toBeGreaterThan(1.4)
+      expect(ruled.begun).toBeLessThan(1.2)
+      expect(ruled.used).toBeGreaterThan(0.2)
+    },
+  )
+
+  test('without strangers, nothing is ever taken from them', () => {
+    expect(Math.min(...calm.most)).toBe(35)
+  })
+
+  test('a flood that is there from the beginning, so that nothing is known of the cluster: known senders do better than before', () => {
+    const { p99Ms } = play({ seconds: 180, from: 0, hasRule: true })
+    expect(p99Ms).toBeLessThan(2 * calm.p99Ms)
+  })
+
+  test('if it is slower by two seconds for good, strangers get back all that they may have', () => {
+    const { most } = play({ seconds: 360, from: 30, hasRule: true, slower: { from: 60, ms: 2000 } })
+    expect(Math.min(...most)).toBe(2)
+    expect(most.at(-1)).toBe(35)
   })
 })

@@ -28,15 +28,19 @@ export const serverSamples = (
     .filter(({ up }) => up)
     .map((server) => ({ upstream: server.label, slots: max(server), dotMs: server.dots.p95(now, mayTakeMs) }))
 
-/**
- * Connections that strangers may not hold although the reserve leaves them to them, because they slow down known senders.
- * @param max the most connections to a server @param reserve the share that is kept for friends; 0: nothing is kept
- */
+/** Connections to a server that strangers may hold. @param max the most to it @param reserve the share that is kept for friends */
+export function ofStrangers({ strangers }: Server, max: number, reserve: number): number {
+  if (reserve === 0) return max
+  const left = strangersMost(max, reserve)
+  return Math.min(left, strangers.most ?? left)
+}
+
+/** Connections that strangers may not hold although the reserve leaves them to them, because they slow down known senders. */
 export function withheld(servers: readonly Server[], max: (server: Server) => number, reserve: number): number {
   let all = 0
+  if (reserve === 0) return all
   for (const server of servers) {
-    const { most } = server.strangers
-    if (reserve > 0 && server.up && most !== undefined) all += Math.max(0, strangersMost(max(server), reserve) - most)
+    if (server.up) all += strangersMost(max(server), reserve) - ofStrangers(server, max(server), reserve)
   }
   return all
 }

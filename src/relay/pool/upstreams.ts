@@ -11,6 +11,7 @@ import { type DialSettings, type Extensions, isSameWay, RELAYABLE } from '../smt
 import { type Report, reportOf, reportsOf } from './conditions.ts'
 import { Draining } from './draining.ts'
 import { Health } from './health.ts'
+import { ofStrangers } from './load.ts'
 import { limitOf, newServer } from './new-server.ts'
 import { offerOf } from './offer.ts'
 import { PATIENCE, type Patience } from './patience.ts'
@@ -129,6 +130,12 @@ export class Upstreams {
   /** Connections that may be held to all addresses of this label together. */
   limit(label: string): number {
     return limitOf(this.#of(label), this.#settings.value.connections)
+  }
+
+  /** How many of them strangers may hold. */
+  strangersLimit(label: string): number {
+    const { reserve = () => 0 } = this.#options
+    return this.#of(label).reduce((sum, server) => sum + ofStrangers(server, server.limit, reserve()), 0)
   }
 
   servers(): readonly Server[] {

@@ -62,3 +62,22 @@ test('after an outage it begins at a tenth, and is back where it was when the se
   const { upstreams } = JSON.parse((await app.get('/api/v1/status')).body)
   expect(upstreams[0]).toMatchObject({ limit: 20 })
 })
+
+test('what strangers may hold goes by the messages of trusted and known senders, and by the level', async () => {
+  const server = await upstream()
+  const of = async (app: TestApp): Promise<number | undefined> =>
+    app.metric(`spillway_upstream_strangers_limit{upstream="${server.address}"}`)
+  const trusted = { ALLOW: '127.3.0.0/16', UPSTREAM_MAX_CONNECTIONS: '50' }
+  const [strangers, calm, pressed] = [
+    await start(server.address, { UPSTREAM_MAX_CONNECTIONS: '50', OVERLOAD: '1' }),
+    await start(server.address, { ...trusted, OVERLOAD: '0' }),
+    await start(server.address, { ...trusted, OVERLOAD: '1' }),
+  ]
+  for (const app of [strangers, calm]) await mailFrom(app, 12)
+  expect([await of(strangers), await of(calm)]).toEqual([50, 35])
+  await mailFrom(pressed, 4)
+  expect(await of(pressed)).toBe(35)
+  // The time that a message usually takes is not known, and is found out.
+  await mailFrom(pressed, 5)
+  expect(await of(pressed)).toBe(2)
+})

@@ -449,6 +449,21 @@ describe('slots that are kept for friends', () => {
     expect(late.filter(has)).toHaveLength(5)
   })
 
+  test('they wait, and no friend that is parked gives way to them', async () => {
+    pool(50)
+    kept = 0.3
+    const parked = friend('192.0.2.1')
+    const strangers = sources(35).map(stranger)
+    await pass(0)
+    parked.turn.enter('parked', elapsed())
+    for (const each of strangers) each.turn.enter('upstream', elapsed())
+    strangers.pop()?.slot?.free()
+    slowDown(servers[0] as Server)
+    const late = stranger('198.51.200.1')
+    await pass(2000)
+    expect([parked.lost, has(late), late.refused]).toEqual([false, false, undefined])
+  })
+
   test('they go to the server that they do not slow down, whatever else has room', async () => {
     pool(50, 2)
     kept = 0.3

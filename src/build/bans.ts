@@ -118,7 +118,6 @@ export function buildBans({ bans, policy, history, metrics, log, clock }: BansSo
         return { mistake: `${network.text} is not banned: spillway bans has the list`, isAbsent: true }
       const pardon = word(network, { kind: 'pardon', reason: '' }, PARDON_MS)
       if (!bans.make(pardon)) return { mistake: FULL }
-      offences.forget(sourceOf(network.first))
       log.info({ network: network.text, was: held.network, by: held.by, reason: held.reason }, 'ban lifted')
       return held
     },

@@ -42,7 +42,10 @@ describe('the replies to a refused client', () => {
   )
 
   test('the support address stands in place of the bare id', () => {
-    const line = createVoice('mx1.example.net', 'https://a.example/{id}?{id}').refusal(client, refusalAt('connect', 'denied'))
+    const line = createVoice('mx1.example.net', 'https://a.example/{id}?{id}').refusal(
+      client,
+      refusalAt('connect', 'denied'),
+    )
     const full = refusalId(id, 'denied')
     expect(line).toBe(`554 5.7.1 [198.51.100.7] Refused by local policy https://a.example/${full}?${full}\r\n`)
   })

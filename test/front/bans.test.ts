@@ -86,6 +86,11 @@ describe('a client that has proved itself a bot', () => {
     expect(await greeting(app, '203.0.113.1')).toMatch(/^421 4\.7\.0/)
     expect(await until421('203.0.113.2', 'RSET', 110)).toMatch(/421 4\.7\.0/)
     expect(await greeting(app, '203.0.113.2')).toMatch(/^220/)
+    // As Postfix does for a message that is too large and has many recipients.
+    const rcpts = Array.from({ length: 30 }, (_, i) => `RCPT TO:<u${i}@example.net>`)
+    const pipelined = ['MAIL FROM:<a@example.org> SIZE=99999999', ...rcpts].join('\r\n')
+    expect(await until421('203.0.113.5', pipelined, 1)).toMatch(/552 5\.3\.4[\s\S]*421 4\.7\.0/)
+    expect(await greeting(app, '203.0.113.5')).toMatch(/^220/)
     const names = async (ip: string, to: readonly string[]): Promise<string> => {
       const client = await greeted(app, ip)
       await client.command('MAIL FROM:<a@example.org>')

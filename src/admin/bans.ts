@@ -16,8 +16,8 @@ type Now<T> = T | Promise<T>
 
 export interface BansParts {
   readonly bans: {
-    /** Those in force. */
-    readonly list: () => Now<readonly Ban[]>
+    /** Those in force, the latest first, at most so many. */
+    readonly latest: (limit: number) => Now<{ readonly total: number; readonly bans: readonly Ban[] }>
     readonly add: (asked: BanRequest) => Now<Ban | BanMistake>
     /** @returns what was lifted */
     readonly remove: (network: string) => Now<Ban | BanMistake>
@@ -58,8 +58,8 @@ export async function bansListed({ query }: Request, { bans }: BansParts): Promi
   const limit = query.get('limit') ?? String(SHOWN)
   if (!/^[1-9]\d{0,5}$/.test(limit) || Number(limit) > MOST_SHOWN)
     return text(400, `limit: a whole number from 1 to ${MOST_SHOWN}`)
-  const all = [...(await bans.list())].sort((a, b) => b.since - a.since)
-  return json(200, { total: all.length, bans: all.slice(0, Number(limit)).map(reportOf) } satisfies BansReport)
+  const { total, bans: latest } = await bans.latest(Number(limit))
+  return json(200, { total, bans: latest.map(reportOf) } satisfies BansReport)
 }
 
 export async function banAdded(request: Request, { bans }: BansParts): Promise<Response> {

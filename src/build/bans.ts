@@ -24,6 +24,8 @@ import type { BuiltPolicy } from './policy.ts'
 export interface BanControl {
   /** Those in force. */
   list(): readonly Ban[]
+  /** The same, the latest first, as many as are asked for. */
+  latest(limit: number): Latest
   add(asked: BanRequest): Ban | BanMistake
   /** Lifts what holds for an address or a network, and nothing is banned there by itself for a day. */
   remove(network: string): Ban | BanMistake
@@ -33,6 +35,12 @@ export interface BanControl {
   take(made: readonly Ban[]): void
   /** Called with what is made here. */
   onMade(listener: (ban: Ban) => void): void
+}
+
+export interface Latest {
+  /** How many there are. */
+  readonly total: number
+  readonly bans: readonly Ban[]
 }
 
 export interface BuiltBans {
@@ -95,6 +103,10 @@ export function buildBans({ bans, policy, history, metrics, log, clock }: BansSo
   }
   const control: BanControl = {
     list: () => bans.list(),
+    latest(limit) {
+      const all = bans.list().sort((a, b) => b.since - a.since)
+      return { total: all.length, bans: all.slice(0, limit) }
+    },
     all: () => bans.all(),
     take(made) {
       for (const ban of made) bans.hear(ban)
@@ -118,7 +130,6 @@ export function buildBans({ bans, policy, history, metrics, log, clock }: BansSo
         return { mistake: `${network.text} is not banned: spillway bans has the list`, isAbsent: true }
       const pardon = word(network, { kind: 'pardon', reason: '' }, PARDON_MS)
       if (!bans.make(pardon)) return { mistake: FULL }
-      offences.forget(sourceOf(network.first))
       log.info({ network: network.text, was: held.network, by: held.by, reason: held.reason }, 'ban lifted')
       return held
     },

@@ -53,7 +53,10 @@ const HARVEST_SHARE = 0.5
 export const OFFENCES = {
   /** It speaks HTTP, TLS or SSH to us. */
   tongue: { points: 5 },
-  /** Twenty commands between two messages that are wrong in themselves. Servers that only RSET, or that we refuse, end so too. */
+  /**
+   * Twenty commands between two messages that are wrong in themselves. Servers that only RSET, that we refuse, or that pipeline
+   * many recipients behind a refused MAIL, end so too, and prove nothing.
+   */
   junk: { points: 5, proves: ({ spentOn }) => spentOn === 'mistake' },
   line_too_long: { points: 2 },
   /** It guesses addresses, and half of all that it names do not exist. */

@@ -92,11 +92,6 @@ export class Offences {
     this.#banNet(client, at)
   }
 
-  /** The operator has pardoned somebody. */
-  forget(source: string): void {
-    this.#offenders.delete(source)
-  }
-
   #ban(text: string, reason: BanReason): void {
     const { bans, banMs, now, banned } = this.#options
     const network = parseNetwork(text)

@@ -86,6 +86,11 @@ describe('a client that has proved itself a bot', () => {
     expect(await greeting(app, '203.0.113.1')).toMatch(/^421 4\.7\.0/)
     expect(await until421('203.0.113.2', 'RSET', 110)).toMatch(/421 4\.7\.0/)
     expect(await greeting(app, '203.0.113.2')).toMatch(/^220/)
+    // As Postfix does for a message that is too large and has many recipients.
+    const rcpts = Array.from({ length: 30 }, (_, i) => `RCPT TO:<u${i}@example.net>`)
+    const pipelined = ['MAIL FROM:<a@example.org> SIZE=99999999', ...rcpts].join('\r\n')
+    expect(await until421('203.0.113.5', pipelined, 1)).toMatch(/552 5\.3\.4[\s\S]*421 4\.7\.0/)
+    expect(await greeting(app, '203.0.113.5')).toMatch(/^220/)
     const names = async (ip: string, to: readonly string[]): Promise<string> => {
       const client = await greeted(app, ip)
       await client.command('MAIL FROM:<a@example.org>')
@@ -108,6 +113,32 @@ describe('a client that has proved itself a bot', () => {
     await prove(app)
     expect(await open.command('RCPT TO:<b@example.net>')).toContain(BY_ITSELF)
     expect(await open.closed()).toBe('')
+  })
+
+  test('once a session, however often it does the same in it', async () => {
+    const app = await begin({ BAN_AFTER: '3' })
+    const client = await greeted(app)
+    for (let i = 0; i < 5; i++) expect(await client.command('x'.repeat(600))).toMatch(/^500 5\.5\.2/)
+    expect(await greeting(app)).toMatch(/^220/)
+    const again = await greeted(app)
+    expect(await again.command('x'.repeat(600))).toMatch(/^500 5\.5\.2/)
+    expect(await greeting(app)).toContain(BY_ITSELF)
+  })
+
+  test('does not hurt a known client of its network', async () => {
+    const app = await begin({ KNOWN_AFTER: '1', KNOWN_DAYS: '1' })
+    const sender = await greeted(app)
+    expect(await sender.send('a@example.org', 'b@example.net')).toMatch(/^250/)
+    await sender.command('QUIT')
+    await sender.closed()
+    const since = Date.now()
+    const ban = { network: '203.0.113.0/24', kind: 'ban', by: 'automatic', reason: 'network', before: 0 } as const
+    app.running.bans.take([{ ...ban, since, until: since + 60_000 }])
+    expect(await greeting(app)).toMatch(/^220/)
+    expect(await greeting(app, '203.0.113.8')).toMatch(/^421 4\.7\.0/)
+    // The operator's word holds for a known client too.
+    await add(app, IP)
+    expect(await greeting(app)).toContain(BY_OPERATOR)
   })
 
   test('is let in again when its time is over', async () => {
@@ -145,10 +176,12 @@ describe('a client that has proved itself a bot', () => {
     'is not banned where it is on SPILLWAY_%s; nor any longer when it comes onto it',
     async (list) => {
       const app = await begin()
+      const open = await greeted(app)
       await prove(app)
       expect(await greeting(app)).toContain(BY_ITSELF)
       const settings = { PROXY_PROTOCOL_FROM: BALANCER, ADMIN_TOKEN: TOKEN, BAN_AFTER: '10', [list]: '203.0.113.0/24' }
       expect(await app.reload(settings)).toMatchObject({ result: 'ok' })
+      expect(await open.command('NOOP')).toMatch(/^250/)
       expect(await greeting(app)).toMatch(/^220/)
       await prove(app, '203.0.113.9')
       expect(await greeting(app, '203.0.113.9')).toMatch(/^220/)

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals'
 import { refusalId, sessionIds } from '../../src/core/id.ts'
-import { refusal } from '../../src/core/policy.ts'
+import { refusal, refusalAt } from '../../src/core/policy.ts'
 import { REASON_NAMES, reasonOf } from '../../src/core/reasons.ts'
 import { createVoice, say, sayLines } from '../../src/front/reply.ts'
 import { readId } from '../support/ids.ts'
@@ -21,7 +21,7 @@ describe('the replies to a refused client', () => {
     expect(voice.refusal(client, refusal('global_messages'))).toBe(
       `451 4.3.2 mx1.example.net [198.51.100.7] Busy; please try again in a few minutes (${full('global_messages')})\r\n`,
     )
-    expect(voice.refusal(client, refusal('denied'))).toBe(
+    expect(voice.refusal(client, refusalAt('connect', 'denied'))).toBe(
       `554 5.7.1 [198.51.100.7] Refused by local policy (${full('denied')})\r\n`,
     )
   })
@@ -42,7 +42,10 @@ describe('the replies to a refused client', () => {
   )
 
   test('the support address stands in place of the bare id', () => {
-    const line = createVoice('mx1.example.net', 'https://a.example/{id}?{id}').refusal(client, refusal('denied'))
+    const line = createVoice('mx1.example.net', 'https://a.example/{id}?{id}').refusal(
+      client,
+      refusalAt('connect', 'denied'),
+    )
     const full = refusalId(id, 'denied')
     expect(line).toBe(`554 5.7.1 [198.51.100.7] Refused by local policy https://a.example/${full}?${full}\r\n`)
   })

@@ -57,6 +57,21 @@ test('a ban and its end reach every node, whoever makes them, and a node that st
   for (const app of [a, b, c]) expect(await failures(app)).toBe(0)
 })
 
+test('more bans than are told at a time reach the others, each once', async () => {
+  const { a, b } = await startPair(started)
+  for (let i = 0; i < 600; i++) a.running.bans.add({ network: `45.${Math.floor(i / 250)}.${i % 250}.0/24` })
+  await eventually(
+    () => b.running.bans.list().length,
+    (count) => count === 600,
+  )
+  await steps(b)
+  // Nothing is new: a step takes one question.
+  const asked = async () => (await b.metric('spillway_redis_commands_total{use="bans",result="ok"}')) ?? 0
+  const before = await asked()
+  await eventually(asked, (count) => count > before)
+  expect(await asked()).toBeLessThanOrEqual(before + 2)
+})
+
 test('a Redis that comes back empty is filled with what the nodes remember; without Redis each goes on', async () => {
   const { a, b, redis, another } = await startPair(started, { BAN_AFTER: '10' })
   await prove(a)

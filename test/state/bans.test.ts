@@ -120,6 +120,13 @@ describe('points', () => {
   })
 })
 
+test('what a client does while it is banned makes the ban no longer', () => {
+  prove('192.0.2.1')
+  clock.at += MIN
+  prove('192.0.2.1')
+  expect(bans.of('192.0.2.1')).toMatchObject({ until: start + 10 * MIN, before: 0 })
+})
+
 test('each further ban within a day is twice as long, up to a day; after a day without one it begins anew', () => {
   const minutes: number[] = []
   for (let i = 0; i < 10; i++) {
@@ -173,12 +180,22 @@ describe("the operator's word", () => {
     expect(bans.of('192.0.2.9')).toBeUndefined()
     expect(bans.of('192.0.2.8')?.reason).toBe('harvest')
     // Also one that comes later.
+    clock.at += 1
     prove('192.0.2.9')
     expect(bans.of('192.0.2.9')).toBeUndefined()
     expect(bans.isPardoned('192.0.2.9')).toBe(true)
+    expect(bans.list().map(({ network }) => network)).toEqual(['192.0.2.0/24'])
     clock.at += PARDON_MS
     prove('192.0.2.9')
     expect(bans.of('192.0.2.9')?.by).toBe('automatic')
+  })
+
+  test('takes one address out of a network that was banned by itself', () => {
+    for (let i = 1; i <= 8; i++) prove(`198.51.100.${i}`)
+    bans.make(pardon('198.51.100.3'))
+    expect(bans.of('198.51.100.3')).toBeUndefined()
+    expect(bans.of('198.51.100.4')).toBeDefined()
+    expect(bans.of('198.51.100.99')?.network).toBe('198.51.100.0/24')
   })
 
   test('a pardon undoes the bans in its network, wherever they come from, and they do not count as bans before', () => {
@@ -221,6 +238,17 @@ describe('room', () => {
     expect(bans.all()).toHaveLength(101)
     expect(bans.of('203.0.113.1')).toBeDefined()
     expect(bans.of('45.2.49.99')).toBeDefined()
+  })
+
+  test('of those that are there longest, the one that ends first', () => {
+    for (let i = 0; i < 100; i++) {
+      clock.at += 1
+      const ban = { ...operators(`45.0.0.${i}`), by: 'automatic' as const, reason: 'tongue' }
+      bans.make({ ...ban, until: clock.at + (i === 7 ? MIN : HOUR) })
+    }
+    prove('45.0.1.1')
+    expect(bans.of('45.0.0.7')).toBeUndefined()
+    expect(bans.of('45.0.0.0')).toBeDefined()
   })
 
   test('the operator has ten thousand, and those that are over make room', () => {

@@ -2,4 +2,4 @@
 const nothing = (): never => {
   throw new Error('not asked for')
 }
-export const NO_BANS = { list: nothing, add: nothing, remove: nothing }
+export const NO_BANS = { latest: nothing, add: nothing, remove: nothing }

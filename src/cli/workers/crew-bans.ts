@@ -2,9 +2,9 @@
  * The bans of all workers of a node. Each worker holds all of them; what one makes, its parent tells the others, and tells a
  * worker that begins what the others know. The parent itself remembers nothing.
  */
-import type { Ban, BanMistake } from '../../core/bans.ts'
+import type { Ban } from '../../core/bans.ts'
 import type { Hand } from './hand.ts'
-import type { BansAsked } from './protocol.ts'
+import type { BansAnswer, BansAsked } from './protocol.ts'
 
 export class CrewBans {
   readonly #hands: () => readonly Hand[]
@@ -15,7 +15,7 @@ export class CrewBans {
   }
 
   /** Asks the first worker that answers. Rejects if none does. */
-  async ask(asked: BansAsked): Promise<readonly Ban[] | Ban | BanMistake> {
+  async ask(asked: BansAsked): Promise<BansAnswer> {
     for (const hand of this.#hands()) {
       const answer = hand.serves ? await hand.bans(asked) : undefined
       if (answer !== undefined) return answer

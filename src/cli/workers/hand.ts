@@ -1,12 +1,12 @@
 /** One worker as its parent sees it: a child process, what it last reported, and answers that are waited for. */
 import { type ChildProcess, fork } from 'node:child_process'
 import type { Reading, ReloadReport } from '../../config/reload.ts'
-import type { Ban, BanMistake } from '../../core/bans.ts'
+import type { Ban } from '../../core/bans.ts'
 import { within } from '../../core/deadline.ts'
 import type { Feedback, FeedbackReport } from '../../core/feedback.ts'
 import type { PressureReport } from '../../core/overload.ts'
 import type { ListenAddress } from '../../front/gate/listener.ts'
-import type { BansAsked, Failure, FromWorker, Report, Start, ToWorker } from './protocol.ts'
+import type { BansAnswer, BansAsked, Failure, FromWorker, Report, Start, ToWorker } from './protocol.ts'
 
 /** A scrape must not wait for a worker that hangs. */
 const ASK_MS = 1000
@@ -119,7 +119,7 @@ export class Hand {
   }
 
   /** Resolves with undefined if it does not answer. */
-  async bans(asked: BansAsked): Promise<readonly Ban[] | Ban | BanMistake | undefined> {
+  async bans(asked: BansAsked): Promise<BansAnswer | undefined> {
     return (await this.#request({ kind: 'bans', asked }, ASK_MS, 'bans'))?.answer
   }
 

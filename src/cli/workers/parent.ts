@@ -10,6 +10,7 @@ import { Admin } from '../../admin/http.ts'
 import { operatorOf } from '../../admin/operator.ts'
 import type { Status } from '../../admin/status.ts'
 import type { ListenError } from '../../app.ts'
+import type { Latest } from '../../build/bans.ts'
 import { Reloader } from '../../build/reload.ts'
 import { type Reading, type ReloadReport, readingWith } from '../../config/reload.ts'
 import { TICKET_KEY_OCTETS } from '../../config/ticket-key.ts'
@@ -149,7 +150,7 @@ class Parent implements Stoppable {
 
 /** What the admin port does with bans, done by the workers. */
 const bansOf = (crew: Crew): BansParts['bans'] => ({
-  list: async () => (await crew.bans.ask({ what: 'list' })) as readonly Ban[],
+  latest: async (limit) => (await crew.bans.ask({ what: 'latest', limit })) as Latest,
   add: async (ban) => (await crew.bans.ask({ what: 'add', ban })) as Ban | BanMistake,
   remove: async (network) => (await crew.bans.ask({ what: 'remove', network })) as Ban | BanMistake,
 })

@@ -4,6 +4,7 @@
  */
 import type { Status } from '../../admin/status.ts'
 import type { ListenError } from '../../app.ts'
+import type { Latest } from '../../build/bans.ts'
 import type { Reading, ReloadReport } from '../../config/reload.ts'
 import type { Ban, BanMistake, BanRequest } from '../../core/bans.ts'
 import type { Feedback, FeedbackReport } from '../../core/feedback.ts'
@@ -45,9 +46,12 @@ export interface Failure {
 
 /** all: everything that is remembered, pardons too. */
 export type BansAsked =
-  | { readonly what: 'list' | 'all' }
+  | { readonly what: 'latest'; readonly limit: number }
+  | { readonly what: 'all' }
   | { readonly what: 'add'; readonly ban: BanRequest }
   | { readonly what: 'remove'; readonly network: string }
+
+export type BansAnswer = Latest | readonly Ban[] | Ban | BanMistake
 
 /** `id` is that of the answer. */
 export type ToWorker =
@@ -69,7 +73,7 @@ export type FromWorker =
   /** Without an id it was not asked for. */
   | { readonly kind: 'report'; readonly id?: number; readonly report: Report }
   | { readonly kind: 'reloaded'; readonly id: number; readonly report: ReloadReport }
-  | { readonly kind: 'bans'; readonly id: number; readonly answer: readonly Ban[] | Ban | BanMistake }
+  | { readonly kind: 'bans'; readonly id: number; readonly answer: BansAnswer }
   /** What this worker has made, for the others. */
   | { readonly kind: 'banned'; readonly made: readonly Ban[] }
   /** Without a report, no message with this queue id went through it. */

@@ -3,11 +3,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { ListenError, type Running, start } from '../../app.ts'
 import type { BanControl } from '../../build/bans.ts'
 import type { Reading } from '../../config/reload.ts'
-import type { Ban, BanMistake } from '../../core/bans.ts'
 import { messageOf } from '../../core/errors.ts'
 import { createLog, type LevelledLog } from '../../telemetry/log.ts'
 import { snapshotOf } from '../../telemetry/together.ts'
-import type { BansAsked, Failure, FromWorker, Report, Start, ToWorker } from './protocol.ts'
+import type { BansAnswer, BansAsked, Failure, FromWorker, Report, Start, ToWorker } from './protocol.ts'
 
 /** What was counted since the last report is lost if the worker dies. */
 const REPORT_MS = 1000
@@ -70,10 +69,10 @@ async function end(code: number, log: LevelledLog, ending: Promise<void>): Promi
   )
 }
 
-function answered(bans: BanControl, asked: BansAsked): readonly Ban[] | Ban | BanMistake {
+function answered(bans: BanControl, asked: BansAsked): BansAnswer {
   switch (asked.what) {
-    case 'list':
-      return bans.list()
+    case 'latest':
+      return bans.latest(asked.limit)
     case 'all':
       return bans.all()
     case 'add':

@@ -50,6 +50,8 @@ export class Commands {
   #junk = 0
   #mistakes = 0
   #refused = 0
+  /** Whether a command came out of turn since the last message. What was pipelined behind a refused MAIL does. */
+  #wasOutOfTurn = false
   #messages = 0
   /** The last EHLO or MAIL was put off, so that a command that depends on it is not the client's mistake. */
   #isPutOff = false
@@ -89,6 +91,7 @@ export class Commands {
         this.#junk = 0
         this.#mistakes = 0
         this.#refused = 0
+        this.#wasOutOfTurn = false
         return reply
       case 'junk':
         return ++this.#junk > MAX_JUNK ? this.#tooMuch(reply.counts) : reply
@@ -108,7 +111,8 @@ export class Commands {
 
   /** @param spentOn which budget it has used up */
   #tooMuch(spentOn: Counts): ClientReply {
-    return this.#conversation.replies.refuse(refusal('junk', { spentOn }))
+    const isOfOrder = spentOn === 'mistake' && this.#wasOutOfTurn
+    return this.#conversation.replies.refuse(refusal('junk', { spentOn: isOfOrder ? 'order' : spentOn }))
   }
 
   #obey(line: Buffer, isWhole: boolean): Maybe<ClientReply> {
@@ -181,6 +185,7 @@ export class Commands {
 
   /** A command that was pipelined after an EHLO or MAIL that was put off is put off too: a 5yz would bounce the mail. */
   #outOfTurn(text: string): ClientReply {
+    this.#wasOutOfTurn = true
     return this.#isPutOff ? this.#wrong(451, '4.5.1', text) : this.#wrong(503, '5.5.1', text)
   }
 

@@ -22,7 +22,7 @@ import { progress, table } from './measure.ts'
 import { benchmark, need, option } from './processes.ts'
 
 /** What starting and stopping takes beside a run, in seconds. */
-const AROUND_S = 10
+const AROUND_S = 8
 
 const number = (name: string, usual: number): number => {
   const value = Number(option(name) ?? usual)

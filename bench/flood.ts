@@ -22,7 +22,7 @@ import { progress, table } from './measure.ts'
 import { benchmark, need, option } from './processes.ts'
 
 /** What starting and stopping takes beside a run, in seconds. */
-const AROUND_S = 10
+const AROUND_S = 8
 
 const number = (name: string, usual: number): number => {
   const value = Number(option(name) ?? usual)
@@ -100,7 +100,20 @@ async function run({ scenario, contenders }: Planned, common: Omit<Options, 'con
   writeFileSync(join(out, `${name}.svg`), chart({ title, lines: linesOf(results), levels }))
 }
 
+const USAGE = `npm run bench:flood -- [--scenario all|NAME,…] [--short] [--contenders ${CONTENDERS.join(',')}] [--nodes N]
+    [--scale X] [--k K] [--seconds N] [--after MODEL_MINUTES] [--properly 0.33,0.5,0.7] [--seed N] [--postfix]
+    [--set 'NAME=VALUE …'] [--out DIR]
+scenarios: ${SCENARIOS.map(({ name }) => name).join(', ')}`
+/** Those of bench/processes.ts included. */
+const OPTIONS = [...USAGE.matchAll(/\[(--[a-z]+)/g)].map(([, name]) => name).concat('--program', '--profile', '--node')
+
 await benchmark(async () => {
+  if (process.argv.includes('--help')) {
+    console.log(USAGE)
+    return
+  }
+  const unknown = process.argv.slice(2).find((each) => each.startsWith('--') && !OPTIONS.includes(each))
+  if (unknown !== undefined) throw new Error(`there is no ${unknown}:\n${USAGE}`)
   const hasPostfix = process.argv.includes('--postfix')
   need({ postfix: hasPostfix })
   const names = (option('scenario') ?? 'S1').split(',')

@@ -4,7 +4,7 @@
 import type { HonestPopulation } from '../../src/cli/senders/honest.ts'
 import { UNKNOWN_SHARE } from '../../src/cli/senders/letter.ts'
 import { below, between, seeded } from '../../src/cli/senders/random.ts'
-import { DOMAIN } from './names.ts'
+import { DOMAIN, toldAs } from './names.ts'
 
 const DAY_MS = 86_400_000
 /** More lines of one address say nothing more. */
@@ -25,7 +25,7 @@ export function dayOf(
     const messages = Math.floor(expected) + (random() < expected % 1 ? 1 : 0)
     for (let i = 0; i < Math.min(messages, MOST * addresses.length); i++) {
       const at = Math.floor(now - between(random, 0, DAY_MS))
-      const from = `mx.${name}.example[${addresses[i % addresses.length]}]`
+      const from = `mx.${name}.example[${toldAs(addresses[i % addresses.length] as string)}]`
       const pid = 1000 + below(random, 9000)
       if (random() < UNKNOWN_SHARE.honest) {
         const why = `550 5.1.1 <gone@${DOMAIN}>: Recipient address rejected: User unknown in virtual mailbox table`

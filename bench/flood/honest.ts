@@ -184,11 +184,11 @@ export class Honest {
   ): Pending[] {
     const { k } = this.#world.scenario
     return letters.flatMap((pending, i) => {
-      const { codes, text, atMs, tookMs, dotAtMs } = answers[i] as Answer
-      const isOurs = !text.includes(MARK)
+      const { codes, texts, atMs, tookMs, dotAtMs } = answers[i] as Answer
       const left = new Map<string, Delivery | undefined>()
       pending.letter.to.forEach((to, r) => {
         const code = codes[r] as number
+        const isOurs = !(texts[r] as string).includes(MARK)
         const delivery = pending.deliveries.get(to)
         if (code >= 200 && code < 400) {
           if (delivery === undefined) return

@@ -7,3 +7,9 @@ export const MARK = '(cluster)'
 export const SLOW_MAILBOX = `u0@${DOMAIN}`
 /** The reverse-path of spam that is counted apart: of a known sender that has turned bad, and the like. */
 export const TURNED = 'turned@friend.example'
+
+/**
+ * The address of a sender as a PROXY header tells it: one of 11.0.0.0/8 in place of 127.0.0.0/8. In a mail server's log 127.0.0.1 and its like
+ * are the machine's own, and no senders.
+ */
+export const toldAs = (ip: string): string => ip.replace(/^127\./, '11.')

@@ -150,7 +150,8 @@ async function play(whole: Scenario, asked: Options, started: Started): Promise<
   const tell = (order: ClusterOrder) => cluster.send(order)
   const { port: sink, web } = await next<ClusterPorts>(cluster, 30_000)
   const port = options.hasPostfix ? await startPostfixBefore(sink, sizeOf(capacity), started) : sink
-  const isProxied = scenario.firstDay !== undefined && contender !== 'nothing'
+  const isTold = scenario.firstDay !== undefined || scenario.logs !== undefined
+  const isProxied = isTold && contender !== 'nothing'
   const setting = { scenario, options, capacity, port, web, isProxied }
   const nodes = contender === 'nothing' ? NO_NODES : await startNodes(setting, started)
   const ports = nodes.running.length === 0 ? [port] : nodes.running.map((node) => node.port)

@@ -40,7 +40,7 @@ export interface Scenario {
   /** Whether there are established senders with honest mail behind them, and Spillway has learnt of them; otherwise all are new. */
   readonly hasPast: boolean
   readonly flood?: Flood
-  /** What Spillway has learnt of them: a fortnight by default. */
+  /** What Spillway has learnt of them: a fortnight by default. Where it is given, addresses are told by PROXY headers. */
   readonly logs?: 'a fortnight' | 'a day' | 'none'
   /** Spam from one known sender, from one that was never seen, or from a whole /24 of known ones (snowshoe): so many visits a second, whatever the scale is. */
   readonly turnsBad?: { readonly atS: number; readonly perSecond: number; readonly who?: Turning }

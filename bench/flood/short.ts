@@ -2,51 +2,51 @@
 
 import type { Scenario } from './scenarios.ts'
 
-const FLOOD = { seconds: 30, afterMin: 31 }
+const FLOOD = { seconds: 22, afterMin: 31 }
 
 /** By name, what differs from the full scenario. Spans that are given in parts are given whole. */
 export const SHORT: Readonly<Record<string, Partial<Scenario>>> = {
-  S1: { seconds: 50, afterMin: 31, flood: { times: 50, rampS: 15, kind: 'usual' }, beside: ['blind', 'calm'] },
+  S1: { seconds: 45, afterMin: 31, flood: { times: 50, rampS: 15, kind: 'usual' }, beside: ['blind', 'calm'] },
   S2: { ...FLOOD, flood: { times: 10, rampS: 5, kind: 'harvest' }, beside: [] },
   S3: { ...FLOOD, flood: { times: 50, rampS: 5, kind: 'backscatter' }, beside: [] },
   S4: { ...FLOOD, flood: { times: 50, rampS: 5, kind: 'heavy' }, beside: [] },
   S5: { ...FLOOD, flood: { times: 50, rampS: 5, kind: 'one network' }, beside: [] },
   S6: {
-    seconds: 55,
+    seconds: 46,
     handshakes: [
-      { addresses: 1, atS: 15, forS: 18 },
-      { addresses: 1000, atS: 36, forS: 18 },
+      { addresses: 1, atS: 12, forS: 15 },
+      { addresses: 1000, atS: 30, forS: 15 },
     ],
   },
-  S7: { seconds: 80, slow: { atS: 12, clients: 5000, in: 'commands' } },
-  'S7-data': { seconds: 60, slow: { atS: 12, clients: 2000, in: 'DATA' } },
-  S8: { seconds: 45, afterMin: 20, stall: { atS: 10, forS: 20 } },
-  S9: { seconds: 45, afterMin: 45, down: { atS: 15, min: 20 } },
+  S7: { seconds: 80, slow: { atS: 10, clients: 5000, in: 'commands' } },
+  'S7-data': { seconds: 50, slow: { atS: 10, clients: 2000, in: 'DATA' } },
+  S8: { seconds: 40, afterMin: 15, stall: { atS: 10, forS: 20 } },
+  S9: { seconds: 40, afterMin: 40, down: { atS: 12, min: 20 } },
   S10: {
-    seconds: 75,
-    afterMin: 40,
+    seconds: 52,
+    afterMin: 35,
     slowMailbox: [
-      { atS: 15, share: 0.03, dotMs: 10_000 },
-      { atS: 45, share: 0.15, dotMs: 10_000 },
+      { atS: 12, share: 0.03, dotMs: 10_000 },
+      { atS: 30, share: 0.15, dotMs: 10_000 },
     ],
   },
   S11: {
-    seconds: 75,
-    afterMin: 3,
+    seconds: 62,
+    afterMin: 1,
     redis: [
-      { fault: 'frozen', atS: 15, forS: 14 },
-      { fault: 'killed', atS: 35, forS: 14 },
-      { fault: '200 ms slow', atS: 55, forS: 14 },
+      { fault: 'frozen', atS: 12, forS: 12 },
+      { fault: 'killed', atS: 29, forS: 12 },
+      { fault: '200 ms slow', atS: 46, forS: 12 },
     ],
   },
-  S12: { seconds: 45, afterMin: 15, kills: [8, 18, 28, 38] },
-  S13: { seconds: 35, burst: { atS: 10, forS: 10, times: 20 } },
-  S14: { seconds: 40, afterMin: 5 },
-  S15: { seconds: 45, afterMin: 5, turnsBad: { atS: 8, perSecond: 100, who: 'a known /24' } },
+  S12: { seconds: 36, afterMin: 10, kills: [8, 16, 24, 32] },
+  S13: { seconds: 30, burst: { atS: 8, forS: 10, times: 20 } },
+  S14: { seconds: 35, afterMin: 3 },
+  S15: { seconds: 38, afterMin: 3, turnsBad: { atS: 8, perSecond: 100, who: 'a known /24' } },
   S16: { seconds: 40, afterMin: 0.1, firstDay: { listRecipients: 2000, perMessage: 50, overS: 35 } },
-  S17: { seconds: 60, afterMin: 20, directory: { atS: 25, forS: 20 } },
-  'S18-asked': { seconds: 55, afterMin: 1 },
-  'S18-posted': { seconds: 55, afterMin: 1 },
+  S17: { seconds: 48, afterMin: 15, directory: { atS: 20, forS: 15 } },
+  'S18-asked': { seconds: 45, afterMin: 1 },
+  'S18-posted': { seconds: 45, afterMin: 1 },
   'S19-nothing': FLOOD,
   'S19-day': FLOOD,
 }

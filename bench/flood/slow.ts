@@ -6,10 +6,10 @@ import { botAddress } from '../../src/cli/senders/bot.ts'
 import { DOMAIN } from './names.ts'
 import type { World } from './world.ts'
 
-const COMMANDS = ['EHLO s.example', 'MAIL FROM:<a@s.example>', `RCPT TO:<u1@${DOMAIN}>`, 'DATA']
+const COMMANDS = ['EHLO s', 'MAIL FROM:<a@b>', `RCPT TO:<u1@${DOMAIN}>`, 'DATA']
 const TYPED = `${COMMANDS.join('\r\n')}\r\n`
 /** All have come within this. */
-const COMING_S = 15
+const COMING_S = 8
 const TYPING_MS = 1000
 /** Whoever is disconnected comes back after so long, in wall time: what it types is in wall time, too. */
 const BACK_MS = 30_000

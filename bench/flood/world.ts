@@ -5,6 +5,7 @@ import { below, type Random, seeded } from '../../src/cli/senders/random.ts'
 import { type Answer, perform, type Visit } from '../../src/cli/senders/visit.ts'
 import type { Order } from './generator.ts'
 import type { Delivery } from './ledger.ts'
+import { toldAs } from './names.ts'
 import type { Scenario } from './scenarios.ts'
 
 /** Sockets of the flood at once; more do not fit into one process's files. Visits beyond are counted, and make no result. */
@@ -85,7 +86,7 @@ export class World {
   visit(port: number, visit: Visit, done: (answers: readonly Answer[]) => void): void {
     const family = visit.from.includes(':') ? 'TCP6' : 'TCP4'
     const to = family === 'TCP6' ? '::1' : '127.0.0.1'
-    const proxied = { ...visit, from: '127.0.0.1', preface: `PROXY ${family} ${visit.from} ${to} 4000 25\r\n` }
+    const proxied = { ...visit, from: '127.0.0.1', preface: `PROXY ${family} ${toldAs(visit.from)} ${to} 4000 25\r\n` }
     // Without a header, an IPv6 network is one IPv4 address.
     const direct = family === 'TCP6' ? { ...visit, from: '127.15.0.1' } : visit
     const isAwaited = visit.hangsAfter === undefined

@@ -1,6 +1,6 @@
 /** What the lab's cluster can take, by a clock that the test holds. */
 import { expect, test } from '@jest/globals'
-import { sizeOf, Workers } from '../../bench/flood/capacity.ts'
+import { QueueBehind, sizeOf, Workers } from '../../bench/flood/capacity.ts'
 
 test('a cluster of a part of the capacity has a part of the workers and places, and takes as long for a message', () => {
   const [whole, tenth] = [sizeOf(41.7), sizeOf(4.17)]
@@ -36,4 +36,13 @@ test('a stall holds up what is under way and what comes, and ends', () => {
   const idle = new Workers({ perSecond: 10, workers: 1, places: 10 })
   idle.stall(0, 5000)
   expect(idle.dot(1000)).toBe(5100)
+})
+
+test('a queue behind the dot grows by what is accepted, and is worked off at a steady rate', () => {
+  const queue = new QueueBehind(10)
+  expect(queue.length(0)).toBe(0)
+  for (let i = 0; i < 50; i++) queue.add(1000)
+  expect([queue.length(1000), queue.length(3000), queue.length(60_000)]).toEqual([50, 30, 0])
+  queue.add(60_000)
+  expect(queue.length(60_050)).toBeCloseTo(0.5)
 })

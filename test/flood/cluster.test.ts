@@ -3,13 +3,12 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { afterEach, expect, test } from '@jest/globals'
-import type { Size } from '../../bench/flood/capacity.ts'
-import type { ClusterOrder, ClusterReport } from '../../bench/flood/cluster.ts'
-import { MARK, TURNED } from '../../bench/flood/names.ts'
+import type { ClusterOrder, ClusterPorts, ClusterReport, ClusterSize } from '../../bench/flood/cluster.ts'
+import { MARK, SLOW_MAILBOX, TURNED } from '../../bench/flood/names.ts'
 import type { Letter } from '../../src/cli/senders/letter.ts'
 import { type Answer, perform, type Visit } from '../../src/cli/senders/visit.ts'
 
-const QUICK: Size = { perSecond: 1000, workers: 2, places: 10 }
+const QUICK: ClusterSize = { perSecond: 1000, workers: 2, places: 10 }
 const stops: (() => unknown)[] = []
 afterEach(async () => {
   for (const stop of stops.splice(0).reverse()) await stop()
@@ -17,11 +16,13 @@ afterEach(async () => {
 
 interface Cluster {
   readonly port: number
+  /** How full its queue is, over HTTP. */
+  readonly web: number
   tell(order: ClusterOrder): void
   report(): Promise<ClusterReport>
 }
 
-async function begin(size: Size): Promise<Cluster> {
+async function begin(size: ClusterSize): Promise<Cluster> {
   const child: ChildProcess = fork(join(import.meta.dirname, '../../bench/flood/cluster.ts'), [JSON.stringify(size)], {
     execArgv: [],
   })
@@ -29,12 +30,12 @@ async function begin(size: Size): Promise<Cluster> {
     child.kill('SIGKILL')
     await once(child, 'exit')
   })
-  const [{ port }] = (await once(child, 'message')) as [{ port: number }]
+  const [{ port, web }] = (await once(child, 'message')) as [ClusterPorts]
   const tell = (order: ClusterOrder): void => {
     child.send(order)
   }
   return {
-    port,
+    ...{ port, web },
     tell,
     async report() {
       const said = once(child, 'message')
@@ -124,4 +125,41 @@ test('a stall answers nothing, and then everything', async () => {
   const began = performance.now()
   expect(codes(await visit(cluster, [letter('h1', [u(1)])]))).toEqual([[250]])
   expect(performance.now() - began).toBeGreaterThan(500)
+})
+
+test('while its directory is away everybody is unknown, and then nobody that there is', async () => {
+  const cluster = await begin(QUICK)
+  cluster.tell({ kind: 'directory', ms: 60_000 })
+  await cluster.report()
+  const [answer] = await visit(cluster, [letter('h1', [u(1)])])
+  expect(answer).toMatchObject({ codes: [550], text: expect.stringContaining('5.1.1'), dotAtMs: undefined })
+  cluster.tell({ kind: 'directory', ms: 0 })
+  await cluster.report()
+  expect(codes(await visit(cluster, [letter('h1', [u(1)])]))).toEqual([[250]])
+})
+
+test('a slow mailbox takes its time at the dot, and no worker: the others are as quick as before', async () => {
+  const cluster = await begin({ ...QUICK, workers: 1 })
+  cluster.tell({ kind: 'mailbox', ms: 1500 })
+  await cluster.report()
+  const slow = visit(cluster, [letter('h1', [SLOW_MAILBOX])])
+  const [other] = await visit(cluster, [letter('h2', [u(1)])])
+  const [own] = await slow
+  const dotMs = (answer: Answer | undefined): number => (answer?.atMs ?? 0) - (answer?.dotAtMs ?? Number.NaN)
+  expect(dotMs(own)).toBeGreaterThan(1400)
+  expect(dotMs(other)).toBeLessThan(1000)
+})
+
+test('with a queue behind it the dot is quick, and the queue is told over HTTP as a share of what it may hold', async () => {
+  const cluster = await begin({ perSecond: 1, workers: 1, places: 10, queue: 10 })
+  const letters = Array.from({ length: 20 }, (_, i) => letter(`h${i}`, [u(1)]))
+  const began = performance.now()
+  expect(new Set(codes(await visit(cluster, letters)).flat())).toEqual(new Set([250]))
+  const tookS = (performance.now() - began) / 1000
+  // A worker would have taken a second for each.
+  expect(tookS).toBeLessThan(10)
+  const answer = await fetch(`http://127.0.0.1:${cluster.web}/`)
+  const full = ((await answer.json()) as Record<string, number>)[`127.0.0.1:${cluster.port}`] as number
+  expect(full).toBeLessThanOrEqual(2)
+  expect(full).toBeGreaterThan(2 - (tookS + 2) / 10)
 })

@@ -6,8 +6,8 @@
  * expressions are anchored at the beginning of the line, and at what the server itself writes next. So refusals by header_checks are
  * passed over, as the header stands before the client.
  */
-import { LRUCache } from 'lru-cache'
-import { isBad, type LogReader, MOST_UNDER_WAY, type Observation, type Observed } from './observation.ts'
+import { isBad, type LogReader, MOST_UNDER_WAY, type Observation } from './observation.ts'
+import { UnderWay } from './under-way.ts'
 
 /** The host, which may be missing, and the program. */
 const LINE =
@@ -20,7 +20,7 @@ const OWN = /^(?:127\.|::1$|unknown$)/
 
 export class PostfixReader implements LogReader {
   /** Who sends a message, by its queue id. */
-  readonly #clients = new LRUCache<string, Observed>({ max: MOST_UNDER_WAY })
+  readonly #clients = new UnderWay(MOST_UNDER_WAY)
 
   line(text: string): Observation | undefined {
     const [, daemon, id, rest] = LINE.exec(text) ?? []
@@ -29,20 +29,19 @@ export class PostfixReader implements LogReader {
     const refused = REFUSED.exec(rest)
     if (refused !== null) return this.#refused(id, refused)
     if (daemon !== 'qmgr' || !rest.endsWith('(queue active)')) return undefined
-    const client = this.#clients.get(id)
-    this.#clients.delete(id)
+    const client = this.#clients.end(id)
     return client === undefined ? undefined : { ...client, isGood: true }
   }
 
   #begun(id: string, rest: string): void {
     const [, name, ip] = CLIENT.exec(rest) ?? []
-    if (ip !== undefined && !OWN.test(ip) && !LOGIN.test(rest)) this.#clients.set(id, { ip, name })
+    if (ip !== undefined && !OWN.test(ip) && !LOGIN.test(rest)) this.#clients.begin(id, { ip, name })
   }
 
   #refused(id: string, [, what = '', name, ip = '', rest = '']: RegExpExecArray): Observation | undefined {
     const [, words = '', digit = ''] = REPLY.exec(rest) ?? []
     const stage = what === 'RCPT' ? 'rcpt' : 'text'
-    if (stage === 'text') this.#clients.delete(id)
+    if (stage === 'text') this.#clients.end(id)
     if (OWN.test(ip) || digit !== '5' || !isBad(stage, 550, words)) return undefined
     return { ip, name, isGood: false }
   }

@@ -5,8 +5,8 @@
  * Words that a client has chosen may be anything between quotes: expressions are anchored at the beginning of the line, the relay of
  * `from=` at its end, and a recipient with anything in it that could hold a blank is passed over.
  */
-import { LRUCache } from 'lru-cache'
-import { isBad, type LogReader, MOST_UNDER_WAY, type Observation, type Observed } from './observation.ts'
+import { isBad, type LogReader, MOST_UNDER_WAY, type Observation } from './observation.ts'
+import { UnderWay } from './under-way.ts'
 
 /** The host, which may be missing, and the program. */
 const LINE = /^(?:[^\s[]+ )?(?:sendmail|sm-mta|sm-msp)\[[0-9]+\]: (?:([0-9A-Za-z]{10,}): )?(.*)$/
@@ -20,7 +20,7 @@ const OWN = /^(?:127\.|::1$|IPv6:::1$)/
 const plain = (ip: string): string => ip.replace(/^IPv6:/, '')
 
 export class SendmailReader implements LogReader {
-  readonly #clients = new LRUCache<string, Observed>({ max: MOST_UNDER_WAY })
+  readonly #clients = new UnderWay(MOST_UNDER_WAY)
 
   line(text: string): Observation | undefined {
     const [, id = '', rest] = LINE.exec(text) ?? []
@@ -28,7 +28,7 @@ export class SendmailReader implements LogReader {
     const [, recipients, name, client, forged] = FROM.exec(rest) ?? []
     if (client !== undefined) {
       if (recipients !== '0' && !OWN.test(client) && !LOGIN.test(rest))
-        this.#clients.set(id, { ip: plain(client), name: forged === undefined ? name : undefined })
+        this.#clients.begin(id, { ip: plain(client), name: forged === undefined ? name : undefined })
       return undefined
     }
     const [, named, refused, doubted, code, words = ''] = REFUSED.exec(rest) ?? []
@@ -43,8 +43,7 @@ export class SendmailReader implements LogReader {
   }
 
   #settle(id: string, isGood: boolean | undefined): Observation | undefined {
-    const client = this.#clients.get(id)
-    this.#clients.delete(id)
+    const client = this.#clients.end(id)
     return client === undefined || isGood === undefined ? undefined : { ...client, isGood }
   }
 }

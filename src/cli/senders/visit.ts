@@ -41,6 +41,8 @@ export interface Answer {
   readonly codes: readonly Code[]
   /** The reply that refused it, or the reply to the dot. */
   readonly text: string
+  /** For each recipient: what refused it, or the last reply. */
+  readonly texts: readonly string[]
   /** When it was settled, in ms of `performance.now()`. */
   readonly atMs: number
   /** How long that took, in ms: of the first letter from connecting on, of the others from the end of the one before. */
@@ -64,6 +66,8 @@ class Performance {
   readonly #done: (answers: readonly Answer[]) => void
   readonly #answers: Answer[] = []
   #codes: Code[] = []
+  /** What each recipient heard. */
+  #heard: string[] = []
   #text = ''
   #refusal = ''
   #step: Step = 'greeting'
@@ -176,6 +180,7 @@ class Performance {
       return
     }
     this.#codes = []
+    this.#heard = []
     this.#step = 'mail'
     this.#say(`MAIL FROM:<${letter.from}>`)
     if (!this.#visit.ignoresReplies) return
@@ -191,6 +196,7 @@ class Performance {
 
   #heardRecipient(code: Code, text: string): void {
     this.#codes.push(code)
+    this.#heard.push(text)
     if (code >= 400) this.#refusal = text
     if (this.#codes.length < (this.#letter as Letter).to.length) {
       this.#recipient()
@@ -238,7 +244,7 @@ class Performance {
   /** This letter is settled. */
   #next(code: Code, text: string): void {
     const wasRefused = this.#step !== 'dot'
-    this.#settle(code, code < 400 && this.#refusal !== '' ? this.#refusal : text)
+    this.#settle(code, text, code < 400 && this.#refusal !== '' ? this.#refusal : text)
     if (this.#letter === undefined || (wasRefused && this.#visit.ignoresReplies)) {
       this.#end(0, '')
       return
@@ -251,15 +257,18 @@ class Performance {
     this.#say('RSET')
   }
 
-  #settle(code: Code, text: string): void {
+  #settle(code: Code, last: string, text = last): void {
     const { to } = this.#letter as Letter
     const heard = this.#codes
-    const codes = to.map((_, i) => ((heard[i] ?? 0) >= 400 ? (heard[i] as Code) : code))
+    const isRefused = (i: number): boolean => (heard[i] ?? 0) >= 400
+    const codes = to.map((_, i) => (isRefused(i) ? (heard[i] as Code) : code))
+    const texts = to.map((_, i) => (isRefused(i) ? (this.#heard[i] as string) : last))
     const atMs = performance.now()
-    this.#answers.push({ codes, text, atMs, tookMs: atMs - this.#beganMs, dotAtMs: this.#dotAtMs })
+    this.#answers.push({ codes, text, texts, atMs, tookMs: atMs - this.#beganMs, dotAtMs: this.#dotAtMs })
     this.#beganMs = atMs
     this.#dotAtMs = undefined
     this.#codes = []
+    this.#heard = []
     this.#refusal = ''
   }
 

@@ -15,6 +15,7 @@ import type { Rates } from '../core/limits.ts'
 import type { Level } from '../core/overload.ts'
 import type { Mode } from '../core/policy.ts'
 import type { CheckName } from '../core/reasons.ts'
+import type { DnsLists } from '../dns/lists.ts'
 import type { Certificates } from '../front/certificates.ts'
 import { createVoice, type Voice } from '../front/reply.ts'
 import type { SessionRules } from '../front/session/session.ts'
@@ -62,6 +63,7 @@ export interface PolicySources {
   /** The SIZE that every mail server in use offers; 0 if none of them has a limit. */
   readonly offeredSize: () => number
   readonly history: Pick<History, 'own' | 'net' | 'domains'>
+  readonly dnsLists: Pick<DnsLists, 'scoreOf'>
   readonly metrics: Metrics
   readonly log: Log
 }
@@ -122,7 +124,7 @@ function concurrencyOf(client: Client, settings: PlainSettings, level: Level, fa
 }
 
 export function buildPolicy(sources: PolicySources): BuiltPolicy {
-  const { settings, lists, certificates, limits, overload, offeredSize, metrics, log } = sources
+  const { settings, lists, certificates, limits, overload, offeredSize, dnsLists, metrics, log } = sources
   const needs = needsOf(settings)
   const who = standings(sources)
   const isOnDenyList = lookup(lists.deny)
@@ -131,7 +133,8 @@ export function buildPolicy(sources: PolicySources): BuiltPolicy {
     const set = settings.messageMaxSize === 'upstream' ? 0 : settings.messageMaxSize
     return offered > 0 && set > 0 ? Math.min(offered, set) : offered > 0 ? offered : set > 0 ? set : undefined
   }
-  const mode = (name: CheckName): Mode => modeOf(name, settings.observe)
+  const mode = (name: CheckName): Mode =>
+    name === 'dnsbl' && settings.dnsbl === 'observe' ? 'observe' : modeOf(name, settings.observe)
   const rates = ratesOf(settings)
   const factors = { known: settings.limitKnownFactor, stress: settings.limitStressFactor }
   const checks = createRunner({
@@ -141,6 +144,10 @@ export function buildPolicy(sources: PolicySources): BuiltPolicy {
       overloaded: (client, open) => overload.atBanner(client, open),
       domains: settings.rcptDomains,
       recipientsPerMessage: settings.limitRecipientsPerMessage,
+      dnsbl: {
+        scoreOf: (client) => dnsLists.scoreOf(client),
+        ...{ threshold: settings.dnsblThreshold, rejects: settings.dnsbl === 'reject' },
+      },
       unknownLately: (client) => (isRelay(client) ? undefined : limits.lately(client)),
     }),
     mode,

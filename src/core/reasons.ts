@@ -43,6 +43,7 @@ export const CHECK_NAMES = [
   'domains',
   'recipients',
   'unknown-recipients',
+  'dnsbl',
   'ip-messages',
   'global-messages',
   'ip-recipients',
@@ -393,6 +394,18 @@ export const REASONS = {
     wire: 'Too many open connections from your network; nothing is lost, try again later',
     operator:
       'the /24 or /48 already holds half of the connections that others leave to such clients of SPILLWAY_MAX_CONNECTIONS',
+  },
+  dnsbl: {
+    number: 33,
+    check: 'dnsbl',
+    stages: ['rcpt'],
+    action: 'reject',
+    code: 554,
+    enhanced: '5.7.1',
+    load: false,
+    wire: 'Your address is on a DNS blocklist',
+    operator:
+      'DNS lists speak against the address (SPILLWAY_DNSBL_ZONES), and nothing good is known of it; with SPILLWAY_DNSBL=defer it hears 451 4.7.1',
   },
 } as const satisfies Record<string, Reason>
 

@@ -73,7 +73,7 @@ export async function startFront(
     settingsNow: () => policy.settings,
     room: 1 << 12,
   })
-  const { nameOf, domains } = buildDns({ ...common, history, settingsNow: () => policy.settings })
+  const { nameOf, domains, dnsLists } = buildDns({ ...common, history, settingsNow: () => policy.settings })
   const relay = buildRelay({ ...common, nameOf, reserve: () => 0, reading: readingOf({ settings, warnings: [] }) })
   const offeredSize = (): number => Number(relay.upstreams.offer?.get('SIZE') ?? 0)
   const built = (of: Record<string, string>): BuiltPolicy => {
@@ -85,6 +85,7 @@ export async function startFront(
       limits,
       overload,
       history,
+      dnsLists,
       offeredSize,
       metrics,
       log,
@@ -105,6 +106,7 @@ export async function startFront(
     knownRecipients,
     history,
     domains,
+    dnsLists,
     relayed,
     relay,
     seats,

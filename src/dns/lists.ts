@@ -13,6 +13,7 @@ import { LRUCache } from 'lru-cache'
 import { type Client, isRelay } from '../core/client.ts'
 import { within } from '../core/deadline.ts'
 import { fits, type ListEntry, type Score, shownZone } from '../core/dnsbl.ts'
+import { isPrivate } from '../core/ip.ts'
 import type { Maybe } from '../core/maybe.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
@@ -44,6 +45,12 @@ const MOST_MS = 3_600_000
 const UNANSWERED_MS = 30_000
 
 const NOTHING: Score = { score: 0, zones: [] }
+
+type Listable = Pick<Client, 'ip' | 'net' | 'standing' | 'isRelay'>
+
+/** No list knows private addresses. */
+const isAsked = (client: Listable): boolean =>
+  (client.standing === 'new' || client.standing === 'suspect') && !isRelay(client) && !isPrivate(client.ip)
 
 interface Lookup {
   readonly begunAt: number
@@ -77,16 +84,13 @@ export class DnsLists {
   }
 
   /** Begins to ask about a client that was let in, if nothing good is known of it. */
-  ask({ ip, net, standing, isRelay }: Pick<Client, 'ip' | 'net' | 'standing' | 'isRelay'>): void {
-    if (isRelay === true || (standing !== 'new' && standing !== 'suspect')) return
-    this.#lookup(ip, net)
+  ask(client: Listable): void {
+    if (isAsked(client)) this.#lookup(client.ip, client.net)
   }
 
   /** What the lists say of a client, as of now or in a moment. Of whom they were not asked they say nothing. */
-  scoreOf(client: Pick<Client, 'ip' | 'net' | 'standing' | 'isRelay'>): Maybe<Score> {
-    const { ip, net, standing } = client
-    if (isRelay(client) || (standing !== 'new' && standing !== 'suspect')) return NOTHING
-    const lookup = this.#lookup(ip, net)
+  scoreOf(client: Listable): Maybe<Score> {
+    const lookup = isAsked(client) ? this.#lookup(client.ip, client.net) : undefined
     if (lookup === undefined) return NOTHING
     const left = lookup.isDone ? 0 : lookup.begunAt + WAIT_MS - this.#options.elapsed()
     if (left <= 0) return this.#sum(lookup)

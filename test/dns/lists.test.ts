@@ -113,7 +113,7 @@ describe('what the lists say', () => {
     expect(told(node, 'bl.example').listed).toBe(2)
   })
 
-  test('is asked of nobody who is known or seen, or a relay', async () => {
+  test('is asked of nobody who is known or seen, a relay, or at a private address', async () => {
     const node = begin('bl.example')
     await up(node, 'bl.example')
     for (const standing of ['seen', 'known'] as const) {
@@ -122,7 +122,8 @@ describe('what the lists say', () => {
     }
     node.lists.ask({ ...client(LISTED), isRelay: true })
     expect(node.lists.scoreOf({ ...client(LISTED), isRelay: true })).toEqual({ score: 0, zones: [] })
-    expect(told(node, 'bl.example').listed).toBe(0)
+    for (const ip of ['10.1.2.3', '127.0.0.1', 'fd00::1']) node.lists.ask(client(ip))
+    expect(told(node, 'bl.example')).toEqual({ listed: 0, clear: 0, error: 0, timeout: 0 })
   })
 
   test('shows no key of a customer', async () => {

@@ -151,7 +151,7 @@ async function begin(
       { host, port, code },
       'this machine has no IPv6: SPILLWAY_LISTEN is not set, and of its default only the IPv4 address is used',
     )
-  const { metrics, counting, upstreams, overload, listener, policy } = node
+  const { metrics, counting, dns, upstreams, overload, listener, policy } = node
   try {
     // The first rendering is slow. Left to a scrape in the middle of a flood, it would hold up replies.
     await metrics.registry.metrics()
@@ -162,6 +162,7 @@ async function begin(
     }
     const first = takeOver === undefined ? await forOperator() : undefined
     await counting.start()
+    dns.start()
     await upstreams.start()
     overload.start()
     policy.certificates?.watch()

@@ -12,7 +12,7 @@ import {
   VariableRefresh,
   VariableSort,
 } from '@grafana/grafana-foundation-sdk/dashboard'
-import { limits, overload, processes, redis, settings } from './node.ts'
+import { dns, limits, overload, processes, redis, settings } from './node.ts'
 import { overview } from './overview.ts'
 import { DATASOURCE, type Panel } from './panels.ts'
 import { incoming, relayed, shed, upstreams } from './traffic.ts'
@@ -28,6 +28,7 @@ const ROWS: readonly (readonly [title: string, panels: readonly Panel[]])[] = [
   ['Process', processes],
   ['Settings', settings],
   ['Overload', overload],
+  ['DNS', dns],
 ]
 
 /** The text of spillway.json. */

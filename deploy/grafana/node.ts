@@ -75,7 +75,7 @@ export const overload: readonly Panel[] = [
   series({
     title: 'Strangers of whom a share is let in, by how they came',
     about:
-      'first: for the first time. back: put off before, and back in due time from the same network; elsewhere: from another one. Those that are back go first.',
+      'first: for the first time. back: put off before, and back in due time from the same network or domain; elsewhere: from another one. Those that are back go first.',
     unit: 'perSecond',
     width: 24,
     many: true,
@@ -112,6 +112,39 @@ export const redis: readonly Panel[] = [
       quantile(q, 'spillway_redis_command_duration_seconds', 'use'),
       `{{use}} p${q * 100}`,
     ]),
+  }),
+]
+
+export const dns: readonly Panel[] = [
+  series({
+    title: 'Questions about clients, by result',
+    about:
+      'busy: not asked, because too many were under way. No reply waits for a name, and for a DNS list at most two seconds.',
+    unit: 'perSecond',
+    width: 6,
+    many: true,
+    queries: [[total('spillway_dns_queries_total', 'use, result'), '{{use}} {{result}}']],
+  }),
+  series({
+    title: 'Time of an answer',
+    about: 'Also of what was given up. A caching resolver nearby answers most within milliseconds.',
+    unit: 'seconds',
+    width: 6,
+    queries: [0.5, 0.95, 0.99].map((q) => [quantile(q, 'spillway_dns_query_duration_seconds', ''), `p${q * 100}`]),
+  }),
+  series({
+    title: 'DNS lists, by what they say',
+    about: 'error: no answer, or one that is no verdict: the list is set aside.',
+    unit: 'perSecond',
+    width: 6,
+    many: true,
+    queries: [[total('spillway_dnsbl_queries_total', 'zone, result'), '{{zone}} {{result}}']],
+  }),
+  series({
+    title: 'DNS lists that are asked',
+    about: '0: the list is set aside, because it fails its test or answers with errors. The log says why.',
+    width: 6,
+    queries: [[`min by (zone) (${of('spillway_dnsbl_zone_up')})`, '{{zone}}']],
   }),
 ]
 

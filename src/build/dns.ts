@@ -2,31 +2,47 @@
 import type { PlainSettings } from '../config/settings.ts'
 import type { Clock } from '../core/clock.ts'
 import { Dns } from '../dns/dns.ts'
+import { DnsLists } from '../dns/lists.ts'
 import { ClientNames, type NameOf } from '../dns/names.ts'
 import { ClientDomains } from '../front/client-domains.ts'
 import type { History } from '../state/history.ts'
+import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 
 export interface DnsSources {
   /** Those in force. */
-  readonly settingsNow: () => Pick<PlainSettings, 'dnsServers' | 'historyDomains'>
+  readonly settingsNow: () => Pick<PlainSettings, 'dnsServers' | 'historyDomains' | 'dnsblZones'>
   readonly history: Pick<History, 'domains'>
   readonly metrics: Metrics
+  readonly log: Log
   readonly clock: Clock
 }
 
 export interface BuiltDns {
   readonly domains: ClientDomains
+  readonly dnsLists: DnsLists
+  /** Puts the DNS lists to the test. */
+  start(): void
   /** For whoever waits. */
   readonly nameOf: NameOf
   /** Gives up what is being asked. */
   stop(): void
 }
 
-export function buildDns({ settingsNow, history, metrics, clock }: DnsSources): BuiltDns {
+export function buildDns({ settingsNow, history, metrics, log, clock }: DnsSources): BuiltDns {
   const dns = new Dns({ servers: () => settingsNow().dnsServers, metrics, elapsed: clock.elapsed })
   const names = new ClientNames({ dns, metrics, elapsed: clock.elapsed })
   const isOn = () => settingsNow().historyDomains
   const domains = new ClientDomains({ names, domains: history.domains, isOn })
-  return { domains, nameOf: (ip) => names.find(ip), stop: () => dns.stop() }
+  const dnsLists = new DnsLists({ dns, entries: () => settingsNow().dnsblZones, metrics, log, elapsed: clock.elapsed })
+  return {
+    domains,
+    dnsLists,
+    nameOf: (ip) => names.find(ip),
+    start: () => dnsLists.start(),
+    stop() {
+      dnsLists.stop()
+      dns.stop()
+    },
+  }
 }

@@ -2,6 +2,7 @@
 import { randomInt } from 'node:crypto'
 import type { Clock } from '../core/clock.ts'
 import { sessionIds } from '../core/id.ts'
+import type { DnsLists } from '../dns/lists.ts'
 import type { ClientDomains } from '../front/client-domains.ts'
 import type { ConnectionParts } from '../front/connection.ts'
 import { BalancerWarnings } from '../front/gate/balancer-warnings.ts'
@@ -39,6 +40,7 @@ export interface FrontOptions {
   readonly unknownRecipients: UnknownRecipients
   readonly history: History
   readonly domains: ClientDomains
+  readonly dnsLists: Pick<DnsLists, 'ask'>
   readonly relayed: RelayedMessages
   readonly relay: RelayParts
   readonly seats: Seats
@@ -91,7 +93,7 @@ export function buildFront(options: FrontOptions): ConnectionParts {
     limits,
     checks: () => policy.checks,
     greeting: greetAtOnce,
-    domains,
+    asking: [domains, options.dnsLists],
     sessions,
     outcomes,
     voice,

@@ -75,7 +75,7 @@ export interface Node {
   readonly number: number
   readonly metrics: Metrics
   readonly counting: Counting
-  readonly dns: Pick<BuiltDns, 'stop'>
+  readonly dns: Pick<BuiltDns, 'start' | 'stop'>
   readonly upstreams: Upstreams
   readonly overload: Pick<BuiltOverload, 'start' | 'stop'>
   readonly front: ConnectionParts
@@ -132,11 +132,11 @@ export function buildNode(options: NodeOptions): Node {
   const { overload, reported } = overloading
   // These ask the policy and the policy asks them, but neither does so before there is a client.
   const policyOf = (from: Reading, certificates: Certificates | undefined): BuiltPolicy =>
-    buildPolicy({ ...from, certificates, ...counting, overload, offeredSize, metrics, log })
+    buildPolicy({ ...from, ...dns, certificates, ...counting, overload, offeredSize, metrics, log })
   const policyInForce = new Current(policyOf(reading, buildCertificates(settings, common)))
   const policy: BuiltPolicy = inForce(policyInForce)
   const sessions = new LiveSessions()
-  const parts = { ...counting, domains: dns.domains, node: number, policy, overload, relay, seats, live: sessions }
+  const parts = { ...counting, ...dns, node: number, policy, overload, relay, seats, live: sessions }
   policy.certificates?.publish()
   const apply = (next: Reading): Promise<void> =>
     putInForce(next, { policyOf, policyInForce, limits, relay, ...common })

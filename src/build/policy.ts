@@ -16,6 +16,7 @@ import type { Rates } from '../core/limits.ts'
 import type { Level } from '../core/overload.ts'
 import type { Mode } from '../core/policy.ts'
 import type { CheckName } from '../core/reasons.ts'
+import type { DnsLists } from '../dns/lists.ts'
 import type { Certificates } from '../front/certificates.ts'
 import { createVoice, type Voice } from '../front/reply.ts'
 import type { SessionRules } from '../front/session/session.ts'
@@ -66,6 +67,7 @@ export interface PolicySources {
   readonly offeredSize: () => number
   readonly history: Pick<History, 'own' | 'net' | 'domains'>
   readonly bans: Pick<Bans, 'of'>
+  readonly dnsLists: Pick<DnsLists, 'scoreOf'>
   readonly metrics: Metrics
   readonly log: Log
 }
@@ -139,7 +141,7 @@ function concurrencyOf(client: Client, settings: PlainSettings, level: Level, fa
 }
 
 export function buildPolicy(sources: PolicySources): BuiltPolicy {
-  const { settings, lists, certificates, limits, overload, offeredSize, metrics, log } = sources
+  const { settings, lists, certificates, limits, overload, offeredSize, dnsLists, metrics, log } = sources
   const needs = needsOf(settings)
   const isOnDenyList = lookup(lists.deny)
   const maxSize = (): number | undefined => {
@@ -147,7 +149,8 @@ export function buildPolicy(sources: PolicySources): BuiltPolicy {
     const set = settings.messageMaxSize === 'upstream' ? 0 : settings.messageMaxSize
     return offered > 0 && set > 0 ? Math.min(offered, set) : offered > 0 ? offered : set > 0 ? set : undefined
   }
-  const mode = (name: CheckName): Mode => modeOf(name, settings.observe)
+  const mode = (name: CheckName): Mode =>
+    name === 'dnsbl' && settings.dnsbl === 'observe' ? 'observe' : modeOf(name, settings.observe)
   const { banOf, ...who } = standings(sources, mode)
   const rates = ratesOf(settings)
   const factors = { known: settings.limitKnownFactor, stress: settings.limitStressFactor }
@@ -160,6 +163,10 @@ export function buildPolicy(sources: PolicySources): BuiltPolicy {
       overloaded: (client, open) => overload.atBanner(client, open),
       domains: settings.rcptDomains,
       recipientsPerMessage: settings.limitRecipientsPerMessage,
+      dnsbl: {
+        scoreOf: (client) => dnsLists.scoreOf(client),
+        ...{ threshold: settings.dnsblThreshold, rejects: settings.dnsbl === 'reject' },
+      },
       unknownLately: (client) => (isRelay(client) ? undefined : limits.lately(client)),
     }),
     mode,

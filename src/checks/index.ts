@@ -15,6 +15,7 @@ import type { Check, Facts, Refusal } from '../core/policy.ts'
 import type { RecentRecipients } from '../core/usage.ts'
 import { banned } from './banned.ts'
 import { denied } from './denied.ts'
+import { type DnsblParts, dnsbl } from './dnsbl.ts'
 import { domains } from './domains.ts'
 import { ipConcurrency } from './ip-concurrency.ts'
 import { overLimit } from './over-limit.ts'
@@ -47,6 +48,7 @@ export interface PolicyParts {
   readonly overloaded: (client: Client, open: OpenCounts) => Refusal['facts'] | undefined
   readonly domains: readonly string[]
   readonly recipientsPerMessage: number
+  readonly dnsbl: DnsblParts
   readonly unknownLately: (client: Client) => RecentRecipients | undefined
 }
 
@@ -69,6 +71,7 @@ export const policy = (parts: PolicyParts): Policy => {
         recipients(parts.recipientsPerMessage),
         unknownRecipients(parts.unknownLately),
         overloadAtRcpt,
+        dnsbl(parts.dnsbl),
       ],
       counted: [...limitsThatCount('messages'), ...limitsThatCount('recipients')].map((limit) =>
         overLimit('rcpt', limit),

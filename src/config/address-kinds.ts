@@ -110,7 +110,7 @@ export const networks: List<readonly Network[]> = plainList(network, {
 })
 
 /** In lower case, and for an internationalized domain in its ASCII form (RFC 5890), so that it can be compared. */
-const domain: Scalar<string> = scalar({
+export const domain: Scalar<string> = scalar({
   word: 'domain',
   what: 'the domain of an address, such as example.net',
   parse(text) {

@@ -16,6 +16,7 @@ import {
   upstreams,
 } from './address-kinds.ts'
 import { connections } from './connections-kind.ts'
+import { dnsLists } from './dnsbl-kind.ts'
 import {
   dataRate,
   decimal,
@@ -636,6 +637,33 @@ export const SETTINGS = {
     default: 'system',
     doc: 'The DNS servers to use instead of those of the system.',
     more: "The client's name is looked up for new clients (SPILLWAY_HISTORY_DOMAINS), and with xclient for every session that reaches a mail server, so a caching resolver nearby is worthwhile.",
+    live: true,
+  }),
+
+  SPILLWAY_DNSBL_ZONES: row({
+    group: 'message',
+    kind: dnsLists,
+    default: 'none',
+    doc: 'DNS lists that new clients are looked up in, each with the answers that count and their weight.',
+    more: "Written as for Postfix' postscreen: `zen.spamhaus.org=127.0.0.[2..11]*3,list.dnswl.org=127.0.[0..255].[1..3]*-2`. Without answers any in 127.0.0.0/8 counts, without a weight it is 1. Asked about clients that are new or suspect, once they are let in. [dnsbl.md](dnsbl.md) says how lists that fail are kept from doing harm.",
+    live: true,
+  }),
+  SPILLWAY_DNSBL_THRESHOLD: row({
+    group: 'message',
+    kind: integer(1, 10_000),
+    default: '1',
+    doc: 'A client is refused if the weights of the lists that it is on come to so much or more.',
+    live: true,
+  }),
+  SPILLWAY_DNSBL: row({
+    group: 'message',
+    kind: oneOf({
+      defer: 'its mail is put off with 451 4.7.1 at RCPT',
+      reject: 'its mail is refused for good with 554 5.7.1 at RCPT',
+      observe: 'it is let pass, and counted',
+    }),
+    default: 'defer',
+    doc: 'What becomes of a client that DNS lists speak against.',
     live: true,
   }),
 

@@ -46,6 +46,7 @@ export const CHECK_NAMES = [
   'domains',
   'recipients',
   'unknown-recipients',
+  'dnsbl',
   'ip-messages',
   'global-messages',
   'ip-recipients',
@@ -414,6 +415,18 @@ export const REASONS = {
     wire: 'Your address or network is banned here for some time',
     operator:
       'the address or its network is banned: by itself after SPILLWAY_BAN_AFTER points (4yz), or by the operator (5yz); spillway bans has the list',
+  },
+  dnsbl: {
+    number: 34,
+    check: 'dnsbl',
+    stages: ['rcpt'],
+    action: 'reject',
+    code: 554,
+    enhanced: '5.7.1',
+    load: false,
+    wire: 'Your address is on a DNS blocklist',
+    operator:
+      'DNS lists speak against the address (SPILLWAY_DNSBL_ZONES), and nothing good is known of it; with SPILLWAY_DNSBL=defer it hears 451 4.7.1',
   },
 } as const satisfies Record<string, Reason>
 

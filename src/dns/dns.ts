@@ -11,7 +11,8 @@ import type { DnsResult, DnsUse, Metrics } from '../telemetry/metrics.ts'
 export type Answer<T> =
   | { readonly kind: 'records'; readonly records: readonly T[] }
   | { readonly kind: 'absent' }
-  | { readonly kind: 'unanswered' }
+  /** `isLate`: nothing was heard in time. Otherwise a server said that it could not tell, or could not be reached. */
+  | { readonly kind: 'unanswered'; readonly isLate: boolean }
 
 export interface DnsOptions {
   /** `ip` or `ip:port`; empty: those of the system. They may change from one question to the next. */
@@ -59,7 +60,8 @@ export class Dns {
     } catch (error) {
       const { code = '' } = error as NodeJS.ErrnoException
       if (ABSENT.includes(code)) return ended('absent', { kind: 'absent' })
-      return ended(code === 'ETIMEOUT' ? 'timeout' : 'failed', { kind: 'unanswered' })
+      const isLate = code === 'ETIMEOUT'
+      return ended(isLate ? 'timeout' : 'failed', { kind: 'unanswered', isLate })
     }
   }
 

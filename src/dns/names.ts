@@ -15,6 +15,7 @@ import { groups } from '../core/ip-bytes.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import type { Dns } from './dns.ts'
 import { organisationOf } from './organisation.ts'
+import { Places } from './places.ts'
 
 export type Name =
   /** `organisation`: whose name it is; absent: it says of nobody. */
@@ -33,7 +34,7 @@ export interface ClientNamesOptions {
 /** No answer is waited for longer. */
 const DEADLINE_MS = 2000
 const MAX_NAMES = 3
-const MAX_OPEN = { relay: 128, background: 128 }
+const MAX_OPEN = 128
 const MAX_OPEN_OF_NET = 8
 const MAX_KEPT = 50_000
 /** A name is kept for as long as its address record says, within these. */
@@ -41,7 +42,6 @@ const LEAST_MS = 600_000
 const MOST_MS = 3_600_000
 const KEEP_MS = { none: 120_000, unanswered: 10_000 }
 
-type Lane = keyof typeof MAX_OPEN
 interface Found {
   readonly name: Name
   readonly keepMs: number
@@ -56,9 +56,9 @@ export class ClientNames {
   readonly #options: ClientNamesOptions
   readonly #found: LRUCache<string, Name>
   readonly #asking = new Map<string, Promise<Name>>()
-  readonly #open: Record<Lane, number> = { relay: 0, background: 0 }
-  /** Networks with questions in the background. */
-  readonly #ofNets = new Map<string, number>()
+  /** For those who wait, whose networks are not told apart, and for those who do not. */
+  readonly #awaited = new Places(MAX_OPEN, MAX_OPEN)
+  readonly #background = new Places(MAX_OPEN, MAX_OPEN_OF_NET)
   #edition = 0
 
   constructor(options: ClientNamesOptions) {
@@ -68,12 +68,12 @@ export class ClientNames {
 
   /** For whoever waits: two seconds at most. @param ip canonical */
   find(ip: string): Promise<Name> {
-    return this.#held(ip) ?? this.#look(ip, 'relay')
+    return this.#held(ip) ?? this.#look(ip, this.#awaited.take(''))
   }
 
   /** For whoever does not wait. @param net of the address: a network gets only a few answers at a time */
   glance(ip: string, net: string): Promise<Name> {
-    return this.#held(ip) ?? this.#look(ip, 'background', net)
+    return this.#held(ip) ?? this.#look(ip, this.#background.take(net))
   }
 
   /** What is known at this moment; undefined: nothing. */
@@ -92,14 +92,12 @@ export class ClientNames {
     return found === undefined ? this.#asking.get(ip) : Promise.resolve(found)
   }
 
-  #look(ip: string, lane: Lane, net?: string): Promise<Name> {
-    const ofNet = net === undefined ? 0 : (this.#ofNets.get(net) ?? 0)
-    if (this.#open[lane] >= MAX_OPEN[lane] || ofNet >= MAX_OPEN_OF_NET) {
+  /** @param free frees its place; undefined: there is none */
+  #look(ip: string, free: (() => void) | undefined): Promise<Name> {
+    if (free === undefined) {
       this.#options.metrics.dnsQueries.inc('name', 'busy')
       return Promise.resolve(UNANSWERED.name)
     }
-    this.#open[lane]++
-    if (net !== undefined) this.#ofNets.set(net, ofNet + 1)
     const edition = this.#edition
     const keep = ({ name, keepMs }: Found): Name => {
       if (edition === this.#edition) this.#found.set(ip, name, { ttl: keepMs })
@@ -107,8 +105,7 @@ export class ClientNames {
     }
     let isLate = false
     const whole = confirm(this.#options.dns, ip, () => isLate).then((found) => {
-      this.#open[lane]--
-      if (net !== undefined) this.#left(net)
+      free()
       return keep(found)
     })
     const answer = within(whole, DEADLINE_MS, () => {
@@ -119,12 +116,6 @@ export class ClientNames {
     })
     this.#asking.set(ip, answer)
     return answer
-  }
-
-  #left(net: string): void {
-    const left = (this.#ofNets.get(net) ?? 1) - 1
-    if (left === 0) this.#ofNets.delete(net)
-    else this.#ofNets.set(net, left)
   }
 
   /** What other servers have said is forgotten. */

@@ -7,9 +7,11 @@
  *     a lesson     asked for whoever has sent mail that counts, once a day for each address: also for those that are known, or a domain
  *                  would only hear of its strangers
  *
- * Trusted clients and relays are never asked about: there is no history of them.
+ * Trusted clients and relays are never asked about: what is said of them is the operator's word. Nor are private addresses, which are
+ * nobody's but ours.
  */
 import { type Client, isRelay } from '../core/client.ts'
+import { isPrivate } from '../core/ip.ts'
 import type { ClientNames, Name } from '../dns/names.ts'
 import type { Domains } from '../state/domains.ts'
 import type { Lesson } from '../state/past.ts'
@@ -40,14 +42,15 @@ export class ClientDomains {
   /** Begins to ask for the name of a client that was let in, if anything may follow from it. */
   ask(client: Pick<Client, 'ip' | 'net' | 'standing' | 'isRelay'>): void {
     const { standing, ip, net } = client
-    if (isRelay(client) || (standing !== 'new' && standing !== 'seen') || !this.#options.isOn()) return
+    if (isRelay(client) || (standing !== 'new' && standing !== 'seen')) return
+    if (isPrivate(ip) || !this.#options.isOn()) return
     void this.#options.names.glance(ip, net)
   }
 
   /** An address has sent mail that counts, for the first time today. Its domain learns it when its name is known. @param lesson as History.learn returns it */
   learn({ ip, net }: Pick<Client, 'ip' | 'net'>, lesson: Lesson | undefined): void {
     const { names, domains, isOn } = this.#options
-    if (lesson === undefined || !isOn()) return
+    if (lesson === undefined || isPrivate(ip) || !isOn()) return
     void names.glance(ip, net).then((name) => {
       const organisation = organisationIn(name)
       if (organisation !== undefined) domains.learn(organisation, ip, lesson)

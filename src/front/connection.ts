@@ -36,7 +36,6 @@ import { NO_USAGE } from '../core/usage.ts'
 import type { Limits } from '../state/limits.ts'
 import { crowdOf, type Seat, type Seats } from '../state/seats.ts'
 import type { Log } from '../telemetry/log.ts'
-import type { ClientDomains } from './client-domains.ts'
 import type { BalancerWarnings } from './gate/balancer-warnings.ts'
 import { type Greeting, waited } from './gate/greeting.ts'
 import type { Identify, Identity } from './gate/identify.ts'
@@ -58,8 +57,8 @@ export interface ConnectionParts {
   /** Those in force. */
   readonly checks: () => Runner
   readonly greeting: Greeting
-  /** Begins to ask whose address it is. Nobody waits for the answer. */
-  readonly domains: Pick<ClientDomains, 'ask'>
+  /** Begin to ask the DNS about a client that was let in. Nobody waits for the answer here. */
+  readonly asking: readonly { ask(client: Client): void }[]
   readonly sessions: Sessions
   readonly outcomes: Outcomes
   readonly voice: Voice
@@ -148,14 +147,14 @@ function turnAway({ socket, client, record, seat }: OpenConnection, verdict: Ref
 }
 
 async function talk({ socket, client, record, seat }: OpenConnection, parts: ConnectionParts): Promise<void> {
-  const { greeting, domains, sessions, live, outcomes, log } = parts
+  const { greeting, asking, sessions, live, outcomes, log } = parts
   let session: Session | undefined
   try {
     // Not earlier: for a refused client the system call would be wasted.
     socket.setNoDelay(true)
     session = sessions.open(socket, { client, open: seat.open, usage: NO_USAGE }, record)
     live.add(session)
-    domains.ask(client)
+    for (const each of asking) each.ask(client)
     const wait = greeting(client, socket)
     if (wait !== undefined) await waited(wait, (error) => log.error({ err: stackOf(error) }, 'greeting failed'))
     session.greet()

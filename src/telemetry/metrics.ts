@@ -33,12 +33,15 @@ const REDIS_USES = ['add', 'nodes', 'known', 'history', 'returns', 'bans', 'tick
 export type RedisUse = (typeof REDIS_USES)[number]
 const REDIS_RESULTS = ['ok', 'failed', 'timeout'] as const
 
-/** name: the forward-confirmed name of a client. */
-const DNS_USES = ['name'] as const
+/** name: the forward-confirmed name of a client; list: what DNS lists say of it. */
+const DNS_USES = ['name', 'list'] as const
 export type DnsUse = (typeof DNS_USES)[number]
 /** absent: there is no such record; busy: not asked, because too many questions are open. */
 const DNS_RESULTS = ['answered', 'absent', 'failed', 'timeout', 'busy'] as const
 export type DnsResult = (typeof DNS_RESULTS)[number]
+/** error: no answer, or one that is no verdict. */
+const DNSBL_RESULTS = ['listed', 'clear', 'error', 'timeout'] as const
+export type DnsblResult = (typeof DNSBL_RESULTS)[number]
 
 /** Refusals by checks, enforced and observed, and those by the wire rules and the relay, which are always enforced. */
 const REFUSALS = REASON_NAMES.flatMap((name) => {
@@ -352,8 +355,29 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
     rows: combinations(upstreams, REPLY_CLASSES),
   })
 
+  const dnsblQueries = counter({
+    name: 'dnsbl_queries_total',
+    help: 'Questions to DNS lists about clients; error: no answer, or one that is no verdict. A key in the name of a zone is left out.',
+    labels: ['zone', 'result'],
+    rows: [],
+  })
+  const dnsblZoneUp = new Family(registry, 'gauge', {
+    name: 'spillway_dnsbl_zone_up',
+    help: '1 while a DNS list is asked; 0 while it is set aside, because it fails its test or answers with errors.',
+    together: 'min',
+    labels: ['zone'],
+    rows: [],
+  })
+
   return {
     registry,
+    dnsblQueries,
+    dnsblZoneUp,
+    /** From now on these DNS lists are asked. */
+    setDnsblZones(zones: readonly string[]): void {
+      dnsblQueries.keep(combinations(zones, DNSBL_RESULTS))
+      dnsblZoneUp.keep(combinations(zones))
+    },
     /**
      * From now on these upstreams are in use, and the others among `connected` still end what they have. Series of those that
      * stay go on counting.

@@ -183,6 +183,9 @@ const SEEN: Record<string, Seen> = {
   SPILLWAY_UPSTREAM_HEALTH_INTERVAL: ofRelay('5s', '6s', ({ pool }) => pool.healthIntervalMs),
   SPILLWAY_UPSTREAM_HEALTH_TIMEOUT: ofRelay('5s', '6s', ({ pool }) => pool.healthTimeoutMs),
   SPILLWAY_BARE_NEWLINE: ofRelay('normalize', 'reject', ({ relay }) => relay.bareNewline),
+  SPILLWAY_DNSBL_ZONES: inSettings('dnsblZones', 'none', 'bl.example*2'),
+  SPILLWAY_DNSBL_THRESHOLD: inSettings('dnsblThreshold', '1', '2'),
+  SPILLWAY_DNSBL: { from: 'defer', to: 'observe', seen: ({ mode }) => mode('dnsbl') },
   // A value of their own is made of each: it is another one where the setting is.
   SPILLWAY_DNS_SERVERS: ofRelay('system', '127.0.0.1', (_, { settings }) => settings.dnsServers),
   SPILLWAY_UPSTREAM_TLS_CA: ofRelay('none', CA_FILE, (_, { authorities }) => authorities),
@@ -204,6 +207,7 @@ describe('every setting that is marked live', () => {
           overload: NO_OVERLOAD,
           history: { own: () => NO_PAST, net: () => NO_PAST, domains: undefined as never },
           bans: { of: () => undefined },
+          dnsLists: { scoreOf: () => ({ score: 0, zones: [] }) },
           offeredSize: () => 0,
           metrics,
           log: LOG,

@@ -10,7 +10,9 @@ const drawn = panels.filter(({ type }) => type !== 'row')
 
 /** Every series a scrape can show, by name. */
 async function names(): Promise<Set<string>> {
-  const { registry, certificateExpiry, settingsInfo } = createMetrics({ version: 'x', upstreams: ['host:port'] })
+  const metrics = createMetrics({ version: 'x', upstreams: ['host:port'] })
+  const { registry, certificateExpiry, settingsInfo } = metrics
+  metrics.setDnsblZones(['bl.example'])
   certificateExpiry.replace([[['mx1.example.net'], 0]])
   settingsInfo.replace([[['0123456789ab'], 1]])
   const text = await registry.metrics()

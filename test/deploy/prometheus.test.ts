@@ -12,7 +12,8 @@ import { CERT, KEY } from '../config/pem.ts'
 import { freePorts } from '../services/ports.ts'
 import { type Server, startServer } from '../services/processes.ts'
 import { type Prometheus, promtool, type Series, startPrometheus } from '../services/prometheus.ts'
-import { eventually, startApp, type TestApp } from '../support/app.ts'
+import { BALANCER, eventually, startApp, type TestApp } from '../support/app.ts'
+import { type DnsServer, startDns } from '../support/dns.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 import { filledIn, queries, queriesOf } from './panels.ts'
 
@@ -74,6 +75,7 @@ const ROUNDS = 6
 describe('two nodes in a flood', () => {
   let upstream: Upstream
   let redis: Server
+  let dns: DnsServer
   let apps: TestApp[]
   let prometheus: Prometheus
   let start: number
@@ -87,7 +89,8 @@ describe('two nodes in a flood', () => {
       client.resetConnection()
     })
     const honest = async (): Promise<void> => {
-      const client = await app.client(`127.0.2.${1 + round}`)
+      // The DNS is asked about public addresses alone.
+      const client = await app.clientAs(`198.51.100.${1 + round}`)
       await client.hello()
       for (let i = 0; i < 2; i++) {
         const reply = await client.send('a@example.org', 'b@example.net')
@@ -111,7 +114,11 @@ describe('two nodes in a flood', () => {
     const tls = { TLS_CERT: join(directory, 'cert.pem'), TLS_KEY: join(directory, 'key.pem') }
     writeFileSync(tls.TLS_CERT, CERT)
     writeFileSync(tls.TLS_KEY, KEY)
-    const settings = { LIMIT_IP_CONNECTIONS: '5/1m', REDIS_URL: `redis://127.0.0.1:${port}`, ...tls }
+    dns = await startDns({ '2.0.0.127.bl.example a': ['127.0.0.2'] })
+    const settings = {
+      ...{ LIMIT_IP_CONNECTIONS: '5/1m', REDIS_URL: `redis://127.0.0.1:${port}`, ...tls },
+      ...{ PROXY_PROTOCOL_FROM: BALANCER, DNS_SERVERS: dns.address, DNSBL_ZONES: 'bl.example', HISTORY_DOMAINS: 'on' },
+    }
     apps = await Promise.all([1, 2].map(() => startApp(upstream.address, settings)))
     prometheus = await startPrometheus({
       jobs: { spillway: apps.map(({ adminPort }) => `127.0.0.1:${adminPort}`) },
@@ -130,6 +137,7 @@ describe('two nodes in a flood', () => {
     await prometheus?.stop()
     await Promise.all((apps ?? []).map((app) => app.stop()))
     await redis?.stop()
+    await dns?.stop()
     await upstream?.stop()
   })
 

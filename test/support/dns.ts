@@ -15,6 +15,8 @@ export interface DnsServer {
   zone: Zone
   /** Answers come under another number than that of the question. */
   forges: boolean
+  /** How long an answer takes, in milliseconds. */
+  delayMs: number
   stop(): Promise<void>
 }
 
@@ -25,7 +27,8 @@ export const reverseName = (ip: string): string => `${ip.split('.').reverse().jo
 
 export async function startDns(zone: Zone = {}): Promise<DnsServer> {
   const socket = createSocket('udp4')
-  const server = { zone, forges: false, asked: [] as string[] }
+  let isOpen = true
+  const server = { zone, forges: false, delayMs: 0, asked: [] as string[] }
   socket.on('message', (query, from) => {
     const { name, type, end } = readQuestion(query)
     const question = `${name} ${TYPES[type] ?? type}`
@@ -41,16 +44,18 @@ export async function startDns(zone: Zone = {}): Promise<DnsServer> {
     head.writeUInt16BE(0x8180 | code, 2)
     head.writeUInt16BE(1, 4)
     head.writeUInt16BE(records.length, 6)
-    socket.send(
-      Buffer.concat([head, query.subarray(12, end), ...records.map((each) => record(type, each))]),
-      from.port,
-      from.address,
-    )
+    const answer = Buffer.concat([head, query.subarray(12, end), ...records.map((each) => record(type, each))])
+    const send = (): void => void (isOpen && socket.send(answer, from.port, from.address))
+    if (server.delayMs === 0) send()
+    else setTimeout(send, server.delayMs).unref()
   })
   await new Promise<void>((resolve) => socket.bind(0, '127.0.0.1', resolve))
   return Object.assign(server, {
     address: `127.0.0.1:${socket.address().port}`,
-    stop: () => new Promise<void>((resolve) => socket.close(() => resolve())),
+    stop() {
+      isOpen = false
+      return new Promise<void>((resolve) => socket.close(() => resolve()))
+    },
   })
 }
 

@@ -75,7 +75,7 @@ export async function startFront(
     settingsNow: () => policy.settings,
     room: 1 << 12,
   })
-  const { nameOf, domains } = buildDns({ ...common, history, settingsNow: () => policy.settings })
+  const { nameOf, domains, dnsLists } = buildDns({ ...common, history, settingsNow: () => policy.settings })
   const relay = buildRelay({
     ...common,
     nameOf,
@@ -93,6 +93,7 @@ export async function startFront(
       overload,
       history,
       bans,
+      dnsLists,
       offeredSize,
       metrics,
       log,
@@ -117,6 +118,7 @@ export async function startFront(
     unknownRecipients,
     history,
     domains,
+    dnsLists,
     relayed,
     relay,
     seats,

@@ -24,6 +24,7 @@ test('the policy asks the level how long a client may be silent, and has one set
     limits: { lately: () => undefined },
     history: { own: () => NO_PAST, net: () => NO_PAST, domains: undefined as never },
     bans: { of: () => undefined },
+    dnsLists: { scoreOf: () => ({ score: 0, zones: [] }) },
     overload: {
       ...NO_OVERLOAD,
       idleMs: ({ standing }, usual) => {

@@ -1,0 +1,37 @@
+/**
+ * Refuses clients of which nothing good is known and that DNS lists speak against (dns/lists.ts). Asked at RCPT, so that postmaster can
+ * be reached, and so late that the lists have usually answered. Whoever is known or seen is not judged by lists: they
+ * know his network, and we know his mail.
+ */
+import type { Client } from '../core/client.ts'
+import type { Score } from '../core/dnsbl.ts'
+import { andThen, type Maybe } from '../core/maybe.ts'
+import { ACCEPT, type Check, type Refusal, refusal, type Verdict } from '../core/policy.ts'
+import { patientFormOf } from '../core/reasons.ts'
+
+export interface DnsblParts {
+  readonly scoreOf: (client: Client) => Maybe<Score>
+  /** DNSBL_THRESHOLD: so much or more is refused. */
+  readonly threshold: number
+  /** Whether it is refused for good, and not put off. */
+  readonly rejects: boolean
+}
+
+export const dnsbl = ({ scoreOf, threshold, rejects }: DnsblParts): Check<'rcpt'> => ({
+  name: 'dnsbl',
+  stage: 'rcpt',
+  sparesTrusted: true,
+  waits: true,
+  judge({ client, exempt }) {
+    if (exempt) return ACCEPT
+    return andThen(scoreOf(client), ({ score, zones }): Verdict => {
+      if (score < threshold) return ACCEPT
+      const given = refusal('dnsbl', { used: score, max: threshold, zones: zones.join(' ') })
+      const told: Refusal = { ...given, text: `${given.text} (${zones.slice(0, MOST_NAMED).join(', ')})` }
+      return rejects ? told : { ...told, ...patientFormOf('dnsbl') }
+    })
+  },
+})
+
+/** Lists that the client reads the names of. */
+const MOST_NAMED = 3

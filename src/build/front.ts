@@ -1,16 +1,18 @@
 /** Builds the side that faces the clients: what serve() in front/connection.ts needs from accept to the log line. */
 import { randomInt } from 'node:crypto'
+import { isFriend, isTrusted } from '../core/client.ts'
 import type { Clock } from '../core/clock.ts'
 import { sessionIds } from '../core/id.ts'
 import type { ConnectionParts } from '../front/connection.ts'
 import { BalancerWarnings } from '../front/gate/balancer-warnings.ts'
-import { greetAtOnce } from '../front/gate/greeting.ts'
+import { createGreeting } from '../front/gate/greeting.ts'
 import { createIdentify } from '../front/gate/identify.ts'
 import { Linger, MAX_LINGERING } from '../front/gate/linger.ts'
 import { NatWatch } from '../front/gate/nat-watch.ts'
 import { Outcomes } from '../front/outcome.ts'
 import { Handshakes } from '../front/session/handshakes.ts'
 import { Sessions } from '../front/session/session.ts'
+import { delayAt } from '../overload/levels.ts'
 import type { Overload } from '../overload/overload.ts'
 import { strangersMost } from '../overload/reserve.ts'
 import type { RelayParts } from '../relay/transaction/relay.ts'
@@ -29,7 +31,7 @@ export interface FrontOptions {
   /** If the policy may be swapped, the one that inForce() returns. */
   readonly policy: BuiltPolicy
   readonly limits: Limits
-  readonly overload: Pick<Overload, 'offer' | 'putOff' | 'met' | 'reserve'>
+  readonly overload: Pick<Overload, 'offer' | 'putOff' | 'met' | 'reserve' | 'enforced'>
   readonly knownRecipients: KnownRecipients
   readonly history: History
   readonly relayed: RelayedMessages
@@ -98,7 +100,10 @@ export function buildFront(options: FrontOptions): ConnectionParts {
     strangersMost: () => strangersMost(policy.settings.maxConnections, options.overload.reserve),
     limits,
     checks: () => policy.checks,
-    greeting: greetAtOnce,
+    greeting: createGreeting({
+      listensTo: (client) => policy.settings.pregreet !== 'off' && !isTrusted(client),
+      delayMs: (client) => (isFriend(client) ? 0 : delayAt(options.overload.enforced, policy.settings.greetingDelay)),
+    }),
     sessions,
     outcomes,
     voice,

@@ -130,7 +130,8 @@ export function buildPolicy(sources: PolicySources): BuiltPolicy {
     const set = settings.messageMaxSize === 'upstream' ? 0 : settings.messageMaxSize
     return offered > 0 && set > 0 ? Math.min(offered, set) : offered > 0 ? offered : set > 0 ? set : undefined
   }
-  const mode = (name: CheckName): Mode => modeOf(name, settings.observe)
+  const mode = (name: CheckName): Mode =>
+    name === 'pregreet' && settings.pregreet === 'observe' ? 'observe' : modeOf(name, settings.observe)
   const rates = ratesOf(settings)
   const factors = { known: settings.limitKnownFactor, stress: settings.limitStressFactor }
   const checks = createRunner({
@@ -138,6 +139,7 @@ export function buildPolicy(sources: PolicySources): BuiltPolicy {
       isDenied: (ip) => isOnDenyList(ip) && !who.isRelay(ip),
       concurrency: (client) => concurrencyOf(client, settings, overload.enforced, factors),
       overloaded: (client, open) => overload.atBanner(client, open),
+      pregreet: settings.pregreet,
       domains: settings.rcptDomains,
       recipientsPerMessage: settings.limitRecipientsPerMessage,
       unknownLately: (client) => (isRelay(client) ? undefined : limits.lately(client)),

@@ -11,12 +11,14 @@
 import type { Client, OpenCounts } from '../core/client.ts'
 import { limitsThatCount } from '../core/limits.ts'
 import type { Check, Facts, Refusal } from '../core/policy.ts'
+import type { SignMode } from '../core/signs.ts'
 import type { RecentRecipients } from '../core/usage.ts'
 import { denied } from './denied.ts'
 import { domains } from './domains.ts'
 import { ipConcurrency } from './ip-concurrency.ts'
 import { overLimit } from './over-limit.ts'
 import { overloadAtBanner, overloadAtRcpt } from './overload.ts'
+import { pregreet } from './pregreet.ts'
 import { recipients } from './recipients.ts'
 import { size } from './size.ts'
 import { unknownRecipients } from './unknown-recipients.ts'
@@ -39,6 +41,7 @@ export interface PolicyParts {
   readonly concurrency: (client: Client) => number | undefined
   /** Why the level of overload refuses a client at the banner; undefined: it does not. */
   readonly overloaded: (client: Client, open: OpenCounts) => Refusal['facts'] | undefined
+  readonly pregreet: SignMode
   readonly domains: readonly string[]
   readonly recipientsPerMessage: number
   readonly unknownLately: (client: Client) => RecentRecipients | undefined
@@ -52,7 +55,7 @@ export const policy = (parts: PolicyParts): Policy => {
       counted: limitsThatCount('connections').map((limit) => overLimit('connect', limit)),
       again: [onDenyList],
     },
-    helo: { uncounted: [] },
+    helo: { uncounted: [pregreet(parts.pregreet)] },
     mail: { uncounted: [size] },
     rcpt: {
       uncounted: [

@@ -23,6 +23,8 @@ export interface Reason extends Form {
   readonly stages: readonly Stage[]
   /** The form at stage connect, where it is another one than at the later stages. */
   readonly atConnect?: Form
+  /** The form where the operator wants clients to be put off instead of refused. Relays hear this one as well. */
+  readonly deferred?: Form
   /** Whether a flood, load or a missing cluster is the cause. */
   readonly load: boolean
   /** The words for the administrator of the refused client. */
@@ -39,6 +41,7 @@ export const CHECK_NAMES = [
   'ip-connections',
   'net-connections',
   'global-connections',
+  'pregreet',
   'size',
   'domains',
   'recipients',
@@ -394,6 +397,18 @@ export const REASONS = {
     operator:
       'the /24 or /48 already holds half of the connections that others leave to such clients of SPILLWAY_MAX_CONNECTIONS',
   },
+  pregreet: {
+    number: 33,
+    check: 'pregreet',
+    stages: ['helo'],
+    action: 'reject',
+    code: 554,
+    enhanced: '5.5.0',
+    deferred: { action: 'defer', code: 450, enhanced: '4.5.0' },
+    load: false,
+    wire: 'Your client spoke before it was greeted',
+    operator: 'the client sent something before the greeting was whole, as no mail server does (SPILLWAY_PREGREET)',
+  },
 } as const satisfies Record<string, Reason>
 
 export type ReasonName = keyof typeof REASONS
@@ -409,14 +424,15 @@ export function formOf(name: ReasonName, stage: Stage): Form {
 
 /** What a relay hears (SPILLWAY_RELAYS): a refusal for good is put off. The deny list is not for relays. */
 export function patientFormOf(name: ReasonName): Form | undefined {
-  const { action, enhanced } = reasonOf(name)
+  const { action, enhanced, deferred } = reasonOf(name)
+  if (deferred !== undefined) return deferred
   return action === 'reject' ? { action: 'defer', code: 451, enhanced: `4${enhanced.slice(1)}` } : undefined
 }
 
 /** All replies with this reason, but for what relays hear. */
 export function formsOf(name: ReasonName): readonly Form[] {
   const reason = reasonOf(name)
-  return reason.atConnect === undefined ? [reason] : [reason.atConnect, reason]
+  return [reason.atConnect ?? [], reason, reason.deferred ?? []].flat()
 }
 
 /** The reasons that a check gives. */

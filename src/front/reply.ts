@@ -105,7 +105,7 @@ export function createVoice(hostname: string, supportUrl: string | undefined): V
   return {
     hostname,
     refusal({ id, ip }, { reason, code, text }) {
-      const others = code === 421 ? headsAtConnect : code === 451 ? patientHeads : undefined
+      const others = code === 421 ? headsAtConnect : code === 450 || code === 451 ? patientHeads : undefined
       const head = others?.get(reason) ?? heads.get(reason)
       const line = `${head}${ip}] ${text}`
       const full = refusalId(id, reason)

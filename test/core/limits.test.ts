@@ -32,6 +32,7 @@ test('every limit on connections, messages or recipients is compared, narrow bef
     isDenied: () => false,
     concurrency: () => undefined,
     overloaded: () => undefined,
+    pregreet: 'reject',
     domains: [],
     recipientsPerMessage: 100,
     unknownLately: () => undefined,

@@ -36,6 +36,7 @@ const CONTRACT: Readonly<Record<string, readonly [check: string | undefined, sta
   tls_limit: [undefined, 'connect', 'drop 421 4.3.0'],
   overload: ['overload', 'connect rcpt', 'drop 421 4.3.2, defer 451 4.3.2'],
   net_concurrency: [undefined, 'connect', 'drop 421 4.7.0'],
+  pregreet: ['pregreet', 'helo', 'reject 554 5.5.0, defer 450 4.5.0'],
 }
 
 describe('reasons', () => {

@@ -39,6 +39,7 @@ export function partsWithoutRelay(limits: Limits): { parts: ConversationParts; t
       isDenied: () => false,
       concurrency: () => undefined,
       overloaded: () => undefined,
+      pregreet: 'reject',
       domains: [],
       recipientsPerMessage: 100,
       unknownLately: () => undefined,

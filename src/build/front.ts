@@ -5,7 +5,7 @@ import type { Clock } from '../core/clock.ts'
 import { sessionIds } from '../core/id.ts'
 import type { ConnectionParts } from '../front/connection.ts'
 import { BalancerWarnings } from '../front/gate/balancer-warnings.ts'
-import { createGreeting } from '../front/gate/greeting.ts'
+import { createGreeting, type Greeting } from '../front/gate/greeting.ts'
 import { createIdentify } from '../front/gate/identify.ts'
 import { Linger, MAX_LINGERING } from '../front/gate/linger.ts'
 import { NatWatch } from '../front/gate/nat-watch.ts'
@@ -19,6 +19,7 @@ import type { RelayParts } from '../relay/transaction/relay.ts'
 import type { History } from '../state/history.ts'
 import type { KnownRecipients } from '../state/known-recipients.ts'
 import type { Limits } from '../state/limits.ts'
+import type { Passed } from '../state/passed.ts'
 import type { RelayedMessages } from '../state/relayed-messages.ts'
 import type { Seats } from '../state/seats.ts'
 import type { Log } from '../telemetry/log.ts'
@@ -35,6 +36,7 @@ export interface FrontOptions {
   readonly knownRecipients: KnownRecipients
   readonly history: History
   readonly relayed: RelayedMessages
+  readonly passed: Pick<Passed, 'has' | 'note'>
   readonly relay: RelayParts
   readonly seats: Seats
   readonly live: ConnectionParts['live']
@@ -100,10 +102,7 @@ export function buildFront(options: FrontOptions): ConnectionParts {
     strangersMost: () => strangersMost(policy.settings.maxConnections, options.overload.reserve),
     limits,
     checks: () => policy.checks,
-    greeting: createGreeting({
-      listensTo: (client) => policy.settings.pregreet !== 'off' && !isTrusted(client),
-      delayMs: (client) => (isFriend(client) ? 0 : delayAt(options.overload.enforced, policy.settings.greetingDelay)),
-    }),
+    greeting: greetingOf(options),
     sessions,
     outcomes,
     voice,
@@ -114,4 +113,16 @@ export function buildFront(options: FrontOptions): ConnectionParts {
     log,
     live: options.live,
   }
+}
+
+function greetingOf({ policy, overload, passed }: FrontOptions): Greeting {
+  return createGreeting({
+    listensTo: (client) => policy.settings.pregreet !== 'off' && !isTrusted(client),
+    delayMs: (client) => {
+      const { greetingDelay } = policy.settings
+      if (greetingDelay === undefined || isFriend(client) || passed.has('greeting', client.source)) return 0
+      return delayAt(overload.enforced, greetingDelay)
+    },
+    passed: ({ source }) => passed.note('greeting', source),
+  })
 }

@@ -15,6 +15,8 @@ import { HistorySharing } from '../state/history-sharing.ts'
 import { createKnownRecipients, type KnownRecipients } from '../state/known-recipients.ts'
 import { KnownSharing } from '../state/known-sharing.ts'
 import { createLimits, type Limits, type LimitsOptions } from '../state/limits.ts'
+import { Passed } from '../state/passed.ts'
+import { PassedSharing } from '../state/passed-sharing.ts'
 import type { Past } from '../state/past.ts'
 import { connectRedis } from '../state/redis.ts'
 import type { RelayedMessages } from '../state/relayed-messages.ts'
@@ -31,6 +33,7 @@ export interface Counting {
   readonly knownRecipients: KnownRecipients
   readonly history: History
   readonly returns: Returns
+  readonly passed: Passed
   readonly relayed: RelayedMessages
   /** The same object as `limits`; undefined if Redis is not set. */
   readonly shared: SharedLimits | undefined
@@ -50,7 +53,7 @@ export interface CountingOptions {
   /** What a client's own history makes of it, by the settings in force. */
   readonly standingAlone: (own: Past) => Remembered
   /** Those in force. */
-  readonly settingsNow: () => Pick<PlainSettings, 'historyTtl' | 'knownAfter' | 'overloadReturnAfter'>
+  readonly settingsNow: () => Pick<PlainSettings, 'historyTtl' | 'knownAfter' | 'overloadReturnAfter' | 'greetingDelay'>
   readonly metrics: Metrics
   readonly log: Log
   readonly clock: Clock
@@ -92,12 +95,13 @@ export function buildLimits({
     now: clock.now,
     seed: randomBytes(8),
   })
+  const passed = new Passed({ secret: () => knownRecipients.secret, now: clock.now })
   const historyTtl = (): number => settingsNow().historyTtl
   const built = buildHistory({ settings, standingAlone, historyTtl, nodes, room, log, clock })
   const { history, relayed } = built
   if (settings.redisUrl === undefined) {
     return {
-      ...{ limits: createLimits(counting), knownRecipients, history, returns, relayed, shared: undefined },
+      ...{ limits: createLimits(counting), knownRecipients, history, returns, passed, relayed, shared: undefined },
       async start() {
         await built.read()
         built.start()
@@ -121,27 +125,25 @@ export function buildLimits({
     ...{ ...common, history, ttlMs: historyTtl },
     ...{ knownAfter: () => settingsNow().knownAfter, isUp: () => shared.shared() },
   })
-  const refusals = new ReturnsSharing({ ...common, returns })
+  const strings = [
+    new ReturnsSharing({ ...common, returns }),
+    new PassedSharing({ ...common, passed, isInUse: () => settingsNow().greetingDelay !== undefined }),
+  ]
   const tickets = ticketSecret && new TicketSharing({ ...common, adopt: ticketSecret })
   return {
-    limits: shared,
-    knownRecipients,
-    history,
-    returns,
-    relayed,
-    shared,
+    ...{ limits: shared, knownRecipients, history, returns, passed, relayed, shared },
     async start() {
       // Before Redis is asked, so that what Redis knows counts where it is more, and is told what it has lost.
       await Promise.all([built.read(), shared.start()])
       built.start()
       sharing.start()
-      refusals.start()
+      for (const each of strings) each.start()
       tickets?.start()
       await clients.start()
     },
     async stop() {
       tickets?.stop()
-      await Promise.all([built.stop(), sharing.stop(), clients.stop(), refusals.stop()])
+      await Promise.all([built.stop(), sharing.stop(), clients.stop(), ...strings.map((each) => each.stop())])
       await shared.stop()
       await link.close()
     },

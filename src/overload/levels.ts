@@ -96,6 +96,5 @@ export function idleMsAt(level: Level, standing: Standing, usual: number): numbe
 /** The levels above 0, from the lowest up. */
 export const RISEN = LEVELS.slice(1)
 
-/** How long strangers wait for the greeting, in milliseconds. @param usual GREETING_DELAY; undefined: off */
-export const delayAt = (level: Level, usual: number | undefined): number =>
-  usual === undefined ? 0 : Math.ceil(usual * LEVEL_TABLE[level].delay)
+/** How long strangers wait for the greeting, in milliseconds. @param usual GREETING_DELAY */
+export const delayAt = (level: Level, usual: number): number => Math.ceil(usual * LEVEL_TABLE[level].delay)

@@ -63,7 +63,7 @@ export async function startFront(
   const ratesNow = () => policy.rates()
   const maximumNow: Maximum = (limit, { standing }) =>
     maximum(limit, standing, overload.enforced, policy.rates(), policy.factors())
-  const { limits, history } = buildLimits({
+  const { limits, history, passed } = buildLimits({
     ...common,
     mode: (check) => policy.mode(check),
     ratesNow,
@@ -94,7 +94,20 @@ export async function startFront(
   const seats = new Seats()
   const knownRecipients = createKnownRecipients({ now })
   const relayed = new RelayedMessages(64, now)
-  const right = { ...common, node: 1, policy, limits, overload, knownRecipients, history, relayed, relay, seats, live }
+  const right = {
+    ...common,
+    node: 1,
+    policy,
+    limits,
+    overload,
+    knownRecipients,
+    history,
+    relayed,
+    passed,
+    relay,
+    seats,
+    live,
+  }
   const front = { ...buildFront(broken(right)), ...change }
   const listener = new Listener(
     (socket) => void serve(socket, front),

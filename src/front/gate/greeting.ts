@@ -30,14 +30,16 @@ export interface GreetingOptions {
   readonly listensTo: (client: Client) => boolean
   /** How long this client waits, in milliseconds; 0: it does not. */
   readonly delayMs: (client: Client) => number
+  /** It has waited to the end, without a word. */
+  readonly passed: (client: Client) => void
 }
 
-export function createGreeting({ listensTo, delayMs }: GreetingOptions): Greeting {
+export function createGreeting({ listensTo, delayMs, passed }: GreetingOptions): Greeting {
   return (client, socket, tease) => {
     if (!listensTo(client)) return undefined
     const ms = delayMs(client)
     if (ms > 0) tease()
-    return ms > 0 ? spokenWithin(socket, ms) : spokenBefore(socket)
+    return ms > 0 ? spokenWithin(socket, ms, () => passed(client)) : spokenBefore(socket)
   }
 }
 
@@ -49,17 +51,27 @@ async function spokenBefore(socket: Socket): Promise<boolean> {
   return socket.readableLength > 0
 }
 
-/** Whether something comes within `ms`. It does not wait for more, nor for a client that leaves. @param socket paused */
-function spokenWithin(socket: Socket, ms: number): Promise<boolean> {
+/**
+ * Whether something comes within `ms`. It does not wait for more, nor for a client that leaves.
+ * @param socket paused @param silent called if the client is still there at the end, and has said nothing
+ */
+function spokenWithin(socket: Socket, ms: number, silent: () => void): Promise<boolean> {
   return new Promise((resolve) => {
+    let isOver = false
     const over = (): void => {
+      isOver = true
       clearTimeout(timer)
       socket.off('readable', over)
       socket.off('close', over)
       resolve(socket.readableLength > 0)
     }
+    const late = (): void => {
+      if (isOver) return
+      silent()
+      over()
+    }
     // Timers run before sockets are read.
-    const timer = setTimeout(() => setImmediate(over), ms)
+    const timer = setTimeout(() => setImmediate(late), ms)
     socket.once('readable', over)
     socket.once('close', over)
   })

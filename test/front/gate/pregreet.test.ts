@@ -87,6 +87,34 @@ describe('with GREETING_DELAY', () => {
     expect(await client.reply()).toMatch(/^250/)
   })
 
+  test('nobody waits twice a day, also who brings nothing, unless it spoke or left before the end', async () => {
+    const app = await node({ PREGREET: 'defer', GREETING_DELAY: '200ms' })
+    const talker = await app.clientAs('203.0.113.8')
+    await teased(talker)
+    talker.write('EHLO bot.example\r\n')
+    const leaver = await app.clientAs('203.0.113.9')
+    await teased(leaver)
+    leaver.end()
+    expect(await leaver.reply()).toBe(BOTH)
+    expect(await talker.reply()).toBe(BOTH)
+    expect(await talker.reply()).toMatch(/^450/)
+    for (const [ip, greeting] of [
+      ['203.0.113.7', BOTH],
+      ['203.0.113.7', LAST],
+      ['203.0.113.8', BOTH],
+      ['203.0.113.9', BOTH],
+      // The rest of a /64 is the same client.
+      ['2001:db8:1:2::3', BOTH],
+      ['2001:db8:1:2:4::5', LAST],
+      ['2001:db8:1:3::3', BOTH],
+    ] as const) {
+      const client = await app.clientAs(ip)
+      expect([ip, await client.reply()]).toEqual([ip, greeting])
+      expect(await client.command('EHLO client.example')).toMatch(/^250/)
+      client.destroy()
+    }
+  })
+
   test('nobody waits with whom a mail server was content, behind a balancer as well', async () => {
     const app = await node({ PREGREET: 'reject', GREETING_DELAY: '200ms' })
     for (const [at, greeting] of [BOTH, LAST].entries()) {

@@ -1,12 +1,13 @@
 /** Builds the side that faces the clients: what serve() in front/connection.ts needs from accept to the log line. */
 import { randomInt } from 'node:crypto'
+import { isFriend, isTrusted } from '../core/client.ts'
 import type { Clock } from '../core/clock.ts'
 import { sessionIds } from '../core/id.ts'
 import type { DnsLists } from '../dns/lists.ts'
 import type { ClientDomains } from '../front/client-domains.ts'
 import type { ConnectionParts } from '../front/connection.ts'
 import { BalancerWarnings } from '../front/gate/balancer-warnings.ts'
-import { greetAtOnce } from '../front/gate/greeting.ts'
+import { createGreeting, type Greeting } from '../front/gate/greeting.ts'
 import { createIdentify } from '../front/gate/identify.ts'
 import { Linger, MAX_LINGERING } from '../front/gate/linger.ts'
 import { NatWatch } from '../front/gate/nat-watch.ts'
@@ -14,12 +15,14 @@ import { Outcomes } from '../front/outcome.ts'
 import type { ConversationParts } from '../front/session/context.ts'
 import { Handshakes } from '../front/session/handshakes.ts'
 import { Sessions } from '../front/session/session.ts'
+import { delayAt } from '../overload/levels.ts'
 import type { Overload } from '../overload/overload.ts'
 import { strangersMost } from '../overload/reserve.ts'
 import type { RelayParts } from '../relay/transaction/relay.ts'
 import type { History } from '../state/history.ts'
 import type { KnownRecipients } from '../state/known-recipients.ts'
 import type { Limits } from '../state/limits.ts'
+import type { Passed } from '../state/passed.ts'
 import type { RelayedMessages } from '../state/relayed-messages.ts'
 import type { Seats } from '../state/seats.ts'
 import type { UnknownRecipients } from '../state/unknown-recipients.ts'
@@ -35,13 +38,14 @@ export interface FrontOptions {
   readonly policy: BuiltPolicy
   readonly banning: BuiltBans
   readonly limits: Limits
-  readonly overload: Pick<Overload, 'offer' | 'putOff' | 'met' | 'reserve'>
+  readonly overload: Pick<Overload, 'offer' | 'putOff' | 'met' | 'reserve' | 'enforced'>
   readonly knownRecipients: KnownRecipients
   readonly unknownRecipients: UnknownRecipients
   readonly history: History
   readonly domains: ClientDomains
   readonly dnsLists: Pick<DnsLists, 'ask'>
   readonly relayed: RelayedMessages
+  readonly passed: Pick<Passed, 'has' | 'note'>
   readonly relay: RelayParts
   readonly seats: Seats
   readonly live: ConnectionParts['live']
@@ -92,7 +96,7 @@ export function buildFront(options: FrontOptions): ConnectionParts {
     strangersMost: () => strangersMost(policy.settings.maxConnections, options.overload.reserve),
     limits,
     checks: () => policy.checks,
-    greeting: greetAtOnce,
+    greeting: greetingOf(options),
     asking: [domains, options.dnsLists],
     sessions,
     outcomes,
@@ -126,4 +130,16 @@ function conversationOf(options: FrontOptions, outcomes: Outcomes): Conversation
       return policy.mode('size')
     },
   }
+}
+
+function greetingOf({ policy, overload, passed }: FrontOptions): Greeting {
+  return createGreeting({
+    listensTo: (client) => policy.settings.pregreet !== 'off' && !isTrusted(client),
+    delayMs: (client) => {
+      const { greetingDelay } = policy.settings
+      if (greetingDelay === undefined || isFriend(client) || passed.has('greeting', client.source)) return 0
+      return delayAt(overload.enforced, greetingDelay)
+    },
+    passed: ({ source }) => passed.note('greeting', source),
+  })
 }

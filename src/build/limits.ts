@@ -18,6 +18,8 @@ import { HistorySharing } from '../state/history-sharing.ts'
 import { createKnownRecipients, type KnownRecipients, type SharedMemory } from '../state/known-recipients.ts'
 import { KnownSharing } from '../state/known-sharing.ts'
 import { createLimits, type Limits, type LimitsOptions } from '../state/limits.ts'
+import { Passed } from '../state/passed.ts'
+import { PassedSharing } from '../state/passed-sharing.ts'
 import type { Past } from '../state/past.ts'
 import { connectRedis } from '../state/redis.ts'
 import type { RelayedMessages } from '../state/relayed-messages.ts'
@@ -37,6 +39,7 @@ export interface Counting {
   readonly unknownRecipients: UnknownRecipients
   readonly history: History
   readonly returns: Returns
+  readonly passed: Passed
   readonly relayed: RelayedMessages
   /** The same object as `limits`; undefined if Redis is not set. */
   readonly shared: SharedLimits | undefined
@@ -58,7 +61,7 @@ export interface CountingOptions {
   /** Those in force. */
   readonly settingsNow: () => Pick<
     PlainSettings,
-    'historyTtl' | 'knownAfter' | 'overloadReturnAfter' | 'unknownRecipientTtl'
+    'historyTtl' | 'knownAfter' | 'overloadReturnAfter' | 'unknownRecipientTtl' | 'greetingDelay'
   >
   readonly metrics: Metrics
   readonly log: Log
@@ -129,7 +132,14 @@ function sharedBy(options: CountingOptions, address: RedisAddress, alone: Alone)
     ...{ knownAfter: () => settingsNow().knownAfter, isUp: () => shared.shared() },
   })
   const banned = new BansSharing({ ...common, bans })
-  const refusals = new ReturnsSharing({ ...common, returns: recipients.returns })
+  const strings = [
+    new ReturnsSharing({ ...common, returns: recipients.returns }),
+    new PassedSharing({
+      ...common,
+      passed: recipients.passed,
+      isInUse: () => settingsNow().greetingDelay !== undefined,
+    }),
+  ]
   const tickets = ticketSecret && new TicketSharing({ ...common, adopt: ticketSecret })
   return {
     ...{ limits: shared, bans, ...recipients, history, relayed, shared },
@@ -138,13 +148,13 @@ function sharedBy(options: CountingOptions, address: RedisAddress, alone: Alone)
       await Promise.all([clients.read(), shared.start()])
       clients.start()
       known.start()
-      refusals.start()
+      for (const each of strings) each.start()
       tickets?.start()
       await Promise.all([pasts.start(), banned.start()])
     },
     async stop() {
       tickets?.stop()
-      await Promise.all([clients.stop(), known.stop(), pasts.stop(), refusals.stop(), banned.stop()])
+      await Promise.all([clients, known, pasts, banned, ...strings].map((each) => each.stop()))
       await shared.stop()
       await link.close()
     },
@@ -160,6 +170,7 @@ function rememberRecipients(
   readonly knownRecipients: SharedMemory
   readonly unknownRecipients: UnknownRecipients
   readonly returns: Returns
+  readonly passed: Passed
 } {
   const knownRecipients = createKnownRecipients({ now })
   const unknownRecipients = new UnknownRecipients({
@@ -174,5 +185,6 @@ function rememberRecipients(
     now,
     seed: randomBytes(8),
   })
-  return { knownRecipients, unknownRecipients, returns }
+  const passed = new Passed({ secret: () => knownRecipients.secret, now })
+  return { knownRecipients, unknownRecipients, returns, passed }
 }

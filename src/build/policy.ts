@@ -149,8 +149,9 @@ export function buildPolicy(sources: PolicySources): BuiltPolicy {
     const set = settings.messageMaxSize === 'upstream' ? 0 : settings.messageMaxSize
     return offered > 0 && set > 0 ? Math.min(offered, set) : offered > 0 ? offered : set > 0 ? set : undefined
   }
-  const mode = (name: CheckName): Mode =>
-    name === 'dnsbl' && settings.dnsbl === 'observe' ? 'observe' : modeOf(name, settings.observe)
+  // Checks with a setting of their own for it.
+  const chosen: Readonly<Partial<Record<CheckName, string>>> = { dnsbl: settings.dnsbl, pregreet: settings.pregreet }
+  const mode = (name: CheckName): Mode => (chosen[name] === 'observe' ? 'observe' : modeOf(name, settings.observe))
   const { banOf, ...who } = standings(sources, mode)
   const rates = ratesOf(settings)
   const factors = { known: settings.limitKnownFactor, stress: settings.limitStressFactor }
@@ -161,6 +162,7 @@ export function buildPolicy(sources: PolicySources): BuiltPolicy {
       denyStage: settings.denyStage,
       concurrency: (client) => concurrencyOf(client, settings, overload.enforced, factors),
       overloaded: (client, open) => overload.atBanner(client, open),
+      pregreet: settings.pregreet,
       domains: settings.rcptDomains,
       recipientsPerMessage: settings.limitRecipientsPerMessage,
       dnsbl: {

@@ -12,6 +12,7 @@ import type { Ban } from '../core/bans.ts'
 import type { Client, OpenCounts } from '../core/client.ts'
 import { limitsThatCount } from '../core/limits.ts'
 import type { Check, Facts, Refusal } from '../core/policy.ts'
+import type { SignMode } from '../core/signs.ts'
 import type { RecentRecipients } from '../core/usage.ts'
 import { banned } from './banned.ts'
 import { denied } from './denied.ts'
@@ -20,6 +21,7 @@ import { domains } from './domains.ts'
 import { ipConcurrency } from './ip-concurrency.ts'
 import { overLimit } from './over-limit.ts'
 import { overloadAtBanner, overloadAtRcpt } from './overload.ts'
+import { pregreet } from './pregreet.ts'
 import { recipients } from './recipients.ts'
 import { size } from './size.ts'
 import { unknownRecipients } from './unknown-recipients.ts'
@@ -46,6 +48,7 @@ export interface PolicyParts {
   readonly concurrency: (client: Client) => number | undefined
   /** Why the level of overload refuses a client at the banner; undefined: it does not. */
   readonly overloaded: (client: Client, open: OpenCounts) => Refusal['facts'] | undefined
+  readonly pregreet: SignMode
   readonly domains: readonly string[]
   readonly recipientsPerMessage: number
   readonly dnsbl: DnsblParts
@@ -62,7 +65,7 @@ export const policy = (parts: PolicyParts): Policy => {
       counted: limitsThatCount('connections').map((limit) => overLimit('connect', limit)),
       again: atConnect,
     },
-    helo: { uncounted: [] },
+    helo: { uncounted: [pregreet(parts.pregreet)] },
     mail: { uncounted: [size] },
     rcpt: {
       uncounted: [

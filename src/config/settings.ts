@@ -40,6 +40,7 @@ import { HIDDEN } from './mistakes.ts'
 import { pattern } from './pattern-kind.ts'
 import { places } from './places-kind.ts'
 import { redisPrefix, redisUrl } from './redis-kinds.ts'
+import { signMode } from './sign-kind.ts'
 
 /** In the order of the docs. */
 export const GROUPS = {
@@ -54,6 +55,11 @@ export const GROUPS = {
     title: 'Overload',
     intro:
       'What happens when there is more than the mail servers, or this machine, can take: strangers are put off first, with 4xx, and known senders last. [overload.md](overload.md) has the levels, and what each of them does.',
+  },
+  talk: {
+    title: 'How clients talk',
+    intro:
+      'Many bots can be told by how they talk, before they name a sender. As shipped this is only observed: it is counted in `refusals_total{mode="observe"}`, named in the log, and refuses nobody. [talk.md](talk.md) says what is looked at, and what no mail server does.',
   },
   lists: {
     title: 'Lists',
@@ -456,6 +462,23 @@ export const SETTINGS = {
     default: '0.1',
     doc: 'The part of limits per address and neighbourhood that is left to strangers and suspects from overload level 1 on.',
     more: 'With 0.1 a limit of `600/1m` is 60 a minute under pressure; no limit is ever less than 1. With 1 the limits stay as they are. Limits of all clients together, and `SPILLWAY_MAX_CONNECTIONS`, hold as they are set.',
+    live: true,
+  }),
+
+  SPILLWAY_PREGREET: row({
+    group: 'talk',
+    kind: signMode,
+    default: 'observe',
+    doc: 'What to do with clients that speak before they are greeted.',
+    more: 'They hear it at HELO or EHLO: 450 4.5.0, or 554 5.5.0. Without SPILLWAY_GREETING_DELAY only those are seen whose words are here before the greeting is written.',
+    live: true,
+  }),
+  SPILLWAY_GREETING_DELAY: row({
+    group: 'talk',
+    kind: orOff(duration({ min: 100, max: 9_000 })),
+    default: 'off',
+    doc: 'How long clients that are new wait for the last line of the greeting, whose first line (`220-`) comes at once.',
+    more: 'Many bots speak after the first line; see SPILLWAY_PREGREET. Nobody waits who is trusted, known or seen, and nobody waits twice a day. Whoever waits holds a connection of SPILLWAY_MAX_CONNECTIONS, so that from overload level 2 on the wait is shorter ([overload.md](overload.md)).',
     live: true,
   }),
 

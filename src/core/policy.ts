@@ -4,6 +4,7 @@
  */
 import { type Client, isRelay, type OpenCounts } from './client.ts'
 import { type Action, type CheckName, formOf, patientFormOf, type ReasonName, reasonOf } from './reasons.ts'
+import type { Signs } from './signs.ts'
 import type { Stage } from './stages.ts'
 import type { Usage } from './usage.ts'
 
@@ -15,7 +16,7 @@ export type Mode = 'enforce' | 'observe'
 /** What is known at each stage. So a connect check that reads `from` does not compile. */
 export interface Facts {
   connect: { readonly client: Client; readonly open: OpenCounts; readonly usage: Usage }
-  helo: Facts['connect'] & { readonly helo: string }
+  helo: Facts['connect'] & { readonly helo: string; readonly signs: Signs }
   mail: Facts['helo'] & {
     readonly from: string
     /** As the client declared it, in octets. */
@@ -66,6 +67,12 @@ export function refusalAt(
 ): Refusal {
   const { action, code, enhanced } = formOf(reason, stage, isOperators)
   return { action, reason, code, enhanced, text: reasonOf(reason).wire, facts }
+}
+
+/** The same for a reason that the operator may want to be a refusal for now. */
+export function refusalAs(action: 'defer' | 'reject', reason: ReasonName, facts: Refusal['facts'] = NO_FACTS): Refusal {
+  const deferred = action === 'defer' ? reasonOf(reason).deferred : undefined
+  return { ...refusal(reason, facts), ...deferred }
 }
 
 /** The refusal as this client hears it. */

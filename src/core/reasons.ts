@@ -25,6 +25,8 @@ export interface Reason extends Form {
   readonly atConnect?: Form
   /** The forms where the operator himself has said so, at stage connect and later. */
   readonly byOperator?: { readonly atConnect: Form; readonly later: Form }
+  /** The form where the operator wants clients to be put off instead of refused. Relays hear this one as well. */
+  readonly deferred?: Form
   /** Whether a flood, load or a missing cluster is the cause. */
   readonly load: boolean
   /** The words for the administrator of the refused client. */
@@ -42,6 +44,7 @@ export const CHECK_NAMES = [
   'ip-connections',
   'net-connections',
   'global-connections',
+  'pregreet',
   'size',
   'domains',
   'recipients',
@@ -428,6 +431,18 @@ export const REASONS = {
     operator:
       'DNS lists speak against the address (SPILLWAY_DNSBL_ZONES), and nothing good is known of it; with SPILLWAY_DNSBL=defer it hears 451 4.7.1',
   },
+  pregreet: {
+    number: 35,
+    check: 'pregreet',
+    stages: ['helo'],
+    action: 'reject',
+    code: 554,
+    enhanced: '5.5.0',
+    deferred: { action: 'defer', code: 450, enhanced: '4.5.0' },
+    load: false,
+    wire: 'Your client spoke before it was greeted',
+    operator: 'the client sent something before the greeting was whole, as no mail server does (SPILLWAY_PREGREET)',
+  },
 } as const satisfies Record<string, Reason>
 
 export type ReasonName = keyof typeof REASONS
@@ -445,7 +460,8 @@ export function formOf(name: ReasonName, stage: Stage, isOperators = false): For
 
 /** What a relay hears (SPILLWAY_RELAYS): a refusal for good is put off. The deny list and bans are not for relays. */
 export function patientFormOf(name: ReasonName): Form | undefined {
-  const { action, enhanced } = reasonOf(name)
+  const { action, enhanced, deferred } = reasonOf(name)
+  if (deferred !== undefined) return deferred
   return name !== 'denied' && action === 'reject'
     ? { action: 'defer', code: 451, enhanced: `4${enhanced.slice(1)}` }
     : undefined
@@ -454,9 +470,9 @@ export function patientFormOf(name: ReasonName): Form | undefined {
 /** All replies with this reason, but for what relays hear. */
 export function formsOf(name: ReasonName): readonly Form[] {
   const reason = reasonOf(name)
-  const { atConnect, byOperator } = reason
+  const { atConnect, byOperator, deferred } = reason
   const later = byOperator === undefined ? [] : [byOperator.atConnect, byOperator.later]
-  return [...(atConnect === undefined ? [] : [atConnect]), reason, ...later]
+  return [atConnect ?? [], reason, deferred ?? [], later].flat()
 }
 
 /** What may become of a connection, a message or a recipient with this reason at a stage. */

@@ -5,7 +5,7 @@
  *                standing
  *     gate       checks of stage connect; a refusal costs one write and one close,     checks/index.ts
  *                and no SMTP object exists yet
- *     greeting   what the client must wait for before 220; today nothing               gate/greeting.ts
+ *     greeting   220, at once or after a moment, and who speaks before it              gate/greeting.ts
  *     session    SMTP: checks of helo, mail, rcpt; the relay from the first            session/, relay/transaction/
  *                recipient on that passed them
  *     outcome    counters and one log line                                             outcome.ts
@@ -155,9 +155,9 @@ async function talk({ socket, client, record, seat }: OpenConnection, parts: Con
     session = sessions.open(socket, { client, open: seat.open, usage: NO_USAGE }, record)
     live.add(session)
     for (const each of asking) each.ask(client)
-    const wait = greeting(client, socket)
-    if (wait !== undefined) await waited(wait, (error) => log.error({ err: stackOf(error) }, 'greeting failed'))
-    session.greet()
+    const wait = greeting(client, socket, () => session?.tease())
+    const failed = (error: unknown): void => log.error({ err: stackOf(error) }, 'greeting failed')
+    session.greet(wait !== undefined && (await waited(wait, failed)))
     await session.over
   } finally {
     seat.free()

@@ -39,7 +39,9 @@ type RefusedFor = { readonly reason: ReasonName; readonly code: number }
 
 const KINDS = {
   byReason: recordOf(REASON_NAMES, (reason) =>
-    [...formsOf(reason), patientFormOf(reason) ?? []].flat().map(({ code }): RefusedFor => ({ reason, code })),
+    [...new Set([...formsOf(reason), patientFormOf(reason) ?? []].flat())].map(
+      ({ code }): RefusedFor => ({ reason, code }),
+    ),
   ),
   byOutcome: recordOf(OUTCOMES, (outcome) => recordOf(STAGES, (stage): Kind => ({ outcome, stage }))),
 }

@@ -25,6 +25,8 @@ export interface LevelRow {
   readonly shrinks: boolean
   /** How long those whom HURRIED names may be silent, in sessions that begin at this level, in milliseconds, if that is less than IDLE_TIMEOUT. */
   readonly idleMs: number | undefined
+  /** The part of GREETING_DELAY that strangers wait, 0 to 1: whoever waits holds a connection. */
+  readonly delay: number
   /** Who hears 421 at the banner. */
   readonly refused: readonly Standing[]
   /** The share of the messages of a standing that is let in at RCPT; the others hear 451. Absent: all. */
@@ -45,14 +47,15 @@ const NONE: Bounds = { least: 0, most: 0 }
 const A_FEW = 0.01
 
 export const LEVEL_TABLE: Readonly<Record<Level, LevelRow>> = {
-  0: { up: 0, riseMs: 0, down: 0, shrinks: false, idleMs: undefined, refused: [], letIn: {} },
-  1: { up: 0.8, riseMs: RISE_MS, down: 0.6, shrinks: true, idleMs: undefined, refused: [], letIn: {} },
+  0: { up: 0, riseMs: 0, down: 0, shrinks: false, idleMs: undefined, delay: 1, refused: [], letIn: {} },
+  1: { up: 0.8, riseMs: RISE_MS, down: 0.6, shrinks: true, idleMs: undefined, delay: 1, refused: [], letIn: {} },
   2: {
     up: 1,
     riseMs: RISE_MS,
     down: 0.8,
     shrinks: true,
     idleMs: 60_000,
+    delay: 0.5,
     refused: ['suspect', 'banned'],
     letIn: { new: { least: A_FEW, most: 1 }, suspect: NONE, banned: NONE },
   },
@@ -62,6 +65,7 @@ export const LEVEL_TABLE: Readonly<Record<Level, LevelRow>> = {
     down: 1,
     shrinks: true,
     idleMs: 30_000,
+    delay: 0.25,
     refused: ['suspect', 'banned'],
     letIn: { new: { least: A_FEW, most: 0.05 }, suspect: NONE, banned: NONE },
   },
@@ -71,6 +75,7 @@ export const LEVEL_TABLE: Readonly<Record<Level, LevelRow>> = {
     down: 1.2,
     shrinks: true,
     idleMs: 15_000,
+    delay: 0.25,
     refused: ['new', 'suspect', 'banned'],
     letIn: { seen: { least: 0.2, most: 1 }, new: NONE, suspect: NONE, banned: NONE },
   },
@@ -90,3 +95,6 @@ export function idleMsAt(level: Level, standing: Standing, usual: number): numbe
 
 /** The levels above 0, from the lowest up. */
 export const RISEN = LEVELS.slice(1)
+
+/** How long strangers wait for the greeting, in milliseconds. @param usual GREETING_DELAY */
+export const delayAt = (level: Level, usual: number): number => Math.ceil(usual * LEVEL_TABLE[level].delay)

@@ -34,6 +34,7 @@ test('every limit on connections, messages or recipients is compared, narrow bef
     denyStage: 'connect',
     concurrency: () => undefined,
     overloaded: () => undefined,
+    pregreet: 'reject',
     domains: [],
     recipientsPerMessage: 100,
     unknownLately: () => undefined,

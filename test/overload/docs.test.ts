@@ -18,13 +18,14 @@ function shareText({ least, most }: Bounds): string {
 }
 
 test.each(LEVELS)('level %i has its row', (level) => {
-  const { up, down, shrinks, idleMs, refused } = LEVEL_TABLE[level]
+  const { up, down, shrinks, idleMs, delay, refused } = LEVEL_TABLE[level]
   const cells = [
     `${level} ${NAMES[level]}`,
     level === 0 ? '–' : String(up),
     level === 0 ? '–' : String(down),
     shrinks ? '× `LIMIT_STRESS_FACTOR`' : 'as set',
     idleMs === undefined ? 'as set' : `${idleMs / 1000} s`,
+    delay === 1 ? 'as set' : `× ${delay}`,
     refused.length === 0 ? '–' : refused.join(', '),
     shareText(boundsOf(level, 'new')),
     shareText(boundsOf(level, 'seen')),
@@ -48,6 +49,7 @@ test('at level 0 nothing happens to anybody', () => {
     down: 0,
     shrinks: false,
     idleMs: undefined,
+    delay: 1,
     refused: [],
     letIn: {},
   })

@@ -66,7 +66,7 @@ export async function startFront(
   const ratesNow = () => policy.rates()
   const maximumNow: Maximum = (limit, { standing }) =>
     maximum(limit, standing, overload.enforced, policy.rates(), policy.factors())
-  const { limits, history, bans } = buildLimits({
+  const { limits, history, bans, passed } = buildLimits({
     ...common,
     mode: (check) => policy.mode(check),
     ratesNow,
@@ -120,6 +120,7 @@ export async function startFront(
     domains,
     dnsLists,
     relayed,
+    passed,
     relay,
     seats,
     live,

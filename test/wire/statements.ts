@@ -92,6 +92,7 @@ export const GROUPS: readonly Group[] = [
       R47: 'The state of the cluster, of Redis or of this node is never the cause of a 5yz, also not by what EHLO could not offer.',
       R48: "A PROXY header from an address that is not listed hears one 421 and nothing else, however TCP cuts it. In a listed balancer's header the source is of the family that the header names, the destination of either; a header that names no client, or the balancer itself, is its health probe.",
       R49: "A connection to a mail server that only waits for its client's next message never keeps anybody else waiting.",
+      R50: 'Behind a first line `220-` comes the last line `220 ` and nothing else; who spoke between them hears of it at HELO.',
       R51: 'A node that is being stopped says 421 at once to a session without a transaction, behind the replies to what it has sent; a transaction is waited for.',
     },
   },

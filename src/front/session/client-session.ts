@@ -5,8 +5,8 @@
 import { stackOf } from '../../core/errors.ts'
 import { andThen, fenced, type Maybe } from '../../core/maybe.ts'
 import type { Facts, Refusal } from '../../core/policy.ts'
-import { say } from '../reply.ts'
 import type { SessionRecord } from '../session-record.ts'
+import { Banner } from './banner.ts'
 import { ClientHandshake, type ClientHandshakeParts } from './client-handshake.ts'
 import type { ClientReply } from './client-reply.ts'
 import { Commands, type CommandsParts, type Surroundings } from './commands.ts'
@@ -25,8 +25,6 @@ export interface ClientSessionParts extends SessionLimits, CommandsParts, Client
 }
 
 export class ClientSession implements TransportEvents, Surroundings, Watched {
-  readonly over: Promise<void>
-  readonly settled: Promise<void>
   readonly #parts: ClientSessionParts
   readonly #watch: Watch
   readonly #ip: string
@@ -36,10 +34,13 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
   readonly #conversation: Conversation
   readonly #commands: Commands
   readonly #state: SessionState
+  readonly #banner: Banner
+  readonly #gone = Promise.withResolvers<void>()
+  readonly over = this.#gone.promise
+  readonly settled = this.over.then(() => this.#conversation.gone())
   draining = false
   /** Counts commands, to see whether one has come meanwhile. */
   #heard = 0
-  #resolveOver: () => void = () => undefined
 
   constructor(
     parts: ClientSessionParts,
@@ -57,18 +58,20 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
     this.#handshake = new ClientHandshake(parts, facts.client, record, () => this.#endFor('idle'))
     this.#conversation = new Conversation(parts.conversation, facts, record, this)
     this.#commands = new Commands(parts, this.#conversation, record, this)
-    this.over = new Promise((resolve) => {
-      this.#resolveOver = resolve
-    })
-    this.settled = this.over.then(() => this.#conversation.gone())
+    this.#banner = new Banner(parts.conversation.voice.hostname)
   }
 
-  greet(): void {
+  tease(): void {
+    if (this.#state.current === 'greeting') this.#transport.write(this.#banner.first())
+  }
+
+  greet(early = false): void {
     if (this.#state.current !== 'greeting') return
+    this.#conversation.signs.early = early
     this.#watch.begin(this)
     this.#enter('command')
     this.#transport.listen()
-    this.#transport.write(say(220, undefined, `${this.#parts.conversation.voice.hostname} ESMTP Spillway`))
+    this.#transport.write(this.#banner.last())
   }
 
   get pastDot(): boolean {
@@ -177,7 +180,7 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
       this.#watch.end(this)
       this.#handshake.gone()
     }
-    if (this.#state.isOver) this.#resolveOver()
+    if (this.#state.isOver) this.#gone.resolve()
   }
 
   #arm(): void {
@@ -185,7 +188,7 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
   }
 
   #write({ text }: ClientReply): void {
-    if (text !== '') this.#transport.write(text)
+    if (text !== '') this.#transport.write(this.#banner.owed() + text)
   }
 
   /** @param reply never rejects @param next see #answer */
@@ -274,10 +277,7 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
     const late = this.#state.part(chunk.length)
     const wait = late === undefined ? this.#conversation.write(chunk, dots) : this.#conversation.replies.because(late)
     if (wait === undefined) return undefined
-    if (!(wait instanceof Promise)) {
-      this.#farewell(wait)
-      return undefined
-    }
+    if (!(wait instanceof Promise)) return void this.#farewell(wait)
     this.#enter('backlog')
     return wait.then(() => {
       if (this.#state.current !== 'backlog') return

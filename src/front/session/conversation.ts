@@ -9,6 +9,7 @@ import { utf8Of } from '../../core/latin1.ts'
 import { andThen, type Maybe } from '../../core/maybe.ts'
 import type { Facts, Refusal } from '../../core/policy.ts'
 import { reasonOf } from '../../core/reasons.ts'
+import type { Signs } from '../../core/signs.ts'
 import type { ClientAttributes } from '../../relay/smtp/client-attributes.ts'
 import type { Extensions } from '../../relay/smtp/dial.ts'
 import type { RelayClient } from '../../relay/transaction/link-parts.ts'
@@ -41,6 +42,7 @@ export class Conversation implements Context, RelayClient {
   /** Also for replies that have nothing to do with a transaction. */
   readonly replies: Replies
   readonly observed: Observer
+  readonly signs: { -readonly [S in keyof Signs]: Signs[S] } = { early: false }
   readonly #connect: Facts['connect']
   readonly #connection: Connection
   /** Of the policy, and of the bans, that the client was last judged by. */
@@ -134,11 +136,8 @@ export class Conversation implements Context, RelayClient {
     if (checks.edition === this.#judgedBy && bans.edition === this.#judgedBans) return undefined
     this.#judgedBy = checks.edition
     this.#judgedBans = bans.edition
-    const { record, replies } = this
-    const observed: Observer = (stage, seen) => {
-      if (!record.observed?.has(reasonOf(seen.reason).check ?? seen.reason)) this.observed(stage, seen)
-    }
-    return andThen(checks.run('connect', 'again', this.#connect, observed), (verdict) => {
+    const { replies } = this
+    return andThen(checks.run('connect', 'again', this.#connect, this.#observedOnce), (verdict) => {
       if (verdict.action === 'accept') return undefined
       const reply: ClientReply = { ...replies.refuse(verdict, 'nothing', 'connect'), next: 'drop' }
       if (this.#transaction !== undefined) this.#refused(verdict, reply, this.#relay?.upstream)
@@ -147,12 +146,18 @@ export class Conversation implements Context, RelayClient {
     })
   }
 
+  /** Counts what a check in observe mode finds once a session. */
+  readonly #observedOnce: Observer = (stage, seen) => {
+    if (!this.record.observed?.has(reasonOf(seen.reason).check ?? seen.reason)) this.observed(stage, seen)
+  }
+
   /** @returns a refusal; undefined if the client may go on */
   async hello(name: string, esmtp: boolean): Promise<ClientReply | undefined> {
     const { parts, record, replies } = this
     this.reset()
     record.helo = utf8Of(name)
-    const verdict = await judge(this, 'helo', 'uncounted', { ...this.#connect, helo: name })
+    const facts = { ...this.#connect, helo: name, signs: this.signs }
+    const verdict = await parts.checks.run('helo', 'uncounted', facts, this.#observedOnce)
     if (verdict.action !== 'accept') return replies.refuse(verdict, 'refused')
     this.#helo = name
     this.#esmtp = esmtp
@@ -177,7 +182,7 @@ export class Conversation implements Context, RelayClient {
     if (!needs.ok) return replies.mistake(needs.mistake)
     const declared = parameters.get('SIZE')
     const size = declared === undefined ? undefined : Number(declared)
-    const facts = { ...this.#connect, helo: this.#helo, from, size, maxSize: this.maxSize }
+    const facts = { ...this.#connect, helo: this.#helo, signs: this.signs, from, size, maxSize: this.maxSize }
     record.from = from
     const verdict = await judge(this, 'mail', 'uncounted', facts)
     if (verdict.action !== 'accept') {

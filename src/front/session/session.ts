@@ -27,8 +27,10 @@ export interface Session {
   readonly settled: Promise<void>
   /** Whether a message is past its dot and not yet answered. */
   readonly pastDot: boolean
-  /** Says 220, and listens from now on. */
-  greet(): void
+  /** Says the first line of the greeting. */
+  tease(): void
+  /** Says 220, or the last line of it, and listens from now on. @param early whether the client has spoken already */
+  greet(early?: boolean): void
   /** The node is being stopped: says 421 and closes once no transaction is under way and all that the client sent is answered. */
   drain(): void
   /** Says 421 and closes now; if a message is past its dot, only after the reply to it. */

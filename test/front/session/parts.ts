@@ -41,6 +41,7 @@ export function partsWithoutRelay(limits: Limits): { parts: ConversationParts; t
       denyStage: 'connect',
       concurrency: () => undefined,
       overloaded: () => undefined,
+      pregreet: 'reject',
       domains: [],
       recipientsPerMessage: 100,
       unknownLately: () => undefined,

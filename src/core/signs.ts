@@ -1,0 +1,13 @@
+/** Signs of a client that is no mail server, in how it talks, and what an operator may want to follow from one. */
+
+/** Of one session. A sign that has shown stays. */
+export interface Signs {
+  /** It said something before our greeting was whole (RFC 5321 section 3.1: a client waits for it). */
+  readonly early: boolean
+}
+
+/**
+ * off: nothing is looked at. observe: it is judged, counted and logged, and the client passes. defer: the client hears a 4yz, and
+ * a mail server that is wronged tries again. reject: it hears a 5yz.
+ */
+export type SignMode = 'off' | 'observe' | 'defer' | 'reject'

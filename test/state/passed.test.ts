@@ -1,0 +1,109 @@
+/** Who has passed a test lately: for how long, how many, and at which nodes, over a real Redis. */
+import { afterEach, expect, jest, test } from '@jest/globals'
+import { Passed } from '../../src/state/passed.ts'
+import { RECORD, SLICE_MS } from '../../src/state/passed-sharing.ts'
+import { eventually, type TestApp } from '../support/app.ts'
+import { startPair } from '../support/pair.ts'
+import { stoppedAfterEach } from '../support/started.ts'
+
+const started = stoppedAfterEach()
+afterEach(() => {
+  jest.restoreAllMocks()
+})
+
+const MINUTE = 60_000
+const DAY = 24 * 60 * MINUTE
+
+function table(sets?: number) {
+  const at = { now: 1_000_000 * MINUTE, secret: 's' }
+  const passed = new Passed({ secret: () => at.secret, now: () => at.now, ...(sets !== undefined && { sets }) })
+  return { at, passed }
+}
+
+test('a day, as shipped, and nobody else', () => {
+  const { at, passed } = table()
+  expect(passed.has('greeting', '192.0.2.1')).toBe(false)
+  passed.note('greeting', '192.0.2.1')
+  expect([passed.has('greeting', '192.0.2.1'), passed.has('greeting', '192.0.2.2')]).toEqual([true, false])
+  at.now += DAY - MINUTE
+  expect(passed.has('greeting', '192.0.2.1')).toBe(true)
+  at.now += MINUTE
+  expect(passed.has('greeting', '192.0.2.1')).toBe(false)
+  passed.note('greeting', '192.0.2.1')
+  expect(passed.has('greeting', '192.0.2.1')).toBe(true)
+})
+
+test('a table that is full forgets the oldest, and takes no more room', () => {
+  const { at, passed } = table(1)
+  for (let i = 0; i < 9; i++) {
+    passed.note('greeting', `192.0.2.${i}`)
+    at.now += MINUTE
+  }
+  const held = Array.from({ length: 9 }, (_, i) => passed.has('greeting', `192.0.2.${i}`))
+  expect(held).toEqual([false, ...Array(8).fill(true)])
+})
+
+test('another secret makes it forget, and what is told under it is not what was noted before', () => {
+  const { at, passed } = table()
+  passed.share()
+  passed.note('greeting', '192.0.2.1')
+  at.secret = 't'
+  expect(passed.has('greeting', '192.0.2.1')).toBe(false)
+  expect(passed.takeUntold()).toEqual([])
+})
+
+test('what Redis says can make nobody pass for longer than a day, and nothing it says does harm', () => {
+  const { at, passed } = table()
+  passed.share()
+  passed.note('greeting', '192.0.2.1')
+  const [told] = passed.takeUntold()
+  const other = table()
+  other.passed.hear({ set: 0xffff_ffff, word: 0, minute: 0xffff_ffff })
+  other.passed.hear({ ...told!, minute: told!.minute - 24 * 60 })
+  expect(other.passed.has('greeting', '192.0.2.1')).toBe(false)
+  other.passed.hear({ ...told!, minute: 0xffff_ffff })
+  expect(other.passed.has('greeting', '192.0.2.1')).toBe(true)
+  other.at.now += DAY
+  expect(other.passed.has('greeting', '192.0.2.1')).toBe(false)
+  expect(at.now % MINUTE).toBe(0)
+})
+
+test('a flood of passes is told within bounds', () => {
+  const { passed } = table(1 << 8)
+  passed.share()
+  for (let i = 0; i < 20_000; i++) passed.note('greeting', `client ${i}`)
+  expect(passed.takeUntold()).toHaveLength(16_384)
+  expect(passed.takeUntold()).toEqual([])
+})
+
+/** Waits until a node has had so many more answers. @returns how many it has had */
+const commands = (app: TestApp, before: number, more = 0): Promise<number> =>
+  eventually(
+    async () => (await app.metric('spillway_redis_commands_total{use="passed",result="ok"}')) ?? 0,
+    (count) => count >= before + more,
+  )
+
+test('who has waited at one node waits at no other; without the delay Redis is not asked', async () => {
+  const settings = { PREGREET: 'reject', GREETING_DELAY: '300ms' }
+  const { a, b } = await startPair(started, settings)
+  const greeting = async (app: TestApp): Promise<string> => {
+    const client = await app.clientAs('198.51.100.7')
+    const said = await client.reply()
+    client.destroy()
+    return said
+  }
+  // A node that starts reads the strings of a day.
+  for (const app of [a, b]) await commands(app, 0, 25)
+  expect(await greeting(a)).toMatch(/^220-/)
+  await commands(a, await commands(a, 0), 2)
+  await commands(b, await commands(b, 0), 2)
+  expect(await greeting(b)).toMatch(/^220 /)
+  expect(await b.metric('spillway_redis_commands_total{use="passed",result="failed"}')).toBe(0)
+  expect([RECORD, SLICE_MS]).toEqual([12, 3_600_000])
+  const plain = await startPair(started)
+  await eventually(
+    async () => (await plain.a.metric('spillway_redis_commands_total{use="returns",result="ok"}')) ?? 0,
+    (count) => count >= 2,
+  )
+  expect(await commands(plain.a, 0)).toBe(0)
+}, 30_000)

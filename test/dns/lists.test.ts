@@ -26,6 +26,7 @@ beforeAll(async () => {
       ...['bl.example', 'good.example'].map((zone) => `9.100.51.198.${zone}. 300 A 127.0.0.2`),
       `7.${'0.'.repeat(23)}8.b.d.0.1.0.0.2.bl.example. A 127.0.0.2`,
       '7.100.51.198.failing.example. A 127.255.255.254',
+      '9.100.51.198.failing.example. A 127.0.0.2',
       'everybody.example. A 127.0.0.2',
       'expired.example. A 203.0.113.80',
     ],
@@ -122,7 +123,7 @@ describe('what the lists say', () => {
     }
     node.lists.ask({ ...client(LISTED), isRelay: true })
     expect(node.lists.scoreOf({ ...client(LISTED), isRelay: true })).toEqual({ score: 0, zones: [] })
-    for (const ip of ['10.1.2.3', '127.0.0.1', 'fd00::1']) node.lists.ask(client(ip))
+    for (const ip of ['10.1.2.3', '127.0.0.1', 'fd00::1']) await scoreOf(node, ip)
     expect(told(node, 'bl.example')).toEqual({ listed: 0, clear: 0, error: 0, timeout: 0 })
   })
 
@@ -156,9 +157,12 @@ describe('a list that is broken does not speak', () => {
   test('one that says that it does not serve us is set aside, told once, and tried again later', async () => {
     const node = begin('failing.example*10')
     await up(node, 'failing.example')
+    expect(await scoreOf(node, FORGIVEN)).toMatchObject({ score: 10 })
     expect(await scoreOf(node, LISTED)).toEqual({ score: 0, zones: [] })
+    // What it has said before counts for nothing, either.
+    expect(await scoreOf(node, FORGIVEN)).toEqual({ score: 0, zones: [] })
     expect(isUp(node, 'failing.example')).toBe(false)
-    expect(told(node, 'failing.example')).toEqual({ listed: 0, clear: 0, error: 1, timeout: 0 })
+    expect(told(node, 'failing.example')).toEqual({ listed: 1, clear: 0, error: 1, timeout: 0 })
     await scoreOf(node, CLEAR)
     expect(told(node, 'failing.example').clear).toBe(0)
     node.later = 59_000

@@ -155,12 +155,12 @@ describe('a list that is broken does not speak', () => {
   })
 
   test('one that says that it does not serve us is set aside, told once, and tried again later', async () => {
-    const node = begin('failing.example*10')
-    await up(node, 'failing.example')
-    expect(await scoreOf(node, FORGIVEN)).toMatchObject({ score: 10 })
-    expect(await scoreOf(node, LISTED)).toEqual({ score: 0, zones: [] })
+    const node = begin('failing.example*10,bl.example')
+    await up(node, 'failing.example', 'bl.example')
+    expect(await scoreOf(node, FORGIVEN)).toMatchObject({ score: 11 })
+    expect(await scoreOf(node, LISTED)).toEqual({ score: 1, zones: ['bl.example'] })
     // What it has said before counts for nothing, either.
-    expect(await scoreOf(node, FORGIVEN)).toEqual({ score: 0, zones: [] })
+    expect(await scoreOf(node, FORGIVEN)).toEqual({ score: 1, zones: ['bl.example'] })
     expect(isUp(node, 'failing.example')).toBe(false)
     expect(told(node, 'failing.example')).toEqual({ listed: 1, clear: 0, error: 1, timeout: 0 })
     await scoreOf(node, CLEAR)

@@ -26,6 +26,7 @@ beforeAll(async () => {
       ...['bl.example', 'good.example'].map((zone) => `9.100.51.198.${zone}. 300 A 127.0.0.2`),
       `7.${'0.'.repeat(23)}8.b.d.0.1.0.0.2.bl.example. A 127.0.0.2`,
       '7.100.51.198.failing.example. A 127.255.255.254',
+      '9.100.51.198.failing.example. A 127.0.0.2',
       'everybody.example. A 127.0.0.2',
       'expired.example. A 203.0.113.80',
     ],
@@ -122,7 +123,7 @@ describe('what the lists say', () => {
     }
     node.lists.ask({ ...client(LISTED), isRelay: true })
     expect(node.lists.scoreOf({ ...client(LISTED), isRelay: true })).toEqual({ score: 0, zones: [] })
-    for (const ip of ['10.1.2.3', '127.0.0.1', 'fd00::1']) node.lists.ask(client(ip))
+    for (const ip of ['10.1.2.3', '127.0.0.1', 'fd00::1']) await scoreOf(node, ip)
     expect(told(node, 'bl.example')).toEqual({ listed: 0, clear: 0, error: 0, timeout: 0 })
   })
 
@@ -154,11 +155,14 @@ describe('a list that is broken does not speak', () => {
   })
 
   test('one that says that it does not serve us is set aside, told once, and tried again later', async () => {
-    const node = begin('failing.example*10')
-    await up(node, 'failing.example')
-    expect(await scoreOf(node, LISTED)).toEqual({ score: 0, zones: [] })
+    const node = begin('failing.example*10,bl.example')
+    await up(node, 'failing.example', 'bl.example')
+    expect(await scoreOf(node, FORGIVEN)).toMatchObject({ score: 11 })
+    expect(await scoreOf(node, LISTED)).toEqual({ score: 1, zones: ['bl.example'] })
+    // What it has said before counts for nothing, either.
+    expect(await scoreOf(node, FORGIVEN)).toEqual({ score: 1, zones: ['bl.example'] })
     expect(isUp(node, 'failing.example')).toBe(false)
-    expect(told(node, 'failing.example')).toEqual({ listed: 0, clear: 0, error: 1, timeout: 0 })
+    expect(told(node, 'failing.example')).toEqual({ listed: 1, clear: 0, error: 1, timeout: 0 })
     await scoreOf(node, CLEAR)
     expect(told(node, 'failing.example').clear).toBe(0)
     node.later = 59_000
@@ -199,7 +203,7 @@ describe('a list that is slow', () => {
     expect(performance.now() - again).toBeLessThan(200)
   })
 
-  test('twenty failures in a row set it aside; and no more than eight of one network, and 128 in all, are asked at once', async () => {
+  test('twenty failures in a row set it aside, and no more than eight clients of one network are asked about at once', async () => {
     const node = await ready()
     slow.zone = Object.fromEntries(Array.from({ length: 64 }, (_, i) => [`${i}.2.0.192.bl.example a`, 'servfail']))
     const before = slow.asked.length

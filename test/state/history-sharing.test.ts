@@ -423,6 +423,10 @@ test('what nodes have learnt of a domain is put together, and a Redis that comes
     expect(past).toMatchObject({ good: 60, recentBad: 1 })
     expect(netsOf(past)).toBeGreaterThan(15)
   }
+  // In Redis, too, the networks of both are there.
+  const fresh = await begin()
+  expect((await all(fresh.history)).nets).toBe(a.history.domains.of(name).nets)
+  await gone(fresh)
   await (a.link.client as unknown as { flushall: () => Promise<unknown> }).flushall()
   const late = await begin()
   await all(late.history)

@@ -57,17 +57,22 @@ describe('reasons', () => {
     for (const name of REASON_NAMES) expect(reasonOf(name).number).toBeLessThan(1024)
   })
 
-  test.each(REASON_NAMES)('R1 R6 %s: load is 4yz, the class is the first digit, drop is for 421 and 554', (name) => {
-    const { load, stages } = reasonOf(name)
-    for (const { code, enhanced, action } of stages.map((stage) => formOf(name, stage))) {
-      if (load) expect(Math.floor(code / 100)).toBe(4)
-      expect(enhanced).toMatch(/^[45]\.\d\.\d{1,2}$/)
-      expect(enhanced[0]).toBe(String(code)[0])
-      // RFC 7504: 521 and 556 say never. R2: 421 closes, R3: 450 to 452 do not.
-      expect([521, 556]).not.toContain(code)
-      expect(action).toBe(code === 421 || code === 554 ? 'drop' : code < 500 ? 'defer' : 'reject')
-    }
-  })
+  test.each(REASON_NAMES)(
+    'R1 R6 %s: load is 4yz, the class is the first digit, drop is for 421, and for 554 in place of the greeting',
+    (name) => {
+      const { load, stages } = reasonOf(name)
+      for (const stage of stages) {
+        const { code, enhanced, action } = formOf(name, stage)
+        if (load) expect(Math.floor(code / 100)).toBe(4)
+        expect(enhanced).toMatch(/^[45]\.\d\.\d{1,2}$/)
+        expect(enhanced[0]).toBe(String(code)[0])
+        // RFC 7504: 521 and 556 say never. R2: 421 closes, R3: 450 to 452 do not.
+        expect([521, 556]).not.toContain(code)
+        const isLast = code === 421 || (code === 554 && stage === 'connect')
+        expect(action).toBe(isLast ? 'drop' : code < 500 ? 'defer' : 'reject')
+      }
+    },
+  )
 
   test('every check has exactly one reason, and no reason a check that is not there', () => {
     const given = REASON_NAMES.flatMap((name) => reasonOf(name).check ?? [])

@@ -16,7 +16,8 @@ import { type Ban, DAY_MS } from '../core/bans.ts'
 import { type Network, parseNetwork } from '../core/ip.ts'
 import { NetworkMap } from '../core/network-map.ts'
 
-export const MOST_AUTOMATIC = 1 << 16
+/** Some 30 MB when all are taken. */
+export const MOST_AUTOMATIC = 1 << 15
 export const MOST_OF_OPERATOR = 10_000
 /** How long a ban is remembered after its end. */
 export const REMEMBERED_MS = DAY_MS

@@ -1,5 +1,5 @@
 /** Builds the side that faces the clients: what serve() in front/connection.ts needs from accept to the log line. */
-import { randomInt } from 'node:crypto'
+import { randomBytes, randomInt } from 'node:crypto'
 import { isFriend, isTrusted } from '../core/client.ts'
 import type { Clock } from '../core/clock.ts'
 import { sessionIds } from '../core/id.ts'
@@ -16,6 +16,7 @@ import { delayAt } from '../overload/levels.ts'
 import type { Overload } from '../overload/overload.ts'
 import { strangersMost } from '../overload/reserve.ts'
 import type { RelayParts } from '../relay/transaction/relay.ts'
+import { HeloCrowds } from '../state/helo-crowds.ts'
 import type { History } from '../state/history.ts'
 import type { KnownRecipients } from '../state/known-recipients.ts'
 import type { Limits } from '../state/limits.ts'
@@ -66,6 +67,7 @@ export function buildFront(options: FrontOptions): ConnectionParts {
       limits,
       overload: options.overload,
       knownRecipients: options.knownRecipients,
+      heloCrowds: heloCrowdsOf(options),
       get unknownGuard() {
         return policy.settings.unknownGuard
       },
@@ -126,3 +128,6 @@ function greetingOf({ policy, overload, passed }: FrontOptions): Greeting {
     passed: ({ source }) => passed.note('greeting', source),
   })
 }
+
+const heloCrowdsOf = ({ policy, clock }: FrontOptions): HeloCrowds =>
+  new HeloCrowds({ isInUse: () => policy.settings.helo !== 'off', now: clock.now, seed: randomBytes(8) })

@@ -114,6 +114,12 @@ function standings({ settings, lists, history }: PolicySources): Pick<BuiltPolic
   }
 }
 
+/** Whether its own setting says so. */
+const isObserved = (name: CheckName, { pregreet, pipelining, helo }: PlainSettings): boolean =>
+  (name === 'pregreet' && pregreet === 'observe') ||
+  (name === 'pipelining' && pipelining === 'observe') ||
+  (name === 'helo' && helo === 'observe')
+
 /** How many connections a client's source may have open; undefined: no limit. */
 function concurrencyOf(client: Client, settings: PlainSettings, level: Level, factors: Factors): number | undefined {
   const { limitIpConcurrency: max } = settings
@@ -130,8 +136,7 @@ export function buildPolicy(sources: PolicySources): BuiltPolicy {
     const set = settings.messageMaxSize === 'upstream' ? 0 : settings.messageMaxSize
     return offered > 0 && set > 0 ? Math.min(offered, set) : offered > 0 ? offered : set > 0 ? set : undefined
   }
-  const mode = (name: CheckName): Mode =>
-    name === 'pregreet' && settings.pregreet === 'observe' ? 'observe' : modeOf(name, settings.observe)
+  const mode = (name: CheckName): Mode => (isObserved(name, settings) ? 'observe' : modeOf(name, settings.observe))
   const rates = ratesOf(settings)
   const factors = { known: settings.limitKnownFactor, stress: settings.limitStressFactor }
   const checks = createRunner({
@@ -139,7 +144,8 @@ export function buildPolicy(sources: PolicySources): BuiltPolicy {
       isDenied: (ip) => isOnDenyList(ip) && !who.isRelay(ip),
       concurrency: (client) => concurrencyOf(client, settings, overload.enforced, factors),
       overloaded: (client, open) => overload.atBanner(client, open),
-      pregreet: settings.pregreet,
+      ...{ pregreet: settings.pregreet, pipelining: settings.pipelining, helo: settings.helo },
+      hostname: settings.hostname,
       domains: settings.rcptDomains,
       recipientsPerMessage: settings.limitRecipientsPerMessage,
       unknownLately: (client) => (isRelay(client) ? undefined : limits.lately(client)),

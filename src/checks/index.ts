@@ -15,9 +15,11 @@ import type { SignMode } from '../core/signs.ts'
 import type { RecentRecipients } from '../core/usage.ts'
 import { denied } from './denied.ts'
 import { domains } from './domains.ts'
+import { helo } from './helo.ts'
 import { ipConcurrency } from './ip-concurrency.ts'
 import { overLimit } from './over-limit.ts'
 import { overloadAtBanner, overloadAtRcpt } from './overload.ts'
+import { pipeliningAtHelo, pipeliningAtMail } from './pipelining.ts'
 import { pregreet } from './pregreet.ts'
 import { recipients } from './recipients.ts'
 import { size } from './size.ts'
@@ -42,6 +44,10 @@ export interface PolicyParts {
   /** Why the level of overload refuses a client at the banner; undefined: it does not. */
   readonly overloaded: (client: Client, open: OpenCounts) => Refusal['facts'] | undefined
   readonly pregreet: SignMode
+  readonly pipelining: SignMode
+  readonly helo: SignMode
+  /** Ours. */
+  readonly hostname: string
   readonly domains: readonly string[]
   readonly recipientsPerMessage: number
   readonly unknownLately: (client: Client) => RecentRecipients | undefined
@@ -55,8 +61,10 @@ export const policy = (parts: PolicyParts): Policy => {
       counted: limitsThatCount('connections').map((limit) => overLimit('connect', limit)),
       again: [onDenyList],
     },
-    helo: { uncounted: [pregreet(parts.pregreet)] },
-    mail: { uncounted: [size] },
+    helo: {
+      uncounted: [pregreet(parts.pregreet), pipeliningAtHelo(parts.pipelining), helo(parts.helo, parts.hostname)],
+    },
+    mail: { uncounted: [pipeliningAtMail(parts.pipelining), size] },
     rcpt: {
       uncounted: [
         domains(parts.domains),

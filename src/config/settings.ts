@@ -473,6 +473,23 @@ export const SETTINGS = {
     live: true,
   }),
 
+  SPILLWAY_PIPELINING: row({
+    group: 'talk',
+    kind: signMode,
+    default: 'observe',
+    doc: 'What to do with clients that go on before HELO or EHLO is answered, or before MAIL is where nothing was offered.',
+    more: 'They hear it at HELO, EHLO or MAIL: 450 4.5.0, or 554 5.5.0. What RFC 2920 allows is not counted.',
+    live: true,
+  }),
+  SPILLWAY_HELO: row({
+    group: 'talk',
+    kind: signMode,
+    default: 'observe',
+    doc: 'What to do with clients whose name in HELO or EHLO no mail server has.',
+    more: 'That is our own name or address, a name without a dot, an IP address without brackets, what can be no name at all, another name than before in the same session, or a name that strangers of some two hundred networks have within a minute. They hear 450 4.7.1 or 550 5.7.1; for a name that many have, always 450. A name that does not fit the address of the client is nothing.',
+    live: true,
+  }),
+
   SPILLWAY_OVERLOAD: row({
     group: 'overload',
     kind: or(or(integer(0, 4), 'auto', 'auto'), 'off', 'off'),

@@ -469,7 +469,7 @@ export const SETTINGS = {
     kind: orOff(duration({ min: 100, max: 9_000 })),
     default: 'off',
     doc: 'How long clients that are new wait for the last line of the greeting, whose first line (`220-`) comes at once.',
-    more: 'Many bots speak after the first line; see SPILLWAY_PREGREET. Nobody waits who is trusted, known or seen, and nobody waits twice a day. Whoever waits holds a connection of SPILLWAY_MAX_CONNECTIONS, so that from overload level 2 on the wait is shorter ([overload.md](overload.md)).',
+    more: 'Many bots speak after the first line; see SPILLWAY_PREGREET. Nobody waits who is trusted, known or seen, and nobody waits twice a day; with SPILLWAY_PREGREET=off nobody waits at all. Whoever waits holds a connection of SPILLWAY_MAX_CONNECTIONS, so that from overload level 2 on the wait is shorter ([overload.md](overload.md)).',
     live: true,
   }),
 

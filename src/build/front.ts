@@ -1,5 +1,5 @@
 /** Builds the side that faces the clients: what serve() in front/connection.ts needs from accept to the log line. */
-import { randomInt } from 'node:crypto'
+import { randomBytes, randomInt } from 'node:crypto'
 import { isFriend, isTrusted } from '../core/client.ts'
 import type { Clock } from '../core/clock.ts'
 import { sessionIds } from '../core/id.ts'
@@ -19,6 +19,7 @@ import { delayAt } from '../overload/levels.ts'
 import type { Overload } from '../overload/overload.ts'
 import { strangersMost } from '../overload/reserve.ts'
 import type { RelayParts } from '../relay/transaction/relay.ts'
+import { HeloCrowds } from '../state/helo-crowds.ts'
 import type { History } from '../state/history.ts'
 import type { KnownRecipients } from '../state/known-recipients.ts'
 import type { Limits } from '../state/limits.ts'
@@ -119,6 +120,7 @@ function conversationOf(options: FrontOptions, outcomes: Outcomes): Conversation
       return policy.checks
     },
     bans: options.banning.bans,
+    heloCrowds: heloCrowdsOf(options),
     ...{ limits, overload, knownRecipients, unknownRecipients, relay, outcomes, voice, maxSize },
     get unknownGuard() {
       return policy.settings.unknownGuard
@@ -143,3 +145,6 @@ function greetingOf({ policy, overload, passed }: FrontOptions): Greeting {
     passed: ({ source }) => passed.note('greeting', source),
   })
 }
+
+const heloCrowdsOf = ({ policy, clock }: FrontOptions): HeloCrowds =>
+  new HeloCrowds({ isInUse: () => policy.settings.helo !== 'off', now: clock.now, seed: randomBytes(8) })

@@ -134,6 +134,13 @@ function standings(
   }
 }
 
+/** Whether its own setting says so. */
+const isObserved = (name: CheckName, { dnsbl, pregreet, pipelining, helo }: PlainSettings): boolean =>
+  (name === 'dnsbl' && dnsbl === 'observe') ||
+  (name === 'pregreet' && pregreet === 'observe') ||
+  (name === 'pipelining' && pipelining === 'observe') ||
+  (name === 'helo' && helo === 'observe')
+
 /** How many connections a client's source may have open; undefined: no limit. */
 function concurrencyOf(client: Client, settings: PlainSettings, level: Level, factors: Factors): number | undefined {
   const { limitIpConcurrency: max } = settings
@@ -149,9 +156,7 @@ export function buildPolicy(sources: PolicySources): BuiltPolicy {
     const set = settings.messageMaxSize === 'upstream' ? 0 : settings.messageMaxSize
     return offered > 0 && set > 0 ? Math.min(offered, set) : offered > 0 ? offered : set > 0 ? set : undefined
   }
-  // Checks with a setting of their own for it.
-  const chosen: Readonly<Partial<Record<CheckName, string>>> = { dnsbl: settings.dnsbl, pregreet: settings.pregreet }
-  const mode = (name: CheckName): Mode => (chosen[name] === 'observe' ? 'observe' : modeOf(name, settings.observe))
+  const mode = (name: CheckName): Mode => (isObserved(name, settings) ? 'observe' : modeOf(name, settings.observe))
   const { banOf, ...who } = standings(sources, mode)
   const rates = ratesOf(settings)
   const factors = { known: settings.limitKnownFactor, stress: settings.limitStressFactor }
@@ -162,7 +167,8 @@ export function buildPolicy(sources: PolicySources): BuiltPolicy {
       denyStage: settings.denyStage,
       concurrency: (client) => concurrencyOf(client, settings, overload.enforced, factors),
       overloaded: (client, open) => overload.atBanner(client, open),
-      pregreet: settings.pregreet,
+      ...{ pregreet: settings.pregreet, pipelining: settings.pipelining, helo: settings.helo },
+      hostname: settings.hostname,
       domains: settings.rcptDomains,
       recipientsPerMessage: settings.limitRecipientsPerMessage,
       dnsbl: {

@@ -18,9 +18,11 @@ import { banned } from './banned.ts'
 import { denied } from './denied.ts'
 import { type DnsblParts, dnsbl } from './dnsbl.ts'
 import { domains } from './domains.ts'
+import { helo } from './helo.ts'
 import { ipConcurrency } from './ip-concurrency.ts'
 import { overLimit } from './over-limit.ts'
 import { overloadAtBanner, overloadAtRcpt } from './overload.ts'
+import { pipeliningAtHelo, pipeliningAtMail } from './pipelining.ts'
 import { pregreet } from './pregreet.ts'
 import { recipients } from './recipients.ts'
 import { size } from './size.ts'
@@ -49,6 +51,10 @@ export interface PolicyParts {
   /** Why the level of overload refuses a client at the banner; undefined: it does not. */
   readonly overloaded: (client: Client, open: OpenCounts) => Refusal['facts'] | undefined
   readonly pregreet: SignMode
+  readonly pipelining: SignMode
+  readonly helo: SignMode
+  /** Ours. */
+  readonly hostname: string
   readonly domains: readonly string[]
   readonly recipientsPerMessage: number
   readonly dnsbl: DnsblParts
@@ -65,8 +71,10 @@ export const policy = (parts: PolicyParts): Policy => {
       counted: limitsThatCount('connections').map((limit) => overLimit('connect', limit)),
       again: atConnect,
     },
-    helo: { uncounted: [pregreet(parts.pregreet)] },
-    mail: { uncounted: [size] },
+    helo: {
+      uncounted: [pregreet(parts.pregreet), pipeliningAtHelo(parts.pipelining), helo(parts.helo, parts.hostname)],
+    },
+    mail: { uncounted: [pipeliningAtMail(parts.pipelining), size] },
     rcpt: {
       uncounted: [
         ...listed('rcpt'),

@@ -478,7 +478,24 @@ export const SETTINGS = {
     kind: orOff(duration({ min: 100, max: 9_000 })),
     default: 'off',
     doc: 'How long clients that are new wait for the last line of the greeting, whose first line (`220-`) comes at once.',
-    more: 'Many bots speak after the first line; see SPILLWAY_PREGREET. Nobody waits who is trusted, known or seen, and nobody waits twice a day. Whoever waits holds a connection of SPILLWAY_MAX_CONNECTIONS, so that from overload level 2 on the wait is shorter ([overload.md](overload.md)).',
+    more: 'Many bots speak after the first line; see SPILLWAY_PREGREET. Nobody waits who is trusted, known or seen, and nobody waits twice a day; with SPILLWAY_PREGREET=off nobody waits at all. Whoever waits holds a connection of SPILLWAY_MAX_CONNECTIONS, so that from overload level 2 on the wait is shorter ([overload.md](overload.md)).',
+    live: true,
+  }),
+
+  SPILLWAY_PIPELINING: row({
+    group: 'talk',
+    kind: signMode,
+    default: 'observe',
+    doc: 'What to do with clients that go on before HELO or EHLO is answered, or before MAIL is where nothing was offered.',
+    more: 'They hear it at HELO, EHLO or MAIL: 450 4.5.0, or 554 5.5.0. What RFC 2920 allows is not counted.',
+    live: true,
+  }),
+  SPILLWAY_HELO: row({
+    group: 'talk',
+    kind: signMode,
+    default: 'observe',
+    doc: 'What to do with clients whose name in HELO or EHLO no mail server has.',
+    more: 'That is our own name or address, a name without a dot, an IP address without brackets, what can be no name at all, another name than before in the same session, or a name that strangers of some two hundred networks have within a minute. They hear 450 4.7.1 or 550 5.7.1; for a name that many have, always 450. A name that does not fit the address of the client is nothing.',
     live: true,
   }),
 

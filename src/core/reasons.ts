@@ -45,6 +45,8 @@ export const CHECK_NAMES = [
   'net-connections',
   'global-connections',
   'pregreet',
+  'pipelining',
+  'helo',
   'size',
   'domains',
   'recipients',
@@ -442,6 +444,32 @@ export const REASONS = {
     load: false,
     wire: 'Your client spoke before it was greeted',
     operator: 'the client sent something before the greeting was whole, as no mail server does (SPILLWAY_PREGREET)',
+  },
+  pipelining: {
+    number: 34,
+    check: 'pipelining',
+    stages: ['helo', 'mail'],
+    action: 'reject',
+    code: 554,
+    enhanced: '5.5.0',
+    deferred: { action: 'defer', code: 450, enhanced: '4.5.0' },
+    load: false,
+    wire: 'Your client went on before it was answered',
+    operator:
+      'the client sent more before HELO, EHLO, or after HELO a MAIL, was answered, where RFC 2920 allows no pipelining (SPILLWAY_PIPELINING)',
+  },
+  helo: {
+    number: 35,
+    check: 'helo',
+    stages: ['helo'],
+    action: 'reject',
+    code: 550,
+    enhanced: '5.7.1',
+    deferred: { action: 'defer', code: 450, enhanced: '4.7.1' },
+    load: false,
+    wire: 'The name in your HELO or EHLO is none that a mail server has',
+    operator:
+      'the name in HELO or EHLO is our own, no name of a host, changed within the session, or common to clients of hundreds of networks (SPILLWAY_HELO)',
   },
 } as const satisfies Record<string, Reason>
 

@@ -4,6 +4,12 @@
 export interface Signs {
   /** It said something before our greeting was whole (RFC 5321 section 3.1: a client waits for it). */
   readonly early: boolean
+  /** It went on before a command was answered that had to be answered first (RFC 2920 section 3.1). */
+  readonly hasty: boolean
+  /** It has said HELO or EHLO before, with another name and over the same layer. */
+  readonly renamed: boolean
+  /** Clients of hundreds of networks have the name that it says. */
+  readonly common: boolean
 }
 
 /**

@@ -125,6 +125,8 @@ const SEEN: Record<string, Seen> = {
   SPILLWAY_OVERLOAD_EVENT_LOOP: inSettings('overloadEventLoop', '50ms', '1s'),
   SPILLWAY_PREGREET: inSettings('pregreet', 'observe', 'reject'),
   SPILLWAY_GREETING_DELAY: inSettings('greetingDelay', 'off', '1s'),
+  SPILLWAY_PIPELINING: inSettings('pipelining', 'observe', 'reject'),
+  SPILLWAY_HELO: inSettings('helo', 'observe', 'reject'),
   SPILLWAY_ALLOW: { from: 'none', to: '192.0.2.1', seen: ({ standingOf }) => standingOf(CLIENT) },
   // test/front/session/denied.test.ts sees it on the wire, and bans.test.ts the other two.
   SPILLWAY_DENY_STAGE: inSettings('denyStage', 'connect', 'rcpt'),

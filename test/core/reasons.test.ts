@@ -39,6 +39,8 @@ const CONTRACT: Readonly<Record<string, readonly [check: string | undefined, sta
   banned: ['banned', 'connect rcpt', 'drop 421 4.7.0, defer 450 4.7.1, drop 554 5.7.1, reject 550 5.7.1'],
   dnsbl: ['dnsbl', 'rcpt', 'reject 554 5.7.1'],
   pregreet: ['pregreet', 'helo', 'reject 554 5.5.0, defer 450 4.5.0'],
+  pipelining: ['pipelining', 'helo mail', 'reject 554 5.5.0, defer 450 4.5.0'],
+  helo: ['helo', 'helo', 'reject 550 5.7.1, defer 450 4.7.1'],
 }
 
 describe('reasons', () => {

@@ -93,10 +93,11 @@ const NO_LIMITS = {
 const DEADLINE_MS = 60_000
 
 /** A Spillway in front of a Postfix, which it tells the client's address by XCLIENT. */
-export async function startPath(recipients: readonly string[]): Promise<Path> {
+/** @param more settings of Spillway */
+export async function startPath(recipients: readonly string[], more: Record<string, string> = {}): Promise<Path> {
   const postfix = await startPostfix({ recipients, listeners: [{ kind: 'xclient' }] })
   const upstream = `127.0.0.1:${postfix.port()}`
-  const spillway = await startApp(upstream, { UPSTREAM_CLIENT_IP: 'xclient', ...NO_LIMITS })
+  const spillway = await startApp(upstream, { UPSTREAM_CLIENT_IP: 'xclient', ...NO_LIMITS, ...more })
 
   const count = (recipient: string) => countMaildir(join(postfix.directory, 'mail', maildir(recipient)))
   const expectAllAccepted = async (sent: number): Promise<void> => {

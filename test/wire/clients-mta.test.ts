@@ -64,3 +64,50 @@ test('Exim with two hundred queued messages, its queue run by four at once', asy
   expect(sender.log().match(/ Completed$/gm)).toHaveLength(sent.length)
   expect(sender.log().match(/ (?:==|\*\*) /g)).toBeNull()
 }, 120_000)
+
+/** Each test of how a client talks is enforced as hard as it can be. */
+const STRICT = { PREGREET: 'reject', GREETING_DELAY: '1s', PIPELINING: 'reject', HELO: 'reject' }
+
+/** What a strict Spillway has refused or put off, and how many clients it has kept waiting. */
+const strangersMet = async ({ spillway }: Awaited<ReturnType<typeof startPath>>) => {
+  const { body } = await spillway.get('/metrics')
+  const refusals = body.split('\n').filter((line) => /^spillway_refusals_total\{.* [1-9]/.test(line))
+  const waited = spillway.log().filter(({ msg, ms }) => msg === 'session' && (ms as { total: number }).total >= 1000)
+  return { refusals, waited: waited.length }
+}
+
+test('R50 Postfix through every test of how a client talks: nothing is put off, and it waits once', async () => {
+  const path = await startPath([ANNA], STRICT)
+  ends.push(path.stop)
+  const sender = await startPostfix({ sendTo: path.spillway.port })
+  ends.push(sender.stop)
+  const sent = mails(40, 'postfix')
+  // The first comes alone, and so is the one that waits.
+  await queue(sender.port(), sent.slice(0, 1), 1)
+  sender.release()
+  await eventually(
+    () => path.postfix.messages(ANNA).length,
+    (found) => found === 1,
+  )
+  await queue(sender.port(), sent.slice(1), 4)
+  sender.release()
+  await path.expectEachOnce(sent, ANNA)
+  expect(await strangersMet(path)).toEqual({ refusals: [], waited: 1 })
+  expect(sender.log()).not.toMatch(/status=(?:deferred|bounced)/)
+}, 60_000)
+
+test('R50 Exim through every test of how a client talks: nothing is put off', async () => {
+  const path = await startPath([ANNA], STRICT)
+  ends.push(path.stop)
+  const sender = await startExim({ sendTo: path.spillway.port })
+  ends.push(sender.stop)
+  const sent = mails(20, 'exim')
+  const batch = sent.map(
+    ({ text }) => `MAIL FROM:<${SENDER}>\nRCPT TO:<${ANNA}>\nDATA\n${text.replace(/^\./gm, '..')}.\n`,
+  )
+  await sender.run(['-bS', '-odq'], Buffer.from(batch.join(''), 'latin1'))
+  await sender.run(['-qff'], undefined, 60_000)
+  await path.expectEachOnce(sent, ANNA)
+  expect((await strangersMet(path)).refusals).toEqual([])
+  expect(sender.log().match(/ (?:==|\*\*) /g)).toBeNull()
+}, 60_000)

@@ -127,7 +127,7 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
     this.#heard++
     this.#enter('reply')
     const last = this.#state.hasLasted ? this.#conversation.replies.because('session_time') : undefined
-    this.#answerWith(last ?? this.#commands.obey(line, isWhole), next)
+    this.#answerWith(last ?? this.#commands.obey(line, isWhole, this.#transport.hasMore), next)
   }
 
   typing(): void {

@@ -55,6 +55,8 @@ export class Commands {
   #messages = 0
   /** The last EHLO or MAIL was put off, so that a command that depends on it is not the client's mistake. */
   #isPutOff = false
+  /** More came with the command that is being obeyed. */
+  #hasMore = false
 
   constructor(parts: CommandsParts, conversation: Conversation, record: SessionRecord, around: Surroundings) {
     this.#parts = parts
@@ -66,8 +68,10 @@ export class Commands {
   /**
    * Never throws or rejects: a fault in a command is a 451 to the client and a stack in the log, nothing more.
    * @param line without its end @param isWhole false if it is only the beginning of a line that is too long
+   * @param hasMore whether more has come behind it
    */
-  obey(line: Buffer, isWhole: boolean): Maybe<ClientReply> {
+  obey(line: Buffer, isWhole: boolean, hasMore = false): Maybe<ClientReply> {
+    this.#hasMore = hasMore
     return fenced(
       () => this.#obey(line, isWhole),
       (error) => this.#failed(error),
@@ -207,6 +211,7 @@ export class Commands {
     if (!conversation.greeted) return this.#outOfTurn('Say EHLO first')
     if (conversation.inTransaction) return this.#wrong(503, '5.5.1', 'MAIL was said already; RSET begins anew')
     this.#record.stage = 'mail'
+    if (!conversation.isEsmtp && this.#hasMore) conversation.signs.hasty = true
     if (this.#around.draining) return conversation.replies.because('draining')
     if (++this.#messages > this.#parts.maxMessages) return conversation.replies.because('session_messages')
     return conversation.mail(line)
@@ -218,6 +223,7 @@ export class Commands {
     if (name === undefined) return this.#wrong(501, undefined, `Syntax: ${esmtp ? 'EHLO' : 'HELO'} hostname`)
     const counts = conversation.greeted ? 'junk' : 'nothing'
     this.#record.stage = 'helo'
+    if (this.#hasMore) conversation.signs.hasty = true
     const refused = await conversation.hello(name, esmtp)
     if (refused !== undefined) return refused
     return goOn(esmtp ? this.#offer() : say(250, undefined, this.#parts.conversation.voice.hostname), counts)

@@ -6,6 +6,7 @@ import type { Maybe } from '../../core/maybe.ts'
 import type { Facts, Mode, Verdict } from '../../core/policy.ts'
 import type { Overload } from '../../overload/overload.ts'
 import type { Relay, RelayParts } from '../../relay/transaction/relay.ts'
+import type { HeloCrowds } from '../../state/helo-crowds.ts'
 import type { KnownRecipients } from '../../state/known-recipients.ts'
 import type { Limits } from '../../state/limits.ts'
 import type { UnknownRecipients } from '../../state/unknown-recipients.ts'
@@ -25,6 +26,7 @@ export interface ConversationParts {
   readonly overload: Pick<Overload, 'offer' | 'putOff'>
   readonly knownRecipients: KnownRecipients
   readonly unknownRecipients: Pick<UnknownRecipients, 'get' | 'heard' | 'forget'>
+  readonly heloCrowds: Pick<HeloCrowds, 'met'>
   readonly unknownGuard: boolean
   /** HISTORY_BAD_REPLY: replies to the dot that accept a message and say that it is bad. */
   readonly badReply: RegExp | undefined

@@ -9,7 +9,6 @@ import { utf8Of } from '../../core/latin1.ts'
 import { andThen, type Maybe } from '../../core/maybe.ts'
 import type { Facts, Refusal } from '../../core/policy.ts'
 import { reasonOf } from '../../core/reasons.ts'
-import type { Signs } from '../../core/signs.ts'
 import type { ClientAttributes } from '../../relay/smtp/client-attributes.ts'
 import type { Extensions } from '../../relay/smtp/dial.ts'
 import type { RelayClient } from '../../relay/transaction/link-parts.ts'
@@ -23,6 +22,7 @@ import { extensionsUsed, mayBeOffered, readMail } from './grammar.ts'
 import { type ClientMessage, noRecipients, startMessage } from './message.ts'
 import { recipient } from './recipient.ts'
 import { Replies } from './replies.ts'
+import { MutableSigns, once } from './signs.ts'
 import { Transaction } from './transaction.ts'
 
 /** What may change in the course of a connection. */
@@ -42,7 +42,7 @@ export class Conversation implements Context, RelayClient {
   /** Also for replies that have nothing to do with a transaction. */
   readonly replies: Replies
   readonly observed: Observer
-  readonly signs: { -readonly [S in keyof Signs]: Signs[S] } = { early: false }
+  readonly signs = new MutableSigns()
   readonly #connect: Facts['connect']
   readonly #connection: Connection
   /** Of the policy, and of the bans, that the client was last judged by. */
@@ -67,7 +67,7 @@ export class Conversation implements Context, RelayClient {
     this.parts = parts
     this.record = record
     this.replies = new Replies(voice, outcomes, facts.client, record)
-    this.observed = (stage, seen) => outcomes.observed(record, stage, seen)
+    this.observed = once(record, (stage, seen) => outcomes.observed(record, stage, seen))
     this.#connect = facts
     this.#connection = connection
     this.#judgedBy = parts.checks.edition
@@ -99,6 +99,10 @@ export class Conversation implements Context, RelayClient {
   /** Whether the client has said HELO or EHLO. */
   get greeted(): boolean {
     return this.#helo !== ''
+  }
+
+  get isEsmtp(): boolean {
+    return this.#esmtp
   }
 
   get inTransaction(): boolean {
@@ -136,8 +140,11 @@ export class Conversation implements Context, RelayClient {
     if (checks.edition === this.#judgedBy && bans.edition === this.#judgedBans) return undefined
     this.#judgedBy = checks.edition
     this.#judgedBans = bans.edition
-    const { replies } = this
-    return andThen(checks.run('connect', 'again', this.#connect, this.#observedOnce), (verdict) => {
+    const { record, replies } = this
+    const observed: Observer = (stage, seen) => {
+      if (!record.observed?.has(reasonOf(seen.reason).check ?? seen.reason)) this.observed(stage, seen)
+    }
+    return andThen(checks.run('connect', 'again', this.#connect, observed), (verdict) => {
       if (verdict.action === 'accept') return undefined
       const reply: ClientReply = { ...replies.refuse(verdict, 'nothing', 'connect'), next: 'drop' }
       if (this.#transaction !== undefined) this.#refused(verdict, reply, this.#relay?.upstream)
@@ -146,18 +153,14 @@ export class Conversation implements Context, RelayClient {
     })
   }
 
-  /** Counts what a check in observe mode finds once a session. */
-  readonly #observedOnce: Observer = (stage, seen) => {
-    if (!this.record.observed?.has(reasonOf(seen.reason).check ?? seen.reason)) this.observed(stage, seen)
-  }
-
   /** @returns a refusal; undefined if the client may go on */
   async hello(name: string, esmtp: boolean): Promise<ClientReply | undefined> {
     const { parts, record, replies } = this
     this.reset()
     record.helo = utf8Of(name)
+    this.signs.named(name, this.#helo, this.client, parts.heloCrowds)
     const facts = { ...this.#connect, helo: name, signs: this.signs }
-    const verdict = await parts.checks.run('helo', 'uncounted', facts, this.#observedOnce)
+    const verdict = await judge(this, 'helo', 'uncounted', facts)
     if (verdict.action !== 'accept') return replies.refuse(verdict, 'refused')
     this.#helo = name
     this.#esmtp = esmtp

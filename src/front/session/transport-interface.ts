@@ -11,6 +11,8 @@ export interface Transport {
   readonly isIdle: boolean
   /** Whether the client has finished sending, and nothing is left after what is being dealt with. */
   readonly isFinished: boolean
+  /** Whether more has come after what is being dealt with. */
+  readonly hasMore: boolean
   /** Whether nothing is being read, so that a reset would go unnoticed. */
   readonly isPaused: boolean
   /** Begins to read. Until then only the end of the connection is noticed. */

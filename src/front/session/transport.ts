@@ -111,6 +111,10 @@ class ClientConnection extends SMTPConnection implements Transport {
     return this._socket.readableEnded && this._parser instanceof WireStream && this._parser.isIdleBehind
   }
 
+  get hasMore(): boolean {
+    return this._parser instanceof WireStream && !this._parser.isIdleBehind
+  }
+
   get isPaused(): boolean {
     return this._socket.isPaused()
   }

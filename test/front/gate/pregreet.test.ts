@@ -196,7 +196,7 @@ describe('without a delay, as shipped', () => {
     expect(await count(app, 'reject', 'observe')).toBe(1)
     expect(await count(app, 'reject', 'enforce')).toBe(0)
     const line = await app.waitForLog(({ helo }) => helo === 'bot.example')
-    expect(line).toMatchObject({ observe: ['pregreet'], outcome: 'none' })
+    expect(line).toMatchObject({ observe: ['pregreet', 'pipelining'], outcome: 'none' })
   })
 
   test('also where there is no balancer, and a client that waits is never taken for one, however quick it is', async () => {

@@ -51,6 +51,7 @@ function session(changed: Partial<ClientSessionParts> = {}) {
     isResumed: false,
     isIdle: true,
     isFinished: true,
+    hasMore: false,
     isPaused: true,
     listen: act('listen'),
     arm: (ms) => void armed.push(ms),

@@ -1,0 +1,32 @@
+/** Signs of one session that its client is no mail server (core/signs.ts), as they show. */
+import type { Observer } from '../../checks/runner.ts'
+import { type Client, isFriend } from '../../core/client.ts'
+import { type ReasonName, reasonOf } from '../../core/reasons.ts'
+import type { Signs } from '../../core/signs.ts'
+import type { HeloCrowds } from '../../state/helo-crowds.ts'
+import type { SessionRecord } from '../session-record.ts'
+
+export class MutableSigns implements Signs {
+  early = false
+  hasty = false
+  renamed = false
+  common = false
+
+  /** The client has said HELO or EHLO. @param before the name that it has said before over the same layer; '': none */
+  named(name: string, before: string, client: Client, crowds: Pick<HeloCrowds, 'met'>): void {
+    const lower = name.toLowerCase()
+    if (before !== '' && before.toLowerCase() !== lower) this.renamed = true
+    this.common = !isFriend(client) && crowds.met(lower, client.net)
+  }
+}
+
+/** A sign stays, and is judged again and again. */
+const SIGNS: ReadonlySet<ReasonName> = new Set<ReasonName>(['pregreet', 'pipelining', 'helo'])
+
+/** Counts what a check in observe mode finds; of signs once a session. */
+export const once =
+  (record: Pick<SessionRecord, 'observed'>, observed: Observer): Observer =>
+  (stage, seen) => {
+    const { check } = reasonOf(seen.reason)
+    if (!SIGNS.has(seen.reason) || check === undefined || !record.observed?.has(check)) observed(stage, seen)
+  }

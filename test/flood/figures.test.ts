@@ -76,9 +76,9 @@ test('S10: what goes to the slow mailbox is not the others’, and a level is to
   const scenario = { slowMailbox, seconds: 30 }
   expect(missed(judge('S10', scenario, { honest, levels }))).toEqual([])
   // A message to both waits for the slow one.
-  const [both] = usual(10, 11, { tookMs: 10_000 }, SLOW_MAILBOX)
-  const companion = { ...(both as Delivery), id: (both as Delivery).id.replace('u0@', 'u1@') }
-  expect(missed(judge('S10', scenario, { honest: [...honest, both as Delivery, companion], levels }))).toEqual([])
+  const both = usual(10, 12, { tookMs: 10_000 }, SLOW_MAILBOX)
+  const companions = both.map((each) => ({ ...each, id: each.id.replace('u0@', 'u1@') }))
+  expect(missed(judge('S10', scenario, { honest: [...honest, ...both, ...companions], levels }))).toEqual([])
   const others = levels.map((each) => ({ ...each, signal: 'memory' }))
   expect(missed(judge('S10', scenario, { honest, levels: others }))).toEqual([
     'seconds of a level above 0 that is not laid to the mail server',

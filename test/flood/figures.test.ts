@@ -113,6 +113,13 @@ describe('what is doubled', () => {
   })
 })
 
+test('S15: known senders from the moment on in which the snowshoe turns bad', () => {
+  const turnsBad = { atS: 5, perSecond: 100, who: 'a known /24' } as const
+  const put = { atFirstTry: false } as const
+  expect(missed(judge('S15', { turnsBad }, { honest: [...usual(0, 5, put), ...usual(5, 10)] }))).toEqual([])
+  expect(missed(judge('S15', { turnsBad }, { honest: [...usual(5, 10), ...usual(6, 7, put)] }))).toHaveLength(1)
+})
+
 test('S17: how many are refused for good before the guard holds, and none afterwards', () => {
   const directory = { atS: 10, forS: 10 }
   const levels = [{ s: 14, level: 0, pressure: 0, signal: 'memory', isGuarding: true }]

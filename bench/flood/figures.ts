@@ -223,6 +223,13 @@ const kills = ({ scenario, honest }: Run): Goal[] =>
     ? []
     : [{ goal: 'honest mail, first try, at one node or the other', value: firstTry(honest), ...FIRST_TRY }]
 
+/** S15. */
+function snowshoe({ scenario: { turnsBad }, honest }: Run): Goal[] {
+  if (turnsBad?.who !== 'a known /24') return []
+  const then = honest.filter(({ sentMs, class: who }) => who === 'known' && sentMs >= turnsBad.atS * SECOND_MS)
+  return [{ goal: 'known senders, first try, beside the snowshoe', value: firstTry(then), ...FIRST_TRY }]
+}
+
 /** S17. */
 function directory({ scenario: { directory: span }, honest, levels, known, suspects }: Run): Goal[] {
   if (span === undefined) return []
@@ -325,6 +332,7 @@ export const figuresOf = (run: Run): Goal[] =>
     doubled,
     kills,
     burst,
+    snowshoe,
     directory,
     queue,
     coldStart,

@@ -25,6 +25,10 @@ export function summary(directory: string, scenarios: readonly Pick<Scenario, 'n
     const results = JSON.parse(readFileSync(file, 'utf8')) as Result[]
     const [first] = results
     if (first === undefined) continue
+    if ((first as Partial<Result>).figures === undefined) {
+      told.push(`- ${name}, ${title}: not in the table, as ${name}.json has no figures for its goals: run it again`)
+      continue
+    }
     for (const each of goalsOf(results)) {
       if (isMet(each)) met++
       rows.push([name, each.goal, bare(figureOf(each)), isMet(each) ? 'met' : '**missed**'])

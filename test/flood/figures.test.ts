@@ -76,9 +76,9 @@ test('S10: what goes to the slow mailbox is not the others’, and a level is to
   const scenario = { slowMailbox, seconds: 30 }
   expect(missed(judge('S10', scenario, { honest, levels }))).toEqual([])
   // A message to both waits for the slow one.
-  const [both] = usual(10, 11, { tookMs: 10_000 }, SLOW_MAILBOX)
-  const companion = { ...(both as Delivery), id: (both as Delivery).id.replace('u0@', 'u1@') }
-  expect(missed(judge('S10', scenario, { honest: [...honest, both as Delivery, companion], levels }))).toEqual([])
+  const both = usual(10, 12, { tookMs: 10_000 }, SLOW_MAILBOX)
+  const companions = both.map((each) => ({ ...each, id: each.id.replace('u0@', 'u1@') }))
+  expect(missed(judge('S10', scenario, { honest: [...honest, ...both, ...companions], levels }))).toEqual([])
   const others = levels.map((each) => ({ ...each, signal: 'memory' }))
   expect(missed(judge('S10', scenario, { honest, levels: others }))).toEqual([
     'seconds of a level above 0 that is not laid to the mail server',
@@ -111,6 +111,13 @@ describe('what is doubled', () => {
     expect(doubled('S12', [{ ...first, isCutPastDot: true }, second], 1)).toEqual([])
     expect(doubled('S12', [{ ...first, isCutPastDot: true }, second], 0)).toHaveLength(1)
   })
+})
+
+test('S15: known senders from the moment on in which the snowshoe turns bad', () => {
+  const turnsBad = { atS: 5, perSecond: 100, who: 'a known /24' } as const
+  const put = { atFirstTry: false } as const
+  expect(missed(judge('S15', { turnsBad }, { honest: [...usual(0, 5, put), ...usual(5, 10)] }))).toEqual([])
+  expect(missed(judge('S15', { turnsBad }, { honest: [...usual(5, 10), ...usual(6, 7, put)] }))).toHaveLength(1)
 })
 
 test('S17: how many are refused for good before the guard holds, and none afterwards', () => {

@@ -21,10 +21,13 @@ test('a missed goal is written as missed, and a run that is no result as none', 
     // JSON has no NaN: a figure that a run could not tell.
     const unknown = { goal: 'a figure', value: Number.NaN, limit: { atMost: 1 } }
     writeFileSync(join(folder, 'S2.json'), JSON.stringify([{ ...result(3, 0.05, 7), figures: [unknown] }]))
+    const { figures: _, ...older } = result(0, 0.5)
+    writeFileSync(join(folder, 'S4.json'), JSON.stringify([older]))
     const text = summary(folder, [
       { name: 'S1', title: 'one' },
       { name: 'S2', title: 'two' },
       { name: 'S3', title: 'not run' },
+      { name: 'S4', title: 'four' },
     ])
     expect(text).toContain('7 of 9 goals are met')
     const rows = text.split('\n').filter((line) => line.startsWith('| S'))
@@ -36,6 +39,8 @@ test('a missed goal is written as missed, and a run that is no result as none', 
     expect(text).toContain('- S1, one: scale 1; machine idle: spillway 50 %\n')
     expect(text).toContain('machine idle: **spillway 5 %**; **7 visits could not be made: no result**')
     expect(text).toContain('    npm run bench:flood -- --scenario all\n')
+    expect(text).toContain('- S4, four: not in the table, as S4.json has no figures for its goals: run it again\n')
+    expect(rows.some((row) => row.includes('S4'))).toBe(false)
     expect(text).not.toContain('S3')
   } finally {
     rmSync(folder, { recursive: true })

@@ -107,7 +107,8 @@ export class StrangersPart {
   /** When it was last cut, and when it was last cut or grew. */
   #cutAt = Number.NEGATIVE_INFINITY
   #changedAt = Number.NEGATIVE_INFINITY
-  #usual: Usual | undefined
+  /** Found out when it is asked for; undefined: not since the last message was learnt. */
+  #found: Usual | undefined
   #calm: Seen[] = []
   #judged: Seen[] = []
 
@@ -137,6 +138,11 @@ export class StrangersPart {
     return this.#usual?.ms
   }
 
+  get #usual(): Usual | undefined {
+    this.#found ??= usualOf(this.#calm)
+    return this.#found
+  }
+
   /** A trusted or known sender's message is at its dot. @param net the neighbourhood of the sender */
   sent(net: string): TimedDot {
     const isJudged = this.#part === undefined || this.held <= this.#part
@@ -161,11 +167,11 @@ export class StrangersPart {
 
   #judge(now: number): void {
     const isTrial = this.#part !== undefined && this.#part <= this.#few
-    if (this.#usual === undefined) {
+    if (this.#calm.length < LEAST_CALM) {
       const isMissed = this.#options.isPressed() && !isTrial && netsOf(this.#judged) >= LEAST_NETS
       if (isMissed) this.#cutTo(this.#few, now)
     } else if (this.held > this.#few) {
-      if (this.#isTooLate()) this.#cutTo(this.#cutPart(this.#usual.ms), now)
+      if (this.#isTooLate()) this.#cutTo(this.#cutPart(), now)
     } else if (isTrial && now - this.#cutAt >= TRIAL_MS && this.#isTooLate()) {
       this.#learnAnew()
     }
@@ -175,14 +181,12 @@ export class StrangersPart {
     if (this.#calm.filter(({ net }) => net === seen.net).length >= CALM_OF_ONE) return
     this.#calm.push(seen)
     if (this.#calm.length > CALM) this.#calm.shift()
-    this.#usual = usualOf(this.#calm)
+    this.#found = undefined
   }
 
-  /** What was seen while strangers held few is usual. */
+  /** What was seen while strangers held few is usual. If it is not enough to say so, what comes next is learnt as well. */
   #learnAnew(): void {
-    const usual = usualOf(this.#judged)
-    if (usual === undefined) return
-    this.#usual = usual
+    this.#found = undefined
     this.#calm = [...this.#judged]
     this.#judged = []
   }
@@ -211,7 +215,8 @@ export class StrangersPart {
     return this.#options.isPressed() ? this.#moreThanUsual() >= LATE_NETS : this.#areMostLate()
   }
 
-  #cutPart(usualMs: number): number {
+  #cutPart(): number {
+    const usualMs = this.#usual?.ms ?? 0
     const times = this.#lateOf(this.#judged).map(({ ms }) => ms)
     const median = times.sort((a, b) => a - b)[Math.floor(times.length / 2)] ?? usualMs
     const left = Math.min(MOST_LEFT, Math.max(LEAST_LEFT, usualMs / median))

@@ -188,6 +188,22 @@ test('the same under a level', () => {
   expect(part.most).toBe(most + 1)
 })
 
+test('and the same where known senders send a message every six seconds', () => {
+  learn()
+  isPressed = true
+  part.held = 35
+  const seen: (number | undefined)[] = []
+  for (let i = 0; i < 150; i++) {
+    come(1, 3000, { from: i })
+    now += 3000
+    part.held = Math.min(35, part.most ?? 35)
+    seen.push(part.most)
+  }
+  expect(seen).toContain(FEW)
+  expect(part.usualMs).toBe(3000)
+  expect(part.most).toBeUndefined()
+})
+
 test('and the same where only some of the messages take longer for good', () => {
   learn()
   isPressed = true

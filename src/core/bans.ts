@@ -59,6 +59,10 @@ export const OFFENCES = {
    */
   junk: { points: 5, proves: ({ spentOn }) => spentOn === 'mistake' },
   line_too_long: { points: 2 },
+  pregreet: { points: 5 },
+  pipelining: { points: 3 },
+  /** It greets us with our own name. Any other name may be a careless administrator's. */
+  helo: { points: 5, proves: ({ why }) => why === 'ours' },
   /** It guesses addresses, and half of all that it names do not exist. */
   unknown_recipients: {
     points: 5,

@@ -8,7 +8,6 @@ import type { Client, Standing } from '../../core/client.ts'
 import { utf8Of } from '../../core/latin1.ts'
 import { andThen, type Maybe } from '../../core/maybe.ts'
 import type { Facts, Refusal } from '../../core/policy.ts'
-import { reasonOf } from '../../core/reasons.ts'
 import type { ClientAttributes } from '../../relay/smtp/client-attributes.ts'
 import type { Extensions } from '../../relay/smtp/dial.ts'
 import type { RelayClient } from '../../relay/transaction/link-parts.ts'
@@ -22,7 +21,7 @@ import { extensionsUsed, mayBeOffered, readMail } from './grammar.ts'
 import { type ClientMessage, noRecipients, startMessage } from './message.ts'
 import { recipient } from './recipient.ts'
 import { Replies } from './replies.ts'
-import { MutableSigns, once } from './signs.ts'
+import { isSign, MutableSigns, once } from './signs.ts'
 import { Transaction } from './transaction.ts'
 
 /** What may change in the course of a connection. */
@@ -67,7 +66,7 @@ export class Conversation implements Context, RelayClient {
     this.parts = parts
     this.record = record
     this.replies = new Replies(voice, outcomes, facts.client, record)
-    this.observed = once(record, (stage, seen) => outcomes.observed(record, stage, seen))
+    this.observed = once(record, (stage, seen) => outcomes.observed(record, stage, seen), isSign)
     this.#connect = facts
     this.#connection = connection
     this.#judgedBy = parts.checks.edition
@@ -141,9 +140,7 @@ export class Conversation implements Context, RelayClient {
     this.#judgedBy = checks.edition
     this.#judgedBans = bans.edition
     const { record, replies } = this
-    const observed: Observer = (stage, seen) => {
-      if (!record.observed?.has(reasonOf(seen.reason).check ?? seen.reason)) this.observed(stage, seen)
-    }
+    const observed = once(record, this.observed, () => true)
     return andThen(checks.run('connect', 'again', this.#connect, observed), (verdict) => {
       if (verdict.action === 'accept') return undefined
       const reply: ClientReply = { ...replies.refuse(verdict, 'nothing', 'connect'), next: 'drop' }
@@ -288,10 +285,7 @@ export class Conversation implements Context, RelayClient {
     this.replies.message({ result: code < 500 ? 'deferred' : 'rejected', upstream, reply: text })
   }
 
-  /**
-   * Whether a mail server was asked about the transaction, or has answered it from memory. The relay forgets that when it gives up
-   * a message.
-   */
+  /** Whether a mail server was asked about the transaction, or answered it from memory. The relay forgets that on giving up. */
   get #wasAsked(): boolean {
     return this.#message !== undefined || this.#relay?.asked === true || this.#transaction?.isRecalled === true
   }

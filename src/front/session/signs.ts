@@ -22,11 +22,12 @@ export class MutableSigns implements Signs {
 
 /** A sign stays, and is judged again and again. */
 const SIGNS: ReadonlySet<ReasonName> = new Set<ReasonName>(['pregreet', 'pipelining', 'helo'])
+export const isSign = (reason: ReasonName): boolean => SIGNS.has(reason)
 
-/** Counts what a check in observe mode finds; of signs once a session. */
+/** Counts what a check in observe mode finds. @param isOnce what counts once a session */
 export const once =
-  (record: Pick<SessionRecord, 'observed'>, observed: Observer): Observer =>
+  (record: Pick<SessionRecord, 'observed'>, observed: Observer, isOnce: (reason: ReasonName) => boolean): Observer =>
   (stage, seen) => {
     const { check } = reasonOf(seen.reason)
-    if (!SIGNS.has(seen.reason) || check === undefined || !record.observed?.has(check)) observed(stage, seen)
+    if (!isOnce(seen.reason) || check === undefined || !record.observed?.has(check)) observed(stage, seen)
   }

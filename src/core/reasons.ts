@@ -446,7 +446,7 @@ export const REASONS = {
     operator: 'the client sent something before the greeting was whole, as no mail server does (SPILLWAY_PREGREET)',
   },
   pipelining: {
-    number: 34,
+    number: 36,
     check: 'pipelining',
     stages: ['helo', 'mail'],
     action: 'reject',
@@ -459,7 +459,7 @@ export const REASONS = {
       'the client sent more before HELO, EHLO, or after HELO a MAIL, was answered, where RFC 2920 allows no pipelining (SPILLWAY_PIPELINING)',
   },
   helo: {
-    number: 35,
+    number: 37,
     check: 'helo',
     stages: ['helo'],
     action: 'reject',

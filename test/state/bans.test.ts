@@ -59,7 +59,13 @@ describe('points', () => {
     expect(proves('unknown_recipients', { used: 20, asked: 41 })).toBe(false)
     expect(proves('unknown_recipients', { used: 20, asked: 40 })).toBe(true)
     expect(proves('tongue', {})).toBe(true)
-    expect(BAN_REASONS).toEqual(['tongue', 'junk', 'line_too_long', 'unknown_recipients', 'network', 'operator'])
+    expect(proves('helo', { why: 'ours' })).toBe(true)
+    for (const why of ['syntax', 'unqualified', 'address', 'renamed', 'common'])
+      expect(proves('helo', { why })).toBe(false)
+    expect(BAN_REASONS).toEqual([
+      ...['tongue', 'junk', 'line_too_long', 'pregreet', 'pipelining', 'helo', 'unknown_recipients'],
+      ...['network', 'operator'],
+    ])
   })
 
   test('at BAN_AFTER it is banned, to the millisecond of BAN_TIME, and others are not', () => {

@@ -639,7 +639,7 @@ export const SETTINGS = {
     group: 'history',
     kind: flag,
     default: 'on',
-    doc: 'Whether the history is also kept for the domains that the names of clients are in, so that a new address of a provider with much good mail behind it is no stranger.',
+    doc: 'Whether history is kept for the domains of clients, too: a new address of a good provider is then no stranger.',
     more: 'The name is asked of the DNS in the background, and nobody waits for it: for clients that are new or seen, once they are let in, and once a day for each address that sends mail. Switch it off where there is no DNS.',
     live: true,
   }),

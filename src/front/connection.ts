@@ -155,6 +155,7 @@ async function talk({ socket, client, record, seat }: OpenConnection, parts: Con
     session = sessions.open(socket, { client, open: seat.open, usage: NO_USAGE }, record)
     live.add(session)
     for (const each of asking) each.ask(client)
+    session.isDue = true
     const wait = greeting(client, socket, () => session?.tease())
     const failed = (error: unknown): void => log.error({ err: stackOf(error) }, 'greeting failed')
     session.greet(wait !== undefined && (await waited(wait, failed)))

@@ -39,6 +39,7 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
   readonly over = this.#gone.promise
   readonly settled = this.over.then(() => this.#conversation.gone())
   draining = false
+  isDue = false
   /** Counts commands, to see whether one has come meanwhile. */
   #heard = 0
 
@@ -62,6 +63,7 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
   }
 
   tease(): void {
+    this.isDue = false
     if (this.#state.current === 'greeting') this.#transport.write(this.#banner.first())
   }
 
@@ -72,6 +74,7 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
     this.#enter('command')
     this.#transport.listen()
     this.#transport.write(this.#banner.last())
+    if (this.draining) this.#leaveWhenIdle()
   }
 
   get pastDot(): boolean {
@@ -100,7 +103,7 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
 
   drain(): void {
     this.draining = true
-    if (this.#state.current === 'greeting') this.#endFor('draining')
+    if (this.#state.current === 'greeting' && !this.isDue) this.#endFor('draining')
     else if (this.#state.current === 'handshake') this.#handshake.hurry()
     else this.#leaveWhenIdle()
   }
@@ -154,11 +157,7 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
     if (this.draining) this.#leaveWhenIdle()
   }
 
-  /**
-   * A client that closes its side between its dot and our reply counts as gone (RFC 5321 section 4.1.1.10 wants QUIT and its
-   * answer), and its seat is free from now on. The reply is still written, in case only one direction is closed. A client that
-   * has pipelined more is still being served: Exim says QUIT right after the dot, closes its side, and reads the answers.
-   */
+  /** A client that closes its side before the reply to its dot counts as gone, unless it has pipelined more, as Exim does. */
   ended(): void {
     if (this.#state.current === 'dot' && this.#transport.isFinished) this.#enter('left')
   }

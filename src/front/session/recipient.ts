@@ -57,7 +57,10 @@ export async function recipient(context: Context, transaction: Transaction, rcpt
   if (recalled !== undefined) return answered(context, transaction, found, recalled, 'memory')
   const answer = await ask(context, transaction, found)
   if (transaction.isOver) return UNREAD
-  if (answer.kind === 'refusal') return refuse(context, transaction, found, answer.refusal, answer.upstream)
+  if (answer.kind === 'refusal') {
+    transaction.isForsaken = true
+    return refuse(context, transaction, found, answer.refusal, answer.upstream)
+  }
   return answered(context, transaction, found, answer)
 }
 
@@ -103,12 +106,13 @@ async function admit(
 
 /**
  * What the mail servers have just said of this recipient. It counts as if they had been asked. A trusted client always asks, so
- * that an operator who has made a mailbox sees it at once.
+ * that an operator who has made a mailbox sees it at once. While no mail server is up, nobody hears a 5yz from memory.
  */
 function recall({ parts, client }: Context, transaction: Transaction, to: Recipient): HeardReply | undefined {
-  if (isTrusted(client)) return undefined
+  const isAnyUp = (): boolean => parts.relay.upstreams.servers().some(({ up }) => up)
+  if (isTrusted(client) || transaction.isForsaken) return undefined
   const said = parts.unknownRecipients.get(to)
-  if (said === undefined) return undefined
+  if (said === undefined || !isAnyUp()) return undefined
   transaction.isRecalled = true
   return { kind: 'reply', to: 'rcpt', ...said }
 }

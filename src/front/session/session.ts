@@ -27,7 +27,9 @@ export interface Session {
   readonly settled: Promise<void>
   /** Whether a message is past its dot and not yet answered. */
   readonly pastDot: boolean
-  /** Says the first line of the greeting. */
+  /** It is greeted within two turns of the event loop: whoever came before a stop hears 220 first. */
+  isDue: boolean
+  /** Says the first line of the greeting, and is due no more. */
   tease(): void
   /** Says 220, or the last line of it, and listens from now on. @param early whether the client has spoken already */
   greet(early?: boolean): void

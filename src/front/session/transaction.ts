@@ -34,6 +34,8 @@ export class Transaction {
   #isOver = false
   /** Whether any recipient was answered with what a mail server had said before. */
   isRecalled = false
+  /** Whether no mail server was there for a recipient. Then none is answered from memory: what is down says nothing. */
+  isForsaken = false
 
   constructor(mailLine: string, needs: readonly string[], facts: Facts['mail'], charges: Charges) {
     this.mailLine = mailLine

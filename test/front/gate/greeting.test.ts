@@ -77,13 +77,17 @@ describe('a greeting that waits', () => {
   })
 
   test.each(['drain', 'cut'] as const)(
-    'and is ended meanwhile (%s): 421 is its greeting, and nothing is left',
+    'and is ended meanwhile (%s): it hears 421, behind the greeting if it is only drained, and nothing is left',
     async (how) => {
       const { greeting, next } = held()
       const node = await front(greeting)
       const client = await node.client()
       const wait = await next()
       for (const each of node.live) each[how]()
+      if (how === 'drain') {
+        wait.go()
+        expect(await client.reply()).toMatch(/^220 /)
+      }
       expect(await client.reply()).toMatch(/^421 4\.3\.2 /)
       expect(await client.closed()).toBe('')
       wait.go()

@@ -98,7 +98,7 @@ export class UnknownRecipients {
     // Another node may have heard meanwhile that it is known.
     if (known.has(address)) return undefined
     const { upstream, code, lines } = this.#texts[this.#textOf[place] as number] as Text
-    return { upstream, reply: { code, lines: lines.map((line) => line.replaceAll(PATH, recipient.path)) } }
+    return { upstream, reply: { code, lines: lines.map((line) => line.replaceAll(PATH, () => recipient.path)) } }
   }
 
   /** A mail server called the recipient unknown. */

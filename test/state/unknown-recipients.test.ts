@@ -34,6 +34,15 @@ test('the reply is that of the mail server, word for word, for as long as the ti
   expect(unknown.count()).toBe(0)
 })
 
+test('a path with what replace() has patterns for is told as it is', () => {
+  const { learn, recall } = memory()
+  for (const path of ['$$x@a.example', '$&@a.example', '$`x@a.example', "$'x@a.example", '$1@a.example']) {
+    const lines = [`5.1.1 <${path}>: User unknown (${path})`]
+    learn(path, ...lines)
+    expect(recall(path)?.reply.lines).toEqual(lines)
+  }
+})
+
 test('a clock that was set back makes nothing last longer', () => {
   const { clock, learn, recall } = memory()
   learn('nobody@a.example', '5.1.1 no')

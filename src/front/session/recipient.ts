@@ -106,13 +106,14 @@ async function admit(
 
 /**
  * What the mail servers have just said of this recipient. It counts as if they had been asked. A trusted client always asks, so
- * that an operator who has made a mailbox sees it at once. While no mail server is up, nobody hears a 5yz from memory.
+ * that an operator who has made a mailbox sees it at once. The mail server that said it must be in use and up: what one said that
+ * has been taken out of the settings, or has failed since, may have been its fault.
  */
 function recall({ parts, client }: Context, transaction: Transaction, to: Recipient): HeardReply | undefined {
-  const isAnyUp = (): boolean => parts.relay.upstreams.servers().some(({ up }) => up)
   if (isTrusted(client) || transaction.isForsaken) return undefined
   const said = parts.unknownRecipients.get(to)
-  if (said === undefined || !isAnyUp()) return undefined
+  if (said === undefined) return undefined
+  if (!parts.relay.upstreams.servers().some(({ label, up }) => up && label === said.upstream)) return undefined
   transaction.isRecalled = true
   return { kind: 'reply', to: 'rcpt', ...said }
 }

@@ -115,6 +115,29 @@ test('what is heard from memory prolongs nothing', async () => {
   }
 })
 
+test('what a server said that is no longer in use is not repeated: the operator may have corrected the settings', async () => {
+  const right = await startUpstream()
+  const moved = await startApp(upstream.address)
+  try {
+    const client = await moved.client()
+    await client.hello()
+    await client.command('MAIL FROM:<a@example.org>')
+    expect(await rcpt(client, 'moved@example.net')).toMatch(/^550 5\.1\.1/)
+    expect(await moved.reload({ UPSTREAMS: right.address })).toMatchObject({ result: 'ok' })
+    await eventually(
+      () => moved.metric(`spillway_upstream_up{upstream="${right.address}"}`),
+      (up) => up === 1,
+    )
+    const other = await moved.client()
+    await other.hello()
+    await other.command('MAIL FROM:<a@example.org>')
+    expect(await rcpt(other, 'moved@example.net')).toMatch(/^250/)
+  } finally {
+    await moved.stop()
+    await right.stop()
+  }
+})
+
 test.each(['blocked@example.net', 'full@example.net', 'postmaster@example.net'])(
   '%s is asked about each time: that reply is about more than the recipient, or only for now',
   async (to) => {

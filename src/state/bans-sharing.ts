@@ -4,10 +4,11 @@
  *
  * A hash holds an entry for each network, the operator's apart from those that came by themselves. Of two for the same network the
  * later stays. A node remembers the number of the last change that it has heard, and asks for later ones. The whole has a random
- * name. If that is another one than before, Redis has lost what it had, and every node writes all that it remembers.
+ * name. If that is another one than before, Redis has lost what it had, or the last of it: every node hears all once more, and
+ * writes all that it remembers. So it does when Redis was away, because a replica that was behind may have taken over.
  *
  * Entries that are forgotten are removed a few at a time, at each writing. When the hash is full, a ban that comes by itself stays
- * with the node that has made it.
+ * with the node that has made it. For the operator's words there is room besides, so that bots cannot keep them from other nodes.
  */
 import { randomBytes } from 'node:crypto'
 import {
@@ -22,20 +23,33 @@ import {
 import { within } from '../core/deadline.ts'
 import { type Network, parseNetwork } from '../core/ip.ts'
 import type { RedisUse } from '../telemetry/metrics.ts'
-import { type Bans, REMEMBERED_MS } from './bans.ts'
+import { type Bans, MOST_OF_OPERATOR, REMEMBERED_MS } from './bans.ts'
 import { isCount, Nonsense } from './limiter.ts'
 import type { RedisClient } from './redis.ts'
 import { SharingFailures, type SharingFailuresOptions } from './sharing-failures.ts'
 
 /**
- * KEYS: the hash, its fields by the number of their last change, what is known about both. ARGV: a name, in case there is none;
- * how many entries have room; expiry in ms; then for each entry its field, its time, when it is forgotten, and its text.
+ * KEYS: the hash, its fields by the number of their last change, what is known about both. ARGV: the name that is known, the
+ * number of the last change heard, another name. Redis that has lost the latest changes, which would get their numbers again, is
+ * named anew. A number that is lost is the highest that is there.
  */
-const TELL = `
+const READ = `
+local held = redis.call('HMGET', KEYS[3], 'name', 'seq')
+local top = redis.call('ZRANGE', KEYS[2], -1, -1, 'WITHSCORES')[2]
+local name, seq = held[1], math.max(tonumber(held[2] or '0') or 0, tonumber(top or '0') or 0)
+if name == ARGV[1] and tonumber(ARGV[2]) > seq then
+  name = ARGV[3]
+  redis.call('HSET', KEYS[3], 'name', name)
+end
+`
+/**
+ * ARGV: as READ, then how many entries have room, and with the operator's; expiry in ms; then for each entry its field, its time,
+ * when it is forgotten, and its text.
+ */
+const TELL = `${READ}
+name = name or ARGV[3]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local held = redis.call('HMGET', KEYS[3], 'name', 'seq')
-local name, seq = held[1] or ARGV[1], tonumber(held[2] or '0') or 0
 for _, field in ipairs(redis.call('HRANDFIELD', KEYS[1], 10)) do
   local entry = redis.call('HMGET', KEYS[1], field)[1]
   local forgetAt = tonumber(entry and string.match(entry, '^%d+ (%d+) ') or '0')
@@ -44,33 +58,34 @@ for _, field in ipairs(redis.call('HRANDFIELD', KEYS[1], 10)) do
     redis.call('ZREM', KEYS[2], field)
   end
 end
-for i = 4, #ARGV, 4 do
+for i = 7, #ARGV, 4 do
   local field = ARGV[i]
+  local room = tonumber(string.sub(field, 1, 9) == 'operator ' and ARGV[5] or ARGV[4])
   local entry = redis.call('HMGET', KEYS[1], field)[1]
   local at = tonumber(entry and string.match(entry, '^(%d+) ') or '-1') or -1
-  if tonumber(ARGV[i + 1]) > at and (entry or redis.call('HLEN', KEYS[1]) < tonumber(ARGV[2])) then
+  if tonumber(ARGV[i + 1]) > at and (entry or redis.call('HLEN', KEYS[1]) < room) then
     seq = seq + 1
     redis.call('HSET', KEYS[1], field, ARGV[i + 1] .. ' ' .. ARGV[i + 2] .. ' ' .. ARGV[i + 3])
     redis.call('ZADD', KEYS[2], seq, field)
   end
 end
 redis.call('HSET', KEYS[3], 'name', name, 'seq', string.format('%d', seq))
-for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, ARGV[3]) end
+for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, ARGV[6]) end
 return 1
 `
-/** ARGV: the name that is known, the number of the last change heard, how many. Returns the name, the number up to which all is told, and the entries. */
-const NEWS = `
-local held = redis.call('HMGET', KEYS[3], 'name', 'seq')
-if not held[1] then return {'', '0'} end
-local from = held[1] == ARGV[1] and ARGV[2] or '0'
-local found = redis.call('ZRANGE', KEYS[2], '(' .. from, '+inf', 'BYSCORE', 'LIMIT', 0, ARGV[3], 'WITHSCORES')
-local answer = {held[1], #found > 0 and found[#found] or from}
+/** ARGV: as READ, then how many. Returns the name, the number up to which all is told, and the entries. */
+const NEWS = `${READ}
+if not name then return {'', '0'} end
+local from = name == ARGV[1] and ARGV[2] or '0'
+local found = redis.call('ZRANGE', KEYS[2], '(' .. from, '+inf', 'BYSCORE', 'LIMIT', 0, ARGV[4], 'WITHSCORES')
+local answer = {name, #found > 0 and found[#found] or from}
 for i = 1, #found, 2 do answer[#answer + 1] = redis.call('HMGET', KEYS[1], found[i])[1] or '' end
 return answer
 `
 /** How often a node tells and asks: a ban is everywhere within twice this, and what Redis takes. */
 export const EVERY_MS = 500
-const MOST_IN_REDIS = 100_000
+export const MOST_IN_REDIS = 100_000
+const MOST_WITH_OPERATOR = MOST_IN_REDIS + MOST_OF_OPERATOR
 /** Entries in one command: it takes Redis less than a millisecond. */
 const BATCH = 250
 /** What waits to be told while Redis is away. What is more is told when it is asked for anew. */
@@ -103,6 +118,7 @@ export class BansSharing {
   readonly #untold = new Map<string, Ban>()
   #name = ''
   #heard = '0'
+  #up: number | undefined
   #timer: NodeJS.Timeout | undefined
   #busy: Promise<void> | undefined
   #isStopped = false
@@ -146,9 +162,17 @@ export class BansSharing {
   }
 
   async #work(): Promise<void> {
+    const up = this.#options.upSince()
+    if (this.#up !== undefined && up !== this.#up) this.#beginAnew()
+    this.#up = up
     await this.#tell()
     while (!this.#isStopped && this.#isUp && (await this.#hear()));
     if (this.#untold.size > 0) await this.#tell()
+  }
+
+  #beginAnew(): void {
+    this.#heard = '0'
+    for (const ban of this.#options.bans.all()) this.#note(ban)
   }
 
   #note(ban: Ban): void {
@@ -167,7 +191,7 @@ export class BansSharing {
         JSON.stringify(ban),
       ])
       try {
-        await this.#run(TELL, [randomBytes(8).toString('hex'), MOST_IN_REDIS, EXPIRY_MS, ...entries])
+        await this.#run(TELL, [MOST_IN_REDIS, MOST_WITH_OPERATOR, EXPIRY_MS, ...entries])
       } catch (error) {
         // What was made meanwhile for the same network is later.
         for (const [field, ban] of batch) if (!this.#untold.has(field)) this.#untold.set(field, ban)
@@ -179,12 +203,12 @@ export class BansSharing {
   /** @returns whether there is more */
   async #hear(): Promise<boolean> {
     const { bans, now } = this.#options
-    const answer = await this.#run(NEWS, [this.#name, this.#heard, BATCH])
+    const answer = await this.#run(NEWS, [BATCH])
     if (!isAnswer(answer)) throw new Nonsense('no bans')
     const [name, heard, ...entries] = answer
     if (name !== this.#name) {
       // Redis has lost what it had: it is empty, or another node has begun anew.
-      if (name === '' || this.#name !== '') for (const ban of bans.all()) this.#note(ban)
+      if (name === '' || this.#name !== '') this.#beginAnew()
       this.#name = name
     }
     this.#heard = heard
@@ -198,7 +222,8 @@ export class BansSharing {
   #run(script: string, args: readonly (string | number)[]): Promise<unknown> {
     const { client, prefix, watched } = this.#options
     const key = `${prefix}{bans}`
-    return watched('bans', client.eval(script, 3, key, `${key}:changes`, `${key}:about`, ...args))
+    const known = [this.#name, this.#heard, randomBytes(8).toString('hex')]
+    return watched('bans', client.eval(script, 3, key, `${key}:changes`, `${key}:about`, ...known, ...args))
   }
 }
 

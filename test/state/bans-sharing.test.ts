@@ -1,7 +1,7 @@
 /** Bans of several nodes with one real Redis: they reach all of them, survive a restart and an empty Redis, and nonsense harms nobody. */
 import { expect, test } from '@jest/globals'
 import type { Ban } from '../../src/core/bans.ts'
-import { EVERY_MS } from '../../src/state/bans-sharing.ts'
+import { EVERY_MS, MOST_IN_REDIS } from '../../src/state/bans-sharing.ts'
 import { eventually, type TestApp } from '../support/app.ts'
 import { startPair } from '../support/pair.ts'
 import { stoppedAfterEach } from '../support/started.ts'
@@ -141,4 +141,63 @@ test('what is over and forgotten is removed from Redis, and the keys expire', as
   for (const key of [KEY, `${KEY}:changes`, `${KEY}:about`]) {
     expect(Number(await redis.call('pttl', key))).toBeGreaterThan(365 * 86_400_000)
   }
+})
+
+test('a Redis that has lost its latest changes hears them again, and no later one is missed', async () => {
+  const { a, b, redis, another } = await startPair(started)
+  for (const third of [113, 114, 115]) a.running.bans.add({ network: `203.0.${third}.0/24` })
+  await hears(b, '554', '203.0.115.1')
+  // As a replica that takes over, and was behind.
+  const behind = `
+    for _, third in ipairs({114, 115}) do
+      redis.call('HDEL', KEYS[1], 'operator 203.0.' .. third .. '.0/24')
+      redis.call('ZREM', KEYS[2], 'operator 203.0.' .. third .. '.0/24')
+    end
+    redis.call('HSET', KEYS[3], 'seq', 1)`
+  await redis.call('eval', behind, '3', KEY, `${KEY}:changes`, `${KEY}:about`)
+  a.running.bans.add({ network: '203.0.116.0/24' })
+  await hears(b, '554', '203.0.116.1')
+  await eventually(
+    () => redis.call('hlen', KEY),
+    (fields) => Number(fields) === 4,
+  )
+  expect((await another()).running.bans.list()).toHaveLength(4)
+  // What numbers the changes is gone, and the changes are there.
+  await redis.call('del', `${KEY}:about`)
+  for (const third of [117, 118]) {
+    a.running.bans.add({ network: `203.0.${third}.0/24` })
+    await hears(b, '554', `203.0.${third}.1`)
+  }
+})
+
+test('what a Redis has lost and numbered anew is heard when it comes back', async () => {
+  const { a, b, redis } = await startPair(started)
+  for (const third of [113, 114]) a.running.bans.add({ network: `203.0.${third}.0/24` })
+  await hears(b, '554', '203.0.114.1')
+  const at = Date.now()
+  const network = '203.0.115.0/24'
+  const made = { network, kind: 'ban', by: 'operator', reason: '', since: at, until: at + 1e7, before: 0 }
+  const behind = `
+    redis.call('HDEL', KEYS[1], 'operator 203.0.114.0/24')
+    redis.call('ZREM', KEYS[2], 'operator 203.0.114.0/24')
+    redis.call('HSET', KEYS[1], 'operator ${network}', ARGV[1])
+    redis.call('ZADD', KEYS[2], 2, 'operator ${network}')`
+  const keys = [KEY, `${KEY}:changes`, `${KEY}:about`]
+  await redis.call('eval', behind, '3', ...keys, `${at} ${at + 1e9} ${JSON.stringify(made)}`)
+  await redis.call('client', 'kill', 'type', 'normal')
+  for (const app of [a, b]) await hears(app, '554', '203.0.115.1')
+  await eventually(
+    () => redis.call('hlen', KEY),
+    (fields) => Number(fields) === 3,
+  )
+})
+
+test("the operator's words reach every node when bots have filled Redis with bans that came by themselves", async () => {
+  const { a, b, redis } = await startPair(started)
+  const full = `
+    for i = 1, ${MOST_IN_REDIS} do redis.call('HSET', KEYS[1], 'automatic ' .. i, '1 9999999999999 {}') end`
+  await redis.call('eval', full, '1', KEY)
+  a.running.bans.add({ network: '203.0.113.0/24' })
+  await hears(b, '554')
+  expect(Number(await redis.call('hlen', KEY))).toBe(MOST_IN_REDIS + 1)
 })

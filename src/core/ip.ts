@@ -211,6 +211,14 @@ export function netOf(ip: string): string {
 }
 
 /**
+ * The network that belongs to one provider: of IPv6 the /32, which is what registries give out at least; who has it has 65,536
+ * neighbourhoods. Of IPv4 the neighbourhood itself.
+ */
+export function providerOf(ip: string): string {
+  return ip.includes(':') ? prefix6(ip, 2) : netOf(ip)
+}
+
+/**
  * Writes the first 64 bits of a canonical address into two words: what tells its source, the /64, from all others. An
  * IPv4 address is the second word, and the first is 0. (No client has an address in ::/32.) Allocates nothing.
  * @returns false if the text is not an address

@@ -1,7 +1,7 @@
 /**
  * Finds names in HELO that strangers of hundreds of networks have at once: the mark of a botnet whose program has one name for
- * all. Networks (/24, /48) are counted and not addresses, and no friends, because a provider's servers are many, but in few
- * networks, and have names of their own each.
+ * all. Networks (/24, /32) are counted and not addresses, and no friends, because a provider's servers are many, but in few
+ * networks, and have names of their own each. One who has a /32 has 65,536 networks of /48, and could make a crowd of any name.
  *
  * A table of fixed size, in sets of eight names. Of a name there is a bitmap: each network sets one bit, and how many are set says
  * how many networks there were (linear counting: Whang, Vander-Zanden, Taylor 1990, section 3). Where a set is full, the name

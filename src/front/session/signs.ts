@@ -1,6 +1,7 @@
 /** Signs of one session that its client is no mail server (core/signs.ts), as they show. */
 import type { Observer } from '../../checks/runner.ts'
 import { type Client, isFriend } from '../../core/client.ts'
+import { providerOf } from '../../core/ip.ts'
 import { type ReasonName, reasonOf } from '../../core/reasons.ts'
 import type { Signs } from '../../core/signs.ts'
 import type { HeloCrowds } from '../../state/helo-crowds.ts'
@@ -16,7 +17,7 @@ export class MutableSigns implements Signs {
   named(name: string, before: string, client: Client, crowds: Pick<HeloCrowds, 'met'>): void {
     const lower = name.toLowerCase()
     if (before !== '' && before.toLowerCase() !== lower) this.renamed = true
-    this.common = !isFriend(client) && crowds.met(lower, client.net)
+    this.common = !isFriend(client) && crowds.met(lower, providerOf(client.ip))
   }
 }
 

@@ -1,6 +1,10 @@
 /** Going on too soon, and names that no mail server has: on the wire, and what of it is never held against anybody. */
 import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals'
 import { heloSignOf } from '../../../src/checks/helo.ts'
+import type { Client } from '../../../src/core/client.ts'
+import { netOf } from '../../../src/core/ip.ts'
+import { MutableSigns } from '../../../src/front/session/signs.ts'
+import { HeloCrowds } from '../../../src/state/helo-crowds.ts'
 import { BALANCER, startApp, type TestApp } from '../../support/app.ts'
 import { startUpstream, type Upstream } from '../../support/upstream.ts'
 
@@ -149,4 +153,18 @@ describe('a name', () => {
     now += 120_000
     expect(await hello('198.51.100.7', 'bot.example')).toBe('250-mx.te')
   }, 60_000)
+
+  test('that one holder of IPv6 addresses says from hundreds of networks of his is no crowd', () => {
+    const crowds = new HeloCrowds({ isInUse: () => true, now: () => 0, seed: new Uint8Array(8) })
+    const isCommon = (ip: string): boolean => {
+      const signs = new MutableSigns()
+      signs.named('mail.victim.example', '', { ip, net: netOf(ip), standing: 'new' } as Client, crowds)
+      return signs.common
+    }
+    for (let i = 0; i < 1000; i++) expect(isCommon(`2001:db8:${i.toString(16)}::1`)).toBe(false)
+    // Of as many holders it is one.
+    const heard = Array.from({ length: 1000 }, (_, i) => isCommon(`2a00:${i.toString(16)}::1`))
+    expect(heard.at(-1)).toBe(true)
+    expect(heard.indexOf(true)).toBeGreaterThan(150)
+  })
 })

@@ -157,7 +157,7 @@ function answered(
   const { limits, knownRecipients, unknownGuard } = parts
   const isUnknown = command === 'rcpt' && isUnknownUser(said)
   const isTaken = said.code < 300
-  if (from === 'upstream' && (isTaken || isUnknown)) learn(context, to, { reply: said, upstream }, isTaken)
+  if (from === 'upstream' && (isTaken || isUnknown)) learn(context, transaction, to, { reply: said, upstream }, isTaken)
   const isDoubted = isUnknown && knownRecipients.guarding(to.address)
   if (isDoubted && unknownGuard) {
     return refuse(context, transaction, to, refusal('unknown_guard'), upstream)
@@ -178,10 +178,18 @@ function answered(
 }
 
 /** What a mail server's answer says about the recipient. */
-function learn({ parts }: Context, to: Recipient, said: Said, isTaken: boolean): void {
+function learn({ parts }: Context, { facts }: Transaction, to: Recipient, said: Said, isTaken: boolean): void {
   const { knownRecipients, unknownRecipients } = parts
   knownRecipients.heard(to.address, isTaken ? 'accepted' : 'unknown')
   if (isTaken) unknownRecipients.forget(to.path)
   // Whoever writes to postmaster or abuse always asks.
-  else if (!isRole(to.address)) unknownRecipients.heard(to, said)
+  else if (!isRole(to.address) && !isForOne(facts, to, said)) unknownRecipients.heard(to, said)
+}
+
+/** Whether the words repeat what only this client has said or is. Others must not hear it, nor hear what he makes us say. */
+function isForOne({ client, helo, from }: Transaction['facts'], { path }: Recipient, { reply }: Said): boolean {
+  const words = reply.lines.join(' ').replaceAll(path, ' ').toLowerCase()
+  // A single word may be among the words by chance.
+  const names = [client.ip, from.includes('@') ? from : '', /[a-z].*\./i.test(helo) ? helo : '']
+  return names.some((each) => each !== '' && words.includes(each.toLowerCase()))
 }

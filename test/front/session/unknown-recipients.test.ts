@@ -16,6 +16,9 @@ beforeAll(async () => {
       if (verb !== 'RCPT' || path === undefined || exists.has(path)) return 'default'
       if (path.startsWith('blocked')) return '550 5.7.1 Blocked by policy'
       if (path.startsWith('full')) return '452 4.2.2 Mailbox full'
+      if (path.startsWith('told.sender')) return '550 5.1.1 secret@example.org may not write to an unknown user'
+      if (path.startsWith('told.address')) return '550 5.1.1 User unknown to [127.0.8.1]'
+      if (path.startsWith('told.name')) return '550 5.1.1 client.example: User unknown'
       return `550 5.1.1 <${path}>: Recipient address rejected: User unknown in virtual mailbox table`
     },
   })
@@ -113,6 +116,22 @@ test('what is heard from memory prolongs nothing', async () => {
   } finally {
     await short.stop()
   }
+})
+
+test.each(['told.sender@example.net', 'told.address@example.net', 'told.name@example.net'])(
+  '%s is asked about for each client: words with something of one client in them are not for another',
+  async (to) => {
+    const client = await begin('127.0.8.1', 'secret@example.org')
+    expect(await rcpt(client, to)).toMatch(/^550 5\.1\.1/)
+    await rcpt(await begin('127.0.8.2'), to)
+    expect(asked(to)).toBe(2)
+  },
+)
+
+test('a sender that is the recipient himself is no such thing', async () => {
+  const to = 'self@example.net'
+  for (const ip of ['127.0.8.3', '127.0.8.4']) expect(await rcpt(await begin(ip, to), to)).toMatch(/^550 5\.1\.1/)
+  expect(asked(to)).toBe(1)
 })
 
 test('what a server said that is no longer in use is not repeated: the operator may have corrected the settings', async () => {

@@ -130,7 +130,9 @@ export class SharedStrings<T> {
     const first = this.#present - this.#strings.earlier
     // A Redis that comes back may be empty. What is heard twice changes nothing.
     if (up !== this.#up) this.#begin(this.#slice)
-    if (fingerprint !== this.#fingerprint || this.#slice < first) this.#begin(first)
+    // A clock that was ahead has been set.
+    const isAhead = this.#slice > this.#present
+    if (fingerprint !== this.#fingerprint || this.#slice < first || isAhead) this.#begin(first)
     this.#up = up
     this.#fingerprint = fingerprint
     while (!this.#isStopped && this.#isUp) {
@@ -166,10 +168,11 @@ export class SharedStrings<T> {
     await watched(use, client.eval(TELL, 1, key, records, mostOfSlice, (earlier + 1) * sliceMs))
   }
 
-  /** Reads on. @returns whether there is more */
+  /** Reads on, as far as a string may go. @returns whether there is more */
   async #hear(): Promise<boolean> {
     const { client, watched } = this.#options
-    const { use, record } = this.#strings
+    const { use, record, mostOfSlice } = this.#strings
+    if (this.#read >= mostOfSlice) return false
     const most = CHUNK * record
     const key = this.#keyOf(this.#slice)
     const answer: unknown = await watched(use, client.getrangeBuffer(key, this.#read, this.#read + most - 1))

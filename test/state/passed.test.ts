@@ -1,7 +1,9 @@
 /** Who has passed a test lately: for how long, how many, and at which nodes, over a real Redis. */
-import { afterEach, expect, jest, test } from '@jest/globals'
+import { afterEach, describe, expect, jest, test } from '@jest/globals'
 import { Passed } from '../../src/state/passed.ts'
-import { RECORD, SLICE_MS } from '../../src/state/passed-sharing.ts'
+import { PassedSharing, RECORD, SLICE_MS } from '../../src/state/passed-sharing.ts'
+import type { RedisClient } from '../../src/state/redis.ts'
+import type { Log } from '../../src/telemetry/log.ts'
 import { eventually, type TestApp } from '../support/app.ts'
 import { startPair } from '../support/pair.ts'
 import { stoppedAfterEach } from '../support/started.ts'
@@ -74,6 +76,44 @@ test('a flood of passes is told within bounds', () => {
   for (let i = 0; i < 20_000; i++) passed.note('greeting', `client ${i}`)
   expect(passed.takeUntold()).toHaveLength(16_384)
   expect(passed.takeUntold()).toEqual([])
+})
+
+describe('the strings in Redis', () => {
+  function sharing(answer: (key: string, from: number, to: number) => Buffer) {
+    const { at, passed } = table(64)
+    const asked: { key: string; from: number }[] = []
+    const client = {
+      getrangeBuffer(key: string, from: number, to: number) {
+        asked.push({ key, from })
+        return Promise.resolve(answer(key, from, to))
+      },
+    } as unknown as RedisClient
+    const shared = new PassedSharing({
+      ...{ passed, client, prefix: '', upSince: () => 1, isInUse: () => true, now: () => at.now },
+      ...{ watched: (_, promise) => promise, elapsed: () => 0, log: {} as Log },
+    })
+    return { at, asked, shared }
+  }
+
+  test('that never end are read no further than a string may be long', async () => {
+    let endless: string | undefined
+    const { asked, shared } = sharing((key, from, to) => {
+      endless ??= key
+      return Buffer.alloc(key === endless ? to - from + 1 : 0)
+    })
+    await shared.step()
+    expect(Math.max(...asked.map(({ from }) => from))).toBeLessThan(200_000 * RECORD)
+  })
+
+  test('are those of now again when a clock that was ahead is set', async () => {
+    const { at, asked, shared } = sharing(() => Buffer.alloc(0))
+    at.now += 3 * SLICE_MS
+    await shared.step()
+    at.now -= 3 * SLICE_MS
+    asked.length = 0
+    await shared.step()
+    expect(asked.at(-1)?.key).toMatch(new RegExp(`:${Math.floor(at.now / SLICE_MS)}$`))
+  })
 })
 
 /** Waits until a node has had so many more answers. @returns how many it has had */

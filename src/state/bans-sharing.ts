@@ -88,6 +88,8 @@ export const MOST_IN_REDIS = 100_000
 const MOST_WITH_OPERATOR = MOST_IN_REDIS + MOST_OF_OPERATOR
 /** Entries in one command: it takes Redis less than a millisecond. */
 const BATCH = 250
+/** Questions in a row: after these all has been heard. */
+const MOST_ASKED = Math.ceil(MOST_WITH_OPERATOR / BATCH) + 1
 /** What waits to be told while Redis is away. What is more is told when it is asked for anew. */
 const MOST_UNTOLD = 10_000
 const EXPIRY_MS = LONGEST_BAN_MS + 2 * REMEMBERED_MS
@@ -166,7 +168,7 @@ export class BansSharing {
     if (this.#up !== undefined && up !== this.#up) this.#beginAnew()
     this.#up = up
     await this.#tell()
-    while (!this.#isStopped && this.#isUp && (await this.#hear()));
+    for (let asked = 0; asked < MOST_ASKED && !this.#isStopped && this.#isUp; asked++) if (!(await this.#hear())) break
     if (this.#untold.size > 0) await this.#tell()
   }
 

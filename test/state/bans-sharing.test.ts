@@ -1,7 +1,10 @@
 /** Bans of several nodes with one real Redis: they reach all of them, survive a restart and an empty Redis, and nonsense harms nobody. */
 import { expect, test } from '@jest/globals'
 import type { Ban } from '../../src/core/bans.ts'
-import { EVERY_MS, MOST_IN_REDIS } from '../../src/state/bans-sharing.ts'
+import { Bans } from '../../src/state/bans.ts'
+import { BansSharing, EVERY_MS, MOST_IN_REDIS } from '../../src/state/bans-sharing.ts'
+import type { RedisClient } from '../../src/state/redis.ts'
+import type { Log } from '../../src/telemetry/log.ts'
 import { eventually, type TestApp } from '../support/app.ts'
 import { startPair } from '../support/pair.ts'
 import { stoppedAfterEach } from '../support/started.ts'
@@ -200,4 +203,17 @@ test("the operator's words reach every node when bots have filled Redis with ban
   a.running.bans.add({ network: '203.0.113.0/24' })
   await hears(b, '554')
   expect(Number(await redis.call('hlen', KEY))).toBe(MOST_IN_REDIS + 1)
+})
+
+test('bans that never end are heard no further than there may be any', async () => {
+  let asked = 0
+  const client = {
+    eval: () => Promise.resolve(asked++ > 1000 ? ['ab', '9'] : ['ab', String(asked), ...Array(250).fill('')]),
+  } as unknown as RedisClient
+  const sharing = new BansSharing({
+    ...{ bans: new Bans({ now: () => 0 }), client, prefix: '', upSince: () => 1, now: () => 0 },
+    ...{ watched: (_, promise) => promise, elapsed: () => 0, log: {} as Log },
+  })
+  await sharing.step()
+  expect(asked).toBeLessThan(500)
 })

@@ -14,7 +14,7 @@
 import { LRUCache } from 'lru-cache'
 import { type Ban, type BanReason, LONGEST_AUTOMATIC_MS, OFFENCES, type Offence } from '../core/bans.ts'
 import { type Client, isRelay } from '../core/client.ts'
-import { isLoopback, isPrivate, parseNetwork } from '../core/ip.ts'
+import { isPrivate, parseNetwork } from '../core/ip.ts'
 import type { Bans } from './bans.ts'
 
 const HALF_LIFE_MS = 600_000
@@ -120,10 +120,7 @@ export class Offences {
 }
 
 const isSpared = (client: Who): boolean =>
-  client.standing === 'trusted' ||
-  client.standing === 'known' ||
-  isRelay(client) ||
-  (isPrivate(client.ip) && !isLoopback(client.ip))
+  client.standing === 'trusted' || client.standing === 'known' || isRelay(client) || isPrivate(client.ip)
 
 const pointsAt = (offender: Offender | undefined, at: number): number =>
   offender === undefined ? 0 : offender.points * 2 ** (-Math.max(0, at - offender.at) / HALF_LIFE_MS)

@@ -284,27 +284,33 @@ describe('a ban', () => {
     JSON.parse(await get(`/api/v1/bans${path}`, { method, ...(body && { body: JSON.stringify(body) }) })) as {
       total: number
     }
-  const banned = async (from: string, count: number): Promise<string[]> => {
+  const BALANCER = '127.0.0.99'
+  const connectAs = async (ip: string): Promise<Client> => {
+    const client = await connect(BALANCER)
+    client.write(`PROXY TCP4 ${ip} 192.0.2.25 40000 25\r\n`)
+    return client
+  }
+  const banned = async (ip: string, count: number): Promise<string[]> => {
     const replies: string[] = []
-    for (let i = 0; i < count; i++) replies.push((await (await connect(from)).reply()).slice(0, 3))
+    for (let i = 0; i < count; i++) replies.push((await (await connectAs(ip)).reply()).slice(0, 3))
     return replies
   }
   /** By chance some connections come to each of the workers. */
   const MANY = 20
 
   test('of the operator, and one that came by itself, are those of all workers, also of one that begins later', async () => {
-    await start({ SPILLWAY_BAN_AFTER: '5' })
+    await start({ SPILLWAY_BAN_AFTER: '5', SPILLWAY_PROXY_PROTOCOL_FROM: BALANCER })
     await clientOfEach()
-    await bans('POST', '', { network: '127.0.0.77' })
+    await bans('POST', '', { network: '203.0.113.77' })
     await eventually(
-      () => banned('127.0.0.77', MANY),
+      () => banned('203.0.113.77', MANY),
       (replies) => replies.every((reply) => reply === '554'),
     )
-    const bot = await connect('127.0.0.78')
+    const bot = await connectAs('203.0.113.78')
     await bot.reply()
     await bot.command('GET / HTTP/1.1')
     await eventually(
-      () => banned('127.0.0.78', MANY),
+      () => banned('203.0.113.78', MANY),
       (replies) => replies.every((reply) => reply === '421'),
     )
     expect((await bans('GET', '')).total).toBe(2)
@@ -315,12 +321,12 @@ describe('a ban', () => {
     await program.logged('the worker is replaced')
     await clientOfEach()
     await eventually(
-      () => banned('127.0.0.77', MANY),
+      () => banned('203.0.113.77', MANY),
       (replies) => replies.every((reply) => reply === '554'),
     )
-    await bans('DELETE', '/127.0.0.77')
+    await bans('DELETE', '/203.0.113.77')
     await eventually(
-      () => banned('127.0.0.77', MANY),
+      () => banned('203.0.113.77', MANY),
       (replies) => replies.every((reply) => reply === '220'),
     )
   })

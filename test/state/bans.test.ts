@@ -114,6 +114,8 @@ describe('points', () => {
     ['a known client', '192.0.2.1', { standing: 'known' }],
     ['a relay', '192.0.2.1', { isRelay: true, standing: 'seen' }],
     ['a private address, which may be a NAT in front of everybody', '172.17.0.1', {}],
+    ['this machine, where a balancer may be', '127.0.0.1', {}],
+    ['the same over IPv6', '::1', {}],
   ])('%s never gets any', (_, ip, more) => {
     for (let i = 0; i < 10; i++) prove(ip, more)
     expect(bans.list()).toEqual([])

@@ -2,7 +2,8 @@
  * Refuses names in HELO and EHLO that no mail server has. RFC 5321 section 4.1.4 forbids to refuse mail because a name does not
  * fit the client's address, and nothing here compares the two: servers behind NAT have names and address literals of their own.
  *
- *     ours          our own name or address: a bot that says back what it was told
+ *     ours          our own name or public address: a bot that says back what it was told. It cannot know a private one, and a
+ *                   mail server behind another NAT may have the same
  *     syntax        what can be the name of no host (RFC 1123 section 2.1); underscores and U-labels pass, they are common
  *     unqualified   a name without a dot, such as localhost or the name of a PC (RFC 5321 section 2.3.5)
  *     address       an IP address without brackets (RFC 5321 section 4.1.3)
@@ -12,6 +13,7 @@
  */
 import { isIP } from 'node:net'
 import type { Client } from '../core/client.ts'
+import { isPrivate } from '../core/ip.ts'
 import { ACCEPT, type Check, type Facts, refusalAs } from '../core/policy.ts'
 import type { SignMode } from '../core/signs.ts'
 
@@ -33,9 +35,9 @@ export function heloSignOf(
   const plain = name.endsWith('.') ? name.slice(0, -1) : name
   const literal = LITERAL.exec(plain)?.groups?.ip
   const address = literal ?? plain
+  const isOurAddress = address === local.ip && !isPrivate(address)
   // A client on this machine has our address.
-  if (plain.toLowerCase() === hostname.toLowerCase() || address === local.ip)
-    return ip === local.ip ? undefined : 'ours'
+  if (plain.toLowerCase() === hostname.toLowerCase() || isOurAddress) return ip === local.ip ? undefined : 'ours'
   if (literal !== undefined || plain.startsWith('[')) return undefined
   if (isIP(plain) !== 0) return 'address'
   const labels = plain.split('.')

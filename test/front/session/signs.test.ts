@@ -109,6 +109,12 @@ describe('a name', () => {
     expect(heloSignOf('mx.test.example', { ip: '192.0.2.25', local: CLIENT.local }, 'mx.test.example')).toBeUndefined()
   })
 
+  test('that is a private address of ours is nothing: behind another NAT a mail server has the same', () => {
+    const ours = { ip: '198.51.100.7', local: { ip: '172.17.0.2', port: 25 } }
+    expect(heloSignOf('[172.17.0.2]', ours, 'mx.test.example')).toBeUndefined()
+    expect(heloSignOf('172.17.0.2', ours, 'mx.test.example')).toBe('address')
+  })
+
   test('that is wrong is 550, and 450 with defer; the next one is heard', async () => {
     const client = await app.client('127.0.0.5')
     await client.reply()

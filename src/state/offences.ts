@@ -14,7 +14,7 @@
 import { LRUCache } from 'lru-cache'
 import { type Ban, type BanReason, LONGEST_AUTOMATIC_MS, OFFENCES, type Offence } from '../core/bans.ts'
 import { type Client, isRelay } from '../core/client.ts'
-import { isPrivate, parseNetwork } from '../core/ip.ts'
+import { isPrivate, parseNetwork, readBits } from '../core/ip.ts'
 import type { Bans } from './bans.ts'
 
 const HALF_LIFE_MS = 600_000
@@ -46,10 +46,10 @@ interface Offender {
   readonly at: number
 }
 
-/** When each address was last seen, or until when it is banned. */
+/** When each address was last seen, or until when it is banned. An address goes by what tells it from others of its network. */
 interface Neighbourhood {
-  readonly seen: Map<string, number>
-  readonly banned: Map<string, number>
+  readonly seen: Map<number, number>
+  readonly banned: Map<number, number>
 }
 
 type Who = Pick<Client, 'ip' | 'source' | 'net' | 'standing' | 'isRelay'>
@@ -65,12 +65,14 @@ export class Offences {
   }
 
   /** A client has connected. Costs next to nothing unless an address of its network is banned. */
-  met({ source, net }: Pick<Client, 'source' | 'net'>): void {
+  met({ ip, net }: Pick<Client, 'ip' | 'net'>): void {
     if (this.#nets.size === 0) return
     const neighbours = this.#nets.get(net)
-    if (neighbours === undefined || neighbours.banned.has(source)) return
-    if (neighbours.seen.size > MOST_NEIGHBOURS && !neighbours.seen.has(source)) return
-    neighbours.seen.set(source, this.#options.now())
+    if (neighbours === undefined) return
+    const host = hostOf(ip)
+    if (neighbours.banned.has(host)) return
+    if (neighbours.seen.size > MOST_NEIGHBOURS && !neighbours.seen.has(host)) return
+    neighbours.seen.set(host, this.#options.now())
   }
 
   /** The client has done what no honest mail server does. */
@@ -108,15 +110,23 @@ export class Offences {
     const neighbours = this.#nets.get(net) ?? { seen: new Map(), banned: new Map() }
     this.#nets.set(net, neighbours)
     const { seen, banned } = neighbours
-    seen.delete(source)
-    if (banned.size < MOST_NEIGHBOURS || banned.has(source)) {
-      banned.set(source, bans.before(parseNetwork(source))?.until ?? at)
+    const host = hostOf(ip)
+    seen.delete(host)
+    if (banned.size < MOST_NEIGHBOURS || banned.has(host)) {
+      banned.set(host, bans.before(parseNetwork(source))?.until ?? at)
     }
     for (const [each, until] of banned) if (until <= at) banned.delete(each)
     for (const [each, last] of seen) if (last <= at - ACTIVE_MS) seen.delete(each)
     if (banned.size < LEAST_OF_NET || banned.size < SHARE_OF_NET * (banned.size + seen.size)) return
     if (!hasGoodNeighbours(ip)) this.#ban(net, 'network')
   }
+}
+
+const bits = new Int32Array(2)
+/** Of an IPv4 address the last octet; of an IPv6 address the last 16 bits of its /64. */
+function hostOf(ip: string): number {
+  readBits(ip, bits)
+  return (bits[1] as number) & (ip.includes(':') ? 0xffff : 0xff)
 }
 
 const isSpared = (client: Who): boolean =>

@@ -23,6 +23,8 @@ export interface Request {
   readonly authorization: string | undefined
   /** The page that made a browser send this; undefined for other programs. */
   readonly origin: string | undefined
+  /** Whether a page of another site made a browser send this for itself, and not by a link that was followed (W3C Fetch Metadata). */
+  readonly isOfOtherSite: boolean
   /** How long its body is, in octets; undefined: that is not known before its end. */
   readonly length: number | undefined
   /** Empty unless it is a POST with a body of at most LONGEST_BODY octets. */
@@ -76,6 +78,8 @@ export function readRequest(head: string): Request | Response {
     host: hosts[0],
     authorization: fields.get('authorization')?.[0],
     origin: fields.get('origin')?.[0],
+    isOfOtherSite:
+      fields.get('sec-fetch-site')?.[0] === 'cross-site' && fields.get('sec-fetch-dest')?.[0] !== 'document',
     length,
     body: NO_BODY,
   }

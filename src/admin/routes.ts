@@ -56,7 +56,8 @@ function isBearer(authorization: string | undefined, token: string | undefined):
 }
 
 /** What the request wants of this path, or why it may not have it. */
-function wanted({ read, write }: Route, { method, origin }: Request): { readonly answer: Answer } | Response {
+function wanted({ isPublic, read, write }: Route, request: Request): { readonly answer: Answer } | Response {
+  const { method, origin, authorization, isOfOtherSite } = request
   const reads = method === 'GET' || method === 'HEAD'
   const answer = reads ? read : write?.method === method ? write.answer : undefined
   if (answer === undefined) {
@@ -65,6 +66,8 @@ function wanted({ read, write }: Route, { method, origin }: Request): { readonly
   }
   // A browser lets any page send a POST to 127.0.0.1, with a right Host. It adds the origin of the page; programs have none.
   if (!reads && origin !== undefined) return text(403, 'not for web pages: this request has an Origin')
+  // It may send a GET as well. It cannot read the answer, but it could have long ones put together, over and over.
+  if (isOfOtherSite && !isPublic && authorization === undefined) return text(403, 'not for web pages of other sites')
   return { answer }
 }
 

@@ -69,6 +69,28 @@ describe('over a socket', () => {
     expect((await ask(app.adminPort, 'GET /livez HTTP/1.0\r\n\r\n')).status).toBe(200)
   })
 
+  test('no other page makes this machine put together what it may not read: a link may lead here', async () => {
+    app = await startApp('127.0.0.1:1')
+    const { adminPort } = app
+    const status = async (path: string, ...fields: string[]): Promise<number> =>
+      (
+        await ask(
+          adminPort,
+          `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1:9025\r\n${fields.map((each) => `${each}\r\n`).join('')}\r\n`,
+        )
+      ).status
+    const page = 'Sec-Fetch-Site: cross-site'
+    for (const path of ['/api/v1/bans?limit=100000', '/api/v1/status']) {
+      expect(await status(path, page, 'Sec-Fetch-Dest: empty')).toBe(403)
+      expect(await status(path, page, 'Sec-Fetch-Dest: iframe')).toBe(403)
+      expect(await status(path, page, 'Sec-Fetch-Dest: document')).toBe(200)
+      expect(await status(path, 'Sec-Fetch-Site: none', 'Sec-Fetch-Dest: document')).toBe(200)
+      // A page that has the token is the operator's.
+      expect(await status(path, page, 'Authorization: Bearer of-the-operator')).toBe(200)
+    }
+    expect(await status('/metrics', page, 'Sec-Fetch-Dest: empty')).toBe(200)
+  })
+
   test('the operator may name others', async () => {
     app = await startApp('127.0.0.1:1', { ADMIN_HOSTS: 'status.example.net,10.1.2.3' })
     for (const host of ['status.example.net', 'STATUS.example.net:443', '10.1.2.3:9025']) {

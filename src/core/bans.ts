@@ -41,6 +41,8 @@ export interface OffenceRow {
   readonly points: number
   /** Whether this refusal proves anything, by its facts; absent: it does. */
   readonly proves?: (facts: Refusal['facts']) => boolean
+  /** Of mail without a sender it proves nothing. */
+  readonly sparesNullSender?: true
 }
 
 /** Of 20 unknown recipients and more. Old lists of honest senders have far fewer among those that exist. */
@@ -63,18 +65,23 @@ export const OFFENCES = {
   pipelining: { points: 3 },
   /** It greets us with our own name. Any other name may be a careless administrator's. */
   helo: { points: 5, proves: ({ why }) => why === 'ours' },
-  /** It guesses addresses, and half of all that it names do not exist. */
+  /**
+   * It guesses addresses, and half of all that it names do not exist. Bounces, automatic replies and verifications of senders
+   * (RFC 5321 section 4.5.5) go to whoever others have named, so that anybody could have an honest server banned.
+   */
   unknown_recipients: {
     points: 5,
+    sparesNullSender: true,
     proves: ({ used, asked }) => Number(used) >= HARVEST_SHARE * Number(asked),
   },
 } as const satisfies Partial<Record<ReasonName, OffenceRow>>
 
 export type Offence = keyof typeof OFFENCES
 export const OFFENCE_NAMES = Object.keys(OFFENCES) as Offence[]
-/** Whether a refusal with these facts proves a bot. */
-export function proves(offence: Offence, facts: Refusal['facts']): boolean {
-  const { proves: proven }: OffenceRow = OFFENCES[offence]
+/** Whether a refusal with these facts proves a bot. @param from the sender of the message, if there is one; '': the null sender */
+export function proves(offence: Offence, facts: Refusal['facts'], from?: string): boolean {
+  const { proves: proven, sparesNullSender }: OffenceRow = OFFENCES[offence]
+  if (sparesNullSender && from === '') return false
   return proven?.(facts) ?? true
 }
 export const isOffence = (reason: ReasonName): reason is Offence => Object.hasOwn(OFFENCES, reason)

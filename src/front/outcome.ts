@@ -113,7 +113,7 @@ export class Outcomes {
   refused(record: SessionRecord, client: Client, stage: Stage, refusal: Refusal): void {
     this.#refusals.count(stage, refusal, 'enforce')
     const { reason } = refusal
-    if (isOffence(reason) && record.offences?.has(reason) !== true && proves(reason, refusal.facts)) {
+    if (isOffence(reason) && record.offences?.has(reason) !== true && proves(reason, refusal.facts, record.from)) {
       record.offences ??= new Set()
       record.offences.add(reason)
       this.#committed(client, reason)

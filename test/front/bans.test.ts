@@ -106,6 +106,21 @@ describe('a client that has proved itself a bot', () => {
     expect(await greeting(app, '203.0.113.4')).toMatch(/^421 4\.7\.0 .*banned/)
   })
 
+  test('not by bounces and verifications, which go to whom others have named', async () => {
+    const app = await begin({ LIMIT_IP_UNKNOWN_RECIPIENTS: '5/10m', BAN_AFTER: '5' })
+    const names = async (ip: string, from: string): Promise<string> => {
+      const client = await greeted(app, ip)
+      await client.command(`MAIL FROM:<${from}>`)
+      let reply = ''
+      for (let i = 0; i < 6; i++) reply = await client.command(`RCPT TO:<no${i}@example.net>`)
+      return reply
+    }
+    expect(await names('203.0.113.6', '')).toMatch(/^450 4\.7\.1 .*unknown recipients/)
+    expect(await greeting(app, '203.0.113.6')).toMatch(/^220/)
+    expect(await names('203.0.113.9', 'a@example.org')).toMatch(/^450 4\.7\.1 .*unknown recipients/)
+    expect(await greeting(app, '203.0.113.9')).toMatch(/^421/)
+  })
+
   test('hears it in its other sessions too, at the next command', async () => {
     const app = await begin()
     const open = await greeted(app)

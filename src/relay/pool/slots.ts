@@ -17,7 +17,7 @@ import { Claims } from './claims.ts'
 import { contentionOf, type Wait } from './contention.ts'
 import { type Holder, shareOf, toGiveWay } from './fairness.ts'
 import { Idle } from './idle.ts'
-import { serverSamples, wantedIn, withheld } from './load.ts'
+import { heldByStrangers, isProbeDue, serverSamples, wantedIn, withheld } from './load.ts'
 import { NoUpstream } from './no-upstream.ts'
 import type { Server } from './server.ts'
 import type { SlotsOptions } from './slots-options.ts'
@@ -48,8 +48,6 @@ export class Slots {
   /** Slots held, by neighbourhood. */
   readonly #nets = new Claims()
   #turn = 0
-  /** Slots that strangers hold. */
-  #strangers = 0
   #stopped = false
 
   constructor(options: SlotsOptions) {
@@ -114,7 +112,7 @@ export class Slots {
     const held = (source: string): number => this.#claims.of(source).held
     const heldByNet = (net: string): number => this.#nets.of(net).held
     while (this.#waiting.length > 0) {
-      const isClosed = this.#isClosedToStrangers()
+      const isClosed = this.#isClosedToStrangers() && !isProbeDue(this.#options.servers())
       const mayBeServed = ({ avoid, holder }: Wait): boolean =>
         !full.has(avoid) && !passed.has(holder.source) && (isFriend(holder) || !isClosed)
       const next = this.#waiting.next({ held, heldByNet, connections: this.#connections(), mayBeServed })
@@ -167,7 +165,9 @@ export class Slots {
     }
     if (!isAny) return this.#options.isAnyExpected() ? 'full' : 'down'
     if (best === undefined) return isClosed ? 'reserved' : 'full'
-    const isKept = (!isFriend(holder) && this.#isClosedToStrangers()) || this.#isReserved(holder.source, room)
+    // A probe may be a stranger, however many of those before it still hang.
+    const isClosedHere = !isFriend(holder) && !best.breaker.isOpen && this.#isClosedToStrangers()
+    const isKept = isClosedHere || this.#isReserved(holder.source, room)
     return isKept ? 'reserved' : this.#slotAt(best, holder)
   }
 
@@ -190,9 +190,9 @@ export class Slots {
 
   /** Whether strangers hold all the slots that they may. */
   #isClosedToStrangers(): boolean {
-    const { servers, reserve } = this.#options
+    const { servers, max, reserve } = this.#options
     if (reserve() === 0) return false
-    if (this.#strangers >= strangersMost(this.#connections(), reserve())) return true
+    if (heldByStrangers(servers(), max) >= strangersMost(this.#connections(), reserve())) return true
     const withRoom = servers().filter((server) => server.up && this.#room(server) > 0)
     return withRoom.length > 0 && withRoom.every(({ strangers }) => strangers.isFull)
   }
@@ -226,9 +226,7 @@ export class Slots {
     const count = (by: 1 | -1): void => {
       this.#claims.hold(holder.source, by)
       this.#nets.hold(holder.net, by)
-      if (isFriend(holder)) return
-      this.#strangers += by
-      server.strangers.held += by
+      if (!isFriend(holder)) server.strangers.held += by
     }
     count(1)
     const release = (act: () => void): void => {

@@ -89,6 +89,9 @@ describe('of slots, where one server is broken', () => {
   /** The first server breaks. */
   async function broken(used: readonly Server[]): Promise<void> {
     slots = slotsOf({ servers: () => used, max: ({ limit }) => limit * 10, reserve: () => 0, waiting: 1000 })
+    await breaks()
+  }
+  async function breaks(): Promise<void> {
     for (const ms of [0, OPENS_MS]) {
       await pass(ms)
       for (let i = 0; i < NETS; i++) servers[0].breaker.failed(`203.0.${i}.0/24`)
@@ -150,6 +153,44 @@ describe('of slots, where one server is broken', () => {
     expect([served(), next.slot?.server.host]).toEqual([1, '192.0.2.1'])
     servers[0].breaker.accepted()
     expect(await hostsOf('new', 'new', 'new')).toEqual(['192.0.2.1', '192.0.2.1', '192.0.2.1'])
+  })
+
+  describe('and a part is kept for friends', () => {
+    const CONNECTIONS = 10
+    const keep = (...used: Server[]): void => {
+      const max = ({ breaker }: Server): number => (breaker.isOpen ? 1 : CONNECTIONS)
+      slots = slotsOf({ servers: () => used, max, reserve: () => 0.3, waiting: 1000 })
+    }
+
+    test('strangers whose probes hang keep no other stranger from finding that it is back', async () => {
+      keep(servers[0])
+      await hostsOf(...new Array<Standing>(7).fill('new'))
+      await breaks()
+      for (let i = 0; i < 3; i++) {
+        const next = client('new')
+        await pass(PROBE_MS)
+        expect(next.slot?.server.host).toBe('192.0.2.1')
+      }
+    })
+
+    test.each<[string, () => unknown, number]>([
+      // Of its one connection and ten others they may hold seven.
+      ['broken', breaks, 6],
+      ['down', () => servers[0].become('down', 'it hangs'), 7],
+    ])(
+      'what strangers hold of a server that is %s is not taken from their part of another',
+      async (_, happens, most) => {
+        keep(...servers)
+        const hanging = Array.from({ length: 14 }, () => client('new'))
+        await pass(0)
+        await happens()
+        for (const { slot } of hanging) if (slot?.server === servers[1]) slot.free()
+        expect([servers[0].strangers.held, servers[1].strangers.held]).toEqual([7, 0])
+        const served = await hostsOf(...new Array<Standing>(20).fill('new'))
+        expect(served.filter((host) => host !== undefined)).toHaveLength(most)
+        expect(await hostsOf('known')).toEqual(['192.0.2.2'])
+      },
+    )
   })
 })
 

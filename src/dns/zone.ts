@@ -26,6 +26,8 @@ const EVERY_MS = 3_600_000
 const AGAIN_MS = 60_000
 /** So many questions in a row without an answer, and it is set aside. */
 const MOST_FAILED = 20
+/** So many answers are kept. A list gives a few, but its owner could send thousands, and each is kept for 50,000 clients. */
+const MOST_ANSWERS = 16
 /** If the zone does not say how long "not listed" is good for (RFC 2308 section 5). */
 const ABSENT_MS = 300_000
 
@@ -112,8 +114,9 @@ export class ListZone {
     const answer = await this.#options.dns.ask('list', (resolver) => resolver.resolve4(name, { ttl: true }))
     if (answer.kind === 'absent') return { answers: [], ttlMs: this.#absentMs }
     if (answer.kind === 'unanswered') return answer.isLate ? 'timeout' : 'error'
-    const ttlMs = 1000 * Math.min(...answer.records.map(({ ttl }) => ttl))
-    return { answers: answer.records.map(({ address }) => address.split('.').map(Number)), ttlMs }
+    const records = answer.records.slice(0, MOST_ANSWERS)
+    const ttlMs = 1000 * Math.min(...records.map(({ ttl }) => ttl))
+    return { answers: records.map(({ address }) => address.split('.').map(Number)), ttlMs }
   }
 
   /** How long "not listed" is good for, which the answer itself does not show here. */

@@ -49,6 +49,7 @@ interface Node {
   readonly metrics: ReturnType<typeof createMetrics>
   readonly warnings: unknown[]
   entries: readonly ListEntry[]
+  servers: readonly string[]
   later: number
 }
 const nodes: Node[] = []
@@ -60,13 +61,12 @@ function begin(zones: string, address = dns.address): Node {
   const warnings: unknown[] = []
   const tell = (fields: object, msg: string): void => void warnings.push({ ...fields, msg })
   const log = { debug: tell, info: tell, warn: tell, error: tell, flush: () => undefined }
-  const servers = [address]
   const elapsed = (): number => performance.now() + node.later
   const lists = new DnsLists({
-    dns: new Dns({ servers: () => servers, metrics, elapsed }),
+    dns: new Dns({ servers: () => node.servers, metrics, elapsed }),
     ...{ entries: () => node.entries, metrics, log, elapsed },
   })
-  const node = { lists, metrics, warnings, entries: entriesOf(zones), later: 0 }
+  const node = { lists, metrics, warnings, entries: entriesOf(zones), servers: [address], later: 0 }
   lists.start()
   nodes.push(node)
   return node
@@ -125,6 +125,15 @@ describe('what the lists say', () => {
     expect(node.lists.scoreOf({ ...client(LISTED), isRelay: true })).toEqual({ score: 0, zones: [] })
     for (const ip of ['10.1.2.3', '127.0.0.1', 'fd00::1']) await scoreOf(node, ip)
     expect(told(node, 'bl.example')).toEqual({ listed: 0, clear: 0, error: 0, timeout: 0 })
+  })
+
+  test('is kept of at most sixteen answers of a list, which nobody can make use up memory', async () => {
+    const many = Array.from({ length: 2000 }, (_, i) => `127.0.${1 + (i >> 8)}.${i & 255}`)
+    const long = await startDns({ '2.0.0.127.bl.example a': ['127.0.0.2'], '7.100.51.198.bl.example a': many })
+    const node = begin('bl.example=127.0.1.15,bl.example=127.0.1.16*2', long.address)
+    await up(node, 'bl.example')
+    expect(await scoreOf(node, LISTED)).toMatchObject({ score: 1 })
+    await long.stop()
   })
 
   test('shows no key of a customer', async () => {
@@ -233,6 +242,23 @@ test('a change of the settings asks other zones, and forgets what was said under
   node.entries = entriesOf('')
   expect(await scoreOf(node, LISTED)).toEqual({ score: 0, zones: [] })
   expect(() => node.metrics.dnsblZoneUp.of('bl.example')).toThrow('no series')
+})
+
+test('other DNS servers are asked anew, also about a list that is set aside: those before may have been the cause', async () => {
+  // A resolver that the list does not serve, and one that lies.
+  const other = await startDns({
+    '2.0.0.127.bl.example a': ['127.255.255.254'],
+    '2.0.0.127.worse.example a': ['127.0.0.2'],
+  })
+  const node = begin('bl.example,worse.example*2', other.address)
+  await up(node, 'worse.example')
+  expect(await scoreOf(node, LISTED)).toMatchObject({ score: 0 })
+  expect(isUp(node, 'bl.example')).toBe(false)
+  node.servers = [dns.address]
+  node.lists.ask(client(CLEAR))
+  await up(node, 'bl.example', 'worse.example')
+  expect(await scoreOf(node, LISTED)).toMatchObject({ score: 3 })
+  await other.stop()
 })
 
 describe('on the wire', () => {

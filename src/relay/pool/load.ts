@@ -42,6 +42,9 @@ export function heldByStrangers(servers: readonly Server[], max: (server: Server
 export const isProbeDue = (servers: readonly Server[]): boolean =>
   servers.some(({ up, breaker }) => up && breaker.isDue)
 
+/** Whether there may be more connections to a server for those who wait, only because time passes. */
+export const mayHaveMore = ({ breaker, strangers }: Server): boolean => breaker.isOpen || strangers.isCut
+
 /** Connections to a server that strangers may hold. @param max the most to it @param reserve the share that is kept for friends */
 export function ofStrangers({ strangers }: Server, max: number, reserve: number): number {
   if (reserve === 0) return max

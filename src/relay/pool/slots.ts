@@ -17,7 +17,7 @@ import { Claims } from './claims.ts'
 import { contentionOf, type Wait } from './contention.ts'
 import { type Holder, shareOf, toGiveWay } from './fairness.ts'
 import { Idle } from './idle.ts'
-import { heldByStrangers, isProbeDue, serverSamples, wantedIn, withheld } from './load.ts'
+import { heldByStrangers, isProbeDue, mayHaveMore, serverSamples, wantedIn, withheld } from './load.ts'
 import { NoUpstream } from './no-upstream.ts'
 import type { Server } from './server.ts'
 import type { SlotsOptions } from './slots-options.ts'
@@ -97,6 +97,7 @@ export class Slots {
     const started = this.#options.elapsed()
     try {
       if (holder.slow) this.#refuseSlow()
+      this.#serveByTime()
       const slot = this.#find(holder, avoid)
       if (slot === 'down') throw new NoUpstream('upstream_down')
       return typeof slot === 'string' ? await this.#wait(holder, avoid, signal?.()) : slot
@@ -166,9 +167,8 @@ export class Slots {
     if (!isAny) return this.#options.isAnyExpected() ? 'full' : 'down'
     if (best === undefined) return isClosed ? 'reserved' : 'full'
     // A probe may be a stranger, however many of those before it still hang.
-    const isClosedHere = !isFriend(holder) && !best.breaker.isOpen && this.#isClosedToStrangers()
-    const isKept = isClosedHere || this.#isReserved(holder.source, room)
-    return isKept ? 'reserved' : this.#slotAt(best, holder)
+    const isClosedNow = !isFriend(holder) && !best.breaker.isOpen && this.#isClosedToStrangers()
+    return isClosedNow || this.#isReserved(holder.source, room) ? 'reserved' : this.#slotAt(best, holder)
   }
 
   /** How many connections can be had at a server, idle ones included. */
@@ -266,11 +266,13 @@ export class Slots {
   /** While any client waits. */
   #look(): void {
     this.#waiting.dismissLate()
-    // With time they may have more.
-    if (this.#options.servers().some(({ breaker, strangers }) => breaker.isOpen || strangers.isCut)) {
-      this.serve()
-    }
+    this.#serveByTime()
     this.#makeRoom()
+  }
+
+  /** With time they may have more. Whoever comes just then is not served before them. */
+  #serveByTime(): void {
+    if (this.wanted && this.#options.servers().some(mayHaveMore)) this.serve()
   }
 
   /** Makes the clients that must give way free their slots, which then go to those that wait. */

@@ -155,6 +155,18 @@ describe('of slots, where one server is broken', () => {
     expect(await hostsOf('new', 'new', 'new')).toEqual(['192.0.2.1', '192.0.2.1', '192.0.2.1'])
   })
 
+  test('nobody who comes just when a probe is due gets it before those who wait', async () => {
+    await broken([servers[0]])
+    // The queue is looked at every 100 ms from here on, and so not when the probe is due.
+    await pass(50)
+    const known = client('known')
+    await pass(PROBE_MS - 50)
+    expect(servers[0].breaker.isDue).toBe(true)
+    const late = client('new')
+    await pass(0)
+    expect([known, late].map(({ slot }) => slot?.server.host)).toEqual(['192.0.2.1', undefined])
+  })
+
   describe('and a part is kept for friends', () => {
     const CONNECTIONS = 10
     const keep = (...used: Server[]): void => {

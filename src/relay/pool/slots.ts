@@ -81,7 +81,7 @@ export class Slots {
     if (!isFriend(holder) && this.#isClosedToStrangers()) return undefined
     let best: Server | undefined
     for (const each of this.#options.servers()) {
-      if (each === server || each.state !== 'up' || each.breaker.isOpen || this.#room(each) === 0) continue
+      if (each === server || each.state !== 'up' || each.breaker.isInForce || this.#room(each) === 0) continue
       if (this.#isClosedTo(holder, each)) continue
       if (best === undefined || this.#room(each) > this.#room(best)) best = each
     }
@@ -167,23 +167,23 @@ export class Slots {
     if (!isAny) return this.#options.isAnyExpected() ? 'full' : 'down'
     if (best === undefined) return isClosed ? 'reserved' : 'full'
     // A probe may be a stranger, however many of those before it still hang.
-    const isClosedNow = !isFriend(holder) && !best.breaker.isOpen && this.#isClosedToStrangers()
+    const isClosedNow = !isFriend(holder) && !best.breaker.isInForce && this.#isClosedToStrangers()
     return isClosedNow || this.#isReserved(holder.source, room) ? 'reserved' : this.#slotAt(best, holder)
   }
 
   /** How many connections can be had at a server, idle ones included. */
   #room(server: Server): number {
-    if (server.breaker.isOpen) return server.breaker.isDue ? 1 : 0
+    if (server.breaker.isInForce) return server.breaker.isDue ? 1 : 0
     return Math.max(0, this.#options.max(server) - server.connections + this.#idle.count(server))
   }
 
   /**
-   * Of servers with room: one whose breaker is open comes first if it wants this client as a probe, and last otherwise. One that
+   * Of servers with room: one whose breaker is in force comes first if it wants this client as a probe, and last otherwise. One that
    * is well is better than a slow one. Of two alike, the one with fewer connections in use is better.
    */
   #isBetter(one: Server, other: Server, holder: Holder): boolean {
-    if (one.breaker.isOpen) return one.breaker.wants(isFriend(holder))
-    if (other.breaker.isOpen) return !other.breaker.wants(isFriend(holder))
+    if (one.breaker.isInForce) return one.breaker.wants(isFriend(holder))
+    if (other.breaker.isInForce) return !other.breaker.wants(isFriend(holder))
     const isSlow = one.state === 'slow'
     return isSlow === (other.state === 'slow') ? this.#room(one) > this.#room(other) : !isSlow
   }

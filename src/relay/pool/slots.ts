@@ -45,7 +45,7 @@ export class Slots {
   readonly #waiting: WaitingRoom<Slot>
   readonly #holders = new Map<Holder, Server>()
   readonly #claims = new Claims()
-  /** Slots held, by neighbourhood. */
+  /** Slots that friends hold, by neighbourhood. */
   readonly #nets = new Claims()
   #turn = 0
   #stopped = false
@@ -225,8 +225,8 @@ export class Slots {
     this.#holders.set(holder, server)
     const count = (by: 1 | -1): void => {
       this.#claims.hold(holder.source, by)
-      this.#nets.hold(holder.net, by)
-      if (!isFriend(holder)) server.strangers.held += by
+      if (isFriend(holder)) this.#nets.hold(holder.net, by)
+      else server.strangers.held += by
     }
     count(1)
     const release = (act: () => void): void => {

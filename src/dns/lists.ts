@@ -6,8 +6,8 @@
  * A list that is broken must not speak. Operators of lists answer 127.255.255.0/24 to whom they do not serve (Spamhaus: a public
  * resolver, or too many questions), and a zone that has expired may answer with anything for everybody. Such a zone is set aside:
  * it is asked nothing more, and what it has said counts for nothing. So is one that does not answer, again and again. It comes
- * back when it passes the test that every list is put to, at the start and then hourly: 127.0.0.2 is listed and 127.0.0.1 is not
- * (RFC 5782 section 5). A list that speaks for clients need not list 127.0.0.2.
+ * back when it passes the test that every list is put to, at the start, then hourly, and soon after it has listed many clients in a row:
+ * 127.0.0.2 is listed and 127.0.0.1 is not (RFC 5782 section 5). A list that speaks for clients need not list 127.0.0.2.
  */
 import { LRUCache } from 'lru-cache'
 import { type Client, isRelay } from '../core/client.ts'

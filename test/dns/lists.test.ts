@@ -184,6 +184,32 @@ describe('a list that is broken does not speak', () => {
   })
 })
 
+test('one that begins to list everybody is found out within a minute, and not after an hour', async () => {
+  const list = await startDns({ '2.0.0.127.bl.example a': ['127.0.0.2'] })
+  try {
+    const node = begin('bl.example', list.address)
+    await up(node, 'bl.example')
+    const everybody = (net: string) => Array.from({ length: 20 }, (_, i) => `${net}.${i}`)
+    const listed = (ip: string) => [`${ip.split('.').reverse().join('.')}.bl.example a`, ['127.0.0.2']] as const
+    list.zone = Object.fromEntries(['127.0.0.1', ...everybody('203.0.113')].map(listed))
+    const tests = () => list.asked.filter((each) => each === '1.0.0.127.bl.example a').length
+    for (const ip of everybody('203.0.113')) expect(await scoreOf(node, ip)).toMatchObject({ score: 1 })
+    await scoreOf(node, CLEAR)
+    expect(tests()).toBe(1)
+    list.zone = { ...list.zone, ...Object.fromEntries(everybody('198.51.100').map(listed)) }
+    node.later = 61_000
+    for (const ip of everybody('198.51.100')) await scoreOf(node, ip)
+    await scoreOf(node, '198.51.100.1')
+    await eventually(
+      () => isUp(node, 'bl.example'),
+      (is) => !is,
+    )
+    expect(tests()).toBe(2)
+  } finally {
+    await list.stop()
+  }
+})
+
 describe('a list that is slow', () => {
   const ZONE = { '2.0.0.127.bl.example a': ['127.0.0.2'], '7.100.51.198.bl.example a': ['127.0.0.2'] }
   let slow: DnsServer

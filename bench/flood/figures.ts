@@ -108,7 +108,8 @@ function recovery({ scenario: { down, k, seconds }, honest, arrived }: Run): Goa
     spans.set(span, [...(spans.get(span) ?? []), ...dots([each])])
   }
   // Of fewer than twenty the p95 is the slowest.
-  const worst = Math.max(...[...spans.values()].filter((each) => each.length >= 20).map((each) => p(each, 0.95)))
+  const judged = [...spans.values()].filter((each) => each.length >= 20).map((each) => p(each, 0.95))
+  const worst = judged.length === 0 ? Number.NaN : Math.max(...judged)
   // What was new near the end may have hours to go by the schedule of its server.
   const starved = honest.filter(
     ({ id, sentMs, lastTriedMs }) =>
@@ -196,9 +197,9 @@ function redisFaults({ scenario: { redis = [] }, honest, turned, limit }: Run): 
 }
 
 const SPAN_S = 10
-/** In any ten seconds within the span. */
+/** In any ten seconds within the span. NaN: nothing came at all, which tells nothing. */
 const worstOf = (perSecond: readonly number[], { atS, forS }: Span): number =>
-  Math.max(0, ...sums(perSecond.slice(atS, atS + forS), SPAN_S))
+  Math.max(0, ...sums(perSecond.slice(atS, atS + forS), SPAN_S)) || Number.NaN
 
 const nameOf = ({ id }: Delivery): string => id.slice(0, id.indexOf(' '))
 

@@ -33,6 +33,7 @@ export class Dns {
   #servers: readonly string[] | undefined
   #resolver = new Resolver(PATIENCE)
   #edition = 0
+  #isStopped = false
 
   constructor(options: DnsOptions) {
     this.#options = options
@@ -46,6 +47,7 @@ export class Dns {
 
   /** Never rejects. Resolves within PATIENCE. */
   async ask<T>(use: DnsUse, question: (resolver: Resolver) => Promise<readonly T[]>): Promise<Answer<T>> {
+    if (this.#isStopped) return { kind: 'unanswered', isLate: false }
     this.#follow()
     const { metrics, elapsed } = this.#options
     const begun = elapsed()
@@ -65,8 +67,9 @@ export class Dns {
     }
   }
 
-  /** Gives up what is being asked. */
+  /** Gives up what is being asked; nothing is asked any more. */
   stop(): void {
+    this.#isStopped = true
     this.#resolver.cancel()
   }
 

@@ -6,8 +6,8 @@
  * A list that is broken must not speak. Operators of lists answer 127.255.255.0/24 to whom they do not serve (Spamhaus: a public
  * resolver, or too many questions), and a zone that has expired may answer with anything for everybody. Such a zone is set aside:
  * it is asked nothing more, and what it has said counts for nothing. So is one that does not answer, again and again. It comes
- * back when it passes the test that every list is put to, at the start and then hourly: 127.0.0.2 is listed and 127.0.0.1 is not
- * (RFC 5782 section 5). A list that speaks for clients need not list 127.0.0.2.
+ * back when it passes the test that every list is put to, at the start, then hourly, and soon after it has listed many clients in a row:
+ * 127.0.0.2 is listed and 127.0.0.1 is not (RFC 5782 section 5). A list that speaks for clients need not list 127.0.0.2.
  */
 import { LRUCache } from 'lru-cache'
 import { type Client, isRelay } from '../core/client.ts'
@@ -23,7 +23,7 @@ import { Places } from './places.ts'
 import { ListZone, type Said } from './zone.ts'
 
 export interface DnsListsOptions {
-  readonly dns: Pick<Dns, 'ask'>
+  readonly dns: Pick<Dns, 'ask' | 'edition'>
   /** DNSBL_ZONES, as they are now. */
   readonly entries: () => readonly ListEntry[]
   readonly metrics: Pick<Metrics, 'dnsblQueries' | 'dnsblZoneUp' | 'setDnsblZones'>
@@ -65,7 +65,8 @@ export class DnsLists {
   readonly #lookups: LRUCache<string, Lookup>
   readonly #places = new Places(MAX_OPEN, MAX_OPEN_OF_NET)
   #entries: readonly ListEntry[] | undefined
-  #zones: readonly ListZone[] = []
+  #zones: ListZone[] = []
+  #edition = 0
   #timer: NodeJS.Timeout | undefined
 
   constructor(options: DnsListsOptions) {
@@ -136,12 +137,18 @@ export class DnsLists {
     return lookup
   }
 
-  /** Keeps to the settings. What was heard under others is forgotten, but not which zones are well. */
+  /**
+   * Keeps to the settings. What was heard under others is forgotten, but not which zones are well; that as well, if other DNS servers
+   * are asked: a list may have been set aside because of those before, or lie only by them.
+   */
   #follow(): void {
     const { entries: now, dns, metrics, log, elapsed } = this.#options
     const entries = now()
-    if (entries !== this.#entries) {
+    const { edition } = dns
+    if (entries !== this.#entries || edition !== this.#edition) {
+      if (edition !== this.#edition) for (const zone of this.#zones.splice(0)) zone.retire()
       this.#entries = entries
+      this.#edition = edition
       const before = new Map(this.#zones.map((zone) => [zone.name, zone]))
       const names = [...new Set(entries.map(({ zone }) => zone))]
       metrics.setDnsblZones([...new Set(names.map(shownZone))])

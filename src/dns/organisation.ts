@@ -7,7 +7,7 @@
  * (names.ts). And most names that are confirmed were given to an address by whoever owns the network, without knowing who would
  * use it: `p5483a1c2.dip.isp.example` is a customer of the ISP, `host123.hoster.example` anybody who has rented a machine. These must
  * not share a history, so such a name has no organisation here. It is known by the address that stands in it, in any of the
- * usual ways, or by a word for such names. Whoever is wronged by that is treated as one without a name. A mail server of a
+ * usual ways, by a word for such names, or by a serial number right before the domain: `vmi1234567.contaboserver.net`. Whoever is wronged by that is treated as one without a name. A mail server of a
  * big provider has neither: `mail-ed1-f47.google.com`.
  */
 import { getDomain } from 'tldts'
@@ -22,6 +22,8 @@ const ASSIGNED = new Set(
     'compute colo dedi dedicated unassigned unused rev reverse'
   ).split(' '),
 )
+/** A machine that is for rent, as its hoster counts them. Those of a mail provider are numbered differently: `mail-40131.protonmail.ch`. */
+const SERIAL = /^[a-z]{0,3}[0-9]{5,}\.$/
 const OPTIONS = { allowPrivateDomains: true, extractHostname: false } as const
 /** So many parts of an address in a row are no accident. */
 const OCTETS = 3
@@ -35,7 +37,7 @@ export function organisationOf(name: string, ip: string): string | undefined {
   const own = host.slice(0, -domain.length)
   // Under a private suffix the first part is the customer's, and it may be the address.
   const hasAddress = ip.includes(':') ? hasIPv6(host, ip) : hasIPv4(host, ip)
-  return hasAddress || hasWord(own) ? undefined : domain
+  return hasAddress || hasWord(own) || SERIAL.test(own) ? undefined : domain
 }
 
 /** @param own what stands before the domain */

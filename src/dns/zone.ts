@@ -18,14 +18,19 @@ export interface ListZoneOptions {
   readonly elapsed: () => number
 }
 
+const SILENT = 'it does not answer'
 const LISTED = '2.0.0.127'
 const UNLISTED = '1.0.0.127'
 /** A list that is well is put to the test so often. */
 const EVERY_MS = 3_600_000
-/** One that is not, after this, and each time after twice as long. */
+/** One that is not, after this, and each time after twice as long; and one that is well no sooner than after this, whatever it says. */
 const AGAIN_MS = 60_000
 /** So many questions in a row without an answer, and it is set aside. */
 const MOST_FAILED = 20
+/** So many clients in a row that are listed, and it is put to the test soon: in a flood they are all bots, but it may list everybody by now. */
+const MANY_LISTED = 20
+/** So many answers are kept. A list gives a few, but its owner could send thousands, and each is kept for 50,000 clients. */
+const MOST_ANSWERS = 16
 /** If the zone does not say how long "not listed" is good for (RFC 2308 section 5). */
 const ABSENT_MS = 300_000
 
@@ -43,6 +48,10 @@ export class ListZone {
   #testAt: number
   #againMs = AGAIN_MS
   #failed = 0
+  /** Clients in a row that were listed. */
+  #listed = 0
+  /** When it was last put to the test. */
+  #testedAt = 0
   #absentMs = ABSENT_MS
   /** Why it was set aside last, as it was told. */
   #why: string | undefined
@@ -69,8 +78,16 @@ export class ListZone {
   tick(): void {
     if (this.#isTesting || this.#options.elapsed() < this.#testAt) return
     this.#isTesting = true
+    const isEarly = this.#isUp && this.#listed >= MANY_LISTED
+    this.#testedAt = this.#options.elapsed()
+    this.#testAt = this.#testedAt + EVERY_MS
+    this.#listed = 0
     void this.#test()
-      .then((why) => (why === undefined ? this.#pass() : this.#setAside(why)))
+      .then((why) => {
+        if (why === undefined) this.#pass()
+        // It has answered many clients. In a flood an answer may be lost.
+        else if (!isEarly || why !== SILENT) this.#setAside(why)
+      })
       .finally(() => {
         this.#isTesting = false
       })
@@ -81,7 +98,7 @@ export class ListZone {
     const said = await this.#query(question)
     if (said === 'error' || said === 'timeout') {
       this.#count(said)
-      if (++this.#failed >= MOST_FAILED) this.#setAside('it does not answer')
+      if (++this.#failed >= MOST_FAILED) this.#setAside(SILENT)
       return undefined
     }
     this.#failed = 0
@@ -93,13 +110,15 @@ export class ListZone {
     }
     const isListed = said.answers.length > 0
     this.#count(isListed ? 'listed' : 'clear')
+    this.#listed = isListed ? this.#listed + 1 : 0
+    if (this.#isUp && this.#listed >= MANY_LISTED) this.#testAt = Math.min(this.#testAt, this.#testedAt + AGAIN_MS)
     return said
   }
 
   /** @returns what is wrong with it */
   async #test(): Promise<string | undefined> {
     const [listed, unlisted] = await Promise.all([this.#query(LISTED), this.#query(UNLISTED), this.#readSoa()])
-    if (typeof listed === 'string' || typeof unlisted === 'string') return 'it does not answer'
+    if (typeof listed === 'string' || typeof unlisted === 'string') return SILENT
     const wrong = [...listed.answers, ...unlisted.answers].find(isError)
     if (wrong !== undefined) return `it answers ${wrong.join('.')}, which is an error`
     if (unlisted.answers.length > 0) return 'it lists 127.0.0.1, so it would list everybody'
@@ -112,8 +131,9 @@ export class ListZone {
     const answer = await this.#options.dns.ask('list', (resolver) => resolver.resolve4(name, { ttl: true }))
     if (answer.kind === 'absent') return { answers: [], ttlMs: this.#absentMs }
     if (answer.kind === 'unanswered') return answer.isLate ? 'timeout' : 'error'
-    const ttlMs = 1000 * Math.min(...answer.records.map(({ ttl }) => ttl))
-    return { answers: answer.records.map(({ address }) => address.split('.').map(Number)), ttlMs }
+    const records = answer.records.slice(0, MOST_ANSWERS)
+    const ttlMs = 1000 * Math.min(...records.map(({ ttl }) => ttl))
+    return { answers: records.map(({ address }) => address.split('.').map(Number)), ttlMs }
   }
 
   /** How long "not listed" is good for, which the answer itself does not show here. */

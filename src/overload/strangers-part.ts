@@ -178,7 +178,12 @@ export class StrangersPart {
   }
 
   #learn(seen: Seen): void {
-    if (this.#calm.filter(({ net }) => net === seen.net).length >= CALM_OF_ONE) return
+    const own = this.#calm.filter(({ net }) => net === seen.net)
+    if (own.length >= CALM_OF_ONE) {
+      // Its latest take the place of its own, or where few are known what was first learnt would be usual to no end.
+      if (this.#options.isPressed()) return
+      this.#calm.splice(this.#calm.indexOf(own[0] as Seen), 1)
+    }
     this.#calm.push(seen)
     if (this.#calm.length > CALM) this.#calm.shift()
     this.#found = undefined

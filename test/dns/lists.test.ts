@@ -49,6 +49,7 @@ interface Node {
   readonly metrics: ReturnType<typeof createMetrics>
   readonly warnings: unknown[]
   entries: readonly ListEntry[]
+  servers: readonly string[]
   later: number
 }
 const nodes: Node[] = []
@@ -60,13 +61,12 @@ function begin(zones: string, address = dns.address): Node {
   const warnings: unknown[] = []
   const tell = (fields: object, msg: string): void => void warnings.push({ ...fields, msg })
   const log = { debug: tell, info: tell, warn: tell, error: tell, flush: () => undefined }
-  const servers = [address]
   const elapsed = (): number => performance.now() + node.later
   const lists = new DnsLists({
-    dns: new Dns({ servers: () => servers, metrics, elapsed }),
+    dns: new Dns({ servers: () => node.servers, metrics, elapsed }),
     ...{ entries: () => node.entries, metrics, log, elapsed },
   })
-  const node = { lists, metrics, warnings, entries: entriesOf(zones), later: 0 }
+  const node = { lists, metrics, warnings, entries: entriesOf(zones), servers: [address], later: 0 }
   lists.start()
   nodes.push(node)
   return node
@@ -127,6 +127,15 @@ describe('what the lists say', () => {
     expect(told(node, 'bl.example')).toEqual({ listed: 0, clear: 0, error: 0, timeout: 0 })
   })
 
+  test('is kept of at most sixteen answers of a list, which nobody can make use up memory', async () => {
+    const many = Array.from({ length: 2000 }, (_, i) => `127.0.${1 + (i >> 8)}.${i & 255}`)
+    const long = await startDns({ '2.0.0.127.bl.example a': ['127.0.0.2'], '7.100.51.198.bl.example a': many })
+    const node = begin('bl.example=127.0.1.15,bl.example=127.0.1.16*2', long.address)
+    await up(node, 'bl.example')
+    expect(await scoreOf(node, LISTED)).toMatchObject({ score: 1 })
+    await long.stop()
+  })
+
   test('shows no key of a customer', async () => {
     const node = begin(`${KEY}.zen.example*2`)
     await up(node, 'zen.example')
@@ -173,6 +182,32 @@ describe('a list that is broken does not speak', () => {
     await up(node, 'failing.example')
     expect(node.warnings).toHaveLength(2)
   })
+})
+
+test('one that begins to list everybody is found out within a minute, and not after an hour', async () => {
+  const list = await startDns({ '2.0.0.127.bl.example a': ['127.0.0.2'] })
+  try {
+    const node = begin('bl.example', list.address)
+    await up(node, 'bl.example')
+    const everybody = (net: string) => Array.from({ length: 20 }, (_, i) => `${net}.${i}`)
+    const listed = (ip: string) => [`${ip.split('.').reverse().join('.')}.bl.example a`, ['127.0.0.2']] as const
+    list.zone = Object.fromEntries(['127.0.0.1', ...everybody('203.0.113')].map(listed))
+    const tests = () => list.asked.filter((each) => each === '1.0.0.127.bl.example a').length
+    for (const ip of everybody('203.0.113')) expect(await scoreOf(node, ip)).toMatchObject({ score: 1 })
+    await scoreOf(node, CLEAR)
+    expect(tests()).toBe(1)
+    list.zone = { ...list.zone, ...Object.fromEntries(everybody('198.51.100').map(listed)) }
+    node.later = 61_000
+    for (const ip of everybody('198.51.100')) await scoreOf(node, ip)
+    await scoreOf(node, '198.51.100.1')
+    await eventually(
+      () => isUp(node, 'bl.example'),
+      (is) => !is,
+    )
+    expect(tests()).toBe(2)
+  } finally {
+    await list.stop()
+  }
 })
 
 describe('a list that is slow', () => {
@@ -233,6 +268,23 @@ test('a change of the settings asks other zones, and forgets what was said under
   node.entries = entriesOf('')
   expect(await scoreOf(node, LISTED)).toEqual({ score: 0, zones: [] })
   expect(() => node.metrics.dnsblZoneUp.of('bl.example')).toThrow('no series')
+})
+
+test('other DNS servers are asked anew, also about a list that is set aside: those before may have been the cause', async () => {
+  // A resolver that the list does not serve, and one that lies.
+  const other = await startDns({
+    '2.0.0.127.bl.example a': ['127.255.255.254'],
+    '2.0.0.127.worse.example a': ['127.0.0.2'],
+  })
+  const node = begin('bl.example,worse.example*2', other.address)
+  await up(node, 'worse.example')
+  expect(await scoreOf(node, LISTED)).toMatchObject({ score: 0 })
+  expect(isUp(node, 'bl.example')).toBe(false)
+  node.servers = [dns.address]
+  node.lists.ask(client(CLEAR))
+  await up(node, 'bl.example', 'worse.example')
+  expect(await scoreOf(node, LISTED)).toMatchObject({ score: 3 })
+  await other.stop()
 })
 
 describe('on the wire', () => {

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { type Answer, Dns } from '../../src/dns/dns.ts'
 import { ClientNames } from '../../src/dns/names.ts'
 import { createMetrics, type DnsUse } from '../../src/telemetry/metrics.ts'
+import { eventually } from '../support/app.ts'
 import { type DnsServer, reverseName, startDns, type Zone } from '../support/dns.ts'
 
 const IP = '198.51.100.7'
@@ -167,4 +168,20 @@ test('what other servers have said is forgotten when the servers change', async 
   } finally {
     await other.stop()
   }
+})
+
+test('after the stop nothing more is asked', async () => {
+  dns.zone = { [PTR]: ['a.example', 'b.example'], 'a.example a': 'silence', 'b.example a': [IP] }
+  const servers = [dns.address]
+  const asks = new Dns({ servers: () => servers, metrics, elapsed })
+  const names = new ClientNames({ dns: asks, metrics, elapsed })
+  const name = names.find(IP)
+  await eventually(
+    () => dns.asked.length,
+    (asked) => asked === 2,
+  )
+  asks.stop()
+  expect(await name).toEqual(UNANSWERED)
+  expect(await names.find('192.0.2.1')).toEqual(UNANSWERED)
+  expect(dns.asked).toEqual([PTR, 'a.example a'])
 })

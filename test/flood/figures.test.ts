@@ -56,6 +56,12 @@ describe('S9', () => {
       'p95 of the dot in the worst 10 s after the return, to the usual',
     ])
   })
+  test('a run in which no ten seconds after the return have twenty dots cannot tell, and misses', () => {
+    expect(missed(judge('S9', scenario, { honest: usual(0, 10) }))).toEqual([
+      'p95 of the dot in the worst 10 s after the return, to the usual',
+    ])
+  })
+
   test('who has tried after the return and is not in has starved; who gave up before has not', () => {
     const { acceptedMs: _, ...never } = mail(5)
     const honest = [...usual(0, 10), ...usual(20, 40), { ...never, lastTriedMs: 15_000 }]
@@ -96,6 +102,8 @@ test('S11: what a reply takes longer, without the dot; and the limit of one addr
   expect(of(300, 6)).toEqual([])
   expect(of(301, 6)).toEqual(['p95 of all but the dot while Redis is frozen, later than usual by'])
   expect(of(300, 7)).toEqual(["a stranger's messages in the worst 10 s while Redis is frozen, to its limit"])
+  // Nothing came: nobody can tell what would have been let in.
+  expect(of(300, 0)).toEqual(["a stranger's messages in the worst 10 s while Redis is frozen, to its limit"])
 })
 
 describe('what is doubled', () => {

@@ -231,6 +231,17 @@ describe('what is usual', () => {
     expect(part.usualMs).toBe(USUAL_MS)
   })
 
+  test('it is learnt from the latest messages, also where only ten neighbourhoods are known', () => {
+    come(200, 2000, { nets: 10 })
+    expect(part.usualMs).toBe(2000)
+    come(200, USUAL_MS, { nets: 10 })
+    expect(part.usualMs).toBe(USUAL_MS)
+    // But not from those under a level.
+    isPressed = true
+    come(200, 1000, { nets: 10 })
+    expect(part.usualMs).toBe(USUAL_MS)
+  })
+
   test('under a level it is not learnt from a queue of the strangers', () => {
     learn()
     isPressed = true

@@ -5,9 +5,13 @@
  *
  * **Opens** when clients of NETS neighbourhoods have been put off by the server itself (isDrop in smtp/reply.ts, or no answer in
  * time) over OPENS_MS, and it has accepted nothing meanwhile. One accepted message is enough to keep it closed, so no client can
- * open it for others, whatever it sends.
+ * keep it open for others, whatever it sends. But where little mail comes, clients of NETS neighbourhoods can open it, if the server puts off
+ * what they choose to send: a recipient that its directory fails at, a sender whose DNS fails, a text that its filter fails at.
  *
- * **Open**, it gets one client each PROBE_MS, the probe of a half-open breaker, whatever has come of those before: a probe that
+ * **Open**, it is in force while another server is well. Where there is none, nobody is kept from the server: its own replies say more
+ * than we could, and whoever has opened it has shut out nobody.
+ *
+ * **In force**, it gets one client each PROBE_MS, the probe of a half-open breaker, whatever has come of those before: a probe that
  * hangs for the whole time that a dot may take keeps nobody from finding that the server is back. Where another server has room,
  * the probe is a stranger; it is a friend if no stranger came in twice the time.
  *
@@ -19,11 +23,13 @@ export const NETS = 5
 export const OPENS_MS = 10_000
 export const PROBE_MS = 5000
 /** What is wrong with a server whose breaker is open. */
-export const FAULT = `it accepts no message, and puts off every client: it gets one each ${PROBE_MS / 1000} s until it does`
+export const FAULT = `it accepts no message, and puts off every client: while another server is well, it gets one each ${PROBE_MS / 1000} s until it does`
 
 export interface BreakerOptions extends Clock {
   /** Called when it has opened or closed. */
   readonly changed: (isOpen: boolean) => void
+  /** Whether there is another server that is up, and whose breaker is closed. */
+  readonly isAnotherWell: () => boolean
 }
 
 export class Breaker {
@@ -42,6 +48,11 @@ export class Breaker {
 
   get isOpen(): boolean {
     return this.#openSince !== undefined
+  }
+
+  /** Whether clients are kept from the server, but for probes. */
+  get isInForce(): boolean {
+    return this.isOpen && this.#options.isAnotherWell()
   }
 
   /** What is wrong with the server, and since when in milliseconds since the epoch; undefined while the breaker is closed. */
@@ -71,7 +82,7 @@ export class Breaker {
 
   /** Whether it is time for a probe. */
   get isDue(): boolean {
-    return this.isOpen && this.#options.elapsed() >= this.#probeAt
+    return this.isInForce && this.#options.elapsed() >= this.#probeAt
   }
 
   /** Whether this client should be the probe, even if another server has room for it. */

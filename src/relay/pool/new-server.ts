@@ -17,24 +17,27 @@ interface Around {
   readonly bounds: () => Bounds
   /** Whether the level of overload is above 0. */
   readonly isPressed: () => boolean
+  /** All that there are. */
+  readonly servers: () => readonly Server[]
 }
 
 export function newServer(
   where: Pick<ServerOptions, 'label' | 'host' | 'port' | 'name'>,
-  { metrics, clock, log, bounds, isPressed }: Around,
+  { metrics, clock, log, bounds, isPressed, servers }: Around,
 ): Server {
   const { now, elapsed } = clock
   const changed = (isOpen: boolean): void => {
     if (isOpen) log.warn(placeOf(server), `upstream broken: ${FAULT}`)
     else log.info(placeOf(server), 'upstream accepts messages again')
   }
+  const isAnotherWell = (): boolean => servers().some((each) => each !== server && each.up && !each.breaker.isOpen)
   const server: Server = new Server({
     ...where,
     series: seriesOf(metrics, where.label),
     now,
     load: new ServerLoad({ bounds, elapsed }),
     strangers: new StrangersPart({ connections: () => server.limit, isPressed, elapsed }),
-    breaker: new Breaker({ ...clock, changed }),
+    breaker: new Breaker({ ...clock, changed, isAnotherWell }),
   })
   return server
 }

@@ -4,8 +4,10 @@
  *
  * **Friends first.** Whoever is trusted, known or seen is served before strangers. No friend lives on that alone: a source that
  * holds FRIEND_MOST of all connections already has its turn among the strangers, so that one that has turned bad leaves something
- * to others. So does one whose neighbourhood holds as many: a whole /24 that has behaved and then turns bad (snowshoe) leaves as much
- * as one of its addresses would, and its turn comes as if all that the neighbourhood holds were one client's. Within a class the source that holds the fewest is next (fairness.ts), and among equals the one that came first.
+ * to others. So does one of a neighbourhood whose friends hold as many: a whole /24 that has behaved and then turns bad (snowshoe)
+ * leaves as much as one of its addresses would, and its turn comes as if all that its friends hold were one client's. What strangers
+ * hold there does not count, or a bot could rent a place beside a known sender. Within a class the source that holds the fewest is next
+ * (fairness.ts), and among equals the one that came first.
  *
  * **Newest first while the queue stands.** A queue that fills and empties again is a good one: it evens out what comes. One that
  * only stands makes everybody wait and serves no more. The two are told apart as CoDel does (Nichols and Jacobson, RFC 8289):
@@ -51,7 +53,7 @@ export function atService({ since = undefined }: Congestion, waiting: readonly W
 export interface Order {
   /** How many connections a source holds. */
   readonly held: (source: string) => number
-  /** How many a neighbourhood holds. */
+  /** How many the friends of a neighbourhood hold. */
   readonly heldByNet: (net: string) => number
   /** How many there are. */
   readonly connections: number

@@ -90,7 +90,7 @@ export class Server implements ServerOptions {
 
   /** The most connections that there may be to it now. */
   get limit(): number {
-    return this.breaker.isOpen ? 1 : this.load.max
+    return this.breaker.isInForce ? 1 : this.load.max
   }
 
   get condition(): Condition {

@@ -17,7 +17,7 @@ import { Claims } from './claims.ts'
 import { contentionOf, type Wait } from './contention.ts'
 import { type Holder, shareOf, toGiveWay } from './fairness.ts'
 import { Idle } from './idle.ts'
-import { serverSamples, wantedIn, withheld } from './load.ts'
+import { heldByStrangers, isProbeDue, mayHaveMore, serverSamples, wantedIn, withheld } from './load.ts'
 import { NoUpstream } from './no-upstream.ts'
 import type { Server } from './server.ts'
 import type { SlotsOptions } from './slots-options.ts'
@@ -45,11 +45,9 @@ export class Slots {
   readonly #waiting: WaitingRoom<Slot>
   readonly #holders = new Map<Holder, Server>()
   readonly #claims = new Claims()
-  /** Slots held, by neighbourhood. */
+  /** Slots that friends hold, by neighbourhood. */
   readonly #nets = new Claims()
   #turn = 0
-  /** Slots that strangers hold. */
-  #strangers = 0
   #stopped = false
 
   constructor(options: SlotsOptions) {
@@ -83,7 +81,7 @@ export class Slots {
     if (!isFriend(holder) && this.#isClosedToStrangers()) return undefined
     let best: Server | undefined
     for (const each of this.#options.servers()) {
-      if (each === server || each.state !== 'up' || each.breaker.isOpen || this.#room(each) === 0) continue
+      if (each === server || each.state !== 'up' || each.breaker.isInForce || this.#room(each) === 0) continue
       if (this.#isClosedTo(holder, each)) continue
       if (best === undefined || this.#room(each) > this.#room(best)) best = each
     }
@@ -99,6 +97,7 @@ export class Slots {
     const started = this.#options.elapsed()
     try {
       if (holder.slow) this.#refuseSlow()
+      this.#serveByTime()
       const slot = this.#find(holder, avoid)
       if (slot === 'down') throw new NoUpstream('upstream_down')
       return typeof slot === 'string' ? await this.#wait(holder, avoid, signal?.()) : slot
@@ -114,7 +113,7 @@ export class Slots {
     const held = (source: string): number => this.#claims.of(source).held
     const heldByNet = (net: string): number => this.#nets.of(net).held
     while (this.#waiting.length > 0) {
-      const isClosed = this.#isClosedToStrangers()
+      const isClosed = this.#isClosedToStrangers() && !isProbeDue(this.#options.servers())
       const mayBeServed = ({ avoid, holder }: Wait): boolean =>
         !full.has(avoid) && !passed.has(holder.source) && (isFriend(holder) || !isClosed)
       const next = this.#waiting.next({ held, heldByNet, connections: this.#connections(), mayBeServed })
@@ -167,32 +166,33 @@ export class Slots {
     }
     if (!isAny) return this.#options.isAnyExpected() ? 'full' : 'down'
     if (best === undefined) return isClosed ? 'reserved' : 'full'
-    const isKept = (!isFriend(holder) && this.#isClosedToStrangers()) || this.#isReserved(holder.source, room)
-    return isKept ? 'reserved' : this.#slotAt(best, holder)
+    // A probe may be a stranger, however many of those before it still hang.
+    const isClosedNow = !isFriend(holder) && !best.breaker.isInForce && this.#isClosedToStrangers()
+    return isClosedNow || this.#isReserved(holder.source, room) ? 'reserved' : this.#slotAt(best, holder)
   }
 
   /** How many connections can be had at a server, idle ones included. */
   #room(server: Server): number {
-    if (server.breaker.isOpen) return server.breaker.isDue ? 1 : 0
+    if (server.breaker.isInForce) return server.breaker.isDue ? 1 : 0
     return Math.max(0, this.#options.max(server) - server.connections + this.#idle.count(server))
   }
 
   /**
-   * Of servers with room: one whose breaker is open comes first if it wants this client as a probe, and last otherwise. One that
+   * Of servers with room: one whose breaker is in force comes first if it wants this client as a probe, and last otherwise. One that
    * is well is better than a slow one. Of two alike, the one with fewer connections in use is better.
    */
   #isBetter(one: Server, other: Server, holder: Holder): boolean {
-    if (one.breaker.isOpen) return one.breaker.wants(isFriend(holder))
-    if (other.breaker.isOpen) return !other.breaker.wants(isFriend(holder))
+    if (one.breaker.isInForce) return one.breaker.wants(isFriend(holder))
+    if (other.breaker.isInForce) return !other.breaker.wants(isFriend(holder))
     const isSlow = one.state === 'slow'
     return isSlow === (other.state === 'slow') ? this.#room(one) > this.#room(other) : !isSlow
   }
 
   /** Whether strangers hold all the slots that they may. */
   #isClosedToStrangers(): boolean {
-    const { servers, reserve } = this.#options
+    const { servers, max, reserve } = this.#options
     if (reserve() === 0) return false
-    if (this.#strangers >= strangersMost(this.#connections(), reserve())) return true
+    if (heldByStrangers(servers(), max) >= strangersMost(this.#connections(), reserve())) return true
     const withRoom = servers().filter((server) => server.up && this.#room(server) > 0)
     return withRoom.length > 0 && withRoom.every(({ strangers }) => strangers.isFull)
   }
@@ -225,10 +225,8 @@ export class Slots {
     this.#holders.set(holder, server)
     const count = (by: 1 | -1): void => {
       this.#claims.hold(holder.source, by)
-      this.#nets.hold(holder.net, by)
-      if (isFriend(holder)) return
-      this.#strangers += by
-      server.strangers.held += by
+      if (isFriend(holder)) this.#nets.hold(holder.net, by)
+      else server.strangers.held += by
     }
     count(1)
     const release = (act: () => void): void => {
@@ -268,11 +266,13 @@ export class Slots {
   /** While any client waits. */
   #look(): void {
     this.#waiting.dismissLate()
-    // With time they may have more.
-    if (this.#options.servers().some(({ breaker, strangers }) => breaker.isOpen || strangers.isCut)) {
-      this.serve()
-    }
+    this.#serveByTime()
     this.#makeRoom()
+  }
+
+  /** With time they may have more. Whoever comes just then is not served before them. */
+  #serveByTime(): void {
+    if (this.wanted && this.#options.servers().some(mayHaveMore)) this.serve()
   }
 
   /** Makes the clients that must give way free their slots, which then go to those that wait. */

@@ -236,7 +236,7 @@ export class Upstreams {
     if (before !== undefined) return before.forget()
     const bounds = () => this.#settings.value.connections
     const { isPressed = () => false } = this.#options
-    return newServer({ label, host, port, name }, { ...this.#options, bounds, isPressed })
+    return newServer({ label, host, port, name }, { ...this.#options, bounds, isPressed, servers: () => this.#servers })
   }
 
   #newHealth(server: Server): Health {

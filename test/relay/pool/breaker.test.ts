@@ -16,10 +16,17 @@ describe('a breaker', () => {
   let now: number
   let changes: boolean[]
   let breaker: Breaker
+  let isAnotherWell: boolean
   beforeEach(() => {
     now = 0
     changes = []
-    breaker = new Breaker({ now: () => 1e12 + now, elapsed: () => now, changed: (isOpen) => changes.push(isOpen) })
+    isAnotherWell = true
+    breaker = new Breaker({
+      now: () => 1e12 + now,
+      elapsed: () => now,
+      changed: (isOpen) => changes.push(isOpen),
+      isAnotherWell: () => isAnotherWell,
+    })
   })
   const fail = (nets: number): void => {
     for (let i = 0; i < nets; i++) breaker.failed(`198.51.${i}.0/24`)
@@ -58,6 +65,17 @@ describe('a breaker', () => {
     expect([changes, breaker.isOpen, breaker.fault]).toEqual([[true, false], false, undefined])
   })
 
+  test('is in force while another server is well', () => {
+    fail(NETS)
+    expect(breaker.isInForce).toBe(false)
+    now = OPENS_MS
+    fail(NETS)
+    expect([breaker.isOpen, breaker.isInForce]).toEqual([true, true])
+    isAnotherWell = false
+    now += PROBE_MS
+    expect([breaker.isOpen, breaker.isInForce, breaker.isDue]).toEqual([true, false, false])
+  })
+
   test('is due for a probe after five seconds, and wants a friend after ten', () => {
     fail(NETS)
     now = OPENS_MS
@@ -76,10 +94,12 @@ describe('a breaker', () => {
 
 describe('of slots, where one server is broken', () => {
   let servers: readonly [Server, Server]
+  let used: readonly Server[]
   let slots: Slots
   beforeEach(() => {
     jest.useFakeTimers()
-    servers = [serverAt('192.0.2.1'), serverAt('192.0.2.2')]
+    used = []
+    servers = [serverAt('192.0.2.1', () => used), serverAt('192.0.2.2', () => used)]
   })
   afterEach(() => {
     slots.stop()
@@ -87,8 +107,12 @@ describe('of slots, where one server is broken', () => {
   })
   const pass = (ms: number): Promise<void> => jest.advanceTimersByTimeAsync(ms)
   /** The first server breaks. */
-  async function broken(used: readonly Server[]): Promise<void> {
+  async function broken(those: readonly Server[]): Promise<void> {
+    used = those
     slots = slotsOf({ servers: () => used, max: ({ limit }) => limit * 10, reserve: () => 0, waiting: 1000 })
+    await breaks()
+  }
+  async function breaks(): Promise<void> {
     for (const ms of [0, OPENS_MS]) {
       await pass(ms)
       for (let i = 0; i < NETS; i++) servers[0].breaker.failed(`203.0.${i}.0/24`)
@@ -97,7 +121,7 @@ describe('of slots, where one server is broken', () => {
   let clients = 0
   /** Where a client came to; undefined: it waits, or was refused. */
   function client(standing: Standing): { slot?: Slot } {
-    const source = `198.51.100.${clients++ % 256}`
+    const source = `198.51.${clients++ % 256}.1`
     const it: { slot?: Slot } = {}
     const turn = new Turn(elapsed())
     slots.take({ source, net: netOf(source), slow: false, standing, turn, giveWay: () => undefined }).then(
@@ -137,8 +161,23 @@ describe('of slots, where one server is broken', () => {
     expect(slots.takeBeside(servers[1], { ...holder, turn, giveWay: () => undefined })).toBeUndefined()
   })
 
-  test('where there is no other, one that waits goes there, even if the probe before it still hangs', async () => {
+  test('where no other is well, nobody is kept from it', async () => {
     await broken([servers[0]])
+    expect(await hostsOf('new', 'known', 'new')).toEqual(new Array(3).fill('192.0.2.1'))
+    used = servers
+    expect(await hostsOf('new', 'known')).toEqual(new Array(2).fill('192.0.2.2'))
+    servers[1].become('down', 'it hangs')
+    expect(await hostsOf('new', 'known')).toEqual(new Array(2).fill('192.0.2.1'))
+  })
+
+  /** The other server has no room. */
+  async function full(): Promise<void> {
+    await broken(servers)
+    expect(await hostsOf(...new Array<Standing>(10).fill('known'))).not.toContain('192.0.2.1')
+  }
+
+  test('where the other is full, one that waits goes there, even if the probe before it still hangs', async () => {
+    await full()
     const all = [client('new'), client('known'), client('new')]
     const served = (): number => all.filter(({ slot }) => slot !== undefined).length
     await pass(PROBE_MS - 200)
@@ -150,6 +189,57 @@ describe('of slots, where one server is broken', () => {
     expect([served(), next.slot?.server.host]).toEqual([1, '192.0.2.1'])
     servers[0].breaker.accepted()
     expect(await hostsOf('new', 'new', 'new')).toEqual(['192.0.2.1', '192.0.2.1', '192.0.2.1'])
+  })
+
+  test('nobody who comes just when a probe is due gets it before those who wait', async () => {
+    await full()
+    // The queue is looked at every 100 ms from here on, and so not when the probe is due.
+    await pass(50)
+    const known = client('known')
+    await pass(PROBE_MS - 50)
+    expect(servers[0].breaker.isDue).toBe(true)
+    const late = client('new')
+    await pass(0)
+    expect([known, late].map(({ slot }) => slot?.server.host)).toEqual(['192.0.2.1', undefined])
+  })
+
+  describe('and a part is kept for friends', () => {
+    const CONNECTIONS = 10
+    const keep = (): void => {
+      used = servers
+      const max = ({ breaker }: Server): number => (breaker.isInForce ? 1 : CONNECTIONS)
+      slots = slotsOf({ servers: () => used, max, reserve: () => 0.3, waiting: 1000 })
+    }
+
+    test('strangers whose probes hang keep no other stranger from finding that it is back', async () => {
+      keep()
+      await hostsOf(...new Array<Standing>(14).fill('new'))
+      await breaks()
+      for (let i = 0; i < 3; i++) {
+        const next = client('new')
+        await pass(PROBE_MS)
+        expect(next.slot?.server.host).toBe('192.0.2.1')
+      }
+    })
+
+    test.each<[string, () => unknown, number]>([
+      // Of its one connection and ten others they may hold seven.
+      ['broken', breaks, 6],
+      ['down', () => servers[0].become('down', 'it hangs'), 7],
+    ])(
+      'what strangers hold of a server that is %s is not taken from their part of another',
+      async (_, happens, most) => {
+        keep()
+        const hanging = Array.from({ length: 14 }, () => client('new'))
+        await pass(0)
+        await happens()
+        for (const { slot } of hanging) if (slot?.server === servers[1]) slot.free()
+        expect([servers[0].strangers.held, servers[1].strangers.held]).toEqual([7, 0])
+        const served = await hostsOf(...new Array<Standing>(20).fill('new'))
+        expect(served.filter((host) => host !== undefined)).toHaveLength(most)
+        expect(await hostsOf('known')).toEqual(['192.0.2.2'])
+      },
+    )
   })
 })
 

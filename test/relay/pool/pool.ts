@@ -18,7 +18,9 @@ export const waits = (standing: Standing): { count: number; sum: number } => {
 }
 export const elapsed = (): number => performance.now()
 
-export function serverAt(host: string): Server {
+/** @param servers all that there are; without others a breaker is never in force */
+export function serverAt(host: string, servers: () => readonly Server[] = () => []): Server {
+  const isAnotherWell = (): boolean => servers().some((each) => each !== server && each.up && !each.breaker.isOpen)
   const server: Server = new Server({
     label: 'mail',
     host,
@@ -26,7 +28,7 @@ export function serverAt(host: string): Server {
     name: host,
     series: seriesOf(metrics, 'mail'),
     now: () => Date.now(),
-    breaker: new Breaker({ now: () => Date.now(), elapsed, changed: () => undefined }),
+    breaker: new Breaker({ now: () => Date.now(), elapsed, changed: () => undefined, isAnotherWell }),
     load: new ServerLoad({ bounds: () => ({ floor: 1, ceiling: 1 }), elapsed }),
     strangers: new StrangersPart({ connections: () => 50, isPressed: () => false, elapsed }),
   })

@@ -401,6 +401,19 @@ describe('slots that are kept for friends', () => {
     expect(late.refused).toBe('upstream_full')
   })
 
+  test('what strangers of its network hold does not put a friend behind other strangers', async () => {
+    pool(10)
+    kept = 0.3
+    const beside = sources(7).map(stranger)
+    const friends = ['192.0.2.1', '192.0.2.2', '192.0.2.3'].map(friend)
+    await pass(0)
+    expect([...beside, ...friends].every(has)).toBe(true)
+    const [known] = [friend('198.51.100.200'), stranger('203.0.113.1')]
+    beside[0]?.slot?.free()
+    await pass(0)
+    expect(known.slot).toBeDefined()
+  })
+
   test('a stranger gets the one slot there is', async () => {
     pool(1)
     kept = 0.3

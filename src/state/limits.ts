@@ -7,7 +7,7 @@
  * Everything is kept in tables of fixed size and fixed cost: neither memory nor the time to refuse a client grows with
  * the number of addresses.
  */
-import { type Client, isRelay, isTrusted } from '../core/client.ts'
+import { type Client, isFriend, isRelay, isTrusted } from '../core/client.ts'
 import {
   asSet,
   type GlobalLimit,
@@ -39,6 +39,11 @@ export const ROLE_BUDGET: Rate = { max: 20, windowMs: 60_000 }
  * addresses.
  */
 export const VERIFY_BUDGET: Rate = { max: 120, windowMs: 60_000 }
+/**
+ * How often all strangers together get past the level of overload by one of these budgets. Each bot has a budget of its own, so a flood
+ * with null senders, or to postmaster, would come in whole: it was begun six times as fast as the cluster could take it.
+ */
+export const STRANGERS_BUDGET: Rate = { max: 120, windowMs: 60_000 }
 
 export type Budget = 'role' | 'verify'
 export type Part = 'all' | 'sender' | 'everybody'
@@ -65,6 +70,8 @@ export interface Limits {
   giveBack(client: Client, usage: Usage, recipients: number): void
   /** Takes one from the client's budget. @returns whether the budget had room */
   spare(budget: Budget, client: Client): boolean
+  /** Whether who is spared by this budget gets past the level of overload as well. A stranger takes one from what all strangers have. */
+  sparesLevel(budget: Budget, client: Client): boolean
   /**
    * Learns the cluster's answer to a recipient. Each mailbox counts once in a window. Otherwise a client could make its
    * guesses a small share of what it asks for, by naming a valid address before each of them.
@@ -131,6 +138,7 @@ export class CountedLimits implements Limits {
   readonly #ratesNow: () => Rates
   #scopes: Scopes
   readonly #budgets: Readonly<Record<Budget, { readonly rate: Rate; readonly table: WindowTable }>>
+  readonly #strangers: Readonly<Record<Budget, WindowTable>>
 
   constructor(options: LimitsOptions) {
     this.#options = options
@@ -138,11 +146,10 @@ export class CountedLimits implements Limits {
     this.#ratesNow = ratesNow
     this.#maximum = maximum
     this.#scopes = createScopes(rates, seed, counterOf)
-    const budget = (rate: Rate) => ({
-      rate,
-      table: new WindowTable({ capacity: BUDGET_KEYS, windowMs: rate.windowMs, seed }),
-    })
+    const table = ({ windowMs }: Rate, capacity: number) => new WindowTable({ capacity, windowMs, seed })
+    const budget = (rate: Rate) => ({ rate, table: table(rate, BUDGET_KEYS) })
     this.#budgets = { role: budget(ROLE_BUDGET), verify: budget(VERIFY_BUDGET) }
+    this.#strangers = { role: table(STRANGERS_BUDGET, 1), verify: table(STRANGERS_BUDGET, 1) }
   }
 
   change(rates: Rates): void {
@@ -195,6 +202,11 @@ export class CountedLimits implements Limits {
   spare(budget: Budget, client: Client): boolean {
     const { rate, table } = this.#budgets[budget]
     return table.charge(client.source, this.#options.now(), rate.max) <= rate.max
+  }
+
+  sparesLevel(budget: Budget, client: Client): boolean {
+    const { max } = STRANGERS_BUDGET
+    return isFriend(client) || this.#strangers[budget].charge(EVERYBODY, this.#options.now(), max) <= max
   }
 
   heard(client: Client, recipient: string, isUnknown: boolean): void {

@@ -108,6 +108,35 @@ describe('limits of messages', () => {
   })
 })
 
+test('strangers do not get past level 3 as a flood to postmaster, nor of null senders, each with a budget of its own', async () => {
+  const node = await pinned(3)
+  let next = 0
+  const postmaster = async (from: string, to: string): Promise<string> => {
+    const client = await node.client(`127.0.2.${++next}`)
+    await client.hello()
+    await client.command(`MAIL FROM:<${from}>`)
+    const reply = await client.command(`RCPT TO:<${to}>`)
+    client.end()
+    return reply.slice(0, 3)
+  }
+  // A user whom others have written to.
+  const friend = await node.client(addressOf('known'))
+  await friend.hello()
+  expect(await friend.send('a@example.org', 'b@example.net')).toMatch(/^250/)
+  for (const [from, to] of [
+    ['a@example.org', 'postmaster@example.net'],
+    ['', 'b@example.net'],
+  ] as const) {
+    const heard: string[] = []
+    for (let i = 0; i < 125; i++) heard.push(await postmaster(from, to))
+    expect(heard).toEqual([...Array(120).fill('250'), ...Array(5).fill('451')])
+  }
+  const client = await node.client(addressOf('seen'))
+  await client.hello()
+  await client.command('MAIL FROM:<>')
+  expect(await client.command('RCPT TO:<postmaster@example.net>')).toMatch(/^250/)
+})
+
 describe('a stranger that comes back', () => {
   const HERE = '127.0.0.99'
   const ELSEWHERE = '127.0.1.99'

@@ -275,6 +275,16 @@ describe('budgets of their own', () => {
     at += 2 * MINUTE
     expect(all.spare(budget, from('192.0.2.1'))).toBe(true)
   })
+
+  test('strangers get past a level of overload 120 times a minute, all together; friends always', () => {
+    const all = limits({})
+    const strangers = Array.from({ length: 200 }, (_, i) => all.sparesLevel('verify', from(`192.0.2.${i}`)))
+    expect([strangers.filter(Boolean).length, strangers.lastIndexOf(true)]).toEqual([120, 119])
+    expect(all.sparesLevel('role', from('192.0.2.1'))).toBe(true)
+    expect(all.sparesLevel('verify', { ...from('192.0.2.1'), standing: 'seen' })).toBe(true)
+    at += 2 * MINUTE
+    expect(all.sparesLevel('verify', from('192.0.2.1'))).toBe(true)
+  })
 })
 
 describe('unknown recipients', () => {

@@ -81,7 +81,10 @@ function spare({ parts, client }: Context, { facts }: Transaction, to: string): 
   return facts.from === '' && knownRecipients.has(to) && limits.spare('verify', client) ? 'verify' : undefined
 }
 
-/** @returns undefined if the client left meanwhile */
+/**
+ * Who is exempt from the limits of its sender gets past the level of overload as well, as long as strangers do not use that for a flood.
+ * @returns undefined if the client left meanwhile
+ */
 async function admit(
   context: Context,
   transaction: Transaction,
@@ -94,7 +97,8 @@ async function admit(
     client.lookAgain?.()
     return parts.overload.offer(client, asked)
   }
-  const shed = sparedBy === undefined ? transaction.shed(to, offer) : undefined
+  const isPast = sparedBy !== undefined && parts.limits.sparesLevel(sparedBy, client)
+  const shed = isPast ? undefined : transaction.shed(to, offer)
   const known = { ...facts, to, accepted: context.relay.accepted, exempt: sparedBy !== undefined, shed }
   const first = await judge(context, 'rcpt', 'uncounted', known)
   if (first.action !== 'accept' || transaction.isOver) return first

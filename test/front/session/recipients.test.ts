@@ -121,6 +121,7 @@ describe('a client that leaves while its recipient is being judged', () => {
     const others = limitsOf({})
     const limits: Partial<Limits> = {
       spare: (budget, who) => others.spare(budget, who),
+      sparesLevel: () => true,
       take() {
         charged.push('message')
         taken()

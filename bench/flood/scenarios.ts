@@ -201,7 +201,8 @@ export const SCENARIOS: readonly Scenario[] = [
       name: `S19-${logs === 'none' ? 'nothing' : 'day'}`,
       title: `cold start in the middle of the flood, with ${logs === 'none' ? 'nothing' : "a day of the cluster's logs"}`,
       logs,
-      flood: { times: 50, rampS: 1, kind: 'usual' },
+      // As it is there from the start. The lab's own senders need some seconds until their code is compiled.
+      flood: { times: 50, rampS: 8, kind: 'usual' },
       beside: [],
     }),
   ),

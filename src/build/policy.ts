@@ -134,12 +134,21 @@ function standings(
   }
 }
 
+/** The checks that have a mode of their own, and the settings that have it. */
+const OWN_MODES = {
+  tongue: 'tongue',
+  pregreet: 'pregreet',
+  pipelining: 'pipelining',
+  'command-newline': 'commandNewline',
+  helo: 'helo',
+  dnsbl: 'dnsbl',
+} as const satisfies Partial<Record<CheckName, keyof PlainSettings>>
+
 /** Whether its own setting says so. */
-const isObserved = (name: CheckName, { dnsbl, pregreet, pipelining, helo }: PlainSettings): boolean =>
-  (name === 'dnsbl' && dnsbl === 'observe') ||
-  (name === 'pregreet' && pregreet === 'observe') ||
-  (name === 'pipelining' && pipelining === 'observe') ||
-  (name === 'helo' && helo === 'observe')
+const isObserved = (name: CheckName, settings: PlainSettings): boolean => {
+  const setting = (OWN_MODES as Partial<Record<CheckName, keyof PlainSettings>>)[name]
+  return setting !== undefined && settings[setting] === 'observe'
+}
 
 /** How many connections a client's source may have open; undefined: no limit. */
 function concurrencyOf(client: Client, settings: PlainSettings, level: Level, factors: Factors): number | undefined {
@@ -167,7 +176,8 @@ export function buildPolicy(sources: PolicySources): BuiltPolicy {
       denyStage: settings.denyStage,
       concurrency: (client) => concurrencyOf(client, settings, overload.enforced, factors),
       overloaded: (client, open) => overload.atBanner(client, open),
-      ...{ pregreet: settings.pregreet, pipelining: settings.pipelining, helo: settings.helo },
+      ...{ tongue: settings.tongue, pregreet: settings.pregreet, pipelining: settings.pipelining },
+      ...{ commandNewline: settings.commandNewline, helo: settings.helo },
       hostname: settings.hostname,
       domains: settings.rcptDomains,
       recipientsPerMessage: settings.limitRecipientsPerMessage,
@@ -175,7 +185,7 @@ export function buildPolicy(sources: PolicySources): BuiltPolicy {
         scoreOf: (client) => dnsLists.scoreOf(client),
         ...{ threshold: settings.dnsblThreshold, rejects: settings.dnsbl === 'reject' },
       },
-      unknownLately: (client) => (isRelay(client) ? undefined : limits.lately(client)),
+      unknownLately: (client, limit) => (isRelay(client) ? undefined : limits.lately(client, limit)),
     }),
     mode,
     metrics,

@@ -164,11 +164,12 @@ function answered(
   }
   // A verification counts neither for nor against its client. Everybody knows postmaster and abuse, and in a
   // domain that takes every address there is nothing to guess.
+  const isBounce = transaction.facts.from === ''
   const isTold =
     isRole(to.address) ||
-    (to.sparedBy !== undefined && transaction.facts.from === '') ||
+    (to.sparedBy !== undefined && isBounce) ||
     (isTaken && knownRecipients.acceptsEverything(to.address))
-  if ((isTaken || isUnknown) && !isTold) limits.heard(client, to.address, isUnknown)
+  if ((isTaken || isUnknown) && !isTold) limits.heard(client, to.address, isUnknown, isBounce)
   // A directory that has failed says nothing about those who asked it, whether or not the client is told so.
   const evidence = isDoubted || isRole(to.address) ? 'nothing' : evidenceOf(command, said)
   replies.recipient(to.address, said.code, { evidence, isSpared: to.sparedBy !== undefined, isUnknown, from })

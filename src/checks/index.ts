@@ -93,8 +93,9 @@ export const policy = (parts: PolicyParts): Policy => {
         domains(parts.domains),
         recipients(parts.recipientsPerMessage),
         ...UNKNOWN_LIMITS.map((limit) => unknownRecipients(limit, parts.unknownLately)),
-        overloadAtRcpt,
+        // What a list speaks against takes no part of what the level lets in of strangers.
         dnsbl(parts.dnsbl),
+        overloadAtRcpt,
       ],
       counted: [...limitsThatCount('messages'), ...limitsThatCount('recipients')].map((limit) =>
         overLimit('rcpt', limit),

@@ -20,7 +20,6 @@ import type { Extensions } from '../../relay/smtp/dial.ts'
 import { isUnknownUser } from '../../relay/smtp/reply.ts'
 import type { Answer } from '../../relay/transaction/answer.ts'
 import type { Budget } from '../../state/limits.ts'
-import type { Envelope } from '../../state/returns.ts'
 import type { Said } from '../../state/unknown-recipients.ts'
 import { evidenceOf } from '../evidence.ts'
 import type { AnsweredFrom } from '../recipient-answer.ts'
@@ -89,13 +88,17 @@ async function admit(
 ): Promise<Verdict | undefined> {
   const { charges, facts } = transaction
   const { parts, client } = context
-  // A message that is for postmaster first is asked about with its next recipient.
-  const offer = (asked: Envelope): Offer => {
-    client.lookAgain?.()
-    return parts.overload.offer(client, asked)
+  const exempt = sparedBy !== undefined
+  if (!exempt && transaction.asked === undefined) client.lookAgain?.()
+  const known = {
+    ...{ ...facts, to, accepted: context.relay.accepted, exempt },
+    // A message that is for postmaster first is asked about with its next recipient.
+    get shed(): Offer {
+      return exempt || transaction.isOver
+        ? undefined
+        : transaction.shed(to, (asked) => parts.overload.offer(client, asked))
+    },
   }
-  const shed = sparedBy === undefined ? transaction.shed(to, offer) : undefined
-  const known = { ...facts, to, accepted: context.relay.accepted, exempt: sparedBy !== undefined, shed }
   const first = await judge(context, 'rcpt', 'uncounted', known)
   if (first.action !== 'accept' || transaction.isOver) return first
   const message = sparedBy === undefined ? charges.message() : charges.shared()

@@ -120,9 +120,11 @@ function standings(
       const isAllowed = isOnList(ip)
       const isRelay = isAmongRelays(ip)
       if (isAllowed || isRelay) return standingOf({ isAllowed, isRelay, own: NO_PAST, net: NO_PAST }, needs)
-      const domain = name === undefined ? undefined : history.domains.of(name)
       // Who is only observed is to us what he would be without the check.
       const banned = mode('banned') === 'enforce' ? bans.of(ip)?.by : undefined
+      // The operator's word comes before all history, which nobody needs then.
+      if (banned === 'operator') return standingOf({ isAllowed, isRelay, banned, own: NO_PAST, net: NO_PAST }, needs)
+      const domain = name === undefined ? undefined : history.domains.of(name)
       return standingOf({ isAllowed, isRelay, banned, own: history.own(ip), net: history.net(ip), domain }, needs)
     },
     banOf({ ip, standing }) {

@@ -8,8 +8,18 @@
 import { startPostfix } from '../test/services/postfix.ts'
 import { startSink } from '../test/services/sink.ts'
 import type { Sources } from './load.ts'
-import { alternate, cpuMs, judged, median, ratio, table } from './measure.ts'
-import { atEnd, benchmark, type Contender, need, rounds, startBare, startLoad, startSpillway } from './processes.ts'
+import { addressAt, alternate, cpuMs, judged, median, ratio, table } from './measure.ts'
+import {
+  atEnd,
+  benchmark,
+  type Contender,
+  need,
+  rounds,
+  type Spillway,
+  startBare,
+  startLoad,
+  startSpillway,
+} from './processes.ts'
 import { read, type Turn, turn } from './turn.ts'
 
 const CONNECTIONS = 5_000
@@ -26,11 +36,33 @@ const MANY: Sources = { first: '127.16.0.0', count: 16 * 256 }
 const FEW: Sources = { first: '127.16.0.1', count: 16 }
 const DENY = '127.16.0.0/12'
 
+const TOKEN = 'the-token-of-the-benchmark'
+
+interface Row {
+  readonly name: string
+  readonly settings: Readonly<Record<string, string>>
+  readonly sources: Sources
+  readonly code: string
+  /** The most that it may cost, to the bare server: at as many at once as can be taken, and at an even rate. */
+  readonly goal: number
+  readonly goalAtRate: number
+  readonly isBanned?: true
+}
+
 /**
  * With windows of an hour, clients that are over the limit stay over it until the end. The first connection of each
  * address or network is let in before anything is measured.
  */
-const ROWS = [
+const ROWS: readonly Row[] = [
+  {
+    name: 'banned: 4,096 addresses, each by itself',
+    settings: { ADMIN_TOKEN: TOKEN },
+    sources: MANY,
+    code: '554',
+    goal: 1.3,
+    goalAtRate: 1.5,
+    isBanned: true,
+  },
   { name: 'on the deny list', settings: { DENY }, sources: MANY, code: '554', goal: 1.35, goalAtRate: 1.5 },
   {
     name: 'over its limit: 16 addresses, each over its own',
@@ -48,7 +80,17 @@ const ROWS = [
     goal: 1.5,
     goalAtRate: 1.6,
   },
-] as const
+]
+
+/** Bans each of the addresses, as an operator does. */
+async function ban({ admin }: Spillway, { first, count }: Sources): Promise<void> {
+  const headers = { Authorization: `Bearer ${TOKEN}` }
+  for (let i = 0; i < count; i++) {
+    const body = JSON.stringify({ network: addressAt(first, i) })
+    const { status } = await fetch(`http://127.0.0.1:${admin}/api/v1/bans`, { method: 'POST', headers, body })
+    if (status !== 200) throw new Error(`the ban of ${addressAt(first, i)} was answered ${status}`)
+  }
+}
 
 await benchmark(async () => {
   need({ postfix: true })
@@ -74,6 +116,7 @@ await benchmark(async () => {
       RELAY_GUARD: 'off', // smtp-sink accepts mail for everybody, as an open relay would.
       ...row.settings,
     })
+    if (row.isBanned) await ban(spillway, row.sources)
     await visits(spillway.port, row.sources, WARM_UP)
     const probe = 500
     const length = Math.round((await visits(spillway.port, row.sources, probe)).octets / probe)

@@ -10,18 +10,23 @@ import {
 } from '../../src/cli/senders/letter.ts'
 import { mta } from '../../src/cli/senders/mta.ts'
 import { atLeastOnce, below, between } from '../../src/cli/senders/random.ts'
-import type { Visit } from '../../src/cli/senders/visit.ts'
+import type { Done, Visit } from '../../src/cli/senders/visit.ts'
 import { accept, type Delivery } from './ledger.ts'
-import { DOMAIN, TURNED } from './names.ts'
+import { DOMAIN, HOSTNAME, TURNED } from './names.ts'
 import { populationOf, SNOWSHOE, turning } from './population.ts'
 import { type BotKind, mailboxesOf, type Turning } from './scenarios.ts'
 import type { World } from './world.ts'
 
 const PATIENCE_MS = 60_000
 const HEAVY_ADDRESSES = 5
+/** A name as mail servers have. */
+const nameOf = (ip: string): string => `mail.${ip.replaceAll('.', '-')}.bots.example`
 /** Messages of one connection, on average. */
 const MESSAGES = 1.1
-const STEADY: Habits = { pregreets: false, ignoresReplies: false, hangs: false, quits: true, comesBack: 'properly' }
+const STEADY: Habits = {
+  ...{ pregreets: false, ignoresReplies: false, hangs: false, quits: true },
+  ...{ comesBack: 'properly', helo: 'a name' },
+}
 
 interface Spam {
   readonly from: string
@@ -126,18 +131,22 @@ export class Bots {
     const { k } = this.#world.scenario
     const beganMs = this.#world.now()
     for (const each of deliveries.flat()) if (each !== undefined) each.tries++
-    const { pregreets, ignoresReplies, quits, hangs } = habits
+    const { pregreets, ignoresReplies, quits, hangs, helo } = habits
+    const names = { 'a name': nameOf(from), 'the server': HOSTNAME, unqualified: 'localhost' }
     const visit: Visit = {
       from,
-      helo: 'localhost',
+      helo: helo === 'an address' ? this.#world.told(from) : names[helo],
       letters,
       pregreets,
       ignoresReplies,
+      isHasty: ignoresReplies,
       quits,
       patienceMs: PATIENCE_MS,
       ...(hangs ? { hangsAfter: 'helo' } : {}),
     }
-    this.#world.visit(this.#world.ports[this.#world.anyPort()] as number, visit, (answers) => {
+    const port = this.#world.ports[this.#world.anyPort()] as number
+    const kinds = ['bots', tries === 1 ? 'bots, first visit' : 'bots, again']
+    const heard: Done = (answers) => {
       let isPutOff = false
       answers.forEach(({ codes, atMs, tookMs }, i) => {
         codes.forEach((code, r) => {
@@ -148,7 +157,8 @@ export class Bots {
         })
       })
       if (isPutOff) this.#again(spam, tries, firstMs)
-    })
+    }
+    this.#world.visit(port, visit, heard, spam.isTurned ? [] : kinds)
   }
 
   /** A bot sends the whole again. */

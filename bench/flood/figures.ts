@@ -1,6 +1,7 @@
 // What a scenario is about, in figures with a goal each, from what was sent, heard and watched. All of it is pure; a figure that
 // a run cannot tell is NaN, and its goal missed. docs/flood.md says what each goal is.
 
+import { isTest, type Met } from './early.ts'
 import { type Delivery, quantile, sums } from './ledger.ts'
 import { SLOW_MAILBOX } from './names.ts'
 import type { Scenario, Span } from './scenarios.ts'
@@ -38,6 +39,8 @@ export interface Run {
   readonly unknown: number
   /** Sessions of strangers that were put off. */
   readonly strangersShed: number
+  /** What tests have made of visits, by what the clients are. */
+  readonly met?: Readonly<Record<string, Met>>
 }
 
 const SECOND_MS = 1000
@@ -322,6 +325,31 @@ function burst({ scenario, dotsOverCapacity }: Run): Goal[] {
   ]
 }
 
+/** S20. A bot that comes again is another session. */
+function earlyTests({ scenario: { listed }, met = {} }: Run): Goal[] {
+  const { bots } = met
+  if (listed === undefined) return []
+  const share = (of: 'beforeMail' | 'beforeRcpt') => (bots === undefined ? Number.NaN : percent(bots[of], bots.visits))
+  const goal = (what: string, value: number): Goal => ({
+    goal: what,
+    value,
+    limit: { atLeast: 90 },
+    digits: 1,
+    unit: ' %',
+  })
+  const refused = Object.entries(met.honest?.reasons ?? {}).filter(([reason]) => isTest(reason))
+  return [
+    ...(listed >= 0.5 ? [goal('bot sessions refused before MAIL is taken', share('beforeMail'))] : []),
+    ...(listed >= 0.5 ? [goal('bot sessions refused before a mail server is asked', share('beforeRcpt'))] : []),
+    {
+      goal: 'honest sessions refused by a test',
+      value: met.honest === undefined ? Number.NaN : refused.reduce((sum, [, count]) => sum + count, 0),
+      limit: { atMost: 0 },
+      digits: 0,
+    },
+  ]
+}
+
 /** Of one run of Spillway. */
 export const figuresOf = (run: Run): Goal[] =>
   [
@@ -337,4 +365,5 @@ export const figuresOf = (run: Run): Goal[] =>
     directory,
     queue,
     coldStart,
+    earlyTests,
   ].flatMap((of) => of(run))

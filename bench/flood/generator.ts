@@ -4,6 +4,7 @@
 import type { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Bots } from './bots.ts'
+import type { Met } from './early.ts'
 import { Honest } from './honest.ts'
 import type { Delivery } from './ledger.ts'
 import { HONEST_PER_SECOND, type Scenario } from './scenarios.ts'
@@ -28,6 +29,8 @@ export interface Sent {
   readonly dropped: number
   /** Visits made. */
   readonly visits: number
+  /** What tests have made of them, by what they are. */
+  readonly met: Readonly<Record<string, Met>>
   /** By how much the senders' clock was late at worst, in ms: much more than 100 ms says that the lab was too slow. */
   readonly lateMs: number
 }
@@ -64,7 +67,7 @@ async function send(order: Order): Promise<void> {
   for (let i = 0; i < 500 && world.unanswered > 0; i++) await sleep(TICK_MS)
   for (const socket of open) socket.destroy()
   const { deliveries, mostOpen: sockets, dropped, visits } = world
-  process.send?.({ deliveries, sockets, dropped, visits, lateMs } satisfies Sent)
+  process.send?.({ deliveries, sockets, dropped, visits, met: world.meetings.all, lateMs } satisfies Sent)
 }
 
 process.on('disconnect', () => process.exit(0))

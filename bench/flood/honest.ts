@@ -10,7 +10,8 @@ import {
 import { honestRecipients, honestSize, type Letter, UNKNOWN_SHARE } from '../../src/cli/senders/letter.ts'
 import { mta } from '../../src/cli/senders/mta.ts'
 import { below, between } from '../../src/cli/senders/random.ts'
-import type { Answer } from '../../src/cli/senders/visit.ts'
+import type { Answer, Done } from '../../src/cli/senders/visit.ts'
+import { hasName } from './early.ts'
 import { accept, type Class, type Delivery } from './ledger.ts'
 import { DOMAIN, MARK, SLOW_MAILBOX } from './names.ts'
 import { populationOf, turning } from './population.ts'
@@ -25,6 +26,10 @@ const LATE = 0.1
 const TLS = 0.95
 /** How long a sender rests in the middle of DATA where nodes are killed there (S12), in ms. */
 const REST_MS = 500
+
+/** How long a slow sender thinks before each command, in ms, and which senders are slow where tests are on (S20). */
+const THINKS_MS = 1500
+const isThoughtful = ({ name }: Sender): boolean => Number(name.slice(1)) % 20 === 7
 
 /** One letter under way, and those of its deliveries that are not settled. */
 interface Pending {
@@ -147,6 +152,8 @@ export class Honest {
     const start = this.#world.anyPort()
     const { sender, address } = course
     const from = sender.addresses[(address + tries - 1) % sender.addresses.length] as string
+    const isSlow = scenario.listed !== undefined && isThoughtful(sender)
+    const kinds = this.#kinds(sender, isSlow)
     const at = (left: readonly Pending[], node: number): void => {
       if (left.length === 0) return
       if (node === ports.length) {
@@ -163,12 +170,25 @@ export class Honest {
         patienceMs: PATIENCE_MS,
         ...(scenario.handshakes !== undefined && { tls: this.#world.random() < TLS }),
         ...(scenario.kills !== undefined && { restMs: REST_MS }),
+        ...(isSlow && { thinksMs: THINKS_MS }),
       }
-      this.#world.visit(port, visit, (answers) =>
-        at(this.#settle(left, answers, { name: sender.name, beganMs, tries }), node + 1),
-      )
+      const heard: Done = (answers) => at(this.#settle(left, answers, { name: sender.name, beganMs, tries }), node + 1)
+      this.#world.visit(port, visit, heard, kinds)
     }
     at(letters, 0)
+  }
+
+  /** What a sender is counted as (early.ts). */
+  #kinds({ name, mta, isLarge }: Sender, isSlow: boolean): readonly string[] {
+    return [
+      'honest',
+      `honest: ${mta.name}`,
+      ...(this.#known.has(name) ? [] : ['honest: first contact']),
+      ...(mta.addresses > 1 ? ['honest: a provider with changing addresses'] : []),
+      ...(isLarge ? ['honest: large'] : []),
+      ...(isSlow ? ['honest: slow but correct'] : []),
+      ...(hasName(name) ? [] : ['honest: a host with no PTR']),
+    ]
   }
 
   #tried(delivery: Delivery): void {

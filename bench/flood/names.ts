@@ -1,6 +1,8 @@
 // What the senders and the cluster agree on.
 
 export const DOMAIN = 'cluster.example'
+/** What bench/processes.ts calls the nodes. */
+export const HOSTNAME = 'mx.test.example'
 /** The end of every refusal by the cluster, by which senders tell its refusals from Spillway's. */
 export const MARK = '(cluster)'
 /** The mailbox that the cluster is slow for (S10). */

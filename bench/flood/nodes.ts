@@ -4,12 +4,14 @@ import { readFileSync } from 'node:fs'
 import { startPostfix } from '../../test/services/postfix.ts'
 import { waitUntil } from '../../test/services/processes.ts'
 import { type RedisServer, startRedis } from '../../test/services/redis.ts'
+import { startUnbound } from '../../test/services/unbound.ts'
 import { type Forwarder, startForwarder } from '../cluster/forwarder.ts'
 import { learn, type Spillway, startSpillway } from '../processes.ts'
 import { makePairs } from '../tls.ts'
 import { type Size, sizeOf } from './capacity.ts'
 import { dayOf } from './day.ts'
-import { DOMAIN } from './names.ts'
+import { recordsOf } from './early.ts'
+import { DOMAIN, toldAs } from './names.ts'
 import { pastOf, snowshoePast } from './past.ts'
 import { populationOf } from './population.ts'
 import { HONEST_PER_SECOND, type Scenario } from './scenarios.ts'
@@ -76,6 +78,7 @@ export async function startNodes(
   stopping(() => redis.stop())
   const wire = await startForwarder(redis.port)
   stopping(() => wire.cut())
+  const dns = await startNames(scenario, options, { stopping })
   const settings = {
     UPSTREAM_MAX_CONNECTIONS: connections(sizeOf(capacity).places, nodes),
     ...(contender === 'blind' ? blind(capacity) : { ...divided(scenario.k), ...scenario.settings, ...options.more }),
@@ -85,6 +88,7 @@ export async function startNodes(
     UPSTREAM_CLIENT_IP: 'none',
     REDIS_URL: `redis://127.0.0.1:${wire.port}`,
     ...(isProxied ? { PROXY_PROTOCOL_FROM: '127.0.0.0/8' } : {}),
+    ...dns,
     ...(scenario.queue?.told === 'asked' ? { UPSTREAM_PRESSURE_URL: `http://127.0.0.1:${web}/` } : {}),
     ...(scenario.handshakes === undefined ? {} : certificate()),
     ...settings,
@@ -115,17 +119,31 @@ export async function startNodes(
   return { running, logs, settings, learnt, redis, wire, kill }
 }
 
+/** The lab's own name server, where a list is asked. */
+async function startNames(
+  { listed }: Scenario,
+  options: Options,
+  { stopping }: Stops,
+): Promise<Readonly<Record<string, string>>> {
+  if (listed === undefined) return {}
+  const dns = await startUnbound({ records: recordsOf(populationOf(options), listed, options.scale) })
+  stopping(() => dns.stop())
+  return { DNS_SERVERS: dns.address }
+}
+
 function certificate(): Readonly<Record<string, string>> {
   const { cert, key } = makePairs()[1] as { cert: string; key: string }
   return { TLS_CERT: cert, TLS_KEY: key }
 }
 
 /** What Spillway learns before the run. */
-function logsOf({ hasPast, logs = 'a fortnight', turnsBad }: Scenario, options: Options): string {
+function logsOf({ hasPast, logs = 'a fortnight', turnsBad, listed }: Scenario, options: Options): string {
   if (!hasPast || logs === 'none') return ''
   const how = { perSecond: HONEST_PER_SECOND * options.scale, seed: options.seed, now: Date.now() }
   const population = populationOf(options)
   const theirs = logs === 'a day' ? dayOf(population, how) : pastOf(population, how)
+  // As PROXY headers tell them.
+  if (listed !== undefined) return theirs.replaceAll(/^127\./gm, toldAs('127.'))
   return turnsBad?.who === 'a known /24' ? theirs + snowshoePast(how.now) : theirs
 }
 

@@ -2,6 +2,7 @@
 
 import { table } from '../measure.ts'
 import type { Line } from './chart.ts'
+import { isTest } from './early.ts'
 import { figureOf, goalsOf } from './goals.ts'
 import { CLASSES } from './ledger.ts'
 import type { Result } from './run.ts'
@@ -54,6 +55,29 @@ function standings(results: readonly Result[]): string[] {
   return [table(['sessions at Spillway', 'relayed', 'shed'], said)]
 }
 
+/** Who was refused early, and by what. A visit counts by its first refusal. */
+function early({ listed }: Scenario, results: readonly Result[]): string[] {
+  const met = results.find(({ contender }) => contender === 'spillway')?.met
+  if (listed === undefined || met === undefined) return []
+  const rows = Object.entries(met)
+    .sort(([a], [b]) => a.localeCompare(b))
+    .map(([kind, { visits, beforeMail, beforeRcpt, reasons }]) => {
+      const by = Object.entries(reasons).sort(([, a], [, b]) => b - a)
+      const tests = by.filter(([reason]) => isTest(reason)).reduce((sum, [, count]) => sum + count, 0)
+      const told = by.map(([reason, count]) => `${reason} ${count}`).join(', ')
+      return [kind, `${visits}`, percent(beforeMail, visits), percent(beforeRcpt, visits), `${tests}`, told]
+    })
+  const head = [
+    'sessions of',
+    'all',
+    'refused before MAIL',
+    'before a mail server is asked',
+    'by a test',
+    'first refusal',
+  ]
+  return [table(head, rows)]
+}
+
 /** What pressed hardest, and how high the level was. */
 function hardest(results: readonly Result[]): string[] {
   const ours = results.find(({ contender }) => contender === 'spillway')
@@ -95,6 +119,7 @@ export function report(scenario: Scenario, results: readonly Result[]): string {
           ),
         ]),
     ...standings(results),
+    ...early(scenario, results),
     [...hardest(results), ...settings, ...pressed, ...results.flatMap(conditions)].join('\n'),
     '',
   ].join('\n\n')

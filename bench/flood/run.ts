@@ -8,6 +8,7 @@ import { cpuMs } from '../measure.ts'
 import { atEnd } from '../processes.ts'
 import { sizeOf } from './capacity.ts'
 import type { ClusterOrder, ClusterPorts, ClusterReport, ClusterSize } from './cluster.ts'
+import type { Met } from './early.ts'
 import { startFaults, startReporter } from './faults.ts'
 import { figuresOf, type Goal } from './figures.ts'
 import type { Order, Sent } from './generator.ts'
@@ -79,6 +80,8 @@ export interface Result {
   readonly cores: { readonly nodes: number; readonly senders: number; readonly cluster: number }
   /** How sessions ended, by the standing that Spillway gave the client; empty where there is no node. */
   readonly sessions: Sessions
+  /** Visits by what the client is, and by which tests they were refused. */
+  readonly met: Readonly<Record<string, Met>>
   readonly visits: number
   /** The most sockets that the senders had open at once. */
   readonly sockets: number
@@ -150,7 +153,7 @@ async function play(whole: Scenario, asked: Options, started: Started): Promise<
   const tell = (order: ClusterOrder) => cluster.send(order)
   const { port: sink, web } = await next<ClusterPorts>(cluster, 30_000)
   const port = options.hasPostfix ? await startPostfixBefore(sink, sizeOf(capacity), started) : sink
-  const isTold = scenario.firstDay !== undefined || scenario.logs !== undefined
+  const isTold = [scenario.firstDay, scenario.logs, scenario.listed].some((each) => each !== undefined)
   const isProxied = isTold && contender !== 'nothing'
   const setting = { scenario, options, capacity, port, web, isProxied }
   const nodes = contender === 'nothing' ? NO_NODES : await startNodes(setting, started)
@@ -197,6 +200,7 @@ async function play(whole: Scenario, asked: Options, started: Started): Promise<
       unknown,
     },
     known: { before: known, after: await knownClients(nodes) },
+    met: sent.met,
   })
   return {
     ...{ scenario: scenario.name, contender, k: scenario.k, scale, seed, nodes: nodes.running.length, capacity },
@@ -210,6 +214,7 @@ async function play(whole: Scenario, asked: Options, started: Started): Promise<
     idle: (after.idle - before.idle) / (after.all - before.all),
     cores: Object.fromEntries(cores) as Result['cores'],
     sessions,
+    met: sent.met,
     levels: watch.points,
   }
 }

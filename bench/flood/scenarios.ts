@@ -1,6 +1,7 @@
 // The scenarios of the flood lab: what comes, and what happens to the cluster. Rates are per wall second and stay true;
 // spans in model time are divided by K.
 
+import { EARLY_TESTS } from './early.ts'
 import type { Contender } from './settings.ts'
 
 /** Messages a second on an average day. */
@@ -69,6 +70,8 @@ export interface Scenario {
   readonly directory?: Span
   /** The dot is quick, and a queue grows behind it, which is as full as it may be with what the cluster takes in `holdsS`. */
   readonly queue?: { readonly holdsS: number; readonly told: 'asked' | 'posted' }
+  /** The tests of bench/flood/early.ts are on, and this share of the bots is on a DNS list. Addresses are told by PROXY headers. */
+  readonly listed?: number
   /** Mailboxes of the cluster; 5000 by default. */
   readonly mailboxes?: number
   /** Further settings of Spillway, by name without prefix. */
@@ -203,6 +206,17 @@ export const SCENARIOS: readonly Scenario[] = [
       logs,
       // As it is there from the start. The lab's own senders need some seconds until their code is compiled.
       flood: { times: 50, rampS: 8, kind: 'usual' },
+      beside: [],
+    }),
+  ),
+  ...[0, 50, 80].map(
+    (percent): Scenario => ({
+      ...USUAL,
+      name: `S20-${percent}`,
+      title: `the tests of how clients talk are on, and ${percent} % of the bots are on a DNS list`,
+      flood: { times: 50, rampS: 10, kind: 'usual' },
+      listed: percent / 100,
+      settings: EARLY_TESTS,
       beside: [],
     }),
   ),

@@ -49,4 +49,5 @@ export const SHORT: Readonly<Record<string, Partial<Scenario>>> = {
   'S18-posted': { seconds: 45, afterMin: 1 },
   'S19-nothing': FLOOD,
   'S19-day': FLOOD,
+  ...Object.fromEntries(['S20-0', 'S20-50', 'S20-80'].map((name) => [name, { seconds: 40 }])),
 }

@@ -2,7 +2,8 @@
 
 import type { Socket } from 'node:net'
 import { below, type Random, seeded } from '../../src/cli/senders/random.ts'
-import { type Answer, perform, type Visit } from '../../src/cli/senders/visit.ts'
+import { type Done, perform, type Visit } from '../../src/cli/senders/visit.ts'
+import { Meetings } from './early.ts'
 import type { Order } from './generator.ts'
 import type { Delivery } from './ledger.ts'
 import { toldAs } from './names.ts'
@@ -19,6 +20,7 @@ export class World {
   readonly seed: number
   readonly random: Random
   readonly deliveries: Delivery[] = []
+  readonly meetings = new Meetings()
   readonly ports: readonly number[]
   readonly #isProxied: boolean
   readonly #open: Set<Socket>
@@ -82,8 +84,13 @@ export class World {
     return below(this.random, this.ports.length)
   }
 
-  /** @param from an address; where PROXY headers tell addresses, any, and otherwise one of 127.0.0.0/8 */
-  visit(port: number, visit: Visit, done: (answers: readonly Answer[]) => void): void {
+  /** The address of a sender, as Spillway is told it. */
+  told(ip: string): string {
+    return this.#isProxied ? toldAs(ip) : ip
+  }
+
+  /** @param kinds what it is counted as (early.ts) @param from an address; where PROXY headers tell addresses, any, and otherwise one of 127.0.0.0/8 */
+  visit(port: number, visit: Visit, done: Done, kinds: readonly string[] = []): void {
     const family = visit.from.includes(':') ? 'TCP6' : 'TCP4'
     const to = family === 'TCP6' ? '::1' : '127.0.0.1'
     const proxied = { ...visit, from: '127.0.0.1', preface: `PROXY ${family} ${toldAs(visit.from)} ${to} 4000 25\r\n` }
@@ -91,9 +98,10 @@ export class World {
     const direct = family === 'TCP6' ? { ...visit, from: '127.15.0.1' } : visit
     const isAwaited = visit.hangsAfter === undefined
     if (isAwaited) this.unanswered++
-    const socket = perform({ host: '127.0.0.1', port }, this.#isProxied ? proxied : direct, (answers) => {
+    const socket = perform({ host: '127.0.0.1', port }, this.#isProxied ? proxied : direct, (answers, refused) => {
       if (isAwaited) this.unanswered--
-      done(answers)
+      this.meetings.count(kinds, refused)
+      done(answers, refused)
     })
     this.visits++
     this.#open.add(socket)

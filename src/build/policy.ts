@@ -120,9 +120,11 @@ function standings(
       const isAllowed = isOnList(ip)
       const isRelay = isAmongRelays(ip)
       if (isAllowed || isRelay) return standingOf({ isAllowed, isRelay, own: NO_PAST, net: NO_PAST }, needs)
-      const domain = name === undefined ? undefined : history.domains.of(name)
       // Who is only observed is to us what he would be without the check.
       const banned = mode('banned') === 'enforce' ? bans.of(ip)?.by : undefined
+      // The operator's word comes before all history, which nobody needs then.
+      if (banned === 'operator') return standingOf({ isAllowed, isRelay, banned, own: NO_PAST, net: NO_PAST }, needs)
+      const domain = name === undefined ? undefined : history.domains.of(name)
       return standingOf({ isAllowed, isRelay, banned, own: history.own(ip), net: history.net(ip), domain }, needs)
     },
     banOf({ ip, standing }) {
@@ -134,12 +136,21 @@ function standings(
   }
 }
 
+/** The checks that have a mode of their own, and the settings that have it. */
+const OWN_MODES = {
+  tongue: 'tongue',
+  pregreet: 'pregreet',
+  pipelining: 'pipelining',
+  'command-newline': 'commandNewline',
+  helo: 'helo',
+  dnsbl: 'dnsbl',
+} as const satisfies Partial<Record<CheckName, keyof PlainSettings>>
+
 /** Whether its own setting says so. */
-const isObserved = (name: CheckName, { dnsbl, pregreet, pipelining, helo }: PlainSettings): boolean =>
-  (name === 'dnsbl' && dnsbl === 'observe') ||
-  (name === 'pregreet' && pregreet === 'observe') ||
-  (name === 'pipelining' && pipelining === 'observe') ||
-  (name === 'helo' && helo === 'observe')
+const isObserved = (name: CheckName, settings: PlainSettings): boolean => {
+  const setting = (OWN_MODES as Partial<Record<CheckName, keyof PlainSettings>>)[name]
+  return setting !== undefined && settings[setting] === 'observe'
+}
 
 /** How many connections a client's source may have open; undefined: no limit. */
 function concurrencyOf(client: Client, settings: PlainSettings, level: Level, factors: Factors): number | undefined {
@@ -167,7 +178,8 @@ export function buildPolicy(sources: PolicySources): BuiltPolicy {
       denyStage: settings.denyStage,
       concurrency: (client) => concurrencyOf(client, settings, overload.enforced, factors),
       overloaded: (client, open) => overload.atBanner(client, open),
-      ...{ pregreet: settings.pregreet, pipelining: settings.pipelining, helo: settings.helo },
+      ...{ tongue: settings.tongue, pregreet: settings.pregreet, pipelining: settings.pipelining },
+      ...{ commandNewline: settings.commandNewline, helo: settings.helo },
       hostname: settings.hostname,
       domains: settings.rcptDomains,
       recipientsPerMessage: settings.limitRecipientsPerMessage,
@@ -175,7 +187,7 @@ export function buildPolicy(sources: PolicySources): BuiltPolicy {
         scoreOf: (client) => dnsLists.scoreOf(client),
         ...{ threshold: settings.dnsblThreshold, rejects: settings.dnsbl === 'reject' },
       },
-      unknownLately: (client) => (isRelay(client) ? undefined : limits.lately(client)),
+      unknownLately: (client, limit) => (isRelay(client) ? undefined : limits.lately(client, limit)),
     }),
     mode,
     metrics,

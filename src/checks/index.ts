@@ -10,11 +10,12 @@
  */
 import type { Ban } from '../core/bans.ts'
 import type { Client, OpenCounts } from '../core/client.ts'
-import { limitsThatCount } from '../core/limits.ts'
+import { limitsThatCount, UNKNOWN_LIMITS, type UnknownLimit } from '../core/limits.ts'
 import type { Check, Facts, Refusal } from '../core/policy.ts'
 import type { SignMode } from '../core/signs.ts'
 import type { RecentRecipients } from '../core/usage.ts'
 import { banned } from './banned.ts'
+import { commandNewlineAtHelo, commandNewlineAtMail } from './command-newline.ts'
 import { denied } from './denied.ts'
 import { type DnsblParts, dnsbl } from './dnsbl.ts'
 import { domains } from './domains.ts'
@@ -26,12 +27,13 @@ import { pipeliningAtHelo, pipeliningAtMail } from './pipelining.ts'
 import { pregreet } from './pregreet.ts'
 import { recipients } from './recipients.ts'
 import { size } from './size.ts'
+import { tongue } from './tongue.ts'
 import { unknownRecipients } from './unknown-recipients.ts'
 
 /** Which checks run at which stage. A check for a stage that is not listed here would have no place. */
 export interface Policy {
   readonly connect: Uncounted<'connect'> & Counted<'connect'> & Again<'connect'>
-  readonly helo: Uncounted<'helo'>
+  readonly helo: Uncounted<'helo'> & Foreign<'helo'>
   readonly mail: Uncounted<'mail'>
   readonly rcpt: Uncounted<'rcpt'> & Counted<'rcpt'>
 }
@@ -39,6 +41,8 @@ type Uncounted<S extends keyof Facts> = { readonly uncounted: readonly Check<S>[
 type Counted<S extends keyof Facts> = { readonly counted: readonly Check<S>[] }
 /** Those by which an open session is judged once more when the policy has changed, or somebody was banned. They are among the uncounted ones. */
 type Again<S extends keyof Facts> = { readonly again: readonly Check<S>[] }
+/** Those by which a client is judged that has sent a line of another protocol, wherever in its session. */
+type Foreign<S extends keyof Facts> = { readonly foreign: readonly Check<S>[] }
 
 export interface PolicyParts {
   readonly isDenied: (ip: string) => boolean
@@ -50,15 +54,17 @@ export interface PolicyParts {
   readonly concurrency: (client: Client) => number | undefined
   /** Why the level of overload refuses a client at the banner; undefined: it does not. */
   readonly overloaded: (client: Client, open: OpenCounts) => Refusal['facts'] | undefined
+  readonly tongue: SignMode
   readonly pregreet: SignMode
   readonly pipelining: SignMode
+  readonly commandNewline: SignMode
   readonly helo: SignMode
   /** Ours. */
   readonly hostname: string
   readonly domains: readonly string[]
   readonly recipientsPerMessage: number
   readonly dnsbl: DnsblParts
-  readonly unknownLately: (client: Client) => RecentRecipients | undefined
+  readonly unknownLately: (client: Client, limit: UnknownLimit) => RecentRecipients | undefined
 }
 
 export const policy = (parts: PolicyParts): Policy => {
@@ -72,17 +78,24 @@ export const policy = (parts: PolicyParts): Policy => {
       again: atConnect,
     },
     helo: {
-      uncounted: [pregreet(parts.pregreet), pipeliningAtHelo(parts.pipelining), helo(parts.helo, parts.hostname)],
+      uncounted: [
+        pregreet(parts.pregreet),
+        pipeliningAtHelo(parts.pipelining),
+        commandNewlineAtHelo(parts.commandNewline),
+        helo(parts.helo, parts.hostname),
+      ],
+      foreign: [tongue(parts.tongue)],
     },
-    mail: { uncounted: [pipeliningAtMail(parts.pipelining), size] },
+    mail: { uncounted: [pipeliningAtMail(parts.pipelining), commandNewlineAtMail(parts.commandNewline), size] },
     rcpt: {
       uncounted: [
         ...listed('rcpt'),
         domains(parts.domains),
         recipients(parts.recipientsPerMessage),
-        unknownRecipients(parts.unknownLately),
-        overloadAtRcpt,
+        ...UNKNOWN_LIMITS.map((limit) => unknownRecipients(limit, parts.unknownLately)),
+        // What a list speaks against takes no part of what the level lets in of strangers.
         dnsbl(parts.dnsbl),
+        overloadAtRcpt,
       ],
       counted: [...limitsThatCount('messages'), ...limitsThatCount('recipients')].map((limit) =>
         overLimit('rcpt', limit),

@@ -1,28 +1,32 @@
 /**
- * Detects a directory harvest: a client that asks for many recipients that the cluster does not know, and for few
+ * Detects a directory harvest: a client, or a network, that asks for many recipients that the cluster does not know, and for few
  * others. A mailing list with a few dead addresses among many good ones is not a harvest, hence the share. The counts
- * come from the cluster's own replies. Each mailbox counts once, so that a client cannot hide its guesses by naming one
- * valid address again and again.
+ * come from the cluster's own replies (state/harvest.ts). Known clients are not refused for what others of their network name.
  */
 import type { Client } from '../core/client.ts'
+import type { UnknownLimit } from '../core/limits.ts'
 import { ACCEPT, type Check, refusal } from '../core/policy.ts'
+import { checkOf } from '../core/reasons.ts'
 import type { RecentRecipients } from '../core/usage.ts'
 
-/** Unknown recipients must be at least this share of all that the client asked for. */
+/** Unknown recipients must be at least this share of all that were asked for. */
 const HARVEST_SHARE = 0.3
 
 /** @param lately called for each recipient; returns undefined if the limit is off */
-export const unknownRecipients = (lately: (client: Client) => RecentRecipients | undefined): Check<'rcpt'> => ({
-  name: 'unknown-recipients',
+export const unknownRecipients = (
+  limit: UnknownLimit,
+  lately: (client: Client, limit: UnknownLimit) => RecentRecipients | undefined,
+): Check<'rcpt'> => ({
+  name: checkOf(limit),
   stage: 'rcpt',
   sparesTrusted: true,
   judge: ({ client, exempt }) => {
-    if (exempt) return ACCEPT
-    const recent = lately(client)
+    if (exempt || (limit === 'net_unknown_recipients' && client.standing === 'known')) return ACCEPT
+    const recent = lately(client, limit)
     if (recent === undefined) return ACCEPT
-    const { unknown, asked } = recent
+    const { unknown, asked, guessed, named } = recent
     if (unknown.used < unknown.max || unknown.used < HARVEST_SHARE * asked) return ACCEPT
-    const facts = { used: unknown.used, max: unknown.max, windowMs: unknown.windowMs, asked }
-    return refusal('unknown_recipients', facts)
+    const { used, max, windowMs } = unknown
+    return refusal(limit, { used, max, windowMs, asked, guessed, named })
   },
 })

@@ -18,10 +18,14 @@ const limitKey = (limit: LimitName) => keyOf(limitSetting(limit))
 /** The rate of every limit, as the operator set it. */
 export const ratesOf = (settings: PlainSettings): Rates => recordOf(LIMIT_NAMES, (limit) => settings[limitKey(limit)])
 
-/** Pairs of limits, of which the first counts a part of what the second counts. */
+/**
+ * Pairs of limits, of which the first counts a part of what the second counts. Of unknown recipients no address counts for more than a
+ * part of what its network may (state/harvest.ts), so that its own limit may be above that.
+ */
 const PAIRS: readonly (readonly [LimitName, LimitName])[] = LIMIT_NAMES.flatMap((narrow) =>
   LIMIT_NAMES.filter(
     (wide) =>
+      LIMITS[narrow].counts !== 'unknown' &&
       LIMITS[narrow].counts === LIMITS[wide].counts &&
       GROUPINGS.indexOf(LIMITS[narrow].per) < GROUPINGS.indexOf(LIMITS[wide].per),
   ).map((wide) => [narrow, wide] as const),

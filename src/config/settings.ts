@@ -439,6 +439,14 @@ export const SETTINGS = {
     more: 'It applies only where they are at least 30 % of the recipients that this address named, so that an honest mailing list with some dead addresses gets through. Each recipient counts once a window, however it is spelt. The roles postmaster and abuse do not count, nor do recipients in domains that accept every address.',
     live: true,
   }),
+  SPILLWAY_LIMIT_NET_UNKNOWN_RECIPIENTS: row({
+    group: 'limits',
+    kind: orOff(rate),
+    default: '100/10m',
+    doc: 'Recipients named by one /24 (IPv6: /48) that the mail servers do not know; addresses of it are guessing together.',
+    more: 'It applies only where they are at least 30 % of the recipients that this network named, and no address counts for more than a fifth of the limit, so that one customer of a provider who guesses does not have the others put off. Known clients are not held by it, and what they name in vain is not counted. The rest is as of `SPILLWAY_LIMIT_IP_UNKNOWN_RECIPIENTS`.',
+    live: true,
+  }),
   SPILLWAY_LIMIT_RECIPIENTS_PER_MESSAGE: row({
     group: 'limits',
     kind: integer(1, 1_000_000),
@@ -488,6 +496,22 @@ export const SETTINGS = {
     default: 'observe',
     doc: 'What to do with clients that go on before HELO or EHLO is answered, or before MAIL is where nothing was offered.',
     more: 'They hear it at HELO, EHLO or MAIL: 450 4.5.0, or 554 5.5.0. What RFC 2920 allows is not counted.',
+    live: true,
+  }),
+  SPILLWAY_COMMAND_NEWLINE: row({
+    group: 'talk',
+    kind: signMode,
+    default: 'observe',
+    doc: 'What to do with clients whose commands end in a bare LF, or have a bare CR in them.',
+    more: 'They hear it at HELO, EHLO or MAIL: 450 4.5.2, or 554 5.5.2. No mail server sends such lines, but home-made programs and old devices do: look at what it counts before you refuse them. The lines of messages are the matter of SPILLWAY_BARE_NEWLINE.',
+    live: true,
+  }),
+  SPILLWAY_TONGUE: row({
+    group: 'talk',
+    kind: signMode,
+    default: 'observe',
+    doc: 'What to do with clients that speak another protocol: HTTP, TLS without STARTTLS, SSH.',
+    more: 'Refused, they hear 421 4.7.0 (`defer`) or 554 5.5.1 (`reject`) and are disconnected. Otherwise each such line is an unknown command (500), and the fifth ends the session (reason `junk`), whatever is set, so that a mail session in the body of an HTTP request is not reached.',
     live: true,
   }),
   SPILLWAY_HELO: row({

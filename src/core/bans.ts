@@ -47,6 +47,14 @@ export interface OffenceRow {
 
 /** Of 20 unknown recipients and more. Old lists of honest senders have far fewer among those that exist. */
 const HARVEST_SHARE = 0.5
+/** Of a client whose network guesses. Who mistypes a name or two has done nothing. */
+const LEAST_GUESSES = 3
+/**
+ * Whether a client has named so many recipients that do not exist, and no more that do. Those of bounces are among the named and not
+ * among the guessed, so that a server that bounces gets no points with its next message either.
+ */
+const isGuesser = (guessed: number, named: number, least: number): boolean =>
+  guessed >= least && guessed >= HARVEST_SHARE * named
 
 /**
  * What proves a bot, by the reason of the refusal, and how many points it is worth: all that no honest mail server does. A
@@ -72,7 +80,14 @@ export const OFFENCES = {
   unknown_recipients: {
     points: 5,
     sparesNullSender: true,
-    proves: ({ used, asked }) => Number(used) >= HARVEST_SHARE * Number(asked),
+    proves: ({ used, asked, guessed, named }) =>
+      Number(used) >= HARVEST_SHARE * Number(asked) && isGuesser(Number(guessed), Number(named), 1),
+  },
+  /** Its network guesses, and it has part in that: a neighbour of guessers has done nothing. */
+  net_unknown_recipients: {
+    points: 3,
+    sparesNullSender: true,
+    proves: ({ guessed, named }) => isGuesser(Number(guessed), Number(named), LEAST_GUESSES),
   },
 } as const satisfies Partial<Record<ReasonName, OffenceRow>>
 

@@ -16,7 +16,7 @@ export interface LimitRow {
   /**
    * What is counted, and so when it is charged: a connection at the gate, a message with its first recipient, each
    * recipient before a mail server is asked, or each recipient that a mail server called unknown. Any number of limits
-   * may count connections or messages; recipients and unknown recipients have one limit each.
+   * may count connections, messages or unknown recipients; recipients have one limit.
    */
   readonly counts: 'connections' | 'messages' | 'recipients' | 'unknown'
   readonly per: Grouping
@@ -70,6 +70,12 @@ export const LIMITS = {
     setting: 'SPILLWAY_LIMIT_IP_UNKNOWN_RECIPIENTS',
     capacity: 1 << 18,
   },
+  net_unknown_recipients: {
+    counts: 'unknown',
+    per: 'net',
+    setting: 'SPILLWAY_LIMIT_NET_UNKNOWN_RECIPIENTS',
+    capacity: 1 << 17,
+  },
 } as const satisfies Partial<Record<ReasonName, LimitRow>>
 
 export type LimitName = keyof typeof LIMITS
@@ -84,13 +90,10 @@ export const limitsThatCount = <C extends LimitRow['counts']>(counts: C): With<{
   LIMIT_NAMES.filter((name) => LIMITS[name].counts === counts) as With<{ counts: C }>[]
 
 /** The only limit on recipients. */
-export const RECIPIENT_LIMIT = only('recipients')
-/** The only limit on recipients that the mail servers call unknown. */
-export const UNKNOWN_LIMIT = only('unknown')
-
-function only<C extends 'recipients' | 'unknown'>(counts: C): With<{ counts: C }> {
-  return limitsThatCount(counts)[0] as With<{ counts: C }>
-}
+export const RECIPIENT_LIMIT = limitsThatCount('recipients')[0] as With<{ counts: 'recipients' }>
+/** The limits on recipients that the mail servers call unknown, narrow before wide. */
+export type UnknownLimit = With<{ counts: 'unknown' }>
+export const UNKNOWN_LIMITS = limitsThatCount('unknown')
 
 /** The limits that have one key, shared by all clients. */
 export type GlobalLimit = With<{ per: 'everybody' }>

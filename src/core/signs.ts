@@ -10,6 +10,8 @@ export interface Signs {
   readonly renamed: boolean
   /** Clients of hundreds of networks have the name that it says. */
   readonly common: boolean
+  /** A command of it ended in a bare LF, or had a bare CR in it (RFC 5321 section 2.3.8: lines end in CRLF, and neither comes alone). */
+  readonly bareNewline: boolean
 }
 
 /**

@@ -6,12 +6,15 @@ export interface Use extends Rate {
   readonly used: number
 }
 
-/** What a client asked for recently. */
+/** What a client, or its network, asked for recently. */
 export interface RecentRecipients {
   /** Mailboxes that the cluster does not know. */
   readonly unknown: Use
   /** All mailboxes. */
   readonly asked: number
+  /** Of the client alone, at this process: unknown mailboxes that it named with a sender, and all that it named. 0 where its own limit is off. */
+  readonly guessed: number
+  readonly named: number
 }
 
 /** A limit is absent if it is off, or if it was not charged because a narrower one had refused already. */

@@ -17,19 +17,12 @@ import {
   type Maximum,
   type Rate,
   type Rates,
+  type UnknownLimit,
 } from '../core/limits.ts'
 import { type MutableUsage, NO_USAGE, type RecentRecipients, type Usage, type Use } from '../core/usage.ts'
-import {
-  type CounterOf,
-  changeScopes,
-  createScopes,
-  EVERYBODY,
-  isFirst,
-  type Scope,
-  type Scopes,
-  scopeOf,
-  trackedBy,
-} from './scopes.ts'
+import { heard, lately } from './harvest.ts'
+import type { Scope } from './scope.ts'
+import { type CounterOf, changeScopes, createScopes, EVERYBODY, type Scopes, scopeOf, trackedBy } from './scopes.ts'
 import { WindowTable } from './table.ts'
 
 /** How often each source may name the recipients postmaster and abuse outside the limits of the sender. */
@@ -72,13 +65,10 @@ export interface Limits {
   spare(budget: Budget, client: Client): boolean
   /** Whether who is spared by this budget gets past the level of overload as well. A stranger takes one from what all strangers have. */
   sparesLevel(budget: Budget, client: Client): boolean
-  /**
-   * Learns the cluster's answer to a recipient. Each mailbox counts once in a window. Otherwise a client could make its
-   * guesses a small share of what it asks for, by naming a valid address before each of them.
-   */
-  heard(client: Client, recipient: string, unknown: boolean): void
-  /** What `heard` has counted; undefined if the limit is off. */
-  lately(client: Client): RecentRecipients | undefined
+  /** Learns the cluster's answer to a recipient (harvest.ts). */
+  heard(client: Client, recipient: string, isUnknown: boolean, isBounce?: boolean): void
+  /** What `heard` has counted, by default of the client itself; undefined if the limit is off. */
+  lately(client: Client, limit?: UnknownLimit): RecentRecipients | undefined
   /** The number of sources that have a count. */
   tracked(): number
   /** The share of a global limit, as the operator has set it, that is in use; 0 if it is off. */
@@ -209,23 +199,13 @@ export class CountedLimits implements Limits {
     return isFriend(client) || this.#strangers[budget].charge(EVERYBODY, this.#options.now(), max) <= max
   }
 
-  heard(client: Client, recipient: string, isUnknown: boolean): void {
-    const { asked, unknown } = this.#scopes
-    const at = this.#options.now()
-    if (unknown === undefined || isRelay(client) || !isFirst(this.#scopes, client, recipient, at)) return
-    const key = unknown.key(client)
-    const max = this.#maximum(unknown.limit, client, at)
-    if (isUnknown) unknown.counter.count(key, at, max)
-    asked?.counter.count(key, at, max)
+  heard(client: Client, recipient: string, isUnknown: boolean, isBounce = false): void {
+    if (isRelay(client)) return
+    heard(this.#scopes.harvest, client, { recipient, isUnknown, isBounce }, this.#maximum, this.#options.now())
   }
 
-  lately(client: Client): RecentRecipients | undefined {
-    const { unknown, asked } = this.#scopes
-    if (unknown === undefined || asked === undefined) return undefined
-    const at = this.#options.now()
-    const key = unknown.key(client)
-    const max = this.#maximum(unknown.limit, client, at)
-    return { unknown: unknown.counter.use(key, at, max), asked: asked.counter.use(key, at, max).used }
+  lately(client: Client, limit: UnknownLimit = 'unknown_recipients'): RecentRecipients | undefined {
+    return lately(this.#scopes.harvest, limit, client, this.#maximum, this.#options.now())
   }
 
   tracked(): number {

@@ -1,31 +1,10 @@
 /** The limits that are on, each with the counter by which it is counted. */
-import type { Client } from '../core/client.ts'
-import {
-  type Grouping,
-  LIMITS,
-  type LimitName,
-  limitsThatCount,
-  type Rate,
-  type Rates,
-  RECIPIENT_LIMIT,
-  UNKNOWN_LIMIT,
-} from '../core/limits.ts'
-import { mailboxOf } from '../core/mailbox.ts'
+import { type Grouping, LIMITS, type LimitName, limitsThatCount, type Rates, RECIPIENT_LIMIT } from '../core/limits.ts'
 import { type Counter, LocalCounter } from './counter.ts'
+import { type Asked, type HarvestScope, harvestScopes } from './harvest.ts'
+import type { Scope } from './scope.ts'
 import { WindowTable } from './table.ts'
 
-export interface Scope {
-  readonly limit: LimitName
-  /** A client's maximum is asked for at each charge (Maximum in core/limits.ts). */
-  readonly windowMs: Rate['windowMs']
-  readonly counter: Counter
-  readonly key: (client: Client) => string
-  /** Whether all clients share its one key. */
-  readonly isGlobal: boolean
-}
-
-/** How many pairs of source and mailbox are remembered. If there are more in one window, some count twice. */
-const MAILBOXES = 1 << 18
 /** The key of the limits that all clients share. */
 export const EVERYBODY = '*'
 const KEYS: Readonly<Record<Grouping, Scope['key']>> = {
@@ -40,28 +19,21 @@ export interface Scopes {
   readonly connect: readonly Scope[]
   readonly rcpt: readonly Scope[]
   readonly recipients: Scope | undefined
-  /** Recipients that the cluster does not know, and all that it was asked about. */
-  readonly unknown: Scope | undefined
-  readonly asked: Scope | undefined
-  /** The mailboxes that a source has named in this window: each counts once. */
-  readonly mailboxes: WindowTable | undefined
+  /** Recipients that the cluster does not know, narrow before wide. */
+  readonly harvest: readonly HarvestScope[]
 }
 
 /** The scope of a limit; undefined where it is off. */
-export const scopeOf = ({ connect, rcpt, recipients, unknown }: Scopes, limit: LimitName): Scope | undefined =>
-  [...connect, ...rcpt, recipients, unknown].find((each) => each?.limit === limit)
+export const scopeOf = ({ connect, rcpt, recipients, harvest }: Scopes, limit: LimitName): Scope | undefined =>
+  [...connect, ...rcpt, recipients, ...harvest.map(({ unknown }) => unknown)].find((each) => each?.limit === limit)
 
 /** The number of sources that the narrowest limit on connections has a count for. */
 export const trackedBy = ({ connect }: Scopes, at: number): number => connect[0]?.counter.size(at) ?? 0
 
-/** Whether the source names the mailbox for the first time in this window. */
-export const isFirst = ({ mailboxes }: Scopes, { source }: Client, recipient: string, at: number): boolean =>
-  mailboxes?.first(`${source} ${mailboxOf(recipient)}`, at) === true
-
 /** What a counter is made for. */
 export interface Counted {
   /** The limit, or what is counted beside it. */
-  readonly name: LimitName | 'asked_recipients'
+  readonly name: LimitName | Asked
   readonly table: WindowTable
   readonly windowMs: number
   /** Whether all clients share its one key. */
@@ -74,8 +46,10 @@ export type CounterOf = (counted: Counted) => Counter
 export const countLocally: CounterOf = ({ table, windowMs }) => new LocalCounter(table, windowMs)
 
 /** Every counter there is. */
-const countersIn = ({ connect, rcpt, recipients, unknown, asked }: Scopes): Counter[] =>
-  [...connect, ...rcpt, recipients, unknown, asked].flatMap((scope) => scope?.counter ?? [])
+const countersIn = ({ connect, rcpt, recipients, harvest }: Scopes): Counter[] => {
+  const both = harvest.flatMap(({ unknown, asked }) => [unknown, asked])
+  return [...connect, ...rcpt, recipients, ...both].flatMap((scope) => scope?.counter ?? [])
+}
 
 /**
  * The scopes for other rates. A limit that was on, and has the same window, goes on counting; any other begins at zero, because
@@ -98,7 +72,8 @@ export function createScopes(
   const scope = (limit: LimitName, name: Counted['name'] = limit): Scope | undefined => {
     const rate = rates[limit]
     if (rate === undefined) return undefined
-    const known = name === 'asked_recipients' ? before?.asked : before && scopeOf(before, limit)
+    const asked = before?.harvest.find(({ unknown }) => name !== limit && unknown.limit === limit)?.asked
+    const known = name === limit ? before && scopeOf(before, limit) : asked
     if (known?.windowMs === rate.windowMs) return known
     const { per, capacity } = LIMITS[limit]
     const { windowMs } = rate
@@ -106,18 +81,12 @@ export function createScopes(
     const counter = counterOf({ name, table: new WindowTable({ capacity, windowMs, seed }), windowMs, isGlobal })
     return { limit, windowMs, counter, key: KEYS[per], isGlobal }
   }
-  const unknown = scope(UNKNOWN_LIMIT)
   const scopes = (limits: readonly LimitName[]): Scope[] =>
     limits.map((limit) => scope(limit)).filter((each) => each !== undefined)
   return {
     connect: scopes(limitsThatCount('connections')),
     rcpt: scopes(limitsThatCount('messages')),
     recipients: scope(RECIPIENT_LIMIT),
-    unknown,
-    asked: scope(UNKNOWN_LIMIT, 'asked_recipients'),
-    mailboxes:
-      unknown === before?.unknown
-        ? before?.mailboxes
-        : unknown && new WindowTable({ capacity: MAILBOXES, windowMs: unknown.windowMs, seed }),
+    harvest: harvestScopes(scope, seed, before?.harvest),
   }
 }

@@ -5,9 +5,11 @@
  *
  * Each node counts open connections alone, and budgets such as postmaster's.
  */
+import { UNKNOWN_LIMITS } from '../core/limits.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics, RedisUse } from '../telemetry/metrics.ts'
 import type { Counter } from './counter.ts'
+import { ASKED } from './harvest.ts'
 import { Ledger } from './ledger.ts'
 import { createSharedCounter } from './limiter.ts'
 import { CountedLimits, type LimitsOptions } from './limits.ts'
@@ -58,11 +60,12 @@ function shareThrough(options: SharedLimitsOptions): Sharing {
   const ledgers = new Map<string, Ledger>()
   const counterOf = (counted: Counted): Counter => {
     const { name, windowMs } = counted
+    const limit = UNKNOWN_LIMITS.find((each) => ASKED[each] === name)
     const ledger = new Ledger({
       ...counted,
       counter: createSharedCounter({ client: link.client, prefix, name, windowMs, node }),
       // How many recipients a client has asked for matters if it asks for unknown ones.
-      ...(name === 'asked_recipients' && { isTold: (key) => ledgers.get('unknown_recipients')?.has(key) === true }),
+      ...(limit !== undefined && { isTold: (key) => ledgers.get(limit)?.has(key) === true }),
       teller,
       nodes: () => health.nodes,
       isUp: () => health.up,

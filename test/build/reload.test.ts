@@ -104,6 +104,7 @@ const SEEN: Record<string, Seen> = {
   SPILLWAY_LIMIT_GLOBAL_MESSAGES: ofLimit('global_messages'),
   SPILLWAY_LIMIT_IP_RECIPIENTS: ofLimit('ip_recipients'),
   SPILLWAY_LIMIT_IP_UNKNOWN_RECIPIENTS: ofLimit('unknown_recipients'),
+  SPILLWAY_LIMIT_NET_UNKNOWN_RECIPIENTS: ofLimit('net_unknown_recipients'),
   SPILLWAY_LIMIT_IP_CONCURRENCY: {
     from: '5',
     to: 'off',
@@ -126,6 +127,8 @@ const SEEN: Record<string, Seen> = {
   SPILLWAY_PREGREET: inSettings('pregreet', 'observe', 'reject'),
   SPILLWAY_GREETING_DELAY: inSettings('greetingDelay', 'off', '1s'),
   SPILLWAY_PIPELINING: inSettings('pipelining', 'observe', 'reject'),
+  SPILLWAY_COMMAND_NEWLINE: inSettings('commandNewline', 'observe', 'reject'),
+  SPILLWAY_TONGUE: inSettings('tongue', 'observe', 'reject'),
   SPILLWAY_HELO: inSettings('helo', 'observe', 'reject'),
   SPILLWAY_ALLOW: { from: 'none', to: '192.0.2.1', seen: ({ standingOf }) => standingOf(CLIENT) },
   // test/front/session/denied.test.ts sees it on the wire, and bans.test.ts the other two.

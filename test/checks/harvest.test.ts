@@ -37,8 +37,8 @@ async function message(client: Client, to: readonly string[]): Promise<string[]>
 }
 
 let address = 10
-/** Of an address that no test has used. */
-const someone = (): string => `127.0.4.${address++}`
+/** An address that no test has used, of a network that none has used. */
+const someone = (): string => `127.0.${address++}.4`
 const connected = async (from = someone()): Promise<Client> => {
   const client = await app.client(from)
   await client.hello()
@@ -94,4 +94,52 @@ test('a sender that writes to the same few all day, one of whom is gone, passes'
     const codes = await message(client, ['one@example.net', 'two@example.net', 'nobody@example.net'])
     expect(codes).toEqual(['250 2.1.5', '250 2.1.5', '550 5.1.1'])
   }
+})
+
+describe('a harvest that is spread over the addresses of a network, as shipped', () => {
+  const guesses = (by: string, count: number): string[] =>
+    Array.from({ length: count }, (_, i) => `guess${by}.${i}@example.net`)
+  const unknown = (codes: readonly string[]): number => codes.filter((code) => code === '550 5.1.1').length
+
+  test('is answered a hundred times; a neighbour without part in it waits, one of another network does not', async () => {
+    let answered = 0
+    for (let host = 1; host <= 30; host++)
+      answered += unknown(await message(await connected(`127.9.1.${host}`), guesses(`a${host}`, 12)))
+    expect(answered).toBeGreaterThanOrEqual(100)
+    expect(answered).toBeLessThan(112)
+    expect(await message(await connected('127.9.1.200'), ['u1@example.net'])).toEqual(['450 4.7.1'])
+    expect(await message(await connected('127.9.1.201'), ['postmaster@example.net'])).toEqual(['250 2.1.5'])
+    expect(await message(await connected('127.9.2.1'), ['u1@example.net'])).toEqual(['250 2.1.5'])
+  })
+
+  test('of four customers of a provider puts off none of the others', async () => {
+    for (let host = 1; host <= 4; host++) {
+      for (let i = 0; i < 3; i++) await message(await connected(`127.9.3.${host}`), guesses(`b${host}.${i}`, 20))
+    }
+    expect(await message(await connected('127.9.3.200'), ['u1@example.net', 'nobody@example.net'])).toEqual([
+      ...['250 2.1.5', '550 5.1.1'],
+    ])
+  })
+
+  test('is none where seven in ten of what the network names exist', async () => {
+    for (let host = 1; host <= 20; host++) {
+      const alive = Array.from({ length: 20 }, (_, i) => `u${host}.${i}@example.net`)
+      const codes = await message(await connected(`127.9.4.${host}`), [...alive, ...guesses(`c${host}`, 8)])
+      expect([codes.filter((code) => code.startsWith('250')).length, unknown(codes)]).toEqual([20, 8])
+    }
+  })
+
+  test('with a null sender is bounded in the same way, and one who is verified passes', async () => {
+    let answered = 0
+    for (let host = 1; host <= 15; host++) {
+      const client = await connected(`127.9.5.${host}`)
+      for (let i = 0; i < 12; i++) {
+        await client.command('MAIL FROM:<>')
+        answered += unknown([(await client.command(`RCPT TO:<guessd${host}.${i}@example.net>`)).slice(0, 9)])
+        await client.command('RSET')
+      }
+    }
+    expect(answered).toBeGreaterThanOrEqual(100)
+    expect(answered).toBeLessThan(112)
+  })
 })

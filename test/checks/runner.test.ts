@@ -12,7 +12,7 @@ function setUp(checks: readonly Check<'connect'>[], mode: Mode = 'enforce') {
   const metrics = createMetrics({ version: '0', upstreams: [] })
   const errors: unknown[] = []
   const log = { error: (fields: unknown) => errors.push(fields) } as unknown as Log
-  const none = { uncounted: [], counted: [] }
+  const none = { uncounted: [], counted: [], foreign: [] }
   const policy: Policy = { connect: { uncounted: checks, counted: [], again: [] }, helo: none, mail: none, rcpt: none }
   const observed: string[] = []
   const runner = createRunner({ policy, mode: () => mode, metrics, log })

@@ -299,7 +299,7 @@ describe('a ban', () => {
   const MANY = 20
 
   test('of the operator, and one that came by itself, are those of all workers, also of one that begins later', async () => {
-    await start({ SPILLWAY_BAN_AFTER: '5', SPILLWAY_PROXY_PROTOCOL_FROM: BALANCER })
+    await start({ SPILLWAY_BAN_AFTER: '5', SPILLWAY_TONGUE: 'defer', SPILLWAY_PROXY_PROTOCOL_FROM: BALANCER })
     await clientOfEach()
     await bans('POST', '', { network: '203.0.113.77' })
     await eventually(

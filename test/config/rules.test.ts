@@ -45,6 +45,12 @@ describe('limits against each other', () => {
     )
   })
 
+  test('of unknown recipients an address may have more than its network, of which it never counts for all', () => {
+    const env = { SPILLWAY_LIMIT_IP_UNKNOWN_RECIPIENTS: '200/10m' }
+    expect(warningsOf(env)).not.toContain('UNKNOWN')
+    expect(warningsOf({ ...env, SPILLWAY_LIMIT_NET_UNKNOWN_RECIPIENTS: '100/10m' })).not.toContain('UNKNOWN')
+  })
+
   test('so is a limit that a default cuts off', () => {
     expect(warningsOf({ SPILLWAY_LIMIT_IP_CONNECTIONS: '7000/1m' })).toContain(
       'SPILLWAY_LIMIT_NET_CONNECTIONS (6000/1m, the default) is lower',

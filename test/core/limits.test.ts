@@ -34,6 +34,8 @@ test('every limit on connections, messages or recipients is compared, narrow bef
     denyStage: 'connect',
     concurrency: () => undefined,
     overloaded: () => undefined,
+    tongue: 'reject',
+    commandNewline: 'reject',
     pregreet: 'reject',
     pipelining: 'reject',
     helo: 'off',

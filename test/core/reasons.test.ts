@@ -32,7 +32,7 @@ const CONTRACT: Readonly<Record<string, readonly [check: string | undefined, sta
   session_time: [undefined, STAGES.join(' '), 'drop 421 4.4.2'],
   session_messages: [undefined, 'mail', 'drop 421 4.7.0'],
   proxy_unlisted: [undefined, 'connect', 'drop 421 4.3.0'],
-  tongue: [undefined, STAGES.join(' '), 'drop 421 4.7.0'],
+  tongue: ['tongue', 'helo', 'reject 554 5.5.1, drop 421 4.7.0'],
   tls_limit: [undefined, 'connect', 'drop 421 4.3.0'],
   overload: ['overload', 'connect rcpt', 'drop 421 4.3.2, defer 451 4.3.2'],
   net_concurrency: [undefined, 'connect', 'drop 421 4.7.0'],
@@ -41,6 +41,8 @@ const CONTRACT: Readonly<Record<string, readonly [check: string | undefined, sta
   pregreet: ['pregreet', 'helo', 'reject 554 5.5.0, defer 450 4.5.0'],
   pipelining: ['pipelining', 'helo mail', 'reject 554 5.5.0, defer 450 4.5.0'],
   helo: ['helo', 'helo', 'reject 550 5.7.1, defer 450 4.7.1'],
+  command_newline: ['command-newline', 'helo mail', 'reject 554 5.5.2, defer 450 4.5.2'],
+  net_unknown_recipients: ['net-unknown-recipients', 'rcpt', 'defer 450 4.7.1'],
 }
 
 describe('reasons', () => {

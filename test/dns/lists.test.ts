@@ -340,6 +340,15 @@ describe('on the wire', () => {
     expect(await rcpt(await app(settings), LISTED)).toMatch(reply)
   })
 
+  test('under overload a listed client hears that it is listed, and is not among those of whom a share is let in', async () => {
+    const node = await app({ OVERLOAD: '3', OVERLOAD_EVENT_LOOP: '10s', DNSBL: 'reject' })
+    expect(await rcpt(node, LISTED)).toMatch(/^554 5\.7\.1 /)
+    expect(await rcpt(node, CLEAR)).toMatch(/^451 4\.3\.2 /)
+    expect(
+      await node.metric('spillway_refusals_total{stage="rcpt",reason="overload",action="defer",mode="enforce"}'),
+    ).toBe(1)
+  })
+
   test('as it is shipped, no list is asked', async () => {
     const upstream = await started.upstream()
     const node = await started.app(upstream.address, { PROXY_PROTOCOL_FROM: BALANCER, DNS_SERVERS: dns.address })

@@ -12,7 +12,7 @@ const begin = async (settings: Record<string, string> = {}): Promise<TestApp> =>
     script: (verb, line) => (verb === 'RCPT' && line.includes('<no') ? '550 5.1.1 no such user' : 'default'),
   })
   return started.app(upstream.address, {
-    ...{ PROXY_PROTOCOL_FROM: BALANCER, ADMIN_TOKEN: TOKEN, LOG_SAMPLE: '1', BAN_AFTER: '10' },
+    ...{ PROXY_PROTOCOL_FROM: BALANCER, ADMIN_TOKEN: TOKEN, LOG_SAMPLE: '1', BAN_AFTER: '10', TONGUE: 'defer' },
     ...settings,
   })
 }
@@ -27,7 +27,7 @@ const foreign = async (app: TestApp, ip = IP): Promise<void> => {
   const client = await app.clientAs(ip)
   if (!(await client.reply()).startsWith('220')) return
   await client.command('GET / HTTP/1.1')
-  await client.closed()
+  client.destroy()
 }
 const prove = async (app: TestApp, ip = IP): Promise<void> => {
   for (let i = 0; i < 2; i++) await foreign(app, ip)
@@ -119,6 +119,29 @@ describe('a client that has proved itself a bot', () => {
     expect(await greeting(app, '203.0.113.6')).toMatch(/^220/)
     expect(await names('203.0.113.9', 'a@example.org')).toMatch(/^450 4\.7\.1 .*unknown recipients/)
     expect(await greeting(app, '203.0.113.9')).toMatch(/^421/)
+    // Nor with the next message of a server that bounces.
+    expect(await names('203.0.113.6', 'a@example.org')).toMatch(/^450 4\.7\.1 .*unknown recipients/)
+    expect(await greeting(app, '203.0.113.6')).toMatch(/^220/)
+  })
+
+  test('as one of a network that guesses, if it has guessed itself', async () => {
+    const app = await begin({ LIMIT_NET_UNKNOWN_RECIPIENTS: '20/10m', BAN_AFTER: '3' })
+    const names = async (ip: string, to: readonly string[]): Promise<string[]> => {
+      const client = await greeted(app, ip)
+      await client.command('MAIL FROM:<a@example.org>')
+      const codes: string[] = []
+      for (const each of to) codes.push((await client.command(`RCPT TO:<${each}@example.net>`)).slice(0, 9))
+      return codes
+    }
+    for (let i = 1; i <= 5; i++) {
+      const dead = Array.from({ length: 4 }, (_, k) => `no${i}.${k}`)
+      expect(await names(`198.51.100.${i}`, dead)).toEqual(Array(4).fill('550 5.1.1'))
+    }
+    expect(await names('198.51.100.9', ['someone'])).toEqual(['450 4.7.1'])
+    expect(await greeting(app, '198.51.100.9')).toMatch(/^220/)
+    expect(await names('198.51.100.1', ['someone'])).toEqual(['450 4.7.1'])
+    expect(await greeting(app, '198.51.100.1')).toMatch(/^421 4\.7\.0 .*banned/)
+    expect(await names('198.51.101.1', ['someone'])).toEqual(['250 2.1.5'])
   })
 
   test('hears it in its other sessions too, at the next command', async () => {
@@ -181,7 +204,7 @@ describe('a client that has proved itself a bot', () => {
 
   test('is not banned where BAN_AFTER is as it is shipped', async () => {
     const upstream = await started.upstream()
-    const app = await started.app(upstream.address, { PROXY_PROTOCOL_FROM: BALANCER })
+    const app = await started.app(upstream.address, { PROXY_PROTOCOL_FROM: BALANCER, TONGUE: 'defer' })
     for (let i = 0; i < 5; i++) await prove(app)
     expect(await greeting(app)).toMatch(/^220/)
     expect(await app.metric('spillway_bans_active')).toBe(0)
@@ -194,7 +217,10 @@ describe('a client that has proved itself a bot', () => {
       const open = await greeted(app)
       await prove(app)
       expect(await greeting(app)).toContain(BY_ITSELF)
-      const settings = { PROXY_PROTOCOL_FROM: BALANCER, ADMIN_TOKEN: TOKEN, BAN_AFTER: '10', [list]: '203.0.113.0/24' }
+      const settings = {
+        ...{ PROXY_PROTOCOL_FROM: BALANCER, ADMIN_TOKEN: TOKEN, BAN_AFTER: '10', TONGUE: 'defer' },
+        [list]: '203.0.113.0/24',
+      }
       expect(await app.reload(settings)).toMatchObject({ result: 'ok' })
       expect(await open.command('NOOP')).toMatch(/^250/)
       expect(await greeting(app)).toMatch(/^220/)

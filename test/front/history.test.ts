@@ -168,7 +168,7 @@ describe('what is bad', () => {
   })
 
   test('the breach of the protocol, once a session', async () => {
-    const app = await begin()
+    const app = await begin(undefined, { TONGUE: 'defer' })
     for (let i = 0; i < 2; i++) {
       const client = await app.clientAs(IP)
       await client.reply()
@@ -210,7 +210,7 @@ test('a letter to postmaster buys nobody a standing: it is let in at every level
 test('a known client keeps its standing when strangers make it write to users who do not exist', async () => {
   const app = await begin(
     (verb, line) => (verb === 'RCPT' && line.includes('nobody') ? '550 5.1.1 User unknown' : 'default'),
-    { KNOWN_DAYS: '1' },
+    { KNOWN_DAYS: '1', TONGUE: 'defer' },
   )
   for (let i = 0; i < 5; i++) await deliver(app)
   expect(await standingNow(app)).toBe('known')

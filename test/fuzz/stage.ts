@@ -56,9 +56,15 @@ export interface Stage {
 }
 
 const NO_LIMITS = Object.fromEntries(
-  ['IP_CONNECTIONS', 'IP_CONCURRENCY', 'NET_CONNECTIONS', 'IP_MESSAGES', 'IP_RECIPIENTS', 'IP_UNKNOWN_RECIPIENTS'].map(
-    (name) => [`LIMIT_${name}`, 'off'],
-  ),
+  [
+    'IP_CONNECTIONS',
+    'IP_CONCURRENCY',
+    'NET_CONNECTIONS',
+    'IP_MESSAGES',
+    'IP_RECIPIENTS',
+    'IP_UNKNOWN_RECIPIENTS',
+    'NET_UNKNOWN_RECIPIENTS',
+  ].map((name) => [`LIMIT_${name}`, 'off']),
 )
 const RESULTS = ['accepted', 'deferred', 'rejected', 'aborted', 'unknown'] as const
 /** A connection that may serve another client is kept for some seconds. */

@@ -36,7 +36,7 @@ const steps = async (app: TestApp): Promise<void> => {
 }
 
 test('a ban and its end reach every node, whoever makes them, and a node that starts', async () => {
-  const { a, b, another } = await startPair(started, { BAN_AFTER: '10' })
+  const { a, b, another } = await startPair(started, { BAN_AFTER: '10', TONGUE: 'defer' })
   expect(2 * EVERY_MS).toBeLessThan(2000)
   await prove(a)
   expect(await greeting(a)).toMatch(/^421 4\.7\.0/)
@@ -76,7 +76,7 @@ test('more bans than are told at a time reach the others, each once', async () =
 })
 
 test('a Redis that comes back empty is filled with what the nodes remember; without Redis each goes on', async () => {
-  const { a, b, redis, another } = await startPair(started, { BAN_AFTER: '10' })
+  const { a, b, redis, another } = await startPair(started, { BAN_AFTER: '10', TONGUE: 'defer' })
   await prove(a)
   await hears(b, '421')
   await redis.kill()

@@ -52,18 +52,37 @@ describe('points', () => {
   test('are for what no honest mail server does, and never for load but for two that prove more', () => {
     const names = REASON_NAMES.filter(isOffence)
     expect(names.sort()).toEqual(Object.keys(OFFENCES).sort())
-    expect(names.filter((name) => reasonOf(name).load).sort()).toEqual(['junk', 'unknown_recipients'])
+    expect(names.filter((name) => reasonOf(name).load).sort()).toEqual([
+      ...['junk', 'net_unknown_recipients', 'unknown_recipients'],
+    ])
     expect(proves('junk', refusal('junk', { spentOn: 'junk' }).facts)).toBe(false)
     expect(proves('junk', refusal('junk', { spentOn: 'refused' }).facts)).toBe(false)
     expect(proves('junk', refusal('junk', { spentOn: 'mistake' }).facts)).toBe(true)
-    expect(proves('unknown_recipients', { used: 20, asked: 41 })).toBe(false)
-    expect(proves('unknown_recipients', { used: 20, asked: 40 })).toBe(true)
+    expect(proves('unknown_recipients', { used: 20, asked: 41, guessed: 20, named: 40 })).toBe(false)
+    expect(proves('unknown_recipients', { used: 20, asked: 40, guessed: 20, named: 41 })).toBe(false)
+    expect(proves('unknown_recipients', { used: 20, asked: 40, guessed: 20, named: 40 })).toBe(true)
+    // All of them were bounces, or came to other nodes.
+    expect(proves('unknown_recipients', { used: 20, asked: 20, guessed: 0, named: 20 })).toBe(false)
+    expect(proves('unknown_recipients', { used: 20, asked: 20, guessed: 0, named: 0 })).toBe(false)
+    expect(proves('net_unknown_recipients', { guessed: 2, named: 2 })).toBe(false)
+    expect(proves('net_unknown_recipients', { guessed: 3, named: 7 })).toBe(false)
+    expect(proves('net_unknown_recipients', { guessed: 3, named: 6 })).toBe(true)
+    expect(proves('net_unknown_recipients', { guessed: 3, named: 6 }, '')).toBe(false)
     expect(proves('tongue', {})).toBe(true)
     expect(proves('helo', { why: 'ours' })).toBe(true)
     for (const why of ['syntax', 'unqualified', 'address', 'renamed', 'common'])
       expect(proves('helo', { why })).toBe(false)
     expect(BAN_REASONS).toEqual([
-      ...['tongue', 'junk', 'line_too_long', 'pregreet', 'pipelining', 'helo', 'unknown_recipients'],
+      ...[
+        'tongue',
+        'junk',
+        'line_too_long',
+        'pregreet',
+        'pipelining',
+        'helo',
+        'unknown_recipients',
+        'net_unknown_recipients',
+      ],
       ...['network', 'operator'],
     ])
   })

@@ -291,7 +291,10 @@ describe('unknown recipients', () => {
   test('all asked and those not known are told apart, per source', () => {
     const all = limits({ unknown_recipients: { max: 20, windowMs: 10 * MINUTE } })
     for (let i = 0; i < 10; i++) all.heard(from('192.0.2.1'), `u${i}@example.net`, i < 3)
-    expect(all.lately(from('192.0.2.1'))).toEqual({ unknown: { used: 3, max: 20, windowMs: 10 * MINUTE }, asked: 10 })
+    expect(all.lately(from('192.0.2.1'))).toMatchObject({
+      unknown: { used: 3, max: 20, windowMs: 10 * MINUTE },
+      asked: 10,
+    })
     expect(all.lately(from('192.0.2.2'))).toMatchObject({ unknown: { used: 0 }, asked: 0 })
   })
 
@@ -341,6 +344,41 @@ describe('unknown recipients', () => {
         guesses++
       }
       expect(guesses).toBe(20)
+    })
+  })
+
+  describe('of a network', () => {
+    const NET = 'net_unknown_recipients'
+    const names = (all: Limits, client: Client, who: string, count: number, isUnknown = true): void => {
+      for (let i = 0; i < count; i++) all.heard(client, `${who}${i}@example.net`, isUnknown)
+    }
+
+    test('no address counts for more than a fifth, also where addresses have no limit of their own', () => {
+      const all = limits({ [NET]: { max: 100, windowMs: 10 * MINUTE } })
+      names(all, from('192.0.2.1'), 'a', 500)
+      expect(all.lately(from('192.0.2.9'), NET)).toMatchObject({ unknown: { used: 20, max: 100 }, asked: 20 })
+      for (let host = 2; host <= 6; host++) names(all, from(`192.0.2.${host}`), `b${host}.`, 20)
+      expect(all.lately(from('192.0.2.9'), NET)).toMatchObject({ unknown: { used: 120 }, asked: 120 })
+      expect(all.lately(from('192.0.3.9'), NET)).toMatchObject({ unknown: { used: 0 }, asked: 0 })
+      expect(all.lately(from('192.0.2.9'))).toBeUndefined()
+    })
+
+    test('what a known client names in vain is not counted, and what exists is; a mailbox counts once for all', () => {
+      const all = limits({ [NET]: { max: 100, windowMs: 10 * MINUTE } })
+      names(all, from('192.0.2.1', 'known'), 'gone', 50)
+      names(all, from('192.0.2.1', 'known'), 'u', 50, false)
+      names(all, from('192.0.2.2'), 'u', 50, false)
+      names(all, from('192.0.2.3'), 'x', 5)
+      names(all, from('192.0.2.4'), 'x', 5)
+      expect(all.lately(from('192.0.2.9'), NET)).toMatchObject({ unknown: { used: 5 }, asked: 55 })
+    })
+
+    test('what one has guessed itself is told apart from what it bounced', () => {
+      const all = limits({ unknown_recipients: { max: 20, windowMs: MINUTE }, [NET]: { max: 100, windowMs: MINUTE } })
+      for (let i = 0; i < 6; i++) all.heard(from('192.0.2.1'), `x${i}@example.net`, true, i < 4)
+      for (const limit of ['unknown_recipients', NET] as const) {
+        expect(all.lately(from('192.0.2.1'), limit)).toMatchObject({ unknown: { used: 6 }, guessed: 2, named: 6 })
+      }
     })
   })
 

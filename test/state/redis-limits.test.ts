@@ -436,6 +436,20 @@ describe('recipients', () => {
     expect(b.limits.lately(client)).toMatchObject({ unknown: { used: 22 }, asked: 62 })
   })
 
+  test('of a network, whose addresses come to different nodes', async () => {
+    const both = await nodes(2, { net_unknown_recipients: per(20) })
+    const [a, b] = both
+    const client = freshClient()
+    for (const [at, node] of [a, b].entries()) {
+      for (let i = 0; i < 20; i++) {
+        const neighbour = { ...client, source: `${client.source}.${i % 5}` }
+        node.limits.heard(neighbour, `u${at}.${i}@example.net`, i < 12)
+      }
+      await told(both)
+    }
+    expect(b.limits.lately(client, 'net_unknown_recipients')).toMatchObject({ unknown: { used: 24 }, asked: 40 })
+  })
+
   test('of a client that asks for nobody unknown are told to nobody', async () => {
     const [node] = await nodes(1, { unknown_recipients: per(20) })
     const client = freshClient()

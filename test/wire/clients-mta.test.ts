@@ -66,7 +66,10 @@ test('Exim with two hundred queued messages, its queue run by four at once', asy
 }, 120_000)
 
 /** Each test of how a client talks is enforced as hard as it can be. */
-const STRICT = { PREGREET: 'reject', GREETING_DELAY: '1s', PIPELINING: 'reject', HELO: 'reject' }
+const STRICT = {
+  ...{ PREGREET: 'reject', GREETING_DELAY: '1s', PIPELINING: 'reject', HELO: 'reject' },
+  ...{ TONGUE: 'reject', COMMAND_NEWLINE: 'reject' },
+}
 
 /** What a strict Spillway has refused or put off, and how many clients it has kept waiting. */
 const strangersMet = async ({ spillway }: Awaited<ReturnType<typeof startPath>>) => {

@@ -10,13 +10,24 @@ export type Return = 'never' | 'within 60 s' | 'properly'
 export interface Habits {
   /** Speaks before it is greeted. */
   readonly pregreets: boolean
-  /** Sends a whole message without waiting for replies. */
+  /** Sends a whole message without waiting for replies: EHLO and MAIL in one piece, and then the rest. */
   readonly ignoresReplies: boolean
   /** Says nothing after EHLO, and stays. */
   readonly hangs: boolean
   readonly quits: boolean
   readonly comesBack: Return
+  readonly helo: HeloHabit
 }
+
+/** What a bot calls itself: a name as mail servers have, that of the server it speaks to, one without a dot, or a bare address. */
+export type HeloHabit = 'a name' | 'the server' | 'unqualified' | 'an address'
+/** Assumed. */
+const HELOS = [
+  { helo: 'a name', weight: 70 },
+  { helo: 'the server', weight: 5 },
+  { helo: 'unqualified', weight: 15 },
+  { helo: 'an address', weight: 10 },
+] as const
 
 /** Shares of bots. */
 export interface HabitShares {
@@ -46,6 +57,7 @@ export function habitsOf(seed: number, bot: number, shares: HabitShares = USUAL,
     hangs: random() < shares.hangs,
     quits: random() < shares.quits,
     comesBack: weighted(random, returnsOf(properly)).comesBack,
+    helo: weighted(random, HELOS).helo,
   }
 }
 
@@ -64,6 +76,13 @@ const BOTS_A_DAY = [
 export function nextBot(random: Random, scale = 1): number {
   const { first, count } = weighted(random, BOTS_A_DAY)
   return first + Math.floor(random() * Math.max(1, count * scale))
+}
+
+/** The numbers of all bots of a day. */
+export function* botsOf(scale = 1): Generator<number> {
+  for (const { first, count } of BOTS_A_DAY) {
+    for (let i = 0; i < Math.max(1, Math.ceil(count * scale)); i++) yield first + i
+  }
 }
 
 /** Networks (/24) of bots. */

@@ -1,6 +1,8 @@
 /**
  * One connection of a sender, honest or not, as an SMTP client performs it. It is driven by events and keeps little, so that
  * one process can make many hundred a second. What it does is a value (`Visit`), and so is what came of it.
+ *
+ * The file is longer than others because a visit is one machine of states, whose steps are understood together.
  */
 import { connect, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
@@ -16,6 +18,10 @@ export interface Visit {
   readonly pregreets?: boolean
   /** Sends each message without waiting for replies (RFC 2920 allows that only up to DATA). */
   readonly ignoresReplies?: boolean
+  /** Says the first MAIL together with EHLO, before it can know whether it may (RFC 2920 section 3.1). */
+  readonly isHasty?: boolean
+  /** How long it thinks before each command, in ms. */
+  readonly thinksMs?: number
   /** Asks for STARTTLS, and goes on without it where it is not to be had. Certificates are not looked at. */
   readonly tls?: boolean
   /** How long it rests between the header and the body of a message, in ms. */
@@ -51,19 +57,28 @@ export interface Answer {
   readonly dotAtMs: number | undefined
 }
 
+/** The first refusal of a visit, whoever gave it. */
+export interface Refused {
+  /** What was refused: the command, the greeting, or the dot. */
+  readonly at: Place | 'starttls' | 'mail' | 'dot' | 'rset'
+  readonly text: string
+}
+
+export type Done = (answers: readonly Answer[], refused: Refused | undefined) => void
+
 export interface Server {
   readonly host: string
   readonly port: number
 }
 
-type Step = Place | 'starttls' | 'mail' | 'dot' | 'rset' | 'over'
+type Step = Refused['at'] | 'over'
 
 const WHOLE_REPLY = /^(?:[0-9]{3}-[^\n]*\n)*([0-9]{3})(?: [^\n]*)?\n/
 
 class Performance {
   readonly #visit: Visit
   #socket: Socket
-  readonly #done: (answers: readonly Answer[]) => void
+  readonly #done: Done
   readonly #answers: Answer[] = []
   #codes: Code[] = []
   /** What each recipient heard. */
@@ -74,14 +89,17 @@ class Performance {
   #beganMs = performance.now()
   #dotAtMs: number | undefined
   #isSecured = false
+  #refused: Refused | undefined
+  /** MAIL was said together with EHLO. */
+  #isAhead = false
 
-  constructor(visit: Visit, socket: Socket, done: (answers: readonly Answer[]) => void) {
+  constructor(visit: Visit, socket: Socket, done: Done) {
     this.#visit = visit
     this.#socket = socket
     this.#done = done
     this.#listen()
     if (visit.preface !== undefined) socket.write(visit.preface)
-    if (visit.pregreets) this.#say(`EHLO ${visit.helo}`)
+    if (visit.pregreets) this.#hello()
   }
 
   #listen(): void {
@@ -120,6 +138,7 @@ class Performance {
 
   #hear(code: Code, text: string): void {
     const step = this.#step
+    if (code >= 400 && step !== 'over') this.#refused ??= { at: step, text }
     if (code === 421 || ((step === 'greeting' || step === 'helo') && code >= 400)) {
       this.#end(code, text)
       return
@@ -133,7 +152,7 @@ class Performance {
     switch (step) {
       case 'greeting':
         this.#step = 'helo'
-        if (!this.#visit.pregreets) this.#say(`EHLO ${this.#visit.helo}`)
+        if (!this.#visit.pregreets) this.#hello()
         return
       case 'helo':
         if (this.#visit.tls && !this.#isSecured) {
@@ -182,11 +201,18 @@ class Performance {
     this.#codes = []
     this.#heard = []
     this.#step = 'mail'
-    this.#say(`MAIL FROM:<${letter.from}>`)
+    if (!this.#isAhead) this.#say(`MAIL FROM:<${letter.from}>`)
+    this.#isAhead = false
     if (!this.#visit.ignoresReplies) return
     for (const to of letter.to) this.#say(`RCPT TO:<${to}>`)
     this.#say('DATA')
     this.#content(letter)
+  }
+
+  #hello(): void {
+    const { helo, isHasty, tls } = this.#visit
+    this.#isAhead = isHasty === true && tls !== true && this.#letter !== undefined
+    this.#say(`EHLO ${helo}${this.#isAhead ? `\r\nMAIL FROM:<${(this.#letter as Letter).from}>` : ''}`)
   }
 
   #recipient(): void {
@@ -279,19 +305,22 @@ class Performance {
     while (this.#letter !== undefined) this.#settle(code, text)
     if (!this.#visit.quits || code === 421) this.#socket.destroy()
     else if (!this.#socket.destroyed) this.#socket.end('QUIT\r\n')
-    this.#done(this.#answers)
+    this.#done(this.#answers, this.#refused)
   }
 
   #say(line: string): void {
-    this.#socket.write(`${line}\r\n`)
+    const { thinksMs } = this.#visit
+    const write = (): unknown => this.#step !== 'over' && this.#socket.write(`${line}\r\n`)
+    if (thinksMs === undefined) this.#socket.write(`${line}\r\n`)
+    else setTimeout(write, thinksMs)
   }
 }
 
 /**
  * Connects from one of this machine's addresses (all of 127.0.0.0/8) and performs the visit.
- * @param done called once, with an answer for each letter. Nothing throws: where the connection is lost, codes are 0
+ * @param done called once, with an answer for each letter, and the first refusal. Nothing throws: where the connection is lost, codes are 0
  */
-export function perform(server: Server, visit: Visit, done: (answers: readonly Answer[]) => void): Socket {
+export function perform(server: Server, visit: Visit, done: Done): Socket {
   const socket = connect({ ...server, localAddress: visit.from, noDelay: true })
   new Performance(visit, socket, done)
   return socket

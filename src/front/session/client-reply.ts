@@ -18,9 +18,9 @@ export type Next = 'command' | 'text' | 'handshake' | 'close' | 'drop'
 
 /**
  * What a command counts as between two messages. junk: it brings no mail. mistake: it is wrong in itself. refused: it was not
- * wrong, but we or a mail server refused it. message: a message came to its end, and all counts start again.
+ * wrong, but we or a mail server refused it. foreign: it is of another protocol. message: a message came to its end, and all counts start again.
  */
-export type Counts = 'nothing' | 'junk' | 'mistake' | 'refused' | 'message'
+export type Counts = 'nothing' | 'junk' | 'mistake' | 'refused' | 'foreign' | 'message'
 
 /** A reply after which the session goes on. */
 export const goOn = (text: string, counts: Counts = 'nothing'): ClientReply => ({ text, next: 'command', counts })

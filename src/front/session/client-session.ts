@@ -122,12 +122,13 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
     this.#enter('closed')
   }
 
-  line(line: Buffer, isWhole: boolean, next: () => void): void {
+  line(line: Buffer, isWhole: boolean, next: () => void, isBare = false): void {
     if (this.#state.current !== 'command') {
       next()
       return
     }
     this.#heard++
+    if (isBare) this.#conversation.signs.bareNewline = true
     this.#enter('reply')
     const last = this.#state.hasLasted ? this.#conversation.replies.because('session_time') : undefined
     this.#answerWith(last ?? this.#commands.obey(line, isWhole, this.#transport.hasMore), next)

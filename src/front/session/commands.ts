@@ -9,8 +9,8 @@ import type { Log } from '../../telemetry/log.ts'
 import { say, sayLines } from '../reply.ts'
 import type { SessionRecord } from '../session-record.ts'
 import { type ClientReply, type Counts, close, goOn } from './client-reply.ts'
-import type { ConversationParts } from './context.ts'
-import type { Connection, Conversation } from './conversation.ts'
+import type { Connection, ConversationParts } from './context.ts'
+import type { Conversation } from './conversation.ts'
 import { readHelo } from './grammar.ts'
 import { isOtherProtocol } from './other-protocol.ts'
 
@@ -34,12 +34,18 @@ export interface CommandsParts {
 const MAX_JUNK = 100
 /** Wrong or unknown commands allowed between two messages, as in Postfix. */
 const MAX_MISTAKES = 20
+/**
+ * What a line of another protocol counts for, whatever SPILLWAY_TONGUE is: the fifth ends the session. An HTTP request that a browser
+ * or a library makes has as many before its body, in which a whole mail session may be.
+ */
+const MISTAKES_OF_A_FOREIGN_LINE = 5
 /** Refusals of HELO, MAIL, RCPT and DATA allowed between two messages: as many as a message may have recipients. */
 const MAX_REFUSED = 1000
 /** RFC 5321 section 4.5.3.1.4, without the CRLF. Extensions make only MAIL and RCPT longer. */
 const MAX_PLAIN_COMMAND = 510
 
 const START_TLS: ClientReply = { text: say(220, '2.0.0', 'Ready to start TLS'), next: 'handshake', counts: 'nothing' }
+const UNKNOWN_COMMAND = 'Command not recognized'
 const NO_LOGINS = 'This server takes mail for its own users and has no logins; use the submission server'
 
 export class Commands {
@@ -101,6 +107,9 @@ export class Commands {
         return ++this.#junk > MAX_JUNK ? this.#tooMuch(reply.counts) : reply
       case 'mistake':
         return ++this.#mistakes > MAX_MISTAKES ? this.#tooMuch(reply.counts) : reply
+      case 'foreign':
+        this.#mistakes += MISTAKES_OF_A_FOREIGN_LINE
+        return this.#mistakes > MAX_MISTAKES ? this.#tooMuch('mistake') : reply
       case 'refused':
         return ++this.#refused > MAX_REFUSED ? this.#tooMuch(reply.counts) : reply
     }
@@ -128,7 +137,7 @@ export class Commands {
     return verb === 'QUIT' ? obeyed() : andThen(this.#conversation.barred(), (last) => last ?? obeyed())
   }
 
-  #tooLong(text: string): ClientReply {
+  #tooLong(text: string): Maybe<ClientReply> {
     return isOtherProtocol(text)
       ? this.#otherProtocol()
       : this.#conversation.replies.because('line_too_long', 'mistake')
@@ -162,7 +171,7 @@ export class Commands {
     }
   }
 
-  #withoutMail(verb: string, line: string): ClientReply {
+  #withoutMail(verb: string, line: string): Maybe<ClientReply> {
     switch (verb) {
       case 'NOOP':
         return goOn(say(250, '2.0.0', 'Ok'), 'junk')
@@ -179,7 +188,7 @@ export class Commands {
       case 'ETRN':
         return this.#wrong(502, '5.5.1', 'Not implemented')
       default:
-        return isOtherProtocol(line) ? this.#otherProtocol() : this.#wrong(500, '5.5.2', 'Command not recognized')
+        return isOtherProtocol(line) ? this.#otherProtocol() : this.#wrong(500, '5.5.2', UNKNOWN_COMMAND)
     }
   }
 
@@ -202,8 +211,10 @@ export class Commands {
     })
   }
 
-  #otherProtocol(): ClientReply {
-    return this.#conversation.replies.because('tongue')
+  #otherProtocol(): Maybe<ClientReply> {
+    const { replies } = this.#conversation
+    const unknown = () => replies.words(500, '5.5.2', UNKNOWN_COMMAND, 'foreign')
+    return andThen(this.#conversation.foreign(), (last) => last ?? unknown())
   }
 
   #mail(line: string): Maybe<ClientReply> {

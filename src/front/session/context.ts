@@ -5,6 +5,7 @@ import type { Client } from '../../core/client.ts'
 import type { Maybe } from '../../core/maybe.ts'
 import type { Facts, Mode, Verdict } from '../../core/policy.ts'
 import type { Overload } from '../../overload/overload.ts'
+import type { ClientAttributes } from '../../relay/smtp/client-attributes.ts'
 import type { Relay, RelayParts } from '../../relay/transaction/relay.ts'
 import type { HeloCrowds } from '../../state/helo-crowds.ts'
 import type { KnownRecipients } from '../../state/known-recipients.ts'
@@ -37,6 +38,14 @@ export interface ConversationParts {
   readonly maxSize: () => number | undefined
   /** Mode of the size check, for messages that prove too large only as they come. */
   readonly sizeMode: Mode
+}
+
+/** What may change in the course of a connection. */
+export interface Connection {
+  /** Protocol and cipher, if TLS is in use. */
+  readonly tls: ClientAttributes['tls']
+  /** Whether the client has ever sent a line more slowly than any machine does. */
+  readonly typesSlowly: boolean
 }
 
 /** Of one session. */

@@ -16,21 +16,13 @@ import { say } from '../reply.ts'
 import type { SessionRecord } from '../session-record.ts'
 import { Charges } from './charges.ts'
 import { type ClientReply, goOn, UNREAD } from './client-reply.ts'
-import { type Context, type ConversationParts, judge } from './context.ts'
+import { type Connection, type Context, type ConversationParts, judge } from './context.ts'
 import { extensionsUsed, mayBeOffered, readMail } from './grammar.ts'
 import { type ClientMessage, noRecipients, startMessage } from './message.ts'
 import { recipient } from './recipient.ts'
 import { Replies } from './replies.ts'
 import { isSign, MutableSigns, once } from './signs.ts'
 import { Transaction } from './transaction.ts'
-
-/** What may change in the course of a connection. */
-export interface Connection {
-  /** Protocol and cipher, if TLS is in use. */
-  readonly tls: ClientAttributes['tls']
-  /** Whether the client has ever sent a line more slowly than any machine does. */
-  readonly typesSlowly: boolean
-}
 
 const NOTHING: Extensions = new Map()
 
@@ -147,6 +139,15 @@ export class Conversation implements Context, RelayClient {
       if (this.#transaction !== undefined) this.#refused(verdict, reply, this.#relay?.upstream)
       this.#end()
       return reply
+    })
+  }
+
+  /** The client has sent a line of another protocol. @returns the last reply, if it may not go on */
+  foreign(): Maybe<ClientReply | undefined> {
+    const facts = { ...this.#connect, helo: this.#helo, signs: this.signs }
+    return andThen(judge(this, 'helo', 'foreign', facts), (verdict) => {
+      if (verdict.action === 'accept') return undefined
+      return { ...this.replies.refuse(verdict, 'nothing', 'helo'), next: 'close' as const }
     })
   }
 

@@ -20,7 +20,6 @@ import type { Extensions } from '../../relay/smtp/dial.ts'
 import { isUnknownUser } from '../../relay/smtp/reply.ts'
 import type { Answer } from '../../relay/transaction/answer.ts'
 import type { Budget } from '../../state/limits.ts'
-import type { Envelope } from '../../state/returns.ts'
 import type { Said } from '../../state/unknown-recipients.ts'
 import { evidenceOf } from '../evidence.ts'
 import type { AnsweredFrom } from '../recipient-answer.ts'
@@ -92,14 +91,17 @@ async function admit(
 ): Promise<Verdict | undefined> {
   const { charges, facts } = transaction
   const { parts, client } = context
-  // A message that is for postmaster first is asked about with its next recipient.
-  const offer = (asked: Envelope): Offer => {
-    client.lookAgain?.()
-    return parts.overload.offer(client, asked)
-  }
   const isPast = sparedBy !== undefined && parts.limits.sparesLevel(sparedBy, client)
-  const shed = isPast ? undefined : transaction.shed(to, offer)
-  const known = { ...facts, to, accepted: context.relay.accepted, exempt: sparedBy !== undefined, shed }
+  if (!isPast && transaction.asked === undefined) client.lookAgain?.()
+  const known = {
+    ...{ ...facts, to, accepted: context.relay.accepted, exempt: sparedBy !== undefined },
+    // A message that is for postmaster first is asked about with its next recipient.
+    get shed(): Offer {
+      return isPast || transaction.isOver
+        ? undefined
+        : transaction.shed(to, (asked) => parts.overload.offer(client, asked))
+    },
+  }
   const first = await judge(context, 'rcpt', 'uncounted', known)
   if (first.action !== 'accept' || transaction.isOver) return first
   const message = sparedBy === undefined ? charges.message() : charges.shared()
@@ -168,11 +170,12 @@ function answered(
   }
   // A verification counts neither for nor against its client. Everybody knows postmaster and abuse, and in a
   // domain that takes every address there is nothing to guess.
+  const isBounce = transaction.facts.from === ''
   const isTold =
     isRole(to.address) ||
-    (to.sparedBy !== undefined && transaction.facts.from === '') ||
+    (to.sparedBy !== undefined && isBounce) ||
     (isTaken && knownRecipients.acceptsEverything(to.address))
-  if ((isTaken || isUnknown) && !isTold) limits.heard(client, to.address, isUnknown)
+  if ((isTaken || isUnknown) && !isTold) limits.heard(client, to.address, isUnknown, isBounce)
   // A directory that has failed says nothing about those who asked it, whether or not the client is told so.
   const evidence = isDoubted || isRole(to.address) ? 'nothing' : evidenceOf(command, said)
   replies.recipient(to.address, said.code, { evidence, isSpared: to.sparedBy !== undefined, isUnknown, from })

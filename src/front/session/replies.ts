@@ -22,7 +22,6 @@ export type ProtocolReason =
   | 'session_time'
   | 'session_messages'
   | 'junk'
-  | 'tongue'
   | 'line_too_long'
   | 'proxy_unlisted'
   | 'draining'

@@ -12,6 +12,7 @@ export class MutableSigns implements Signs {
   hasty = false
   renamed = false
   common = false
+  bareNewline = false
 
   /** The client has said HELO or EHLO. @param before the name that it has said before over the same layer; '': none */
   named(name: string, before: string, client: Client, crowds: Pick<HeloCrowds, 'met'>): void {
@@ -22,7 +23,13 @@ export class MutableSigns implements Signs {
 }
 
 /** A sign stays, and is judged again and again. */
-const SIGNS: ReadonlySet<ReasonName> = new Set<ReasonName>(['pregreet', 'pipelining', 'helo'])
+const SIGNS: ReadonlySet<ReasonName> = new Set<ReasonName>([
+  'pregreet',
+  'pipelining',
+  'helo',
+  'tongue',
+  'command_newline',
+])
 export const isSign = (reason: ReasonName): boolean => SIGNS.has(reason)
 
 /** Counts what a check in observe mode finds. @param isOnce what counts once a session */

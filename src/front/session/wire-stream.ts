@@ -32,8 +32,9 @@ export interface WireEvents {
   /**
    * A line without its end, or, if it is not whole, the beginning of a line that was too long. A TLS handshake may never contain
    * the end of a line, and so is handed on as a line at once. The next line comes after `next` is called.
+   * @param isBare whether a whole line ended in a bare LF, or has a bare CR in it
    */
-  line(line: Buffer, isWhole: boolean, next: () => void): void
+  line(line: Buffer, isWhole: boolean, next: () => void, isBare: boolean): void
   /** A part of a line has come, but not its end. */
   typing(): void
   /** The first bytes are a PROXY header. None of them is a line; the connection should be closed. */
@@ -238,7 +239,7 @@ export class WireStream extends SMTPStream {
     const end = bytes.indexOf(LF)
     if (this.#head === undefined && bytes[0] === HANDSHAKE && bytes[1] === VERSION) {
       this.#pending = NOTHING
-      return this.#after((resume) => this.events?.line(bytes.subarray(0, MAX_HEAD), true, resume), next)
+      return this.#after((resume) => this.events?.line(bytes.subarray(0, MAX_HEAD), true, resume, false), next)
     }
     if (end < 0) {
       if (bytes.length > MAX_COMMAND) this.#head ??= Buffer.from(bytes.subarray(0, MAX_HEAD))
@@ -251,7 +252,8 @@ export class WireStream extends SMTPStream {
     const line = head ?? bytes.subarray(0, length)
     this.#pending = bytes.subarray(end + 1)
     this.#head = undefined
-    return this.#after((resume) => this.events?.line(line, head === undefined, resume), next)
+    const isBare = head === undefined && (length === end || line.includes(CR))
+    return this.#after((resume) => this.events?.line(line, head === undefined, resume, isBare), next)
   }
 
   #body(sink: BodySink, next: () => void): 'on' | 'more' | 'wait' {

@@ -140,6 +140,11 @@ describe('bots', () => {
     expect(share(habits.map(({ hangs }) => hangs))).toBeCloseTo(0.03, 2)
     expect(share(habits.map(({ quits }) => quits))).toBeCloseTo(0.4, 1)
   })
+  test('call themselves as assumed: seven in ten by a name as mail servers have', () => {
+    const shareOf = (name: string) => share(habits.map(({ helo }) => helo === name))
+    expect(shareOf('a name')).toBeCloseTo(0.7, 2)
+    expect(shareOf('the server')).toBeCloseTo(0.05, 2)
+  })
   test('a bot keeps its habits', () => expect(habitsOf(7, 123)).toEqual(habits[123]))
   test('a bot has one address, and 500,000 have as many, in 30,000 networks', () => {
     const all = draws(500_000, () => 0).map((_, bot) => botAddress(bot))

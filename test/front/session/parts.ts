@@ -41,6 +41,8 @@ export function partsWithoutRelay(limits: Limits): { parts: ConversationParts; t
       denyStage: 'connect',
       concurrency: () => undefined,
       overloaded: () => undefined,
+      tongue: 'reject',
+      commandNewline: 'reject',
       pregreet: 'reject',
       pipelining: 'reject',
       helo: 'off',

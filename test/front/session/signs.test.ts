@@ -77,6 +77,59 @@ describe('going on too soon', () => {
   })
 })
 
+describe('a command that does not end in CRLF', () => {
+  const refused = (code: string) => new RegExp(`^${code} .*A command of your client did not end in CRLF \\(`)
+
+  test.each([
+    ['ends in a bare LF', 'EHLO bot.example\n'],
+    ['has a bare CR in it', 'NOOP x\ry\r\nEHLO bot.example\r\n'],
+    ['is empty', '\nEHLO bot.example\r\n'],
+  ])('%s: 554 at EHLO, or 450 with defer', async (_, said) => {
+    for (const [mode, code] of Object.entries({ reject: '554 5\\.5\\.2', defer: '450 4\\.5\\.2' })) {
+      const made = await node({ COMMAND_NEWLINE: mode, ALLOW: '198.51.100.9' })
+      const [client, trusted] = [await made.client(), await made.clientAs('198.51.100.9')]
+      for (const each of [client, trusted]) {
+        await each.reply()
+        each.write(said)
+        if (!said.startsWith('EHLO')) await each.reply()
+      }
+      expect(await client.reply()).toMatch(refused(code))
+      expect(await trusted.reply()).toMatch(/^250/)
+    }
+  })
+
+  test('is 554 at the next MAIL where EHLO was well; whole lines in pieces are nothing', async () => {
+    const of = await node({ COMMAND_NEWLINE: 'reject' })
+    const client = await of.client()
+    await client.hello()
+    for (const piece of ['NOO', 'P\r', '\nNOOP', '\r\n']) {
+      client.write(piece)
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    for (let i = 0; i < 2; i++) expect(await client.reply()).toMatch(/^250/)
+    expect(await client.send('a@example.org', 'b@example.net', 'bare\nin a message\r\n')).toMatch(/^250/)
+    client.write('RSET\n')
+    expect(await client.reply()).toMatch(/^250/)
+    expect(await client.command('MAIL FROM:<a@example.org>')).toMatch(refused('554 5\\.5\\.2'))
+    expect(await count(of, 'command_newline', 'mail', 'reject', 'enforce')).toBe(1)
+  })
+
+  test('is obeyed as shipped, counted once a session, and named in the log', async () => {
+    const shipped = await node({})
+    const client = await shipped.client()
+    await client.reply()
+    client.write('EHLO device.example\nMAIL FROM:<a@example.org>\nRCPT TO:<b@example.net>\nDATA\n')
+    for (const code of ['250', '250', '250', '354']) expect((await client.reply()).slice(0, 3)).toBe(code)
+    client.write('Subject: x\r\n\r\nx\r\n.\r\nQUIT\n')
+    for (const code of ['250', '221']) expect((await client.reply()).slice(0, 3)).toBe(code)
+    expect(await shipped.waitForLog(({ helo }) => helo === 'device.example')).toMatchObject({
+      ...{ outcome: 'relayed', observe: expect.arrayContaining(['command-newline']) },
+    })
+    expect(await count(shipped, 'command_newline', 'helo', 'reject', 'observe')).toBe(1)
+    expect(await count(shipped, 'command_newline', 'mail', 'reject', 'observe')).toBe(0)
+  })
+})
+
 describe('a name', () => {
   const CLIENT = { ip: '198.51.100.7', local: { ip: '192.0.2.25', port: 25 } }
   test.each([

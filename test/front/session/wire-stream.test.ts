@@ -18,9 +18,9 @@ async function read(chunks: readonly string[], waits: readonly boolean[]): Promi
   const isLater = (): boolean => waits[calls++ % Math.max(1, waits.length)] ?? false
   const later = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
   const nothing = (): void => undefined
-  const line: WireEvents['line'] = (bytes, isWhole, next) => {
+  const line: WireEvents['line'] = (bytes, isWhole, next, isBare) => {
     const text = bytes.toString('latin1')
-    seen.push(isWhole ? `line ${text}` : `too long ${text}`)
+    seen.push(isWhole ? `${isBare ? 'bare ' : ''}line ${text}` : `too long ${text}`)
     if (text === 'DATA') {
       let body = ''
       let count = 0
@@ -59,7 +59,8 @@ function reference(text: string): Cut {
     const end = rest.indexOf('\n')
     const line = rest.slice(0, end).replace(/\r$/, '')
     rest = rest.slice(end + 1)
-    seen.push(`line ${line}`)
+    const isBare = line.includes('\r') || !text.slice(0, text.length - rest.length).endsWith('\r\n')
+    seen.push(`${isBare ? 'bare ' : ''}line ${line}`)
     if (line !== 'DATA') continue
     const at = `\r\n${rest}`.indexOf('\r\n.\r\n')
     if (at < 0) break

@@ -1,0 +1,116 @@
+/**
+ * Counts the recipients that the cluster does not know, and all that were named, for each address and for each network (/24, /48). An
+ * address that guesses is over its own limit soon; a harvest that is spread over the addresses of a network is over that of the
+ * network.
+ *
+ * A network has many customers, and one that harvests must not have the others refused. So no address counts for more than a fifth of
+ * what its network may (LEAST_ADDRESSES), what a known client names in vain is not counted for its network, and everything that
+ * exists is.
+ *
+ * Each mailbox counts once in a window. Otherwise a client could make its guesses a small share of what it names, by naming a valid
+ * address before each of them.
+ */
+import type { Client } from '../core/client.ts'
+import { LIMITS, type Maximum, UNKNOWN_LIMITS, type UnknownLimit } from '../core/limits.ts'
+import { mailboxOf } from '../core/mailbox.ts'
+import type { RecentRecipients } from '../core/usage.ts'
+import type { Scope } from './scope.ts'
+import { WindowTable } from './table.ts'
+
+/** How many pairs of source, or of network, and mailbox are remembered. If there are more in one window, some count twice. */
+const MAILBOXES = 1 << 18
+/** How many addresses are told apart, for what their network has of them, and for what proves a guesser. */
+const ADDRESSES = 1 << 17
+/** So many addresses of a network must guess before it is over its limit. */
+const LEAST_ADDRESSES = 5
+
+/** What is counted for the share of the unknown ones, beside each limit. */
+export const ASKED = {
+  unknown_recipients: 'asked_recipients',
+  net_unknown_recipients: 'net_asked_recipients',
+} as const satisfies Record<UnknownLimit, string>
+export type Asked = (typeof ASKED)[UnknownLimit]
+
+/** One recipient, and what the cluster has said of it. */
+export interface Named {
+  readonly recipient: string
+  readonly isUnknown: boolean
+  /** It was named with a null sender: others may have chosen it (RFC 5321 section 4.5.5). */
+  readonly isBounce: boolean
+}
+
+/** A limit on unknown recipients that is on. */
+export interface HarvestScope {
+  readonly unknown: Scope
+  readonly asked: Scope
+  /** The mailboxes that were named in this window. */
+  readonly mailboxes: WindowTable
+  /** Of each address: what its network has of it; or what it has guessed itself, with a sender, and all that it has named. */
+  readonly guessed: WindowTable
+  readonly named: WindowTable
+}
+
+/** @param before whose counts go on if they are of the same limit */
+export function harvestScopes(
+  scope: (limit: UnknownLimit, name: UnknownLimit | Asked) => Scope | undefined,
+  seed: Uint8Array,
+  before: readonly HarvestScope[] = [],
+): readonly HarvestScope[] {
+  return UNKNOWN_LIMITS.flatMap((limit) => {
+    const unknown = scope(limit, limit)
+    const asked = scope(limit, ASKED[limit])
+    if (unknown === undefined || asked === undefined) return []
+    const known = before.find((each) => each.unknown === unknown)
+    if (known !== undefined) return [known]
+    const { windowMs } = unknown
+    const table = (capacity: number) => new WindowTable({ capacity, windowMs, seed })
+    return [{ unknown, asked, mailboxes: table(MAILBOXES), guessed: table(ADDRESSES), named: table(ADDRESSES) }]
+  })
+}
+
+/** The cluster has answered a client about a recipient. */
+export function heard(
+  scopes: readonly HarvestScope[],
+  client: Client,
+  named: Named,
+  maximum: Maximum,
+  at: number,
+): void {
+  for (const scope of scopes) {
+    const { limit, counter, key } = scope.unknown
+    const who = key(client)
+    const max = maximum(limit, client, at)
+    const ofNet = LIMITS[limit].per === 'net'
+    if (ofNet && named.isUnknown && !countsForNet(scope, client, max, at)) continue
+    if (!scope.mailboxes.first(`${who} ${mailboxOf(named.recipient)}`, at)) continue
+    if (named.isUnknown) counter.count(who, at, max)
+    scope.asked.counter.count(who, at, max)
+    if (named.isUnknown && (ofNet || !named.isBounce)) scope.guessed.charge(client.source, at, Number.MAX_SAFE_INTEGER)
+    if (!ofNet) scope.named.charge(client.source, at, Number.MAX_SAFE_INTEGER)
+  }
+}
+
+const countsForNet = ({ guessed }: HarvestScope, { standing, source }: Client, max: number, at: number): boolean =>
+  standing !== 'known' && guessed.peek(source, at) < Math.max(1, Math.floor(max / LEAST_ADDRESSES))
+
+/** @returns what a client, or its network, has named lately; undefined: that limit is off */
+export function lately(
+  scopes: readonly HarvestScope[],
+  limit: UnknownLimit,
+  client: Client,
+  maximum: Maximum,
+  at: number,
+): RecentRecipients | undefined {
+  const scope = scopes.find(({ unknown }) => unknown.limit === limit)
+  if (scope === undefined) return undefined
+  const { unknown, asked } = scope
+  const who = unknown.key(client)
+  const max = maximum(limit, client, at)
+  const own = scopes.find((each) => LIMITS[each.unknown.limit].per === 'source')
+  return {
+    unknown: unknown.counter.use(who, at, max),
+    asked: asked.counter.use(who, at, max).used,
+    guessed: own?.guessed.peek(client.source, at) ?? 0,
+    named: own?.named.peek(client.source, at) ?? 0,
+  }
+}

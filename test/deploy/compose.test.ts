@@ -319,10 +319,11 @@ describe('Grafana', () => {
     expect(source?.jsonData.timeInterval).toBe(scrape.global.scrape_interval)
   })
 
-  test('finds the dashboard, and opens with it', () => {
+  test('finds the dashboards, and opens with the flood', () => {
     const { volumes = [], environment = {} } = stack.services.grafana ?? {}
-    const place = environment.GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH
-    expect(volumes).toContain(`${join(ROOT, 'deploy/grafana/spillway.json')}:${place}:ro`)
-    expect(place).toBe(join(dashboards.providers[0]?.options.path ?? '', 'spillway.json'))
+    const place = dashboards.providers[0]?.options.path ?? ''
+    expect(volumes).toContain(`${join(ROOT, 'deploy/grafana/dashboards')}:${place}:ro`)
+    expect(environment.GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH).toBe(join(place, 'flood.json'))
+    expect(existsSync(join(ROOT, 'deploy/grafana/dashboards/flood.json'))).toBe(true)
   })
 })

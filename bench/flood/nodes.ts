@@ -26,6 +26,8 @@ export interface Options {
   readonly more?: Readonly<Record<string, string>>
   /** The build that the nodes run; the shipped one by default. */
   readonly program?: string
+  /** Called with the nodes before the load begins; awaited. */
+  readonly watched?: (nodes: readonly Spillway[]) => Promise<void>
   /** What the run was asked for with; in its report. */
   readonly command?: string
 }
@@ -90,7 +92,7 @@ export async function startNodes(
     ...settings,
   }
   let learnt: Learnt | undefined
-  const lines = logsOf(scenario, options)
+  const lines = logsOf(scenario, options, isProxied)
   if (lines !== '') {
     const { known, seen } = await learn(lines, all, program)
     learnt = { known, seen }
@@ -121,11 +123,11 @@ function certificate(): Readonly<Record<string, string>> {
 }
 
 /** What Spillway learns before the run. */
-function logsOf({ hasPast, logs = 'a fortnight', turnsBad }: Scenario, options: Options): string {
+function logsOf({ hasPast, logs = 'a fortnight', turnsBad }: Scenario, options: Options, isProxied: boolean): string {
   if (!hasPast || logs === 'none') return ''
   const how = { perSecond: HONEST_PER_SECOND * options.scale, seed: options.seed, now: Date.now() }
   const population = populationOf(options)
-  const theirs = logs === 'a day' ? dayOf(population, how) : pastOf(population, how)
+  const theirs = logs === 'a day' ? dayOf(population, how) : pastOf(population, how, isProxied)
   return turnsBad?.who === 'a known /24' ? theirs + snowshoePast(how.now) : theirs
 }
 

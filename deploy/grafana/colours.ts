@@ -11,7 +11,6 @@ export type Colour =
   | 'dark-yellow'
   | 'light-yellow'
   | 'orange'
-  | 'dark-orange'
   | 'light-orange'
   | 'blue'
   | 'dark-blue'
@@ -76,7 +75,6 @@ const IN_TURN: readonly Colour[] = [
   'light-yellow',
   'dark-purple',
   'light-green',
-  'dark-orange',
   'text',
 ]
 

@@ -8,7 +8,7 @@ import { of, orZero, quantile, rate, total } from './promql.ts'
 import {
   accepted,
   connections,
-  deferredForCluster,
+  deferredForOutage,
   FLOOD_SHARE,
   FRIENDS,
   FRIENDS_SHARE,
@@ -25,7 +25,7 @@ const glance: Row = {
   panels: [
     stat({
       title: 'What is it?',
-      about: `FLOOD: limits refuse more than ${FLOOD_SHARE * 100} % as often as clients connect. MAIL SERVERS slow: they take more than ${SLOW_S} s (p95) to answer the final dot. HONEST MAIL put off: more than half of the mail servers are down, more than ${HELD_SHARE * 100} % of the mail is deferred because of them, or more than ${FRIENDS_SHARE * 100} % of the known senders are put off. The figures beside it say which.`,
+      about: `FLOOD: limits refuse more than ${FLOOD_SHARE * 100} % as often as clients connect. MAIL SERVERS slow or full: they take more than ${SLOW_S} s (p95) to answer the final dot, or without a flood more than ${HELD_SHARE * 100} % of the mail finds no connection free. HONEST MAIL put off: more than half of the mail servers are down, more than ${HELD_SHARE * 100} % of the mail is deferred because they are, or more than ${FRIENDS_SHARE * 100} % of the known senders are put off. The figures beside it say which.`,
       todo: 'Let a flood be shed. Repair slow mail servers: see Mail servers. Red means that honest mail is late, so act now; the runbooks of the alerts say how.',
       width: 6,
       queries: [[verdict, 'state']],
@@ -69,14 +69,14 @@ const glance: Row = {
       queries: [[shedByLimits, 'refused']],
     }),
     stat({
-      title: 'Deferred for the mail servers /s',
+      title: 'Deferred for outage /s',
       about:
-        'What a slow or absent cluster looks like: recipients and messages answered 4xx because no mail server was up, had a connection free, or answered.',
-      todo: 'See Mail servers: which of them is down, full, or slow at the dot?',
+        'What an absent cluster looks like: recipients and messages answered 4xx because no mail server was up or answered, or their directory has failed. It hits everybody.',
+      todo: 'See Mail servers: which of them is down, or breaks off?',
       unit: 'perSecond',
       width: 3,
       colours: ['green', [0.01, 'orange'], [1, 'red']],
-      queries: [[deferredForCluster, 'deferred']],
+      queries: [[deferredForOutage, 'deferred']],
     }),
     stat({
       title: 'Messages relayed /s',
@@ -178,12 +178,17 @@ const inAndOut: Row = {
     }),
     series({
       title: 'Length of sessions, p95',
-      about: 'From accept to the end, by outcome.',
+      about: 'From accept to the end, by outcome, of clients that got as far as an answer to what they wanted.',
       todo: 'If shed sessions last long, silent clients hold places: lower SPILLWAY_IDLE_TIMEOUT.',
       unit: 'seconds',
       width: 8,
       colours: RESULT,
-      queries: [[quantile(0.95, 'spillway_session_duration_seconds', 'outcome'), '{{outcome}}']],
+      queries: [
+        [
+          quantile(0.95, 'spillway_session_duration_seconds', 'outcome', 'outcome=~"relayed|shed|rejected"'),
+          '{{outcome}}',
+        ],
+      ],
     }),
     series({
       title: 'Connections per second, by family',

@@ -1,7 +1,8 @@
 /** The dashboard Mail servers: what stands behind Spillway, from being up to the last reply, and Redis beside it. */
-import { ANSWER, QUANTILE, RESULT, STANDING } from './colours.ts'
+import { REDIS_USES } from '../../src/telemetry/metrics.ts'
+import { ANSWER, inTurn, QUANTILE, RESULT, STANDING } from './colours.ts'
 import { type Row, series, stat } from './panels.ts'
-import { of, quantiles, total } from './promql.ts'
+import { of, quantile, quantiles, total } from './promql.ts'
 import { dot, SLOW_S } from './verdict.ts'
 
 const REPLY = 'spillway_upstream_reply_duration_seconds'
@@ -249,7 +250,7 @@ const redis: Row = {
       unit: 'perSecond',
       width: 6,
       colours: ANSWER,
-      queries: [[total('spillway_redis_commands_total', 'use, result'), '{{use}} {{result}}']],
+      queries: [[total('spillway_redis_commands_total', 'result'), '{{result}}']],
     }),
     series({
       title: 'Time of a command',
@@ -258,7 +259,28 @@ const redis: Row = {
       unit: 'seconds',
       width: 6,
       colours: QUANTILE,
-      queries: quantiles(REDIS_CALLS, 'use', '{{use}}'),
+      queries: quantiles(REDIS_CALLS, ''),
+    }),
+    series({
+      title: 'Commands per second, by use',
+      about:
+        'add: charges of the limits; nodes: which are there. The others share what is remembered: recipients, history, messages that were put off, bans, passed tests, the key of TLS tickets.',
+      todo: 'Nothing. Which use grows tells what a flood makes of Redis.',
+      unit: 'perSecond',
+      width: 12,
+      many: true,
+      colours: inTurn(REDIS_USES),
+      queries: [[total('spillway_redis_commands_total', 'use'), '{{use}}']],
+    }),
+    series({
+      title: 'Time of a command, p99, by use',
+      about: 'The same by what it is for.',
+      todo: 'If all are slow, it is Redis or the way to it; if one is, report it.',
+      unit: 'seconds',
+      width: 12,
+      many: true,
+      colours: inTurn(REDIS_USES),
+      queries: [[quantile(0.99, REDIS_CALLS, 'use'), '{{use}}']],
     }),
   ],
 }

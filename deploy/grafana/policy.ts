@@ -45,7 +45,7 @@ const rules: Row = {
       todo: 'Look here, and at who it was in the log (observe), before you enforce one.',
       width: 12,
       height: 12,
-      queries: [[`${during(REFUSALS, 'reason', 'mode="observe"')} >= 0`, '{{reason}}']],
+      queries: [[during(REFUSALS, 'reason', 'mode="observe"'), '{{reason}}']],
     }),
     series({
       title: 'Would be refused per second, by reason (observed only)',
@@ -127,7 +127,7 @@ const early: Row = {
       about: 'Bare CR and bare LF in messages: broken clients, or SMTP smuggling.',
       todo: 'SPILLWAY_BARE_NEWLINE repairs or rejects them.',
       unit: 'perSecond',
-      width: 8,
+      width: 12,
       colours: inTurn(['cr', 'lf']),
       queries: [[total('spillway_bare_newlines_total', 'kind'), '{{kind}}']],
     }),
@@ -136,21 +136,12 @@ const early: Row = {
       about: 'Health checks of listed balancers, and their connections without a valid PROXY header.',
       todo: 'No valid PROXY header: a wrong setting in the balancer, or in SPILLWAY_PROXY_PROTOCOL_FROM.',
       unit: 'perSecond',
-      width: 8,
+      width: 12,
       colours: { health: 'blue', header: 'orange' },
       queries: [
         [total('spillway_balancer_probes_total'), 'health checks'],
         [total('spillway_balancer_errors_total'), 'no valid PROXY header'],
       ],
-    }),
-    series({
-      title: 'Bans made per second',
-      about: 'By what gave the last points; network: of a whole /24 or /48; operator: by the operator.',
-      todo: 'spillway bans lists them, and lifts one.',
-      unit: 'perSecond',
-      width: 8,
-      colours: inTurn(BAN_REASONS),
-      queries: [[total('spillway_bans_total', 'reason'), '{{reason}}']],
     }),
   ],
 }
@@ -216,10 +207,19 @@ const senders: Row = {
       queries: [[total('spillway_standings_raised_total'), 'raised']],
     }),
     series({
+      title: 'Bans made per second',
+      about: 'By what gave the last points; network: of a whole /24 or /48; operator: by the operator.',
+      todo: 'spillway bans lists them, and lifts one.',
+      unit: 'perSecond',
+      width: 12,
+      colours: inTurn(BAN_REASONS),
+      queries: [[total('spillway_bans_total', 'reason'), '{{reason}}']],
+    }),
+    series({
       title: 'Bans in force',
       about: 'Addresses and networks that are banned, by themselves or by the operator.',
       todo: 'spillway bans has the list. Nodes that share a Redis agree.',
-      width: 8,
+      width: 12,
       queries: [[of('spillway_bans_active'), '{{instance}}']],
     }),
     series({
@@ -227,7 +227,7 @@ const senders: Row = {
       about: 'error: no answer, or one that is no verdict: the list is set aside.',
       todo: 'error or timeout: the list wants a resolver of your own, or a key. docs/dnsbl.md.',
       unit: 'perSecond',
-      width: 8,
+      width: 12,
       many: true,
       colours: ANSWER,
       queries: [[total('spillway_dnsbl_queries_total', 'zone, result'), '{{zone}} {{result}}']],
@@ -236,7 +236,7 @@ const senders: Row = {
       title: 'DNS lists that are asked',
       about: '0: the list is set aside, because it fails its test or answers with errors.',
       todo: 'The log says why. Take a list that has ended off SPILLWAY_DNSBL_ZONES.',
-      width: 8,
+      width: 12,
       queries: [[`min by (zone) (${of('spillway_dnsbl_zone_up')})`, '{{zone}}']],
     }),
     series({
@@ -322,6 +322,6 @@ const MEANINGS = [
   }),
 ].join('\n')
 
-const meanings: Row = { title: 'Reasons', panels: [text('What the reasons mean', 24, 16, MEANINGS)] }
+const meanings: Row = { title: 'Reasons', panels: [text('What the reasons mean', 24, 26, MEANINGS)] }
 
 export const policy: readonly Row[] = [rules, early, recipients, senders, fleet, meanings]

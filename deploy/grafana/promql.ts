@@ -13,9 +13,9 @@ export const rate = (metric: string, labels = ''): string => `rate(${of(metric, 
 export const total = (metric: string, by = '', labels = ''): string =>
   `sum${by === '' ? '' : ` by (${by})`} (${rate(metric, labels)})`
 
-/** How many in all of the time that the dashboard shows, added up like `total`. */
+/** How many in all of the time that the dashboard shows, added up like `total`; the most first. */
 export const during = (metric: string, by: string, labels = ''): string =>
-  `sum by (${by}) (increase(${of(metric, labels)}[$__range]))`
+  `sort_desc(sum by (${by}) (increase(${of(metric, labels)}[$__range])))`
 
 /** A quantile of a histogram, over all nodes. No series where nothing was observed. */
 export const quantile = (q: number, metric: string, by = '', labels = ''): string =>

@@ -163,7 +163,7 @@ describe('every panel', () => {
       return /"(fixedColor|color)":"[a-z-]*red/.test(JSON.stringify(fieldConfig))
     }
     expect(drawn.filter(isRed).map(({ title }) => title)).toEqual([
-      ...['What is it?', 'Known senders served', 'Deferred for the mail servers /s', 'Nodes seen'],
+      ...['What is it?', 'Known senders served', 'Deferred for outage /s', 'Nodes seen'],
       ...['Known senders: sessions per second', 'Mail servers up', '“Unknown user” not believed'],
     ])
   })

@@ -28,6 +28,7 @@ export function draw({ title, panels }: Dashboard, { answers, span, titles }: Sh
   const links = titles.filter((each) => each !== title).map((each) => `→ ${each}`)
   return `${[
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" font-family="DejaVu Sans, Arial, sans-serif" font-size="12" fill="#ccccdc">`,
+    `<title>${escaped(title)}</title>`,
     `<rect width="${WIDTH}" height="${height}" fill="#111217"/>`,
     words(title, { x: GAP, y: 28, size: 20 }),
     words('Data source: Prometheus   Job: All   Instance: All', { x: GAP, y: 52, colour: '#8e8e99' }),

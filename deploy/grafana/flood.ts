@@ -1,4 +1,7 @@
-/** The dashboard Flood: is there one, is honest mail well, what is turned away and why, and do the nodes bear it. */
+/**
+ * The dashboard Flood: is there one, is honest mail well, what is turned away and why, and do the nodes bear it. The file is longer
+ * than others because each panel says what it means and what to do.
+ */
 import { SIGNALS } from '../../src/core/overload.ts'
 import { REASON_NAMES } from '../../src/core/reasons.ts'
 import { STAGES } from '../../src/core/stages.ts'

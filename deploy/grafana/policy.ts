@@ -1,4 +1,7 @@
-/** The dashboard Policy and senders: which rule turned away whom, what is known of the senders, and what the fleet runs with. */
+/**
+ * The dashboard Policy and senders: which rule turned away whom, what is known of the senders, and what the fleet runs with. The
+ * file is longer than others because each panel says what it means and what to do.
+ */
 import { BAN_REASONS } from '../../src/core/bans.ts'
 import { LIMIT_NAMES } from '../../src/core/limits.ts'
 import { CHECK_NAMES, REASON_NAMES, type ReasonName, reasonOf } from '../../src/core/reasons.ts'

@@ -65,7 +65,7 @@ export class Bots {
     const { flood, turnsBad } = this.#world.scenario
     const now = this.#world.now() / 1000
     if (flood !== undefined) {
-      const perSecond = honest * flood.times * Math.min(1, now / flood.rampS)
+      const perSecond = honest * flood.times * Math.min(1, Math.max(0, now - (flood.fromS ?? 0)) / flood.rampS)
       for (this.#due += perSecond * seconds; this.#due >= 1; this.#due--) {
         if (this.#world.hasRoom()) this.#come(flood.kind)
       }

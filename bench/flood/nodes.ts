@@ -11,7 +11,7 @@ import { makePairs } from '../tls.ts'
 import { type Size, sizeOf } from './capacity.ts'
 import { dayOf } from './day.ts'
 import { recordsOf } from './early.ts'
-import { DOMAIN, toldAs } from './names.ts'
+import { DOMAIN } from './names.ts'
 import { pastOf, snowshoePast } from './past.ts'
 import { populationOf } from './population.ts'
 import { HONEST_PER_SECOND, type Scenario } from './scenarios.ts'
@@ -28,6 +28,8 @@ export interface Options {
   readonly more?: Readonly<Record<string, string>>
   /** The build that the nodes run; the shipped one by default. */
   readonly program?: string
+  /** Called with the nodes before the load begins; awaited. */
+  readonly watched?: (nodes: readonly Spillway[]) => Promise<void>
   /** What the run was asked for with; in its report. */
   readonly command?: string
 }
@@ -94,7 +96,7 @@ export async function startNodes(
     ...settings,
   }
   let learnt: Learnt | undefined
-  const lines = logsOf(scenario, options)
+  const lines = logsOf(scenario, options, isProxied)
   if (lines !== '') {
     const { known, seen } = await learn(lines, all, program)
     learnt = { known, seen }
@@ -137,13 +139,11 @@ function certificate(): Readonly<Record<string, string>> {
 }
 
 /** What Spillway learns before the run. */
-function logsOf({ hasPast, logs = 'a fortnight', turnsBad, listed }: Scenario, options: Options): string {
+function logsOf({ hasPast, logs = 'a fortnight', turnsBad }: Scenario, options: Options, isProxied: boolean): string {
   if (!hasPast || logs === 'none') return ''
   const how = { perSecond: HONEST_PER_SECOND * options.scale, seed: options.seed, now: Date.now() }
   const population = populationOf(options)
-  const theirs = logs === 'a day' ? dayOf(population, how) : pastOf(population, how)
-  // As PROXY headers tell them.
-  if (listed !== undefined) return theirs.replaceAll(/^127\./gm, toldAs('127.'))
+  const theirs = logs === 'a day' ? dayOf(population, how) : pastOf(population, how, isProxied)
   return turnsBad?.who === 'a known /24' ? theirs + snowshoePast(how.now) : theirs
 }
 

@@ -5,6 +5,7 @@
 import { type HonestPopulation, LARGE } from '../../src/cli/senders/honest.ts'
 import { UNKNOWN_SHARE } from '../../src/cli/senders/letter.ts'
 import { between, seeded } from '../../src/cli/senders/random.ts'
+import { toldAs } from './names.ts'
 import { SNOWSHOE } from './population.ts'
 
 /** How far the logs go back (assumed). */
@@ -17,10 +18,11 @@ const NEWCOMERS = 0.05
 export const snowshoePast = (now: number): string =>
   `${SNOWSHOE.map((ip) => `${ip},${5 * DAYS},0,${Math.floor(now / 1000)}`).join('\n')}\n`
 
-/** @param perSecond messages of all established senders @param now in ms since the epoch */
+/** @param perSecond messages of all established senders @param now in ms since the epoch @param isProxied PROXY headers tell their addresses */
 export function pastOf(
   population: HonestPopulation,
   { perSecond, seed, now }: { readonly perSecond: number; readonly seed: number; readonly now: number },
+  isProxied = false,
 ): string {
   const random = seeded(seed ^ 0x5bd1e995)
   const lines: string[] = []
@@ -33,7 +35,7 @@ export function pastOf(
       const accepted = Math.floor(messages / addresses.length) + (i < messages % addresses.length ? 1 : 0)
       if (accepted === 0) return
       const last = Math.floor(now / 1000 - between(random, 0, DAY_S))
-      lines.push(`${ip},${accepted},${Math.round(accepted * UNKNOWN_SHARE.honest)},${last}`)
+      lines.push(`${isProxied ? toldAs(ip) : ip},${accepted},${Math.round(accepted * UNKNOWN_SHARE.honest)},${last}`)
     })
   }
   return `${lines.join('\n')}\n`

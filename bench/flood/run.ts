@@ -161,6 +161,7 @@ async function play(whole: Scenario, asked: Options, started: Started): Promise<
   const senders = started.child('generator.ts')
   senders.send({ scenario, ports, seed, scale, isProxied } satisfies Order)
   await next(senders, 30_000)
+  await options.watched?.(nodes.running)
   tell({ kind: 'begin' })
   senders.send('begin')
   const cpus = { nodes: nodes.running.map(({ pid }) => pid), senders: [senders.pid], cluster: [cluster.pid] }

@@ -15,6 +15,8 @@ export interface Flood {
   /** Visits, as a multiple of the honest messages. */
   readonly times: number
   readonly rampS: number
+  /** When it begins; at once by default. */
+  readonly fromS?: number
   readonly kind: BotKind
   /** The share of bots that come back as mail servers do; the published one if absent. */
   readonly properly?: number

@@ -8,7 +8,7 @@ import { basename } from 'node:path'
 import { parse, stringify } from 'yaml'
 
 const ALERTS = new URL('../prometheus/alerts.yml', import.meta.url)
-const DASHBOARDS = new URL('../grafana/', import.meta.url)
+const DASHBOARDS = new URL('../grafana/dashboards/', import.meta.url)
 const COMPONENT = new URL('components/monitoring/', import.meta.url)
 export const RULES = new URL('rules.yaml', COMPONENT)
 export const CONFIG_MAPS = new URL('dashboards.yaml', COMPONENT)

@@ -28,6 +28,15 @@ const repeated = (pattern: Samples, minutes: number): Samples =>
 const growing = (step: number, minutes: number, from = 0): Samples =>
   Array.from({ length: steps(minutes) }, (_, index) => from + index * step)
 
+/** A counter that grows at each step by what `by` says. */
+function stepped(length: number, by: (step: number) => number): Samples {
+  let value = 0
+  return Array.from({ length }, (_, step) => {
+    value += by(step)
+    return value
+  })
+}
+
 let folder: string
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'spillway-alerts-'))
@@ -74,6 +83,12 @@ const full = counter(
   'spillway_refusals_total',
   'stage="connect", reason="max_connections", action="drop", mode="enforce"',
 )
+const limited = counter(
+  'spillway_refusals_total',
+  'stage="connect", reason="net_connections", action="drop", mode="enforce"',
+)
+const sessions = (outcome: string): string =>
+  counter('spillway_sessions_total', `standing="known", outcome="${outcome}"`)
 const started = (node: string): string => `process_start_time_seconds{job="spillway", instance="${node}:9025"}`
 
 /** In minutes: all is well, then something comes and goes, then all is well again. */
@@ -113,15 +128,14 @@ describe('what comes and goes', () => {
       4,
     ],
     ['SpillwayNodeDown', 'a node answers every other time', { [up('mx1')]: flapping(1, HALF) }, 5],
-    ['SpillwayNodeUnstable', 'a node crashes again and again', { [up('mx1')]: flapping(1, CRASH_LOOP) }, 4],
     [
-      'SpillwayNodeUnstable',
+      'SpillwayNodeDown',
       'a node misses one scrape in eight minutes',
       { [up('mx1')]: flapping(1, [0, ...constant(1, 7.75)]) },
       25,
     ],
     [
-      'SpillwayNodeUnstable',
+      'SpillwayNodeDown',
       'a node starts anew every eight minutes, so fast that no scrape fails',
       {
         [up('mx1')]: constant(1, BEFORE + FLAPS + AFTER),
@@ -187,6 +201,40 @@ describe('what comes and goes', () => {
       25,
     ],
     [
+      'SpillwayKnownSendersPutOff',
+      'half of the known senders are put off for two of four minutes',
+      {
+        [sessions('relayed')]: growing(20, BEFORE + FLAPS + AFTER),
+        [sessions('shed')]: [
+          ...constant(0, BEFORE),
+          ...stepped(steps(FLAPS), (step) => (step % steps(4) < steps(2) ? 20 : 0)),
+          ...constant(10_000, AFTER),
+        ],
+      },
+      11,
+    ],
+    [
+      'SpillwayFlood',
+      'a flood in waves: two of four minutes',
+      {
+        [connections]: growing(100 * STEP_S, BEFORE + FLAPS + AFTER),
+        [limited]: [
+          ...constant(0, BEFORE),
+          ...stepped(steps(FLAPS), (step) => (step % steps(4) < steps(2) ? 1000 : 0)),
+          ...constant(1_000_000, AFTER),
+        ],
+      },
+      11,
+    ],
+    [
+      'SpillwayDnsListAside',
+      'a DNS list answers with errors three minutes of four',
+      {
+        [gauge('dnsbl_zone_up', 'mx1', ', zone="bl.example.org"')]: flapping(1, [...constant(0, 3), ...constant(1, 1)]),
+      },
+      21,
+    ],
+    [
       'SpillwayUnknownGuardActive',
       'the guard goes on and off',
       { [gauge('unknown_guard_active', 'mx1')]: flapping(0, [1, 0, 0, 0]) },
@@ -222,8 +270,7 @@ describe('what comes and goes', () => {
     ...(
       [
         ['SpillwayCertificateExpiresSoon', 10],
-        ['SpillwayCertificateExpiresInDays', 2],
-        ['SpillwayCertificateExpired', 0],
+        ['SpillwayCertificateExpires', 2],
       ] as const
     ).map(
       ([alert, days]) =>
@@ -238,19 +285,19 @@ describe('what comes and goes', () => {
         ] as const,
     ),
     [
-      'SpillwayCertificatesStale',
+      'SpillwayReloadFailed',
       'the files can be used every other time',
       { [gauge('tls_certificates_stale', 'mx1')]: flapping(0, [1, 0]) },
       4,
     ],
     [
-      'SpillwayCertificatesStale',
+      'SpillwayReloadFailed',
       'they cannot be used for a moment every eight minutes',
       { [gauge('tls_certificates_stale', 'mx1')]: flapping(0, [1, ...constant(0, 7.75)]) },
       25,
     ],
     [
-      'SpillwayWorkerAway',
+      'SpillwayWorkersUnstable',
       'a worker hangs every other time',
       { [gauge('worker_up', 'mx1', ', worker="1"')]: flapping(1, [1, 0]) },
       5,

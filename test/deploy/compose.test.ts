@@ -75,6 +75,7 @@ describe('the stack without settings', () => {
 
   test('has nothing of the demo, whatever is set', () => {
     expect(Object.keys(stack.services).sort()).toEqual([
+      'alertmanager',
       'check',
       'grafana',
       'prometheus',
@@ -90,6 +91,7 @@ describe('the demo', () => {
   test('is a stack of its own, in a folder of its own: it shares no container and no volume with the other', () => {
     // The project is called after the folder; a name that is set would join the two.
     expect(Object.keys(demo.services).sort()).toEqual([
+      'alertmanager',
       'grafana',
       'mail',
       'prometheus',
@@ -122,7 +124,7 @@ describe('the demo', () => {
 
   test('has what both have as docker-compose.yml says it (npm run compose)', () => {
     expect(withShared(demoText, stackText)).toBe(demoText)
-    for (const name of ['redis', 'prometheus', 'grafana', 'secrets']) {
+    for (const name of ['redis', 'prometheus', 'alertmanager', 'grafana', 'secrets']) {
       expect(demo.services[name]).toEqual(stack.services[name])
     }
   })
@@ -302,6 +304,17 @@ describe.each([
   })
 })
 
+test('Prometheus tells the Alertmanager of the stack', () => {
+  const { command = [] } = stack.services.alertmanager ?? {}
+  const { alerting } = parse(inRoot('deploy/prometheus/prometheus.yml')) as {
+    alerting: { alertmanagers: { static_configs: { targets: string[] }[] }[] }
+  }
+  const [told] = alerting.alertmanagers.flatMap((each) => each.static_configs.flatMap(({ targets }) => targets))
+  expect(command).toContain(`--web.listen-address=${told?.replace('localhost', '127.0.0.1')}`)
+  const config = command.find((word) => word.startsWith('--config.file='))?.replace(/.*\//, '')
+  expect(existsSync(join(ROOT, `deploy/prometheus/${config}`))).toBe(true)
+})
+
 describe('Grafana', () => {
   const datasources = parse(inRoot('deploy/grafana/provisioning/datasources/prometheus.yml')) as {
     datasources: { type: string; url: string; isDefault: boolean; jsonData: { timeInterval: string } }[]
@@ -319,10 +332,11 @@ describe('Grafana', () => {
     expect(source?.jsonData.timeInterval).toBe(scrape.global.scrape_interval)
   })
 
-  test('finds the dashboard, and opens with it', () => {
+  test('finds the dashboards, and opens with the flood', () => {
     const { volumes = [], environment = {} } = stack.services.grafana ?? {}
-    const place = environment.GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH
-    expect(volumes).toContain(`${join(ROOT, 'deploy/grafana/spillway.json')}:${place}:ro`)
-    expect(place).toBe(join(dashboards.providers[0]?.options.path ?? '', 'spillway.json'))
+    const place = dashboards.providers[0]?.options.path ?? ''
+    expect(volumes).toContain(`${join(ROOT, 'deploy/grafana/dashboards')}:${place}:ro`)
+    expect(environment.GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH).toBe(join(place, 'flood.json'))
+    expect(existsSync(join(ROOT, 'deploy/grafana/dashboards/flood.json'))).toBe(true)
   })
 })

@@ -1,13 +1,14 @@
 /**
  * What Prometheus makes of it, asked of a real one: the configuration and the alerts by promtool, /metrics by its linter,
- * and every query of the dashboard while two nodes stand in a short flood.
+ * and every query of the dashboards while two nodes stand in a short flood.
  */
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { parse } from 'yaml'
+import { FLOOD, FLOOD_SHARE, FRIENDS_SHARE } from '../../deploy/grafana/verdict.ts'
 import { CERT, KEY } from '../config/pem.ts'
 import { freePorts } from '../services/ports.ts'
 import { type Server, startServer } from '../services/processes.ts'
@@ -15,7 +16,7 @@ import { type Prometheus, promtool, type Series, startPrometheus } from '../serv
 import { BALANCER, eventually, startApp, type TestApp } from '../support/app.ts'
 import { type DnsServer, startDns } from '../support/dns.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
-import { filledIn, queries, queriesOf } from './panels.ts'
+import { filledIn, panels, queries, queriesOf } from './dashboards.ts'
 
 const file = (name: string): string => fileURLToPath(new URL(`../../deploy/prometheus/${name}`, import.meta.url))
 
@@ -24,7 +25,7 @@ describe('promtool', () => {
     const { code, output } = promtool(['check', 'config', file('prometheus.yml')])
     expect({ code, output }).toEqual({
       code: 0,
-      output: expect.stringMatching(/1 rule files found[\s\S]*19 rules found/),
+      output: expect.stringMatching(new RegExp(`1 rule files found[\\s\\S]*${alerts.length} rules found`)),
     })
   })
 
@@ -34,16 +35,21 @@ describe('promtool', () => {
   })
 })
 
+const alerts = (parse(readFileSync(file('alerts.yml'), 'utf8')) as { groups: { rules: Alert[] }[] }).groups.flatMap(
+  ({ rules }) => rules,
+)
+
 describe('every alert', () => {
-  const { groups } = parse(readFileSync(file('alerts.yml'), 'utf8')) as { groups: { rules: Alert[] }[] }
   const { tests } = parse(readFileSync(file('alerts.test.yml'), 'utf8')) as { tests: { alert_rule_test: Case[] }[] }
   const cases = tests.flatMap((story) => story.alert_rule_test)
 
-  test.each(groups.flatMap(({ rules }) => rules).map((rule) => [rule.alert, rule] as const))(
-    '%s says how grave it is and what to do, and is tested both ways',
+  test.each(alerts.map((rule) => [rule.alert, rule] as const))(
+    '%s says how grave it is, what it is about and what to do, and is tested both ways',
     (name, { labels, annotations }) => {
-      expect(labels.severity).toMatch(/^(critical|warning)$/)
-      expect(annotations.summary.length).toBeLessThan(80)
+      expect(labels.severity).toMatch(/^(page|warn|info)$/)
+      expect(labels.area).toMatch(/^[a-z_]+$/)
+      expect(annotations.runbook_url).toBe(`docs/runbooks/${name}.md`)
+      expect(annotations.summary.replace(/\{\{.*?\}\}/g, '').length).toBeLessThan(80)
       expect(annotations.description.length).toBeGreaterThan(80)
       const expected = cases.filter(({ alertname }) => alertname === name).map(({ exp_alerts }) => exp_alerts.length)
       expect({ fires: expected.some((count) => count > 0), rests: expected.includes(0) }).toEqual({
@@ -54,10 +60,49 @@ describe('every alert', () => {
   )
 })
 
+describe('runbooks', () => {
+  const FOLDER = fileURLToPath(new URL('../../docs/runbooks/', import.meta.url))
+  const index = readFileSync(join(FOLDER, 'README.md'), 'utf8')
+
+  test('there is one for each alert, and none for anything else', () => {
+    const pages = readdirSync(FOLDER).filter((name) => name !== 'README.md')
+    expect(pages.sort()).toEqual(alerts.map(({ alert }) => `${alert}.md`).sort())
+  })
+
+  test.each(alerts.map((rule) => [rule.alert, rule] as const))(
+    '%s: what it means, who is hurt, how to look, what to do; in the list under its severity',
+    (name, { labels: { severity } }) => {
+      const page = readFileSync(join(FOLDER, `${name}.md`), 'utf8')
+      expect(page.startsWith(`# ${name}\n\nSeverity: ${severity}.\n`)).toBe(true)
+      const parts = page.split(/^## /m).slice(1)
+      expect(parts.map((part) => part.split('\n')[0])).toEqual(['Meaning', 'Impact', 'Check', 'Fix'])
+      for (const part of parts) expect(part.length).toBeGreaterThan(20)
+      const listed = index.split(/^\*\*/m).find((part) => part.startsWith(`${severity}**`))
+      expect(listed).toContain(`(${name}.md)`)
+    },
+  )
+
+  test('a panel that an alert names is on a dashboard', () => {
+    const titles = new Set(panels.map(({ title }) => title))
+    const named = alerts.flatMap(({ annotations }) => [...annotations.description.matchAll(/"([A-Z][^"]+)"/g)])
+    expect(named.length).toBeGreaterThan(3)
+    for (const [, title] of named) expect(titles).toContain(title)
+  })
+})
+
+test('a flood is the same to the alert and to the dashboard', () => {
+  const { expr } = alerts.find(({ alert }) => alert === 'SpillwayFlood') as Alert
+  expect(/reason=~"([^"]+)"/.exec(expr)?.[1]).toBe(FLOOD.join('|'))
+  expect(expr).toContain(`> bool ${FLOOD_SHARE} *`)
+  const known = alerts.find(({ alert }) => alert === 'SpillwayKnownSendersPutOff') as Alert
+  expect(known.expr).toContain(`> bool ${FRIENDS_SHARE} *`)
+})
+
 interface Alert {
   readonly alert: string
-  readonly labels: { readonly severity?: string }
-  readonly annotations: { readonly summary: string; readonly description: string }
+  readonly expr: string
+  readonly labels: { readonly severity?: string; readonly area?: string }
+  readonly annotations: { readonly summary: string; readonly description: string; readonly runbook_url?: string }
 }
 
 interface Case {
@@ -103,7 +148,7 @@ describe('two nodes in a flood', () => {
   }
 
   const ask = (expr: string): Promise<Series[]> =>
-    prometheus.queryRange(filledIn(expr, RATE_INTERVAL), start, end, INTERVAL_MS / 1000)
+    prometheus.queryRange(filledIn(expr, RATE_INTERVAL, end - start), start, end, INTERVAL_MS / 1000)
 
   beforeAll(async () => {
     upstream = await startUpstream()
@@ -119,6 +164,8 @@ describe('two nodes in a flood', () => {
       ...{ LIMIT_IP_CONNECTIONS: '5/1m', REDIS_URL: `redis://127.0.0.1:${port}`, ...tls },
       ...{ PROXY_PROTOCOL_FROM: BALANCER, DNS_SERVERS: dns.address, DNSBL_ZONES: 'bl.example', HISTORY_DOMAINS: 'on' },
       UPSTREAM_MAX_CONNECTIONS: '1',
+      // A known sender, by the word of the operator.
+      ALLOW: '203.0.113.0/24',
     }
     apps = await Promise.all([1, 2].map(() => startApp(upstream.address, settings)))
     prometheus = await startPrometheus({
@@ -172,7 +219,7 @@ describe('two nodes in a flood', () => {
         10,
       )
     }
-    const perSecond = await highest('Connections per second', { family: 'ipv4' })
+    const perSecond = await highest('Connections per second, by family', { family: 'ipv4' })
     const refused = await highest('Refused per second, by reason', { reason: 'ip_connections' })
     expect(refused).toBeGreaterThan(20)
     expect(refused).toBeLessThan(perSecond)
@@ -184,7 +231,7 @@ describe('two nodes in a flood', () => {
 
   test('every alert’s expression can be evaluated', async () => {
     const rules = await eventually(prometheus.rules, (all) => all.every(({ health }) => health !== 'unknown'))
-    expect(rules).toHaveLength(19)
+    expect(rules).toHaveLength(alerts.length)
     expect(rules.filter(({ health }) => health !== 'ok')).toEqual([])
   })
 
@@ -196,9 +243,9 @@ describe('two nodes in a flood', () => {
     await Promise.all(apps.map((app) => flood(app, ROUNDS)))
     await becomes(1)
     await upstream.stop()
-    await becomes(2)
+    await becomes(4)
     const refused = await apps[0]!.client('127.0.1.1')
     expect(await refused.reply()).toMatch(/^421 /)
-    await becomes(3)
+    await becomes(5)
   })
 })

@@ -50,6 +50,9 @@ export const PACKAGES: Readonly<Record<string, Package>> = {
     },
   },
   prometheus: { commands: { prometheus: 'usr/bin/prometheus', promtool: 'usr/bin/promtool' } },
+  'prometheus-alertmanager': {
+    commands: { 'prometheus-alertmanager': 'usr/bin/prometheus-alertmanager', amtool: 'usr/bin/amtool' },
+  },
   python3: { commands: { python3: 'usr/bin/python3' } },
   haproxy: { commands: { haproxy: 'usr/sbin/haproxy' } },
   swaks: { commands: { swaks: 'usr/bin/swaks' } },

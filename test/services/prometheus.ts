@@ -40,8 +40,11 @@ export interface RuleHealth {
 
 export interface Prometheus {
   readonly port: number
-  /** As of now. One value for each series. Rejects with what Prometheus says is wrong with the expression. */
-  query(expr: string): Promise<Series[]>
+  /**
+   * As of now, or of `time` in seconds since the epoch. One value for each series. Rejects with what Prometheus says is wrong with the
+   * expression.
+   */
+  query(expr: string, time?: number): Promise<Series[]>
   /** Between two times, in seconds since the epoch, every `step` seconds: what a panel asks for. */
   queryRange(expr: string, start: number, end: number, step: number): Promise<Series[]>
   /** Resolves when every target has been scraped since `since`, in ms since the epoch; rejects after `ms`. */
@@ -108,8 +111,11 @@ async function startOnce({ jobs, rules = [], intervalMs = 250 }: PrometheusOptio
 
   return {
     port,
-    async query(expr) {
-      const { result } = await api<Answer>('query', { query: expr })
+    async query(expr, time) {
+      const { result } = await api<Answer>('query', {
+        query: expr,
+        ...(time === undefined ? {} : { time: String(time) }),
+      })
       return result.map(({ metric, value }) => series(metric, value === undefined ? [] : [value]))
     },
     async queryRange(expr, start, end, step) {

@@ -96,6 +96,15 @@ export const shed: readonly Panel[] = [
     queries: [[total('spillway_refusals_total', 'reason', 'mode="observe"'), '{{reason}}']],
   }),
   series({
+    title: 'Packets dropped by the kernel, per second',
+    about:
+      'Of clients that had heard often enough that they are banned or denied (SPILLWAY_KERNEL_OFFLOAD). They appear nowhere else.',
+    unit: 'perSecond',
+    width: 24,
+    stacked: true,
+    queries: [[total('spillway_kernel_dropped_packets_total', 'reason'), '{{reason}}']],
+  }),
+  series({
     title: 'Refused per second, by stage',
     about: 'The earlier, the cheaper: a refusal at connect costs only one line.',
     unit: 'perSecond',

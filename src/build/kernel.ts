@@ -3,7 +3,7 @@ import type { PlainSettings } from '../config/settings.ts'
 import type { Client } from '../core/client.ts'
 import type { Hearing } from '../core/kernel.ts'
 import type { Refusal } from '../core/policy.ts'
-import { NFT } from '../kernel/nft.ts'
+import { createNft } from '../kernel/nft.ts'
 import { KernelOffload, type KernelReport } from '../kernel/offload.ts'
 import type { Listening } from '../kernel/ruleset.ts'
 import { ToldHearings } from '../kernel/told-hearings.ts'
@@ -71,7 +71,7 @@ export function buildKernel(sources: KernelSources): BuiltKernel {
   }
   let seen: readonly [unknown, number] | undefined
   const offload = new KernelOffload({
-    nft: NFT,
+    nft: createNft(),
     sentenceOf: (source) => policy().sentenceOf(source),
     isChanged() {
       const before = seen

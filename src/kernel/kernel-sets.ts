@@ -31,16 +31,12 @@ export interface Changes {
   readonly added: readonly Held[]
 }
 
-interface Pending {
-  removed?: Held
-  added?: Held
-}
-
 export class KernelSets {
   readonly #room: number
   /** By source, in the order in which they came. */
   readonly #held = { 4: new Map<string, Held>(), 6: new Map<string, Held>() }
-  readonly #pending = new Map<string, Pending>()
+  readonly #removed = new Map<string, Held>()
+  readonly #added = new Map<string, Held>()
 
   /** @param room how many sources of a family have a place */
   constructor(room = MOST_HELD) {
@@ -67,9 +63,7 @@ export class KernelSets {
     const element = family === 4 ? source : source.slice(0, source.indexOf('/'))
     const entry: Held = { family, reason, element, until }
     held.set(source, entry)
-    const pending = this.#pending.get(source) ?? {}
-    pending.added = entry
-    this.#pending.set(source, pending)
+    this.#added.set(source, entry)
   }
 
   release(source: string): void {
@@ -77,12 +71,8 @@ export class KernelSets {
     const entry = held.get(source)
     if (entry === undefined) return
     held.delete(source)
-    const pending = this.#pending.get(source) ?? {}
     // What the kernel was never told need not be taken back.
-    if (pending.added === undefined) pending.removed = entry
-    else delete pending.added
-    if (pending.removed === undefined) this.#pending.delete(source)
-    else this.#pending.set(source, pending)
+    if (!this.#added.delete(source)) this.#removed.set(source, entry)
   }
 
   /** All sources that have a place. */
@@ -91,23 +81,29 @@ export class KernelSets {
     yield* this.#held[6]
   }
 
-  /** Takes as many changes as `most`; the kernel counts as told. What is over by now is left out. */
+  /**
+   * Takes as many changes as `most`; the kernel counts as told. What is over by now is left out. Removals come first, so that the
+   * kernel's sets hold no more than ours, however fast sources come.
+   */
   take(most: number, at: number): Changes {
-    const removed: Held[] = []
-    const added: Held[] = []
-    for (const [source, pending] of this.#pending) {
-      if (removed.length + added.length >= most) break
-      this.#pending.delete(source)
-      if (pending.removed !== undefined && at < pending.removed.until) removed.push(pending.removed)
-      if (pending.added !== undefined && at < pending.added.until) added.push(pending.added)
+    const take = (from: Map<string, Held>, count: number): Held[] => {
+      const taken: Held[] = []
+      for (const [source, held] of from) {
+        if (taken.length >= count) break
+        from.delete(source)
+        if (at < held.until) taken.push(held)
+      }
+      return taken
     }
-    return { removed, added }
+    const removed = take(this.#removed, most)
+    return { removed, added: take(this.#added, most - removed.length) }
   }
 
   /** Forgets what is over by now, as the kernel has. @returns all that the sets should hold; the kernel counts as told */
   all(at: number): Held[] {
     this.forget(at)
-    this.#pending.clear()
+    this.#removed.clear()
+    this.#added.clear()
     return [...this.#held[4].values(), ...this.#held[6].values()]
   }
 

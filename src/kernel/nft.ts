@@ -25,7 +25,7 @@ function why(error: NodeJS.ErrnoException | undefined, said: string): Error {
   return new Error(isForbidden ? `${line.trim()}: it takes CAP_NET_ADMIN` : line.trim())
 }
 
-function nft(args: readonly string[], input = '', [program, ...others]: readonly string[] = PROGRAMS): Promise<string> {
+function nft([program, ...others]: readonly string[], args: readonly string[], input = ''): Promise<string> {
   return new Promise((resolve, reject) => {
     const child = spawn(program as string, args, { timeout: LONGEST_MS, killSignal: 'SIGKILL' })
     let out = ''
@@ -37,7 +37,7 @@ function nft(args: readonly string[], input = '', [program, ...others]: readonly
       if (said.length < 2000) said += text
     })
     child.on('error', (error) => {
-      if (isAbsent(error) && others.length > 0) resolve(nft(args, input, others))
+      if (isAbsent(error) && others.length > 0) resolve(nft(others, args, input))
       else reject(why(error, said))
     })
     child.on('close', (code, signal) => {
@@ -50,9 +50,10 @@ function nft(args: readonly string[], input = '', [program, ...others]: readonly
   })
 }
 
-export const NFT: Nft = {
+/** @param programs where it may be; the first that is there is run */
+export const createNft = (programs: readonly string[] = PROGRAMS): Nft => ({
   run: async (script) => {
-    await nft(['-f', '-'], script)
+    await nft(programs, ['-f', '-'], script)
   },
-  list: (table) => nft(['--json', '--terse', 'list', 'table', 'inet', table]),
-}
+  list: (table) => nft(programs, ['--json', '--terse', 'list', 'table', 'inet', table]),
+})

@@ -17,7 +17,7 @@ const TURN_MS = 1000
 /** Commands of one batch; nft takes some 20 ms for them. */
 const MOST_CHANGES = 5000
 /** Packets are counted so often, and at most for this share of the time: with full sets nft takes half a second to read them. */
-const COUNT_MS = 5000
+const COUNT_MS = 2000
 const COUNT_SHARE = 1 / 50
 /** Whether sources still deserve it is asked so often, and whenever the operator has changed something. */
 const REVIEW_MS = 60_000

@@ -1,7 +1,11 @@
 /** SPILLWAY_KERNEL_OFFLOAD=nftables with the kernel's own packet filter, in a network of the test's own. */
-import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals'
 import type { Status } from '../../src/admin/status.ts'
 import { type Network, startNetwork } from '../services/network.ts'
+import { command } from '../services/packages.ts'
 import { eventually } from '../support/app.ts'
 import { Program, SERVE_ENV } from '../support/program.ts'
 
@@ -9,14 +13,19 @@ const OURS = '192.0.2.25'
 const OURS_6 = '2001:db8:0:25::1'
 const BALANCER = '192.0.2.99'
 const PORT = 2525
+const FOLDER = mkdtempSync(join(tmpdir(), 'spillway-kernel-'))
+const DENY = join(FOLDER, 'deny')
 const ADMIN = 'http://127.0.0.1:9025'
+const NFT = command('nft')
 const ENV = {
   ...SERVE_ENV,
+  ...NFT.env,
+  PATH: `${dirname(NFT.path)}:${process.env.PATH}`,
   SPILLWAY_LISTEN: `0.0.0.0:${PORT},[::]:${PORT}`,
   SPILLWAY_ADMIN_LISTEN: '127.0.0.1:9025',
   SPILLWAY_KERNEL_OFFLOAD: 'nftables',
   SPILLWAY_PROXY_PROTOCOL_FROM: BALANCER,
-  SPILLWAY_DENY: '203.0.113.0/24,2001:db8:0:77::1',
+  SPILLWAY_DENY: `@${DENY}`,
   SPILLWAY_ALLOW: '203.0.113.7',
   SPILLWAY_OVERLOAD: 'off',
   SPILLWAY_RELAY_GUARD: 'off',
@@ -38,7 +47,11 @@ beforeAll(async () => {
     ],
   ])
 })
-afterAll(() => network.stop())
+afterAll(async () => {
+  await network.stop()
+  rmSync(FOLDER, { recursive: true })
+})
+beforeEach(() => writeFileSync(DENY, '203.0.113.0/24\n2001:db8:0:77::1\n'))
 afterEach(() => program.end())
 
 async function start(env: Readonly<Record<string, string>> = {}, within: readonly string[] = []): Promise<void> {
@@ -113,6 +126,16 @@ test('who is banned hears it three times, then its packets are dropped, and coun
     (replies) => replies?.[0]?.startsWith('220') === true,
   )
   expect(performance.now() - lifted).toBeLessThan(2500)
+  // So does an address that is taken off the list.
+  writeFileSync(DENY, '# nobody\n')
+  program.child.kill('SIGHUP')
+  await program.logged('settings changed')
+  const changed = performance.now()
+  await eventually(
+    () => visit('203.0.113.8'),
+    (replies) => replies?.[0]?.startsWith('220') === true,
+  )
+  expect(performance.now() - changed).toBeLessThan(2500)
 })
 
 test('the table is made again where it was removed, is left to end by itself by a crash, and removed at the end', async () => {

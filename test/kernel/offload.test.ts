@@ -85,10 +85,13 @@ test('who is banned hears it three times, then its packets are dropped, and coun
   await start()
   expect(await count('banned')).toBe(0)
   expect(await count('denied')).toBe(0)
+  const noop = await network.open('198.51.100.8', OURS, PORT)
   await ban('198.51.100.8')
   expect(await codes('198.51.100.8', 3)).toEqual(['554', '554', '554'])
   await dropped('198.51.100.8')
   expect(await codes('198.51.100.9', 1)).toEqual(['220'])
+  // A session that is open is not cut: it hears why it ends.
+  expect(await noop()).toMatch(/^554 5\.7\.1 /)
 
   // Of IPv6 the whole /64, and of no other.
   await ban('2001:db8:0:66::5')
@@ -104,7 +107,8 @@ test('who is banned hears it three times, then its packets are dropped, and coun
   expect(await codes('203.0.113.7', 4)).toEqual(['220', '220', '220', '220'])
 
   // The kernel sees the address of the balancer, whoever the client is.
-  const header = `PROXY TCP4 198.51.100.8 ${OURS} 40000 25`
+  await ban('198.51.100.77')
+  const header = `PROXY TCP4 198.51.100.77 ${OURS} 40000 25`
   expect(await codes(BALANCER, 5, header)).toEqual(['554', '554', '554', '554', '554'])
 
   await eventually(

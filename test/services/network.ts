@@ -10,6 +10,8 @@ import { runProgram } from './processes.ts'
 /** What the process in the network is asked to do. */
 export type Asked =
   | { readonly do: 'visit'; readonly from: string; readonly to: string; readonly port: number; readonly says: string[] }
+  | { readonly do: 'open'; readonly from: string; readonly to: string; readonly port: number }
+  | { readonly do: 'noop' }
   | { readonly do: 'ask'; readonly url: string; readonly method: string; readonly body?: string }
 
 export interface Network {
@@ -20,6 +22,8 @@ export interface Network {
    * @returns the replies, their first lines; undefined if the connection was not answered within 300 ms
    */
   visit(from: string, to: string, port: number, ...says: string[]): Promise<string[] | undefined>
+  /** Connects, and stays. @returns what the server says to the NOOP of this client later; 'nothing' after two seconds */
+  open(from: string, to: string, port: number): Promise<() => Promise<string>>
   ask(method: string, url: string, body?: unknown): Promise<string>
   /** Runs nft in it. Rejects if it fails. */
   nft(...args: string[]): Promise<string>
@@ -55,6 +59,10 @@ export async function startNetwork(addresses: readonly string[]): Promise<Networ
     async visit(from, to, port, ...says) {
       const answer = JSON.parse(await asked({ do: 'visit', from, to, port, says })) as { replies?: string[] }
       return answer.replies
+    },
+    async open(from, to, port) {
+      await asked({ do: 'open', from, to, port })
+      return async () => JSON.parse(await asked({ do: 'noop' })) as string
     },
     async ask(method, url, body) {
       const text = body === undefined ? {} : { body: JSON.stringify(body) }

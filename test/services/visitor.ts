@@ -1,6 +1,6 @@
 // Runs within a network of network.ts: does one thing for each line it reads, in turn, and answers with a line.
 
-import { connect } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import { createInterface } from 'node:readline'
 import type { Asked } from './network.ts'
 
@@ -45,14 +45,47 @@ function visit({ from, to, port, says }: Extract<Asked, { do: 'visit' }>): Promi
   })
 }
 
+let held: Socket | undefined
+const saidTo = (socket: Socket): Promise<string> =>
+  new Promise((resolve) => {
+    setTimeout(() => resolve('nothing'), 2000).unref()
+    socket.once('data', (chunk) => resolve(chunk.toString('latin1').trim()))
+    socket.once('close', () => resolve('closed'))
+  })
+
+function open({ from, to, port }: Extract<Asked, { do: 'open' }>): Promise<string> {
+  held = connect({ host: to, port, localAddress: from })
+  held.on('error', () => undefined)
+  return saidTo(held)
+}
+
+function noop(): Promise<string> {
+  const socket = held as Socket
+  const said = saidTo(socket)
+  socket.write('NOOP\r\n')
+  return said
+}
+
 async function ask({ url, method, body }: Extract<Asked, { do: 'ask' }>): Promise<{ text: string }> {
   const headers = body === undefined ? {} : { 'Content-Type': 'application/json' }
   const response = await fetch(url, { method, headers, ...(body !== undefined && { body }) })
   return { text: await response.text() }
 }
 
+function done(asked: Asked): Promise<unknown> {
+  switch (asked.do) {
+    case 'visit':
+      return visit(asked)
+    case 'open':
+      return open(asked)
+    case 'noop':
+      return noop()
+    case 'ask':
+      return ask(asked)
+  }
+}
+
 console.log('here')
 for await (const line of createInterface({ input: process.stdin })) {
-  const asked = JSON.parse(line) as Asked
-  console.log(JSON.stringify(asked.do === 'visit' ? await visit(asked) : await ask(asked)))
+  console.log(JSON.stringify(await done(JSON.parse(line) as Asked)))
 }

@@ -4,6 +4,7 @@
 
 import type { Status } from './admin/status.ts'
 import type { BanControl } from './build/bans.ts'
+import type { KernelControl } from './build/kernel.ts'
 import { buildNode, type Node, type NodeOptions } from './build/node.ts'
 import type { ReloadReport } from './config/reload.ts'
 import { patiently, within } from './core/deadline.ts'
@@ -49,6 +50,8 @@ export interface Running {
   readonly feedback: (feedback: Feedback) => FeedbackReport | undefined
   /** What the operator, and other processes of the node, do with bans. */
   readonly bans: BanControl
+  /** What processes of the node tell each other of clients that meet the kernel next. */
+  readonly kernel: KernelControl
   /** Reads again the files that it follows by itself, such as certificates. Never rejects. */
   follow(): Promise<void>
   /** Resolves when another one takes this one's place: the admin port is free then, and this one is to be stopped. */
@@ -134,7 +137,7 @@ export async function start(options: AppOptions): Promise<Running> {
   }
   const { metrics, status, reload, reported, feedback, bans, follow } = node
   const underWay = () => ({ sessions: sessions.size, pastDot: sessions.pastDot })
-  const outside = { reload, reported, feedback, bans, follow }
+  const outside = { reload, reported, feedback, bans, kernel: node.kernel.control, follow }
   return { listening, admin, metrics, status, underWay, stop, ...outside, handedOver, abort }
 }
 
@@ -171,6 +174,7 @@ async function begin(
       sockets !== undefined && sockets.mail.length > 0
         ? await bound('LISTEN_FDS', listener.adopt(sockets.mail))
         : await bound('SPILLWAY_LISTEN', listener.listen(settings.listen, onlyIPv4))
+    node.kernel.start(listening)
     await takeOver?.()
     // Nobody else would serve: whoever has the port for a moment is waited for.
     const admin = first ?? (await patiently(forOperator))
@@ -206,6 +210,7 @@ async function quit({
   metrics,
   dns,
   counting,
+  kernel,
 }: Node): Promise<void> {
   listener.close()
   admin.close()
@@ -215,5 +220,5 @@ async function quit({
   front.linger.stop()
   policy.certificates?.stop()
   metrics.watch(undefined)
-  await counting.stop()
+  await Promise.all([kernel.stop(), counting.stop()])
 }

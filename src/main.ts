@@ -31,6 +31,7 @@ const { load } = await import('./config/load.ts')
 const { SettingsError } = await import('./config/mistakes.ts')
 const { workersOf } = await import('./config/workers.ts')
 const { inheritedSockets, SocketsError } = await import('./cli/sockets.ts')
+const { lacksForNft } = await import('./cli/nft-advice.ts')
 const { openFiles } = await import('./cli/open-files.ts')
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
@@ -54,6 +55,7 @@ const sourcesOf = (envFile: string | undefined): FixedSources => {
     hostname: hostname(),
     openFiles: openFiles(),
     cores: availableParallelism(),
+    lacksForNft: lacksForNft(process.env.PATH),
     envFile,
   }
 }

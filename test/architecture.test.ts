@@ -10,7 +10,7 @@ const FLOORS = [
   ['core'],
   ['config'],
   ['telemetry'],
-  ['state', 'dns'],
+  ['state', 'dns', 'kernel'],
   ['overload'],
   ['relay', 'checks'],
   ['front', 'admin'],

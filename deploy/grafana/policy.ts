@@ -226,6 +226,17 @@ const senders: Row = {
       queries: [[of('spillway_bans_active'), '{{instance}}']],
     }),
     series({
+      title: 'Packets dropped by the kernel, per second',
+      about:
+        'Of clients that had heard often enough that they are banned or denied (SPILLWAY_KERNEL_OFFLOAD). They appear nowhere else.',
+      todo: 'Nothing. docs/kernel-offload.md says who is dropped, for how long, and how to lift it.',
+      unit: 'perSecond',
+      width: 24,
+      stacked: true,
+      colours: inTurn(['banned', 'denied']),
+      queries: [[total('spillway_kernel_dropped_packets_total', 'reason'), '{{reason}}']],
+    }),
+    series({
       title: 'DNS lists, by what they say',
       about: 'error: no answer, or one that is no verdict: the list is set aside.',
       todo: 'error or timeout: the list wants a resolver of your own, or a key. docs/dnsbl.md.',

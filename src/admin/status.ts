@@ -22,6 +22,8 @@ export interface Status {
   readonly overload?: OverloadStatus
   /** Absent if limits are counted only in memory. */
   readonly redis?: ConditionReport & { readonly up: boolean; readonly nodes: number }
+  /** Of the kernel's table (SPILLWAY_KERNEL_OFFLOAD); `held`: how many sources it should know. Absent if there is none. */
+  readonly kernel?: ConditionReport & { readonly held: number }
   /** Absent if STARTTLS is not offered. */
   readonly tls?: TlsReport
   /** Every address of every mail server; a name that does not resolve appears as the operator wrote it. */
@@ -94,7 +96,7 @@ export interface TlsReport {
  */
 export function readiness(
   query: URLSearchParams,
-  { ready, upstreams, redis, tls, workers, overload }: Status,
+  { ready, upstreams, redis, kernel, tls, workers, overload }: Status,
 ): Response {
   const anyUp = upstreams.some(({ up }) => up)
   const good = ready && (!query.has('upstreams') || anyUp)
@@ -110,6 +112,7 @@ export function readiness(
     for (const { upstream, address, ...condition } of upstreams)
       lines.push(`upstream ${upstream} (${address}): ${inWords(condition)}`)
     if (redis !== undefined) lines.push(`redis: ${inWords(redis)}; nodes: ${redis.nodes}`)
+    if (kernel !== undefined) lines.push(`kernel: ${inWords(kernel)}; sources held: ${kernel.held}`)
     for (const { name, expires, warnings } of tls?.certificates ?? [])
       lines.push(`certificate ${name}: ${warnings.length === 0 ? 'well' : warnings.join('; ')}; expires ${expires}`)
     if (tls?.error !== undefined)

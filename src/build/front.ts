@@ -30,6 +30,7 @@ import type { UnknownRecipients } from '../state/unknown-recipients.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import type { BuiltBans } from './bans.ts'
+import type { BuiltKernel } from './kernel.ts'
 import type { BuiltPolicy } from './policy.ts'
 
 export interface FrontOptions {
@@ -38,6 +39,7 @@ export interface FrontOptions {
   /** If the policy may be swapped, the one that inForce() returns. */
   readonly policy: BuiltPolicy
   readonly banning: BuiltBans
+  readonly kernel: Pick<BuiltKernel, 'turnedAway'>
   readonly limits: Limits
   readonly overload: Pick<Overload, 'offer' | 'putOff' | 'met' | 'reserve' | 'enforced'>
   readonly knownRecipients: KnownRecipients
@@ -68,6 +70,7 @@ export function buildFront(options: FrontOptions): ConnectionParts {
     clock,
     ...{ history: options.history, domains, relayed: options.relayed },
     committed: (client, offence) => offences.committed(client, offence),
+    turnedAway: options.kernel.turnedAway,
   })
   const sessions = new Sessions({
     conversation: conversationOf(options, outcomes),

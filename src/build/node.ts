@@ -33,6 +33,7 @@ import {
 import { type BuiltDns, buildDns } from './dns.ts'
 import { takeFeedback } from './feedback.ts'
 import { buildFront } from './front.ts'
+import { type BuiltKernel, buildKernel } from './kernel.ts'
 import { buildLimits, type Counting } from './limits.ts'
 import { type BuiltOverload, buildOverload } from './overload.ts'
 import { type BuiltPolicy, buildPolicy, inForce } from './policy.ts'
@@ -68,6 +69,8 @@ export interface Worker {
   readonly number: number
   /** How many there are. */
   readonly of: number
+  /** It does what one of them does for the whole node. */
+  readonly isFirst?: boolean
 }
 
 export interface Node {
@@ -93,6 +96,8 @@ export interface Node {
   readonly feedback: (feedback: Feedback) => FeedbackReport | undefined
   /** What the operator, and other processes of the node, do with bans. */
   readonly bans: BanControl
+  /** Hands clients to the kernel. */
+  readonly kernel: BuiltKernel
   /** Reads again the files that it follows by itself. Never rejects. */
   follow(): Promise<void>
   /** From now on the node is not ready. */
@@ -123,6 +128,8 @@ export function buildNode(options: NodeOptions): Node {
   const { limits, knownRecipients, history } = counting
   const dns = buildDns({ ...common, history, settingsNow: () => policy.settings })
   const banning = buildBans({ ...common, ...counting, policy: () => policy })
+  const isKeeper = worker === undefined || worker.isFirst === true
+  const kernel = buildKernel({ ...common, ...banning, policy: () => policy, isKeeper })
   const relay = buildRelay({ ...common, reading, nameOf: dns.nameOf, overload: () => overload })
   const { upstreams } = relay
   const offeredSize = (): number => Number(upstreams.offer?.get('SIZE') ?? 0)
@@ -144,13 +151,14 @@ export function buildNode(options: NodeOptions): Node {
   const forReloads = { follow, metrics, log: worker ? quiet(log) : log }
   const reloader = new Reloader({ reading, apply, ...forReloads, reread: options.reread })
   const reload = options.reread && ((by: string) => reloader.reload(by))
-  const front = buildFront({ ...common, ...parts, banning })
+  const front = buildFront({ ...common, ...parts, banning, kernel })
   const failed = (error: Error): void => log.error({ err: error.message }, 'a listening socket failed')
   const { listener, allServed } = listening(front, failed, options.sharesPorts ?? false)
   let draining = false
   const ready = (): boolean => listener.listening && !draining
   const own = { version, node: settings.hostname, ready, uptimeMs: since(clock.elapsed) }
-  const sources: StatusSources = { ...own, seats, counting, knownRecipients, upstreams, policy, reloader, overload }
+  const told = { seats, counting, knownRecipients, upstreams, policy, reloader, overload, kernel }
+  const sources: StatusSources = { ...own, ...told }
   const status = (): Status => statusOf(sources)
   metrics.watch(gaugesOf(sources))
   const feedback = (given: Feedback) => takeFeedback(given, { ...parts, log })
@@ -160,7 +168,7 @@ export function buildNode(options: NodeOptions): Node {
   const drain = (): void => {
     draining = true
   }
-  const outside = { front, policy, bans, sessions, listener, admin, status, reload, reported, feedback, follow }
+  const outside = { front, policy, bans, kernel, sessions, listener, admin, status, reload, reported, feedback, follow }
   return { number, metrics, counting, dns, upstreams, overload: overloading, ...outside, drain, allServed }
 }
 

@@ -11,11 +11,13 @@ import type { PlainSettings } from '../config/settings.ts'
 import type { Ban } from '../core/bans.ts'
 import { type Client, isRelay, type Remembered, type Standing } from '../core/client.ts'
 import type { Current } from '../core/current.ts'
-import { lookup } from '../core/ip.ts'
+import { isLoopback, lookup, netOf } from '../core/ip.ts'
+import type { Sentence } from '../core/kernel.ts'
 import type { Rates } from '../core/limits.ts'
 import type { Level } from '../core/overload.ts'
 import type { Mode } from '../core/policy.ts'
 import type { CheckName } from '../core/reasons.ts'
+import { coversSource, touchesSource } from '../core/source-table.ts'
 import type { DnsLists } from '../dns/lists.ts'
 import type { Certificates } from '../front/certificates.ts'
 import { createVoice, type Voice } from '../front/reply.ts'
@@ -44,6 +46,8 @@ export interface BuiltPolicy {
   /** What a client's own history alone makes of it. */
   readonly standingAlone: (own: Past) => Remembered
   readonly isBalancer: (ip: string) => boolean
+  /** Why all connections of a source (a /64 as a whole) are turned away; undefined: some are not, or it has a balancer in it. */
+  readonly sentenceOf: (source: string) => Sentence | undefined
   /** Of the limits that count over time. */
   readonly rates: () => Rates
   /** By what the limits of a client differ from those that are set. */
@@ -89,6 +93,7 @@ export const inForce = (current: Current<BuiltPolicy>): BuiltPolicy => ({
   isRelay: (ip) => current.value.isRelay(ip),
   standingAlone: (own) => current.value.standingAlone(own),
   isBalancer: (ip) => current.value.isBalancer(ip),
+  sentenceOf: (source) => current.value.sentenceOf(source),
   rates: () => current.value.rates(),
   factors: () => current.value.factors(),
   voice: {
@@ -107,11 +112,13 @@ export const inForce = (current: Current<BuiltPolicy>): BuiltPolicy => ({
 
 const needsOf = ({ knownAfter, knownDays }: PlainSettings): Needs => ({ after: knownAfter, days: knownDays })
 
+type BanOf = (client: Pick<Client, 'ip' | 'standing'>) => Ban | undefined
+
 /** Of a client on the allow list or the list of relays nothing else is asked. */
 function standings(
   { settings, lists, history, bans }: PolicySources,
   mode: BuiltPolicy['mode'],
-): Pick<BuiltPolicy, 'standingOf' | 'isRelay'> & { readonly banOf: (client: Client) => Ban | undefined } {
+): Pick<BuiltPolicy, 'standingOf' | 'isRelay'> & { readonly banOf: BanOf } {
   const needs = needsOf(settings)
   const isOnList = lookup(lists.allow)
   const isAmongRelays = lookup(lists.relays)
@@ -145,6 +152,22 @@ const OWN_MODES = {
   helo: 'helo',
   dnsbl: 'dnsbl',
 } as const satisfies Partial<Record<CheckName, keyof PlainSettings>>
+function sentences(
+  { lists }: Pick<PolicySources, 'lists'>,
+  mode: BuiltPolicy['mode'],
+  { standingOf, banOf }: Pick<BuiltPolicy, 'standingOf'> & { readonly banOf: BanOf },
+): BuiltPolicy['sentenceOf'] {
+  const spared = [lists.allow, lists.relays, lists.proxyProtocolFrom]
+  return (source) => {
+    const [ip = ''] = source.split('/')
+    if (isLoopback(ip) || spared.some((list) => touchesSource(list, ip))) return undefined
+    if (mode('denied') === 'enforce' && coversSource(lists.deny, ip))
+      return { reason: 'denied', until: Number.POSITIVE_INFINITY }
+    if (mode('banned') !== 'enforce') return undefined
+    const ban = banOf({ ip, standing: standingOf({ ip, source, net: netOf(ip) }) })
+    return ban && { reason: 'banned', until: ban.until }
+  }
+}
 
 /** Whether its own setting says so. */
 const isObserved = (name: CheckName, settings: PlainSettings): boolean => {
@@ -209,6 +232,7 @@ export function buildPolicy(sources: PolicySources): BuiltPolicy {
     ...who,
     standingAlone: (own) => standingAlone(own, needs),
     isBalancer: lookup(lists.proxyProtocolFrom),
+    sentenceOf: sentences(sources, mode, { ...who, banOf }),
     rates: () => rates,
     factors: () => factors,
     voice: createVoice(settings.hostname, settings.supportUrl),

@@ -10,6 +10,7 @@ import type { Upstreams } from '../relay/pool/upstreams.ts'
 import type { KnownRecipients } from '../state/known-recipients.ts'
 import type { Seats } from '../state/seats.ts'
 import type { GaugeSources } from '../telemetry/metrics.ts'
+import type { BuiltKernel } from './kernel.ts'
 import type { Counting } from './limits.ts'
 import type { BuiltPolicy } from './policy.ts'
 import type { Reloader } from './reload.ts'
@@ -28,11 +29,13 @@ export interface StatusSources {
   readonly policy: Pick<BuiltPolicy, 'certificates'>
   readonly reloader: Pick<Reloader, 'state'>
   readonly overload: Pick<Overload, 'level' | 'share' | 'report'>
+  readonly kernel: Pick<BuiltKernel, 'report'>
 }
 
 export function statusOf(sources: StatusSources): Status {
   const { version, node, ready, uptimeMs, seats, knownRecipients, upstreams, policy } = sources
   const { shared } = sources.counting
+  const kernel = sources.kernel.report()
   return {
     version,
     node,
@@ -46,6 +49,7 @@ export function statusOf(sources: StatusSources): Status {
     ...(shared !== undefined && {
       redis: { up: shared.shared(), nodes: shared.nodes(), ...reportOf(shared.condition()) },
     }),
+    ...(kernel !== undefined && { kernel: { ...reportOf(kernel), held: kernel.held } }),
     ...(policy.certificates !== undefined && { tls: tlsOf(policy.certificates.report()) }),
     upstreams: upstreams.conditions().map(({ condition, ...where }) => ({
       ...where,

@@ -30,6 +30,8 @@ export interface Sources {
   readonly openFiles: number
   /** How many cores this process may use (os.availableParallelism()); 1 by default. */
   readonly cores?: number
+  /** What this process lacks to run nft, in words; nothing by default. */
+  readonly lacksForNft?: readonly string[]
   /** The path of `--env-file`; it wins over SPILLWAY_ENV_FILE. */
   readonly envFile?: string | undefined
   /** Milliseconds since the epoch, to judge certificates by; the default is the clock of the machine. */
@@ -113,6 +115,7 @@ export function load({
   hostname,
   openFiles,
   cores = 1,
+  lacksForNft = [],
   envFile,
   now = SYSTEM_CLOCK.now(),
 }: Sources): Loaded {
@@ -156,6 +159,7 @@ export function load({
     hostname,
     openFiles,
     cores,
+    lacksForNft,
     read: readText,
     now,
   })

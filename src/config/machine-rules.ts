@@ -88,6 +88,13 @@ export const openFiles: Rule = ({ settings, isGiven, isSound, openFiles, cores }
   }
 }
 
+export const kernelOffload: Rule = ({ settings, isSound, lacksForNft }, report) => {
+  if (!isSound('SPILLWAY_KERNEL_OFFLOAD') || settings.kernelOffload === 'off' || lacksForNft.length === 0) return
+  report.warn(
+    `SPILLWAY_KERNEL_OFFLOAD=nftables needs ${lacksForNft.join(', and ')}: without that, banned and denied clients are refused over SMTP as if it were off`,
+  )
+}
+
 const isHere = (host: string): boolean => host === 'localhost' || isLoopback(host)
 const isAny = (host: string): boolean => host === '0.0.0.0' || host === '::'
 

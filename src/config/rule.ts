@@ -14,6 +14,8 @@ export interface Ground {
   readonly openFiles: number
   /** How many of them this process may use. */
   readonly cores: number
+  /** What this process lacks to run nft, in words. */
+  readonly lacksForNft: readonly string[]
   readonly read: ReadText
   /** Milliseconds since the epoch. */
   readonly now: number

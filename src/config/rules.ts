@@ -1,7 +1,7 @@
 /** Applies all rules between settings, and holds the small ones: warnings of what is allowed but seldom meant. */
 import { compile, type Network } from '../core/ip.ts'
 import { limits, sharedWindows } from './limit-rules.ts'
-import { addresses, openFiles, ticketKey, tls, upstreamTls } from './machine-rules.ts'
+import { addresses, kernelOffload, openFiles, ticketKey, tls, upstreamTls } from './machine-rules.ts'
 import type { Ground, Report, Rule } from './rule.ts'
 import type { SettingName } from './settings.ts'
 import { workers } from './workers.ts'
@@ -93,6 +93,7 @@ const RULES: readonly Rule[] = [
   ticketKey,
   upstreamTls,
   openFiles,
+  kernelOffload,
   workers,
   addresses,
   everybody,

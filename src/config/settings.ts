@@ -625,6 +625,17 @@ export const SETTINGS = {
     more: 'Each further ban within a day of the last one is twice as long, up to 24h.',
     live: true,
   }),
+  SPILLWAY_KERNEL_OFFLOAD: row({
+    group: 'lists',
+    kind: oneOf({
+      off: 'the kernel is told nothing',
+      nftables: 'a table of our own, by the program nft, which needs CAP_NET_ADMIN',
+    }),
+    default: 'off',
+    doc: 'Whether the kernel drops the connections of clients that are banned or denied, once they have heard it three times.',
+    more: 'While it does not work, they are refused over SMTP as before, and the log and the status say why. [kernel-offload.md](kernel-offload.md) says who is never dropped, and how to give the capability.',
+    perNode: true,
+  }),
   SPILLWAY_RCPT_DOMAINS: row({
     group: 'lists',
     kind: domains,

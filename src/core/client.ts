@@ -28,6 +28,8 @@ export interface Client {
   readonly domain?: string | undefined
   /** Looks at its standing once more: the DNS may have told whose address it is. A standing is only ever raised by this. */
   lookAgain?(): void
+  /** It has connected to us itself, and not through a balancer. */
+  readonly isDirect?: boolean
   /** It carries everybody's mail (SPILLWAY_RELAYS). */
   readonly isRelay?: boolean
 }

@@ -7,6 +7,7 @@ import { isOffence, type Offence, proves } from '../core/bans.ts'
 import { type Client, isRelay, isTrusted, STANDINGS, type Standing } from '../core/client.ts'
 import type { Clock } from '../core/clock.ts'
 import { refusalId } from '../core/id.ts'
+import { isKernelReason } from '../core/kernel.ts'
 import { utf8Of } from '../core/latin1.ts'
 import { type Refusal, STAGES, type Stage } from '../core/policy.ts'
 import { type CheckName, formsOf, patientFormOf, REASON_NAMES, REASONS, type ReasonName } from '../core/reasons.ts'
@@ -65,6 +66,8 @@ export interface OutcomeOptions {
   readonly relayed: Pick<RelayedMessages, 'add'>
   /** Called once a session for each thing that the client did and no honest mail server does. */
   readonly committed: (client: Client, offence: Offence) => void
+  /** Called once a session that hears it is banned or denied, of clients that connected themselves. */
+  readonly turnedAway?: ((client: Client, refusal: Refusal) => void) | undefined
 }
 
 export class Outcomes {
@@ -77,12 +80,14 @@ export class Outcomes {
   readonly #domains: OutcomeOptions['domains']
   readonly #relayed: OutcomeOptions['relayed']
   readonly #committed: OutcomeOptions['committed']
+  readonly #turnedAway: OutcomeOptions['turnedAway']
   readonly #refusals: RefusalCounts
   readonly #sessions: ReadonlyMap<Outcome, ReadonlyMap<Standing, Cell>>
   readonly #connections: Readonly<{ 4: Cell; 6: Cell }>
   readonly #durations: ReadonlyMap<Outcome, Distribution>
 
-  constructor({ metrics, log, logSample, localParts, clock, history, domains, relayed, committed }: OutcomeOptions) {
+  constructor(options: OutcomeOptions) {
+    const { metrics, log, logSample, localParts, clock, history, domains, relayed, committed } = options
     this.#metrics = metrics
     this.#log = log
     this.#sampler = new Sampler(logSample, ALL_KINDS)
@@ -92,6 +97,7 @@ export class Outcomes {
     this.#domains = domains
     this.#relayed = relayed
     this.#committed = committed
+    this.#turnedAway = options.turnedAway
     this.#connections = { 4: metrics.connections.of('ipv4'), 6: metrics.connections.of('ipv6') }
     this.#refusals = new RefusalCounts(metrics)
     this.#sessions = new Map(
@@ -117,6 +123,10 @@ export class Outcomes {
       record.offences ??= new Set()
       record.offences.add(reason)
       this.#committed(client, reason)
+    }
+    if (this.#turnedAway !== undefined && client.isDirect && !record.hasHeard && isKernelReason(reason)) {
+      record.hasHeard = true
+      this.#turnedAway(client, refusal)
     }
     record.refusedAt = stage
     record.refusal = refusal

@@ -42,6 +42,8 @@ export class SessionRecord {
   bad = 0
   messageCount = 0
   upstreamMs = 0
+  /** It has heard here that it is banned or denied. */
+  hasHeard = false
   // Allocated when first needed: a refused client needs none of them.
   told: { to: string; code: number; source?: 'memory' }[] | undefined
   messages: MessageTold[] | undefined

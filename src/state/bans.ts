@@ -40,6 +40,7 @@ export class Bans {
   readonly #operators = new NetworkMap<Ban>()
   readonly #listeners: OnChange[] = []
   #edition = 0
+  #words = 0
 
   constructor({ now, room = MOST_AUTOMATIC }: BansOptions) {
     this.#now = now
@@ -49,6 +50,11 @@ export class Bans {
   /** Another number whenever somebody may have been banned. */
   get edition(): number {
     return this.#edition
+  }
+
+  /** Another number whenever the operator has banned or pardoned something: somebody may be banned no more. */
+  get words(): number {
+    return this.#words
   }
 
   /** The ban that holds for an address now. Costs next to nothing while nobody is banned. @param ip canonical */
@@ -105,6 +111,7 @@ export class Bans {
     if (ban.by === 'automatic' && this.#isUndone(network, ban.since)) return false
     if (held === undefined && !this.#makeRoom(ban)) return false
     table.set(network, ban)
+    if (ban.by === 'operator') this.#words++
     if (ban.kind === 'pardon') this.#lift(network, ban.since)
     else this.#edition++
     return true

@@ -6,6 +6,7 @@
 import * as prom from 'prom-client'
 import { BAN_REASONS } from '../core/bans.ts'
 import { REMEMBERED, STANDINGS, type Standing } from '../core/client.ts'
+import { KERNEL_REASONS } from '../core/kernel.ts'
 import { GLOBAL_LIMITS, type GlobalLimit } from '../core/limits.ts'
 import { CAME, SIGNALS, type Signal } from '../core/overload.ts'
 import { actionsAt, CHECK_NAMES, REASON_NAMES, reasonOf } from '../core/reasons.ts'
@@ -465,6 +466,12 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
       help: 'Bans that were made here, by what gave the last points; network: of a whole /24 or /48; operator: by the operator.',
       labels: ['reason'],
       rows: combinations(BAN_REASONS),
+    }),
+    kernelDropped: counter({
+      name: 'kernel_dropped_packets_total',
+      help: 'Packets that the kernel dropped, of clients that had heard often enough that they are banned or denied (KERNEL_OFFLOAD). A client that gets no answer sends several for one connection.',
+      labels: ['reason'],
+      rows: combinations(KERNEL_REASONS),
     }),
     messageSize: histogram(SIZE_B, { name: 'message_size_bytes', help: 'Size of messages the upstreams accepted.' }),
     bareNewlines: counter({

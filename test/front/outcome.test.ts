@@ -1,7 +1,8 @@
-/** Which lines of the log are written at once. */
+/** Which lines of the log are written at once, and what is told of who was refused. */
 import { expect, test } from '@jest/globals'
 import type { Client } from '../../src/core/client.ts'
-import { Outcomes } from '../../src/front/outcome.ts'
+import { refusalAt } from '../../src/core/policy.ts'
+import { type OutcomeOptions, Outcomes } from '../../src/front/outcome.ts'
 import type { Log } from '../../src/telemetry/log.ts'
 import { createMetrics } from '../../src/telemetry/metrics.ts'
 
@@ -29,4 +30,20 @@ test.each(['accepted', 'deferred', 'unknown'] as const)('a session with a messag
   outcomes.tell(record, CLIENT)
   // What a killed process had not written yet is lost, and of such a message nothing else tells.
   expect(did).toEqual(result === 'unknown' ? ['line', 'flush'] : ['line'])
+})
+
+test('a session that hears several times that it is denied has heard it once; one of a balancer has not', () => {
+  const heard: string[] = []
+  const nothing = () => undefined
+  const outcomes = new Outcomes({
+    metrics: createMetrics({ version: 'x', upstreams: [] }),
+    clock: { elapsed: () => 0 },
+    turnedAway: ({ id }: Client) => heard.push(id),
+  } as unknown as OutcomeOptions)
+  for (const isDirect of [true, false]) {
+    const client = { ...CLIENT, id: `direct: ${isDirect}`, isDirect, lookAgain: nothing }
+    const record = outcomes.begin(client)
+    for (let i = 0; i < 3; i++) outcomes.refused(record, client, 'rcpt', refusalAt('rcpt', 'denied'))
+  }
+  expect(heard).toEqual(['direct: true'])
 })

@@ -55,6 +55,7 @@ export const PACKAGES: Readonly<Record<string, Package>> = {
   },
   python3: { commands: { python3: 'usr/bin/python3' } },
   haproxy: { commands: { haproxy: 'usr/sbin/haproxy' } },
+  nftables: { commands: { nft: 'usr/sbin/nft' } },
   swaks: { commands: { swaks: 'usr/bin/swaks' } },
   unbound: { commands: { unbound: 'usr/sbin/unbound' } },
   'redis-server': { commands: { 'redis-server': 'usr/bin/redis-server', 'redis-cli': 'usr/bin/redis-cli' } },

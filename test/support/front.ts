@@ -110,6 +110,7 @@ export async function startFront(
   const right = {
     ...common,
     banning,
+    kernel: { turnedAway: undefined },
     node: 1,
     policy,
     limits,

@@ -197,7 +197,13 @@ export class Crew {
       listenIsDefault: listenIsDefault && this.#listening === undefined,
       ...{ worker, of, number: own, version, machine, ticketKey },
     }
-    const hand: Hand = new Hand(start, sockets, (made) => this.bans.spread(made, hand))
+    const keeper = (): Hand | undefined => this.#places[0]?.hand
+    const hand: Hand = new Hand(
+      start,
+      sockets,
+      (made) => this.bans.spread(made, hand),
+      (hearings) => keeper()?.heard(hearings),
+    )
     place.hand = hand
     return hand
   }

@@ -4,6 +4,7 @@ import type { Reading, ReloadReport } from '../../config/reload.ts'
 import type { Ban } from '../../core/bans.ts'
 import { within } from '../../core/deadline.ts'
 import type { Feedback, FeedbackReport } from '../../core/feedback.ts'
+import type { Hearing } from '../../core/kernel.ts'
 import type { PressureReport } from '../../core/overload.ts'
 import type { ListenAddress } from '../../front/gate/listener.ts'
 import type { BansAnswer, BansAsked, Failure, FromWorker, Report, Start, ToWorker } from './protocol.ts'
@@ -67,11 +68,13 @@ export class Hand {
   /**
    * @param sockets file descriptors that the worker has as well, from number 4 on
    * @param banned called with what it has banned
+   * @param heard called with what its clients have heard, if another worker wants to know
    */
   constructor(
     start: Omit<Start, 'sockets'>,
     sockets: readonly number[],
     banned: (made: readonly Ban[]) => void = () => undefined,
+    heard: (hearings: readonly Hearing[]) => void = () => undefined,
   ) {
     const stdio = ['inherit', 'inherit', 'inherit', 'ipc', ...sockets] as const
     this.#child = fork(FILE, { serialization: 'advanced', stdio: [...stdio] })
@@ -84,6 +87,7 @@ export class Hand {
       this.#child.on('message', (message: FromWorker) => {
         this.#heard(message)
         if (message.kind === 'banned') banned(message.made)
+        if (message.kind === 'heard') heard(message.hearings)
         if (message.kind === 'listening') resolve(message.listening)
         if (message.kind === 'failed') reject(new StartFailure(message.failure))
       })
@@ -126,6 +130,11 @@ export class Hand {
   /** Other workers have banned somebody, or lifted a ban. */
   banned(made: readonly Ban[]): void {
     this.#send({ kind: 'banned', made })
+  }
+
+  /** It keeps the kernel's table, and clients of other workers have heard that they are refused. */
+  heard(hearings: readonly Hearing[]): void {
+    this.#send({ kind: 'heard', hearings })
   }
 
   /** Its parent looks, about once a second. @returns for how many looks it has said nothing */

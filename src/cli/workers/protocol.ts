@@ -8,6 +8,7 @@ import type { Latest } from '../../build/bans.ts'
 import type { Reading, ReloadReport } from '../../config/reload.ts'
 import type { Ban, BanMistake, BanRequest } from '../../core/bans.ts'
 import type { Feedback, FeedbackReport } from '../../core/feedback.ts'
+import type { Hearing } from '../../core/kernel.ts'
 import type { PressureReport } from '../../core/overload.ts'
 import type { ListenAddress } from '../../front/gate/listener.ts'
 import type { Snapshot } from '../../telemetry/together.ts'
@@ -63,11 +64,19 @@ export type ToWorker =
   | { readonly kind: 'bans'; readonly id: number; readonly asked: BansAsked }
   /** What other workers have made. */
   | { readonly kind: 'banned'; readonly made: readonly Ban[] }
+  | Heard
   | { readonly kind: 'stop'; readonly after: 'signal' | 'handover' }
   /** follow: what follows files by itself reads them now. */
   | { readonly kind: 'abort' | 'follow' }
 
+/** What clients of one worker have heard, for the one that keeps the kernel's table. */
+export interface Heard {
+  readonly kind: 'heard'
+  readonly hearings: readonly Hearing[]
+}
+
 export type FromWorker =
+  | Heard
   | { readonly kind: 'listening'; readonly listening: readonly ListenAddress[] }
   | { readonly kind: 'failed'; readonly failure: Failure }
   /** Without an id it was not asked for. */

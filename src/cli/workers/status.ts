@@ -47,6 +47,7 @@ const workerOf = ({ worker, pid, up, restarts, report }: WorkerReport): WorkerSt
 export function statusOf({ draining, ...parent }: OfParent, workers: readonly WorkerReport[]): Status {
   const all = statuses(workers)
   const redis = all.flatMap((status) => status.redis ?? []).sort((a, b) => Number(a.up) - Number(b.up))[0]
+  const [kernel] = all.flatMap((status) => status.kernel ?? [])
   const tls = all.flatMap((status) => status.tls ?? [])
   const troubled = tls.find(({ error }) => error !== undefined) ?? tls[0]
   return {
@@ -58,6 +59,7 @@ export function statusOf({ draining, ...parent }: OfParent, workers: readonly Wo
     // A client may be remembered by all of them.
     clients: recordOf(REMEMBERED, (standing) => Math.max(0, ...all.map(({ clients }) => clients[standing]))),
     ...(redis !== undefined && { redis }),
+    ...(kernel !== undefined && { kernel }),
     ...(troubled !== undefined && { tls: troubled }),
     upstreams: upstreamsOf(all),
     workers: workers.map(workerOf),

@@ -112,6 +112,8 @@ function obey(running: Running, log: LevelledLog, take: (reading: Reading) => vo
         return
       case 'banned':
         return running.bans.take(message.made)
+      case 'heard':
+        return running.kernel.take(message.hearings)
       case 'follow':
         return running.follow()
       case 'abort':
@@ -134,7 +136,16 @@ async function run(options: Start): Promise<void> {
   const reread = async () => ({ reading: latest })
   try {
     const running = await start({
-      ...{ reading, version, log, machine, listenIsDefault, reread, worker: { number, of }, sharesPorts: true },
+      ...{
+        reading,
+        version,
+        log,
+        machine,
+        listenIsDefault,
+        reread,
+        worker: { number, of, isFirst: worker === 1 },
+        sharesPorts: true,
+      },
       sockets: { mail: options.sockets, admin: undefined },
       ...(options.ticketKey !== undefined && { ticketKey: Buffer.from(options.ticketKey) }),
     })
@@ -142,6 +153,7 @@ async function run(options: Start): Promise<void> {
       latest = next
     })
     running.bans.onMade((ban) => tell({ kind: 'banned', made: [ban] }))
+    running.kernel.onHeard((hearings) => tell({ kind: 'heard', hearings }))
     tell({ kind: 'listening', listening: running.listening })
     void reportForEver(running)
   } catch (error) {

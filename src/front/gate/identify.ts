@@ -62,11 +62,15 @@ class IdentifiedClient implements Client {
   standing: Standing
   domain: string | undefined
   readonly isRelay: boolean
+  readonly isDirect: boolean
   readonly #parts: ClientParts
   readonly #local: Socket | Endpoint
 
-  /** @param local the address that the client connected to, or the socket that knows it */
-  constructor(parts: ClientParts, { ip, port }: Endpoint, local: Socket | Endpoint) {
+  /**
+   * @param local the address that the client connected to, or the socket that knows it
+   * @param isDirect whether the address is that of the socket
+   */
+  constructor(parts: ClientParts, { ip, port }: Endpoint, local: Socket | Endpoint, isDirect: boolean) {
     const { standingOf, domainOf, isRelay, newId, now } = parts
     this.id = newId(now())
     this.ip = ip
@@ -77,6 +81,7 @@ class IdentifiedClient implements Client {
     this.domain = domainOf(ip)
     this.standing = standingOf(this)
     this.isRelay = isRelay(ip)
+    this.isDirect = isDirect
     this.#parts = parts
     this.#local = local
   }
@@ -110,14 +115,15 @@ export function createIdentify(parts: IdentifyParts): Identify {
     if (header.state === 'bad') {
       metrics.balancerErrors.inc()
       warnings.noHeader(own.ip, header.why)
-      return { kind: 'bad', client: new IdentifiedClient(parts, own, socket), why: header.why }
+      return { kind: 'bad', client: new IdentifiedClient(parts, own, socket, false), why: header.why }
     }
     const source = header.state === 'ok' && !header.local ? header.source : undefined
     if (header.state === 'silent' || source === undefined || source.ip === own.ip) {
       metrics.balancerProbes.inc()
       return { kind: 'probe', ip: own.ip }
     }
-    return { kind: 'client', client: new IdentifiedClient(parts, source, header.destination ?? socket), direct: false }
+    const client = new IdentifiedClient(parts, source, header.destination ?? socket, false)
+    return { kind: 'client', client, direct: false }
   }
 
   return (socket) => {
@@ -125,7 +131,8 @@ export function createIdentify(parts: IdentifyParts): Identify {
     // The client left before we looked.
     if (address === undefined) return undefined
     const own = { ip: canonical(address), port: socket.remotePort ?? 0 }
-    if (!isBalancer(own.ip)) return { kind: 'client', client: new IdentifiedClient(parts, own, socket), direct: true }
+    if (!isBalancer(own.ip))
+      return { kind: 'client', client: new IdentifiedClient(parts, own, socket, true), direct: true }
     return readHeader(socket, headerDeadlineMs).then((header) => behind(own, socket, header))
   }
 }

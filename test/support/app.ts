@@ -1,5 +1,5 @@
 /** Starts the app that the program starts, from environment-like settings, on ports of its own. */
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Running, start } from '../../src/app.ts'
@@ -118,6 +118,8 @@ export async function startApp(
     },
     reread: async () => rereadOf(sources),
   })
+  // It is opened by another thread, which on a busy machine may come to it only when a test looks already.
+  await eventually(() => existsSync(logFile), Boolean)
   const port = running.listening[0]?.port as number
   const adminPort = running.admin?.port as number
 

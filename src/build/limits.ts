@@ -84,6 +84,7 @@ export function buildLimits(options: CountingOptions): Counting {
     enforced: (limit) => mode(checkOf(limit)) === 'enforce',
     now: clock.now,
     seed: randomBytes(8),
+    ...(room !== undefined && { most: 8 * room }),
   }
   const bans = new Bans({ now: clock.now })
   const recipients = rememberRecipients(settingsNow, clock.now, room)

@@ -62,7 +62,8 @@ interface Lookup {
 
 export class DnsLists {
   readonly #options: DnsListsOptions
-  readonly #lookups: LRUCache<string, Lookup>
+  /** Made for the first client that is looked up: it takes its whole room at once, and most nodes ask no list. */
+  #lookups: LRUCache<string, Lookup> | undefined
   readonly #places = new Places(MAX_OPEN, MAX_OPEN_OF_NET)
   #entries: readonly ListEntry[] | undefined
   #zones: ListZone[] = []
@@ -71,7 +72,6 @@ export class DnsLists {
 
   constructor(options: DnsListsOptions) {
     this.#options = options
-    this.#lookups = new LRUCache({ max: MAX_KEPT, ttl: MOST_MS, ttlResolution: 0, perf: { now: options.elapsed } })
   }
 
   /** Puts the zones to the test, now and whenever it is time. */
@@ -115,7 +115,12 @@ export class DnsLists {
     this.#follow()
     const zones = this.#zones.filter(({ isUp }) => isUp)
     if (zones.length === 0) return undefined
-    const held = this.#lookups.get(ip)
+    this.#lookups ??= new LRUCache({
+      ...{ max: MAX_KEPT, ttl: MOST_MS, ttlResolution: 0 },
+      perf: { now: this.#options.elapsed },
+    })
+    const lookups = this.#lookups
+    const held = lookups.get(ip)
     if (held !== undefined) return held
     const free = this.#places.take(net)
     if (free === undefined) return undefined
@@ -130,10 +135,10 @@ export class DnsLists {
       lookup.isDone = true
       const keep = [...said.values()].map(({ ttlMs }) => Math.min(MOST_MS, Math.max(LEAST_MS, ttlMs)))
       if (said.size < zones.length) keep.push(UNANSWERED_MS)
-      if (this.#lookups.peek(ip) === lookup) this.#lookups.set(ip, lookup, { ttl: Math.min(...keep) })
+      if (lookups.peek(ip) === lookup) lookups.set(ip, lookup, { ttl: Math.min(...keep) })
     })
     const lookup: Lookup = { begunAt: this.#options.elapsed(), said, whole, isDone: false }
-    this.#lookups.set(ip, lookup)
+    lookups.set(ip, lookup)
     return lookup
   }
 
@@ -152,7 +157,7 @@ export class DnsLists {
       const before = new Map(this.#zones.map((zone) => [zone.name, zone]))
       const names = [...new Set(entries.map(({ zone }) => zone))]
       metrics.setDnsblZones([...new Set(names.map(shownZone))])
-      this.#lookups.clear()
+      this.#lookups?.clear()
       this.#zones = names.map((name) => {
         const of = entries.filter(({ zone }) => zone === name)
         const zone = before.get(name) ?? new ListZone({ name, dns, metrics, log, elapsed })

@@ -54,7 +54,8 @@ const HOSTNAME = /^(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_]([a-z0-9_
 
 export class ClientNames {
   readonly #options: ClientNamesOptions
-  readonly #found: LRUCache<string, Name>
+  /** Made when there is something to keep: it takes its whole room at once. */
+  #found: LRUCache<string, Name> | undefined
   readonly #asking = new Map<string, Promise<Name>>()
   /** For those who wait, whose networks are not told apart, and for those who do not. */
   readonly #awaited = new Places(MAX_OPEN, MAX_OPEN)
@@ -63,7 +64,6 @@ export class ClientNames {
 
   constructor(options: ClientNamesOptions) {
     this.#options = options
-    this.#found = new LRUCache({ max: MAX_KEPT, ttlResolution: 0, perf: { now: options.elapsed } })
   }
 
   /** For whoever waits: two seconds at most. @param ip canonical */
@@ -79,12 +79,12 @@ export class ClientNames {
   /** What is known at this moment; undefined: nothing. */
   peek(ip: string): Name | undefined {
     this.#follow()
-    return this.#found.get(ip)
+    return this.#found?.get(ip)
   }
 
   /** How many are remembered. */
   get size(): number {
-    return this.#found.size
+    return this.#found?.size ?? 0
   }
 
   #held(ip: string): Promise<Name> | undefined {
@@ -100,7 +100,7 @@ export class ClientNames {
     }
     const edition = this.#edition
     const keep = ({ name, keepMs }: Found): Name => {
-      if (edition === this.#edition) this.#found.set(ip, name, { ttl: keepMs })
+      if (edition === this.#edition) this.#kept().set(ip, name, { ttl: keepMs })
       return name
     }
     let isLate = false
@@ -118,12 +118,17 @@ export class ClientNames {
     return answer
   }
 
+  #kept(): LRUCache<string, Name> {
+    this.#found ??= new LRUCache({ max: MAX_KEPT, ttlResolution: 0, perf: { now: this.#options.elapsed } })
+    return this.#found
+  }
+
   /** What other servers have said is forgotten. */
   #follow(): void {
     const { edition } = this.#options.dns
     if (edition === this.#edition) return
     this.#edition = edition
-    this.#found.clear()
+    this.#found?.clear()
     this.#asking.clear()
   }
 }

@@ -52,7 +52,9 @@ function sumOf(rounds: ArrayLike<number>): number {
 
 export class FairShare {
   readonly #rounds: Float64Array
-  readonly #tables: readonly WindowTable[]
+  readonly #seed: Uint8Array
+  /** One for each turn, made when somebody has it: while nobody asks whom to let in, they take no room. */
+  readonly #tables: (WindowTable | undefined)[]
   #share = 1
   #cut: Cut
   #credit = 0
@@ -62,14 +64,16 @@ export class FairShare {
   /** @param seed eight secret random bytes @param turns how many there are */
   constructor(seed: Uint8Array, turns = 1) {
     this.#rounds = new Float64Array(ROUNDS * turns)
-    this.#tables = Array.from({ length: turns }, () => new WindowTable({ capacity: NETS, windowMs: WINDOW_MS, seed }))
+    this.#seed = seed
+    this.#tables = Array.from({ length: turns }, () => undefined)
     this.#cut = { full: this.#rounds.length, part: 0 }
     this.#mostAllowed = LEAST * turns
   }
 
   /** A message of this net asks to be let in. @param now in ms @param turn from 0 */
   offer(net: string, now: number, turn = 0): boolean {
-    const table = this.#tables[turn] as WindowTable
+    this.#tables[turn] ??= new WindowTable({ capacity: NETS, windowMs: WINDOW_MS, seed: this.#seed })
+    const table = this.#tables[turn]
     const nth = Math.min(ROUNDS, table.charge(net, now, Number.MAX_SAFE_INTEGER))
     const round = turn * ROUNDS + nth
     this.#rounds[round - 1] = (this.#rounds[round - 1] as number) + 1

@@ -95,6 +95,8 @@ export interface LimitsOptions {
   readonly now: () => number
   /** Eight secret random bytes, so that no outsider can aim at a place in the tables. */
   readonly seed: Uint8Array
+  /** How many keys a table has room for, if that is fewer than by default: for many nodes in one process. */
+  readonly most?: number
   /** By default limits are counted in this node's memory alone. */
   readonly counterOf?: CounterOf
 }
@@ -132,19 +134,19 @@ export class CountedLimits implements Limits {
 
   constructor(options: LimitsOptions) {
     this.#options = options
-    const { rates, ratesNow = () => rates, maximum = asSet(ratesNow), seed, counterOf } = options
+    const { rates, ratesNow = () => rates, maximum = asSet(ratesNow), seed, counterOf, most = BUDGET_KEYS } = options
     this.#ratesNow = ratesNow
     this.#maximum = maximum
-    this.#scopes = createScopes(rates, seed, counterOf)
+    this.#scopes = createScopes(rates, seed, counterOf, undefined, options.most)
     const table = ({ windowMs }: Rate, capacity: number) => new WindowTable({ capacity, windowMs, seed })
-    const budget = (rate: Rate) => ({ rate, table: table(rate, BUDGET_KEYS) })
+    const budget = (rate: Rate) => ({ rate, table: table(rate, Math.min(most, BUDGET_KEYS)) })
     this.#budgets = { role: budget(ROLE_BUDGET), verify: budget(VERIFY_BUDGET) }
     this.#strangers = { role: table(STRANGERS_BUDGET, 1), verify: table(STRANGERS_BUDGET, 1) }
   }
 
   change(rates: Rates): void {
-    const { seed, counterOf } = this.#options
-    this.#scopes = changeScopes(this.#scopes, rates, seed, counterOf)
+    const { seed, counterOf, most } = this.#options
+    this.#scopes = changeScopes(this.#scopes, rates, seed, counterOf, most)
   }
 
   take(stage: 'connect' | 'rcpt', client: Client, part: Part = 'all'): Usage {

@@ -56,7 +56,8 @@ type Who = Pick<Client, 'ip' | 'source' | 'net' | 'standing' | 'isRelay'>
 
 export class Offences {
   readonly #options: OffencesOptions
-  readonly #offenders = new LRUCache<string, Offender>({ max: MOST_OFFENDERS })
+  /** Made for the first offence: it takes its whole room at once. */
+  #offenders: LRUCache<string, Offender> | undefined
   /** Networks in which an address is, or was lately, banned. */
   readonly #nets = new LRUCache<string, Neighbourhood>({ max: MOST_NETS })
 
@@ -82,6 +83,7 @@ export class Offences {
     if (enough === undefined || isSpared(client) || bans.isPardoned(client.ip)) return
     const { source, ip } = client
     const at = now()
+    this.#offenders ??= new LRUCache({ max: MOST_OFFENDERS })
     const points = pointsAt(this.#offenders.get(source), at) + OFFENCES[offence].points
     // A part of a point has always faded between two offences.
     if (Math.round(points) < enough) {

@@ -55,19 +55,30 @@ const countersIn = ({ connect, rcpt, recipients, harvest }: Scopes): Counter[] =
  * The scopes for other rates. A limit that was on, and has the same window, goes on counting; any other begins at zero, because
  * counts of one window say nothing about another.
  */
-export function changeScopes(before: Scopes, rates: Rates, seed: Uint8Array, counterOf?: CounterOf): Scopes {
-  const after = createScopes(rates, seed, counterOf, before)
+export function changeScopes(
+  before: Scopes,
+  rates: Rates,
+  seed: Uint8Array,
+  counterOf?: CounterOf,
+  most?: number,
+): Scopes {
+  const after = createScopes(rates, seed, counterOf, before, most)
   const kept = new Set(countersIn(after))
   for (const counter of countersIn(before)) if (!kept.has(counter)) counter.end()
   return after
 }
 
-/** @param seed eight secret random bytes for the tables @param before whose counters are kept where they fit */
+/**
+ * @param seed eight secret random bytes for the tables
+ * @param before whose counters are kept where they fit
+ * @param most keys that a table has room for
+ */
 export function createScopes(
   rates: Rates,
   seed: Uint8Array,
   counterOf: CounterOf = countLocally,
   before?: Scopes,
+  most = Number.POSITIVE_INFINITY,
 ): Scopes {
   const scope = (limit: LimitName, name: Counted['name'] = limit): Scope | undefined => {
     const rate = rates[limit]
@@ -75,7 +86,8 @@ export function createScopes(
     const asked = before?.harvest.find(({ unknown }) => name !== limit && unknown.limit === limit)?.asked
     const known = name === limit ? before && scopeOf(before, limit) : asked
     if (known?.windowMs === rate.windowMs) return known
-    const { per, capacity } = LIMITS[limit]
+    const { per } = LIMITS[limit]
+    const capacity = Math.min(most, LIMITS[limit].capacity)
     const { windowMs } = rate
     const isGlobal = per === 'everybody'
     const counter = counterOf({ name, table: new WindowTable({ capacity, windowMs, seed }), windowMs, isGlobal })

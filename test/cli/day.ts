@@ -1,5 +1,5 @@
-// An operator's day: in the middle of a flood he renews a certificate, denies a /24, halves a limit, adds a mail server, and
-// upgrades the program. It runs by itself, because it needs a network namespace of its own:
+// An operator's day: in the middle of a flood they renew a certificate, deny a /24, halve a limit, add a mail server, and
+// upgrade the program. It runs by itself, because it needs a network namespace of its own:
 //
 //     unshare --net node test/cli/day.ts [WORKERS]
 //
@@ -16,7 +16,7 @@ import { startUpstream } from '../support/upstream.ts'
 const HONEST_PER_SECOND = 15
 const FLOOD_PER_SECOND = 150
 /** Between two changes. */
-const PAUSE_MS = 1500
+const PAUSE_MS = 1000
 const DENIED = '127.20.5'
 const [PORT, ADMIN] = [2525, 9025]
 const workers = process.argv[2] ?? '2'
@@ -66,7 +66,9 @@ const faults: string[] = []
 async function send(number: number): Promise<void> {
   const begun = performance.now()
   honest.sent++
-  const client = await connectClient(PORT, { from: `127.64.${number >> 8}.${number & 255 || 1}` })
+  const from = `127.64.${number >> 8}.${number & 255 || 1}`
+  const client = await connectClient(PORT, { from }).catch((error: unknown) => void faults.push(`${number}: ${error}`))
+  if (client === undefined) return
   try {
     const say = async (line: string): Promise<void> => {
       const reply = await client.command(line)
@@ -145,6 +147,7 @@ const stops = [
   steadily(FLOOD_PER_SECOND, (number) => knock(`127.16.${(number >> 8) & 255}.${number & 255}`)),
   steadily(20, (number) => knock(`${DENIED}.${number & 255}`)),
 ]
+const stopAll = (): Promise<unknown> => Promise.all(stops.map((stop) => stop()))
 const seen: Record<string, unknown> = {}
 try {
   await pause()
@@ -162,10 +165,12 @@ try {
   const next = await begin('--take-over')
   seen.upgraded = await program.exited
   await pause()
-  await Promise.all(stops.map((stop) => stop()))
+  await stopAll()
   next.child.kill('SIGTERM')
   seen.stopped = await next.exited
 } finally {
+  // Also where something failed: who finds the port closed then would say so, and hide what it was.
+  void stopAll()
   rmSync(folder, { recursive: true })
   for (const each of programs) await each.end()
 }

@@ -12,7 +12,7 @@ import { OWN_NETWORK, Program, SERVE_ENV } from '../support/program.ts'
 import { startUpstream } from '../support/upstream.ts'
 
 /** The command `npm run restarts` does it twenty times. */
-const TIMES = 3
+const TIMES = 2
 const HARNESS = fileURLToPath(new URL('restarts.ts', import.meta.url))
 interface Counts {
   readonly served: number

@@ -42,7 +42,7 @@ const REFUSALS: Readonly<Record<string, readonly string[] | undefined>> = {
 test.each(Object.entries(REFUSALS).map(([what, config], i) => [what, i === 0 ? '2' : '1', config] as const))(
   'with %s, SPILLWAY_WORKERS=%s',
   async (_, workers, config) => {
-    redis = config === undefined ? undefined : await startRedis({ config, access: ['-a', 'another-one'] })
+    redis = config === undefined ? undefined : await startRedis({ config, login: { password: 'another-one' } })
     const [admin = 0, nobody = 0] = await freePorts(2)
     const { cert, key } = makeCertificate({ names: ['DNS:mx.test.example'] })
     const file = (name: string, text: string): string => {

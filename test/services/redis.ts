@@ -9,13 +9,12 @@ import { mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { freePorts } from './ports.ts'
-import { runCommand, type Server, startServer, waitUntil } from './processes.ts'
+import { type Server, startServer, waitUntil } from './processes.ts'
+import { callRedis, type RedisLogin } from './redis-call.ts'
 
 export interface RedisServer {
   readonly port: number
-  /** Options of redis-cli that lead to it, with TLS and password where it wants them. */
-  readonly access: readonly string[]
-  /** What redis-cli prints for a command. Rejects with what it says where it fails. */
+  /** What redis-cli prints for a command. Rejects with what Redis says where it fails. */
   call(...command: readonly string[]): Promise<string>
   /** How often each command was run since the server started, or since CONFIG RESETSTAT. */
   commands(): Promise<Readonly<Record<string, number>>>
@@ -34,8 +33,8 @@ export interface RedisServer {
 export interface RedisServerOptions {
   /** On top of what it is started with, as in redis.conf: `['maxmemory 10mb']`. */
   readonly config?: readonly string[]
-  /** Options for redis-cli, where the server wants TLS or a password. */
-  readonly access?: readonly string[]
+  /** Of `call`, where the server wants one. */
+  readonly login?: RedisLogin
   /** PEM. The server then speaks TLS only. */
   readonly tls?: { readonly cert: string; readonly key: string }
   readonly sentinel?: boolean
@@ -54,8 +53,8 @@ export async function startRedis(options: RedisServerOptions = {}): Promise<Redi
 }
 
 async function startOn(port: number, options: RedisServerOptions): Promise<RedisServer> {
-  const { config = [], access = [], tls, sentinel = false } = options
-  const cli = ['-p', String(port), ...(tls === undefined ? [] : ['--tls', '--insecure']), ...access]
+  const { config = [], login, tls, sentinel = false } = options
+  const access = { port, isTls: tls !== undefined, ...(login && { login }) }
   const launch = async (): Promise<Server> => {
     const directory = mkdtempSync(join(tmpdir(), 'redis-'))
     const lines = ['bind 127.0.0.1', 'daemonize no', `dir ${directory}`]
@@ -72,9 +71,11 @@ async function startOn(port: number, options: RedisServerOptions): Promise<Redis
       await waitUntil(
         async () => {
           if (!server.running()) throw new Error(`redis-server has ended: ${server.output()}`)
-          const { output } = await runCommand('redis-cli', [...cli, 'ping'])
-          // A user who may do little is told so only when he is known.
-          return /PONG|NOPERM/.test(output) ? true : undefined
+          // A user who may do little is told so only when it is known.
+          return callRedis(access, ['ping']).then(
+            () => true as const,
+            ({ message }: Error) => (/NOPERM/.test(message) ? true : undefined),
+          )
         },
         5_000,
         () => `Redis does not answer: ${server.output()}`,
@@ -87,18 +88,13 @@ async function startOn(port: number, options: RedisServerOptions): Promise<Redis
   }
 
   let server = await launch()
-  const call = async (...command: readonly string[]): Promise<string> => {
-    const { code, output } = await runCommand('redis-cli', ['-e', ...cli, ...command])
-    if (code !== 0) throw new Error(`redis-cli ${command.join(' ')}: ${output}`)
-    return output.trim()
-  }
+  const call = (...command: readonly string[]): Promise<string> => callRedis(access, command)
   const kill = async (): Promise<void> => {
     server.signal('SIGKILL')
     await server.stop()
   }
   return {
     port,
-    access: cli,
     call,
     async commands() {
       const rows = (await call('info', 'commandstats')).matchAll(/^cmdstat_(\S+?):calls=(\d+)/gm)

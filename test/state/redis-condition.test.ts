@@ -9,7 +9,7 @@ const running: TestNode[] = []
 beforeEach(async () => {
   redis = await startRedis({
     config: ['user default on >s3cret ~* +@all'],
-    access: ['--pass', 's3cret', '--no-auth-warning'],
+    login: { password: 's3cret' },
   })
 })
 afterEach(async () => {

@@ -162,7 +162,7 @@ const ACL =
 test('a user who may do only what is needed, with a password that needs encoding', async () => {
   const redis = await startRedis({
     config: [ACL, 'user admin on >s3cret/@ ~* &* +@all', 'user default off'],
-    access: ['--user', 'admin', '--pass', 's3cret/@', '--no-auth-warning'],
+    login: { user: 'admin', password: 's3cret/@' },
   })
   try {
     await earlyInWindow(WINDOW, 8000)

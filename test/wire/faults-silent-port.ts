@@ -1,5 +1,5 @@
 /**
- * A port where connecting is never answered: somebody listens and accepts nothing, and his queue is full, so that the
+ * A port where connecting is never answered: somebody listens and accepts nothing, and its queue is full, so that the
  * kernel drops every further SYN. An event loop always accepts, so it is that of a worker that is held up.
  */
 import { once } from 'node:events'

@@ -90,6 +90,10 @@ async function main(): Promise<number> {
       console.log(check(settings, asked.options))
       return settings instanceof SettingsError ? 78 : 0
     }
+    case 'doctor': {
+      const { doctor } = await import('./cli/doctor/doctor.ts')
+      return shown(await doctor(loaded(sourcesOf(asked.options.envFile)), asked.options), true)
+    }
     case 'reload': {
       const { reload } = await import('./cli/reload.ts')
       return shown(await reload(loaded(sourcesOf(asked.options.envFile)), asked.options), true)

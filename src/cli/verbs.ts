@@ -106,6 +106,13 @@ export const VERBS = {
     example: 'spillway check --json',
     more: allSettings,
   },
+  doctor: {
+    summary: 'examine ports, mail servers, Redis, DNS, certificates and the machine, and say what to do',
+    options: { envFile },
+    example: 'spillway doctor --env-file /etc/spillway/spillway.env',
+    more: () =>
+      'It may run before the first start and beside a node that serves, and sends no message. Each line is OK, WARN or FAIL, with what to do.\nExit codes: 0 all OK, 1 a WARN, 2 a FAIL, 78 mistakes in the settings. docs/doctor.md has the rest.',
+  },
   reload: {
     summary: 'have the node that runs with these settings read them again, and show what has changed',
     options: { envFile },

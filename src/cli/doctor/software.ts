@@ -17,8 +17,10 @@ export interface Software {
   readonly xclient: (from: string) => string
   /** How it is told to expect a PROXY header. */
   readonly proxy: string
-  /** How it is kept from relaying for whoever comes from this address. */
+  /** How it is kept from relaying for whoever comes from this address, where it takes us for the client. */
   readonly relay: (from: string) => string
+  /** How it is kept from relaying for everybody, where it knows who the client is. */
+  readonly relayAll: string
   /** Where its limits for one client are, and how they are lifted for this address. */
   readonly limit: (from: string) => { readonly look: string; readonly lift: string }
 }
@@ -29,6 +31,8 @@ const POSTFIX: Software = {
     'master.cf: -o smtpd_upstream_proxy_protocol=haproxy on a port of its own, and that port in SPILLWAY_UPSTREAMS',
   relay: (from) =>
     `take ${from} out of mynetworks, and let it name the client: smtpd_authorized_xclient_hosts = ${from} with SPILLWAY_UPSTREAM_CLIENT_IP=xclient`,
+  relayAll:
+    'main.cf: smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination, and no strangers in mynetworks',
   limit: (from) => ({
     look: 'smtpd_client_connection_count_limit (50), smtpd_client_connection_rate_limit and default_process_limit (100)',
     lift: `main.cf: smtpd_client_event_limit_exceptions = ${from}; then postfix reload. If it was the whole server, raise default_process_limit`,
@@ -40,6 +44,7 @@ const OTHER: Software = {
   proxy: 'let the mail server expect a PROXY header on this port, or choose another SPILLWAY_UPSTREAM_CLIENT_IP',
   relay: (from) =>
     `take ${from} out of the networks that it relays for, and let it learn who the client is (SPILLWAY_UPSTREAM_CLIENT_IP)`,
+  relayAll: 'it relays for strangers, whoever they are: let it take recipients of its own domains only',
   limit: (from) => ({
     look: 'its limits for one client, by address and by rate',
     lift: `lift its limit on connections of one client for ${from}`,

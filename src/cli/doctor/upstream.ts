@@ -196,6 +196,7 @@ async function seesClient(target: NamedTarget, parts: Examination, side: Side, f
 async function relaysForStrangers(target: NamedTarget, parts: Examination, side: Side, found: Findings): Promise<void> {
   const { dial: settings, budget } = parts
   const subject = `${target.label} open relay`
+  const isTold = settings.clientIp !== 'none' && settings.clientIp !== 'received'
   const guard = parts.settings.relayGuard
     ? 'Spillway does not use it'
     : 'SPILLWAY_RELAY_GUARD is off, so Spillway would use it'
@@ -206,7 +207,7 @@ async function relaysForStrangers(target: NamedTarget, parts: Examination, side:
       found.fail(
         subject,
         `through us it relays anybody's mail anywhere: it has taken RCPT TO:<relay-test@relay-test.example.net> of 192.0.2.1. ${guard}`,
-        softwareOf(side.kind).relay(side.local),
+        isTold ? softwareOf(side.kind).relayAll : softwareOf(side.kind).relay(side.local),
       )
     else
       found.warn(

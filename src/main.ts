@@ -110,6 +110,10 @@ async function main(): Promise<number> {
       const from = positionals[0] ?? '-'
       return shown(await learn(loaded(sourcesOf(options.envFile)), from, { ...options, cores }), false)
     }
+    case 'simulate': {
+      const { simulate } = await import('./cli/simulate/simulate.ts')
+      return shown(await simulate(sourcesOf(undefined), asked.positionals, asked.options), asked.options.json)
+    }
     case 'serve': {
       const { EarlySignals } = await import('./cli/early-signals.ts')
       const early = new EarlySignals()

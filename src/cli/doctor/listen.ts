@@ -2,8 +2,10 @@
  * Whether each address of SPILLWAY_LISTEN can be listened on, or is in the hands of the node that runs. A port that is free is
  * taken for a moment and let go.
  */
-import { readdir, readFile, readlink } from 'node:fs/promises'
+import { readdirSync, readlinkSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
 import { connect, createServer, isIPv6 } from 'node:net'
+import { setImmediate } from 'node:timers/promises'
 import { type HostPort, hostPortsText } from '../../config/address-kinds.ts'
 import type { PlainSettings } from '../../config/settings.ts'
 import { within } from '../../core/deadline.ts'
@@ -104,14 +106,29 @@ async function holderOf(port: number): Promise<string | undefined> {
       .map((columns) => `socket:[${columns[9]}]`),
   )
   if (inodes.size === 0) return undefined
-  for (const pid of (await readdir('/proc')).filter((name) => /^[0-9]+$/.test(name))) {
-    const files = await readdir(`/proc/${pid}/fd`).catch(() => [])
-    for (const file of files) {
-      const target = await readlink(`/proc/${pid}/fd/${file}`).catch(() => '')
-      if (!inodes.has(target)) continue
-      const name = (await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => 'a program')).trim()
-      return `${name} (pid ${pid})`
-    }
+  for (const pid of readdirSync('/proc').filter((name) => /^[0-9]+$/.test(name))) {
+    if (hasOpen(pid, inodes))
+      return `${(await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => 'a program')).trim()} (pid ${pid})`
+    // Other probes measure times meanwhile.
+    await setImmediate()
   }
   return undefined
+}
+
+/** All at once: a machine may have a hundred thousand open files, and a look at each by the thread pool takes seconds. */
+function hasOpen(pid: string, targets: ReadonlySet<string>): boolean {
+  const folder = `/proc/${pid}/fd`
+  try {
+    return readdirSync(folder).some((file) => targets.has(targetOf(`${folder}/${file}`)))
+  } catch {
+    return false
+  }
+}
+
+function targetOf(link: string): string {
+  try {
+    return readlinkSync(link)
+  } catch {
+    return ''
+  }
 }

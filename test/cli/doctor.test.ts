@@ -332,6 +332,13 @@ describe('ports and the node', () => {
       (count) => count === 1,
     )
     expect((await examine('127.0.0.1:1', settings)).of('balancer')).toMatch(/^WARN: 1 connections .* too wide/)
+    // From an address that is not listed, with a header all the same.
+    const unlisted = await node.client()
+    unlisted.write('PROXY TCP4 192.0.2.9 192.0.2.10 4444 25\r\n')
+    await unlisted.closed()
+    expect((await examine('127.0.0.1:1', settings)).of('balancer')).toMatch(
+      /\nWARN: 1 of \d connections brought a PROXY header/,
+    )
     const stranger = await examine('127.0.0.1:1', { ...settings, ADMIN_TOKEN: 'another-token-of-length' })
     expect(stranger.of('node')).toMatch(/^(OK|WARN)/)
   })

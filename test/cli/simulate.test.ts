@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { afterAll, describe, expect, test } from '@jest/globals'
 import { parse } from '../../src/cli/args.ts'
+import { linesOf, TOO_LONG } from '../../src/cli/simulate/lines.ts'
 import { HORIZON_MS, Schedule } from '../../src/cli/simulate/merge.ts'
 import type { Report, RuleReport } from '../../src/cli/simulate/report.ts'
 import { sessionIn } from '../../src/cli/simulate/session-line.ts'
@@ -93,7 +94,8 @@ describe('limits', () => {
 
   test('windows follow the time of the log, in whatever order the files are named', async () => {
     const early = many(20, (i) => ({ at: 100 * i, accepted: 1 }))
-    const late = many(20, (i) => ({ at: 600_000 + 100 * i, accepted: 1 }))
+    // Longer than sessions are held back: read first, it would leave the early ones its own last minute.
+    const late = many(20, (i) => ({ at: 600_000 + 100 * i, accepted: 1 })) + session({ at: 3_600_000 })
     const first = file('1.log', early)
     const second = file('2.log.gz', gzipSync(late))
     for (const [a, b] of [
@@ -191,6 +193,13 @@ describe('the log', () => {
       /cannot be read/,
     )
     expect((await told([], { log: join(folder, 'none') })).report?.error).toMatch(/cannot be read: .*ENOENT/)
+  })
+
+  test('a line that is too long for one of ours is passed over, whatever follows', async () => {
+    const lines: string[] = []
+    const text = `a\n${'x'.repeat((1 << 20) + 1)}\nb\n${'y'.repeat(1 << 20)}`
+    for await (const line of linesOf(file('long.log', text))) lines.push(line.slice(0, 2))
+    expect(lines).toEqual(['a', TOO_LONG, 'b', 'yy'])
   })
 
   test.each([

@@ -48,7 +48,8 @@ export async function aboutNode(
   }
   const metrics = (await ask('/metrics').catch(() => undefined))?.body ?? ''
   tell(status, metrics, found)
-  return { version: status.version, openFiles: leastOf(metrics, 'process_max_fds') }
+  const files = valuesOf(metrics, 'process_max_fds')
+  return { version: status.version, openFiles: files.length === 0 ? undefined : Math.min(...files) }
 }
 
 function statusOf({ status, body }: Answer): Status | undefined {
@@ -74,21 +75,38 @@ function tell(status: Status, metrics: string, found: Findings): void {
     )
   if (overload !== undefined && overload.level > 0)
     found.warn('overload', `level ${overload.level} (${overload.signal})`, 'docs/overload.md says what becomes of whom')
-  const errors = leastOf(metrics, 'spillway_balancer_errors_total') ?? 0
+  balancers(metrics, found)
+}
+
+/** Whether SPILLWAY_PROXY_PROTOCOL_FROM is the network of the balancer. */
+function balancers(metrics: string, found: Findings): void {
+  const errors = sum(valuesOf(metrics, 'spillway_balancer_errors_total'))
   if (errors > 0)
     found.warn(
       'balancer',
       `${errors} connections came from SPILLWAY_PROXY_PROTOCOL_FROM without a PROXY header`,
       'the network of the balancer is too wide and has clients in it, or the balancer sends no header: the log has the addresses',
     )
+  const unlisted = sum(valuesOf(metrics, 'spillway_refusals_total', 'reason="proxy_unlisted"'))
+  const connections = sum(valuesOf(metrics, 'spillway_connections_total'))
+  // Anybody can send a header. That many do, only a balancer makes happen.
+  if (unlisted > 0 && unlisted >= MUCH * connections)
+    found.warn(
+      'balancer',
+      `${unlisted} of ${connections} connections brought a PROXY header and are not from SPILLWAY_PROXY_PROTOCOL_FROM`,
+      'list the network of the balancer in SPILLWAY_PROXY_PROTOCOL_FROM: the log has the addresses',
+    )
 }
 
-/** The smallest value of a metric, whatever its labels. */
-function leastOf(metrics: string, name: string): number | undefined {
-  const values = metrics
+/** Of all connections. */
+const MUCH = 0.2
+
+const sum = (values: readonly number[]): number => values.reduce((all, each) => all + each, 0)
+
+/** The values of a metric, whatever its other labels. @param label as it is printed */
+const valuesOf = (metrics: string, name: string, label = ''): readonly number[] =>
+  metrics
     .split('\n')
-    .filter((line) => line.startsWith(`${name} `) || line.startsWith(`${name}{`))
+    .filter((line) => (line.startsWith(`${name} `) || line.startsWith(`${name}{`)) && line.includes(label))
     .map((line) => Number(line.slice(line.lastIndexOf(' ') + 1)))
     .filter((value) => !Number.isNaN(value))
-  return values.length === 0 ? undefined : Math.min(...values)
-}

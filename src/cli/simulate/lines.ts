@@ -3,7 +3,7 @@
  * longer than any of ours is passed over.
  */
 import { createReadStream } from 'node:fs'
-import type { Readable } from 'node:stream'
+import { pipeline, Readable } from 'node:stream'
 import { createGunzip } from 'node:zlib'
 
 /** Ours have a few thousand bytes. */
@@ -42,21 +42,9 @@ async function opened(input: Readable): Promise<AsyncIterable<Buffer>> {
   }
   if (!head.subarray(0, GZIP.length).equals(GZIP)) return all()
   const gunzip = createGunzip()
-  void feed(all(), gunzip)
+  // Whoever reads it sees what went wrong with the file.
+  pipeline(Readable.from(all()), gunzip, () => undefined)
   return gunzip
-}
-
-/** Its reader sees what went wrong with the file. */
-async function feed(chunks: AsyncIterable<Buffer>, gunzip: ReturnType<typeof createGunzip>): Promise<void> {
-  try {
-    for await (const chunk of chunks) {
-      if (gunzip.destroyed) return
-      if (!gunzip.write(chunk)) await new Promise((resolve) => gunzip.once('drain', resolve).once('close', resolve))
-    }
-    gunzip.end()
-  } catch (error) {
-    gunzip.destroy(error as Error)
-  }
 }
 
 async function* split(chunks: AsyncIterable<Buffer>): AsyncGenerator<string> {

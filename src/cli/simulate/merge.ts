@@ -58,7 +58,7 @@ interface Due {
 /** A session that is longer than this begins late in the replay. */
 export const HORIZON_MS = 300_000
 /** Of more, the earliest are due at once. */
-const MOST_WAITING = 100_000
+const MOST_WAITING = 50_000
 
 /** A binary heap of what is due, the earliest first. */
 export class Schedule {

@@ -86,7 +86,10 @@ test.each([
   [['demo', '--seconds', '1.5'], '--seconds needs a whole number'],
   [['serve', '--port', '2525'], '--port is for demo; serve does not take it'],
   [['--seconds', '5'], '--seconds is for demo; serve does not take it'],
-  [['demo', '--env-file', '/x'], '--env-file is for serve, check, doctor, reload, bans, learn and simulate; demo does not take it'],
+  [
+    ['demo', '--env-file', '/x'],
+    '--env-file is for serve, check, doctor, reload, bans, learn and simulate; demo does not take it',
+  ],
   [['demo', '--log'], '--log needs the path'],
   [['demo', '--log', '--json'], '--log needs the path'],
   [['bans', 'add', '192.0.2.1', '--time', '5'], '--time needs a duration with its unit'],

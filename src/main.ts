@@ -92,6 +92,10 @@ async function main(): Promise<number> {
       console.log(check(settings, asked.options))
       return settings instanceof SettingsError ? 78 : 0
     }
+    case 'doctor': {
+      const { doctor } = await import('./cli/doctor/doctor.ts')
+      return shown(await doctor(loaded(sourcesOf(asked.options.envFile)), asked.options), true)
+    }
     case 'reload': {
       const { reload } = await import('./cli/reload.ts')
       return shown(await reload(loaded(sourcesOf(asked.options.envFile)), asked.options), true)
@@ -107,6 +111,10 @@ async function main(): Promise<number> {
       const cores = availableParallelism()
       const from = positionals[0] ?? '-'
       return shown(await learn(loaded(sourcesOf(options.envFile)), from, { ...options, cores }), false)
+    }
+    case 'simulate': {
+      const { simulate } = await import('./cli/simulate/simulate.ts')
+      return shown(await simulate(sourcesOf(undefined), asked.positionals, asked.options), asked.options.json)
     }
     case 'serve': {
       const { EarlySignals } = await import('./cli/early-signals.ts')

@@ -54,7 +54,10 @@ function overview(verbs: Verbs): string {
 }
 
 function helpFor(name: string, { summary, options, positionals = [], example, more }: Verb): string {
-  const named = positionals.map((each) => (each.optional ? `[${each.name}]` : each.name))
+  const named = positionals.map(({ name, optional, many }) => {
+    const shown = many ? `${name} …` : name
+    return optional ? `[${shown}]` : shown
+  })
   return `${[
     `Usage: ${['spillway', name, ...named, '[OPTIONS]'].join(' ')}`,
     `${summary.replace(/^./, (letter) => letter.toUpperCase())}.`,
@@ -76,6 +79,7 @@ function helpFor(name: string, { summary, options, positionals = [], example, mo
 function miscounted(name: string, { positionals = [], example }: Verb, args: readonly string[]): string | undefined {
   const missing = positionals[args.length]
   if (missing !== undefined && !missing.optional) return `${name} needs ${missing.name}: ${missing.help}. ${example}`
+  if (positionals.at(-1)?.many) return undefined
   const surplus = args.slice(positionals.length)
   if (surplus.length === 0) return undefined
   if (positionals.length === 0) return `${name} takes no arguments, and was given ${surplus.join(' ')}.`
@@ -127,7 +131,8 @@ function split(argv: readonly string[], verbs: Verbs): Parts | string {
       values[name] = true
       continue
     }
-    const isValue = value !== undefined && value !== '' && (token.inlineValue || !value.startsWith('-'))
+    const isValue =
+      value !== undefined && value !== '' && (token.inlineValue || value === '-' || !value.startsWith('-'))
     values[name] = isValue ? option.read(value) : undefined
     if (values[name] === undefined) return `--${dashes} needs ${option.needs}.`
   }

@@ -34,6 +34,8 @@ export interface Positional {
   readonly name: string
   readonly help: string
   readonly optional?: true
+  /** The last one may be given any number of times. */
+  readonly many?: true
 }
 
 export interface Verb {
@@ -106,6 +108,13 @@ export const VERBS = {
     example: 'spillway check --json',
     more: allSettings,
   },
+  doctor: {
+    summary: 'examine ports, mail servers, Redis, DNS, certificates and the machine, and say what to do',
+    options: { envFile },
+    example: 'spillway doctor --env-file /etc/spillway/spillway.env',
+    more: () =>
+      'It may run before the first start and beside a node that serves, and sends no message. Each line is OK, WARN or FAIL, with what to do.\nExit codes: 0 all OK, 1 a WARN, 2 a FAIL, 78 mistakes in the settings. docs/doctor.md has the rest.',
+  },
   reload: {
     summary: 'have the node that runs with these settings read them again, and show what has changed',
     options: { envFile },
@@ -140,6 +149,17 @@ export const VERBS = {
     example: 'spillway learn /var/log/mail.log --env-file /etc/spillway/spillway.env',
     more: () =>
       'It needs SPILLWAY_REDIS_URL, from which running nodes hear of it within seconds, or SPILLWAY_HISTORY_FILE, which a\nnode without Redis reads at its start: stop the node before. Exit codes: 0 it was learnt, 78 there are mistakes in the\nsettings, 1 all else.',
+  },
+  simulate: {
+    summary: 'replay logs of Spillway against other limits and lists, and show what would have been shed',
+    options: {
+      envFile,
+      log: path('a log of Spillway, or - for stdin; gzip is read too', '--log /var/log/spillway.log'),
+    },
+    positionals: [{ name: 'NAME=VALUE', help: 'a setting to try, or a further log', optional: true, many: true }],
+    example: 'spillway simulate --log spillway.log LIMIT_IP_CONNECTIONS=60/1m LIMIT_NET_CONNECTIONS=600/1m',
+    more: () =>
+      'Settings that are not named are those of serve. It changes nothing. Exit codes: 0 it was replayed, 64 a wrong command line, 78 mistakes\nin the settings, 1 all else. docs/simulate.md says what a log cannot tell.',
   },
   demo: {
     summary: 'show what Spillway does: a flood, honest senders and a mail server, all on this machine',

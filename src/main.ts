@@ -105,6 +105,10 @@ async function main(): Promise<number> {
       const { options, positionals } = asked
       return shown(await bans(loaded(sourcesOf(options.envFile)), positionals, options), options.json)
     }
+    case 'explain': {
+      const { explain } = await import('./cli/explain.ts')
+      return shown(explain(asked.positionals[0] as string, asked.options), asked.options.json)
+    }
     case 'learn': {
       const { learn } = await import('./cli/learn/learn.ts')
       const { options, positionals } = asked

@@ -26,7 +26,7 @@ export function refusalsPage(): string {
     '- The full reply consists of the code, the enhanced code, with 4yz the name of this host, the client’s address in brackets,',
     '  the words of the sixth column, and the id in parentheses, or `SPILLWAY_SUPPORT_URL` with the id in it.',
     '- The id at the end of a refusal is the `id` of the log line. Its first eleven characters identify the session. The last',
-    '  two are those of the third column, so the id tells the reason even if the log was sampled. `00` means that the words are a',
+    '  two are those of the third column, so the id tells the reason even if the log was sampled; `spillway explain <id>` reads it. `00` means that the words are a',
     '  mail server’s: see `refusedBy` in the log. [log.md](log.md#why-was-this-sender-refused) has the rest.',
     '- To watch a check before you trust it, set `SPILLWAY_OBSERVE=<check>`: it judges, counts and logs, but refuses nobody.',
     '',

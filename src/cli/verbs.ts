@@ -137,6 +137,13 @@ export const VERBS = {
     more: () =>
       'It asks the node that runs with these settings over SPILLWAY_ADMIN_LISTEN, with SPILLWAY_ADMIN_TOKEN where there is one. With Redis all\nnodes hear of it within two seconds. Where a ban is lifted, nothing is banned by itself for a day. Exit codes: 0 it was done, 78 there are\nmistakes in the settings, 1 all else.',
   },
+  explain: {
+    summary: 'say what the id at the end of a refusal tells: why, when, and on which node',
+    options: {},
+    positionals: [{ name: 'ID', help: 'the 13 characters at the end of a refusal, or the 11 of a session' }],
+    example: 'spillway explain 1RV17D4600503',
+    more: () => 'It asks no node and reads no settings. Exit codes: 0 it was an id, 64 it was none.',
+  },
   learn: {
     summary: 'learn from logs of the mail servers who sends honest mail',
     options: { envFile },

@@ -72,3 +72,39 @@ for (const name of REASON_NAMES) SUFFIX.set(name, digits(REASONS[name].number, 2
 
 /** The id in a refusal and in its log line: the session's id and the reason. */
 export const refusalId = (session: string, reason: ReasonName | undefined): string => session + SUFFIX.get(reason)
+
+/** What an id tells by itself. */
+export interface IdRead {
+  /** When the session began, to the second. */
+  readonly at: Date
+  /** The number of the node: 0 to 1023. */
+  readonly node: number
+  readonly sequence: number
+  /** Absent in the id of a session, and where the words were those of a mail server. */
+  readonly reason: ReasonName | undefined
+}
+
+const numberOf = (text: string): number => [...text].reduce((sum, digit) => sum * 32 + ALPHABET.indexOf(digit), 0)
+
+/** @param id of a session (11 characters), or of a refusal (13) @returns undefined if it is neither */
+export function readId(id: string): IdRead | undefined {
+  if (!/^(?:[0-9A-HJKMNP-TV-Z]{11}|[0-9A-HJKMNP-TV-Z]{13})$/.test(id)) return undefined
+  const number = numberOf(id.slice(11))
+  const reason = REASON_NAMES.find((name) => REASONS[name].number === number)
+  if (number !== 0 && reason === undefined) return undefined
+  return {
+    at: new Date((EPOCH_S + numberOf(id.slice(0, 6))) * 1000),
+    node: numberOf(id.slice(6, 8)),
+    sequence: numberOf(id.slice(8, 11)),
+    reason,
+  }
+}
+
+/** The id that somebody has written down: Crockford's base 32 reads O as 0, I and L as 1, and small letters as capitals. */
+export const writtenId = (text: string): string =>
+  text
+    .trim()
+    .replace(/^\((.*)\)$/, '$1')
+    .toUpperCase()
+    .replace(/O/g, '0')
+    .replace(/[IL]/g, '1')

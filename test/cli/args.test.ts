@@ -70,7 +70,7 @@ describe('help', () => {
 
 test.each([
   [['chekc'], 'There is no verb chekc; did you mean check?'],
-  [['mail'], 'There is no verb mail. Verbs: serve, check, doctor, reload, bans, learn, simulate, demo.'],
+  [['mail'], 'There is no verb mail. Verbs: serve, check, reload, bans, explain, learn, demo.'],
   [['toString'], 'There is no verb toString'],
   [['check', '--jsn'], 'There is no option --jsn; did you mean --json?'],
   [['-x'], 'There is no option -x.'],

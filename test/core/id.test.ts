@@ -1,8 +1,7 @@
 import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
-import { NODES, nodeNumber, refusalId, sessionIds } from '../../src/core/id.ts'
+import { NODES, nodeNumber, readId, refusalId, sessionIds, writtenId } from '../../src/core/id.ts'
 import { REASON_NAMES } from '../../src/core/reasons.ts'
-import { readId } from '../support/ids.ts'
 
 const NOW = Date.UTC(2026, 10, 21, 21, 30, 5, 123)
 
@@ -18,6 +17,13 @@ describe('ids', () => {
 
   test('a session id has no reason in it', () => {
     expect(readId(sessionIds(3)(NOW))).toMatchObject({ node: 3, sequence: 1, reason: undefined })
+  })
+
+  test('what is written down or spelt wrong is read as what was meant; other texts are no ids', () => {
+    expect(readId(writtenId(' (irvl7d46oo503) '))).toEqual(readId('1RV17D4600503'))
+    expect(readId('1RV17D4600503')).toMatchObject({ reason: 'ip_connections' })
+    for (const text of ['', '192.0.2.1', '1RV17D460050', '1RV17D46005ZZ', '1RV17D46005U3'])
+      expect(readId(text)).toBeUndefined()
   })
 
   test('any time and node until 2059 make the round trip', () => {

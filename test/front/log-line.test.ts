@@ -1,7 +1,7 @@
 /** What the log says of a session that was turned away, so that "why was I refused?" has an answer. */
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals'
+import { readId } from '../../src/core/id.ts'
 import { startApp, type TestApp } from '../support/app.ts'
-import { readId } from '../support/ids.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
 const ends: (() => Promise<unknown>)[] = []

@@ -1,9 +1,8 @@
 import { describe, expect, test } from '@jest/globals'
-import { refusalId, sessionIds } from '../../src/core/id.ts'
+import { readId, refusalId, sessionIds } from '../../src/core/id.ts'
 import { refusal, refusalAt } from '../../src/core/policy.ts'
 import { REASON_NAMES, reasonOf } from '../../src/core/reasons.ts'
 import { createVoice, say, sayLines } from '../../src/front/reply.ts'
-import { readId } from '../support/ids.ts'
 
 const id = sessionIds(7)(Date.UTC(2026, 10, 21))
 const client = { id, ip: '198.51.100.7' }

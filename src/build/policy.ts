@@ -39,7 +39,7 @@ export interface BuiltPolicy {
   /** The most octets that a message may have; undefined if there is no limit. */
   readonly maxSize: () => number | undefined
   readonly standingOf: (address: ClientAddress) => Standing
-  /** Whether it is on SPILLWAY_RELAYS, and not on SPILLWAY_ALLOW. */
+  /** Whether it is on SPILLWAY_RELAYS, and not allowed. */
   readonly isRelay: (ip: string) => boolean
   /** What a client's own history alone makes of it. */
   readonly standingAlone: (own: Past) => Remembered
@@ -66,7 +66,7 @@ export interface PolicySources {
   /** The SIZE that every mail server in use offers; 0 if none of them has a limit. */
   readonly offeredSize: () => number
   readonly history: Pick<History, 'own' | 'net' | 'domains'>
-  readonly bans: Pick<Bans, 'of'>
+  readonly bans: Pick<Bans, 'of' | 'isAllowed'>
   readonly dnsLists: Pick<DnsLists, 'scoreOf'>
   readonly metrics: Metrics
   readonly log: Log
@@ -107,30 +107,30 @@ export const inForce = (current: Current<BuiltPolicy>): BuiltPolicy => ({
 
 const needsOf = ({ knownAfter, knownDays }: PlainSettings): Needs => ({ after: knownAfter, days: knownDays })
 
-/** Of a client on the allow list or the list of relays nothing else is asked. */
+/** Of a client that is allowed, by its setting or at run time, or is on the list of relays, nothing else is asked. */
 function standings(
   { settings, lists, history, bans }: PolicySources,
   mode: BuiltPolicy['mode'],
 ): Pick<BuiltPolicy, 'standingOf' | 'isRelay'> & { readonly banOf: (client: Client) => Ban | undefined } {
   const needs = needsOf(settings)
   const isOnList = lookup(lists.allow)
+  const isAllowed = (ip: string): boolean => isOnList(ip) || bans.isAllowed(ip)
   const isAmongRelays = lookup(lists.relays)
   return {
     standingOf({ ip, domain: name }) {
-      const isAllowed = isOnList(ip)
-      const isRelay = isAmongRelays(ip)
-      if (isAllowed || isRelay) return standingOf({ isAllowed, isRelay, own: NO_PAST, net: NO_PAST }, needs)
+      const is = { isAllowed: isAllowed(ip), isRelay: isAmongRelays(ip) }
+      if (is.isAllowed || is.isRelay) return standingOf({ ...is, own: NO_PAST, net: NO_PAST }, needs)
       const domain = name === undefined ? undefined : history.domains.of(name)
       // Who is only observed is to us what he would be without the check.
       const banned = mode('banned') === 'enforce' ? bans.of(ip)?.by : undefined
-      return standingOf({ isAllowed, isRelay, banned, own: history.own(ip), net: history.net(ip), domain }, needs)
+      return standingOf({ ...is, banned, own: history.own(ip), net: history.net(ip), domain }, needs)
     },
     banOf({ ip, standing }) {
       const ban = bans.of(ip)
-      if (ban === undefined || isOnList(ip) || isAmongRelays(ip)) return undefined
+      if (ban === undefined || isAllowed(ip) || isAmongRelays(ip)) return undefined
       return ban.by === 'automatic' && standing === 'known' ? undefined : ban
     },
-    isRelay: (ip) => isAmongRelays(ip) && !isOnList(ip),
+    isRelay: (ip) => isAmongRelays(ip) && !isAllowed(ip),
   }
 }
 

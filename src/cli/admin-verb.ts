@@ -6,7 +6,7 @@ import { hostPortsText } from '../config/address-kinds.ts'
 import type { Loaded } from '../config/load.ts'
 import { describe, SettingsError } from '../config/mistakes.ts'
 import { messageOf } from '../core/errors.ts'
-import { visible } from '../telemetry/log.ts'
+import { visible } from '../core/visible.ts'
 import { type Admin, type Answer, askNode, type Question, whyNoAnswer, whyRefused } from './ask-node.ts'
 
 export interface VerbTold {

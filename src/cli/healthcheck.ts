@@ -9,7 +9,7 @@ import type { Loaded } from '../config/load.ts'
 import { describe, SettingsError } from '../config/mistakes.ts'
 import { messageOf } from '../core/errors.ts'
 import { compile } from '../core/ip.ts'
-import { visible } from '../telemetry/log.ts'
+import { visible } from '../core/visible.ts'
 import { askFor, NotDone } from './admin-verb.ts'
 import { reached } from './ask-node.ts'
 

@@ -212,9 +212,15 @@ describe('the verdict', () => {
     ['it sheds a little', { overload: { level: 2, signal: 'memory' } }, 'ok', 'level 2, '],
     [
       'it sheds much',
-      { overload: { level: 3, signal: 'memory' } },
+      { overload: { level: 3, signal: 'memory', mode: 'auto' } },
       'warning',
       'nearly all mail of new senders is put off (memory); level 3',
+    ],
+    [
+      'it is told to',
+      { overload: { level: 4, signal: 'memory', mode: 4 } },
+      'warning',
+      'nearly all mail of new senders is put off (pinned); ',
     ],
     ['it is drained', { ready: false, drainedSince: inDays(0) }, 'warning', 'drained by the operator; '],
     ['it stops', { ready: false }, 'critical', 'not listening, or stopping; '],

@@ -54,7 +54,10 @@ function ofCertificates({ tls }: Status, now: number): Problem[] {
 function ofLoad({ overload, redis }: Status): Problem[] {
   const found: Problem[] = []
   if (overload !== undefined && overload.level >= MUCH)
-    found.push(['warning', `nearly all mail of new senders is put off (${overload.signal})`])
+    found.push([
+      'warning',
+      `nearly all mail of new senders is put off (${overload.mode === 'auto' ? overload.signal : 'pinned'})`,
+    ])
   if (redis !== undefined && !redis.up) found.push(['warning', 'Redis is away'])
   return found
 }

@@ -52,16 +52,12 @@ export class Admin {
 
   /** @param at an address, or the file descriptor of a socket that was opened for us @returns the address in use. Rejects if it cannot be listened on. */
   async listen(at: AdminAddress | { readonly fd: number }): Promise<AdminAddress> {
+    const listening = await this.#listen(at)
     const socket = 'socket' in at ? at.socket : undefined
-    if (socket === undefined) return this.#listen(at)
+    if (socket === undefined) return listening
     await listenAt(this.#local, socket, ADMIN_CONNECTIONS)
     this.#local.on('error', this.#parts.failed)
-    try {
-      return { ...(await this.#listen(at)), socket }
-    } catch (error) {
-      this.#local.close()
-      throw error
-    }
+    return { ...listening, socket }
   }
 
   #listen(at: AdminAddress | { readonly fd: number }): Promise<AdminAddress> {

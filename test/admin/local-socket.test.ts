@@ -74,7 +74,7 @@ test('where its folder is missing, it says what to do', async () => {
   expect(adviceOn(failure as never, testSettings(UPSTREAM))).toContain('RuntimeDirectory=spillway')
 })
 
-test('if the port cannot be had, the socket is given back', async () => {
+test('if the port cannot be had, there is no socket', async () => {
   const taken = createServer()
   await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve))
   const { port } = taken.address() as { port: number }

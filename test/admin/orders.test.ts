@@ -184,6 +184,7 @@ test('what was said is handed on as a whole, and what says nothing new is not', 
   orders.drain('a:25')
   orders.drain('a:25')
   orders.drain(undefined)
+  orders.drain(undefined)
   orders.undrain('b:25')
   orders.pin(3, 5000)
   expect(given).toHaveLength(3)
@@ -191,6 +192,8 @@ test('what was said is handed on as a whole, and what says nothing new is not', 
   orders.pin('auto', 5000)
   orders.undrain('a:25')
   orders.undrain(undefined)
+  orders.undrain(undefined)
+  expect(given).toHaveLength(6)
   expect(given.at(-1)).toEqual({ drainedSince: undefined, drained: [], pin: undefined })
 })
 

@@ -90,6 +90,44 @@ describe('a mail server that is drained', () => {
     ).toEqual([server.address, server.address, other.address])
   })
 
+  test('in turn, under load: nothing is refused, lost or delivered twice', async () => {
+    const servers = [await started.upstream(), await started.upstream()] as const
+    // As shipped: nothing here waits for the next round of health checks.
+    const app = await begin(servers, { UPSTREAM_HEALTH_INTERVAL: '5s' })
+    for (const server of servers) await isUp(app, server)
+    const sent: string[] = []
+    const replies = new Set<string>()
+    let isOver = false
+    const load = async (who: number): Promise<void> => {
+      for (let session = 0; !isOver; session++) {
+        const client = await greeted(app)
+        // Some sessions bring one message, others several over a connection that is parked meanwhile.
+        for (let i = 0; i <= who; i++) {
+          sent.push(`${who}.${session}.${i}`)
+          replies.add(await send(client, sent.at(-1) as string))
+        }
+        client.end()
+      }
+    }
+    const loads = [0, 1, 2, 3].map(load)
+    const counts = () => servers.map((server) => server.bodies().length)
+    for (let i = 0; i < 8; i++) {
+      const [drained, used] = i % 2 === 0 ? servers : [servers[1], servers[0]]
+      await ask(app, 'undrain', { upstream: used.address })
+      await ask(app, 'drain', { upstream: drained.address })
+      const at = servers.indexOf(used)
+      const [before = 0] = counts().slice(at)
+      await eventually(counts, (now) => (now[at] ?? 0) >= before + 5)
+    }
+    isOver = true
+    await Promise.all(loads)
+    expect([...replies]).toEqual(['250 2.0.0 Ok: queued as SCRIPTED'])
+    const subjects = servers
+      .flatMap((server) => server.bodies())
+      .map((body) => /^Subject: (.*)\r\n/.exec(`${body}`)?.[1])
+    expect(subjects.sort()).toEqual(sent.sort())
+  })
+
   test('the last one: every recipient hears 451, readiness stays, and status says why', async () => {
     const server = await started.upstream()
     const app = await begin([server])

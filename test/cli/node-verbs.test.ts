@@ -237,12 +237,25 @@ describe('the verdict', () => {
       'critical',
       'no upstream is up; Redis is away; ',
     ],
-    ['the node has its own', { verdict: { severity: 'warning', summary: 'so so' } }, 'warning', 'so so'],
+    ['the node says it', { verdict: { severity: 'warn', text: 'so so' } }, 'warning', 'so so'],
+    [
+      'the node says it is well, and a certificate is not',
+      { verdict: { severity: 'ok', text: 'fine' }, ...certificate(1) },
+      'critical',
+      'certificate mx expires in 1 day; level 0, 2 of 2 upstreams up, 3 connections; fine',
+    ],
   ])('%s', (_, change, severity, summary) => {
     const verdict = verdictOf({ ...WELL, ...change }, NOW)
     expect(verdict).toEqual({
       severity,
       summary: expect.stringMatching(new RegExp(`^${summary.replace(/[()]/g, '\\$&')}`)),
+    })
+  })
+
+  test('has the advice of the node, which is told in a line of its own', () => {
+    const verdict = { severity: 'critical', text: 'a flood', do: 'add a node' } as const
+    expect(verdictOf({ ...WELL, verdict }, NOW)).toEqual({
+      ...{ severity: 'critical', summary: 'a flood', advice: 'add a node' },
     })
   })
 

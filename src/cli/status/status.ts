@@ -113,7 +113,8 @@ export async function status(loaded: Loaded | SettingsError, { json }: VerbOptio
     const seen = await look(loaded.settings)
     const verdict = verdictOf(seen.status, now)
     const rest = withoutBars(details(seen).join('\n'))
-    return told(verdict, `${lineOf(verdict)} | ${performance(seen)}\n${rest}\n`, seen)
+    const advice = verdict.advice === undefined ? '' : `what to do: ${withoutBars(verdict.advice)}\n`
+    return told(verdict, `${lineOf(verdict)} | ${performance(seen)}\n${advice}${rest}\n`, seen)
   } catch (error) {
     // A node that is not there is what the operator wants to be woken up for; a wrong token is not.
     const severity = error instanceof Unanswered ? 'critical' : 'unknown'

@@ -13,7 +13,17 @@ export interface Verdict {
   readonly severity: Severity
   /** One line, without the severity. */
   readonly summary: string
+  /** What to do, where the node says so. */
+  readonly advice?: string
 }
+
+/** What a node says of itself, where it does: `verdict` of /api/v1/status. */
+interface Told {
+  readonly severity: 'ok' | 'warn' | 'critical'
+  readonly text: string
+  readonly do?: string
+}
+const SEVERITY_OF: Readonly<Record<Told['severity'], Severity>> = { ok: 'ok', warn: 'warning', critical: 'critical' }
 
 /** Levels from this one on put off nearly all mail of new senders. */
 const MUCH = 3
@@ -45,7 +55,8 @@ function ofCertificates({ tls }: Status, now: number): Problem[] {
   for (const { name, expires } of tls?.certificates ?? []) {
     const days = (Date.parse(expires) - now) / DAY_MS
     if (days >= EXPIRES_SOON_DAYS) continue
-    const when = days <= 0 ? 'has expired' : `expires in ${Math.floor(days)} days`
+    const left = Math.floor(days)
+    const when = days <= 0 ? 'has expired' : `expires in ${left} ${left === 1 ? 'day' : 'days'}`
     found.push([days < EXPIRES_NOW_DAYS ? 'critical' : 'warning', `certificate ${name} ${when}`])
   }
   return found
@@ -62,9 +73,21 @@ function ofLoad({ overload, redis }: Status): Problem[] {
   return found
 }
 
-/** The verdict that the node gives itself comes first. @param now in ms since the epoch */
-export function verdictOf(status: Status & { readonly verdict?: Verdict }, now: number): Verdict {
-  if (status.verdict !== undefined && SEVERITIES.includes(status.verdict.severity)) return status.verdict
+/**
+ * What the node says of itself comes first, unless something here is worse: it speaks of its traffic, and need not know how many days a
+ * certificate has. @param now in ms since the epoch
+ */
+export function verdictOf(status: Status & { readonly verdict?: Told }, now: number): Verdict {
+  const own = ofConditions(status, now)
+  if (status.verdict === undefined) return own
+  const { severity: told, text, do: advice } = status.verdict
+  const severity = SEVERITY_OF[told]
+  if (SEVERITIES.indexOf(own.severity) > SEVERITIES.indexOf(severity))
+    return { severity: own.severity, summary: `${own.summary}; ${text}` }
+  return { severity, summary: text, ...(advice !== undefined && { advice }) }
+}
+
+function ofConditions(status: Status, now: number): Verdict {
   const problems = [...ofNode(status), ...ofUpstreams(status), ...ofLoad(status), ...ofCertificates(status, now)]
   const { upstreams, overload, connectionsOpen } = status
   const usual = [

@@ -31,13 +31,12 @@ WORKDIR /app
 COPY --from=dependencies /app/node_modules ./node_modules
 COPY --from=build /app/dist ./dist
 COPY package.json LICENSE ./
-COPY deploy/healthcheck.mjs ./deploy/healthcheck.mjs
 # This is the account "node" of the base image. It is given by number so that Kubernetes can see that it is not root
 # (runAsNonRoot). Spillway never writes below /, so run it with a read-only root.
 USER 1000:1000
 EXPOSE 2525 9025
 # SIGTERM drains. Allow 720 s before the container is killed (docs/deploy.md).
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=15s --timeout=10s --start-period=30s --retries=3 CMD ["node", "deploy/healthcheck.mjs"]
+HEALTHCHECK --interval=15s --timeout=10s --start-period=30s --retries=3 CMD ["node", "dist/main.js", "healthcheck", "--mail"]
 ENTRYPOINT ["node", "--max-semi-space-size=8", "--", "dist/main.js"]
 CMD ["serve"]

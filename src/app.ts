@@ -6,9 +6,11 @@ import type { Status } from './admin/status.ts'
 import type { BanControl } from './build/bans.ts'
 import type { KernelControl } from './build/kernel.ts'
 import { buildNode, type Node, type NodeOptions } from './build/node.ts'
+import type { AdminAddress } from './config/admin-kind.ts'
 import type { ReloadReport } from './config/reload.ts'
 import { patiently, within } from './core/deadline.ts'
 import type { Feedback, FeedbackReport } from './core/feedback.ts'
+import type { Orders } from './core/orders.ts'
 import type { PressureReport } from './core/overload.ts'
 import type { ListenAddress } from './front/gate/listener.ts'
 import type { Metrics } from './telemetry/metrics.ts'
@@ -26,7 +28,7 @@ export interface Running {
   /** The addresses in use, with the ports that the system chose for port 0. */
   readonly listening: readonly ListenAddress[]
   /** Undefined in a worker: its parent has the admin port. */
-  readonly admin: ListenAddress | undefined
+  readonly admin: AdminAddress | undefined
   readonly metrics: Metrics
   readonly status: () => Status
   /** Sessions under way, and those of them with a message past its dot. */
@@ -52,6 +54,8 @@ export interface Running {
   readonly bans: BanControl
   /** What processes of the node tell each other of clients that meet the kernel next. */
   readonly kernel: KernelControl
+  /** What the operator says at run time, as a whole. */
+  readonly obey: (orders: Orders) => void
   /** Reads again the files that it follows by itself, such as certificates. Never rejects. */
   follow(): Promise<void>
   /** Resolves when another one takes this one's place: the admin port is free then, and this one is to be stopped. */
@@ -135,9 +139,9 @@ export async function start(options: AppOptions): Promise<Running> {
     await quitOnce()
     log.flush()
   }
-  const { metrics, status, reload, reported, feedback, bans, follow } = node
+  const { metrics, status, reload, reported, feedback, bans, obey, follow } = node
   const underWay = () => ({ sessions: sessions.size, pastDot: sessions.pastDot })
-  const outside = { reload, reported, feedback, bans, kernel: node.kernel.control, follow }
+  const outside = { reload, reported, feedback, bans, obey, kernel: node.kernel.control, follow }
   return { listening, admin, metrics, status, underWay, stop, ...outside, handedOver, abort }
 }
 

@@ -27,6 +27,7 @@ if (major < 22 || (major === 22 && minor < 12)) {
 
 // These are loaded only now: an older Node would stop at their syntax before it could say what is wrong.
 const { parse } = await import('./cli/args.ts')
+const { asksNode, runNodeVerb } = await import('./cli/node-verbs.ts')
 const { load } = await import('./config/load.ts')
 const { SettingsError } = await import('./config/mistakes.ts')
 const { workersOf } = await import('./config/workers.ts')
@@ -69,17 +70,17 @@ function shown({ output, code }: { readonly output: string; readonly code: numbe
 
 async function main(): Promise<number> {
   const asked = parse(process.argv.slice(2))
-  if ('help' in asked) {
-    console.log(asked.help)
-    return 0
-  }
-  if ('version' in asked) {
-    console.log(version)
+  if ('help' in asked || 'version' in asked) {
+    console.log('help' in asked ? asked.help : version)
     return 0
   }
   if ('error' in asked) {
     console.error(asked.error)
     return 64
+  }
+  if (asksNode(asked)) {
+    const told = await runNodeVerb(asked, loaded(sourcesOf(asked.options.envFile)))
+    return shown(told, told.always)
   }
   switch (asked.verb) {
     case 'demo': {
@@ -99,11 +100,6 @@ async function main(): Promise<number> {
     case 'reload': {
       const { reload } = await import('./cli/reload.ts')
       return shown(await reload(loaded(sourcesOf(asked.options.envFile)), asked.options), true)
-    }
-    case 'bans': {
-      const { bans } = await import('./cli/bans.ts')
-      const { options, positionals } = asked
-      return shown(await bans(loaded(sourcesOf(options.envFile)), positionals, options), options.json)
     }
     case 'explain': {
       const { explain } = await import('./cli/explain.ts')

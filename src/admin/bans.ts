@@ -1,4 +1,7 @@
-/** /api/v1/bans: who is banned (GET), a ban by the operator (POST), and its end (DELETE /api/v1/bans/{address or network}). */
+/**
+ * /api/v1/bans: who is banned (GET), a ban by the operator (POST), and its end (DELETE /api/v1/bans/{address or network}). In the same way
+ * /api/v1/allow is about what the operator allows for a while.
+ */
 import { duration } from '../config/kinds.ts'
 import {
   type Ban,
@@ -14,14 +17,15 @@ import { json, type Response, text } from './response.ts'
 
 type Now<T> = T | Promise<T>
 
+interface List {
+  /** Those in force, the latest first, at most so many. */
+  readonly latest: (limit: number) => Now<{ readonly total: number; readonly bans: readonly Ban[] }>
+  readonly add: (asked: BanRequest) => Now<Ban | BanMistake>
+  /** @returns what was lifted */
+  readonly remove: (network: string) => Now<Ban | BanMistake>
+}
 export interface BansParts {
-  readonly bans: {
-    /** Those in force, the latest first, at most so many. */
-    readonly latest: (limit: number) => Now<{ readonly total: number; readonly bans: readonly Ban[] }>
-    readonly add: (asked: BanRequest) => Now<Ban | BanMistake>
-    /** @returns what was lifted */
-    readonly remove: (network: string) => Now<Ban | BanMistake>
-  }
+  readonly bans: List & { readonly allowed: List }
 }
 
 /** As the API tells it; times are in ISO 8601. */
@@ -33,10 +37,14 @@ export interface BanReport {
   readonly until: string
   readonly before: number
 }
+/** The latest first, at most `limit`. */
 export interface BansReport {
   readonly total: number
-  /** The latest first, at most `limit`. */
   readonly bans: readonly BanReport[]
+}
+export interface AllowedReport {
+  readonly total: number
+  readonly allowed: readonly BanReport[]
 }
 
 const EXAMPLE = '{"network": "192.0.2.0/24", "time": "1h", "reason": "harvest"}'
@@ -54,15 +62,16 @@ export const isReason = (value: unknown): value is string =>
   typeof value === 'string' && value.length <= LONGEST_REASON && !/\p{C}/u.test(value)
 export const REASON = `up to ${LONGEST_REASON} characters, without control characters`
 
-export async function bansListed({ query }: Request, { bans }: BansParts): Promise<Response> {
+/** @param list its key in the answer is `name` */
+export async function listed({ query }: Request, list: List, name: 'bans' | 'allowed'): Promise<Response> {
   const limit = query.get('limit') ?? String(SHOWN)
   if (!/^[1-9]\d{0,5}$/.test(limit) || Number(limit) > MOST_SHOWN)
     return text(400, `limit: a whole number from 1 to ${MOST_SHOWN}`)
-  const { total, bans: latest } = await bans.latest(Number(limit))
-  return json(200, { total, bans: latest.map(reportOf) } satisfies BansReport)
+  const { total, bans } = await list.latest(Number(limit))
+  return json(200, { total, [name]: bans.map(reportOf) })
 }
 
-export async function banAdded(request: Request, { bans }: BansParts): Promise<Response> {
+export async function added(request: Request, list: List): Promise<Response> {
   const read = objectIn(request, EXAMPLE)
   if ('code' in read) return read
   const { network, time, reason } = read.fields
@@ -72,7 +81,7 @@ export async function banAdded(request: Request, { bans }: BansParts): Promise<R
   if (reason !== undefined && !isReason(reason)) return text(400, `reason: ${REASON}`)
   const parsed = time === undefined ? undefined : TIME.parse(String(time))
   if (parsed !== undefined && 'hint' in parsed) return text(400, `time: ${TIME.what}; ${parsed.hint}`)
-  const made = await bans.add({
+  const made = await list.add({
     network,
     ...(parsed !== undefined && { forMs: parsed.value }),
     ...(reason !== undefined && { reason }),
@@ -81,14 +90,14 @@ export async function banAdded(request: Request, { bans }: BansParts): Promise<R
 }
 
 /** @param network what follows in the path */
-export async function banLifted(network: string, { bans }: BansParts): Promise<Response> {
+export async function removed(network: string, list: List): Promise<Response> {
   let read: string
   try {
     read = decodeURIComponent(network)
   } catch {
     return text(400, 'the network in the path is not written as a URL has it')
   }
-  const lifted = await bans.remove(read)
+  const lifted = await list.remove(read)
   if ('mistake' in lifted) return text(lifted.isAbsent ? 404 : 400, lifted.mistake)
   return json(200, reportOf(lifted))
 }

@@ -5,14 +5,16 @@
  */
 import { STATUS_CODES } from 'node:http'
 import { createServer, type Server, type Socket } from 'node:net'
+import type { AdminAddress } from '../config/admin-kind.ts'
 import { ADMIN_CONNECTIONS } from '../config/machine-rules.ts'
 import { messageOf, notTcp } from '../core/errors.ts'
 import { canonical, sourceOf } from '../core/ip.ts'
 import { Connection, Connections } from './connections.ts'
 import { Incoming } from './incoming.ts'
+import { listenAt } from './local-socket.ts'
 import type { Request } from './request.ts'
 import { type Response, text } from './response.ts'
-import { createRouter, type RouteParts } from './routes.ts'
+import { createRouter, LOCAL_SOCKET, type RouteParts } from './routes.ts'
 
 export interface AdminParts extends RouteParts {
   /** Called with errors of the listening socket after it began to listen. */
@@ -30,6 +32,8 @@ const nothing = (): void => undefined
 
 export class Admin {
   readonly #server: Server
+  /** The socket in the file system. */
+  readonly #local: Server
   readonly #parts: AdminParts
   readonly #answer: ReturnType<typeof createRouter>
   readonly #connections = new Connections(ADMIN_CONNECTIONS)
@@ -40,14 +44,27 @@ export class Admin {
   constructor(parts: AdminParts) {
     this.#parts = parts
     this.#answer = createRouter(parts)
-    this.#server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => this.#accept(socket))
+    this.#server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) =>
+      this.#accept(socket, socket.localAddress ?? ''),
+    )
+    this.#local = createServer({ allowHalfOpen: true }, (socket) => this.#accept(socket, LOCAL_SOCKET))
   }
 
   /** @param at an address, or the file descriptor of a socket that was opened for us @returns the address in use. Rejects if it cannot be listened on. */
-  listen(at: { host: string; port: number } | { fd: number }): Promise<{ host: string; port: number }> {
+  async listen(at: AdminAddress | { readonly fd: number }): Promise<AdminAddress> {
+    const listening = await this.#listen(at)
+    const socket = 'socket' in at ? at.socket : undefined
+    if (socket === undefined) return listening
+    await listenAt(this.#local, socket, ADMIN_CONNECTIONS)
+    this.#local.on('error', this.#parts.failed)
+    return { ...listening, socket }
+  }
+
+  #listen(at: AdminAddress | { readonly fd: number }): Promise<AdminAddress> {
     return new Promise((resolve, reject) => {
       this.#server.once('error', reject)
-      this.#server.listen({ ...at, backlog: ADMIN_CONNECTIONS }, () => {
+      const where = 'fd' in at ? { fd: at.fd } : { host: at.host, port: at.port }
+      this.#server.listen({ ...where, backlog: ADMIN_CONNECTIONS }, () => {
         this.#server.off('error', reject)
         this.#server.on('error', this.#parts.failed)
         this.#sweeping = setInterval(() => this.#connections.sweep(this.#parts.clock.elapsed()), SWEEP_MS).unref()
@@ -62,18 +79,20 @@ export class Admin {
   /** Takes no more connections; those that are open end in their own way. */
   release(): void {
     this.#server.close()
+    this.#local.close()
   }
 
   close(): void {
     clearInterval(this.#sweeping)
-    this.#server.close()
+    this.release()
     this.#connections.dropAll()
   }
 
-  #accept(socket: Socket): void {
+  /** @param local our address on the connection */
+  #accept(socket: Socket, local: string): void {
     // A 'close' event follows and is handled below.
     socket.on('error', nothing)
-    const source = sourceOf(canonical(socket.remoteAddress ?? ''))
+    const source = local === LOCAL_SOCKET ? local : sourceOf(canonical(socket.remoteAddress ?? ''))
     const connection = new Connection(source, () => socket.destroy(), this.#parts.clock.elapsed())
     const dropped = this.#connections.admit(connection)
     if (dropped !== undefined) this.#crowded(dropped)
@@ -95,14 +114,18 @@ export class Admin {
       connection.served(this.#parts.clock.elapsed())
       // What comes after the request waits in the kernel until the response is written.
       socket.pause()
-      void this.#serve(socket, connection, request)
+      void this.#serve({ socket, local }, connection, request)
     })
   }
 
-  async #serve(socket: Socket, connection: Connection, request: Request | Response): Promise<void> {
+  async #serve(
+    { socket, local }: { readonly socket: Socket; readonly local: string },
+    connection: Connection,
+    request: Request | Response,
+  ): Promise<void> {
     let response: Response
     try {
-      response = 'code' in request ? request : await this.#answer(request, socket.localAddress ?? '')
+      response = 'code' in request ? request : await this.#answer(request, local)
     } catch (error) {
       response = text(500, `failed: ${messageOf(error)}`)
     }

@@ -6,16 +6,17 @@ import { createHash, timingSafeEqual } from 'node:crypto'
 import type { ReloadReport } from '../config/reload.ts'
 import type { Clock } from '../core/clock.ts'
 import { isLoopback } from '../core/ip.ts'
-import { type BansParts, banAdded, banLifted, bansListed } from './bans.ts'
+import { added, type BansParts, listed, removed } from './bans.ts'
 import { type FeedbackParts, feedbackGiven } from './feedback.ts'
 import { isOwnHost } from './hosts.ts'
+import { drained, levelPinned, type OrdersParts } from './orders.ts'
 import { type PressureParts, pressureReported } from './pressure.ts'
 import { Rendering } from './rendering.ts'
 import type { Request } from './request.ts'
 import { json, type Response, text } from './response.ts'
 import { readiness, type Status } from './status.ts'
 
-export interface RouteParts extends PressureParts, FeedbackParts, BansParts {
+export interface RouteParts extends PressureParts, FeedbackParts, BansParts, OrdersParts {
   readonly metrics: () => Promise<{ readonly type: string; readonly text: string }>
   readonly status: () => Status | Promise<Status>
   /** Undefined if the settings cannot be read again. */
@@ -42,13 +43,16 @@ interface Route {
 
 const digest = (text: string): Buffer => createHash('sha256').update(text).digest()
 
+/** In place of our address on a connection to the socket in the file system: whoever may open that is the operator. */
+export const LOCAL_SOCKET = 'unix'
+
 /**
  * Over loopback the caller is the operator, and may read. Others need the token.
  * @param local our address on the connection
  * @param authorization the Authorization field; undefined if there is none
  */
 export const mayUse = (local: string, authorization: string | undefined, token: string | undefined): boolean =>
-  isLoopback(local) || isBearer(authorization, token)
+  local === LOCAL_SOCKET || isLoopback(local) || isBearer(authorization, token)
 
 function isBearer(authorization: string | undefined, token: string | undefined): boolean {
   const presented = /^Bearer (.+)$/.exec(authorization ?? '')?.[1]
@@ -79,9 +83,11 @@ const WRONG_HOST =
   'can ask it through a browser under a name of its own; SPILLWAY_ADMIN_HOSTS takes others'
 
 const BANS = '/api/v1/bans'
+const ALLOW = '/api/v1/allow'
 
 function routesOf(parts: RouteParts): Map<string, Route> {
-  const { status, reload, handOver } = parts
+  const { status, reload, handOver, bans } = parts
+  const { allowed } = bans
   const metrics = new Rendering(async () => {
     const { type, text: body } = await parts.metrics()
     return { code: 200, type, body: Buffer.from(body) }
@@ -94,7 +100,14 @@ function routesOf(parts: RouteParts): Map<string, Route> {
     ['/api/v1/status', { read: async () => json(200, await status()) }],
     ['/api/v1/pressure', posted((request) => pressureReported(request, parts))],
     ['/api/v1/feedback', posted((request) => feedbackGiven(request, parts))],
-    [BANS, { ...posted((request) => banAdded(request, parts)), read: (request) => bansListed(request, parts) }],
+    ['/api/v1/drain', posted((request) => drained(request, 'drain', parts))],
+    ['/api/v1/undrain', posted((request) => drained(request, 'undrain', parts))],
+    ['/api/v1/level', posted((request) => levelPinned(request, parts))],
+    [BANS, { ...posted((request) => added(request, bans)), read: (request) => listed(request, bans, 'bans') }],
+    [
+      ALLOW,
+      { ...posted((request) => added(request, allowed)), read: (request) => listed(request, allowed, 'allowed') },
+    ],
   ])
   if (reload !== undefined)
     routes.set(
@@ -112,28 +125,34 @@ function routesOf(parts: RouteParts): Map<string, Route> {
   return routes
 }
 
-/** What follows /api/v1/bans/ is an address or a network, which has a slash. */
-const ofOneBan = (parts: RouteParts): Route => ({
-  write: { method: 'DELETE', answer: ({ path }) => banLifted(path.slice(BANS.length + 1), parts) },
-})
+/** What follows /api/v1/bans/ and /api/v1/allow/ is an address or a network, which has a slash. */
+function entriesOf({ bans }: RouteParts): (path: string) => Route | undefined {
+  const entry = (at: string, list: Parameters<typeof removed>[1]): Route => ({
+    write: { method: 'DELETE', answer: ({ path }) => removed(path.slice(at.length + 1), list) },
+  })
+  const ofBans = entry(BANS, bans)
+  const ofAllowed = entry(ALLOW, bans.allowed)
+  return (path) => (path.startsWith(`${BANS}/`) ? ofBans : path.startsWith(`${ALLOW}/`) ? ofAllowed : undefined)
+}
 
 /** @returns a function that answers requests; it rejects only if the route does */
 export function createRouter(parts: RouteParts): (request: Request, local: string) => Promise<Response> {
   const { token, names } = parts
   const routes = routesOf(parts)
-  const oneBan = ofOneBan(parts)
+  const entryAt = entriesOf(parts)
   const paths = [...routes.keys()]
   return async (request, local) => {
     const { host, authorization, path } = request
     // An HTTP/1.0 request need not name a host, and browsers send no HTTP/1.0.
     if (isLoopback(local) && host !== undefined && !isOwnHost(host, names())) return text(421, WRONG_HOST)
-    const route = path.startsWith(`${BANS}/`) ? oneBan : routes.get(path)
+    const route = entryAt(path) ?? routes.get(path)
     if (route === undefined) return text(404, `there is ${paths.slice(0, -1).join(', ')} and ${paths.at(-1)}`)
     const found = wanted(route, request)
     if ('code' in found) return found
     const secret = token()
     const may = route.isPublic || mayUse(local, authorization, secret)
-    const isUnasked = found.answer !== route.read && secret !== undefined && !isBearer(authorization, secret)
+    const isProven = local === LOCAL_SOCKET || secret === undefined || isBearer(authorization, secret)
+    const isUnasked = found.answer !== route.read && !isProven
     if (!may || isUnasked) {
       return text(401, 'needs Authorization: Bearer and the admin token', 'WWW-Authenticate: Bearer')
     }

@@ -7,6 +7,8 @@ export interface Status {
   readonly version: string
   readonly node: string
   readonly ready: boolean
+  /** Since when the operator has drained the node, in ISO 8601; absent: he has not. */
+  readonly drainedSince?: string
   readonly uptimeSeconds: number
   readonly connectionsOpen: number
   readonly unknownGuard: boolean
@@ -65,8 +67,10 @@ export interface OverloadStatus {
   readonly level: Level
   /** In ISO 8601. */
   readonly since: string
-  /** SPILLWAY_OVERLOAD. */
+  /** SPILLWAY_OVERLOAD, or what the operator has pinned in its place for a while. */
   readonly mode: OverloadMode
+  /** In ISO 8601; absent: nothing is pinned. */
+  readonly pinnedUntil?: string
   /** The signal with the highest pressure, which is the pressure of the node. */
   readonly signal: Signal
   readonly pressure: number
@@ -96,13 +100,15 @@ export interface TlsReport {
  */
 export function readiness(
   query: URLSearchParams,
-  { ready, upstreams, redis, kernel, tls, workers, overload }: Status,
+  { ready, drainedSince, upstreams, redis, kernel, tls, workers, overload }: Status,
 ): Response {
   const anyUp = upstreams.some(({ up }) => up)
   const good = ready && (!query.has('upstreams') || anyUp)
   const lines = [good ? 'ok' : ready ? 'no upstream is up' : 'not ready']
   if (query.has('verbose')) {
     lines.push(`listening and not draining: ${ready ? 'yes' : 'no'}`)
+    if (drainedSince !== undefined)
+      lines.push(`drained by the operator since ${drainedSince}: whoever comes is served; spillway undrain ends it`)
     if (overload !== undefined)
       lines.push(
         `overload level ${overload.level} since ${overload.since}; pressure ${overload.pressure} (${overload.signal})`,

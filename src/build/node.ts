@@ -11,6 +11,7 @@ import { SYSTEM_CLOCK } from '../core/clock.ts'
 import { Current } from '../core/current.ts'
 import type { Feedback, FeedbackReport } from '../core/feedback.ts'
 import { nodeName, nodeNumber } from '../core/id.ts'
+import type { Orders } from '../core/orders.ts'
 import type { PressureReport } from '../core/overload.ts'
 import type { Certificates } from '../front/certificates.ts'
 import { type ConnectionParts, serve } from '../front/connection.ts'
@@ -35,6 +36,7 @@ import { takeFeedback } from './feedback.ts'
 import { buildFront } from './front.ts'
 import { type BuiltKernel, buildKernel } from './kernel.ts'
 import { buildLimits, type Counting } from './limits.ts'
+import { buildOrders } from './orders.ts'
 import { type BuiltOverload, buildOverload } from './overload.ts'
 import { type BuiltPolicy, buildPolicy, inForce } from './policy.ts'
 import { type BuiltRelay, buildRelay } from './relay.ts'
@@ -62,6 +64,8 @@ export interface NodeOptions {
   readonly handOver?: () => void
   /** The key of TLS session tickets, 48 octets, for processes that share one. A file in the settings comes first. */
   readonly ticketKey?: Buffer
+  /** What the operator has said before, to the process that this one takes the place of. */
+  readonly orders?: Orders
 }
 
 export interface Worker {
@@ -98,6 +102,8 @@ export interface Node {
   readonly bans: BanControl
   /** Hands clients to the kernel. */
   readonly kernel: BuiltKernel
+  /** What the operator says at run time, as a whole. */
+  readonly obey: (orders: Orders) => void
   /** Reads again the files that it follows by itself. Never rejects. */
   follow(): Promise<void>
   /** From now on the node is not ready. */
@@ -125,18 +131,17 @@ export function buildNode(options: NodeOptions): Node {
     standingAlone: (own) => policy.standingAlone(own),
     settingsNow: () => policy.settings,
   })
-  const { limits, knownRecipients, history } = counting
-  const dns = buildDns({ ...common, history, settingsNow: () => policy.settings })
+  const dns = buildDns({ ...common, ...counting, settingsNow: () => policy.settings })
   const banning = buildBans({ ...common, ...counting, policy: () => policy })
   const isKeeper = worker === undefined || worker.isFirst === true
   const kernel = buildKernel({ ...common, ...banning, policy: () => policy, isKeeper })
   const relay = buildRelay({ ...common, reading, nameOf: dns.nameOf, overload: () => overload })
-  const { upstreams } = relay
   const offeredSize = (): number => Number(upstreams.offer?.get('SIZE') ?? 0)
-  const seats = new Seats()
-  const pressed = { upstreams, seats, processes: worker?.of ?? 1 }
+  const pressed = { upstreams: relay.upstreams, seats: new Seats(), processes: worker?.of ?? 1 }
+  const { upstreams, seats } = pressed
   const overloading = buildOverload({ ...common, ...counting, ...pressed, policy: () => policy })
-  const { overload, reported } = overloading
+  const { overload, reported, pin } = overloading
+  const ordering = buildOrders({ ...common, upstreams, pin, policy: () => policy }, options.orders)
   // These ask the policy and the policy asks them, but neither does so before there is a client.
   const policyOf = (from: Reading, certificates: Certificates | undefined): BuiltPolicy =>
     buildPolicy({ ...from, ...dns, certificates, ...counting, overload, offeredSize, metrics, log })
@@ -146,7 +151,7 @@ export function buildNode(options: NodeOptions): Node {
   const parts = { ...counting, ...dns, node: number, policy, overload, relay, seats, live: sessions }
   policy.certificates?.publish()
   const apply = (next: Reading): Promise<void> =>
-    putInForce(next, { policyOf, policyInForce, limits, relay, ...common })
+    putInForce(next, { policyOf, policyInForce, ...counting, relay, ...common })
   const follow = (): Promise<void> => rereadCertificates(policy.certificates)
   const forReloads = { follow, metrics, log: worker ? quiet(log) : log }
   const reloader = new Reloader({ reading, apply, ...forReloads, reread: options.reread })
@@ -155,21 +160,20 @@ export function buildNode(options: NodeOptions): Node {
   const failed = (error: Error): void => log.error({ err: error.message }, 'a listening socket failed')
   const { listener, allServed } = listening(front, failed, options.sharesPorts ?? false)
   let draining = false
-  const ready = (): boolean => listener.listening && !draining
-  const own = { version, node: settings.hostname, ready, uptimeMs: since(clock.elapsed) }
-  const told = { seats, counting, knownRecipients, upstreams, policy, reloader, overload, kernel }
-  const sources: StatusSources = { ...own, ...told }
+  const ready = (): boolean => listener.listening && !draining && ordering.drainedSince() === undefined
+  const own = { version, node: settings.hostname, ready, ...ordering, uptimeMs: since(clock.elapsed), pin }
+  const sources: StatusSources = { ...own, ...counting, seats, counting, upstreams, policy, reloader, overload, kernel }
   const status = (): Status => statusOf(sources)
   metrics.watch(gaugesOf(sources))
   const feedback = (given: Feedback) => takeFeedback(given, { ...parts, log })
   const { control: bans } = banning
-  const answers = { ...publishing(metrics), status, reload, reported, feedback, bans, failed }
+  const answers = { ...publishing(metrics), status, reload, reported, feedback, bans, ...ordering, failed }
   const admin = new Admin({ ...operatorOf(() => policy.settings, log), ...answers, ...handingOver(options) })
   const drain = (): void => {
     draining = true
   }
   const outside = { front, policy, bans, kernel, sessions, listener, admin, status, reload, reported, feedback, follow }
-  return { number, metrics, counting, dns, upstreams, overload: overloading, ...outside, drain, allServed }
+  return { number, metrics, counting, dns, upstreams, overload: overloading, ...outside, ...ordering, drain, allServed }
 }
 
 interface Swapped extends CertificatesParts {

@@ -8,6 +8,7 @@ import { recordOf } from '../core/record.ts'
 import { type LoopDelay, watchLoop } from '../overload/event-loop.ts'
 import { memoryLimit, memoryShare, type ReadText } from '../overload/memory.ts'
 import { Overload, type OverloadSettings } from '../overload/overload.ts'
+import { Pin } from '../overload/pin.ts'
 import type { Sample } from '../overload/pressure.ts'
 import { PressureUrl } from '../overload/pressure-url.ts'
 import { ReportedPressure } from '../overload/reported.ts'
@@ -35,6 +36,8 @@ export interface OverloadParts {
 
 export interface BuiltOverload {
   readonly overload: Overload
+  /** What the operator has pinned for a while. */
+  readonly pin: Pin
   /** Somebody outside says how hard pressed a mail server is. */
   reported(report: PressureReport): void
   start(): void
@@ -66,9 +69,9 @@ function memorySampler({ processes, clock }: Pick<OverloadParts, 'processes' | '
   }
 }
 
-const settingsOf = (policy: OverloadParts['policy']): OverloadSettings => ({
+const settingsOf = (policy: OverloadParts['policy'], pin: Pin): OverloadSettings => ({
   get mode() {
-    return policy().settings.overload as OverloadMode
+    return pin.mode ?? (policy().settings.overload as OverloadMode)
   },
   get latencyMs() {
     return policy().settings.overloadUpstreamLatency
@@ -117,8 +120,9 @@ export function buildOverload(parts: OverloadParts): BuiltOverload {
     in: metrics.rationedMessages.of(came, 'let_in'),
     off: metrics.rationedMessages.of(came, 'put_off'),
   }))
+  const pin = new Pin(clock, log)
   const overload = new Overload({
-    settings: settingsOf(policy),
+    settings: settingsOf(policy, pin),
     sample,
     returns,
     counted(came, isIn) {
@@ -129,7 +133,7 @@ export function buildOverload(parts: OverloadParts): BuiltOverload {
     log,
   })
   return {
-    overload,
+    ...{ overload, pin },
     reported: (report) => reported.take(report),
     start() {
       loop ??= watchLoop()

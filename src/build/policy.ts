@@ -41,7 +41,7 @@ export interface BuiltPolicy {
   /** The most octets that a message may have; undefined if there is no limit. */
   readonly maxSize: () => number | undefined
   readonly standingOf: (address: ClientAddress) => Standing
-  /** Whether it is on SPILLWAY_RELAYS, and not on SPILLWAY_ALLOW. */
+  /** Whether it is on SPILLWAY_RELAYS, and not allowed. */
   readonly isRelay: (ip: string) => boolean
   /** What a client's own history alone makes of it. */
   readonly standingAlone: (own: Past) => Remembered
@@ -70,7 +70,7 @@ export interface PolicySources {
   /** The SIZE that every mail server in use offers; 0 if none of them has a limit. */
   readonly offeredSize: () => number
   readonly history: Pick<History, 'own' | 'net' | 'domains'>
-  readonly bans: Pick<Bans, 'of'>
+  readonly bans: Pick<Bans, 'of' | 'isAllowed'>
   readonly dnsLists: Pick<DnsLists, 'scoreOf'>
   readonly metrics: Metrics
   readonly log: Log
@@ -114,32 +114,32 @@ const needsOf = ({ knownAfter, knownDays }: PlainSettings): Needs => ({ after: k
 
 type BanOf = (client: Pick<Client, 'ip' | 'standing'>) => Ban | undefined
 
-/** Of a client on the allow list or the list of relays nothing else is asked. */
+/** Of a client that is allowed, by its setting or at run time, or is on the list of relays, nothing else is asked. */
 function standings(
   { settings, lists, history, bans }: PolicySources,
   mode: BuiltPolicy['mode'],
 ): Pick<BuiltPolicy, 'standingOf' | 'isRelay'> & { readonly banOf: BanOf } {
   const needs = needsOf(settings)
   const isOnList = lookup(lists.allow)
+  const isAllowed = (ip: string): boolean => isOnList(ip) || bans.isAllowed(ip)
   const isAmongRelays = lookup(lists.relays)
   return {
     standingOf({ ip, domain: name }) {
-      const isAllowed = isOnList(ip)
-      const isRelay = isAmongRelays(ip)
-      if (isAllowed || isRelay) return standingOf({ isAllowed, isRelay, own: NO_PAST, net: NO_PAST }, needs)
-      // Who is only observed is to us what he would be without the check.
+      const is = { isAllowed: isAllowed(ip), isRelay: isAmongRelays(ip) }
+      if (is.isAllowed || is.isRelay) return standingOf({ ...is, own: NO_PAST, net: NO_PAST }, needs)
+      // Who is only observed is to us what it would be without the check.
       const banned = mode('banned') === 'enforce' ? bans.of(ip)?.by : undefined
       // The operator's word comes before all history, which nobody needs then.
-      if (banned === 'operator') return standingOf({ isAllowed, isRelay, banned, own: NO_PAST, net: NO_PAST }, needs)
+      if (banned === 'operator') return standingOf({ ...is, banned, own: NO_PAST, net: NO_PAST }, needs)
       const domain = name === undefined ? undefined : history.domains.of(name)
-      return standingOf({ isAllowed, isRelay, banned, own: history.own(ip), net: history.net(ip), domain }, needs)
+      return standingOf({ ...is, banned, own: history.own(ip), net: history.net(ip), domain }, needs)
     },
     banOf({ ip, standing }) {
       const ban = bans.of(ip)
-      if (ban === undefined || isOnList(ip) || isAmongRelays(ip)) return undefined
+      if (ban === undefined || isAllowed(ip) || isAmongRelays(ip)) return undefined
       return ban.by === 'automatic' && standing === 'known' ? undefined : ban
     },
-    isRelay: (ip) => isAmongRelays(ip) && !isOnList(ip),
+    isRelay: (ip) => isAmongRelays(ip) && !isAllowed(ip),
   }
 }
 
@@ -152,15 +152,22 @@ const OWN_MODES = {
   helo: 'helo',
   dnsbl: 'dnsbl',
 } as const satisfies Partial<Record<CheckName, keyof PlainSettings>>
+
+interface SentenceParts extends Pick<BuiltPolicy, 'standingOf'> {
+  readonly banOf: BanOf
+  /** Whether the operator allows it at run time. */
+  readonly isAllowed: (ip: string) => boolean
+}
+
 function sentences(
   { lists }: Pick<PolicySources, 'lists'>,
   mode: BuiltPolicy['mode'],
-  { standingOf, banOf }: Pick<BuiltPolicy, 'standingOf'> & { readonly banOf: BanOf },
+  { standingOf, banOf, isAllowed }: SentenceParts,
 ): BuiltPolicy['sentenceOf'] {
   const spared = [lists.allow, lists.relays, lists.proxyProtocolFrom]
   return (source) => {
     const [ip = ''] = source.split('/')
-    if (isLoopback(ip) || spared.some((list) => touchesSource(list, ip))) return undefined
+    if (isLoopback(ip) || isAllowed(ip) || spared.some((list) => touchesSource(list, ip))) return undefined
     if (mode('denied') === 'enforce' && coversSource(lists.deny, ip))
       return { reason: 'denied', until: Number.POSITIVE_INFINITY }
     if (mode('banned') !== 'enforce') return undefined
@@ -232,7 +239,7 @@ export function buildPolicy(sources: PolicySources): BuiltPolicy {
     ...who,
     standingAlone: (own) => standingAlone(own, needs),
     isBalancer: lookup(lists.proxyProtocolFrom),
-    sentenceOf: sentences(sources, mode, { ...who, banOf }),
+    sentenceOf: sentences(sources, mode, { ...who, banOf, isAllowed: (ip) => sources.bans.isAllowed(ip) }),
     rates: () => rates,
     factors: () => factors,
     voice: createVoice(settings.hostname, settings.supportUrl),

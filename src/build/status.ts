@@ -5,6 +5,7 @@ import { SIGNALS } from '../core/overload.ts'
 import { recordOf } from '../core/record.ts'
 import type { CertificatesReport } from '../front/certificates.ts'
 import type { Overload } from '../overload/overload.ts'
+import type { Pin } from '../overload/pin.ts'
 import type { Condition } from '../relay/pool/server.ts'
 import type { Upstreams } from '../relay/pool/upstreams.ts'
 import type { KnownRecipients } from '../state/known-recipients.ts'
@@ -19,6 +20,8 @@ export interface StatusSources {
   readonly version: string
   readonly node: string
   readonly ready: () => boolean
+  /** Since when the operator has drained the node, in ms since the epoch; undefined: he has not. */
+  readonly drainedSince: () => number | undefined
   /** Milliseconds since this node was started. */
   readonly uptimeMs: () => number
   readonly seats: Seats
@@ -30,22 +33,25 @@ export interface StatusSources {
   readonly reloader: Pick<Reloader, 'state'>
   readonly overload: Pick<Overload, 'level' | 'share' | 'report'>
   readonly kernel: Pick<BuiltKernel, 'report'>
+  readonly pin: Pick<Pin, 'value'>
 }
 
 export function statusOf(sources: StatusSources): Status {
   const { version, node, ready, uptimeMs, seats, knownRecipients, upstreams, policy } = sources
   const { shared } = sources.counting
   const kernel = sources.kernel.report()
+  const drainedSince = sources.drainedSince()
   return {
     version,
     node,
     ready: ready(),
+    ...(drainedSince !== undefined && { drainedSince: iso(drainedSince) }),
     uptimeSeconds: Math.round(uptimeMs() / 1000),
     connectionsOpen: seats.total,
     unknownGuard: knownRecipients.guarding(),
     clients: recordOf(REMEMBERED, (standing) => sources.counting.history.count(standing)),
     settings: sources.reloader.state(),
-    overload: overloadOf(sources.overload),
+    overload: overloadOf(sources),
     ...(shared !== undefined && {
       redis: { up: shared.shared(), nodes: shared.nodes(), ...reportOf(shared.condition()) },
     }),
@@ -63,13 +69,15 @@ const iso = (at: number): string => new Date(at).toISOString()
 
 const rounded = (ratio: number): number => Math.round(ratio * 1000) / 1000
 
-function overloadOf(overload: StatusSources['overload']): OverloadStatus {
+function overloadOf({ overload, pin }: Pick<StatusSources, 'overload' | 'pin'>): OverloadStatus {
   const { mode, level, since, pressure } = overload.report()
+  const pinned = pin.value
   const { signal, value, of, slowest, fullest } = pressure
   return {
     level,
     since: iso(since),
     mode,
+    ...(pinned !== undefined && { pinnedUntil: iso(pinned.until) }),
     signal,
     pressure: rounded(value),
     signals: recordOf(SIGNALS, (each) => rounded(of[each])),
@@ -96,9 +104,18 @@ const reportOf = ({
   ...(lastSuccess !== undefined && { last_success: iso(lastSuccess) }),
 })
 
-export const gaugesOf = ({ seats, counting, knownRecipients, upstreams, overload }: StatusSources): GaugeSources => ({
+export const gaugesOf = ({
+  drainedSince,
+  seats,
+  counting,
+  knownRecipients,
+  upstreams,
+  overload,
+}: StatusSources): GaugeSources => ({
+  drained: () => drainedSince() !== undefined,
   connectionsOpen: (family) => seats.ofFamily(family),
   upstreamUp: (label) => upstreams.isUp(label),
+  upstreamDrained: (label) => upstreams.drained.has(label),
   upstreamConnections: (label) => upstreams.connections(label),
   upstreamLimit: (label) => upstreams.limit(label),
   upstreamStrangersLimit: (label) => upstreams.strangersLimit(label),

@@ -27,8 +27,8 @@ export type Arguments<V extends Verbs = typeof VERBS> =
 /** The verb where none is given. */
 const USUAL = 'serve'
 
-const isValued = (option: Flag | Valued<unknown>): option is Valued<unknown> => 'read' in option
-const dashed = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+export const isValued = (option: Flag | Valued<unknown>): option is Valued<unknown> => 'read' in option
+export const dashed = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
 const list = (words: readonly string[]): string => words.join(', ').replace(/, ([^,]*)$/, ' and $1')
 
 function columns(title: string, rows: readonly (readonly [string, string])[]): string {

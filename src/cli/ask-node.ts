@@ -14,7 +14,7 @@ export interface Answer {
 }
 
 /** An address that a node listens on at all its addresses is reached over loopback. */
-const reached = (host: string): string => (host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host)
+export const reached = (host: string): string => (host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host)
 
 export interface Question {
   readonly method: 'GET' | 'POST' | 'DELETE'
@@ -24,9 +24,25 @@ export interface Question {
   readonly longestMs: number
 }
 
-/** Rejects if nobody answers in time. */
-export function askNode(
-  { adminListen: { host, port }, adminToken }: Admin,
+/** Why a socket in the file system cannot be used, where the port may be. */
+const CLOSED = ['ENOENT', 'ECONNREFUSED', 'EACCES']
+
+/** Asks over the socket in the file system where there is one, or else over the port. Rejects if nobody answers in time. */
+export async function askNode({ adminListen, adminToken }: Admin, question: Question): Promise<Answer> {
+  const { host, port, socket } = adminListen
+  if (socket !== undefined) {
+    try {
+      return await asked({ socketPath: socket }, undefined, question)
+    } catch (error) {
+      if (!CLOSED.includes((error as NodeJS.ErrnoException).code ?? '')) throw error
+    }
+  }
+  return asked({ host: reached(host), port }, adminToken, question)
+}
+
+function asked(
+  at: { readonly socketPath: string } | { readonly host: string; readonly port: number },
+  adminToken: string | undefined,
   { method, path, body = '', longestMs }: Question,
 ): Promise<Answer> {
   return new Promise((resolve, reject) => {
@@ -34,7 +50,7 @@ export function askNode(
       'Content-Length': Buffer.byteLength(body),
       ...(adminToken !== undefined && { Authorization: `Bearer ${adminToken}` }),
     }
-    const options = { host: reached(host), port, method, path, headers, agent: false }
+    const options = { ...at, method, path, headers, agent: false }
     const asking = request({ ...options, signal: AbortSignal.timeout(longestMs) }, (response) => {
       let answer = ''
       response.setEncoding('utf8')

@@ -1,87 +1,87 @@
 /**
- * `spillway bans`: asks the node that runs with these settings who is banned, to ban somebody, or to lift a ban, over its admin
- * port. The exit codes are 0 where it was done, 64 for a wrong command line, 78 for mistakes in the settings, 1 for all else.
+ * `spillway bans` and `spillway allow`: ask the node that runs with these settings who is banned or allowed at run time, to add an entry,
+ * or to take one back.
  */
-import type { BanReport, BansReport } from '../admin/bans.ts'
-import { hostPortsText } from '../config/address-kinds.ts'
+import type { AllowedReport, BanReport, BansReport } from '../admin/bans.ts'
 import type { Loaded } from '../config/load.ts'
-import { describe, SettingsError } from '../config/mistakes.ts'
-import { messageOf } from '../core/errors.ts'
-import { visible } from '../telemetry/log.ts'
-import { type Admin, type Answer, askNode, type Question, whyNoAnswer, whyRefused } from './ask-node.ts'
+import type { SettingsError } from '../config/mistakes.ts'
+import { askFor, LONGEST_MS, NotDone, runVerb, timeOf, type VerbOptions, type VerbTold } from './admin-verb.ts'
+import type { Question } from './ask-node.ts'
+import { ACTIONS } from './verbs.ts'
 
-export interface BansTold {
-  readonly output: string
-  readonly code: 0 | 1 | 64 | 78
-}
-
-interface BansOptions {
-  readonly json: boolean
+interface ListOptions extends VerbOptions {
   readonly time?: string | undefined
   readonly reason?: string | undefined
 }
 
-const PATH = '/api/v1/bans'
-const LONGEST_MS = 10_000
 const SHOWN = 100_000
-const ACTIONS = ['list', 'add', 'remove'] as const
 type Action = (typeof ACTIONS)[number]
 
-/** It was not done, and why. */
-class NotDone extends Error {
-  readonly code: 1 | 64
-
-  constructor(message: string, code: 1 | 64 = 1) {
-    super(message)
-    this.code = code
-  }
+/** What differs between the two. */
+interface Kind {
+  readonly verb: 'bans' | 'allow'
+  readonly path: string
+  readonly none: string
+  readonly entriesOf: (answer: unknown) => { readonly total: number; readonly entries: readonly BanReport[] }
+  readonly added: (entry: BanReport) => string
+  readonly removed: (entry: BanReport) => string
 }
 
-function questionOf(action: string, network: string | undefined, { time, reason }: BansOptions): Question {
+const saying = (reason: string): string => (reason === '' ? '' : `: ${reason}`)
+
+const BANS: Kind = {
+  verb: 'bans',
+  path: '/api/v1/bans',
+  none: 'Nobody is banned.',
+  entriesOf(answer) {
+    const { total, bans: entries } = answer as BansReport
+    return { total, entries }
+  },
+  added: ({ network, until }) => `${network} is banned until ${timeOf(until)}.`,
+  removed: ({ network, by, reason }) =>
+    `The ban of ${network} is lifted (${by}${saying(reason)}). Nothing is banned there by itself for a day.`,
+}
+
+const ALLOW: Kind = {
+  verb: 'allow',
+  path: '/api/v1/allow',
+  none: 'Nobody is allowed at run time. SPILLWAY_ALLOW is not shown here: spillway check has it.',
+  entriesOf(answer) {
+    const { total, allowed: entries } = answer as AllowedReport
+    return { total, entries }
+  },
+  added: ({ network, until }) =>
+    `${network} is allowed until ${timeOf(until)}. What is to stay belongs into SPILLWAY_ALLOW.`,
+  removed: ({ network, reason }) => `${network} is no longer allowed${reason === '' ? '' : ` (${reason})`}.`,
+}
+
+function questionOf(
+  { verb, path }: Kind,
+  action: string,
+  network: string | undefined,
+  { time, reason }: ListOptions,
+): Question {
   const longestMs = LONGEST_MS
   if (!ACTIONS.some((each) => each === action))
-    throw new NotDone(`There is no ${action} of bans: list, add and remove.`, 64)
+    throw new NotDone(`There is no ${action} of ${verb}: list, add and remove.`, 64)
   if ((action === 'list') !== (network === undefined))
     throw new NotDone(
       action === 'list'
         ? 'list takes no network.'
-        : `${action} needs an address or a network: spillway bans ${action} 192.0.2.1.`,
+        : `${action} needs an address or a network: spillway ${verb} ${action} 192.0.2.1.`,
       64,
     )
   if (action !== 'add' && (time !== undefined || reason !== undefined))
     throw new NotDone('--time and --reason are for add.', 64)
   switch (action as Action) {
     case 'list':
-      return { method: 'GET', path: `${PATH}?limit=${SHOWN}`, longestMs }
+      return { method: 'GET', path: `${path}?limit=${SHOWN}`, longestMs }
     case 'add':
-      return { method: 'POST', path: PATH, body: JSON.stringify({ network, time, reason }), longestMs }
+      return { method: 'POST', path, body: JSON.stringify({ network, time, reason }), longestMs }
     case 'remove':
-      return { method: 'DELETE', path: `${PATH}/${encodeURIComponent(network as string)}`, longestMs }
+      return { method: 'DELETE', path: `${path}/${encodeURIComponent(network as string)}`, longestMs }
   }
 }
-
-async function ask(admin: Admin, question: Question): Promise<unknown> {
-  const at = hostPortsText([admin.adminListen])
-  if (admin.adminListen.port === 0)
-    throw new NotDone('Which port the node has is not known: SPILLWAY_ADMIN_LISTEN has port 0.')
-  const { status, body }: Answer = await askNode(admin, question).catch((error: unknown) => {
-    const asked = { doing: 'busy', tells: 'whether it was done' }
-    throw new NotDone(whyNoAnswer(error as NodeJS.ErrnoException, at, asked))
-  })
-  if (status === 200) {
-    try {
-      return JSON.parse(body)
-    } catch {
-      // It is told below.
-    }
-  }
-  const refused = whyRefused(status, at, admin.adminToken)
-  if (refused !== undefined) throw new NotDone(refused)
-  if (status === 400 || status === 404 || status === 500) throw new NotDone(body.trim())
-  throw new NotDone(`What answers at ${at} (SPILLWAY_ADMIN_LISTEN) with status ${status} is not Spillway.`)
-}
-
-const timeOf = (iso: string): string => iso.replace('T', ' ').replace(/\.\d+Z$/, 'Z')
 
 const lineOf = ({ network, by, reason, since, until, before }: BanReport): string =>
   [
@@ -93,36 +93,35 @@ const lineOf = ({ network, by, reason, since, until, before }: BanReport): strin
     ...(before > 0 ? [`(banned ${before} times before)`] : []),
   ].join('  ')
 
-function inWords(action: string, answer: unknown): string {
-  if (action === 'list') {
-    const { total, bans } = answer as BansReport
-    if (total === 0) return 'Nobody is banned.\n'
-    const rest = total > bans.length ? [`… and ${total - bans.length} more`] : []
-    return `${[...bans.map(lineOf), ...rest].join('\n')}\n`
-  }
-  const { network, until, by, reason } = answer as BanReport
-  return action === 'add'
-    ? `${network} is banned until ${timeOf(until)}.\n`
-    : `The ban of ${network} is lifted (${by}${reason === '' ? '' : `: ${reason}`}). Nothing is banned there by itself for a day.\n`
+function inWords(kind: Kind, action: string, answer: unknown): string {
+  if (action !== 'list') return `${kind[action === 'add' ? 'added' : 'removed'](answer as BanReport)}\n`
+  const { total, entries } = kind.entriesOf(answer)
+  if (total === 0) return `${kind.none}\n`
+  const rest = total > entries.length ? [`… and ${total - entries.length} more`] : []
+  return `${[...entries.map(lineOf), ...rest].join('\n')}\n`
 }
 
-/** Never rejects. @param positionals the action, and the address or network */
-export async function bans(
+/** @param positionals the action, and the address or network */
+type ListVerb = (
   loaded: Loaded | SettingsError,
-  [action = 'list', network]: readonly string[],
-  options: BansOptions,
-): Promise<BansTold> {
-  const told = (words: string, value: unknown, code: BansTold['code']): BansTold => {
-    return { output: visible(options.json ? `${JSON.stringify(value, undefined, 2)}\n` : words), code }
-  }
-  try {
-    const question = questionOf(action, network, options)
-    if (loaded instanceof SettingsError)
-      return told(`${describe(loaded.mistakes)}\nThe node was not asked.\n`, { mistakes: loaded.mistakes }, 78)
-    const answer = await ask(loaded.settings, question)
-    return told(inWords(action, answer), answer, 0)
-  } catch (error) {
-    const words = messageOf(error)
-    return told(`${words}\n`, { error: words }, error instanceof NotDone ? error.code : 1)
-  }
-}
+  positionals: readonly string[],
+  options: ListOptions,
+) => Promise<VerbTold>
+
+const verbOf =
+  (kind: Kind): ListVerb =>
+  (loaded, [action = 'list', network], options) =>
+    runVerb(
+      loaded,
+      options,
+      () => {
+        const question = questionOf(kind, action, network, options)
+        return (admin) => askFor(admin, question)
+      },
+      (answer) => inWords(kind, action, answer),
+    )
+
+/** Never rejects. */
+export const bans = verbOf(BANS)
+/** Never rejects. */
+export const allow = verbOf(ALLOW)

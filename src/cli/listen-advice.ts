@@ -17,11 +17,23 @@ const PRIVILEGED = [
   'another port and redirect this one to it; docs/deploy.md describes each',
 ].join(' ')
 
+const FOLDER =
+  'the folder of the socket must be there, and the user of Spillway must be able to write into it: with systemd, RuntimeDirectory=spillway'
+/** About a socket in the file system. */
+const SOCKET_ADVICE: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'another Spillway listens there, or the file is no socket; stop it, or choose another path',
+  EACCES: FOLDER,
+  ENOENT: FOLDER,
+  ENOTDIR: FOLDER,
+  EROFS: FOLDER,
+}
+
 /** What to do about an address that cannot be listened on; undefined where the system's message says it all. */
 export function adviceOn(
   { code, setting, address }: Pick<ListenError, 'code' | 'setting' | 'address'>,
   settings: PlainSettings,
 ): string | undefined {
+  if (address?.startsWith('/')) return SOCKET_ADVICE[code ?? '']
   switch (code) {
     case 'EADDRINUSE':
       return 'another program listens there already (ss -ltnp shows which); stop it, or choose another port'

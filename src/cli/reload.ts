@@ -53,7 +53,7 @@ function reportIn(body: string): ReloadReport | undefined {
 
 async function ask(admin: Admin): Promise<ReloadReport> {
   const at = hostPortsText([admin.adminListen])
-  if (admin.adminListen.port === 0)
+  if (admin.adminListen.port === 0 && admin.adminListen.socket === undefined)
     throw new NoReport(
       'Which port the node has is not known: SPILLWAY_ADMIN_LISTEN has port 0. Send the node SIGHUP instead.',
     )

@@ -5,6 +5,7 @@
 import { settingsHelp } from '../config/docs.ts'
 import { duration as durationKind } from '../config/kinds.ts'
 import { LONGEST_BAN_MS, LONGEST_REASON, SHORTEST_BAN_MS } from '../core/bans.ts'
+import { LEVELS } from '../core/overload.ts'
 
 const BAN_TIME = durationKind({ min: SHORTEST_BAN_MS, max: LONGEST_BAN_MS })
 
@@ -36,6 +37,10 @@ export interface Positional {
   readonly optional?: true
   /** The last one may be given any number of times. */
   readonly many?: true
+  /** All that it may be, where that is known. Whoever has the argument says what is wrong with another word. */
+  readonly choices?: readonly string[]
+  /** It is the path of a file. */
+  readonly isPath?: true
 }
 
 export interface Verb {
@@ -90,7 +95,20 @@ const reason = (help: string): Valued<string> => ({
   read: (text) => (text.length <= LONGEST_REASON && !/\p{C}/u.test(text) ? text : undefined),
 })
 
-const allSettings = (): string => `Settings (default):\n${settingsHelp()}`
+const ASKING =
+  'It asks the node that runs with these settings over SPILLWAY_ADMIN_LISTEN, with SPILLWAY_ADMIN_TOKEN where there is one.'
+const USUAL_CODES = 'Exit codes: 0 it was done, 78 there are mistakes in the\nsettings, 1 all else.'
+
+export const ACTIONS = ['list', 'add', 'remove'] as const
+export const LEVEL_WORDS: readonly string[] = ['auto', 'off', ...LEVELS.map(String)]
+
+const UPSTREAM: Positional = {
+  name: 'UPSTREAM',
+  help: 'a mail server as SPILLWAY_UPSTREAMS has it; without it, this node',
+  optional: true,
+}
+
+export const allSettings = (): string => `Settings (default):\n${settingsHelp()}`
 
 export const VERBS = {
   serve: {
@@ -130,7 +148,7 @@ export const VERBS = {
       reason: reason('why, for the list and the log'),
     },
     positionals: [
-      { name: 'ACTION', help: 'list (the default), add or remove', optional: true },
+      { name: 'ACTION', help: 'list (the default), add or remove', optional: true, choices: ACTIONS },
       { name: 'NETWORK', help: 'for add and remove: an address, or a CIDR network', optional: true },
     ],
     example: "spillway bans add 192.0.2.0/24 --time 6h --reason 'harvest'",
@@ -144,6 +162,72 @@ export const VERBS = {
     example: 'spillway explain 1RV17D4600503',
     more: () => 'It asks no node and reads no settings. Exit codes: 0 it was an id, 64 it was none.',
   },
+  allow: {
+    summary: 'show who is allowed at run time; allow an address or a network for a while, or take that back',
+    options: {
+      envFile,
+      time: duration('how long `add` allows for (default 24h, at most 365d)'),
+      reason: reason('why, for the list and the log'),
+    },
+    positionals: [
+      { name: 'ACTION', help: 'list (the default), add or remove', optional: true, choices: ACTIONS },
+      { name: 'NETWORK', help: 'for add and remove: an address, or a CIDR network', optional: true },
+    ],
+    example: "spillway allow add 192.0.2.0/24 --time 6h --reason 'newsletter'",
+    more: () =>
+      `${ASKING}\nIt wins over bans and checks, as SPILLWAY_ALLOW does. With Redis all nodes hear of it within two seconds. ${USUAL_CODES}`,
+  },
+  drain: {
+    summary: 'give a mail server no new mail, or have balancers send no clients to this node, until undrain',
+    options: { envFile },
+    positionals: [UPSTREAM],
+    example: 'spillway drain mail2.example.net:25',
+    more: () =>
+      `${ASKING} Nothing is lost: what is under way goes on to\nits end. A node that is drained says 503 at /readyz and serves whoever still comes; SIGTERM stops it. It is about this node alone, and over\nwith a restart. ${USUAL_CODES}`,
+  },
+  undrain: {
+    summary: 'use a mail server again, or have balancers send clients to this node again',
+    options: { envFile },
+    positionals: [UPSTREAM],
+    example: 'spillway undrain mail2.example.net:25',
+    more: () => `${ASKING} ${USUAL_CODES}`,
+  },
+  level: {
+    summary: 'show the level of overload and what it follows from; pin it for a while',
+    options: { envFile, time: duration('how long it is pinned (default 30m, at most 7d)') },
+    positionals: [
+      {
+        name: 'LEVEL',
+        help: 'auto, off or 0 to 4: what holds in place of SPILLWAY_OVERLOAD',
+        optional: true,
+        choices: LEVEL_WORDS,
+      },
+    ],
+    example: 'spillway level 2 --time 30m',
+    more: () =>
+      `${ASKING} It is about this node alone, and over with\na restart. What SPILLWAY_OVERLOAD says already ends what was pinned. ${USUAL_CODES}`,
+  },
+  status: {
+    summary: 'show how the node is that runs with these settings; a check for Nagios',
+    options: { envFile },
+    example: 'spillway status --env-file /etc/spillway/spillway.env',
+    more: () =>
+      `${ASKING} The first line has the verdict and performance data.\nExit codes: 0 OK, 1 WARNING, 2 CRITICAL (also if the node does not answer), 3 UNKNOWN.`,
+  },
+  healthcheck: {
+    summary: 'say whether the node that runs with these settings is well, for containers and supervisors',
+    options: {
+      envFile,
+      ready: { help: 'ask /readyz: is it listening, and not draining?' },
+      mail: { help: 'connect to the mail port, and read the greeting: 220 is well, and so is 421' },
+    },
+    positionals: [
+      { name: 'HOST:PORT', help: 'with --mail: a mail port, in place of the first of SPILLWAY_LISTEN', optional: true },
+    ],
+    example: 'spillway healthcheck --ready',
+    more: () =>
+      'Without an option it asks /livez over SPILLWAY_ADMIN_LISTEN: does the process run? It waits for at most five seconds. Exit codes: 0 it is\nwell, 64 for a wrong command line, 1 all else.',
+  },
   learn: {
     summary: 'learn from logs of the mail servers who sends honest mail',
     options: { envFile },
@@ -151,6 +235,7 @@ export const VERBS = {
       {
         name: 'LOG',
         help: 'a log of Postfix, Exim or sendmail, or ip,accepted,rejected,last; -: stdin',
+        isPath: true,
       },
     ],
     example: 'spillway learn /var/log/mail.log --env-file /etc/spillway/spillway.env',

@@ -7,7 +7,6 @@ import {
   dnsServers,
   domains,
   hostname,
-  hostPort,
   hostPorts,
   hosts,
   networks,
@@ -15,6 +14,7 @@ import {
   supportUrl,
   upstreams,
 } from './address-kinds.ts'
+import { adminAddress } from './admin-kind.ts'
 import { connections } from './connections-kind.ts'
 import { dnsLists } from './dnsbl-kind.ts'
 import {
@@ -765,10 +765,10 @@ export const SETTINGS = {
 
   SPILLWAY_ADMIN_LISTEN: row({
     group: 'admin',
-    kind: hostPort(9025),
+    kind: adminAddress(9025),
     default: '127.0.0.1:9025',
     doc: 'Where /metrics, /livez, /readyz and the API (/api/v1/…) are served.',
-    more: 'Over loopback the token is needed only for what changes something, if there is one, and only requests for its own hosts are answered (see SPILLWAY_ADMIN_HOSTS). Off loopback a request may name any host, and /metrics, /livez and /readyz need no token. The port takes 64 connections at once, each for one request.',
+    more: 'Over loopback the token is needed only for what changes something, if there is one, and only requests for its own hosts are answered (see SPILLWAY_ADMIN_HOSTS). Off loopback a request may name any host, and /metrics, /livez and /readyz need no token. The port takes 64 connections at once, each for one request. `127.0.0.1:9025,unix:/run/spillway/admin.sock` opens a socket beside it: whoever may open that file (its owner and its group, mode 0660) needs no token, not even for what changes something. The verbs of the command line use it where it is set and may be opened.',
     perNode: true,
   }),
   SPILLWAY_ADMIN_HOSTS: row({

@@ -1,16 +1,19 @@
 /**
  * Bans: an address or a network that is refused for a while, because it has proved itself a bot, or because the operator says so.
- * The rules are in state/bans.ts and state/offences.ts.
+ * What the operator allows for a while has the same form. The rules are in state/bans.ts and state/offences.ts.
  */
 import type { Refusal } from './policy.ts'
 import type { ReasonName } from './reasons.ts'
 
-/** A ban, or the operator's word that there is to be none. All times are in milliseconds since the epoch. */
+/** A ban, the operator's word that there is to be none, or what he allows. All times are in milliseconds since the epoch. */
 export interface Ban {
   /** Canonical CIDR: `192.0.2.1/32`, `2001:db8:1:2::/64`, `198.51.100.0/24`. */
   readonly network: string
-  /** pardon: nothing is banned there by itself, nor by a wider ban of the operator's. */
-  readonly kind: 'ban' | 'pardon'
+  /**
+   * pardon: nothing is banned there by itself, nor by a wider ban of the operator's. allow: as if SPILLWAY_ALLOW had it; it wins over
+   * every ban, and ends by an entry that is over at once.
+   */
+  readonly kind: 'ban' | 'pardon' | 'allow'
   readonly by: BannedBy
   /** What gave the last points, or `network` for a whole network; the operator's own words. */
   readonly reason: string

@@ -1,5 +1,5 @@
 /**
- * Shares bans over Redis (bans.ts): all nodes hear of a ban, and of its end, within a second or two, and a restarted node finds it there. No
+ * Shares bans, and what the operator allows, over Redis (bans.ts): all nodes hear of a ban, and of its end, within a second or two, and a restarted node finds it there. No
  * client ever waits for this: twice a second, in the background, a node writes what it has made, and asks what has changed.
  *
  * A hash holds an entry for each network, the operator's apart from those that came by themselves. Of two for the same network the
@@ -23,7 +23,7 @@ import {
 import { within } from '../core/deadline.ts'
 import { type Network, parseNetwork } from '../core/ip.ts'
 import type { RedisUse } from '../telemetry/metrics.ts'
-import { type Bans, MOST_OF_OPERATOR, REMEMBERED_MS } from './bans.ts'
+import { type Bans, MOST_ALLOWED, MOST_OF_OPERATOR, REMEMBERED_MS } from './bans.ts'
 import { isCount, Nonsense } from './limiter.ts'
 import type { RedisClient } from './redis.ts'
 import { SharingFailures, type SharingFailuresOptions } from './sharing-failures.ts'
@@ -85,7 +85,7 @@ return answer
 /** How often a node tells and asks: a ban is everywhere within twice this, and what Redis takes. */
 export const EVERY_MS = 500
 export const MOST_IN_REDIS = 100_000
-const MOST_WITH_OPERATOR = MOST_IN_REDIS + MOST_OF_OPERATOR
+const MOST_WITH_OPERATOR = MOST_IN_REDIS + MOST_OF_OPERATOR + MOST_ALLOWED
 /** Entries in one command: it takes Redis less than a millisecond. */
 const BATCH = 250
 /** Questions in a row: after these all has been heard. */
@@ -229,7 +229,8 @@ export class BansSharing {
   }
 }
 
-const fieldOf = ({ by, network }: Ban): string => `${by} ${network}`
+/** What is allowed does not replace a ban of the same network: that holds again afterwards. */
+const fieldOf = ({ kind, by, network }: Ban): string => `${by} ${kind === 'allow' ? 'allow ' : ''}${network}`
 
 const isAnswer = (answer: unknown): answer is [string, string, ...string[]] =>
   Array.isArray(answer) &&
@@ -260,7 +261,7 @@ export function banIn(entry: string, now: number): Ban | undefined {
   const { network, kind, by, reason, since, until, before } = read
   if (networkIn(network) === undefined || typeof reason !== 'string' || reason.length > LONGEST_REASON) return undefined
   if (!isCount(since) || !isCount(until) || !isCount(before, MOST_BEFORE)) return undefined
-  const isOperators = by === 'operator' && (kind === 'ban' || kind === 'pardon')
+  const isOperators = by === 'operator' && (kind === 'ban' || kind === 'pardon' || kind === 'allow')
   const isAutomatic = by === 'automatic' && kind === 'ban' && BAN_REASONS.some((each) => each === reason)
   if (!isOperators && !isAutomatic) return undefined
   const longest = isOperators ? LONGEST_BAN_MS : LONGEST_AUTOMATIC_MS

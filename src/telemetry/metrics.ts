@@ -73,7 +73,11 @@ export interface MetricsOptions {
 /** Where gauges get their values at each scrape. */
 export interface GaugeSources {
   connectionsOpen(family: 4 | 6): number
+  /** Whether the operator has drained the node. */
+  drained(): boolean
   upstreamUp(label: string): boolean
+  /** Whether the operator has drained it. */
+  upstreamDrained(label: string): boolean
   upstreamConnections(label: string): number
   upstreamLimit(label: string): number
   upstreamStrangersLimit(label: string): number
@@ -189,13 +193,35 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
   const upstreamUp = gauge(
     {
       name: 'upstream_up',
-      help: '1 while the upstream is in rotation.',
+      help: '1 while the upstream is in rotation: it is well, and the operator has not drained it.',
       labels: ['upstream'],
       rows: perUpstream,
       together: 'max',
     },
     (from, all) => {
       for (const label of inUse) all.of(label).value = from.upstreamUp(label) ? 1 : 0
+    },
+  )
+  const upstreamDrained = gauge(
+    {
+      name: 'upstream_drained',
+      help: '1 while the operator has drained the upstream (spillway drain): it gets no new mail, however well it is.',
+      labels: ['upstream'],
+      rows: perUpstream,
+      together: 'max',
+    },
+    (from, all) => {
+      for (const label of inUse) all.of(label).value = from.upstreamDrained(label) ? 1 : 0
+    },
+  )
+  gauge(
+    {
+      name: 'drained',
+      help: '1 while the operator has drained the node (spillway drain): /readyz says 503, and whoever still comes is served.',
+      together: 'max',
+    },
+    (from, all) => {
+      all.of().value = from.drained() ? 1 : 0
     },
   )
   const upstreamConnectionsOpen = gauge(
@@ -387,6 +413,7 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
       inUse = used
       connected = all
       upstreamUp.keep(combinations(used))
+      upstreamDrained.keep(combinations(used))
       upstreamConnectionsOpen.keep(combinations(all))
       upstreamConnectionsLimit.keep(combinations(all))
       upstreamStrangersLimit.keep(combinations(all))

@@ -4,7 +4,7 @@ import { type Request, readRequest } from '../../src/admin/request.ts'
 import { createRouter } from '../../src/admin/routes.ts'
 import { SYSTEM_CLOCK } from '../../src/core/clock.ts'
 import type { Feedback, FeedbackReport } from '../../src/core/feedback.ts'
-import { NO_BANS } from '../support/bans.ts'
+import { NO_BANS, NO_ORDERS_GIVEN } from '../support/bans.ts'
 
 const nothing = (): never => {
   throw new Error('not asked for')
@@ -14,6 +14,7 @@ const taken: Feedback[] = []
 const answer = createRouter({
   ...{ metrics: nothing, status: nothing, reload: nothing, token: () => 'the-token', names: () => [] },
   bans: NO_BANS,
+  orders: NO_ORDERS_GIVEN,
   ...{ clock: SYSTEM_CLOCK, upstreams: () => [], reported: nothing },
   feedback(feedback) {
     taken.push(feedback)

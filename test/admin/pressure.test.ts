@@ -5,7 +5,7 @@ import { createRouter } from '../../src/admin/routes.ts'
 import { SYSTEM_CLOCK } from '../../src/core/clock.ts'
 import type { PressureReport } from '../../src/core/overload.ts'
 import { startApp, type TestApp } from '../support/app.ts'
-import { NO_BANS } from '../support/bans.ts'
+import { NO_BANS, NO_ORDERS_GIVEN } from '../support/bans.ts'
 import { ask, open, rest } from './http-client.ts'
 
 const nothing = (): never => {
@@ -19,6 +19,7 @@ const answer = createRouter({
   reported: (report) => void taken.push(report),
   feedback: nothing,
   bans: NO_BANS,
+  orders: NO_ORDERS_GIVEN,
 })
 beforeEach(() => void taken.splice(0))
 

@@ -6,7 +6,7 @@ import { createRouter } from '../../src/admin/routes.ts'
 import type { ReloadReport } from '../../src/config/reload.ts'
 import { SYSTEM_CLOCK } from '../../src/core/clock.ts'
 import { startApp, type TestApp } from '../support/app.ts'
-import { NO_BANS } from '../support/bans.ts'
+import { NO_BANS, NO_ORDERS_GIVEN } from '../support/bans.ts'
 import { ask } from './http-client.ts'
 
 const OK: ReloadReport = { result: 'ok', hash: '0', changed: [], needsRestart: [], mistakes: [] }
@@ -22,7 +22,7 @@ const nothing = (): never => {
 let token: string | undefined = 'the-token'
 const parts = {
   ...{ metrics: nothing, status: nothing, token: () => token, names: () => [], clock: SYSTEM_CLOCK },
-  ...{ upstreams: () => [], reported: nothing, feedback: nothing, bans: NO_BANS },
+  ...{ upstreams: () => [], reported: nothing, feedback: nothing, bans: NO_BANS, orders: NO_ORDERS_GIVEN },
 }
 const answer = createRouter({ ...parts, reload })
 

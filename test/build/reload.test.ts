@@ -213,7 +213,7 @@ describe('every setting that is marked live', () => {
           limits: { lately: () => undefined },
           overload: NO_OVERLOAD,
           history: { own: () => NO_PAST, net: () => NO_PAST, domains: undefined as never },
-          bans: { of: () => undefined },
+          bans: { of: () => undefined, isAllowed: () => false },
           dnsLists: { scoreOf: () => ({ score: 0, zones: [] }) },
           offeredSize: () => 0,
           metrics,

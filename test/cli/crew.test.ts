@@ -162,6 +162,29 @@ test('what is reported of a mail server reaches every worker', async () => {
   }
 })
 
+test('what the operator says reaches every worker, and one that takes the place of another begins with it', async () => {
+  const upstream = await startUpstream()
+  try {
+    const settings = { SPILLWAY_UPSTREAMS: upstream.address, SPILLWAY_UPSTREAM_CLIENT_IP: 'none' }
+    await start([], readingWith('none', { ...settings, SPILLWAY_RELAY_GUARD: 'off', SPILLWAY_OVERLOAD: 'off' }))
+    crew.orders.give({ drainedSince: 1, drained: [upstream.address], pin: { mode: 3, until: Date.now() + 60_000 } })
+    const seen = async () =>
+      (await workers()).map(({ report }) => {
+        const { drainedSince, upstreams, overload, ready } = report?.status ?? {}
+        return [ready, drainedSince, upstreams?.[0]?.state, overload?.level]
+      })
+    const obeyed = [false, '1970-01-01T00:00:00.001Z', 'drained', 3]
+    await eventually(seen, (all) => JSON.stringify(all) === JSON.stringify([obeyed, obeyed]))
+    process.kill(await pidOf(2), 'SIGKILL')
+    await second(({ restarts, up }) => restarts === 1 && up)
+    expect(await seen()).toEqual([obeyed, obeyed])
+    crew.orders.give({ drainedSince: undefined, drained: [], pin: undefined })
+    await eventually(seen, (all) => all.every(([ready, , state, level]) => ready && state === 'up' && level === 0))
+  } finally {
+    await upstream.stop()
+  }
+})
+
 test('feedback finds the worker that relayed the message; of an address every worker hears', async () => {
   const upstream = await startUpstream({
     script: (verb) => (verb === 'DOT' ? '250 2.0.0 Ok: queued as 4XyZ' : 'default'),

@@ -75,7 +75,7 @@ beforeAll(async () => {
     }),
     startRedis({
       config: ['maxmemory 50mb', 'maxmemory-policy allkeys-lru', 'requirepass hunter2'],
-      access: ['--no-auth-warning', '-a', 'hunter2'],
+      login: { password: 'hunter2' },
     }),
     startUnbound({
       records: [

@@ -12,7 +12,7 @@ import type { ReloadReport } from '../../src/config/reload.ts'
 import { SYSTEM_CLOCK } from '../../src/core/clock.ts'
 import { failure, loadWith, machine } from '../config/given.ts'
 import { freePorts } from '../services/ports.ts'
-import { NO_BANS } from '../support/bans.ts'
+import { NO_BANS, NO_ORDERS_GIVEN } from '../support/bans.ts'
 import { Program, run, SERVE_ENV } from '../support/program.ts'
 
 const ends: (() => unknown)[] = []
@@ -90,7 +90,7 @@ function away(parts: Partial<RouteParts>) {
   }
   const usual = {
     ...{ metrics: nothing, status: nothing, reload: nothing, names: () => [], clock: SYSTEM_CLOCK },
-    ...{ upstreams: () => [], reported: nothing, feedback: nothing, bans: NO_BANS },
+    ...{ upstreams: () => [], reported: nothing, feedback: nothing, bans: NO_BANS, orders: NO_ORDERS_GIVEN },
   }
   const answer = createRouter({ ...usual, token: () => undefined, ...parts })
   return anyHttp(async ({ method, url, headers }, response) => {

@@ -4,6 +4,7 @@ import { rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals'
+import { NO_ORDERS } from '../../src/core/orders.ts'
 import { freePorts } from '../services/ports.ts'
 import { startApp, type TestApp } from '../support/app.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
@@ -24,9 +25,9 @@ const REQUIRED = { SPILLWAY_UPSTREAMS: 'mail.example.net:25', SPILLWAY_UPSTREAM_
 
 function check(env: Record<string, string>, ...args: string[]): Promise<{ code: unknown; said: string }> {
   return new Promise((resolve) => {
-    const script = join(app, 'deploy/healthcheck.mjs')
+    const program = join(app, 'dist/main.js')
     const options = { cwd: app, env: { PATH: process.env.PATH, ...REQUIRED, ...env } }
-    execFile(process.execPath, [script, ...args], options, (error, stdout) =>
+    execFile(process.execPath, [program, 'healthcheck', ...args], options, (error, stdout) =>
       resolve({ code: error === null ? 0 : error.code, said: stdout.trim() }),
     )
   })
@@ -45,7 +46,7 @@ afterEach(async () => {
 describe('of a node', () => {
   test('that greets with 220: well', async () => {
     const node = await startNode()
-    const { code, said } = await check({ SPILLWAY_LISTEN: `127.0.0.1:${node.port}` })
+    const { code, said } = await check({ SPILLWAY_LISTEN: `127.0.0.1:${node.port}` }, '--mail')
     expect([code, said]).toEqual([0, expect.stringMatching(/^220 mx\.test\.example /)])
   })
 
@@ -53,26 +54,26 @@ describe('of a node', () => {
     const node = await startNode({ MAX_CONNECTIONS: '1' })
     const client = await node.client()
     await client.reply()
-    const { code, said } = await check({ SPILLWAY_LISTEN: `0.0.0.0:${node.port},127.0.0.1:1` })
+    const { code, said } = await check({ SPILLWAY_LISTEN: `0.0.0.0:${node.port},127.0.0.1:1` }, '--mail')
     expect([code, said]).toEqual([0, expect.stringMatching(/^421 4\.3\.2 /)])
   })
 
   test('that denies this machine: not well, and it says how it was greeted', async () => {
     const node = await startNode({ DENY: '127.0.0.0/8' })
-    const { code, said } = await check({}, `127.0.0.1:${node.port}`)
+    const { code, said } = await check({}, '--mail', `127.0.0.1:${node.port}`)
     expect([code, said]).toEqual([1, expect.stringMatching(/^554 5\.7\.1 /)])
   })
 
   test('that expects balancers on this machine: asked as a balancer asks', async () => {
     const balanced = { SPILLWAY_PROXY_PROTOCOL_FROM: '127.0.0.0/8' }
     const node = await startNode(balanced)
-    const { code, said } = await check({ SPILLWAY_LISTEN: `127.0.0.1:${node.port}`, ...balanced })
+    const { code, said } = await check({ SPILLWAY_LISTEN: `127.0.0.1:${node.port}`, ...balanced }, '--mail')
     expect([code, said]).toEqual([0, expect.stringMatching(/^220 /)])
   })
 
   test('that is not there: not well', async () => {
     const [port] = await freePorts(1)
-    expect(await check({ SPILLWAY_LISTEN: `127.0.0.1:${port}` })).toEqual({
+    expect(await check({ SPILLWAY_LISTEN: `127.0.0.1:${port}` }, '--mail')).toEqual({
       code: 1,
       said: expect.stringContaining('ECONNREFUSED'),
     })
@@ -80,8 +81,23 @@ describe('of a node', () => {
 
   test('on IPv6 only: asked there', async () => {
     const [port] = await freePorts(1)
-    const { code, said } = await check({ SPILLWAY_LISTEN: `[::]:${port}` })
+    const { code, said } = await check({ SPILLWAY_LISTEN: `[::]:${port}` }, '--mail')
     expect([code, said]).toEqual([1, expect.stringContaining(`::1:${port}`)])
+  })
+
+  test('whose admin port is asked: /livez, or /readyz, which a node that is drained says no to', async () => {
+    const node = await startNode()
+    const at = { SPILLWAY_ADMIN_LISTEN: `0.0.0.0:${node.adminPort}` }
+    expect(await check(at)).toEqual({ code: 0, said: '/livez: ok' })
+    expect(await check(at, '--ready')).toEqual({ code: 0, said: '/readyz: ok' })
+    node.running.obey({ ...NO_ORDERS, drainedSince: Date.now() })
+    expect(await check(at, '--ready')).toEqual({ code: 1, said: 'not ready' })
+    expect(await check(at, '--json')).toEqual({ code: 0, said: '{"healthy":true,"why":"/livez: ok"}' })
+  })
+
+  test('that is asked for two things at once: told how to ask', async () => {
+    expect(await check({}, '--mail', '--ready')).toEqual({ code: 64, said: 'Give --ready or --mail, not both.' })
+    expect(await check({}, '127.0.0.1:25')).toEqual({ code: 64, said: 'HOST:PORT is for --mail.' })
   })
 })
 
@@ -89,7 +105,7 @@ test('a server that closes without a word: not well', async () => {
   const silent = createServer((socket) => socket.end())
   await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve))
   const { port } = silent.address() as { port: number }
-  const checked = await check({}, `127.0.0.1:${port}`)
+  const checked = await check({}, '--mail', `127.0.0.1:${port}`)
   silent.close()
   expect(checked).toEqual({ code: 1, said: expect.stringContaining('without a greeting') })
 })

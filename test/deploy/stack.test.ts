@@ -49,7 +49,7 @@ const argsOf = (name: string): string[] =>
   (service(name).entrypoint ?? []).slice(1).map((word) => word.replace(/^\/secrets$/, join(app, 'secrets')))
 
 const healthy = async (target: string): Promise<true | undefined> => {
-  const [code] = (await run(['deploy/healthcheck.mjs', target]).exited) as [number]
+  const [code] = (await run(['dist/main.js', 'healthcheck', '--mail', target]).exited) as [number]
   return code === 0 ? true : undefined
 }
 const until = async (probe: () => Promise<true | undefined>, what: string): Promise<unknown> =>

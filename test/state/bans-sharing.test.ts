@@ -60,6 +60,30 @@ test('a ban and its end reach every node, whoever makes them, and a node that st
   for (const app of [a, b, c]) expect(await failures(app)).toBe(0)
 })
 
+test('what the operator allows reaches every node, wins over bans, and ends everywhere', async () => {
+  const { a, b, another } = await startPair(started, { DENY: IP })
+  a.running.bans.add({ network: '203.0.113.0/24' })
+  await hears(b, '554')
+  // Of the same network: neither takes the other's place.
+  const network = '203.0.113.0/24'
+  expect(a.running.bans.allowed.add({ network, reason: 'a customer' })).toMatchObject({ kind: 'allow' })
+  expect(await greeting(a)).toMatch(/^220/)
+  await hears(b, '220')
+  const c = await another()
+  expect(await greeting(c)).toMatch(/^220/)
+  expect(c.running.bans.allowed.latest(9)).toMatchObject({
+    total: 1,
+    bans: [{ network, reason: 'a customer' }],
+  })
+  c.running.bans.allowed.remove(network)
+  // The ban of the network was there all the while.
+  for (const app of [a, b]) await hears(app, '554')
+  const d = await another()
+  expect(await greeting(d)).toMatch(/^554/)
+  expect(d.running.bans.latest(9)).toMatchObject({ total: 1 })
+  for (const app of [a, b, c, d]) expect(await failures(app)).toBe(0)
+})
+
 test('more bans than are told at a time reach the others, each once', async () => {
   const { a, b } = await startPair(started)
   for (let i = 0; i < 600; i++) a.running.bans.add({ network: `45.${Math.floor(i / 250)}.${i % 250}.0/24` })

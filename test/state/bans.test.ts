@@ -5,7 +5,7 @@ import type { Client } from '../../src/core/client.ts'
 import { netOf, parseNetwork, sourceOf } from '../../src/core/ip.ts'
 import { refusal } from '../../src/core/policy.ts'
 import { REASON_NAMES, reasonOf } from '../../src/core/reasons.ts'
-import { Bans, MOST_OF_OPERATOR, REMEMBERED_MS } from '../../src/state/bans.ts'
+import { Bans, MOST_ALLOWED, MOST_OF_OPERATOR, REMEMBERED_MS } from '../../src/state/bans.ts'
 import { banIn } from '../../src/state/bans-sharing.ts'
 import { LEAST_OF_NET, Offences } from '../../src/state/offences.ts'
 
@@ -330,5 +330,62 @@ describe('what Redis says is taken only if it is a ban', () => {
     ['a count that is none', entry({ before: -1 })],
   ])('%s is not', (_, text) => {
     expect(banIn(text, start)).toBeUndefined()
+  })
+})
+
+describe('what the operator allows', () => {
+  const allowed = (network: string, more: Partial<Ban> = {}): Ban => operators(network, { kind: 'allow', ...more })
+
+  test('wins over bans of any width and kind, and when it is over they hold again', () => {
+    prove('203.0.113.7')
+    bans.make(operators('203.0.113.0/28'))
+    bans.make(allowed('203.0.113.0/24', { until: clock.at + MIN }))
+    expect([bans.isAllowed('203.0.113.7'), bans.of('203.0.113.7')]).toEqual([true, undefined])
+    expect(bans.isAllowed('203.0.112.7')).toBe(false)
+    expect(bans.list().map(({ kind }) => kind)).toEqual(['ban', 'ban'])
+    expect(bans.allowed().map(({ network }) => network)).toEqual(['203.0.113.0/24'])
+    clock.at += MIN
+    expect(bans.isAllowed('203.0.113.7')).toBe(false)
+    expect(bans.of('203.0.113.7')?.network).toBe('203.0.113.0/28')
+    expect(bans.allowed()).toEqual([])
+  })
+
+  test('and a ban of the same network do not replace each other', () => {
+    bans.make(operators('203.0.113.0/24'))
+    bans.make(allowed('203.0.113.0/24', { since: clock.at + 1, until: clock.at + MIN }))
+    expect(bans.of('203.0.113.7')).toBeUndefined()
+    clock.at += MIN
+    expect(bans.of('203.0.113.7')?.kind).toBe('ban')
+  })
+
+  test('ends by an entry that is over at once, whichever is heard first', () => {
+    const entries = [allowed('192.0.2.1'), allowed('192.0.2.1', { since: clock.at + 1, until: clock.at + 2 })]
+    for (const order of [entries, [...entries].reverse()]) {
+      const others = new Bans({ now: () => clock.at + 2 })
+      for (const entry of order) others.hear(entry)
+      expect(others.isAllowed('192.0.2.1')).toBe(false)
+    }
+  })
+
+  test('is told from what has an address in common with it', () => {
+    bans.make(allowed('203.0.113.0/24'))
+    const inWay = (network: string) => bans.allowedIn(parseNetwork(network))?.network
+    for (const each of ['203.0.113.7/32', '203.0.113.0/24', '203.0.0.0/16']) expect(inWay(each)).toBe('203.0.113.0/24')
+    for (const each of ['203.0.112.0/24', '2001:db8::/32']) expect(inWay(each)).toBeUndefined()
+  })
+
+  test('has a fixed number of places; those that are over make room', () => {
+    for (let i = 0; i < MOST_ALLOWED; i++) bans.make(allowed(`10.${i >> 8}.${i & 255}.0/24`))
+    expect(bans.make(allowed('192.0.2.0/24'))).toBe(false)
+    clock.at += HOUR
+    expect(bans.make(allowed('192.0.2.0/24'))).toBe(true)
+    expect(bans.allowed()).toHaveLength(1)
+  })
+
+  test('is read as another node has written it, and never from anybody but an operator', () => {
+    const entry = (ban: Ban): string => `1 1 ${JSON.stringify(ban)}`
+    expect(banIn(entry(allowed('192.0.2.0/24')), clock.at)).toMatchObject({ kind: 'allow' })
+    expect(banIn(entry(allowed('192.0.2.0/24', { by: 'automatic', reason: 'tongue' })), clock.at)).toBeUndefined()
+    expect(banIn(entry(allowed('0.0.0.0/0')), clock.at)).toBeUndefined()
   })
 })

@@ -2,4 +2,14 @@
 const nothing = (): never => {
   throw new Error('not asked for')
 }
-export const NO_BANS = { latest: nothing, add: nothing, remove: nothing }
+const list = { latest: nothing, add: nothing, remove: nothing }
+export const NO_BANS = { ...list, allowed: list }
+
+/** The same of what the operator says at run time. */
+export const NO_ORDERS_GIVEN = {
+  upstreams: [],
+  drained: { upstreams: [] },
+  drain: nothing,
+  undrain: nothing,
+  pin: nothing,
+}

@@ -4,7 +4,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import { type Client, isFriend, isRelay, isTrusted } from '../../core/client.ts'
-import { LIMIT_NAMES, LIMITS, type LimitName, type Rate, type Rates, UNKNOWN_LIMIT } from '../../core/limits.ts'
+import { LIMIT_NAMES, LIMITS, type LimitName, type Rate, type Rates, UNKNOWN_LIMITS } from '../../core/limits.ts'
 import { recordOf } from '../../core/record.ts'
 import type { Usage } from '../../core/usage.ts'
 import { type Factors, maximum, perClient } from '../../overload/maximum.ts'
@@ -177,11 +177,14 @@ export class Replay {
         add('rcpt_domain', isTaken ? share : 0)
         continue
       }
-      if (rates[UNKNOWN_LIMIT] === undefined || isRelay(client)) continue
-      const lately = this.#limits.lately(client)
-      if (lately && lately.unknown.used >= lately.unknown.max && lately.unknown.used >= HARVEST_SHARE * lately.asked) {
-        this.tallies[UNKNOWN_LIMIT].recipients++
-        add(UNKNOWN_LIMIT, isTaken ? share : 0)
+      if (isRelay(client)) continue
+      for (const limit of UNKNOWN_LIMITS) {
+        if (rates[limit] === undefined || (LIMITS[limit].per === 'net' && client.standing === 'known')) continue
+        const lately = this.#limits.lately(client, limit)
+        if (!lately || lately.unknown.used < lately.unknown.max) continue
+        if (lately.unknown.used < HARVEST_SHARE * lately.asked) continue
+        this.tallies[limit].recipients++
+        add(limit, isTaken ? share : 0)
       }
       // Local parts are hidden in most logs: each recipient counts as another mailbox.
       this.#hear(this.#limits, client, isTaken, isUnknown)
@@ -225,7 +228,7 @@ export class Replay {
     }
     for (const { isTaken, isUnknown } of named) this.#hear(this.#uses, client, isTaken, isUnknown)
     const unknown = this.#uses.lately(client)?.unknown
-    if (unknown !== undefined && named.length > 0) this.#reach(UNKNOWN_LIMIT, session, unknown.used)
+    if (unknown !== undefined && named.length > 0) this.#reach('unknown_recipients', session, unknown.used)
   }
 
   #reachAll(session: SessionSeen, usage: Usage): void {

@@ -14,6 +14,7 @@ import type { Log } from '../../telemetry/log.ts'
 import type { ParentMetrics } from '../../telemetry/parent-metrics.ts'
 import { Retired, type Snapshot } from '../../telemetry/together.ts'
 import { CrewBans } from './crew-bans.ts'
+import { CrewOrders } from './crew-orders.ts'
 import { type Ending, Hand } from './hand.ts'
 import { Place } from './place.ts'
 import type { Report, Start } from './protocol.ts'
@@ -55,6 +56,7 @@ export interface WorkerReport {
 
 export class Crew {
   readonly bans = new CrewBans(() => this.#hands())
+  readonly orders = new CrewOrders(() => this.#hands())
   readonly #options: CrewOptions
   readonly #places: readonly Place[]
   readonly #retired = new Retired()
@@ -195,7 +197,7 @@ export class Crew {
       kind: 'start',
       reading: this.#shareOf(place, this.#reading),
       listenIsDefault: listenIsDefault && this.#listening === undefined,
-      ...{ worker, of, number: own, version, machine, ticketKey },
+      ...{ worker, of, number: own, version, machine, ticketKey, orders: this.orders.value },
     }
     const keeper = (): Hand | undefined => this.#places[0]?.hand
     const hand: Hand = new Hand(

@@ -5,6 +5,7 @@ import type { Ban } from '../../core/bans.ts'
 import { within } from '../../core/deadline.ts'
 import type { Feedback, FeedbackReport } from '../../core/feedback.ts'
 import type { Hearing } from '../../core/kernel.ts'
+import type { Orders } from '../../core/orders.ts'
 import type { PressureReport } from '../../core/overload.ts'
 import type { ListenAddress } from '../../front/gate/listener.ts'
 import type { BansAnswer, BansAsked, Failure, FromWorker, Report, Start, ToWorker } from './protocol.ts'
@@ -153,6 +154,11 @@ export class Hand {
   /** Somebody outside says how hard pressed a mail server is. */
   reported(report: PressureReport): void {
     this.#send({ kind: 'reported', report })
+  }
+
+  /** What the operator says at run time, as a whole. */
+  obey(orders: Orders): void {
+    this.#send({ kind: 'obey', orders })
   }
 
   /** It reads again the files that it follows by itself. */

@@ -8,6 +8,7 @@ import { hostname } from 'node:os'
 import type { BansParts } from '../../admin/bans.ts'
 import { Admin } from '../../admin/http.ts'
 import { operatorOf } from '../../admin/operator.ts'
+import { StandingOrders } from '../../admin/orders.ts'
 import type { Status } from '../../admin/status.ts'
 import type { ListenError } from '../../app.ts'
 import type { Latest } from '../../build/bans.ts'
@@ -19,6 +20,7 @@ import { SYSTEM_CLOCK } from '../../core/clock.ts'
 import { patiently } from '../../core/deadline.ts'
 import { messageOf } from '../../core/errors.ts'
 import { NODES, nodeName, nodeNumber, successorNumber } from '../../core/id.ts'
+import type { OverloadMode } from '../../core/overload.ts'
 import { createLog, type LevelledLog } from '../../telemetry/log.ts'
 import { createParentMetrics, type ParentMetrics } from '../../telemetry/parent-metrics.ts'
 import { countedOf, snapshotOf, together } from '../../telemetry/together.ts'
@@ -29,6 +31,7 @@ import { unusedFor } from '../sockets.ts'
 import { takeOver } from '../take-over.ts'
 import { Crew } from './crew.ts'
 import { StartFailure } from './hand.ts'
+import type { ListAsked } from './protocol.ts'
 import { statusOf } from './status.ts'
 
 class Parent implements Stoppable {
@@ -65,13 +68,16 @@ class Parent implements Stoppable {
     const status = async (): Promise<Status> => {
       const uptimeSeconds = Math.round((SYSTEM_CLOCK.elapsed() - startedAt) / 1000)
       const node = reading.settings.hostname
-      const own = { version, node, uptimeSeconds, draining: this.#draining, settings: reloader.state() }
+      const { since: drainedSince } = orders.drained
+      const drained = { draining: this.#draining, ...(drainedSince !== undefined && { drainedSince }) }
+      const own = { version, node, uptimeSeconds, ...drained, settings: reloader.state() }
       // Callers share a question: each would have all workers build their whole status.
       this.#asking ??= crew.ask(false).finally(() => {
         this.#asking = undefined
       })
       return statusOf(own, (await this.#asking).workers)
     }
+    const orders = ordersOf(crew, () => this.#inForce, log)
     const { promise, resolve } = Promise.withResolvers<void>()
     const handOver = (): void => {
       this.#admin.release()
@@ -88,7 +94,7 @@ class Parent implements Stoppable {
       ...{ status, handOver, reload: this.reload, metrics: () => page(crew, metrics) },
       reported: (report) => crew.reported(report),
       feedback: (given) => crew.feedback(given),
-      bans: bansOf(crew),
+      ...{ orders, bans: bansOf(crew) },
       failed: (error) => log.error({ err: error.message }, 'a listening socket failed'),
     })
   }
@@ -148,11 +154,21 @@ class Parent implements Stoppable {
   }
 }
 
-/** What the admin port does with bans, done by the workers. */
-const bansOf = (crew: Crew): BansParts['bans'] => ({
-  latest: async (limit) => (await crew.bans.ask({ what: 'latest', limit })) as Latest,
-  add: async (ban) => (await crew.bans.ask({ what: 'add', ban })) as Ban | BanMistake,
-  remove: async (network) => (await crew.bans.ask({ what: 'remove', network })) as Ban | BanMistake,
+const ordersOf = (crew: Crew, reading: () => Reading, log: LevelledLog): StandingOrders =>
+  new StandingOrders({
+    upstreams: () => reading().settings.upstreams.map(({ label }) => label),
+    overload: () => reading().settings.overload as OverloadMode,
+    obey: (orders) => crew.orders.give(orders),
+    ...{ now: SYSTEM_CLOCK.now, log },
+  })
+
+/** What the admin port does with bans and with what is allowed, done by the workers. */
+const bansOf = (crew: Crew): BansParts['bans'] => ({ ...listOf(crew, 'bans'), allowed: listOf(crew, 'allowed') })
+
+const listOf = (crew: Crew, of: ListAsked['of']): BansParts['bans']['allowed'] => ({
+  latest: async (limit) => (await crew.bans.ask({ of, what: 'latest', limit })) as Latest,
+  add: async (ban) => (await crew.bans.ask({ of, what: 'add', ban })) as Ban | BanMistake,
+  remove: async (network) => (await crew.bans.ask({ of, what: 'remove', network })) as Ban | BanMistake,
 })
 
 async function page(crew: Crew, metrics: ParentMetrics): Promise<{ readonly type: string; readonly text: string }> {

@@ -9,6 +9,7 @@ import type { Reading, ReloadReport } from '../../config/reload.ts'
 import type { Ban, BanMistake, BanRequest } from '../../core/bans.ts'
 import type { Feedback, FeedbackReport } from '../../core/feedback.ts'
 import type { Hearing } from '../../core/kernel.ts'
+import type { Orders } from '../../core/orders.ts'
 import type { PressureReport } from '../../core/overload.ts'
 import type { ListenAddress } from '../../front/gate/listener.ts'
 import type { Snapshot } from '../../telemetry/together.ts'
@@ -30,6 +31,7 @@ export interface Start {
   readonly ticketKey: Uint8Array | undefined
   readonly version: string
   readonly machine: string
+  readonly orders: Orders
 }
 
 export interface Report {
@@ -46,11 +48,13 @@ export interface Failure {
 }
 
 /** all: everything that is remembered, pardons too. */
-export type BansAsked =
+export type BansAsked = ListAsked | { readonly what: 'all' }
+/** `of`: which of the operator's lists. */
+export type ListAsked = { readonly of: 'bans' | 'allowed' } & (
   | { readonly what: 'latest'; readonly limit: number }
-  | { readonly what: 'all' }
   | { readonly what: 'add'; readonly ban: BanRequest }
   | { readonly what: 'remove'; readonly network: string }
+)
 
 export type BansAnswer = Latest | readonly Ban[] | Ban | BanMistake
 
@@ -60,6 +64,7 @@ export type ToWorker =
   | { readonly kind: 'ask'; readonly id: number; readonly metrics: boolean }
   | { readonly kind: 'reload'; readonly id: number; readonly reading: Reading }
   | { readonly kind: 'reported'; readonly report: PressureReport }
+  | { readonly kind: 'obey'; readonly orders: Orders }
   | { readonly kind: 'feedback'; readonly id: number; readonly feedback: Feedback }
   | { readonly kind: 'bans'; readonly id: number; readonly asked: BansAsked }
   /** What other workers have made. */

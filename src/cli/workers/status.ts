@@ -4,7 +4,9 @@ import { REMEMBERED } from '../../core/client.ts'
 import { recordOf } from '../../core/record.ts'
 import type { WorkerReport } from './crew.ts'
 
-export type OfParent = Pick<Status, 'version' | 'node' | 'uptimeSeconds' | 'settings'> & { readonly draining: boolean }
+export type OfParent = Pick<Status, 'version' | 'node' | 'uptimeSeconds' | 'settings' | 'drainedSince'> & {
+  readonly draining: boolean
+}
 
 type Upstream = Status['upstreams'][number]
 
@@ -52,7 +54,7 @@ export function statusOf({ draining, ...parent }: OfParent, workers: readonly Wo
   const troubled = tls.find(({ error }) => error !== undefined) ?? tls[0]
   return {
     ...parent,
-    ready: !draining && all.some(({ ready }) => ready),
+    ready: !draining && parent.drainedSince === undefined && all.some(({ ready }) => ready),
     connectionsOpen: all.reduce((sum, { connectionsOpen }) => sum + connectionsOpen, 0),
     unknownGuard: all.some(({ unknownGuard }) => unknownGuard),
     ...overloadOf(all),

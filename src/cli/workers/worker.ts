@@ -70,15 +70,15 @@ async function end(code: number, log: LevelledLog, ending: Promise<void>): Promi
 }
 
 function answered(bans: BanControl, asked: BansAsked): BansAnswer {
+  if (asked.what === 'all') return bans.all()
+  const list = asked.of === 'bans' ? bans : bans.allowed
   switch (asked.what) {
     case 'latest':
-      return bans.latest(asked.limit)
-    case 'all':
-      return bans.all()
+      return list.latest(asked.limit)
     case 'add':
-      return bans.add(asked.ban)
+      return list.add(asked.ban)
     case 'remove':
-      return bans.remove(asked.network)
+      return list.remove(asked.network)
   }
 }
 
@@ -104,6 +104,8 @@ function obey(running: Running, log: LevelledLog, take: (reading: Reading) => vo
         return stop(0, message.after)
       case 'reported':
         return running.reported(message.report)
+      case 'obey':
+        return running.obey(message.orders)
       case 'feedback':
         tell({ kind: 'learnt', id: message.id, report: running.feedback(message.feedback) })
         return
@@ -129,7 +131,7 @@ function obey(running: Running, log: LevelledLog, take: (reading: Reading) => vo
 }
 
 async function run(options: Start): Promise<void> {
-  const { worker, of, number, reading, listenIsDefault, version, machine } = options
+  const { worker, of, number, reading, listenIsDefault, version, machine, orders } = options
   process.title = `spillway worker ${worker}`
   const log = createLog({ level: reading.settings.logLevel, destination: 1, worker })
   let latest = reading
@@ -146,6 +148,7 @@ async function run(options: Start): Promise<void> {
         worker: { number, of, isFirst: worker === 1 },
         sharesPorts: true,
       },
+      orders,
       sockets: { mail: options.sockets, admin: undefined },
       ...(options.ticketKey !== undefined && { ticketKey: Buffer.from(options.ticketKey) }),
     })

@@ -80,7 +80,7 @@ export class Health {
       this.#checkup.welcomed()
       this.server.answered()
       // The common case, with nothing to learn from it.
-      if (this.server.state === 'up' && this.#failures === 0) return
+      if (this.server.health === 'up' && this.#failures === 0) return
     }
     if (isXclientRefusal(error)) this.#doubtXclient(error)
     else if (isMailRefusal(error)) {
@@ -142,13 +142,13 @@ export class Health {
     // If the check fails in the end, this was the first failure.
     this.#failures = Math.max(this.#failures, 1)
     const why = `no answer to a health check in ${timeoutMs} ms`
-    if (this.server.state === 'up') this.#becomeSlow(why)
-    else this.server.become(this.server.state, why)
+    if (this.server.health === 'up') this.#becomeSlow(why)
+    else this.server.become(this.server.health, why)
   }
 
   #letWait(error: UpstreamError, source: string): void {
     this.#waitedInVain.add(source)
-    if (this.server.state !== 'up' || this.#waitedInVain.size < SLOW_AFTER) return
+    if (this.server.health !== 'up' || this.#waitedInVain.size < SLOW_AFTER) return
     this.#waitedInVain.clear()
     this.#slowUntil = this.#elapsed() + SLOW_FOR_MS
     this.#becomeSlow(`it let clients wait: ${error.message}`)
@@ -209,7 +209,7 @@ export class Health {
     if (!waits && !this.#answersLate) {
       server.become('up', undefined)
       this.#say('info', 'upstream is up')
-    } else if (server.state !== 'slow' || !waits) {
+    } else if (server.health !== 'slow' || !waits) {
       this.#becomeSlow(`it answers later than ${this.#options.settings.value.healthTimeoutMs} ms`)
     }
   }
@@ -217,8 +217,8 @@ export class Health {
   #isNotWell(error: unknown): void {
     const { server } = this
     const isCertain = (this.#checkup.refusedXclient && isXclientRefusal(error)) || isMailRefusal(error)
-    if (this.#failures < DOWN_AFTER && server.up && !isCertain) {
-      server.become(server.state, messageOf(error))
+    if (this.#failures < DOWN_AFTER && server.isWell && !isCertain) {
+      server.become(server.health, messageOf(error))
       return
     }
     const advice = isMailRefusal(error) ? CLOSED_ADVICE : this.#proxyAdvice(error)

@@ -15,7 +15,9 @@ import type { ServerLoad } from './server-load.ts'
  * but still may; it is used only if no other server has room. down: it is not used. draining: it is not among the settings any
  * more; what it has goes on to its end.
  */
-export type ServerState = 'unknown' | 'up' | 'slow' | 'down' | 'draining'
+export type ServerHealth = 'unknown' | 'up' | 'slow' | 'down' | 'draining'
+/** drained: whatever its health, the operator has taken it out for a while (drained.ts); what it has goes on to its end. */
+export type ServerState = ServerHealth | 'drained'
 
 /** The state of something we depend on, since when, and why. Times are in milliseconds since the epoch. */
 export interface Condition {
@@ -61,8 +63,9 @@ export class Server implements ServerOptions {
   readonly attempts = new Set<() => void>()
   /** How long it takes to accept messages. */
   readonly dots = new DotTimes()
-  #state: ServerState = 'unknown'
+  #health: ServerHealth = 'unknown'
   #since: number
+  #drainedSince: number | undefined
   #error: string | undefined
   #lastSuccess: number | undefined
 
@@ -81,11 +84,31 @@ export class Server implements ServerOptions {
 
   /** Whether it may be given mail. */
   get up(): boolean {
-    return this.#state === 'up' || this.#state === 'slow'
+    return !this.isDrained && this.isWell
+  }
+
+  /** Whether it might be given mail, if the operator did not say otherwise. */
+  get isWell(): boolean {
+    return this.#health === 'up' || this.#health === 'slow'
   }
 
   get state(): ServerState {
-    return this.#state
+    return this.isDrained && this.#health !== 'draining' ? 'drained' : this.#health
+  }
+
+  /** What checks and clients have found. */
+  get health(): ServerHealth {
+    return this.#health
+  }
+
+  /** Whether the operator has taken it out for a while. */
+  get isDrained(): boolean {
+    return this.#drainedSince !== undefined
+  }
+
+  /** Whether it gets nothing new, and what it has goes on to its end. */
+  get isLeaving(): boolean {
+    return this.isDrained || this.#health === 'draining'
   }
 
   /** The most connections that there may be to it now. */
@@ -94,7 +117,9 @@ export class Server implements ServerOptions {
   }
 
   get condition(): Condition {
-    const own = { state: this.#state, since: this.#since, error: this.#error, lastSuccess: this.#lastSuccess }
+    const own = { state: this.#health, since: this.#since, error: this.#error, lastSuccess: this.#lastSuccess }
+    if (this.#drainedSince !== undefined && this.state === 'drained')
+      return { ...own, state: 'drained', since: this.#drainedSince, error: this.#whyDrained() }
     return this.up && this.breaker.fault !== undefined ? { ...own, ...this.breaker.fault, state: 'slow' } : own
   }
 
@@ -111,14 +136,24 @@ export class Server implements ServerOptions {
     return this
   }
 
+  /** The operator takes it out, or has it back. */
+  drain(isDrained: boolean): void {
+    if (isDrained !== this.isDrained) this.#drainedSince = isDrained ? this.now() : undefined
+  }
+
   /** @param error why it is not well, in words; if it is well, its last failure */
-  become(state: ServerState, error: string | undefined): void {
+  become(health: ServerHealth, error: string | undefined): void {
     this.#error = error
-    if (state === this.#state) return
-    if (this.#state === 'down' && (state === 'up' || state === 'slow')) this.load.restart()
-    this.#state = state
+    if (health === this.#health) return
+    if (this.#health === 'down' && (health === 'up' || health === 'slow')) this.load.restart()
+    this.#health = health
     this.#since = this.now()
-    if (state !== 'up') for (const move of [...this.attempts]) move()
+    if (health !== 'up') for (const move of [...this.attempts]) move()
+  }
+
+  #whyDrained(): string {
+    const why = 'the operator has drained it: it gets no new mail until spillway undrain'
+    return this.isWell ? why : `${why}. It is ${this.#health}${this.#error === undefined ? '' : `: ${this.#error}`}`
   }
 }
 

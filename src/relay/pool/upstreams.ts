@@ -9,6 +9,7 @@ import { within } from '../../core/deadline.ts'
 import { recordOf } from '../../core/record.ts'
 import { type DialSettings, type Extensions, isSameWay, RELAYABLE } from '../smtp/dial.ts'
 import { type Report, reportOf, reportsOf } from './conditions.ts'
+import { Drained } from './drained.ts'
 import { Draining } from './draining.ts'
 import { Health } from './health.ts'
 import { ofStrangers } from './load.ts'
@@ -27,6 +28,8 @@ export class Upstreams {
   readonly #patience: Patience
   /** The connections to all of them. */
   readonly slots: Slots
+  /** Those that get no new mail for a while, because the operator says so. */
+  readonly drained: Drained
   readonly #resolution: Resolution
   readonly #draining: Draining
   #healths: readonly Health[] = []
@@ -60,6 +63,11 @@ export class Upstreams {
       elapsed: clock.elapsed,
       waited: metrics.upstreamSlotWait.of(),
       queued: recordOf(STANDINGS, (standing) => metrics.admissionWait.of(standing)),
+    })
+    this.drained = new Drained({
+      servers: () => [...this.#servers, ...this.#draining.servers],
+      taken: (server) => this.slots.letGo(server),
+      changed: () => this.#changed(),
     })
   }
 
@@ -98,8 +106,7 @@ export class Upstreams {
     if (next.connections.ceiling < before.connections.ceiling)
       for (const server of this.#servers) this.slots.dropIdle(server)
     this.#forgetDrained()
-    this.#learnOffer()
-    this.slots.serve()
+    this.#changed()
     if (this.#timer === undefined || this.#stopped) return
     if (next.healthIntervalMs !== before.healthIntervalMs) this.#schedule()
     if (isAnew || this.#settings.value.addresses.some(({ label }) => this.#isExpected(label))) void this.#round()
@@ -159,7 +166,7 @@ export class Upstreams {
 
   /** Whether a connection may carry no further transaction, however well it is. */
   isOutdated({ slot, settings }: { readonly slot: Slot; readonly settings: DialSettings }): boolean {
-    return slot.server.state === 'draining' || !this.isCurrent(settings)
+    return slot.server.isLeaving || !this.isCurrent(settings)
   }
 
   /** Learns from a client's connection what a health check would have found. */
@@ -188,6 +195,7 @@ export class Upstreams {
 
   /** Whether the addresses of a server are about to be known. */
   #isExpected(label: string): boolean {
+    if (this.drained.has(label)) return false
     return this.#resolution.failure(label) === undefined && !this.#healths.some(({ server }) => server.label === label)
   }
 
@@ -233,10 +241,11 @@ export class Upstreams {
   /** A new server, or the one that was there before and still has connections: they count. */
   #serverAt({ label, port, host: name }: UpstreamAddress, host: string): Server {
     const before = this.#draining.takeBack(label, host)
-    if (before !== undefined) return before.forget()
+    if (before !== undefined) return this.drained.tell(before.forget())
     const bounds = () => this.#settings.value.connections
     const { isPressed = () => false } = this.#options
-    return newServer({ label, host, port, name }, { ...this.#options, bounds, isPressed, servers: () => this.#servers })
+    const around = { ...this.#options, bounds, isPressed, servers: () => this.#servers }
+    return this.drained.tell(newServer({ label, host, port, name }, around))
   }
 
   #newHealth(server: Server): Health {
@@ -253,8 +262,7 @@ export class Upstreams {
       judged: () => {
         if (server.up) this.#firstUp()
         else this.slots.dropIdle(server)
-        this.#learnOffer()
-        this.slots.serve()
+        this.#changed()
       },
     })
   }
@@ -283,8 +291,10 @@ export class Upstreams {
     ])
   }
 
-  #learnOffer(): void {
+  /** Other servers are used than before, or they offer something else. */
+  #changed(): void {
     const inUse = this.#servers.filter(({ up }) => up).map(({ extensions }) => extensions)
     if (inUse.length > 0) this.#offer = offerOf(inUse)
+    this.slots.serve()
   }
 }

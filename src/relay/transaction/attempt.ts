@@ -89,7 +89,7 @@ export class Attempt {
   #look(): void {
     const { slotElsewhere, elapsed } = this.#options
     const ms = Math.round(elapsed() - this.started)
-    if (this.#server.state === 'down') {
+    if (this.#server.health === 'down') {
       this.#move(`judged down while it was waited for, for ${ms} ms`, undefined)
       return
     }

@@ -23,7 +23,7 @@ test('the policy asks the level how long a client may be silent, and has one set
     certificates: undefined,
     limits: { lately: () => undefined },
     history: { own: () => NO_PAST, net: () => NO_PAST, domains: undefined as never },
-    bans: { of: () => undefined },
+    bans: { of: () => undefined, isAllowed: () => false },
     dnsLists: { scoreOf: () => ({ score: 0, zones: [] }) },
     overload: {
       ...NO_OVERLOAD,

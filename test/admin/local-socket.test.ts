@@ -1,0 +1,111 @@
+/** The admin port as a socket in the file system: who may open it, what it may be asked, and what becomes of one that was left behind. */
+import { spawnSync } from 'node:child_process'
+import { chmodSync, existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, expect, test } from '@jest/globals'
+import { askNode } from '../../src/cli/ask-node.ts'
+import { drain } from '../../src/cli/drain.ts'
+import { adviceOn } from '../../src/cli/listen-advice.ts'
+import { load } from '../../src/config/load.ts'
+import { messageOf } from '../../src/core/errors.ts'
+import { testSettings, testSources } from '../support/app.ts'
+import { stoppedAfterEach } from '../support/started.ts'
+
+const started = stoppedAfterEach()
+const TOKEN = 'a-token-of-some-length'
+const UPSTREAM = '127.0.0.1:1'
+let folder: string
+let socket: string
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'spillway-socket-'))
+  socket = join(folder, 'admin.sock')
+})
+afterEach(() => rmSync(folder, { recursive: true }))
+
+const settings = (more: Record<string, string> = {}) => ({
+  ...{ ADMIN_LISTEN: `127.0.0.1:0,unix:${socket}`, ADMIN_TOKEN: TOKEN },
+  ...more,
+})
+const begin = () => started.app(UPSTREAM, settings())
+const ask = (method: 'GET' | 'POST', path: string, body?: string) =>
+  askNode(testSettings(UPSTREAM, settings({ ADMIN_TOKEN: 'none' })), {
+    ...{ method, path, longestMs: 5000 },
+    ...(body !== undefined && { body }),
+  })
+
+test('it reads and writes without a token, and is for its owner and group alone', async () => {
+  const app = await begin()
+  expect(statSync(socket).mode & 0o777).toBe(0o660)
+  expect((await ask('GET', '/api/v1/status')).status).toBe(200)
+  expect(await ask('POST', '/api/v1/drain', '{}')).toMatchObject({ status: 200 })
+  expect((await app.get('/readyz')).status).toBe(503)
+  // Over the port the token is needed as before.
+  const response = await fetch(`http://127.0.0.1:${app.adminPort}/api/v1/undrain`, { method: 'POST' })
+  expect(response.status).toBe(401)
+  const told = await drain('undrain', load(testSources(UPSTREAM, settings())), [], { json: false })
+  expect(told).toMatchObject({ code: 0, output: expect.stringContaining('The node is not drained.') })
+  await app.stop()
+  expect(existsSync(socket)).toBe(false)
+})
+
+test('one that was left behind is replaced; one that is answered, or any other file, is not', async () => {
+  // A process that is killed leaves it behind.
+  const script = `require('node:net').createServer().listen(${JSON.stringify(socket)}, () => process.kill(process.pid, 'SIGKILL'))`
+  spawnSync(process.execPath, ['-e', script])
+  expect(existsSync(socket)).toBe(true)
+  await begin()
+  expect((await ask('GET', '/livez')).status).toBe(200)
+  const second = begin()
+  await expect(second).rejects.toMatchObject({ code: 'EADDRINUSE', setting: 'SPILLWAY_ADMIN_LISTEN', address: socket })
+  expect((await ask('GET', '/livez')).status).toBe(200)
+  const file = join(folder, 'a-file')
+  writeFileSync(file, 'mine')
+  await expect(started.app(UPSTREAM, { ADMIN_LISTEN: `127.0.0.1:0,unix:${file}` })).rejects.toThrow()
+  expect(statSync(file).size).toBe(4)
+})
+
+test('where its folder is missing, it says what to do', async () => {
+  const gone = join(folder, 'gone', 'admin.sock')
+  const failure = await started
+    .app(UPSTREAM, { ADMIN_LISTEN: `127.0.0.1:0,unix:${gone}` })
+    .catch((error: unknown) => error)
+  expect(adviceOn(failure as never, testSettings(UPSTREAM))).toContain('RuntimeDirectory=spillway')
+})
+
+test('if the port cannot be had, there is no socket', async () => {
+  const taken = createServer()
+  await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve))
+  const { port } = taken.address() as { port: number }
+  const at = `127.0.0.1:${port},unix:${socket}`
+  await expect(started.app(UPSTREAM, { ADMIN_LISTEN: at })).rejects.toMatchObject({ code: 'EADDRINUSE' })
+  taken.close()
+  expect(existsSync(socket)).toBe(false)
+})
+
+test('a verb that may not open it asks the port', async () => {
+  const app = await begin()
+  const at = (path: string) => ({ ADMIN_LISTEN: `127.0.0.1:${app.adminPort},unix:${path}`, ADMIN_TOKEN: TOKEN })
+  const told = await drain('drain', load(testSources(UPSTREAM, at(join(folder, 'none')))), [], { json: true })
+  expect(told.code).toBe(0)
+  chmodSync(socket, 0)
+  expect((await drain('undrain', load(testSources(UPSTREAM, at(socket))), [], { json: true })).code).toBe(0)
+})
+
+test.each([
+  ['unix:/run/admin.sock', 'write 127.0.0.1:9025,unix:/run/admin.sock'],
+  ['127.0.0.1:9025,unix:admin.sock', 'the whole path'],
+  ['127.0.0.1:9025,unix:/run/', 'the whole path'],
+  [`127.0.0.1:9025,unix:/${'x'.repeat(107)}`, 'at most 107 characters'],
+  ['127.0.0.1:9025,[::1]:9025', 'one host:port only'],
+  ['127.0.0.1:9025,unix:/a,unix:/b', 'one socket only'],
+])('%s is told what to write', (given, hint) => {
+  let said = ''
+  try {
+    testSettings(UPSTREAM, { ADMIN_LISTEN: given })
+  } catch (error) {
+    said = messageOf(error).replace(/\s+/g, ' ')
+  }
+  expect(said).toContain(hint)
+})

@@ -14,6 +14,8 @@ import { Rendering } from './rendering.ts'
 import type { Request } from './request.ts'
 import { json, type Response, text } from './response.ts'
 import { readiness, type Status } from './status.ts'
+import { topOf } from './top.ts'
+import { verdictOf } from './verdict.ts'
 
 export interface RouteParts extends PressureParts, FeedbackParts, BansParts {
   readonly metrics: () => Promise<{ readonly type: string; readonly text: string }>
@@ -74,6 +76,8 @@ function wanted({ isPublic, read, write }: Route, request: Request): { readonly 
 const reloaded = (report: ReloadReport): Response =>
   json(report.result === 'ok' ? 200 : report.error === undefined ? 422 : 500, report)
 
+const withVerdict = (status: Status) => ({ verdict: verdictOf(status), ...status })
+
 const WRONG_HOST =
   'over loopback this port answers only to its own names (localhost, 127.0.0.1, [::1], SPILLWAY_HOSTNAME), so that no web page ' +
   'can ask it through a browser under a name of its own; SPILLWAY_ADMIN_HOSTS takes others'
@@ -91,7 +95,8 @@ function routesOf(parts: RouteParts): Map<string, Route> {
     ['/metrics', { isPublic: true, read: () => metrics.get() }],
     ['/livez', { isPublic: true, read: () => text(200, 'ok') }],
     ['/readyz', { isPublic: true, read: async ({ query }) => readiness(query, await status()) }],
-    ['/api/v1/status', { read: async () => json(200, await status()) }],
+    ['/api/v1/status', { read: async () => json(200, withVerdict(await status())) }],
+    ['/api/v1/top', { read: (request) => topOf(request, status) }],
     ['/api/v1/pressure', posted((request) => pressureReported(request, parts))],
     ['/api/v1/feedback', posted((request) => feedbackGiven(request, parts))],
     [BANS, { ...posted((request) => banAdded(request, parts)), read: (request) => bansListed(request, parts) }],

@@ -22,6 +22,7 @@ import type { Limits } from '../state/limits.ts'
 import { Seats } from '../state/seats.ts'
 import type { LevelledLog, Log } from '../telemetry/log.ts'
 import { createMetrics, type Metrics } from '../telemetry/metrics.ts'
+import type { Traffic } from '../telemetry/traffic/traffic.ts'
 import { type BanControl, buildBans } from './bans.ts'
 import {
   buildCertificates,
@@ -39,6 +40,7 @@ import { type BuiltPolicy, buildPolicy, inForce } from './policy.ts'
 import { type BuiltRelay, buildRelay } from './relay.ts'
 import { Reloader } from './reload.ts'
 import { gaugesOf, type StatusSources, statusOf } from './status.ts'
+import { buildTraffic } from './traffic.ts'
 
 export interface NodeOptions {
   /** The settings to begin with. */
@@ -78,6 +80,7 @@ export interface Node {
   readonly dns: Pick<BuiltDns, 'start' | 'stop'>
   readonly upstreams: Upstreams
   readonly overload: Pick<BuiltOverload, 'start' | 'stop'>
+  readonly traffic: Pick<Traffic, 'start' | 'stop'>
   readonly front: ConnectionParts
   /** That in force. */
   readonly policy: BuiltPolicy
@@ -144,13 +147,15 @@ export function buildNode(options: NodeOptions): Node {
   const forReloads = { follow, metrics, log: worker ? quiet(log) : log }
   const reloader = new Reloader({ reading, apply, ...forReloads, reread: options.reread })
   const reload = options.reread && ((by: string) => reloader.reload(by))
-  const front = buildFront({ ...common, ...parts, banning })
+  const traffic = buildTraffic({ ...common, overload: () => overload })
+  const front = buildFront({ ...common, ...parts, banning, traffic })
   const failed = (error: Error): void => log.error({ err: error.message }, 'a listening socket failed')
   const { listener, allServed } = listening(front, failed, options.sharesPorts ?? false)
   let draining = false
   const ready = (): boolean => listener.listening && !draining
   const own = { version, node: settings.hostname, ready, uptimeMs: since(clock.elapsed) }
-  const sources: StatusSources = { ...own, seats, counting, knownRecipients, upstreams, policy, reloader, overload }
+  const pool = { seats, counting, knownRecipients, upstreams, overload, traffic }
+  const sources: StatusSources = { ...own, ...pool, policy, reloader }
   const status = (): Status => statusOf(sources)
   metrics.watch(gaugesOf(sources))
   const feedback = (given: Feedback) => takeFeedback(given, { ...parts, log })
@@ -161,7 +166,7 @@ export function buildNode(options: NodeOptions): Node {
     draining = true
   }
   const outside = { front, policy, bans, sessions, listener, admin, status, reload, reported, feedback, follow }
-  return { number, metrics, counting, dns, upstreams, overload: overloading, ...outside, drain, allServed }
+  return { number, metrics, counting, dns, upstreams, overload: overloading, traffic, ...outside, drain, allServed }
 }
 
 interface Swapped extends CertificatesParts {

@@ -50,6 +50,8 @@ export const PACKAGES: Readonly<Record<string, Package>> = {
     },
   },
   prometheus: { commands: { prometheus: 'usr/bin/prometheus', promtool: 'usr/bin/promtool' } },
+  // The program itself: the command of that name is a script that knows only its own place.
+  chromium: { commands: { chromium: 'usr/lib/chromium/chromium' } },
   python3: { commands: { python3: 'usr/bin/python3' } },
   haproxy: { commands: { haproxy: 'usr/sbin/haproxy' } },
   swaks: { commands: { swaks: 'usr/bin/swaks' } },

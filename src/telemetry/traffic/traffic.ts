@@ -23,8 +23,8 @@ const KEPT = 60 * STEPS
 const BUSY = 500
 /** Half of a count is left after ten minutes. */
 const LEFT = 0.5 ** (1 / (10 * STEPS))
-/** What comes n times a step adds up to n / (1 - LEFT). */
-const PER_MINUTE = STEPS * (1 - LEFT)
+/** What comes n times a step adds up to n × LEFT / (1 - LEFT) in time. @param steps how many there were, 1 or more */
+const perMinute = (steps: number): number => (STEPS * (1 - LEFT)) / (LEFT * (1 - LEFT ** steps))
 const LONGEST_KEY = 255
 
 type Counted = Exclude<SeriesName, 'senders'>
@@ -71,6 +71,8 @@ export class Traffic {
   readonly #reasons: readonly ReasonCells[]
   /** What was counted until the end of each step, the latest last. */
   readonly #steps: Record<Counted, number>[] = []
+  /** All steps since the start. */
+  #stepCount = 0
   readonly #senders: number[] = []
   readonly #ofReasons: number[][] = []
   /** Of the latest minute, the step under way last. */
@@ -134,9 +136,17 @@ export class Traffic {
       minutes: minutes as unknown as TrafficReport['minutes'],
       ...(normal !== undefined && { normal }),
       hoursLearnt: this.#week.hours,
-      top: { network: topOf(this.#networks), helo: topOf(this.#helos), domain: topOf(this.#domains) },
+      top: { network: this.#top(this.#networks), helo: this.#top(this.#helos), domain: this.#top(this.#domains) },
       reasons: this.#reasonRows(),
     }
+  }
+
+  #top(table: HeavyHitters): TopRow[] {
+    const times = perMinute(Math.max(1, this.#stepCount))
+    return table
+      .top(TOLD)
+      .map(({ key, count, marked }) => ({ key, perMinute: rounded(count * times), turnedAway: rounded(marked) }))
+      .filter(({ perMinute: each }) => each > 0)
   }
 
   #step(): void {
@@ -144,6 +154,7 @@ export class Traffic {
     if (this.#senders.length > KEPT) this.#senders.shift()
     this.#registers.push(this.#registers.length < STEPS ? registers() : (this.#registers.shift() as Registers).fill(0))
     this.#mark()
+    this.#stepCount++
     for (const table of [this.#networks, this.#helos, this.#domains]) table.decay(LEFT)
     this.#minuteSteps++
     if (this.#minuteSteps < STEPS) return
@@ -203,9 +214,3 @@ export class Traffic {
 }
 
 const shortened = (text: string): string => (text.length > LONGEST_KEY ? text.slice(0, LONGEST_KEY) : text)
-
-const topOf = (table: HeavyHitters): TopRow[] =>
-  table
-    .top(TOLD)
-    .map(({ key, count, marked }) => ({ key, perMinute: rounded(count * PER_MINUTE), turnedAway: rounded(marked) }))
-    .filter(({ perMinute }) => perMinute > 0)

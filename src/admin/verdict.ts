@@ -79,7 +79,8 @@ const times = (value: number): string => (value < 10 ? value.toFixed(1) : String
 export const percent = (share: number): string =>
   `${share >= 0.9995 ? '100' : (Math.floor(share * 1000) / 10).toFixed(1)} %`
 const minutes = (n: number): string => (n >= 60 ? 'over an hour' : n === 1 ? '1 minute' : `${n} minutes`)
-export const seconds = (n: number): string => `${n < 10 ? Math.round(n * 10) / 10 : Math.round(n)} s`
+export const seconds = (n: number): string =>
+  n < 1 ? `${Math.round(n * 1000)} ms` : `${n < 10 ? Math.round(n * 10) / 10 : Math.round(n)} s`
 
 const knownClause = (status: Status): string => {
   const known = knownThrough(status.traffic)

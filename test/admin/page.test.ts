@@ -124,7 +124,10 @@ test('a ban needs the token once, and is lifted with it; the page follows by its
     'Ban 203.0.113.0/24 for one hour?',
     'Lift the ban of 203.0.113.0/24?',
   ])
-  expect(await textOf(page)).toContain('Nobody is banned')
+  await eventually(
+    () => textOf(page),
+    (text) => text.includes('Nobody is banned'),
+  )
   await page.getByRole('button', { name: 'Allow 203.0.113.0/24' }).click()
   await said((text) => text.includes('SPILLWAY_ALLOW'))
   await visit('198.51.100.1', 'newcomer.example')

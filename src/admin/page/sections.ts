@@ -82,7 +82,7 @@ function normalWords(traffic: TrafficReport): string {
   if (normal?.basis === 'week') return 'Dashed: what is normal in this hour of the week.'
   const learnt = `${hoursLearnt} of the 168 hours of the week are learnt.`
   if (normal !== undefined) return `Dashed: the median of the hours learnt so far. ${learnt}`
-  const lately = inbound.times === undefined ? '' : ` It is compared with ${inbound.than}.`
+  const lately = inbound.times === undefined ? '' : ' The quiet quarter of the last hour stands for it.'
   return `Normal not known yet.${lately} ${learnt}`
 }
 
@@ -96,12 +96,13 @@ export function reasonsPart({ traffic }: Status): Markup {
   if (rows.length === 0) return html`<p>Nobody was turned away in the last hour.</p>`
   const most = Math.max(...rows.map(({ lastHour }) => lastHour))
   const row = (each: ReasonRow): Markup =>
-    html`<tr><th scope="row"><code>${each.reason}</code>${each.mode === 'observe' ? html` <em>observed</em>` : ''}<br><small>${reasonOf(each.reason).operator}</small></th><td class="wide">${bar(each.lastHour / most, each.mode === 'observe' ? 'pale' : 'plain')}</td><td class="n">${count(each.lastMinute)}</td><td class="n">${count(each.lastHour)}</td><td><code>${settingFor(each)}</code></td></tr>`
-  return table(
+    html`<tr><th scope="row"><code>${each.reason}</code>${each.mode === 'observe' ? html` <em>observed</em>` : ''} · <code>${settingFor(each)}</code><br><small>${reasonOf(each.reason).operator}</small></th><td class="wide">${bar(each.lastHour / most, each.mode === 'observe' ? 'pale' : 'plain')}</td><td class="n">${count(each.lastMinute)}</td><td class="n">${count(each.lastHour)}</td></tr>`
+  const made = table(
     'Why clients are turned away',
-    ['Reason', ['In the last hour', 'wide'], ['Last minute', 'n'], ['Last hour', 'n'], 'Setting'],
+    ['Reason, and its setting', ['In the last hour', 'wide'], ['Last minute', 'n'], ['Last hour', 'n']],
     rows.map(row),
   )
+  return html`<div class="tight">${made}</div>`
 }
 
 /** A column: its name, and what is in it where that is no text. */
@@ -149,7 +150,8 @@ export function topPart({ traffic }: Status, by: keyof TrafficReport['top'], nam
     ['Turned away', 'n'],
     ...(kind === 'network' ? ['Actions'] : []),
   ]
-  return table(`Top: ${name}`, heads, rows.map(topRow(kind, most, actions)))
+  const made = table(`Top: ${name}`, heads, rows.map(topRow(kind, most, actions)))
+  return kind === 'network' ? html`<div class="tight">${made}</div>` : made
 }
 
 const STATES: Readonly<Record<string, string>> = {

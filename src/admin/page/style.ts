@@ -34,6 +34,7 @@ thead th{border:0;color:var(--pale);font-weight:600;font-size:.875rem;white-spac
 tbody th{font-weight:500}
 .n,thead th.n{text-align:right;white-space:nowrap}
 .wide{width:30%;min-width:3rem}
+.tight .wide{width:12%}.tight .n{white-space:normal}
 .key{min-width:9.5rem}
 .state-for{white-space:nowrap}
 .words{overflow-wrap:anywhere;min-width:8rem}

@@ -158,7 +158,7 @@ async function begin(
       { host, port, code },
       'this machine has no IPv6: SPILLWAY_LISTEN is not set, and of its default only the IPv4 address is used',
     )
-  const { metrics, counting, dns, upstreams, overload, listener, policy } = node
+  const { metrics, counting, dns, upstreams, overload, traffic, listener, policy } = node
   try {
     // The first rendering is slow. Left to a scrape in the middle of a flood, it would hold up replies.
     await metrics.registry.metrics()
@@ -172,6 +172,7 @@ async function begin(
     dns.start()
     await upstreams.start()
     overload.start()
+    traffic.start()
     policy.certificates?.watch()
     const onlyIPv4 = listenIsDefault ? leaveOut : undefined
     const listening =
@@ -209,6 +210,7 @@ async function quit({
   admin,
   upstreams,
   overload,
+  traffic,
   front,
   policy,
   metrics,
@@ -221,6 +223,7 @@ async function quit({
   upstreams.stop()
   dns.stop()
   overload.stop()
+  traffic.stop()
   front.linger.stop()
   policy.certificates?.stop()
   metrics.watch(undefined)

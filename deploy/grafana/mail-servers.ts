@@ -80,17 +80,6 @@ const connections: Row = {
       queries: [[`avg by (upstream) (${of('spillway_upstream_up')})`, '{{upstream}}']],
     }),
     series({
-      title: 'Drained by the operator',
-      about: '1: a mail server that gets no new mail, or a node that balancers send no clients to.',
-      todo: 'spillway undrain takes it back.',
-      width: 24,
-      height: 5,
-      queries: [
-        [`max by (upstream) (${of('spillway_upstream_drained')})`, '{{upstream}}'],
-        [of('spillway_drained'), 'node {{instance}}'],
-      ],
-    }),
-    series({
       title: 'Connections, and their limits',
       about:
         'All nodes together. The limit adapts where SPILLWAY_UPSTREAM_MAX_CONNECTIONS is auto; strangers may hold a part of it, which falls where they slow down known senders.',
@@ -101,6 +90,17 @@ const connections: Row = {
         [`sum by (upstream) (${of('spillway_upstream_connections_open')})`, '{{upstream}} open'],
         [`sum by (upstream) (${of('spillway_upstream_connections_limit')})`, '{{upstream}} limit'],
         [`sum by (upstream) (${of('spillway_upstream_strangers_limit')})`, '{{upstream}} strangers'],
+      ],
+    }),
+    series({
+      title: 'Drained by the operator',
+      about: '1: a mail server that gets no new mail, or a node that balancers send no clients to.',
+      todo: 'spillway undrain takes it back.',
+      width: 24,
+      height: 5,
+      queries: [
+        [`max by (upstream) (${of('spillway_upstream_drained')})`, '{{upstream}}'],
+        [of('spillway_drained'), 'node {{instance}}'],
       ],
     }),
     series({

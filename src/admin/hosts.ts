@@ -19,3 +19,10 @@ export function isOwnHost(host: string, names: readonly string[]): boolean {
   const wanted = canonical((literal ?? name ?? '').toLowerCase())
   return wanted === 'localhost' || isLoopback(wanted) || names.some((own) => canonical(own.toLowerCase()) === wanted)
 }
+
+/** Whether the page that made a browser send a request came from the host that the request is for (RFC 6454). */
+export const isSameOrigin = (origin: string, host: string | undefined): boolean =>
+  host !== undefined &&
+  host !== '' &&
+  /^https?:\/\//.test(origin) &&
+  origin.replace(/^https?:\/\//, '').toLowerCase() === host.toLowerCase()

@@ -8,13 +8,16 @@ import type { Clock } from '../core/clock.ts'
 import { isLoopback } from '../core/ip.ts'
 import { added, type BansParts, listed, removed } from './bans.ts'
 import { type FeedbackParts, feedbackGiven } from './feedback.ts'
-import { isOwnHost } from './hosts.ts'
+import { isOwnHost, isSameOrigin } from './hosts.ts'
 import { drained, levelPinned, type OrdersParts } from './orders.ts'
+import { pageOf } from './page/page.ts'
 import { type PressureParts, pressureReported } from './pressure.ts'
 import { Rendering } from './rendering.ts'
 import type { Request } from './request.ts'
 import { json, type Response, text } from './response.ts'
 import { readiness, type Status } from './status.ts'
+import { topOf } from './top.ts'
+import { verdictOf } from './verdict.ts'
 
 export interface RouteParts extends PressureParts, FeedbackParts, BansParts, OrdersParts {
   readonly metrics: () => Promise<{ readonly type: string; readonly text: string }>
@@ -35,6 +38,8 @@ type Answer = (request: Request) => Response | Promise<Response>
 interface Route {
   /** The response reveals nothing about anybody, so it is served off loopback without the token. */
   readonly isPublic?: true
+  /** It is for a person with a browser, which asks for the token by itself if it is told to. */
+  readonly asksPassword?: true
   /** For GET and HEAD. */
   readonly read?: Answer
   /** It changes something. If there is a token, it is needed over loopback as well: any program on this machine may call from there. */
@@ -52,31 +57,45 @@ export const LOCAL_SOCKET = 'unix'
  * @param authorization the Authorization field; undefined if there is none
  */
 export const mayUse = (local: string, authorization: string | undefined, token: string | undefined): boolean =>
-  local === LOCAL_SOCKET || isLoopback(local) || isBearer(authorization, token)
+  local === LOCAL_SOCKET || isLoopback(local) || isBearer(authorization, token) || isPassword(authorization, token)
 
 function isBearer(authorization: string | undefined, token: string | undefined): boolean {
   const presented = /^Bearer (.+)$/.exec(authorization ?? '')?.[1]
   return token !== undefined && presented !== undefined && timingSafeEqual(digest(token), digest(presented))
 }
 
+/** What a browser sends when its user was asked for a password: any name, and the token. It is for reading only, because it comes by itself. */
+function isPassword(authorization: string | undefined, token: string | undefined): boolean {
+  const encoded = /^Basic ([A-Za-z0-9+/]+=*)$/.exec(authorization ?? '')?.[1]
+  const password = Buffer.from(encoded ?? '', 'base64')
+    .toString('utf8')
+    .split(/:(.*)/s, 2)[1]
+  return token !== undefined && password !== undefined && timingSafeEqual(digest(token), digest(password))
+}
+
 /** What the request wants of this path, or why it may not have it. */
 function wanted({ isPublic, read, write }: Route, request: Request): { readonly answer: Answer } | Response {
-  const { method, origin, authorization, isOfOtherSite } = request
+  const { method, origin, host, authorization, isOfOtherSite } = request
   const reads = method === 'GET' || method === 'HEAD'
   const answer = reads ? read : write?.method === method ? write.answer : undefined
   if (answer === undefined) {
     const allowed = [...(read === undefined ? [] : ['GET', 'HEAD']), ...(write === undefined ? [] : [write.method])]
     return text(405, `only ${allowed.join(', ').replace(/, ([^,]*)$/, ' and $1')}`, `Allow: ${allowed.join(', ')}`)
   }
-  // A browser lets any page send a POST to 127.0.0.1, with a right Host. It adds the origin of the page; programs have none.
-  if (!reads && origin !== undefined) return text(403, 'not for web pages: this request has an Origin')
+  // A browser lets any page send a POST to 127.0.0.1, with a right Host. It adds the origin of the page; programs have none, and
+  // our own page has ours.
+  if (!reads && origin !== undefined && !isSameOrigin(origin, host))
+    return text(403, 'not for web pages of others: this request has an Origin')
   // It may send a GET as well. It cannot read the answer, but it could have long ones put together, over and over.
-  if (isOfOtherSite && !isPublic && authorization === undefined) return text(403, 'not for web pages of other sites')
+  if (isOfOtherSite && !isPublic && !/^Bearer /.test(authorization ?? ''))
+    return text(403, 'not for web pages of other sites')
   return { answer }
 }
 
 const reloaded = (report: ReloadReport): Response =>
   json(report.result === 'ok' ? 200 : report.error === undefined ? 422 : 500, report)
+
+const withVerdict = (status: Status) => ({ verdict: verdictOf(status), ...status })
 
 const WRONG_HOST =
   'over loopback this port answers only to its own names (localhost, 127.0.0.1, [::1], SPILLWAY_HOSTNAME), so that no web page ' +
@@ -93,11 +112,14 @@ function routesOf(parts: RouteParts): Map<string, Route> {
     return { code: 200, type, body: Buffer.from(body) }
   }, parts.clock)
   const posted = (answer: Answer): Route => ({ write: { method: 'POST', answer } })
-  const routes = new Map<string, Route>([
+  const page = new Rendering(() => pageOf(parts, { explains: routes.has('/api/v1/explain') }), parts.clock)
+  const routes: Map<string, Route> = new Map<string, Route>([
+    ['/', { read: () => page.get(), asksPassword: true }],
     ['/metrics', { isPublic: true, read: () => metrics.get() }],
     ['/livez', { isPublic: true, read: () => text(200, 'ok') }],
     ['/readyz', { isPublic: true, read: async ({ query }) => readiness(query, await status()) }],
-    ['/api/v1/status', { read: async () => json(200, await status()) }],
+    ['/api/v1/status', { read: async () => json(200, withVerdict(await status())) }],
+    ['/api/v1/top', { read: (request) => topOf(request, status) }],
     ['/api/v1/pressure', posted((request) => pressureReported(request, parts))],
     ['/api/v1/feedback', posted((request) => feedbackGiven(request, parts))],
     ['/api/v1/drain', posted((request) => drained(request, 'drain', parts))],
@@ -154,7 +176,10 @@ export function createRouter(parts: RouteParts): (request: Request, local: strin
     const isProven = local === LOCAL_SOCKET || secret === undefined || isBearer(authorization, secret)
     const isUnasked = found.answer !== route.read && !isProven
     if (!may || isUnasked) {
-      return text(401, 'needs Authorization: Bearer and the admin token', 'WWW-Authenticate: Bearer')
+      const how = route.asksPassword
+        ? 'Basic realm="spillway: any name, and the admin token", charset="UTF-8"'
+        : 'Bearer'
+      return text(401, 'needs Authorization: Bearer and the admin token', `WWW-Authenticate: ${how}`)
     }
     return found.answer(request)
   }

@@ -1,6 +1,7 @@
 /** The state of this node, as JSON and as text. */
 import type { Remembered, Standing } from '../core/client.ts'
 import type { Level, OverloadMode, Signal } from '../core/overload.ts'
+import type { TrafficReport } from '../telemetry/traffic/report.ts'
 import { type Response, text } from './response.ts'
 
 export interface Status {
@@ -22,6 +23,10 @@ export interface Status {
   }
   /** Absent while no worker has told its own. */
   readonly overload?: OverloadStatus
+  /** The last hour, and what is normal; absent while no worker has told its own. */
+  readonly traffic?: TrafficReport
+  /** Checks that refuse nobody (SPILLWAY_OBSERVE); absent if there are none. */
+  readonly observing?: readonly string[]
   /** Absent if limits are counted only in memory. */
   readonly redis?: ConditionReport & { readonly up: boolean; readonly nodes: number }
   /** Of the kernel's table (SPILLWAY_KERNEL_OFFLOAD); `held`: how many sources it should know. Absent if there is none. */
@@ -36,6 +41,8 @@ export interface Status {
     readonly connections: number
     /** The most connections that there may be to it now; 0 while its address is not known. */
     readonly limit: number
+    /** How long it takes to accept a message (p95 of the last half minute); absent if it has had too few lately. */
+    readonly dotSeconds?: number
   })[]
   /** Absent where one process serves all. */
   readonly workers?: readonly WorkerStatus[]
@@ -75,6 +82,8 @@ export interface OverloadStatus {
   readonly signal: Signal
   readonly pressure: number
   readonly signals: Readonly<Record<Signal, number>>
+  /** SPILLWAY_OVERLOAD_UPSTREAM_LATENCY. */
+  readonly latencyTargetSeconds: number
   /** The mail server that takes longest to accept messages (p95); absent if none has had enough of them lately. */
   readonly slowest?: { readonly upstream: string; readonly seconds: number }
   /** The mail server of which the highest pressure is reported; absent while nothing is reported. */

@@ -29,6 +29,7 @@ import type { Seats } from '../state/seats.ts'
 import type { UnknownRecipients } from '../state/unknown-recipients.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
+import type { Traffic } from '../telemetry/traffic/traffic.ts'
 import type { BuiltBans } from './bans.ts'
 import type { BuiltKernel } from './kernel.ts'
 import type { BuiltPolicy } from './policy.ts'
@@ -53,6 +54,7 @@ export interface FrontOptions {
   readonly seats: Seats
   readonly live: ConnectionParts['live']
   readonly metrics: Metrics
+  readonly traffic: Pick<Traffic, 'ended' | 'recipient'>
   readonly log: Log
   readonly clock: Clock
 }
@@ -68,7 +70,7 @@ export function buildFront(options: FrontOptions): ConnectionParts {
     logSample: () => policy.settings.logSample,
     localParts: () => policy.settings.logLocalParts,
     clock,
-    ...{ history: options.history, domains, relayed: options.relayed },
+    ...{ history: options.history, domains, relayed: options.relayed, traffic: options.traffic },
     committed: (client, offence) => offences.committed(client, offence),
     turnedAway: options.kernel.turnedAway,
   })

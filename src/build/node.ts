@@ -23,6 +23,7 @@ import type { Limits } from '../state/limits.ts'
 import { Seats } from '../state/seats.ts'
 import type { LevelledLog, Log } from '../telemetry/log.ts'
 import { createMetrics, type Metrics } from '../telemetry/metrics.ts'
+import type { Traffic } from '../telemetry/traffic/traffic.ts'
 import { type BanControl, buildBans } from './bans.ts'
 import {
   buildCertificates,
@@ -42,6 +43,7 @@ import { type BuiltPolicy, buildPolicy, inForce } from './policy.ts'
 import { type BuiltRelay, buildRelay } from './relay.ts'
 import { Reloader } from './reload.ts'
 import { gaugesOf, type StatusSources, statusOf } from './status.ts'
+import { buildTraffic } from './traffic.ts'
 
 export interface NodeOptions {
   /** The settings to begin with. */
@@ -85,6 +87,7 @@ export interface Node {
   readonly dns: Pick<BuiltDns, 'start' | 'stop'>
   readonly upstreams: Upstreams
   readonly overload: Pick<BuiltOverload, 'start' | 'stop'>
+  readonly traffic: Pick<Traffic, 'start' | 'stop'>
   readonly front: ConnectionParts
   /** That in force. */
   readonly policy: BuiltPolicy
@@ -133,12 +136,12 @@ export function buildNode(options: NodeOptions): Node {
   })
   const dns = buildDns({ ...common, ...counting, settingsNow: () => policy.settings })
   const banning = buildBans({ ...common, ...counting, policy: () => policy })
-  const isKeeper = worker === undefined || worker.isFirst === true
-  const kernel = buildKernel({ ...common, ...banning, policy: () => policy, isKeeper })
+  const kernel = buildKernel({ ...common, ...banning, policy: () => policy, isKeeper: worker?.isFirst ?? !worker })
   const relay = buildRelay({ ...common, reading, nameOf: dns.nameOf, overload: () => overload })
+  const { upstreams } = relay
   const offeredSize = (): number => Number(upstreams.offer?.get('SIZE') ?? 0)
-  const pressed = { upstreams: relay.upstreams, seats: new Seats(), processes: worker?.of ?? 1 }
-  const { upstreams, seats } = pressed
+  const seats = new Seats()
+  const pressed = { upstreams, seats, processes: worker?.of ?? 1 }
   const overloading = buildOverload({ ...common, ...counting, ...pressed, policy: () => policy })
   const { overload, reported, pin } = overloading
   const ordering = buildOrders({ ...common, upstreams, pin, policy: () => policy }, options.orders)
@@ -156,13 +159,15 @@ export function buildNode(options: NodeOptions): Node {
   const forReloads = { follow, metrics, log: worker ? quiet(log) : log }
   const reloader = new Reloader({ reading, apply, ...forReloads, reread: options.reread })
   const reload = options.reread && ((by: string) => reloader.reload(by))
-  const front = buildFront({ ...common, ...parts, banning, kernel })
+  const traffic = buildTraffic({ ...common, overload: () => overload })
+  const front = buildFront({ ...common, ...parts, banning, kernel, traffic })
   const failed = (error: Error): void => log.error({ err: error.message }, 'a listening socket failed')
   const { listener, allServed } = listening(front, failed, options.sharesPorts ?? false)
   let draining = false
   const ready = (): boolean => listener.listening && !draining && ordering.drainedSince() === undefined
   const own = { version, node: settings.hostname, ready, ...ordering, uptimeMs: since(clock.elapsed), pin }
-  const sources: StatusSources = { ...own, ...counting, seats, counting, upstreams, policy, reloader, overload, kernel }
+  const measured = { metrics, counting, dns, upstreams, overload: overloading, traffic }
+  const sources: StatusSources = { ...own, ...counting, ...measured, seats, kernel, policy, reloader, overload }
   const status = (): Status => statusOf(sources)
   metrics.watch(gaugesOf(sources))
   const feedback = (given: Feedback) => takeFeedback(given, { ...parts, log })
@@ -173,7 +178,7 @@ export function buildNode(options: NodeOptions): Node {
     draining = true
   }
   const outside = { front, policy, bans, kernel, sessions, listener, admin, status, reload, reported, feedback, follow }
-  return { number, metrics, counting, dns, upstreams, overload: overloading, ...outside, ...ordering, drain, allServed }
+  return { number, ...measured, ...outside, ...ordering, drain, allServed }
 }
 
 interface Swapped extends CertificatesParts {

@@ -11,6 +11,7 @@ import type { Upstreams } from '../relay/pool/upstreams.ts'
 import type { KnownRecipients } from '../state/known-recipients.ts'
 import type { Seats } from '../state/seats.ts'
 import type { GaugeSources } from '../telemetry/metrics.ts'
+import type { Traffic } from '../telemetry/traffic/traffic.ts'
 import type { BuiltKernel } from './kernel.ts'
 import type { Counting } from './limits.ts'
 import type { BuiltPolicy } from './policy.ts'
@@ -29,11 +30,12 @@ export interface StatusSources {
   readonly knownRecipients: KnownRecipients
   readonly upstreams: Upstreams
   /** Of which the certificates are told; undefined: STARTTLS is not offered. */
-  readonly policy: Pick<BuiltPolicy, 'certificates'>
+  readonly policy: Pick<BuiltPolicy, 'certificates' | 'settings'>
   readonly reloader: Pick<Reloader, 'state'>
   readonly overload: Pick<Overload, 'level' | 'share' | 'report'>
   readonly kernel: Pick<BuiltKernel, 'report'>
   readonly pin: Pick<Pin, 'value'>
+  readonly traffic: Pick<Traffic, 'report'>
 }
 
 export function statusOf(sources: StatusSources): Status {
@@ -51,25 +53,39 @@ export function statusOf(sources: StatusSources): Status {
     unknownGuard: knownRecipients.guarding(),
     clients: recordOf(REMEMBERED, (standing) => sources.counting.history.count(standing)),
     settings: sources.reloader.state(),
-    overload: overloadOf(sources),
+    overload: overloadOf(sources, policy.settings.overloadUpstreamLatency),
+    traffic: sources.traffic.report(),
+    ...observing(policy.settings.observe),
     ...(shared !== undefined && {
       redis: { up: shared.shared(), nodes: shared.nodes(), ...reportOf(shared.condition()) },
     }),
     ...(kernel !== undefined && { kernel: { ...reportOf(kernel), held: kernel.held } }),
     ...(policy.certificates !== undefined && { tls: tlsOf(policy.certificates.report()) }),
-    upstreams: upstreams.conditions().map(({ condition, ...where }) => ({
-      ...where,
-      up: condition.state === 'up' || condition.state === 'slow',
-      ...reportOf(condition),
-    })),
+    upstreams: upstreamsOf(upstreams, policy.settings.overloadUpstreamLatency),
   }
 }
 
 const iso = (at: number): string => new Date(at).toISOString()
 
+const observing = (observe: 'all' | readonly string[]): Pick<Status, 'observing'> =>
+  observe === 'all' ? { observing: ['all'] } : observe.length === 0 ? {} : { observing: observe }
+
+/** @param mayTakeMs how long a server may take to accept a message */
+function upstreamsOf(upstreams: Upstreams, mayTakeMs: number): Status['upstreams'] {
+  const samples = upstreams.slots.load(mayTakeMs).servers
+  return upstreams.conditions().map(({ condition, ...where }) => {
+    const up = condition.state === 'up' || condition.state === 'slow'
+    const dots = samples.flatMap(({ upstream, dotMs }) =>
+      upstream === where.upstream && dotMs !== undefined ? dotMs : [],
+    )
+    const own = up && dots.length > 0 ? { dotSeconds: rounded(Math.max(...dots) / 1000) } : {}
+    return { ...where, up, ...own, ...reportOf(condition) }
+  })
+}
+
 const rounded = (ratio: number): number => Math.round(ratio * 1000) / 1000
 
-function overloadOf({ overload, pin }: Pick<StatusSources, 'overload' | 'pin'>): OverloadStatus {
+function overloadOf({ overload, pin }: Pick<StatusSources, 'overload' | 'pin'>, latencyMs: number): OverloadStatus {
   const { mode, level, since, pressure } = overload.report()
   const pinned = pin.value
   const { signal, value, of, slowest, fullest } = pressure
@@ -81,6 +97,7 @@ function overloadOf({ overload, pin }: Pick<StatusSources, 'overload' | 'pin'>):
     signal,
     pressure: rounded(value),
     signals: recordOf(SIGNALS, (each) => rounded(of[each])),
+    latencyTargetSeconds: latencyMs / 1000,
     ...(slowest !== undefined && { slowest: { upstream: slowest.upstream, seconds: rounded(slowest.ms / 1000) } }),
     ...(fullest !== undefined && { fullest: { upstream: fullest.upstream, pressure: rounded(fullest.value) } }),
     admission: recordOf(STANDINGS, (standing) => rounded(overload.share(standing))),

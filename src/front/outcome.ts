@@ -19,6 +19,7 @@ import type { RelayedMessages } from '../state/relayed-messages.ts'
 import { type Log, Sampler } from '../telemetry/log.ts'
 import { type Metrics, OUTCOMES, type Outcome } from '../telemetry/metrics.ts'
 import type { Cell, Distribution } from '../telemetry/series.ts'
+import type { Traffic } from '../telemetry/traffic/traffic.ts'
 import type { ClientDomains } from './client-domains.ts'
 import type { Evidence } from './evidence.ts'
 import { BREACH, BREACHES, isCallout, lessonOf, NOTHING } from './lesson.ts'
@@ -64,6 +65,8 @@ export interface OutcomeOptions {
   readonly domains: Pick<ClientDomains, 'learn'>
   /** Knows the accepted messages by their ids. */
   readonly relayed: Pick<RelayedMessages, 'add'>
+  /** Counts networks, HELO names and domains of recipients. */
+  readonly traffic: Pick<Traffic, 'ended' | 'recipient'>
   /** Called once a session for each thing that the client did and no honest mail server does. */
   readonly committed: (client: Client, offence: Offence) => void
   /** Called once a session that hears it is banned or denied, of clients that connected themselves. */
@@ -81,6 +84,7 @@ export class Outcomes {
   readonly #relayed: OutcomeOptions['relayed']
   readonly #committed: OutcomeOptions['committed']
   readonly #turnedAway: OutcomeOptions['turnedAway']
+  readonly #traffic: OutcomeOptions['traffic']
   readonly #refusals: RefusalCounts
   readonly #sessions: ReadonlyMap<Outcome, ReadonlyMap<Standing, Cell>>
   readonly #connections: Readonly<{ 4: Cell; 6: Cell }>
@@ -88,6 +92,7 @@ export class Outcomes {
 
   constructor(options: OutcomeOptions) {
     const { metrics, log, logSample, localParts, clock, history, domains, relayed, committed } = options
+    this.#traffic = options.traffic
     this.#metrics = metrics
     this.#log = log
     this.#sampler = new Sampler(logSample, ALL_KINDS)
@@ -158,6 +163,7 @@ export class Outcomes {
     if (code < 300) record.taken++
     if (code < 300 && isSpared) record.spared++
     if (evidence === 'bad' && !isCallout(record)) record.bad++
+    this.#traffic.recipient(to, code)
     this.#metrics.recipients.inc(code < 400 ? 'accepted' : code < 500 ? 'deferred' : 'rejected')
     record.told ??= []
     if (record.told.length < MAX_TOLD) record.told.push({ to: this.#redacted(to), code, ...sourceOf(from) })
@@ -192,6 +198,7 @@ export class Outcomes {
     const outcome = this.#outcomeOf(record)
     const cell = this.#sessions.get(outcome)?.get(client.standing)
     if (cell !== undefined) cell.value++
+    this.#traffic.ended(client, record.helo, outcome === 'shed' || outcome === 'rejected')
     this.#durations.get(outcome)?.observe((this.#elapsed() - record.begunAt) / 1000)
   }
 

@@ -129,10 +129,10 @@ export class Family {
     this.#cells.of(row).value++
   }
 
-  /** The sum over all series. */
-  sum(): number {
+  /** The sum over all series, or over those whose label values fit. */
+  sum(fits?: (row: Row) => boolean): number {
     let sum = 0
-    for (const { cell } of this.#cells) sum += cell.value
+    for (const { row, cell } of this.#cells) if (fits?.(row) !== false) sum += cell.value
     return sum
   }
 }

@@ -53,6 +53,25 @@ test('/api/v1/status tells the state of the node', async () => {
   )
 })
 
+test('/api/v1/status begins with a verdict, and /api/v1/top tells what comes most often', async () => {
+  const client = await app.client('127.0.0.3')
+  await client.hello('told.example')
+  await client.command('QUIT')
+  await client.closed()
+  const top = async (by: string): Promise<string> => (await app.get(`/api/v1/top?by=${by}`)).body
+  await eventually(
+    () => top('helo'),
+    (body) => JSON.parse(body).rows.some(({ key }: { key: string }) => key === 'told.example'),
+  )
+  expect(JSON.parse(await top('network')).rows[0]).toMatchObject({ key: '127.0.0.0/24', turnedAway: 0 })
+  expect(JSON.parse(await top('reason'))).toEqual({ by: 'reason', rows: [] })
+  expect((await app.get('/api/v1/top')).status).toBe(400)
+  const status = JSON.parse((await app.get('/api/v1/status')).body)
+  expect(Object.keys(status)[0]).toBe('verdict')
+  // Tests have it so; the shipped default is auto.
+  expect(status.verdict).toMatchObject({ severity: 'warn', text: expect.stringContaining('Overload is off') })
+})
+
 test('other paths are 404 and say what there is; other methods are 405', async () => {
   const { status, body } = await app.get('/nothing')
   expect(status).toBe(404)
@@ -71,6 +90,9 @@ describe('who may read', () => {
     ['192.0.2.1', undefined, 'secret', false],
     ['192.0.2.1', 'Bearer wrong', 'secret', false],
     ['192.0.2.1', 'Basic secret', 'secret', false],
+    ['192.0.2.1', 'Basic bWU6c2VjcmV0', 'secret', true],
+    ['192.0.2.1', 'Basic bWU6c2VjcmV0eA==', 'secret', false],
+    ['192.0.2.1', 'Basic OnVuZGVmaW5lZA==', undefined, false],
     ['192.0.2.1', 'Bearer secret', 'secret', true],
     ['', 'Bearer secret', 'secret', true],
     ['', undefined, 'secret', false],

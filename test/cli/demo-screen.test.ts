@@ -41,6 +41,7 @@ const STATE: ScreenState = {
         memory: 0.1,
         global_limits: 0,
       },
+      latencyTargetSeconds: 5,
       admission: { trusted: 1, known: 1, seen: 1, new: 0.05, suspect: 0, banned: 0 },
     },
   },

@@ -1,4 +1,4 @@
-/** What a node with several workers tells of its overload level. */
+/** What a node with several workers tells of its overload level and its traffic. */
 import { expect, test } from '@jest/globals'
 import type { OverloadStatus, Status } from '../../src/admin/status.ts'
 import { statusOf } from '../../src/cli/workers/status.ts'
@@ -42,4 +42,24 @@ test('it is absent while no worker has answered', () => {
   expect(statusOf(PARENT, [{ worker: 1, pid: 1, up: false, restarts: 0, report: undefined }])).not.toHaveProperty(
     'overload',
   )
+})
+
+test('the traffic of all workers is added, and a mail server is as slow as the worker says that finds it slowest', () => {
+  const minutes = { connections: [1], shed: [], messages: [], deferred: [], known: [], known_shed: [], senders: [] }
+  const traffic = { minutes, hoursLearnt: 2, top: { network: [], helo: [], domain: [] }, reasons: [] }
+  const upstream = { upstream: 'mail1', address: 'mail1:25', up: true, connections: 1, limit: 2 }
+  const own = (number: number, status: object) => {
+    const made = worker(number, {})
+    return { ...made, report: { ...made.report, status: { ...made.report.status, ...status } as Status } }
+  }
+  const all = [
+    own(1, { traffic, upstreams: [{ ...upstream, dotSeconds: 9 }] }),
+    own(2, { traffic, upstreams: [{ ...upstream, dotSeconds: 1 }], observing: ['helo'] }),
+    own(3, { upstreams: [upstream] }),
+  ]
+  expect(statusOf(PARENT, all)).toMatchObject({
+    traffic: { minutes: { connections: [2] }, hoursLearnt: 2 },
+    observing: ['helo'],
+    upstreams: [{ upstream: 'mail1', connections: 3, limit: 6, dotSeconds: 9 }],
+  })
 })

@@ -22,6 +22,7 @@ test.each(['accepted', 'deferred', 'unknown'] as const)('a session with a messag
     history: { learn: () => undefined },
     domains: { learn: () => undefined },
     relayed: { add: () => undefined },
+    traffic: { ended: () => undefined, recipient: () => undefined },
     committed: () => undefined,
   })
   const record = outcomes.begin(CLIENT)

@@ -32,13 +32,14 @@ const policy = (settings: Record<string, string> = {}) =>
       () => '',
     ),
     history: { own: (ip: string) => (ip === KNOWN ? known : NO_PAST), net: () => NO_PAST },
-    bans: { of: (ip: string) => bans.find(ip, () => true) },
+    bans: { of: (ip: string) => bans.find(ip, () => true), isAllowed: (ip: string) => ip === '198.51.100.77' },
     metrics: createMetrics({ version: '', upstreams: [] }),
   } as unknown as PolicySources)
 
 test.each([
   ['an address in a network that is banned by itself', '198.51.100.1', { reason: 'banned', until: 1000 }],
   ['a known client in it', KNOWN, undefined],
+  ['one in it that the operator allows at run time', '198.51.100.77', undefined],
   ['an address in a network that the operator bans', '192.0.2.1', { reason: 'banned', until: 2000 }],
   ['a balancer in it', '192.0.2.99', undefined],
   ['a /64 of a banned network', '2001:db8:1:2::/64', { reason: 'banned', until: 2000 }],

@@ -53,6 +53,8 @@ export const PACKAGES: Readonly<Record<string, Package>> = {
   'prometheus-alertmanager': {
     commands: { 'prometheus-alertmanager': 'usr/bin/prometheus-alertmanager', amtool: 'usr/bin/amtool' },
   },
+  // The program itself: the command of that name is a script that knows only its own place.
+  chromium: { commands: { chromium: 'usr/lib/chromium/chromium' } },
   python3: { commands: { python3: 'usr/bin/python3' } },
   haproxy: { commands: { haproxy: 'usr/sbin/haproxy' } },
   nftables: { commands: { nft: 'usr/sbin/nft' } },

@@ -125,6 +125,7 @@ export async function startFront(
     relay,
     seats,
     live,
+    traffic: { ended: () => undefined, recipient: () => undefined },
   }
   const front = { ...buildFront(broken(right)), ...change }
   const listener = new Listener(

@@ -2,6 +2,7 @@
 import type { Status, WorkerStatus } from '../../admin/status.ts'
 import { REMEMBERED } from '../../core/client.ts'
 import { recordOf } from '../../core/record.ts'
+import { trafficTogether } from '../../telemetry/traffic/report.ts'
 import type { WorkerReport } from './crew.ts'
 
 export type OfParent = Pick<Status, 'version' | 'node' | 'uptimeSeconds' | 'settings' | 'drainedSince'> & {
@@ -21,7 +22,10 @@ function upstreamsOf(all: readonly Status[]): Upstream[] {
     const before = found.get(key)
     const best = before === undefined || (each.up && !before.up) ? each : before
     const connections = (before?.connections ?? 0) + each.connections
-    found.set(key, { ...best, connections, limit: (before?.limit ?? 0) + each.limit })
+    // Each worker sees a part of the messages; the slowest part is shown.
+    const dots = [before?.dotSeconds, each.dotSeconds].filter((dot) => dot !== undefined)
+    const slowest = dots.length > 0 ? { dotSeconds: Math.max(...dots) } : {}
+    found.set(key, { ...best, ...slowest, connections, limit: (before?.limit ?? 0) + each.limit })
   }
   return [...found.values()]
 }
@@ -51,6 +55,8 @@ export function statusOf({ draining, ...parent }: OfParent, workers: readonly Wo
   const redis = all.flatMap((status) => status.redis ?? []).sort((a, b) => Number(a.up) - Number(b.up))[0]
   const [kernel] = all.flatMap((status) => status.kernel ?? [])
   const tls = all.flatMap((status) => status.tls ?? [])
+  const traffic = trafficTogether(all.flatMap((status) => status.traffic ?? []))
+  const observing = all.find((status) => status.observing !== undefined)?.observing
   const troubled = tls.find(({ error }) => error !== undefined) ?? tls[0]
   return {
     ...parent,
@@ -58,6 +64,8 @@ export function statusOf({ draining, ...parent }: OfParent, workers: readonly Wo
     connectionsOpen: all.reduce((sum, { connectionsOpen }) => sum + connectionsOpen, 0),
     unknownGuard: all.some(({ unknownGuard }) => unknownGuard),
     ...overloadOf(all),
+    ...(traffic !== undefined && { traffic }),
+    ...(observing !== undefined && { observing }),
     // A client may be remembered by all of them.
     clients: recordOf(REMEMBERED, (standing) => Math.max(0, ...all.map(({ clients }) => clients[standing]))),
     ...(redis !== undefined && { redis }),

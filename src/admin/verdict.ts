@@ -1,0 +1,300 @@
+/**
+ * What is going on, in one sentence, and what to do about it. One pure function of the status; the order of evidence is that of the
+ * table at its end, and the first that speaks is the verdict:
+ *
+ *  1. This node takes no clients: it is starting or draining, and figures mean little.
+ *  2. No mail server is up: nobody's mail goes on, whatever else there is.
+ *  3. Senders that are known do not come through: of those that came in the last ten minutes (at least KNOWN_LEAST) fewer than
+ *     KNOWN_WELL. That is the harm that this program is to prevent, so it comes before its cause, which is named in the same sentence.
+ *  4. A flood: connections are FLOOD times normal or more. What is normal is known of the hour of the week, or else of the hours
+ *     so far; while nothing is known, the quiet quarter of the last hour stands for it, and the sentence says so.
+ *  5. A mail server is slow while inbound is no flood: then the level has risen because of it, and limits help nobody. It comes
+ *     after the flood because a flood makes servers slow, and is named there as well.
+ *  6. The overload level is 2 or more for another reason: the signal is named.
+ *  7. What is broken and harms nobody yet: a mail server down, a worker down, Redis away, certificates.
+ *  8. What the operator has set and may have forgotten: a pinned level, overload off, checks that are only observed.
+ *  9. All is well.
+ */
+import type { Signal } from '../core/overload.ts'
+import type { TrafficReport } from '../telemetry/traffic/report.ts'
+import type { Status } from './status.ts'
+
+export interface Verdict {
+  /** warn: look at it; critical: mail of honest senders is held up. */
+  readonly severity: 'ok' | 'warn' | 'critical'
+  readonly text: string
+  /** What the operator may do. */
+  readonly do: string
+}
+
+/** How often normal makes a flood, and how many connections a minute more at least. */
+const FLOOD = 3
+const FLOOD_LEAST = 60
+const KNOWN_WELL = 0.95
+const KNOWN_LEAST = 20
+const KNOWN_MINUTES = 10
+/** Below this share of connections that are turned away, a flood is only much mail. */
+const SHED_LEAST = 0.01
+/** Fewer minutes tell nothing of what is usual. */
+const LATELY_LEAST = 10
+
+export interface Inbound {
+  /** Connections of the last minute over what is normal; undefined: nothing is known to compare with. */
+  readonly times: number | undefined
+  /** What it is compared with, in words. */
+  readonly than: string
+  readonly isFlood: boolean
+  /** For how many minutes. */
+  readonly forMinutes: number
+}
+
+/** The last minute against what is normal. */
+export function inboundOf(traffic: TrafficReport | undefined): Inbound {
+  const connections = traffic?.minutes.connections ?? []
+  const now = connections.at(-1)
+  const base = traffic?.normal?.connections ?? lately(connections)
+  const than = traffic?.normal === undefined ? 'the quiet quarter of the last hour (normal not known yet)' : 'normal'
+  if (base === undefined || now === undefined) return { times: undefined, than, isFlood: false, forMinutes: 0 }
+  const isOver = (each: number): boolean => each >= FLOOD * base && each >= base + FLOOD_LEAST
+  const calm = connections.findLastIndex((each) => !isOver(each))
+  return { times: now / Math.max(base, 1), than, isFlood: isOver(now), forMinutes: connections.length - 1 - calm }
+}
+
+function lately(connections: readonly number[]): number | undefined {
+  if (connections.length < LATELY_LEAST) return undefined
+  return [...connections].sort((a, b) => a - b)[Math.floor(connections.length / 4)]
+}
+
+/** The share of sessions of known senders in the last minutes that were relayed; undefined: none came. */
+export function knownThrough(
+  traffic: TrafficReport | undefined,
+): { readonly share: number; readonly of: number } | undefined {
+  const sum = (name: 'known' | 'known_shed'): number =>
+    (traffic?.minutes[name] ?? []).slice(-KNOWN_MINUTES).reduce((all, each) => all + each, 0)
+  const of = sum('known') + sum('known_shed')
+  return of === 0 ? undefined : { share: sum('known') / of, of }
+}
+
+const times = (value: number): string => (value < 10 ? value.toFixed(1) : String(Math.round(value)))
+export const percent = (share: number): string =>
+  `${share >= 0.9995 ? '100' : (Math.floor(share * 1000) / 10).toFixed(1)} %`
+const minutes = (n: number): string => (n >= 60 ? 'over an hour' : n === 1 ? '1 minute' : `${n} minutes`)
+export const seconds = (n: number): string =>
+  n < 1 ? `${Math.round(n * 1000)} ms` : `${n < 10 ? Math.round(n * 10) / 10 : Math.round(n)} s`
+
+const knownClause = (status: Status): string => {
+  const known = knownThrough(status.traffic)
+  return known === undefined ? 'no known sender came lately' : `known senders ${percent(known.share)} through`
+}
+
+function inboundClause({ traffic }: Status): string {
+  const { times: n, than } = inboundOf(traffic)
+  return n === undefined ? 'normal not known yet' : `inbound is ${times(n)} times ${than}`
+}
+
+const capital = (text: string): string => text.replace(/^./, (letter) => letter.toUpperCase())
+
+type Upstream = Status['upstreams'][number]
+
+/** Mail servers that take longer than the target to accept messages, the slowest first. */
+export const slowOf = ({ upstreams, overload }: Status): readonly Upstream[] =>
+  upstreams
+    .filter(({ dotSeconds = 0 }) => overload !== undefined && dotSeconds >= overload.latencyTargetSeconds)
+    .sort((a, b) => (b.dotSeconds ?? 0) - (a.dotSeconds ?? 0))
+
+const slowClause = (status: Status): string | undefined => {
+  const [slow] = slowOf(status)
+  return slow && `${slow.upstream}: its dot takes ${seconds(slow.dotSeconds ?? 0)}`
+}
+
+const SIGNAL_WORDS: Readonly<Record<Signal, string>> = {
+  upstream_slots: 'the connections to the mail servers are used up',
+  upstream_latency: 'the mail servers are slow to accept messages',
+  reported_queue: 'the queue of a mail server is reported to be long',
+  connections: 'client connections are near SPILLWAY_MAX_CONNECTIONS',
+  event_loop: 'this process has more to do than it can',
+  memory: 'memory runs short',
+  global_limits: 'a limit for all clients together is nearly used up',
+}
+
+const NOTHING = 'nothing to do'
+
+type Evidence = (status: Status) => Verdict | undefined
+
+const notReady: Evidence = ({ ready, connectionsOpen }) =>
+  ready
+    ? undefined
+    : {
+        severity: 'warn',
+        text: `This node takes no new clients: it is draining or has not begun; ${connectionsOpen} connections are open`,
+        do: 'wait for its end, or look at its log',
+      }
+
+const noUpstream: Evidence = ({ upstreams }) => {
+  if (upstreams.some(({ up }) => up)) return undefined
+  const [first] = upstreams.filter(({ error }) => error !== undefined)
+  const why = first === undefined ? '' : `; ${first.upstream}: ${first.error}`
+  return {
+    severity: 'critical',
+    text: `No mail server is up: every sender is told to come back later, and no mail is lost${why}`,
+    do: 'bring a mail server back',
+  }
+}
+
+/** What may be the cause of harm, in words, and what to do about that. */
+function causeOf(status: Status): { readonly why: string; readonly do: string } {
+  const { overload, traffic } = status
+  const slow = slowClause(status)
+  if (overload !== undefined && typeof overload.mode === 'number')
+    return { why: `the overload level is pinned at ${overload.mode}`, do: 'set SPILLWAY_OVERLOAD=auto' }
+  if (slow !== undefined) return { why: slow, do: `look at ${slowOf(status)[0]?.upstream}` }
+  const [reason] = (traffic?.reasons ?? [])
+    .filter(({ mode }) => mode === 'enforce')
+    .toSorted((a, b) => b.lastMinute - a.lastMinute)
+  if (reason === undefined) return { why: 'the mail servers defer them', do: 'look at the replies in the log' }
+  return { why: `most are refused for ${reason.reason}`, do: `look at the setting of ${reason.reason} below` }
+}
+
+const harmed: Evidence = (status) => {
+  const known = knownThrough(status.traffic)
+  if (known === undefined || known.of < KNOWN_LEAST || known.share >= KNOWN_WELL) return undefined
+  const { why, do: act } = causeOf(status)
+  return {
+    severity: 'critical',
+    text: `Known senders are held up: ${percent(known.share)} through; ${inboundClause(status)}; ${why}`,
+    do: act,
+  }
+}
+
+const flood: Evidence = (status) => {
+  const inbound = inboundOf(status.traffic)
+  if (!inbound.isFlood || inbound.times === undefined) return undefined
+  const { connections = [], shed = [] } = status.traffic?.minutes ?? {}
+  const isShed = (shed.at(-1) ?? 0) >= SHED_LEAST * (connections.at(-1) ?? 0)
+  const level = status.overload?.level ?? 0
+  const what = `flood ${times(inbound.times)} times ${inbound.than} for ${minutes(inbound.forMinutes)}`
+  const slow = slowClause(status)
+  const rest = [knownClause(status), ...(slow === undefined ? [] : [slow])].join('; ')
+  if (!isShed && level < 2)
+    return {
+      severity: 'ok',
+      text: `${capital(inboundClause(status))} for ${minutes(inbound.forMinutes)}, and all of it is let in; ${rest}`,
+      do: NOTHING,
+    }
+  return {
+    severity: 'warn',
+    text: `${level >= 3 ? 'Shedding new senders' : 'Shedding'}: ${what}; ${rest}`,
+    do: NOTHING,
+  }
+}
+
+const slowUpstream: Evidence = (status) => {
+  const slow = slowClause(status)
+  if (slow === undefined) return undefined
+  return {
+    severity: 'warn',
+    text: `${capital(inboundClause(status))}: this is no flood; ${knownClause(status)}; ${slow}`,
+    do: `look at ${slowOf(status)[0]?.upstream}`,
+  }
+}
+
+const pressed: Evidence = (status) => {
+  const { overload } = status
+  if (overload === undefined || overload.mode !== 'auto' || overload.level < 2) return undefined
+  return {
+    severity: 'warn',
+    text: `Overload level ${overload.level}: ${SIGNAL_WORDS[overload.signal]}; ${inboundClause(status)}; ${knownClause(status)}`,
+    do: 'look at the pressure below',
+  }
+}
+
+const upstreamDown: Evidence = (status) => {
+  const down = status.upstreams.filter(({ up, state }) => !up && state !== 'draining')
+  const [first] = down
+  if (first === undefined) return undefined
+  const names = [...new Set(down.map(({ upstream }) => upstream))].join(', ')
+  const why = first.error === undefined ? '' : ` (${first.error})`
+  return {
+    severity: 'warn',
+    text: `${names} ${down.length === 1 ? 'is' : 'are'} not up${why}; the other mail servers take the mail; ${knownClause(status)}`,
+    do: `bring ${names} back`,
+  }
+}
+
+const workerDown: Evidence = ({ workers = [] }) => {
+  const down = workers.filter(({ up }) => !up)
+  if (down.length === 0) return undefined
+  const names = down.map(({ worker }) => worker).join(', ')
+  return {
+    severity: 'warn',
+    text: `Worker ${names} of ${workers.length} does not answer; the others serve`,
+    do: 'look at the log',
+  }
+}
+
+const redisDown: Evidence = (status) =>
+  status.redis === undefined || status.redis.up
+    ? undefined
+    : {
+        severity: 'warn',
+        text: `Redis does not answer: each node counts alone and enforces its share of every limit; ${knownClause(status)}`,
+        do: `bring Redis back${status.redis.error === undefined ? '' : ` (${status.redis.error})`}`,
+      }
+
+const certificates: Evidence = ({ tls }) => {
+  const doubt =
+    tls?.error ?? tls?.certificates.flatMap(({ name, warnings }) => warnings.map((each) => `${name}: ${each}`))[0]
+  return doubt === undefined
+    ? undefined
+    : { severity: 'warn', text: `A certificate needs a look: ${doubt}`, do: 'renew or correct it' }
+}
+
+const asSet: Evidence = (status) => {
+  const { overload, observing = [] } = status
+  if (typeof overload?.mode === 'number')
+    return {
+      severity: 'warn',
+      text: `The overload level is pinned at ${overload.mode}, whatever the pressure; ${knownClause(status)}`,
+      do: 'set SPILLWAY_OVERLOAD=auto when you are done',
+    }
+  if (overload?.mode === 'off')
+    return {
+      severity: 'warn',
+      text: `Overload is off: a flood is held back by the limits alone; ${inboundClause(status)}`,
+      do: 'set SPILLWAY_OVERLOAD=auto unless you mean it',
+    }
+  if (observing.length === 0) return undefined
+  return {
+    severity: 'warn',
+    text: `Observe mode: ${observing.join(', ')} refuse${observing.length === 1 && observing[0] !== 'all' ? 's' : ''} nobody, and only count; ${inboundClause(status)}`,
+    do: 'look at what they would refuse, then take them out of SPILLWAY_OBSERVE',
+  }
+}
+
+const well = (status: Status): Verdict => ({
+  severity: 'ok',
+  text: `All is well: ${inboundClause(status)}; ${knownClause(status)}`,
+  do: NOTHING,
+})
+
+const ORDER: readonly Evidence[] = [
+  notReady,
+  noUpstream,
+  harmed,
+  flood,
+  slowUpstream,
+  pressed,
+  upstreamDown,
+  workerDown,
+  redisDown,
+  certificates,
+  asSet,
+]
+
+export function verdictOf(status: Status): Verdict {
+  for (const evidence of ORDER) {
+    const verdict = evidence(status)
+    if (verdict !== undefined) return verdict
+  }
+  return well(status)
+}

@@ -1,0 +1,190 @@
+/** The status page in a real browser, of a real node that hostile clients talk to. */
+import { readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
+import { escaped, html } from '../../src/admin/page/html.ts'
+import { startChromium } from '../services/chromium.ts'
+import { BALANCER, eventually, startApp, type TestApp } from '../support/app.ts'
+import { startUpstream, type Upstream } from '../support/upstream.ts'
+import { ask } from './http-client.ts'
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+const TOKEN = 'a-token-of-the-operator'
+const HOSTILE = [
+  '<script>document.title="pwned"</script>',
+  '"><img/src=x/onerror=document.title="pwned">',
+  "'-alert(1)-'",
+  '</title></style></table><h1>',
+  '&lt;b&gt;',
+  '\u202egnp.exe',
+]
+
+let upstream: Upstream
+let app: TestApp
+let browser: Browser
+const pages: Page[] = []
+
+beforeAll(async () => {
+  upstream = await startUpstream()
+  const settings = { PROXY_PROTOCOL_FROM: BALANCER, ADMIN_TOKEN: TOKEN, OBSERVE: 'ip-connections' }
+  app = await startApp(`${upstream.address},127.0.0.1:1`, settings)
+  browser = await startChromium()
+  for (const [i, name] of HOSTILE.entries()) await visit(`203.0.113.${i + 1}`, name)
+  await visit('2001:db8:7::1', 'mx.example')
+}, 60_000)
+afterAll(async () => {
+  await browser?.close()
+  await app?.stop()
+  await upstream?.stop()
+})
+
+async function visit(ip: string, helo: string): Promise<void> {
+  const client = await app.clientAs(ip)
+  await client.reply()
+  client.write(Buffer.from(`EHLO ${helo}\r\n`, 'utf8').toString('latin1'))
+  await client.reply()
+  await client.command('MAIL FROM:<a@b.example>')
+  await client.command(`RCPT TO:<x@${helo}>`)
+  client.destroy()
+}
+
+/** What the page said that it should not: errors, violations of its policy, dialogs. */
+const complaints: string[] = []
+
+async function opened(options: BrowserContextOptions = {}): Promise<Page> {
+  const page = await (await browser.newContext(options)).newPage()
+  pages.push(page)
+  page.on('pageerror', (error) => complaints.push(String(error)))
+  page.on('console', (message) => {
+    if (message.type() === 'error' && !message.text().includes('401')) complaints.push(message.text())
+  })
+  await page.goto(`http://127.0.0.1:${app.adminPort}/`)
+  return page
+}
+
+const textIn = async (page: Page, part: string): Promise<string> => (await page.locator(part).textContent()) ?? ''
+const textOf = (page: Page): Promise<string> => textIn(page, 'main')
+
+test('names that clients choose are shown, and do nothing', async () => {
+  const page = await opened()
+  const text = await eventually(
+    () => textOf(page),
+    (shown) => shown.includes('mx.example'),
+  )
+  for (const name of HOSTILE.slice(0, 5)) expect(text).toContain(name)
+  expect(text).not.toContain('\u202e')
+  expect(await page.title()).toBe('warn: mx.test.example, Spillway')
+  expect(await page.locator('main img, main script, main h1').count()).toBe(0)
+  expect(await page.locator('script').count()).toBe(1)
+  expect(complaints).toEqual([])
+}, 60_000)
+
+describe('nothing that axe-core calls serious', () => {
+  const LOOKS: [string, BrowserContextOptions][] = [
+    ['in dark', { colorScheme: 'dark' }],
+    ['in light', { colorScheme: 'light' }],
+    ['on a phone', { viewport: { width: 390, height: 844 }, colorScheme: 'light' }],
+  ]
+  test.each(LOOKS)(
+    '%s',
+    async (_, options) => {
+      const page = await opened(options)
+      const violations = (await page.evaluate(
+        `${AXE}; axe.run().then(({ violations }) => violations.map(({ id, impact, nodes }) => ({ id, impact, at: nodes.map(({ html }) => html.slice(0, 200)) })))`,
+      )) as { id: string; impact: string }[]
+      expect(violations.filter(({ impact }) => impact === 'serious' || impact === 'critical')).toEqual([])
+      const width = await page.evaluate('document.documentElement.scrollWidth - innerWidth')
+      expect(width).toBe(0)
+    },
+    60_000,
+  )
+})
+
+test('a ban needs the token once, and is lifted with it; the page follows by itself', async () => {
+  const page = await opened()
+  const asked: string[] = []
+  page.on('dialog', (dialog) => {
+    asked.push(dialog.message())
+    void dialog.accept()
+  })
+  const said = (fits: (text: string) => boolean) => eventually(() => textIn(page, '#said'), fits)
+  await page.getByRole('button', { name: 'Ban 1 h 203.0.113.0/24' }).click()
+  await said((text) => text.includes('token is missing or wrong'))
+  // The focus is there already, and the keyboard is enough.
+  await page.keyboard.type(TOKEN)
+  await page.keyboard.press('Enter')
+  await said((text) => text.includes('kept until'))
+  await page.getByRole('button', { name: 'Ban 1 h 203.0.113.0/24' }).press('Enter')
+  await said((text) => text === 'Banned: 203.0.113.0/24')
+  await page.getByRole('button', { name: 'Lift 203.0.113.0/24' }).click()
+  await said((text) => text === 'Lifted: 203.0.113.0/24')
+  expect(asked).toEqual([
+    'Ban 203.0.113.0/24 for one hour?',
+    'Ban 203.0.113.0/24 for one hour?',
+    'Lift the ban of 203.0.113.0/24?',
+  ])
+  await eventually(
+    () => textOf(page),
+    (text) => text.includes('Nobody is banned'),
+  )
+  await page.getByRole('button', { name: 'Allow 203.0.113.0/24' }).click()
+  await said((text) => text.includes('SPILLWAY_ALLOW'))
+  await visit('198.51.100.1', 'newcomer.example')
+  await eventually(
+    () => textOf(page),
+    (text) => text.includes('newcomer.example'),
+  )
+  expect(complaints).toEqual([])
+}, 90_000)
+
+test('without JavaScript it reads the same, refreshes itself, and offers nothing that it cannot do', async () => {
+  const page = await opened({ javaScriptEnabled: false })
+  expect(await textOf(page)).toContain('127.0.0.1:1 is not up')
+  expect(await page.getByRole('button').count()).toBe(0)
+  await visit('198.51.100.2', 'later.example')
+  await eventually(
+    () => textOf(page),
+    (text) => text.includes('later.example'),
+  )
+}, 60_000)
+
+describe('who may have it', () => {
+  const basic = (password: string): string =>
+    `Authorization: Basic ${Buffer.from(`me:${password}`).toString('base64')}\r\n`
+  const get = (path: string, fields = ''): string => `GET ${path} HTTP/1.1\r\nHost: localhost\r\n${fields}\r\n`
+  const ban = (fields: string): string => {
+    const body = '{"network":"192.0.2.7"}'
+    return `POST /api/v1/bans HTTP/1.1\r\nHost: localhost:9025\r\n${fields}Content-Length: ${body.length}\r\n\r\n${body}`
+  }
+  const bearer = `Authorization: Bearer ${TOKEN}\r\n`
+
+  test('its policy lets a browser run and load nothing but what is ours', async () => {
+    const { head } = await ask(app.adminPort, get('/'))
+    expect(head).toMatch(
+      /Content-Security-Policy: default-src 'none'; style-src 'sha256-[^ ]+'; script-src 'sha256-[^ ]+'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n/,
+    )
+  })
+
+  test.each([
+    ['from our own page with the token', 200, `Origin: http://localhost:9025\r\n${bearer}`],
+    ['from our own page behind TLS', 200, `Origin: https://localhost:9025\r\n${bearer}`],
+    ['from our own page without the token', 401, 'Origin: http://localhost:9025\r\n'],
+    ['with what a browser sends by itself', 401, `Origin: http://localhost:9025\r\n${basic(TOKEN)}`],
+    ['from another port', 403, `Origin: http://localhost:9026\r\n${bearer}`],
+    ['from another site', 403, `Origin: http://evil.example\r\n${bearer}`],
+    ['from a page without an origin', 403, `Origin: null\r\n${bearer}`],
+  ])('a ban %s: %i', async (_, status, fields) => {
+    expect((await ask(app.adminPort, ban(fields))).status).toBe(status)
+  })
+
+  test('what a browser sends by itself opens nothing to pages of other sites', async () => {
+    const other = 'Sec-Fetch-Site: cross-site\r\nSec-Fetch-Dest: image\r\n'
+    expect((await ask(app.adminPort, get('/', other + basic(TOKEN)))).status).toBe(403)
+  })
+})
+
+test('every character that could end an element or an attribute, or is not seen, is escaped', () => {
+  expect(escaped(`<a b='"'>&\u0000\u200f\u2028`)).toBe('&lt;a b=&#39;&quot;&#39;&gt;&amp;\ufffd\ufffd\ufffd')
+  expect(html`<b>${'<'}${html`<i>${['>', 1, undefined]}</i>`}</b>`.text).toBe('<b>&lt;<i>&gt;1</i></b>')
+})

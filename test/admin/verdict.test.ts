@@ -1,0 +1,214 @@
+/** The one sentence: a table of what is so and what is said. */
+import { expect, test } from '@jest/globals'
+import type { OverloadStatus, Status } from '../../src/admin/status.ts'
+import { verdictOf } from '../../src/admin/verdict.ts'
+import type { TrafficReport } from '../../src/telemetry/traffic/report.ts'
+
+const SINCE = '2026-11-21T21:00:00.000Z'
+const up = (upstream: string, more = {}) => ({
+  ...{ upstream, address: `${upstream}:25`, up: true, state: 'up', since: SINCE, connections: 3, limit: 20 },
+  ...more,
+})
+const down = (upstream: string) => up(upstream, { up: false, state: 'down', error: 'connect ECONNREFUSED' })
+
+const hour = (each: number, last: readonly number[] = []): number[] => [
+  ...Array.from({ length: 60 - last.length }, () => each),
+  ...last,
+]
+
+function traffic(change: Partial<TrafficReport['minutes']> = {}, more: Partial<TrafficReport> = {}): TrafficReport {
+  return {
+    minutes: {
+      ...{ connections: hour(110), shed: hour(0), messages: hour(50), deferred: hour(0) },
+      ...{ known: hour(30), known_shed: hour(0), senders: hour(40), ...change },
+    },
+    normal: { basis: 'week', hours: 168, connections: 100, senders: 40, messages: 50 },
+    hoursLearnt: 168,
+    top: { network: [], helo: [], domain: [] },
+    reasons: [],
+    ...more,
+  }
+}
+
+const overload = (change: Partial<OverloadStatus> = {}): OverloadStatus => ({
+  ...{ level: 0, since: SINCE, mode: 'auto', signal: 'connections', pressure: 0.1, latencyTargetSeconds: 5 },
+  signals: {} as OverloadStatus['signals'],
+  admission: {} as OverloadStatus['admission'],
+  ...change,
+})
+
+const status = (change: Partial<Status> = {}): Status => ({
+  ...{ version: 'x', node: 'mx', ready: true, uptimeSeconds: 1, connectionsOpen: 7, unknownGuard: false },
+  clients: { new: 0, suspect: 0, seen: 0, known: 0 },
+  settings: { hash: 'abc', needsRestart: [] },
+  upstreams: [up('mail1'), up('mail2')],
+  overload: overload(),
+  traffic: traffic(),
+  ...change,
+})
+
+const FLOOD = hour(110, Array(12).fill(3800))
+const unknown = ({ normal: _, ...rest }: TrafficReport): TrafficReport => rest
+const slow = [up('mail1'), up('mail2', { dotSeconds: 9.04 })]
+const redis = { up: false, nodes: 2, state: 'down', since: SINCE, error: 'ECONNREFUSED' }
+
+const ROWS: readonly [string, Status, string, string, string][] = [
+  ['normal', status(), 'ok', 'All is well: inbound is 1.1 times normal; known senders 100 % through', 'nothing to do'],
+  [
+    'a flood that is handled',
+    status({
+      traffic: traffic({ connections: FLOOD, shed: hour(0, Array(12).fill(3600)), known_shed: hour(0, [0, 1]) }),
+      overload: overload({ level: 3 }),
+    }),
+    'warn',
+    'Shedding new senders: flood 38 times normal for 12 minutes; known senders 99.6 % through',
+    'nothing to do',
+  ],
+  [
+    'a flood that harms known senders',
+    status({
+      traffic: traffic(
+        { connections: FLOOD, shed: FLOOD, known_shed: hour(10) },
+        {
+          reasons: [
+            { reason: 'ip_connections', mode: 'enforce', lastMinute: 9, lastHour: 9000 },
+            { reason: 'global_connections', mode: 'enforce', lastMinute: 90, lastHour: 900 },
+          ],
+        },
+      ),
+    }),
+    'critical',
+    'Known senders are held up: 75.0 % through; inbound is 38 times normal; most are refused for global_connections',
+    'look at the setting of global_connections below',
+  ],
+  [
+    'much mail, all of it let in',
+    status({ traffic: traffic({ connections: FLOOD }) }),
+    'ok',
+    'Inbound is 38 times normal for 12 minutes, and all of it is let in; known senders 100 % through',
+    'nothing to do',
+  ],
+  [
+    'a slow mail server while inbound is normal',
+    status({ upstreams: slow, overload: overload({ level: 3, signal: 'upstream_latency' }) }),
+    'warn',
+    'Inbound is 1.1 times normal: this is no flood; known senders 100 % through; mail2: its dot takes 9 s',
+    'look at mail2',
+  ],
+  [
+    'a slow mail server in a flood',
+    status({ upstreams: slow, traffic: traffic({ connections: FLOOD, shed: FLOOD }) }),
+    'warn',
+    'Shedding: flood 38 times normal for 12 minutes; known senders 100 % through; mail2: its dot takes 9 s',
+    'nothing to do',
+  ],
+  [
+    'no mail server is up',
+    status({ upstreams: [down('mail1'), down('mail2')], redis }),
+    'critical',
+    'No mail server is up: every sender is told to come back later, and no mail is lost; mail1: connect ECONNREFUSED',
+    'bring a mail server back',
+  ],
+  [
+    'one mail server is down',
+    status({ upstreams: [up('mail1'), down('mail2')], redis }),
+    'warn',
+    'mail2 is not up (connect ECONNREFUSED); the other mail servers take the mail; known senders 100 % through',
+    'bring mail2 back',
+  ],
+  [
+    'Redis is down',
+    status({ redis }),
+    'warn',
+    'Redis does not answer: each node counts alone and enforces its share of every limit; known senders 100 % through',
+    'bring Redis back (ECONNREFUSED)',
+  ],
+  [
+    'draining',
+    status({ ready: false, upstreams: [] }),
+    'warn',
+    'This node takes no new clients: it is draining or has not begun; 7 connections are open',
+    'wait for its end, or look at its log',
+  ],
+  [
+    'observe mode',
+    status({ observing: ['ip-connections', 'overload'] }),
+    'warn',
+    'Observe mode: ip-connections, overload refuse nobody, and only count; inbound is 1.1 times normal',
+    'look at what they would refuse, then take them out of SPILLWAY_OBSERVE',
+  ],
+  [
+    'a pinned level',
+    status({ overload: overload({ mode: 2, level: 2 }) }),
+    'warn',
+    'The overload level is pinned at 2, whatever the pressure; known senders 100 % through',
+    'set SPILLWAY_OVERLOAD=auto when you are done',
+  ],
+  [
+    'a pinned level that holds up known senders',
+    status({ overload: overload({ mode: 4, level: 4 }), traffic: traffic({ known_shed: hour(30) }) }),
+    'critical',
+    'Known senders are held up: 50.0 % through; inbound is 1.1 times normal; the overload level is pinned at 4',
+    'set SPILLWAY_OVERLOAD=auto',
+  ],
+  [
+    'overload off',
+    status({ overload: overload({ mode: 'off' }) }),
+    'warn',
+    'Overload is off: a flood is held back by the limits alone; inbound is 1.1 times normal',
+    'set SPILLWAY_OVERLOAD=auto unless you mean it',
+  ],
+  [
+    'pressed by something else',
+    status({ overload: overload({ level: 2, signal: 'memory' }) }),
+    'warn',
+    'Overload level 2: memory runs short; inbound is 1.1 times normal; known senders 100 % through',
+    'look at the pressure below',
+  ],
+  [
+    'no normal known yet',
+    status({ traffic: unknown(traffic()) }),
+    'ok',
+    'All is well: inbound is 1.0 times the quiet quarter of the last hour (normal not known yet); known senders 100 % through',
+    'nothing to do',
+  ],
+  [
+    'no normal known yet, in a flood',
+    status({ traffic: unknown(traffic({ connections: FLOOD, shed: FLOOD })) }),
+    'warn',
+    'Shedding: flood 35 times the quiet quarter of the last hour (normal not known yet) for 12 minutes; known senders 100 % through',
+    'nothing to do',
+  ],
+  [
+    'just begun',
+    status({ traffic: unknown(traffic({ connections: [5], known: [], known_shed: [] })) }),
+    'ok',
+    'All is well: normal not known yet; no known sender came lately',
+    'nothing to do',
+  ],
+  [
+    'a worker that does not answer',
+    status({
+      workers: [
+        { worker: 1, up: true, restarts: 0 },
+        { worker: 2, up: false, restarts: 3 },
+      ],
+    }),
+    'warn',
+    'Worker 2 of 2 does not answer; the others serve',
+    'look at the log',
+  ],
+]
+
+test.each(ROWS)('%s', (_, given, severity, text, act) => {
+  expect(verdictOf(given)).toEqual({ severity, text, do: act })
+})
+
+test('a few known senders who are held up make no alarm, and a quiet site no flood', () => {
+  const few = { known: hour(0), known_shed: hour(0, [19]) }
+  expect(verdictOf(status({ traffic: traffic(few) })).severity).toBe('ok')
+  const quiet = { normal: { basis: 'week', hours: 168, connections: 1, senders: 1, messages: 1 } } as const
+  expect(verdictOf(status({ traffic: traffic({ connections: hour(1, [50]), shed: hour(50) }, quiet) })).severity).toBe(
+    'ok',
+  )
+})

@@ -2,7 +2,7 @@
  * What is going on, in one sentence, and what to do about it. One pure function of the status; the order of evidence is that of the
  * table at its end, and the first that speaks is the verdict:
  *
- *  1. This node takes no clients: it is starting or draining, and figures mean little.
+ *  1. This node takes no clients: it is starting or stopping, and figures mean little.
  *  2. No mail server is up: nobody's mail goes on, whatever else there is.
  *  3. Senders that are known do not come through: of those that came in the last ten minutes (at least KNOWN_LEAST) fewer than
  *     KNOWN_WELL. That is the harm that this program is to prevent, so it comes before its cause, which is named in the same sentence.
@@ -12,7 +12,8 @@
  *     after the flood because a flood makes servers slow, and is named there as well.
  *  6. The overload level is 2 or more for another reason: the signal is named.
  *  7. What is broken and harms nobody yet: a mail server down, a worker down, Redis away, certificates.
- *  8. What the operator has set and may have forgotten: a pinned level, overload off, checks that are only observed.
+ *  8. What the operator has set and may have forgotten: a node or a mail server that is drained, a pinned level, overload off, checks
+ *     that are only observed.
  *  9. All is well.
  */
 import type { Signal } from '../core/overload.ts'
@@ -121,8 +122,9 @@ const NOTHING = 'nothing to do'
 
 type Evidence = (status: Status) => Verdict | undefined
 
-const notReady: Evidence = ({ ready, connectionsOpen }) =>
-  ready
+const notReady: Evidence = ({ ready, drainedSince, connectionsOpen }) =>
+  // One that the operator has drained serves whoever comes.
+  ready || drainedSince !== undefined
     ? undefined
     : {
         severity: 'warn',
@@ -134,19 +136,24 @@ const noUpstream: Evidence = ({ upstreams }) => {
   if (upstreams.some(({ up }) => up)) return undefined
   const [first] = upstreams.filter(({ error }) => error !== undefined)
   const why = first === undefined ? '' : `; ${first.upstream}: ${first.error}`
+  const drained = upstreams.find(({ state }) => state === 'drained')
   return {
     severity: 'critical',
     text: `No mail server is up: every sender is told to come back later, and no mail is lost${why}`,
-    do: 'bring a mail server back',
+    do: drained === undefined ? 'bring a mail server back' : `spillway undrain ${drained.upstream}`,
   }
 }
+
+/** A level is pinned by the setting, or for a while by the command. */
+const unpinned = ({ pinnedUntil }: NonNullable<Status['overload']>): string =>
+  pinnedUntil === undefined ? 'set SPILLWAY_OVERLOAD=auto' : 'spillway level auto'
 
 /** What may be the cause of harm, in words, and what to do about that. */
 function causeOf(status: Status): { readonly why: string; readonly do: string } {
   const { overload, traffic } = status
   const slow = slowClause(status)
   if (overload !== undefined && typeof overload.mode === 'number')
-    return { why: `the overload level is pinned at ${overload.mode}`, do: 'set SPILLWAY_OVERLOAD=auto' }
+    return { why: `the overload level is pinned at ${overload.mode}`, do: unpinned(overload) }
   if (slow !== undefined) return { why: slow, do: `look at ${slowOf(status)[0]?.upstream}` }
   const [reason] = (traffic?.reasons ?? [])
     .filter(({ mode }) => mode === 'enforce')
@@ -209,7 +216,7 @@ const pressed: Evidence = (status) => {
 }
 
 const upstreamDown: Evidence = (status) => {
-  const down = status.upstreams.filter(({ up, state }) => !up && state !== 'draining')
+  const down = status.upstreams.filter(({ up, state }) => !up && state !== 'draining' && state !== 'drained')
   const [first] = down
   if (first === undefined) return undefined
   const names = [...new Set(down.map(({ upstream }) => upstream))].join(', ')
@@ -249,19 +256,36 @@ const certificates: Evidence = ({ tls }) => {
     : { severity: 'warn', text: `A certificate needs a look: ${doubt}`, do: 'renew or correct it' }
 }
 
+const drained: Evidence = (status) => {
+  const names = status.upstreams.filter(({ state }) => state === 'drained').map(({ upstream }) => upstream)
+  if (status.drainedSince !== undefined)
+    return {
+      severity: 'warn',
+      text: `The operator has drained this node: balancers send it no clients, and whoever comes is served; ${status.connectionsOpen} connections are open`,
+      do: 'spillway undrain, when you are done',
+    }
+  const [first] = names
+  if (first === undefined) return undefined
+  return {
+    severity: 'warn',
+    text: `The operator has drained ${[...new Set(names)].join(', ')}: no new mail goes there; ${knownClause(status)}`,
+    do: `spillway undrain ${first}, when you are done`,
+  }
+}
+
 const asSet: Evidence = (status) => {
   const { overload, observing = [] } = status
   if (typeof overload?.mode === 'number')
     return {
       severity: 'warn',
       text: `The overload level is pinned at ${overload.mode}, whatever the pressure; ${knownClause(status)}`,
-      do: 'set SPILLWAY_OVERLOAD=auto when you are done',
+      do: `${unpinned(overload)} when you are done`,
     }
   if (overload?.mode === 'off')
     return {
       severity: 'warn',
       text: `Overload is off: a flood is held back by the limits alone; ${inboundClause(status)}`,
-      do: 'set SPILLWAY_OVERLOAD=auto unless you mean it',
+      do: `${unpinned(overload)} unless you mean it`,
     }
   if (observing.length === 0) return undefined
   return {
@@ -288,6 +312,7 @@ const ORDER: readonly Evidence[] = [
   workerDown,
   redisDown,
   certificates,
+  drained,
   asSet,
 ]
 

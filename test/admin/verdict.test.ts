@@ -131,6 +131,27 @@ const ROWS: readonly [string, Status, string, string, string][] = [
     'wait for its end, or look at its log',
   ],
   [
+    'the operator has drained the node',
+    status({ ready: false, drainedSince: '2026-11-28T03:00:00Z' }),
+    'warn',
+    'The operator has drained this node: balancers send it no clients, and whoever comes is served; 7 connections are open',
+    'spillway undrain, when you are done',
+  ],
+  [
+    'the operator has drained a mail server',
+    status({ upstreams: [up('mail1'), { ...down('mail2'), state: 'drained' }] }),
+    'warn',
+    'The operator has drained mail2: no new mail goes there; known senders 100 % through',
+    'spillway undrain mail2, when you are done',
+  ],
+  [
+    'the operator has drained the only mail server',
+    status({ upstreams: [{ ...down('mail1'), state: 'drained', error: 'drained' }] }),
+    'critical',
+    'No mail server is up: every sender is told to come back later, and no mail is lost; mail1: drained',
+    'spillway undrain mail1',
+  ],
+  [
     'observe mode',
     status({ observing: ['ip-connections', 'overload'] }),
     'warn',

@@ -8,6 +8,7 @@ import { LIMIT_NAMES, LIMITS, type LimitName, type Rate, type Rates, UNKNOWN_LIM
 import { recordOf } from '../../core/record.ts'
 import type { Usage } from '../../core/usage.ts'
 import { type Factors, maximum, perClient } from '../../overload/maximum.ts'
+import { HARVEST_SHARE, isGuessing } from '../../state/harvest.ts'
 import { createLimits, type Limits } from '../../state/limits.ts'
 import { type Seat, Seats } from '../../state/seats.ts'
 import { Schedule } from './merge.ts'
@@ -34,8 +35,6 @@ export interface ReplayRules {
 const USUAL_WINDOW_MS = 60_000
 /** No use comes near it. */
 const NO_MAXIMUM = 0x7fff0000
-/** As checks/unknown-recipients.ts has it. */
-const HARVEST_SHARE = 0.3
 /** Whoever a sampled line stands for besides the one that it names. */
 const NOBODY = clientOf('192.0.2.1', 'new', false)
 const LEVEL = 0
@@ -179,9 +178,9 @@ export class Replay {
       }
       if (isRelay(client)) continue
       for (const limit of UNKNOWN_LIMITS) {
-        if (rates[limit] === undefined || (LIMITS[limit].per === 'net' && client.standing === 'known')) continue
-        const lately = this.#limits.lately(client, limit)
-        if (!lately || lately.unknown.used < lately.unknown.max) continue
+        const lately = rates[limit] === undefined ? undefined : this.#limits.lately(client, limit)
+        if (lately === undefined || lately.unknown.used < lately.unknown.max) continue
+        if (LIMITS[limit].per === 'net' && client.standing === 'known' && !isGuessing(lately)) continue
         if (lately.unknown.used < HARVEST_SHARE * lately.asked) continue
         this.tallies[limit].recipients++
         add(limit, isTaken ? share : 0)

@@ -2,7 +2,7 @@
 import type { Standing } from '../core/client.ts'
 import type { CheckName } from '../core/reasons.ts'
 import type { Heard } from '../telemetry/metrics.ts'
-import type { CheckTally, ObservedSender } from '../telemetry/observed/report.ts'
+import type { ObservedSender, Peak } from '../telemetry/observed/report.ts'
 
 export interface ObserveReport {
   /** When counting began: at the start of the oldest process that was asked. */
@@ -27,8 +27,11 @@ export interface ObservedCheck {
   readonly senders: readonly (Omit<ObservedSender, 'last'> & { readonly last: string })[]
   /** There were more of them. */
   readonly moreSenders: boolean
-  /** The most that a known or seen sender used whose mail was accepted, against its own maximum. */
-  readonly highest?: NonNullable<CheckTally['highest']>
-  /** Of a limit: its setting, its value now (`off`: it has none), and one that would let in all known and seen senders that it would have refused. */
+  /**
+   * The most that a known sender used whose mail was accepted, against its own maximum, and that a seen one did; with a value of the
+   * setting that would have let it in.
+   */
+  readonly peaks: readonly (Peak & { readonly suggested?: string })[]
+  /** Of a limit: its setting, its value now (`off`: it has none), and one that would have let in all known and seen senders. */
   readonly setting?: { readonly name: string; readonly now: string; readonly suggested?: string }
 }

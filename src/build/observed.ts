@@ -7,7 +7,14 @@ import { LIMIT_NAMES, LIMITS, type LimitName, type Rate } from '../core/limits.t
 import { CHECK_NAMES, type CheckName, checkOf } from '../core/reasons.ts'
 import { recordOf } from '../core/record.ts'
 import { HEARD, type Metrics } from '../telemetry/metrics.ts'
-import { type ByStanding, type CheckTally, excess, type Tallied } from '../telemetry/observed/report.ts'
+import {
+  type ByStanding,
+  type CheckTally,
+  excess,
+  higher,
+  type Peak,
+  type Tallied,
+} from '../telemetry/observed/report.ts'
 import { ObservedTally } from '../telemetry/observed/tally.ts'
 import { modeIn } from './policy.ts'
 
@@ -32,25 +39,32 @@ const sum = (by: ByStanding): number => STANDINGS.reduce((total, standing) => to
  * The use is taken as a share of the client's own maximum, so that it fits clients for which the setting is widened and workers
  * among which it is divided.
  */
-function settingOf(
+function valuesOf(
   check: CheckName,
   settings: PlainSettings,
-  highest: CheckTally['highest'],
-): Pick<ObservedCheck, 'setting'> {
+  peaks: readonly Peak[],
+): Pick<ObservedCheck, 'setting' | 'peaks'> {
   const name = SETTINGS.get(check)
-  if (name === undefined) return {}
+  if (name === undefined) return { peaks }
   const value = settings[keyOf(name)]
   const text = (max: number | Rate | undefined): string =>
     max === undefined ? 'off' : typeof max === 'number' ? String(max) : rateText(max)
   const now = text(value)
-  if (value === undefined || highest === undefined) return { setting: { name, now } }
-  const fits = (max: number): number => Math.ceil(max * excess(highest) * MARGIN)
-  const next = typeof value === 'number' ? fits(value) : { ...value, max: fits(value.max) }
-  return { setting: { name, now, suggested: text(next) } }
+  const [first] = peaks
+  // The limit may have been switched off since.
+  if (value === undefined || first === undefined) return { peaks, setting: { name, now } }
+  const suggested = (peak: Peak): string => {
+    const fits = (max: number): number => Math.ceil(max * excess(peak) * MARGIN)
+    return text(typeof value === 'number' ? fits(value) : { ...value, max: fits(value.max) })
+  }
+  return {
+    peaks: peaks.map((peak) => ({ ...peak, suggested: suggested(peak) })),
+    setting: { name, now, suggested: suggested(peaks.reduce(higher, first)) },
+  }
 }
 
 function checkReport(
-  { check, heard, senders, more, highest }: CheckTally,
+  { check, heard, senders, more, peaks }: CheckTally,
   settings: PlainSettings,
   observing: boolean,
 ): ObservedCheck {
@@ -65,8 +79,7 @@ function checkReport(
     ...(judged > 0 && { falsePositives: Math.round((sums.accepted / judged) * 1000) / 1000 }),
     senders: senders.map((each) => ({ ...each, last: new Date(each.last).toISOString() })),
     moreSenders: more,
-    ...(highest !== undefined && { highest }),
-    ...settingOf(check, settings, highest),
+    ...valuesOf(check, settings, peaks),
   }
 }
 
@@ -76,6 +89,7 @@ const nothing = (check: CheckName): CheckTally => ({
   heard: recordOf(HEARD, () => NOBODY),
   senders: [],
   more: false,
+  peaks: [],
 })
 
 /** @param settings those in force, of the whole node */

@@ -35,16 +35,25 @@ function senderLines({ senders, moreSenders, heard }: ObservedCheck): string[] {
   ]
 }
 
-function valueLines({ setting, highest, heard, sessions }: ObservedCheck): string[] {
+const peakLine = (
+  setting: string,
+  { used, max, source, standing, suggested }: ObservedCheck['peaks'][number],
+): string =>
+  `  The most that a ${standing} sender used is ${used}, where it may use ${max}: ${source}.${
+    suggested === undefined ? '' : ` ${setting}=${suggested} would have let it in, with a quarter to spare.`
+  }`
+
+function valueLines({ setting, peaks, heard, sessions }: ObservedCheck): string[] {
   if (setting === undefined || sessions === 0) return []
-  const { name, now, suggested } = setting
-  if (highest !== undefined && suggested !== undefined) {
-    const { used, max, source, standing } = highest
+  const { name, now } = setting
+  if (peaks.length > 0)
     return [
-      `  The most that a known or seen sender used is ${used}, where it may use ${max}: ${source} (${standing}).`,
-      `  ${name}=${suggested} would have let in all of them, with a quarter to spare. It is ${now} now.`,
+      ...peaks.map((peak) => peakLine(name, peak)),
+      ...(peaks.some(({ standing }) => standing === 'seen')
+        ? ['  One accepted message makes a sender seen: look who it is before you make room for it.']
+        : []),
+      `  It is ${name}=${now} now.`,
     ]
-  }
   if (now === 'off') return []
   return heard.accepted > 0
     ? [`  None of them is known or seen, so nothing speaks for a wider value than ${name}=${now}.`]

@@ -71,7 +71,7 @@ describe('an observed limit', () => {
       ...{ check: 'ip-connections', observing: true, sessions: 7, moreSenders: false, falsePositives: 0.6 },
       heard: { accepted: 3, refused: 2, none: 2 },
       standings: { accepted: { seen: 3 }, refused: { new: 1, suspect: 1 }, none: { new: 2 } },
-      highest: { used: 5, max: 2, source: '203.0.113.7', standing: 'seen' },
+      peaks: [{ used: 5, max: 2, source: '203.0.113.7', standing: 'seen', suggested: '7/1h' }],
       setting: { name: 'SPILLWAY_LIMIT_IP_CONNECTIONS', now: '2/1h', suggested: '7/1h' },
     })
     expect(senders).toMatchObject([{ source: '203.0.113.7', standing: 'seen', helo: 'mail.example.org', sessions: 3 }])
@@ -86,8 +86,8 @@ describe('an observed limit', () => {
       '  False positives: 60 % of the sessions that the mail servers judged.\n',
       '  It would have put off this honest sender, as far as the mail servers tell:\n',
       '    203.0.113.7 (seen, HELO "mail.example.org"): 3 sessions, the last one 20',
-      'used is 5, where it may use 2: 203.0.113.7 (seen).',
-      'SPILLWAY_LIMIT_IP_CONNECTIONS=7/1h would have let in all of them',
+      '  The most that a seen sender used is 5, where it may use 2: 203.0.113.7. SPILLWAY_LIMIT_IP_CONNECTIONS=7/1h would',
+      '  It is SPILLWAY_LIMIT_IP_CONNECTIONS=2/1h now.\n',
     ])
       expect(output).toContain(line)
 

@@ -81,23 +81,28 @@ test('the most that was used is that of known and seen senders whose mail was ac
     ended(source, standing, { uses: new Map([['helo', { used: most, max }]]), ...more })
   used('192.0.2.1', 'new', 900, 10)
   used('192.0.2.2', 'known', 800, 10, { accepted: false, heardNo: true })
-  expect(of('helo')?.highest).toBeUndefined()
+  used('192.0.2.5', 'trusted', 700, 10)
+  expect(of('helo')?.peaks).toEqual([])
   used('192.0.2.3', 'seen', 15, 10)
   used('192.0.2.4', 'known', 45, 40)
-  expect(of('helo')?.highest).toEqual({ source: '192.0.2.3', standing: 'seen', used: 15, max: 10 })
+  used('192.0.2.6', 'seen', 20, 19)
+  expect(of('helo')?.peaks).toEqual([
+    { source: '192.0.2.4', standing: 'known', used: 45, max: 40 },
+    { source: '192.0.2.3', standing: 'seen', used: 15, max: 10 },
+  ])
 })
 
 test('workers together: sessions add up, a sender is one, and the furthest beyond its maximum counts', () => {
   const [one, two] = [setUp(), setUp()] as const
-  one.ended('192.0.2.1', 'new', { helo: 'before', uses: new Map([['helo', { used: 3, max: 2 }]]) })
+  one.ended('192.0.2.1', 'seen', { helo: 'before', uses: new Map([['helo', { used: 3, max: 2 }]]) })
   two.ended('192.0.2.9', 'suspect', { accepted: false })
   two.ended('192.0.2.1', 'seen', { helo: 'after', uses: new Map([['helo', { used: 9, max: 4 }]]) })
   const { since, checks } = tallyTogether([one.tally.report(), two.tally.report()])
   expect([since, checks.map(({ check }) => check)]).toEqual([0, ['helo']])
   expect(checks[0]).toMatchObject({
     senders: [{ source: '192.0.2.1', standing: 'seen', helo: 'after', sessions: 2, last: 2000 }],
-    heard: { accepted: { new: 1, seen: 1 }, none: { suspect: 1 } },
-    highest: { used: 9, max: 4 },
+    heard: { accepted: { seen: 2 }, none: { suspect: 1 } },
+    peaks: [{ source: '192.0.2.1', standing: 'seen', used: 9, max: 4 }],
     more: false,
   })
 })

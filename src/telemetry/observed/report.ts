@@ -44,8 +44,15 @@ export interface CheckTally {
   readonly senders: readonly ObservedSender[]
   /** There were more senders than are kept. */
   readonly more: boolean
-  /** The most that a known or seen sender used whose mail was accepted. */
-  readonly highest?: ObservedUse & Pick<ObservedSender, 'source' | 'standing'>
+  /** The most that a known sender used whose mail was accepted, and that a seen one did; in this order, as far as there are any. */
+  readonly peaks: readonly Peak[]
+}
+
+/** Whose use tells what a limit has to be. One accepted message makes a sender seen, so these have a peak of their own. */
+export const PEAKS = ['known', 'seen'] as const satisfies readonly Standing[]
+export interface Peak extends ObservedUse {
+  readonly standing: (typeof PEAKS)[number]
+  readonly source: string
 }
 
 /** Of one process. */
@@ -76,9 +83,11 @@ function checkTogether(check: CheckName, all: readonly CheckTally[]): CheckTally
     const before = found.get(each.source)
     found.set(each.source, before === undefined ? each : same(before, each))
   }
-  const highest = all
-    .flatMap((each) => each.highest ?? [])
-    .reduce<CheckTally['highest']>((before, each) => higher(before, each), undefined)
+  const peaks = all.flatMap((each) => each.peaks)
+  const peakOf = (standing: Standing): Peak | undefined =>
+    peaks
+      .filter((each) => each.standing === standing)
+      .reduce<Peak | undefined>((before, each) => higher(before, each), undefined)
   const sum = (heard: Heard, standing: Standing): number =>
     all.reduce((total, each) => total + each.heard[heard][standing], 0)
   return {
@@ -86,7 +95,7 @@ function checkTogether(check: CheckName, all: readonly CheckTally[]): CheckTally
     heard: recordOf(HEARD, (heard) => recordOf(STANDINGS, (standing) => sum(heard, standing))),
     senders: inOrder([...found.values()]).slice(0, MOST_SENDERS),
     more: found.size > MOST_SENDERS || all.some(({ more }) => more),
-    ...(highest !== undefined && { highest }),
+    peaks: PEAKS.flatMap((standing) => peakOf(standing) ?? []),
   }
 }
 

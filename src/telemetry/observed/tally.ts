@@ -3,7 +3,7 @@
  * once for each check. Of senders whose mail was accepted the table of each check has a fixed number: senders with a better standing
  * push out others and are never pushed out by them, so that a flood of strangers whose mail is accepted hides no known sender.
  */
-import { type Client, isFriend, isTrusted, STANDINGS, type Standing } from '../../core/client.ts'
+import { type Client, STANDINGS, type Standing } from '../../core/client.ts'
 import { CHECK_NAMES, type CheckName, type ReasonName } from '../../core/reasons.ts'
 import { recordOf } from '../../core/record.ts'
 import { HEARD, type Heard, type Metrics } from '../metrics.ts'
@@ -15,6 +15,8 @@ import {
   MOST_SENDERS,
   type ObservedSender,
   type ObservedUse,
+  PEAKS,
+  type Peak,
   rankOf,
   type Tallied,
 } from './report.ts'
@@ -23,6 +25,8 @@ const LONGEST_HELO = 255
 
 /** A piece of a longer string would keep all of that in memory. */
 const clipped = (text: string): string => Buffer.from(text.slice(0, LONGEST_HELO), 'latin1').toString('latin1')
+
+const isPeakOf = (standing: Standing): standing is Peak['standing'] => PEAKS.some((each) => each === standing)
 
 /** A session that is over. */
 export interface Observed {
@@ -98,7 +102,7 @@ interface OfCheck {
   readonly check: CheckName
   readonly cells: Readonly<Record<Heard, Readonly<Record<Standing, Cell>>>>
   readonly senders: Senders
-  highest: CheckTally['highest']
+  readonly peaks: Map<Standing, Peak>
 }
 
 export interface ObservedTallyOptions {
@@ -120,7 +124,7 @@ export class ObservedTally {
     this.#checks = new Map(
       CHECK_NAMES.map((check) => {
         const cells = recordOf(HEARD, (heard) => cell(check, heard))
-        return [check, { check, cells, senders: new Senders(), highest: undefined }]
+        return [check, { check, cells, senders: new Senders(), peaks: new Map() }]
       }),
     )
   }
@@ -138,16 +142,16 @@ export class ObservedTally {
       if (!accepted) continue
       of.senders.note(source, standing, helo, this.#now())
       const use = uses?.get(of.check)
-      if (use !== undefined && isFriend({ standing }) && !isTrusted({ standing }))
-        of.highest = higher(of.highest, { ...use, source, standing })
+      if (use !== undefined && isPeakOf(standing))
+        of.peaks.set(standing, higher(of.peaks.get(standing), { ...use, source, standing }))
     }
   }
 
   report(): Tallied {
-    const checks = [...this.#checks.values()].map(({ check, cells, senders, highest }): CheckTally => {
+    const checks = [...this.#checks.values()].map(({ check, cells, senders, peaks }): CheckTally => {
       const heard = recordOf(HEARD, (each) => recordOf(STANDINGS, (standing) => cells[each][standing].value))
-      const told = { check, heard, senders: senders.list(), more: senders.more }
-      return highest === undefined ? told : { ...told, highest }
+      const inTurn = PEAKS.flatMap((standing) => peaks.get(standing) ?? [])
+      return { check, heard, senders: senders.list(), more: senders.more, peaks: inTurn }
     })
     const hasAny = ({ heard }: CheckTally): boolean =>
       HEARD.some((each) => STANDINGS.some((standing) => heard[each][standing] > 0))

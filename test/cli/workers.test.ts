@@ -330,6 +330,9 @@ test('what checks in observe mode would have refused is told of all workers toge
   expect(helo).toMatchObject({ observing: true, heard: { accepted: 2, refused: 0, none: 0 }, falsePositives: 1 })
   // To the two workers it is one sender.
   expect(helo?.senders).toMatchObject([{ source: '127.0.0.1', helo: 'pc', sessions: 2 }])
+  const env = { ...SERVE_ENV, SPILLWAY_ADMIN_LISTEN: `127.0.0.1:${adminPort}` }
+  const { code, output } = await run(['observe', 'helo'], { env })
+  expect([code, output]).toEqual([0, expect.stringMatching(/^helo: it would have refused 2 sessions since 20/)])
   const counted = [...(await metrics())].filter(([key]) =>
     key.startsWith('spillway_observe_would_refuse_total{check="helo"'),
   )

@@ -140,12 +140,13 @@ describe('as shipped', () => {
   })
 
   test('what a stranger calls himself is clipped and escaped', async () => {
-    const evil = `"${'\u009b31m'.repeat(30)}`
-    await session(of, '203.0.113.7', 'b', evil)
+    const evil = `"b\u00fccher${'\u009b31m\u202e'.repeat(12)}`
+    // The client writes Latin-1, and says UTF-8 by it.
+    await session(of, '203.0.113.7', 'b', Buffer.from(evil).toString('latin1'))
     const { senders } = await reported(of, 'helo', 1)
-    expect(senders[0]?.helo).toHaveLength(evil.length)
+    expect(senders[0]?.helo).toBe(evil)
     const { output } = await verb(of)
-    expect(output).toContain('(new, HELO "\\"')
+    expect(output).toContain('(new, HELO "\\"b\u00fccher\\u009b31m\\u202e')
     expect(output).not.toMatch(/[^\n\P{C}]/u)
   })
 

@@ -60,6 +60,9 @@ describe('the senders of a check', () => {
     expect([senders.length, more]).toEqual([MOST_SENDERS, true])
     expect(senders[0]).toMatchObject({ source: '192.0.2.1', standing: 'known', sessions: 1 })
     expect(senders.find(({ source }) => source === '192.0.2.2')).toMatchObject({ sessions: 5 })
+    // Whoever comes again and again finds room later, too.
+    for (let i = 0; i < 3; i++) ended('192.0.2.3', 'new')
+    expect(of('helo')?.senders.find(({ source }) => source === '192.0.2.3')).toMatchObject({ sessions: 3 })
     // What a row has inherited is not counted for the sender that has it now.
     expect(senders.filter(({ sessions }) => sessions > 1)).toHaveLength(1)
   })

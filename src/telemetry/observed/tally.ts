@@ -24,7 +24,7 @@ import {
 const LONGEST_HELO = 255
 
 /** A piece of a longer string would keep all of that in memory. */
-const clipped = (text: string): string => Buffer.from(text.slice(0, LONGEST_HELO), 'latin1').toString('latin1')
+const clipped = (text: string): string => Buffer.from(text.slice(0, LONGEST_HELO)).toString()
 
 const isPeakOf = (standing: Standing): standing is Peak['standing'] => PEAKS.some((each) => each === standing)
 
@@ -33,7 +33,7 @@ export interface Observed {
   /** The checks that would have refused it; undefined: none. */
   readonly observed: ReadonlySet<CheckName | ReasonName> | undefined
   readonly uses: ReadonlyMap<CheckName, ObservedUse> | undefined
-  /** As the client said it, in Latin-1. */
+  /** As the client said it. */
   readonly helo: string | undefined
   readonly accepted: boolean
   readonly heardNo: boolean

@@ -12,6 +12,7 @@ import { createIdentify } from '../front/gate/identify.ts'
 import { Linger, MAX_LINGERING } from '../front/gate/linger.ts'
 import { NatWatch } from '../front/gate/nat-watch.ts'
 import { Outcomes } from '../front/outcome.ts'
+import type { RecentRefusals } from '../front/recent-refusals.ts'
 import type { ConversationParts } from '../front/session/context.ts'
 import { Handshakes } from '../front/session/handshakes.ts'
 import { Sessions } from '../front/session/session.ts'
@@ -55,6 +56,7 @@ export interface FrontOptions {
   readonly live: ConnectionParts['live']
   readonly metrics: Metrics
   readonly traffic: Pick<Traffic, 'ended' | 'recipient'>
+  readonly recent: RecentRefusals
   readonly log: Log
   readonly clock: Clock
 }
@@ -73,6 +75,7 @@ export function buildFront(options: FrontOptions): ConnectionParts {
     ...{ history: options.history, domains, relayed: options.relayed, traffic: options.traffic },
     committed: (client, offence) => offences.committed(client, offence),
     turnedAway: options.kernel.turnedAway,
+    recent: options.recent,
   })
   const sessions = new Sessions({
     conversation: conversationOf(options, outcomes),

@@ -94,6 +94,7 @@ class Parent implements Stoppable {
       ...{ status, handOver, reload: this.reload, metrics: () => page(crew, metrics) },
       reported: (report) => crew.reported(report),
       feedback: (given) => crew.feedback(given),
+      explain: (asked) => crew.explain.ask(asked),
       ...{ orders, bans: bansOf(crew) },
       failed: (error) => log.error({ err: error.message }, 'a listening socket failed'),
     })

@@ -112,6 +112,9 @@ function obey(running: Running, log: LevelledLog, take: (reading: Reading) => vo
       case 'bans':
         tell({ kind: 'bans', id: message.id, answer: answered(running.bans, message.asked) })
         return
+      case 'explain':
+        tell({ kind: 'explained', id: message.id, answer: running.explain(message.asked) })
+        return
       case 'banned':
         return running.bans.take(message.made)
       case 'heard':

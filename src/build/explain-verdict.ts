@@ -23,6 +23,7 @@ import { type MutableUsage, NO_USAGE } from '../core/usage.ts'
 import type { DnsLists } from '../dns/lists.ts'
 import type { Overload } from '../overload/overload.ts'
 import { strangersMost } from '../overload/reserve.ts'
+import type { Upstreams } from '../relay/pool/upstreams.ts'
 import type { Limits, Peeked } from '../state/limits.ts'
 import { crowdOf, type Seats } from '../state/seats.ts'
 import type { BuiltPolicy } from './policy.ts'
@@ -37,6 +38,7 @@ export interface VerdictSources {
   readonly limits: Pick<Limits, 'peek' | 'lately'>
   readonly seats: Pick<Seats, 'peek'>
   readonly dnsLists: Pick<DnsLists, 'peek'>
+  readonly relay: { readonly upstreams: Pick<Upstreams, 'isUp'> }
 }
 
 interface AtStage {
@@ -61,7 +63,10 @@ export function judged(client: Client, sources: VerdictSources): Stages {
   const share = sources.policy.mode('overload') === 'enforce' ? sources.overload.share(client.standing) : 1
   return {
     connect: atConnect(client, open, peeked, sources),
-    rcpt: client.standing === 'trusted' ? { refusal: undefined, observed: [] } : atRcpt(client, peeked, sources),
+    rcpt: unlessDown(
+      client.standing === 'trusted' ? { refusal: undefined, observed: [] } : atRcpt(client, peeked, sources),
+      sources,
+    ),
     ...{ share: client.standing === 'trusted' ? 1 : share, open, peeked },
   }
 }
@@ -123,6 +128,12 @@ function atRcpt(
     observed.push(heard)
   }
   return { refusal: undefined, observed }
+}
+
+/** What passes our checks needs a mail server. */
+function unlessDown(at: AtStage, { policy, relay: { upstreams } }: VerdictSources): AtStage {
+  const isAnyUp = policy.settings.upstreams.some(({ label }) => upstreams.isUp(label))
+  return at.refusal !== undefined || isAnyUp ? at : { ...at, refusal: refusal('upstream_down') }
 }
 
 const NEVER = new AbortController().signal

@@ -74,7 +74,7 @@ export function changeOf(told: Told): string[] {
   const first = refused === undefined ? shed : changesOf(refused, told)
   const isOperators = by === 'allow_list' || by === 'relays_list' || by === 'operators_ban'
   const allow =
-    refused !== undefined && !isOperators
+    refused !== undefined && refused.reason !== 'upstream_down' && !isOperators
       ? [`To let it in for a while whatever is known of it: spillway allow add ${client.ip} --time 24h.`]
       : []
   return [...first, ...standingChanges(told), ...allow]
@@ -115,6 +115,8 @@ function changesOf({ reason }: Refusal, told: Told): string[] {
       ]
     case 'max_connections':
       return ['All connections are taken (SPILLWAY_MAX_CONNECTIONS): it gets in when one is free.']
+    case 'upstream_down':
+      return ['It gets in when a mail server is up again: spillway status has them.']
     case 'dnsbl':
       return [
         'The DNS lists take it off, or SPILLWAY_DNSBL_THRESHOLD is higher. Whoever is seen or known is not judged by lists.',
@@ -144,7 +146,7 @@ function standingChanges({ by, settings: { knownAfter, knownDays } }: Told): str
       return [known]
     case 'own_bad_mail':
       return [
-        'Bad mail weighs half as much a day later, and good mail outweighs it. If it was none: spillway learns by POST /api/v1/feedback.',
+        'Bad mail weighs half as much a day later, and good mail outweighs it. If it was no spam, say so: POST /api/v1/feedback.',
       ]
     case 'bad_neighbours':
       return [`Its neighbours' bad mail weighs half as much a day later. ${known}`]

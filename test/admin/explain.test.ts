@@ -35,6 +35,10 @@ beforeAll(async () => {
     ALLOW: '198.51.100.0/24',
     DENY: '203.0.113.0/24',
   })
+  await eventually(
+    () => app.running.status().upstreams,
+    ([one]) => one?.up === true,
+  )
 })
 afterAll(async () => {
   await app.stop()
@@ -161,4 +165,13 @@ describe('spillway explain', () => {
     expect(await run(['explain', '192.0.2.1'], { env: {} })).toMatchObject({ code: 78 })
     expect(await run(['explain', 'what'], { env })).toMatchObject({ code: 64 })
   })
+})
+
+test('without a mail server it is told so, and of an observed check what it would do', async () => {
+  const other = await startApp('127.0.0.1:1', { OBSERVE: 'denied', DENY: '203.0.113.0/24' })
+  const told = JSON.parse((await other.get('/api/v1/explain?q=203.0.113.9')).body) as AddressExplained
+  await other.stop()
+  expect(told.now).toMatchObject({ connect: { observed: ['denied'] }, rcpt: { reason: 'upstream_down' } })
+  expect(told.now.connect).not.toHaveProperty('reason')
+  expect(told.verdict).toContain('If they were not only observed, these would turn it away: denied.')
 })

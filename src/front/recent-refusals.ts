@@ -37,11 +37,14 @@ const RINGS = {
   others: { places: 1024, perSecond: 4 },
 } as const
 
-/** Octets of a text of others that are kept, before it is escaped. */
+/** Characters that are kept of a text of others, once it is escaped. */
 const MOST_KEPT = 160
 
 /** A copy: a part of a string would keep the whole of it in memory. */
-const clipped = (text: string): string => visible(Buffer.from(text.slice(0, MOST_KEPT)).toString()).replace(/\n/g, ' ')
+const clipped = (text: string): string => {
+  const shown = visible(text.slice(0, MOST_KEPT)).replace(/\n/g, ' ')
+  return Buffer.from(shown.slice(0, MOST_KEPT)).toString()
+}
 
 class Ring {
   readonly #places: number

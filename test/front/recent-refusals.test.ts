@@ -57,6 +57,6 @@ test('what was not turned away is not kept, and what others have said is clipped
     upstreamSaid: { upstream: 'mail:25', reply: '550 a\r\nb' },
   })
   const [entry] = recent.find(all, 1)
-  expect(entry?.helo).toMatch(/^a\\u001b\[2J\\u202ex{154}$/)
+  expect(entry?.helo).toMatch(/^a\\u001b\[2J\\u202ex{144}$/)
   expect(entry?.refusedBy).toEqual({ upstream: 'mail:25', reply: '550 a\\u000d b' })
 })

@@ -1,8 +1,12 @@
 /** GET /api/v1/explain and `spillway explain`: what a running node says of an address, a network and an id. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import type { AddressExplained, Explanation, IdExplained, NetworkExplained } from '../../src/admin/explain.ts'
+import { type Request, readRequest } from '../../src/admin/request.ts'
+import { createRouter } from '../../src/admin/routes.ts'
+import { SYSTEM_CLOCK } from '../../src/core/clock.ts'
 import { freePorts } from '../services/ports.ts'
 import { BALANCER, eventually, startApp, type TestApp } from '../support/app.ts'
+import { NO_BANS, NO_ORDERS_GIVEN } from '../support/bans.ts'
 import { run, SERVE_ENV } from '../support/program.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
@@ -174,4 +178,51 @@ test('without a mail server it is told so, and of an observed check what it woul
   expect(told.now).toMatchObject({ connect: { observed: ['denied'] }, rcpt: { reason: 'upstream_down' } })
   expect(told.now.connect).not.toHaveProperty('reason')
   expect(told.verdict).toContain('If they were not only observed, these would turn it away: denied.')
+})
+
+test('what would be heard at RCPT: the share of the level, and the deny list where it is answered there', async () => {
+  const settings = { OVERLOAD: '3', OVERLOAD_EVENT_LOOP: '10s', DENY_STAGE: 'rcpt', DENY: '203.0.113.0/24' }
+  const proxied = { GREETING_DELAY: '100ms', PROXY_PROTOCOL_FROM: BALANCER }
+  const other = await startApp(upstream.address, { ...settings, ...proxied })
+  const asked = async (ip: string) => JSON.parse((await other.get(`/api/v1/explain?q=${ip}`)).body) as AddressExplained
+  await eventually(
+    () => other.running.status().upstreams,
+    ([one]) => one?.up === true,
+  )
+  const denied = await asked('203.0.113.9')
+  expect(denied.now).toMatchObject({ overloadLevel: 3, connect: { observed: [] }, rcpt: { reason: 'denied' } })
+  expect(denied.verdict).toContain('It may connect, and is turned away at RCPT')
+  const stranger = await asked('192.0.2.1')
+  expect(stranger.now.rcpt.share).toBeGreaterThan(0)
+  expect(stranger.now.rcpt.share).toBeLessThanOrEqual(0.05)
+  expect(stranger.verdict).toContain('% are let in at level 3 of overload')
+  expect(stranger.change[0]).toContain('Level 3 ends when the pressure stays below 1')
+  expect(stranger.greetingTest).toEqual({ passed: false, delayMs: 25 })
+  const client = await other.clientAs('192.0.2.1')
+  await client.reply()
+  expect((await asked('192.0.2.1')).greetingTest).toEqual({ passed: true, delayMs: 0 })
+  expect((await asked('192.0.2.1')).limits[0]).toMatchObject({ limit: 'ip_concurrency', used: 1 })
+  await other.stop()
+})
+
+test.each<[string, string, number, Record<string, string>]>([
+  ['192.0.2.1', 'GET', 401, {}],
+  ['192.0.2.1', 'GET', 200, { Authorization: 'Bearer the-token' }],
+  ['192.0.2.1', 'GET', 200, { Authorization: `Basic ${Buffer.from('me:the-token').toString('base64')}` }],
+  ['127.0.0.1', 'GET', 200, {}],
+  ['127.0.0.1', 'GET', 403, { 'Sec-Fetch-Site': 'cross-site' }],
+  ['127.0.0.1', 'POST', 405, {}],
+])('at %s %s is answered %d with %j', async (local, method, code, fields) => {
+  const nothing = (): never => {
+    throw new Error('not asked for')
+  }
+  const answer = createRouter({
+    ...{ metrics: nothing, status: nothing, reload: nothing, token: () => 'the-token', names: () => [] },
+    ...{ bans: NO_BANS, orders: NO_ORDERS_GIVEN, clock: SYSTEM_CLOCK, upstreams: () => [] },
+    ...{ reported: nothing, feedback: nothing },
+    explain: (q) => app.running.explain(q),
+  })
+  const lines = Object.entries({ Host: 'localhost', ...fields }).map(([name, value]) => `${name}: ${value}`)
+  const request = readRequest([`${method} /api/v1/explain?q=192.0.2.9 HTTP/1.1`, ...lines].join('\r\n')) as Request
+  expect((await answer({ ...request, body: Buffer.alloc(0) }, local)).code).toBe(code)
 })

@@ -6,6 +6,7 @@ import type { AddressExplained, Explanation, LimitReport, PastReport, RefusedRep
 import type { Loaded } from '../config/load.ts'
 import { SettingsError } from '../config/mistakes.ts'
 import { readId, writtenId } from '../core/id.ts'
+import { parseNetwork } from '../core/ip.ts'
 import { askFor, LONGEST_MS, runVerb, timeOf, type VerbOptions, type VerbTold } from './admin-verb.ts'
 import type { Admin } from './ask-node.ts'
 import { explain } from './explain.ts'
@@ -18,7 +19,7 @@ export async function explained(
 ): Promise<VerbTold> {
   const id = writtenId(asked)
   const isId = readId(id) !== undefined
-  if (!isId && !/[.:/]/.test(asked)) return offline(asked, options)
+  if (!isId && !isNetwork(asked.trim())) return offline(asked, options)
   const path = `/api/v1/explain?q=${encodeURIComponent(isId ? id : asked.trim())}`
   const ask = (admin: Admin): Promise<unknown> => askFor(admin, { method: 'GET', path, longestMs: LONGEST_MS })
   const told = await runVerb(
@@ -32,6 +33,15 @@ export async function explained(
   if (options.json) return alone
   const why = loaded instanceof SettingsError ? 'there are mistakes in the settings' : told.output.trim()
   return { ...alone, output: `${alone.output}The node was not asked: ${why}\n` }
+}
+
+function isNetwork(text: string): boolean {
+  try {
+    parseNetwork(text)
+    return true
+  } catch {
+    return false
+  }
 }
 
 function offline(text: string, options: VerbOptions): VerbTold {

@@ -167,7 +167,8 @@ describe('spillway explain', () => {
     expect(id.output).toMatch(/Turned away for ip_connections[\s\S]*The node was not asked: Nothing listens/)
     expect(await run(['explain', '192.0.2.1'], { env: away })).toMatchObject({ code: 1 })
     expect(await run(['explain', '192.0.2.1'], { env: {} })).toMatchObject({ code: 78 })
-    expect(await run(['explain', 'what'], { env })).toMatchObject({ code: 64 })
+    for (const wrong of ['what', 'mail.example', '192.0.2.0/33'])
+      expect(await run(['explain', wrong], { env })).toMatchObject({ code: 64 })
   })
 })
 

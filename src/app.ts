@@ -53,6 +53,8 @@ export interface Running {
   readonly reported: (report: PressureReport) => void
   /** Somebody says what a message was. @returns undefined if it has a queue id that is not known here */
   readonly feedback: (feedback: Feedback) => FeedbackReport | undefined
+  /** What an address, a network or an id is to it. */
+  readonly explain: Node['explain']
   /** What the operator, and other processes of the node, do with bans. */
   readonly bans: BanControl
   /** What processes of the node tell each other of clients that meet the kernel next. */
@@ -142,9 +144,9 @@ export async function start(options: AppOptions): Promise<Running> {
     await quitOnce()
     log.flush()
   }
-  const { metrics, status, reload, reported, feedback, bans, obey, follow } = node
+  const { metrics, status, explain, reload, reported, feedback, bans, obey, follow } = node
   const underWay = () => ({ sessions: sessions.size, pastDot: sessions.pastDot })
-  const outside = { reload, reported, feedback, bans, obey, kernel: node.kernel.control, follow }
+  const outside = { explain, reload, reported, feedback, bans, obey, kernel: node.kernel.control, follow }
   const tallied = () => node.tally.report()
   return { listening, admin, metrics, status, tallied, underWay, stop, ...outside, handedOver, abort }
 }

@@ -101,10 +101,6 @@ async function main(): Promise<number> {
       const { reload } = await import('./cli/reload.ts')
       return shown(await reload(loaded(sourcesOf(asked.options.envFile)), asked.options), true)
     }
-    case 'explain': {
-      const { explain } = await import('./cli/explain.ts')
-      return shown(explain(asked.positionals[0] as string, asked.options), asked.options.json)
-    }
     case 'learn': {
       const { learn } = await import('./cli/learn/learn.ts')
       const { options, positionals } = asked

@@ -41,7 +41,7 @@ _spillway() {
     doctor) options='--env-file --json --help -h --version -V' ;;
     reload) options='--env-file --json --help -h --version -V' ;;
     bans) options='--env-file --time --reason --json --help -h --version -V' ;;
-    explain) options='--json --help -h --version -V' ;;
+    explain) options='--env-file --json --help -h --version -V' ;;
     observe) options='--env-file --json --help -h --version -V' ;;
     allow) options='--env-file --time --reason --json --help -h --version -V' ;;
     drain) options='--env-file --json --help -h --version -V' ;;

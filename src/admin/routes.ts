@@ -7,6 +7,7 @@ import type { ReloadReport } from '../config/reload.ts'
 import type { Clock } from '../core/clock.ts'
 import { isLoopback } from '../core/ip.ts'
 import { added, type BansParts, listed, removed } from './bans.ts'
+import { type Explain, explained } from './explain.ts'
 import { type FeedbackParts, feedbackGiven } from './feedback.ts'
 import { isOwnHost, isSameOrigin } from './hosts.ts'
 import type { ObserveReport } from './observe.ts'
@@ -25,6 +26,8 @@ export interface RouteParts extends PressureParts, FeedbackParts, BansParts, Ord
   readonly status: () => Status | Promise<Status>
   /** Undefined where nothing is tallied. */
   readonly observed?: () => ObserveReport | Promise<ObserveReport>
+  /** Undefined where nobody could. */
+  readonly explain?: Explain
   /** Undefined if the settings cannot be read again. */
   readonly reload: ((by: string) => Promise<ReloadReport>) | undefined
   /** Lets another one take this one's place: gives up the admin port, takes no more clients, and ends when the sessions have. Undefined where nobody could. */
@@ -108,7 +111,7 @@ const BANS = '/api/v1/bans'
 const ALLOW = '/api/v1/allow'
 
 function routesOf(parts: RouteParts): Map<string, Route> {
-  const { status, reload, handOver, bans, observed } = parts
+  const { status, reload, handOver, bans, observed, explain } = parts
   const { allowed } = bans
   const metrics = new Rendering(async () => {
     const { type, text: body } = await parts.metrics()
@@ -135,6 +138,8 @@ function routesOf(parts: RouteParts): Map<string, Route> {
     ],
   ])
   if (observed !== undefined) routes.set('/api/v1/observe', { read: async () => json(200, await observed()) })
+  if (explain !== undefined)
+    routes.set('/api/v1/explain', { read: (request) => explained(request, explain), asksPassword: true })
   if (reload !== undefined)
     routes.set(
       '/api/v1/reload',

@@ -3,7 +3,7 @@ import type { PlainSettings } from '../config/settings.ts'
 import type { Clock } from '../core/clock.ts'
 import { Dns } from '../dns/dns.ts'
 import { DnsLists } from '../dns/lists.ts'
-import { ClientNames, type NameOf } from '../dns/names.ts'
+import { ClientNames, type Name, type NameOf } from '../dns/names.ts'
 import { ClientDomains } from '../front/client-domains.ts'
 import type { History } from '../state/history.ts'
 import type { Log } from '../telemetry/log.ts'
@@ -25,6 +25,8 @@ export interface BuiltDns {
   start(): void
   /** For whoever waits. */
   readonly nameOf: NameOf
+  /** The name that is known at this moment; undefined: none is. Nobody is asked. */
+  readonly nameKnown: (ip: string) => Name | undefined
   /** Gives up what is being asked. */
   stop(): void
 }
@@ -39,6 +41,7 @@ export function buildDns({ settingsNow, history, metrics, log, clock }: DnsSourc
     domains,
     dnsLists,
     nameOf: (ip) => names.find(ip),
+    nameKnown: (ip) => names.peek(ip),
     start: () => dnsLists.start(),
     stop() {
       dnsLists.stop()

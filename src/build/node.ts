@@ -16,6 +16,7 @@ import type { PressureReport } from '../core/overload.ts'
 import type { Certificates } from '../front/certificates.ts'
 import { type ConnectionParts, serve } from '../front/connection.ts'
 import { Listener } from '../front/gate/listener.ts'
+import { RecentRefusals } from '../front/recent-refusals.ts'
 import { LiveSessions } from '../front/session/live-sessions.ts'
 import { maximum } from '../overload/maximum.ts'
 import type { Upstreams } from '../relay/pool/upstreams.ts'
@@ -34,6 +35,7 @@ import {
   rereadCertificates,
 } from './certificates.ts'
 import { type BuiltDns, buildDns } from './dns.ts'
+import { buildExplain } from './explain.ts'
 import { takeFeedback } from './feedback.ts'
 import { buildFront } from './front.ts'
 import { type BuiltKernel, buildKernel } from './kernel.ts'
@@ -104,6 +106,8 @@ export interface Node {
   readonly reported: (report: PressureReport) => void
   /** Somebody says what a message was. @returns undefined if it has a queue id that is not known here */
   readonly feedback: (feedback: Feedback) => FeedbackReport | undefined
+  /** What an address, a network or an id is to it. */
+  readonly explain: ReturnType<typeof buildExplain>
   /** What the operator, and other processes of the node, do with bans. */
   readonly bans: BanControl
   /** Hands clients to the kernel. */
@@ -143,7 +147,7 @@ export function buildNode(options: NodeOptions): Node {
   const relay = buildRelay({ ...common, reading, nameOf: dns.nameOf, overload: () => overload })
   const { upstreams } = relay
   const offeredSize = (): number => Number(upstreams.offer?.get('SIZE') ?? 0)
-  const seats = new Seats()
+  const [seats, recent] = [new Seats(), new RecentRefusals()]
   const pressed = { upstreams, seats, processes: worker?.of ?? 1 }
   const overloading = buildOverload({ ...common, ...counting, ...pressed, policy: () => policy })
   const { overload, reported, pin } = overloading
@@ -154,7 +158,7 @@ export function buildNode(options: NodeOptions): Node {
   const policyInForce = new Current(policyOf(reading, buildCertificates(settings, common)))
   const policy: BuiltPolicy = inForce(policyInForce)
   const sessions = new LiveSessions()
-  const parts = { ...counting, ...dns, node: number, policy, overload, relay, seats, live: sessions }
+  const parts = { ...counting, ...dns, node: number, policy, overload, relay, seats, live: sessions, recent }
   policy.certificates?.publish()
   const apply = (next: Reading): Promise<void> =>
     putInForce(next, { policyOf, policyInForce, ...counting, relay, ...common })
@@ -163,7 +167,7 @@ export function buildNode(options: NodeOptions): Node {
   const reload = reread && ((by: string) => reloader.reload(by))
   const traffic = buildTraffic({ ...common, overload: () => overload })
   const { tally, observed } = buildTally({ ...common, settingsNow: () => policy.settings })
-  const front = buildFront({ ...common, ...parts, banning, kernel, traffic, tally })
+  const [front, explain] = [buildFront({ ...common, ...parts, banning, kernel, traffic, tally }), buildExplain(parts)]
   const failed = (error: Error): void => log.error({ err: error.message }, 'a listening socket failed')
   const { listener, allServed } = listening(front, failed, options.sharesPorts ?? false)
   let draining = false
@@ -175,13 +179,13 @@ export function buildNode(options: NodeOptions): Node {
   metrics.watch(gaugesOf(sources))
   const feedback = (given: Feedback) => takeFeedback(given, { ...parts, log })
   const { control: bans } = banning
-  const answers = { ...publishing(metrics), status, observed, reload, reported, feedback, bans, ...ordering, failed }
-  const admin = new Admin({ ...operatorOf(() => policy.settings, log), ...answers, ...handingOver(options) })
+  const answers = { ...publishing(metrics), status, observed, explain, reload, reported, feedback, bans, ...ordering }
+  const admin = new Admin({ ...operatorOf(() => policy.settings, log), ...answers, ...handingOver(options), failed })
   const drain = (): void => {
     draining = true
   }
   const outside = { front, policy, bans, kernel, sessions, listener, admin, status, reload, reported, feedback, follow }
-  return { number, ...measured, tally, ...outside, ...ordering, drain, allServed }
+  return { number, explain, ...measured, tally, ...outside, ...ordering, drain, allServed }
 }
 
 interface Swapped extends CertificatesParts {

@@ -24,7 +24,14 @@ import { createVoice, type Voice } from '../front/reply.ts'
 import type { SessionRules } from '../front/session/session.ts'
 import { type Factors, perClient } from '../overload/maximum.ts'
 import type { Overload } from '../overload/overload.ts'
-import { type ClientAddress, type Needs, standingAlone, standingOf } from '../overload/standing.ts'
+import {
+  type ClientAddress,
+  type DecidedBy,
+  decidedBy,
+  type Needs,
+  STANDING_BY,
+  standingAlone,
+} from '../overload/standing.ts'
 import type { Bans } from '../state/bans.ts'
 import type { History } from '../state/history.ts'
 import type { Limits } from '../state/limits.ts'
@@ -41,6 +48,10 @@ export interface BuiltPolicy {
   /** The most octets that a message may have; undefined if there is no limit. */
   readonly maxSize: () => number | undefined
   readonly standingOf: (address: ClientAddress) => Standing
+  /** Which evidence decides that. */
+  readonly decidedBy: (address: ClientAddress) => DecidedBy
+  /** The ban that a client is turned away for, if the check is enforced. */
+  readonly banOf: BanOf
   /** Whether it is on SPILLWAY_RELAYS, and not allowed. */
   readonly isRelay: (ip: string) => boolean
   /** What a client's own history alone makes of it. */
@@ -90,6 +101,8 @@ export const inForce = (current: Current<BuiltPolicy>): BuiltPolicy => ({
   mode: (check) => current.value.mode(check),
   maxSize: () => current.value.maxSize(),
   standingOf: (address) => current.value.standingOf(address),
+  decidedBy: (address) => current.value.decidedBy(address),
+  banOf: (client) => current.value.banOf(client),
   isRelay: (ip) => current.value.isRelay(ip),
   standingAlone: (own) => current.value.standingAlone(own),
   isBalancer: (ip) => current.value.isBalancer(ip),
@@ -118,22 +131,24 @@ type BanOf = (client: Pick<Client, 'ip' | 'standing'>) => Ban | undefined
 function standings(
   { settings, lists, history, bans }: PolicySources,
   mode: BuiltPolicy['mode'],
-): Pick<BuiltPolicy, 'standingOf' | 'isRelay'> & { readonly banOf: BanOf } {
+): Pick<BuiltPolicy, 'standingOf' | 'decidedBy' | 'isRelay' | 'banOf'> {
   const needs = needsOf(settings)
   const isOnList = lookup(lists.allow)
   const isAllowed = (ip: string): boolean => isOnList(ip) || bans.isAllowed(ip)
   const isAmongRelays = lookup(lists.relays)
+  const decided: BuiltPolicy['decidedBy'] = ({ ip, domain: name }) => {
+    const is = { isAllowed: isAllowed(ip), isRelay: isAmongRelays(ip) }
+    if (is.isAllowed || is.isRelay) return decidedBy({ ...is, own: NO_PAST, net: NO_PAST }, needs)
+    // Who is only observed is to us what it would be without the check.
+    const banned = mode('banned') === 'enforce' ? bans.of(ip)?.by : undefined
+    // The operator's word comes before all history, which nobody needs then.
+    if (banned === 'operator') return decidedBy({ ...is, banned, own: NO_PAST, net: NO_PAST }, needs)
+    const domain = name === undefined ? undefined : history.domains.of(name)
+    return decidedBy({ ...is, banned, own: history.own(ip), net: history.net(ip), domain }, needs)
+  }
   return {
-    standingOf({ ip, domain: name }) {
-      const is = { isAllowed: isAllowed(ip), isRelay: isAmongRelays(ip) }
-      if (is.isAllowed || is.isRelay) return standingOf({ ...is, own: NO_PAST, net: NO_PAST }, needs)
-      // Who is only observed is to us what it would be without the check.
-      const banned = mode('banned') === 'enforce' ? bans.of(ip)?.by : undefined
-      // The operator's word comes before all history, which nobody needs then.
-      if (banned === 'operator') return standingOf({ ...is, banned, own: NO_PAST, net: NO_PAST }, needs)
-      const domain = name === undefined ? undefined : history.domains.of(name)
-      return standingOf({ ...is, banned, own: history.own(ip), net: history.net(ip), domain }, needs)
-    },
+    decidedBy: decided,
+    standingOf: (address) => STANDING_BY[decided(address)],
     banOf({ ip, standing }) {
       const ban = bans.of(ip)
       if (ban === undefined || isAllowed(ip) || isAmongRelays(ip)) return undefined
@@ -204,7 +219,8 @@ export function buildPolicy(sources: PolicySources): BuiltPolicy {
     return offered > 0 && set > 0 ? Math.min(offered, set) : offered > 0 ? offered : set > 0 ? set : undefined
   }
   const mode = modeIn(settings)
-  const { banOf, ...who } = standings(sources, mode)
+  const who = standings(sources, mode)
+  const { banOf } = who
   const rates = ratesOf(settings)
   const factors = { known: settings.limitKnownFactor, stress: settings.limitStressFactor }
   const checks = createRunner({
@@ -245,7 +261,7 @@ export function buildPolicy(sources: PolicySources): BuiltPolicy {
     ...who,
     standingAlone: (own) => standingAlone(own, needs),
     isBalancer: lookup(lists.proxyProtocolFrom),
-    sentenceOf: sentences(sources, mode, { ...who, banOf, isAllowed: (ip) => sources.bans.isAllowed(ip) }),
+    sentenceOf: sentences(sources, mode, { ...who, isAllowed: (ip) => sources.bans.isAllowed(ip) }),
     rates: () => rates,
     factors: () => factors,
     voice: createVoice(settings.hostname, settings.supportUrl),

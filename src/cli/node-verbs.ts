@@ -3,7 +3,17 @@ import type { Loaded } from '../config/load.ts'
 import type { SettingsError } from '../config/mistakes.ts'
 import type { Invocation } from './args.ts'
 
-const NODE_VERBS = ['bans', 'allow', 'drain', 'undrain', 'level', 'observe', 'status', 'healthcheck'] as const
+const NODE_VERBS = [
+  'bans',
+  'allow',
+  'explain',
+  'drain',
+  'undrain',
+  'level',
+  'observe',
+  'status',
+  'healthcheck',
+] as const
 export type NodeInvocation = Extract<Invocation, { verb: (typeof NODE_VERBS)[number] }>
 
 export const asksNode = (asked: Invocation): asked is NodeInvocation => NODE_VERBS.some((verb) => verb === asked.verb)
@@ -24,6 +34,10 @@ export async function runNodeVerb(asked: NodeInvocation, loaded: Loaded | Settin
     case 'allow': {
       const verbs = await import('./bans.ts')
       return { ...(await verbs[asked.verb](loaded, positionals, asked.options)), always }
+    }
+    case 'explain': {
+      const { explained } = await import('./explain-verb.ts')
+      return { ...(await explained(loaded, positionals, options)), always }
     }
     case 'drain':
     case 'undrain': {

@@ -98,6 +98,12 @@ export class DnsLists {
     return within(lookup.whole, left, () => undefined).then(() => this.#sum(lookup))
   }
 
+  /** What they have said of a client already; undefined: nothing is kept. Nobody is asked. @param ip canonical */
+  peek(ip: string): (Score & { readonly isDone: boolean }) | undefined {
+    const lookup = this.#lookups?.peek(ip)
+    return lookup && { ...this.#sum(lookup), isDone: lookup.isDone }
+  }
+
   #sum({ said }: Lookup): Score {
     let score = 0
     const zones: string[] = []

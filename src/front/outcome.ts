@@ -26,6 +26,7 @@ import type { ClientDomains } from './client-domains.ts'
 import type { Evidence } from './evidence.ts'
 import { BREACH, BREACHES, isCallout, lessonOf, NOTHING } from './lesson.ts'
 import { queueIdIn } from './queue-id.ts'
+import type { RecentRefusals } from './recent-refusals.ts'
 import { type AnsweredFrom, NO_ANSWER, sourceOf } from './recipient-answer.ts'
 import { RefusalCounts } from './refusal-counts.ts'
 import { type MessageTold, SessionRecord } from './session-record.ts'
@@ -75,6 +76,8 @@ export interface OutcomeOptions {
   readonly committed: (client: Client, offence: Offence) => void
   /** Called once a session that hears it is banned or denied, of clients that connected themselves. */
   readonly turnedAway?: ((client: Client, refusal: Refusal) => void) | undefined
+  /** Keeps the last sessions that were turned away; absent: nobody asks for them. */
+  readonly recent?: Pick<RecentRefusals, 'note'>
 }
 
 export class Outcomes {
@@ -88,6 +91,7 @@ export class Outcomes {
   readonly #relayed: OutcomeOptions['relayed']
   readonly #committed: OutcomeOptions['committed']
   readonly #turnedAway: OutcomeOptions['turnedAway']
+  readonly #recent: OutcomeOptions['recent']
   readonly #traffic: OutcomeOptions['traffic']
   readonly #tally: OutcomeOptions['tally']
   readonly #refusals: RefusalCounts
@@ -99,6 +103,7 @@ export class Outcomes {
     const { metrics, log, logSample, localParts, clock, history, domains, relayed, committed } = options
     this.#traffic = options.traffic
     this.#tally = options.tally
+    this.#recent = options.recent
     this.#metrics = metrics
     this.#log = log
     this.#sampler = new Sampler(logSample, ALL_KINDS)
@@ -222,6 +227,7 @@ export class Outcomes {
   tell(record: SessionRecord, client: Client): void {
     if (record.observed !== undefined) this.#tally.ended(client, record)
     const { refusal } = record
+    this.#recent?.note(record, client, this.#elapsed(), this.#redacted)
     const sample = record.mayBeDelivered ? 1 : this.#sampler.weight(this.#kindOf(record), this.#elapsed())
     if (sample === 0) return
     const { used, max, windowMs: window, ...facts } = refusal?.facts ?? {}
@@ -286,7 +292,7 @@ export class Outcomes {
     return record.aborted ? 'aborted' : 'none'
   }
 
-  #redacted(address: string): string {
+  readonly #redacted = (address: string): string => {
     // RFC 5321 section 4.5.3.1: a path has 256 octets at most; what is longer would only fill the log.
     const text = utf8Of(address.slice(0, 256))
     const at = text.lastIndexOf('@')

@@ -97,17 +97,38 @@ const BAD_OF_ITS_OWN = 0.5
 /** A daily sender is not always on time. */
 const EARLY_HOURS = 4
 
-export function standingOf({ isAllowed, isRelay = false, banned, own, net, domain }: Evidence, needs: Needs): Standing {
-  if (isAllowed) return 'trusted'
-  if (isRelay) return 'seen'
-  if (banned === 'operator') return 'banned'
+/** What decides a standing, in the order above, and what it makes of a client. */
+export const STANDING_BY = {
+  allow_list: 'trusted',
+  relays_list: 'seen',
+  operators_ban: 'banned',
+  own_good_mail: 'known',
+  automatic_ban: 'banned',
+  own_bad_mail: 'suspect',
+  bad_neighbours: 'suspect',
+  a_little_good_mail: 'seen',
+  good_neighbours: 'seen',
+  good_domain: 'seen',
+  nothing: 'new',
+} as const satisfies Readonly<Record<string, Standing>>
+export type DecidedBy = keyof typeof STANDING_BY
+
+export const standingOf = (evidence: Evidence, needs: Needs): Standing => STANDING_BY[decidedBy(evidence, needs)]
+
+/** Which evidence decides. */
+export function decidedBy({ isAllowed, isRelay = false, banned, own, net, domain }: Evidence, needs: Needs): DecidedBy {
+  if (isAllowed) return 'allow_list'
+  if (isRelay) return 'relays_list'
+  if (banned === 'operator') return 'operators_ban'
   const by = standingAlone(own, needs)
-  if (by === 'known') return by
-  if (banned !== undefined) return 'banned'
-  if (by === 'suspect') return by
-  if (isBadNeighbourhood(net)) return 'suspect'
-  if (by === 'seen' || isGoodNeighbourhood(net, needs)) return 'seen'
-  return domain !== undefined && own.recentBad <= BAD_OF_ITS_OWN && isGoodDomain(domain, needs) ? 'seen' : 'new'
+  if (by === 'known') return 'own_good_mail'
+  if (banned !== undefined) return 'automatic_ban'
+  if (by === 'suspect') return 'own_bad_mail'
+  if (isBadNeighbourhood(net)) return 'bad_neighbours'
+  if (by === 'seen') return 'a_little_good_mail'
+  if (isGoodNeighbourhood(net, needs)) return 'good_neighbours'
+  const isLent = domain !== undefined && own.recentBad <= BAD_OF_ITS_OWN && isGoodDomain(domain, needs)
+  return isLent ? 'good_domain' : 'nothing'
 }
 
 /** What a client's own history alone makes of it. */

@@ -41,6 +41,13 @@ export const STRANGERS_BUDGET: Rate = { max: 120, windowMs: 60_000 }
 export type Budget = 'role' | 'verify'
 export type Part = 'all' | 'sender' | 'everybody'
 
+/** Of one limit, for one client, at one moment. */
+export interface Peeked extends Use {
+  readonly limit: LimitName
+  /** When all that was used so far counts no more, in ms since the epoch; part of it counts no more before. */
+  readonly overAt: number
+}
+
 export interface Limits {
   /**
    * Charges for a connection ('connect') or for a message ('rcpt', with its first recipient). Trusted clients are not
@@ -69,6 +76,8 @@ export interface Limits {
   heard(client: Client, recipient: string, isUnknown: boolean, isBounce?: boolean): void
   /** What `heard` has counted, by default of the client itself; undefined if the limit is off. */
   lately(client: Client, limit?: UnknownLimit): RecentRecipients | undefined
+  /** What a client has used of each limit that it is charged to. Nothing is counted. */
+  peek(client: Client): readonly Peeked[]
   /** The number of sources that have a count. */
   tracked(): number
   /** The share of a global limit, as the operator has set it, that is in use; 0 if it is off. */
@@ -208,6 +217,26 @@ export class CountedLimits implements Limits {
 
   lately(client: Client, limit: UnknownLimit = 'unknown_recipients'): RecentRecipients | undefined {
     return lately(this.#scopes.harvest, limit, client, this.#maximum, this.#options.now())
+  }
+
+  peek(client: Client): Peeked[] {
+    if (isTrusted(client)) return []
+    const { connect, rcpt, recipients, harvest } = this.#scopes
+    const at = this.#options.now()
+    const scopes = [
+      ...connect,
+      ...rcpt,
+      ...(recipients === undefined ? [] : [recipients]),
+      ...harvest.map(({ unknown }) => unknown),
+    ]
+    return scopes
+      .filter((scope) => isCharged(scope, 'all', client))
+      .map(({ limit, counter, key, windowMs }) => ({
+        limit,
+        ...counter.use(key(client), at, this.#maximum(limit, client, at)),
+        // The present window of the table counts in part until the next one is over.
+        overAt: (Math.floor(at / windowMs) + 2) * windowMs,
+      }))
   }
 
   tracked(): number {

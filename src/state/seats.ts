@@ -107,6 +107,19 @@ export class Seats {
     return ofNet
   }
 
+  /** How many there would be with one more of this client. Nothing is taken. */
+  peek(client: Pick<Client, 'source' | 'net' | 'standing' | 'isRelay'>): OpenCounts {
+    const { source, net } = isRelay(client) ? OF_RELAYS : client
+    const isOfFriends = isFriend(client)
+    const ofNet = this.#byNet.get(net)?.[isOfFriends ? 'friends' : 'strangers'] ?? 0
+    return {
+      source: (this.#bySource.get(source) ?? 0) + 1,
+      net: ofNet + 1,
+      strangers: this.#strangers + (isOfFriends ? 0 : 1),
+      total: this.#total + 1,
+    }
+  }
+
   get total(): number {
     return this.#total
   }

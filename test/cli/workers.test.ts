@@ -8,8 +8,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { SecureVersion, TLSSocket } from 'node:tls'
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
+import type { AddressExplained } from '../../src/admin/explain.ts'
 import type { ObserveReport } from '../../src/admin/observe.ts'
 import type { Status } from '../../src/admin/status.ts'
+import { readId } from '../../src/core/id.ts'
 import { CERT, KEY } from '../config/pem.ts'
 import { startRedis } from '../services/redis.ts'
 import { eventually } from '../support/app.ts'
@@ -299,6 +301,11 @@ describe('a ban', () => {
     const counted = await metrics()
     expect(counted.get('spillway_bans_active')).toBe(2)
     expect(counted.get('spillway_bans_total{reason="operator"}')).toBe(1)
+    const explained = JSON.parse(await get('/api/v1/explain?q=203.0.113.77')) as AddressExplained
+    expect(explained).toMatchObject({ ban: { by: 'operator' }, now: { connect: { reason: 'banned' } } })
+    expect(new Set(explained.refused.map(({ id }) => readId(id)?.node)).size).toBe(2)
+    expect(await get(`/api/v1/explain?q=${explained.refused.at(-1)?.id}`)).toContain('"address": "203.0.113.77"')
+    expect(await get('/api/v1/explain?q=nothing')).toMatch(/^q: an address/)
     process.kill(await pidOf(1), 'SIGKILL')
     await program.logged('the worker is replaced')
     await clientOfEach()

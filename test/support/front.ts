@@ -2,6 +2,7 @@
  * The side of the clients, joined as src/app.ts joins it, for what a running app does not offer: to swap the policy, or to
  * put another part in the place of one.
  */
+
 import { buildBans } from '../../src/build/bans.ts'
 import { buildDns } from '../../src/build/dns.ts'
 import { buildFront, type FrontOptions } from '../../src/build/front.ts'
@@ -14,6 +15,7 @@ import { Current } from '../../src/core/current.ts'
 import type { Maximum } from '../../src/core/limits.ts'
 import { type ConnectionParts, serve } from '../../src/front/connection.ts'
 import { Listener } from '../../src/front/gate/listener.ts'
+import { RecentRefusals } from '../../src/front/recent-refusals.ts'
 import type { Session } from '../../src/front/session/session.ts'
 import { maximum } from '../../src/overload/maximum.ts'
 import { createKnownRecipients } from '../../src/state/known-recipients.ts'
@@ -127,6 +129,7 @@ export async function startFront(
     live,
     traffic: { ended: () => undefined, recipient: () => undefined },
     tally: { ended: () => undefined },
+    recent: new RecentRefusals(),
   }
   const front = { ...buildFront(broken(right)), ...change }
   const listener = new Listener(

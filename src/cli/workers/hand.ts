@@ -1,5 +1,6 @@
 /** One worker as its parent sees it: a child process, what it last reported, and answers that are waited for. */
 import { type ChildProcess, fork } from 'node:child_process'
+import type { Explanation, NotExplained } from '../../admin/explain.ts'
 import type { Reading, ReloadReport } from '../../config/reload.ts'
 import type { Ban } from '../../core/bans.ts'
 import { within } from '../../core/deadline.ts'
@@ -50,6 +51,7 @@ type Asked =
   | { kind: 'feedback'; feedback: Feedback }
   | { kind: 'bans'; asked: BansAsked }
   | { kind: 'observed' }
+  | { kind: 'explain'; asked: string }
 
 export class Hand {
   readonly pid: number | undefined
@@ -133,6 +135,11 @@ export class Hand {
   /** What its checks in observe mode would have refused. Resolves with undefined if it does not answer. */
   async observed(): Promise<Tallied | undefined> {
     return (await this.#request({ kind: 'observed' }, ASK_MS, 'observed'))?.tallied
+  }
+
+  /** Resolves with undefined if it does not answer. */
+  async explain(asked: string): Promise<Explanation | NotExplained | undefined> {
+    return (await this.#request({ kind: 'explain', asked }, ASK_MS, 'explained'))?.answer
   }
 
   /** Other workers have banned somebody, or lifted a ban. */

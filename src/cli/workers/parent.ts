@@ -95,6 +95,7 @@ class Parent implements Stoppable {
       ...{ status, handOver, reload: this.reload, metrics: () => page(crew, metrics) },
       reported: (report) => crew.reported(report),
       feedback: (given) => crew.feedback(given),
+      explain: (asked) => crew.explain.ask(asked),
       ...{ orders, bans: bansOf(crew) },
       observed: async () => observeReport(await crew.tallies.ask(), this.#inForce.settings),
       failed: (error) => log.error({ err: error.message }, 'a listening socket failed'),

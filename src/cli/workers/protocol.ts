@@ -2,6 +2,7 @@
  * What a parent and its workers say to each other, over the channel that Node opens between them. Messages are cloned as
  * between threads (v8.serialize), so that lists of networks need no text.
  */
+import type { Explanation, NotExplained } from '../../admin/explain.ts'
 import type { Status } from '../../admin/status.ts'
 import type { ListenError } from '../../app.ts'
 import type { Latest } from '../../build/bans.ts'
@@ -69,6 +70,7 @@ export type ToWorker =
   | { readonly kind: 'feedback'; readonly id: number; readonly feedback: Feedback }
   | { readonly kind: 'bans'; readonly id: number; readonly asked: BansAsked }
   | { readonly kind: 'observed'; readonly id: number }
+  | { readonly kind: 'explain'; readonly id: number; readonly asked: string }
   /** What other workers have made. */
   | { readonly kind: 'banned'; readonly made: readonly Ban[] }
   | Heard
@@ -91,6 +93,7 @@ export type FromWorker =
   | { readonly kind: 'reloaded'; readonly id: number; readonly report: ReloadReport }
   | { readonly kind: 'bans'; readonly id: number; readonly answer: BansAnswer }
   | { readonly kind: 'observed'; readonly id: number; readonly tallied: Tallied }
+  | { readonly kind: 'explained'; readonly id: number; readonly answer: Explanation | NotExplained }
   /** What this worker has made, for the others. */
   | { readonly kind: 'banned'; readonly made: readonly Ban[] }
   /** Without a report, no message with this queue id went through it. */

@@ -115,6 +115,9 @@ function obey(running: Running, log: LevelledLog, take: (reading: Reading) => vo
       case 'observed':
         tell({ kind: 'observed', id: message.id, tallied: running.tallied() })
         return
+      case 'explain':
+        tell({ kind: 'explained', id: message.id, answer: running.explain(message.asked) })
+        return
       case 'banned':
         return running.bans.take(message.made)
       case 'heard':

@@ -1,0 +1,161 @@
+/**
+ * GET /api/v1/explain?q=…: what an address, a network or an id is to this node, what it would hear now, and what would change that. It
+ * counts nothing, and asks nobody.
+ */
+import type { Standing } from '../core/client.ts'
+import type { LimitName } from '../core/limits.ts'
+import type { ReasonName } from '../core/reasons.ts'
+import type { BanReport } from './bans.ts'
+import type { Request } from './request.ts'
+import { json, type Response, text } from './response.ts'
+
+/** What comes first in each: sentences for a person. */
+interface Said {
+  /** What happens now. */
+  readonly verdict: string
+  /** What would change it. */
+  readonly change: readonly string[]
+}
+
+/** What is remembered of an address, a network or a domain. Weights and times are as of now; times in ISO 8601, to the hour. */
+export interface PastReport {
+  /** Good messages since the first; of a network and a domain: addresses with good mail, each once a day. */
+  readonly good: number
+  /** What the latest ones weigh. */
+  readonly recentGood: number
+  readonly recentBad: number
+  readonly firstGood?: string
+  readonly lastGood?: string
+  readonly lastBad?: string
+}
+
+/** One limit. */
+export interface LimitReport {
+  readonly limit: LimitName | 'ip_concurrency'
+  readonly setting: string
+  /** Whose count it is: the address's (an IPv6 /64), its network's, or that of all clients. */
+  readonly per: 'source' | 'net' | 'everybody'
+  readonly used: number
+  readonly max: number
+  readonly windowSeconds?: number
+  /** When all that was used so far counts no more; absent where nothing was. */
+  readonly resetsAt?: string
+}
+
+export interface RefusedReport {
+  /** As the client heard it. */
+  readonly id: string
+  readonly at: string
+  readonly ip: string
+  readonly standing: Standing
+  readonly stage: string
+  /** Absent: a mail server refused, and `refusedBy` has its words. */
+  readonly reason?: ReasonName
+  readonly code?: number
+  /** What decided, such as how much of a limit was used. */
+  readonly facts?: Readonly<Record<string, string | number>>
+  readonly helo?: string
+  readonly from?: string
+  readonly refusedBy?: { readonly upstream: string; readonly reply: string }
+}
+
+interface Refused {
+  /** The last sessions of it that were turned away, the latest first. In a flood those of strangers are a sample. */
+  readonly refused: readonly RefusedReport[]
+}
+
+/** On which lists of the operator it is. */
+export interface ListsReport {
+  readonly allow: boolean
+  readonly deny: boolean
+  readonly relays: boolean
+  readonly balancer: boolean
+}
+
+/** What it would hear at a stage; `observed`: reasons for which it would be turned away by checks that are only observed. */
+export interface StageReport {
+  readonly reason?: ReasonName
+  readonly reply?: string
+  readonly observed: readonly ReasonName[]
+}
+
+export interface AddressExplained extends Said, Refused {
+  readonly kind: 'address'
+  readonly address: string
+  /** The key of limits per client. */
+  readonly source: string
+  readonly net: string
+  readonly standing: {
+    readonly is: Standing
+    /** The evidence that decides. */
+    readonly by: string
+    readonly because: string
+    readonly own: PastReport
+    readonly net: PastReport
+    readonly domain?: PastReport & { readonly name: string; readonly nets: number }
+  }
+  readonly lists: ListsReport
+  /** At run time. */
+  readonly allowed?: BanReport
+  readonly ban?: BanReport
+  readonly now: {
+    readonly overloadLevel: number
+    readonly connect: StageReport
+    /** `share`: of the messages of its standing that the level lets in, 0 to 1. */
+    readonly rcpt: StageReport & { readonly share: number }
+  }
+  readonly limits: readonly LimitReport[]
+  /** What is known already. */
+  readonly dns: {
+    /** The forward-confirmed name; null: it has none. Absent: nobody has asked lately. */
+    readonly name?: string | null
+    readonly domain?: string
+    readonly lists?: { readonly score: number; readonly threshold: number; readonly zones: readonly string[] }
+  }
+  /** Whether it has waited for a greeting that was held back, within a day. */
+  readonly greetingTest: { readonly passed: boolean; readonly delayMs: number }
+}
+
+export interface NetworkExplained extends Said, Refused {
+  readonly kind: 'network'
+  readonly network: string
+  /** Whether it has an address in common with what is on them. */
+  readonly lists: ListsReport
+  readonly allowed?: BanReport
+  /** Bans in force in it or around it, at most 20. */
+  readonly bans: readonly BanReport[]
+  /** Of its first /24 or /48. */
+  readonly net: PastReport
+}
+
+export interface IdExplained extends Said, Refused {
+  readonly kind: 'id'
+  readonly id: string
+  readonly at: string
+  /** Of the node or worker that gave it. */
+  readonly node: number
+  readonly reason?: ReasonName
+  /** Its address, as of now; absent where the session is not among the last ones. */
+  readonly address?: AddressExplained
+}
+
+export type Explanation = AddressExplained | NetworkExplained | IdExplained
+
+/** It is neither an address nor a network nor an id. */
+export interface NotExplained {
+  readonly mistake: string
+}
+
+/** @param asked as somebody wrote it */
+export type Explain = (asked: string) => Explanation | NotExplained | Promise<Explanation | NotExplained>
+
+/** Longer than anything that can be asked for. */
+const LONGEST = 100
+
+export async function explained({ query }: Request, explain: Explain): Promise<Response> {
+  const asked = (query.get('q') ?? '').trim()
+  if (asked === '' || asked.length > LONGEST)
+    return text(400, 'q: an address, a network or an id, such as /api/v1/explain?q=192.0.2.1')
+  const answer = await explain(asked)
+  return 'mistake' in answer ? text(400, `q: ${answer.mistake}`) : json(200, answer)
+}

@@ -1,0 +1,125 @@
+/**
+ * `spillway explain`: asks the node that runs with these settings what an address, a network or an id is to it. An id tells something by
+ * itself as well (explain.ts), which is the answer where no node can be asked.
+ */
+import type { AddressExplained, Explanation, LimitReport, PastReport, RefusedReport } from '../admin/explain.ts'
+import type { Loaded } from '../config/load.ts'
+import { SettingsError } from '../config/mistakes.ts'
+import { readId, writtenId } from '../core/id.ts'
+import { parseNetwork } from '../core/ip.ts'
+import { askFor, LONGEST_MS, runVerb, timeOf, type VerbOptions, type VerbTold } from './admin-verb.ts'
+import type { Admin } from './ask-node.ts'
+import { explain } from './explain.ts'
+
+/** Never rejects. @param positionals what is asked about */
+export async function explained(
+  loaded: Loaded | SettingsError,
+  [asked = '']: readonly string[],
+  options: VerbOptions,
+): Promise<VerbTold> {
+  const id = writtenId(asked)
+  const isId = readId(id) !== undefined
+  if (!isId && !isNetwork(asked.trim())) return offline(asked, options)
+  const path = `/api/v1/explain?q=${encodeURIComponent(isId ? id : asked.trim())}`
+  const ask = (admin: Admin): Promise<unknown> => askFor(admin, { method: 'GET', path, longestMs: LONGEST_MS })
+  const told = await runVerb(
+    loaded,
+    options,
+    () => ask,
+    (answer) => inWords(answer as Explanation),
+  )
+  if (told.code === 0 || !isId) return told
+  const alone = offline(id, options)
+  if (options.json) return alone
+  const why = loaded instanceof SettingsError ? 'there are mistakes in the settings' : told.output.trim()
+  return { ...alone, output: `${alone.output}The node was not asked: ${why}\n` }
+}
+
+function isNetwork(text: string): boolean {
+  try {
+    parseNetwork(text)
+    return true
+  } catch {
+    return false
+  }
+}
+
+function offline(text: string, options: VerbOptions): VerbTold {
+  const { output, code } = explain(text, options)
+  return { output, code }
+}
+
+function inWords(answer: Explanation): string {
+  const { verdict, change, refused } = answer
+  const address = answer.kind === 'id' ? answer.address : answer.kind === 'address' ? answer : undefined
+  const bans = answer.kind === 'network' ? answer.bans : []
+  const lines = [
+    verdict,
+    ...change,
+    ...(address === undefined ? [] : ['', ...factsOf(address)]),
+    ...bans.map(({ network, by, reason, until }) => `banned: ${network} by ${by} (${reason}) until ${timeOf(until)}`),
+    ...(refused.length === 0 ? [] : ['', 'Turned away lately:', ...refused.map(refusedLine)]),
+  ]
+  return `${lines.join('\n')}\n`
+}
+
+function factsOf({
+  standing,
+  ban,
+  allowed,
+  lists,
+  now,
+  limits,
+  dns,
+  greetingTest,
+  ...who
+}: AddressExplained): string[] {
+  const on = Object.entries(lists).flatMap(([name, is]) => (is ? [name] : []))
+  const { domain } = standing
+  const name = dns.name === undefined ? 'not known' : (dns.name ?? 'none')
+  const { delayMs, passed } = greetingTest
+  const greeting = passed
+    ? 'passed within a day'
+    : delayMs > 0
+      ? `not passed: it waits for ${delayMs} ms`
+      : 'none for it'
+  return [
+    `address   ${who.address}, counted as ${who.source}, network ${who.net}`,
+    `itself    ${pastWords(standing.own)}`,
+    `network   ${pastWords(standing.net)}`,
+    ...(domain === undefined ? [] : [`domain    ${domain.name}: ${pastWords(domain)}, from ${domain.nets} networks`]),
+    `lists     ${on.length === 0 ? 'none' : on.join(', ')}`,
+    ...(allowed === undefined
+      ? []
+      : [`allowed   ${allowed.network} (${allowed.reason}) until ${timeOf(allowed.until)}`]),
+    ...(ban === undefined
+      ? []
+      : [`banned    ${ban.network} by ${ban.by} (${ban.reason}) from ${timeOf(ban.since)} until ${timeOf(ban.until)}`]),
+    `name      ${name}${dns.domain === undefined ? '' : `, of ${dns.domain}`}`,
+    ...(dns.lists === undefined
+      ? []
+      : [`DNS lists score ${dns.lists.score} of ${dns.lists.threshold} ${dns.lists.zones.join(' ')}`.trimEnd()]),
+    `greeting  ${greeting}`,
+    `level     ${now.overloadLevel}`,
+    ...limits.map(limitLine),
+  ]
+}
+
+const pastWords = ({ good, recentGood, recentBad, firstGood, lastGood, lastBad }: PastReport): string => {
+  if (firstGood === undefined && lastBad === undefined) return 'nothing is known'
+  const since = firstGood === undefined ? '' : ` since ${timeOf(firstGood)}, the last ${timeOf(lastGood ?? firstGood)}`
+  const bad = lastBad === undefined ? '' : `, the last bad one ${timeOf(lastBad)}`
+  return `${good} good${since}${bad}; lately good ${recentGood}, bad ${recentBad}`
+}
+
+const limitLine = ({ limit, per, used, max, windowSeconds, resetsAt }: LimitReport): string => {
+  const window = windowSeconds === undefined ? ' at once' : ` in ${windowSeconds} s`
+  const reset = resetsAt === undefined ? '' : `, all over at ${timeOf(resetsAt)}`
+  return `limit     ${limit}: ${used} of ${max}${window} per ${per}${reset}`
+}
+
+function refusedLine({ id, at, ip, standing, stage, reason, code, helo, from, refusedBy }: RefusedReport): string {
+  const why = reason === undefined ? `${refusedBy?.upstream} said ${refusedBy?.reply}` : `${reason} ${code}`
+  const said = [...(helo === undefined ? [] : [`HELO ${helo}`]), ...(from === undefined ? [] : [`from <${from}>`])]
+  return [timeOf(at), id, ip, standing, `at ${stage}:`, why, ...said].join('  ')
+}

@@ -2,7 +2,7 @@
  * What is going on, in one sentence, and what to do about it. One pure function of the status; the order of evidence is that of the
  * table at its end, and the first that speaks is the verdict:
  *
- *  1. This node takes no clients: it is starting or draining, and figures mean little.
+ *  1. This node takes no clients: it is starting or stopping, and figures mean little.
  *  2. No mail server is up: nobody's mail goes on, whatever else there is.
  *  3. Senders that are known do not come through: of those that came in the last ten minutes (at least KNOWN_LEAST) fewer than
  *     KNOWN_WELL. That is the harm that this program is to prevent, so it comes before its cause, which is named in the same sentence.
@@ -11,13 +11,14 @@
  *  5. A mail server is slow while inbound is no flood: then the level has risen because of it, and limits help nobody. It comes
  *     after the flood because a flood makes servers slow, and is named there as well.
  *  6. The overload level is 2 or more for another reason: the signal is named.
- *  7. What is broken and harms nobody yet: a mail server down, a worker down, Redis away, certificates.
- *  8. What the operator has set and may have forgotten: a pinned level, overload off, checks that are only observed.
+ *  7. What is broken and harms nobody yet: a mail server down, a worker down, Redis away, the kernel's table, certificates.
+ *  8. What the operator has said and may have forgotten: the node or a mail server drained, a pinned level, overload off, checks
+ *     that are only observed.
  *  9. All is well.
  */
 import type { Signal } from '../core/overload.ts'
-import type { TrafficReport } from '../telemetry/traffic/report.ts'
-import type { Status } from './status.ts'
+import { inboundOf, knownThrough } from './inbound.ts'
+import type { OverloadStatus, Status } from './status.ts'
 
 export interface Verdict {
   /** warn: look at it; critical: mail of honest senders is held up. */
@@ -27,53 +28,10 @@ export interface Verdict {
   readonly do: string
 }
 
-/** How often normal makes a flood, and how many connections a minute more at least. */
-const FLOOD = 3
-const FLOOD_LEAST = 60
 const KNOWN_WELL = 0.95
 const KNOWN_LEAST = 20
-const KNOWN_MINUTES = 10
 /** Below this share of connections that are turned away, a flood is only much mail. */
 const SHED_LEAST = 0.01
-/** Fewer minutes tell nothing of what is usual. */
-const LATELY_LEAST = 10
-
-export interface Inbound {
-  /** Connections of the last minute over what is normal; undefined: nothing is known to compare with. */
-  readonly times: number | undefined
-  /** What it is compared with, in words. */
-  readonly than: string
-  readonly isFlood: boolean
-  /** For how many minutes. */
-  readonly forMinutes: number
-}
-
-/** The last minute against what is normal. */
-export function inboundOf(traffic: TrafficReport | undefined): Inbound {
-  const connections = traffic?.minutes.connections ?? []
-  const now = connections.at(-1)
-  const base = traffic?.normal?.connections ?? lately(connections)
-  const than = traffic?.normal === undefined ? 'the quiet quarter of the last hour (normal not known yet)' : 'normal'
-  if (base === undefined || now === undefined) return { times: undefined, than, isFlood: false, forMinutes: 0 }
-  const isOver = (each: number): boolean => each >= FLOOD * base && each >= base + FLOOD_LEAST
-  const calm = connections.findLastIndex((each) => !isOver(each))
-  return { times: now / Math.max(base, 1), than, isFlood: isOver(now), forMinutes: connections.length - 1 - calm }
-}
-
-function lately(connections: readonly number[]): number | undefined {
-  if (connections.length < LATELY_LEAST) return undefined
-  return [...connections].sort((a, b) => a - b)[Math.floor(connections.length / 4)]
-}
-
-/** The share of sessions of known senders in the last minutes that were relayed; undefined: none came. */
-export function knownThrough(
-  traffic: TrafficReport | undefined,
-): { readonly share: number; readonly of: number } | undefined {
-  const sum = (name: 'known' | 'known_shed'): number =>
-    (traffic?.minutes[name] ?? []).slice(-KNOWN_MINUTES).reduce((all, each) => all + each, 0)
-  const of = sum('known') + sum('known_shed')
-  return of === 0 ? undefined : { share: sum('known') / of, of }
-}
 
 const times = (value: number): string => (value < 10 ? value.toFixed(1) : String(Math.round(value)))
 export const percent = (share: number): string =>
@@ -121,32 +79,40 @@ const NOTHING = 'nothing to do'
 
 type Evidence = (status: Status) => Verdict | undefined
 
-const notReady: Evidence = ({ ready, connectionsOpen }) =>
-  ready
+/** One that the operator has drained serves whoever still comes: for those, all that follows is as true as ever. */
+const notReady: Evidence = ({ ready, drainedSince, connectionsOpen }) =>
+  ready || drainedSince !== undefined
     ? undefined
     : {
         severity: 'warn',
-        text: `This node takes no new clients: it is draining or has not begun; ${connectionsOpen} connections are open`,
+        text: `This node takes no new clients: it is stopping or has not begun; ${connectionsOpen} connections are open`,
         do: 'wait for its end, or look at its log',
       }
 
+const isDrained = ({ state }: Upstream): boolean => state === 'drained'
+
 const noUpstream: Evidence = ({ upstreams }) => {
   if (upstreams.some(({ up }) => up)) return undefined
+  const hasDrained = upstreams.find(isDrained)
   const [first] = upstreams.filter(({ error }) => error !== undefined)
   const why = first === undefined ? '' : `; ${first.upstream}: ${first.error}`
   return {
     severity: 'critical',
     text: `No mail server is up: every sender is told to come back later, and no mail is lost${why}`,
-    do: 'bring a mail server back',
+    do: hasDrained === undefined ? 'bring a mail server back' : `spillway undrain ${hasDrained.upstream}`,
   }
 }
+
+/** What ends a level that is pinned, by `spillway level` or by the setting. */
+const unpin = ({ pinnedUntil }: OverloadStatus): string =>
+  pinnedUntil === undefined ? 'set SPILLWAY_OVERLOAD=auto' : 'spillway level auto'
 
 /** What may be the cause of harm, in words, and what to do about that. */
 function causeOf(status: Status): { readonly why: string; readonly do: string } {
   const { overload, traffic } = status
   const slow = slowClause(status)
   if (overload !== undefined && typeof overload.mode === 'number')
-    return { why: `the overload level is pinned at ${overload.mode}`, do: 'set SPILLWAY_OVERLOAD=auto' }
+    return { why: `the overload level is pinned at ${overload.mode}`, do: unpin(overload) }
   if (slow !== undefined) return { why: slow, do: `look at ${slowOf(status)[0]?.upstream}` }
   const [reason] = (traffic?.reasons ?? [])
     .filter(({ mode }) => mode === 'enforce')
@@ -209,7 +175,7 @@ const pressed: Evidence = (status) => {
 }
 
 const upstreamDown: Evidence = (status) => {
-  const down = status.upstreams.filter(({ up, state }) => !up && state !== 'draining')
+  const down = status.upstreams.filter((each) => !each.up && each.state !== 'draining' && !isDrained(each))
   const [first] = down
   if (first === undefined) return undefined
   const names = [...new Set(down.map(({ upstream }) => upstream))].join(', ')
@@ -249,19 +215,45 @@ const certificates: Evidence = ({ tls }) => {
     : { severity: 'warn', text: `A certificate needs a look: ${doubt}`, do: 'renew or correct it' }
 }
 
+const kernelFails: Evidence = ({ kernel }) =>
+  kernel?.state !== 'failing'
+    ? undefined
+    : {
+        severity: 'warn',
+        text: `Clients cannot be handed to the kernel${kernel.error === undefined ? '' : ` (${kernel.error})`}: they are refused over SMTP meanwhile`,
+        do: 'put that right, or set SPILLWAY_KERNEL_OFFLOAD=off',
+      }
+
+const drained: Evidence = ({ drainedSince, connectionsOpen, upstreams }) => {
+  if (drainedSince !== undefined)
+    return {
+      severity: 'warn',
+      text: `The operator has drained this node: /readyz sends balancers away, and whoever still comes is served; ${connectionsOpen} connections are open`,
+      do: 'spillway undrain when you are done',
+    }
+  const names = [...new Set(upstreams.filter(isDrained).map(({ upstream }) => upstream))]
+  if (names.length === 0) return undefined
+  return {
+    severity: 'warn',
+    text: `The operator has drained ${names.join(', ')}: the other mail servers take the mail`,
+    do: `spillway undrain ${names[0]} when you are done`,
+  }
+}
+
 const asSet: Evidence = (status) => {
   const { overload, observing = [] } = status
+  const until = overload?.pinnedUntil === undefined ? '' : ` until ${overload.pinnedUntil}`
   if (typeof overload?.mode === 'number')
     return {
       severity: 'warn',
-      text: `The overload level is pinned at ${overload.mode}, whatever the pressure; ${knownClause(status)}`,
-      do: 'set SPILLWAY_OVERLOAD=auto when you are done',
+      text: `The overload level is pinned at ${overload.mode}${until}, whatever the pressure; ${knownClause(status)}`,
+      do: `${unpin(overload)} when you are done`,
     }
   if (overload?.mode === 'off')
     return {
       severity: 'warn',
-      text: `Overload is off: a flood is held back by the limits alone; ${inboundClause(status)}`,
-      do: 'set SPILLWAY_OVERLOAD=auto unless you mean it',
+      text: `Overload is off${until}: a flood is held back by the limits alone; ${inboundClause(status)}`,
+      do: `${unpin(overload)} unless you mean it`,
     }
   if (observing.length === 0) return undefined
   return {
@@ -287,7 +279,9 @@ const ORDER: readonly Evidence[] = [
   upstreamDown,
   workerDown,
   redisDown,
+  kernelFails,
   certificates,
+  drained,
   asSet,
 ]
 

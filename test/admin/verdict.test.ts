@@ -11,6 +11,8 @@ const up = (upstream: string, more = {}) => ({
 })
 const down = (upstream: string) => up(upstream, { up: false, state: 'down', error: 'connect ECONNREFUSED' })
 
+const drained = up('mail2', { up: false, state: 'drained', error: 'the operator has drained it' })
+
 const hour = (each: number, last: readonly number[] = []): number[] => [
   ...Array.from({ length: 60 - last.length }, () => each),
   ...last,
@@ -124,10 +126,10 @@ const ROWS: readonly [string, Status, string, string, string][] = [
     'bring Redis back (ECONNREFUSED)',
   ],
   [
-    'draining',
+    'stopping',
     status({ ready: false, upstreams: [] }),
     'warn',
-    'This node takes no new clients: it is draining or has not begun; 7 connections are open',
+    'This node takes no new clients: it is stopping or has not begun; 7 connections are open',
     'wait for its end, or look at its log',
   ],
   [
@@ -150,6 +152,48 @@ const ROWS: readonly [string, Status, string, string, string][] = [
     'critical',
     'Known senders are held up: 50.0 % through; inbound is 1.1 times normal; the overload level is pinned at 4',
     'set SPILLWAY_OVERLOAD=auto',
+  ],
+  [
+    'a level that the operator has pinned for a while',
+    status({ overload: overload({ mode: 2, level: 2, pinnedUntil: SINCE }) }),
+    'warn',
+    `The overload level is pinned at 2 until ${SINCE}, whatever the pressure; known senders 100 % through`,
+    'spillway level auto when you are done',
+  ],
+  [
+    'a drained node',
+    status({ ready: false, drainedSince: SINCE }),
+    'warn',
+    'The operator has drained this node: /readyz sends balancers away, and whoever still comes is served; 7 connections are open',
+    'spillway undrain when you are done',
+  ],
+  [
+    'a drained node whose known senders are held up',
+    status({ ready: false, drainedSince: SINCE, traffic: traffic({ known_shed: hour(30) }) }),
+    'critical',
+    'Known senders are held up: 50.0 % through; inbound is 1.1 times normal; the mail servers defer them',
+    'look at the replies in the log',
+  ],
+  [
+    'a drained mail server',
+    status({ upstreams: [up('mail1'), drained] }),
+    'warn',
+    'The operator has drained mail2: the other mail servers take the mail',
+    'spillway undrain mail2 when you are done',
+  ],
+  [
+    'a drained mail server, and the other one down',
+    status({ upstreams: [down('mail1'), drained] }),
+    'critical',
+    'No mail server is up: every sender is told to come back later, and no mail is lost; mail1: connect ECONNREFUSED',
+    'spillway undrain mail2',
+  ],
+  [
+    "the kernel's table cannot be kept",
+    status({ kernel: { state: 'failing', since: SINCE, error: 'it takes CAP_NET_ADMIN', held: 0 } }),
+    'warn',
+    'Clients cannot be handed to the kernel (it takes CAP_NET_ADMIN): they are refused over SMTP meanwhile',
+    'put that right, or set SPILLWAY_KERNEL_OFFLOAD=off',
   ],
   [
     'overload off',

@@ -3,8 +3,9 @@ import { SIGNALS } from '../../core/overload.ts'
 import { reasonOf } from '../../core/reasons.ts'
 import type { ReasonRow, TopRow, TrafficReport } from '../../telemetry/traffic/report.ts'
 import type { BanReport } from '../bans.ts'
-import type { Status } from '../status.ts'
-import { inboundOf, knownThrough, percent, seconds, type Verdict } from '../verdict.ts'
+import { inboundOf, knownThrough } from '../inbound.ts'
+import type { OverloadStatus, Status } from '../status.ts'
+import { percent, seconds, type Verdict } from '../verdict.ts'
 import { bar, sparkline } from './drawing.ts'
 import { html, type Markup } from './html.ts'
 import { count, lasting, share } from './words.ts'
@@ -159,6 +160,7 @@ const STATES: Readonly<Record<string, string>> = {
   slow: 'warn',
   down: 'bad',
   draining: 'pale',
+  drained: 'pale',
   unknown: 'warn',
 }
 
@@ -197,11 +199,15 @@ const LEVEL_NAMES = ['normal', 'elevated', 'stressed', 'shedding new senders', '
 /** The bars end at this pressure. */
 const MOST_PRESSURE = 2
 
+/** What decides about the level, unless it is the pressure as usual. */
+function modeWords({ mode, pinnedUntil }: OverloadStatus): string {
+  if (pinnedUntil !== undefined) return ` (spillway level ${mode}, until ${pinnedUntil})`
+  return mode === 'auto' ? '' : ` (SPILLWAY_OVERLOAD=${mode})`
+}
+
 export function pressurePart({ overload, observing = [] }: Status, now: number): Markup {
   if (overload === undefined) return html`<p>No worker has told its level yet.</p>`
-  const { level, mode, since, signals, admission } = overload
-  const how =
-    mode === 'auto' ? '' : mode === 'off' ? ' (SPILLWAY_OVERLOAD=off)' : ` (pinned by SPILLWAY_OVERLOAD=${mode})`
+  const { level, since, signals, admission } = overload
   const rows = SIGNALS.map((signal) => {
     const value = signals[signal]
     const kind = value >= 1 ? 'bad' : value >= 0.8 ? 'warn' : 'good'
@@ -213,7 +219,7 @@ export function pressurePart({ overload, observing = [] }: Status, now: number):
     .join(', ')
   const observed =
     observing.length === 0 ? 'No check is only observed.' : `Only observed (SPILLWAY_OBSERVE): ${observing.join(', ')}.`
-  return html`<div class="keep"><p>Level <strong>${level}, ${LEVEL_NAMES[level]}</strong>${how} for ${lasting(now - Date.parse(since))}. Let in: ${shares}. ${observed}</p>${table('Pressure', ['Signal', ['The line is the target', 'wide'], ['Of target', 'n']], rows)}</div>`
+  return html`<div class="keep"><p>Level <strong>${level}, ${LEVEL_NAMES[level]}</strong>${modeWords(overload)} for ${lasting(now - Date.parse(since))}. Let in: ${shares}. ${observed}</p>${table('Pressure', ['Signal', ['The line is the target', 'wide'], ['Of target', 'n']], rows)}</div>`
 }
 
 export function bansPart(total: number, bans: readonly BanReport[], now: number, actions: Actions): Markup {

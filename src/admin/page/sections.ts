@@ -127,7 +127,7 @@ const link = (network: string, { explains }: Actions): Markup | string =>
     ? html`<a id="explain-${network}" href="/api/v1/explain?q=${encodeURIComponent(network)}">Explain<span class="unseen"> ${network}</span></a>`
     : ''
 
-const button = (act: 'ban' | 'lift' | 'allow', network: string, word: string): Markup =>
+const button = (act: 'ban' | 'lift' | 'allow' | 'end', network: string, word: string): Markup =>
   html`<form class="act" method="post" data-act="${act}" data-network="${network}"><button id="${act}-${network}">${word}<span class="unseen"> ${network}</span></button></form>`
 
 const topRow =
@@ -136,7 +136,7 @@ const topRow =
     html`<tr><th scope="row" class="key">${key}</th><td class="wide">${bar(perMinute / most, turnedAway >= 0.5 ? 'bad' : 'plain')}</td><td class="n">${count(perMinute)}</td><td class="n">${share(turnedAway)}</td>${
       kind === 'plain'
         ? ''
-        : html`<td class="acts">${link(key, actions)}${button('ban', key, 'Ban 1 h')}${button('allow', key, 'Allow')}</td>`
+        : html`<td class="acts">${link(key, actions)}${button('ban', key, 'Ban 1 h')}${button('allow', key, 'Allow 1 h')}</td>`
     }</tr>`
 
 export function topPart({ traffic }: Status, by: keyof TrafficReport['top'], name: string, actions: Actions): Markup {
@@ -222,13 +222,40 @@ export function pressurePart({ overload, observing = [] }: Status, now: number):
   return html`<div class="keep"><p>Level <strong>${level}, ${LEVEL_NAMES[level]}</strong>${modeWords(overload)} for ${lasting(now - Date.parse(since))}. Let in: ${shares}. ${observed}</p>${table('Pressure', ['Signal', ['The line is the target', 'wide'], ['Of target', 'n']], rows)}</div>`
 }
 
-export function bansPart(total: number, bans: readonly BanReport[], now: number, actions: Actions): Markup {
-  if (total === 0) return html`<p>Nobody is banned.</p>`
+/** @param head of the column of networks @param act what takes an entry away, and the word for it */
+function entries(
+  {
+    total,
+    rows,
+    head,
+    name,
+    act,
+  }: {
+    readonly total: number
+    readonly rows: readonly BanReport[]
+    readonly head: string
+    readonly name: string
+    readonly act: readonly ['lift' | 'end', string]
+  },
+  now: number,
+  actions: Actions,
+): Markup {
   const row = ({ network, by, reason, until }: BanReport): Markup =>
-    html`<tr><th scope="row" class="key">${network}</th><td>${by}</td><td class="words">${reason}</td><td class="n">${lasting(Date.parse(until) - now)}</td><td class="acts">${link(network, actions)}${button('lift', network, 'Lift')}</td></tr>`
-  const more = total > bans.length ? html`<p>${bans.length} of ${total}, the latest first.</p>` : ''
-  return html`${table('Bans', ['Banned', 'By', 'Why', ['Still', 'n'], 'Actions'], bans.map(row))}${more}`
+    html`<tr><th scope="row" class="key">${network}</th><td>${by}</td><td class="words">${reason}</td><td class="n">${lasting(Date.parse(until) - now)}</td><td class="acts">${link(network, actions)}${button(act[0], network, act[1])}</td></tr>`
+  const more = total > rows.length ? html`<p>${rows.length} of ${total}, the latest first.</p>` : ''
+  return html`${table(name, [head, 'By', 'Why', ['Still', 'n'], 'Actions'], rows.map(row))}${more}`
 }
+
+export const bansPart = (total: number, rows: readonly BanReport[], now: number, actions: Actions): Markup =>
+  total === 0
+    ? html`<p>Nobody is banned.</p>`
+    : entries({ total, rows, head: 'Banned', name: 'Bans', act: ['lift', 'Lift'] }, now, actions)
+
+/** What the operator allows at run time; nothing where nothing is. */
+export const allowedPart = (total: number, rows: readonly BanReport[], now: number, actions: Actions): Markup =>
+  total === 0
+    ? html``
+    : entries({ total, rows, head: 'Allowed', name: 'Allowed for a while', act: ['end', 'End'] }, now, actions)
 
 export function nodePart(status: Status): Markup {
   const { node, version, uptimeSeconds, connectionsOpen, settings, redis, workers = [], clients, tls } = status

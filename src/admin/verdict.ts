@@ -2,7 +2,7 @@
  * What is going on, in one sentence, and what to do about it. One pure function of the status; the order of evidence is that of the
  * table at its end, and the first that speaks is the verdict:
  *
- *  1. This node takes no clients: it is starting or stopping, and figures mean little.
+ *  1. This node takes no clients: no worker answers, or it is starting or stopping, and figures mean little.
  *  2. No mail server is up: nobody's mail goes on, whatever else there is.
  *  3. Senders that are known do not come through: of those that came in the last ten minutes (at least KNOWN_LEAST) fewer than
  *     KNOWN_WELL. That is the harm that this program is to prevent, so it comes before its cause, which is named in the same sentence.
@@ -16,7 +16,18 @@
  *     that are only observed.
  *  9. All is well.
  */
-import type { Signal } from '../core/overload.ts'
+import {
+  capital,
+  inboundClause,
+  knownClause,
+  minutes,
+  percent,
+  SIGNAL_WORDS,
+  slowClause,
+  slowOf,
+  times,
+  type Upstream,
+} from './clauses.ts'
 import { inboundOf, knownThrough } from './inbound.ts'
 import type { OverloadStatus, Status } from './status.ts'
 
@@ -33,51 +44,20 @@ const KNOWN_LEAST = 20
 /** Below this share of connections that are turned away, a flood is only much mail. */
 const SHED_LEAST = 0.01
 
-const times = (value: number): string => (value < 10 ? value.toFixed(1) : String(Math.round(value)))
-export const percent = (share: number): string =>
-  `${share >= 0.9995 ? '100' : (Math.floor(share * 1000) / 10).toFixed(1)} %`
-const minutes = (n: number): string => (n >= 60 ? 'over an hour' : n === 1 ? '1 minute' : `${n} minutes`)
-export const seconds = (n: number): string =>
-  n < 1 ? `${Math.round(n * 1000)} ms` : `${n < 10 ? Math.round(n * 10) / 10 : Math.round(n)} s`
-
-const knownClause = (status: Status): string => {
-  const known = knownThrough(status.traffic)
-  return known === undefined ? 'no known sender came lately' : `known senders ${percent(known.share)} through`
-}
-
-function inboundClause({ traffic }: Status): string {
-  const { times: n, than } = inboundOf(traffic)
-  return n === undefined ? 'normal not known yet' : `inbound is ${times(n)} times ${than}`
-}
-
-const capital = (text: string): string => text.replace(/^./, (letter) => letter.toUpperCase())
-
-type Upstream = Status['upstreams'][number]
-
-/** Mail servers that take longer than the target to accept messages, the slowest first. */
-export const slowOf = ({ upstreams, overload }: Status): readonly Upstream[] =>
-  upstreams
-    .filter(({ dotSeconds = 0 }) => overload !== undefined && dotSeconds >= overload.latencyTargetSeconds)
-    .sort((a, b) => (b.dotSeconds ?? 0) - (a.dotSeconds ?? 0))
-
-const slowClause = (status: Status): string | undefined => {
-  const [slow] = slowOf(status)
-  return slow && `${slow.upstream}: its dot takes ${seconds(slow.dotSeconds ?? 0)}`
-}
-
-const SIGNAL_WORDS: Readonly<Record<Signal, string>> = {
-  upstream_slots: 'the connections to the mail servers are used up',
-  upstream_latency: 'the mail servers are slow to accept messages',
-  reported_queue: 'the queue of a mail server is reported to be long',
-  connections: 'client connections are near SPILLWAY_MAX_CONNECTIONS',
-  event_loop: 'this process has more to do than it can',
-  memory: 'memory runs short',
-  global_limits: 'a limit for all clients together is nearly used up',
-}
-
 const NOTHING = 'nothing to do'
 
 type Evidence = (status: Status) => Verdict | undefined
+
+/** While they begin for the first time, none answers either. */
+const noWorker: Evidence = ({ workers = [] }) => {
+  const haveBegun = workers.some(({ restarts, uptimeSeconds }) => restarts > 0 || uptimeSeconds !== undefined)
+  if (workers.some(({ up }) => up) || !haveBegun) return undefined
+  return {
+    severity: 'critical',
+    text: 'No worker answers: nobody is served, and no mail is lost',
+    do: 'look at the log: each worker that died is started again',
+  }
+}
 
 /** One that the operator has drained serves whoever still comes: for those, all that follows is as true as ever. */
 const notReady: Evidence = ({ ready, drainedSince, connectionsOpen }) =>
@@ -270,6 +250,7 @@ const well = (status: Status): Verdict => ({
 })
 
 const ORDER: readonly Evidence[] = [
+  noWorker,
   notReady,
   noUpstream,
   harmed,

@@ -1,9 +1,14 @@
 /** The one sentence: a table of what is so and what is said. */
 import { expect, test } from '@jest/globals'
+import { pageOf } from '../../src/admin/page/page.ts'
 import type { OverloadStatus, Status } from '../../src/admin/status.ts'
 import { verdictOf } from '../../src/admin/verdict.ts'
+import { SYSTEM_CLOCK } from '../../src/core/clock.ts'
+import { SIGNALS } from '../../src/core/overload.ts'
+import { recordOf } from '../../src/core/record.ts'
 import type { TrafficReport } from '../../src/telemetry/traffic/report.ts'
 
+const SIGNALS_AT_REST = recordOf(SIGNALS, () => 0)
 const SINCE = '2026-11-21T21:00:00.000Z'
 const up = (upstream: string, more = {}) => ({
   ...{ upstream, address: `${upstream}:25`, up: true, state: 'up', since: SINCE, connections: 3, limit: 20 },
@@ -231,6 +236,26 @@ const ROWS: readonly [string, Status, string, string, string][] = [
     'nothing to do',
   ],
   [
+    'no worker answers any more',
+    status({
+      ...{ ready: false, upstreams: [] },
+      workers: [
+        { worker: 1, up: false, restarts: 3 },
+        { worker: 2, up: false, restarts: 0, uptimeSeconds: 9 },
+      ],
+    }),
+    'critical',
+    'No worker answers: nobody is served, and no mail is lost',
+    'look at the log: each worker that died is started again',
+  ],
+  [
+    'workers that begin',
+    status({ ...{ ready: false, upstreams: [] }, workers: [{ worker: 1, up: false, restarts: 0 }] }),
+    'warn',
+    'This node takes no new clients: it is stopping or has not begun; 7 connections are open',
+    'wait for its end, or look at its log',
+  ],
+  [
     'a worker that does not answer',
     status({
       workers: [
@@ -255,4 +280,20 @@ test('a few known senders who are held up make no alarm, and a quiet site no flo
   expect(verdictOf(status({ traffic: traffic({ connections: hour(1, [50]), shed: hour(50) }, quiet) })).severity).toBe(
     'ok',
   )
+})
+
+test('the page is there while no worker answers, and says that it does not know who is banned', async () => {
+  const latest = async () => {
+    throw new Error('no worker answers at the moment')
+  }
+  const list = { latest, add: latest, remove: latest }
+  const given = status({ overload: overload({ level: 2, mode: 2, pinnedUntil: SINCE, signals: SIGNALS_AT_REST }) })
+  const page = await pageOf(
+    { status: () => given, bans: { ...list, allowed: list }, clock: SYSTEM_CLOCK },
+    { explains: false },
+  )
+  expect(page.code).toBe(200)
+  expect(String(page.body)).toContain('Who is banned is not known: no worker answers.')
+  // It says as well what decides about the level.
+  expect(String(page.body)).toContain(`stressed</strong> (spillway level 2, until ${SINCE})`)
 })

@@ -3,9 +3,10 @@ import { SIGNALS } from '../../core/overload.ts'
 import { reasonOf } from '../../core/reasons.ts'
 import type { ReasonRow, TopRow, TrafficReport } from '../../telemetry/traffic/report.ts'
 import type { BanReport } from '../bans.ts'
+import { percent, seconds } from '../clauses.ts'
 import { inboundOf, knownThrough } from '../inbound.ts'
 import type { OverloadStatus, Status } from '../status.ts'
-import { percent, seconds, type Verdict } from '../verdict.ts'
+import type { Verdict } from '../verdict.ts'
 import { bar, sparkline } from './drawing.ts'
 import { html, type Markup } from './html.ts'
 import { count, lasting, share } from './words.ts'
@@ -222,40 +223,33 @@ export function pressurePart({ overload, observing = [] }: Status, now: number):
   return html`<div class="keep"><p>Level <strong>${level}, ${LEVEL_NAMES[level]}</strong>${modeWords(overload)} for ${lasting(now - Date.parse(since))}. Let in: ${shares}. ${observed}</p>${table('Pressure', ['Signal', ['The line is the target', 'wide'], ['Of target', 'n']], rows)}</div>`
 }
 
-/** @param head of the column of networks @param act what takes an entry away, and the word for it */
-function entries(
-  {
-    total,
-    rows,
-    head,
-    name,
-    act,
-  }: {
-    readonly total: number
-    readonly rows: readonly BanReport[]
-    readonly head: string
-    readonly name: string
-    readonly act: readonly ['lift' | 'end', string]
-  },
-  now: number,
-  actions: Actions,
-): Markup {
-  const row = ({ network, by, reason, until }: BanReport): Markup =>
-    html`<tr><th scope="row" class="key">${network}</th><td>${by}</td><td class="words">${reason}</td><td class="n">${lasting(Date.parse(until) - now)}</td><td class="acts">${link(network, actions)}${button(act[0], network, act[1])}</td></tr>`
-  const more = total > rows.length ? html`<p>${rows.length} of ${total}, the latest first.</p>` : ''
-  return html`${table(name, [head, 'By', 'Why', ['Still', 'n'], 'Actions'], rows.map(row))}${more}`
+/** What the operator's lists have, the latest first. */
+export interface Entries {
+  readonly total: number
+  readonly rows: readonly BanReport[]
 }
 
-export const bansPart = (total: number, rows: readonly BanReport[], now: number, actions: Actions): Markup =>
-  total === 0
-    ? html`<p>Nobody is banned.</p>`
-    : entries({ total, rows, head: 'Banned', name: 'Bans', act: ['lift', 'Lift'] }, now, actions)
+/** @param name of the table @param head of the column of networks @param act what takes an entry away, and the word for it */
+const entriesWith =
+  (name: string, head: string, ...act: readonly ['lift' | 'end', string]) =>
+  ({ total, rows }: Entries, now: number, actions: Actions): Markup => {
+    const row = ({ network, by, reason, until }: BanReport): Markup =>
+      html`<tr><th scope="row" class="key">${network}</th><td>${by}</td><td class="words">${reason}</td><td class="n">${lasting(Date.parse(until) - now)}</td><td class="acts">${link(network, actions)}${button(act[0], network, act[1])}</td></tr>`
+    const more = total > rows.length ? html`<p>${rows.length} of ${total}, the latest first.</p>` : ''
+    return html`${table(name, [head, 'By', 'Why', ['Still', 'n'], 'Actions'], rows.map(row))}${more}`
+  }
+const bannedWith = entriesWith('Bans', 'Banned', 'lift', 'Lift')
+const allowedWith = entriesWith('Allowed for a while', 'Allowed', 'end', 'End')
+
+/** @param banned undefined: that is not known */
+export function bansPart(banned: Entries | undefined, now: number, actions: Actions): Markup {
+  if (banned === undefined) return html`<p>Who is banned is not known: no worker answers.</p>`
+  return banned.total === 0 ? html`<p>Nobody is banned.</p>` : bannedWith(banned, now, actions)
+}
 
 /** What the operator allows at run time; nothing where nothing is. */
-export const allowedPart = (total: number, rows: readonly BanReport[], now: number, actions: Actions): Markup =>
-  total === 0
-    ? html``
-    : entries({ total, rows, head: 'Allowed', name: 'Allowed for a while', act: ['end', 'End'] }, now, actions)
+export const allowedPart = (allowed: Entries | undefined, now: number, actions: Actions): Markup =>
+  allowed === undefined || allowed.total === 0 ? html`` : allowedWith(allowed, now, actions)
 
 export function nodePart(status: Status): Markup {
   const { node, version, uptimeSeconds, connectionsOpen, settings, redis, workers = [], clients, tls } = status

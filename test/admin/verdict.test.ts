@@ -287,13 +287,17 @@ test('the page is there while no worker answers, and says that it does not know 
     throw new Error('no worker answers at the moment')
   }
   const list = { latest, add: latest, remove: latest }
-  const given = status({ overload: overload({ level: 2, mode: 2, pinnedUntil: SINCE, signals: SIGNALS_AT_REST }) })
+  const kernel = { state: 'up', since: SINCE, held: 12 }
+  const pinned = overload({ level: 2, mode: 2, pinnedUntil: SINCE, signals: SIGNALS_AT_REST })
+  const given = status({ kernel, overload: pinned })
   const page = await pageOf(
     { status: () => given, bans: { ...list, allowed: list }, clock: SYSTEM_CLOCK },
     { explains: false },
   )
   expect(page.code).toBe(200)
   expect(String(page.body)).toContain('Who is banned is not known: no worker answers.')
+  // What the kernel drops is in none of its figures.
+  expect(String(page.body)).toContain('its table is up; it drops what comes from 12 sources')
   // It says as well what decides about the level.
   expect(String(page.body)).toContain(`stressed</strong> (spillway level 2, until ${SINCE})`)
 })

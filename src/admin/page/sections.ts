@@ -252,7 +252,7 @@ export const allowedPart = (allowed: Entries | undefined, now: number, actions: 
   allowed === undefined || allowed.total === 0 ? html`` : allowedWith(allowed, now, actions)
 
 export function nodePart(status: Status): Markup {
-  const { node, version, uptimeSeconds, connectionsOpen, settings, redis, workers = [], clients, tls } = status
+  const { node, version, uptimeSeconds, connectionsOpen, settings, redis, kernel, workers = [], clients, tls } = status
   const stale = settings.needsRestart.length === 0 ? '' : `; waiting for a restart: ${settings.needsRestart.join(', ')}`
   const alone = redis === undefined ? 'this one alone (no Redis)' : `${redis.nodes}; Redis is ${redis.state}`
   const facts: readonly (readonly [string, string])[] = [
@@ -264,6 +264,9 @@ export function nodePart(status: Status): Markup {
       'Remembered',
       `${count(clients.known)} known, ${count(clients.seen)} seen, ${count(clients.suspect)} suspect clients`,
     ],
+    ...(kernel === undefined
+      ? []
+      : [['Kernel', `its table is ${kernel.state}; it drops what comes from ${count(kernel.held)} sources`] as const]),
     ...(tls?.certificates ?? []).map(
       ({ name, expires, warnings }) =>
         ['Certificate', `${name}: ${warnings.join('; ') || 'well'}, expires ${expires.slice(0, 10)}`] as const,

@@ -204,19 +204,20 @@ const kernelFails: Evidence = ({ kernel }) =>
         do: 'put that right, or set SPILLWAY_KERNEL_OFFLOAD=off',
       }
 
-const drained: Evidence = ({ drainedSince, connectionsOpen, upstreams }) => {
-  if (drainedSince !== undefined)
+const drained: Evidence = (status) => {
+  const names = status.upstreams.filter(({ state }) => state === 'drained').map(({ upstream }) => upstream)
+  if (status.drainedSince !== undefined)
     return {
       severity: 'warn',
-      text: `The operator has drained this node: /readyz sends balancers away, and whoever still comes is served; ${connectionsOpen} connections are open`,
-      do: 'spillway undrain when you are done',
+      text: `The operator has drained this node: balancers send it no clients, and whoever comes is served; ${status.connectionsOpen} connections are open`,
+      do: 'spillway undrain, when you are done',
     }
-  const names = [...new Set(upstreams.filter(isDrained).map(({ upstream }) => upstream))]
-  if (names.length === 0) return undefined
+  const [first] = names
+  if (first === undefined) return undefined
   return {
     severity: 'warn',
-    text: `The operator has drained ${names.join(', ')}: the other mail servers take the mail`,
-    do: `spillway undrain ${names[0]} when you are done`,
+    text: `The operator has drained ${[...new Set(names)].join(', ')}: no new mail goes there; ${knownClause(status)}`,
+    do: `spillway undrain ${first}, when you are done`,
   }
 }
 

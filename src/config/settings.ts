@@ -444,7 +444,7 @@ export const SETTINGS = {
     kind: orOff(rate),
     default: '100/10m',
     doc: 'Recipients named by one /24 (IPv6: /48) that the mail servers do not know; addresses of it are guessing together.',
-    more: 'It applies only where they are at least 30 % of the recipients that this network named, and no address counts for more than a fifth of the limit, so that one customer of a provider who guesses does not have the others put off. Known clients are not held by it, and what they name in vain is not counted. The rest is as of `SPILLWAY_LIMIT_IP_UNKNOWN_RECIPIENTS`.',
+    more: 'It applies only where they are at least 30 % of the recipients that this network named, and no address counts for more than a fifth of the limit, so that one customer of a provider who guesses does not have the others put off. Known clients are not held by it, and what they name in vain is not counted, unless they have guessed themselves: at least three recipients, and 30 % of all they named. The rest is as of `SPILLWAY_LIMIT_IP_UNKNOWN_RECIPIENTS`.',
     live: true,
   }),
   SPILLWAY_LIMIT_RECIPIENTS_PER_MESSAGE: row({

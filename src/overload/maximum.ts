@@ -10,7 +10,8 @@
  *
  * The result is a whole number, at least 1: a client that comes once is never over a limit.
  *
- * A net has one count, to which all its clients are charged but the known and the trusted ones (state/limits.ts).
+ * A net has one count, to which all its clients are charged but the known and the trusted ones (state/limits.ts). A known client that
+ * guesses addresses is charged (state/harvest.ts), and the setting is its maximum as well: a net is held as one.
  *
  * Nodes that share limits through Redis share the counts, and each applies its own level. Where maxima differ, what
  * ledger.ts need not tell is a part of the larger one.
@@ -38,5 +39,7 @@ export function perClient(max: number, standing: Standing, level: Level, { known
 export function maximum(limit: LimitName, standing: Standing, level: Level, rates: Rates, factors: Factors): number {
   const max = rates[limit]?.max
   if (max === undefined) return 0
-  return LIMITS[limit].per === 'everybody' ? max : perClient(max, standing, level, factors)
+  const { per } = LIMITS[limit]
+  if (per === 'everybody' || (per === 'net' && standing === 'known')) return max
+  return perClient(max, standing, level, factors)
 }

@@ -4,8 +4,9 @@
  * network.
  *
  * A network has many customers, and one that harvests must not have the others refused. So no address counts for more than a fifth of
- * what its network may (LEAST_ADDRESSES), what a known client names in vain is not counted for its network, and everything that
- * exists is.
+ * what its network may (LEAST_ADDRESSES), what a known client names in vain is not counted for its network unless it guesses, and
+ * everything that exists is. A known client guesses if it has named three recipients or more that do not exist, and they are 30 % of
+ * all that it named: so a whole network that has behaved and then turns bad (snowshoe) is held as one.
  *
  * Each mailbox counts once in a window. Otherwise a client could make its guesses a small share of what it names, by naming a valid
  * address before each of them.
@@ -23,6 +24,10 @@ const MAILBOXES = 1 << 18
 const ADDRESSES = 1 << 17
 /** So many addresses of a network must guess before it is over its limit. */
 const LEAST_ADDRESSES = 5
+/** Unknown recipients must be at least this share of all that were named. */
+export const HARVEST_SHARE = 0.3
+/** Who mistypes a name or two does not guess. */
+const LEAST_GUESSES = 3
 
 /** What is counted for the share of the unknown ones, beside each limit. */
 export const ASKED = {
@@ -82,7 +87,7 @@ export function heard(
     const who = key(client)
     const max = maximum(limit, client, at)
     const ofNet = LIMITS[limit].per === 'net'
-    if (ofNet && named.isUnknown && !countsForNet(scope, client, max, at)) continue
+    if (ofNet && named.isUnknown && !countsForNet(scopes, scope, client, max, at)) continue
     if (!scope.mailboxes.first(`${who} ${mailboxOf(named.recipient)}`, at)) continue
     if (named.isUnknown) counter.count(who, at, max)
     scope.asked.counter.count(who, at, max)
@@ -91,8 +96,29 @@ export function heard(
   }
 }
 
-const countsForNet = ({ guessed }: HarvestScope, { standing, source }: Client, max: number, at: number): boolean =>
-  standing !== 'known' && guessed.peek(source, at) < Math.max(1, Math.floor(max / LEAST_ADDRESSES))
+function countsForNet(
+  scopes: readonly HarvestScope[],
+  { guessed }: HarvestScope,
+  { standing, source }: Client,
+  max: number,
+  at: number,
+): boolean {
+  if (standing === 'known' && !isGuessing(ownOf(scopes, source, at))) return false
+  return guessed.peek(source, at) < Math.max(1, Math.floor(max / LEAST_ADDRESSES))
+}
+
+/** Whether so much of what a client has named does not exist that it guesses. */
+export const isGuessing = ({ guessed, named }: Pick<RecentRecipients, 'guessed' | 'named'>): boolean =>
+  guessed >= LEAST_GUESSES && guessed >= HARVEST_SHARE * named
+
+function ownOf(
+  scopes: readonly HarvestScope[],
+  source: string,
+  at: number,
+): Pick<RecentRecipients, 'guessed' | 'named'> {
+  const own = scopes.find(({ unknown }) => LIMITS[unknown.limit].per === 'source')
+  return { guessed: own?.guessed.peek(source, at) ?? 0, named: own?.named.peek(source, at) ?? 0 }
+}
 
 /** @returns what a client, or its network, has named lately; undefined: that limit is off */
 export function lately(
@@ -107,11 +133,9 @@ export function lately(
   const { unknown, asked } = scope
   const who = unknown.key(client)
   const max = maximum(limit, client, at)
-  const own = scopes.find((each) => LIMITS[each.unknown.limit].per === 'source')
   return {
     unknown: unknown.counter.use(who, at, max),
     asked: asked.counter.use(who, at, max).used,
-    guessed: own?.guessed.peek(client.source, at) ?? 0,
-    named: own?.named.peek(client.source, at) ?? 0,
+    ...ownOf(scopes, client.source, at),
   }
 }

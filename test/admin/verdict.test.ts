@@ -138,6 +138,27 @@ const ROWS: readonly [string, Status, string, string, string][] = [
     'wait for its end, or look at its log',
   ],
   [
+    'the operator has drained the node',
+    status({ ready: false, drainedSince: '2026-11-28T03:00:00Z' }),
+    'warn',
+    'The operator has drained this node: balancers send it no clients, and whoever comes is served; 7 connections are open',
+    'spillway undrain, when you are done',
+  ],
+  [
+    'the operator has drained a mail server',
+    status({ upstreams: [up('mail1'), { ...down('mail2'), state: 'drained' }] }),
+    'warn',
+    'The operator has drained mail2: no new mail goes there; known senders 100 % through',
+    'spillway undrain mail2, when you are done',
+  ],
+  [
+    'the operator has drained the only mail server',
+    status({ upstreams: [{ ...down('mail1'), state: 'drained', error: 'drained' }] }),
+    'critical',
+    'No mail server is up: every sender is told to come back later, and no mail is lost; mail1: drained',
+    'spillway undrain mail1',
+  ],
+  [
     'observe mode',
     status({ observing: ['ip-connections', 'overload'] }),
     'warn',
@@ -166,25 +187,11 @@ const ROWS: readonly [string, Status, string, string, string][] = [
     'spillway level auto when you are done',
   ],
   [
-    'a drained node',
-    status({ ready: false, drainedSince: SINCE }),
-    'warn',
-    'The operator has drained this node: /readyz sends balancers away, and whoever still comes is served; 7 connections are open',
-    'spillway undrain when you are done',
-  ],
-  [
     'a drained node whose known senders are held up',
     status({ ready: false, drainedSince: SINCE, traffic: traffic({ known_shed: hour(30) }) }),
     'critical',
     'Known senders are held up: 50.0 % through; inbound is 1.1 times normal; the mail servers defer them',
     'look at the replies in the log',
-  ],
-  [
-    'a drained mail server',
-    status({ upstreams: [up('mail1'), drained] }),
-    'warn',
-    'The operator has drained mail2: the other mail servers take the mail',
-    'spillway undrain mail2 when you are done',
   ],
   [
     'a drained mail server, and the other one down',

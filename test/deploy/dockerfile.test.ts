@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from '@jest/globals'
 import { ValidationSeverity, validate } from 'dockerfile-utils'
+import { parse as parseYaml } from 'yaml'
 import { parse } from '../../src/cli/args.ts'
 import { copies, inRoot, ROOT, stages } from './image.ts'
 
@@ -89,4 +90,24 @@ test('all that is copied from the repository is there, and .dockerignore lets it
     .flatMap(({ sources }) => sources.map((source) => source.replace(/^\.\//, '')))
   for (const source of copied) expect([source, existsSync(join(ROOT, source))]).toEqual([source, true])
   expect(new Set(allowed)).toEqual(new Set(copied))
+})
+
+test('the workflow that publishes the image gives the Dockerfile all its arguments', () => {
+  interface Step {
+    readonly uses?: string
+    readonly run?: string
+    readonly with?: Readonly<Record<string, unknown>>
+  }
+  const { jobs } = parseYaml(inRoot('.github/workflows/publish.yml')) as {
+    readonly jobs: Readonly<Record<string, { readonly steps: readonly Step[] }>>
+  }
+  const build = jobs.image?.steps.find(({ uses }) => uses?.startsWith('docker/build-push-action@'))
+  const given = String(build?.with?.['build-args']).match(/^\w+(?==)/gm)
+  const wanted = inRoot('Dockerfile').match(/(?<=^ARG )\w+/gm)
+  expect(wanted).toHaveLength(2)
+  expect(given).toEqual(wanted)
+  const { scripts } = JSON.parse(inRoot('package.json')) as { readonly scripts: Readonly<Record<string, string>> }
+  for (const { run = '' } of jobs.package?.steps ?? []) {
+    for (const [, script] of run.matchAll(/npm run (\S+)/g)) expect(scripts).toHaveProperty([script as string])
+  }
 })

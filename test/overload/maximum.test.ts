@@ -23,7 +23,9 @@ describe.each(STANDINGS)('%s', (standing) => {
   const [calm, pressed] = EXPECTED[standing]
   test.each(LEVELS)('at level %i', (level) => {
     for (const limit of LIMIT_NAMES) {
-      const expected = LIMITS[limit].per === 'everybody' ? 600 : level === 0 ? calm : pressed
+      const { per } = LIMITS[limit]
+      const isShared = per === 'everybody' || (per === 'net' && standing === 'known')
+      const expected = isShared ? 600 : level === 0 ? calm : pressed
       expect([limit, maximum(limit, standing, level, RATES, FACTORS)]).toEqual([limit, expected])
     }
     expect(perClient(600, standing, level, FACTORS)).toBe(level === 0 ? calm : pressed)

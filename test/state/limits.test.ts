@@ -382,6 +382,15 @@ describe('unknown recipients', () => {
       expect(all.lately(from('192.0.2.9'), NET)).toMatchObject({ unknown: { used: 5 }, asked: 55 })
     })
 
+    test('what a known client guesses counts: three that do not exist, and 30 % of what it names', () => {
+      const all = limits({ unknown_recipients: { max: 90, windowMs: MINUTE }, [NET]: { max: 100, windowMs: MINUTE } })
+      names(all, from('192.0.2.1', 'known'), 'gone', 12)
+      expect(all.lately(from('192.0.2.9'), NET)).toMatchObject({ unknown: { used: 10 }, asked: 10 })
+      names(all, from('192.0.2.2', 'known'), 'u', 30, false)
+      names(all, from('192.0.2.2', 'known'), 'dead', 12)
+      expect(all.lately(from('192.0.2.9'), NET)).toMatchObject({ unknown: { used: 10 }, asked: 40 })
+    })
+
     test('what one has guessed itself is told apart from what it bounced', () => {
       const all = limits({ unknown_recipients: { max: 20, windowMs: MINUTE }, [NET]: { max: 100, windowMs: MINUTE } })
       for (let i = 0; i < 6; i++) all.heard(from('192.0.2.1'), `x${i}@example.net`, true, i < 4)

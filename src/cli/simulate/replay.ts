@@ -14,8 +14,9 @@ import {
   type UnknownLimit,
 } from '../../core/limits.ts'
 import { recordOf } from '../../core/record.ts'
-import type { Usage } from '../../core/usage.ts'
+import type { RecentRecipients, Usage } from '../../core/usage.ts'
 import { type Factors, maximum, perClient } from '../../overload/maximum.ts'
+import { HARVEST_SHARE, isGuessing } from '../../state/harvest.ts'
 import { createLimits, type Limits } from '../../state/limits.ts'
 import { type Seat, Seats } from '../../state/seats.ts'
 import { Schedule } from './merge.ts'
@@ -42,8 +43,6 @@ export interface ReplayRules {
 const USUAL_WINDOW_MS = 60_000
 /** No use comes near it. */
 const NO_MAXIMUM = 0x7fff0000
-/** As checks/unknown-recipients.ts has it. */
-const HARVEST_SHARE = 0.3
 /** Whoever a sampled line stands for besides the one that it names. */
 const NOBODY = clientOf('192.0.2.1', 'new', false)
 const LEVEL = 0
@@ -200,9 +199,8 @@ export class Replay {
 
   /** As checks/unknown-recipients.ts judges. */
   #isHarvest(limit: UnknownLimit, client: Client): boolean {
-    if (!isHeld(limit, client)) return false
     const lately = this.#limits.lately(client, limit)
-    if (lately === undefined || lately.unknown.used < lately.unknown.max) return false
+    if (lately === undefined || !isHeld(limit, client, lately) || lately.unknown.used < lately.unknown.max) return false
     return lately.unknown.used >= HARVEST_SHARE * lately.asked
   }
 
@@ -244,8 +242,8 @@ export class Replay {
     for (const { isTaken, isUnknown } of named) this.#hear(this.#uses, client, isTaken, isUnknown)
     if (named.length === 0) return
     for (const limit of UNKNOWN_LIMITS) {
-      const use = isHeld(limit, client) ? this.#uses.lately(client, limit)?.unknown : undefined
-      if (use !== undefined) this.#reach(limit, session, use.used)
+      const lately = this.#uses.lately(client, limit)
+      if (lately !== undefined && isHeld(limit, client, lately)) this.#reach(limit, session, lately.unknown.used)
     }
   }
 
@@ -257,9 +255,9 @@ export class Replay {
   }
 }
 
-/** Whether a limit on unknown recipients is for this client: known ones are not held by what others of their network name. */
-const isHeld = (limit: UnknownLimit, { standing }: Client): boolean =>
-  LIMITS[limit].per !== 'net' || standing !== 'known'
+/** Whether a limit on unknown recipients is for this client: known ones are held by that of their network only if they guess themselves. */
+const isHeld = (limit: UnknownLimit, { standing }: Client, lately: RecentRecipients): boolean =>
+  LIMITS[limit].per !== 'net' || standing !== 'known' || isGuessing(lately)
 
 /** The narrowest limit that this charge is over. */
 function overIn(usage: Usage): LimitName | undefined {

@@ -14,6 +14,7 @@ import type { Orders } from './core/orders.ts'
 import type { PressureReport } from './core/overload.ts'
 import type { ListenAddress } from './front/gate/listener.ts'
 import type { Metrics } from './telemetry/metrics.ts'
+import type { Tallied } from './telemetry/observed/report.ts'
 
 export interface AppOptions extends NodeOptions {
   /** The operator did not set LISTEN. Without IPv6 on this machine, the [::] of its default is then left out. */
@@ -31,6 +32,8 @@ export interface Running {
   readonly admin: AdminAddress | undefined
   readonly metrics: Metrics
   readonly status: () => Status
+  /** What checks in observe mode would have refused. */
+  readonly tallied: () => Tallied
   /** Sessions under way, and those of them with a message past its dot. */
   readonly underWay: () => { readonly sessions: number; readonly pastDot: number }
   /**
@@ -142,7 +145,8 @@ export async function start(options: AppOptions): Promise<Running> {
   const { metrics, status, reload, reported, feedback, bans, obey, follow } = node
   const underWay = () => ({ sessions: sessions.size, pastDot: sessions.pastDot })
   const outside = { reload, reported, feedback, bans, obey, kernel: node.kernel.control, follow }
-  return { listening, admin, metrics, status, underWay, stop, ...outside, handedOver, abort }
+  const tallied = () => node.tally.report()
+  return { listening, admin, metrics, status, tallied, underWay, stop, ...outside, handedOver, abort }
 }
 
 /**

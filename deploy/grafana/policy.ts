@@ -10,6 +10,7 @@ import { bars, type Row, series, table, text } from './panels.ts'
 import { during, of, quantile, quantiles, total } from './promql.ts'
 
 const REFUSALS = 'spillway_refusals_total'
+const WOULD_REFUSE = 'spillway_observe_would_refuse_total'
 
 /** Everything that the operator bounds by a figure. */
 const LIMITS: readonly ReasonName[] = [
@@ -70,6 +71,38 @@ const rules: Row = {
       stacked: true,
       colours: inTurn(['connect', 'helo', 'mail', 'rcpt', 'data']),
       queries: [[total(REFUSALS, 'stage', 'mode="observe"'), '{{stage}}']],
+    }),
+    bars({
+      title: 'Observed sessions whose mail was accepted, in the time shown',
+      about:
+        'Sessions that a check would have refused, and whose mail the mail servers then accepted: mostly honest mail.',
+      todo: 'spillway observe names the senders and a limit that fits. Enforce a check when it has none here for a week.',
+      width: 12,
+      height: 12,
+      queries: [[during(WOULD_REFUSE, 'check', 'heard="accepted"'), '{{check}}']],
+    }),
+    bars({
+      title: 'Observed sessions whose mail was refused, in the time shown',
+      about: 'Sessions that a check would have refused, and the mail servers refused for good, later and at more cost.',
+      todo: 'Many here and none to the left: the check is right, and you can enforce it.',
+      width: 12,
+      height: 12,
+      queries: [[during(WOULD_REFUSE, 'check', 'heard="refused"'), '{{check}}']],
+    }),
+    series({
+      title: 'Share of observed sessions that were honest',
+      about:
+        'By standing: of the sessions that checks would have refused and the mail servers had a say on, how many brought mail that was accepted.',
+      todo: 'If known or seen senders are here, a check would hurt them: spillway observe.',
+      unit: 'ratio',
+      width: 24,
+      colours: STANDING,
+      queries: [
+        [
+          `${total(WOULD_REFUSE, 'standing', 'heard="accepted"')} / (${total(WOULD_REFUSE, 'standing', 'heard=~"accepted|refused"')} > 0)`,
+          '{{standing}}',
+        ],
+      ],
     }),
     series({
       title: 'Time a check takes, p99',

@@ -42,6 +42,7 @@ _spillway() {
     reload) options='--env-file --json --help -h --version -V' ;;
     bans) options='--env-file --time --reason --json --help -h --version -V' ;;
     explain) options='--json --help -h --version -V' ;;
+    observe) options='--env-file --json --help -h --version -V' ;;
     allow) options='--env-file --time --reason --json --help -h --version -V' ;;
     drain) options='--env-file --json --help -h --version -V' ;;
     undrain) options='--env-file --json --help -h --version -V' ;;
@@ -57,8 +58,9 @@ _spillway() {
     return
   fi
   case $verb:$given in
-    :0) words='serve check doctor reload bans explain allow drain undrain level status healthcheck learn simulate demo' ;;
+    :0) words='serve check doctor reload bans explain observe allow drain undrain level status healthcheck learn simulate demo' ;;
     bans:0) words='list add remove' ;;
+    observe:0) words='denied banned overload ip-concurrency ip-connections net-connections global-connections tongue pregreet pipelining command-newline helo size domains recipients unknown-recipients net-unknown-recipients dnsbl ip-messages global-messages ip-recipients' ;;
     allow:0) words='list add remove' ;;
     level:0) words='auto off 0 1 2 3 4' ;;
     learn:0) _spillway_paths ;;

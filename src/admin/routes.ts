@@ -9,6 +9,7 @@ import { isLoopback } from '../core/ip.ts'
 import { added, type BansParts, listed, removed } from './bans.ts'
 import { type FeedbackParts, feedbackGiven } from './feedback.ts'
 import { isOwnHost, isSameOrigin } from './hosts.ts'
+import type { ObserveReport } from './observe.ts'
 import { drained, levelPinned, type OrdersParts } from './orders.ts'
 import { pageOf } from './page/page.ts'
 import { type PressureParts, pressureReported } from './pressure.ts'
@@ -22,6 +23,8 @@ import { verdictOf } from './verdict.ts'
 export interface RouteParts extends PressureParts, FeedbackParts, BansParts, OrdersParts {
   readonly metrics: () => Promise<{ readonly type: string; readonly text: string }>
   readonly status: () => Status | Promise<Status>
+  /** Undefined where nothing is tallied. */
+  readonly observed?: () => ObserveReport | Promise<ObserveReport>
   /** Undefined if the settings cannot be read again. */
   readonly reload: ((by: string) => Promise<ReloadReport>) | undefined
   /** Lets another one take this one's place: gives up the admin port, takes no more clients, and ends when the sessions have. Undefined where nobody could. */
@@ -105,7 +108,7 @@ const BANS = '/api/v1/bans'
 const ALLOW = '/api/v1/allow'
 
 function routesOf(parts: RouteParts): Map<string, Route> {
-  const { status, reload, handOver, bans } = parts
+  const { status, reload, handOver, bans, observed } = parts
   const { allowed } = bans
   const metrics = new Rendering(async () => {
     const { type, text: body } = await parts.metrics()
@@ -131,6 +134,7 @@ function routesOf(parts: RouteParts): Map<string, Route> {
       { ...posted((request) => added(request, allowed)), read: (request) => listed(request, allowed, 'allowed') },
     ],
   ])
+  if (observed !== undefined) routes.set('/api/v1/observe', { read: async () => json(200, await observed()) })
   if (reload !== undefined)
     routes.set(
       '/api/v1/reload',

@@ -29,6 +29,7 @@ import type { Seats } from '../state/seats.ts'
 import type { UnknownRecipients } from '../state/unknown-recipients.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
+import type { ObservedTally } from '../telemetry/observed/tally.ts'
 import type { Traffic } from '../telemetry/traffic/traffic.ts'
 import type { BuiltBans } from './bans.ts'
 import type { BuiltKernel } from './kernel.ts'
@@ -55,6 +56,7 @@ export interface FrontOptions {
   readonly live: ConnectionParts['live']
   readonly metrics: Metrics
   readonly traffic: Pick<Traffic, 'ended' | 'recipient'>
+  readonly tally: Pick<ObservedTally, 'ended'>
   readonly log: Log
   readonly clock: Clock
 }
@@ -71,6 +73,7 @@ export function buildFront(options: FrontOptions): ConnectionParts {
     localParts: () => policy.settings.logLocalParts,
     clock,
     ...{ history: options.history, domains, relayed: options.relayed, traffic: options.traffic },
+    tally: options.tally,
     committed: (client, offence) => offences.committed(client, offence),
     turnedAway: options.kernel.turnedAway,
   })

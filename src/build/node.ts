@@ -23,6 +23,7 @@ import type { Limits } from '../state/limits.ts'
 import { Seats } from '../state/seats.ts'
 import type { LevelledLog, Log } from '../telemetry/log.ts'
 import { createMetrics, type Metrics } from '../telemetry/metrics.ts'
+import type { ObservedTally } from '../telemetry/observed/tally.ts'
 import type { Traffic } from '../telemetry/traffic/traffic.ts'
 import { type BanControl, buildBans } from './bans.ts'
 import {
@@ -37,6 +38,7 @@ import { takeFeedback } from './feedback.ts'
 import { buildFront } from './front.ts'
 import { type BuiltKernel, buildKernel } from './kernel.ts'
 import { buildLimits, type Counting } from './limits.ts'
+import { buildTally } from './observed.ts'
 import { buildOrders } from './orders.ts'
 import { type BuiltOverload, buildOverload } from './overload.ts'
 import { type BuiltPolicy, buildPolicy, inForce } from './policy.ts'
@@ -88,6 +90,7 @@ export interface Node {
   readonly upstreams: Upstreams
   readonly overload: Pick<BuiltOverload, 'start' | 'stop'>
   readonly traffic: Pick<Traffic, 'start' | 'stop'>
+  readonly tally: Pick<ObservedTally, 'report'>
   readonly front: ConnectionParts
   /** That in force. */
   readonly policy: BuiltPolicy
@@ -117,7 +120,7 @@ export interface Node {
 
 /** Throws if a certificate or a CA cannot be used. */
 export function buildNode(options: NodeOptions): Node {
-  const { reading, version, log, machine, worker } = options
+  const { reading, version, log, machine, worker, reread } = options
   const { settings } = reading
   const clock = SYSTEM_CLOCK
   const number = worker?.number ?? options.number ?? nodeNumber(nodeName(machine, settings.listen))
@@ -156,11 +159,11 @@ export function buildNode(options: NodeOptions): Node {
   const apply = (next: Reading): Promise<void> =>
     putInForce(next, { policyOf, policyInForce, ...counting, relay, ...common })
   const follow = (): Promise<void> => rereadCertificates(policy.certificates)
-  const forReloads = { follow, metrics, log: worker ? quiet(log) : log }
-  const reloader = new Reloader({ reading, apply, ...forReloads, reread: options.reread })
-  const reload = options.reread && ((by: string) => reloader.reload(by))
+  const reloader = new Reloader({ reading, apply, follow, metrics, log: worker ? quiet(log) : log, reread })
+  const reload = reread && ((by: string) => reloader.reload(by))
   const traffic = buildTraffic({ ...common, overload: () => overload })
-  const front = buildFront({ ...common, ...parts, banning, kernel, traffic })
+  const { tally, observed } = buildTally({ ...common, settingsNow: () => policy.settings })
+  const front = buildFront({ ...common, ...parts, banning, kernel, traffic, tally })
   const failed = (error: Error): void => log.error({ err: error.message }, 'a listening socket failed')
   const { listener, allServed } = listening(front, failed, options.sharesPorts ?? false)
   let draining = false
@@ -172,13 +175,13 @@ export function buildNode(options: NodeOptions): Node {
   metrics.watch(gaugesOf(sources))
   const feedback = (given: Feedback) => takeFeedback(given, { ...parts, log })
   const { control: bans } = banning
-  const answers = { ...publishing(metrics), status, reload, reported, feedback, bans, ...ordering, failed }
+  const answers = { ...publishing(metrics), status, observed, reload, reported, feedback, bans, ...ordering, failed }
   const admin = new Admin({ ...operatorOf(() => policy.settings, log), ...answers, ...handingOver(options) })
   const drain = (): void => {
     draining = true
   }
   const outside = { front, policy, bans, kernel, sessions, listener, admin, status, reload, reported, feedback, follow }
-  return { number, ...measured, ...outside, ...ordering, drain, allServed }
+  return { number, ...measured, tally, ...outside, ...ordering, drain, allServed }
 }
 
 interface Swapped extends CertificatesParts {

@@ -182,6 +182,12 @@ const isObserved = (name: CheckName, settings: PlainSettings): boolean => {
   return setting !== undefined && settings[setting] === 'observe'
 }
 
+/** Whether a check enforces or observes, by these settings. */
+export const modeIn =
+  (settings: PlainSettings) =>
+  (name: CheckName): Mode =>
+    isObserved(name, settings) ? 'observe' : modeOf(name, settings.observe)
+
 /** How many connections a client's source may have open; undefined: no limit. */
 function concurrencyOf(client: Client, settings: PlainSettings, level: Level, factors: Factors): number | undefined {
   const { limitIpConcurrency: max } = settings
@@ -197,7 +203,7 @@ export function buildPolicy(sources: PolicySources): BuiltPolicy {
     const set = settings.messageMaxSize === 'upstream' ? 0 : settings.messageMaxSize
     return offered > 0 && set > 0 ? Math.min(offered, set) : offered > 0 ? offered : set > 0 ? set : undefined
   }
-  const mode = (name: CheckName): Mode => (isObserved(name, settings) ? 'observe' : modeOf(name, settings.observe))
+  const mode = modeIn(settings)
   const { banOf, ...who } = standings(sources, mode)
   const rates = ratesOf(settings)
   const factors = { known: settings.limitKnownFactor, stress: settings.limitStressFactor }

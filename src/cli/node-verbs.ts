@@ -3,7 +3,7 @@ import type { Loaded } from '../config/load.ts'
 import type { SettingsError } from '../config/mistakes.ts'
 import type { Invocation } from './args.ts'
 
-const NODE_VERBS = ['bans', 'allow', 'drain', 'undrain', 'level', 'status', 'healthcheck'] as const
+const NODE_VERBS = ['bans', 'allow', 'drain', 'undrain', 'level', 'observe', 'status', 'healthcheck'] as const
 export type NodeInvocation = Extract<Invocation, { verb: (typeof NODE_VERBS)[number] }>
 
 export const asksNode = (asked: Invocation): asked is NodeInvocation => NODE_VERBS.some((verb) => verb === asked.verb)
@@ -33,6 +33,10 @@ export async function runNodeVerb(asked: NodeInvocation, loaded: Loaded | Settin
     case 'level': {
       const { level } = await import('./level.ts')
       return { ...(await level(loaded, positionals, asked.options)), always }
+    }
+    case 'observe': {
+      const { observe } = await import('./observe.ts')
+      return { ...(await observe(loaded, positionals, options)), always }
     }
     case 'status': {
       const { status } = await import('./status/status.ts')

@@ -28,7 +28,7 @@ export function refusalsPage(): string {
     '- The id at the end of a refusal is the `id` of the log line. Its first eleven characters identify the session. The last',
     '  two are those of the third column, so the id tells the reason even if the log was sampled; `spillway explain <id>` reads it. `00` means that the words are a',
     '  mail server’s: see `refusedBy` in the log. [log.md](log.md#why-was-this-sender-refused) has the rest.',
-    '- To watch a check before you trust it, set `SPILLWAY_OBSERVE=<check>`: it judges, counts and logs, but refuses nobody.',
+    '- To watch a check before you trust it, set `SPILLWAY_OBSERVE=<check>`: it judges, counts and logs, but refuses nobody. [observe.md](observe.md) says what it would have done.',
     '',
     '| reason | check | id ends in | stage | reply | the client reads | it means |',
     '|---|---|---|---|---|---|---|',

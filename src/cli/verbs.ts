@@ -6,6 +6,7 @@ import { settingsHelp } from '../config/docs.ts'
 import { duration as durationKind } from '../config/kinds.ts'
 import { LONGEST_BAN_MS, LONGEST_REASON, SHORTEST_BAN_MS } from '../core/bans.ts'
 import { LEVELS } from '../core/overload.ts'
+import { CHECK_NAMES } from '../core/reasons.ts'
 
 const BAN_TIME = durationKind({ min: SHORTEST_BAN_MS, max: LONGEST_BAN_MS })
 
@@ -161,6 +162,16 @@ export const VERBS = {
     positionals: [{ name: 'ID', help: 'the 13 characters at the end of a refusal, or the 11 of a session' }],
     example: 'spillway explain 1RV17D4600503',
     more: () => 'It asks no node and reads no settings. Exit codes: 0 it was an id, 64 it was none.',
+  },
+  observe: {
+    summary:
+      'show what checks in observe mode would have refused, how much of it was honest, and which limit would fit',
+    options: { envFile },
+    positionals: [
+      { name: 'CHECK', help: 'only this check, as in SPILLWAY_OBSERVE', optional: true, choices: CHECK_NAMES },
+    ],
+    example: 'spillway observe helo',
+    more: () => `${ASKING}\n${USUAL_CODES} docs/observe.md says what the figures mean.`,
   },
   allow: {
     summary: 'show who is allowed at run time; allow an address or a network for a while, or take that back',

@@ -795,7 +795,7 @@ export const SETTINGS = {
     kind: checkNames,
     default: 'none',
     doc: 'Checks that judge, count and log but refuse nobody: their names, or all.',
-    more: 'To try a limit, observe it for a day, look at `refusals_total{mode="observe"}`, then enforce it.',
+    more: 'To try a check, observe it for some days. `spillway observe` then says whom it would have hurt, and which limit would fit: [observe.md](observe.md).',
     live: true,
   }),
   SPILLWAY_LOG_LEVEL: row({

@@ -18,6 +18,8 @@ import type { Lesson } from '../state/past.ts'
 import type { RelayedMessages } from '../state/relayed-messages.ts'
 import { type Log, Sampler } from '../telemetry/log.ts'
 import { type Metrics, OUTCOMES, type Outcome } from '../telemetry/metrics.ts'
+import { higher } from '../telemetry/observed/report.ts'
+import type { ObservedTally } from '../telemetry/observed/tally.ts'
 import type { Cell, Distribution } from '../telemetry/series.ts'
 import type { Traffic } from '../telemetry/traffic/traffic.ts'
 import type { ClientDomains } from './client-domains.ts'
@@ -67,6 +69,8 @@ export interface OutcomeOptions {
   readonly relayed: Pick<RelayedMessages, 'add'>
   /** Counts networks, HELO names and domains of recipients. */
   readonly traffic: Pick<Traffic, 'ended' | 'recipient'>
+  /** Sets what checks in observe mode would have refused against what the mail servers said. */
+  readonly tally: Pick<ObservedTally, 'ended'>
   /** Called once a session for each thing that the client did and no honest mail server does. */
   readonly committed: (client: Client, offence: Offence) => void
   /** Called once a session that hears it is banned or denied, of clients that connected themselves. */
@@ -85,6 +89,7 @@ export class Outcomes {
   readonly #committed: OutcomeOptions['committed']
   readonly #turnedAway: OutcomeOptions['turnedAway']
   readonly #traffic: OutcomeOptions['traffic']
+  readonly #tally: OutcomeOptions['tally']
   readonly #refusals: RefusalCounts
   readonly #sessions: ReadonlyMap<Outcome, ReadonlyMap<Standing, Cell>>
   readonly #connections: Readonly<{ 4: Cell; 6: Cell }>
@@ -93,6 +98,7 @@ export class Outcomes {
   constructor(options: OutcomeOptions) {
     const { metrics, log, logSample, localParts, clock, history, domains, relayed, committed } = options
     this.#traffic = options.traffic
+    this.#tally = options.tally
     this.#metrics = metrics
     this.#log = log
     this.#sampler = new Sampler(logSample, ALL_KINDS)
@@ -146,13 +152,20 @@ export class Outcomes {
     const { check } = REASONS[refusal.reason] as { check?: CheckName }
     record.observed ??= new Set()
     record.observed.add(check ?? refusal.reason)
+    const { used, max } = refusal.facts
+    if (check === undefined || typeof used !== 'number' || typeof max !== 'number') return
+    record.uses ??= new Map()
+    record.uses.set(check, higher(record.uses.get(check), { used, max }))
   }
 
   /** An upstream's reply turned a recipient or a message away. */
   refusedByUpstream(record: SessionRecord, upstream: string, reply: Reply, from: AnsweredFrom = 'upstream'): void {
     record.upstreamSaid = { upstream, reply: `${reply.code} ${reply.lines[0] ?? ''}`, ...sourceOf(from) }
     if (reply.code < 500) record.shed = true
-    else record.rejected = true
+    else {
+      record.rejected = true
+      record.heardNo = true
+    }
   }
 
   /** @param answer the mail server's; absent if it was not asked, or is not believed */
@@ -202,8 +215,12 @@ export class Outcomes {
     this.#durations.get(outcome)?.observe((this.#elapsed() - record.begunAt) / 1000)
   }
 
-  /** Writes the session's line, unless nothing came of the session and the sample passes it over. */
+  /**
+   * Counts what checks in observe mode would have refused, and writes the session's line, unless nothing came of the session and the
+   * sample passes it over.
+   */
   tell(record: SessionRecord, client: Client): void {
+    if (record.observed !== undefined) this.#tally.ended(client, record)
     const { refusal } = record
     const sample = record.mayBeDelivered ? 1 : this.#sampler.weight(this.#kindOf(record), this.#elapsed())
     if (sample === 0) return

@@ -3,6 +3,7 @@ import type { Offence } from '../core/bans.ts'
 import type { Refusal, Stage } from '../core/policy.ts'
 import type { CheckName, ReasonName } from '../core/reasons.ts'
 import type { MessageResult } from '../telemetry/metrics.ts'
+import type { ObservedUse } from '../telemetry/observed/report.ts'
 
 export interface MessageTold {
   readonly size: number
@@ -48,6 +49,10 @@ export class SessionRecord {
   told: { to: string; code: number; source?: 'memory' }[] | undefined
   messages: MessageTold[] | undefined
   observed: Set<CheckName | ReasonName> | undefined
+  /** Of observed limits: the most that was used of one, as a share of its maximum. */
+  uses: Map<CheckName, ObservedUse> | undefined
+  /** A mail server has refused a recipient or a message for good (5yz). */
+  heardNo = false
   /** The client has broken the protocol. */
   isBroken = false
   /** What of it proves a bot. */

@@ -15,6 +15,12 @@ import { combinations, type Declaration, Family, Histograms } from './series.ts'
 const FAMILIES = ['ipv4', 'ipv6'] as const
 export const OUTCOMES = ['relayed', 'shed', 'rejected', 'aborted', 'none'] as const
 export type Outcome = (typeof OUTCOMES)[number]
+/**
+ * What the mail servers said of a session. accepted: they accepted a message of it; refused: they refused a recipient or a message of
+ * it for good (5yz), and accepted none; none: neither. A 4yz is no verdict: it says "not now" to whoever comes.
+ */
+export const HEARD = ['accepted', 'refused', 'none'] as const
+export type Heard = (typeof HEARD)[number]
 const MESSAGE_RESULTS = ['accepted', 'deferred', 'rejected', 'aborted', 'unknown'] as const
 export type MessageResult = (typeof MESSAGE_RESULTS)[number]
 export const UPSTREAM_COMMANDS = ['connect', 'mail', 'rcpt', 'data', 'dot'] as const
@@ -453,6 +459,12 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
       help: 'Replies that turned away a client, a message or a recipient; in mode observe, those that would have.',
       labels: ['stage', 'reason', 'action', 'mode'],
       rows: REFUSALS,
+    }),
+    observeWouldRefuse: counter({
+      name: 'observe_would_refuse_total',
+      help: 'Sessions that a check in observe mode would have refused, by what the mail servers then said of them; accepted: they accepted a message; refused: they refused a recipient or a message for good, and accepted none; none: neither.',
+      labels: ['check', 'heard', 'standing'],
+      rows: combinations(CHECK_NAMES, HEARD, STANDINGS),
     }),
     messages: counter({
       name: 'messages_total',

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { SecureVersion, TLSSocket } from 'node:tls'
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
+import type { ObserveReport } from '../../src/admin/observe.ts'
 import type { Status } from '../../src/admin/status.ts'
 import { CERT, KEY } from '../config/pem.ts'
 import { startRedis } from '../services/redis.ts'
@@ -311,6 +312,31 @@ describe('a ban', () => {
       (replies) => replies.every((reply) => reply === '220'),
     )
   })
+})
+
+test('what checks in observe mode would have refused is told of all workers together', async () => {
+  await start()
+  // No mail server has a name without a dot. As shipped that is observed.
+  for (const client of Object.values(await clientOfEach())) {
+    expect(await client.command('EHLO pc')).toMatch(/^250/)
+    expect(await client.send('a@a.example', 'b@b.example')).toMatch(/^250/)
+    await client.command('QUIT')
+  }
+  const told = await eventually(
+    async () => JSON.parse(await get('/api/v1/observe')) as ObserveReport,
+    ({ checks }) => checks.find(({ check }) => check === 'helo')?.sessions === 2,
+  )
+  const helo = told.checks.find(({ check }) => check === 'helo')
+  expect(helo).toMatchObject({ observing: true, heard: { accepted: 2, refused: 0, none: 0 }, falsePositives: 1 })
+  // To the two workers it is one sender.
+  expect(helo?.senders).toMatchObject([{ source: '127.0.0.1', helo: 'pc', sessions: 2 }])
+  const env = { ...SERVE_ENV, SPILLWAY_ADMIN_LISTEN: `127.0.0.1:${adminPort}` }
+  const { code, output } = await run(['observe', 'helo'], { env })
+  expect([code, output]).toEqual([0, expect.stringMatching(/^helo: it would have refused 2 sessions since 20/)])
+  const counted = [...(await metrics())].filter(([key]) =>
+    key.startsWith('spillway_observe_would_refuse_total{check="helo"'),
+  )
+  expect(counted.reduce((sum, [, value]) => sum + value, 0)).toBe(2)
 })
 
 describe('a worker that dies', () => {

@@ -23,6 +23,7 @@ test.each(['accepted', 'deferred', 'unknown'] as const)('a session with a messag
     domains: { learn: () => undefined },
     relayed: { add: () => undefined },
     traffic: { ended: () => undefined, recipient: () => undefined },
+    tally: { ended: () => undefined },
     committed: () => undefined,
   })
   const record = outcomes.begin(CLIENT)

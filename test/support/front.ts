@@ -126,6 +126,7 @@ export async function startFront(
     seats,
     live,
     traffic: { ended: () => undefined, recipient: () => undefined },
+    tally: { ended: () => undefined },
   }
   const front = { ...buildFront(broken(right)), ...change }
   const listener = new Listener(

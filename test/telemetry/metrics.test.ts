@@ -1,7 +1,7 @@
 /** What a scrape shows. The rules are those that `promtool check metrics` applies, and those of our contract. */
 import { describe, expect, test } from '@jest/globals'
 import { STANDINGS } from '../../src/core/client.ts'
-import { formOf, REASON_NAMES, reasonOf } from '../../src/core/reasons.ts'
+import { CHECK_NAMES, formOf, REASON_NAMES, reasonOf } from '../../src/core/reasons.ts'
 import { createMetrics } from '../../src/telemetry/metrics.ts'
 import { startApp } from '../support/app.ts'
 import { startUpstream } from '../support/upstream.ts'
@@ -26,6 +26,7 @@ describe('the contract', () => {
     sessions_total: 'counter',
     session_duration_seconds: 'histogram',
     refusals_total: 'counter',
+    observe_would_refuse_total: 'counter',
     messages_total: 'counter',
     recipients_total: 'counter',
     message_size_bytes: 'histogram',
@@ -72,6 +73,11 @@ describe('the contract', () => {
       }
     }
     for (const standing of STANDINGS) {
+      for (const heard of ['accepted', 'refused', 'none'])
+        for (const check of CHECK_NAMES) {
+          const labels = `check="${check}",heard="${heard}",standing="${standing}"`
+          expect(values.get(`spillway_observe_would_refuse_total{${labels}}`)).toBe(0)
+        }
       for (const outcome of ['relayed', 'shed', 'rejected', 'aborted', 'none']) {
         expect(values.get(`spillway_sessions_total{outcome="${outcome}",standing="${standing}"}`)).toBe(0)
       }

@@ -33,6 +33,8 @@ describe('of two workers', () => {
     const [one, two] = [make(), make()] as const
     one.connections.of('ipv4').value = 3
     two.connections.of('ipv4').value = 4
+    one.observeWouldRefuse.inc('helo', 'accepted', 'known')
+    two.observeWouldRefuse.inc('helo', 'accepted', 'known')
     one.messageSize.of().observe(2000)
     two.messageSize.of().observe(2e9)
     one.redisUp.of().value = 1
@@ -41,6 +43,7 @@ describe('of two workers', () => {
     two.certificateExpiry.replace([[['a'], 20]])
     const page = await pageOf({ workers: [await snapshotOf(one.registry), await snapshotOf(two.registry)] })
     expect(page('spillway_connections_total{family="ipv4"}')).toBe(7)
+    expect(page('spillway_observe_would_refuse_total{check="helo",heard="accepted",standing="known"}')).toBe(2)
     expect(page('spillway_message_size_bytes_count')).toBe(2)
     expect(page('spillway_message_size_bytes_bucket{le="4000"}')).toBe(1)
     expect(page('spillway_redis_up')).toBe(0)

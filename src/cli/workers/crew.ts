@@ -15,6 +15,7 @@ import type { ParentMetrics } from '../../telemetry/parent-metrics.ts'
 import { Retired, type Snapshot } from '../../telemetry/together.ts'
 import { CrewBans } from './crew-bans.ts'
 import { CrewOrders } from './crew-orders.ts'
+import { CrewTallies } from './crew-tallies.ts'
 import { type Ending, Hand } from './hand.ts'
 import { Place } from './place.ts'
 import type { Report, Start } from './protocol.ts'
@@ -57,6 +58,7 @@ export interface WorkerReport {
 export class Crew {
   readonly bans = new CrewBans(() => this.#hands())
   readonly orders = new CrewOrders(() => this.#hands())
+  readonly tallies = new CrewTallies(() => this.#hands())
   readonly #options: CrewOptions
   readonly #places: readonly Place[]
   readonly #retired = new Retired()

@@ -8,6 +8,7 @@ import type { Hearing } from '../../core/kernel.ts'
 import type { Orders } from '../../core/orders.ts'
 import type { PressureReport } from '../../core/overload.ts'
 import type { ListenAddress } from '../../front/gate/listener.ts'
+import type { Tallied } from '../../telemetry/observed/report.ts'
 import type { BansAnswer, BansAsked, Failure, FromWorker, Report, Start, ToWorker } from './protocol.ts'
 
 /** A scrape must not wait for a worker that hangs. */
@@ -48,6 +49,7 @@ type Asked =
   | { kind: 'reload'; reading: Reading }
   | { kind: 'feedback'; feedback: Feedback }
   | { kind: 'bans'; asked: BansAsked }
+  | { kind: 'observed' }
 
 export class Hand {
   readonly pid: number | undefined
@@ -126,6 +128,11 @@ export class Hand {
   /** Resolves with undefined if it does not answer. */
   async bans(asked: BansAsked): Promise<BansAnswer | undefined> {
     return (await this.#request({ kind: 'bans', asked }, ASK_MS, 'bans'))?.answer
+  }
+
+  /** What its checks in observe mode would have refused. Resolves with undefined if it does not answer. */
+  async observed(): Promise<Tallied | undefined> {
+    return (await this.#request({ kind: 'observed' }, ASK_MS, 'observed'))?.tallied
   }
 
   /** Other workers have banned somebody, or lifted a ban. */

@@ -12,6 +12,7 @@ import { StandingOrders } from '../../admin/orders.ts'
 import type { Status } from '../../admin/status.ts'
 import type { ListenError } from '../../app.ts'
 import type { Latest } from '../../build/bans.ts'
+import { observeReport } from '../../build/observed.ts'
 import { Reloader } from '../../build/reload.ts'
 import { type Reading, type ReloadReport, readingWith } from '../../config/reload.ts'
 import { TICKET_KEY_OCTETS } from '../../config/ticket-key.ts'
@@ -95,6 +96,7 @@ class Parent implements Stoppable {
       reported: (report) => crew.reported(report),
       feedback: (given) => crew.feedback(given),
       ...{ orders, bans: bansOf(crew) },
+      observed: async () => observeReport(await crew.tallies.ask(), this.#inForce.settings),
       failed: (error) => log.error({ err: error.message }, 'a listening socket failed'),
     })
   }

@@ -12,6 +12,7 @@ import type { Hearing } from '../../core/kernel.ts'
 import type { Orders } from '../../core/orders.ts'
 import type { PressureReport } from '../../core/overload.ts'
 import type { ListenAddress } from '../../front/gate/listener.ts'
+import type { Tallied } from '../../telemetry/observed/report.ts'
 import type { Snapshot } from '../../telemetry/together.ts'
 
 /** The first message to a worker. */
@@ -67,6 +68,7 @@ export type ToWorker =
   | { readonly kind: 'obey'; readonly orders: Orders }
   | { readonly kind: 'feedback'; readonly id: number; readonly feedback: Feedback }
   | { readonly kind: 'bans'; readonly id: number; readonly asked: BansAsked }
+  | { readonly kind: 'observed'; readonly id: number }
   /** What other workers have made. */
   | { readonly kind: 'banned'; readonly made: readonly Ban[] }
   | Heard
@@ -88,6 +90,7 @@ export type FromWorker =
   | { readonly kind: 'report'; readonly id?: number; readonly report: Report }
   | { readonly kind: 'reloaded'; readonly id: number; readonly report: ReloadReport }
   | { readonly kind: 'bans'; readonly id: number; readonly answer: BansAnswer }
+  | { readonly kind: 'observed'; readonly id: number; readonly tallied: Tallied }
   /** What this worker has made, for the others. */
   | { readonly kind: 'banned'; readonly made: readonly Ban[] }
   /** Without a report, no message with this queue id went through it. */

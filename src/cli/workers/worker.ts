@@ -112,6 +112,9 @@ function obey(running: Running, log: LevelledLog, take: (reading: Reading) => vo
       case 'bans':
         tell({ kind: 'bans', id: message.id, answer: answered(running.bans, message.asked) })
         return
+      case 'observed':
+        tell({ kind: 'observed', id: message.id, tallied: running.tallied() })
+        return
       case 'banned':
         return running.bans.take(message.made)
       case 'heard':

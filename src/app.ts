@@ -170,8 +170,11 @@ async function begin(
     await metrics.registry.metrics()
     const forOperator = async () => {
       if (worker) return undefined
-      if (sockets?.admin !== undefined) return bound('LISTEN_FDS', node.admin.listen({ fd: sockets.admin }))
-      return bound('SPILLWAY_ADMIN_LISTEN', node.admin.listen(settings.adminListen))
+      if (sockets?.admin === undefined) return bound('SPILLWAY_ADMIN_LISTEN', node.admin.listen(settings.adminListen))
+      const passed = await bound('LISTEN_FDS', node.admin.listen({ fd: sockets.admin }))
+      // The one in the file system is passed by nobody.
+      const { socket } = settings.adminListen
+      return socket === undefined ? passed : bound('SPILLWAY_ADMIN_LISTEN', node.admin.open(passed, socket))
     }
     const first = takeOver === undefined ? await forOperator() : undefined
     await counting.start()

@@ -50,8 +50,11 @@ const isMuch = (deferred: string): string => `((${deferred}) > bool (${HELD_SHAR
 const isSlow = `((${orZero(dot)}) > bool ${SLOW_S})`
 const isFull = `(${isMuch(deferredForLackOfRoom)} * (1 - ${isFlood}))`
 const isHeld = isMuch(deferredForOutage)
-/** One of many being down, perhaps for repair, is no reason to wake anybody: the others carry its share, or mail is held up. */
-const isDown = `(avg(${of('spillway_upstream_up')}) < bool 0.5)`
+/**
+ * One of many being down, perhaps for repair, is no reason to wake anybody: the others carry its share, or mail is held up. One that the
+ * operator has drained is meant to be out, so it counts as up, unless none is left. Behind the "or" are nodes of a version that cannot drain.
+ */
+const isDown = `clamp_max((avg(${of('spillway_upstream_up')} + ${of('spillway_upstream_drained')} or ${of('spillway_upstream_up')}) < bool 0.5) + (max(${of('spillway_upstream_up')}) == bool 0), 1)`
 const isPutOff = `((${orZero(`1 - ${friendsServed}`)}) > bool ${FRIENDS_SHARE})`
 
 /** 1 a flood, and 2 mail servers that are slow or full without one, and 4 honest mail is put off; added up. */

@@ -53,8 +53,11 @@ export class Admin {
   /** @param at an address, or the file descriptor of a socket that was opened for us @returns the address in use. Rejects if it cannot be listened on. */
   async listen(at: AdminAddress | { readonly fd: number }): Promise<AdminAddress> {
     const listening = await this.#listen(at)
-    const socket = 'socket' in at ? at.socket : undefined
-    if (socket === undefined) return listening
+    return 'socket' in at && at.socket !== undefined ? this.open(listening, at.socket) : listening
+  }
+
+  /** Listens at a socket in the file system too. @returns both addresses. Rejects if it cannot be listened on. */
+  async open(listening: AdminAddress, socket: string): Promise<AdminAddress> {
     await listenAt(this.#local, socket, ADMIN_CONNECTIONS)
     this.#local.on('error', this.#parts.failed)
     return { ...listening, socket }

@@ -2,7 +2,7 @@
  * What is going on, in one sentence, and what to do about it. One pure function of the status; the order of evidence is that of the
  * table at its end, and the first that speaks is the verdict:
  *
- *  1. This node takes no clients: it is starting or stopping, and figures mean little.
+ *  1. This node takes no clients: no worker answers, or it is starting or stopping, and figures mean little.
  *  2. No mail server is up: nobody's mail goes on, whatever else there is.
  *  3. Senders that are known do not come through: of those that came in the last ten minutes (at least KNOWN_LEAST) fewer than
  *     KNOWN_WELL. That is the harm that this program is to prevent, so it comes before its cause, which is named in the same sentence.
@@ -11,14 +11,25 @@
  *  5. A mail server is slow while inbound is no flood: then the level has risen because of it, and limits help nobody. It comes
  *     after the flood because a flood makes servers slow, and is named there as well.
  *  6. The overload level is 2 or more for another reason: the signal is named.
- *  7. What is broken and harms nobody yet: a mail server down, a worker down, Redis away, certificates.
- *  8. What the operator has set and may have forgotten: a node or a mail server that is drained, a pinned level, overload off, checks
+ *  7. What is broken and harms nobody yet: a mail server down, a worker down, Redis away, the kernel's table, certificates.
+ *  8. What the operator has said and may have forgotten: the node or a mail server drained, a pinned level, overload off, checks
  *     that are only observed.
  *  9. All is well.
  */
-import type { Signal } from '../core/overload.ts'
-import type { TrafficReport } from '../telemetry/traffic/report.ts'
-import type { Status } from './status.ts'
+import {
+  capital,
+  inboundClause,
+  knownClause,
+  minutes,
+  percent,
+  SIGNAL_WORDS,
+  slowClause,
+  slowOf,
+  times,
+  type Upstream,
+} from './clauses.ts'
+import { inboundOf, knownThrough } from './inbound.ts'
+import type { OverloadStatus, Status } from './status.ts'
 
 export interface Verdict {
   /** warn: look at it; critical: mail of honest senders is held up. */
@@ -28,124 +39,52 @@ export interface Verdict {
   readonly do: string
 }
 
-/** How often normal makes a flood, and how many connections a minute more at least. */
-const FLOOD = 3
-const FLOOD_LEAST = 60
 const KNOWN_WELL = 0.95
 const KNOWN_LEAST = 20
-const KNOWN_MINUTES = 10
 /** Below this share of connections that are turned away, a flood is only much mail. */
 const SHED_LEAST = 0.01
-/** Fewer minutes tell nothing of what is usual. */
-const LATELY_LEAST = 10
-
-export interface Inbound {
-  /** Connections of the last minute over what is normal; undefined: nothing is known to compare with. */
-  readonly times: number | undefined
-  /** What it is compared with, in words. */
-  readonly than: string
-  readonly isFlood: boolean
-  /** For how many minutes. */
-  readonly forMinutes: number
-}
-
-/** The last minute against what is normal. */
-export function inboundOf(traffic: TrafficReport | undefined): Inbound {
-  const connections = traffic?.minutes.connections ?? []
-  const now = connections.at(-1)
-  const base = traffic?.normal?.connections ?? lately(connections)
-  const than = traffic?.normal === undefined ? 'the quiet quarter of the last hour (normal not known yet)' : 'normal'
-  if (base === undefined || now === undefined) return { times: undefined, than, isFlood: false, forMinutes: 0 }
-  const isOver = (each: number): boolean => each >= FLOOD * base && each >= base + FLOOD_LEAST
-  const calm = connections.findLastIndex((each) => !isOver(each))
-  return { times: now / Math.max(base, 1), than, isFlood: isOver(now), forMinutes: connections.length - 1 - calm }
-}
-
-function lately(connections: readonly number[]): number | undefined {
-  if (connections.length < LATELY_LEAST) return undefined
-  return [...connections].sort((a, b) => a - b)[Math.floor(connections.length / 4)]
-}
-
-/** The share of sessions of known senders in the last minutes that were relayed; undefined: none came. */
-export function knownThrough(
-  traffic: TrafficReport | undefined,
-): { readonly share: number; readonly of: number } | undefined {
-  const sum = (name: 'known' | 'known_shed'): number =>
-    (traffic?.minutes[name] ?? []).slice(-KNOWN_MINUTES).reduce((all, each) => all + each, 0)
-  const of = sum('known') + sum('known_shed')
-  return of === 0 ? undefined : { share: sum('known') / of, of }
-}
-
-const times = (value: number): string => (value < 10 ? value.toFixed(1) : String(Math.round(value)))
-export const percent = (share: number): string =>
-  `${share >= 0.9995 ? '100' : (Math.floor(share * 1000) / 10).toFixed(1)} %`
-const minutes = (n: number): string => (n >= 60 ? 'over an hour' : n === 1 ? '1 minute' : `${n} minutes`)
-export const seconds = (n: number): string =>
-  n < 1 ? `${Math.round(n * 1000)} ms` : `${n < 10 ? Math.round(n * 10) / 10 : Math.round(n)} s`
-
-const knownClause = (status: Status): string => {
-  const known = knownThrough(status.traffic)
-  return known === undefined ? 'no known sender came lately' : `known senders ${percent(known.share)} through`
-}
-
-function inboundClause({ traffic }: Status): string {
-  const { times: n, than } = inboundOf(traffic)
-  return n === undefined ? 'normal not known yet' : `inbound is ${times(n)} times ${than}`
-}
-
-const capital = (text: string): string => text.replace(/^./, (letter) => letter.toUpperCase())
-
-type Upstream = Status['upstreams'][number]
-
-/** Mail servers that take longer than the target to accept messages, the slowest first. */
-export const slowOf = ({ upstreams, overload }: Status): readonly Upstream[] =>
-  upstreams
-    .filter(({ dotSeconds = 0 }) => overload !== undefined && dotSeconds >= overload.latencyTargetSeconds)
-    .sort((a, b) => (b.dotSeconds ?? 0) - (a.dotSeconds ?? 0))
-
-const slowClause = (status: Status): string | undefined => {
-  const [slow] = slowOf(status)
-  return slow && `${slow.upstream}: its dot takes ${seconds(slow.dotSeconds ?? 0)}`
-}
-
-const SIGNAL_WORDS: Readonly<Record<Signal, string>> = {
-  upstream_slots: 'the connections to the mail servers are used up',
-  upstream_latency: 'the mail servers are slow to accept messages',
-  reported_queue: 'the queue of a mail server is reported to be long',
-  connections: 'client connections are near SPILLWAY_MAX_CONNECTIONS',
-  event_loop: 'this process has more to do than it can',
-  memory: 'memory runs short',
-  global_limits: 'a limit for all clients together is nearly used up',
-}
 
 const NOTHING = 'nothing to do'
 
 type Evidence = (status: Status) => Verdict | undefined
 
+/** While they begin for the first time, none answers either. */
+const noWorker: Evidence = ({ workers = [] }) => {
+  const haveBegun = workers.some(({ restarts, uptimeSeconds }) => restarts > 0 || uptimeSeconds !== undefined)
+  if (workers.some(({ up }) => up) || !haveBegun) return undefined
+  return {
+    severity: 'critical',
+    text: 'No worker answers: nobody is served, and no mail is lost',
+    do: 'look at the log: each worker that died is started again',
+  }
+}
+
+/** One that the operator has drained serves whoever still comes: for those, all that follows is as true as ever. */
 const notReady: Evidence = ({ ready, drainedSince, connectionsOpen }) =>
-  // One that the operator has drained serves whoever comes.
   ready || drainedSince !== undefined
     ? undefined
     : {
         severity: 'warn',
-        text: `This node takes no new clients: it is draining or has not begun; ${connectionsOpen} connections are open`,
+        text: `This node takes no new clients: it is stopping or has not begun; ${connectionsOpen} connections are open`,
         do: 'wait for its end, or look at its log',
       }
 
+const isDrained = ({ state }: Upstream): boolean => state === 'drained'
+
 const noUpstream: Evidence = ({ upstreams }) => {
   if (upstreams.some(({ up }) => up)) return undefined
+  const hasDrained = upstreams.find(isDrained)
   const [first] = upstreams.filter(({ error }) => error !== undefined)
   const why = first === undefined ? '' : `; ${first.upstream}: ${first.error}`
-  const drained = upstreams.find(({ state }) => state === 'drained')
   return {
     severity: 'critical',
     text: `No mail server is up: every sender is told to come back later, and no mail is lost${why}`,
-    do: drained === undefined ? 'bring a mail server back' : `spillway undrain ${drained.upstream}`,
+    do: hasDrained === undefined ? 'bring a mail server back' : `spillway undrain ${hasDrained.upstream}`,
   }
 }
 
-/** A level is pinned by the setting, or for a while by the command. */
-const unpinned = ({ pinnedUntil }: NonNullable<Status['overload']>): string =>
+/** What ends a level that is pinned, by `spillway level` or by the setting. */
+const unpin = ({ pinnedUntil }: OverloadStatus): string =>
   pinnedUntil === undefined ? 'set SPILLWAY_OVERLOAD=auto' : 'spillway level auto'
 
 /** What may be the cause of harm, in words, and what to do about that. */
@@ -153,7 +92,7 @@ function causeOf(status: Status): { readonly why: string; readonly do: string } 
   const { overload, traffic } = status
   const slow = slowClause(status)
   if (overload !== undefined && typeof overload.mode === 'number')
-    return { why: `the overload level is pinned at ${overload.mode}`, do: unpinned(overload) }
+    return { why: `the overload level is pinned at ${overload.mode}`, do: unpin(overload) }
   if (slow !== undefined) return { why: slow, do: `look at ${slowOf(status)[0]?.upstream}` }
   const [reason] = (traffic?.reasons ?? [])
     .filter(({ mode }) => mode === 'enforce')
@@ -216,7 +155,7 @@ const pressed: Evidence = (status) => {
 }
 
 const upstreamDown: Evidence = (status) => {
-  const down = status.upstreams.filter(({ up, state }) => !up && state !== 'draining' && state !== 'drained')
+  const down = status.upstreams.filter((each) => !each.up && each.state !== 'draining' && !isDrained(each))
   const [first] = down
   if (first === undefined) return undefined
   const names = [...new Set(down.map(({ upstream }) => upstream))].join(', ')
@@ -256,6 +195,15 @@ const certificates: Evidence = ({ tls }) => {
     : { severity: 'warn', text: `A certificate needs a look: ${doubt}`, do: 'renew or correct it' }
 }
 
+const kernelFails: Evidence = ({ kernel }) =>
+  kernel?.state !== 'failing'
+    ? undefined
+    : {
+        severity: 'warn',
+        text: `Clients cannot be handed to the kernel${kernel.error === undefined ? '' : ` (${kernel.error})`}: they are refused over SMTP meanwhile`,
+        do: 'put that right, or set SPILLWAY_KERNEL_OFFLOAD=off',
+      }
+
 const drained: Evidence = (status) => {
   const names = status.upstreams.filter(({ state }) => state === 'drained').map(({ upstream }) => upstream)
   if (status.drainedSince !== undefined)
@@ -275,17 +223,18 @@ const drained: Evidence = (status) => {
 
 const asSet: Evidence = (status) => {
   const { overload, observing = [] } = status
+  const until = overload?.pinnedUntil === undefined ? '' : ` until ${overload.pinnedUntil}`
   if (typeof overload?.mode === 'number')
     return {
       severity: 'warn',
-      text: `The overload level is pinned at ${overload.mode}, whatever the pressure; ${knownClause(status)}`,
-      do: `${unpinned(overload)} when you are done`,
+      text: `The overload level is pinned at ${overload.mode}${until}, whatever the pressure; ${knownClause(status)}`,
+      do: `${unpin(overload)} when you are done`,
     }
   if (overload?.mode === 'off')
     return {
       severity: 'warn',
-      text: `Overload is off: a flood is held back by the limits alone; ${inboundClause(status)}`,
-      do: `${unpinned(overload)} unless you mean it`,
+      text: `Overload is off${until}: a flood is held back by the limits alone; ${inboundClause(status)}`,
+      do: `${unpin(overload)} unless you mean it`,
     }
   if (observing.length === 0) return undefined
   return {
@@ -302,6 +251,7 @@ const well = (status: Status): Verdict => ({
 })
 
 const ORDER: readonly Evidence[] = [
+  noWorker,
   notReady,
   noUpstream,
   harmed,
@@ -311,6 +261,7 @@ const ORDER: readonly Evidence[] = [
   upstreamDown,
   workerDown,
   redisDown,
+  kernelFails,
   certificates,
   drained,
   asSet,

@@ -72,16 +72,14 @@ export function inheritedSockets(env: NodeJS.ProcessEnv, pid: number): Inherited
 }
 
 /** What of the settings is not used, for sockets were passed instead. */
-export function unusedFor({ mail, admin }: Inherited, { origins }: Loaded): readonly string[] {
-  const unused = [
-    ...(mail.length > 0 && origins.listen !== 'default' ? (['SPILLWAY_LISTEN'] as const) : []),
-    ...(admin !== undefined && origins.adminListen !== 'default' ? (['SPILLWAY_ADMIN_LISTEN'] as const) : []),
+export function unusedFor({ mail, admin }: Inherited, { origins, settings }: Loaded): readonly string[] {
+  const unused = (what: string, more = ''): string =>
+    `${what} is not listened on: the service manager has passed sockets instead${more}`
+  const port = settings.adminListen.socket === undefined ? '' : ', but for its unix: socket,'
+  return [
+    ...(mail.length > 0 && origins.listen !== 'default' ? [unused('SPILLWAY_LISTEN')] : []),
+    ...(admin !== undefined && origins.adminListen !== 'default'
+      ? [unused(`SPILLWAY_ADMIN_LISTEN${port}`, '; only verbs that ask the node, and --take-over, ask there')]
+      : []),
   ]
-  const exceptions = {
-    SPILLWAY_ADMIN_LISTEN: '; only `spillway reload` and --take-over ask there',
-    SPILLWAY_LISTEN: '',
-  }
-  return unused.map(
-    (name) => `${name} is not listened on: the service manager has passed sockets instead${exceptions[name]}`,
-  )
 }

@@ -138,15 +138,16 @@ export class KernelOffload {
     this.#become('up')
   }
 
-  /** Lets those go that are not turned away any more. */
+  /** Lets those go that are not turned away any more, or not for as long. */
   async #review(): Promise<void> {
     const { sentenceOf, isChanged, now } = this.#options
     if (!isChanged() && now() < this.#due.review) return
     this.#due.review = now() + REVIEW_MS
     this.#sets.forget(now())
     let asked = 0
-    for (const [source, { reason }] of [...this.#sets.sources()]) {
-      if (sentenceOf(source)?.reason !== reason) this.#sets.release(source)
+    for (const [source, { reason, until }] of [...this.#sets.sources()]) {
+      const sentence = sentenceOf(source)
+      if (sentence?.reason !== reason || sentence.until < until) this.#sets.release(source)
       if (++asked % REVIEWED_AT_ONCE === 0) await turn()
     }
   }

@@ -55,11 +55,12 @@ export interface HarvestScope {
   readonly named: WindowTable
 }
 
-/** @param before whose counts go on if they are of the same limit */
+/** @param before whose counts go on if they are of the same limit @param most keys that a table has room for */
 export function harvestScopes(
   scope: (limit: UnknownLimit, name: UnknownLimit | Asked) => Scope | undefined,
   seed: Uint8Array,
   before: readonly HarvestScope[] = [],
+  most = Number.POSITIVE_INFINITY,
 ): readonly HarvestScope[] {
   return UNKNOWN_LIMITS.flatMap((limit) => {
     const unknown = scope(limit, limit)
@@ -68,7 +69,7 @@ export function harvestScopes(
     const known = before.find((each) => each.unknown === unknown)
     if (known !== undefined) return [known]
     const { windowMs } = unknown
-    const table = (capacity: number) => new WindowTable({ capacity, windowMs, seed })
+    const table = (capacity: number) => new WindowTable({ capacity: Math.min(most, capacity), windowMs, seed })
     return [{ unknown, asked, mailboxes: table(MAILBOXES), guessed: table(ADDRESSES), named: table(ADDRESSES) }]
   })
 }

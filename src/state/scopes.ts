@@ -99,6 +99,6 @@ export function createScopes(
     connect: scopes(limitsThatCount('connections')),
     rcpt: scopes(limitsThatCount('messages')),
     recipients: scope(RECIPIENT_LIMIT),
-    harvest: harvestScopes(scope, seed, before?.harvest),
+    harvest: harvestScopes(scope, seed, before?.harvest, most),
   }
 }

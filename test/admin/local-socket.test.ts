@@ -6,6 +6,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from '@jest/globals'
 import { askNode } from '../../src/cli/ask-node.ts'
+import { budgetOf, Findings } from '../../src/cli/doctor/finding.ts'
+import { aboutNode } from '../../src/cli/doctor/node.ts'
 import { drain } from '../../src/cli/drain.ts'
 import { adviceOn } from '../../src/cli/listen-advice.ts'
 import { load } from '../../src/config/load.ts'
@@ -41,6 +43,12 @@ test('it reads and writes without a token, and is for its owner and group alone'
   expect((await ask('GET', '/api/v1/status')).status).toBe(200)
   expect(await ask('POST', '/api/v1/drain', '{}')).toMatchObject({ status: 200 })
   expect((await app.get('/readyz')).status).toBe(503)
+  const found = new Findings('machine')
+  await aboutNode(testSettings(UPSTREAM, settings()), found, budgetOf(5000))
+  expect(found.all[0]).toMatchObject({
+    ...{ state: 'WARN', subject: 'node', cure: 'spillway undrain' },
+    text: expect.stringMatching(/^it runs, and the operator has drained it since 2.*: version /),
+  })
   // Over the port the token is needed as before.
   const response = await fetch(`http://127.0.0.1:${app.adminPort}/api/v1/undrain`, { method: 'POST' })
   expect(response.status).toBe(401)

@@ -119,17 +119,23 @@ test('a ban needs the token once, and is lifted with it; the page follows by its
   await said((text) => text === 'Banned: 203.0.113.0/24')
   await page.getByRole('button', { name: 'Lift 203.0.113.0/24' }).click()
   await said((text) => text === 'Lifted: 203.0.113.0/24')
-  expect(asked).toEqual([
-    'Ban 203.0.113.0/24 for one hour?',
-    'Ban 203.0.113.0/24 for one hour?',
-    'Lift the ban of 203.0.113.0/24?',
-  ])
   await eventually(
     () => textOf(page),
     (text) => text.includes('Nobody is banned'),
   )
-  await page.getByRole('button', { name: 'Allow 203.0.113.0/24' }).click()
-  await said((text) => text.includes('SPILLWAY_ALLOW'))
+  await page.getByRole('button', { name: 'Allow 1 h 203.0.113.0/24' }).click()
+  await said((text) => text === 'Allowed: 203.0.113.0/24')
+  const allowed = JSON.parse((await ask(app.adminPort, 'GET /api/v1/allow HTTP/1.1\r\nHost: localhost\r\n\r\n')).body)
+  expect(allowed.allowed).toMatchObject([{ network: '203.0.113.0/24', by: 'operator', reason: 'status page' }])
+  await page.getByRole('button', { name: 'End 203.0.113.0/24' }).click()
+  await said((text) => text === 'Allowed no more: 203.0.113.0/24')
+  expect(asked).toEqual([
+    'Ban 203.0.113.0/24 for one hour?',
+    'Ban 203.0.113.0/24 for one hour?',
+    'Lift the ban of 203.0.113.0/24?',
+    'Allow 203.0.113.0/24 for one hour, whatever checks, limits and bans say?',
+    'Allow 203.0.113.0/24 no more?',
+  ])
   await visit('198.51.100.1', 'newcomer.example')
   await eventually(
     () => textOf(page),

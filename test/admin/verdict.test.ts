@@ -1,15 +1,22 @@
 /** The one sentence: a table of what is so and what is said. */
 import { expect, test } from '@jest/globals'
+import { pageOf } from '../../src/admin/page/page.ts'
 import type { OverloadStatus, Status } from '../../src/admin/status.ts'
 import { verdictOf } from '../../src/admin/verdict.ts'
+import { SYSTEM_CLOCK } from '../../src/core/clock.ts'
+import { SIGNALS } from '../../src/core/overload.ts'
+import { recordOf } from '../../src/core/record.ts'
 import type { TrafficReport } from '../../src/telemetry/traffic/report.ts'
 
+const SIGNALS_AT_REST = recordOf(SIGNALS, () => 0)
 const SINCE = '2026-11-21T21:00:00.000Z'
 const up = (upstream: string, more = {}) => ({
   ...{ upstream, address: `${upstream}:25`, up: true, state: 'up', since: SINCE, connections: 3, limit: 20 },
   ...more,
 })
 const down = (upstream: string) => up(upstream, { up: false, state: 'down', error: 'connect ECONNREFUSED' })
+
+const drained = up('mail2', { up: false, state: 'drained', error: 'the operator has drained it' })
 
 const hour = (each: number, last: readonly number[] = []): number[] => [
   ...Array.from({ length: 60 - last.length }, () => each),
@@ -124,10 +131,10 @@ const ROWS: readonly [string, Status, string, string, string][] = [
     'bring Redis back (ECONNREFUSED)',
   ],
   [
-    'draining',
+    'stopping',
     status({ ready: false, upstreams: [] }),
     'warn',
-    'This node takes no new clients: it is draining or has not begun; 7 connections are open',
+    'This node takes no new clients: it is stopping or has not begun; 7 connections are open',
     'wait for its end, or look at its log',
   ],
   [
@@ -173,6 +180,34 @@ const ROWS: readonly [string, Status, string, string, string][] = [
     'set SPILLWAY_OVERLOAD=auto',
   ],
   [
+    'a level that the operator has pinned for a while',
+    status({ overload: overload({ mode: 2, level: 2, pinnedUntil: SINCE }) }),
+    'warn',
+    `The overload level is pinned at 2 until ${SINCE}, whatever the pressure; known senders 100 % through`,
+    'spillway level auto when you are done',
+  ],
+  [
+    'a drained node whose known senders are held up',
+    status({ ready: false, drainedSince: SINCE, traffic: traffic({ known_shed: hour(30) }) }),
+    'critical',
+    'Known senders are held up: 50.0 % through; inbound is 1.1 times normal; the mail servers defer them',
+    'look at the replies in the log',
+  ],
+  [
+    'a drained mail server, and the other one down',
+    status({ upstreams: [down('mail1'), drained] }),
+    'critical',
+    'No mail server is up: every sender is told to come back later, and no mail is lost; mail1: connect ECONNREFUSED',
+    'spillway undrain mail2',
+  ],
+  [
+    "the kernel's table cannot be kept",
+    status({ kernel: { state: 'failing', since: SINCE, error: 'it takes CAP_NET_ADMIN', held: 0 } }),
+    'warn',
+    'Clients cannot be handed to the kernel (it takes CAP_NET_ADMIN): they are refused over SMTP meanwhile',
+    'put that right, or set SPILLWAY_KERNEL_OFFLOAD=off',
+  ],
+  [
     'overload off',
     status({ overload: overload({ mode: 'off' }) }),
     'warn',
@@ -208,6 +243,26 @@ const ROWS: readonly [string, Status, string, string, string][] = [
     'nothing to do',
   ],
   [
+    'no worker answers any more',
+    status({
+      ...{ ready: false, upstreams: [] },
+      workers: [
+        { worker: 1, up: false, restarts: 3 },
+        { worker: 2, up: false, restarts: 0, uptimeSeconds: 9 },
+      ],
+    }),
+    'critical',
+    'No worker answers: nobody is served, and no mail is lost',
+    'look at the log: each worker that died is started again',
+  ],
+  [
+    'workers that begin',
+    status({ ...{ ready: false, upstreams: [] }, workers: [{ worker: 1, up: false, restarts: 0 }] }),
+    'warn',
+    'This node takes no new clients: it is stopping or has not begun; 7 connections are open',
+    'wait for its end, or look at its log',
+  ],
+  [
     'a worker that does not answer',
     status({
       workers: [
@@ -232,4 +287,21 @@ test('a few known senders who are held up make no alarm, and a quiet site no flo
   expect(verdictOf(status({ traffic: traffic({ connections: hour(1, [50]), shed: hour(50) }, quiet) })).severity).toBe(
     'ok',
   )
+})
+
+test('the page is there while no worker answers, and says that it does not know who is banned', async () => {
+  const latest = async () => {
+    throw new Error('no worker answers at the moment')
+  }
+  const list = { latest, add: latest, remove: latest }
+  const kernel = { state: 'up', since: SINCE, held: 12 }
+  const pinned = overload({ level: 2, mode: 2, pinnedUntil: SINCE, signals: SIGNALS_AT_REST })
+  const given = status({ kernel, overload: pinned })
+  const page = await pageOf({ status: () => given, bans: { ...list, allowed: list }, clock: SYSTEM_CLOCK })
+  expect(page.code).toBe(200)
+  expect(String(page.body)).toContain('Who is banned is not known: no worker answers.')
+  // What the kernel drops is in none of its figures.
+  expect(String(page.body)).toContain('its table is up; it drops what comes from 12 sources')
+  // It says as well what decides about the level.
+  expect(String(page.body)).toContain(`stressed</strong> (spillway level 2, until ${SINCE})`)
 })

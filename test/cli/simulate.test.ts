@@ -146,6 +146,21 @@ describe('limits', () => {
       many(4, (i) => ({ ...stranger, at: 100 * i, more: unknown })),
     )
     expect((await rules(harvest, 'LIMIT_IP_UNKNOWN_RECIPIENTS=8/1m'))('unknown_recipients').shed.recipients).toBe(12)
+
+    // Five at each of six addresses of one network: no address is over its own limit, and none counts for more than a fifth.
+    const spread = file(
+      'spread.log',
+      many(6, (i) => ({ ...stranger, ip: `192.0.2.${i}`, at: 100 * i, more: unknown })) +
+        session({ ip: '192.0.2.99', standing: 'known', at: 900, accepted: 1 }),
+    )
+    const ofNet = await rules(spread, 'LIMIT_IP_UNKNOWN_RECIPIENTS=8/1m', 'LIMIT_NET_UNKNOWN_RECIPIENTS=20/1m')
+    expect(ofNet('unknown_recipients').shed.recipients).toBe(0)
+    // Four of each of five addresses count; the sixth is put off, and the known sender of that network is not.
+    expect(ofNet('net_unknown_recipients').shed).toMatchObject({ sessions: 1 + 1, recipients: 1 + 5 })
+    expect(ofNet('net_unknown_recipients').hurt.known).toBe(0)
+    // A recipient that one limit puts off is not counted as put off by the other one too.
+    const both = await rules(harvest, 'LIMIT_IP_UNKNOWN_RECIPIENTS=8/1m', 'LIMIT_NET_UNKNOWN_RECIPIENTS=2/1m')
+    expect(both('unknown_recipients').shed.recipients + both('net_unknown_recipients').shed.recipients).toBeLessThan(20)
   })
 
   test('lists: who would be denied, whose domain is missing, who would be spared', async () => {

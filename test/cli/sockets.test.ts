@@ -1,7 +1,11 @@
 /** Sockets that a service manager passes (sd_listen_fds(3)): by the real systemd-socket-activate, and wrong ones by a script. */
+import { mkdtempSync, rmSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, test } from '@jest/globals'
+import { askNode } from '../../src/cli/ask-node.ts'
 import { command } from '../services/packages.ts'
 import { eventually } from '../support/app.ts'
 import { connectClient } from '../support/client.ts'
@@ -36,7 +40,10 @@ function activated(sockets: Readonly<Record<string, number>>, env: Readonly<Reco
 describe.each(['1', '2'])('systemd-socket-activate, with SPILLWAY_WORKERS=%s', (workers) => {
   test('whoever connected before the program ran is greeted; the socket named admin answers the operator', async () => {
     const ports = { smtp: await freePort(), admin: await freePort() }
-    program = activated(ports, { ...SERVE_ENV, SPILLWAY_WORKERS: workers })
+    const folder = mkdtempSync(join(tmpdir(), 'spillway-passed-'))
+    const socket = join(folder, 'admin.sock')
+    const both = { SPILLWAY_ADMIN_LISTEN: `127.0.0.1:0,unix:${socket}`, SPILLWAY_WORKERS: workers }
+    program = activated(ports, { ...SERVE_ENV, ...both })
     await eventually(
       () => program?.err.match(/Listening on/g)?.length,
       (n) => n === 2,
@@ -48,12 +55,16 @@ describe.each(['1', '2'])('systemd-socket-activate, with SPILLWAY_WORKERS=%s', (
     expect(listening).toMatchObject({ host: '127.0.0.1', port: ports.smtp })
     const response = await fetch(`http://127.0.0.1:${ports.admin}/readyz`)
     expect(response.status).toBe(200)
+    // The service manager passes no socket in the file system.
+    const local = { adminListen: { host: '127.0.0.1', port: 0, socket }, adminToken: undefined }
+    expect(await askNode(local, { method: 'GET', path: '/livez', longestMs: 5000 })).toMatchObject({ status: 200 })
     // Both stand in the settings, and are not used.
-    for (const name of ['SPILLWAY_LISTEN', 'SPILLWAY_ADMIN_LISTEN'])
+    for (const name of ['SPILLWAY_LISTEN', 'SPILLWAY_ADMIN_LISTEN, but for its unix: socket,'])
       expect(await program.logged(new RegExp(`^${name} is not listened on`))).toMatchObject({ level: 'warn' })
     if (workers !== '1') await program.logged('all workers serve')
     program.child.kill('SIGTERM')
     expect(await program.exited).toBe(0)
+    rmSync(folder, { recursive: true })
   })
 })
 

@@ -18,13 +18,22 @@ interface Figures {
   /** How long the dot takes. */
   readonly dotS?: number
   readonly up?: readonly (0 | 1)[]
+  readonly drained?: readonly (0 | 1)[]
 }
 
 const STEP_S = 15
 const growing = (perSecond: number): string => `0+${perSecond * STEP_S}x20`
 const own = (name: string, labels = ''): string => `spillway_${name}{job="spillway", instance="mx1:9025"${labels}}`
 
-function seriesOf({ connections = 5, refused = {}, accepted = 5, known, dotS = 0.1, up = [1, 1] }: Figures) {
+function seriesOf({
+  connections = 5,
+  refused = {},
+  accepted = 5,
+  known,
+  dotS = 0.1,
+  up = [1, 1],
+  drained = [],
+}: Figures) {
   const { relayed, shed } = known ?? { relayed: 2, shed: 0 }
   const dot = (le: string, perSecond: number) => [
     own('upstream_reply_duration_seconds_bucket', `, upstream="a:25", command="dot", le="${le}"`),
@@ -40,6 +49,7 @@ function seriesOf({ connections = 5, refused = {}, accepted = 5, known, dotS = 0
     [own('sessions_total', ', standing="known", outcome="relayed"'), growing(relayed)],
     [own('sessions_total', ', standing="known", outcome="shed"'), growing(shed)],
     ...up.map((each, i) => [own('upstream_up', `, upstream="${i}:25"`), `${each}x20`]),
+    ...drained.map((each, i) => [own('upstream_drained', `, upstream="${i}:25"`), `${each}x20`]),
     ...[dot('1', dotS <= 1 ? 5 : 0), dot('10', 5), dot('+Inf', 5)],
   ].map(([series, values]) => ({ series, values }))
 }
@@ -66,6 +76,8 @@ test.each<[what: string, verdict: keyof typeof VERDICTS, Figures]>([
   ['mail servers that break off', 4, { refused: { upstream_lost: 1 } }],
   ['two of three mail servers down', 4, { up: [1, 0, 0] }],
   ['one of three mail servers down', 0, { up: [1, 1, 0] }],
+  ['two of three mail servers drained', 0, { up: [1, 0, 0], drained: [0, 1, 1] }],
+  ['all mail servers drained', 4, { up: [0, 0], drained: [1, 1] }],
   ['a directory that has failed', 4, { refused: { unknown_guard: 1 } }],
   ['known senders that are put off', 4, { known: { relayed: 2, shed: 0.5 } }],
   [

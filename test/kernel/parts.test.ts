@@ -138,7 +138,7 @@ describe('the table', () => {
       return JSON.stringify({ nftables: [{ table: { handle } }, { counter: { name: 'banned', packets } }] })
     }
   }
-  const begin = (nft: Nft) => {
+  const begin = (nft: Nft, sentenceOf = (): Sentence => banned(HOUR_MS), isChanged = () => false) => {
     const lines: string[] = []
     const write = (_: unknown, text: string): unknown => lines.push(text)
     const log = { debug: write, info: write, warn: write, error: write, flush: () => undefined }
@@ -149,8 +149,7 @@ describe('the table', () => {
       at += 500
       return at
     }
-    const sentenceOf = (): Sentence => banned(HOUR_MS)
-    const offload = new KernelOffload({ nft, sentenceOf, isChanged: () => false, dropped, log, now })
+    const offload = new KernelOffload({ nft, sentenceOf, isChanged, dropped, log, now })
     offload.start([{ host: '::', port: 25 }])
     const becomes = (state: string) =>
       eventually(
@@ -186,6 +185,29 @@ describe('the table', () => {
     expect(lines.filter((line) => line.startsWith('clients cannot be handed'))).toHaveLength(1)
     await offload.stop()
     expect(nft.scripts.at(-1)).toBe('delete table inet handle 2\n')
+  })
+
+  test('who is banned for a shorter time by a later word of the operator does not stay for the time of the one before', async () => {
+    const nft = new FakeNft()
+    let sentence = banned(HOUR_MS)
+    let isChanged = false
+    const { offload, becomes } = begin(
+      nft,
+      () => sentence,
+      () => isChanged,
+    )
+    await becomes('up')
+    offload.heard({ source: '192.0.2.1', of: 'banned', times: 3 })
+    const becomesThat = (fits: (script: string) => boolean) =>
+      eventually(
+        () => nft.scripts.at(-1) ?? '',
+        (script) => fits(script),
+      )
+    await becomesThat((script) => script.includes('banned4 { 192.0.2.1 timeout'))
+    sentence = banned(HOUR_MS / 2)
+    isChanged = true
+    await becomesThat((script) => script.includes('delete element') && script.includes('192.0.2.1'))
+    await offload.stop()
   })
 
   test('one that another process has made anew is left to it', async () => {

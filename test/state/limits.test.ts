@@ -42,6 +42,15 @@ test('where the rates change, a counter is ended if its limit is off or has anot
   expect(ended.sort()).toEqual(['asked_recipients', 'ip_messages', 'unknown_recipients'])
 })
 
+test('where many nodes are in one process, no limit has tables larger than it is told', () => {
+  const octets = (): number => process.memoryUsage().arrayBuffers
+  const before = octets()
+  const rates = Object.fromEntries(LIMIT_NAMES.map((limit) => [limit, per(2)])) as unknown as Rates
+  const all = createLimits({ rates, enforced: () => true, now: () => at, seed: new Uint8Array(8), most: 64 })
+  expect(octets() - before).toBeLessThan(1 << 20)
+  all.change(ALL_OFF)
+})
+
 describe('a retry never counts against the limit that refused it', () => {
   const CHARGED = LIMIT_NAMES.filter((limit) => LIMITS[limit].counts !== 'unknown')
   test.each(CHARGED)('%s', (limit) => {

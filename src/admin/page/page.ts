@@ -12,8 +12,9 @@ import { type Verdict, verdictOf } from '../verdict.ts'
 import { html, type Markup, raw } from './html.ts'
 import { SCRIPT } from './script.ts'
 import {
-  type Actions,
+  allowedPart,
   bansPart,
+  type Entries,
   figuresPart,
   nodePart,
   pressurePart,
@@ -50,12 +51,21 @@ const icon = ({ severity }: Verdict): string =>
 const card = (title: string, content: Markup): Markup =>
   html`<section class="card"><h2>${title}</h2>${content}</section>`
 
-/** @param actions what may be done to a network on this page */
-export async function pageOf({ status: ask, bans, clock }: PageParts, actions: Actions): Promise<Response> {
-  const [status, { total, bans: latest }] = await Promise.all([ask(), bans.latest(BANS_SHOWN)])
+/** Undefined where no worker answers, which is just when the rest of the page is wanted. */
+const latestOf = async (list: Pick<BansParts['bans'], 'latest'>): Promise<Entries | undefined> => {
+  try {
+    const { total, bans } = await list.latest(BANS_SHOWN)
+    return { total, rows: bans.map(reportOf) }
+  } catch {
+    return undefined
+  }
+}
+
+export async function pageOf({ status: ask, bans, clock }: PageParts): Promise<Response> {
+  const [status, banned, allowed] = await Promise.all([ask(), latestOf(bans), latestOf(bans.allowed)])
   const now = clock.now()
   const verdict = verdictOf(status)
-  const top = (by: 'network' | 'helo' | 'domain', name: string): Markup => topPart(status, by, name, actions)
+  const top = (by: 'network' | 'helo' | 'domain', name: string): Markup => topPart(status, by, name)
   const live = html`<main id="live">${verdictPart(verdict)}${figuresPart(status)}<div class="cards">
 ${card('Mail servers', upstreamsPart(status, now))}
 ${card('Why clients are turned away', reasonsPart(status))}
@@ -63,7 +73,7 @@ ${card('Networks that come most often', top('network', 'Network'))}
 ${card('Pressure', pressurePart(status, now))}
 ${card('Names in HELO', top('helo', 'HELO'))}
 ${card('Domains of recipients', top('domain', 'Domain'))}
-${card('Bans', bansPart(total, latest.map(reportOf), now, actions))}
+${card('Bans', html`${bansPart(banned, now)}${allowedPart(allowed, now)}`)}
 ${card('Node', nodePart(status))}
 </div><p class="legend">As of ${clockTime(now)}. All of it is of this node alone.</p></main>`
   return { code: 200, type: 'text/html; charset=utf-8', body: whole(status, verdict, live).text, fields: FIELDS }

@@ -47,16 +47,22 @@ export const SCRIPT = `
   setInterval(refresh, EVERY_MS)
   document.addEventListener('visibilitychange', refresh)
 
-  const QUESTION = { ban: 'Ban NETWORK for one hour?', lift: 'Lift the ban of NETWORK?' }
+  const QUESTION = {
+    ban: 'Ban NETWORK for one hour?',
+    lift: 'Lift the ban of NETWORK?',
+    allow: 'Allow NETWORK for one hour, whatever checks, limits and bans say?',
+    end: 'Allow NETWORK no more?',
+  }
+  const DONE = { ban: 'Banned: ', lift: 'Lifted: ', allow: 'Allowed: ', end: 'Allowed no more: ' }
+  const adding = (path) => (network) => [path, { method: 'POST', body: JSON.stringify({ network, time: '1h', reason: 'status page' }) }]
+  const removing = (path) => (network) => [path + '/' + encodeURIComponent(network), { method: 'DELETE' }]
   const REQUEST = {
-    ban: (network) => ['/api/v1/bans', { method: 'POST', body: JSON.stringify({ network, time: '1h', reason: 'status page' }) }],
-    lift: (network) => ['/api/v1/bans/' + encodeURIComponent(network), { method: 'DELETE' }],
+    ban: adding('/api/v1/bans'),
+    lift: removing('/api/v1/bans'),
+    allow: adding('/api/v1/allow'),
+    end: removing('/api/v1/allow'),
   }
   const act = async (what, network) => {
-    if (what === 'allow') {
-      say('Add ' + network + ' to SPILLWAY_ALLOW, or to the list that it names, and reload. A page changes no settings.')
-      return
-    }
     if (!confirm(QUESTION[what].replace('NETWORK', network))) return
     const token = sessionStorage.getItem(KEY)
     const [path, request] = REQUEST[what](network)
@@ -67,7 +73,7 @@ export const SCRIPT = `
         at('token').focus()
         return
       }
-      say(response.ok ? (what === 'ban' ? 'Banned: ' : 'Lifted: ') + network : await response.text())
+      say(response.ok ? DONE[what] + network : await response.text())
     } catch {
       say('The node did not answer; whether it was done is not known.')
     }

@@ -3,8 +3,10 @@ import { SIGNALS } from '../../core/overload.ts'
 import { reasonOf } from '../../core/reasons.ts'
 import type { ReasonRow, TopRow, TrafficReport } from '../../telemetry/traffic/report.ts'
 import type { BanReport } from '../bans.ts'
-import type { Status } from '../status.ts'
-import { inboundOf, knownThrough, percent, seconds, type Verdict } from '../verdict.ts'
+import { percent, seconds } from '../clauses.ts'
+import { inboundOf, knownThrough } from '../inbound.ts'
+import type { OverloadStatus, Status } from '../status.ts'
+import type { Verdict } from '../verdict.ts'
 import { bar, sparkline } from './drawing.ts'
 import { html, type Markup } from './html.ts'
 import { count, lasting, share } from './words.ts'
@@ -116,29 +118,19 @@ const headOf = (head: Head): Markup =>
 const table = (name: string, heads: readonly Head[], rows: readonly Markup[]): Markup =>
   html`<div class="scroll" role="region" aria-label="${name}" tabindex="0"><table><thead><tr>${heads.map(headOf)}</tr></thead><tbody>${rows}</tbody></table></div>`
 
-export interface Actions {
-  /** Whether there is GET /api/v1/explain. */
-  readonly explains: boolean
-}
-
-const link = (network: string, { explains }: Actions): Markup | string =>
-  explains
-    ? html`<a id="explain-${network}" href="/api/v1/explain?q=${encodeURIComponent(network)}">Explain<span class="unseen"> ${network}</span></a>`
-    : ''
-
-const button = (act: 'ban' | 'lift' | 'allow', network: string, word: string): Markup =>
+const button = (act: 'ban' | 'lift' | 'allow' | 'end', network: string, word: string): Markup =>
   html`<form class="act" method="post" data-act="${act}" data-network="${network}"><button id="${act}-${network}">${word}<span class="unseen"> ${network}</span></button></form>`
 
 const topRow =
-  (kind: 'plain' | 'network', most: number, actions: Actions) =>
+  (kind: 'plain' | 'network', most: number) =>
   ({ key, perMinute, turnedAway }: TopRow): Markup =>
     html`<tr><th scope="row" class="key">${key}</th><td class="wide">${bar(perMinute / most, turnedAway >= 0.5 ? 'bad' : 'plain')}</td><td class="n">${count(perMinute)}</td><td class="n">${share(turnedAway)}</td>${
       kind === 'plain'
         ? ''
-        : html`<td class="acts">${link(key, actions)}${button('ban', key, 'Ban 1 h')}${button('allow', key, 'Allow')}</td>`
+        : html`<td class="acts">${button('ban', key, 'Ban 1 h')}${button('allow', key, 'Allow 1 h')}</td>`
     }</tr>`
 
-export function topPart({ traffic }: Status, by: keyof TrafficReport['top'], name: string, actions: Actions): Markup {
+export function topPart({ traffic }: Status, by: keyof TrafficReport['top'], name: string): Markup {
   const rows = (traffic?.top[by] ?? []).slice(0, SHOWN)
   if (rows.length === 0) return html`<p>None in the last minutes.</p>`
   const most = Math.max(...rows.map(({ perMinute }) => perMinute))
@@ -150,7 +142,7 @@ export function topPart({ traffic }: Status, by: keyof TrafficReport['top'], nam
     ['Turned away', 'n'],
     ...(kind === 'network' ? ['Actions'] : []),
   ]
-  const made = table(`Top: ${name}`, heads, rows.map(topRow(kind, most, actions)))
+  const made = table(`Top: ${name}`, heads, rows.map(topRow(kind, most)))
   return kind === 'network' ? html`<div class="tight">${made}</div>` : made
 }
 
@@ -159,6 +151,7 @@ const STATES: Readonly<Record<string, string>> = {
   slow: 'warn',
   down: 'bad',
   draining: 'pale',
+  drained: 'pale',
   unknown: 'warn',
 }
 
@@ -197,11 +190,15 @@ const LEVEL_NAMES = ['normal', 'elevated', 'stressed', 'shedding new senders', '
 /** The bars end at this pressure. */
 const MOST_PRESSURE = 2
 
+/** What decides about the level, unless it is the pressure as usual. */
+function modeWords({ mode, pinnedUntil }: OverloadStatus): string {
+  if (pinnedUntil !== undefined) return ` (spillway level ${mode}, until ${pinnedUntil})`
+  return mode === 'auto' ? '' : ` (SPILLWAY_OVERLOAD=${mode})`
+}
+
 export function pressurePart({ overload, observing = [] }: Status, now: number): Markup {
   if (overload === undefined) return html`<p>No worker has told its level yet.</p>`
-  const { level, mode, since, signals, admission } = overload
-  const how =
-    mode === 'auto' ? '' : mode === 'off' ? ' (SPILLWAY_OVERLOAD=off)' : ` (pinned by SPILLWAY_OVERLOAD=${mode})`
+  const { level, since, signals, admission } = overload
   const rows = SIGNALS.map((signal) => {
     const value = signals[signal]
     const kind = value >= 1 ? 'bad' : value >= 0.8 ? 'warn' : 'good'
@@ -213,19 +210,39 @@ export function pressurePart({ overload, observing = [] }: Status, now: number):
     .join(', ')
   const observed =
     observing.length === 0 ? 'No check is only observed.' : `Only observed (SPILLWAY_OBSERVE): ${observing.join(', ')}.`
-  return html`<div class="keep"><p>Level <strong>${level}, ${LEVEL_NAMES[level]}</strong>${how} for ${lasting(now - Date.parse(since))}. Let in: ${shares}. ${observed}</p>${table('Pressure', ['Signal', ['The line is the target', 'wide'], ['Of target', 'n']], rows)}</div>`
+  return html`<div class="keep"><p>Level <strong>${level}, ${LEVEL_NAMES[level]}</strong>${modeWords(overload)} for ${lasting(now - Date.parse(since))}. Let in: ${shares}. ${observed}</p>${table('Pressure', ['Signal', ['The line is the target', 'wide'], ['Of target', 'n']], rows)}</div>`
 }
 
-export function bansPart(total: number, bans: readonly BanReport[], now: number, actions: Actions): Markup {
-  if (total === 0) return html`<p>Nobody is banned.</p>`
-  const row = ({ network, by, reason, until }: BanReport): Markup =>
-    html`<tr><th scope="row" class="key">${network}</th><td>${by}</td><td class="words">${reason}</td><td class="n">${lasting(Date.parse(until) - now)}</td><td class="acts">${link(network, actions)}${button('lift', network, 'Lift')}</td></tr>`
-  const more = total > bans.length ? html`<p>${bans.length} of ${total}, the latest first.</p>` : ''
-  return html`${table('Bans', ['Banned', 'By', 'Why', ['Still', 'n'], 'Actions'], bans.map(row))}${more}`
+/** What the operator's lists have, the latest first. */
+export interface Entries {
+  readonly total: number
+  readonly rows: readonly BanReport[]
 }
+
+/** @param name of the table @param head of the column of networks @param act what takes an entry away, and the word for it */
+const entriesWith =
+  (name: string, head: string, ...act: readonly ['lift' | 'end', string]) =>
+  ({ total, rows }: Entries, now: number): Markup => {
+    const row = ({ network, by, reason, until }: BanReport): Markup =>
+      html`<tr><th scope="row" class="key">${network}</th><td>${by}</td><td class="words">${reason}</td><td class="n">${lasting(Date.parse(until) - now)}</td><td class="acts">${button(act[0], network, act[1])}</td></tr>`
+    const more = total > rows.length ? html`<p>${rows.length} of ${total}, the latest first.</p>` : ''
+    return html`${table(name, [head, 'By', 'Why', ['Still', 'n'], 'Actions'], rows.map(row))}${more}`
+  }
+const bannedWith = entriesWith('Bans', 'Banned', 'lift', 'Lift')
+const allowedWith = entriesWith('Allowed for a while', 'Allowed', 'end', 'End')
+
+/** @param banned undefined: that is not known */
+export function bansPart(banned: Entries | undefined, now: number): Markup {
+  if (banned === undefined) return html`<p>Who is banned is not known: no worker answers.</p>`
+  return banned.total === 0 ? html`<p>Nobody is banned.</p>` : bannedWith(banned, now)
+}
+
+/** What the operator allows at run time; nothing where nothing is. */
+export const allowedPart = (allowed: Entries | undefined, now: number): Markup =>
+  allowed === undefined || allowed.total === 0 ? html`` : allowedWith(allowed, now)
 
 export function nodePart(status: Status): Markup {
-  const { node, version, uptimeSeconds, connectionsOpen, settings, redis, workers = [], clients, tls } = status
+  const { node, version, uptimeSeconds, connectionsOpen, settings, redis, kernel, workers = [], clients, tls } = status
   const stale = settings.needsRestart.length === 0 ? '' : `; waiting for a restart: ${settings.needsRestart.join(', ')}`
   const alone = redis === undefined ? 'this one alone (no Redis)' : `${redis.nodes}; Redis is ${redis.state}`
   const facts: readonly (readonly [string, string])[] = [
@@ -237,6 +254,9 @@ export function nodePart(status: Status): Markup {
       'Remembered',
       `${count(clients.known)} known, ${count(clients.seen)} seen, ${count(clients.suspect)} suspect clients`,
     ],
+    ...(kernel === undefined
+      ? []
+      : [['Kernel', `its table is ${kernel.state}; it drops what comes from ${count(kernel.held)} sources`] as const]),
     ...(tls?.certificates ?? []).map(
       ({ name, expires, warnings }) =>
         ['Certificate', `${name}: ${warnings.join('; ') || 'well'}, expires ${expires.slice(0, 10)}`] as const,

@@ -20,7 +20,7 @@ export async function aboutNode(
   budget: Budget,
 ): Promise<RunningNode | undefined> {
   const at = hostPortsText([settings.adminListen])
-  if (settings.adminListen.port === 0) {
+  if (settings.adminListen.port === 0 && settings.adminListen.socket === undefined) {
     found.ok('node', 'SPILLWAY_ADMIN_LISTEN has port 0, so a node that runs could not be found')
     return undefined
   }
@@ -63,10 +63,12 @@ function statusOf({ status, body }: Answer): Status | undefined {
 }
 
 function tell(status: Status, metrics: string, found: Findings): void {
-  const { version, ready, uptimeSeconds, settings, overload } = status
+  const { version, ready, drainedSince, uptimeSeconds, settings, overload } = status
   const words = `version ${version}, up for ${Math.round(uptimeSeconds)} s`
-  if (ready) found.ok('node', `it runs and takes clients: ${words}`)
-  else found.warn('node', `it runs and takes no clients: ${words}`, 'it starts or drains; /readyz?verbose says more')
+  if (drainedSince !== undefined)
+    found.warn('node', `it runs, and the operator has drained it since ${drainedSince}: ${words}`, 'spillway undrain')
+  else if (ready) found.ok('node', `it runs and takes clients: ${words}`)
+  else found.warn('node', `it runs and takes no clients: ${words}`, 'it starts or stops; /readyz?verbose says more')
   if (settings.needsRestart.length > 0)
     found.warn(
       'reload',

@@ -4,9 +4,17 @@
  */
 import { randomBytes } from 'node:crypto'
 import { type Client, isFriend, isRelay, isTrusted } from '../../core/client.ts'
-import { LIMIT_NAMES, LIMITS, type LimitName, type Rate, type Rates, UNKNOWN_LIMITS } from '../../core/limits.ts'
+import {
+  LIMIT_NAMES,
+  LIMITS,
+  type LimitName,
+  type Rate,
+  type Rates,
+  UNKNOWN_LIMITS,
+  type UnknownLimit,
+} from '../../core/limits.ts'
 import { recordOf } from '../../core/record.ts'
-import type { Usage } from '../../core/usage.ts'
+import type { RecentRecipients, Usage } from '../../core/usage.ts'
 import { type Factors, maximum, perClient } from '../../overload/maximum.ts'
 import { HARVEST_SHARE, isGuessing } from '../../state/harvest.ts'
 import { createLimits, type Limits } from '../../state/limits.ts'
@@ -169,7 +177,7 @@ export class Replay {
 
   /** What the line says of each recipient: its domain, and whether the mail servers knew it. */
   #named({ client, named }: SessionSeen, add: (rule: RuleName, accepted: number) => void, share: number): void {
-    const { domains, rates } = this.#rules
+    const { domains } = this.#rules
     for (const { domain, isTaken, isUnknown } of named) {
       if (domains.length > 0 && domain !== 'postmaster' && !domains.includes(domain)) {
         this.tallies.rcpt_domain.recipients++
@@ -177,17 +185,23 @@ export class Replay {
         continue
       }
       if (isRelay(client)) continue
-      for (const limit of UNKNOWN_LIMITS) {
-        const lately = rates[limit] === undefined ? undefined : this.#limits.lately(client, limit)
-        if (lately === undefined || lately.unknown.used < lately.unknown.max) continue
-        if (LIMITS[limit].per === 'net' && client.standing === 'known' && !isGuessing(lately)) continue
-        if (lately.unknown.used < HARVEST_SHARE * lately.asked) continue
-        this.tallies[limit].recipients++
-        add(limit, isTaken ? share : 0)
+      // A recipient that is put off is asked of no mail server, and counts for nothing.
+      const over = UNKNOWN_LIMITS.find((limit) => this.#isHarvest(limit, client))
+      if (over !== undefined) {
+        this.tallies[over].recipients++
+        add(over, isTaken ? share : 0)
+        continue
       }
       // Local parts are hidden in most logs: each recipient counts as another mailbox.
       this.#hear(this.#limits, client, isTaken, isUnknown)
     }
+  }
+
+  /** As checks/unknown-recipients.ts judges. */
+  #isHarvest(limit: UnknownLimit, client: Client): boolean {
+    const lately = this.#limits.lately(client, limit)
+    if (lately === undefined || !isHeld(limit, client, lately) || lately.unknown.used < lately.unknown.max) return false
+    return lately.unknown.used >= HARVEST_SHARE * lately.asked
   }
 
   #mailbox = 0
@@ -226,8 +240,11 @@ export class Replay {
       }
     }
     for (const { isTaken, isUnknown } of named) this.#hear(this.#uses, client, isTaken, isUnknown)
-    const unknown = this.#uses.lately(client)?.unknown
-    if (unknown !== undefined && named.length > 0) this.#reach('unknown_recipients', session, unknown.used)
+    if (named.length === 0) return
+    for (const limit of UNKNOWN_LIMITS) {
+      const lately = this.#uses.lately(client, limit)
+      if (lately !== undefined && isHeld(limit, client, lately)) this.#reach(limit, session, lately.unknown.used)
+    }
   }
 
   #reachAll(session: SessionSeen, usage: Usage): void {
@@ -237,6 +254,10 @@ export class Replay {
     }
   }
 }
+
+/** Whether a limit on unknown recipients is for this client: known ones are held by that of their network only if they guess themselves. */
+const isHeld = (limit: UnknownLimit, { standing }: Client, lately: RecentRecipients): boolean =>
+  LIMITS[limit].per !== 'net' || standing !== 'known' || isGuessing(lately)
 
 /** The narrowest limit that this charge is over. */
 function overIn(usage: Usage): LimitName | undefined {

@@ -138,7 +138,10 @@ class Parent implements Stoppable {
   async #listen(): Promise<void> {
     const { sockets, loaded } = this.#serving
     const own = sockets?.admin
-    const at = await this.#admin.listen(own === undefined ? loaded.settings.adminListen : { fd: own })
+    const { socket } = loaded.settings.adminListen
+    let at = await this.#admin.listen(own === undefined ? loaded.settings.adminListen : { fd: own })
+    // The one in the file system is passed by nobody.
+    if (own !== undefined && socket !== undefined) at = await this.#admin.open(at, socket)
     this.#log.info({ ...at }, 'listening for the operator')
   }
 
@@ -191,17 +194,19 @@ async function page(crew: Crew, metrics: ParentMetrics): Promise<{ readonly type
 
 /** What cannot be listened on, and what to do about it; empty for another error. */
 function whereOf(error: unknown, { loaded, sockets }: Serving): Record<string, unknown> {
-  const known = error instanceof StartFailure ? error.failure.listening : adminError(error, sockets)
+  const known = error instanceof StartFailure ? error.failure.listening : adminError(error, loaded, sockets)
   return known === undefined ? {} : { setting: known.setting, advice: adviceOn(known, loaded.settings) }
 }
 
 function adminError(
   error: unknown,
+  { settings }: Serving['loaded'],
   sockets: Serving['sockets'],
 ): Pick<ListenError, 'setting' | 'code' | 'address'> | undefined {
   const { code, syscall, address } = error as NodeJS.ErrnoException & { address?: string }
   if (syscall === undefined) return undefined
-  return { setting: sockets?.admin === undefined ? 'SPILLWAY_ADMIN_LISTEN' : 'LISTEN_FDS', code, address }
+  const isPassed = sockets?.admin !== undefined && (address === undefined || address !== settings.adminListen.socket)
+  return { setting: isPassed ? 'LISTEN_FDS' : 'SPILLWAY_ADMIN_LISTEN', code, address }
 }
 
 /** Resolves with the exit code when the program should end. */

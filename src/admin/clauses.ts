@@ -1,0 +1,46 @@
+/** Parts of the sentence that verdict.ts puts together. */
+import type { Signal } from '../core/overload.ts'
+import { inboundOf, knownThrough } from './inbound.ts'
+import type { Status } from './status.ts'
+
+export const times = (value: number): string => (value < 10 ? value.toFixed(1) : String(Math.round(value)))
+export const percent = (share: number): string =>
+  `${share >= 0.9995 ? '100' : (Math.floor(share * 1000) / 10).toFixed(1)} %`
+export const minutes = (n: number): string => (n >= 60 ? 'over an hour' : n === 1 ? '1 minute' : `${n} minutes`)
+export const seconds = (n: number): string =>
+  n < 1 ? `${Math.round(n * 1000)} ms` : `${n < 10 ? Math.round(n * 10) / 10 : Math.round(n)} s`
+
+export const knownClause = (status: Status): string => {
+  const known = knownThrough(status.traffic)
+  return known === undefined ? 'no known sender came lately' : `known senders ${percent(known.share)} through`
+}
+
+export function inboundClause({ traffic }: Status): string {
+  const { times: n, than } = inboundOf(traffic)
+  return n === undefined ? 'normal not known yet' : `inbound is ${times(n)} times ${than}`
+}
+
+export const capital = (text: string): string => text.replace(/^./, (letter) => letter.toUpperCase())
+
+export type Upstream = Status['upstreams'][number]
+
+/** Mail servers that take longer than the target to accept messages, the slowest first. */
+export const slowOf = ({ upstreams, overload }: Status): readonly Upstream[] =>
+  upstreams
+    .filter(({ dotSeconds = 0 }) => overload !== undefined && dotSeconds >= overload.latencyTargetSeconds)
+    .sort((a, b) => (b.dotSeconds ?? 0) - (a.dotSeconds ?? 0))
+
+export const slowClause = (status: Status): string | undefined => {
+  const [slow] = slowOf(status)
+  return slow && `${slow.upstream}: its dot takes ${seconds(slow.dotSeconds ?? 0)}`
+}
+
+export const SIGNAL_WORDS: Readonly<Record<Signal, string>> = {
+  upstream_slots: 'the connections to the mail servers are used up',
+  upstream_latency: 'the mail servers are slow to accept messages',
+  reported_queue: 'the queue of a mail server is reported to be long',
+  connections: 'client connections are near SPILLWAY_MAX_CONNECTIONS',
+  event_loop: 'this process has more to do than it can',
+  memory: 'memory runs short',
+  global_limits: 'a limit for all clients together is nearly used up',
+}

@@ -118,7 +118,7 @@ function routesOf(parts: RouteParts): Map<string, Route> {
     return { code: 200, type, body: Buffer.from(body) }
   }, parts.clock)
   const posted = (answer: Answer): Route => ({ write: { method: 'POST', answer } })
-  const page = new Rendering(() => pageOf(parts), parts.clock)
+  const page = new Rendering(() => pageOf(parts, { explains: routes.has('/api/v1/explain') }), parts.clock)
   const routes: Map<string, Route> = new Map<string, Route>([
     ['/', { read: () => page.get(), asksPassword: true }],
     ['/metrics', { isPublic: true, read: () => metrics.get() }],

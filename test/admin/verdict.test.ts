@@ -297,7 +297,10 @@ test('the page is there while no worker answers, and says that it does not know 
   const kernel = { state: 'up', since: SINCE, held: 12 }
   const pinned = overload({ level: 2, mode: 2, pinnedUntil: SINCE, signals: SIGNALS_AT_REST })
   const given = status({ kernel, overload: pinned })
-  const page = await pageOf({ status: () => given, bans: { ...list, allowed: list }, clock: SYSTEM_CLOCK })
+  const page = await pageOf(
+    { status: () => given, bans: { ...list, allowed: list }, clock: SYSTEM_CLOCK },
+    { explains: false },
+  )
   expect(page.code).toBe(200)
   expect(String(page.body)).toContain('Who is banned is not known: no worker answers.')
   // What the kernel drops is in none of its figures.

@@ -12,6 +12,7 @@ import { type Verdict, verdictOf } from '../verdict.ts'
 import { html, type Markup, raw } from './html.ts'
 import { SCRIPT } from './script.ts'
 import {
+  type Actions,
   allowedPart,
   bansPart,
   type Entries,
@@ -61,11 +62,12 @@ const latestOf = async (list: Pick<BansParts['bans'], 'latest'>): Promise<Entrie
   }
 }
 
-export async function pageOf({ status: ask, bans, clock }: PageParts): Promise<Response> {
+/** @param actions what may be done to a network on this page */
+export async function pageOf({ status: ask, bans, clock }: PageParts, actions: Actions): Promise<Response> {
   const [status, banned, allowed] = await Promise.all([ask(), latestOf(bans), latestOf(bans.allowed)])
   const now = clock.now()
   const verdict = verdictOf(status)
-  const top = (by: 'network' | 'helo' | 'domain', name: string): Markup => topPart(status, by, name)
+  const top = (by: 'network' | 'helo' | 'domain', name: string): Markup => topPart(status, by, name, actions)
   const live = html`<main id="live">${verdictPart(verdict)}${figuresPart(status)}<div class="cards">
 ${card('Mail servers', upstreamsPart(status, now))}
 ${card('Why clients are turned away', reasonsPart(status))}
@@ -73,7 +75,7 @@ ${card('Networks that come most often', top('network', 'Network'))}
 ${card('Pressure', pressurePart(status, now))}
 ${card('Names in HELO', top('helo', 'HELO'))}
 ${card('Domains of recipients', top('domain', 'Domain'))}
-${card('Bans', html`${bansPart(banned, now)}${allowedPart(allowed, now)}`)}
+${card('Bans', html`${bansPart(banned, now, actions)}${allowedPart(allowed, now, actions)}`)}
 ${card('Node', nodePart(status))}
 </div><p class="legend">As of ${clockTime(now)}. All of it is of this node alone.</p></main>`
   return { code: 200, type: 'text/html; charset=utf-8', body: whole(status, verdict, live).text, fields: FIELDS }

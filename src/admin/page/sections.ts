@@ -118,19 +118,29 @@ const headOf = (head: Head): Markup =>
 const table = (name: string, heads: readonly Head[], rows: readonly Markup[]): Markup =>
   html`<div class="scroll" role="region" aria-label="${name}" tabindex="0"><table><thead><tr>${heads.map(headOf)}</tr></thead><tbody>${rows}</tbody></table></div>`
 
+export interface Actions {
+  /** Whether there is GET /api/v1/explain. */
+  readonly explains: boolean
+}
+
+const link = (network: string, { explains }: Actions): Markup | string =>
+  explains
+    ? html`<a id="explain-${network}" href="/api/v1/explain?q=${encodeURIComponent(network)}">Explain<span class="unseen"> ${network}</span></a>`
+    : ''
+
 const button = (act: 'ban' | 'lift' | 'allow' | 'end', network: string, word: string): Markup =>
   html`<form class="act" method="post" data-act="${act}" data-network="${network}"><button id="${act}-${network}">${word}<span class="unseen"> ${network}</span></button></form>`
 
 const topRow =
-  (kind: 'plain' | 'network', most: number) =>
+  (kind: 'plain' | 'network', most: number, actions: Actions) =>
   ({ key, perMinute, turnedAway }: TopRow): Markup =>
     html`<tr><th scope="row" class="key">${key}</th><td class="wide">${bar(perMinute / most, turnedAway >= 0.5 ? 'bad' : 'plain')}</td><td class="n">${count(perMinute)}</td><td class="n">${share(turnedAway)}</td>${
       kind === 'plain'
         ? ''
-        : html`<td class="acts">${button('ban', key, 'Ban 1 h')}${button('allow', key, 'Allow 1 h')}</td>`
+        : html`<td class="acts">${link(key, actions)}${button('ban', key, 'Ban 1 h')}${button('allow', key, 'Allow 1 h')}</td>`
     }</tr>`
 
-export function topPart({ traffic }: Status, by: keyof TrafficReport['top'], name: string): Markup {
+export function topPart({ traffic }: Status, by: keyof TrafficReport['top'], name: string, actions: Actions): Markup {
   const rows = (traffic?.top[by] ?? []).slice(0, SHOWN)
   if (rows.length === 0) return html`<p>None in the last minutes.</p>`
   const most = Math.max(...rows.map(({ perMinute }) => perMinute))
@@ -142,7 +152,7 @@ export function topPart({ traffic }: Status, by: keyof TrafficReport['top'], nam
     ['Turned away', 'n'],
     ...(kind === 'network' ? ['Actions'] : []),
   ]
-  const made = table(`Top: ${name}`, heads, rows.map(topRow(kind, most)))
+  const made = table(`Top: ${name}`, heads, rows.map(topRow(kind, most, actions)))
   return kind === 'network' ? html`<div class="tight">${made}</div>` : made
 }
 
@@ -222,9 +232,9 @@ export interface Entries {
 /** @param name of the table @param head of the column of networks @param act what takes an entry away, and the word for it */
 const entriesWith =
   (name: string, head: string, ...act: readonly ['lift' | 'end', string]) =>
-  ({ total, rows }: Entries, now: number): Markup => {
+  ({ total, rows }: Entries, now: number, actions: Actions): Markup => {
     const row = ({ network, by, reason, until }: BanReport): Markup =>
-      html`<tr><th scope="row" class="key">${network}</th><td>${by}</td><td class="words">${reason}</td><td class="n">${lasting(Date.parse(until) - now)}</td><td class="acts">${button(act[0], network, act[1])}</td></tr>`
+      html`<tr><th scope="row" class="key">${network}</th><td>${by}</td><td class="words">${reason}</td><td class="n">${lasting(Date.parse(until) - now)}</td><td class="acts">${link(network, actions)}${button(act[0], network, act[1])}</td></tr>`
     const more = total > rows.length ? html`<p>${rows.length} of ${total}, the latest first.</p>` : ''
     return html`${table(name, [head, 'By', 'Why', ['Still', 'n'], 'Actions'], rows.map(row))}${more}`
   }
@@ -232,14 +242,14 @@ const bannedWith = entriesWith('Bans', 'Banned', 'lift', 'Lift')
 const allowedWith = entriesWith('Allowed for a while', 'Allowed', 'end', 'End')
 
 /** @param banned undefined: that is not known */
-export function bansPart(banned: Entries | undefined, now: number): Markup {
+export function bansPart(banned: Entries | undefined, now: number, actions: Actions): Markup {
   if (banned === undefined) return html`<p>Who is banned is not known: no worker answers.</p>`
-  return banned.total === 0 ? html`<p>Nobody is banned.</p>` : bannedWith(banned, now)
+  return banned.total === 0 ? html`<p>Nobody is banned.</p>` : bannedWith(banned, now, actions)
 }
 
 /** What the operator allows at run time; nothing where nothing is. */
-export const allowedPart = (allowed: Entries | undefined, now: number): Markup =>
-  allowed === undefined || allowed.total === 0 ? html`` : allowedWith(allowed, now)
+export const allowedPart = (allowed: Entries | undefined, now: number, actions: Actions): Markup =>
+  allowed === undefined || allowed.total === 0 ? html`` : allowedWith(allowed, now, actions)
 
 export function nodePart(status: Status): Markup {
   const { node, version, uptimeSeconds, connectionsOpen, settings, redis, kernel, workers = [], clients, tls } = status

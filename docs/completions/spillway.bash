@@ -21,11 +21,11 @@ _spillway() {
       _spillway_paths
       return
       ;;
-    --time | --reason | --port | --admin-port | --seconds) return ;;
+    --time | --reason | --by | --port | --admin-port | --seconds) return ;;
   esac
   for ((i = 1; i < COMP_CWORD; i++)); do
     case ${COMP_WORDS[i]} in
-      --env-file | --time | --reason | --log | --port | --admin-port | --seconds)
+      --env-file | --time | --reason | --by | --log | --port | --admin-port | --seconds)
         [[ ${COMP_WORDS[i + 1]} == '=' ]] && i=$((i + 1))
         i=$((i + 1))
         ;;
@@ -47,6 +47,7 @@ _spillway() {
     undrain) options='--env-file --json --help -h --version -V' ;;
     level) options='--env-file --time --json --help -h --version -V' ;;
     status) options='--env-file --json --help -h --version -V' ;;
+    top) options='--env-file --by --once --json --help -h --version -V' ;;
     healthcheck) options='--env-file --ready --mail --json --help -h --version -V' ;;
     learn) options='--env-file --json --help -h --version -V' ;;
     simulate) options='--env-file --log --json --help -h --version -V' ;;
@@ -57,7 +58,7 @@ _spillway() {
     return
   fi
   case $verb:$given in
-    :0) words='serve check doctor reload bans explain allow drain undrain level status healthcheck learn simulate demo' ;;
+    :0) words='serve check doctor reload bans explain allow drain undrain level status top healthcheck learn simulate demo' ;;
     bans:0) words='list add remove' ;;
     allow:0) words='list add remove' ;;
     level:0) words='auto off 0 1 2 3 4' ;;

@@ -3,7 +3,7 @@ import type { Loaded } from '../config/load.ts'
 import type { SettingsError } from '../config/mistakes.ts'
 import type { Invocation } from './args.ts'
 
-const NODE_VERBS = ['bans', 'allow', 'drain', 'undrain', 'level', 'status', 'healthcheck'] as const
+const NODE_VERBS = ['bans', 'allow', 'drain', 'undrain', 'level', 'status', 'top', 'healthcheck'] as const
 export type NodeInvocation = Extract<Invocation, { verb: (typeof NODE_VERBS)[number] }>
 
 export const asksNode = (asked: Invocation): asked is NodeInvocation => NODE_VERBS.some((verb) => verb === asked.verb)
@@ -37,6 +37,11 @@ export async function runNodeVerb(asked: NodeInvocation, loaded: Loaded | Settin
     case 'status': {
       const { status } = await import('./status/status.ts')
       return { ...(await status(loaded, options, Date.now())), always: true }
+    }
+    case 'top': {
+      const { top } = await import('./top/top.ts')
+      const { terminalScreen } = await import('./top/screen.ts')
+      return { ...(await top(loaded, asked.options, terminalScreen())), always }
     }
     case 'healthcheck': {
       const { healthcheck } = await import('./healthcheck.ts')

@@ -6,6 +6,7 @@ import { settingsHelp } from '../config/docs.ts'
 import { duration as durationKind } from '../config/kinds.ts'
 import { LONGEST_BAN_MS, LONGEST_REASON, SHORTEST_BAN_MS } from '../core/bans.ts'
 import { LEVELS } from '../core/overload.ts'
+import { TOP_OF, type TopOf } from '../telemetry/traffic/report.ts'
 
 const BAN_TIME = durationKind({ min: SHORTEST_BAN_MS, max: LONGEST_BAN_MS })
 
@@ -94,6 +95,13 @@ const reason = (help: string): Valued<string> => ({
   needs: `a text of at most ${LONGEST_REASON} characters, without control characters`,
   read: (text) => (text.length <= LONGEST_REASON && !/\p{C}/u.test(text) ? text : undefined),
 })
+
+const topOf: Valued<TopOf> = {
+  value: 'WHAT',
+  help: `of what: ${TOP_OF.join(', ')} (default network)`,
+  needs: `one of ${TOP_OF.join(', ')}`,
+  read: (text) => TOP_OF.find((each) => each === text),
+}
 
 const ASKING =
   'It asks the node that runs with these settings over SPILLWAY_ADMIN_LISTEN, with SPILLWAY_ADMIN_TOKEN where there is one.'
@@ -213,6 +221,16 @@ export const VERBS = {
     example: 'spillway status --env-file /etc/spillway/spillway.env',
     more: () =>
       `${ASKING} The first line has the verdict and performance data.\nExit codes: 0 OK, 1 WARNING, 2 CRITICAL (also if the node does not answer), 3 UNKNOWN.`,
+  },
+  top: {
+    summary: 'show what comes most often now: networks, names in HELO, domains of recipients, or reasons',
+    options: {
+      envFile,
+      by: topOf,
+      once: { help: 'print one table and end, as on a pipe' },
+    },
+    example: 'spillway top --by helo',
+    more: () => `${ASKING} On a terminal the table is\nshown anew every two seconds until Ctrl-C. ${USUAL_CODES}`,
   },
   healthcheck: {
     summary: 'say whether the node that runs with these settings is well, for containers and supervisors',

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
+import type { AllowedReport } from '../../src/admin/bans.ts'
 import { escaped, html } from '../../src/admin/page/html.ts'
 import { startChromium } from '../services/chromium.ts'
 import { BALANCER, eventually, startApp, type TestApp } from '../support/app.ts'
@@ -101,7 +102,7 @@ describe('nothing that axe-core calls serious', () => {
   )
 })
 
-test('a ban needs the token once, and is lifted with it; the page follows by itself', async () => {
+test('what bans and allows needs the token once, and is taken back with it; the page follows by itself', async () => {
   const page = await opened()
   const asked: string[] = []
   page.on('dialog', (dialog) => {
@@ -128,8 +129,21 @@ test('a ban needs the token once, and is lifted with it; the page follows by its
     () => textOf(page),
     (text) => text.includes('Nobody is banned'),
   )
-  await page.getByRole('button', { name: 'Allow 203.0.113.0/24' }).click()
-  await said((text) => text.includes('SPILLWAY_ALLOW'))
+  await page.getByRole('button', { name: 'Allow 24 h 203.0.113.0/24' }).click()
+  await said((text) => text === 'Allowed for 24 hours: 203.0.113.0/24')
+  const [entry, ...others] = (JSON.parse((await app.get('/api/v1/allow')).body) as AllowedReport).allowed
+  expect([entry, others]).toEqual([expect.objectContaining({ network: '203.0.113.0/24', reason: 'status page' }), []])
+  expect(Date.parse(entry?.until ?? '') - Date.parse(entry?.since ?? '')).toBe(24 * 3_600_000)
+  await page.getByRole('button', { name: 'Take back 203.0.113.0/24' }).click()
+  await said((text) => text === 'No longer allowed: 203.0.113.0/24')
+  await eventually(
+    () => textOf(page),
+    (text) => text.includes('Nobody is allowed at run time'),
+  )
+  expect(asked.slice(3)).toEqual([
+    'Allow 203.0.113.0/24 for 24 hours? It then passes every check and every ban.',
+    'Take back that 203.0.113.0/24 is allowed?',
+  ])
   await visit('198.51.100.1', 'newcomer.example')
   await eventually(
     () => textOf(page),
@@ -153,9 +167,10 @@ describe('who may have it', () => {
   const basic = (password: string): string =>
     `Authorization: Basic ${Buffer.from(`me:${password}`).toString('base64')}\r\n`
   const get = (path: string, fields = ''): string => `GET ${path} HTTP/1.1\r\nHost: localhost\r\n${fields}\r\n`
-  const ban = (fields: string): string => {
-    const body = '{"network":"192.0.2.7"}'
-    return `POST /api/v1/bans HTTP/1.1\r\nHost: localhost:9025\r\n${fields}Content-Length: ${body.length}\r\n\r\n${body}`
+  const post = (list: 'bans' | 'allow', fields: string): string => {
+    // What is allowed cannot be banned.
+    const body = `{"network":"${list === 'bans' ? '192.0.2.7' : '192.0.2.8'}"}`
+    return `POST /api/v1/${list} HTTP/1.1\r\nHost: localhost:9025\r\n${fields}Content-Length: ${body.length}\r\n\r\n${body}`
   }
   const bearer = `Authorization: Bearer ${TOKEN}\r\n`
 
@@ -174,8 +189,9 @@ describe('who may have it', () => {
     ['from another port', 403, `Origin: http://localhost:9026\r\n${bearer}`],
     ['from another site', 403, `Origin: http://evil.example\r\n${bearer}`],
     ['from a page without an origin', 403, `Origin: null\r\n${bearer}`],
-  ])('a ban %s: %i', async (_, status, fields) => {
-    expect((await ask(app.adminPort, ban(fields))).status).toBe(status)
+  ])('to ban or to allow %s: %i', async (_, status, fields) => {
+    for (const list of ['bans', 'allow'] as const)
+      expect((await ask(app.adminPort, post(list, fields))).status).toBe(status)
   })
 
   test('what a browser sends by itself opens nothing to pages of other sites', async () => {

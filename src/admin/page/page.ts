@@ -13,8 +13,8 @@ import { html, type Markup, raw } from './html.ts'
 import { SCRIPT } from './script.ts'
 import {
   type Actions,
-  bansPart,
   figuresPart,
+  listPart,
   nodePart,
   pressurePart,
   reasonsPart,
@@ -52,7 +52,7 @@ const card = (title: string, content: Markup): Markup =>
 
 /** @param actions what may be done to a network on this page */
 export async function pageOf({ status: ask, bans, clock }: PageParts, actions: Actions): Promise<Response> {
-  const [status, { total, bans: latest }] = await Promise.all([ask(), bans.latest(BANS_SHOWN)])
+  const [status, banned, allowed] = await Promise.all([ask(), bans.latest(BANS_SHOWN), bans.allowed.latest(BANS_SHOWN)])
   const now = clock.now()
   const verdict = verdictOf(status)
   const top = (by: 'network' | 'helo' | 'domain', name: string): Markup => topPart(status, by, name, actions)
@@ -63,7 +63,8 @@ ${card('Networks that come most often', top('network', 'Network'))}
 ${card('Pressure', pressurePart(status, now))}
 ${card('Names in HELO', top('helo', 'HELO'))}
 ${card('Domains of recipients', top('domain', 'Domain'))}
-${card('Bans', bansPart(total, latest.map(reportOf), now, actions))}
+${card('Bans', listPart('bans', banned.total, banned.bans.map(reportOf), now, actions))}
+${card('Allowed at run time', listPart('allowed', allowed.total, allowed.bans.map(reportOf), now, actions))}
 ${card('Node', nodePart(status))}
 </div><p class="legend">As of ${clockTime(now)}. All of it is of this node alone.</p></main>`
   return { code: 200, type: 'text/html; charset=utf-8', body: whole(status, verdict, live).text, fields: FIELDS }

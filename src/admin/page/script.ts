@@ -47,16 +47,20 @@ export const SCRIPT = `
   setInterval(refresh, EVERY_MS)
   document.addEventListener('visibilitychange', refresh)
 
-  const QUESTION = { ban: 'Ban NETWORK for one hour?', lift: 'Lift the ban of NETWORK?' }
+  const QUESTION = {
+    ban: 'Ban NETWORK for one hour?',
+    lift: 'Lift the ban of NETWORK?',
+    allow: 'Allow NETWORK for 24 hours? It then passes every check and every ban.',
+    disallow: 'Take back that NETWORK is allowed?',
+  }
+  const DONE = { ban: 'Banned: ', lift: 'Lifted: ', allow: 'Allowed for 24 hours: ', disallow: 'No longer allowed: ' }
   const REQUEST = {
     ban: (network) => ['/api/v1/bans', { method: 'POST', body: JSON.stringify({ network, time: '1h', reason: 'status page' }) }],
     lift: (network) => ['/api/v1/bans/' + encodeURIComponent(network), { method: 'DELETE' }],
+    allow: (network) => ['/api/v1/allow', { method: 'POST', body: JSON.stringify({ network, time: '24h', reason: 'status page' }) }],
+    disallow: (network) => ['/api/v1/allow/' + encodeURIComponent(network), { method: 'DELETE' }],
   }
   const act = async (what, network) => {
-    if (what === 'allow') {
-      say('Add ' + network + ' to SPILLWAY_ALLOW, or to the list that it names, and reload. A page changes no settings.')
-      return
-    }
     if (!confirm(QUESTION[what].replace('NETWORK', network))) return
     const token = sessionStorage.getItem(KEY)
     const [path, request] = REQUEST[what](network)
@@ -67,7 +71,7 @@ export const SCRIPT = `
         at('token').focus()
         return
       }
-      say(response.ok ? (what === 'ban' ? 'Banned: ' : 'Lifted: ') + network : await response.text())
+      say(response.ok ? DONE[what] + network : await response.text())
     } catch {
       say('The node did not answer; whether it was done is not known.')
     }

@@ -126,7 +126,7 @@ const link = (network: string, { explains }: Actions): Markup | string =>
     ? html`<a id="explain-${network}" href="/api/v1/explain?q=${encodeURIComponent(network)}">Explain<span class="unseen"> ${network}</span></a>`
     : ''
 
-const button = (act: 'ban' | 'lift' | 'allow', network: string, word: string): Markup =>
+const button = (act: 'ban' | 'lift' | 'allow' | 'disallow', network: string, word: string): Markup =>
   html`<form class="act" method="post" data-act="${act}" data-network="${network}"><button id="${act}-${network}">${word}<span class="unseen"> ${network}</span></button></form>`
 
 const topRow =
@@ -135,7 +135,7 @@ const topRow =
     html`<tr><th scope="row" class="key">${key}</th><td class="wide">${bar(perMinute / most, turnedAway >= 0.5 ? 'bad' : 'plain')}</td><td class="n">${count(perMinute)}</td><td class="n">${share(turnedAway)}</td>${
       kind === 'plain'
         ? ''
-        : html`<td class="acts">${link(key, actions)}${button('ban', key, 'Ban 1 h')}${button('allow', key, 'Allow')}</td>`
+        : html`<td class="acts">${link(key, actions)}${button('ban', key, 'Ban 1 h')}${button('allow', key, 'Allow 24 h')}</td>`
     }</tr>`
 
 export function topPart({ traffic }: Status, by: keyof TrafficReport['top'], name: string, actions: Actions): Markup {
@@ -216,12 +216,31 @@ export function pressurePart({ overload, observing = [] }: Status, now: number):
   return html`<div class="keep"><p>Level <strong>${level}, ${LEVEL_NAMES[level]}</strong>${how} for ${lasting(now - Date.parse(since))}. Let in: ${shares}. ${observed}</p>${table('Pressure', ['Signal', ['The line is the target', 'wide'], ['Of target', 'n']], rows)}</div>`
 }
 
-export function bansPart(total: number, bans: readonly BanReport[], now: number, actions: Actions): Markup {
-  if (total === 0) return html`<p>Nobody is banned.</p>`
+/** What differs between a list of bans and one of what is allowed. */
+const LISTS = {
+  bans: { none: 'Nobody is banned.', name: 'Bans', head: 'Banned', act: 'lift', word: 'Lift' },
+  allowed: {
+    none: 'Nobody is allowed at run time. SPILLWAY_ALLOW is not shown here.',
+    name: 'Allowed at run time',
+    head: 'Allowed',
+    act: 'disallow',
+    word: 'Take back',
+  },
+} as const
+
+export function listPart(
+  of: keyof typeof LISTS,
+  total: number,
+  bans: readonly BanReport[],
+  now: number,
+  actions: Actions,
+): Markup {
+  const { none, name, head, act, word } = LISTS[of]
+  if (total === 0) return html`<p>${none}</p>`
   const row = ({ network, by, reason, until }: BanReport): Markup =>
-    html`<tr><th scope="row" class="key">${network}</th><td>${by}</td><td class="words">${reason}</td><td class="n">${lasting(Date.parse(until) - now)}</td><td class="acts">${link(network, actions)}${button('lift', network, 'Lift')}</td></tr>`
+    html`<tr><th scope="row" class="key">${network}</th><td>${by}</td><td class="words">${reason}</td><td class="n">${lasting(Date.parse(until) - now)}</td><td class="acts">${link(network, actions)}${button(act, network, word)}</td></tr>`
   const more = total > bans.length ? html`<p>${bans.length} of ${total}, the latest first.</p>` : ''
-  return html`${table('Bans', ['Banned', 'By', 'Why', ['Still', 'n'], 'Actions'], bans.map(row))}${more}`
+  return html`${table(name, [head, 'By', 'Why', ['Still', 'n'], 'Actions'], bans.map(row))}${more}`
 }
 
 export function nodePart(status: Status): Markup {

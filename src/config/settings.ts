@@ -40,6 +40,7 @@ import { HIDDEN } from './mistakes.ts'
 import { pattern } from './pattern-kind.ts'
 import { places } from './places-kind.ts'
 import { redisPrefix, redisUrl } from './redis-kinds.ts'
+import { replyTexts } from './reply-text-kind.ts'
 import { signMode } from './sign-kind.ts'
 
 /** In the order of the docs. */
@@ -834,6 +835,14 @@ export const SETTINGS = {
     default: 'none',
     doc: 'Where a refused sender can ask for help; {id} is replaced by the id of the refusal.',
     more: 'It replaces the bare id in every refusal, and so in the bounces that follow.',
+    live: true,
+  }),
+  SPILLWAY_REPLY_TEXT: row({
+    group: 'other',
+    kind: replyTexts,
+    default: 'none',
+    doc: 'What refused clients read in place of our words: reason=text, by the reasons of docs/refusals.md.',
+    more: 'Code, enhanced code, the address of the client and the id stay, so no client behaves differently. Write ASCII, at most 160 characters. A comma separates entries, so texts with commas go into a file with one entry a line: `SPILLWAY_REPLY_TEXT=@/etc/spillway/replies`. Senders read this in their bounces: say what to do, and nothing that helps a spammer.',
     live: true,
   }),
 } as const

@@ -813,6 +813,15 @@ export const SETTINGS = {
     doc: 'How much is logged.',
     live: true,
   }),
+  SPILLWAY_LOG_FORMAT: row({
+    group: 'other',
+    kind: oneOf({
+      json: 'one JSON object a line, for programs; `spillway simulate` reads it',
+      text: 'time, level, message and name=value, for people',
+    }),
+    default: 'json',
+    doc: 'How a line of the log is written.',
+  }),
   SPILLWAY_LOG_SAMPLE: row({
     group: 'other',
     kind: or(integer(1, 1_000_000), 'auto', 'auto'),

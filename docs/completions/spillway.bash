@@ -42,6 +42,7 @@ _spillway() {
     reload) options='--env-file --json --help -h --version -V' ;;
     bans) options='--env-file --time --reason --json --help -h --version -V' ;;
     explain) options='--json --help -h --version -V' ;;
+    hash) options='--env-file --json --help -h --version -V' ;;
     allow) options='--env-file --time --reason --json --help -h --version -V' ;;
     drain) options='--env-file --json --help -h --version -V' ;;
     undrain) options='--env-file --json --help -h --version -V' ;;
@@ -58,7 +59,7 @@ _spillway() {
     return
   fi
   case $verb:$given in
-    :0) words='serve check doctor reload bans explain allow drain undrain level status top healthcheck learn simulate demo' ;;
+    :0) words='serve check doctor reload bans explain hash allow drain undrain level status top healthcheck learn simulate demo' ;;
     bans:0) words='list add remove' ;;
     allow:0) words='list add remove' ;;
     level:0) words='auto off 0 1 2 3 4' ;;

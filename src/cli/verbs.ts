@@ -170,6 +170,14 @@ export const VERBS = {
     example: 'spillway explain 1RV17D4600503',
     more: () => 'It asks no node and reads no settings. Exit codes: 0 it was an id, 64 it was none.',
   },
+  hash: {
+    summary: 'say what the log has in place of an address, to look for it',
+    options: { envFile },
+    positionals: [{ name: 'ADDRESS', help: 'a sender or a recipient, as user@example.org' }],
+    example: 'spillway hash user@example.org',
+    more: () =>
+      'It asks no node. The key is SPILLWAY_LOG_HMAC_KEY, so give it the same settings as the node has. Exit codes: 0 it was done, 64 that is\nno address, 78 there are mistakes in the settings, 1 there is no key.',
+  },
   allow: {
     summary: 'show who is allowed at run time; allow an address or a network for a while, or take that back',
     options: {

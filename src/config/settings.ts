@@ -17,6 +17,7 @@ import {
 import { adminAddress } from './admin-kind.ts'
 import { connections } from './connections-kind.ts'
 import { dnsLists } from './dnsbl-kind.ts'
+import { hmacKey } from './hmac-key-kind.ts'
 import {
   dataRate,
   decimal,
@@ -836,6 +837,15 @@ export const SETTINGS = {
     default: 'off',
     doc: 'Show the local parts of addresses (the part before the @) in the log.',
     more: 'They are personal data; domains are enough for most questions.',
+    live: true,
+  }),
+  SPILLWAY_LOG_HMAC_KEY: row({
+    group: 'other',
+    kind: orNone(hmacKey),
+    default: 'none',
+    doc: 'A key, with which the log has an HMAC of each address beside the redacted text, so that an address can be looked for.',
+    more: '`spillway hash user@example.org` says what to look for; [log.md](log.md#looking-for-an-address) has the rest. Whoever has the key and the log can try addresses, so give it as `SPILLWAY_LOG_HMAC_KEY_FILE` and keep it apart from the log. All nodes of a cluster should have the same one. With another key, lines of before are found with the old one only.',
+    secret: true,
     live: true,
   }),
   SPILLWAY_SUPPORT_URL: row({

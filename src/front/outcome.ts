@@ -3,6 +3,7 @@
  * A SessionRecord is filled while the session goes on; `end` counts it when the client is gone, `tell` writes the line when the
  * upstream has said its last word as well.
  */
+import { addressHmac } from '../core/address-hmac.ts'
 import { isOffence, type Offence, proves } from '../core/bans.ts'
 import { type Client, isRelay, isTrusted, STANDINGS, type Standing } from '../core/client.ts'
 import type { Clock } from '../core/clock.ts'
@@ -58,6 +59,8 @@ export interface OutcomeOptions {
   readonly logSample: () => 'auto' | number
   /** Whether local parts of addresses are shown. */
   readonly localParts: () => boolean
+  /** Of the HMACs of addresses; undefined: there are none. */
+  readonly hmacKey: () => string | undefined
   readonly clock: Pick<Clock, 'elapsed'>
   /** Learns from what came of a client's messages. */
   readonly history: Pick<History, 'learn'>
@@ -78,6 +81,7 @@ export class Outcomes {
   readonly #log: Log
   readonly #sampler: Sampler<Kind>
   readonly #localParts: () => boolean
+  readonly #hmacKey: OutcomeOptions['hmacKey']
   readonly #elapsed: Clock['elapsed']
   readonly #history: OutcomeOptions['history']
   readonly #domains: OutcomeOptions['domains']
@@ -97,6 +101,7 @@ export class Outcomes {
     this.#log = log
     this.#sampler = new Sampler(logSample, ALL_KINDS)
     this.#localParts = localParts
+    this.#hmacKey = options.hmacKey
     this.#elapsed = clock.elapsed
     this.#history = history
     this.#domains = domains
@@ -166,7 +171,7 @@ export class Outcomes {
     this.#traffic.recipient(to, code)
     this.#metrics.recipients.inc(code < 400 ? 'accepted' : code < 500 ? 'deferred' : 'rejected')
     record.told ??= []
-    if (record.told.length < MAX_TOLD) record.told.push({ to: this.#redacted(to), code, ...sourceOf(from) })
+    if (record.told.length < MAX_TOLD) record.told.push({ to, code, ...sourceOf(from) })
   }
 
   /** A transaction is over. @param evidence what the reply to DATA or to the dot says about the client */
@@ -229,8 +234,11 @@ export class Outcomes {
           ...facts,
         }),
         ...(record.upstreamSaid !== undefined && { refusedBy: record.upstreamSaid }),
-        ...(record.from !== undefined && { from: this.#redacted(record.from) }),
-        ...(record.rcpts > 0 && { rcpts: record.told, rcptCount: record.rcpts }),
+        ...(record.from !== undefined && this.#shown('from', record.from)),
+        ...(record.rcpts > 0 && {
+          rcpts: record.told?.map(({ to, ...answer }) => ({ ...this.#shown('to', to), ...answer })),
+          rcptCount: record.rcpts,
+        }),
         ...(record.messageCount > 0 && { messages: record.messages, messageCount: record.messageCount }),
         ms: { total: Math.round(this.#elapsed() - record.begunAt), upstream: record.upstreamMs },
         ...(record.observed !== undefined && { observe: [...record.observed] }),
@@ -267,6 +275,13 @@ export class Outcomes {
     if (record.shed) return 'shed'
     if (record.rejected) return 'rejected'
     return record.aborted ? 'aborted' : 'none'
+  }
+
+  /** An address as a line has it. Only lines that are written come here. */
+  #shown(name: 'from' | 'to', address: string): Readonly<Record<string, string>> {
+    const key = this.#hmacKey()
+    const hmac = key === undefined || address === '' ? {} : { [`${name}Hmac`]: addressHmac(key, utf8Of(address)) }
+    return { [name]: this.#redacted(address), ...hmac }
   }
 
   #redacted(address: string): string {

@@ -230,7 +230,7 @@ describe('one node', () => {
     const serving = / INFO {2}listening for mail .*\bport=(\d+).*\bworker=[12]\n/
     await eventually(
       () => program.out,
-      (out) => serving.test(out) && / INFO {2}all workers serve .*worker=parent\n/.test(out),
+      (out) => serving.test(out) && / INFO {2}all workers serve\n/.test(out),
     )
     const client = await connectClient(Number(serving.exec(program.out)?.[1]))
     await client.closed()

@@ -10,6 +10,7 @@
 import { readFileSync } from 'node:fs'
 import { availableParallelism, hostname } from 'node:os'
 import { setTimeout } from 'node:timers/promises'
+import type { OptionsOf } from './cli/args.ts'
 import type { FixedSources } from './cli/reread.ts'
 
 // This comes before anything else. By default SIGUSR1 makes Node open its inspector, through which any local user can
@@ -21,7 +22,9 @@ const COMPILING_MS = 50
 
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
 if (major < 22 || (major === 22 && minor < 12)) {
-  console.error(`spillway needs Node 22.12 or newer; this is ${process.version}. Install Node 24, or run it by npm.`)
+  console.error(
+    `spillway needs Node 22.12 or newer; this is ${process.version}. Install Node 24, or run it by npm: npx spillway …`,
+  )
   process.exit(1)
 }
 
@@ -68,6 +71,34 @@ function shown({ output, code }: { readonly output: string; readonly code: numbe
   return code
 }
 
+async function serve(options: OptionsOf<'serve'>): Promise<number> {
+  const { EarlySignals } = await import('./cli/early-signals.ts')
+  const early = new EarlySignals()
+  const sources = sourcesOf(options.envFile)
+  const settings = loaded(sources)
+  if (settings instanceof SettingsError) {
+    console.error(settings.message)
+    return 78
+  }
+  const sockets = orMistake(SocketsError, () => inheritedSockets(process.env, process.pid))
+  if (sockets instanceof SocketsError) {
+    console.error(`the sockets that the service manager has passed cannot be used: ${sockets.message}`)
+    return 78
+  }
+  const serving = {
+    ...{ loaded: settings, sources, version, early },
+    takesOver: options.takeOver,
+    sockets,
+  }
+  const workers = workersOf(settings.settings, availableParallelism())
+  if (workers > 1) {
+    const { runParent } = await import('./cli/workers/parent.ts')
+    return runParent(serving, workers)
+  }
+  const { runServer } = await import('./cli/serve.ts')
+  return runServer(serving)
+}
+
 async function main(): Promise<number> {
   const asked = parse(process.argv.slice(2))
   if ('help' in asked || 'version' in asked) {
@@ -101,6 +132,11 @@ async function main(): Promise<number> {
       const { reload } = await import('./cli/reload.ts')
       return shown(await reload(loaded(sourcesOf(asked.options.envFile)), asked.options), true)
     }
+    case 'hash': {
+      const { hash } = await import('./cli/hash.ts')
+      const { positionals, options } = asked
+      return shown(hash(loaded(sourcesOf(options.envFile)), positionals[0] as string, options), options.json)
+    }
     case 'learn': {
       const { learn } = await import('./cli/learn/learn.ts')
       const { options, positionals } = asked
@@ -112,33 +148,8 @@ async function main(): Promise<number> {
       const { simulate } = await import('./cli/simulate/simulate.ts')
       return shown(await simulate(sourcesOf(undefined), asked.positionals, asked.options), asked.options.json)
     }
-    case 'serve': {
-      const { EarlySignals } = await import('./cli/early-signals.ts')
-      const early = new EarlySignals()
-      const sources = sourcesOf(asked.options.envFile)
-      const settings = loaded(sources)
-      if (settings instanceof SettingsError) {
-        console.error(settings.message)
-        return 78
-      }
-      const sockets = orMistake(SocketsError, () => inheritedSockets(process.env, process.pid))
-      if (sockets instanceof SocketsError) {
-        console.error(`the sockets that the service manager has passed cannot be used: ${sockets.message}`)
-        return 78
-      }
-      const serving = {
-        ...{ loaded: settings, sources, version, early },
-        takesOver: asked.options.takeOver,
-        sockets,
-      }
-      const workers = workersOf(settings.settings, availableParallelism())
-      if (workers > 1) {
-        const { runParent } = await import('./cli/workers/parent.ts')
-        return runParent(serving, workers)
-      }
-      const { runServer } = await import('./cli/serve.ts')
-      return runServer(serving)
-    }
+    case 'serve':
+      return serve(asked.options)
   }
 }
 

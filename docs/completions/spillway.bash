@@ -21,11 +21,11 @@ _spillway() {
       _spillway_paths
       return
       ;;
-    --time | --reason | --port | --admin-port | --seconds) return ;;
+    --time | --reason | --by | --port | --admin-port | --seconds) return ;;
   esac
   for ((i = 1; i < COMP_CWORD; i++)); do
     case ${COMP_WORDS[i]} in
-      --env-file | --time | --reason | --log | --port | --admin-port | --seconds)
+      --env-file | --time | --reason | --by | --log | --port | --admin-port | --seconds)
         [[ ${COMP_WORDS[i + 1]} == '=' ]] && i=$((i + 1))
         i=$((i + 1))
         ;;
@@ -43,11 +43,13 @@ _spillway() {
     bans) options='--env-file --time --reason --json --help -h --version -V' ;;
     explain) options='--env-file --json --help -h --version -V' ;;
     observe) options='--env-file --json --help -h --version -V' ;;
+    hash) options='--env-file --json --help -h --version -V' ;;
     allow) options='--env-file --time --reason --json --help -h --version -V' ;;
     drain) options='--env-file --json --help -h --version -V' ;;
     undrain) options='--env-file --json --help -h --version -V' ;;
     level) options='--env-file --time --json --help -h --version -V' ;;
     status) options='--env-file --json --help -h --version -V' ;;
+    top) options='--env-file --by --once --json --help -h --version -V' ;;
     healthcheck) options='--env-file --ready --mail --json --help -h --version -V' ;;
     learn) options='--env-file --json --help -h --version -V' ;;
     simulate) options='--env-file --log --json --help -h --version -V' ;;
@@ -58,7 +60,7 @@ _spillway() {
     return
   fi
   case $verb:$given in
-    :0) words='serve check doctor reload bans explain observe allow drain undrain level status healthcheck learn simulate demo' ;;
+    :0) words='serve check doctor reload bans explain observe hash allow drain undrain level status top healthcheck learn simulate demo' ;;
     bans:0) words='list add remove' ;;
     observe:0) words='denied banned overload ip-concurrency ip-connections net-connections global-connections tongue pregreet pipelining command-newline helo size domains recipients unknown-recipients net-unknown-recipients dnsbl ip-messages global-messages ip-recipients' ;;
     allow:0) words='list add remove' ;;

@@ -1,5 +1,7 @@
 /** Parts of the sentence that verdict.ts puts together. */
 import type { Signal } from '../core/overload.ts'
+import { type ReasonName, reasonOf } from '../core/reasons.ts'
+import type { ReasonRow } from '../telemetry/traffic/report.ts'
 import { inboundOf, knownThrough } from './inbound.ts'
 import type { Status } from './status.ts'
 
@@ -44,3 +46,13 @@ export const SIGNAL_WORDS: Readonly<Record<Signal, string>> = {
   memory: 'memory runs short',
   global_limits: 'a limit for all clients together is nearly used up',
 }
+
+/** The setting that governs a reason. */
+export const settingOfReason = (reason: ReasonName): string => {
+  const { operator, check } = reasonOf(reason)
+  return /SPILLWAY_[A-Z_]+/.exec(operator)?.[0] ?? (check === undefined ? '–' : `SPILLWAY_OBSERVE=${check}`)
+}
+
+/** Why most are turned away now. */
+export const mostFrequent = (traffic: Status['traffic']): ReasonRow | undefined =>
+  (traffic?.reasons ?? []).filter(({ mode }) => mode === 'enforce').toSorted((a, b) => b.lastMinute - a.lastMinute)[0]

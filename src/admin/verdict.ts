@@ -11,6 +11,7 @@
  *  5. A mail server is slow while inbound is no flood: then the level has risen because of it, and limits help nobody. It comes
  *     after the flood because a flood makes servers slow, and is named there as well.
  *  6. The overload level is 2 or more for another reason: the signal is named.
+ *     After it, nobody gets through although there is no flood and no pressure: a limit is far too low, or a balancer is not listed.
  *  7. What is broken and harms nobody yet: a mail server down, a worker down, Redis away, the kernel's table, certificates.
  *  8. What the operator has said and may have forgotten: the node or a mail server drained, a pinned level, overload off, checks
  *     that are only observed.
@@ -21,8 +22,10 @@ import {
   inboundClause,
   knownClause,
   minutes,
+  mostFrequent,
   percent,
   SIGNAL_WORDS,
+  settingOfReason,
   slowClause,
   slowOf,
   times,
@@ -43,6 +46,9 @@ const KNOWN_WELL = 0.95
 const KNOWN_LEAST = 20
 /** Below this share of connections that are turned away, a flood is only much mail. */
 const SHED_LEAST = 0.01
+/** Nobody gets through: of so many connections at least, and this share is turned away. */
+const NOBODY_LEAST = 20
+const NOBODY_SHARE = 0.95
 
 const NOTHING = 'nothing to do'
 
@@ -79,7 +85,10 @@ const noUpstream: Evidence = ({ upstreams }) => {
   return {
     severity: 'critical',
     text: `No mail server is up: every sender is told to come back later, and no mail is lost${why}`,
-    do: hasDrained === undefined ? 'bring a mail server back' : `spillway undrain ${hasDrained.upstream}`,
+    do:
+      hasDrained === undefined
+        ? 'bring a mail server back; spillway doctor says what to do'
+        : `spillway undrain ${hasDrained.upstream}`,
   }
 }
 
@@ -94,11 +103,9 @@ function causeOf(status: Status): { readonly why: string; readonly do: string } 
   if (overload !== undefined && typeof overload.mode === 'number')
     return { why: `the overload level is pinned at ${overload.mode}`, do: unpin(overload) }
   if (slow !== undefined) return { why: slow, do: `look at ${slowOf(status)[0]?.upstream}` }
-  const [reason] = (traffic?.reasons ?? [])
-    .filter(({ mode }) => mode === 'enforce')
-    .toSorted((a, b) => b.lastMinute - a.lastMinute)
+  const reason = mostFrequent(traffic)
   if (reason === undefined) return { why: 'the mail servers defer them', do: 'look at the replies in the log' }
-  return { why: `most are refused for ${reason.reason}`, do: `look at the setting of ${reason.reason} below` }
+  return { why: `most are refused for ${reason.reason}`, do: `look at ${settingOfReason(reason.reason)}` }
 }
 
 const harmed: Evidence = (status) => {
@@ -151,6 +158,21 @@ const pressed: Evidence = (status) => {
     severity: 'warn',
     text: `Overload level ${overload.level}: ${SIGNAL_WORDS[overload.signal]}; ${inboundClause(status)}; ${knownClause(status)}`,
     do: 'look at the pressure below',
+  }
+}
+
+/** A limit that is far too low, or a balancer that is not listed. */
+const nobody: Evidence = (status) => {
+  const { connections = [], shed = [], messages = [] } = status.traffic?.minutes ?? {}
+  const [came, turnedAway] = [connections.at(-1) ?? 0, shed.at(-1) ?? 0]
+  const reason = mostFrequent(status.traffic)
+  if (came < NOBODY_LEAST || turnedAway < NOBODY_SHARE * came || (messages.at(-1) ?? 0) > 0) return undefined
+  if (reason === undefined) return undefined
+  const setting = settingOfReason(reason.reason)
+  return {
+    severity: 'warn',
+    text: `Nobody gets through: ${turnedAway} of ${came} connections of the last minute were turned away, most for ${reason.reason} (${setting})`,
+    do: `spillway doctor, and a look at ${setting}`,
   }
 }
 
@@ -258,6 +280,7 @@ const ORDER: readonly Evidence[] = [
   flood,
   slowUpstream,
   pressed,
+  nobody,
   upstreamDown,
   workerDown,
   redisDown,

@@ -73,6 +73,7 @@ export function buildFront(options: FrontOptions): ConnectionParts {
     log,
     logSample: () => policy.settings.logSample,
     localParts: () => policy.settings.logLocalParts,
+    hmacKey: () => policy.settings.logHmacKey,
     clock,
     ...{ history: options.history, domains, relayed: options.relayed, traffic: options.traffic },
     tally: options.tally,

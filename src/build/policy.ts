@@ -264,7 +264,7 @@ export function buildPolicy(sources: PolicySources): BuiltPolicy {
     sentenceOf: sentences(sources, mode, { ...who, isAllowed: (ip) => sources.bans.isAllowed(ip) }),
     rates: () => rates,
     factors: () => factors,
-    voice: createVoice(settings.hostname, settings.supportUrl),
+    voice: createVoice(settings.hostname, settings.supportUrl, settings.replyText),
     rules,
     rulesFor: (client) => {
       const idleMs = overload.idleMs(client, rules.idleMs)

@@ -12,6 +12,7 @@ const NODE_VERBS = [
   'level',
   'observe',
   'status',
+  'top',
   'healthcheck',
 ] as const
 export type NodeInvocation = Extract<Invocation, { verb: (typeof NODE_VERBS)[number] }>
@@ -55,6 +56,11 @@ export async function runNodeVerb(asked: NodeInvocation, loaded: Loaded | Settin
     case 'status': {
       const { status } = await import('./status/status.ts')
       return { ...(await status(loaded, options, Date.now())), always: true }
+    }
+    case 'top': {
+      const { top } = await import('./top/top.ts')
+      const { terminalScreen } = await import('./top/screen.ts')
+      return { ...(await top(loaded, asked.options, terminalScreen())), always }
     }
     case 'healthcheck': {
       const { healthcheck } = await import('./healthcheck.ts')

@@ -25,6 +25,7 @@ export function refusalsPage(): string {
     '- **drop**: one reply, then the connection is closed. **defer**: 4xx, try again; the connection stays open. **reject**: 5xx.',
     '- The full reply consists of the code, the enhanced code, with 4yz the name of this host, the client’s address in brackets,',
     '  the words of the sixth column, and the id in parentheses, or `SPILLWAY_SUPPORT_URL` with the id in it.',
+    '- `SPILLWAY_REPLY_TEXT=denied=Questions: +49 30 5550100` has other words in place of those of the sixth column, by the reason of the first.',
     '- The id at the end of a refusal is the `id` of the log line. Its first eleven characters identify the session. The last',
     '  two are those of the third column, so the id tells the reason even if the log was sampled; `spillway explain <id>` reads it. `00` means that the words are a',
     '  mail server’s: see `refusedBy` in the log. [log.md](log.md#why-was-this-sender-refused) has the rest.',

@@ -31,7 +31,7 @@ function optionsOf({ loaded, sources, version, takesOver, sockets }: Serving, lo
 /** Resolves with the exit code when the program should end. */
 export async function runServer(serving: Serving): Promise<number> {
   const { settings, warnings } = serving.loaded
-  const log = createLog({ level: settings.logLevel, destination: 1 })
+  const log = createLog({ level: settings.logLevel, format: settings.logFormat, destination: 1 })
   const unused = serving.sockets === undefined ? [] : unusedFor(serving.sockets, serving.loaded)
   for (const warning of [...warnings, ...unused]) log.warn({}, warning)
   let running: Running

@@ -1,12 +1,14 @@
 /**
  * The verbs of the command line, one table each. Parsing, `--help` and the messages for a wrong command line come from
- * these tables (args.ts). A new verb is a row here; what it does is in main.ts.
+ * these tables (args.ts). A new verb is a row here; what it does is in main.ts. The file is longer than others because each verb says
+ * what it does, with an example.
  */
 import { settingsHelp } from '../config/docs.ts'
 import { duration as durationKind } from '../config/kinds.ts'
 import { LONGEST_BAN_MS, LONGEST_REASON, SHORTEST_BAN_MS } from '../core/bans.ts'
 import { LEVELS } from '../core/overload.ts'
 import { CHECK_NAMES } from '../core/reasons.ts'
+import { TOP_OF, type TopOf } from '../telemetry/traffic/report.ts'
 
 const BAN_TIME = durationKind({ min: SHORTEST_BAN_MS, max: LONGEST_BAN_MS })
 
@@ -96,6 +98,13 @@ const reason = (help: string): Valued<string> => ({
   read: (text) => (text.length <= LONGEST_REASON && !/\p{C}/u.test(text) ? text : undefined),
 })
 
+const topOf: Valued<TopOf> = {
+  value: 'WHAT',
+  help: `of what: ${TOP_OF.join(', ')} (default network)`,
+  needs: `one of ${TOP_OF.join(', ')}`,
+  read: (text) => TOP_OF.find((each) => each === text),
+}
+
 const ASKING =
   'It asks the node that runs with these settings over SPILLWAY_ADMIN_LISTEN, with SPILLWAY_ADMIN_TOKEN where there is one.'
 const USUAL_CODES = 'Exit codes: 0 it was done, 78 there are mistakes in the\nsettings, 1 all else.'
@@ -179,6 +188,14 @@ export const VERBS = {
     example: 'spillway observe helo',
     more: () => `${ASKING}\n${USUAL_CODES} docs/observe.md says what the figures mean.`,
   },
+  hash: {
+    summary: 'say what the log has in place of an address, to look for it',
+    options: { envFile },
+    positionals: [{ name: 'ADDRESS', help: 'a sender or a recipient, as user@example.org' }],
+    example: 'spillway hash user@example.org',
+    more: () =>
+      'It asks no node. The key is SPILLWAY_LOG_HMAC_KEY, so give it the same settings as the node has. Exit codes: 0 it was done, 64 that is\nno address, 78 there are mistakes in the settings, 1 there is no key.',
+  },
   allow: {
     summary: 'show who is allowed at run time; allow an address or a network for a while, or take that back',
     options: {
@@ -230,6 +247,16 @@ export const VERBS = {
     example: 'spillway status --env-file /etc/spillway/spillway.env',
     more: () =>
       `${ASKING} The first line has the verdict and performance data.\nExit codes: 0 OK, 1 WARNING, 2 CRITICAL (also if the node does not answer), 3 UNKNOWN.`,
+  },
+  top: {
+    summary: 'show what comes most often now: networks, names in HELO, domains of recipients, or reasons',
+    options: {
+      envFile,
+      by: topOf,
+      once: { help: 'print one table and end, as on a pipe' },
+    },
+    example: 'spillway top --by helo',
+    more: () => `${ASKING} On a terminal the table is\nshown anew every two seconds until Ctrl-C. ${USUAL_CODES}`,
   },
   healthcheck: {
     summary: 'say whether the node that runs with these settings is well, for containers and supervisors',

@@ -17,6 +17,7 @@ import {
 import { adminAddress } from './admin-kind.ts'
 import { connections } from './connections-kind.ts'
 import { dnsLists } from './dnsbl-kind.ts'
+import { hmacKey } from './hmac-key-kind.ts'
 import {
   dataRate,
   decimal,
@@ -40,6 +41,7 @@ import { HIDDEN } from './mistakes.ts'
 import { pattern } from './pattern-kind.ts'
 import { places } from './places-kind.ts'
 import { redisPrefix, redisUrl } from './redis-kinds.ts'
+import { replyTexts } from './reply-text-kind.ts'
 import { signMode } from './sign-kind.ts'
 
 /** In the order of the docs. */
@@ -812,6 +814,15 @@ export const SETTINGS = {
     doc: 'How much is logged.',
     live: true,
   }),
+  SPILLWAY_LOG_FORMAT: row({
+    group: 'other',
+    kind: oneOf({
+      json: 'one JSON object a line, for programs; `spillway simulate` reads it',
+      text: 'time, level, message and name=value, for people',
+    }),
+    default: 'json',
+    doc: 'How a line of the log is written.',
+  }),
   SPILLWAY_LOG_SAMPLE: row({
     group: 'other',
     kind: or(integer(1, 1_000_000), 'auto', 'auto'),
@@ -828,12 +839,29 @@ export const SETTINGS = {
     more: 'They are personal data; domains are enough for most questions.',
     live: true,
   }),
+  SPILLWAY_LOG_HMAC_KEY: row({
+    group: 'other',
+    kind: orNone(hmacKey),
+    default: 'none',
+    doc: 'A key, with which the log has an HMAC of each address beside the redacted text, so that an address can be looked for.',
+    more: '`spillway hash user@example.org` says what to look for; [log.md](log.md#looking-for-an-address) has the rest. Whoever has the key and the log can try addresses, so give it as `SPILLWAY_LOG_HMAC_KEY_FILE` and keep it apart from the log. All nodes of a cluster should have the same one. With another key, lines of before are found with the old one only.',
+    secret: true,
+    live: true,
+  }),
   SPILLWAY_SUPPORT_URL: row({
     group: 'other',
     kind: orNone(supportUrl),
     default: 'none',
     doc: 'Where a refused sender can ask for help; {id} is replaced by the id of the refusal.',
     more: 'It replaces the bare id in every refusal, and so in the bounces that follow.',
+    live: true,
+  }),
+  SPILLWAY_REPLY_TEXT: row({
+    group: 'other',
+    kind: replyTexts,
+    default: 'none',
+    doc: 'What refused clients read in place of our words: reason=text, by the reasons of docs/refusals.md.',
+    more: 'Code, enhanced code, the address of the client and the id stay, so no client behaves differently. Write ASCII, at most 160 characters. A comma separates entries, so texts with commas go into a file with one entry a line: `SPILLWAY_REPLY_TEXT=@/etc/spillway/replies`. Senders read this in their bounces: say what to do, and nothing that helps a spammer.',
     live: true,
   }),
 } as const

@@ -3,15 +3,15 @@
  * A SessionRecord is filled while the session goes on; `end` counts it when the client is gone, `tell` writes the line when the
  * upstream has said its last word as well.
  */
+import { addressHmac } from '../core/address-hmac.ts'
 import { isOffence, type Offence, proves } from '../core/bans.ts'
 import { type Client, isRelay, isTrusted, STANDINGS, type Standing } from '../core/client.ts'
 import type { Clock } from '../core/clock.ts'
 import { refusalId } from '../core/id.ts'
 import { isKernelReason } from '../core/kernel.ts'
 import { utf8Of } from '../core/latin1.ts'
-import { type Refusal, STAGES, type Stage } from '../core/policy.ts'
-import { type CheckName, formsOf, patientFormOf, REASON_NAMES, REASONS, type ReasonName } from '../core/reasons.ts'
-import { recordOf } from '../core/record.ts'
+import type { Refusal, Stage } from '../core/policy.ts'
+import { type CheckName, REASONS } from '../core/reasons.ts'
 import type { Reply } from '../relay/smtp/reply.ts'
 import type { History } from '../state/history.ts'
 import type { Lesson } from '../state/past.ts'
@@ -29,31 +29,11 @@ import { queueIdIn } from './queue-id.ts'
 import type { RecentRefusals } from './recent-refusals.ts'
 import { type AnsweredFrom, NO_ANSWER, sourceOf } from './recipient-answer.ts'
 import { RefusalCounts } from './refusal-counts.ts'
+import { ALL_KINDS, type Kind, kindOf } from './session-kind.ts'
 import { type MessageTold, SessionRecord } from './session-record.ts'
 
 /** Recipients, and messages, that a session's line names; the others are only counted. */
 const MAX_TOLD = 20
-
-/**
- * Under what a session that relayed nothing is counted in the sample, as its line has it: the reason of our refusal; where
- * we refused nothing, what came of it and how far it got. A closed set, so that clients cannot make the sample grow, nor hide
- * one kind of session behind another.
- */
-type Kind = RefusedFor | { readonly outcome: Outcome; readonly stage: Stage }
-type RefusedFor = { readonly reason: ReasonName; readonly code: number }
-
-const KINDS = {
-  byReason: recordOf(REASON_NAMES, (reason) =>
-    [...new Set([...formsOf(reason), patientFormOf(reason) ?? []].flat())].map(
-      ({ code }): RefusedFor => ({ reason, code }),
-    ),
-  ),
-  byOutcome: recordOf(OUTCOMES, (outcome) => recordOf(STAGES, (stage): Kind => ({ outcome, stage }))),
-}
-const ALL_KINDS: readonly Kind[] = [
-  ...Object.values(KINDS.byReason).flat(),
-  ...Object.values(KINDS.byOutcome).flatMap((stages) => Object.values(stages)),
-]
 
 export interface OutcomeOptions {
   readonly metrics: Metrics
@@ -61,6 +41,8 @@ export interface OutcomeOptions {
   readonly logSample: () => 'auto' | number
   /** Whether local parts of addresses are shown. */
   readonly localParts: () => boolean
+  /** Of the HMACs of addresses; undefined: there are none. */
+  readonly hmacKey: () => string | undefined
   readonly clock: Pick<Clock, 'elapsed'>
   /** Learns from what came of a client's messages. */
   readonly history: Pick<History, 'learn'>
@@ -85,6 +67,7 @@ export class Outcomes {
   readonly #log: Log
   readonly #sampler: Sampler<Kind>
   readonly #localParts: () => boolean
+  readonly #hmacKey: OutcomeOptions['hmacKey']
   readonly #elapsed: Clock['elapsed']
   readonly #history: OutcomeOptions['history']
   readonly #domains: OutcomeOptions['domains']
@@ -108,6 +91,7 @@ export class Outcomes {
     this.#log = log
     this.#sampler = new Sampler(logSample, ALL_KINDS)
     this.#localParts = localParts
+    this.#hmacKey = options.hmacKey
     this.#elapsed = clock.elapsed
     this.#history = history
     this.#domains = domains
@@ -184,7 +168,7 @@ export class Outcomes {
     this.#traffic.recipient(to, code)
     this.#metrics.recipients.inc(code < 400 ? 'accepted' : code < 500 ? 'deferred' : 'rejected')
     record.told ??= []
-    if (record.told.length < MAX_TOLD) record.told.push({ to: this.#redacted(to), code, ...sourceOf(from) })
+    if (record.told.length < MAX_TOLD) record.told.push({ to, code, ...sourceOf(from) })
   }
 
   /** A transaction is over. @param evidence what the reply to DATA or to the dot says about the client */
@@ -228,7 +212,9 @@ export class Outcomes {
     if (record.observed !== undefined) this.#tally.ended(client, record)
     const { refusal } = record
     this.#recent?.note(record, client, this.#elapsed(), this.#redacted)
-    const sample = record.mayBeDelivered ? 1 : this.#sampler.weight(this.#kindOf(record), this.#elapsed())
+    const sample = record.mayBeDelivered
+      ? 1
+      : this.#sampler.weight(kindOf(record, this.#outcomeOf(record)), this.#elapsed())
     if (sample === 0) return
     const { used, max, windowMs: window, ...facts } = refusal?.facts ?? {}
     this.#log.info(
@@ -252,8 +238,11 @@ export class Outcomes {
           ...facts,
         }),
         ...(record.upstreamSaid !== undefined && { refusedBy: record.upstreamSaid }),
-        ...(record.from !== undefined && { from: this.#redacted(record.from) }),
-        ...(record.rcpts > 0 && { rcpts: record.told, rcptCount: record.rcpts }),
+        ...(record.from !== undefined && this.#shown('from', record.from)),
+        ...(record.rcpts > 0 && {
+          rcpts: record.told?.map(({ to, ...answer }) => ({ ...this.#shown('to', to), ...answer })),
+          rcptCount: record.rcpts,
+        }),
         ...(record.messageCount > 0 && { messages: record.messages, messageCount: record.messageCount }),
         ms: { total: Math.round(this.#elapsed() - record.begunAt), upstream: record.upstreamMs },
         ...(record.observed !== undefined && { observe: [...record.observed] }),
@@ -277,19 +266,18 @@ export class Outcomes {
     if (!isTrusted(client)) this.#domains.learn(client, counted)
   }
 
-  #kindOf(record: SessionRecord): Kind {
-    const { refusal, stage } = record
-    if (refusal === undefined) return KINDS.byOutcome[this.#outcomeOf(record)][stage]
-    const kinds = KINDS.byReason[refusal.reason]
-    // Most reasons have one form.
-    return (kinds.length === 1 ? undefined : kinds.find(({ code }) => code === refusal.code)) ?? (kinds[0] as Kind)
-  }
-
   #outcomeOf(record: SessionRecord): Outcome {
     if (record.accepted) return 'relayed'
     if (record.shed) return 'shed'
     if (record.rejected) return 'rejected'
     return record.aborted ? 'aborted' : 'none'
+  }
+
+  /** An address as a line has it. Only lines that are written come here. */
+  #shown(name: 'from' | 'to', address: string): Readonly<Record<string, string>> {
+    const key = this.#hmacKey()
+    const hmac = key === undefined || address === '' ? {} : { [`${name}Hmac`]: addressHmac(key, utf8Of(address)) }
+    return { [name]: this.#redacted(address), ...hmac }
   }
 
   readonly #redacted = (address: string): string => {

@@ -7,7 +7,7 @@ import type { Client } from '../core/client.ts'
 import { refusalId } from '../core/id.ts'
 import { utf8Of } from '../core/latin1.ts'
 import type { Refusal } from '../core/policy.ts'
-import { type Form, formsOf, patientFormOf, REASON_NAMES, type ReasonName } from '../core/reasons.ts'
+import { type Form, formsOf, patientFormOf, REASON_NAMES, type ReasonName, reasonOf } from '../core/reasons.ts'
 import type { Reply } from '../relay/smtp/reply.ts'
 
 /** Octets of a line without its CRLF, and of its text: without the code and its separator as well. */
@@ -15,6 +15,9 @@ const MAX_LINE = 510
 const MAX_TEXT = MAX_LINE - 4
 /** How many lines of somebody else's reply are passed on. */
 const MAX_LINES = 20
+
+/** Octets of the id with its space and parentheses. */
+const MARK = 16
 
 const NO_OPTIONS: RelayedOptions = {}
 
@@ -79,8 +82,13 @@ function ofClass(code: number, text: string): string {
 /**
  * @param hostname ASCII, as config/address-kinds.ts has it, and so is `supportUrl`
  * @param supportUrl where refused senders may ask; `{id}` in it is replaced. undefined: they read only the id
+ * @param texts the operator's words in place of ours, at most one for each reason, as config/reply-text-kind.ts has them
  */
-export function createVoice(hostname: string, supportUrl: string | undefined): Voice {
+export function createVoice(
+  hostname: string,
+  supportUrl: string | undefined,
+  texts: readonly { readonly reason: ReasonName; readonly text: string }[] = [],
+): Voice {
   // A refusal that may pass names us (421 must, RFC 5321 section 4.2.2). Every refusal names the client's address.
   const headOf = ({ code, enhanced }: Pick<Form, 'code' | 'enhanced'>): string =>
     code < 500 ? `${code} ${enhanced} ${hostname} [` : `${code} ${enhanced} [`
@@ -96,10 +104,20 @@ export function createVoice(hostname: string, supportUrl: string | undefined): V
     const url = supportUrl?.replaceAll('{id}', id)
     return url !== undefined && url.length <= room ? url : `(${id})`
   }
+  const own = texts.length === 0 ? undefined : new Map(texts.map(({ reason, text }) => [reason, text]))
+  /** What a check has added to our words, such as the names of DNS lists, stays as far as it has room. */
+  const worded = (head: string, reason: ReasonName, text: string): string => {
+    const words = own?.get(reason)
+    if (words === undefined) return head + text
+    const { wire } = reasonOf(reason)
+    const added = text.startsWith(wire) ? text.slice(wire.length) : ''
+    return `${head}${words}${added}`.slice(0, Math.max(MAX_LINE - MARK, head.length + words.length))
+  }
   return {
     hostname,
     refusal({ id, ip }, { reason, code, text }) {
-      const line = `${heads.get(reason)?.get(code)}${ip}] ${text}`
+      const head = `${heads.get(reason)?.get(code)}${ip}] `
+      const line = own === undefined ? head + text : worded(head, reason, text)
       const full = refusalId(id, reason)
       return supportUrl === undefined
         ? `${line} (${full})\r\n`

@@ -46,6 +46,7 @@ export class SessionRecord {
   /** It has heard here that it is banned or denied. */
   hasHeard = false
   // Allocated when first needed: a refused client needs none of them.
+  /** The first recipients, as the client named them: outcome.ts redacts them. */
   told: { to: string; code: number; source?: 'memory' }[] | undefined
   messages: MessageTold[] | undefined
   observed: Set<CheckName | ReasonName> | undefined

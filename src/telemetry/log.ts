@@ -1,10 +1,11 @@
 /**
- * The log: JSON lines on stdout, one per session, written by pino. In a flood a line for every session that brings no
+ * The log: lines on stdout, one per session, JSON or for people, written by pino. In a flood a line for every session that brings no
  * mail would cost more than the session, so such sessions are sampled. The `sample` field of a line says how many
  * sessions it stands for; summed over a kind of session these numbers are exact.
  */
 import { pino, stdTimeFunctions } from 'pino'
 import { visible } from '../core/visible.ts'
+import { lineInWords } from './log-words.ts'
 
 export { visible }
 
@@ -28,6 +29,8 @@ export interface LogOptions {
   readonly level: string
   /** A file descriptor (1: stdout), or a path. */
   readonly destination: number | string
+  /** json (the default): for programs; text: for people. */
+  readonly format?: 'json' | 'text'
   /** Which of several processes writes, for those of workers in every line; absent where there is only one process. */
   readonly worker?: number | 'parent'
 }
@@ -46,7 +49,7 @@ const orNothing = (act: () => void) => (): void => {
   }
 }
 
-export function createLog({ level, destination, worker }: LogOptions): LevelledLog {
+export function createLog({ level, destination, worker, format = 'json' }: LogOptions): LevelledLog {
   const sizes = worker === undefined ? { minLength: 4096 } : { minLength: PIPE_BUF - 1024, maxWrite: PIPE_BUF }
   const stream = pino.destination({ ...{ dest: destination, sync: false, maxLength: MOST_WAITING }, ...sizes })
   // A full disk or a reader that is gone is no reason to stop relaying mail. Lines that cannot be written are dropped,
@@ -68,7 +71,7 @@ export function createLog({ level, destination, worker }: LogOptions): LevelledL
       base: typeof worker === 'number' ? { worker } : null,
       timestamp: () => `,"ts":${stdTimeFunctions.isoTime().slice(8)}`,
       formatters: { level: (label) => ({ level: label }) },
-      hooks: { streamWrite: visible },
+      hooks: { streamWrite: format === 'json' ? visible : lineInWords },
     },
     stream,
   )

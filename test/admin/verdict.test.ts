@@ -86,7 +86,19 @@ const ROWS: readonly [string, Status, string, string, string][] = [
     }),
     'critical',
     'Known senders are held up: 75.0 % through; inbound is 38 times normal; most are refused for global_connections',
-    'look at the setting of global_connections below',
+    'look at SPILLWAY_LIMIT_GLOBAL_CONNECTIONS',
+  ],
+  [
+    'nobody gets through, because of a setting',
+    status({
+      traffic: traffic(
+        { connections: hour(40), shed: hour(40), messages: hour(0), known: hour(0) },
+        { reasons: [{ reason: 'proxy_unlisted', mode: 'enforce', lastMinute: 40, lastHour: 2400 }] },
+      ),
+    }),
+    'warn',
+    'Nobody gets through: 40 of 40 connections of the last minute were turned away, most for proxy_unlisted (SPILLWAY_PROXY_PROTOCOL_FROM)',
+    'spillway doctor, and a look at SPILLWAY_PROXY_PROTOCOL_FROM',
   ],
   [
     'much mail, all of it let in',
@@ -114,7 +126,7 @@ const ROWS: readonly [string, Status, string, string, string][] = [
     status({ upstreams: [down('mail1'), down('mail2')], redis }),
     'critical',
     'No mail server is up: every sender is told to come back later, and no mail is lost; mail1: connect ECONNREFUSED',
-    'bring a mail server back',
+    'bring a mail server back; spillway doctor says what to do',
   ],
   [
     'one mail server is down',

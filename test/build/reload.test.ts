@@ -10,7 +10,7 @@ import { merge, type Reading, type Reread, rereadOf } from '../../src/config/rel
 import { type PlainSettings, SETTING_NAMES, settingOf } from '../../src/config/settings.ts'
 import type { Client } from '../../src/core/client.ts'
 import { SYSTEM_CLOCK } from '../../src/core/clock.ts'
-import type { Facts } from '../../src/core/policy.ts'
+import { type Facts, refusalAt } from '../../src/core/policy.ts'
 import { NO_PAST, OWN_MEMORY, taught } from '../../src/state/past.ts'
 import { createMetrics } from '../../src/telemetry/metrics.ts'
 import { eventually, startApp, type TestApp, testSources } from '../support/app.ts'
@@ -161,6 +161,8 @@ const SEEN: Record<string, Seen> = {
   SPILLWAY_UNKNOWN_RECIPIENT_TTL: inSettings('unknownRecipientTtl', '5m', 'off'),
   SPILLWAY_LOG_SAMPLE: inSettings('logSample', 'auto', '1'),
   SPILLWAY_LOG_LOCAL_PARTS: inSettings('logLocalParts', 'off', 'on'),
+  // test/front/log-line.test.ts sees it in lines.
+  SPILLWAY_LOG_HMAC_KEY: inSettings('logHmacKey', 'none', 'a-key-of-some-length-0123'),
   SPILLWAY_ADMIN_TOKEN: inSettings('adminToken', 'none', 'a-token-of-some-length'),
   SPILLWAY_ADMIN_HOSTS: inSettings('adminHosts', 'none', 'admin.example'),
   SPILLWAY_TLS_MIN_VERSION: inSettings('tlsMinVersion', '1.2', '1.3'),
@@ -176,6 +178,11 @@ const SEEN: Record<string, Seen> = {
     from: 'none',
     to: 'https://help.example/{id}',
     seen: ({ voice }) => voice.relayed(CLIENT, { code: 450, lines: ['4.7.1 later'] } as never),
+  },
+  SPILLWAY_REPLY_TEXT: {
+    from: 'none',
+    to: 'denied=Ask us',
+    seen: ({ voice }) => voice.refusal(CLIENT, refusalAt('connect', 'denied')),
   },
   // Seen on the wire in reload-upstreams.test.ts and reload-relay.test.ts.
   SPILLWAY_UPSTREAMS: ofRelay('127.0.0.1:1', '127.0.0.1:2', ({ pool }) => pool.addresses),

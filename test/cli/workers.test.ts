@@ -225,6 +225,24 @@ describe('one node', () => {
     expect(parsed.filter(({ msg }) => msg === 'session')).toHaveLength(count)
     expect(new Set(parsed.filter(({ msg }) => msg === 'session').map(({ worker }) => worker)).size).toBe(2)
   })
+
+  test('a log for people is so in the parent and in all workers', async () => {
+    program = new Program(['serve'], {
+      env: { ...SERVE_ENV, SPILLWAY_WORKERS: '2', SPILLWAY_LOG_FORMAT: 'text', SPILLWAY_DENY: '127.0.0.0/8' },
+    })
+    const serving = / INFO {2}listening for mail .*\bport=(\d+).*\bworker=[12]\n/
+    await eventually(
+      () => program.out,
+      (out) => serving.test(out) && / INFO {2}all workers serve\n/.test(out),
+    )
+    const client = await connectClient(Number(serving.exec(program.out)?.[1]))
+    await client.closed()
+    await eventually(
+      () => program.out,
+      (out) => / INFO {2}session id=\w{13} ip=127\.0\.0\.1 .*reason=denied code=554 .*worker=[12]\n/.test(out),
+    )
+    for (const line of program.out.trimEnd().split('\n')) expect(line).toMatch(/^20[0-9T:.-]+Z (INFO|WARN|ERROR) +\S/)
+  })
 })
 
 describe('limits of a node', () => {

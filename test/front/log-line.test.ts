@@ -1,7 +1,15 @@
 /** What the log says of a session that was turned away, so that "why was I refused?" has an answer. */
+
+import { createHmac } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals'
+import { hash } from '../../src/cli/hash.ts'
+import { load } from '../../src/config/load.ts'
+import type { Client } from '../../src/core/client.ts'
 import { readId } from '../../src/core/id.ts'
-import { startApp, type TestApp } from '../support/app.ts'
+import { type OutcomeOptions, Outcomes } from '../../src/front/outcome.ts'
+import type { Log } from '../../src/telemetry/log.ts'
+import { createMetrics } from '../../src/telemetry/metrics.ts'
+import { eventually, startApp, type TestApp, testSources } from '../support/app.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
 const ends: (() => Promise<unknown>)[] = []
@@ -221,4 +229,87 @@ test('of an address of any length, the first 256 octets stand in the line', asyn
   await client.command('QUIT')
   const { rcpts } = await app.waitForLog(({ ip }) => ip === '127.0.7.12')
   expect(rcpts).toEqual([{ code: 250, to: `***@${'long.'.repeat(80)}`.slice(0, 3 + 255) }])
+})
+
+test('with a key an address can be looked for in the lines, and is still not in them', async () => {
+  const KEY = '0123456789abcdef01234567'
+  const node = await startApp(upstream.address, { LOG_SAMPLE: '1' })
+  ends.push(() => node.stop())
+  const says =
+    'EHLO c.example\r\nMAIL FROM:<Ann.Smith@Example.org>\r\nRCPT TO:<bob@example.net>\r\nRCPT TO:<Postmaster>\r\nQUIT\r\n'
+  const lineOf = async (count: number): Promise<Record<string, unknown>> => {
+    await visit(node, says)
+    const lines = await eventually(
+      () => node.log().filter(({ msg }) => msg === 'session'),
+      (found) => found.length === count,
+    )
+    return lines.at(-1) as Record<string, unknown>
+  }
+  expect(JSON.stringify(await lineOf(1))).not.toContain('Hmac')
+  expect(await node.reload({ LOG_SAMPLE: '1', LOG_HMAC_KEY: KEY })).toMatchObject({ result: 'ok' })
+  const line = await lineOf(2)
+  const hmac = (text: string) => createHmac('sha256', KEY).update(text).digest('hex').slice(0, 16)
+  expect(line).toMatchObject({
+    from: '***@Example.org',
+    fromHmac: hmac('ann.smith@example.org'),
+    rcpts: [
+      { to: '***@example.net', toHmac: hmac('bob@example.net'), code: 250 },
+      { to: 'Postmaster', toHmac: hmac('postmaster'), code: 250 },
+    ],
+  })
+  expect(JSON.stringify(line)).not.toMatch(/smith|bob/i)
+  // Nothing of the key is told where the change of settings is.
+  expect(JSON.stringify(node.log())).not.toContain(KEY)
+  const loaded = load(testSources('127.0.0.1:1', { LOG_HMAC_KEY: KEY }))
+  expect(hash(loaded, '<ANN.smith@example.org>', { json: false })).toEqual({ code: 0, output: `${line.fromHmac}\n` })
+})
+
+test('the null sender has no HMAC; hash says what it cannot do', async () => {
+  const node = await startApp(upstream.address, { LOG_SAMPLE: '1', LOG_HMAC_KEY: 'a-key-of-some-length-0123' })
+  ends.push(() => node.stop())
+  await visit(node, 'EHLO c.example\r\nMAIL FROM:<>\r\nRCPT TO:<bob@example.net>\r\nQUIT\r\n')
+  const [line] = await eventually(
+    () => node.log().filter(({ msg }) => msg === 'session'),
+    ({ length }) => length === 1,
+  )
+  expect(line).toMatchObject({ from: '', rcpts: [{ toHmac: expect.stringMatching(/^[0-9a-f]{16}$/) }] })
+  expect(line).not.toHaveProperty('fromHmac')
+  const loaded = load(testSources('127.0.0.1:1'))
+  expect(hash(loaded, 'bob', { json: false })).toMatchObject({
+    code: 64,
+    output: expect.stringContaining('is no address'),
+  })
+  expect(hash(loaded, 'bob@example.net', { json: false })).toMatchObject({
+    code: 1,
+    output: expect.stringContaining('LOG_HMAC_KEY'),
+  })
+  expect(() => load(testSources('127.0.0.1:1', { LOG_HMAC_KEY: 'short' }))).toThrow(
+    /at least 24 visible[\s\S]*openssl rand/,
+  )
+  expect(() => load(testSources('127.0.0.1:1', { LOG_HMAC_KEY: 'short' }))).not.toThrow(/short\b(?! one)/)
+})
+
+test('no HMAC is made for sessions that the sample passes over', () => {
+  let asked = 0
+  const outcomes = new Outcomes({
+    metrics: createMetrics({ version: 'x', upstreams: [] }),
+    log: { info: () => undefined, flush: () => undefined } as unknown as Log,
+    logSample: () => 10,
+    localParts: () => false,
+    hmacKey: () => {
+      asked++
+      return 'a-key'
+    },
+    clock: { elapsed: () => 0 },
+    traffic: { ended: () => undefined, recipient: () => undefined },
+  } as unknown as OutcomeOptions)
+  const client = { id: '3MFK2D0R9A0', ip: '192.0.2.1', family: 4, standing: 'new' } as unknown as Client
+  for (let i = 0; i < 20; i++) {
+    const record = outcomes.begin(client)
+    record.from = 'a@b.example'
+    outcomes.recipient(record, 'c@d.example', 450)
+    outcomes.tell(record, client)
+  }
+  // Two lines, of two addresses each.
+  expect(asked).toBe(4)
 })

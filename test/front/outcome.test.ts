@@ -18,6 +18,7 @@ test.each(['accepted', 'deferred', 'unknown'] as const)('a session with a messag
     log,
     logSample: () => 1,
     localParts: () => false,
+    hmacKey: () => undefined,
     clock,
     history: { learn: () => undefined },
     domains: { learn: () => undefined },

@@ -1,4 +1,5 @@
 import { describe, expect, test } from '@jest/globals'
+import { LONGEST_REPLY_TEXT } from '../../src/config/reply-text-kind.ts'
 import { readId, refusalId, sessionIds } from '../../src/core/id.ts'
 import { refusal, refusalAt } from '../../src/core/policy.ts'
 import { REASON_NAMES, reasonOf } from '../../src/core/reasons.ts'
@@ -48,6 +49,41 @@ describe('the replies to a refused client', () => {
     const full = refusalId(id, 'denied')
     expect(line).toBe(`554 5.7.1 [198.51.100.7] Refused by local policy https://a.example/${full}?${full}\r\n`)
   })
+})
+
+describe("the operator's words", () => {
+  test('stand in place of ours; code, enhanced code, address and id stay, and so do other reasons', () => {
+    const own = createVoice('mx1.example.net', undefined, [{ reason: 'denied', text: 'Ask +49 30 5550100' }])
+    expect(own.refusal(client, refusalAt('connect', 'denied'))).toBe(
+      `554 5.7.1 [198.51.100.7] Ask +49 30 5550100 (${refusalId(id, 'denied')})\r\n`,
+    )
+    expect(own.refusal(client, refusalAt('rcpt', 'denied'))).toMatch(/^550 5\.7\.1 \[198\.51\.100\.7\] Ask \+49/)
+    expect(own.refusal(client, refusal('size'))).toBe(voice.refusal(client, refusal('size')))
+  })
+
+  test('keep what a check has added', () => {
+    const own = createVoice('mx1.example.net', undefined, [{ reason: 'dnsbl', text: 'You are listed' }])
+    const given = refusal('dnsbl')
+    const told = own.refusal(client, { ...given, text: `${given.text} (bl.example)` })
+    expect(told).toBe(
+      `${given.code} ${given.enhanced} [198.51.100.7] You are listed (bl.example) (${refusalId(id, 'dnsbl')})\r\n`,
+    )
+  })
+
+  const urls = [undefined, `https://support.example.net/${'p'.repeat(400)}/{id}`]
+  test.each(REASON_NAMES.flatMap((reason) => urls.map((url) => [reason, url] as const)))(
+    'of %s, the longest there are, fit into 512 octets with address and id (support %s)',
+    (reason, url) => {
+      const own = createVoice(LONGEST, url, [{ reason, text: 'w'.repeat(LONGEST_REPLY_TEXT) }])
+      const given = refusal(reason)
+      for (const added of ['', ` (${LONGEST}, ${LONGEST})`]) {
+        const line = own.refusal(far, { ...given, text: given.text + added })
+        expect(Buffer.byteLength(line)).toBeLessThanOrEqual(512)
+        expect(line).toContain('w'.repeat(LONGEST_REPLY_TEXT))
+        expect(readId(/[(/]([0-9A-Z]{13})\)?\r\n$/.exec(line)?.[1] ?? '')?.reason).toBe(reason)
+      }
+    },
+  )
 })
 
 describe("an upstream's replies", () => {

@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
 import { createLog, type Log, visible } from '../../src/telemetry/log.ts'
+import { lineInWords } from '../../src/telemetry/log-words.ts'
 import { startApp } from '../support/app.ts'
 import { startUpstream } from '../support/upstream.ts'
 
@@ -27,10 +28,10 @@ afterAll(() => {
 })
 
 /** The line as it is written, with its end. */
-function written(fields: Record<string, unknown>, msg = 'line'): string {
+function written(fields: Record<string, unknown>, msg = 'line', to = log): string {
   const before = readFileSync(file, 'utf8').length
-  log.info(fields, msg)
-  log.flush()
+  to.info(fields, msg)
+  to.flush()
   return readFileSync(file, 'utf8').slice(before)
 }
 
@@ -133,5 +134,72 @@ describe('text of others', () => {
       await app.stop()
       await upstream.stop()
     }
+  })
+})
+
+describe('a line for people', () => {
+  let words: Log
+  beforeAll(() => {
+    words = createLog({ level: 'debug', destination: descriptor, format: 'text' })
+  })
+  const told = (fields: Record<string, unknown>, msg?: string) => written(fields, msg, words)
+
+  test('has what is looked for first, and all the rest', () => {
+    const line = told(
+      {
+        ...{ id: '1RV17D4600503', ip: '192.0.2.1', net: '192.0.2.0/24', source: '192.0.2.1', standing: 'new' },
+        ...{ helo: 'mx.example', tls: 'TLSv1.3', outcome: 'shed', stage: 'rcpt', reason: 'ip_messages', code: 450 },
+        limit: { name: 'ip_messages', used: 3, max: 1, window: 60_000 },
+        from: '***@a.example',
+        rcpts: [
+          { to: '***@b.example', code: 250 },
+          { to: '', code: 550 },
+        ],
+        rcptCount: 2,
+        messages: [{ size: 10, reply: '250 2.0.0 Ok: queued as 4X', ms: 3 }],
+        messageCount: 1,
+        ms: { total: 12, upstream: 3 },
+        sample: 1,
+      },
+      'session',
+    )
+    expect(line.replace(/^20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z /, 'TIME ')).toBe(
+      'TIME INFO  session id=1RV17D4600503 ip=192.0.2.1 standing=new outcome=shed stage=rcpt reason=ip_messages code=450 ' +
+        'limit={name=ip_messages used=3 max=1 window=60000} helo=mx.example from=***@a.example rcptCount=2 ' +
+        'rcpts=[{to=***@b.example code=250}, {to="" code=550}] messageCount=1 ' +
+        'messages=[{size=10 reply="250 2.0.0 Ok: queued as 4X" ms=3}] ms={total=12 upstream=3} tls=TLSv1.3 ' +
+        'net=192.0.2.0/24 source=192.0.2.1 sample=1\n',
+    )
+  })
+
+  test.each(NASTY.map((text) => [named(text), text]))('%s is never raw, and ends no line', (_, text) => {
+    const line = told({ helo: `a${text}b`, deep: [{ reply: text }], [`key${text}`]: 1 }, `m${text}`)
+    expect(raw(line)).toEqual([])
+    expect(line.split('\n')).toHaveLength(2)
+  })
+
+  test('what a client says is no field, no end of a list, and no message of ours', () => {
+    const line = told({
+      helo: 'x ip=198.51.100.9',
+      rcpts: [{ to: '***@a}] standing=trusted', code: 250 }],
+      from: 'a"b\\',
+    })
+    expect(line).toContain(
+      ' line helo="x ip=198.51.100.9" from="a\\"b\\\\" rcpts=[{to="***@a}] standing=trusted" code=250}]\n',
+    )
+    expect(line.replace(/"(?:[^"\\]|\\.)*"/g, '""')).not.toMatch(/ip=|standing=/)
+  })
+
+  test('any text keeps its line', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary' }), (text) => {
+        const line = lineInWords(
+          `${JSON.stringify({ ts: 't', level: 'info', msg: text, helo: text, [text]: [text] })}\n`,
+        )
+        expect(raw(line)).toEqual([])
+        expect(line.split('\n')).toHaveLength(2)
+      }),
+      { numRuns: 300 },
+    )
   })
 })

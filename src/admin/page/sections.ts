@@ -3,7 +3,7 @@ import { SIGNALS } from '../../core/overload.ts'
 import { reasonOf } from '../../core/reasons.ts'
 import type { ReasonRow, TopRow, TrafficReport } from '../../telemetry/traffic/report.ts'
 import type { BanReport } from '../bans.ts'
-import { percent, seconds } from '../clauses.ts'
+import { percent, seconds, settingOfReason } from '../clauses.ts'
 import { inboundOf, knownThrough } from '../inbound.ts'
 import type { OverloadStatus, Status } from '../status.ts'
 import type { Verdict } from '../verdict.ts'
@@ -88,17 +88,12 @@ function normalWords(traffic: TrafficReport): string {
   return `Normal not known yet.${lately} ${learnt}`
 }
 
-const settingFor = ({ reason }: ReasonRow): string => {
-  const { operator, check } = reasonOf(reason)
-  return /SPILLWAY_[A-Z_]+/.exec(operator)?.[0] ?? (check === undefined ? '–' : `SPILLWAY_OBSERVE=${check}`)
-}
-
 export function reasonsPart({ traffic }: Status): Markup {
   const rows = (traffic?.reasons ?? []).slice(0, SHOWN)
   if (rows.length === 0) return html`<p>Nobody was turned away in the last hour.</p>`
   const most = Math.max(...rows.map(({ lastHour }) => lastHour))
   const row = (each: ReasonRow): Markup =>
-    html`<tr><th scope="row"><code>${each.reason}</code>${each.mode === 'observe' ? html` <em>observed</em>` : ''} · <code>${settingFor(each)}</code><br><small>${reasonOf(each.reason).operator}</small></th><td class="wide">${bar(each.lastHour / most, each.mode === 'observe' ? 'pale' : 'plain')}</td><td class="n">${count(each.lastMinute)}</td><td class="n">${count(each.lastHour)}</td></tr>`
+    html`<tr><th scope="row"><code>${each.reason}</code>${each.mode === 'observe' ? html` <em>observed</em>` : ''} · <code>${settingOfReason(each.reason)}</code><br><small>${reasonOf(each.reason).operator}</small></th><td class="wide">${bar(each.lastHour / most, each.mode === 'observe' ? 'pale' : 'plain')}</td><td class="n">${count(each.lastMinute)}</td><td class="n">${count(each.lastHour)}</td></tr>`
   const made = table(
     'Why clients are turned away',
     ['Reason, and its setting', ['In the last hour', 'wide'], ['Last minute', 'n'], ['Last hour', 'n']],

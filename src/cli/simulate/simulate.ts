@@ -61,7 +61,10 @@ export async function simulate(
   }
   replay.finish()
   if (counted.sessions === 0)
-    return failed(`None of ${counted.lines} lines is of a session of Spillway. Nothing was replayed.`, 1)
+    return failed(
+      `None of ${counted.lines} lines is of a session of Spillway, in JSON (SPILLWAY_LOG_FORMAT=json). Nothing was replayed.`,
+      1,
+    )
   if (counted.bad > FOREIGN_SHARE * counted.lines)
     return failed(`${counted.bad} of ${counted.lines} lines are not of a log of Spillway. Nothing was told.`, 1)
   const report = reportOf(replay, counted, loaded, Object.keys(asked.tried))

@@ -26,8 +26,7 @@ const LOOK_MS = 1000
 const HUNG_LOOKS = 30
 /** One that dies within this time of its start is started again after a longer pause each time. */
 const LATELY_MS = 60_000
-const FIRST_PAUSE_MS = 100
-const LONGEST_PAUSE_MS = 30_000
+const PAUSES_MS = { first: 100, longest: 30_000 } as const
 /** A worker that is told to end at once writes its log lines first. */
 const ABORT_MS = 4000
 
@@ -284,7 +283,7 @@ export class Crew {
     if (code === 0) return 0
     const before = performance.now() - place.startedAt < LATELY_MS ? place.deathsInARow : 0
     place.deathsInARow = before + 1
-    return before === 0 ? 0 : Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (before - 1))
+    return before === 0 ? 0 : Math.min(PAUSES_MS.longest, PAUSES_MS.first * 2 ** (before - 1))
   }
 
   /** Kills workers that hang. Looks are counted, not seconds: while this process is held up, nobody can be heard. */

@@ -212,7 +212,8 @@ function adminError(
 /** Resolves with the exit code when the program should end. */
 export async function runParent(serving: Serving, workers: number): Promise<number> {
   const { loaded, early, sockets } = serving
-  const log = createLog({ level: loaded.settings.logLevel, destination: 1, worker: 'parent' })
+  const { logLevel: level, logFormat: format } = loaded.settings
+  const log = createLog({ level, format, destination: 1, worker: 'parent' })
   const unused = sockets === undefined ? [] : unusedFor(sockets, loaded)
   for (const warning of [...loaded.warnings, ...unused]) log.warn({}, warning)
   let parent: Parent

@@ -139,7 +139,8 @@ function obey(running: Running, log: LevelledLog, take: (reading: Reading) => vo
 async function run(options: Start): Promise<void> {
   const { worker, of, number, reading, listenIsDefault, version, machine, orders } = options
   process.title = `spillway worker ${worker}`
-  const log = createLog({ level: reading.settings.logLevel, destination: 1, worker })
+  const { logLevel: level, logFormat: format } = reading.settings
+  const log = createLog({ level, format, destination: 1, worker })
   let latest = reading
   const reread = async () => ({ reading: latest })
   try {

@@ -9,6 +9,9 @@ export type MinuteSeries = Readonly<Record<SeriesName, readonly number[]>>
 
 export const TOP_BY = ['network', 'helo', 'domain'] as const
 export type TopBy = (typeof TOP_BY)[number]
+/** What `top` tells, of the API and of the command line. */
+export const TOP_OF = [...TOP_BY, 'reason'] as const
+export type TopOf = (typeof TOP_OF)[number]
 
 export interface TopRow {
   /** As the client said it, where it said it. */

@@ -144,7 +144,17 @@ describe('two nodes in a flood', () => {
       await client.command('QUIT')
       client.end()
     }
-    await Promise.all([...attempts, honest('198.51.100'), honest('203.0.113')])
+    // Honest, with a name that a check in observe mode would refuse.
+    const observed = async (): Promise<void> => {
+      const client = await app.clientAs(`192.0.2.${1 + round}`)
+      await client.reply()
+      await client.command('EHLO localhost')
+      const reply = await client.send('a@example.org', 'b@example.net')
+      if (!reply.startsWith('250')) throw new Error(reply)
+      await client.command('QUIT')
+      client.end()
+    }
+    await Promise.all([...attempts, honest('198.51.100'), honest('203.0.113'), observed()])
   }
 
   const ask = (expr: string): Promise<Series[]> =>

@@ -147,8 +147,7 @@ describe('two nodes in a flood', () => {
     // Honest, with a name that a check in observe mode would refuse.
     const observed = async (): Promise<void> => {
       const client = await app.clientAs(`192.0.2.${1 + round}`)
-      await client.reply()
-      await client.command('EHLO localhost')
+      await client.hello('localhost')
       const reply = await client.send('a@example.org', 'b@example.net')
       if (!reply.startsWith('250')) throw new Error(reply)
       await client.command('QUIT')

@@ -44,7 +44,10 @@ type Answer = (request: Request) => Response | Promise<Response>
 interface Route {
   /** The response reveals nothing about anybody, so it is served off loopback without the token. */
   readonly isPublic?: true
-  /** It is for a person with a browser, which asks for the token by itself if it is told to. */
+  /**
+   * It is for a person with a browser, which asks for the token as a password if it is told to. It then sends it by itself, for pages of
+   * other sites as well: so nothing else takes it.
+   */
   readonly asksPassword?: true
   /** For GET and HEAD. */
   readonly read?: Answer
@@ -61,9 +64,18 @@ export const LOCAL_SOCKET = 'unix'
  * Over loopback the caller is the operator, and may read. Others need the token.
  * @param local our address on the connection
  * @param authorization the Authorization field; undefined if there is none
+ * @param takesPassword whether a browser's password will do
  */
-export const mayUse = (local: string, authorization: string | undefined, token: string | undefined): boolean =>
-  local === LOCAL_SOCKET || isLoopback(local) || isBearer(authorization, token) || isPassword(authorization, token)
+export const mayUse = (
+  local: string,
+  authorization: string | undefined,
+  token: string | undefined,
+  takesPassword = false,
+): boolean =>
+  local === LOCAL_SOCKET ||
+  isLoopback(local) ||
+  isBearer(authorization, token) ||
+  (takesPassword && isPassword(authorization, token))
 
 function isBearer(authorization: string | undefined, token: string | undefined): boolean {
   const presented = /^Bearer (.+)$/.exec(authorization ?? '')?.[1]
@@ -181,7 +193,7 @@ export function createRouter(parts: RouteParts): (request: Request, local: strin
     const found = wanted(route, request)
     if ('code' in found) return found
     const secret = token()
-    const may = route.isPublic || mayUse(local, authorization, secret)
+    const may = route.isPublic || mayUse(local, authorization, secret, route.asksPassword)
     const isProven = local === LOCAL_SOCKET || secret === undefined || isBearer(authorization, secret)
     const isUnasked = found.answer !== route.read && !isProven
     if (!may || isUnasked) {

@@ -137,6 +137,21 @@ test('strangers do not get past level 3 as a flood to postmaster, nor of null se
   expect(await client.command('RCPT TO:<postmaster@example.net>')).toMatch(/^250/)
 })
 
+test('what another check refuses takes nothing of what strangers get past the level with', async () => {
+  const node = await pinned(3, { RCPT_DOMAINS: 'example.net' })
+  let next = 0
+  const postmaster = async (domain: string): Promise<string> => {
+    const client = await node.client(`127.0.3.${++next}`)
+    await client.hello()
+    await client.command('MAIL FROM:<a@example.org>')
+    const reply = await client.command(`RCPT TO:<postmaster@${domain}>`)
+    client.end()
+    return reply.slice(0, 3)
+  }
+  for (let i = 0; i < 125; i++) expect(await postmaster('elsewhere.example')).toBe('550')
+  expect(await postmaster('example.net')).toBe('250')
+})
+
 describe('a stranger that comes back', () => {
   const HERE = '127.0.0.99'
   const ELSEWHERE = '127.0.1.99'

@@ -91,21 +91,28 @@ async function admit(
 ): Promise<Verdict | undefined> {
   const { charges, facts } = transaction
   const { parts, client } = context
-  const isPast = sparedBy !== undefined && parts.limits.sparesLevel(sparedBy, client)
-  if (!isPast && transaction.asked === undefined) client.lookAgain?.()
+  const exempt = sparedBy !== undefined
+  const lookAgain = (): void => {
+    if (transaction.asked === undefined) client.lookAgain?.()
+  }
+  if (!exempt) lookAgain()
+  let isPast: boolean | undefined
   const known = {
-    ...{ ...facts, to, accepted: context.relay.accepted, exempt: sparedBy !== undefined },
-    // A message that is for postmaster first is asked about with its next recipient.
+    ...{ ...facts, to, accepted: context.relay.accepted, exempt },
+    // Only the level asks, after all other checks: what these refuse takes nothing of what strangers have together. A message that is
+    // for postmaster first is asked about with its next recipient.
     get shed(): Offer {
-      return isPast || transaction.isOver
-        ? undefined
-        : transaction.shed(to, (asked) => parts.overload.offer(client, asked))
+      if (transaction.isOver) return undefined
+      isPast ??= exempt && parts.limits.sparesLevel(sparedBy, client)
+      if (isPast) return undefined
+      lookAgain()
+      return transaction.shed(to, (asked) => parts.overload.offer(client, asked))
     },
   }
   const first = await judge(context, 'rcpt', 'uncounted', known)
   if (first.action !== 'accept' || transaction.isOver) return first
-  const message = sparedBy === undefined ? charges.message() : charges.shared()
-  const each = sparedBy === undefined ? charges.recipient(message) : undefined
+  const message = exempt ? charges.shared() : charges.message()
+  const each = exempt ? undefined : charges.recipient(message)
   const usage = each === undefined ? message : { ...message, [RECIPIENT_LIMIT]: each }
   return judge(context, 'rcpt', 'counted', { ...known, usage })
 }

@@ -102,7 +102,7 @@ function identified(socket: Socket, identity: Identity | undefined, parts: Conne
     return
   }
   const { client } = identity
-  if (identity.kind === 'client' && identity.direct) parts.natWatch.seen(client.ip)
+  if (identity.kind === 'client' && client.isDirect) parts.natWatch.seen(client.ip)
   const connection = { socket, client, record: parts.outcomes.begin(client), seat: parts.seats.take(client) }
   const why = identity.kind === 'bad' ? identity.why : undefined
   return andThen(why === undefined ? judged(connection, parts) : refusal('proxy_header', { why }), (verdict) =>

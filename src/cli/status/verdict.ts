@@ -4,6 +4,7 @@
  * (deploy/prometheus/alerts.yml).
  */
 import type { Status } from '../../admin/status.ts'
+import type { Verdict as Told } from '../../admin/verdict.ts'
 
 /** By their exit codes (Nagios Plugin Development Guidelines). */
 export const SEVERITIES = ['ok', 'warning', 'critical', 'unknown'] as const
@@ -17,12 +18,6 @@ export interface Verdict {
   readonly advice?: string
 }
 
-/** What a node says of itself, where it does: `verdict` of /api/v1/status. */
-interface Told {
-  readonly severity: 'ok' | 'warn' | 'critical'
-  readonly text: string
-  readonly do?: string
-}
 const SEVERITY_OF: Readonly<Record<Told['severity'], Severity>> = { ok: 'ok', warn: 'warning', critical: 'critical' }
 
 /** Levels from this one on put off nearly all mail of new senders. */
@@ -84,7 +79,7 @@ export function verdictOf(status: Status & { readonly verdict?: Told }, now: num
   const severity = SEVERITY_OF[told]
   if (SEVERITIES.indexOf(own.severity) > SEVERITIES.indexOf(severity))
     return { severity: own.severity, summary: `${own.summary}; ${text}` }
-  return { severity, summary: text, ...(advice !== undefined && { advice }) }
+  return { severity, summary: text, advice }
 }
 
 function ofConditions(status: Status, now: number): Verdict {

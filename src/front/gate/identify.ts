@@ -36,11 +36,11 @@ export interface IdentifyParts {
 }
 
 /**
- * `direct`: not through a balancer. `probe`: a balancer's own health check, which belongs to no client; `ip` is the
+ * `probe`: a balancer's own health check, which belongs to no client; `ip` is the
  * balancer's. `bad`: a balancer without a valid header; `why` is for the log.
  */
 export type Identity =
-  | { readonly kind: 'client'; readonly client: Client; readonly direct: boolean }
+  | { readonly kind: 'client'; readonly client: Client }
   | { readonly kind: 'bad'; readonly client: Client; readonly why: string }
   | { readonly kind: 'probe'; readonly ip: string }
 
@@ -123,7 +123,7 @@ export function createIdentify(parts: IdentifyParts): Identify {
       return { kind: 'probe', ip: own.ip }
     }
     const client = new IdentifiedClient(parts, source, header.destination ?? socket, false)
-    return { kind: 'client', client, direct: false }
+    return { kind: 'client', client }
   }
 
   return (socket) => {
@@ -131,8 +131,7 @@ export function createIdentify(parts: IdentifyParts): Identify {
     // The client left before we looked.
     if (address === undefined) return undefined
     const own = { ip: canonical(address), port: socket.remotePort ?? 0 }
-    if (!isBalancer(own.ip))
-      return { kind: 'client', client: new IdentifiedClient(parts, own, socket, true), direct: true }
+    if (!isBalancer(own.ip)) return { kind: 'client', client: new IdentifiedClient(parts, own, socket, true) }
     return readHeader(socket, headerDeadlineMs).then((header) => behind(own, socket, header))
   }
 }

@@ -381,13 +381,17 @@ describe('a worker that dies', () => {
     let lowest = counted
     let over = false
     const watched = (async () => {
-      while (!over) lowest = Math.min(lowest, sum(await metrics(), 'spillway_connections_total'))
+      while (!over) {
+        lowest = Math.min(lowest, sum(await metrics(), 'spillway_connections_total'))
+        // Without a pause the scrapes take from the new worker what it needs to start.
+        await new Promise((resolve) => setTimeout(resolve, 20))
+      }
     })()
     const killed = performance.now()
     process.kill(await pidOf(1), 'SIGKILL')
     await program.logged('the worker is replaced')
-    // A machine that is busy with other tests takes longer for each start.
-    expect(performance.now() - killed).toBeLessThan(Math.max(1000, 2 * startMs))
+    // A machine that is busy with other tests takes longer for each start, and for one beside clients longer than for the first.
+    expect(performance.now() - killed).toBeLessThan(Math.max(1000, 3 * startMs))
     await each[1]?.closed()
     expect(await each[2]?.command('NOOP')).toMatch(/^250/)
 

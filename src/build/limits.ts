@@ -18,6 +18,7 @@ import { HistorySharing } from '../state/history-sharing.ts'
 import { createKnownRecipients, type KnownRecipients, type SharedMemory } from '../state/known-recipients.ts'
 import { KnownSharing } from '../state/known-sharing.ts'
 import { createLimits, type Limits, type LimitsOptions } from '../state/limits.ts'
+import { NeighbourhoodsSharing } from '../state/neighbourhoods-sharing.ts'
 import { Passed } from '../state/passed.ts'
 import { PassedSharing } from '../state/passed-sharing.ts'
 import type { Past } from '../state/past.ts'
@@ -134,6 +135,7 @@ function sharedBy(options: CountingOptions, address: RedisAddress, alone: Alone)
   })
   const banned = new BansSharing({ ...common, bans })
   const strings = [
+    new NeighbourhoodsSharing({ ...common, nets: history.nets }),
     new ReturnsSharing({ ...common, returns: recipients.returns }),
     new PassedSharing({
       ...common,

@@ -1,6 +1,6 @@
 /**
  * Keeps the history of clients in a file, for a start without Redis, or with one that is empty or away: who has ever sent a
- * good message, clients and domains, as past-text.ts writes it. It is written every five minutes and at the stop, to a file beside it that then
+ * good message, clients and domains, and in which neighbourhoods addresses were bad lately, as past-text.ts writes it. It is written every five minutes and at the stop, to a file beside it that then
  * takes its place, so that there is always a whole one. It is read once, at the start, and only if its first line and its last
  * are as they should be: a file that was cut off or is another one is told and passed over.
  *
@@ -18,6 +18,8 @@ import { messageOf } from '../core/errors.ts'
 import type { Log } from '../telemetry/log.ts'
 import { isDomainKey } from './domains.ts'
 import { type History, PARTS } from './history.ts'
+import { isNetKey, netIn, recordOf } from './neighbourhoods.ts'
+import type { Past } from './past.ts'
 import { isKey, pastIn, textOf } from './past-text.ts'
 
 const HEAD = 'spillway history 1'
@@ -102,19 +104,22 @@ export class HistoryFile {
     if (lines[0] !== HEAD || lines.at(-1) !== '' || end !== `end ${count}`) throw new Error('it is not a whole history')
     let bad = 0
     let domains = 0
+    let networks = 0
     for (let i = 1; i <= count; i++) {
       const line = lines[i]!
       const end = line.indexOf(' ')
       const [key, past] = [line.slice(0, end), pastIn(line.slice(end + 1))]
       if (!isKey(key) || past === undefined) bad++
       else {
-        history.hear(key, past)
+        if (isNetKey(key)) history.nets.hear(netIn(key, past))
+        else history.hear(key, past)
+        if (isNetKey(key)) networks++
         if (isDomainKey(key)) domains++
       }
       if (i % LINES === 0) await setImmediate()
     }
     log.info(
-      { path, clients: count - bad - domains, domains, ...(bad > 0 && { bad }) },
+      { path, clients: count - bad - domains - networks, domains, networks, ...(bad > 0 && { bad }) },
       'the history of clients was read',
     )
   }
@@ -179,10 +184,12 @@ export class HistoryFile {
     await file.write(`${HEAD}\n`)
     for (let part = 0; part < PARTS; part++) {
       let lines = ''
-      history.each(part, (key, past) => {
+      const add = (key: string, past: Past): void => {
         lines += `${key} ${textOf(past)}\n`
         count++
-      })
+      }
+      history.each(part, add)
+      history.nets.each(part, PARTS, (net) => add(...recordOf(net)))
       await file.write(lines)
     }
     await file.write(`end ${count}\n`)

@@ -1,10 +1,7 @@
 /**
  * Who has sent honest mail before, and who has not: what this node remembers of clients (by source) and of their
- * neighbourhoods, and of the domains that their names are in (domains.ts). front/outcome.ts teaches it, an operator corrects it
+ * neighbourhoods (neighbourhoods.ts), and of the domains that their names are in (domains.ts). front/outcome.ts teaches it, an operator corrects it
  * (feedback.ts), overload/standing.ts says what follows.
- *
- * A neighbourhood is wider evidence, so it counts addresses and not messages: each address adds to the good of its
- * neighbourhood at most once a day, and so to the bad. One busy machine is not a neighbourhood.
  *
  * All tables have a fixed size (past-table.ts), so that neither memory nor the time of a lookup grows with the number
  * of addresses. A client that is known is never pushed out by strangers.
@@ -12,6 +9,7 @@
 import { REMEMBERED, type Remembered } from '../core/client.ts'
 import { readBits } from '../core/ip.ts'
 import { Domains, isDomainKey } from './domains.ts'
+import { Neighbourhoods } from './neighbourhoods.ts'
 import {
   aged,
   dayOfHour,
@@ -19,7 +17,6 @@ import {
   hourOf,
   isForgotten,
   type Lesson,
-  NET_MEMORY,
   NO_PAST,
   OWN_MEMORY,
   type Past,
@@ -44,8 +41,6 @@ export const PARTS = 256
 
 const hex = (word: number): string => (word >>> 0).toString(16).padStart(8, '0')
 const keyOf = (high: number, low: number): string => hex(high) + hex(low)
-/** The /24 of an IPv4 address, the /48 of another. */
-const maskOf = (high: number): number => (high === 0 ? 0xffff_ff00 : 0xffff_0000)
 
 export interface HistoryOptions {
   /** What a client's own history makes of it, as of now. */
@@ -63,11 +58,11 @@ export interface HistoryOptions {
 export class History {
   readonly #options: HistoryOptions
   readonly #clients: PastTable
-  readonly #nets: PastTable
   readonly #bits = new Int32Array(2)
   readonly #untold = new UntoldNotes()
   /** Taught by whoever knows the domain of a client, with what learn() returns. */
   readonly domains: Domains
+  readonly nets: Neighbourhoods
   #isShared = false
   #timer: NodeJS.Timeout | undefined
 
@@ -77,24 +72,18 @@ export class History {
     const worthOf = (past: Past): number =>
       this.#isForgotten(past) ? 0 : 1 + REMEMBERED.indexOf(standingAlone(aged(past, this.#hour)))
     this.#clients = new PastTable({ capacity, seed, worthOf })
-    // A neighbourhood with good mail behind it is worth more than one without, but none keeps its place for ever.
-    const worthOfNet = (past: Past): number => (this.#isForgotten(past) ? 0 : past.good > 0 ? 2 : 1)
-    this.#nets = new PastTable({
-      capacity: Math.max(1, Math.ceil(capacity / (CLIENTS / NETS))),
-      seed,
-      worthOf: worthOfNet,
-    })
+    this.nets = new Neighbourhoods({ ...options, capacity: Math.max(1, Math.ceil(capacity / (CLIENTS / NETS))) })
     this.domains = new Domains({ ...options, capacity: Math.max(1, Math.ceil(capacity / (CLIENTS / DOMAINS))) })
   }
 
   /** What is remembered of the source of this address, as it weighs now. Allocates nothing for a stranger. @param ip canonical */
   own(ip: string): Past {
-    return readBits(ip, this.#bits) ? this.#weighed(this.#clients) : NO_PAST
+    return readBits(ip, this.#bits) ? aged(this.#held, this.#hour) : NO_PAST
   }
 
   /** What is remembered of its neighbourhood. */
   net(ip: string): Past {
-    return this.#readNet(ip) ? this.#weighed(this.#nets) : NO_PAST
+    return this.nets.of(ip)
   }
 
   /**
@@ -108,10 +97,10 @@ export class History {
     if (!readBits(ip, this.#bits)) return undefined
     const now = this.#hour
     const [hour, rule] = came === undefined ? [now, taught] : [Math.min(now, hourOf(came)), taughtLate]
-    const before = untilNow(this.#held(this.#clients), now)
+    const before = untilNow(this.#held, now)
     // Whoever is not remembered would count in its neighbourhood again and again.
     const after = rule(before, lesson, hour, OWN_MEMORY)
-    if (!this.#put(this.#clients, after)) return undefined
+    if (!this.#clients.put(this.#bits[0]!, this.#bits[1]!, after)) return undefined
     // With the first good message, others hear of the bad ones before it as well.
     if (this.#isShared && after.good > 0) this.#note(lesson, before.good === 0 ? aged(before, hour).recentBad : 0, hour)
     const today = dayOfHour(hour)
@@ -119,8 +108,7 @@ export class History {
     // A part of a message is no bad address: a list with some dead subscribers has them every day.
     const bad = lesson.bad >= 1 && dayOfHour(before.lastBad) < today ? 1 : 0
     if (good === 0 && bad === 0) return undefined
-    this.#readNet(ip)
-    this.#put(this.#nets, rule(untilNow(this.#held(this.#nets), now), { good, bad }, hour, NET_MEMORY))
+    this.nets.learn(ip, { good, bad }, hour, rule)
     return { good, bad }
   }
 
@@ -162,7 +150,7 @@ export class History {
     bits[1] = Number.parseInt(key.slice(8), 16)
     const [high, low] = bits as unknown as [number, number]
     const hour = this.#hour
-    const before = this.#held(this.#clients)
+    const before = this.#held
     // Others have heard a good message of it. What this node alone knows is bad, and has not been told.
     if (this.#isShared && before.good === 0 && before.recentBad > 0)
       this.#untold.add({ key, since: hour, hour, good: 0, bad: aged(before, hour).recentBad, undone: 0 })
@@ -172,8 +160,7 @@ export class History {
     const after = untold === undefined ? past : withUntold(past, untold, OWN_MEMORY)
     if (this.#isForgotten(after) || !this.#clients.put(high, low, after)) return undefined
     if (dayOfHour(after.lastGood) <= dayOfHour(before.lastGood)) return undefined
-    bits[1] = low & maskOf(high)
-    this.#put(this.#nets, taught(this.#held(this.#nets), { good: 1, bad: 0 }, after.lastGood, NET_MEMORY))
+    this.nets.hearGood(high, low, after.lastGood)
     return undefined
   }
 
@@ -210,7 +197,7 @@ export class History {
   sweep(part: number): void {
     if (this.isEmpty) return
     this.#clients.sweep(Math.ceil(this.#clients.sets * part))
-    this.#nets.sweep(Math.ceil(this.#nets.sets * part))
+    this.nets.sweep(part)
     this.domains.sweep(part)
   }
 
@@ -220,13 +207,6 @@ export class History {
 
   #isForgotten(past: Past): boolean {
     return isForgotten(past, this.#hour, this.#options.ttlMs() / HOUR_MS)
-  }
-
-  #readNet(ip: string): boolean {
-    const bits = this.#bits
-    if (!readBits(ip, bits)) return false
-    bits[1] = bits[1]! & maskOf(bits[0]!)
-    return true
   }
 
   #note({ good, bad, undone = 0 }: Lesson, earlier: number, hour: number): void {
@@ -240,17 +220,9 @@ export class History {
     })
   }
 
-  #weighed(table: PastTable): Past {
-    return aged(this.#held(table), this.#hour)
-  }
-
-  /** As it weighed after the last lesson. */
-  #held(table: PastTable): Past {
-    const past = table.get(this.#bits[0]!, this.#bits[1]!)
+  /** What is remembered of the source whose bits were read last, as it weighed after the last lesson. */
+  get #held(): Past {
+    const past = this.#clients.get(this.#bits[0]!, this.#bits[1]!)
     return past === undefined || this.#isForgotten(past) ? NO_PAST : past
-  }
-
-  #put(table: PastTable, past: Past): boolean {
-    return table.put(this.#bits[0]!, this.#bits[1]!, past)
   }
 }

@@ -1,11 +1,12 @@
 /**
  * A past as text, in Redis and in files: six numbers, which are good messages, the two weights, and the hours of the first good
  * message, the last one, and the last bad one. Its key is the 64 bits of a source in hexadecimal. That of a domain has a `d` and
- * 64 bits of a hash of its name (domains.ts), and a seventh number is the set of networks.
+ * 64 bits of a hash of its name (domains.ts), and a seventh number is the set of networks. That of a neighbourhood has an `n` and the
+ * bits of its network, and the seventh number is the set of bad addresses (neighbourhoods.ts).
  */
 import type { Past } from './past.ts'
 
-const KEY = /^d?[0-9a-f]{16}$/
+const KEY = /^[dn]?[0-9a-f]{16}$/
 const MOST = 1e9
 
 export const isKey = (text: string): boolean => KEY.test(text)

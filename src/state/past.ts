@@ -28,7 +28,10 @@ export interface Past {
   readonly first: number
   readonly lastGood: number
   readonly lastBad: number
-  /** Of a domain alone: the set of networks that good mail came from (domains.ts). */
+  /**
+   * Of a domain: the set of networks that good mail came from (domains.ts). Of a neighbourhood: that of the addresses which were bad on the day
+   * of `lastBad` (neighbourhoods.ts).
+   */
   readonly nets?: number
 }
 
@@ -105,7 +108,7 @@ export function taughtLate(past: Past, lesson: Lesson, hour: number, memory: num
 }
 
 /** What is left of a bad message after so many hours. */
-const faded = (bad: number, hours: number): number => (hours <= 0 ? bad : bad * 2 ** (-hours / HOURS_A_DAY))
+export const faded = (bad: number, hours: number): number => (hours <= 0 ? bad : bad * 2 ** (-hours / HOURS_A_DAY))
 
 /** The count and the hours after a lesson. */
 function dated(

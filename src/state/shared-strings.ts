@@ -158,9 +158,13 @@ export class SharedStrings<T> {
   }
 
   async #tell(): Promise<void> {
+    await this.write(this.#noted.takeUntold())
+  }
+
+  /** Appends these to the string of this time. Rejects if Redis fails. */
+  protected async write(told: readonly T[]): Promise<void> {
     const { client, watched } = this.#options
     const { use, record, mostOfSlice, earlier, sliceMs } = this.#strings
-    const told = this.#noted.takeUntold()
     if (told.length === 0) return
     const records = Buffer.allocUnsafe(told.length * record)
     told.forEach((each, i) => void this.#strings.write(each, records, i * record))

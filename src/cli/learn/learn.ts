@@ -16,6 +16,7 @@ import { standingAlone } from '../../overload/standing.ts'
 import { CLIENTS, History } from '../../state/history.ts'
 import { HistoryFile } from '../../state/history-file.ts'
 import { HistorySharing } from '../../state/history-sharing.ts'
+import { NeighbourhoodsSharing } from '../../state/neighbourhoods-sharing.ts'
 import { connectRedis, reasonOf } from '../../state/redis.ts'
 import type { Log } from '../../telemetry/log.ts'
 import { type Learn, type LinesRead, LogLines } from './read.ts'
@@ -119,11 +120,16 @@ async function toRedis(
   })
   try {
     await Promise.race([ready, late])
+    const common = {
+      ...{ client: link.client, prefix: redisPrefix, log, elapsed: () => performance.now() },
+      watched: <T>(_: unknown, answer: Promise<T>): Promise<T> => answer,
+    }
     const sharing = new HistorySharing({
-      ...{ history, client: link.client, prefix: redisPrefix, ttlMs: () => historyTtl, isUp: () => true, log },
-      ...{ knownAfter: () => knownAfter, watched: (_, answer) => answer, elapsed: () => performance.now() },
+      ...{ ...common, history, ttlMs: () => historyTtl, isUp: () => true, knownAfter: () => knownAfter },
     })
     await sharing.writeAll()
+    const nets = new NeighbourhoodsSharing({ ...common, nets: history.nets, upSince: () => 0, now: Date.now })
+    await nets.writeAll()
   } finally {
     await link.close()
   }

@@ -1,0 +1,227 @@
+/**
+ * What is remembered of neighbourhoods (/24, /48). Spam comes from addresses that are seen once, but from networks that send it for months
+ * (S. Venkataraman et al., "Exploiting Network Structure for Proactive Spam Mitigation", USENIX Security 2007). So what a network has
+ * sent says something about an address of it that nobody has met. overload/standing.ts says what follows.
+ *
+ * It is wider evidence than a client's own past, so it counts addresses and not messages: each address adds to the good of its
+ * neighbourhood at most once a day, and so to the bad. One busy machine is not a neighbourhood.
+ *
+ * Which addresses were bad today is kept as a set of 28 buckets into which they fall: two may share a bucket, so what is counted is never
+ * too much. The set makes what nodes tell each other of bad addresses (neighbourhoods-sharing.ts) count once, however often it is told.
+ * Of good mail nothing is told: a node hears of clients that have sent some (history-sharing.ts), and counts for itself.
+ */
+import { addressOf, readBits } from '../core/ip.ts'
+import {
+  aged,
+  dayOfHour,
+  faded,
+  HOUR_MS,
+  HOURS_A_DAY,
+  hourOf,
+  isForgotten,
+  type Lesson,
+  lastOf,
+  NET_MEMORY,
+  NO_PAST,
+  type Past,
+  taught,
+  untilNow,
+} from './past.ts'
+import { PastTable } from './past-table.ts'
+import type { Noted } from './shared-strings.ts'
+
+const BUCKETS = 28
+const ALL_BUCKETS = (1 << BUCKETS) - 1
+/** In so many buckets of a day are bad addresses told. More would make no difference to a standing. */
+const BUCKETS_TOLD = 6
+/** What is not told to other nodes within a second is beyond what mail servers answer in that time. */
+const MOST_UNTOLD = 16_384
+/** So many bad addresses are kept longer than fewer: more of them make a suspect. */
+const WORTH_KEEPING = 3
+/** Less says nothing any more, and is not written: one bad address, two days later. */
+export const LEAST_BAD = 0.25
+
+/** What a node says of a neighbourhood in which an address was bad. */
+export interface BadNet {
+  /** The bits of the network. See readBits in core/ip.ts. */
+  readonly high: number
+  readonly low: number
+  /** Of the last bad address. */
+  readonly hour: number
+  /** Those of that day, as a set of buckets. */
+  readonly buckets: number
+  /** How many bad addresses there are at least, as they weigh in that hour. */
+  readonly bad: number
+}
+
+export interface NeighbourhoodsOptions {
+  /** HISTORY_TTL, in milliseconds. */
+  readonly ttlMs: () => number
+  /** Milliseconds since the epoch. */
+  readonly now: () => number
+  /** Eight secret random bytes. */
+  readonly seed: Uint8Array
+  /** How many have room. */
+  readonly capacity: number
+}
+
+export const isNetKey = (key: string): boolean => key.startsWith('n')
+
+const hex = (bits: number): string => (bits >>> 0).toString(16).padStart(8, '0')
+
+/** As past-text.ts writes it. */
+export const recordOf = ({ high, low, hour, buckets, bad }: BadNet): readonly [key: string, past: Past] => [
+  `n${hex(high)}${hex(low)}`,
+  { ...NO_PAST, recentBad: bad, lastBad: hour, nets: buckets },
+]
+
+/** What recordOf made of it. */
+export const netIn = (key: string, { recentBad, lastBad, nets = 0 }: Past): BadNet => ({
+  high: Number.parseInt(key.slice(1, 9), 16) | 0,
+  low: Number.parseInt(key.slice(9), 16) | 0,
+  ...{ hour: lastBad, buckets: nets, bad: recentBad },
+})
+
+/** The rule by which a past changes: taught() or taughtLate() of past.ts. */
+type Rule = typeof taught
+
+/** The /24 of an IPv4 address, the /48 of another. */
+const maskOf = (high: number): number => (high === 0 ? 0xffff_ff00 : 0xffff_0000)
+
+export class Neighbourhoods implements Noted<BadNet> {
+  readonly #options: NeighbourhoodsOptions
+  readonly #table: PastTable
+  readonly #bits = new Int32Array(2)
+  /** By network, so that one is told once however much comes from it; undefined: there is nobody to tell. */
+  #untold: Map<string, BadNet> | undefined
+  /** Records are of addresses, and no secret goes into them. */
+  readonly fingerprint = '1'
+
+  constructor(options: NeighbourhoodsOptions) {
+    this.#options = options
+    const { capacity, seed } = options
+    // None keeps its place for ever, but those that say something are worth more than those that do not.
+    const worthOf = (past: Past): number => {
+      if (this.#isForgotten(past)) return 0
+      return past.good > 0 || aged(past, this.#hour).recentBad > WORTH_KEEPING ? 2 : 1
+    }
+    this.#table = new PastTable({ capacity, seed, worthOf, hasNets: true })
+  }
+
+  /** What is remembered of the neighbourhood of this address, as it weighs now. @param ip canonical */
+  of(ip: string): Past {
+    return readBits(ip, this.#bits) ? aged(this.#held(this.#bits[0]!, this.#netBits), this.#hour) : NO_PAST
+  }
+
+  /**
+   * An address has sent something, for the first time today.
+   * @param ip canonical @param lesson of the address: 0 or 1 each @param hour of it, not in the future @param rule for this hour
+   */
+  learn(ip: string, { good, bad }: Pick<Lesson, 'good' | 'bad'>, hour: number, rule: Rule): void {
+    const bits = this.#bits
+    if (!readBits(ip, bits)) return
+    const [high, low] = [bits[0]!, this.#netBits]
+    const before = untilNow(this.#held(high, low), this.#hour)
+    const bucket = bad > 0 ? bucketOf(bits[1]!) : 0
+    const buckets = bucketsOn(dayOfHour(hour), before)
+    const isCounted = (buckets & bucket) !== 0
+    const after = rule(before, { good, bad: isCounted ? 0 : bad }, hour, NET_MEMORY)
+    const isLatest = dayOfHour(after.lastBad) === dayOfHour(hour)
+    const nets = isLatest ? buckets | bucket : (before.nets ?? 0)
+    if (!this.#table.put(high, low, { ...after, nets }) || bucket === 0 || isCounted || !isLatest) return
+    if (countOf(nets) <= BUCKETS_TOLD) this.#note({ high, low, hour, buckets: nets, bad: after.recentBad })
+  }
+
+  /** Another node has heard the first good message of an address on a day. */
+  hearGood(high: number, low: number, hour: number): void {
+    const net = low & maskOf(high)
+    const before = this.#held(high, net)
+    this.#table.put(high, net, { ...taught(before, { good: 1, bad: 0 }, hour, NET_MEMORY), nets: before.nets ?? 0 })
+  }
+
+  /** Another node, or a file, says this. What is heard twice changes nothing. What comes from the future has happened now. */
+  hear({ high, low, hour: told, buckets: said, bad }: BadNet): void {
+    const hour = Math.min(told, this.#hour)
+    const buckets = said & ALL_BUCKETS
+    const net = low & maskOf(high)
+    const before = untilNow(this.#held(high, net), this.#hour)
+    const [day, dayBefore] = [dayOfHour(hour), dayOfHour(before.lastBad)]
+    const known = bucketsOn(day, before)
+    const fresh = day < dayBefore ? 0 : countOf(buckets & ~known)
+    // As both weigh at the later hour.
+    const latest = Math.max(lastOf(before), hour)
+    const held = aged(before, latest).recentBad
+    const recentBad = Math.max(held + faded(fresh, latest - hour), faded(bad, latest - hour))
+    if (recentBad <= held || faded(recentBad, this.#hour - latest) < LEAST_BAD) return
+    this.#table.put(high, net, {
+      ...before,
+      recentBad: Math.min(NET_MEMORY, recentBad),
+      lastBad: Math.max(before.lastBad, hour),
+      nets: day < dayBefore ? (before.nets ?? 0) : known | buckets,
+    })
+  }
+
+  /** Calls with those in which addresses were bad lately. @param part of so many */
+  each(part: number, parts: number, see: (net: BadNet) => void): void {
+    const sets = Math.ceil(this.#table.sets / parts)
+    const hour = this.#hour
+    this.#table.each(part * sets, (part + 1) * sets, (high, low, past) => {
+      if (aged(past, hour).recentBad < LEAST_BAD) return
+      // Good mail may have come later.
+      const bad = Math.min(NET_MEMORY, past.recentBad * 2 ** ((lastOf(past) - past.lastBad) / HOURS_A_DAY))
+      see({ high, low, hour: past.lastBad, buckets: past.nets ?? 0, bad })
+    })
+  }
+
+  sweep(part: number): void {
+    this.#table.sweep(Math.ceil(this.#table.sets * part))
+  }
+
+  share(): void {
+    this.#untold ??= new Map()
+  }
+
+  takeUntold(): readonly BadNet[] {
+    const taken = [...(this.#untold?.values() ?? [])]
+    this.#untold?.clear()
+    return taken
+  }
+
+  #note(net: BadNet): void {
+    const untold = this.#untold
+    if (untold === undefined) return
+    const key = addressOf(net.high, net.low)
+    if (untold.size < MOST_UNTOLD || untold.has(key)) untold.set(key, net)
+  }
+
+  /** The lower half of the network of the address that was read last. */
+  get #netBits(): number {
+    return this.#bits[1]! & maskOf(this.#bits[0]!)
+  }
+
+  get #hour(): number {
+    return hourOf(this.#options.now())
+  }
+
+  #isForgotten(past: Past): boolean {
+    return isForgotten(past, this.#hour, this.#options.ttlMs() / HOUR_MS)
+  }
+
+  /** As it weighed after the last lesson. */
+  #held(high: number, low: number): Past {
+    const past = this.#table.get(high, low)
+    return past === undefined || this.#isForgotten(past) ? NO_PAST : past
+  }
+}
+
+/** Those that were bad on this day, as far as that is known. */
+const bucketsOn = (day: number, { lastBad, nets = 0 }: Past): number => (dayOfHour(lastBad) === day ? nets : 0)
+
+/** The same at all nodes. @param low the lower half of a source: its last octet, or the /64 within the /48, is what differs */
+const bucketOf = (low: number): number => 1 << ((Math.imul(low, 0x9e37_79b1) >>> 8) % BUCKETS)
+
+function countOf(buckets: number): number {
+  let count = 0
+  for (let left = buckets; left !== 0; left &= left - 1) count++
+  return count
+}

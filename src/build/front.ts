@@ -19,6 +19,7 @@ import { Sessions } from '../front/session/session.ts'
 import { delayAt } from '../overload/levels.ts'
 import type { Overload } from '../overload/overload.ts'
 import { strangersMost } from '../overload/reserve.ts'
+import { hasDoubtfulNeighbours } from '../overload/standing.ts'
 import type { RelayParts } from '../relay/transaction/relay.ts'
 import { HeloCrowds } from '../state/helo-crowds.ts'
 import type { History } from '../state/history.ts'
@@ -132,6 +133,7 @@ function conversationOf(options: FrontOptions, outcomes: Outcomes): Conversation
       return policy.checks
     },
     bans: options.banning.bans,
+    hasDoubtfulNeighbours: (ip) => hasDoubtfulNeighbours(options.history.net(ip)),
     heloCrowds: heloCrowdsOf(options),
     ...{ limits, overload, knownRecipients, unknownRecipients, relay, outcomes, voice, maxSize },
     get unknownGuard() {

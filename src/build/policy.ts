@@ -22,6 +22,7 @@ import type { DnsLists } from '../dns/lists.ts'
 import type { Certificates } from '../front/certificates.ts'
 import { createVoice, type Voice } from '../front/reply.ts'
 import type { SessionRules } from '../front/session/session.ts'
+import { isRefusedAtBanner } from '../overload/levels.ts'
 import { type Factors, perClient } from '../overload/maximum.ts'
 import type { Overload } from '../overload/overload.ts'
 import {
@@ -238,6 +239,7 @@ export function buildPolicy(sources: PolicySources): BuiltPolicy {
       dnsbl: {
         scoreOf: (client) => dnsLists.scoreOf(client),
         ...{ threshold: settings.dnsblThreshold, rejects: settings.dnsbl === 'reject' },
+        isPressed: () => mode('dnsbl') === 'enforce' && isRefusedAtBanner(overload.enforced, 'suspect'),
       },
       unknownLately: (client, limit) => (isRelay(client) ? undefined : limits.lately(client, limit)),
     }),

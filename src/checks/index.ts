@@ -17,7 +17,7 @@ import type { RecentRecipients } from '../core/usage.ts'
 import { banned } from './banned.ts'
 import { commandNewlineAtHelo, commandNewlineAtMail } from './command-newline.ts'
 import { denied } from './denied.ts'
-import { type DnsblParts, dnsbl } from './dnsbl.ts'
+import { type DnsblParts, dnsblAtMail, dnsblAtRcpt } from './dnsbl.ts'
 import { domains } from './domains.ts'
 import { helo } from './helo.ts'
 import { ipConcurrency } from './ip-concurrency.ts'
@@ -86,7 +86,14 @@ export const policy = (parts: PolicyParts): Policy => {
       ],
       foreign: [tongue(parts.tongue)],
     },
-    mail: { uncounted: [pipeliningAtMail(parts.pipelining), commandNewlineAtMail(parts.commandNewline), size] },
+    mail: {
+      uncounted: [
+        pipeliningAtMail(parts.pipelining),
+        commandNewlineAtMail(parts.commandNewline),
+        size,
+        dnsblAtMail(parts.dnsbl),
+      ],
+    },
     rcpt: {
       uncounted: [
         ...listed('rcpt'),
@@ -94,7 +101,7 @@ export const policy = (parts: PolicyParts): Policy => {
         recipients(parts.recipientsPerMessage),
         ...UNKNOWN_LIMITS.map((limit) => unknownRecipients(limit, parts.unknownLately)),
         // What a list speaks against takes no part of what the level lets in of strangers.
-        dnsbl(parts.dnsbl),
+        dnsblAtRcpt(parts.dnsbl),
         overloadAtRcpt,
       ],
       counted: [...limitsThatCount('messages'), ...limitsThatCount('recipients')].map((limit) =>

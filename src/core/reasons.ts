@@ -429,7 +429,7 @@ export const REASONS = {
   dnsbl: {
     number: 34,
     check: 'dnsbl',
-    stages: ['rcpt'],
+    stages: ['mail', 'rcpt'],
     action: 'reject',
     code: 554,
     enhanced: '5.7.1',

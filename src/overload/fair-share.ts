@@ -4,7 +4,7 @@
  * second, and so on, until the share is used up. So what one net is let in does not grow with what it sends, and nets that send
  * less than others are let in whole (max-min fairness).
  *
- *     rounds[k]  how many messages were the k-th of their net, lately; those of the first turn, then those of the second
+ *     rounds[k]  how many messages were the k-th of their net, lately; those of the first turn, then those of the next
  *     full       rounds that are let in whole: the most of them whose sum is within share × all messages
  *     part       the share of the next round that is let in too; every (1 / part)-th message of it
  *
@@ -13,7 +13,8 @@
  *
  * A round that has been empty lately may fill up within a second. So each message that comes adds the share to an allowance, each
  * one that is let in takes 1 from it, and it holds no more than the share of what has come lately. Over any span, no more is let
- * in than the share of what came, and this once. Of the allowance the second turn leaves half to the first.
+ * in than the share of what came, and this once. Of the allowance each turn leaves half to those before it: the second a half, the third
+ * three quarters.
  */
 import { WindowTable } from '../state/table.ts'
 
@@ -79,7 +80,7 @@ export class FairShare {
     this.#rounds[round - 1] = (this.#rounds[round - 1] as number) + 1
     if (this.#share >= 1) return true
     this.#allowance = Math.min(this.#mostAllowed, this.#allowance + this.#share)
-    const kept = (turn / this.#tables.length) * this.#mostAllowed
+    const kept = (1 - 0.5 ** turn) * this.#mostAllowed
     if (!this.#isWithin(round) || this.#allowance < 1 + kept) return false
     this.#allowance -= 1
     return true
@@ -88,9 +89,10 @@ export class FairShare {
   /** From now on this share is let in. @param seconds since the last call */
   set(share: number, seconds: number): void {
     const all = sumOf(this.#rounds)
-    // Where nothing has come lately, earlier turns go first as well.
+    // Where nothing has come lately, the first turn goes first as well, and of the next one the share is let in.
     const isQuiet = all === 0 && share > 0 && share < 1
-    this.#cut = isQuiet ? { full: this.#rounds.length - ROUNDS, part: share } : cutOf(this.#rounds, share)
+    const full = Math.min(ROUNDS, this.#rounds.length - ROUNDS)
+    this.#cut = isQuiet ? { full, part: share } : cutOf(this.#rounds, share)
     this.#mostAllowed = Math.max(LEAST * this.#tables.length, share * all)
     this.#allowance = Math.min(this.#mostAllowed, this.#share >= 1 ? this.#mostAllowed : this.#allowance)
     this.#share = share

@@ -51,6 +51,8 @@ export type Shed = {
   readonly share?: number
   /** Whether the message was put off before, where that decides. */
   readonly came?: Came
+  /** Its client is doubtful (returning.ts), and comes after the others. */
+  readonly doubtful?: 'yes'
   /** Connections of strangers, and how many of them there may be, where that is the reason. */
   readonly used?: number
   readonly max?: number
@@ -162,25 +164,39 @@ export class Overload {
     return used > max ? { overloadLevel: level, used, max } : undefined
   }
 
-  /** Asked once for each message, with its first recipient that is not exempt. */
-  offer(client: Pick<Client, 'standing' | 'net' | 'domain'>, envelope: Envelope): Offer {
+  /**
+   * Asked once for each message, with its first recipient that is not exempt.
+   * @param isDoubtful see returning.ts; asked only while a share is let in
+   */
+  offer(
+    client: Pick<Client, 'standing' | 'net' | 'domain'>,
+    envelope: Envelope,
+    isDoubtful: () => boolean = () => false,
+  ): Offer {
     const { standing } = client
     const { level } = this
     // A reload may have pinned another one since the last sample.
     if (level !== this.#rationed) this.#ration(level, 0)
-    if (isRationed(standing)) return this.#offerShare(standing, client, envelope)
+    if (isRationed(standing)) return this.#offerShare(standing, client, envelope, isDoubtful)
     return boundsOf(level, standing).most > 0 ? undefined : { overloadLevel: level, share: this.share(standing) }
   }
 
-  #offerShare(standing: Rationed, { net, domain }: Pick<Client, 'net' | 'domain'>, envelope: Envelope): Offer {
+  #offerShare(
+    standing: Rationed,
+    { net, domain }: Pick<Client, 'net' | 'domain'>,
+    envelope: Envelope,
+    isDoubtful: () => boolean,
+  ): Offer {
     const { returns, counted, clock } = this.#options
     const isAll = this.#shares[standing] >= 1
     // While all are let in, nobody need have come back.
     const came = isAll ? 'first' : returns.came(net, envelope, domain)
-    const isIn = this.#fair[standing].offer(net, clock.elapsed(), turnOf(came))
+    const doubtful = !isAll && isDoubtful()
+    const isIn = this.#fair[standing].offer(net, clock.elapsed(), turnOf(came, doubtful))
     if (isAll) return undefined
     counted(came, isIn)
-    if (!isIn) return { overloadLevel: this.level, share: this.share(standing), came }
+    if (!isIn)
+      return { overloadLevel: this.level, share: this.share(standing), came, ...(doubtful && { doubtful: 'yes' }) }
     if (came !== 'first') returns.spend(net, envelope, domain)
     return undefined
   }

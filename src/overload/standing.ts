@@ -86,6 +86,8 @@ const ENOUGH = OWN_MEMORY / 2
 /** More than these are evidence: two bad messages are, until a day later they weigh no more than one. */
 const BAD_MESSAGES = 1
 const BAD_NEIGHBOURS = 3
+/** So many are a doubt: one bad address, until a day later it weighs less. */
+const DOUBTFUL_NEIGHBOURS = 0.5
 /** So many or more are evidence. */
 const GOOD_NEIGHBOURS = 5
 /** A neighbourhood with this share of good addresses is no evidence against the others. */
@@ -143,6 +145,13 @@ const isMostlyGood = ({ recentGood, recentBad }: Past): boolean => recentGood >=
 
 const lastsFor = ({ first, lastGood }: Past, days: number): boolean =>
   days <= 1 || lastGood - first >= (days - 1) * HOURS_A_DAY - EARLY_HOURS
+
+/**
+ * Whether its neighbourhood makes a stranger doubtful (returning.ts): an address of it was bad within a day, and fewer than a fifth of those
+ * heard lately were good. More than three make it suspect.
+ */
+export const hasDoubtfulNeighbours = ({ recentGood, recentBad }: Past): boolean =>
+  recentBad >= DOUBTFUL_NEIGHBOURS && recentGood < POOL_SHARE * (recentGood + recentBad)
 
 const isBadNeighbourhood = ({ recentGood, recentBad }: Past): boolean =>
   recentBad > BAD_NEIGHBOURS && recentGood < POOL_SHARE * (recentGood + recentBad)

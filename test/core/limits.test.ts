@@ -43,7 +43,7 @@ test('every limit on connections, messages or recipients is compared, narrow bef
     domains: [],
     recipientsPerMessage: 100,
     unknownLately: () => undefined,
-    dnsbl: { scoreOf: () => ({ score: 0, zones: [] }), threshold: 1, rejects: false },
+    dnsbl: { scoreOf: () => ({ score: 0, zones: [] }), isPressed: () => false, threshold: 1, rejects: false },
   })
   const checks = (...counts: ('connections' | 'messages' | 'recipients')[]) =>
     counts.flatMap((each) => limitsThatCount(each)).map((limit) => REASONS[limit].check)

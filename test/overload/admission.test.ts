@@ -137,7 +137,7 @@ describe('over nets', () => {
 
 describe('those that have come back go first', () => {
   const SEED = new Uint8Array(8)
-  const [BACK, FIRST] = [turnOf('back'), turnOf('first')]
+  const [BACK, FIRST] = [turnOf('back', false), turnOf('first', false)]
   interface Second {
     readonly back: number
     readonly first: number
@@ -166,7 +166,33 @@ describe('those that have come back go first', () => {
   const steady = (second: Second, seconds = 40): Second[] => new Array(seconds).fill(second)
 
   test('from the same network and from another alike', () => {
-    expect([turnOf('back'), turnOf('elsewhere'), turnOf('first')]).toEqual([0, 0, 1])
+    const turns = [false, true].map((isDoubtful) =>
+      (['back', 'elsewhere', 'first'] as const).map((came) => turnOf(came, isDoubtful)),
+    )
+    expect(turns).toEqual([
+      [0, 0, 1],
+      [2, 2, 3],
+    ])
+  })
+
+  test.each([
+    ['what is left of the share is for the doubtful', 0.3, 20, 80, 20, 10],
+    ['where the others take it all, they get nothing', 0.05, 50, 950, 50, 0],
+  ])('doubtful clients come after all others: %s', (_, share, clean, doubtful, cleanIn, doubtfulIn) => {
+    const fair = new FairShare(SEED, TURNS)
+    const counts = { clean: 0, doubtful: 0 }
+    for (let second = 0; second < 40; second++) {
+      fair.set(share, 1)
+      for (let i = 0; i < clean + doubtful; i++) {
+        const isDoubtful = i % Math.round((clean + doubtful) / clean) !== 0
+        // The doubtful have come back, and the others come for the first time.
+        const turn = turnOf(isDoubtful ? 'back' : 'first', isDoubtful)
+        const isIn = fair.offer(`net ${(second * 997 + i) % 5000}`, second * 1000 + i, turn)
+        if (second >= 20 && isIn) counts[isDoubtful ? 'doubtful' : 'clean']++
+      }
+    }
+    expect(counts.clean / 20).toBeCloseTo(cleanIn, -1)
+    expect(Math.abs(counts.doubtful / 20 - doubtfulIn)).toBeLessThanOrEqual(2)
   })
 
   test('all of them, and then as many of the others as are left of the share', () => {

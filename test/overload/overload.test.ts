@@ -259,6 +259,42 @@ describe('strangers that come back', () => {
   })
 })
 
+describe('a doubtful client', () => {
+  const offers = (count: number, isDoubtful: boolean) =>
+    Array.from({ length: count }, () => {
+      now += 1
+      return overload.offer(client('new', `net ${now}`), LETTER, () => isDoubtful)
+    })
+
+  test('is put off before all others, and the log says so', () => {
+    settings.mode = 3
+    overload.tick()
+    // Who it is is known after the first second.
+    for (let second = 0; second < 3; second++) {
+      offers(90, true)
+      offers(10, false)
+      now += EVERY_MS
+      overload.tick()
+    }
+    const [doubtful, clean] = [offers(90, true), offers(10, false)]
+    expect(doubtful.filter((shed) => shed === undefined)).toHaveLength(0)
+    expect(clean.filter((shed) => shed === undefined).length).toBeGreaterThanOrEqual(3)
+    expect(doubtful[0]).toMatchObject({ came: 'first', doubtful: 'yes' })
+    expect(clean.find((shed) => shed !== undefined)).not.toHaveProperty('doubtful')
+  })
+
+  test('is let in as all are while nobody is put off, and nobody asks who it is', () => {
+    const asked = () => {
+      throw new Error('nobody needs to know')
+    }
+    for (const level of [0, 1] as const) {
+      settings.mode = level
+      overload.tick()
+      for (let i = 0; i < 100; i++) expect(overload.offer(client('new', `${i}`), LETTER, asked)).toBeUndefined()
+    }
+  })
+})
+
 describe('while the check is only observed', () => {
   test('nobody is put off, so that nothing is remembered', () => {
     settings.isEnforced = false

@@ -58,7 +58,8 @@ test('what is written is read again: clients that have sent a good message', asy
   expect(history.own('2001:db8:1:2::9')).toMatchObject({ good: 1 })
   expect(history.own('192.0.2.2')).toMatchObject({ recentBad: 0 })
   expect([history.count('known'), history.count('seen')]).toEqual([1, 1])
-  expect(lines.join()).toContain('"clients":2')
+  expect(history.net('192.0.2.200')).toMatchObject({ good: 1, recentBad: 1 })
+  expect(lines.join()).toContain('"clients":2,"domains":0,"networks":1')
   expect(statSync(path).mode & 0o777).toBe(0o600)
   expect(readdirSync(directory)).toEqual(['clients'])
 })
@@ -141,7 +142,7 @@ test('nothing is written before the file was read to its end', async () => {
   const reading = file.read()
   await file.write()
   await reading
-  expect(readFileSync(path, 'latin1')).toMatch(/end 2\n$/)
+  expect(readFileSync(path, 'latin1')).toMatch(/end 3\n$/)
 })
 
 test('a line that is nonsense is left out, and the others count', async () => {

@@ -31,6 +31,8 @@ export interface Learned extends LinesRead {
   /** Clients by what the log makes of them. */
   readonly known: number
   readonly seen: number
+  /** In which addresses have sent bad mail lately. */
+  readonly networks: number
   /** Where it went. */
   readonly written: readonly string[]
 }
@@ -63,7 +65,13 @@ export async function learn(
   if (problem !== undefined) return { output: problem, code: 1 }
   try {
     const written = [...(await toRedis(settings, history)), ...(await toFiles(settings, history, options.cores))]
-    const found = { ...lines.read, known: history.count('known'), seen: history.count('seen'), written }
+    const found = {
+      ...lines.read,
+      known: history.count('known'),
+      seen: history.count('seen'),
+      networks: badNetsOf(history),
+      written,
+    }
     return { output: options.json ? `${JSON.stringify(found, undefined, 2)}\n` : inWords(found), code: 0 }
   } catch (error) {
     return { output: `What was learnt could not be written: ${reasonOf(error)}.\n`, code: 1 }
@@ -78,6 +86,12 @@ const teacherOf =
     const domain = name === undefined || !hasDomains ? undefined : organisationOf(name, ip)
     if (counted !== undefined && domain !== undefined) history.domains.learn(domain, ip, counted, at)
   }
+
+function badNetsOf({ nets }: History): number {
+  let count = 0
+  nets.each(0, 1, () => count++)
+  return count
+}
 
 function emptyHistory({ knownAfter: after, knownDays: days, historyTtl }: Settings, now: number): History {
   return new History({
@@ -152,10 +166,11 @@ async function toFiles(settings: Settings, history: History, cores: number): Pro
   return paths
 }
 
-const inWords = ({ lines, used, known, seen, written }: Learned): string =>
+const inWords = ({ lines, used, known, seen, networks, written }: Learned): string =>
   [
     `${lines} lines read, ${used} of them about clients.`,
     `${known} clients are known by them, ${seen} more have sent good mail.`,
+    `From ${networks} networks came bad mail lately.`,
     `Written to ${written.join(', ')}.`,
     '',
   ].join('\n')

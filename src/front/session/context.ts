@@ -27,6 +27,8 @@ export interface ConversationParts {
   readonly overload: Pick<Overload, 'offer' | 'putOff'>
   readonly knownRecipients: KnownRecipients
   readonly unknownRecipients: Pick<UnknownRecipients, 'get' | 'heard' | 'forget'>
+  /** Whether a stranger's neighbourhood makes it doubtful. @param ip canonical */
+  readonly hasDoubtfulNeighbours: (ip: string) => boolean
   readonly heloCrowds: Pick<HeloCrowds, 'met'>
   readonly unknownGuard: boolean
   /** HISTORY_BAD_REPLY: replies to the dot that accept a message and say that it is bad. */

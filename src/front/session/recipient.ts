@@ -26,6 +26,7 @@ import type { AnsweredFrom } from '../recipient-answer.ts'
 import { type ClientReply, UNREAD } from './client-reply.ts'
 import { type Context, judge, putOff } from './context.ts'
 import { extensionsUsed, type Path, type Read, readRcpt } from './grammar.ts'
+import { isDoubted } from './signs.ts'
 import type { RefusedRecipient, Transaction } from './transaction.ts'
 
 export interface Rcpt {
@@ -106,7 +107,7 @@ async function admit(
       isPast ??= exempt && parts.limits.sparesLevel(sparedBy, client)
       if (isPast) return undefined
       lookAgain()
-      return transaction.shed(to, (asked) => parts.overload.offer(client, asked))
+      return transaction.shed(to, (asked) => parts.overload.offer(client, asked, () => isDoubtful(context)))
     },
   }
   const first = await judge(context, 'rcpt', 'uncounted', known)
@@ -116,6 +117,9 @@ async function admit(
   const usage = each === undefined ? message : { ...message, [RECIPIENT_LIMIT]: each }
   return judge(context, 'rcpt', 'counted', { ...known, usage })
 }
+
+const isDoubtful = ({ parts, client, record }: Context): boolean =>
+  isDoubted(record) || parts.hasDoubtfulNeighbours(client.ip)
 
 /**
  * What the mail servers have just said of this recipient. It counts as if they had been asked. A trusted client always asks, so

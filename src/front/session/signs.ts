@@ -2,7 +2,7 @@
 import type { Observer } from '../../checks/runner.ts'
 import { type Client, isFriend } from '../../core/client.ts'
 import { providerOf } from '../../core/ip.ts'
-import { type ReasonName, reasonOf } from '../../core/reasons.ts'
+import { type CheckName, type ReasonName, reasonOf } from '../../core/reasons.ts'
 import type { Signs } from '../../core/signs.ts'
 import type { HeloCrowds } from '../../state/helo-crowds.ts'
 import type { SessionRecord } from '../session-record.ts'
@@ -31,6 +31,13 @@ const SIGNS: ReadonlySet<ReasonName> = new Set<ReasonName>([
   'command_newline',
 ])
 export const isSign = (reason: ReasonName): boolean => SIGNS.has(reason)
+
+/** What speaks against a client, and is only observed: it would have been refused else. */
+const DOUBTS: readonly CheckName[] = ['pregreet', 'pipelining', 'helo', 'tongue', 'command-newline', 'dnsbl']
+
+/** Whether a check in observe mode has found something that speaks against the client. */
+export const isDoubted = ({ observed }: Pick<SessionRecord, 'observed'>): boolean =>
+  observed !== undefined && DOUBTS.some((check) => observed.has(check))
 
 /** Counts what a check in observe mode finds. @param isOnce what counts once a session */
 export const once =

@@ -20,8 +20,12 @@ const folder = (): string => {
   return path
 }
 const today = new Date().toISOString().slice(0, 10)
-/** One that has sent for days, one that has sent once, and one that has sent junk alone. */
-const PLAIN = `127.5.0.1,10,0,${today}\n127.5.1.1,1,0,${today}\n127.5.2.1,0,30,${today}\n`
+/** One that has sent for days, one that has sent once, and four of one network that have sent junk alone. */
+const PLAIN = [
+  ...[`127.5.0.1,10,0,${today}`, `127.5.1.1,1,0,${today}`],
+  ...[1, 2, 3, 4].map((host) => `127.5.2.${host},0,30,${today}`),
+  '',
+].join('\n')
 
 const learnt = (path: string, settings: Record<string, string>, cores = 1) =>
   learn(load(testSources('127.0.0.1:1', settings)), path, { json: false, cores })
@@ -52,7 +56,7 @@ test('through Redis a running node hears of it, and a log that is read twice cou
     const { output, code } = await learnt(path, settings)
     expect({ output, code }).toEqual({
       output:
-        '3 lines read, 3 of them about clients.\n1 clients are known by them, 1 more have sent good mail.\nWritten to Redis.\n',
+        '6 lines read, 6 of them about clients.\n1 clients are known by them, 1 more have sent good mail.\nFrom 1 networks came bad mail lately.\nWritten to Redis.\n',
       code: 0,
     })
   }
@@ -61,7 +65,11 @@ test('through Redis a running node hears of it, and a log that is read twice cou
   await eventually(heard, (count) => count === 1)
   expect(await standingAt(app, '127.5.0.1')).toBe('known')
   expect(await standingAt(app, '127.5.1.1')).toBe('seen')
-  expect(await standingAt(app, '127.5.2.1')).toBe('new')
+  // Nobody has met it, and its neighbours have sent junk.
+  await eventually(
+    () => standingAt(app, '127.5.2.99'),
+    (standing) => standing === 'suspect',
+  )
 })
 
 test('names that the mail server has confirmed teach their domains', async () => {
@@ -91,7 +99,7 @@ test('without Redis it goes to the file, beside what is there', async () => {
   expect(await learnt(path, { HISTORY_FILE: file })).toMatchObject({ code: 0 })
   writeFileSync(path, `127.5.9.9,5,0,${today}\n`)
   expect(await learnt(path, { HISTORY_FILE: file })).toMatchObject({ code: 0 })
-  expect(readFileSync(file, 'latin1').trimEnd().split('\n')).toHaveLength(2 + 3)
+  expect(readFileSync(file, 'latin1').trimEnd().split('\n')).toHaveLength(2 + 4)
   const app = await begin({ HISTORY_FILE: file })
   for (const from of ['127.5.0.1', '127.5.9.9']) expect(await standingAt(app, from)).toBe('known')
 })

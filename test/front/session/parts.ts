@@ -50,7 +50,7 @@ export function partsWithoutRelay(limits: Limits): { parts: ConversationParts; t
       domains: [],
       recipientsPerMessage: 100,
       unknownLately: () => undefined,
-      dnsbl: { scoreOf: () => ({ score: 0, zones: [] }), threshold: 1, rejects: false },
+      dnsbl: { scoreOf: () => ({ score: 0, zones: [] }), isPressed: () => false, threshold: 1, rejects: false },
     }),
     mode: () => 'enforce',
     metrics: createMetrics({ version: 'test', upstreams: [] }),

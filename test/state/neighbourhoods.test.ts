@@ -1,0 +1,204 @@
+/** What is remembered of networks that send spam: in plain numbers, and by several nodes over a real Redis. */
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
+import { hasDoubtfulNeighbours, standingOf } from '../../src/overload/standing.ts'
+import { History } from '../../src/state/history.ts'
+import { netIn, recordOf } from '../../src/state/neighbourhoods.ts'
+import { NeighbourhoodsSharing } from '../../src/state/neighbourhoods-sharing.ts'
+import { pastIn, textOf } from '../../src/state/past-text.ts'
+import { connectRedis } from '../../src/state/redis.ts'
+import { startRedis } from '../services/redis.ts'
+import { eventually } from '../support/app.ts'
+import { addressOf } from './shared-nodes.ts'
+
+const HOUR = 3_600_000
+const DAY = 24 * HOUR
+const GOOD = { good: 1, bad: 0 }
+const BAD = { good: 0, bad: 1 }
+const STRANGER = '192.0.2.250'
+let now: number
+beforeEach(() => {
+  now = 20_000 * DAY + 12 * HOUR
+})
+
+function begin(): History {
+  const seed = Uint8Array.from([1, 2, 3, 4, 5, 6, 7, 8])
+  return new History({ standingAlone: () => 'new', ttlMs: () => 100 * DAY, now: () => now, seed, capacity: 4096 })
+}
+const standingIn = (history: History, ip = STRANGER) =>
+  standingOf({ isAllowed: false, own: history.own(ip), net: history.net(ip) }, { after: 3, days: 2 })
+const badIn = (history: History, ip = STRANGER): number => history.net(ip).recentBad
+/** Whoever has told, others hear. */
+function exchange(...nodes: readonly History[]): void {
+  for (const from of nodes) {
+    for (const each of from.nets.takeUntold()) for (const node of nodes) node.nets.hear(each)
+  }
+}
+function two(): [History, History] {
+  const nodes: [History, History] = [begin(), begin()]
+  for (const { nets } of nodes) nets.share()
+  return nodes
+}
+
+test('one bad address makes its neighbours doubtful for a day, and four make them suspect', () => {
+  const history = begin()
+  history.learn('192.0.2.1', BAD)
+  expect([standingIn(history), hasDoubtfulNeighbours(history.net(STRANGER))]).toEqual(['new', true])
+  expect(hasDoubtfulNeighbours(history.net('198.51.100.1'))).toBe(false)
+  now += DAY
+  expect(hasDoubtfulNeighbours(history.net(STRANGER))).toBe(true)
+  now += HOUR
+  expect(hasDoubtfulNeighbours(history.net(STRANGER))).toBe(false)
+  for (const host of [2, 3, 4, 5]) history.learn(`192.0.2.${host}`, BAD)
+  expect(standingIn(history)).toBe('suspect')
+})
+
+test('where a fifth of the addresses send good mail, one is no doubt', () => {
+  const history = begin()
+  for (const host of [1, 2, 3, 4]) history.learn(`192.0.2.${host}`, BAD)
+  history.learn('192.0.2.5', GOOD)
+  expect([hasDoubtfulNeighbours(history.net(STRANGER)), standingIn(history)]).toEqual([false, 'new'])
+})
+
+test('nodes tell each other of bad addresses: each counts once, however often it is told, and by whomever', () => {
+  const [a, b] = two()
+  a.learn('192.0.2.1', BAD)
+  a.learn('192.0.2.2', BAD)
+  b.learn('192.0.2.2', BAD)
+  b.learn('192.0.2.3', BAD)
+  exchange(a, b)
+  expect([badIn(a), badIn(b)]).toEqual([3, 3])
+  expect(standingIn(a)).toBe('new')
+  // What is told again changes nothing.
+  a.nets.each(0, 1, (net) => b.nets.hear(net))
+  b.nets.each(0, 1, (net) => a.nets.hear(net))
+  expect([badIn(a), badIn(b)]).toEqual([3, 3])
+  a.learn('192.0.2.4', BAD)
+  exchange(a, b)
+  expect([standingIn(a), standingIn(b)]).toEqual(['suspect', 'suspect'])
+})
+
+test('an address that is bad again the next day counts again, by all nodes once', () => {
+  const [a, b] = two()
+  a.learn('192.0.2.1', BAD)
+  exchange(a, b)
+  now += DAY
+  a.learn('192.0.2.1', BAD)
+  b.learn('192.0.2.1', BAD)
+  exchange(a, b)
+  for (const node of [a, b]) expect(badIn(node)).toBeCloseTo(1.5, 2)
+})
+
+test('what is told late of yesterday, and what comes from the future, is no more than it is', () => {
+  const [a, b] = two()
+  a.learn('192.0.2.1', BAD)
+  const late = a.nets.takeUntold()
+  now += DAY
+  b.learn('192.0.2.2', BAD)
+  for (const each of late) b.nets.hear(each)
+  expect(badIn(b)).toBe(1)
+  const ahead = begin()
+  for (const each of late) ahead.nets.hear({ ...each, hour: each.hour + 10_000, buckets: 0xffff_ffff, bad: 8_000_000 })
+  expect(badIn(ahead)).toBe(100)
+  expect(ahead.net(STRANGER).lastBad).toBe(Math.floor(now / HOUR))
+})
+
+test('good mail of the neighbourhood stays, whatever is heard of it', () => {
+  const [a, b] = two()
+  for (const host of [1, 2, 3, 4, 5]) b.learn(`192.0.2.${host}`, GOOD)
+  for (const host of [6, 7, 8, 9]) a.learn(`192.0.2.${host}`, BAD)
+  exchange(a, b)
+  expect(b.net(STRANGER)).toMatchObject({ good: 5, recentGood: 5, recentBad: 4 })
+})
+
+test('of a network no more is told on a day than what makes a suspect', () => {
+  const [a, b] = two()
+  let told = 0
+  for (let host = 1; host < 255; host++) {
+    a.learn(`192.0.2.${host}`, BAD)
+    const untold = a.nets.takeUntold()
+    told += untold.length
+    for (const each of untold) b.nets.hear(each)
+  }
+  expect(told).toBe(6)
+  expect(badIn(a)).toBe(28)
+  expect([badIn(b), standingIn(b)]).toEqual([6, 'suspect'])
+})
+
+test('as text it is what it was, IPv6 as well', () => {
+  const a = begin()
+  const ips = ['192.0.2.1', '2001:db8:1:7::1', '255.255.255.1', 'ffff:ffff:ffff:1::1']
+  for (const ip of ips) a.learn(ip, BAD)
+  const b = begin()
+  a.nets.each(0, 1, (net) => {
+    const [key, past] = recordOf(net)
+    b.nets.hear(netIn(key, pastIn(textOf(past))!))
+  })
+  for (const ip of [...ips, '2001:db8:1:8::1']) expect(b.net(ip)).toEqual(a.net(ip))
+  expect(badIn(b, '2001:db8:2::1')).toBe(0)
+})
+
+describe('over Redis', () => {
+  const ends: (() => Promise<void>)[] = []
+  afterEach(async () => {
+    for (const end of ends.splice(0).reverse()) await end()
+  })
+  const LOG = { debug() {}, info() {}, warn() {}, error() {}, flush() {} }
+
+  async function node(port: number) {
+    const history = begin()
+    const link = connectRedis({ address: addressOf(`redis://127.0.0.1:${port}`), timeoutMs: 2000, log: LOG })
+    ends.push(() => link.close())
+    const sharing = new NeighbourhoodsSharing({
+      ...{ nets: history.nets, client: link.client, prefix: 'spillway:', log: LOG, now: () => now },
+      ...{ elapsed: () => performance.now(), upSince: () => (link.connected() ? 1 : undefined) },
+      watched: (_, answer) => answer,
+    })
+    await eventually(
+      () => link.connected(),
+      (open) => open,
+    )
+    return { history, sharing, client: link.client }
+  }
+
+  test('a node hears within a step, and one that starts later knows what was bad in the last three days', async () => {
+    const redis = await startRedis()
+    ends.push(() => redis.stop())
+    const [a, b] = [await node(redis.port), await node(redis.port)]
+    for (const host of [1, 2, 3, 4]) a.history.learn(`192.0.2.${host}`, BAD)
+    a.history.learn('2001:db8:1::1', BAD)
+    for (const { sharing } of [a, b]) await sharing.step()
+    expect([standingIn(b.history), badIn(b.history, '2001:db8:1:2::3')]).toEqual(['suspect', 1])
+    now += 2 * DAY
+    b.history.learn('198.51.100.1', BAD)
+    await b.sharing.step()
+    const c = await node(redis.port)
+    await c.sharing.step()
+    expect([badIn(c.history), badIn(c.history, '198.51.100.9')]).toEqual([1, 1])
+    now += 2 * DAY
+    const d = await node(redis.port)
+    await d.sharing.step()
+    expect([badIn(d.history), badIn(d.history, '198.51.100.9')]).toEqual([0, 0.25])
+  })
+
+  test('all of it can be written at once, a day of a large flood in 600 kB', async () => {
+    const redis = await startRedis()
+    ends.push(() => redis.stop())
+    const a = await node(redis.port)
+    const full = new History({
+      ...{ standingAlone: () => 'new' as const, ttlMs: () => 100 * DAY, now: () => now, seed: new Uint8Array(8) },
+    })
+    for (let i = 0; i < 30_000; i++) for (const host of [1, 2, 3, 4]) full.learn(`11.${i >> 8}.${i & 255}.${host}`, BAD)
+    const writer = new NeighbourhoodsSharing({
+      ...{ nets: full.nets, client: a.client, prefix: 'spillway:', log: LOG, now: () => now, upSince: () => 1 },
+      ...{ elapsed: () => performance.now(), watched: <T>(_: unknown, answer: Promise<T>) => answer },
+    })
+    await writer.writeAll()
+    await a.sharing.step()
+    let heard = 0
+    a.history.nets.each(0, 1, () => heard++)
+    // As many as there is room for in a small history.
+    expect(heard).toBeGreaterThan(400)
+    const day = Math.floor(now / DAY)
+    expect(await a.client.strlen(`spillway:neighbourhoods:1:${day}`)).toBe(30_000 * 20)
+  })
+})

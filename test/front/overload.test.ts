@@ -152,6 +152,38 @@ test('what another check refuses takes nothing of what strangers get past the le
   expect(await postmaster('example.net')).toBe('250')
 })
 
+describe('a stranger is doubtful, as shipped,', () => {
+  const unknown: Script = (verb) => (verb === 'RCPT' ? '550 5.1.1 No such user' : 'default')
+
+  async function sessionOf(node: TestFront, ip: string, helo: string): Promise<unknown> {
+    const client = await node.client(ip)
+    // Who speaks before the greeting is doubtful, too.
+    await client.reply()
+    await client.command(`EHLO ${helo}`)
+    await client.command('MAIL FROM:<a@example.org>')
+    await client.command('RCPT TO:<b@example.net>')
+    await client.command('QUIT')
+    await client.closed()
+    const line = () => node.lines.find((each) => each.msg === 'session' && each.ip === ip)
+    while (line() === undefined) await nextTurn()
+    return line()
+  }
+
+  test('where a test that is only observed speaks against it', async () => {
+    const node = await pinned(3)
+    expect(await sessionOf(node, '127.0.4.1', 'localhost')).toMatchObject({ reason: 'overload', doubtful: 'yes' })
+    expect(await sessionOf(node, '127.0.5.1', 'client.example')).not.toHaveProperty('doubtful')
+  })
+
+  test('where an address of its network has been bad', async () => {
+    const node = await pinned(3, {}, nothingPutOff(), unknown)
+    const neighbour = addressOf('seen')
+    expect(await sessionOf(node, neighbour, 'client.example')).toMatchObject({ outcome: 'rejected' })
+    expect(await sessionOf(node, '127.0.0.99', 'client.example')).toMatchObject({ doubtful: 'yes' })
+    expect(await sessionOf(node, '127.0.5.1', 'client.example')).not.toHaveProperty('doubtful')
+  })
+})
+
 describe('a stranger that comes back', () => {
   const HERE = '127.0.0.99'
   const ELSEWHERE = '127.0.1.99'

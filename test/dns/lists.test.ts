@@ -366,9 +366,12 @@ describe('on the wire', () => {
     },
   )
 
-  test('while the check is observed, a listed client is let in at MAIL whatever the level', async () => {
+  test('while the check is observed, a listed client is let in at MAIL whatever the level, and counted at RCPT alone', async () => {
     const node = await app({ OVERLOAD: '2', OVERLOAD_EVENT_LOOP: '10s', DNSBL: 'observe' })
     expect(await rcpt(node, LISTED)).toMatch(/^250/)
+    const observed = (stage: string) =>
+      node.metric(`spillway_refusals_total{stage="${stage}",reason="dnsbl",action="defer",mode="observe"}`)
+    expect([await observed('mail'), await observed('rcpt')]).toEqual([0, 1])
   })
 
   test('as it is shipped, no list is asked', async () => {

@@ -12,7 +12,7 @@ import { HonestPopulation } from '../../src/cli/senders/honest.ts'
 
 const DAY = 86_400_000
 const now = Date.parse('2026-11-20T12:00:00Z')
-const SCALE = 0.02
+const SCALE = 0.01
 const pastOf = (share: number, more: object = {}) => new NetsPast({ scale: SCALE, seed: 1, share, ...more })
 const netOf = (ip: string): string => ip.slice(0, ip.lastIndexOf('.'))
 const past = pastOf(0.8)
@@ -40,22 +40,23 @@ describe('a share of the networks that the flood comes from', () => {
   test('has a past, and no other network has', () => {
     expect(past.all).toBe(nets.size)
     const old = new Set(spammers.map(({ ip }) => netOf(ip)))
-    for (const each of old) expect(nets).toContain(each)
+    expect([...old].filter((each) => !nets.has(each))).toEqual([])
     expect(old.size).toBe(past.nets.length)
     expect(old.size / nets.size).toBeGreaterThan(0.75)
     expect(old.size / nets.size).toBeLessThan(0.85)
   })
 
   test('a greater share has those of a smaller one, and what each has sent is the same; so are they in every run', () => {
-    const of = (share: number) => [...pastOf(share).spammers()]
-    expect(of(0.8)).toEqual(spammers)
+    const of = (share: number, seed = 1) => [...pastOf(share, { seed }).spammers()]
+    const text = JSON.stringify(spammers)
+    expect(JSON.stringify(of(0.8)) === text).toBe(true)
+    expect(JSON.stringify(of(0.8, 2)) === text).toBe(false)
     const ips = new Set(spammers.map(({ ip }) => ip))
     const fewer = of(0.3)
     expect(fewer.length).toBeGreaterThan(0)
-    for (const { ip } of fewer) expect(ips).toContain(ip)
+    expect(fewer.filter(({ ip }) => !ips.has(ip))).toEqual([])
     expect(pastOf(1).nets).toHaveLength(nets.size)
     expect(of(0)).toEqual([])
-    expect([...pastOf(0.8, { seed: 2 }).spammers()]).not.toEqual(spammers)
   })
 
   test('has sent from several addresses each, one in ten of which sends in the run as well', () => {
@@ -97,7 +98,7 @@ test('spillway learn hears of what was taken and of what was refused, as far bac
   expect(ages.at(-1)).toBeLessThanOrEqual(14)
   expect(ages[Math.floor(ages.length / 2)]).toBeGreaterThan(5)
   const told = learnt(spamPastOf(spammers, now, true)).by
-  for (const ip of told.keys()) expect(ip).toMatch(/^11\./)
+  expect([...told.keys()].filter((ip) => !ip.startsWith('11.'))).toEqual([])
 })
 
 test('a day of logs has the spam of that day, and what it refuses counts', () => {
@@ -107,13 +108,13 @@ test('a day of logs has the spam of that day, and what it refuses counts', () =>
   const { by, foreign } = learnt(dayOf(population, how, spammers))
   expect(foreign).toBe(0)
   const today = spammers.filter(({ agoMs }) => agoMs < DAY)
-  expect(today.length).toBeGreaterThan(100)
-  for (const [ip, each] of without) expect(by.get(ip)).toEqual(each)
+  expect(today.length).toBeGreaterThan(200)
+  expect([...without].map(([ip]) => [ip, by.get(ip)])).toEqual([...without])
   const spam = new Set(today.map(({ ip }) => toldAs(ip)))
   const others = [...by.keys()].filter((ip) => !without.has(ip))
-  for (const ip of others) expect(spam).toContain(ip)
+  expect(others.filter((ip) => !spam.has(ip))).toEqual([])
   expect(others.length / today.length).toBeGreaterThan(0.95)
-  for (const ip of others) expect(now - (by.get(ip)?.last ?? 0)).toBeLessThanOrEqual(DAY)
+  expect(others.filter((ip) => now - (by.get(ip)?.last ?? 0) > DAY)).toEqual([])
   const single = today.find(({ messages, drawn: [first] }) => messages === 1 && first?.text === 'refused')
   const { unknown = 0 } = single?.drawn[0] ?? {}
   expect(by.get(toldAs(single?.ip ?? ''))).toMatchObject({ good: 0, bad: unknown + 1 })
@@ -121,7 +122,7 @@ test('a day of logs has the spam of that day, and what it refuses counts', () =>
 
 test('a tenth of the first contacts stands in such networks, at addresses that no bot has had', () => {
   const population = new HonestPopulation(1, 50)
-  const strangers = Array.from({ length: 3000 }, () => population.stranger())
+  const strangers = Array.from({ length: 1500 }, () => population.stranger())
   const housed = strangers.map((each, i) => past.housed(each, i))
   const moved = housed.filter((each, i) => each !== strangers[i])
   expect(moved.length / strangers.length).toBeCloseTo(0.1, 1)
@@ -130,10 +131,7 @@ test('a tenth of the first contacts stands in such networks, at addresses that n
   for (const { addresses, mta } of moved) {
     expect(addresses).toHaveLength(mta.addresses)
     expect(new Set(addresses.map(netOf)).size).toBe(1)
-    for (const each of addresses) {
-      expect(old).toContain(netOf(each))
-      expect(bots).not.toContain(each)
-    }
+    expect(addresses.filter((each) => !old.has(netOf(each)) || bots.has(each))).toEqual([])
   }
   expect(strangers.map((each, i) => past.housed(each, i))).toEqual(housed)
   expect(strangers.map((each, i) => pastOf(0).housed(each, i))).toEqual(strangers)

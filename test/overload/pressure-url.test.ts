@@ -103,7 +103,12 @@ test('while a queue is more than half full, or soon will be, it is asked every s
 
 test('there is one question at a time, and whoever is slow, or fails, is asked no sooner for it', async () => {
   const open: ServerResponse[] = []
-  const { asked, over, pass } = await ask((_, response) => void open.push(response))
+  const { asked, over, pass, settings } = await ask(({ url }, response) => {
+    if (url === '/queues') open.push(response)
+    else response.end()
+  })
+  /** Whatever was asked before has come by then. */
+  const settled = (): Promise<unknown> => fetch(new URL('/', settings.url))
   const asking = (count: number) =>
     eventually(
       () => open.length,
@@ -111,11 +116,13 @@ test('there is one question at a time, and whoever is slow, or fails, is asked n
     )
   await asking(1)
   pass(2)
+  await settled()
   expect(open).toHaveLength(1)
   open[0]?.end('0.9')
   await over(1)
   // It took two seconds, so it has two seconds for itself.
   pass(1)
+  await settled()
   expect(open).toHaveLength(1)
   pass(1)
   await asking(2)
@@ -123,6 +130,7 @@ test('there is one question at a time, and whoever is slow, or fails, is asked n
   await over(2)
   expect(asked.failed.value).toBe(1)
   pass(4)
+  await settled()
   expect(open).toHaveLength(2)
   pass(1)
   await asking(3)

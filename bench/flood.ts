@@ -6,7 +6,7 @@
 //         [--scale X] [--k K] [--seconds N] [--after MODEL_MINUTES] [--properly 0.33,0.5,0.7] [--nets-past 0,0.8]
 //         [--seed N] [--postfix] [--set 'NAME=VALUE …'] [--short] [--out DIR]
 //
-// `--scenario all` runs every one of them, shortened (bench/flood/short.ts), in less than half an hour; `--short` does so for a list.
+// `--scenario all` runs every one of them, shortened (bench/flood/short.ts), in about 35 minutes; `--short` does so for a list.
 
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -1,4 +1,4 @@
-// Every scenario, shortened so that all of them fit into half an hour: the mechanism shows, and figures are of fewer messages.
+// Every scenario, shortened so that all of them take about 35 minutes: the mechanism shows, and figures are of fewer messages.
 
 import type { Scenario } from './scenarios.ts'
 

@@ -3,10 +3,10 @@
 // the tables. Of all that are in the directory it writes one table of goals: scenarios.md.
 //
 //     npm run build && npm run bench:flood -- --scenario S1,S8 [--contenders spillway,blind,nothing,calm] [--nodes N]
-//         [--scale X] [--k K] [--seconds N] [--after MODEL_MINUTES] [--properly 0.33,0.5,0.7] [--seed N] [--postfix]
-//         [--set 'NAME=VALUE …'] [--short] [--out DIR]
+//         [--scale X] [--k K] [--seconds N] [--after MODEL_MINUTES] [--properly 0.33,0.5,0.7] [--nets-past 0,0.8]
+//         [--seed N] [--postfix] [--set 'NAME=VALUE …'] [--short] [--out DIR]
 //
-// `--scenario all` runs every one of them, shortened (bench/flood/short.ts), in less than half an hour; `--short` does so for a list.
+// `--scenario all` runs every one of them, shortened (bench/flood/short.ts), in about 35 minutes; `--short` does so for a list.
 
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -14,7 +14,7 @@ import { chart } from './flood/chart.ts'
 import type { Options } from './flood/nodes.ts'
 import { linesOf, report } from './flood/report.ts'
 import { type Result, runScenario } from './flood/run.ts'
-import { SCENARIOS, type Scenario } from './flood/scenarios.ts'
+import { SCENARIOS, type Scenario, withNetsPast } from './flood/scenarios.ts'
 import { BESIDE_A_FLOOD, CONTENDERS, type Contender } from './flood/settings.ts'
 import { SHORT } from './flood/short.ts'
 import { summary } from './flood/summary.ts'
@@ -30,9 +30,19 @@ const number = (name: string, usual: number): number => {
   return value
 }
 
-/** The scenarios of a name: those that begin with it, and of each as many as there are shares of bots that come back properly. */
+/** Those that a sweep goes through; none where it was not asked for. */
+function shares(name: string): number[] {
+  const all = option(name)?.split(',').map(Number) ?? []
+  for (const each of all) if (!(each >= 0 && each <= 1)) throw new Error(`--${name} has shares from 0 to 1`)
+  return all
+}
+
+const isAll = (name: string): boolean => name === 'all'
+
+/** The scenarios of a name: the one that has it, or those that begin with it; of each as many as there are shares to sweep. */
 function wanted(name: string, isShort: boolean): Scenario[] {
-  const found = SCENARIOS.filter((each) => name === 'all' || each.name === name || each.name.startsWith(`${name}-`))
+  const exact = SCENARIOS.filter((each) => each.name === name)
+  const found = exact.length > 0 ? exact : SCENARIOS.filter((each) => isAll(name) || each.name.startsWith(`${name}-`))
   if (found.length === 0) throw new Error(`there is no ${name}: all, ${SCENARIOS.map((each) => each.name).join(', ')}`)
   return found.flatMap((each) => changed(isShort ? { ...each, ...SHORT[each.name] } : each))
 }
@@ -45,11 +55,15 @@ function changed(found: Scenario): Scenario[] {
     seconds: number('seconds', found.seconds),
     afterMin: number('after', found.afterMin),
   }
-  const { flood, name } = scenario
-  const shares = option('properly')?.split(',').map(Number) ?? []
-  for (const each of shares) if (!(each >= 0 && each <= 1)) throw new Error('--properly has shares from 0 to 1')
-  if (flood === undefined || shares.length === 0) return [scenario]
-  return shares.map((properly) => ({ ...scenario, name: `${name}-${properly}`, flood: { ...flood, properly } }))
+  const past = shares('nets-past')
+  const properly = shares('properly')
+  const { flood } = scenario
+  if (flood === undefined) return [scenario]
+  const ofNets = past.length === 0 ? [scenario] : past.map((share) => withNetsPast(scenario, share))
+  if (properly.length === 0) return ofNets
+  return ofNets.flatMap((each) =>
+    properly.map((share) => ({ ...each, name: `${each.name}-${share}`, flood: { ...flood, properly: share } })),
+  )
 }
 
 /** Who takes part: as was asked for, or Spillway and those that its scenario names. */
@@ -101,11 +115,11 @@ async function run({ scenario, contenders }: Planned, common: Omit<Options, 'con
 }
 
 const USAGE = `npm run bench:flood -- [--scenario all|NAME,…] [--short] [--contenders ${CONTENDERS.join(',')}] [--nodes N]
-    [--scale X] [--k K] [--seconds N] [--after MODEL_MINUTES] [--properly 0.33,0.5,0.7] [--seed N] [--postfix]
-    [--set 'NAME=VALUE …'] [--out DIR]
+    [--scale X] [--k K] [--seconds N] [--after MODEL_MINUTES] [--properly 0.33,0.5,0.7] [--nets-past 0,0.8]
+    [--seed N] [--postfix] [--set 'NAME=VALUE …'] [--out DIR]
 scenarios: ${SCENARIOS.map(({ name }) => name).join(', ')}`
 /** Those of bench/processes.ts included. */
-const OPTIONS = [...USAGE.matchAll(/\[(--[a-z]+)/g)].map(([, name]) => name).concat('--program', '--profile', '--node')
+const OPTIONS = [...USAGE.matchAll(/\[(--[a-z-]+)/g)].map(([, name]) => name).concat('--program', '--profile', '--node')
 
 await benchmark(async () => {
   if (process.argv.includes('--help')) {

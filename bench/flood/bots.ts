@@ -13,12 +13,11 @@ import { atLeastOnce, below, between } from '../../src/cli/senders/random.ts'
 import type { Done, Visit } from '../../src/cli/senders/visit.ts'
 import { accept, type Delivery } from './ledger.ts'
 import { DOMAIN, HOSTNAME, TURNED } from './names.ts'
-import { populationOf, SNOWSHOE, turning } from './population.ts'
+import { HEAVY_ADDRESSES, inOneNetwork, populationOf, SNOWSHOE, turning } from './population.ts'
 import { type BotKind, mailboxesOf, type Turning } from './scenarios.ts'
 import type { World } from './world.ts'
 
 const PATIENCE_MS = 60_000
-const HEAVY_ADDRESSES = 5
 /** A name as mail servers have. */
 const nameOf = (ip: string): string => `mail.${ip.replaceAll('.', '-')}.bots.example`
 /** Messages of one connection, on average. */
@@ -85,7 +84,7 @@ export class Bots {
       const bot = below(random, HEAVY_ADDRESSES)
       this.#try(this.#write(botAddress(bot), { ...habits(bot), hangs: false }, kind), 1)
     } else if (kind === 'one network') {
-      this.#try(this.#write(`127.200.200.${1 + (number % 254)}`, habits(number), kind), 1)
+      this.#try(this.#write(inOneNetwork(number), habits(number), kind), 1)
     } else {
       const bot = nextBot(random, scale)
       this.#try(this.#write(botAddress(bot, scale), habits(bot), kind), 1)

@@ -9,10 +9,7 @@
 import { createServer as createWebServer } from 'node:http'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { QueueBehind, type Size, Workers } from './capacity.ts'
-import { DOMAIN, MARK, SLOW_MAILBOX, TURNED } from './names.ts'
-
-/** The share of spam that the cluster recognizes, and refuses at the dot (assumed). */
-const RECOGNIZED = 0.5
+import { DOMAIN, MARK, RECOGNIZED, SLOW_MAILBOX, TURNED } from './names.ts'
 
 export type ClusterOrder =
   /** The load begins: seconds are counted from now on. */

@@ -14,6 +14,7 @@ import type { Answer, Done } from '../../src/cli/senders/visit.ts'
 import { hasName } from './early.ts'
 import { accept, type Class, type Delivery } from './ledger.ts'
 import { DOMAIN, MARK, SLOW_MAILBOX } from './names.ts'
+import { type NetsPast, netsPastOf } from './nets-past.ts'
 import { populationOf, turning } from './population.ts'
 import { mailboxesOf } from './scenarios.ts'
 import type { World } from './world.ts'
@@ -54,6 +55,10 @@ export class Honest {
   /** By name. */
   readonly #known: Set<string>
   readonly #provider: Sender
+  readonly #netsPast: NetsPast | undefined
+  /** Names of first contacts that stand in a network with a past. */
+  readonly #hosted = new Set<string>()
+  #strangers = 0
   #due = 0
   #burst = 0
   #listed = 0
@@ -62,6 +67,7 @@ export class Honest {
     this.#world = world
     const population = populationOf(world)
     this.#population = population
+    this.#netsPast = netsPastOf(world.scenario, world)
     this.#turning = world.scenario.turnsBad === undefined ? undefined : turning(population).name
     const ranks = Array.from({ length: world.scenario.hasPast ? population.count : 0 }, (_, rank) => rank)
     this.#known = new Set(ranks.map((rank) => population.established(rank).name))
@@ -98,7 +104,14 @@ export class Honest {
   #drawn(): Sender {
     const { random, scenario } = this.#world
     if (scenario.firstDay !== undefined && random() < 1 / 3) return this.#provider
-    return random() < FIRST_CONTACTS ? this.#population.stranger() : this.#population.next(random)
+    return random() < FIRST_CONTACTS ? this.#stranger() : this.#population.next(random)
+  }
+
+  #stranger(): Sender {
+    const stranger = this.#population.stranger()
+    const housed = this.#netsPast?.housed(stranger, this.#strangers++) ?? stranger
+    if (housed !== stranger) this.#hosted.add(housed.name)
+    return housed
   }
 
   /** @returns how many messages it sends */
@@ -122,6 +135,7 @@ export class Honest {
         const to = this.#mailbox()
         if (made.has(to)) continue
         const delivery: Delivery = { id: `${name} ${to}`, class: who, sentMs: now, tries: 0 }
+        if (this.#hosted.has(sender.name)) delivery.isHosted = true
         deliveries.push(delivery)
         made.set(to, delivery)
       }

@@ -29,6 +29,8 @@ export interface Delivery {
   putOffByUs?: boolean
   /** Spillway itself said 5yz. */
   refusedByUs?: boolean
+  /** It comes from a network that also sends spam; see nets-past.ts. */
+  isHosted?: boolean
 }
 
 export interface ClassTally {

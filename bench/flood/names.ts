@@ -7,6 +7,8 @@ export const HOSTNAME = 'mx.test.example'
 export const MARK = '(cluster)'
 /** The mailbox that the cluster is slow for (S10). */
 export const SLOW_MAILBOX = `u0@${DOMAIN}`
+/** The share of spam that the cluster recognizes, and refuses at the dot (assumed). */
+export const RECOGNIZED = 0.5
 /** The reverse-path of spam that is counted apart: of a known sender that has turned bad, and the like. */
 export const TURNED = 'turned@friend.example'
 

@@ -12,7 +12,8 @@ import { type Size, sizeOf } from './capacity.ts'
 import { dayOf } from './day.ts'
 import { recordsOf } from './early.ts'
 import { DOMAIN } from './names.ts'
-import { pastOf, snowshoePast } from './past.ts'
+import { netsPastOf } from './nets-past.ts'
+import { pastOf, snowshoePast, spamPastOf } from './past.ts'
 import { populationOf } from './population.ts'
 import { HONEST_PER_SECOND, type Scenario } from './scenarios.ts'
 import { blind, type Contender, connections, divided } from './settings.ts'
@@ -139,12 +140,15 @@ function certificate(): Readonly<Record<string, string>> {
 }
 
 /** What Spillway learns before the run. */
-function logsOf({ hasPast, logs = 'a fortnight', turnsBad }: Scenario, options: Options, isProxied: boolean): string {
+function logsOf(scenario: Scenario, options: Options, isProxied: boolean): string {
+  const { hasPast, logs = 'a fortnight', turnsBad } = scenario
   if (!hasPast || logs === 'none') return ''
   const how = { perSecond: HONEST_PER_SECOND * options.scale, seed: options.seed, now: Date.now() }
   const population = populationOf(options)
-  const theirs = logs === 'a day' ? dayOf(population, how) : pastOf(population, how, isProxied)
-  return turnsBad?.who === 'a known /24' ? theirs + snowshoePast(how.now) : theirs
+  const spammers = netsPastOf(scenario, options)?.spammers() ?? []
+  if (logs === 'a day') return dayOf(population, how, spammers)
+  const snowshoe = turnsBad?.who === 'a known /24' ? snowshoePast(how.now) : ''
+  return pastOf(population, how, isProxied) + spamPastOf(spammers, how.now, isProxied) + snowshoe
 }
 
 /** Waits until the node has heard of what was learnt. */

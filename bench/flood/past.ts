@@ -1,11 +1,13 @@
 // What the established senders have sent before the run, as an operator has it from the logs of a cluster: lines of the form
 // `ip,accepted,rejected,last` for `spillway learn`. The lab knows these senders by the same truth: each of them has had at least
-// one honest message accepted. Nothing else is told; who sends for the first time in the run is in no line.
+// one honest message accepted. Who sends honest mail for the first time in the run is in no line. The networks of the flood may have sent spam in
+// the same time: lines of the same form for each address that did (nets-past.ts).
 
 import { type HonestPopulation, LARGE } from '../../src/cli/senders/honest.ts'
 import { UNKNOWN_SHARE } from '../../src/cli/senders/letter.ts'
 import { between, seeded } from '../../src/cli/senders/random.ts'
 import { toldAs } from './names.ts'
+import { counted, type Spammer } from './nets-past.ts'
 import { SNOWSHOE } from './population.ts'
 
 /** How far the logs go back (assumed). */
@@ -17,6 +19,16 @@ const NEWCOMERS = 0.05
 /** What the snowshoe has sent: five messages a day from each address, all of them accepted. */
 export const snowshoePast = (now: number): string =>
   `${SNOWSHOE.map((ip) => `${ip},${5 * DAYS},0,${Math.floor(now / 1000)}`).join('\n')}\n`
+
+/** What networks with a past have sent. @param now in ms since the epoch @param isProxied PROXY headers tell their addresses */
+export function spamPastOf(spammers: Iterable<Spammer>, now: number, isProxied = false): string {
+  let lines = ''
+  for (const { ip, agoMs, ...spam } of spammers) {
+    const { accepted, rejected } = counted(spam)
+    lines += `${isProxied ? toldAs(ip) : ip},${accepted},${rejected},${Math.floor((now - agoMs) / 1000)}\n`
+  }
+  return lines
+}
 
 /** @param perSecond messages of all established senders @param now in ms since the epoch @param isProxied PROXY headers tell their addresses */
 export function pastOf(

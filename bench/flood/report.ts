@@ -4,7 +4,7 @@ import { table } from '../measure.ts'
 import type { Line } from './chart.ts'
 import { isTest } from './early.ts'
 import { figureOf, goalsOf } from './goals.ts'
-import { CLASSES } from './ledger.ts'
+import { CLASSES, type ClassTally } from './ledger.ts'
 import type { Result } from './run.ts'
 import type { Scenario } from './scenarios.ts'
 
@@ -15,10 +15,12 @@ const MOST_LATE_MS = 500
 const percent = (part: number, of: number): string => (of === 0 ? '' : `${((100 * part) / of).toFixed(1)} %`)
 
 function rows(result: Result): string[][] {
-  return CLASSES.map((who) => {
-    const each = result.classes[who]
+  const { classes, hosted, contender } = result
+  const named: [string, ClassTally][] = CLASSES.map((who) => [who, classes[who]])
+  if (hosted.sent > 0) named.splice(2, 0, ['of these in a network with a past', hosted])
+  return named.map(([who, each]) => {
     return [
-      `${result.contender}: ${who}`,
+      `${contender}: ${who}`,
       `${each.sent}`,
       `${each.tried}`,
       percent(each.atFirstTry, each.sent),
@@ -105,10 +107,12 @@ export function report(scenario: Scenario, results: readonly Result[]): string {
     ({ contender, overCapacity, dotsOverCapacity }) =>
       `- ${contender}: in the worst 10 s ${overCapacity.toFixed(2)} times the cluster's capacity begun, ${dotsOverCapacity.toFixed(2)} times at the dot`,
   )
+  const past = results.find(({ netsPast }) => netsPast !== undefined)?.netsPast
+  const old = `P = ${past?.share ?? 0}: ${past === undefined ? 'no network of the flood has' : `${past.nets} of ${past.of} networks of the flood have`} a past`
   const known = learnt === undefined ? '' : `, ${learnt.known} addresses known to Spillway and ${learnt.seen} seen`
   return [
     `### ${name}: ${title}`,
-    `K = ${k}, scale ${scale}, seed ${seed}, nodes ${nodes}; the cluster takes ${capacity.toFixed(1)} messages a second${known}.`,
+    `K = ${k}, scale ${scale}, seed ${seed}, nodes ${nodes}; the cluster takes ${capacity.toFixed(1)} messages a second${known}.${scenario.flood === undefined ? '' : ` ${old}.`}`,
     table(['deliveries', 'sent', ...HEAD], results.flatMap(rows)),
     ...(goalsOf(results).length === 0
       ? []

@@ -22,6 +22,7 @@ import {
   tally,
   timeline,
 } from './ledger.ts'
+import { netsPastOf } from './nets-past.ts'
 import {
   knownClients,
   type Learnt,
@@ -60,6 +61,10 @@ export interface Result {
   /** Clients that Spillway had learnt of before the run, by what it made of them. */
   readonly learnt: Learnt | undefined
   readonly classes: Readonly<Record<Class, ClassTally>>
+  /** Of the first contacts those in networks with a past. */
+  readonly hosted: ClassTally
+  /** Of the networks of the flood, how many have a past; undefined: none. */
+  readonly netsPast: { readonly share: number; readonly nets: number; readonly of: number } | undefined
   /** Of what was sent when the flood had its full height; without a flood of all. */
   readonly atHeight: Readonly<Record<Class, ClassTally>>
   /** In the worst ten seconds, as a multiple of what the cluster can take: transactions begun (MAIL), and messages at their dot. */
@@ -208,7 +213,7 @@ async function play(whole: Scenario, asked: Options, started: Started): Promise<
     ...{ hasFlood: scenario.flood !== undefined, isFirstDay: scenario.firstDay !== undefined },
     isFullFlood: scenario.flood !== undefined && scenario.queue === undefined && scenario.logs === undefined,
     isDotTrue: scenario.queue === undefined,
-    ...{ settings: nodes.settings, learnt: nodes.learnt },
+    ...{ settings: nodes.settings, learnt: nodes.learnt, netsPast: summaryOf(scenario, options) },
     ...counts,
     figures: contender === 'spillway' ? figures : [],
     ...{ isCut: scenario.kills !== undefined || scenario.down !== undefined, unknown, command: options.command },
@@ -227,6 +232,11 @@ function as(scenario: Scenario, contender: Contender): Scenario {
   if (contender === 'calm') return calm
   if (contender !== 'one sender' || turnsBad === undefined) return scenario
   return { ...scenario, turnsBad: { ...turnsBad, who: 'a known sender' } }
+}
+
+function summaryOf(scenario: Scenario, options: Options): Result['netsPast'] {
+  const past = netsPastOf(scenario, options)
+  return past && { share: past.share, nets: past.nets.length, of: past.all }
 }
 
 interface Counts {
@@ -255,6 +265,11 @@ function counted({ k, turnsBad, flood }: Scenario, { sent, report, capacity, wat
   const { sockets, dropped, visits, lateMs } = sent
   return {
     classes: tallies(0),
+    hosted: tally(
+      by['first contact'].filter(({ isHosted }) => isHosted),
+      arrived,
+      { k, watchedMs },
+    ),
     atHeight: tallies((flood?.rampS ?? 0) * 1000),
     overCapacity: overCapacity(report.begun, capacity),
     dotsOverCapacity: overCapacity(report.dots, capacity),

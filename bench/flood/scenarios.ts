@@ -43,6 +43,11 @@ export interface Scenario {
   /** Whether there are established senders with honest mail behind them, and Spillway has learnt of them; otherwise all are new. */
   readonly hasPast: boolean
   readonly flood?: Flood
+  /**
+   * The share of the flood's networks that have sent spam in the fortnight before (nets-past.ts), of which Spillway learns as it learns of the
+   * established senders. None if absent.
+   */
+  readonly netsPast?: number
   /** What Spillway has learnt of them: a fortnight by default. Where it is given, addresses are told by PROXY headers. */
   readonly logs?: 'a fortnight' | 'a day' | 'none'
   /** Spam from one known sender, from one that was never seen, or from a whole /24 of known ones (snowshoe): so many visits a second, whatever the scale is. */
@@ -87,8 +92,32 @@ export interface Scenario {
 const USUAL = { k: 60, seconds: 120, afterMin: 31, hasPast: true } as const
 const flood = (kind: BotKind, times = 50) => ({ times, rampS: 60, kind })
 
+/**
+ * Networks with a past, as the logs show them: of those that a fortnight shows, a day shows five in eight, because the others have sent nothing
+ * that day.
+ */
+const A_FORTNIGHT = 0.8
+const A_DAY = 0.5
+
+/** The same with this share of networks with a past, and another name: S1-nets-80. */
+export function withNetsPast(scenario: Scenario, share: number): Scenario {
+  const percent = Number((100 * share).toFixed(1))
+  const name = `${scenario.name.replace(/-nets-[\d.]+$/, '')}-nets-${percent}`
+  const title = `${scenario.title.replace(/; [\d.]+ % of .*$/, '')}; ${percent} % of its networks have a past`
+  return { ...scenario, name, title, netsPast: share }
+}
+
+const S1: Scenario = {
+  ...USUAL,
+  name: 'S1',
+  title: 'ramp to 50 times in 60 s, held',
+  seconds: 180,
+  flood: flood('usual'),
+}
+
 export const SCENARIOS: readonly Scenario[] = [
-  { ...USUAL, name: 'S1', title: 'ramp to 50 times in 60 s, held', seconds: 180, flood: flood('usual') },
+  S1,
+  ...[0.5, 0.8, 0.95].map((share) => withNetsPast(S1, share)),
   { ...USUAL, name: 'S2', title: 'directory harvest', flood: flood('harvest', 10) },
   { ...USUAL, name: 'S3', title: 'backscatter: null senders', flood: flood('backscatter') },
   { ...USUAL, name: 'S4', title: 'a few heavy addresses', flood: flood('heavy') },
@@ -208,6 +237,7 @@ export const SCENARIOS: readonly Scenario[] = [
       logs,
       // As it is there from the start. The lab's own senders need some seconds until their code is compiled.
       flood: { times: 50, rampS: 8, kind: 'usual' },
+      ...(logs === 'a day' && { netsPast: A_FORTNIGHT }),
       beside: [],
     }),
   ),
@@ -218,6 +248,7 @@ export const SCENARIOS: readonly Scenario[] = [
       title: `the tests of how clients talk are on, and ${percent} % of the bots are on a DNS list`,
       flood: { times: 50, rampS: 10, kind: 'usual' },
       listed: percent / 100,
+      netsPast: A_DAY,
       settings: EARLY_TESTS,
       beside: [],
     }),

@@ -1,12 +1,14 @@
-// Every scenario, shortened so that all of them fit into half an hour: the mechanism shows, and figures are of fewer messages.
+// Every scenario, shortened so that all of them take about 35 minutes: the mechanism shows, and figures are of fewer messages.
 
 import type { Scenario } from './scenarios.ts'
 
+const S1: Partial<Scenario> = { seconds: 45, afterMin: 31, flood: { times: 50, rampS: 15, kind: 'usual' } }
 const FLOOD = { seconds: 22, afterMin: 31 }
 
 /** By name, what differs from the full scenario. Spans that are given in parts are given whole. */
 export const SHORT: Readonly<Record<string, Partial<Scenario>>> = {
-  S1: { seconds: 45, afterMin: 31, flood: { times: 50, rampS: 15, kind: 'usual' }, beside: ['blind', 'calm'] },
+  S1: { ...S1, beside: ['blind', 'calm'] },
+  ...Object.fromEntries([50, 80, 95].map((percent) => [`S1-nets-${percent}`, { ...S1, beside: [] }])),
   S2: { ...FLOOD, flood: { times: 10, rampS: 5, kind: 'harvest' }, beside: [] },
   S3: { ...FLOOD, flood: { times: 50, rampS: 5, kind: 'backscatter' }, beside: [] },
   S4: { ...FLOOD, flood: { times: 50, rampS: 5, kind: 'heavy' }, beside: [] },

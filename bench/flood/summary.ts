@@ -37,9 +37,10 @@ export function summary(directory: string, scenarios: readonly Pick<Scenario, 'n
       const share = `${contender} ${(100 * idle).toFixed(0)} %`
       return idle < LEAST_IDLE ? `**${share}**` : share
     })
+    const past = first.netsPast ? `; ${100 * first.netsPast.share} % of the networks with a past` : ''
     const dropped = results.reduce((sum, each) => sum + each.dropped, 0)
     const isNone = dropped > 0 ? `; **${dropped} visits could not be made: no result**` : ''
-    told.push(`- ${name}, ${title}: scale ${first.scale}; machine idle: ${idle.join(', ')}${isNone}`)
+    told.push(`- ${name}, ${title}: scale ${first.scale}${past}; machine idle: ${idle.join(', ')}${isNone}`)
     commands.add(first.command)
   }
   return [

@@ -90,7 +90,7 @@ const settingsOf = (policy: OverloadParts['policy'], pin: Pin): OverloadSettings
   },
 })
 
-const pressureUrlOf = ({ policy, metrics, log }: OverloadParts, reported: ReportedPressure): PressureUrl =>
+const pressureUrlOf = ({ policy, metrics, clock, log }: OverloadParts, reported: ReportedPressure): PressureUrl =>
   new PressureUrl({
     settings() {
       const { upstreamPressureUrl: url, upstreams } = policy().settings
@@ -99,6 +99,7 @@ const pressureUrlOf = ({ policy, metrics, log }: OverloadParts, reported: Report
     take: (report) => reported.take(report),
     asked: { ok: metrics.pressureAsked.of('ok'), failed: metrics.pressureAsked.of('failed') },
     log,
+    elapsed: () => clock.elapsed(),
   })
 
 export function buildOverload(parts: OverloadParts): BuiltOverload {

@@ -553,7 +553,7 @@ export const SETTINGS = {
     group: 'overload',
     kind: orNone(pressureUrl),
     default: 'none',
-    doc: 'Where Spillway asks every 5 s how full the queues of the mail servers are: an http or https URL.',
+    doc: 'Where Spillway asks how full the queues of the mail servers are, every 5 s, and every second while one is half full or soon will be: an http or https URL.',
     more: 'The answer is one number for all mail servers, or JSON with a number for each as `SPILLWAY_UPSTREAMS` writes it: `{"mail1.example.net:25": 0.4}`. 1 means that the queue is as long as it may be. For queues that grow while the mail servers accept mail quickly. Instead, each mail server can report its own (`POST /api/v1/pressure`). Each worker asks for itself, and the system resolves the name.',
     live: true,
   }),

@@ -87,13 +87,41 @@ export function* botsOf(scale = 1): Generator<number> {
 
 /** Networks (/24) of bots. */
 const NETS = 30_000
+const HOSTS = 254
 
-/**
- * An address of 127.128.0.0/9 for each bot, 17 to a /24. @param scale that of nextBot: as fewer bots come, they are in fewer
- * networks, and as many of them in one
- */
+/** How many networks the bots of a flood are in. @param scale that of nextBot: as fewer bots come, they are in fewer networks, and as many of them in one */
+export const netsOfBots = (scale = 1): number => Math.max(1, Math.round(NETS * Math.min(1, scale)))
+
+/** @param net the number of a network of bots, from 0 on @param host from 1 to 254 */
+export const addressIn = (net: number, host: number): string => `127.${128 + (net >>> 8)}.${net & 255}.${host}`
+
+const hostOf = (bot: number, nets: number): number => 1 + (Math.floor(bot / nets) % HOSTS)
+
+/** An address of 127.128.0.0/9 for each bot, 17 to a /24. @param scale that of nextBot */
 export function botAddress(bot: number, scale = 1): string {
-  const nets = Math.max(1, Math.round(NETS * Math.min(1, scale)))
-  const net = bot % nets
-  return `127.${128 + (net >>> 8)}.${net & 255}.${1 + (Math.floor(bot / nets) % 254)}`
+  const nets = netsOfBots(scale)
+  return addressIn(bot % nets, hostOf(bot, nets))
 }
+
+/** The hosts of one network that a day's bots have. @param net its number @param scale that of nextBot */
+export function hostsOfBots(net: number, scale = 1): ReadonlySet<number> {
+  const nets = netsOfBots(scale)
+  const hosts = new Set<number>()
+  for (const { first, count } of BOTS_A_DAY) {
+    const end = first + Math.max(1, Math.ceil(count * scale))
+    for (let bot = first + ((net - (first % nets) + nets) % nets); bot < end; bot += nets) hosts.add(hostOf(bot, nets))
+  }
+  return hosts
+}
+
+/** How many visits a bot makes in a day: the mean of its kind. */
+export function visitsADay(random: Random): number {
+  const kind = weighted(
+    random,
+    BOTS_A_DAY.map(({ count, weight: visits }) => ({ weight: count, visits: visits / count })),
+  )
+  return Math.round(kind.visits)
+}
+
+/** How many bots a network has in a day, on average. */
+export const BOTS_A_NET = BOTS_A_DAY.reduce((sum, { count }) => sum + count, 0) / NETS

@@ -147,6 +147,12 @@ test('while Redis is away mail goes on and the node says so; an id that nobody h
   await deliver(a, IP)
   const id = await refused(a)
   await found<IdExplained>(b, id)
+  // One that hangs holds up nobody who asks for more than a second.
+  redis.freeze()
+  const asked = performance.now()
+  expect(await explain<IdExplained>(b, id)).toMatchObject({ refused: [], lookedIn: { redis: 'away' } })
+  expect(performance.now() - asked).toBeLessThan(3000)
+  redis.thaw()
   await redis.kill()
   await eventually(
     () => b.running.status().redis?.state,
@@ -158,6 +164,7 @@ test('while Redis is away mail goes on and the node says so; an id that nobody h
     refused: [{ id: during }],
     lookedIn: { redis: 'away' },
   })
+  expect(await explain<SenderExplained>(a, 'DAVE@b.example')).toMatchObject({ refused: [{ id: during }] })
   const told = await explain<IdExplained>(b, id)
   expect(told).toMatchObject({ refused: [], lookedIn: { redis: 'away' }, reason: 'ip_messages' })
   expect(told.verdict).toMatch(/There is no record of it: Redis does not answer, .* turned away for ip_messages\.$/)

@@ -1,6 +1,6 @@
 /**
- * GET /api/v1/explain?q=…: what an address, a network or an id is to this node, what it would hear now, and what would change that. It
- * counts nothing, and asks nobody.
+ * GET /api/v1/explain?q=…: what an address, a network, a sender or an id is to this node, what it would hear now, what would change that, and
+ * the last sessions, of all nodes where there is a Redis. It counts nothing, and asks neither the DNS nor a mail server.
  */
 import type { Standing } from '../core/client.ts'
 import type { LimitName } from '../core/limits.ts'
@@ -8,6 +8,7 @@ import type { ReasonName } from '../core/reasons.ts'
 import type { BanReport } from './bans.ts'
 import type { Request } from './request.ts'
 import { json, type Response, text } from './response.ts'
+import type { Sessions } from './sessions.ts'
 
 /** What comes first in each: sentences for a person. */
 interface Said {
@@ -42,28 +43,6 @@ export interface LimitReport {
   readonly resetsAt?: string
 }
 
-export interface RefusedReport {
-  /** As the client heard it. */
-  readonly id: string
-  readonly at: string
-  readonly ip: string
-  readonly standing: Standing
-  readonly stage: string
-  /** Absent: a mail server refused, and `refusedBy` has its words. */
-  readonly reason?: ReasonName
-  readonly code?: number
-  /** What decided, such as how much of a limit was used. */
-  readonly facts?: Readonly<Record<string, string | number>>
-  readonly helo?: string
-  readonly from?: string
-  readonly refusedBy?: { readonly upstream: string; readonly reply: string }
-}
-
-interface Refused {
-  /** The last sessions of it that were turned away, the latest first. In a flood those of strangers are a sample. */
-  readonly refused: readonly RefusedReport[]
-}
-
 /** On which lists of the operator it is. */
 export interface ListsReport {
   readonly allow: boolean
@@ -79,7 +58,7 @@ export interface StageReport {
   readonly observed: readonly ReasonName[]
 }
 
-export interface AddressExplained extends Said, Refused {
+export interface AddressExplained extends Said, Sessions {
   readonly kind: 'address'
   readonly address: string
   /** The key of limits per client. */
@@ -116,7 +95,7 @@ export interface AddressExplained extends Said, Refused {
   readonly greetingTest: { readonly passed: boolean; readonly delayMs: number }
 }
 
-export interface NetworkExplained extends Said, Refused {
+export interface NetworkExplained extends Said, Sessions {
   readonly kind: 'network'
   readonly network: string
   /** Whether it has an address in common with what is on them. */
@@ -128,20 +107,30 @@ export interface NetworkExplained extends Said, Refused {
   readonly net: PastReport
 }
 
-export interface IdExplained extends Said, Refused {
+export interface IdExplained extends Said, Sessions {
   readonly kind: 'id'
   readonly id: string
   readonly at: string
   /** Of the node or worker that gave it. */
   readonly node: number
+  /** The name of that node; absent where there is no record of the session. */
+  readonly host?: string
   readonly reason?: ReasonName
-  /** Its address, as of now; absent where the session is not among the last ones. */
+  /** Its address, as of now; absent where there is no record of the session. */
   readonly address?: AddressExplained
 }
 
-export type Explanation = AddressExplained | NetworkExplained | IdExplained
+/** The address of a sender (RFC 5321 section 2.3.11). */
+export interface SenderExplained extends Said, Sessions {
+  readonly kind: 'sender'
+  readonly sender: string
+  /** What its last session came from, as of now; absent where there is no record of one. */
+  readonly address?: AddressExplained
+}
 
-/** It is neither an address nor a network nor an id. */
+export type Explanation = AddressExplained | NetworkExplained | SenderExplained | IdExplained
+
+/** It is none of these. */
 export interface NotExplained {
   readonly mistake: string
 }
@@ -149,13 +138,13 @@ export interface NotExplained {
 /** @param asked as somebody wrote it */
 export type Explain = (asked: string) => Explanation | NotExplained | Promise<Explanation | NotExplained>
 
-/** Longer than anything that can be asked for. */
-const LONGEST = 100
+/** Longer than anything that can be asked for: a path has 256 octets (RFC 5321 section 4.5.3.1.3). */
+const LONGEST = 300
 
 export async function explained({ query }: Request, explain: Explain): Promise<Response> {
   const asked = (query.get('q') ?? '').trim()
   if (asked === '' || asked.length > LONGEST)
-    return text(400, 'q: an address, a network or an id, such as /api/v1/explain?q=192.0.2.1')
+    return text(400, 'q: an address, a network, a sender or an id, such as /api/v1/explain?q=192.0.2.1')
   const answer = await explain(asked)
   return 'mistake' in answer ? text(400, `q: ${answer.mistake}`) : json(200, answer)
 }

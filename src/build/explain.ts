@@ -1,68 +1,88 @@
 /**
- * What an address, a network or an id is to this node (admin/explain.ts), read from the parts that know it. Nothing is counted, charged or
- * taught by it, and the DNS is not asked. At connect it is judged by the checks in force (explain-verdict.ts).
+ * What an address, a network, a sender or an id is to this node (admin/explain.ts), read from the parts that know it. Nothing is counted,
+ * charged or taught by it, and the DNS is not asked. At connect it is judged by the checks in force (explain-verdict.ts). The last sessions
+ * are those of all nodes (explain-sessions.ts).
  */
 import { isIP } from 'node:net'
 import { reportOf } from '../admin/bans.ts'
 import type {
   AddressExplained,
-  Explain,
   Explanation,
   IdExplained,
   LimitReport,
   ListsReport,
   NetworkExplained,
+  NotExplained,
   PastReport,
-  RefusedReport,
+  SenderExplained,
   StageReport,
 } from '../admin/explain.ts'
+import type { Sessions } from '../admin/sessions.ts'
+import { writtenAddress } from '../core/address.ts'
+import { addressHmac } from '../core/address-hmac.ts'
 import { NARROWEST_BITS } from '../core/bans.ts'
 import type { Client } from '../core/client.ts'
 import { messageOf } from '../core/errors.ts'
-import { readId, refusalId, writtenId } from '../core/id.ts'
+import { readId, writtenId } from '../core/id.ts'
 import { canonical, compile, familyOf, type Network, netOf, overlaps, parseNetwork, sourceOf } from '../core/ip.ts'
+import { latestOf } from '../core/kept-session.ts'
 import { LIMITS } from '../core/limits.ts'
+import { visible } from '../core/visible.ts'
 import type { Name } from '../dns/names.ts'
 import type { ClientDomains } from '../front/client-domains.ts'
-import type { RecentRefusals, RefusedSession } from '../front/recent-refusals.ts'
 import { delayAt } from '../overload/levels.ts'
 import { perClient } from '../overload/maximum.ts'
 import type { Bans } from '../state/bans.ts'
 import { netsOf } from '../state/domains.ts'
 import type { History } from '../state/history.ts'
 import { HOUR_MS, type Past } from '../state/past.ts'
+import {
+  becameOf,
+  ofNetwork,
+  ofSender,
+  ofSource,
+  type SessionSources,
+  senderSaid,
+  sessionsFor,
+  whyNoRecord,
+} from './explain-sessions.ts'
 import { judged, type Stages, type VerdictSources } from './explain-verdict.ts'
-import { becauseOf, changeOf, replyOf, verdictOf } from './explain-words.ts'
+import { becauseOf, changeOf, replyOf, timeOf, verdictOf } from './explain-words.ts'
 
-export interface ExplainSources extends VerdictSources {
+export interface ExplainSources extends VerdictSources, Pick<SessionSources, 'recent' | 'kept' | 'now'> {
   readonly bans: Bans
   readonly history: Pick<History, 'own' | 'net' | 'domains'>
   readonly domains: Pick<ClientDomains, 'of'>
   readonly nameKnown: (ip: string) => Name | undefined
   readonly passed: { has(test: 'greeting', source: string): boolean }
-  readonly recent: Pick<RecentRefusals, 'find'>
 }
 
-/** Sessions that are told of, at most. */
-const SHOWN = 20
 /** Bans of a network that are told of, at most. */
 const BANS_SHOWN = 20
-const WHAT = 'an address, a network or an id, such as 192.0.2.1 or 1RV17D4600503'
+const WHAT =
+  'an address, a network, a sender or an id, such as 192.0.2.1, alice@example.org or 1RV17D4600503. In a URL + is written %2B'
 
 const iso = (at: number): string => new Date(at).toISOString()
 
+/** Never rejects. */
 export const buildExplain =
-  (sources: ExplainSources): ((asked: string) => Exclude<ReturnType<Explain>, Promise<unknown>>) =>
-  (asked) => {
+  (sources: ExplainSources): ((asked: string) => Promise<Explanation | NotExplained>) =>
+  async (asked) => {
+    if (asked.includes('@')) {
+      const sender = writtenAddress(asked)
+      return sender === undefined ? { mistake: WHAT } : senderExplained(sender, sources)
+    }
     if (isIP(asked) !== 0 && !asked.includes('%')) return addressExplained(canonical(asked.toLowerCase()), sources)
     if (asked.includes('/') || asked.includes(':') || asked.includes('.')) {
+      let network: Network
       try {
-        return networkExplained(parseNetwork(asked), sources)
+        network = parseNetwork(asked)
       } catch (error) {
         return { mistake: messageOf(error) }
       }
+      return networkExplained(network, sources)
     }
-    return idExplained(writtenId(asked), sources) ?? { mistake: WHAT }
+    return (await idExplained(writtenId(asked), sources)) ?? { mistake: WHAT }
   }
 
 function clientOf(ip: string, { policy, domains }: ExplainSources): Client {
@@ -72,7 +92,9 @@ function clientOf(ip: string, { policy, domains }: ExplainSources): Client {
   return { ...address, id: '', port: 0, family: familyOf(ip), local: { ip: '', port: 0 }, standing, isRelay }
 }
 
-function addressExplained(ip: string, sources: ExplainSources): AddressExplained {
+/** @param wasAway Redis has not answered a moment ago */
+async function addressExplained(ip: string, sources: ExplainSources, wasAway = false): Promise<AddressExplained> {
+  const sessions = await sessionsFor(ofSource(ip), sources, wasAway)
   const { policy, bans, overload } = sources
   const client = clientOf(ip, sources)
   const stages = judged(client, sources)
@@ -100,7 +122,7 @@ function addressExplained(ip: string, sources: ExplainSources): AddressExplained
     },
     limits,
     ...dnsAndGreeting(client, sources),
-    refused: refusedBy((entry) => sourceOf(entry.ip) === client.source, sources),
+    ...sessions,
   }
 }
 
@@ -173,7 +195,7 @@ function dnsAndGreeting(
   }
 }
 
-function networkExplained(network: Network, sources: ExplainSources): Explanation {
+async function networkExplained(network: Network, sources: ExplainSources): Promise<Explanation> {
   const { bans, history } = sources
   // One host: it is told of as its address.
   if (network.bits >= NARROWEST_BITS[network.family]) return addressExplained(network.first, sources)
@@ -183,16 +205,17 @@ function networkExplained(network: Network, sources: ExplainSources): Explanatio
   const all = around === undefined || inside.includes(around) ? inside : [around, ...inside]
   const allowed = bans.allowedIn(network)
   const lists = listsOf(network, undefined, sources)
-  const refused = refusedBy(({ ip }) => isIn(ip), sources)
+  const sessions = await sessionsFor(ofNetwork(network), sources)
   return {
-    ...{ kind: 'network', ...networkSaid(network.text, { lists, bans: all.length, refused: refused.length }) },
+    ...{ kind: 'network', ...networkSaid(network.text, { lists, bans: all.length, refused: sessions.refused.length }) },
     ...{ network: network.text, lists },
     ...(allowed !== undefined && { allowed: reportOf(allowed) }),
     bans: all
       .sort((a, b) => b.since - a.since)
       .slice(0, BANS_SHOWN)
       .map(reportOf),
-    ...{ net: pastOf(history.net(network.first)), refused },
+    net: pastOf(history.net(network.first)),
+    ...sessions,
   }
 }
 
@@ -213,43 +236,49 @@ function networkSaid(
   }
 }
 
-function idExplained(id: string, sources: ExplainSources): IdExplained | undefined {
+async function idExplained(id: string, sources: ExplainSources): Promise<IdExplained | undefined> {
   const read = readId(id)
   if (read === undefined) return undefined
   const session = id.slice(0, 11)
-  const refused = refusedBy((entry) => entry.id === session, sources)
-  const [found] = refused
+  const sessions = await sessionsFor({ id: session }, sources)
+  const [found] = [...sessions.refused, ...sessions.served]
   const { at, node, reason } = read
-  const address = found && addressExplained(found.ip, sources)
-  const where = `In the log: grep ${session}.`
+  const when = timeOf(at.getTime())
+  const address = found && (await addressExplained(found.ip, sources, isAway(sessions)))
+  const says = reason === undefined ? '' : ` The id says by itself that it was turned away for ${reason}.`
+  const verdict =
+    found === undefined
+      ? `The session began at ${when} on the node with number ${node}. There is no record of it: ${whyNoRecord(at, sessions.lookedIn, sources.now())}.${says}`
+      : `${found.ip} ${becameOf(found)}. It began at ${when} on ${found.host}, the node with number ${node}. Now: ${address?.verdict}`
   return {
-    kind: 'id',
-    verdict:
-      found === undefined
-        ? `The session began at ${iso(at.getTime())}, and is not among the last ones that were turned away here${reason === undefined ? '' : `; the id says: ${reason}`}.`
-        : `${found.ip} was turned away at stage ${found.stage}${found.reason === undefined ? `: ${found.refusedBy?.upstream} said ${found.refusedBy?.reply}` : ` for ${found.reason}`}. Now: ${address?.verdict}`,
-    change: [...(address?.change ?? []), where],
-    ...{ id, at: iso(at.getTime()), node },
+    ...{ kind: 'id', verdict, change: [...(address?.change ?? []), `In the log: grep ${session}.`] },
+    ...{ id, at: at.toISOString(), node },
+    ...(found !== undefined && { host: found.host }),
     ...(reason !== undefined && { reason }),
     ...(address !== undefined && { address }),
-    refused,
+    ...sessions,
   }
 }
 
-const refusedBy = (fits: (entry: RefusedSession) => boolean, { recent }: ExplainSources): RefusedReport[] =>
-  recent.find(fits, SHOWN).map(refusedReport)
-
-function refusedReport(entry: RefusedSession): RefusedReport {
-  const { id, ip, standing, stage, refusal, helo, from, refusedBy: said } = entry
-  const facts = Object.entries(refusal?.facts ?? {}).flatMap(([name, fact]) =>
-    fact === undefined ? [] : [[name, fact]],
-  )
+async function senderExplained(sender: string, sources: ExplainSources): Promise<SenderExplained> {
+  const sessions = await sessionsFor(ofSender(sender), sources)
+  const [last] = latestOf([sessions.refused, sessions.served], 1)
+  const address = last && (await addressExplained(last.ip, sources, isAway(sessions)))
+  const said = senderSaid(sender, sessions)
+  const shown = visible(sender)
+  const key = sources.policy.settings.logHmacKey
+  const where =
+    key === undefined
+      ? `The log has no local parts unless SPILLWAY_LOG_LOCAL_PARTS is on, and no HMACs without SPILLWAY_LOG_HMAC_KEY.`
+      : `In the log: grep ${addressHmac(key, sender)}.`
   return {
-    ...{ id: refusalId(id, refusal?.reason), at: iso(readId(id)?.at.getTime() ?? 0), ip, standing, stage },
-    ...(refusal !== undefined && { reason: refusal.reason, code: refusal.code }),
-    ...(facts.length > 0 && { facts: Object.fromEntries(facts) as Readonly<Record<string, string | number>> }),
-    ...(helo !== undefined && { helo }),
-    ...(from !== undefined && { from }),
-    ...(said !== undefined && { refusedBy: said }),
+    kind: 'sender',
+    verdict: visible(address === undefined ? said : `${said} Now: ${address.verdict}`),
+    change: [...(address?.change ?? []), where],
+    sender: shown,
+    ...(address !== undefined && { address }),
+    ...sessions,
   }
 }
+
+const isAway = ({ lookedIn }: Sessions): boolean => lookedIn.redis === 'away'

@@ -12,7 +12,7 @@ import { createIdentify } from '../front/gate/identify.ts'
 import { Linger, MAX_LINGERING } from '../front/gate/linger.ts'
 import { NatWatch } from '../front/gate/nat-watch.ts'
 import { Outcomes } from '../front/outcome.ts'
-import type { RecentRefusals } from '../front/recent-refusals.ts'
+import type { RecentSessions } from '../front/recent-sessions.ts'
 import type { ConversationParts } from '../front/session/context.ts'
 import { Handshakes } from '../front/session/handshakes.ts'
 import { Sessions } from '../front/session/session.ts'
@@ -59,7 +59,7 @@ export interface FrontOptions {
   readonly metrics: Metrics
   readonly traffic: Pick<Traffic, 'ended' | 'recipient'>
   readonly tally: Pick<ObservedTally, 'ended'>
-  readonly recent: RecentRefusals
+  readonly recent: RecentSessions
   readonly log: Log
   readonly clock: Clock
 }

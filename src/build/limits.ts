@@ -15,6 +15,7 @@ import { Bans } from '../state/bans.ts'
 import { BansSharing } from '../state/bans-sharing.ts'
 import { CLIENTS, type History } from '../state/history.ts'
 import { HistorySharing } from '../state/history-sharing.ts'
+import { KeptSessions } from '../state/kept-sessions.ts'
 import { createKnownRecipients, type KnownRecipients, type SharedMemory } from '../state/known-recipients.ts'
 import { KnownSharing } from '../state/known-sharing.ts'
 import { createLimits, type Limits, type LimitsOptions } from '../state/limits.ts'
@@ -42,6 +43,8 @@ export interface Counting {
   readonly returns: Returns
   readonly passed: Passed
   readonly relayed: RelayedMessages
+  /** Sessions in Redis, for explanations; undefined if Redis is not set. */
+  readonly kept: KeptSessions | undefined
   /** The same object as `limits`; undefined if Redis is not set. */
   readonly shared: SharedLimits | undefined
   /** Resolves when Redis has answered, or after a moment without an answer. */
@@ -62,7 +65,13 @@ export interface CountingOptions {
   /** Those in force. */
   readonly settingsNow: () => Pick<
     PlainSettings,
-    'historyTtl' | 'knownAfter' | 'overloadReturnAfter' | 'unknownRecipientTtl' | 'greetingDelay'
+    | 'historyTtl'
+    | 'knownAfter'
+    | 'overloadReturnAfter'
+    | 'unknownRecipientTtl'
+    | 'greetingDelay'
+    | 'explainSessions'
+    | 'logHmacKey'
   >
   readonly metrics: Metrics
   readonly log: Log
@@ -95,7 +104,7 @@ export function buildLimits(options: CountingOptions): Counting {
   if (redisUrl !== undefined) return sharedBy(options, redisUrl, { counting, bans, recipients, clients })
   const { history, relayed } = clients
   return {
-    ...{ limits: createLimits(counting), bans, ...recipients, history, relayed, shared: undefined },
+    ...{ limits: createLimits(counting), bans, ...recipients, history, relayed, kept: undefined, shared: undefined },
     async start() {
       await clients.read()
       clients.start()
@@ -143,21 +152,28 @@ function sharedBy(options: CountingOptions, address: RedisAddress, alone: Alone)
       isInUse: () => settingsNow().greetingDelay !== undefined,
     }),
   ]
+  const kept = new KeptSessions({
+    ...{ ...common, nodes: () => shared.nodes(), most: () => settingsNow().explainSessions ?? 0 },
+    senderKeys: () => ({
+      log: settingsNow().logHmacKey,
+      agreed: known.isAgreed ? recipients.knownRecipients.secret : undefined,
+    }),
+  })
   const tickets = ticketSecret && new TicketSharing({ ...common, adopt: ticketSecret })
   return {
-    ...{ limits: shared, bans, ...recipients, history, relayed, shared },
+    ...{ limits: shared, bans, ...recipients, history, relayed, kept, shared },
     async start() {
       // Before Redis is asked, so that what Redis knows counts where it is more, and is told what it has lost.
       await Promise.all([clients.read(), shared.start()])
       clients.start()
       known.start()
-      for (const each of strings) each.start()
+      for (const each of [...strings, kept]) each.start()
       tickets?.start()
       await Promise.all([pasts.start(), banned.start()])
     },
     async stop() {
       tickets?.stop()
-      await Promise.all([clients, known, pasts, banned, ...strings].map((each) => each.stop()))
+      await Promise.all([clients, known, pasts, banned, kept, ...strings].map((each) => each.stop()))
       await shared.stop()
       await link.close()
     },

@@ -2,6 +2,7 @@
  * Builds a whole node from the settings and connects its parts. Nothing listens, and nothing is asked of Redis or the mail
  * servers, before app.ts starts it.
  */
+import { randomInt } from 'node:crypto'
 import { Admin } from '../admin/http.ts'
 import { operatorOf } from '../admin/operator.ts'
 import type { Status } from '../admin/status.ts'
@@ -16,7 +17,7 @@ import type { PressureReport } from '../core/overload.ts'
 import type { Certificates } from '../front/certificates.ts'
 import { type ConnectionParts, serve } from '../front/connection.ts'
 import { Listener } from '../front/gate/listener.ts'
-import { RecentRefusals } from '../front/recent-refusals.ts'
+import { RecentSessions } from '../front/recent-sessions.ts'
 import { LiveSessions } from '../front/session/live-sessions.ts'
 import { maximum } from '../overload/maximum.ts'
 import type { Upstreams } from '../relay/pool/upstreams.ts'
@@ -147,7 +148,7 @@ export function buildNode(options: NodeOptions): Node {
   const relay = buildRelay({ ...common, reading, nameOf: dns.nameOf, overload: () => overload })
   const { upstreams } = relay
   const offeredSize = (): number => Number(upstreams.offer?.get('SIZE') ?? 0)
-  const [seats, recent] = [new Seats(), new RecentRefusals()]
+  const [seats, recent] = [new Seats(), recentOf(settings.hostname, counting)]
   const pressed = { upstreams, seats, processes: worker?.of ?? 1 }
   const overloading = buildOverload({ ...common, ...counting, ...pressed, policy: () => policy })
   const { overload, reported, pin } = overloading
@@ -158,7 +159,7 @@ export function buildNode(options: NodeOptions): Node {
   const policyInForce = new Current(policyOf(reading, buildCertificates(settings, common)))
   const policy: BuiltPolicy = inForce(policyInForce)
   const sessions = new LiveSessions()
-  const parts = { ...counting, ...dns, node: number, policy, overload, relay, seats, live: sessions, recent }
+  const parts = { ...common, ...counting, ...dns, node: number, policy, overload, relay, seats, live: sessions, recent }
   policy.certificates?.publish()
   const apply = (next: Reading): Promise<void> =>
     putInForce(next, { policyOf, policyInForce, ...counting, relay, ...common })
@@ -167,7 +168,7 @@ export function buildNode(options: NodeOptions): Node {
   const reload = reread && ((by: string) => reloader.reload(by))
   const traffic = buildTraffic({ ...common, overload: () => overload })
   const { tally, observed } = buildTally({ ...common, settingsNow: () => policy.settings })
-  const [front, explain] = [buildFront({ ...common, ...parts, banning, kernel, traffic, tally }), buildExplain(parts)]
+  const [front, explain] = [buildFront({ ...parts, banning, kernel, traffic, tally }), buildExplain(parts)]
   const failed = (error: Error): void => log.error({ err: error.message }, 'a listening socket failed')
   const { listener, allServed } = listening(front, failed, options.sharesPorts ?? false)
   let draining = false
@@ -177,7 +178,7 @@ export function buildNode(options: NodeOptions): Node {
   const sources: StatusSources = { ...own, ...counting, ...measured, seats, kernel, policy, reloader, overload }
   const status = (): Status => statusOf(sources)
   metrics.watch(gaugesOf(sources))
-  const feedback = (given: Feedback) => takeFeedback(given, { ...parts, log })
+  const feedback = (given: Feedback) => takeFeedback(given, parts)
   const { control: bans } = banning
   const answers = { ...publishing(metrics), status, observed, explain, reload, reported, feedback, bans, ...ordering }
   const admin = new Admin({ ...operatorOf(() => policy.settings, log), ...answers, ...handingOver(options), failed })
@@ -212,6 +213,13 @@ const since =
   (elapsed: () => number, from = elapsed()) =>
   (): number =>
     elapsed() - from
+
+/** The last sessions, which go on to Redis where there is one. */
+const recentOf = (host: string, { kept }: Counting): RecentSessions =>
+  new RecentSessions({
+    ...{ host, seed: randomInt(2 ** 32) },
+    kept: kept && ((kind, session, sender) => kept.note(kind, session, sender)),
+  })
 
 /** The key of TLS session tickets: one from outside, or the one that nodes agree on. */
 function ticketsOf({ reading, ticketKey: given }: NodeOptions, certificates: () => Certificates | undefined) {

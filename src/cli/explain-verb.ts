@@ -1,10 +1,12 @@
 /**
- * `spillway explain`: asks the node that runs with these settings what an address, a network or an id is to it. An id tells something by
+ * `spillway explain`: asks the node that runs with these settings what an address, a network, a sender or an id is to it. An id tells something by
  * itself as well (explain.ts), which is the answer where no node can be asked.
  */
-import type { AddressExplained, Explanation, LimitReport, PastReport, RefusedReport } from '../admin/explain.ts'
+import type { AddressExplained, Explanation, LimitReport, PastReport } from '../admin/explain.ts'
+import type { ObservedReport, SessionReport, Sessions } from '../admin/sessions.ts'
 import type { Loaded } from '../config/load.ts'
 import { SettingsError } from '../config/mistakes.ts'
+import { writtenAddress } from '../core/address.ts'
 import { readId, writtenId } from '../core/id.ts'
 import { parseNetwork } from '../core/ip.ts'
 import { askFor, LONGEST_MS, runVerb, timeOf, type VerbOptions, type VerbTold } from './admin-verb.ts'
@@ -19,7 +21,8 @@ export async function explained(
 ): Promise<VerbTold> {
   const id = writtenId(asked)
   const isId = readId(id) !== undefined
-  if (!isId && !isNetwork(asked.trim())) return offline(asked, options)
+  const isSender = asked.includes('@') && writtenAddress(asked) !== undefined
+  if (!isId && !isSender && !isNetwork(asked.trim())) return offline(asked, options)
   const path = `/api/v1/explain?q=${encodeURIComponent(isId ? id : asked.trim())}`
   const ask = (admin: Admin): Promise<unknown> => askFor(admin, { method: 'GET', path, longestMs: LONGEST_MS })
   const told = await runVerb(
@@ -50,18 +53,31 @@ function offline(text: string, options: VerbOptions): VerbTold {
 }
 
 function inWords(answer: Explanation): string {
-  const { verdict, change, refused } = answer
-  const address = answer.kind === 'id' ? answer.address : answer.kind === 'address' ? answer : undefined
+  const { verdict, change } = answer
+  const address =
+    answer.kind === 'id' || answer.kind === 'sender' ? answer.address : answer.kind === 'address' ? answer : undefined
   const bans = answer.kind === 'network' ? answer.bans : []
   const lines = [
     verdict,
     ...change,
     ...(address === undefined ? [] : ['', ...factsOf(address)]),
     ...bans.map(({ network, by, reason, until }) => `banned: ${network} by ${by} (${reason}) until ${timeOf(until)}`),
-    ...(refused.length === 0 ? [] : ['', 'Turned away lately:', ...refused.map(refusedLine)]),
+    ...sessionLines(answer),
   ]
   return `${lines.join('\n')}\n`
 }
+
+const sessionLines = ({ refused, served, observed, lookedIn }: Sessions): string[] => [
+  '',
+  ...(refused.length === 0 ? [] : ['Turned away lately:', ...refused.map(sessionLine)]),
+  ...(served.length === 0 ? [] : ['Let in lately:', ...served.map(sessionLine)]),
+  ...observed.map(observedLine),
+  ...(refused.length + served.length === 0 ? ['No session of it is kept.'] : []),
+  lookedIn.note,
+]
+
+const observedLine = ({ check, wouldRefuse, accepted }: ObservedReport): string =>
+  `If it were not only observed, ${check} would have turned something away in ${wouldRefuse} of these sessions; ${accepted} of them brought mail that was accepted.`
 
 function factsOf({
   standing,
@@ -118,8 +134,22 @@ const limitLine = ({ limit, per, used, max, windowSeconds, resetsAt }: LimitRepo
   return `limit     ${limit}: ${used} of ${max}${window} per ${per}${reset}`
 }
 
-function refusedLine({ id, at, ip, standing, stage, reason, code, helo, from, refusedBy }: RefusedReport): string {
-  const why = reason === undefined ? `${refusedBy?.upstream} said ${refusedBy?.reply}` : `${reason} ${code}`
-  const said = [...(helo === undefined ? [] : [`HELO ${helo}`]), ...(from === undefined ? [] : [`from <${from}>`])]
-  return [timeOf(at), id, ip, standing, `at ${stage}:`, why, ...said].join('  ')
+function sessionLine(session: SessionReport): string {
+  const { id, at, host, ip, standing, stage, helo, from, rcpts = [], rcptCount = 0, sample } = session
+  const [to] = rcpts
+  const said = [
+    ...(helo === undefined ? [] : [`HELO ${helo}`]),
+    ...(from === undefined ? [] : [`from <${from}>`]),
+    ...(to === undefined ? [] : [`to <${to.to}>${rcptCount > 1 ? ` and ${rcptCount - 1} more` : ''}`]),
+    ...(sample === undefined ? [] : [`one of ${sample}`]),
+  ]
+  return [timeOf(at), id, `at ${host}`, ip, standing, `${stage}:`, whyOf(session), ...said].join('  ')
+}
+
+function whyOf({ reason, code, refusedBy, messages = [], observe = [] }: SessionReport): string {
+  if (reason !== undefined) return `${reason} ${code}`
+  if (refusedBy !== undefined) return `${refusedBy.upstream} said ${refusedBy.reply}`
+  const accepted = messages.find(({ result }) => result === 'accepted')
+  const seen = observe.length === 0 ? '' : ` (observed: ${observe.join(', ')})`
+  return `${accepted === undefined ? 'no mail' : `accepted, ${accepted.reply}`}${seen}`
 }

@@ -19,7 +19,7 @@ export function explain(text: string, { json }: { readonly json: boolean }): Exp
   const id = writtenId(text)
   const read = readId(id)
   if (read === undefined) {
-    const error = `${text.slice(0, 80)} is no id, and no address or network. An id is the 13 characters at the end of a refusal: 1RV17D4600503.`
+    const error = `${text.slice(0, 80)} is no id, and no address, network or sender. An id is the 13 characters at the end of a refusal: 1RV17D4600503.`
     return told([error], { error }, 64)
   }
   const { at, node, reason } = read

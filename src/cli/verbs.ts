@@ -166,17 +166,18 @@ export const VERBS = {
       'It asks the node that runs with these settings over SPILLWAY_ADMIN_LISTEN, with SPILLWAY_ADMIN_TOKEN where there is one. With Redis all\nnodes hear of it within two seconds. Where a ban is lifted, nothing is banned by itself for a day. Exit codes: 0 it was done, 78 there are\nmistakes in the settings, 1 all else.',
   },
   explain: {
-    summary: 'say what an address is to the node, what it would hear now and why; or what the id of a refusal tells',
+    summary:
+      'say why a client, a sender or the session of an id was turned away, at whichever node, and what it would hear now',
     options: { envFile },
     positionals: [
       {
         name: 'WHAT',
-        help: 'an address, a network, or the id at the end of a refusal (13 characters; 11 of a session)',
+        help: 'an address, a network, a sender (alice@example.org), or the id at the end of a refusal (13 characters; 11 of a session)',
       },
     ],
     example: 'spillway explain 192.0.2.1',
     more: () =>
-      `${ASKING} Nothing is counted by it. Where\nno node can be asked, an id is read by itself: why, when, and on which node. Exit codes: 0 it was explained, 64 it was neither an address\nnor a network nor an id, 78 there are mistakes in the settings, 1 all else.`,
+      `${ASKING} Nothing is counted by it. With\nRedis it shows the last sessions of all nodes. Where no node can be asked, an id is read by itself: why, when, and on which node. Exit\ncodes: 0 it was explained, 64 it was neither an address nor a network, a sender nor an id, 78 there are mistakes in the settings, 1 all else.`,
   },
   observe: {
     summary:

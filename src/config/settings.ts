@@ -764,6 +764,14 @@ export const SETTINGS = {
     doc: 'How long Redis may take to answer before what it was told counts as lost. It is then told again, and counts once.',
     more: 'No reply to a client ever waits for Redis. After three late answers in a row Redis counts as away, and the node keeps to its share of each limit.',
   }),
+  SPILLWAY_EXPLAIN_SESSIONS: row({
+    group: 'redis',
+    kind: orNone(integer(100, 10_000_000)),
+    default: '100000',
+    doc: 'How many sessions Redis keeps for seven days, so that `spillway explain` can tell at any node why a client was turned away; `none` keeps none.',
+    more: 'Each takes about a kilobyte of the memory of Redis: [redis.md](redis.md#sessions-for-explanations). The oldest go first. Without Redis each node has its last sessions in memory alone.',
+    live: true,
+  }),
 
   SPILLWAY_ADMIN_LISTEN: row({
     group: 'admin',

@@ -50,3 +50,12 @@ export function domainsOf(address: string): readonly string[] {
  * 2142 section 4).
  */
 export const isRole = (address: string): boolean => /^(postmaster(@[^@]*)?|abuse@[^@]*)$/i.test(address)
+
+/**
+ * An address as somebody tells or pastes it: the angle brackets of a path are no part of it.
+ * @returns undefined if it is none
+ */
+export function writtenAddress(text: string): string | undefined {
+  const address = text.trim().replace(/^<(.*)>$/, '$1')
+  return /^[^\s<>]([^<>]*[^\s<>])?@[^\s<>@]+$|^postmaster$/i.test(address) ? address : undefined
+}

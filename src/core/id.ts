@@ -70,6 +70,9 @@ export function sessionIds(node: number, first = 0): (now: number) => string {
 const SUFFIX = new Map<ReasonName | undefined, string>([[undefined, '00']])
 for (const name of REASON_NAMES) SUFFIX.set(name, digits(REASONS[name].number, 2))
 
+/** What the id of a session begins with that begins at this time, in milliseconds since the epoch: ids are in the order of time. */
+export const digitsOfTime = (at: number): string => digits(Math.max(0, Math.floor(at / 1000) - EPOCH_S), 6)
+
 /** The id in a refusal and in its log line: the session's id and the reason. */
 export const refusalId = (session: string, reason: ReasonName | undefined): string => session + SUFFIX.get(reason)
 

@@ -26,7 +26,7 @@ import type { ClientDomains } from './client-domains.ts'
 import type { Evidence } from './evidence.ts'
 import { BREACH, BREACHES, isCallout, lessonOf, NOTHING } from './lesson.ts'
 import { queueIdIn } from './queue-id.ts'
-import type { RecentRefusals } from './recent-refusals.ts'
+import type { RecentSessions, Shown } from './recent-sessions.ts'
 import { type AnsweredFrom, NO_ANSWER, sourceOf } from './recipient-answer.ts'
 import { RefusalCounts } from './refusal-counts.ts'
 import { ALL_KINDS, type Kind, kindOf } from './session-kind.ts'
@@ -58,8 +58,8 @@ export interface OutcomeOptions {
   readonly committed: (client: Client, offence: Offence) => void
   /** Called once a session that hears it is banned or denied, of clients that connected themselves. */
   readonly turnedAway?: ((client: Client, refusal: Refusal) => void) | undefined
-  /** Keeps the last sessions that were turned away; absent: nobody asks for them. */
-  readonly recent?: Pick<RecentRefusals, 'note'>
+  /** Keeps the last sessions; absent: nobody asks for them. */
+  readonly recent?: Pick<RecentSessions, 'note'>
 }
 
 export class Outcomes {
@@ -211,7 +211,7 @@ export class Outcomes {
   tell(record: SessionRecord, client: Client): void {
     if (record.observed !== undefined) this.#tally.ended(client, record)
     const { refusal } = record
-    this.#recent?.note(record, client, this.#elapsed(), this.#redacted)
+    this.#recent?.note(record, client, this.#elapsed(), this.#shown)
     const sample = record.mayBeDelivered
       ? 1
       : this.#sampler.weight(kindOf(record, this.#outcomeOf(record)), this.#elapsed())
@@ -238,9 +238,9 @@ export class Outcomes {
           ...facts,
         }),
         ...(record.upstreamSaid !== undefined && { refusedBy: record.upstreamSaid }),
-        ...(record.from !== undefined && this.#shown('from', record.from)),
+        ...(record.from !== undefined && this.#named('from', record.from)),
         ...(record.rcpts > 0 && {
-          rcpts: record.told?.map(({ to, ...answer }) => ({ ...this.#shown('to', to), ...answer })),
+          rcpts: record.told?.map(({ to, ...answer }) => ({ ...this.#named('to', to), ...answer })),
           rcptCount: record.rcpts,
         }),
         ...(record.messageCount > 0 && { messages: record.messages, messageCount: record.messageCount }),
@@ -273,14 +273,20 @@ export class Outcomes {
     return record.aborted ? 'aborted' : 'none'
   }
 
-  /** An address as a line has it. Only lines that are written come here. */
-  #shown(name: 'from' | 'to', address: string): Readonly<Record<string, string>> {
-    const key = this.#hmacKey()
-    const hmac = key === undefined || address === '' ? {} : { [`${name}Hmac`]: addressHmac(key, utf8Of(address)) }
-    return { [name]: this.#redacted(address), ...hmac }
+  /** An address as a line has it. */
+  #named(name: 'from' | 'to', address: string): Readonly<Record<string, string>> {
+    const { text, hmac } = this.#shown(address)
+    return { [name]: text, ...(hmac !== undefined && { [`${name}Hmac`]: hmac }) }
   }
 
-  readonly #redacted = (address: string): string => {
+  /** Only of what is written or kept. */
+  readonly #shown: Shown = (address) => {
+    const key = this.#hmacKey()
+    const text = this.#redacted(address)
+    return key === undefined || address === '' ? { text } : { text, hmac: addressHmac(key, utf8Of(address)) }
+  }
+
+  #redacted(address: string): string {
     // RFC 5321 section 4.5.3.1: a path has 256 octets at most; what is longer would only fill the log.
     const text = utf8Of(address.slice(0, 256))
     const at = text.lastIndexOf('@')

@@ -94,6 +94,11 @@ export class KnownSharing {
     this.#failures = new SharingFailures(options, 'the recipients accepted lately are not shared over Redis')
   }
 
+  /** Whether the secret is one that other nodes use, too. */
+  get isAgreed(): boolean {
+    return this.#usedSince < Number.POSITIVE_INFINITY
+  }
+
   /** Starts in the background. */
   start(): void {
     this.#timer ??= setInterval(() => this.#step(), EVERY_MS).unref()
@@ -107,8 +112,7 @@ export class KnownSharing {
     const { changed } = this.#options.memory
     const rest = async (): Promise<void> => {
       await this.#busy
-      const isAgreed = this.#usedSince < Number.POSITIVE_INFINITY
-      while (isAgreed && this.#isUp() && changed.size > 0) await this.#share(this.#changed())
+      while (this.isAgreed && this.#isUp() && changed.size > 0) await this.#share(this.#changed())
     }
     await within(rest(), STOP_MS).catch(() => undefined)
   }

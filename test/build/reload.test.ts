@@ -163,6 +163,8 @@ const SEEN: Record<string, Seen> = {
   SPILLWAY_LOG_LOCAL_PARTS: inSettings('logLocalParts', 'off', 'on'),
   // test/front/log-line.test.ts sees it in lines.
   SPILLWAY_LOG_HMAC_KEY: inSettings('logHmacKey', 'none', 'a-key-of-some-length-0123'),
+  // test/state/kept-sessions-app.test.ts sees it in Redis.
+  SPILLWAY_EXPLAIN_SESSIONS: inSettings('explainSessions', '100000', 'none'),
   SPILLWAY_ADMIN_TOKEN: inSettings('adminToken', 'none', 'a-token-of-some-length'),
   SPILLWAY_ADMIN_HOSTS: inSettings('adminHosts', 'none', 'admin.example'),
   SPILLWAY_TLS_MIN_VERSION: inSettings('tlsMinVersion', '1.2', '1.3'),

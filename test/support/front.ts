@@ -15,7 +15,7 @@ import { Current } from '../../src/core/current.ts'
 import type { Maximum } from '../../src/core/limits.ts'
 import { type ConnectionParts, serve } from '../../src/front/connection.ts'
 import { Listener } from '../../src/front/gate/listener.ts'
-import { RecentRefusals } from '../../src/front/recent-refusals.ts'
+import { RecentSessions } from '../../src/front/recent-sessions.ts'
 import type { Session } from '../../src/front/session/session.ts'
 import { maximum } from '../../src/overload/maximum.ts'
 import { createKnownRecipients } from '../../src/state/known-recipients.ts'
@@ -129,7 +129,7 @@ export async function startFront(
     live,
     traffic: { ended: () => undefined, recipient: () => undefined },
     tally: { ended: () => undefined },
-    recent: new RecentRefusals(),
+    recent: new RecentSessions({ host: 'mx.test.example', seed: 1 }),
   }
   const front = { ...buildFront(broken(right)), ...change }
   const listener = new Listener(

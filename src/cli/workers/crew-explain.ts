@@ -1,12 +1,10 @@
 /**
- * What an address, a network or an id is to a node of several workers. Each worker has sessions and counts of its own, and a share of each
+ * What an address, a network, a sender or an id is to a node of several workers. Each worker has sessions and counts of its own, and a share of each
  * limit; bans, lists and history they have together, as far as they tell each other.
  */
-import type { AddressExplained, Explanation, LimitReport, NotExplained, RefusedReport } from '../../admin/explain.ts'
+import type { AddressExplained, Explanation, LimitReport, NotExplained } from '../../admin/explain.ts'
+import { sessionsTogether } from '../../admin/sessions.ts'
 import type { Hand } from './hand.ts'
-
-/** Sessions that are told of, at most. */
-const SHOWN = 20
 
 export class CrewExplain {
   readonly #hands: () => readonly Hand[]
@@ -29,22 +27,19 @@ export class CrewExplain {
 
 /** Worst first: what a client may hear at one of them is what somebody asks about. */
 const worstOf = (answers: readonly Explanation[]): Explanation =>
-  (answers.find((each) => each.kind === 'id' && each.address !== undefined) ??
+  (answers.find((each) => (each.kind === 'id' || each.kind === 'sender') && each.address !== undefined) ??
     answers.find((each) => each.kind === 'address' && each.now.connect.reason !== undefined) ??
     answers.find((each) => each.kind === 'address' && each.now.rcpt.reason !== undefined) ??
     answers[0]) as Explanation
 
 function together(answers: readonly [Explanation, ...Explanation[]]): Explanation {
   const worst = worstOf(answers)
-  const refused = answers
-    .flatMap((each): readonly RefusedReport[] => each.refused)
-    .sort((a, b) => (a.id < b.id ? 1 : -1))
-    .slice(0, SHOWN)
-  if (worst.kind !== 'address') return { ...worst, refused }
+  const sessions = sessionsTogether(answers)
+  if (worst.kind !== 'address') return { ...worst, ...sessions }
   const all = answers.filter((each): each is AddressExplained => each.kind === 'address')
   const passed = all.some((each) => each.greetingTest.passed)
   const limits = worst.limits.map((row) => fullest(row, all))
-  return { ...worst, limits, greetingTest: { ...worst.greetingTest, passed }, refused }
+  return { ...worst, limits, greetingTest: { ...worst.greetingTest, passed }, ...sessions }
 }
 
 /** The row of the worker that has used most of its share. */

@@ -116,7 +116,7 @@ function obey(running: Running, log: LevelledLog, take: (reading: Reading) => vo
         tell({ kind: 'observed', id: message.id, tallied: running.tallied() })
         return
       case 'explain':
-        tell({ kind: 'explained', id: message.id, answer: running.explain(message.asked) })
+        tell({ kind: 'explained', id: message.id, answer: await running.explain(message.asked) })
         return
       case 'banned':
         return running.bans.take(message.made)

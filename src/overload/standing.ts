@@ -12,11 +12,11 @@
  *                              the latest messages at least 80 % good                                       -> known
  *     5. a ban                 that came by itself, as long as it lasts (state/offences.ts)                 -> banned
  *     6. its own bad mail      of the latest messages more bad than good, and more than one bad             -> suspect
- *     7. bad neighbours        more than three addresses of its neighbourhood with bad mail lately, and
- *                              less than 20 % with good mail                                                -> suspect
+ *     7. bad neighbours        more than three bad addresses in its neighbourhood lately, and less than
+ *                              20 % good ones (state/neighbourhoods.ts)                                     -> suspect
  *     8. a little good mail    a good message, but not enough for 4                                         -> seen
- *     9. good neighbours       addresses of its neighbourhood have sent good mail five times over at least
- *                              KNOWN_DAYS days, and of those heard lately at least 80 % were good            -> seen
+ *     9. good neighbours       addresses of its neighbourhood were good five times over at least KNOWN_DAYS
+ *                              days, each once a day, and of those heard lately at least 80 % were good      -> seen
  *    10. a good domain         it has sent nothing bad, and addresses whose forward-confirmed names are of
  *                              the same organisation have sent good mail twenty times, from three networks
  *                              or more, over at least a week, and of those heard lately at least 80 % were
@@ -31,7 +31,7 @@
  * the latest messages have enough good ones: KNOWN_AFTER, or half of those that a client is judged by. And 8 asks for any.
  *
  * A neighbourhood never takes anybody's own good standing away (4 comes before 5 and 7), and one in which a fifth of the
- * addresses send good mail is no evidence against any of them: so a big provider's pool never turns suspect as a whole.
+ * addresses are good ones is no evidence against any of them: so a big provider's pool never turns suspect as a whole.
  * An address with one or two messages that got through is not spared by 8 among bad neighbours: that is what
  * a spammer with a whole network has.
  *

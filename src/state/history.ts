@@ -9,7 +9,7 @@
 import { REMEMBERED, type Remembered } from '../core/client.ts'
 import { readBits } from '../core/ip.ts'
 import { Domains, isDomainKey } from './domains.ts'
-import { Neighbourhoods } from './neighbourhoods.ts'
+import { isBadAddress, isGoodAddress, Neighbourhoods } from './neighbourhoods.ts'
 import {
   aged,
   dayOfHour,
@@ -41,6 +41,9 @@ export const PARTS = 256
 
 const hex = (word: number): string => (word >>> 0).toString(16).padStart(8, '0')
 const keyOf = (high: number, low: number): string => hex(high) + hex(low)
+
+/** Whether an address with this past has counted as a good one on this day, or on a later one. */
+const wasGoodOn = (day: number, past: Past): boolean => dayOfHour(past.lastGood) >= day && isGoodAddress(past)
 
 export interface HistoryOptions {
   /** What a client's own history makes of it, as of now. */
@@ -104,12 +107,20 @@ export class History {
     // With the first good message, others hear of the bad ones before it as well.
     if (this.#isShared && after.good > 0) this.#note(lesson, before.good === 0 ? aged(before, hour).recentBad : 0, hour)
     const today = dayOfHour(hour)
+    this.#teachNet(ip, before, after, lesson, { hour, rule })
     const good = lesson.good > 0 && dayOfHour(before.lastGood) < today ? 1 : 0
     // A part of a message is no bad address: a list with some dead subscribers has them every day.
     const bad = lesson.bad >= 1 && dayOfHour(before.lastBad) < today ? 1 : 0
     if (good === 0 && bad === 0) return undefined
-    this.nets.learn(ip, { good, bad }, hour, rule)
     return { good, bad }
+  }
+
+  /** What the past of an address was, and is, as its neighbourhood sees it. */
+  #teachNet(ip: string, before: Past, after: Past, lesson: Lesson, at: { hour: number; rule: typeof taught }): void {
+    const good = lesson.good > 0 && isGoodAddress(after) && !wasGoodOn(dayOfHour(at.hour), before) ? 1 : 0
+    const isLate = dayOfHour(at.hour) < dayOfHour(before.lastBad)
+    const bad = lesson.bad >= 1 && isBadAddress(after) && !isLate ? 1 : 0
+    if (good > 0 || bad > 0) this.nets.learn(ip, { good, bad }, at.hour, at.rule)
   }
 
   /**
@@ -159,8 +170,8 @@ export class History {
     const past = untilNow(heard, hour)
     const after = untold === undefined ? past : withUntold(past, untold, OWN_MEMORY)
     if (this.#isForgotten(after) || !this.#clients.put(high, low, after)) return undefined
-    if (dayOfHour(after.lastGood) <= dayOfHour(before.lastGood)) return undefined
-    this.nets.hearGood(high, low, after.lastGood)
+    if (isGoodAddress(after) && !wasGoodOn(dayOfHour(after.lastGood), before))
+      this.nets.hearGood(high, low, after.lastGood)
     return undefined
   }
 

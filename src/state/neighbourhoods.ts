@@ -6,6 +6,11 @@
  * It is wider evidence than a client's own past, so it counts addresses and not messages: each address adds to the good of its
  * neighbourhood at most once a day, and so to the bad. One busy machine is not a neighbourhood.
  *
+ * An address is good if it has sent at least three good messages, and as many good as bad ones lately; it is bad if it has just sent a bad
+ * one, and more bad than good ones lately. In between it is neither. Of the spam that mail servers take, most comes from addresses that are seen
+ * once: if each of them were a good one, the networks that send most spam would soon be the best. A provider's addresses send much, and
+ * most of it good.
+ *
  * Which addresses were bad today is kept as a set of 28 buckets into which they fall: two may share a bucket, so what is counted is never
  * too much. The set makes what nodes tell each other of bad addresses (neighbourhoods-sharing.ts) count once, however often it is told.
  * Of good mail nothing is told: a node hears of clients that have sent some (history-sharing.ts), and counts for itself.
@@ -38,6 +43,8 @@ const BUCKETS_TOLD = 6
 const MOST_UNTOLD = 16_384
 /** So many bad addresses are kept longer than fewer: more of them make a suspect. */
 const WORTH_KEEPING = 3
+/** So many good messages make a good address. */
+const GOOD_MESSAGES = 3
 /** Less says nothing any more, and is not written: one bad address, two days later. */
 export const LEAST_BAD = 0.25
 
@@ -82,6 +89,13 @@ export const netIn = (key: string, { recentBad, lastBad, nets = 0 }: Past): BadN
   ...{ hour: lastBad, buckets: nets, bad: recentBad },
 })
 
+/** Whether an address with this past is a good one in its neighbourhood. */
+export const isGoodAddress = ({ good, recentGood, recentBad }: Past): boolean =>
+  good >= GOOD_MESSAGES && recentGood > 0 && recentGood >= recentBad
+
+/** Whether an address with this past is a bad one, if it has just sent something bad. */
+export const isBadAddress = ({ recentGood, recentBad }: Past): boolean => recentBad > recentGood
+
 /** The rule by which a past changes: taught() or taughtLate() of past.ts. */
 type Rule = typeof taught
 
@@ -114,7 +128,7 @@ export class Neighbourhoods implements Noted<BadNet> {
   }
 
   /**
-   * An address has sent something, for the first time today.
+   * An address has turned out to be good today, or bad. What it was today already counts once.
    * @param ip canonical @param lesson of the address: 0 or 1 each @param hour of it, not in the future @param rule for this hour
    */
   learn(ip: string, { good, bad }: Pick<Lesson, 'good' | 'bad'>, hour: number, rule: Rule): void {

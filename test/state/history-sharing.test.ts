@@ -177,12 +177,12 @@ test('what only one node knows is bad comes along when somebody has heard a good
 
 test('a node that starts knows what others have learnt, and their neighbourhood', async () => {
   const a = await begin()
-  for (let i = 1; i <= 5; i++) a.history.learn(`198.51.100.${i}`, GOOD)
+  for (let i = 1; i <= 5; i++) a.history.learn(`198.51.100.${i}`, { good: 3, bad: 0 })
   at += DAY
   a.history.learn('198.51.100.1', GOOD)
   await gone(a)
   const b = await begin()
-  expect([1, 5].map((i) => good(b, `198.51.100.${i}`))).toEqual([2, 1])
+  expect([1, 5].map((i) => good(b, `198.51.100.${i}`))).toEqual([4, 3])
   expect(b.history.net('198.51.100.77')).toMatchObject({ good: 5 })
 })
 

@@ -89,7 +89,7 @@ test('what a neighbourhood was taught fades within a day', () => {
 test("a provider's pool stays: spam from every address, and honest mail from every fourth", () => {
   const { history, of } = begin()
   for (let i = 1; i <= 200; i++) {
-    if (i % 4 === 0) history.learn(`198.51.100.${i}`, GOOD)
+    if (i % 4 === 0) history.learn(`198.51.100.${i}`, { good: 3, bad: 0 })
     history.learn(`198.51.100.${i}`, BAD)
   }
   expect(of('198.51.100.250')).toBe('new')
@@ -97,7 +97,7 @@ test("a provider's pool stays: spam from every address, and honest mail from eve
 
 test('a list with dead subscribers is no bad neighbour', () => {
   const { history } = begin()
-  for (let i = 1; i <= 20; i++) history.learn(`198.51.100.${i}`, { good: 1, bad: 0.1 })
+  for (let i = 1; i <= 20; i++) history.learn(`198.51.100.${i}`, { good: 3, bad: 0.1 })
   expect(history.net('198.51.100.1')).toMatchObject({ recentGood: 20, recentBad: 0 })
 })
 

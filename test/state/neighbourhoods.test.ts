@@ -12,7 +12,8 @@ import { addressOf } from './shared-nodes.ts'
 
 const HOUR = 3_600_000
 const DAY = 24 * HOUR
-const GOOD = { good: 1, bad: 0 }
+/** What makes a good address. */
+const GOOD = { good: 3, bad: 0 }
 const BAD = { good: 0, bad: 1 }
 const STRANGER = '192.0.2.250'
 let now: number
@@ -57,6 +58,48 @@ test('where a fifth of the addresses send good mail, one is no doubt', () => {
   for (const host of [1, 2, 3, 4]) history.learn(`192.0.2.${host}`, BAD)
   history.learn('192.0.2.5', GOOD)
   expect([hasDoubtfulNeighbours(history.net(STRANGER)), standingIn(history)]).toEqual([false, 'new'])
+})
+
+test('spam that was taken, from addresses that are seen once, makes no good network', () => {
+  const history = begin()
+  // For a fortnight, a dozen addresses a day, of which half get through with a message or two.
+  for (let day = 0; day < 14; day++) {
+    for (let i = 0; i < 12; i++) {
+      history.learn(`192.0.2.${1 + day * 12 + i}`, i % 2 === 0 ? { good: 1 + ((i / 2) % 2), bad: 0 } : BAD)
+    }
+    now += DAY
+  }
+  expect([standingIn(history), history.net(STRANGER).good]).toEqual(['suspect', 0])
+})
+
+test('a provider stays one from its first day on: much mail from each address, most of it good', () => {
+  const history = begin()
+  for (let message = 0; message < 20; message++) {
+    for (let host = 1; host <= 50; host++) history.learn(`192.0.2.${host}`, (host + message) % 10 === 0 ? BAD : GOOD)
+  }
+  expect([hasDoubtfulNeighbours(history.net(STRANGER)), standingIn(history)]).toEqual([false, 'new'])
+  now += DAY
+  for (let host = 1; host <= 50; host++) history.learn(`192.0.2.${host}`, GOOD)
+  expect(standingIn(history)).toBe('seen')
+})
+
+test('an address is good once a day, and no more while it is bad', () => {
+  const history = begin()
+  const good = (): number => history.net(STRANGER).good
+  const learn = (...lessons: readonly { good: number; bad: number }[]): void => {
+    for (const each of lessons) history.learn('192.0.2.1', each)
+  }
+  const one = { good: 1, bad: 0 }
+  learn(one, one)
+  expect(good()).toBe(0)
+  learn(one, one, one)
+  expect(good()).toBe(1)
+  now += DAY
+  learn(one, one)
+  expect(good()).toBe(2)
+  now += DAY
+  learn(...new Array(9).fill(BAD), one)
+  expect(good()).toBe(2)
 })
 
 test('nodes tell each other of bad addresses: each counts once, however often it is told, and by whomever', () => {

@@ -26,6 +26,7 @@ import type { LevelledLog, Log } from '../telemetry/log.ts'
 import { createMetrics, type Metrics } from '../telemetry/metrics.ts'
 import type { ObservedTally } from '../telemetry/observed/tally.ts'
 import type { Traffic } from '../telemetry/traffic/traffic.ts'
+import { Week } from '../telemetry/traffic/week.ts'
 import { type BanControl, buildBans } from './bans.ts'
 import {
   buildCertificates,
@@ -131,8 +132,9 @@ export function buildNode(options: NodeOptions): Node {
   const metrics = createMetrics({ version, upstreams: settings.upstreams.map(({ label }) => label) })
   const tickets = ticketsOf(options, () => policy.certificates)
   const common = { settings, metrics, log, clock, now: clock.now, ...tickets }
+  const [seats, recent, week] = [new Seats(), new RecentRefusals(), new Week()]
   const counting = buildLimits({
-    ...common,
+    ...{ ...common, week, isFirst: worker?.isFirst ?? !worker },
     nodes: worker?.of ?? 1,
     room: options.room,
     mode: (check) => policy.mode(check),
@@ -147,7 +149,6 @@ export function buildNode(options: NodeOptions): Node {
   const relay = buildRelay({ ...common, reading, nameOf: dns.nameOf, overload: () => overload })
   const { upstreams } = relay
   const offeredSize = (): number => Number(upstreams.offer?.get('SIZE') ?? 0)
-  const [seats, recent] = [new Seats(), new RecentRefusals()]
   const pressed = { upstreams, seats, processes: worker?.of ?? 1 }
   const overloading = buildOverload({ ...common, ...counting, ...pressed, policy: () => policy })
   const { overload, reported, pin } = overloading
@@ -165,7 +166,7 @@ export function buildNode(options: NodeOptions): Node {
   const follow = (): Promise<void> => rereadCertificates(policy.certificates)
   const reloader = new Reloader({ reading, apply, follow, metrics, log: worker ? quiet(log) : log, reread })
   const reload = reread && ((by: string) => reloader.reload(by))
-  const traffic = buildTraffic({ ...common, overload: () => overload })
+  const traffic = buildTraffic({ ...common, overload: () => overload, week })
   const { tally, observed } = buildTally({ ...common, settingsNow: () => policy.settings })
   const [front, explain] = [buildFront({ ...common, ...parts, banning, kernel, traffic, tally }), buildExplain(parts)]
   const failed = (error: Error): void => log.error({ err: error.message }, 'a listening socket failed')

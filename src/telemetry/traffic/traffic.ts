@@ -36,6 +36,8 @@ export interface TrafficOptions {
   readonly isOverloaded: () => boolean
   /** 32 random bits. */
   readonly secret: number
+  /** What is normal; by default nothing is known. */
+  readonly week?: Week
 }
 
 interface ReasonCells {
@@ -67,7 +69,7 @@ export class Traffic {
   readonly #networks = new HeavyHitters(512)
   readonly #helos = new HeavyHitters(256)
   readonly #domains = new HeavyHitters(256)
-  readonly #week = new Week()
+  readonly #week: Week
   readonly #reasons: readonly ReasonCells[]
   /** What was counted until the end of each step, the latest last. */
   readonly #steps: Record<Counted, number>[] = []
@@ -87,6 +89,7 @@ export class Traffic {
 
   constructor(options: TrafficOptions) {
     this.#options = options
+    this.#week = options.week ?? new Week()
     this.#reasons = reasonCells(options.metrics)
     this.#stepAt = options.clock.elapsed()
     this.#mark()

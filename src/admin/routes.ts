@@ -113,7 +113,7 @@ function wanted({ isPublic, read, write }: Route, request: Request): { readonly 
 const reloaded = (report: ReloadReport): Response =>
   json(report.result === 'ok' ? 200 : report.error === undefined ? 422 : 500, report)
 
-const withVerdict = (status: Status) => ({ verdict: verdictOf(status), ...status })
+const withVerdict = (status: Status, now: number) => ({ verdict: verdictOf(status, now), ...status })
 
 const WRONG_HOST =
   'over loopback this port answers only to its own names (localhost, 127.0.0.1, [::1], SPILLWAY_HOSTNAME), so that no web page ' +
@@ -136,7 +136,7 @@ function routesOf(parts: RouteParts): Map<string, Route> {
     ['/metrics', { isPublic: true, read: () => metrics.get() }],
     ['/livez', { isPublic: true, read: () => text(200, 'ok') }],
     ['/readyz', { isPublic: true, read: async ({ query }) => readiness(query, await status()) }],
-    ['/api/v1/status', { read: async () => json(200, withVerdict(await status())) }],
+    ['/api/v1/status', { read: async () => json(200, withVerdict(await status(), parts.clock.now())) }],
     ['/api/v1/top', { read: (request) => topOf(request, status) }],
     ['/api/v1/pressure', posted((request) => pressureReported(request, parts))],
     ['/api/v1/feedback', posted((request) => feedbackGiven(request, parts))],

@@ -76,6 +76,8 @@ export interface OverloadStatus {
   readonly since: string
   /** SPILLWAY_OVERLOAD, or what the operator has pinned in its place for a while. */
   readonly mode: OverloadMode
+  /** SPILLWAY_OVERLOAD. */
+  readonly setting: OverloadMode
   /** In ISO 8601; absent: nothing is pinned. */
   readonly pinnedUntil?: string
   /** The signal with the highest pressure, which is the pressure of the node. */

@@ -1,7 +1,7 @@
 /** What a node reports about itself: to the operator as JSON, and to Prometheus as gauges. */
 import type { ConditionReport, OverloadStatus, Status, TlsReport } from '../admin/status.ts'
 import { REMEMBERED, STANDINGS } from '../core/client.ts'
-import { SIGNALS } from '../core/overload.ts'
+import { type OverloadMode, SIGNALS } from '../core/overload.ts'
 import { recordOf } from '../core/record.ts'
 import type { CertificatesReport } from '../front/certificates.ts'
 import type { Overload } from '../overload/overload.ts'
@@ -53,7 +53,7 @@ export function statusOf(sources: StatusSources): Status {
     unknownGuard: knownRecipients.guarding(),
     clients: recordOf(REMEMBERED, (standing) => sources.counting.history.count(standing)),
     settings: sources.reloader.state(),
-    overload: overloadOf(sources, policy.settings.overloadUpstreamLatency),
+    overload: overloadOf(sources, policy.settings),
     traffic: sources.traffic.report(),
     ...observing(policy.settings.observe),
     ...(shared !== undefined && {
@@ -85,7 +85,10 @@ function upstreamsOf(upstreams: Upstreams, mayTakeMs: number): Status['upstreams
 
 const rounded = (ratio: number): number => Math.round(ratio * 1000) / 1000
 
-function overloadOf({ overload, pin }: Pick<StatusSources, 'overload' | 'pin'>, latencyMs: number): OverloadStatus {
+function overloadOf(
+  { overload, pin }: Pick<StatusSources, 'overload' | 'pin'>,
+  { overload: setting, overloadUpstreamLatency: latencyMs }: StatusSources['policy']['settings'],
+): OverloadStatus {
   const { mode, level, since, pressure } = overload.report()
   const pinned = pin.value
   const { signal, value, of, slowest, fullest } = pressure
@@ -93,6 +96,7 @@ function overloadOf({ overload, pin }: Pick<StatusSources, 'overload' | 'pin'>, 
     level,
     since: iso(since),
     mode,
+    setting: setting as OverloadMode,
     ...(pinned !== undefined && { pinnedUntil: iso(pinned.until) }),
     signal,
     pressure: rounded(value),

@@ -15,7 +15,7 @@
  *     after the flood because a flood makes servers slow, and is named there as well.
  *  6. The overload level is 2 or more for another reason: the signal is named.
  *     After it, nobody gets through although there is no flood and no pressure: a limit is far too low, or a balancer is not listed.
- *  7. What is broken and harms nobody yet: a mail server down, a worker down, Redis away, the kernel's table, certificates.
+ *  7. What is broken and harms nobody yet: a mail server down, a worker down, Redis away, other limits on another node, the kernel's table, certificates.
  *  8. What the operator has said and may have forgotten: the node or a mail server drained, a pinned level, overload off, checks
  *     that are only observed.
  *  9. All is well.
@@ -35,6 +35,7 @@ import {
   type Upstream,
   unpin,
 } from './clauses.ts'
+import { differs } from './differences.ts'
 import type { Evidence, Verdict } from './evidence.ts'
 import { harmed, refusedForGood } from './harm.ts'
 import { inboundOf } from './inbound.ts'
@@ -245,6 +246,7 @@ const ORDER: readonly Evidence[] = [
   upstreamDown,
   workerDown,
   redisDown,
+  differs,
   kernelFails,
   certificateTrouble,
   drained,

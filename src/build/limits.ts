@@ -76,6 +76,8 @@ export interface CountingOptions {
   readonly room?: number | undefined
   /** What is normal in an hour of the week, to be kept over a restart; absent: it is not. */
   readonly week?: Week
+  /** The hash of the settings in force, for other nodes to compare. */
+  readonly hashNow?: () => string
   /** Whether it does what one process does for the whole node. */
   readonly isFirst?: boolean
 }
@@ -127,6 +129,7 @@ function sharedBy(options: CountingOptions, address: RedisAddress, alone: Alone)
   const shared = createSharedLimits({
     ...counting,
     ...{ link, prefix, timeoutMs, metrics, log, elapsed: clock.elapsed, expected: nodes },
+    hashNow: options.hashNow,
     // Two nodes may have the same name, and a node that was restarted must not pass for its predecessor.
     node: `${settings.hostname}:${randomBytes(6).toString('hex')}`,
   })

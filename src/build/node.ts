@@ -134,7 +134,7 @@ export function buildNode(options: NodeOptions): Node {
   const common = { settings, metrics, log, clock, now: clock.now, ...tickets }
   const [seats, recent, week] = [new Seats(), new RecentRefusals(), new Week()]
   const counting = buildLimits({
-    ...{ ...common, week, isFirst: worker?.isFirst ?? !worker },
+    ...{ ...common, week, isFirst: worker?.isFirst ?? !worker, hashNow: () => reloader.state().hash },
     nodes: worker?.of ?? 1,
     room: options.room,
     mode: (check) => policy.mode(check),

@@ -8,6 +8,7 @@ import type { Overload } from '../overload/overload.ts'
 import type { Pin } from '../overload/pin.ts'
 import type { Condition } from '../relay/pool/server.ts'
 import type { Upstreams } from '../relay/pool/upstreams.ts'
+import type { Differences } from '../state/agreement.ts'
 import type { KnownRecipients } from '../state/known-recipients.ts'
 import type { Seats } from '../state/seats.ts'
 import type { GaugeSources } from '../telemetry/metrics.ts'
@@ -57,7 +58,12 @@ export function statusOf(sources: StatusSources): Status {
     traffic: sources.traffic.report(),
     ...observing(policy.settings.observe),
     ...(shared !== undefined && {
-      redis: { up: shared.shared(), nodes: shared.nodes(), ...reportOf(shared.condition()) },
+      redis: {
+        up: shared.shared(),
+        nodes: shared.nodes(),
+        ...differing(shared.differences()),
+        ...reportOf(shared.condition()),
+      },
     }),
     ...(kernel !== undefined && { kernel: { ...reportOf(kernel), held: kernel.held } }),
     ...(policy.certificates !== undefined && { tls: tlsOf(policy.certificates.report()) }),
@@ -66,6 +72,9 @@ export function statusOf(sources: StatusSources): Status {
 }
 
 const iso = (at: number): string => new Date(at).toISOString()
+
+const differing = (differences: Differences): { readonly differences?: Differences } =>
+  differences.limits.length + differences.settings.length === 0 ? {} : { differences }
 
 const observing = (observe: 'all' | readonly string[]): Pick<Status, 'observing'> =>
   observe === 'all' ? { observing: ['all'] } : observe.length === 0 ? {} : { observing: observe }

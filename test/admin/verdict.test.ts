@@ -252,6 +252,23 @@ const ROWS: readonly [string, Status, string, string, string][] = [
     'bring Redis back (ECONNREFUSED)',
   ],
   [
+    'another node has other limits',
+    status({
+      redis: {
+        ...{ up: true, nodes: 2, state: 'up', since: SINCE },
+        differences: {
+          limits: [
+            { setting: 'SPILLWAY_LIMIT_IP_CONNECTIONS', here: '600/1m', others: [{ nodes: 'mx2', value: '5/1m' }] },
+          ],
+          settings: [{ nodes: 'mx2', hash: 'abc' }],
+        },
+      },
+    }),
+    'warn',
+    'Limits are not the same on all nodes: SPILLWAY_LIMIT_IP_CONNECTIONS is 600/1m here, 5/1m at mx2; each node holds clients to its own',
+    'give all nodes the same limits: spillway reload, on those that have the old ones',
+  ],
+  [
     'stopping',
     status({ ready: false, upstreams: [] }),
     'warn',

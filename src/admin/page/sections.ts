@@ -4,6 +4,7 @@ import { reasonOf } from '../../core/reasons.ts'
 import type { ReasonRow, TopRow, TrafficReport } from '../../telemetry/traffic/report.ts'
 import type { BanReport } from '../bans.ts'
 import { percent, seconds, settingOfReason } from '../clauses.ts'
+import { limitsThatDiffer, settingsThatDiffer } from '../differences.ts'
 import type { Verdict } from '../evidence.ts'
 import { inboundOf, knownThrough } from '../inbound.ts'
 import type { OverloadStatus, Status } from '../status.ts'
@@ -254,6 +255,8 @@ export function nodePart(status: Status): Markup {
     ['Node', `${node}, version ${version}, up ${lasting(uptimeSeconds * 1000)}`],
     ['Settings', `${settings.hash}${stale}`],
     ['Nodes', alone],
+    ...limitsThatDiffer(status).map((each) => ['Limits differ', each] as const),
+    ...settingsThatDiffer(status).map((each) => ['Other settings', each] as const),
     ['Open', `${count(connectionsOpen)} connections of clients`],
     [
       'Remembered',

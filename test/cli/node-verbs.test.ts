@@ -46,7 +46,9 @@ afterAll(async () => {
 
 test('from the command line, on a pipe: words, JSON, codes, and no colours', async () => {
   const verb = (...args: string[]) => run(args, { env })
-  const drained = await verb('drain', upstream.address)
+  const unasked = await verb('drain', upstream.address)
+  expect(unasked).toEqual({ code: 1, output: expect.stringContaining(`spillway drain ${upstream.address} --force`) })
+  const drained = await verb('drain', upstream.address, '--force')
   expect(drained).toEqual({
     code: 0,
     output: `The node is not drained.\nDrained mail servers, which get no new mail: ${upstream.address}.\n`,
@@ -93,7 +95,8 @@ describe('level', () => {
     const { output, code } = await level(loadedWith(), [], words)
     expect(code).toBe(0)
     expect(output).toMatch(/^level 0 since 20.*; it follows the pressure \(SPILLWAY_OVERLOAD\)\n/)
-    for (const each of ['upstream_slots', 'event_loop', 'the level lets everybody in: limits']) expect(output).toContain(each)
+    for (const each of ['upstream_slots', 'event_loop', 'the level lets everybody in: limits'])
+      expect(output).toContain(each)
     expect(JSON.parse((await level(loadedWith(), [], { json: true })).output)).toMatchObject({ level: 0, mode: 'auto' })
   })
 

@@ -1,6 +1,7 @@
 /** What the operator says at run time, asked over the admin port of a running node, with mail servers behind it. */
 import { describe, expect, test } from '@jest/globals'
-import { StandingOrders } from '../../src/admin/orders.ts'
+import { drained, StandingOrders } from '../../src/admin/orders.ts'
+import type { Request } from '../../src/admin/request.ts'
 import type { Status } from '../../src/admin/status.ts'
 import type { Orders } from '../../src/core/orders.ts'
 import { Pin } from '../../src/overload/pin.ts'
@@ -164,6 +165,22 @@ describe('a mail server that is drained', () => {
       (now) => now?.state === 'down',
     )
     expect((await ask(app, 'drain', { upstream: kept.address })).code).toBe(200)
+  })
+
+  test('of two that are drained while the workers are asked how they are, the second one is kept as well', async () => {
+    const log = { info: () => undefined, warn: () => undefined } as unknown as Log
+    const both = ['a:25', 'b:25']
+    const orders = new StandingOrders({
+      ...{ upstreams: () => both, overload: () => 'auto', obey: () => undefined, now: () => 1000, log },
+    })
+    // Both are told of the time before.
+    const status = async () => ({ upstreams: both.map((upstream) => ({ upstream, up: true })) }) as unknown as Status
+    const request = (upstream: string) => {
+      const body = Buffer.from(JSON.stringify({ upstream }))
+      return { body, length: body.length } as unknown as Request
+    }
+    const answers = await Promise.all(both.map((each) => drained(request(each), 'drain', { orders, status })))
+    expect(answers.map(({ code }) => code)).toEqual([200, 409])
   })
 
   test('that was away for five minutes begins slowly, as after an outage; after less it does not', () => {

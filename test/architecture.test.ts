@@ -24,7 +24,15 @@ const PARTS: Readonly<Record<string, readonly (readonly string[])[]>> = {
   relay: [['smtp'], ['pool'], ['transaction']],
   front: [
     ['served.ts', 'evidence.ts', 'queue-id.ts', 'refusal-counts.ts', 'client-domains.ts', 'session-record.ts'],
-    ['certificates.ts', 'reply.ts', 'lesson.ts', 'recipient-answer.ts', 'recent-sessions.ts', 'session-kind.ts'],
+    [
+      'certificates.ts',
+      'reply.ts',
+      'lesson.ts',
+      'recipient-answer.ts',
+      'recent-sessions.ts',
+      'session-kind.ts',
+      'known-refused.ts',
+    ],
     ['outcome.ts'],
     ['gate', 'session'],
     ['connection.ts'],

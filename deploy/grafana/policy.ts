@@ -52,6 +52,18 @@ const rules: Row = {
       queries: [[during(REFUSALS, 'reason', 'mode="observe"'), '{{reason}}']],
     }),
     series({
+      title: 'Known senders refused for good per second, by reason',
+      about:
+        'Sessions of known and trusted senders that heard 5xx of Spillway itself and brought nothing: their mail bounces.',
+      todo: 'Look at the setting of the reason (docs/refusals.md), and at the sender: spillway status names the latest, spillway explain tells the rest.',
+      unit: 'perSecond',
+      width: 24,
+      stacked: true,
+      many: true,
+      colours: inTurn(REASON_NAMES),
+      queries: [[total('spillway_known_refused_total', 'reason', 'result="for_good"'), '{{reason}}']],
+    }),
+    series({
       title: 'Would be refused per second, by reason (observed only)',
       about: 'The same over time.',
       todo: 'If honest senders would be hit, put them on SPILLWAY_ALLOW, or widen the limit first.',

@@ -45,7 +45,7 @@ _spillway() {
     observe) options='--env-file --json --help -h --version -V' ;;
     hash) options='--env-file --json --help -h --version -V' ;;
     allow) options='--env-file --time --reason --json --help -h --version -V' ;;
-    drain) options='--env-file --json --help -h --version -V' ;;
+    drain) options='--env-file --force --json --help -h --version -V' ;;
     undrain) options='--env-file --json --help -h --version -V' ;;
     level) options='--env-file --time --json --help -h --version -V' ;;
     status) options='--env-file --json --help -h --version -V' ;;

@@ -11,7 +11,9 @@ import {
   LONGEST_REASON,
   SHORTEST_BAN_MS,
 } from '../core/bans.ts'
+import type { Clock } from '../core/clock.ts'
 import { objectIn } from './body.ts'
+import { Rendering } from './rendering.ts'
 import type { Request } from './request.ts'
 import { json, type Response, text } from './response.ts'
 
@@ -62,13 +64,47 @@ export const isReason = (value: unknown): value is string =>
   typeof value === 'string' && value.length <= LONGEST_REASON && !/\p{C}/u.test(value)
 export const REASON = `up to ${LONGEST_REASON} characters, without control characters`
 
-/** @param list its key in the answer is `name` */
-export async function listed({ query }: Request, list: List, name: 'bans' | 'allowed'): Promise<Response> {
-  const limit = query.get('limit') ?? String(SHOWN)
-  if (!/^[1-9]\d{0,5}$/.test(limit) || Number(limit) > MOST_SHOWN)
-    return text(400, `limit: a whole number from 1 to ${MOST_SHOWN}`)
-  const { total, bans } = await list.latest(Number(limit))
-  return json(200, { total, [name]: bans.map(reportOf) })
+interface Rendered {
+  readonly total: number
+  /** How many there could have been. */
+  readonly limit: number
+  /** Each as JSON. */
+  readonly rows: readonly string[]
+}
+
+/**
+ * Answers for GET. A list may have 100,000 entries, and whoever may ask could ask over and over: so it is put in order and written once
+ * for all who ask at the same time, as many entries as the one who wants most.
+ * @param list its key in the answer is `name`
+ */
+export function listing(
+  list: Pick<List, 'latest'>,
+  name: 'bans' | 'allowed',
+  clock: Pick<Clock, 'elapsed'>,
+): (request: Pick<Request, 'query'>) => Promise<Response> {
+  let most = SHOWN
+  const rendering = new Rendering<Rendered>(async () => {
+    const limit = most
+    most = SHOWN
+    const { total, bans } = await list.latest(limit)
+    return {
+      total,
+      limit,
+      rows: bans.map((ban) => `\n    ${JSON.stringify(reportOf(ban), null, 2).replaceAll('\n', '\n    ')}`),
+    }
+  }, clock)
+  return async ({ query }) => {
+    const asked = query.get('limit') ?? String(SHOWN)
+    if (!/^[1-9]\d{0,5}$/.test(asked) || Number(asked) > MOST_SHOWN)
+      return text(400, `limit: a whole number from 1 to ${MOST_SHOWN}`)
+    const limit = Number(asked)
+    most = Math.max(most, limit)
+    const { total, limit: had, rows } = await rendering.get()
+    // While very many ask, the latest rendering may be one for whoever wanted less.
+    if (had < limit && had < total) return text(503, 'busy: ask again in a moment')
+    const shown = rows.length === 0 ? '[]' : `[${rows.slice(0, limit).join()}\n  ]`
+    return { ...json(200, {}), body: `{\n  "total": ${total},\n  "${name}": ${shown}\n}\n` }
+  }
 }
 
 export async function added(request: Request, list: List): Promise<Response> {

@@ -3,7 +3,7 @@ import type { Signal } from '../core/overload.ts'
 import { type ReasonName, reasonOf } from '../core/reasons.ts'
 import type { ReasonRow } from '../telemetry/traffic/report.ts'
 import { inboundOf, knownThrough } from './inbound.ts'
-import type { Status } from './status.ts'
+import type { OverloadStatus, Status } from './status.ts'
 
 export const times = (value: number): string => (value < 10 ? value.toFixed(1) : String(Math.round(value)))
 export const percent = (share: number): string =>
@@ -52,6 +52,10 @@ export const settingOfReason = (reason: ReasonName): string => {
   const { operator, check } = reasonOf(reason)
   return /SPILLWAY_[A-Z_]+/.exec(operator)?.[0] ?? (check === undefined ? '–' : `SPILLWAY_OBSERVE=${check}`)
 }
+
+/** What ends a level that is pinned: by the setting, or by `spillway level`, where what the setting says ends what was pinned. */
+export const unpin = ({ pinnedUntil, setting }: OverloadStatus): string =>
+  pinnedUntil === undefined ? 'set SPILLWAY_OVERLOAD=auto' : `spillway level ${setting}`
 
 /** Why most are turned away now. */
 export const mostFrequent = (traffic: Status['traffic']): ReasonRow | undefined =>

@@ -35,12 +35,15 @@ function lately(connections: readonly number[]): number | undefined {
   return [...connections].sort((a, b) => a - b)[Math.floor(connections.length / 4)]
 }
 
-/** The share of sessions of known senders in the last minutes that were relayed; undefined: none came. */
+/**
+ * The share of sessions of known senders in the last minutes that were relayed, of all but those that the mail servers refused;
+ * undefined: none came.
+ */
 export function knownThrough(
   traffic: TrafficReport | undefined,
 ): { readonly share: number; readonly of: number } | undefined {
-  const sum = (name: 'known' | 'known_shed'): number =>
+  const sum = (name: 'known' | 'known_shed' | 'known_refused'): number =>
     (traffic?.minutes[name] ?? []).slice(-KNOWN_MINUTES).reduce((all, each) => all + each, 0)
-  const of = sum('known') + sum('known_shed')
+  const of = sum('known') + sum('known_shed') + sum('known_refused')
   return of === 0 ? undefined : { share: sum('known') / of, of }
 }

@@ -9,6 +9,7 @@ import type { Log } from '../telemetry/log.ts'
 import { objectIn } from './body.ts'
 import type { Request } from './request.ts'
 import { json, type Response, text } from './response.ts'
+import type { Status } from './status.ts'
 
 export interface OrdersOptions {
   /** The mail servers in force, as the operator wrote them. */
@@ -118,21 +119,42 @@ export class StandingOrders {
 
 export interface OrdersParts {
   readonly orders: Pick<StandingOrders, 'upstreams' | 'drained' | 'drain' | 'undrain' | 'pin'>
+  readonly status: () => Status | Promise<Status>
 }
 
 /** The fields of a body that may be left out. */
 const fieldsOf = (request: Request, example: string) =>
   request.length === 0 ? { fields: {} as Readonly<Record<string, unknown>> } : objectIn(request, example)
 
+function isLastUp(upstreams: Status['upstreams'], upstream: string, drainedOnes: readonly string[]): boolean {
+  const up = upstreams.filter((each) => each.up && !drainedOnes.includes(each.upstream))
+  return up.length > 0 && up.every((each) => each.upstream === upstream)
+}
+
 /** @param way what is done to the mail server in the body, or to the node if there is none */
-export function drained(request: Request, way: 'drain' | 'undrain', { orders }: OrdersParts): Response {
+export async function drained(
+  request: Request,
+  way: 'drain' | 'undrain',
+  { orders, status }: OrdersParts,
+): Promise<Response> {
   const all = orders.upstreams
   const read = fieldsOf(request, JSON.stringify({ upstream: all[0] }))
   if ('code' in read) return read
-  const { upstream, ...others } = read.fields
-  if (Object.keys(others).length > 0) return text(400, 'the body has upstream, or nothing: then it is about this node')
+  const { upstream, force = false, ...others } = read.fields
+  if (Object.keys(others).length > 0 || (way === 'undrain' && 'force' in read.fields))
+    return text(400, 'the body has upstream, or nothing: then it is about this node')
+  if (typeof force !== 'boolean') return text(400, 'force: true or false')
   if (upstream !== undefined && (typeof upstream !== 'string' || !all.includes(upstream)))
     return text(400, `upstream: one of ${all.join(', ')}, as SPILLWAY_UPSTREAMS has it`)
+  if (way === 'drain' && upstream !== undefined && !force) {
+    const { upstreams } = await status()
+    // Of two that are drained at once the second one sees the first.
+    if (isLastUp(upstreams, upstream, orders.drained.upstreams))
+      return text(
+        409,
+        `${upstream} is the only mail server that is up: without it every recipient hears 451 until one is back. If you mean it: spillway drain ${upstream} --force, or "force": true`,
+      )
+  }
   orders[way](upstream)
   return json(200, orders.drained)
 }

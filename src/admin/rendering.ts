@@ -1,5 +1,5 @@
 /**
- * One rendering of /metrics, shared by all who ask at the same time. Rendering blocks the event loop, and mail with it:
+ * One rendering of /metrics (and of other long answers), shared by all who ask at the same time. Rendering blocks the event loop, and mail with it:
  * for 3 ms with one mail server (57 KB), 20 ms with twenty (270 KB), 100 ms with a hundred (1.2 MB). It cannot be done
  * in slices, because counters that belong together would then be of different moments.
  *

@@ -6,7 +6,7 @@ import { createHash, timingSafeEqual } from 'node:crypto'
 import type { ReloadReport } from '../config/reload.ts'
 import type { Clock } from '../core/clock.ts'
 import { isLoopback } from '../core/ip.ts'
-import { added, type BansParts, listed, removed } from './bans.ts'
+import { added, type BansParts, listing, removed } from './bans.ts'
 import { type Explain, explained } from './explain.ts'
 import { type FeedbackParts, feedbackGiven } from './feedback.ts'
 import { isOwnHost, isSameOrigin } from './hosts.ts'
@@ -113,7 +113,7 @@ function wanted({ isPublic, read, write }: Route, request: Request): { readonly 
 const reloaded = (report: ReloadReport): Response =>
   json(report.result === 'ok' ? 200 : report.error === undefined ? 422 : 500, report)
 
-const withVerdict = (status: Status) => ({ verdict: verdictOf(status), ...status })
+const withVerdict = (status: Status, now: number) => ({ verdict: verdictOf(status, now), ...status })
 
 const WRONG_HOST =
   'over loopback this port answers only to its own names (localhost, 127.0.0.1, [::1], SPILLWAY_HOSTNAME), so that no web page ' +
@@ -129,6 +129,8 @@ function routesOf(parts: RouteParts): Map<string, Route> {
     const { type, text: body } = await parts.metrics()
     return { code: 200, type, body: Buffer.from(body) }
   }, parts.clock)
+  const told = new Rendering(async () => json(200, withVerdict(await status(), parts.clock.now())), parts.clock)
+  const [bansListed, allowedListed] = [listing(bans, 'bans', parts.clock), listing(allowed, 'allowed', parts.clock)]
   const posted = (answer: Answer): Route => ({ write: { method: 'POST', answer } })
   const page = new Rendering(() => pageOf(parts, { explains: routes.has('/api/v1/explain') }), parts.clock)
   const routes: Map<string, Route> = new Map<string, Route>([
@@ -136,18 +138,15 @@ function routesOf(parts: RouteParts): Map<string, Route> {
     ['/metrics', { isPublic: true, read: () => metrics.get() }],
     ['/livez', { isPublic: true, read: () => text(200, 'ok') }],
     ['/readyz', { isPublic: true, read: async ({ query }) => readiness(query, await status()) }],
-    ['/api/v1/status', { read: async () => json(200, withVerdict(await status())) }],
+    ['/api/v1/status', { read: () => told.get() }],
     ['/api/v1/top', { read: (request) => topOf(request, status) }],
     ['/api/v1/pressure', posted((request) => pressureReported(request, parts))],
     ['/api/v1/feedback', posted((request) => feedbackGiven(request, parts))],
     ['/api/v1/drain', posted((request) => drained(request, 'drain', parts))],
     ['/api/v1/undrain', posted((request) => drained(request, 'undrain', parts))],
     ['/api/v1/level', posted((request) => levelPinned(request, parts))],
-    [BANS, { ...posted((request) => added(request, bans)), read: (request) => listed(request, bans, 'bans') }],
-    [
-      ALLOW,
-      { ...posted((request) => added(request, allowed)), read: (request) => listed(request, allowed, 'allowed') },
-    ],
+    [BANS, { ...posted((request) => added(request, bans)), read: bansListed }],
+    [ALLOW, { ...posted((request) => added(request, allowed)), read: allowedListed }],
   ])
   if (observed !== undefined) routes.set('/api/v1/observe', { read: async () => json(200, await observed()) })
   if (explain !== undefined)

@@ -1,6 +1,7 @@
 /** The state of this node, as JSON and as text. */
 import type { Remembered, Standing } from '../core/client.ts'
 import type { Level, OverloadMode, Signal } from '../core/overload.ts'
+import type { Differences } from '../state/agreement.ts'
 import type { TrafficReport } from '../telemetry/traffic/report.ts'
 import { type Response, text } from './response.ts'
 
@@ -28,7 +29,12 @@ export interface Status {
   /** Checks that refuse nobody (SPILLWAY_OBSERVE); absent if there are none. */
   readonly observing?: readonly string[]
   /** Absent if limits are counted only in memory. */
-  readonly redis?: ConditionReport & { readonly up: boolean; readonly nodes: number }
+  readonly redis?: ConditionReport & {
+    readonly up: boolean
+    readonly nodes: number
+    /** What is not the same on all nodes that share it; absent: all that is known is. */
+    readonly differences?: Differences
+  }
   /** Of the kernel's table (SPILLWAY_KERNEL_OFFLOAD); `held`: how many sources it should know. Absent if there is none. */
   readonly kernel?: ConditionReport & { readonly held: number }
   /** Absent if STARTTLS is not offered. */
@@ -76,6 +82,8 @@ export interface OverloadStatus {
   readonly since: string
   /** SPILLWAY_OVERLOAD, or what the operator has pinned in its place for a while. */
   readonly mode: OverloadMode
+  /** SPILLWAY_OVERLOAD. */
+  readonly setting: OverloadMode
   /** In ISO 8601; absent: nothing is pinned. */
   readonly pinnedUntil?: string
   /** The signal with the highest pressure, which is the pressure of the node. */

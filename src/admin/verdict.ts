@@ -4,46 +4,43 @@
  *
  *  1. This node takes no clients: no worker answers, or it is starting or stopping, and figures mean little.
  *  2. No mail server is up: nobody's mail goes on, whatever else there is.
- *  3. Senders that are known do not come through: of those that came in the last ten minutes (at least KNOWN_LEAST) fewer than
- *     KNOWN_WELL. That is the harm that this program is to prevent, so it comes before its cause, which is named in the same sentence.
+ *  3. Senders that are known do not come through: of those that came in the last ten minutes (at least KNOWN_LEAST), and
+ *     were not refused by the mail servers, fewer than
+ *     KNOWN_WELL (harm.ts). That is the harm that this program is to prevent, so it comes before its cause, which is named in the same sentence.
+ *     After it, a certificate that has expired or is about to, and known senders that Spillway refuses for good, few as they may be:
+ *     their mail bounces.
  *  4. A flood: connections are FLOOD times normal or more. What is normal is known of the hour of the week, or else of the hours
  *     so far; while nothing is known, the quiet quarter of the last hour stands for it, and the sentence says so.
  *  5. A mail server is slow while inbound is no flood: then the level has risen because of it, and limits help nobody. It comes
  *     after the flood because a flood makes servers slow, and is named there as well.
  *  6. The overload level is 2 or more for another reason: the signal is named.
  *     After it, nobody gets through although there is no flood and no pressure: a limit is far too low, or a balancer is not listed.
- *  7. What is broken and harms nobody yet: a mail server down, a worker down, Redis away, the kernel's table, certificates.
+ *  7. What is broken and harms nobody yet: a mail server down, a worker down, Redis away, other limits on another node, the kernel's table, certificates.
  *  8. What the operator has said and may have forgotten: the node or a mail server drained, a pinned level, overload off, checks
  *     that are only observed.
  *  9. All is well.
  */
+import { certificatesEnd, certificateTrouble } from './certificates.ts'
 import {
   capital,
   inboundClause,
   knownClause,
   minutes,
   mostFrequent,
-  percent,
   SIGNAL_WORDS,
   settingOfReason,
   slowClause,
   slowOf,
   times,
   type Upstream,
+  unpin,
 } from './clauses.ts'
-import { inboundOf, knownThrough } from './inbound.ts'
-import type { OverloadStatus, Status } from './status.ts'
+import { differs } from './differences.ts'
+import type { Evidence, Verdict } from './evidence.ts'
+import { harmed, refusedForGood } from './harm.ts'
+import { inboundOf } from './inbound.ts'
+import type { Status } from './status.ts'
 
-export interface Verdict {
-  /** warn: look at it; critical: mail of honest senders is held up. */
-  readonly severity: 'ok' | 'warn' | 'critical'
-  readonly text: string
-  /** What the operator may do. */
-  readonly do: string
-}
-
-const KNOWN_WELL = 0.95
-const KNOWN_LEAST = 20
 /** Below this share of connections that are turned away, a flood is only much mail. */
 const SHED_LEAST = 0.01
 /** Nobody gets through: of so many connections at least, and this share is turned away. */
@@ -51,8 +48,6 @@ const NOBODY_LEAST = 20
 const NOBODY_SHARE = 0.95
 
 const NOTHING = 'nothing to do'
-
-type Evidence = (status: Status) => Verdict | undefined
 
 /** While they begin for the first time, none answers either. */
 const noWorker: Evidence = ({ workers = [] }) => {
@@ -89,33 +84,6 @@ const noUpstream: Evidence = ({ upstreams }) => {
       hasDrained === undefined
         ? 'bring a mail server back; spillway doctor says what to do'
         : `spillway undrain ${hasDrained.upstream}`,
-  }
-}
-
-/** What ends a level that is pinned, by `spillway level` or by the setting. */
-const unpin = ({ pinnedUntil }: OverloadStatus): string =>
-  pinnedUntil === undefined ? 'set SPILLWAY_OVERLOAD=auto' : 'spillway level auto'
-
-/** What may be the cause of harm, in words, and what to do about that. */
-function causeOf(status: Status): { readonly why: string; readonly do: string } {
-  const { overload, traffic } = status
-  const slow = slowClause(status)
-  if (overload !== undefined && typeof overload.mode === 'number')
-    return { why: `the overload level is pinned at ${overload.mode}`, do: unpin(overload) }
-  if (slow !== undefined) return { why: slow, do: `look at ${slowOf(status)[0]?.upstream}` }
-  const reason = mostFrequent(traffic)
-  if (reason === undefined) return { why: 'the mail servers defer them', do: 'look at the replies in the log' }
-  return { why: `most are refused for ${reason.reason}`, do: `look at ${settingOfReason(reason.reason)}` }
-}
-
-const harmed: Evidence = (status) => {
-  const known = knownThrough(status.traffic)
-  if (known === undefined || known.of < KNOWN_LEAST || known.share >= KNOWN_WELL) return undefined
-  const { why, do: act } = causeOf(status)
-  return {
-    severity: 'critical',
-    text: `Known senders are held up: ${percent(known.share)} through; ${inboundClause(status)}; ${why}`,
-    do: act,
   }
 }
 
@@ -209,14 +177,6 @@ const redisDown: Evidence = (status) =>
         do: `bring Redis back${status.redis.error === undefined ? '' : ` (${status.redis.error})`}`,
       }
 
-const certificates: Evidence = ({ tls }) => {
-  const doubt =
-    tls?.error ?? tls?.certificates.flatMap(({ name, warnings }) => warnings.map((each) => `${name}: ${each}`))[0]
-  return doubt === undefined
-    ? undefined
-    : { severity: 'warn', text: `A certificate needs a look: ${doubt}`, do: 'renew or correct it' }
-}
-
 const kernelFails: Evidence = ({ kernel }) =>
   kernel?.state !== 'failing'
     ? undefined
@@ -277,6 +237,8 @@ const ORDER: readonly Evidence[] = [
   notReady,
   noUpstream,
   harmed,
+  certificatesEnd,
+  refusedForGood,
   flood,
   slowUpstream,
   pressed,
@@ -284,15 +246,17 @@ const ORDER: readonly Evidence[] = [
   upstreamDown,
   workerDown,
   redisDown,
+  differs,
   kernelFails,
-  certificates,
+  certificateTrouble,
   drained,
   asSet,
 ]
 
-export function verdictOf(status: Status): Verdict {
+/** @param now in ms since the epoch */
+export function verdictOf(status: Status, now: number): Verdict {
   for (const evidence of ORDER) {
-    const verdict = evidence(status)
+    const verdict = evidence(status, now)
     if (verdict !== undefined) return verdict
   }
   return well(status)

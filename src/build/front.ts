@@ -57,7 +57,7 @@ export interface FrontOptions {
   readonly seats: Seats
   readonly live: ConnectionParts['live']
   readonly metrics: Metrics
-  readonly traffic: Pick<Traffic, 'ended' | 'recipient'>
+  readonly traffic: Pick<Traffic, 'ended' | 'recipient' | 'knownRefused'>
   readonly tally: Pick<ObservedTally, 'ended'>
   readonly recent: RecentSessions
   readonly log: Log
@@ -81,6 +81,7 @@ export function buildFront(options: FrontOptions): ConnectionParts {
     committed: (client, offence) => offences.committed(client, offence),
     turnedAway: options.kernel.turnedAway,
     recent: options.recent,
+    isKnownAlone: (ip) => policy.standingAlone(options.history.own(ip)) === 'known',
   })
   const sessions = new Sessions({
     conversation: conversationOf(options, outcomes),

@@ -1,4 +1,4 @@
-/** Builds the history of clients, and the file that keeps it if the settings name one. */
+/** Builds the history of clients, and the files that keep it, and what is normal, if the settings name one. */
 import { randomBytes } from 'node:crypto'
 import type { PlainSettings } from '../config/settings.ts'
 import type { Remembered } from '../core/client.ts'
@@ -7,7 +7,9 @@ import { CLIENTS, History } from '../state/history.ts'
 import { HistoryFile } from '../state/history-file.ts'
 import type { Past } from '../state/past.ts'
 import { MESSAGES, RelayedMessages } from '../state/relayed-messages.ts'
+import { WeekFile } from '../state/week-file.ts'
 import type { Log } from '../telemetry/log.ts'
+import type { Week } from '../telemetry/traffic/week.ts'
 
 export interface HistorySources {
   readonly settings: PlainSettings
@@ -21,6 +23,8 @@ export interface HistorySources {
   readonly room?: number | undefined
   readonly log: Log
   readonly clock: Clock
+  /** What is normal in an hour of the week, to be kept as well. */
+  readonly week: Week | undefined
 }
 
 export interface BuiltHistory {
@@ -35,11 +39,12 @@ export interface BuiltHistory {
 }
 
 export function buildHistory(sources: HistorySources): BuiltHistory {
-  const { settings, standingAlone, historyTtl, nodes, room = CLIENTS, log, clock } = sources
+  const { settings, standingAlone, historyTtl, nodes, room = CLIENTS, log, clock, week } = sources
   const { historyFile: path } = settings
   const capacity = Math.ceil(room / nodes)
   const history = new History({ standingAlone, ttlMs: historyTtl, now: clock.now, seed: randomBytes(8), capacity })
   const file = path === undefined ? undefined : new HistoryFile({ path, history, log, now: clock.now })
+  const ofWeek = path !== undefined && week ? new WeekFile({ historyPath: path, week, log, now: clock.now }) : undefined
   return {
     history,
     relayed: new RelayedMessages(Math.ceil(capacity / (CLIENTS / MESSAGES)), clock.now),
@@ -49,10 +54,11 @@ export function buildHistory(sources: HistorySources): BuiltHistory {
     start() {
       history.start()
       file?.start()
+      ofWeek?.start()
     },
     async stop() {
       history.stop()
-      await file?.stop()
+      await Promise.all([file?.stop(), ofWeek?.stop()])
     },
   }
 }

@@ -30,8 +30,10 @@ import { ReturnsSharing } from '../state/returns-sharing.ts'
 import { createSharedLimits, type SharedLimits } from '../state/shared-limits.ts'
 import { TicketSharing } from '../state/ticket-sharing.ts'
 import { SETS, UnknownRecipients } from '../state/unknown-recipients.ts'
+import { WeekSharing } from '../state/week-sharing.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics, RedisUse } from '../telemetry/metrics.ts'
+import type { Week } from '../telemetry/traffic/week.ts'
 import { type BuiltHistory, buildHistory } from './history.ts'
 
 export interface Counting {
@@ -82,6 +84,12 @@ export interface CountingOptions {
   readonly nodes?: number
   /** How many clients a node remembers; by default as many as history.ts has room for. */
   readonly room?: number | undefined
+  /** What is normal in an hour of the week, to be kept over a restart; absent: it is not. */
+  readonly week?: Week
+  /** The hash of the settings in force, for other nodes to compare. */
+  readonly hashNow?: () => string
+  /** Whether it does what one process does for the whole node. */
+  readonly isFirst?: boolean
 }
 
 /** Starts connecting to Redis if one is set; counting begins with `start()`. */
@@ -99,7 +107,7 @@ export function buildLimits(options: CountingOptions): Counting {
   const bans = new Bans({ now: clock.now })
   const recipients = rememberRecipients(settingsNow, clock.now, room)
   const historyTtl = (): number => settingsNow().historyTtl
-  const clients = buildHistory({ settings, standingAlone, historyTtl, nodes, room, log, clock })
+  const clients = buildHistory({ settings, standingAlone, historyTtl, nodes, room, log, clock, week: options.week })
   const { redisUrl } = settings
   if (redisUrl !== undefined) return sharedBy(options, redisUrl, { counting, bans, recipients, clients })
   const { history, relayed } = clients
@@ -131,6 +139,7 @@ function sharedBy(options: CountingOptions, address: RedisAddress, alone: Alone)
   const shared = createSharedLimits({
     ...counting,
     ...{ link, prefix, timeoutMs, metrics, log, elapsed: clock.elapsed, expected: nodes },
+    hashNow: options.hashNow,
     // Two nodes may have the same name, and a node that was restarted must not pass for its predecessor.
     node: `${settings.hostname}:${randomBytes(6).toString('hex')}`,
   })
@@ -160,6 +169,9 @@ function sharedBy(options: CountingOptions, address: RedisAddress, alone: Alone)
     }),
   })
   const tickets = ticketSecret && new TicketSharing({ ...common, adopt: ticketSecret })
+  const { week, isFirst = true } = options
+  const ofNode = { name: settings.hostname, workers: nodes, isWriter: isFirst }
+  const weeks = week === undefined ? [] : [new WeekSharing({ ...common, ...ofNode, week })]
   return {
     ...{ limits: shared, bans, ...recipients, history, relayed, kept, shared },
     async start() {
@@ -167,13 +179,13 @@ function sharedBy(options: CountingOptions, address: RedisAddress, alone: Alone)
       await Promise.all([clients.read(), shared.start()])
       clients.start()
       known.start()
-      for (const each of [...strings, kept]) each.start()
+      for (const each of [...strings, kept, ...weeks]) each.start()
       tickets?.start()
       await Promise.all([pasts.start(), banned.start()])
     },
     async stop() {
       tickets?.stop()
-      await Promise.all([clients, known, pasts, banned, kept, ...strings].map((each) => each.stop()))
+      await Promise.all([clients, known, pasts, banned, kept, ...strings, ...weeks].map((each) => each.stop()))
       await shared.stop()
       await link.close()
     },

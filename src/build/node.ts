@@ -27,6 +27,7 @@ import type { LevelledLog, Log } from '../telemetry/log.ts'
 import { createMetrics, type Metrics } from '../telemetry/metrics.ts'
 import type { ObservedTally } from '../telemetry/observed/tally.ts'
 import type { Traffic } from '../telemetry/traffic/traffic.ts'
+import { Week } from '../telemetry/traffic/week.ts'
 import { type BanControl, buildBans } from './bans.ts'
 import {
   buildCertificates,
@@ -131,9 +132,9 @@ export function buildNode(options: NodeOptions): Node {
   const number = worker?.number ?? options.number ?? nodeNumber(nodeName(machine, settings.listen))
   const metrics = createMetrics({ version, upstreams: settings.upstreams.map(({ label }) => label) })
   const tickets = ticketsOf(options, () => policy.certificates)
-  const common = { settings, metrics, log, clock, now: clock.now, ...tickets }
+  const common = { settings, metrics, log, clock, now: clock.now, week: new Week(), ...tickets }
   const counting = buildLimits({
-    ...common,
+    ...{ ...common, isFirst: worker?.isFirst ?? !worker, hashNow: () => reloader.state().hash },
     nodes: worker?.of ?? 1,
     room: options.room,
     mode: (check) => policy.mode(check),

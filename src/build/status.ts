@@ -1,13 +1,14 @@
 /** What a node reports about itself: to the operator as JSON, and to Prometheus as gauges. */
 import type { ConditionReport, OverloadStatus, Status, TlsReport } from '../admin/status.ts'
 import { REMEMBERED, STANDINGS } from '../core/client.ts'
-import { SIGNALS } from '../core/overload.ts'
+import { type OverloadMode, SIGNALS } from '../core/overload.ts'
 import { recordOf } from '../core/record.ts'
 import type { CertificatesReport } from '../front/certificates.ts'
 import type { Overload } from '../overload/overload.ts'
 import type { Pin } from '../overload/pin.ts'
 import type { Condition } from '../relay/pool/server.ts'
 import type { Upstreams } from '../relay/pool/upstreams.ts'
+import type { Differences } from '../state/agreement.ts'
 import type { KnownRecipients } from '../state/known-recipients.ts'
 import type { Seats } from '../state/seats.ts'
 import type { GaugeSources } from '../telemetry/metrics.ts'
@@ -53,11 +54,16 @@ export function statusOf(sources: StatusSources): Status {
     unknownGuard: knownRecipients.guarding(),
     clients: recordOf(REMEMBERED, (standing) => sources.counting.history.count(standing)),
     settings: sources.reloader.state(),
-    overload: overloadOf(sources, policy.settings.overloadUpstreamLatency),
+    overload: overloadOf(sources, policy.settings),
     traffic: sources.traffic.report(),
     ...observing(policy.settings.observe),
     ...(shared !== undefined && {
-      redis: { up: shared.shared(), nodes: shared.nodes(), ...reportOf(shared.condition()) },
+      redis: {
+        up: shared.shared(),
+        nodes: shared.nodes(),
+        ...differing(shared.differences()),
+        ...reportOf(shared.condition()),
+      },
     }),
     ...(kernel !== undefined && { kernel: { ...reportOf(kernel), held: kernel.held } }),
     ...(policy.certificates !== undefined && { tls: tlsOf(policy.certificates.report()) }),
@@ -66,6 +72,9 @@ export function statusOf(sources: StatusSources): Status {
 }
 
 const iso = (at: number): string => new Date(at).toISOString()
+
+const differing = (differences: Differences): { readonly differences?: Differences } =>
+  differences.limits.length + differences.settings.length === 0 ? {} : { differences }
 
 const observing = (observe: 'all' | readonly string[]): Pick<Status, 'observing'> =>
   observe === 'all' ? { observing: ['all'] } : observe.length === 0 ? {} : { observing: observe }
@@ -85,7 +94,10 @@ function upstreamsOf(upstreams: Upstreams, mayTakeMs: number): Status['upstreams
 
 const rounded = (ratio: number): number => Math.round(ratio * 1000) / 1000
 
-function overloadOf({ overload, pin }: Pick<StatusSources, 'overload' | 'pin'>, latencyMs: number): OverloadStatus {
+function overloadOf(
+  { overload, pin }: Pick<StatusSources, 'overload' | 'pin'>,
+  { overload: setting, overloadUpstreamLatency: latencyMs }: StatusSources['policy']['settings'],
+): OverloadStatus {
   const { mode, level, since, pressure } = overload.report()
   const pinned = pin.value
   const { signal, value, of, slowest, fullest } = pressure
@@ -93,6 +105,7 @@ function overloadOf({ overload, pin }: Pick<StatusSources, 'overload' | 'pin'>, 
     level,
     since: iso(since),
     mode,
+    setting: setting as OverloadMode,
     ...(pinned !== undefined && { pinnedUntil: iso(pinned.until) }),
     signal,
     pressure: rounded(value),

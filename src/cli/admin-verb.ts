@@ -53,7 +53,7 @@ export async function askFor(admin: Admin, question: Question, as: 'json' | 'tex
   }
   const refused = whyRefused(status, at, admin.adminToken)
   if (refused !== undefined) throw new NotDone(refused)
-  if ([400, 404, 500, 503].includes(status)) throw new NotDone(body.trim())
+  if ([400, 404, 409, 500, 503].includes(status)) throw new NotDone(body.trim())
   throw new NotDone(`What answers at ${at} (SPILLWAY_ADMIN_LISTEN) with status ${status} is not Spillway.`)
 }
 

@@ -4,6 +4,10 @@ import type { Loaded } from '../config/load.ts'
 import type { SettingsError } from '../config/mistakes.ts'
 import { askFor, LONGEST_MS, runVerb, timeOf, type VerbOptions, type VerbTold } from './admin-verb.ts'
 
+interface DrainOptions extends VerbOptions {
+  readonly force?: boolean | undefined
+}
+
 /** All that is drained now, whatever was asked for. */
 function inWords({ since, upstreams }: DrainReport): string {
   const node =
@@ -22,13 +26,16 @@ export const drain = (
   way: 'drain' | 'undrain',
   loaded: Loaded | SettingsError,
   [upstream]: readonly string[],
-  options: VerbOptions,
+  options: DrainOptions,
 ): Promise<VerbTold> =>
   runVerb(
     loaded,
     options,
     () => async (admin) => {
-      const body = JSON.stringify(upstream === undefined ? {} : { upstream })
+      const body = JSON.stringify({
+        ...(upstream !== undefined && { upstream }),
+        ...(options.force === true && { force: true }),
+      })
       return (await askFor(admin, {
         method: 'POST',
         path: `/api/v1/${way}`,

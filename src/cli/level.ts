@@ -20,6 +20,14 @@ const modeInWords = ({ mode, pinnedUntil }: OverloadStatus): string => {
   return `${way} (${by})`
 }
 
+/** Of the banned the level says nothing: bans refuse them, whatever it is. */
+function letIn(admission: OverloadStatus['admission']): string {
+  const shares = Object.entries(admission).filter(([standing]) => standing !== 'banned')
+  if (shares.every(([, share]) => share === 1))
+    return 'the level lets everybody in: limits, bans and lists alone refuse'
+  return `the level lets in, of each standing: ${shares.map(([standing, share]) => `${standing} ${percent(share)}`).join(', ')}`
+}
+
 /** Lines about the level, as `status` has them too. */
 export function levelLines(overload: OverloadStatus): string[] {
   const { level, since, signal, pressure, signals, slowest, fullest, admission } = overload
@@ -32,9 +40,7 @@ export function levelLines(overload: OverloadStatus): string[] {
       ? []
       : [`slowest mail server: ${slowest.upstream}, ${slowest.seconds} s to accept (p95)`]),
     ...(fullest === undefined ? [] : [`fullest queue: ${fullest.upstream}, ${fullest.pressure}`]),
-    `let in: ${Object.entries(admission)
-      .map(([standing, share]) => `${standing} ${percent(share)}`)
-      .join(', ')}`,
+    letIn(admission),
   ]
 }
 

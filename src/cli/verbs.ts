@@ -214,7 +214,7 @@ export const VERBS = {
   },
   drain: {
     summary: 'give a mail server no new mail, or have balancers send no clients to this node, until undrain',
-    options: { envFile },
+    options: { envFile, force: { help: 'also the only mail server that is up: every recipient hears 451 then' } },
     positionals: [UPSTREAM],
     example: 'spillway drain mail2.example.net:25',
     more: () =>

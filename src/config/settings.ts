@@ -694,7 +694,7 @@ export const SETTINGS = {
     kind: orNone(path),
     default: 'none',
     doc: 'A file that keeps the history over a restart: its path.',
-    more: 'It is written every five minutes and at the stop, and read at the start. With Redis it is of use where Redis may come back empty. Spillway must be allowed to write to its directory. Each worker has its own: the number of the worker is appended to the path.',
+    more: 'It is written every five minutes and at the stop, and read at the start. With Redis it is of use where Redis may come back empty. What is normal in an hour of the week is kept beside it, in a file whose name ends in .week. Spillway must be allowed to write to its directory. Each worker has its own: the number of the worker is appended to the path.',
     perNode: true,
   }),
 

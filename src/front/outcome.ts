@@ -24,6 +24,7 @@ import type { Cell, Distribution } from '../telemetry/series.ts'
 import type { Traffic } from '../telemetry/traffic/traffic.ts'
 import type { ClientDomains } from './client-domains.ts'
 import type { Evidence } from './evidence.ts'
+import { countKnownRefused, type KnownRefusedOptions } from './known-refused.ts'
 import { BREACH, BREACHES, isCallout, lessonOf, NOTHING } from './lesson.ts'
 import { queueIdIn } from './queue-id.ts'
 import type { RecentSessions, Shown } from './recent-sessions.ts'
@@ -51,7 +52,9 @@ export interface OutcomeOptions {
   /** Knows the accepted messages by their ids. */
   readonly relayed: Pick<RelayedMessages, 'add'>
   /** Counts networks, HELO names and domains of recipients. */
-  readonly traffic: Pick<Traffic, 'ended' | 'recipient'>
+  readonly traffic: Pick<Traffic, 'ended' | 'recipient' | 'knownRefused'>
+  /** See known-refused.ts. */
+  readonly isKnownAlone?: KnownRefusedOptions['isKnownAlone']
   /** Sets what checks in observe mode would have refused against what the mail servers said. */
   readonly tally: Pick<ObservedTally, 'ended'>
   /** Called once a session for each thing that the client did and no honest mail server does. */
@@ -75,6 +78,7 @@ export class Outcomes {
   readonly #committed: OutcomeOptions['committed']
   readonly #turnedAway: OutcomeOptions['turnedAway']
   readonly #recent: OutcomeOptions['recent']
+  readonly #ofKnown: KnownRefusedOptions
   readonly #traffic: OutcomeOptions['traffic']
   readonly #tally: OutcomeOptions['tally']
   readonly #refusals: RefusalCounts
@@ -87,6 +91,7 @@ export class Outcomes {
     this.#traffic = options.traffic
     this.#tally = options.tally
     this.#recent = options.recent
+    this.#ofKnown = options
     this.#metrics = metrics
     this.#log = log
     this.#sampler = new Sampler(logSample, ALL_KINDS)
@@ -200,6 +205,7 @@ export class Outcomes {
     const outcome = this.#outcomeOf(record)
     const cell = this.#sessions.get(outcome)?.get(client.standing)
     if (cell !== undefined) cell.value++
+    countKnownRefused(this.#ofKnown, client, record.refusal, outcome)
     this.#traffic.ended(client, record.helo, outcome === 'shed' || outcome === 'rejected')
     this.#durations.get(outcome)?.observe((this.#elapsed() - record.begunAt) / 1000)
   }

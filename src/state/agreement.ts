@@ -10,9 +10,40 @@ import { LIMIT_NAMES, LIMITS, type LimitName, type Rates } from '../core/limits.
 import type { Log } from '../telemetry/log.ts'
 import { HOLD_MS } from './nodes.ts'
 
-/** `ip_connections=600/60000,global_connections=off,…`: maximum and window in ms. Equal limits give equal texts. */
-export const settingsText = (rates: Rates): string =>
-  LIMIT_NAMES.map((limit) => `${limit}=${setValue(rates, limit)}`).join()
+/**
+ * `ip_connections=600/60000,global_connections=off,…,hash=…`: maximum and window in ms, and the hash of all settings. Equal settings give
+ * equal texts. @param hash undefined: it is not told
+ */
+export const settingsText = (rates: Rates, hash?: string): string =>
+  [
+    ...LIMIT_NAMES.map((limit) => `${limit}=${setValue(rates, limit)}`),
+    ...(hash === undefined ? [] : [`hash=${hash}`]),
+  ].join()
+
+/** Names as nodes announce them, each with something behind it that distinguishes it, as the operator knows them. */
+const namesOf = (nodes: string): string =>
+  [
+    ...new Set(
+      nodes
+        .slice(0, LONGEST_NAMES)
+        .split(' ')
+        .map((name) => name.replace(/:[0-9a-f]{12}$/, '')),
+    ),
+  ].join(', ')
+const LONGEST_NAMES = 1200
+const HASH = /(?:^|,)hash=([0-9a-f]{1,64})$/
+
+/** What is not the same on all nodes. */
+export interface Differences {
+  /** Limits, by their settings, as the operator would write them. */
+  readonly limits: readonly {
+    readonly setting: string
+    readonly here: string
+    readonly others: readonly { readonly nodes: string; readonly value: string }[]
+  }[]
+  /** Nodes that have other settings, whichever they are, with their hash. */
+  readonly settings: readonly { readonly nodes: string; readonly hash: string }[]
+}
 
 const setValue = (rates: Rates, limit: LimitName): string => {
   const rate = rates[limit]
@@ -36,9 +67,12 @@ function read(settings: string): ReadonlyMap<string, string> {
 }
 
 interface Difference {
+  readonly here: string
+  /** As `values`, with who has them. */
+  readonly others: readonly { readonly node: string; readonly value: string }[]
   /** The other nodes' values, sorted. Two differences are the same if these texts are. */
   readonly values: string
-  seenAt: number
+  readonly seenAt: number
 }
 
 export interface AgreementOptions {
@@ -46,19 +80,35 @@ export interface AgreementOptions {
   readonly rates: () => Rates
   /** Milliseconds of a clock that never goes back. */
   readonly elapsed: () => number
+  /** Of all settings; undefined: it is not told. */
+  readonly hash: () => string | undefined
   readonly log: Log
 }
 
 export class Agreement {
   readonly #options: AgreementOptions
   readonly #differences = new Map<LimitName, Difference>()
+  #others: Differences['settings'] = []
 
   constructor(options: AgreementOptions) {
     this.#options = options
   }
 
+  report(): Differences {
+    const limits = [...this.#differences].map(([limit, { here, others }]) => ({
+      ...{ setting: LIMITS[limit].setting, here: shown(here) },
+      others: others.map(({ node, value }) => ({ nodes: namesOf(node), value: shown(value) })),
+    }))
+    return { limits, settings: this.#others }
+  }
+
   /** @param others one node for each set of limits that differs from this node's */
   heard(others: readonly { readonly node: string; readonly settings: string }[]): void {
+    const own = this.#options.hash()
+    this.#others = others.flatMap(({ node, settings }) => {
+      const hash = HASH.exec(settings)?.[1]
+      return hash === undefined || own === undefined || hash === own ? [] : [{ nodes: namesOf(node), hash }]
+    })
     if (others.length === 0 && this.#differences.size === 0) return
     const at = this.#options.elapsed()
     const all = others.map(({ node, settings }) => ({ node, values: read(settings) }))
@@ -87,11 +137,9 @@ export class Agreement {
       return
     }
     const values = [...nodes.keys()].sort().join()
-    if (known?.values === values) {
-      known.seenAt = at
-      return
-    }
-    this.#differences.set(limit, { values, seenAt: at })
+    const told = [...nodes].map(([value, node]) => ({ node, value }))
+    this.#differences.set(limit, { here: own, others: told, values, seenAt: at })
+    if (known?.values === values) return
     log.warn(
       {
         setting: name,

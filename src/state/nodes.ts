@@ -13,7 +13,8 @@ import { isCount, Nonsense } from './limiter.ts'
 import type { RedisClient } from './redis.ts'
 
 /**
- * ARGV: name, limits, expiry in ms, how many members to return. Returns the count, then members with different limits.
+ * ARGV: name, limits, expiry in ms, how many members to return, how many names each may have. Returns the count, then for each set of
+ * different limits the names of nodes that have it, and the set.
  */
 const ANNOUNCE = `
 local time = redis.call('TIME')
@@ -25,15 +26,20 @@ redis.call('ZREMRANGEBYSCORE', KEYS[1], '(' .. last, '+inf')
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 local settings, members = {}, {}
 for _, member in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
-  local set = string.match(member, ' (.+)$')
-  if set and set ~= ARGV[2] and not members[set] then
-    members[set] = member
-    table.insert(settings, set)
+  local name, set = string.match(member, '^(.-) (.+)$')
+  if set and set ~= ARGV[2] then
+    if not members[set] then
+      members[set] = {}
+      table.insert(settings, set)
+    end
+    if #members[set] < tonumber(ARGV[5]) then table.insert(members[set], name) end
   end
 end
 table.sort(settings)
 local told = {redis.call('ZCARD', KEYS[1])}
-for i = 1, math.min(#settings, tonumber(ARGV[4])) do told[i + 1] = members[settings[i]] end
+for i = 1, math.min(#settings, tonumber(ARGV[4])) do 
+  told[i + 1] = table.concat(members[settings[i]], ' ') .. ' ' .. settings[i]
+end
 return told
 `
 const EVERY_MS = 2000
@@ -44,8 +50,10 @@ const EXPIRY_MS = 6000
 export const HOLD_MS = 10_000
 /** The most members returned, one for each different set of limits. */
 const TOLD = 8
+/** The most nodes that are named of those that have the same. */
+const NAMED = 4
 const MOST_NODES = 1_000_000
-const LONGEST = 2000
+const LONGEST = 4000
 
 export interface NodesOptions {
   readonly client: RedisClient
@@ -61,7 +69,7 @@ export interface NodesOptions {
   readonly elapsed: () => number
   /** Called after each announcement. @param started by `elapsed` @param failure undefined if it succeeded */
   readonly announced: (started: number, failure: unknown) => void
-  /** Called after each announcement with the nodes that have different limits: one node for each set of limits. */
+  /** Called after each announcement with the nodes that have other settings, their names separated by spaces, once for each set. */
   readonly others: (nodes: readonly { readonly node: string; readonly settings: string }[]) => void
 }
 
@@ -105,7 +113,7 @@ export class Nodes {
       // With other limits this node would count twice, until what it announced before has expired.
       if (this.#member !== undefined && this.#member !== member) await client.zrem(this.#key, this.#member)
       this.#member = member
-      const answer = await client.eval(ANNOUNCE, 1, this.#key, node, settings, EXPIRY_MS, TOLD)
+      const answer = await client.eval(ANNOUNCE, 1, this.#key, node, settings, EXPIRY_MS, TOLD, NAMED)
       const [count, ...members] = Array.isArray(answer) ? (answer as unknown[]) : []
       if (!isCount(count, MOST_NODES) || count === 0 || members.length > TOLD || !members.every(isMember)) {
         throw new Nonsense(answer)
@@ -137,6 +145,6 @@ export class Nodes {
 
 const isMember = (member: unknown): member is string => typeof member === 'string' && member.length <= LONGEST
 const split = (member: string): { node: string; settings: string } => {
-  const space = member.indexOf(' ')
+  const space = member.lastIndexOf(' ')
   return { node: member.slice(0, space), settings: member.slice(space + 1) }
 }

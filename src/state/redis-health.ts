@@ -7,7 +7,7 @@ import { Late, within } from '../core/deadline.ts'
 import type { Rates } from '../core/limits.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics, RedisUse } from '../telemetry/metrics.ts'
-import { Agreement, settingsText } from './agreement.ts'
+import { Agreement, type Differences, settingsText } from './agreement.ts'
 import { Nodes } from './nodes.ts'
 import { type RedisLink, reasonOf } from './redis.ts'
 
@@ -33,6 +33,8 @@ export interface RedisHealthOptions {
   readonly rates: Rates
   /** As they are set now. By default `rates`. */
   readonly ratesNow?: () => Rates
+  /** Of all settings, as they are now; absent: it is not told to other nodes. */
+  readonly hashNow?: (() => string) | undefined
   readonly metrics: Metrics
   readonly log: Log
   /** Milliseconds since the epoch. */
@@ -60,6 +62,7 @@ const LONGEST_ERROR = 200
 export class RedisHealth {
   readonly #options: RedisHealthOptions
   readonly #nodes: Nodes
+  readonly #agreement: Agreement
   #up = false
   #since: number
   /** Pipelines in a row without an answer. */
@@ -76,13 +79,15 @@ export class RedisHealth {
     this.#options = options
     const { link, prefix, node, rates, ratesNow = () => rates, log, now, elapsed, metrics } = options
     this.#since = now()
-    const agreement = new Agreement({ rates: ratesNow, elapsed, log })
+    const hash = () => options.hashNow?.()
+    const agreement = new Agreement({ rates: ratesNow, elapsed, hash, log })
+    this.#agreement = agreement
     this.#nodes = new Nodes({
       client: link.client,
       prefix,
       node,
       expected: options.expected,
-      settings: () => settingsText(ratesNow()),
+      settings: () => settingsText(ratesNow(), hash()),
       elapsed,
       announced: (started, failure) => this.#announced(started, failure),
       others: (nodes) => agreement.heard(nodes),
@@ -101,6 +106,11 @@ export class RedisHealth {
   /** The number of nodes last seen alive, including this one. */
   get nodes(): number {
     return this.#nodes.count
+  }
+
+  /** What other nodes have set differently, as far as is known. */
+  differences(): Differences {
+    return this.#agreement.report()
   }
 
   /** A pipeline with amounts is over. @param failure undefined if any of them was acknowledged */

@@ -8,6 +8,7 @@
 import { UNKNOWN_LIMITS } from '../core/limits.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics, RedisUse } from '../telemetry/metrics.ts'
+import type { Differences } from './agreement.ts'
 import type { Counter } from './counter.ts'
 import { ASKED } from './harvest.ts'
 import { Ledger } from './ledger.ts'
@@ -30,6 +31,8 @@ export interface SharedLimitsOptions extends Omit<LimitsOptions, 'counterOf'> {
   readonly node: string
   /** How many nodes there are at least, until Redis has said; 1 by default. */
   readonly expected?: number
+  /** Of all settings, as they are now; absent: it is not told to other nodes. */
+  readonly hashNow?: (() => string) | undefined
   readonly metrics: Metrics
   readonly log: Log
 }
@@ -112,6 +115,11 @@ export class SharedLimits extends CountedLimits {
   /** The number of live nodes, including this one. */
   nodes(): number {
     return this.#sharing.health.nodes
+  }
+
+  /** What other nodes have set differently. */
+  differences(): Differences {
+    return this.#sharing.health.differences()
   }
 
   /** The condition of Redis for the operator. */

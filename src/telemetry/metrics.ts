@@ -9,7 +9,7 @@ import { REMEMBERED, STANDINGS, type Standing } from '../core/client.ts'
 import { KERNEL_REASONS } from '../core/kernel.ts'
 import { GLOBAL_LIMITS, type GlobalLimit } from '../core/limits.ts'
 import { CAME, SIGNALS, type Signal } from '../core/overload.ts'
-import { actionsAt, CHECK_NAMES, REASON_NAMES, reasonOf } from '../core/reasons.ts'
+import { actionsAt, CHECK_NAMES, formsOf, REASON_NAMES, reasonOf } from '../core/reasons.ts'
 import { combinations, type Declaration, Family, Histograms } from './series.ts'
 
 const FAMILIES = ['ipv4', 'ipv6'] as const
@@ -35,7 +35,7 @@ export type ConnectResult = (typeof CONNECT_RESULTS)[number]
 /**
  * take: a charge for a client; add: charges made or given back meanwhile; nodes: which are there; probe: is Redis back;
  * known: sharing the recipients that were accepted lately; history: sharing the history of clients; neighbourhoods: sharing which networks send spam; returns: sharing what was put off lately; bans: sharing bans; passed: sharing which clients have passed a test; tickets: agreeing on the key of TLS session tickets;
- * sessions: keeping sessions for explanations, and looking for them.
+ * sessions: keeping sessions for explanations, and looking for them; week: keeping what is normal in an hour of the week.
  */
 export const REDIS_USES = [
   'add',
@@ -48,6 +48,7 @@ export const REDIS_USES = [
   'passed',
   'tickets',
   'sessions',
+  'week',
 ] as const
 export type RedisUse = (typeof REDIS_USES)[number]
 const REDIS_RESULTS = ['ok', 'failed', 'timeout'] as const
@@ -68,6 +69,15 @@ const REFUSALS = REASON_NAMES.flatMap((name) => {
   const modes = check === undefined ? ['enforce'] : ['enforce', 'observe']
   return stages.flatMap((stage) => combinations([stage], [name], actionsAt(name, stage), modes))
 })
+
+/** put_off: it heard 4yz; for_good: 5yz. */
+export const KNOWN_REFUSED = ['put_off', 'for_good'] as const
+export type KnownRefused = (typeof KNOWN_REFUSED)[number]
+export const knownRefusedOf = (code: number): KnownRefused => (code < 500 ? 'put_off' : 'for_good')
+/** What known senders may hear for a reason. */
+export const KNOWN_REFUSED_ROWS = REASON_NAMES.flatMap((name) =>
+  [...new Set(formsOf(name).map(({ code }) => knownRefusedOf(code)))].map((result) => [name, result] as const),
+)
 
 const RATIONED_RESULTS = ['let_in', 'put_off'] as const
 
@@ -471,6 +481,12 @@ export function createMetrics({ version, upstreams }: MetricsOptions) {
       help: 'Replies that turned away a client, a message or a recipient; in mode observe, those that would have.',
       labels: ['stage', 'reason', 'action', 'mode'],
       rows: REFUSALS,
+    }),
+    knownRefused: counter({
+      name: 'known_refused_total',
+      help: 'Sessions of trusted and known senders that relayed nothing because Spillway refused them, by the reason it gave last; put_off: with 4yz; for_good: with 5yz. Known is also who would be, but for a ban by the operator. What the mail servers refused is not counted.',
+      labels: ['reason', 'result'],
+      rows: KNOWN_REFUSED_ROWS,
     }),
     observeWouldRefuse: counter({
       name: 'observe_would_refuse_total',

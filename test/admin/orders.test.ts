@@ -1,10 +1,12 @@
 /** What the operator says at run time, asked over the admin port of a running node, with mail servers behind it. */
 import { describe, expect, test } from '@jest/globals'
-import { StandingOrders } from '../../src/admin/orders.ts'
+import { drained, StandingOrders } from '../../src/admin/orders.ts'
+import type { Request } from '../../src/admin/request.ts'
 import type { Status } from '../../src/admin/status.ts'
 import type { Orders } from '../../src/core/orders.ts'
 import { Pin } from '../../src/overload/pin.ts'
 import type { Log } from '../../src/telemetry/log.ts'
+import { serverAt } from '../relay/pool/pool.ts'
 import { eventually, type TestApp } from '../support/app.ts'
 import type { Client } from '../support/client.ts'
 import { stoppedAfterEach } from '../support/started.ts'
@@ -132,7 +134,12 @@ describe('a mail server that is drained', () => {
     const server = await started.upstream()
     const app = await begin([server])
     await isUp(app, server)
-    await ask(app, 'drain', { upstream: server.address })
+    expect(await ask(app, 'drain', { upstream: server.address })).toEqual({
+      code: 409,
+      said: expect.stringContaining(`${server.address} is the only mail server that is up`),
+    })
+    expect((await stateOf(app, server))?.state).toBe('up')
+    await ask(app, 'drain', { upstream: server.address, force: true })
     const client = await greeted(app)
     expect(await client.command('MAIL FROM:<a@sender.example>')).toMatch(/^250/)
     expect(await client.command('RCPT TO:<anna@example.test>')).toMatch(/^451 4\./)
@@ -143,11 +150,58 @@ describe('a mail server that is drained', () => {
     expect(await send(await greeted(app), 'again')).toMatch(/^250/)
   })
 
+  test('of two that are drained at once the second one is kept; one that is down already needs no force', async () => {
+    const [one, two] = [await started.upstream(), await started.upstream()]
+    const app = await begin([one, two])
+    for (const server of [one, two]) await isUp(app, server)
+    const codes = await Promise.all([one, two].map(({ address }) => ask(app, 'drain', { upstream: address })))
+    expect(codes.map(({ code }) => code).sort()).toEqual([200, 409])
+    expect((await ask(app, 'undrain', { upstream: one.address, force: true })).code).toBe(400)
+    expect((await ask(app, 'drain', { upstream: one.address, force: 'yes' })).said).toBe('force: true or false')
+    const kept = codes[0]?.code === 409 ? one : two
+    await kept.stop()
+    await eventually(
+      () => stateOf(app, kept),
+      (now) => now?.state === 'down',
+    )
+    expect((await ask(app, 'drain', { upstream: kept.address })).code).toBe(200)
+  })
+
+  test('of two that are drained while the workers are asked how they are, the second one is kept as well', async () => {
+    const log = { info: () => undefined, warn: () => undefined } as unknown as Log
+    const both = ['a:25', 'b:25']
+    const orders = new StandingOrders({
+      ...{ upstreams: () => both, overload: () => 'auto', obey: () => undefined, now: () => 1000, log },
+    })
+    // Both are told of the time before.
+    const status = async () => ({ upstreams: both.map((upstream) => ({ upstream, up: true })) }) as unknown as Status
+    const request = (upstream: string) => {
+      const body = Buffer.from(JSON.stringify({ upstream }))
+      return { body, length: body.length } as unknown as Request
+    }
+    const answers = await Promise.all(both.map((each) => drained(request(each), 'drain', { orders, status })))
+    expect(answers.map(({ code }) => code)).toEqual([200, 409])
+  })
+
+  test('that was away for five minutes begins slowly, as after an outage; after less it does not', () => {
+    for (const [ms, limit] of [
+      [299_999, 100],
+      [300_000, 10],
+    ] as const) {
+      let at = 1_800_000_000_000
+      const server = serverAt('192.0.2.1', () => [], { now: () => at, bounds: { floor: 5, ceiling: 200 } })
+      server.drain(true)
+      at += ms
+      server.drain(false)
+      expect([ms, server.load.max]).toEqual([ms, limit])
+    }
+  })
+
   test('that is down says both', async () => {
     const server = await started.upstream()
     const app = await begin([server])
     await isUp(app, server)
-    await ask(app, 'drain', { upstream: server.address })
+    await ask(app, 'drain', { upstream: server.address, force: true })
     await server.stop()
     const { error } = (await eventually(
       () => stateOf(app, server),

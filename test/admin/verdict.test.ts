@@ -27,18 +27,27 @@ function traffic(change: Partial<TrafficReport['minutes']> = {}, more: Partial<T
   return {
     minutes: {
       ...{ connections: hour(110), shed: hour(0), messages: hour(50), deferred: hour(0) },
-      ...{ known: hour(30), known_shed: hour(0), senders: hour(40), ...change },
+      ...{ known: hour(30), known_shed: hour(0), known_refused: hour(0), senders: hour(40), ...change },
     },
     normal: { basis: 'week', hours: 168, connections: 100, senders: 40, messages: 50 },
     hoursLearnt: 168,
     top: { network: [], helo: [], domain: [] },
     reasons: [],
+    knownRefused: [],
     ...more,
   }
 }
 
 const overload = (change: Partial<OverloadStatus> = {}): OverloadStatus => ({
-  ...{ level: 0, since: SINCE, mode: 'auto', signal: 'connections', pressure: 0.1, latencyTargetSeconds: 5 },
+  ...{
+    level: 0,
+    since: SINCE,
+    mode: 'auto',
+    setting: 'auto',
+    signal: 'connections',
+    pressure: 0.1,
+    latencyTargetSeconds: 5,
+  },
   signals: {} as OverloadStatus['signals'],
   admission: {} as OverloadStatus['admission'],
   ...change,
@@ -59,6 +68,12 @@ const unknown = ({ normal: _, ...rest }: TrafficReport): TrafficReport => rest
 const slow = [up('mail1'), up('mail2', { dotSeconds: 9.04 })]
 const redis = { up: false, nodes: 2, state: 'down', since: SINCE, error: 'ECONNREFUSED' }
 
+const NOW = Date.parse('2026-11-21T22:00:00.000Z')
+const inDays = (days: number): string => new Date(NOW + days * 86_400_000).toISOString()
+const certificate = (days: number, warnings: readonly string[] = []) => ({
+  certificates: [{ name: 'mx', expires: inDays(days), warnings }],
+})
+
 const ROWS: readonly [string, Status, string, string, string][] = [
   ['normal', status(), 'ok', 'All is well: inbound is 1.1 times normal; known senders 100 % through', 'nothing to do'],
   [
@@ -77,16 +92,110 @@ const ROWS: readonly [string, Status, string, string, string][] = [
       traffic: traffic(
         { connections: FLOOD, shed: FLOOD, known_shed: hour(10) },
         {
-          reasons: [
-            { reason: 'ip_connections', mode: 'enforce', lastMinute: 9, lastHour: 9000 },
-            { reason: 'global_connections', mode: 'enforce', lastMinute: 90, lastHour: 900 },
+          // What strangers hear most is not why known senders wait.
+          reasons: [{ reason: 'overload', mode: 'enforce', lastMinute: 9000, lastHour: 90_000 }],
+          knownRefused: [
+            { reason: 'ip_connections', result: 'put_off', lastTenMinutes: 9, lastHour: 900 },
+            { reason: 'global_connections', result: 'put_off', lastTenMinutes: 90, lastHour: 90, latest: '192.0.2.7' },
           ],
         },
       ),
     }),
     'critical',
-    'Known senders are held up: 75.0 % through; inbound is 38 times normal; most are refused for global_connections',
-    'look at SPILLWAY_LIMIT_GLOBAL_CONNECTIONS',
+    'Known senders are held up: 75.0 % through; inbound is 38 times normal; most of them are refused for global_connections',
+    'look at SPILLWAY_LIMIT_GLOBAL_CONNECTIONS, and spillway explain 192.0.2.7',
+  ],
+  [
+    'known senders that the deny list refuses, most of them',
+    status({
+      overload: overload({ mode: 2, level: 2 }),
+      traffic: traffic(
+        { known_refused: hour(10) },
+        {
+          knownRefused: [
+            { reason: 'denied', result: 'for_good', lastTenMinutes: 100, lastHour: 600, latest: '192.0.2.7' },
+          ],
+        },
+      ),
+    }),
+    'critical',
+    'Known senders are refused for good: 75.0 % through; inbound is 1.1 times normal; most by SPILLWAY_DENY (denied)',
+    'look at SPILLWAY_DENY, and spillway explain 192.0.2.7',
+  ],
+  ...(
+    [
+      ['denied', 'SPILLWAY_DENY'],
+      ['rcpt_domain', 'SPILLWAY_RCPT_DOMAINS'],
+      ['dnsbl', 'SPILLWAY_DNSBL_ZONES'],
+      ['helo', 'SPILLWAY_HELO'],
+      ['banned', 'a ban of the operator (spillway bans)'],
+    ] as const
+  ).map(([reason, setting]): (typeof ROWS)[number] => [
+    `a few known senders that are refused for good: ${reason}, in a flood`,
+    status({
+      traffic: traffic(
+        { connections: FLOOD, shed: FLOOD, known_refused: hour(0, [1]) },
+        { knownRefused: [{ reason, result: 'for_good', lastTenMinutes: 1, lastHour: 3 }] },
+      ),
+    }),
+    'warn',
+    `Known senders are refused for good by ${setting}: 3 sessions in the last hour; known senders 99.6 % through`,
+    `look at ${setting}`,
+  ]),
+  [
+    'two sessions of known senders refused for good, one put off, and messages that are too large',
+    status({
+      traffic: traffic(
+        {},
+        {
+          knownRefused: [
+            { reason: 'denied', result: 'for_good', lastTenMinutes: 2, lastHour: 2 },
+            { reason: 'ip_messages', result: 'put_off', lastTenMinutes: 1, lastHour: 9 },
+            { reason: 'size', result: 'for_good', lastTenMinutes: 5, lastHour: 50 },
+          ],
+        },
+      ),
+    }),
+    'ok',
+    'All is well: inbound is 1.1 times normal; known senders 100 % through',
+    'nothing to do',
+  ],
+  [
+    'a certificate that has expired, in a flood',
+    status({ traffic: traffic({ connections: FLOOD, shed: FLOOD }), tls: certificate(-1, ['it expired. Renew it']) }),
+    'critical',
+    `The certificate mx has expired (${inDays(-1)}): senders that verify it bring no mail`,
+    'renew it; its files are read again by themselves',
+  ],
+  [
+    'a certificate that soon expires',
+    status({ tls: certificate(13.5) }),
+    'warn',
+    'The certificate mx expires in 13 days',
+    'renew it; its files are read again by themselves',
+  ],
+  [
+    'certificate files that cannot be used',
+    status({ tls: { ...certificate(90), error: '/etc/tls/key.pem: it is the key of another certificate' } }),
+    'warn',
+    'Certificate files cannot be used, and those read before stay in use: /etc/tls/key.pem: it is the key of another certificate',
+    'correct the files; they are read again by themselves',
+  ],
+  [
+    'a certificate without its chain: path and cure are said once',
+    status({
+      tls: certificate(90, ['/etc/tls/mx.pem has no issuer: senders stay away. Put the whole chain into the file']),
+    }),
+    'warn',
+    'A certificate needs a look: /etc/tls/mx.pem has no issuer: senders stay away',
+    'Put the whole chain into the file',
+  ],
+  [
+    'a level pinned where SPILLWAY_OVERLOAD is not auto: what it says ends the pin',
+    status({ overload: overload({ mode: 2, level: 2, setting: 'off', pinnedUntil: SINCE }) }),
+    'warn',
+    `The overload level is pinned at 2 until ${SINCE}, whatever the pressure; known senders 100 % through`,
+    'spillway level off when you are done',
   ],
   [
     'nobody gets through, because of a setting',
@@ -141,6 +250,23 @@ const ROWS: readonly [string, Status, string, string, string][] = [
     'warn',
     'Redis does not answer: each node counts alone and enforces its share of every limit; known senders 100 % through',
     'bring Redis back (ECONNREFUSED)',
+  ],
+  [
+    'another node has other limits',
+    status({
+      redis: {
+        ...{ up: true, nodes: 2, state: 'up', since: SINCE },
+        differences: {
+          limits: [
+            { setting: 'SPILLWAY_LIMIT_IP_CONNECTIONS', here: '600/1m', others: [{ nodes: 'mx2', value: '5/1m' }] },
+          ],
+          settings: [{ nodes: 'mx2', hash: 'abc' }],
+        },
+      },
+    }),
+    'warn',
+    'Limits are not the same on all nodes: SPILLWAY_LIMIT_IP_CONNECTIONS is 600/1m here, 5/1m at mx2; each node holds clients to its own',
+    'give all nodes the same limits: spillway reload, on those that have the old ones',
   ],
   [
     'stopping',
@@ -289,16 +415,16 @@ const ROWS: readonly [string, Status, string, string, string][] = [
 ]
 
 test.each(ROWS)('%s', (_, given, severity, text, act) => {
-  expect(verdictOf(given)).toEqual({ severity, text, do: act })
+  expect(verdictOf(given, NOW)).toEqual({ severity, text, do: act })
 })
 
 test('a few known senders who are held up make no alarm, and a quiet site no flood', () => {
   const few = { known: hour(0), known_shed: hour(0, [19]) }
-  expect(verdictOf(status({ traffic: traffic(few) })).severity).toBe('ok')
+  expect(verdictOf(status({ traffic: traffic(few) }), NOW).severity).toBe('ok')
   const quiet = { normal: { basis: 'week', hours: 168, connections: 1, senders: 1, messages: 1 } } as const
-  expect(verdictOf(status({ traffic: traffic({ connections: hour(1, [50]), shed: hour(50) }, quiet) })).severity).toBe(
-    'ok',
-  )
+  expect(
+    verdictOf(status({ traffic: traffic({ connections: hour(1, [50]), shed: hour(50) }, quiet) }), NOW).severity,
+  ).toBe('ok')
 })
 
 test('the page is there while no worker answers, and says that it does not know who is banned', async () => {

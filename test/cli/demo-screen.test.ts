@@ -31,7 +31,14 @@ const STATE: ScreenState = {
     why: REASON_NAMES.map((reason, i) => ({ reason, meaning: meaningOf(reason, settings), ...flow(1000 - i, 30 - i) })),
     upstream: { up: true, connections: 4 },
     overload: {
-      ...{ level: 3, since: '2026-11-21T21:00:00.000Z', mode: 'auto', signal: 'upstream_slots', pressure: 1.26 },
+      ...{
+        level: 3,
+        since: '2026-11-21T21:00:00.000Z',
+        mode: 'auto',
+        setting: 'auto',
+        signal: 'upstream_slots',
+        pressure: 1.26,
+      },
       signals: {
         upstream_slots: 1.26,
         reported_queue: 0,

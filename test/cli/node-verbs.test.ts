@@ -46,7 +46,9 @@ afterAll(async () => {
 
 test('from the command line, on a pipe: words, JSON, codes, and no colours', async () => {
   const verb = (...args: string[]) => run(args, { env })
-  const drained = await verb('drain', upstream.address)
+  const unasked = await verb('drain', upstream.address)
+  expect(unasked).toEqual({ code: 1, output: expect.stringContaining(`spillway drain ${upstream.address} --force`) })
+  const drained = await verb('drain', upstream.address, '--force')
   expect(drained).toEqual({
     code: 0,
     output: `The node is not drained.\nDrained mail servers, which get no new mail: ${upstream.address}.\n`,
@@ -93,7 +95,8 @@ describe('level', () => {
     const { output, code } = await level(loadedWith(), [], words)
     expect(code).toBe(0)
     expect(output).toMatch(/^level 0 since 20.*; it follows the pressure \(SPILLWAY_OVERLOAD\)\n/)
-    for (const each of ['upstream_slots', 'event_loop', 'let in:', 'new 100 %']) expect(output).toContain(each)
+    for (const each of ['upstream_slots', 'event_loop', 'the level lets everybody in: limits'])
+      expect(output).toContain(each)
     expect(JSON.parse((await level(loadedWith(), [], { json: true })).output)).toMatchObject({ level: 0, mode: 'auto' })
   })
 
@@ -229,9 +232,9 @@ describe('the verdict', () => {
     ['Redis is away', { redis: { up: false } }, 'warning', 'Redis is away; '],
     ['the directory fails', { unknownGuard: true }, 'critical', 'recipients that were accepted lately'],
     ['a certificate has long', certificate(15), 'ok', 'level 0'],
-    ['a certificate has days', certificate(13.5), 'warning', 'certificate mx expires in 13 days; '],
-    ['a certificate has hours', certificate(2.5), 'critical', 'certificate mx expires in 2 days; '],
-    ['a certificate is over', certificate(-1), 'critical', 'certificate mx has expired; '],
+    ['a certificate has days', certificate(13.5), 'warning', 'The certificate mx expires in 13 days; '],
+    ['a certificate has hours', certificate(2.5), 'critical', 'The certificate mx expires in 2 days; '],
+    ['a certificate is over', certificate(-1), 'critical', 'The certificate mx has expired '],
     ['a worker hangs', { workers: [{ up: true }, { up: false }] }, 'warning', '1 of 2 workers do not answer; '],
     [
       'the worst comes first',
@@ -244,7 +247,7 @@ describe('the verdict', () => {
       'the node says it is well, and a certificate is not',
       { verdict: { severity: 'ok', text: 'fine' }, ...certificate(1) },
       'critical',
-      'certificate mx expires in 1 day; level 0, 2 of 2 upstreams up, 3 connections; fine',
+      'The certificate mx expires in 1 day; level 0, 2 of 2 upstreams up, 3 connections; fine',
     ],
   ])('%s', (_, change, severity, summary) => {
     const verdict = verdictOf({ ...WELL, ...change }, NOW)

@@ -45,8 +45,12 @@ test('it is absent while no worker has answered', () => {
 })
 
 test('the traffic of all workers is added, and a mail server is as slow as the worker says that finds it slowest', () => {
-  const minutes = { connections: [1], shed: [], messages: [], deferred: [], known: [], known_shed: [], senders: [] }
-  const traffic = { minutes, hoursLearnt: 2, top: { network: [], helo: [], domain: [] }, reasons: [] }
+  const minutes = { connections: [1], shed: [], messages: [], deferred: [], known: [], known_shed: [] }
+  const refused = { reason: 'denied', result: 'for_good', lastTenMinutes: 1, lastHour: 2, latest: '192.0.2.7' }
+  const traffic = {
+    ...{ minutes: { ...minutes, known_refused: [1], senders: [] }, hoursLearnt: 2 },
+    ...{ top: { network: [], helo: [], domain: [] }, reasons: [], knownRefused: [refused] },
+  }
   const upstream = { upstream: 'mail1', address: 'mail1:25', up: true, connections: 1, limit: 2 }
   const own = (number: number, status: object) => {
     const made = worker(number, {})
@@ -58,7 +62,10 @@ test('the traffic of all workers is added, and a mail server is as slow as the w
     own(3, { upstreams: [upstream] }),
   ]
   expect(statusOf(PARENT, all)).toMatchObject({
-    traffic: { minutes: { connections: [2] }, hoursLearnt: 2 },
+    traffic: {
+      ...{ minutes: { connections: [2], known_refused: [2] }, hoursLearnt: 2 },
+      knownRefused: [{ reason: 'denied', lastTenMinutes: 2, lastHour: 4, latest: '192.0.2.7' }],
+    },
     observing: ['helo'],
     upstreams: [{ upstream: 'mail1', connections: 3, limit: 6, dotSeconds: 9 }],
   })

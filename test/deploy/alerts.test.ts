@@ -201,6 +201,18 @@ describe('what comes and goes', () => {
       25,
     ],
     [
+      'SpillwayKnownSendersRefused',
+      'a known sender is refused for two of four minutes',
+      {
+        'spillway_known_refused_total{job="spillway",instance="mx1:9025",reason="denied",result="for_good"}': [
+          ...constant(0, BEFORE),
+          ...stepped(steps(FLAPS), (step) => (step % steps(4) < steps(2) ? 1 : 0)),
+          ...constant(10_000, AFTER),
+        ],
+      },
+      11,
+    ],
+    [
       'SpillwayKnownSendersPutOff',
       'half of the known senders are put off for two of four minutes',
       {

@@ -301,7 +301,7 @@ test('no HMAC is made for sessions that the sample passes over', () => {
       return 'a-key'
     },
     clock: { elapsed: () => 0 },
-    traffic: { ended: () => undefined, recipient: () => undefined },
+    traffic: { ended: () => undefined, recipient: () => undefined, knownRefused: () => undefined },
   } as unknown as OutcomeOptions)
   const client = { id: '3MFK2D0R9A0', ip: '192.0.2.1', family: 4, standing: 'new' } as unknown as Client
   for (let i = 0; i < 20; i++) {

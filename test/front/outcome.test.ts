@@ -23,7 +23,7 @@ test.each(['accepted', 'deferred', 'unknown'] as const)('a session with a messag
     history: { learn: () => undefined },
     domains: { learn: () => undefined },
     relayed: { add: () => undefined },
-    traffic: { ended: () => undefined, recipient: () => undefined },
+    traffic: { ended: () => undefined, recipient: () => undefined, knownRefused: () => undefined },
     tally: { ended: () => undefined },
     committed: () => undefined,
   })

@@ -1,10 +1,13 @@
 /** Nodes that share a Redis and have not set the same limits say so, by the setting's name. */
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
+import { budgetOf, Findings } from '../../src/cli/doctor/finding.ts'
+import { aboutNode } from '../../src/cli/doctor/node.ts'
+import { status } from '../../src/cli/status/status.ts'
 import { ALL_OFF, type Rates } from '../../src/core/limits.ts'
 import { Agreement, settingsText } from '../../src/state/agreement.ts'
 import { HOLD_MS } from '../../src/state/nodes.ts'
 import { type RedisServer, startRedis } from '../services/redis.ts'
-import { eventually, startApp, type TestApp } from '../support/app.ts'
+import { eventually, startApp, type TestApp, testSettings } from '../support/app.ts'
 
 describe('two apps on a real Redis', () => {
   let redis: RedisServer
@@ -30,6 +33,28 @@ describe('two apps on a real Redis', () => {
   const announced = (app: TestApp): Promise<number> =>
     app.metric('spillway_redis_commands_total{use="nodes",result="ok"}').then((count) => count ?? 0)
 
+  /** The status page, `spillway status` and `spillway doctor` say it, and which nodes have other settings. */
+  async function tellsOf(app: TestApp, words: string): Promise<void> {
+    const { hash } = app.running.status().settings
+    const others = app.running.status().redis?.differences?.settings
+    expect(others).toEqual([
+      { nodes: expect.stringMatching(/^mx2?\.test\.example$/), hash: expect.not.stringMatching(hash) },
+    ])
+    const page = (await app.get('/')).body
+    for (const each of [words, `(settings ${others?.[0]?.hash})`]) expect(page).toContain(each)
+    const settings = testSettings('127.0.0.1:1', { ADMIN_LISTEN: `127.0.0.1:${app.adminPort}` })
+    const told = await status({ settings, warnings: [] } as never, { json: false }, Date.now())
+    expect(told.output).toContain(`limits differ: ${words}\n`)
+    const found = new Findings('node')
+    await aboutNode(settings, found, budgetOf(5000))
+    expect(found.all).toEqual(
+      expect.arrayContaining([
+        expect.objectContaining({ state: 'WARN', subject: 'limits', text: `not the same on all nodes: ${words}` }),
+        expect.objectContaining({ state: 'WARN', subject: 'settings', text: expect.stringContaining(hash) }),
+      ]),
+    )
+  }
+
   test('each warns once, again when the difference changes, and says when it is gone', async () => {
     const first = await start()
     const second = await start({
@@ -46,6 +71,8 @@ describe('two apps on a real Redis', () => {
       others: [{ value: '600/1m' }],
     })
     await first.waitForLog(({ setting }) => setting === 'SPILLWAY_LIMIT_GLOBAL_MESSAGES')
+    await tellsOf(first, `${NAME} is 600/1m here, 300/1m at mx2.test.example`)
+    await tellsOf(second, `${NAME} is 300/1m here, 600/1m at mx.test.example`)
     const before = await announced(first)
     await eventually(
       () => announced(first),
@@ -75,6 +102,7 @@ describe('two apps on a real Redis', () => {
       (count) => count >= before + 2,
     )
     expect(warnings(first)).toEqual([])
+    expect(first.running.status().redis).not.toHaveProperty('differences')
   })
 })
 
@@ -93,7 +121,7 @@ describe('what is heard', () => {
       error: say('error'),
       flush: () => undefined,
     }
-    const agreement = new Agreement({ rates: () => rates, elapsed: () => state.at, log })
+    const agreement = new Agreement({ hash: () => undefined, rates: () => rates, elapsed: () => state.at, log })
     const hear = (...settings: string[]): string[] => {
       agreement.heard(settings.map((each, i) => ({ node: `n${i}`, settings: each })))
       return state.lines.splice(0)

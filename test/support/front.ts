@@ -127,7 +127,7 @@ export async function startFront(
     relay,
     seats,
     live,
-    traffic: { ended: () => undefined, recipient: () => undefined },
+    traffic: { ended: () => undefined, recipient: () => undefined, knownRefused: () => undefined },
     tally: { ended: () => undefined },
     recent: new RecentSessions({ host: 'mx.test.example', seed: 1 }),
   }

@@ -95,6 +95,39 @@ describe('the normal of an hour of the week', () => {
     hour(week, 6 * HOUR, 100)
     expect(week.normal((HOURS + 5) * HOUR)?.connections).toBe(305)
   })
+
+  test('a flood of a day is no normal at its end, on a site that was new when it began', () => {
+    for (const [calm, begun] of [
+      [100, 1],
+      [100, 3],
+      [100, 5],
+      [2, 20],
+    ] as const) {
+      const week = new Week()
+      for (let i = 0; i < begun; i++) hour(week, i * HOUR, calm)
+      for (let i = begun; i < begun + 24; i++) hour(week, i * HOUR, 38 * calm + 200)
+      const { connections = 0 } = week.normal((begun + 24) * HOUR) ?? {}
+      // Three times normal is a flood.
+      expect([calm, begun, connections <= 3 * calm + 5]).toEqual([calm, begun, true])
+      for (let i = begun + 24; i < HOURS; i++) hour(week, i * HOUR, calm)
+      // A week later an hour of the flood counts three times as much as it should, and is put right by what then comes.
+      hour(week, (HOURS + begun + 4) * HOUR, calm)
+      hour(week, (HOURS + begun + 5) * HOUR, calm)
+      expect(week.normal((2 * HOURS + begun + 4) * HOUR)?.connections).toBeCloseTo(calm)
+    }
+  })
+
+  test('a site that has grown for good is followed within days, and one that begins at night is no flood by day', () => {
+    const week = new Week()
+    for (let i = 0; i < HOURS; i++) hour(week, i * HOUR, 100)
+    for (let i = HOURS; i < 6 * HOURS; i++) hour(week, i * HOUR, 400)
+    expect(week.normal(6 * HOURS * HOUR)?.connections).toBeGreaterThan(300)
+    const byDay = new Week()
+    const ofDay = (i: number): number => (i % 24 < 7 ? 10 : 400)
+    for (let i = 0; i < 4 * 24; i++) hour(byDay, i * HOUR, ofDay(i))
+    hour(byDay, 4 * 24 * HOUR, 10)
+    expect(byDay.normal((HOURS + 3 * 24 + 12) * HOUR)?.connections).toBeCloseTo(400)
+  })
 })
 
 function counting() {

@@ -6,9 +6,10 @@
 import { createHash } from 'node:crypto'
 import type { Clock } from '../../core/clock.ts'
 import { type BansParts, reportOf } from '../bans.ts'
+import type { Verdict } from '../evidence.ts'
 import type { Response } from '../response.ts'
 import type { Status } from '../status.ts'
-import { type Verdict, verdictOf } from '../verdict.ts'
+import { verdictOf } from '../verdict.ts'
 import { html, type Markup, raw } from './html.ts'
 import { SCRIPT } from './script.ts'
 import {
@@ -66,7 +67,7 @@ const latestOf = async (list: Pick<BansParts['bans'], 'latest'>): Promise<Entrie
 export async function pageOf({ status: ask, bans, clock }: PageParts, actions: Actions): Promise<Response> {
   const [status, banned, allowed] = await Promise.all([ask(), latestOf(bans), latestOf(bans.allowed)])
   const now = clock.now()
-  const verdict = verdictOf(status)
+  const verdict = verdictOf(status, now)
   const top = (by: 'network' | 'helo' | 'domain', name: string): Markup => topPart(status, by, name, actions)
   const live = html`<main id="live">${verdictPart(verdict)}${figuresPart(status)}<div class="cards">
 ${card('Mail servers', upstreamsPart(status, now))}

@@ -4,9 +4,10 @@ import { reasonOf } from '../../core/reasons.ts'
 import type { ReasonRow, TopRow, TrafficReport } from '../../telemetry/traffic/report.ts'
 import type { BanReport } from '../bans.ts'
 import { percent, seconds, settingOfReason } from '../clauses.ts'
+import { limitsThatDiffer, settingsThatDiffer } from '../differences.ts'
+import type { Verdict } from '../evidence.ts'
 import { inboundOf, knownThrough } from '../inbound.ts'
 import type { OverloadStatus, Status } from '../status.ts'
-import type { Verdict } from '../verdict.ts'
 import { bar, sparkline } from './drawing.ts'
 import { html, type Markup } from './html.ts'
 import { count, lasting, share } from './words.ts'
@@ -36,10 +37,10 @@ const against = (value: number | undefined, normal: number | undefined): string 
     : `${count(value / Math.max(normal, 1))} × normal (${count(normal)})`
 
 /** Of each minute the share that came through, in percent; a minute without any is as the one before it. */
-function knownShares({ minutes: { known, known_shed } }: TrafficReport): number[] {
+function knownShares({ minutes: { known, known_shed, known_refused } }: TrafficReport): number[] {
   let last = 100
   return known.map((through, i) => {
-    const all = through + (known_shed[i] ?? 0)
+    const all = through + (known_shed[i] ?? 0) + (known_refused[i] ?? 0)
     if (all > 0) last = (100 * through) / all
     return last
   })
@@ -254,6 +255,8 @@ export function nodePart(status: Status): Markup {
     ['Node', `${node}, version ${version}, up ${lasting(uptimeSeconds * 1000)}`],
     ['Settings', `${settings.hash}${stale}`],
     ['Nodes', alone],
+    ...limitsThatDiffer(status).map((each) => ['Limits differ', each] as const),
+    ...settingsThatDiffer(status).map((each) => ['Other settings', each] as const),
     ['Open', `${count(connectionsOpen)} connections of clients`],
     [
       'Remembered',

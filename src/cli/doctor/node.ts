@@ -1,4 +1,5 @@
 /** Whether a node runs with these settings, and what it says of itself: its admin port tells. */
+import { limitsThatDiffer, settingsThatDiffer } from '../../admin/differences.ts'
 import type { Status } from '../../admin/status.ts'
 import { hostPortsText } from '../../config/address-kinds.ts'
 import type { PlainSettings } from '../../config/settings.ts'
@@ -75,6 +76,10 @@ function tell(status: Status, metrics: string, found: Findings): void {
       `it has older values of ${settings.needsRestart.join(', ')}`,
       'spillway serve --take-over, or a restart',
     )
+  const cure = 'give all nodes the same, and reload those that have the old ones'
+  for (const each of limitsThatDiffer(status)) found.warn('limits', `not the same on all nodes: ${each}`, cure)
+  for (const each of settingsThatDiffer(status))
+    found.warn('settings', `other ones than here (${settings.hash}): ${each}`, `spillway check on both; ${cure}`)
   if (overload !== undefined && overload.level > 0)
     found.warn('overload', `level ${overload.level} (${overload.signal})`, 'docs/overload.md says what becomes of whom')
   balancers(metrics, found)

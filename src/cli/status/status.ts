@@ -2,6 +2,7 @@
  * `spillway status`: how the node is that runs with these settings. The first line and the exit code are those of a plugin of Nagios
  * (0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN), with performance data behind a bar; the rest is for people.
  */
+import { limitsThatDiffer, settingsThatDiffer } from '../../admin/differences.ts'
 import type { ConditionReport, Status } from '../../admin/status.ts'
 import type { Loaded } from '../../config/load.ts'
 import { describe, SettingsError } from '../../config/mistakes.ts'
@@ -71,6 +72,8 @@ function details({ status, figures }: Seen): string[] {
         `upstream ${upstream}${upstream === address ? '' : ` (${address})`}: ${conditionInWords(condition)}; ${connections} of ${limit} connections`,
     ),
     ...(redis === undefined ? ['Redis is not set'] : [`Redis: ${conditionInWords(redis)}; nodes: ${redis.nodes}`]),
+    ...limitsThatDiffer(status).map((each) => `limits differ: ${each}`),
+    ...settingsThatDiffer(status).map((each) => `other settings than this node: ${each}`),
     ...(overload === undefined ? [] : levelLines(overload)),
     `connections: ${connectionsOpen} open`,
     ...(figures === undefined

@@ -3,8 +3,9 @@
  * critical here wakes somebody up: mail does not get through, or is about to bounce. The marks are those of the alerts
  * (deploy/prometheus/alerts.yml).
  */
+import { certificateTrouble } from '../../admin/certificates.ts'
+import type { Verdict as Told } from '../../admin/evidence.ts'
 import type { Status } from '../../admin/status.ts'
-import type { Verdict as Told } from '../../admin/verdict.ts'
 
 /** By their exit codes (Nagios Plugin Development Guidelines). */
 export const SEVERITIES = ['ok', 'warning', 'critical', 'unknown'] as const
@@ -22,9 +23,6 @@ const SEVERITY_OF: Readonly<Record<Told['severity'], Severity>> = { ok: 'ok', wa
 
 /** Levels from this one on put off nearly all mail of new senders. */
 const MUCH = 3
-const DAY_MS = 86_400_000
-const EXPIRES_SOON_DAYS = 14
-const EXPIRES_NOW_DAYS = 3
 
 type Problem = readonly ['warning' | 'critical', string]
 
@@ -45,16 +43,9 @@ function ofUpstreams({ upstreams }: Status): Problem[] {
   return troubled.map(({ upstream, state }) => ['warning', `upstream ${upstream} is ${state}`] as const)
 }
 
-function ofCertificates({ tls }: Status, now: number): Problem[] {
-  const found: Problem[] = tls?.error === undefined ? [] : [['warning', 'the certificate files cannot be used']]
-  for (const { name, expires } of tls?.certificates ?? []) {
-    const days = (Date.parse(expires) - now) / DAY_MS
-    if (days >= EXPIRES_SOON_DAYS) continue
-    const left = Math.floor(days)
-    const when = days <= 0 ? 'has expired' : `expires in ${left} ${left === 1 ? 'day' : 'days'}`
-    found.push([days < EXPIRES_NOW_DAYS ? 'critical' : 'warning', `certificate ${name} ${when}`])
-  }
-  return found
+function ofCertificates(status: Status, now: number): Problem[] {
+  const trouble = certificateTrouble(status, now)
+  return trouble === undefined ? [] : [[trouble.severity === 'critical' ? 'critical' : 'warning', trouble.text]]
 }
 
 function ofLoad({ overload, redis }: Status): Problem[] {

@@ -141,9 +141,14 @@ export class Health {
     if (this.gone || this.#stop.signal.aborted) return
     // If the check fails in the end, this was the first failure.
     this.#failures = Math.max(this.#failures, 1)
-    const why = `no answer to a health check in ${timeoutMs} ms`
-    if (this.server.health === 'up') this.#becomeSlow(why)
-    else this.server.become(this.server.health, why)
+    const { health } = this.server
+    const why =
+      health === 'unknown'
+        ? `no greeting within ${timeoutMs} ms, or no answer to EHLO`
+        : `no answer to a health check in ${timeoutMs} ms`
+    if (health === 'up') this.#becomeSlow(why)
+    else this.server.become(health, why)
+    if (health === 'unknown') this.#say('warn', `upstream does not answer: ${why}`)
   }
 
   #letWait(error: UpstreamError, source: string): void {

@@ -28,6 +28,9 @@ export interface Condition {
   readonly lastSuccess: number | undefined
 }
 
+/** A server that was out for so long may have lost its caches, or have been restarted: it begins slowly, as after an outage. */
+const AWAY_MS = 300_000
+
 export interface ServerOptions {
   /** As the operator wrote it: the metric label. */
   readonly label: string
@@ -120,6 +123,8 @@ export class Server implements ServerOptions {
     const own = { state: this.#health, since: this.#since, error: this.#error, lastSuccess: this.#lastSuccess }
     if (this.#drainedSince !== undefined && this.state === 'drained')
       return { ...own, state: 'drained', since: this.#drainedSince, error: this.#whyDrained() }
+    // Clients may wait for it yet, as it may only be slow; the operator is told what it is now.
+    if (this.#health === 'unknown' && this.#error !== undefined) return { ...own, state: 'down' }
     return this.up && this.breaker.fault !== undefined ? { ...own, ...this.breaker.fault, state: 'slow' } : own
   }
 
@@ -138,7 +143,9 @@ export class Server implements ServerOptions {
 
   /** The operator takes it out, or has it back. */
   drain(isDrained: boolean): void {
-    if (isDrained !== this.isDrained) this.#drainedSince = isDrained ? this.now() : undefined
+    if (isDrained === this.isDrained) return
+    if (!isDrained && this.now() - (this.#drainedSince ?? 0) >= AWAY_MS) this.load.restart()
+    this.#drainedSince = isDrained ? this.now() : undefined
   }
 
   /** @param error why it is not well, in words; if it is well, its last failure */

@@ -1,9 +1,22 @@
 /** What the traffic of the last hour was, as figures; and those of several workers together. */
 import type { ReasonName } from '../../core/reasons.ts'
+import type { KnownRefused } from '../metrics.ts'
 import type { Normal } from './week.ts'
 
-/** Counted in each minute. known: sessions of trusted and known senders that were relayed; known_shed: those that were told to come back. */
-export const SERIES = ['connections', 'shed', 'messages', 'deferred', 'known', 'known_shed', 'senders'] as const
+/**
+ * Counted in each minute. known: sessions of trusted and known senders that were relayed; known_shed: those that were told to come back;
+ * known_refused: those that Spillway itself refused for good.
+ */
+export const SERIES = [
+  'connections',
+  'shed',
+  'messages',
+  'deferred',
+  'known',
+  'known_shed',
+  'known_refused',
+  'senders',
+] as const
 export type SeriesName = (typeof SERIES)[number]
 export type MinuteSeries = Readonly<Record<SeriesName, readonly number[]>>
 
@@ -29,6 +42,16 @@ export interface ReasonRow {
   readonly lastHour: number
 }
 
+/** Sessions of trusted and known senders that relayed nothing because Spillway refused them. */
+export interface KnownRefusedRow {
+  readonly reason: ReasonName
+  readonly result: KnownRefused
+  readonly lastTenMinutes: number
+  readonly lastHour: number
+  /** The address of the latest; absent: it came before the last start. */
+  readonly latest?: string
+}
+
 export interface TrafficReport {
   /** The last hour, minute by minute, the latest last; each minute ends now, at a tenth second. Shorter than 60 soon after the start. */
   readonly minutes: MinuteSeries
@@ -38,6 +61,8 @@ export interface TrafficReport {
   readonly hoursLearnt: number
   readonly top: Readonly<Record<TopBy, readonly TopRow[]>>
   readonly reasons: readonly ReasonRow[]
+  /** Those of the last hour, the most frequent first. */
+  readonly knownRefused: readonly KnownRefusedRow[]
 }
 
 /** How many rows of each kind are told. */
@@ -76,6 +101,17 @@ function reasonsOf(rows: readonly ReasonRow[]): ReasonRow[] {
   return [...all.values()].sort((a, b) => b.lastHour - a.lastHour)
 }
 
+function knownRefusedOf(rows: readonly KnownRefusedRow[]): KnownRefusedRow[] {
+  const all = new Map<string, KnownRefusedRow>()
+  for (const row of rows) {
+    const key = `${row.reason} ${row.result}`
+    const before = all.get(key)
+    const lastTenMinutes = row.lastTenMinutes + (before?.lastTenMinutes ?? 0)
+    all.set(key, { ...before, ...row, lastTenMinutes, lastHour: row.lastHour + (before?.lastHour ?? 0) })
+  }
+  return [...all.values()].sort((a, b) => b.lastHour - a.lastHour)
+}
+
 export const rounded = (value: number): number => Math.round(value * 1000) / 1000
 
 /** A worker that has begun lately knows no normal yet: it is taken to be as those that do. A sender that meets two workers counts twice, in the normal as well. */
@@ -105,5 +141,6 @@ export function trafficTogether(reports: readonly TrafficReport[]): TrafficRepor
     hoursLearnt: Math.max(...reports.map(({ hoursLearnt }) => hoursLearnt)),
     top: { network: top('network'), helo: top('helo'), domain: top('domain') },
     reasons: reasonsOf(reports.flatMap(({ reasons }) => reasons)),
+    knownRefused: knownRefusedOf(reports.flatMap(({ knownRefused }) => knownRefused)),
   }
 }

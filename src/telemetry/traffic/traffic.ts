@@ -7,11 +7,20 @@
 import type { Client } from '../../core/client.ts'
 import type { Clock } from '../../core/clock.ts'
 import { actionsAt, REASON_NAMES, type ReasonName, reasonOf } from '../../core/reasons.ts'
-import type { Metrics } from '../metrics.ts'
+import { KNOWN_REFUSED_ROWS, type Metrics } from '../metrics.ts'
 import type { Cell } from '../series.ts'
 import { distinct, note, type Registers, registers } from './distinct.ts'
 import { HeavyHitters } from './heavy-hitters.ts'
-import { type ReasonRow, rounded, SERIES, type SeriesName, TOLD, type TopRow, type TrafficReport } from './report.ts'
+import {
+  type KnownRefusedRow,
+  type ReasonRow,
+  rounded,
+  SERIES,
+  type SeriesName,
+  TOLD,
+  type TopRow,
+  type TrafficReport,
+} from './report.ts'
 import { Week } from './week.ts'
 
 const SECOND_MS = 1000
@@ -30,12 +39,14 @@ const LONGEST_KEY = 255
 type Counted = Exclude<SeriesName, 'senders'>
 
 export interface TrafficOptions {
-  readonly metrics: Pick<Metrics, 'connections' | 'sessions' | 'messages' | 'refusals'>
+  readonly metrics: Pick<Metrics, 'connections' | 'sessions' | 'messages' | 'refusals' | 'knownRefused'>
   readonly clock: Clock
   /** Whether what comes now is no example of what is normal. */
   readonly isOverloaded: () => boolean
   /** 32 random bits. */
   readonly secret: number
+  /** What is normal; by default nothing is known. */
+  readonly week?: Week
 }
 
 interface ReasonCells {
@@ -67,7 +78,7 @@ export class Traffic {
   readonly #networks = new HeavyHitters(512)
   readonly #helos = new HeavyHitters(256)
   readonly #domains = new HeavyHitters(256)
-  readonly #week = new Week()
+  readonly #week: Week
   readonly #reasons: readonly ReasonCells[]
   /** What was counted until the end of each step, the latest last. */
   readonly #steps: Record<Counted, number>[] = []
@@ -75,6 +86,10 @@ export class Traffic {
   #stepCount = 0
   readonly #senders: number[] = []
   readonly #ofReasons: number[][] = []
+  readonly #ofKnown: number[][] = []
+  readonly #knownCells: readonly Cell[]
+  /** Of each reason the address that was refused last: as many as there are reasons. */
+  readonly #latestKnown = new Map<ReasonName, string>()
   /** Of the latest minute, the step under way last. */
   readonly #registers: Registers[] = [registers()]
   /** Of this second. */
@@ -87,7 +102,9 @@ export class Traffic {
 
   constructor(options: TrafficOptions) {
     this.#options = options
+    this.#week = options.week ?? new Week()
     this.#reasons = reasonCells(options.metrics)
+    this.#knownCells = KNOWN_REFUSED_ROWS.map((row) => options.metrics.knownRefused.of(...row))
     this.#stepAt = options.clock.elapsed()
     this.#mark()
   }
@@ -109,6 +126,11 @@ export class Traffic {
     if (weight > 1 && Math.random() * weight >= 1) return
     this.#networks.add(net, weight, isTurnedAway)
     if (helo !== undefined && helo !== '') this.#helos.add(shortened(helo), weight, isTurnedAway)
+  }
+
+  /** Spillway refused a trusted or known sender, and relayed nothing of its session. */
+  knownRefused({ ip }: Pick<Client, 'ip'>, reason: ReasonName): void {
+    this.#latestKnown.set(reason, ip)
   }
 
   /** RCPT was answered. */
@@ -138,6 +160,7 @@ export class Traffic {
       hoursLearnt: this.#week.hours,
       top: { network: this.#top(this.#networks), helo: this.#top(this.#helos), domain: this.#top(this.#domains) },
       reasons: this.#reasonRows(),
+      knownRefused: this.#knownRows(),
     }
   }
 
@@ -177,10 +200,13 @@ export class Traffic {
       deferred: metrics.messages.sum((row) => row[0] === 'deferred'),
       known: ofKnown('relayed'),
       known_shed: ofKnown('shed'),
+      known_refused: metrics.knownRefused.sum(([, result]) => result === 'for_good'),
     })
     if (this.#steps.length > KEPT + 1) this.#steps.shift()
     this.#ofReasons.push(this.#reasons.map(({ cells }) => sumOf(cells)))
     if (this.#ofReasons.length > KEPT + 1) this.#ofReasons.shift()
+    this.#ofKnown.push(this.#knownCells.map(({ value }) => value))
+    if (this.#ofKnown.length > KEPT + 1) this.#ofKnown.shift()
   }
 
   /** What came in each minute that ends with the latest step, or a whole number of minutes before it. */
@@ -196,6 +222,19 @@ export class Traffic {
       )
     }
     return values
+  }
+
+  #knownRows(): KnownRefusedRow[] {
+    const first = this.#ofKnown[0]
+    const lately = this.#ofKnown[Math.max(0, this.#ofKnown.length - 1 - 10 * STEPS)]
+    return KNOWN_REFUSED_ROWS.map(([reason, result], i): KnownRefusedRow => {
+      const now = this.#knownCells[i]?.value ?? 0
+      const latest = this.#latestKnown.get(reason)
+      const counts = { lastTenMinutes: now - (lately?.[i] ?? 0), lastHour: now - (first?.[i] ?? 0) }
+      return { reason, result, ...counts, ...(latest !== undefined && { latest }) }
+    })
+      .filter(({ lastHour }) => lastHour > 0)
+      .sort((a, b) => b.lastHour - a.lastHour)
   }
 
   #reasonRows(): ReasonRow[] {

@@ -19,7 +19,11 @@ export const waits = (standing: Standing): { count: number; sum: number } => {
 export const elapsed = (): number => performance.now()
 
 /** @param servers all that there are; without others a breaker is never in force */
-export function serverAt(host: string, servers: () => readonly Server[] = () => []): Server {
+export function serverAt(
+  host: string,
+  servers: () => readonly Server[] = () => [],
+  { now = Date.now, bounds = { floor: 1, ceiling: 1 } } = {},
+): Server {
   const isAnotherWell = (): boolean => servers().some((each) => each !== server && each.up && !each.breaker.isOpen)
   const server: Server = new Server({
     label: 'mail',
@@ -27,9 +31,9 @@ export function serverAt(host: string, servers: () => readonly Server[] = () => 
     port: 25,
     name: host,
     series: seriesOf(metrics, 'mail'),
-    now: () => Date.now(),
+    now: () => now(),
     breaker: new Breaker({ now: () => Date.now(), elapsed, changed: () => undefined, isAnotherWell }),
-    load: new ServerLoad({ bounds: () => ({ floor: 1, ceiling: 1 }), elapsed }),
+    load: new ServerLoad({ bounds: () => bounds, elapsed }),
     strangers: new StrangersPart({ connections: () => 50, isPressed: () => false, elapsed }),
   })
   server.become('up', undefined)

@@ -1,0 +1,133 @@
+/**
+ * Keeps in Redis what is normal in each hour of the week (telemetry/traffic/week.ts), so that a node knows it after a restart. All of it
+ * happens in the background, once a minute at most: nothing waits for it, and a Redis that is away, or answers nonsense, leaves a node
+ * what it has in memory.
+ *
+ * What is normal is a node's own: nodes may get very different parts of the traffic. So there is one hash for each name of a node
+ * (SPILLWAY_HOSTNAME), with a field for each of the 168 hours. Nodes that have the same name, as copies behind one balancer do, write
+ * to the same one, and the latest counts: each gets a like part. It tells of a whole node: of several workers the first one writes, and each
+ * takes its part.
+ */
+import { within } from '../core/deadline.ts'
+import type { RedisUse } from '../telemetry/metrics.ts'
+import { HOURS, type Week } from '../telemetry/traffic/week.ts'
+import { hourIn, LONGEST_HOUR, textOfHour } from '../telemetry/traffic/week-text.ts'
+import { Nonsense } from './limiter.ts'
+import type { RedisClient } from './redis.ts'
+import { SharingFailures, type SharingFailuresOptions } from './sharing-failures.ts'
+
+/** ARGV: the longest value, then fields. Returns their values, those that are too long as missing. */
+const READ = `
+local most = tonumber(table.remove(ARGV, 1))
+local found = redis.call('HMGET', KEYS[1], unpack(ARGV))
+for i, value in ipairs(found) do if value and #value > most then found[i] = false end end
+return found
+`
+/** ARGV: expiry in ms, then a field and a value by turns. */
+const WRITE = `
+local expiry = table.remove(ARGV, 1)
+redis.call('HSET', KEYS[1], unpack(ARGV))
+redis.call('PEXPIRE', KEYS[1], expiry)
+return 1
+`
+const LOOK_MS = 1000
+const AGAIN_MS = 60_000
+const STOP_MS = 500
+/** As long as an hour may count (week.ts). */
+const EXPIRY_MS = 5 * 7 * 86_400_000
+
+export interface WeekSharingOptions extends SharingFailuresOptions {
+  readonly client: RedisClient
+  /** The prefix of all keys. */
+  readonly prefix: string
+  /** SPILLWAY_HOSTNAME. */
+  readonly name: string
+  readonly week: Week
+  /** Into how many workers the node is divided. */
+  readonly workers: number
+  /** Whether this one writes. */
+  readonly isWriter: boolean
+  /** A number that changes each time Redis comes back; undefined while it is away. */
+  readonly upSince: () => number | undefined
+  /** Counts one command. */
+  readonly watched: <T>(use: RedisUse, answer: Promise<T>) => Promise<T>
+  /** Milliseconds since the epoch. */
+  readonly now: () => number
+}
+
+export class WeekSharing {
+  readonly #options: WeekSharingOptions
+  readonly #key: string
+  readonly #failures: SharingFailures
+  /** What Redis has, as far as is known: of each hour of the week, when it came last. */
+  readonly #told = new Map<number, number>()
+  #up: number | undefined
+  #notBefore = Number.NEGATIVE_INFINITY
+  #timer: NodeJS.Timeout | undefined
+  #busy: Promise<void> | undefined
+
+  constructor(options: WeekSharingOptions) {
+    this.#options = options
+    this.#key = `${options.prefix}week:${options.name}`
+    this.#failures = new SharingFailures(options, 'what is normal in an hour of the week is not kept in Redis')
+  }
+
+  /** Starts in the background. */
+  start(): void {
+    this.#timer ??= setInterval(() => void this.step(), LOOK_MS).unref()
+    void this.step()
+  }
+
+  /** Tells what it can within STOP_MS. */
+  async stop(): Promise<void> {
+    clearInterval(this.#timer)
+    this.#notBefore = Number.NEGATIVE_INFINITY
+    await within(this.step(), STOP_MS).catch(() => undefined)
+  }
+
+  /** Hears what Redis has, once each time it has come back, and tells what it does not have. Never rejects. */
+  step(): Promise<void> {
+    const { upSince, elapsed } = this.#options
+    if (upSince() === undefined || elapsed() < this.#notBefore) return this.#busy ?? Promise.resolve()
+    this.#busy ??= this.#work()
+      .catch((error: unknown) => {
+        this.#notBefore = elapsed() + AGAIN_MS
+        this.#failures.tell(error)
+      })
+      .finally(() => {
+        this.#busy = undefined
+      })
+    return this.#busy
+  }
+
+  async #work(): Promise<void> {
+    const up = this.#options.upSince()
+    if (up !== this.#up) await this.#hear()
+    this.#up = up
+    if (this.#options.isWriter) await this.#tell()
+  }
+
+  /** A Redis that comes back may be empty, or another one. */
+  async #hear(): Promise<void> {
+    const { client, watched, week, workers, now } = this.#options
+    const fields = Array.from({ length: HOURS }, (_, i) => String(i))
+    const answer: unknown = await watched('week', client.eval(READ, 1, this.#key, LONGEST_HOUR, ...fields))
+    if (!Array.isArray(answer) || answer.length > HOURS) throw new Nonsense('no hours')
+    this.#told.clear()
+    answer.forEach((text: unknown, i) => {
+      const found = typeof text === 'string' ? hourIn(text, workers) : undefined
+      if (found === undefined || found.hour % HOURS !== i) return
+      this.#told.set(i, found.hour)
+      week.hear(found, now())
+    })
+  }
+
+  async #tell(): Promise<void> {
+    const { client, watched, week, workers } = this.#options
+    const fresh = week.all().filter(({ hour }) => this.#told.get(hour % HOURS) !== hour)
+    if (fresh.length === 0) return
+    const told = fresh.flatMap((each) => [String(each.hour % HOURS), textOfHour(each, workers)])
+    await watched('week', client.eval(WRITE, 1, this.#key, EXPIRY_MS, ...told))
+    for (const { hour } of fresh) this.#told.set(hour % HOURS, hour)
+  }
+}

@@ -9,6 +9,7 @@ COPY package.json package-lock.json ./
 RUN npm ci
 COPY tsconfig.json tsconfig.build.json ./
 COPY src ./src
+COPY deploy/build.mjs ./deploy/
 RUN npm run build
 
 FROM node:24.21.0-slim AS dependencies

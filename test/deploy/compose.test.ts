@@ -8,7 +8,7 @@ import { demoSettings } from '../../src/cli/demo/settings.ts'
 import { load } from '../../src/config/load.ts'
 import { isSetting, SETTING_NAMES } from '../../src/config/settings.ts'
 import { CERT, KEY } from '../config/pem.ts'
-import { type Compose, composeConfig, STACK_FILE, seconds, withProfiles } from './compose.ts'
+import { type Compose, composeConfig, type Service, STACK_FILE, seconds, withProfiles } from './compose.ts'
 import { inRoot, ROOT } from './image.ts'
 
 const stackText = readFileSync(STACK_FILE, 'utf8')
@@ -303,6 +303,27 @@ describe('every service of the stack', () => {
     expect(nofile?.soft).toBe(nofile?.hard)
     expect(inRoot('deploy/systemd/spillway.service')).toMatch(new RegExp(`^LimitNOFILE=${nofile?.soft}$`, 'm'))
   })
+})
+
+test('with kernel-offload.yml Spillway and its check are root with CAP_NET_ADMIN alone, in an image with nft', async () => {
+  const file = join(ROOT, 'deploy/compose/kernel-offload.yml')
+  const { services } = await composeConfig([STACK_FILE, file], { STACK_ENV_FILE: ENV_FILE })
+  for (const name of ['spillway', 'check']) {
+    const { user, cap_add, cap_drop, build, image, ...rest } = services[name] as Service
+    expect({ user, cap_add, cap_drop }).toEqual({ user: '0:0', cap_add: ['NET_ADMIN'], cap_drop: ['ALL'] })
+    expect([image, build]).toEqual([
+      `${stack.services[name]?.image}-nft`,
+      expect.objectContaining({ context: ROOT, args: { NFT: 'yes' } }),
+    ])
+    expect(rest).toMatchObject({ read_only: true, network_mode: 'host', security_opt: ['no-new-privileges:true'] })
+  }
+  const others = Object.keys(services).filter((name) => !['spillway', 'check'].includes(name))
+  for (const name of others) {
+    const { image, user, cap_add } = stack.services[name] as Service
+    expect([name, services[name]]).toEqual([name, expect.objectContaining({ image, ...(user && { user }) })])
+    expect([name, services[name]?.cap_add]).toEqual([name, cap_add])
+  }
+  expect(inRoot('Dockerfile')).toContain('ARG NFT=no')
 })
 
 test('Prometheus tells the Alertmanager of the stack', () => {

@@ -58,7 +58,7 @@ export function withProfiles(all: Compose, ...profiles: readonly string[]): Comp
  * @returns all services, whatever their profiles. Rejects with what docker-compose says is wrong.
  */
 export async function composeConfig(
-  file: string,
+  file: string | readonly string[],
   env: Readonly<Record<string, string>> = {},
   dotEnv = '',
 ): Promise<Compose> {
@@ -70,7 +70,8 @@ export async function composeConfig(
   const envFile = join(folder, '.env')
   writeFileSync(envFile, dotEnv)
   const profiles = ['demo', 'monitoring'].flatMap((profile) => ['--profile', profile])
-  const args = ['-f', file, '--env-file', envFile, ...profiles, 'config']
+  const files = [file].flat().flatMap((each) => ['-f', each])
+  const args = [...files, '--env-file', envFile, ...profiles, 'config']
   const [program, all] = isScript ? [python, [path, ...args]] : [path, args]
   const shell = { PATH: process.env.PATH ?? '', HOME: '/nonexistent', COMPOSE_PROJECT_NAME: 'test', ...env }
   try {

@@ -103,7 +103,12 @@ test.each(['1', '2'])(
     const { err, advice, setting } = await program.logged('cannot start')
     expect(err).toMatch(/EACCES/)
     expect(setting).toBe('SPILLWAY_LISTEN')
-    for (const way of ['AmbientCapabilities=', 'spillway.socket', 'ip_unprivileged_port_start=25', 'docs/deploy/one-box.md'])
+    for (const way of [
+      'AmbientCapabilities=',
+      'spillway.socket',
+      'ip_unprivileged_port_start=25',
+      'docs/deploy/one-box.md',
+    ])
       expect(advice).toContain(way)
   },
 )

@@ -9,6 +9,7 @@ COPY package.json package-lock.json ./
 RUN npm ci
 COPY tsconfig.json tsconfig.build.json ./
 COPY src ./src
+COPY deploy/build.mjs ./deploy/
 RUN npm run build
 
 FROM node:24.21.0-slim AS dependencies
@@ -18,6 +19,9 @@ COPY package.json package-lock.json ./
 RUN npm ci --omit=dev --omit=optional
 
 FROM node:24.21.0-slim
+# NFT=yes adds the program for SPILLWAY_KERNEL_OFFLOAD=nftables (deploy/compose/kernel-offload.yml).
+ARG NFT=no
+RUN if [ "$NFT" = yes ]; then apt-get update && apt-get install -y --no-install-recommends nftables && rm -rf /var/lib/apt/lists/*; fi
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="spillway" \
@@ -35,7 +39,7 @@ COPY package.json LICENSE ./
 # (runAsNonRoot). Spillway never writes below /, so run it with a read-only root.
 USER 1000:1000
 EXPOSE 2525 9025
-# SIGTERM drains. Allow 720 s before the container is killed (docs/deploy.md).
+# SIGTERM drains. Allow 720 s before the container is killed (docs/deploy/upgrade.md).
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=15s --timeout=10s --start-period=30s --retries=3 CMD ["node", "dist/main.js", "healthcheck", "--mail"]
 ENTRYPOINT ["node", "--max-semi-space-size=8", "--", "dist/main.js"]

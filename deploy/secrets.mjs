@@ -1,5 +1,5 @@
 /**
- * Creates the missing secrets of the compose stacks, so that none is in the repository and none has to be written by hand.
+ * Creates the missing secrets of the compose stack, so that none is in the repository and none has to be written by hand.
  * Each folder is a volume that only the containers it is meant for can see. The programs in them run as different users, so
  * anybody may read the files. A second run keeps the secrets that exist.
  *

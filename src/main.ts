@@ -28,6 +28,25 @@ if (major < 22 || (major === 22 && minor < 12)) {
   process.exit(1)
 }
 
+/**
+ * V8 may be compiling in the background and ask this thread for memory while this thread waits for it to end. Without the pause Node 24
+ * hangs in this way at one exit in three of a program that has just started (nodejs/node#54918).
+ */
+async function exit(code: number): Promise<never> {
+  await setTimeout(COMPILING_MS)
+  process.exit(code)
+}
+
+// A health check runs every few seconds. Nearly always it needs nothing of what comes below.
+if (process.argv[2] === 'healthcheck' && process.argv[3] === '--mail') {
+  const { probed } = await import('./cli/mail-probe.ts')
+  const told = await probed(process.argv.slice(4), process.env)
+  if (told !== undefined) {
+    console.log(told.output)
+    await exit(told.code)
+  }
+}
+
 // These are loaded only now: an older Node would stop at their syntax before it could say what is wrong.
 const { parse } = await import('./cli/args.ts')
 const { asksNode, runNodeVerb } = await import('./cli/node-verbs.ts')
@@ -153,8 +172,4 @@ async function main(): Promise<number> {
   }
 }
 
-const code = await main()
-// V8 may be compiling in the background and ask this thread for memory while this thread waits for it to end. Without
-// the pause Node 24 hangs in this way at one exit in three of a program that has just started (nodejs/node#54918).
-await setTimeout(COMPILING_MS)
-process.exit(code)
+await exit(await main())

@@ -345,7 +345,7 @@ const nodes: Row = {
     series({
       title: 'Memory',
       about: 'Resident memory, and the part of it that is JavaScript in use.',
-      todo: 'If it grows for days, note the versions and report it. docs/deploy.md has what is usual.',
+      todo: 'If it grows for days, note the versions and report it. docs/deploy/sizing.md has what is usual.',
       unit: 'bytes',
       width: 6,
       queries: [

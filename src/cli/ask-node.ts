@@ -2,6 +2,7 @@
 import { request } from 'node:http'
 import type { PlainSettings } from '../config/settings.ts'
 import { messageOf } from '../core/errors.ts'
+import { reached } from './reached.ts'
 
 export type Admin = Pick<PlainSettings, 'adminListen' | 'adminToken'>
 
@@ -12,9 +13,6 @@ export interface Answer {
   readonly status: number
   readonly body: string
 }
-
-/** An address that a node listens on at all its addresses is reached over loopback. */
-export const reached = (host: string): string => (host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host)
 
 export interface Question {
   readonly method: 'GET' | 'POST' | 'DELETE'

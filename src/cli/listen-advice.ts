@@ -14,7 +14,7 @@ function withoutIPv6(setting: ListenError['setting'], { listen, adminListen }: P
 const PRIVILEGED = [
   'ports below 1024 need the right to bind them: grant CAP_NET_BIND_SERVICE (AmbientCapabilities= in the unit), let the service',
   'manager open the port (spillway.socket), let everybody bind it (sysctl net.ipv4.ip_unprivileged_port_start=25), or choose',
-  'another port and redirect this one to it; docs/deploy.md describes each',
+  'another port and redirect this one to it; docs/deploy/one-box.md describes each',
 ].join(' ')
 
 const FOLDER =

@@ -77,7 +77,7 @@ The lines of an env file:
 \`$\` has no special meaning. A backslash has none between single quotes, and is a mistake elsewhere; no value continues on the
 next line. Each name may appear only once. Docker, Compose, kubectl and systemd have readers of their own for such files
 (\`docker run --env-file\`, \`env_file:\`, \`--from-env-file\`, \`EnvironmentFile=\`), and each silently reads some of these lines
-differently: hand over the file itself, with \`${ENV_FILE.name}\` ([deploy.md](deploy.md) shows how).
+differently: hand over the file itself, with \`${ENV_FILE.name}\` ([deploy](deploy/README.md) shows how).
 
 Spillway does not start with a name that begins with \`SPILLWAY_\` but is not a setting, so that a typing error cannot switch off
 a limit. Names that Kubernetes makes for a Service called \`spillway\` are ignored.
@@ -86,13 +86,13 @@ a limit. Names that Kubernetes makes for a Service called \`spillway\` are ignor
 
 SIGHUP, \`spillway reload\`, or \`POST /api/v1/reload\` on the admin port, reads the env file and all files that settings name again, by the same
 rules as at the start. It is all or nothing: while there is one mistake, all settings stay as they were, and the log names every
-mistake. What comes from the process environment itself cannot change. [deploy.md](deploy.md#changing-settings-in-a-flood) has an
+mistake. What comes from the process environment itself cannot change. [deploy/running.md](deploy/running.md#changing-settings-in-a-flood) has an
 example. The column "reload" below says what becomes of a changed setting:
 
 - **yes**: the new value is in force at once, for the next client and the next command. Sessions under way go on, and keep what was
   decided at their beginning, with one exception: a client that comes onto \`SPILLWAY_DENY\` is refused at its next command.
   A transaction that has begun with a mail server ends there, with the times and rules it began with
-  ([deploy.md](deploy.md#changing-mail-servers)). A session’s timeouts and certificates are those of its beginning. A new \`SPILLWAY_ADMIN_TOKEN\` is valid at once, and the old one
+  ([deploy/running.md](deploy/running.md#changing-mail-servers)). A session’s timeouts and certificates are those of its beginning. A new \`SPILLWAY_ADMIN_TOKEN\` is valid at once, and the old one
   is not any more.
   With a new number of a rate (\`600/1m\` to \`900/1m\`) what was counted so far still counts. A limit with a new window
   (\`600/1m\` to \`600/5m\`), or one that is switched on, begins at zero, for everybody.
@@ -104,7 +104,7 @@ A restart is SIGTERM, which drains, and a start: no mail is lost, and clients th
 A renewed certificate takes no restart. Spillway looks every ten seconds whether the files of \`SPILLWAY_TLS_CERT\` and
 \`SPILLWAY_TLS_KEY\` have changed, and on SIGHUP at once. New handshakes use the new certificate, and sessions under way go on.
 Files that cannot be used are an error in the log, and the certificates read before stay in use until they can be
-([deploy.md](deploy.md#renewing-certificates)).
+([deploy/tls.md](deploy/tls.md#renewing-certificates)).
 `
 
 /** The text of docs/settings.md. */

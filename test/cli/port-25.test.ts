@@ -1,5 +1,5 @@
 /**
- * Port 25 without root, by each way of docs/deploy.md: bound for real by a user who is nobody, in a network of its own.
+ * Port 25 without root, by each way of docs/deploy/one-box.md: bound for real by a user who is nobody, in a network of its own.
  */
 import { execFile } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
@@ -103,7 +103,12 @@ test.each(['1', '2'])(
     const { err, advice, setting } = await program.logged('cannot start')
     expect(err).toMatch(/EACCES/)
     expect(setting).toBe('SPILLWAY_LISTEN')
-    for (const way of ['AmbientCapabilities=', 'spillway.socket', 'ip_unprivileged_port_start=25', 'docs/deploy.md'])
+    for (const way of [
+      'AmbientCapabilities=',
+      'spillway.socket',
+      'ip_unprivileged_port_start=25',
+      'docs/deploy/one-box.md',
+    ])
       expect(advice).toContain(way)
   },
 )

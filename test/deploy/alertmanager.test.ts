@@ -64,6 +64,9 @@ interface Notice {
   readonly alerts: readonly { readonly status: string; readonly labels: Readonly<Record<string, string>> }[]
 }
 
+/** The labels that tell our installation from others. */
+const OURS = { job: 'spillway' }
+
 describe('a real Alertmanager', () => {
   let alertmanager: Alertmanager
   let web: Server
@@ -126,13 +129,13 @@ describe('a real Alertmanager', () => {
   })
 
   test('while somebody is paged about an area, its warnings are silent, and others are not', async () => {
-    await fire(['SpillwayAllUpstreamsDown'], { instance: 'mx1:9025' })
+    await fire(['SpillwayAllUpstreamsDown'], { ...OURS, instance: 'mx1:9025' })
     await eventually(
       () => told('SpillwayAllUpstreamsDown'),
       (all) => all.includes('pager'),
     )
-    await fire(['SpillwayUpstreamDown'], { upstream: 'mail-a:25' })
-    await fire(['SpillwayNodeDown'], { instance: 'mx2:9025' })
+    await fire(['SpillwayUpstreamDown'], { ...OURS, upstream: 'mail-a:25' })
+    await fire(['SpillwayNodeDown'], { ...OURS, instance: 'mx2:9025' })
     await eventually(
       () => told('SpillwayNodeDown'),
       (all) => all.includes('team'),
@@ -143,14 +146,29 @@ describe('a real Alertmanager', () => {
     expect(silent.map(({ labels }) => labels.alertname)).toEqual(['SpillwayUpstreamDown'])
   })
 
+  test.each([
+    ['job', { job: 'spillway-eu', upstream: 'mail-b:25' }],
+    ['cluster, an external label of its Prometheus', { job: 'spillway', cluster: 'eu', upstream: 'mail-c:25' }],
+  ])('a page about one installation silences nothing of another, with another %s', async (_, theirs) => {
+    await fire(['SpillwayAllUpstreamsDown'], OURS)
+    await fire(['SpillwayUpstreamDown'], theirs)
+    await eventually(
+      () => told('SpillwayUpstreamDown', theirs),
+      (all) => all.includes('team'),
+    )
+    // Theirs are told in a notice of their own.
+    const notice = notices.find(({ alerts: all }) => all.some(({ labels }) => labels.upstream === theirs.upstream))
+    expect(notice?.alerts.map(({ labels }) => labels)).toEqual([expect.objectContaining(theirs)])
+  })
+
   test('a page about one certificate does not hide that another one ends soon', async () => {
-    await fire(['SpillwayCertificateExpires'], { name: 'mx1.example.net' })
+    await fire(['SpillwayCertificateExpires'], { ...OURS, name: 'mx1.example.net' })
     await eventually(
       () => told('SpillwayCertificateExpires'),
       (all) => all.includes('pager'),
     )
-    await fire(['SpillwayCertificateExpiresSoon'], { name: 'mx1.example.net' })
-    await fire(['SpillwayCertificateExpiresSoon'], { name: 'mx2.example.net' })
+    await fire(['SpillwayCertificateExpiresSoon'], { ...OURS, name: 'mx1.example.net' })
+    await fire(['SpillwayCertificateExpiresSoon'], { ...OURS, name: 'mx2.example.net' })
     await eventually(
       () => told('SpillwayCertificateExpiresSoon', { name: 'mx2.example.net' }),
       (all) => all[0] === 'team',

@@ -3,15 +3,15 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { parse } from 'yaml'
-import { withSettings, withShared } from '../../deploy/compose.ts'
+import { withSettings } from '../../deploy/compose.ts'
+import { demoSettings } from '../../src/cli/demo/settings.ts'
 import { load } from '../../src/config/load.ts'
 import { isSetting, SETTING_NAMES } from '../../src/config/settings.ts'
 import { CERT, KEY } from '../config/pem.ts'
-import { type Compose, composeConfig, DEMO_FILE, STACK_FILE, seconds } from './compose.ts'
+import { type Compose, composeConfig, type Service, STACK_FILE, seconds, withProfiles } from './compose.ts'
 import { inRoot, ROOT } from './image.ts'
 
 const stackText = readFileSync(STACK_FILE, 'utf8')
-const demoText = readFileSync(DEMO_FILE, 'utf8')
 const GRACE_S = 720
 const ENV_FILE = '/srv/spillway.env'
 
@@ -21,7 +21,7 @@ let demo: Compose
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'spillway-compose-'))
   stack = await composeConfig(STACK_FILE, { STACK_ENV_FILE: ENV_FILE })
-  demo = await composeConfig(DEMO_FILE)
+  demo = await composeConfig(STACK_FILE)
 })
 afterAll(() => rmSync(folder, { recursive: true }))
 
@@ -53,68 +53,67 @@ const EXAMPLE = inRoot('.env.example').replace(/^#(?=SPILLWAY_(UPSTREAMS|UPSTREA
 
 test('docker-compose is one that sees mistakes', async () => {
   const broken = join(folder, 'docker-compose.yml')
-  writeFileSync(broken, demoText.replaceAll('mem_limit:', 'memory_limit:'))
+  writeFileSync(broken, stackText.replaceAll('mem_limit:', 'memory_limit:'))
   await expect(composeConfig(broken)).rejects.toThrow(/memory_limit/)
 })
 
-describe('the stack without settings', () => {
-  test.each([{ SPILLWAY_UPSTREAMS: 'mail1:25' }, { STACK_ENV_FILE: '' }])(
-    'does not start, and says what to do: %j',
-    async (env) => {
-      await expect(composeConfig(STACK_FILE, env)).rejects.toThrow(
-        'copy .env.example to spillway.env, edit it, and write STACK_ENV_FILE=./spillway.env into the file .env beside ' +
-          'docker-compose.yml',
-      )
-    },
-  )
+const ALWAYS = ['check', 'redis', 'secrets', 'spillway']
 
-  test('finds them in .env, in every later shell', async () => {
+describe('the profiles', () => {
+  test.each([
+    [[], []],
+    [['monitoring'], ['alertmanager', 'grafana', 'prometheus']],
+    [['demo'], ['mail', 'senders']],
+    [
+      ['demo', 'monitoring'],
+      ['alertmanager', 'grafana', 'mail', 'prometheus', 'senders'],
+    ],
+  ])('%j: each is a whole stack by itself, and adds %j', (profiles, added) => {
+    const { services, volumes } = withProfiles(stack, ...profiles)
+    expect(Object.keys(services).sort()).toEqual([...ALWAYS, ...added].sort())
+    for (const [name, { depends_on = {}, healthcheck, volumes: mounted = [] }] of Object.entries(services)) {
+      for (const [other, { condition }] of Object.entries(depends_on)) {
+        expect([name, Object.keys(services)]).toEqual([name, expect.arrayContaining([other])])
+        // Somebody must say that it is healthy: the service, or the image of Spillway.
+        const waited = services[other]
+        if (condition === 'service_healthy') expect([other, waited?.healthcheck?.disable]).toEqual([other, undefined])
+        else expect([other, condition, waited?.restart]).toEqual([other, 'service_completed_successfully', 'no'])
+      }
+      for (const mount of mounted.filter((each) => !each.startsWith('/')))
+        expect(Object.keys(volumes)).toContain(mount.split(':')[0])
+      if (name !== 'spillway') expect([name, healthcheck]).toEqual([name, expect.any(Object)])
+    }
+  })
+
+  test('no two services listen on the same port', () => {
+    const text = Object.values(stack.services).map(({ command = [] }) => command.join(' '))
+    const ports = text.flatMap((words) => [...words.matchAll(/(?:--port |listen-address=127\.0\.0\.1:)(\d+)/g)])
+    const all = [...ports.map(([, port]) => port), '3000', '2525', '2526', '9025']
+    expect(new Set(all).size).toBe(all.length)
+    expect(all).toHaveLength(7)
+  })
+
+  test('what the demo adds is nowhere else', () => {
+    expect(JSON.stringify(withProfiles(stack, 'monitoring'))).not.toMatch(/deploy\/demo|2526|example\.test/)
+    expect(stackText).not.toMatch(/^name:|container_name|external:/m)
+  })
+})
+
+describe('the file with the settings', () => {
+  test('is found in .env, in every later shell', async () => {
     const { secrets } = await composeConfig(STACK_FILE, {}, 'STACK_ENV_FILE=./spillway.env\n')
     expect(secrets?.settings?.file).toBe(join(ROOT, 'spillway.env'))
   })
 
-  test('has nothing of the demo, whatever is set', () => {
-    expect(Object.keys(stack.services).sort()).toEqual([
-      'alertmanager',
-      'check',
-      'grafana',
-      'prometheus',
-      'redis',
-      'secrets',
-      'spillway',
-    ])
-    expect(JSON.stringify(stack)).not.toMatch(/deploy\/demo|2526|example\.test/)
+  test.each(['', undefined])('is that of the demo where STACK_ENV_FILE is %j', async (given) => {
+    const { secrets } = await composeConfig(STACK_FILE, given === undefined ? {} : { STACK_ENV_FILE: given })
+    expect(secrets?.settings?.file).toBe(join(ROOT, 'deploy/demo/spillway.env'))
   })
 })
 
 describe('the demo', () => {
-  test('is a stack of its own, in a folder of its own: it shares no container and no volume with the other', () => {
-    // The project is called after the folder; a name that is set would join the two.
-    expect(Object.keys(demo.services).sort()).toEqual([
-      'alertmanager',
-      'grafana',
-      'mail',
-      'prometheus',
-      'redis',
-      'secrets',
-      'senders',
-      'spillway',
-    ])
-    expect(demoText).not.toMatch(/^name:|container_name|external:/m)
-    expect(stackText).not.toMatch(/^name:|container_name|external:/m)
-  })
-
-  test('is changed by nothing that the shell or .env has', async () => {
-    const env = { STACK_ENV_FILE: ENV_FILE, SPILLWAY_UPSTREAMS: 'mail1:25', SPILLWAY_LISTEN: '0.0.0.0:25' }
-    expect(await composeConfig(DEMO_FILE, env)).toEqual(demo)
-  })
-
   test('has settings without a mistake, and listens on loopback only', () => {
     const { settings, warnings } = loadIn(demo, DEMO_SETTINGS)
-    expect(demo.services.spillway?.volumes).toContain(
-      `${join(ROOT, 'deploy/demo/spillway.env')}:${environmentOf(demo).SPILLWAY_ENV_FILE}:ro`,
-    )
-    expect(settings.upstreams.map(({ label }) => label)).toEqual(['127.0.0.1:2526'])
     expect(settings.listen).toEqual([{ host: '127.0.0.1', port: 2525 }])
     expect(settings.adminListen).toEqual({ host: '127.0.0.1', port: 9025 })
     expect(settings.adminToken).toBe('a1'.repeat(24))
@@ -122,11 +121,16 @@ describe('the demo', () => {
     expect(warnings.filter((warning) => !warning.startsWith('STARTTLS'))).toEqual([])
   })
 
-  test('has what both have as docker-compose.yml says it (npm run compose)', () => {
-    expect(withShared(demoText, stackText)).toBe(demoText)
-    for (const name of ['redis', 'prometheus', 'alertmanager', 'grafana', 'secrets']) {
-      expect(demo.services[name]).toEqual(stack.services[name])
-    }
+  test('tells the same as `npm run demo`: its settings differ only in where history and limits are kept, and in the one process', () => {
+    const { settings } = loadIn(demo, DEMO_SETTINGS)
+    const ports = { mail: 2525, admin: 9025, mailServer: 2526, names: 2553, history: '/tmp/history' }
+    const { settings: plain } = demoSettings(ports)
+    const own = ['adminToken', 'redisUrl', 'historyFile', 'maxConnections', 'overloadEventLoop']
+    const common = (Object.keys(plain) as (keyof typeof plain)[]).filter((key) => !own.includes(key))
+    expect(common.length).toBeGreaterThan(60)
+    for (const key of common) expect([key, settings[key]]).toEqual([key, plain[key]])
+    expect(settings.overload).toBe(plain.overload)
+    expect(inRoot('deploy/demo/spillway.env')).not.toMatch(/^SPILLWAY_OVERLOAD/m)
   })
 })
 
@@ -164,8 +168,9 @@ describe('the settings of the stack', () => {
   test('are checked before Spillway starts, as it would read them itself', () => {
     const { spillway, check } = stack.services
     expect(spillway?.depends_on?.check).toEqual({ condition: 'service_completed_successfully' })
-    expect(check?.command).toEqual(['check'])
-    for (const part of ['image', 'entrypoint', 'environment', 'secrets', 'volumes', 'ulimits', 'user'] as const) {
+    expect(check?.entrypoint).toEqual(['node', 'deploy/check.mjs'])
+    expect(check?.volumes).toEqual(expect.arrayContaining([...(spillway?.volumes ?? [])]))
+    for (const part of ['image', 'environment', 'secrets', 'ulimits', 'user'] as const) {
       expect([part, check?.[part]]).toEqual([part, spillway?.[part]])
     }
     // An unedited copy of the example has nothing that is required.
@@ -173,23 +178,21 @@ describe('the settings of the stack', () => {
   })
 
   test('keep secrets in files, none of them in the repository, and each where it is needed', () => {
-    for (const compose of [stack, demo]) {
-      const given = environmentOf(compose)
-      expect(given).not.toHaveProperty('SPILLWAY_ADMIN_TOKEN')
-      expect(given).not.toHaveProperty('SPILLWAY_REDIS_URL')
-      const paths = ['/run/spillway/admin-token', '/run/spillway/redis-url']
-      expect([given.SPILLWAY_ADMIN_TOKEN_FILE, given.SPILLWAY_REDIS_URL_FILE]).toEqual(paths)
-      const seenBy = (volume: string): string[] =>
-        Object.entries(compose.services)
-          .filter(([, { volumes = [] }]) => volumes.some((mount) => mount.startsWith(`${volume}:`)))
-          .map(([name]) => name)
-          .sort()
-      const spillway = compose === stack ? ['check', 'secrets', 'spillway'] : ['secrets', 'spillway']
-      expect(seenBy('spillway-secrets')).toEqual(spillway)
-      expect(seenBy('redis-secrets')).toEqual(['redis', 'secrets'])
-      expect(seenBy('grafana-secrets')).toEqual(['grafana', 'secrets'])
-      expect(compose.services.spillway?.volumes).toContain('spillway-secrets:/run/spillway:ro')
-    }
+    const given = environmentOf(stack)
+    expect(given).not.toHaveProperty('SPILLWAY_ADMIN_TOKEN')
+    expect(given).not.toHaveProperty('SPILLWAY_REDIS_URL')
+    const paths = ['/run/spillway/admin-token', '/run/spillway/redis-url']
+    expect([given.SPILLWAY_ADMIN_TOKEN_FILE, given.SPILLWAY_REDIS_URL_FILE]).toEqual(paths)
+    const seenBy = (volume: string): string[] =>
+      Object.entries(stack.services)
+        .filter(([, { volumes = [] }]) => volumes.some((mount) => mount.startsWith(`${volume}:`)))
+        .map(([name]) => name)
+        .sort()
+    // The demo's senders tell Redis who they are.
+    expect(seenBy('spillway-secrets')).toEqual(['check', 'secrets', 'senders', 'spillway'])
+    expect(seenBy('redis-secrets')).toEqual(['redis', 'secrets'])
+    expect(seenBy('grafana-secrets')).toEqual(['grafana', 'secrets'])
+    expect(stack.services.spillway?.volumes).toContain('spillway-secrets:/run/spillway:ro')
   })
 
   test('may name a certificate and lists, from folders of the host', async () => {
@@ -222,10 +225,8 @@ describe('the settings of the stack', () => {
   })
 })
 
-describe.each([
-  ['stack', () => stack, stackText],
-  ['demo', () => demo, demoText],
-] as const)('every service of the %s', (which, compose, text) => {
+describe('every service of the stack', () => {
+  const compose = (): Compose => stack
   const services = () => Object.entries(compose().services)
   /** Those that do their work and end. */
   const ends = (name: string): boolean => name === 'secrets' || name === 'check'
@@ -237,7 +238,7 @@ describe.each([
       // Ours is never looked for in a registry.
       expect([name, build !== undefined]).toEqual([name, image === `spillway:${version}`])
     }
-    expect(text).not.toContain('latest')
+    expect(stackText).not.toContain('latest')
   })
 
   test('can do no more than it has to', () => {
@@ -289,12 +290,12 @@ describe.each([
   })
 
   test(`leaves Spillway time to drain: ${GRACE_S} s, as everywhere`, () => {
-    const { settings } = loadIn(compose(), which === 'demo' ? DEMO_SETTINGS : EXAMPLE)
+    const { settings } = loadIn(compose(), EXAMPLE)
     expect(GRACE_S * 1000).toBeGreaterThanOrEqual(settings.upstreamDataTimeout + 60_000)
     expect(seconds(compose().services.spillway?.stop_grace_period ?? '')).toBe(GRACE_S)
     expect(inRoot('deploy/systemd/spillway.service')).toMatch(new RegExp(`^TimeoutStopSec=${GRACE_S}$`, 'm'))
-    expect(inRoot('docs/deploy.md')).toContain(`terminationGracePeriodSeconds: ${GRACE_S}`)
-    expect(inRoot('docs/deploy.md')).toContain(`--stop-timeout ${GRACE_S}`)
+    expect(inRoot('docs/deploy/kubernetes.md')).toContain(`terminationGracePeriodSeconds: ${GRACE_S}`)
+    expect(inRoot('docs/deploy/one-box.md')).toContain(`--stop-timeout ${GRACE_S}`)
   })
 
   test('has as many open files as it takes connections', () => {
@@ -302,6 +303,27 @@ describe.each([
     expect(nofile?.soft).toBe(nofile?.hard)
     expect(inRoot('deploy/systemd/spillway.service')).toMatch(new RegExp(`^LimitNOFILE=${nofile?.soft}$`, 'm'))
   })
+})
+
+test('with kernel-offload.yml Spillway and its check are root with CAP_NET_ADMIN alone, in an image with nft', async () => {
+  const file = join(ROOT, 'deploy/compose/kernel-offload.yml')
+  const { services } = await composeConfig([STACK_FILE, file], { STACK_ENV_FILE: ENV_FILE })
+  for (const name of ['spillway', 'check']) {
+    const { user, cap_add, cap_drop, build, image, ...rest } = services[name] as Service
+    expect({ user, cap_add, cap_drop }).toEqual({ user: '0:0', cap_add: ['NET_ADMIN'], cap_drop: ['ALL'] })
+    expect([image, build]).toEqual([
+      `${stack.services[name]?.image}-nft`,
+      expect.objectContaining({ context: ROOT, args: { NFT: 'yes' } }),
+    ])
+    expect(rest).toMatchObject({ read_only: true, network_mode: 'host', security_opt: ['no-new-privileges:true'] })
+  }
+  const others = Object.keys(services).filter((name) => !['spillway', 'check'].includes(name))
+  for (const name of others) {
+    const { image, user, cap_add } = stack.services[name] as Service
+    expect([name, services[name]]).toEqual([name, expect.objectContaining({ image, ...(user && { user }) })])
+    expect([name, services[name]?.cap_add]).toEqual([name, cap_add])
+  }
+  expect(inRoot('Dockerfile')).toContain('ARG NFT=no')
 })
 
 test('Prometheus tells the Alertmanager of the stack', () => {

@@ -10,6 +10,7 @@ import { ROOT } from './image.ts'
 
 export interface Service {
   readonly image: string
+  readonly profiles?: readonly string[]
   readonly build?: unknown
   readonly user?: string
   readonly network_mode?: string
@@ -41,18 +42,23 @@ export interface Compose {
   readonly secrets?: Readonly<Record<string, { readonly file: string }>>
 }
 
-/** The stack in front of an operator's mail servers, and the demo's. */
 export const STACK_FILE = join(ROOT, 'docker-compose.yml')
-export const DEMO_FILE = join(ROOT, 'deploy/demo/docker-compose.yml')
+
+/** The services that Compose starts with these profiles, and all else of the file. */
+export function withProfiles(all: Compose, ...profiles: readonly string[]): Compose {
+  const isOn = ({ profiles: of = [] }: Service): boolean =>
+    of.length === 0 || of.some((profile) => profiles.includes(profile))
+  return { ...all, services: Object.fromEntries(Object.entries(all.services).filter(([, service]) => isOn(service))) }
+}
 
 /**
  * @param env what the shell has
  * @param dotEnv what the `.env` beside the file holds; a developer's own is never read
  *
- * Rejects with what docker-compose says is wrong.
+ * @returns all services, whatever their profiles. Rejects with what docker-compose says is wrong.
  */
 export async function composeConfig(
-  file: string,
+  file: string | readonly string[],
   env: Readonly<Record<string, string>> = {},
   dotEnv = '',
 ): Promise<Compose> {
@@ -63,7 +69,9 @@ export async function composeConfig(
   const folder = mkdtempSync(join(tmpdir(), 'spillway-env-'))
   const envFile = join(folder, '.env')
   writeFileSync(envFile, dotEnv)
-  const args = ['-f', file, '--env-file', envFile, 'config']
+  const profiles = ['demo', 'monitoring'].flatMap((profile) => ['--profile', profile])
+  const files = [file].flat().flatMap((each) => ['-f', each])
+  const args = [...files, '--env-file', envFile, ...profiles, 'config']
   const [program, all] = isScript ? [python, [path, ...args]] : [path, args]
   const shell = { PATH: process.env.PATH ?? '', HOME: '/nonexistent', COMPOSE_PROJECT_NAME: 'test', ...env }
   try {

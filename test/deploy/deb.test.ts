@@ -10,7 +10,7 @@ test('the units lead to the program in the package, and are otherwise those of d
   expect(service).toContain(
     '\nExecStart=/usr/lib/spillway/node --max-semi-space-size=8 -- /usr/lib/spillway/dist/main.js serve\n',
   )
-  expect(service).toContain('\nDocumentation=file:///usr/share/doc/spillway/docs/deploy.md\n')
+  expect(service).toContain('\nDocumentation=file:///usr/share/doc/spillway/docs/deploy/one-box.md\n')
   for (const text of [service, unit('spillway.socket')]) expect(text).not.toMatch(/\/opt\/|\/usr\/bin\/node/)
   const count = (text: string): number => text.match(/^[A-Z][A-Za-z]+=/gm)?.length ?? 0
   expect(count(service)).toBe(count(inRoot('deploy/systemd/spillway.service')))

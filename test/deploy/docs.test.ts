@@ -1,4 +1,4 @@
-/** What README.md and docs/deploy.md tell an operator to type, as far as it can be tried without a container engine. */
+/** What README.md and docs/deploy tell an operator to type, as far as it can be tried without a container engine. */
 import { execFileSync } from 'node:child_process'
 import {
   chmodSync,
@@ -12,7 +12,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { parse } from 'yaml'
 import { type Loaded, load } from '../../src/config/load.ts'
@@ -20,26 +20,39 @@ import { SettingsError } from '../../src/config/mistakes.ts'
 import { CERT, KEY } from '../config/pem.ts'
 import { inRoot, ROOT, stages } from './image.ts'
 
-const DOCS = ['README.md', 'docs/deploy.md', 'docker-compose.yml', 'deploy/demo/docker-compose.yml']
-const DEPLOY = inRoot('docs/deploy.md')
+const DOCS = ['README.md', ...globSync('docs/deploy/*.md', { cwd: ROOT }), 'docker-compose.yml', 'deploy/check.mjs']
+const DEPLOY = inRoot('docs/deploy/one-box.md')
 
 /** The lines of the code block that has this one, without what is remarked behind them. */
 function blockWith(line: string): string[] {
   const block = DEPLOY.split('\n\n').find((part) => part.includes(`    ${line}`))
-  if (block === undefined) throw new Error(`docs/deploy.md has no block with ${line}`)
+  if (block === undefined) throw new Error(`docs/deploy/one-box.md has no block with ${line}`)
   return block.split('\n').map((each) => each.replace(/ +#.*$/, '').trim())
 }
 
 describe('every docker compose command', () => {
   const commands = DOCS.flatMap((path) =>
-    [...inRoot(path).matchAll(/docker compose (?:-f (\S+) )?(up|down|run|exec|logs|restart)\b([^`&\n]*)/g)].map(
-      ([text, file = 'docker-compose.yml', verb = '', rest = '']) => ({ text, path, file, verb, rest }),
-    ),
+    [
+      ...inRoot(path).matchAll(
+        /docker compose (?:-f (\S+) )?(?:-f (\S+) )?((?:--profile \S+ )*)(up|down|run|exec|logs|restart)\b([^`&\n]*)/g,
+      ),
+    ].map(([text, file = 'docker-compose.yml', over = file, profiles = '', verb = '', rest = '']) => ({
+      ...{
+        text,
+        path,
+        file,
+        over,
+        verb,
+        rest,
+        profiles: [...profiles.matchAll(/--profile (\S+)/g)].map(([, name]) => name),
+      },
+    })),
   )
 
   test('is of a file that is there, and of services that it has', () => {
     expect(commands.length).toBeGreaterThan(10)
-    for (const { text, path, file, verb, rest } of commands) {
+    for (const { text, path, file, over, verb, rest } of commands) {
+      expect([path, text, existsSync(join(ROOT, over))]).toEqual([path, text, true])
       expect([path, text, existsSync(join(ROOT, file))]).toEqual([path, text, true])
       if (verb === 'up' || verb === 'down') continue
       const { services } = parse(inRoot(file)) as { services: Record<string, unknown> }
@@ -49,16 +62,46 @@ describe('every docker compose command', () => {
     }
   })
 
-  test('that starts the demo names its file', () => {
-    const demos = commands.filter(({ verb, rest }) => verb === 'up' && rest.includes('--build'))
-    expect(demos.map(({ file }) => file)).toEqual(demos.map(() => 'deploy/demo/docker-compose.yml'))
-    expect(demos.map(({ path }) => path)).toEqual(expect.arrayContaining(['README.md', 'docs/deploy.md']))
+  test('names profiles that there are, and README and docs start the demo', () => {
+    const { services } = parse(inRoot('docker-compose.yml')) as { services: Record<string, { profiles?: string[] }> }
+    const known = Object.values(services).flatMap(({ profiles = [] }) => profiles)
+    for (const { profiles } of commands) expect(known).toEqual(expect.arrayContaining(profiles))
+    const demos = commands.filter(({ verb, profiles }) => verb === 'up' && profiles.includes('demo'))
+    expect(demos.map(({ path }) => path)).toEqual(expect.arrayContaining(['README.md', 'docs/deploy/README.md']))
   })
+})
+
+/** As GitHub makes it of a heading. */
+const anchorOf = (heading: string): string =>
+  heading
+    .trim()
+    .toLowerCase()
+    .replace(/[^\p{L}\p{N} _-]/gu, '')
+    .replaceAll(' ', '-')
+
+test('every link of a page to another one leads to a page and a heading that are there', () => {
+  const pages = globSync(['*.md', 'docs/**/*.md'], { cwd: ROOT })
+  expect(pages.length).toBeGreaterThan(60)
+  const dead: string[] = []
+  for (const page of pages) {
+    const text = inRoot(page).replace(/```[\s\S]*?```/g, '')
+    for (const [, target = ''] of text.matchAll(/\]\(([^)\s]+)\)/g)) {
+      if (/^[a-z]+:/.test(target)) continue
+      const [path = '', anchor] = target.split('#')
+      const to = path === '' ? page : join(dirname(page), path)
+      if (!existsSync(join(ROOT, to))) dead.push(`${page}: ${target}`)
+      else if (anchor !== undefined && to.endsWith('.md')) {
+        const headings = [...inRoot(to).matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) => anchorOf(heading))
+        if (!headings.includes(anchor)) dead.push(`${page}: ${target}`)
+      }
+    }
+  }
+  expect(dead).toEqual([])
 })
 
 test('nothing hands the env file to a reader other than Spillway', () => {
   const paths = globSync(
-    ['docker-compose.yml', 'Dockerfile', 'deploy/**/*.{yml,service,mjs}', 'docs/deploy.md', 'README.md'],
+    ['docker-compose.yml', 'Dockerfile', 'deploy/**/*.{yml,service,mjs}', 'docs/deploy/*.md', 'README.md'],
     {
       cwd: ROOT,
     },

@@ -1,6 +1,6 @@
 /** The health check as the image runs it: a process of its own, in the folder that the image has. */
 import { execFile } from 'node:child_process'
-import { rmSync } from 'node:fs'
+import { renameSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals'
@@ -69,6 +69,23 @@ describe('of a node', () => {
     const node = await startNode(balanced)
     const { code, said } = await check({ SPILLWAY_LISTEN: `127.0.0.1:${node.port}`, ...balanced }, '--mail')
     expect([code, said]).toEqual([0, expect.stringMatching(/^220 /)])
+  })
+
+  test('that is asked every few seconds: without loading what reads all settings', async () => {
+    const node = await startNode()
+    const settings = join(app, 'dist/config/settings.js')
+    renameSync(settings, `${settings}.away`)
+    try {
+      for (const [env, args] of [
+        [{ SPILLWAY_LISTEN: `127.0.0.1:${node.port}`, SPILLWAY_PROXY_PROTOCOL_FROM: '192.0.2.0/24' }, ['--mail']],
+        [{}, ['--mail', `127.0.0.1:${node.port}`]],
+      ] as const) {
+        const { code, said } = await check(env, ...args)
+        expect([code, said]).toEqual([0, expect.stringMatching(/^220 /)])
+      }
+    } finally {
+      renameSync(`${settings}.away`, settings)
+    }
   })
 
   test('that is not there: not well', async () => {

@@ -57,7 +57,7 @@ export async function layImage(): Promise<string> {
       }
     }
   }
-  for (const mounted of ['deploy/demo', 'deploy/secrets.mjs']) {
+  for (const mounted of ['deploy/demo', 'deploy/secrets.mjs', 'deploy/check.mjs']) {
     cpSync(join(ROOT, mounted), join(app, mounted), { recursive: true })
   }
   return app

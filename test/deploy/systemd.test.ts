@@ -12,6 +12,7 @@ const UNIT = inRoot('deploy/systemd/spillway.service')
 const SOCKET = inRoot('deploy/systemd/spillway.socket')
 const SOCKET_ACTIVATION = inRoot('deploy/systemd/socket-activation.conf')
 const NOTIFY_RELOAD = inRoot('deploy/systemd/notify-reload.conf')
+const KERNEL_OFFLOAD = inRoot('deploy/systemd/kernel-offload.conf')
 /** In tenths, as --threshold has it: 2.0 of 10. */
 const EXPOSURE = 20
 
@@ -66,6 +67,22 @@ test('systemd has nothing to say about the socket, and the unit that takes it', 
   expect((await analyze({ unit: UNIT, dropIns: [SOCKET_ACTIVATION] }, 'verify')).output).toMatch(/spillway\.socket/)
 })
 
+test('the drop-in for the kernel offload gives CAP_NET_ADMIN and netlink, and takes nothing away', async () => {
+  const offload: Units = { unit: UNIT, dropIns: [KERNEL_OFFLOAD] }
+  expect(await analyze(offload, 'verify')).toEqual({ code: 0, output: '' })
+  const report = async (units: string | Units): Promise<string> =>
+    (await analyze(units, 'security', '--offline=true', '--threshold=100')).output
+  const marks = (text: string, name: string): string | undefined =>
+    text
+      .split('\n')
+      .find((line) => line.includes(name))
+      ?.trim()[0]
+  const [before, after] = [await report(UNIT), await report(offload)]
+  for (const name of ['CAP_NET_ADMIN', '~AF_NETLINK'])
+    expect([name, marks(before, name) === marks(after, name)]).toEqual([name, false])
+  expect(marks(after, '~AF_(INET|INET6)')).toBe(marks(before, '~AF_(INET|INET6)'))
+})
+
 test('notify-reload.conf is right for systemd 253 and newer, and spoils nothing for an older one', async () => {
   const { path, env } = command('systemd-analyze')
   const { stdout } = await promisify(execFile)(path, ['--version'], { env: { ...process.env, ...env } })
@@ -110,6 +127,8 @@ test('it says what the program obeys', () => {
     'Restart=on-failure',
     'RestartPreventExitStatus=64 78 243',
     'DynamicUser=yes',
+    'RuntimeDirectory=spillway',
+    'RuntimeDirectoryMode=0750',
     'LoadCredential=admin-token:/etc/spillway/admin-token',
     'Environment=SPILLWAY_ADMIN_TOKEN_FILE=%d/admin-token',
     'AmbientCapabilities=CAP_NET_BIND_SERVICE',

@@ -54,7 +54,7 @@ async function conntrack(found: Findings): Promise<void> {
     found.warn(
       'conntrack',
       `the firewall tracks ${count} of at most ${most} connections; at the end it drops every new one`,
-      'raise net.netfilter.nf_conntrack_max, or do not track port 25 (notrack); docs/deploy.md says how',
+      'raise net.netfilter.nf_conntrack_max, or do not track port 25 (notrack); docs/deploy/sizing.md says how',
     )
 }
 

@@ -101,7 +101,7 @@ const TAIL = [
   '.PP',
   'The verb \\fBstatus\\fR has those of a plugin of Nagios in place of them: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.',
   '.SH SEE ALSO',
-  'The documentation in the folder \\fIdocs\\fR of the program: deploy.md, commands.md, settings.md.',
+  'The documentation in the folder \\fIdocs\\fR of the program: deploy/README.md, commands.md, settings.md.',
 ]
 
 /** The text of spillway.1. */

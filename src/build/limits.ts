@@ -21,6 +21,8 @@ import { createLimits, type Limits, type LimitsOptions } from '../state/limits.t
 import { Passed } from '../state/passed.ts'
 import { PassedSharing } from '../state/passed-sharing.ts'
 import type { Past } from '../state/past.ts'
+import { Points } from '../state/points.ts'
+import { PointsSharing } from '../state/points-sharing.ts'
 import { connectRedis } from '../state/redis.ts'
 import type { RelayedMessages } from '../state/relayed-messages.ts'
 import { Returns } from '../state/returns.ts'
@@ -34,6 +36,7 @@ import { type BuiltHistory, buildHistory } from './history.ts'
 
 export interface Counting {
   readonly bans: Bans
+  readonly points: Points
   readonly limits: Limits
   readonly knownRecipients: KnownRecipients
   readonly unknownRecipients: UnknownRecipients
@@ -61,7 +64,7 @@ export interface CountingOptions {
   /** Those in force. */
   readonly settingsNow: () => Pick<
     PlainSettings,
-    'historyTtl' | 'knownAfter' | 'overloadReturnAfter' | 'unknownRecipientTtl' | 'greetingDelay'
+    'historyTtl' | 'knownAfter' | 'overloadReturnAfter' | 'unknownRecipientTtl' | 'greetingDelay' | 'banAfter'
   >
   readonly metrics: Metrics
   readonly log: Log
@@ -86,15 +89,15 @@ export function buildLimits(options: CountingOptions): Counting {
     seed: randomBytes(8),
     ...(room !== undefined && { most: 8 * room }),
   }
-  const bans = new Bans({ now: clock.now })
+  const banning = { bans: new Bans({ now: clock.now }), points: new Points({ now: clock.now }) }
   const recipients = rememberRecipients(settingsNow, clock.now, room)
   const historyTtl = (): number => settingsNow().historyTtl
   const clients = buildHistory({ settings, standingAlone, historyTtl, nodes, room, log, clock })
   const { redisUrl } = settings
-  if (redisUrl !== undefined) return sharedBy(options, redisUrl, { counting, bans, recipients, clients })
+  if (redisUrl !== undefined) return sharedBy(options, redisUrl, { counting, banning, recipients, clients })
   const { history, relayed } = clients
   return {
-    ...{ limits: createLimits(counting), bans, ...recipients, history, relayed, shared: undefined },
+    ...{ limits: createLimits(counting), ...banning, ...recipients, history, relayed, shared: undefined },
     async start() {
       await clients.read()
       clients.start()
@@ -106,7 +109,7 @@ export function buildLimits(options: CountingOptions): Counting {
 /** What one node remembers. */
 interface Alone {
   readonly counting: LimitsOptions
-  readonly bans: Bans
+  readonly banning: Pick<Counting, 'bans' | 'points'>
   readonly recipients: ReturnType<typeof rememberRecipients>
   readonly clients: BuiltHistory
 }
@@ -115,7 +118,7 @@ interface Alone {
 function sharedBy(options: CountingOptions, address: RedisAddress, alone: Alone): Counting {
   const { settings, settingsNow, metrics, log, clock, ticketSecret, nodes = 1 } = options
   const { redisPrefix: prefix, redisTimeout: timeoutMs } = settings
-  const { counting, bans, recipients, clients } = alone
+  const { counting, banning, recipients, clients } = alone
   const { history, relayed } = clients
   const link = connectRedis({ address, timeoutMs, log })
   const shared = createSharedLimits({
@@ -132,7 +135,7 @@ function sharedBy(options: CountingOptions, address: RedisAddress, alone: Alone)
     ...{ ...common, history, ttlMs: () => settingsNow().historyTtl },
     ...{ knownAfter: () => settingsNow().knownAfter, isUp: () => shared.shared() },
   })
-  const banned = new BansSharing({ ...common, bans })
+  const banned = new BansSharing({ ...common, bans: banning.bans })
   const strings = [
     new ReturnsSharing({ ...common, returns: recipients.returns }),
     new PassedSharing({
@@ -140,10 +143,15 @@ function sharedBy(options: CountingOptions, address: RedisAddress, alone: Alone)
       passed: recipients.passed,
       isInUse: () => settingsNow().greetingDelay !== undefined,
     }),
+    new PointsSharing({
+      ...common,
+      points: banning.points,
+      isInUse: () => settingsNow().banAfter !== undefined,
+    }),
   ]
   const tickets = ticketSecret && new TicketSharing({ ...common, adopt: ticketSecret })
   return {
-    ...{ limits: shared, bans, ...recipients, history, relayed, shared },
+    ...{ limits: shared, ...banning, ...recipients, history, relayed, shared },
     async start() {
       // Before Redis is asked, so that what Redis knows counts where it is more, and is told what it has lost.
       await Promise.all([clients.read(), shared.start()])

@@ -34,9 +34,19 @@ export type ConnectResult = (typeof CONNECT_RESULTS)[number]
 
 /**
  * take: a charge for a client; add: charges made or given back meanwhile; nodes: which are there; probe: is Redis back;
- * known: sharing the recipients that were accepted lately; history: sharing the history of clients; returns: sharing what was put off lately; bans: sharing bans; passed: sharing which clients have passed a test; tickets: agreeing on the key of TLS session tickets.
+ * known: sharing the recipients that were accepted lately; history: sharing the history of clients; returns: sharing what was put off lately; bans: sharing bans; points: sharing the points of offenders; passed: sharing which clients have passed a test; tickets: agreeing on the key of TLS session tickets.
  */
-export const REDIS_USES = ['add', 'nodes', 'known', 'history', 'returns', 'bans', 'passed', 'tickets'] as const
+export const REDIS_USES = [
+  'add',
+  'nodes',
+  'known',
+  'history',
+  'returns',
+  'bans',
+  'points',
+  'passed',
+  'tickets',
+] as const
 export type RedisUse = (typeof REDIS_USES)[number]
 const REDIS_RESULTS = ['ok', 'failed', 'timeout'] as const
 

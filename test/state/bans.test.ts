@@ -7,7 +7,9 @@ import { refusal } from '../../src/core/policy.ts'
 import { REASON_NAMES, reasonOf } from '../../src/core/reasons.ts'
 import { Bans, MOST_ALLOWED, MOST_OF_OPERATOR, REMEMBERED_MS } from '../../src/state/bans.ts'
 import { banIn } from '../../src/state/bans-sharing.ts'
-import { LEAST_OF_NET, Offences } from '../../src/state/offences.ts'
+import { LEAST_OF_NET } from '../../src/state/neighbourhoods.ts'
+import { Offences } from '../../src/state/offences.ts'
+import { Points } from '../../src/state/points.ts'
 
 const MIN = 60_000
 const HOUR = 60 * MIN
@@ -19,20 +21,24 @@ let bans: Bans
 let offences: Offences
 let good: Set<string>
 let made: [string, string][]
+let spared: string[]
 let set: { after: number | undefined }
 beforeEach(() => {
   clock.at = start
   good = new Set()
   made = []
+  spared = []
   set = { after: AFTER }
   bans = new Bans({ now, room: 100 })
   offences = new Offences({
     bans,
+    points: new Points({ now }),
     after: () => set.after,
     banMs: () => 10 * MIN,
     hasGoodNeighbours: (ip) => good.has(netOf(ip)),
     now,
     banned: (ban, reason) => void made.push([ban.network, reason]),
+    spared: (ip) => void spared.push(ip),
   })
 })
 const client = (ip: string, more: Partial<Client> = {}) =>

@@ -117,6 +117,10 @@ describe('a client that has proved itself a bot', () => {
     }
     expect(await names('203.0.113.6', '')).toMatch(/^450 4\.7\.1 .*unknown recipients/)
     expect(await greeting(app, '203.0.113.6')).toMatch(/^220/)
+    // Some servers send them in a name of their own.
+    for (const from of ['MAILER-DAEMON@example.org', 'postmaster@example.org'])
+      expect(await names('203.0.113.10', from)).toMatch(/^450 4\.7\.1 .*unknown recipients/)
+    expect(await greeting(app, '203.0.113.10')).toMatch(/^220/)
     expect(await names('203.0.113.9', 'a@example.org')).toMatch(/^450 4\.7\.1 .*unknown recipients/)
     expect(await greeting(app, '203.0.113.9')).toMatch(/^421/)
     // Nor with the next message of a server that bounces.

@@ -124,16 +124,25 @@ describe('the table', () => {
     handle = 0
     packets = 0
     readonly scripts: string[] = []
+    /** How often it was asked, and has made the table or was asked to. */
+    listed = 0
+    asked = 0
+    /** Whoever has made it has removed it. */
+    isGone = false
     fails: string | undefined
     async run(script: string): Promise<void> {
+      this.asked++
       if (this.fails !== undefined) throw new Error(this.fails)
       this.scripts.push(script)
       if (!script.startsWith('add table')) return
+      this.isGone = false
       this.handle++
       this.packets = 0
     }
     async list(): Promise<string> {
+      this.listed++
       if (this.fails !== undefined) throw new Error(this.fails)
+      if (this.isGone) throw new Error('Error: No such file or directory')
       const { handle, packets } = this
       return JSON.stringify({ nftables: [{ table: { handle } }, { counter: { name: 'banned', packets } }] })
     }
@@ -159,12 +168,12 @@ describe('the table', () => {
         },
         (is) => is === state,
       )
-    return { offload, lines, dropped, becomes }
+    return { offload, lines, dropped, becomes, pass: now }
   }
 
   test('its counters never go down, and a failure is told once', async () => {
     const nft = new FakeNft()
-    const { offload, lines, dropped, becomes } = begin(nft)
+    const { offload, lines, dropped, becomes, pass } = begin(nft)
     await becomes('up')
     nft.packets = 7
     await eventually(
@@ -173,6 +182,15 @@ describe('the table', () => {
     )
     nft.fails = 'Operation not permitted'
     await becomes('failing')
+    // Told once, however often it is tried.
+    const { asked } = nft
+    await eventually(
+      () => {
+        for (let i = 0; i < 100; i++) pass()
+        return nft.asked
+      },
+      (times) => times >= asked + 3,
+    )
     nft.fails = undefined
     nft.packets = 9
     await becomes('up')
@@ -212,12 +230,39 @@ describe('the table', () => {
 
   test('one that another process has made anew is left to it', async () => {
     const nft = new FakeNft()
+    const { offload, lines, becomes } = begin(nft)
+    await becomes('up')
+    nft.handle = 5
+    await becomes('replaced')
+    const { listed, asked } = nft
+    await eventually(
+      () => nft.listed,
+      (times) => times >= listed + 2,
+    )
+    expect(nft.asked).toBe(asked)
+    // nft itself fails: that says nothing of the table.
+    nft.fails = 'Operation not permitted'
+    const { listed: failed } = nft
+    await eventually(
+      () => nft.listed,
+      (times) => times >= failed + 2,
+    )
+    expect([nft.asked, offload.report().state]).toEqual([asked, 'replaced'])
+    expect(lines.filter((line) => line.startsWith('another process'))).toHaveLength(1)
+    await offload.stop()
+    nft.fails = undefined
+  })
+
+  test('and made again when that process has ended', async () => {
+    const nft = new FakeNft()
     const { offload, becomes } = begin(nft)
     await becomes('up')
     nft.handle = 5
     await becomes('replaced')
+    nft.isGone = true
+    await becomes('up')
     await offload.stop()
-    expect(nft.scripts.at(-1)).toBe('delete table inet handle 1\n')
+    expect(nft.scripts.at(-1)).toBe('delete table inet handle 6\n')
   })
 
   test('where nft is missing, it is said what to install', async () => {

@@ -1,6 +1,10 @@
 /** The parts of the kernel offload, without a kernel. */
-import { dirname } from 'node:path'
-import { describe, expect, test } from '@jest/globals'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { afterAll, describe, expect, test } from '@jest/globals'
+import { Findings } from '../../src/cli/doctor/finding.ts'
+import { kernelOffload } from '../../src/cli/doctor/kernel.ts'
 import { lacksForNft } from '../../src/cli/nft-advice.ts'
 import { load } from '../../src/config/load.ts'
 import { parseNetwork, tableOf } from '../../src/core/ip.ts'
@@ -287,6 +291,33 @@ describe('the table', () => {
     await expect(createNft(['/nowhere/nft', '/nowhere/else/nft']).run('')).rejects.toThrow(
       'there is no program nft here: install the package nftables',
     )
+  })
+})
+
+describe('spillway doctor', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'spillway-nft-'))
+  afterAll(() => rmSync(folder, { recursive: true }))
+  const says = async (program: string, mode: 'off' | 'nftables' = 'nftables') => {
+    const found = new Findings('machine')
+    await kernelOffload({ kernelOffload: mode }, found, [program])
+    return found.all.map(({ state, text, cure = '' }) => `${state}: ${text} -> ${cure}`).join()
+  }
+  const nftThat = (does: string): string => {
+    const path = join(folder, String(Math.random()))
+    writeFileSync(path, `#!/bin/sh\n${does}\n`, { mode: 0o755 })
+    return path
+  }
+
+  test('tells the three cures of a kernel that takes no table, and nothing if the offload is off', async () => {
+    expect(await says('/nowhere/nft')).toMatch(/^WARN: there is no program nft here.* -> apt-get install nftables/)
+    expect(await says(nftThat('echo "Error: Operation not permitted (you must be root)" >&2; exit 1'))).toMatch(
+      /^WARN: .*takes CAP_NET_ADMIN.* -> systemd: AmbientCapabilities=CAP_NET_ADMIN/,
+    )
+    expect(await says(nftThat('echo "Error: Could not process rule: Operation not supported" >&2; exit 1'))).toMatch(
+      /^WARN: Error: Could not process rule: Operation not supported; .* -> load the modules: modprobe -a nf_tables/,
+    )
+    expect(await says(nftThat('test "$1" = --check && grep -q "^table inet spillway_doctor"'))).toMatch(/^OK: /)
+    expect(await says('/nowhere/nft', 'off')).toBe('')
   })
 })
 

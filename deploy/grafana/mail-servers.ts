@@ -275,7 +275,7 @@ const redis: Row = {
     series({
       title: 'Commands per second, by use',
       about:
-        'add: charges of the limits; nodes: which are there. The others share what is remembered: recipients, history, messages that were put off, bans, passed tests, the key of TLS tickets.',
+        'add: charges of the limits; nodes: which are there. The others share what is remembered: recipients, history, messages that were put off, bans and the points that lead to them, passed tests, the key of TLS tickets.',
       todo: 'Nothing. Which use grows tells what a flood makes of Redis.',
       unit: 'perSecond',
       width: 12,

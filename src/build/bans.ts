@@ -16,8 +16,10 @@ import { type Network, overlaps, parseNetwork, sourceOf } from '../core/ip.ts'
 import type { Bans } from '../state/bans.ts'
 import type { History } from '../state/history.ts'
 import { Offences } from '../state/offences.ts'
+import type { GivenPoints, Points } from '../state/points.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
+import { banLog, sparedLog } from './bans-log.ts'
 import type { BuiltPolicy } from './policy.ts'
 
 /** What the operator does with what he has banned, or allowed, at run time. */
@@ -40,6 +42,10 @@ export interface BanControl extends ListControl {
   take(made: readonly Ban[]): void
   /** Called with what is made here. */
   onMade(listener: (ban: Ban) => void): void
+  /** Takes the points that processes of the node have given, this one among them. */
+  takePoints(given: readonly GivenPoints[]): void
+  /** Called once a second with the points that were given here, where Redis does not tell them. */
+  onPoints(listener: (given: readonly GivenPoints[]) => void): void
 }
 
 export interface Latest {
@@ -56,6 +62,7 @@ export interface BuiltBans {
 
 export interface BansSources {
   readonly bans: Bans
+  readonly points: Points
   /** That in force. */
   readonly policy: () => Pick<BuiltPolicy, 'settings' | 'lists'>
   readonly history: Pick<History, 'net'>
@@ -64,8 +71,8 @@ export interface BansSources {
   readonly clock: Clock
 }
 
-/** Bans that are logged one by one each second; the others are counted in the next line. */
-const LOGGED_A_SECOND = 20
+/** How often processes of a node tell each other of points. */
+const TELL_MS = 1000
 
 interface Doing {
   readonly verb: string
@@ -101,11 +108,12 @@ export function bannable(text: string, { verb, everybody }: Doing = BANNING): Ne
   return network
 }
 
-export function buildBans({ bans, policy, history, metrics, log, clock }: BansSources): BuiltBans {
+export function buildBans({ bans, points, policy, history, metrics, log, clock }: BansSources): BuiltBans {
   const { now } = clock
   const logged = banLog(log, clock.elapsed)
   const offences = new Offences({
     bans,
+    points,
     after: () => policy().settings.banAfter,
     banMs: () => policy().settings.banTime,
     hasGoodNeighbours: (ip) => history.net(ip).good > 0,
@@ -114,6 +122,7 @@ export function buildBans({ bans, policy, history, metrics, log, clock }: BansSo
       metrics.bans.inc(reason)
       logged(ban)
     },
+    spared: sparedLog(log, clock.elapsed),
   })
   const made = (ban: Ban): void => {
     metrics.bans.inc('operator')
@@ -126,6 +135,16 @@ export function buildBans({ bans, policy, history, metrics, log, clock }: BansSo
       for (const ban of entries) bans.hear(ban)
     },
     onMade: (listener) => bans.onMade(listener),
+    takePoints(given) {
+      for (const each of given) points.hear(each)
+    },
+    onPoints(listener) {
+      points.share()
+      setInterval(() => {
+        const given = points.takeUntold()
+        if (given.length > 0) listener(given)
+      }, TELL_MS).unref()
+    },
     ...operatorsBans({ bans, policy, log, clock }, made),
     allowed: operatorsAllowed({ bans, log, clock }),
   }
@@ -236,26 +255,4 @@ function mayBan(whole: Network, lists: NetworkLists, allowed: Ban | undefined): 
       mistake: `${text} has addresses that are on SPILLWAY_RELAYS, which are never banned: take them off it, or ban a narrower network`,
     }
   return undefined
-}
-
-/** A line for each ban, as long as there are few. */
-function banLog(log: Log, elapsed: () => number): (ban: Ban) => void {
-  let second = 0
-  let count = 0
-  let others = 0
-  return ({ network, by, reason, since, until, before }) => {
-    const at = Math.floor(elapsed() / 1000)
-    if (at !== second) {
-      second = at
-      count = 0
-    }
-    if (++count > LOGGED_A_SECOND) {
-      others++
-      return
-    }
-    const more = others > 0 ? { others } : {}
-    others = 0
-    const seconds = Math.round((until - since) / 1000)
-    log.info({ network, by, reason, seconds, until: new Date(until).toISOString(), before, ...more }, 'banned')
-  }
 }

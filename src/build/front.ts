@@ -79,6 +79,7 @@ export function buildFront(options: FrontOptions): ConnectionParts {
     ...{ history: options.history, domains, relayed: options.relayed, traffic: options.traffic },
     tally: options.tally,
     committed: (client, offence) => offences.committed(client, offence),
+    served: (client, helo) => offences.served(client, helo),
     turnedAway: options.kernel.turnedAway,
     recent: options.recent,
     isKnownAlone: (ip) => policy.standingAlone(options.history.own(ip)) === 'known',

@@ -23,6 +23,8 @@ import { NeighbourhoodsSharing } from '../state/neighbourhoods-sharing.ts'
 import { Passed } from '../state/passed.ts'
 import { PassedSharing } from '../state/passed-sharing.ts'
 import type { Past } from '../state/past.ts'
+import { Points } from '../state/points.ts'
+import { PointsSharing } from '../state/points-sharing.ts'
 import { connectRedis } from '../state/redis.ts'
 import type { RelayedMessages } from '../state/relayed-messages.ts'
 import { Returns } from '../state/returns.ts'
@@ -38,6 +40,7 @@ import { type BuiltHistory, buildHistory } from './history.ts'
 
 export interface Counting {
   readonly bans: Bans
+  readonly points: Points
   readonly limits: Limits
   readonly knownRecipients: KnownRecipients
   readonly unknownRecipients: UnknownRecipients
@@ -74,6 +77,7 @@ export interface CountingOptions {
     | 'greetingDelay'
     | 'explainSessions'
     | 'logHmacKey'
+    | 'banAfter'
   >
   readonly metrics: Metrics
   readonly log: Log
@@ -104,15 +108,23 @@ export function buildLimits(options: CountingOptions): Counting {
     seed: randomBytes(8),
     ...(room !== undefined && { most: 8 * room }),
   }
-  const bans = new Bans({ now: clock.now })
+  const banning = { bans: new Bans({ now: clock.now }), points: new Points({ now: clock.now }) }
   const recipients = rememberRecipients(settingsNow, clock.now, room)
   const historyTtl = (): number => settingsNow().historyTtl
   const clients = buildHistory({ settings, standingAlone, historyTtl, nodes, room, log, clock, week: options.week })
   const { redisUrl } = settings
-  if (redisUrl !== undefined) return sharedBy(options, redisUrl, { counting, bans, recipients, clients })
+  if (redisUrl !== undefined) return sharedBy(options, redisUrl, { counting, banning, recipients, clients })
   const { history, relayed } = clients
   return {
-    ...{ limits: createLimits(counting), bans, ...recipients, history, relayed, kept: undefined, shared: undefined },
+    ...{
+      limits: createLimits(counting),
+      ...banning,
+      ...recipients,
+      history,
+      relayed,
+      kept: undefined,
+      shared: undefined,
+    },
     async start() {
       await clients.read()
       clients.start()
@@ -124,7 +136,7 @@ export function buildLimits(options: CountingOptions): Counting {
 /** What one node remembers. */
 interface Alone {
   readonly counting: LimitsOptions
-  readonly bans: Bans
+  readonly banning: Pick<Counting, 'bans' | 'points'>
   readonly recipients: ReturnType<typeof rememberRecipients>
   readonly clients: BuiltHistory
 }
@@ -133,7 +145,7 @@ interface Alone {
 function sharedBy(options: CountingOptions, address: RedisAddress, alone: Alone): Counting {
   const { settings, settingsNow, metrics, log, clock, ticketSecret, nodes = 1 } = options
   const { redisPrefix: prefix, redisTimeout: timeoutMs } = settings
-  const { counting, bans, recipients, clients } = alone
+  const { counting, banning, recipients, clients } = alone
   const { history, relayed } = clients
   const link = connectRedis({ address, timeoutMs, log })
   const shared = createSharedLimits({
@@ -151,7 +163,7 @@ function sharedBy(options: CountingOptions, address: RedisAddress, alone: Alone)
     ...{ ...common, history, ttlMs: () => settingsNow().historyTtl },
     ...{ knownAfter: () => settingsNow().knownAfter, isUp: () => shared.shared() },
   })
-  const banned = new BansSharing({ ...common, bans })
+  const banned = new BansSharing({ ...common, bans: banning.bans })
   const strings = [
     new NeighbourhoodsSharing({ ...common, nets: history.nets }),
     new ReturnsSharing({ ...common, returns: recipients.returns }),
@@ -159,6 +171,11 @@ function sharedBy(options: CountingOptions, address: RedisAddress, alone: Alone)
       ...common,
       passed: recipients.passed,
       isInUse: () => settingsNow().greetingDelay !== undefined,
+    }),
+    new PointsSharing({
+      ...common,
+      points: banning.points,
+      isInUse: () => settingsNow().banAfter !== undefined,
     }),
   ]
   const kept = new KeptSessions({
@@ -173,7 +190,7 @@ function sharedBy(options: CountingOptions, address: RedisAddress, alone: Alone)
   const ofNode = { name: settings.hostname, workers: nodes, isWriter: isFirst }
   const weeks = week === undefined ? [] : [new WeekSharing({ ...common, ...ofNode, week })]
   return {
-    ...{ limits: shared, bans, ...recipients, history, relayed, kept, shared },
+    ...{ limits: shared, ...banning, ...recipients, history, relayed, kept, shared },
     async start() {
       // Before Redis is asked, so that what Redis knows counts where it is more, and is told what it has lost.
       await Promise.all([clients.read(), shared.start()])

@@ -2,6 +2,7 @@
  * Bans: an address or a network that is refused for a while, because it has proved itself a bot, or because the operator says so.
  * What the operator allows for a while has the same form. The rules are in state/bans.ts and state/offences.ts.
  */
+import { isBounceSender } from './mailbox.ts'
 import type { Refusal } from './policy.ts'
 import type { ReasonName } from './reasons.ts'
 
@@ -44,8 +45,8 @@ export interface OffenceRow {
   readonly points: number
   /** Whether this refusal proves anything, by its facts; absent: it does. */
   readonly proves?: (facts: Refusal['facts']) => boolean
-  /** Of mail without a sender it proves nothing. */
-  readonly sparesNullSender?: true
+  /** Of bounces it proves nothing. */
+  readonly sparesBounces?: true
 }
 
 /** Of 20 unknown recipients and more. Old lists of honest senders have far fewer among those that exist. */
@@ -82,14 +83,14 @@ export const OFFENCES = {
    */
   unknown_recipients: {
     points: 5,
-    sparesNullSender: true,
+    sparesBounces: true,
     proves: ({ used, asked, guessed, named }) =>
       Number(used) >= HARVEST_SHARE * Number(asked) && isGuesser(Number(guessed), Number(named), 1),
   },
   /** Its network guesses, and it has part in that: a neighbour of guessers has done nothing. */
   net_unknown_recipients: {
     points: 3,
-    sparesNullSender: true,
+    sparesBounces: true,
     proves: ({ guessed, named }) => isGuesser(Number(guessed), Number(named), LEAST_GUESSES),
   },
 } as const satisfies Partial<Record<ReasonName, OffenceRow>>
@@ -98,8 +99,8 @@ export type Offence = keyof typeof OFFENCES
 export const OFFENCE_NAMES = Object.keys(OFFENCES) as Offence[]
 /** Whether a refusal with these facts proves a bot. @param from the sender of the message, if there is one; '': the null sender */
 export function proves(offence: Offence, facts: Refusal['facts'], from?: string): boolean {
-  const { proves: proven, sparesNullSender }: OffenceRow = OFFENCES[offence]
-  if (sparesNullSender && from === '') return false
+  const { proves: proven, sparesBounces }: OffenceRow = OFFENCES[offence]
+  if (sparesBounces && from !== undefined && isBounceSender(from)) return false
   return proven?.(facts) ?? true
 }
 export const isOffence = (reason: ReasonName): reason is Offence => Object.hasOwn(OFFENCES, reason)

@@ -31,6 +31,12 @@ function read(address: string): string {
   return (at < 0 ? mailbox : mailbox + text.slice(at)).toLowerCase()
 }
 
+/**
+ * Whether mail from this address goes to whoever others have named: the null sender of bounces, automatic replies and verifications
+ * (RFC 5321 section 4.5.5), and the names that mail systems give themselves where they send a bounce with a sender.
+ */
+export const isBounceSender = (from: string): boolean => from === '' || /^(mailer-daemon|postmaster)(@|$)/i.test(from)
+
 /** @param mailbox as mailboxOf() returns it @returns '' if it has no domain (postmaster) */
 export const domainOf = (mailbox: string): string => {
   const at = mailbox.lastIndexOf('@')

@@ -59,6 +59,8 @@ export interface OutcomeOptions {
   readonly tally: Pick<ObservedTally, 'ended'>
   /** Called once a session for each thing that the client did and no honest mail server does. */
   readonly committed: (client: Client, offence: Offence) => void
+  /** Called with each message that a mail server has accepted as good. */
+  readonly served: (client: Client, helo: string) => void
   /** Called once a session that hears it is banned or denied, of clients that connected themselves. */
   readonly turnedAway?: ((client: Client, refusal: Refusal) => void) | undefined
   /** Keeps the last sessions; absent: nobody asks for them. */
@@ -76,6 +78,7 @@ export class Outcomes {
   readonly #domains: OutcomeOptions['domains']
   readonly #relayed: OutcomeOptions['relayed']
   readonly #committed: OutcomeOptions['committed']
+  readonly #served: OutcomeOptions['served']
   readonly #turnedAway: OutcomeOptions['turnedAway']
   readonly #recent: OutcomeOptions['recent']
   readonly #ofKnown: KnownRefusedOptions
@@ -102,6 +105,7 @@ export class Outcomes {
     this.#domains = domains
     this.#relayed = relayed
     this.#committed = committed
+    this.#served = options.served
     this.#turnedAway = options.turnedAway
     this.#connections = { 4: metrics.connections.of('ipv4'), 6: metrics.connections.of('ipv6') }
     this.#refusals = new RefusalCounts(metrics)
@@ -180,6 +184,7 @@ export class Outcomes {
   message(record: SessionRecord, client: Client, message: MessageTold, evidence: Evidence): void {
     const lesson = isRelay(client) ? NOTHING : lessonOf(client, message.result, evidence, record)
     this.#learn(client, lesson)
+    if (lesson.good > 0 && record.helo !== undefined) this.#served(client, record.helo)
     record.taken = 0
     record.spared = 0
     record.bad = 0

@@ -57,3 +57,8 @@ export const createNft = (programs: readonly string[] = PROGRAMS): Nft => ({
   },
   list: (table) => nft(programs, ['--json', '--terse', 'list', 'table', 'inet', table]),
 })
+
+/** Has the kernel look at commands, and does none of them. Rejects as Nft does. */
+export async function checkNft(script: string, programs: readonly string[] = PROGRAMS): Promise<void> {
+  await nft(programs, ['--check', '-f', '-'], script)
+}

@@ -41,7 +41,7 @@ export interface KernelOffloadOptions {
 
 /** The condition of the kernel's table. */
 export interface KernelReport {
-  /** starting: not made yet; replaced: another process has made it anew and keeps it. */
+  /** starting: not made yet; replaced: another process has made it anew, and keeps it until it ends. */
   readonly state: 'starting' | 'up' | 'failing' | 'replaced'
   /** Milliseconds since the epoch. */
   readonly since: number
@@ -105,17 +105,19 @@ export class KernelOffload {
   }
 
   #turnAround(): void {
-    this.#turning = this.#turn()
-      .then(() => this.#well())
-      .catch((error: unknown) => this.#failed(error))
+    this.#turning = this.#turn().catch((error: unknown) => this.#failed(error))
     void this.#turning.then(() => {
-      if (this.#isStopped || this.#state.state === 'replaced') return
+      if (this.#isStopped) return
       this.#timer = setTimeout(() => this.#turnAround(), TURN_MS).unref()
     })
   }
 
   async #turn(): Promise<void> {
     const { nft, now } = this.#options
+    if (this.#state.state === 'replaced') {
+      if (now() >= this.#due.count && !(await this.#isThere())) await this.#make()
+      return
+    }
     if (this.#state.state !== 'up') {
       if (now() >= this.#due.retry) await this.#make()
       return
@@ -130,6 +132,8 @@ export class KernelOffload {
     const { nft, now } = this.#options
     // What the one before has counted since it was read last.
     if (this.#handle > 0) await this.#count().catch(() => undefined)
+    this.#due.review = 0
+    await this.#review()
     await nft.run(creation(this.#table, this.#listening, this.#sets.all(now()), now()))
     const { handle, packets } = listingOf(await nft.list(this.#table))
     this.#handle = handle
@@ -152,11 +156,28 @@ export class KernelOffload {
     }
   }
 
-  async #count(): Promise<void> {
+  /** Whether the one that has made the table anew still keeps it. */
+  async #isThere(): Promise<boolean> {
+    try {
+      await this.#list()
+      return true
+    } catch (error) {
+      return !/no such file/i.test(messageOf(error))
+    }
+  }
+
+  async #list(): Promise<string> {
     const begun = performance.now()
-    const { handle, packets } = listingOf(await this.#options.nft.list(this.#table))
-    const took = performance.now() - begun
-    this.#due.count = this.#options.now() + Math.max(COUNT_MS, took / COUNT_SHARE)
+    try {
+      return await this.#options.nft.list(this.#table)
+    } finally {
+      const took = performance.now() - begun
+      this.#due.count = this.#options.now() + Math.max(COUNT_MS, took / COUNT_SHARE)
+    }
+  }
+
+  async #count(): Promise<void> {
+    const { handle, packets } = listingOf(await this.#list())
     if (handle === this.#handle) this.#add(packets)
     else if (this.#state.state === 'up') this.#become('replaced')
   }
@@ -173,12 +194,6 @@ export class KernelOffload {
     await this.#options.nft.run(`delete table inet handle ${this.#handle}\n`).catch((error: unknown) => {
       this.#options.log.debug({ err: messageOf(error) }, "the kernel's table was gone already")
     })
-  }
-
-  #well(): void {
-    const { log } = this.#options
-    if (this.#state.state === 'replaced')
-      log.info({ table: this.#table }, "another process has taken over the kernel's table")
   }
 
   #failed(error: unknown): void {
@@ -201,5 +216,11 @@ export class KernelOffload {
     const since = before.state === state ? before.since : now()
     this.#state = { state, since, ...(error !== undefined && { error }) }
     if (state === 'up') log.info({ table: this.#table }, "the kernel's table is made")
+    if (state === 'replaced')
+      log.warn(
+        { table: this.#table, setting: 'SPILLWAY_LISTEN' },
+        "another process that listens on the same addresses has made the kernel's table anew, and keeps it. If it does not take this " +
+          "one's place, give each addresses of its own: until it ends, clients of this one are refused over SMTP alone",
+      )
   }
 }

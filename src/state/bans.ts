@@ -42,6 +42,7 @@ export class Bans {
   readonly #operators = new NetworkMap<Ban>()
   readonly #allowed = new NetworkMap<Ban>()
   readonly #listeners: OnChange[] = []
+  readonly #holders: OnChange[] = []
   #edition = 0
   #words = 0
 
@@ -140,12 +141,18 @@ export class Bans {
     if (ban.by === 'operator') this.#words++
     if (ban.kind === 'pardon') this.#lift(network, ban.since)
     else this.#edition++
+    for (const holder of this.#holders) holder(ban)
     return true
   }
 
   /** Called with each entry that this node makes. */
   onMade(listener: OnChange): void {
     this.#listeners.push(listener)
+  }
+
+  /** Called with each entry that is taken, whoever has made it. */
+  onHeld(holder: OnChange): void {
+    this.#holders.push(holder)
   }
 
   /** Bans in force. */

@@ -40,7 +40,7 @@ export type Asked = (typeof ASKED)[UnknownLimit]
 export interface Named {
   readonly recipient: string
   readonly isUnknown: boolean
-  /** It was named with a null sender: others may have chosen it (RFC 5321 section 4.5.5). */
+  /** It was named as the recipient of a bounce: others may have chosen it (isBounceSender in core/mailbox.ts). */
   readonly isBounce: boolean
 }
 

@@ -1,34 +1,28 @@
 /**
- * Turns what proves a bot (OFFENCES in core/bans.ts) into bans. Points halve every ten minutes. At BAN_AFTER points an address is
- * banned for BAN_TIME; each further ban within a day of the last one is twice as long, up to a day.
+ * Turns what proves a bot (OFFENCES in core/bans.ts) into bans. At BAN_AFTER points (points.ts) an address is banned for BAN_TIME; each
+ * further ban within a day of the last one is twice as long, up to a day.
  *
  * Who is never banned so: trusted clients and relays; known clients, whom a stranger can make name unknown recipients; addresses
- * that are private, because a NAT or a balancer that is not listed shows all clients as one of them; and whom the operator has
- * pardoned.
+ * that are private, because a NAT or a balancer that is not listed shows all clients as one of them; those that several senders
+ * share (shared-addresses.ts); and whom the operator has pardoned.
  *
- * A network (/24, /48) is banned when at least eight of its addresses are, and they are at least three quarters of those that were
- * seen in the last hour; never one from which any good mail is remembered.
+ * A network (/24, /48) is banned when at least eight of its addresses are, and they are at least three quarters of those that are
+ * active (active-networks.ts); never one from which any good mail is remembered.
  *
- * Points are counted by each process. Whom it bans it tells the others.
+ * Points that were given elsewhere count here. A ban is made where the last of them were given: at once if that is known by then,
+ * otherwise when the record of them comes back. Other processes hear of it.
  */
-import { LRUCache } from 'lru-cache'
-import { type Ban, type BanReason, LONGEST_AUTOMATIC_MS, OFFENCES, type Offence } from '../core/bans.ts'
+import { type Ban, type BanReason, LONGEST_AUTOMATIC_MS, type Offence } from '../core/bans.ts'
 import { type Client, isRelay } from '../core/client.ts'
-import { isPrivate, parseNetwork, readBits } from '../core/ip.ts'
+import { isPrivate, netOf, parseNetwork } from '../core/ip.ts'
+import { ActiveNetworks } from './active-networks.ts'
 import type { Bans } from './bans.ts'
-
-const HALF_LIFE_MS = 600_000
-/** Addresses whose points are remembered, and networks whose addresses are. */
-const MOST_OFFENDERS = 1 << 15
-const MOST_NETS = 4096
-/** Addresses of one network that are told apart. Where more are active that are not banned, it is not banned either. */
-const MOST_NEIGHBOURS = 64
-const ACTIVE_MS = 3_600_000
-export const LEAST_OF_NET = 8
-const SHARE_OF_NET = 0.75
+import type { Points } from './points.ts'
+import { SharedAddresses } from './shared-addresses.ts'
 
 export interface OffencesOptions {
   readonly bans: Bans
+  readonly points: Points
   /** BAN_AFTER as it is set now; undefined: nobody is banned by itself. */
   readonly after: () => number | undefined
   /** BAN_TIME as it is set now, in milliseconds. */
@@ -39,61 +33,57 @@ export interface OffencesOptions {
   readonly now: () => number
   /** Called with each ban, and what it was for. */
   readonly banned: (ban: Ban, reason: BanReason) => void
+  /** Called each time an address that several senders share got no points. */
+  readonly spared: (ip: string) => void
 }
 
-interface Offender {
-  readonly points: number
-  readonly at: number
-}
-
-/** When each address was last seen, or until when it is banned. An address goes by what tells it from others of its network. */
-interface Neighbourhood {
-  readonly seen: Map<number, number>
-  readonly banned: Map<number, number>
-}
-
-type Who = Pick<Client, 'ip' | 'source' | 'net' | 'standing' | 'isRelay'>
+type Who = Pick<Client, 'ip' | 'source' | 'standing' | 'isRelay'>
 
 export class Offences {
   readonly #options: OffencesOptions
-  /** Made for the first offence: it takes its whole room at once. */
-  #offenders: LRUCache<string, Offender> | undefined
-  /** Networks in which an address is, or was lately, banned. */
-  readonly #nets = new LRUCache<string, Neighbourhood>({ max: MOST_NETS })
+  readonly #networks = new ActiveNetworks()
+  readonly #shared = new SharedAddresses()
 
   constructor(options: OffencesOptions) {
+    const { bans, points } = options
     this.#options = options
+    bans.onHeld((ban) => this.#held(ban))
+    points.onReturned(({ source, offence }, before, after) => {
+      // Otherwise whoever has told the one before has banned it.
+      if (Math.round(before) < (options.after() ?? 0)) this.#judge(source, after, offence)
+    })
   }
 
-  /** A client has connected. Costs next to nothing unless an address of its network is banned. */
+  /** A client has connected. */
   met({ ip, net }: Pick<Client, 'ip' | 'net'>): void {
-    if (this.#nets.size === 0) return
-    const neighbours = this.#nets.get(net)
-    if (neighbours === undefined) return
-    const host = hostOf(ip)
-    if (neighbours.banned.has(host)) return
-    if (neighbours.seen.size > MOST_NEIGHBOURS && !neighbours.seen.has(host)) return
-    neighbours.seen.set(host, this.#options.now())
+    if (this.#options.after() !== undefined) this.#networks.met(net, ip, this.#options.now())
+  }
+
+  /** A mail server has accepted a message of the client. */
+  served({ source }: Pick<Client, 'source'>, helo: string): void {
+    if (this.#options.after() !== undefined) this.#shared.served(source, helo, this.#options.now())
   }
 
   /** The client has done what no honest mail server does. */
   committed(client: Who, offence: Offence): void {
-    const { bans, after, now } = this.#options
+    const { bans, points, after, now, spared } = this.#options
+    const { ip, source } = client
+    if (after() === undefined || isSpared(client) || bans.isPardoned(ip) || bans.of(ip) !== undefined) return
+    if (this.#shared.has(source, now())) spared(ip)
+    else this.#judge(source, points.give(source, offence), offence)
+  }
+
+  /** Bans the source if it has points enough. A part of a point has always faded between two offences. */
+  #judge(source: string, points: number, offence: Offence): void {
+    const { bans, after, hasGoodNeighbours, now } = this.#options
     const enough = after()
-    if (enough === undefined || isSpared(client) || bans.isPardoned(client.ip)) return
-    const { source, ip } = client
-    const at = now()
-    this.#offenders ??= new LRUCache({ max: MOST_OFFENDERS })
-    const points = pointsAt(this.#offenders.get(source), at) + OFFENCES[offence].points
-    // A part of a point has always faded between two offences.
-    if (Math.round(points) < enough) {
-      this.#offenders.set(source, { points, at })
-      return
-    }
-    this.#offenders.delete(source)
-    if (bans.of(ip) !== undefined) return
+    if (enough === undefined || Math.round(points) < enough) return
+    const network = parseNetwork(source)
+    const ip = network.first
+    if (bans.of(ip) !== undefined || bans.isPardoned(ip)) return
     this.#ban(source, offence)
-    this.#banNet(client, at)
+    const net = netOf(ip)
+    if (this.#networks.isOfBots(net, now()) && !hasGoodNeighbours(ip)) this.#ban(net, 'network')
   }
 
   #ban(text: string, reason: BanReason): void {
@@ -107,32 +97,15 @@ export class Offences {
     if (bans.make(ban)) banned(ban, reason)
   }
 
-  #banNet({ ip, source, net }: Who, at: number): void {
-    const { bans, hasGoodNeighbours } = this.#options
-    const neighbours = this.#nets.get(net) ?? { seen: new Map(), banned: new Map() }
-    this.#nets.set(net, neighbours)
-    const { seen, banned } = neighbours
-    const host = hostOf(ip)
-    seen.delete(host)
-    if (banned.size < MOST_NEIGHBOURS || banned.has(host)) {
-      banned.set(host, bans.before(parseNetwork(source))?.until ?? at)
-    }
-    for (const [each, until] of banned) if (until <= at) banned.delete(each)
-    for (const [each, last] of seen) if (last <= at - ACTIVE_MS) seen.delete(each)
-    if (banned.size < LEAST_OF_NET || banned.size < SHARE_OF_NET * (banned.size + seen.size)) return
-    if (!hasGoodNeighbours(ip)) this.#ban(net, 'network')
+  /** Somebody was banned by itself, here or elsewhere. */
+  #held({ network, by, reason, since, until }: Ban): void {
+    const { points, after, now } = this.#options
+    if (by !== 'automatic' || reason === 'network' || after() === undefined || until <= now()) return
+    const [ip = '', bits] = network.split('/')
+    points.spend(bits === '64' ? network : ip, since)
+    this.#networks.ban(ip, until)
   }
-}
-
-const bits = new Int32Array(2)
-/** Of an IPv4 address the last octet; of an IPv6 address the last 16 bits of its /64. */
-function hostOf(ip: string): number {
-  readBits(ip, bits)
-  return (bits[1] as number) & (ip.includes(':') ? 0xffff : 0xff)
 }
 
 const isSpared = (client: Who): boolean =>
   client.standing === 'trusted' || client.standing === 'known' || isRelay(client) || isPrivate(client.ip)
-
-const pointsAt = (offender: Offender | undefined, at: number): number =>
-  offender === undefined ? 0 : offender.points * 2 ** (-Math.max(0, at - offender.at) / HALF_LIFE_MS)

@@ -299,6 +299,11 @@ describe('a ban', () => {
   }
   /** By chance some connections come to each of the workers. */
   const MANY = 20
+  const offend = async (ip: string): Promise<void> => {
+    const bot = await connectAs(ip)
+    await bot.reply()
+    await bot.command('GET / HTTP/1.1')
+  }
 
   test('of the operator, and one that came by itself, are those of all workers, also of one that begins later', async () => {
     await start({ SPILLWAY_BAN_AFTER: '5', SPILLWAY_TONGUE: 'defer', SPILLWAY_PROXY_PROTOCOL_FROM: BALANCER })
@@ -308,9 +313,7 @@ describe('a ban', () => {
       () => banned('203.0.113.77', MANY),
       (replies) => replies.every((reply) => reply === '554'),
     )
-    const bot = await connectAs('203.0.113.78')
-    await bot.reply()
-    await bot.command('GET / HTTP/1.1')
+    await offend('203.0.113.78')
     await eventually(
       () => banned('203.0.113.78', MANY),
       (replies) => replies.every((reply) => reply === '421'),
@@ -336,6 +339,15 @@ describe('a ban', () => {
       () => banned('203.0.113.77', MANY),
       (replies) => replies.every((reply) => reply === '220'),
     )
+  })
+
+  test('comes of points that different workers have given, also without Redis, once', async () => {
+    await start({ SPILLWAY_BAN_AFTER: '10', SPILLWAY_TONGUE: 'defer', SPILLWAY_PROXY_PROTOCOL_FROM: BALANCER })
+    // By chance each of the two workers gets one of the two offences of some of them, at the same time.
+    const bots = Array.from({ length: 12 }, (_, i) => `203.0.${i}.7`)
+    await Promise.all([...bots, ...bots].map(offend))
+    const all = await eventually(metrics, (counted) => counted.get('spillway_bans_active') === bots.length)
+    expect(all.get('spillway_bans_total{reason="tongue"}')).toBe(bots.length)
   })
 })
 

@@ -117,6 +117,10 @@ describe('a client that has proved itself a bot', () => {
     }
     expect(await names('203.0.113.6', '')).toMatch(/^450 4\.7\.1 .*unknown recipients/)
     expect(await greeting(app, '203.0.113.6')).toMatch(/^220/)
+    // Some servers send them in a name of their own.
+    for (const from of ['MAILER-DAEMON@example.org', 'postmaster@example.org'])
+      expect(await names('203.0.113.10', from)).toMatch(/^450 4\.7\.1 .*unknown recipients/)
+    expect(await greeting(app, '203.0.113.10')).toMatch(/^220/)
     expect(await names('203.0.113.9', 'a@example.org')).toMatch(/^450 4\.7\.1 .*unknown recipients/)
     expect(await greeting(app, '203.0.113.9')).toMatch(/^421/)
     // Nor with the next message of a server that bounces.
@@ -177,6 +181,31 @@ describe('a client that has proved itself a bot', () => {
     // The operator's word holds for a known client too.
     await add(app, IP)
     expect(await greeting(app)).toContain(BY_OPERATOR)
+  })
+
+  test('is not banned where it shares its address with senders whose mail is accepted, as behind a balancer that is not listed', async () => {
+    const app = await begin()
+    const sends = async (name: string): Promise<void> => {
+      const sender = await app.clientAs(IP)
+      await sender.reply()
+      await sender.command(`EHLO ${name}`)
+      expect(await sender.send('a@example.org', 'b@example.net')).toMatch(/^250/)
+      sender.destroy()
+    }
+    for (const name of ['mail.a.example', 'mail.b.example', 'mail.c.example']) await sends(name)
+    for (let i = 0; i < 3; i++) await prove(app)
+    expect(await greeting(app)).toMatch(/^220/)
+    const told = ({ msg }: { msg?: unknown }): boolean => /several senders share it/.test(String(msg))
+    expect(await app.waitForLog(told)).toMatchObject({ level: 'warn', ip: IP, setting: 'SPILLWAY_PROXY_PROTOCOL_FROM' })
+    expect(app.log().filter(told)).toHaveLength(1)
+    // Of one sender, however much mail it has brought, it is known or it is not.
+    for (let i = 0; i < 3; i++) {
+      const sender = await greeted(app, '203.0.113.8')
+      expect(await sender.send('a@example.org', 'b@example.net')).toMatch(/^250/)
+      sender.destroy()
+    }
+    await prove(app, '203.0.113.8')
+    expect(await greeting(app, '203.0.113.8')).toMatch(/^421/)
   })
 
   test('is let in again when its time is over', async () => {

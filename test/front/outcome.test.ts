@@ -26,6 +26,7 @@ test.each(['accepted', 'deferred', 'unknown'] as const)('a session with a messag
     traffic: { ended: () => undefined, recipient: () => undefined, knownRefused: () => undefined },
     tally: { ended: () => undefined },
     committed: () => undefined,
+    served: () => undefined,
   })
   const record = outcomes.begin(CLIENT)
   const told = { result, size: 1, ms: 1, left: false } as unknown as Parameters<Outcomes['message']>[2]

@@ -173,6 +173,41 @@ test('the table is made again where it was removed, is left to end by itself by 
   expect(await network.nft('list', 'tables')).toBe('table inet spillway_2525_another\n')
 })
 
+test('two that listen elsewhere do not touch each other; of two that listen on the same, one keeps the table until it ends', async () => {
+  const others: Program[] = []
+  const another = async (env: Record<string, string>): Promise<Program> => {
+    const begun = new Program(['serve'], { env: { ...ENV, ...env }, within: network.within })
+    others.push(begun)
+    await begun.logged(/^the kernel's table is made|^clients cannot be handed to the kernel/)
+    return begun
+  }
+  const tables = async () => (await network.nft('list', 'tables')).match(/spillway_2525_[0-9a-f]{8}\n/g)
+  try {
+    await start({ SPILLWAY_LISTEN: `${OURS}:${PORT}` })
+    await another({ SPILLWAY_LISTEN: `192.0.2.26:${PORT}`, SPILLWAY_DENY: '', SPILLWAY_ADMIN_LISTEN: '127.0.0.1:9026' })
+    expect(await tables()).toHaveLength(2)
+    expect(await codes('203.0.113.8', 3)).toEqual(['554', '554', '554'])
+    await dropped('203.0.113.8')
+    expect((await network.visit('203.0.113.8', '192.0.2.26', PORT))?.[0]).toMatch(/^220/)
+    const same = await another({ SPILLWAY_LISTEN: `${OURS}:${PORT}`, SPILLWAY_ADMIN_LISTEN: '127.0.0.1:9027' })
+    expect(await program.logged(/^another process/)).toMatchObject({ level: 'warn', setting: 'SPILLWAY_LISTEN' })
+    expect((await status()).kernel).toMatchObject({ state: 'replaced' })
+    expect(await tables()).toHaveLength(2)
+    same.child.kill('SIGTERM')
+    await same.exited
+    await eventually(
+      async () => (await status()).kernel,
+      (kernel) => kernel?.state === 'up',
+    )
+    // It has not forgotten who has heard it.
+    await dropped('203.0.113.8')
+  } finally {
+    await Promise.all([program, ...others].map((each) => each.end()))
+    // What a crash leaves.
+    await network.nft('flush', 'ruleset')
+  }
+})
+
 describe('without the capability', () => {
   test('it is told once, and clients are refused as before', async () => {
     await start({}, ['setpriv', '--bounding-set=-net_admin', '--inh-caps=-net_admin'])

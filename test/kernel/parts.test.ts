@@ -1,6 +1,10 @@
 /** The parts of the kernel offload, without a kernel. */
-import { dirname } from 'node:path'
-import { describe, expect, test } from '@jest/globals'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { afterAll, describe, expect, test } from '@jest/globals'
+import { Findings } from '../../src/cli/doctor/finding.ts'
+import { kernelOffload } from '../../src/cli/doctor/kernel.ts'
 import { lacksForNft } from '../../src/cli/nft-advice.ts'
 import { load } from '../../src/config/load.ts'
 import { parseNetwork, tableOf } from '../../src/core/ip.ts'
@@ -124,16 +128,25 @@ describe('the table', () => {
     handle = 0
     packets = 0
     readonly scripts: string[] = []
+    /** How often it was asked to list the table, and to change it. */
+    listed = 0
+    asked = 0
+    /** Whoever has made it has removed it. */
+    isGone = false
     fails: string | undefined
     async run(script: string): Promise<void> {
+      this.asked++
       if (this.fails !== undefined) throw new Error(this.fails)
       this.scripts.push(script)
       if (!script.startsWith('add table')) return
+      this.isGone = false
       this.handle++
       this.packets = 0
     }
     async list(): Promise<string> {
+      this.listed++
       if (this.fails !== undefined) throw new Error(this.fails)
+      if (this.isGone) throw new Error('Error: No such file or directory')
       const { handle, packets } = this
       return JSON.stringify({ nftables: [{ table: { handle } }, { counter: { name: 'banned', packets } }] })
     }
@@ -159,12 +172,12 @@ describe('the table', () => {
         },
         (is) => is === state,
       )
-    return { offload, lines, dropped, becomes }
+    return { offload, lines, dropped, becomes, pass: now }
   }
 
   test('its counters never go down, and a failure is told once', async () => {
     const nft = new FakeNft()
-    const { offload, lines, dropped, becomes } = begin(nft)
+    const { offload, lines, dropped, becomes, pass } = begin(nft)
     await becomes('up')
     nft.packets = 7
     await eventually(
@@ -173,6 +186,15 @@ describe('the table', () => {
     )
     nft.fails = 'Operation not permitted'
     await becomes('failing')
+    // Told once, however often it is tried.
+    const { asked } = nft
+    await eventually(
+      () => {
+        for (let i = 0; i < 100; i++) pass()
+        return nft.asked
+      },
+      (times) => times >= asked + 2,
+    )
     nft.fails = undefined
     nft.packets = 9
     await becomes('up')
@@ -181,6 +203,21 @@ describe('the table', () => {
     await eventually(
       () => dropped.banned.value,
       (value) => value === 11,
+    )
+    // An operator resets the counters of nft.
+    nft.packets = 0
+    const { listed } = nft
+    await eventually(
+      () => {
+        for (let i = 0; i < 10; i++) pass()
+        return nft.listed
+      },
+      (times) => times > listed,
+    )
+    nft.packets = 3
+    await eventually(
+      () => dropped.banned.value,
+      (value) => value === 14,
     )
     expect(lines.filter((line) => line.startsWith('clients cannot be handed'))).toHaveLength(1)
     await offload.stop()
@@ -210,20 +247,77 @@ describe('the table', () => {
     await offload.stop()
   })
 
-  test('one that another process has made anew is left to it', async () => {
+  test('one that another process has made anew is left to it, also where nft fails, which says nothing of the table', async () => {
+    const nft = new FakeNft()
+    const { offload, lines, becomes, pass } = begin(nft)
+    await becomes('up')
+    nft.handle = 5
+    await becomes('replaced')
+    const { asked } = nft
+    const looks = async (): Promise<void> => {
+      const { listed } = nft
+      await eventually(
+        () => {
+          for (let i = 0; i < 10; i++) pass()
+          return nft.listed
+        },
+        (times) => times > listed,
+      )
+    }
+    await looks()
+    nft.fails = 'Operation not permitted'
+    await looks()
+    await looks()
+    expect([nft.asked, offload.report().state]).toEqual([asked, 'replaced'])
+    expect(lines.filter((line) => line.startsWith('another process'))).toHaveLength(1)
+    nft.fails = undefined
+    await offload.stop()
+    expect(nft.scripts.at(-1)).toBe('delete table inet handle 1\n')
+  })
+
+  test('and made again when that process has ended', async () => {
     const nft = new FakeNft()
     const { offload, becomes } = begin(nft)
     await becomes('up')
     nft.handle = 5
     await becomes('replaced')
+    nft.isGone = true
+    await becomes('up')
     await offload.stop()
-    expect(nft.scripts.at(-1)).toBe('delete table inet handle 1\n')
+    expect(nft.scripts.at(-1)).toBe('delete table inet handle 6\n')
   })
 
   test('where nft is missing, it is said what to install', async () => {
     await expect(createNft(['/nowhere/nft', '/nowhere/else/nft']).run('')).rejects.toThrow(
       'there is no program nft here: install the package nftables',
     )
+  })
+})
+
+describe('spillway doctor', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'spillway-nft-'))
+  afterAll(() => rmSync(folder, { recursive: true }))
+  const says = async (program: string, mode: 'off' | 'nftables' = 'nftables') => {
+    const found = new Findings('machine')
+    await kernelOffload({ kernelOffload: mode }, found, [program])
+    return found.all.map(({ state, text, cure = '' }) => `${state}: ${text} -> ${cure}`).join()
+  }
+  const nftThat = (does: string): string => {
+    const path = join(folder, String(Math.random()))
+    writeFileSync(path, `#!/bin/sh\n${does}\n`, { mode: 0o755 })
+    return path
+  }
+
+  test('tells the three cures of a kernel that takes no table, and nothing if the offload is off', async () => {
+    expect(await says('/nowhere/nft')).toMatch(/^WARN: there is no program nft here.* -> apt-get install nftables/)
+    expect(await says(nftThat('echo "Error: Operation not permitted (you must be root)" >&2; exit 1'))).toMatch(
+      /^WARN: .*takes CAP_NET_ADMIN.* -> systemd: AmbientCapabilities=CAP_NET_ADMIN/,
+    )
+    expect(await says(nftThat('echo "Error: Could not process rule: Operation not supported" >&2; exit 1'))).toMatch(
+      /^WARN: Error: Could not process rule: Operation not supported; .* -> load the modules: modprobe -a nf_tables/,
+    )
+    expect(await says(nftThat('test "$1" = --check && grep -q "^table inet spillway_doctor"'))).toMatch(/^OK: /)
+    expect(await says('/nowhere/nft', 'off')).toBe('')
   })
 })
 

@@ -5,9 +5,11 @@ import type { Client } from '../../src/core/client.ts'
 import { netOf, parseNetwork, sourceOf } from '../../src/core/ip.ts'
 import { refusal } from '../../src/core/policy.ts'
 import { REASON_NAMES, reasonOf } from '../../src/core/reasons.ts'
+import { LEAST_OF_NET } from '../../src/state/active-networks.ts'
 import { Bans, MOST_ALLOWED, MOST_OF_OPERATOR, REMEMBERED_MS } from '../../src/state/bans.ts'
 import { banIn } from '../../src/state/bans-sharing.ts'
-import { LEAST_OF_NET, Offences } from '../../src/state/offences.ts'
+import { Offences } from '../../src/state/offences.ts'
+import { Points } from '../../src/state/points.ts'
 
 const MIN = 60_000
 const HOUR = 60 * MIN
@@ -19,20 +21,24 @@ let bans: Bans
 let offences: Offences
 let good: Set<string>
 let made: [string, string][]
+let spared: string[]
 let set: { after: number | undefined }
 beforeEach(() => {
   clock.at = start
   good = new Set()
   made = []
+  spared = []
   set = { after: AFTER }
   bans = new Bans({ now, room: 100 })
   offences = new Offences({
     bans,
+    points: new Points({ now }),
     after: () => set.after,
     banMs: () => 10 * MIN,
     hasGoodNeighbours: (ip) => good.has(netOf(ip)),
     now,
     banned: (ban, reason) => void made.push([ban.network, reason]),
+    spared: (ip) => void spared.push(ip),
   })
 })
 const client = (ip: string, more: Partial<Client> = {}) =>
@@ -169,6 +175,32 @@ test('each further ban within a day is twice as long, up to a day; after a day w
   expect(bans.of('192.0.2.1')).toMatchObject({ before: 0, until: clock.at + 10 * MIN })
 })
 
+describe('an address that several senders share', () => {
+  const who = { source: '192.0.2.1' }
+
+  test('is not banned when mail came from it under three names, and others are', () => {
+    for (const name of ['a.example', 'b.example', 'A.example']) offences.served(who, name)
+    offences.committed(client('192.0.2.1'), 'tongue')
+    expect(spared).toEqual([])
+    offences.served(who, 'c.example')
+    prove('192.0.2.1')
+    prove('192.0.2.2')
+    expect(bans.list().map(({ network }) => network)).toEqual(['192.0.2.2/32'])
+    expect(spared).toEqual(['192.0.2.1', '192.0.2.1'])
+  })
+
+  test('is banned again when a day has passed without the third of them', () => {
+    for (const name of ['a.example', 'b.example', 'c.example']) offences.served(who, name)
+    clock.at += 24 * HOUR - 1
+    prove('192.0.2.1')
+    expect(bans.list()).toEqual([])
+    for (const name of ['a.example', 'b.example']) offences.served(who, name)
+    clock.at += 1
+    prove('192.0.2.1')
+    expect(bans.of('192.0.2.1')).toBeDefined()
+  })
+})
+
 describe('a network', () => {
   const ips = (count: number, from = 1) => Array.from({ length: count }, (_, i) => `198.51.100.${from + i}`)
 
@@ -189,6 +221,35 @@ describe('a network', () => {
     for (const ip of ips(100, 100)) offences.met(client(ip))
     for (const ip of ips(40, 2)) prove(ip)
     expect(bans.of('198.51.100.250')).toBeUndefined()
+  })
+
+  test('is not where others were active before the first of its addresses was banned, whatever became of them, for an hour or two', () => {
+    for (const ip of ips(8, 100)) offences.met(client(ip, { standing: 'seen' }))
+    clock.at += HOUR
+    for (const ip of ips(12)) prove(ip)
+    expect(bans.of('198.51.100.250')).toBeUndefined()
+    clock.at += 2 * HOUR
+    for (const ip of ips(8, 20)) prove(ip)
+    expect(bans.of('198.51.100.250')).toMatchObject({ reason: 'network' })
+  })
+
+  test('is also of bans that were made elsewhere, of addresses that have come here', () => {
+    const since = clock.at
+    const heard = (ip: string): Ban => ({
+      ...{ network: `${ip}/32`, kind: 'ban', by: 'automatic', reason: 'tongue', since, until: since + HOUR, before: 0 },
+    })
+    for (const ip of ips(10)) bans.hear(heard(ip))
+    prove(ips(1, 11)[0] as string)
+    expect(bans.of('198.51.100.250')).toBeUndefined()
+    for (const ip of ips(7)) offences.met(client(ip))
+    prove(ips(1, 12)[0] as string)
+    expect(bans.of('198.51.100.250')).toMatchObject({ reason: 'network' })
+  })
+
+  test('of IPv6 is a /48', () => {
+    for (let i = 0; i < 8; i++) prove(`2001:db8:5:${i.toString(16)}::1`)
+    expect(bans.of('2001:db8:5:ffff::1')).toMatchObject({ network: '2001:db8:5::/48' })
+    expect(bans.of('2001:db8:6::1')).toBeUndefined()
   })
 
   test('is never where good mail is remembered', () => {

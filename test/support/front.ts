@@ -19,6 +19,7 @@ import { RecentSessions } from '../../src/front/recent-sessions.ts'
 import type { Session } from '../../src/front/session/session.ts'
 import { maximum } from '../../src/overload/maximum.ts'
 import { createKnownRecipients } from '../../src/state/known-recipients.ts'
+import { Points } from '../../src/state/points.ts'
 import { RelayedMessages } from '../../src/state/relayed-messages.ts'
 import { Seats } from '../../src/state/seats.ts'
 import { UnknownRecipients } from '../../src/state/unknown-recipients.ts'
@@ -108,7 +109,7 @@ export async function startFront(
   const knownRecipients = createKnownRecipients({ now })
   const unknownRecipients = new UnknownRecipients({ ttlMs: () => undefined, known: knownRecipients, now, sets: 1 })
   const relayed = new RelayedMessages(64, now)
-  const banning = buildBans({ ...common, bans, history, policy: () => policy })
+  const banning = buildBans({ ...common, bans, points: new Points({ now }), history, policy: () => policy })
   const right = {
     ...common,
     banning,

@@ -2,7 +2,9 @@
 import { execFile } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
 import type { Loaded } from '../../config/load.ts'
+import { within } from '../../core/deadline.ts'
 import type { Budget, Findings } from './finding.ts'
+import { kernelOffload } from './kernel.ts'
 import type { RunningNode } from './node.ts'
 
 /** What front/gate/listener.ts asks for. */
@@ -12,12 +14,13 @@ const COMMAND_MS = 2500
 const MUCH = 0.7
 
 export async function aboutMachine(
-  { warnings }: Loaded,
+  { settings, warnings }: Loaded,
   found: Findings,
   budget: Budget,
   node: Promise<RunningNode | undefined>,
 ): Promise<void> {
-  await Promise.all([somaxconn(found), conntrack(found), clock(found, budget), nft(found, budget)])
+  const offload = within(kernelOffload(settings, found), budget.left(COMMAND_MS), () => undefined)
+  await Promise.all([somaxconn(found), conntrack(found), clock(found, budget), nft(found, budget), offload])
   const warning = warnings.find((each) => each.startsWith('the open-file limit'))
   const told = await node
   const of = told?.openFiles === undefined ? '' : `; a process of the node that runs may have ${told.openFiles}`

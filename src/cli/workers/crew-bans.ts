@@ -1,8 +1,10 @@
 /**
  * The bans of all workers of a node. Each worker holds all of them; what one makes, its parent tells the others, and tells a
- * worker that begins what the others know. The parent itself remembers nothing.
+ * worker that begins what the others know. The points that lead to a ban it tells to all, so that they hear them in one order
+ * (state/points.ts). The parent itself remembers nothing.
  */
 import type { Ban } from '../../core/bans.ts'
+import type { GivenPoints } from '../../state/points.ts'
 import type { Hand } from './hand.ts'
 import type { BansAnswer, BansAsked } from './protocol.ts'
 
@@ -26,6 +28,11 @@ export class CrewBans {
   /** Tells the others what one of them has made. */
   spread(made: readonly Ban[], maker: Hand): void {
     for (const hand of this.#hands()) if (hand !== maker) hand.banned(made)
+  }
+
+  /** Tells all what one of them has given. */
+  spreadPoints(given: readonly GivenPoints[]): void {
+    for (const hand of this.#hands()) hand.offended(given)
   }
 
   /** A worker that has just begun hears what the others know. */

@@ -202,12 +202,12 @@ export class Crew {
       listenIsDefault: listenIsDefault && this.#listening === undefined,
       ...{ worker, of, number: own, version, machine, ticketKey, orders: this.orders.value },
     }
-    const keeper = (): Hand | undefined => this.#places[0]?.hand
     const hand: Hand = new Hand(
       start,
       sockets,
       (made) => this.bans.spread(made, hand),
-      (hearings) => keeper()?.heard(hearings),
+      (hearings) => this.#places[0]?.hand?.heard(hearings),
+      (given) => this.bans.spreadPoints(given),
     )
     place.hand = hand
     return hand

@@ -13,6 +13,7 @@ import type { Hearing } from '../../core/kernel.ts'
 import type { Orders } from '../../core/orders.ts'
 import type { PressureReport } from '../../core/overload.ts'
 import type { ListenAddress } from '../../front/gate/listener.ts'
+import type { GivenPoints } from '../../state/points.ts'
 import type { Tallied } from '../../telemetry/observed/report.ts'
 import type { Snapshot } from '../../telemetry/together.ts'
 
@@ -73,6 +74,7 @@ export type ToWorker =
   | { readonly kind: 'explain'; readonly id: number; readonly asked: string }
   /** What other workers have made. */
   | { readonly kind: 'banned'; readonly made: readonly Ban[] }
+  | Offended
   | Heard
   | { readonly kind: 'stop'; readonly after: 'signal' | 'handover' }
   /** follow: what follows files by itself reads them now. */
@@ -84,8 +86,15 @@ export interface Heard {
   readonly hearings: readonly Hearing[]
 }
 
+/** The points that a worker has given to offenders in a second, for all workers, in the order in which their parent hears of them. */
+export interface Offended {
+  readonly kind: 'offended'
+  readonly given: readonly GivenPoints[]
+}
+
 export type FromWorker =
   | Heard
+  | Offended
   | { readonly kind: 'listening'; readonly listening: readonly ListenAddress[] }
   | { readonly kind: 'failed'; readonly failure: Failure }
   /** Without an id it was not asked for. */

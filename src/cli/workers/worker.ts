@@ -120,6 +120,8 @@ function obey(running: Running, log: LevelledLog, take: (reading: Reading) => vo
         return
       case 'banned':
         return running.bans.take(message.made)
+      case 'offended':
+        return running.bans.takePoints(message.given)
       case 'heard':
         return running.kernel.take(message.hearings)
       case 'follow':
@@ -163,6 +165,8 @@ async function run(options: Start): Promise<void> {
       latest = next
     })
     running.bans.onMade((ban) => tell({ kind: 'banned', made: [ban] }))
+    // Otherwise Redis tells them to the other workers as well.
+    if (reading.settings.redisUrl === undefined) running.bans.onPoints((given) => tell({ kind: 'offended', given }))
     running.kernel.onHeard((hearings) => tell({ kind: 'heard', hearings }))
     tell({ kind: 'listening', listening: running.listening })
     void reportForEver(running)

@@ -14,6 +14,7 @@
 import { isRole } from '../../core/address.ts'
 import { isTrusted } from '../../core/client.ts'
 import { RECIPIENT_LIMIT } from '../../core/limits.ts'
+import { isBounceSender } from '../../core/mailbox.ts'
 import { type Refusal, refusal, type Verdict } from '../../core/policy.ts'
 import type { Offer } from '../../overload/overload.ts'
 import type { Extensions } from '../../relay/smtp/dial.ts'
@@ -181,12 +182,10 @@ function answered(
   }
   // A verification counts neither for nor against its client. Everybody knows postmaster and abuse, and in a
   // domain that takes every address there is nothing to guess.
-  const isBounce = transaction.facts.from === ''
-  const isTold =
-    isRole(to.address) ||
-    (to.sparedBy !== undefined && isBounce) ||
-    (isTaken && knownRecipients.acceptsEverything(to.address))
-  if ((isTaken || isUnknown) && !isTold) limits.heard(client, to.address, isUnknown, isBounce)
+  const { from: sender } = transaction.facts
+  const isVerification = to.sparedBy !== undefined && sender === ''
+  const isTold = isRole(to.address) || isVerification || (isTaken && knownRecipients.acceptsEverything(to.address))
+  if ((isTaken || isUnknown) && !isTold) limits.heard(client, to.address, isUnknown, isBounceSender(sender))
   // A directory that has failed says nothing about those who asked it, whether or not the client is told so.
   const evidence = isDoubted || isRole(to.address) ? 'nothing' : evidenceOf(command, said)
   replies.recipient(to.address, said.code, { evidence, isSpared: to.sparedBy !== undefined, isUnknown, from })

@@ -3,13 +3,17 @@
  * the level, and with nothing else: its answer is short and in time or is none, and it sends us nowhere else. A fault is
  * told once, and meanwhile the last reports count until they are too old (reported.ts).
  */
-import { get as getHttp } from 'node:http'
-import { get as getHttps } from 'node:https'
+import { createRequire } from 'node:module'
 import { messageOf } from '../core/errors.ts'
 import type { PressureReport } from '../core/overload.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Cell } from '../telemetry/series.ts'
 import { reportsIn } from './reported.ts'
+
+const require = createRequire(import.meta.url)
+/** Node's client for it, loaded when it is first used (admin/http.ts says why). */
+const clientOf = (url: string): Pick<typeof import('node:http'), 'get'> =>
+  require(new URL(url).protocol === 'https:' ? 'node:https' : 'node:http')
 
 const EVERY_MS = 5_000
 /** Shorter than the time between two questions, so that there is never more than one. */
@@ -71,7 +75,7 @@ function answerOf(url: string, ending: AbortSignal): Promise<string> {
     const signal = AbortSignal.any([late, ending])
     const failed = (error: Error): void =>
       reject(late.aborted ? new Error(`no whole answer within ${ANSWER_MS / 1000} s`) : error)
-    const get = new URL(url).protocol === 'https:' ? getHttps : getHttp
+    const { get } = clientOf(url)
     const options = { agent: false, signal, headers: { Accept: 'application/json, text/plain' } }
     const asking = get(url, options, (response) => {
       if (response.statusCode !== 200) {

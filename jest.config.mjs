@@ -24,5 +24,6 @@ export default {
   workerIdleMemoryLimit: '250MB',
   // A test that fails may leave something open, and a run that nobody watches must come to its end all the same.
   forceExit: process.env.CI !== undefined,
+  testSequencer: '<rootDir>/test/longest-first.ts',
   reporters: ['default', '<rootDir>/test/wire/conformance-reporter.ts'],
 }

@@ -20,8 +20,10 @@ export default {
   maxWorkers: 2 * availableParallelism(),
   coverageProvider: 'v8',
   // Modules of test files that are done stay in memory, and tests that look at ours would sweep them up too.
-  workerIdleMemoryLimit: '500MB',
+  // The fewer there are, the less the garbage collector has to go through: with 500 MB it took a tenth of the time of the front's tests.
+  workerIdleMemoryLimit: '250MB',
   // A test that fails may leave something open, and a run that nobody watches must come to its end all the same.
   forceExit: process.env.CI !== undefined,
+  testSequencer: '<rootDir>/test/longest-first.ts',
   reporters: ['default', '<rootDir>/test/wire/conformance-reporter.ts'],
 }

@@ -3,7 +3,7 @@
  * it, it must not get in the way of mail. So its connections are few (connections.ts), each carries one request
  * (incoming.ts, request.ts) and one response, and callers share the work that takes long (rendering.ts).
  */
-import { STATUS_CODES } from 'node:http'
+import { createRequire } from 'node:module'
 import { createServer, type Server, type Socket } from 'node:net'
 import type { AdminAddress } from '../config/admin-kind.ts'
 import { ADMIN_CONNECTIONS } from '../config/machine-rules.ts'
@@ -22,6 +22,9 @@ export interface AdminParts extends RouteParts {
   /** Called at most once a minute if connections were dropped to make room. @param source of the last one */
   readonly crowded: (dropped: number, source: string) => void
 }
+
+/** An `import` of node:http reads each of its exports, WebSocket too, and so loads Node's whole fetch: a tenth of the CPU time of a start. */
+const { STATUS_CODES } = createRequire(import.meta.url)('node:http') as typeof import('node:http')
 
 const SWEEP_MS = 500
 const CROWDED_EVERY_MS = 60_000

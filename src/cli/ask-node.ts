@@ -1,10 +1,13 @@
 /** Asks the node that runs with these settings to do something, through its admin port. */
-import { request } from 'node:http'
+import { createRequire } from 'node:module'
 import type { PlainSettings } from '../config/settings.ts'
 import { messageOf } from '../core/errors.ts'
 import { reached } from './reached.ts'
 
 export type Admin = Pick<PlainSettings, 'adminListen' | 'adminToken'>
+
+/** Not by `import`: admin/http.ts says why. */
+const { request } = createRequire(import.meta.url)('node:http') as typeof import('node:http')
 
 /** In characters: more than a list of all bans. */
 const LONGEST_ANSWER = 32 << 20

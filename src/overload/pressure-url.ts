@@ -7,13 +7,17 @@
  * There is never more than one question, and whoever takes long to answer has as long a rest before the next: what is slow because
  * it has too much to do is not asked more often. So is what has failed, which is asked every 5 s.
  */
-import { get as getHttp } from 'node:http'
-import { get as getHttps } from 'node:https'
+import { createRequire } from 'node:module'
 import { messageOf } from '../core/errors.ts'
 import type { PressureReport } from '../core/overload.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Cell } from '../telemetry/series.ts'
 import { reportsIn } from './reported.ts'
+
+const require = createRequire(import.meta.url)
+/** Node's client for it, loaded when it is first used (admin/http.ts says why). */
+const clientOf = (url: string): Pick<typeof import('node:http'), 'get'> =>
+  require(new URL(url).protocol === 'https:' ? 'node:https' : 'node:http')
 
 const EVERY_MS = 5_000
 /** From here on each second counts: the levels begin at 0.8. */
@@ -109,7 +113,7 @@ function answerOf(url: string, ending: AbortSignal): Promise<string> {
     const signal = AbortSignal.any([late, ending])
     const failed = (error: Error): void =>
       reject(late.aborted ? new Error(`no whole answer within ${ANSWER_MS / 1000} s`) : error)
-    const get = new URL(url).protocol === 'https:' ? getHttps : getHttp
+    const { get } = clientOf(url)
     const options = { agent: false, signal, headers: { Accept: 'application/json, text/plain' } }
     const asking = get(url, options, (response) => {
       if (response.statusCode !== 200) {

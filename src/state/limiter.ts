@@ -15,7 +15,8 @@
  * window ahead is taken for the current one, so that a small step gives nothing away. A key that is further ahead
  * counts as nothing; otherwise it would keep everybody out for the length of the step.
  */
-import { RateLimiterRedis, type RateLimiterRes } from 'rate-limiter-flexible'
+import { createRequire } from 'node:module'
+import type { RateLimiterRes } from 'rate-limiter-flexible'
 import type { RedisClient } from './redis.ts'
 
 /**
@@ -76,7 +77,11 @@ export interface SharedCounterOptions {
   readonly node: string
 }
 
+const require = createRequire(import.meta.url)
+
 export function createSharedCounter({ client, prefix, name, windowMs, node }: SharedCounterOptions): SharedCounter {
+  // Only a node that uses Redis loads it (redis.ts).
+  const { RateLimiterRedis } = require('rate-limiter-flexible') as typeof import('rate-limiter-flexible')
   let sending = 0
   const limiter = new RateLimiterRedis({
     storeClient: checking(client, windowMs, () => [node, String(sending)]),

@@ -377,7 +377,7 @@ test('what checks in observe mode would have refused is told of all workers toge
 })
 
 describe('a worker that dies', () => {
-  test('is replaced within a second; the others notice nothing, and what it counted stays counted', async () => {
+  test('is replaced at once; the others notice nothing, and what it counted stays counted', async () => {
     await start()
     const numbers = (): unknown[] =>
       program.log.filter(({ msg }) => msg === 'listening for mail').map(({ node }) => node)
@@ -402,8 +402,8 @@ describe('a worker that dies', () => {
     const killed = performance.now()
     process.kill(await pidOf(1), 'SIGKILL')
     await program.logged('the worker is replaced')
-    // A machine that is busy with other tests takes longer for each start, and for one beside clients longer than for the first.
-    expect(performance.now() - killed).toBeLessThan(Math.max(1000, 3 * startMs))
+    // That it does not wait is what the log says below. How long a start takes is up to the machine: this is a bound for what is broken.
+    expect(performance.now() - killed).toBeLessThan(Math.max(1000, 10 * startMs))
     await each[1]?.closed()
     expect(await each[2]?.command('NOOP')).toMatch(/^250/)
 
@@ -417,7 +417,7 @@ describe('a worker that dies', () => {
       sum(after, 'spillway_sessions_total') + sum(after, 'spillway_connections_open'),
     )
     const died = program.log.find(({ msg }) => String(msg).startsWith('a worker died'))
-    expect(died).toMatchObject({ level: 'error', worker: 1, signal: 'SIGKILL', unknown: 0 })
+    expect(died).toMatchObject({ level: 'error', worker: 1, signal: 'SIGKILL', unknown: 0, replacedInMs: 0 })
     expect(died?.sessions).toBeGreaterThan(0)
     // Each worker has its own number in the ids of sessions, and so has one that replaces another.
     const all = await eventually(numbers, ({ length }) => length === 3)

@@ -23,6 +23,8 @@ export interface AppOptions extends NodeOptions {
   readonly sockets?: { readonly mail: readonly number[]; readonly admin: number | undefined }
   /** Lets another one give up its ports; called when this one listens for mail. */
   readonly takeOver?: () => Promise<void>
+  /** The kernel's table may still be another one's: this one makes it when `keepTable` is called, and not at the start. */
+  readonly leavesTable?: boolean
 }
 
 export interface Running {
@@ -59,6 +61,8 @@ export interface Running {
   readonly bans: BanControl
   /** What processes of the node tell each other of clients that meet the kernel next. */
   readonly kernel: KernelControl
+  /** Makes the kernel's table, in place of whatever is there, if that is this one's to do. To be called where `leavesTable` was given. */
+  keepTable(): void
   /** What the operator says at run time, as a whole. */
   readonly obey: (orders: Orders) => void
   /** Reads again the files that it follows by itself, such as certificates. Never rejects. */
@@ -114,6 +118,9 @@ export async function start(options: AppOptions): Promise<Running> {
     return quitting
   }
   const { listening, admin } = await begin(node, options)
+  const keepTable = (): void => node.kernel.start(listening)
+  // Not before all has gone well: the table that it replaces may be that of a Spillway that goes on.
+  if (options.leavesTable !== true) keepTable()
   for (const { host, port } of listening) log.info({ host, port, node: node.number }, 'listening for mail')
   if (admin !== undefined) log.info({ ...admin }, 'listening for the operator')
 
@@ -146,7 +153,7 @@ export async function start(options: AppOptions): Promise<Running> {
   }
   const { metrics, status, explain, reload, reported, feedback, bans, obey, follow } = node
   const underWay = () => ({ sessions: sessions.size, pastDot: sessions.pastDot })
-  const outside = { explain, reload, reported, feedback, bans, obey, kernel: node.kernel.control, follow }
+  const outside = { explain, reload, reported, feedback, bans, obey, kernel: node.kernel.control, keepTable, follow }
   const tallied = () => node.tally.report()
   return { listening, admin, metrics, status, tallied, underWay, stop, ...outside, handedOver, abort }
 }
@@ -188,7 +195,6 @@ async function begin(
       sockets !== undefined && sockets.mail.length > 0
         ? await bound('LISTEN_FDS', listener.adopt(sockets.mail))
         : await bound('SPILLWAY_LISTEN', listener.listen(settings.listen, onlyIPv4))
-    node.kernel.start(listening)
     await takeOver?.()
     // Nobody else would serve: whoever has the port for a moment is waited for.
     const admin = first ?? (await patiently(forOperator))

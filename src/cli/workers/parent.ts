@@ -106,12 +106,14 @@ class Parent implements Stoppable {
   async start(): Promise<void> {
     const { takesOver, loaded } = this.#serving
     // One that is to take over must serve before the other one stops.
-    if (!takesOver) await this.#listen()
+    if (takesOver) this.#crew.kernel.wait()
+    else await this.#listen()
     try {
       await this.#crew.start()
       if (takesOver) {
         await takeOver(loaded.settings, this.#log)
         await patiently(() => this.#listen())
+        this.#crew.kernel.begin()
       }
     } catch (error) {
       this.#admin.close()

@@ -34,6 +34,8 @@ export interface Start {
   readonly version: string
   readonly machine: string
   readonly orders: Orders
+  /** The kernel's table may still be another Spillway's, until `keepTable`. */
+  readonly leavesTable: boolean
 }
 
 export interface Report {
@@ -75,8 +77,8 @@ export type ToWorker =
   | { readonly kind: 'banned'; readonly made: readonly Ban[] }
   | Heard
   | { readonly kind: 'stop'; readonly after: 'signal' | 'handover' }
-  /** follow: what follows files by itself reads them now. */
-  | { readonly kind: 'abort' | 'follow' }
+  /** follow: what follows files by itself reads them now. keepTable: the kernel's table is this node's. */
+  | { readonly kind: 'abort' | 'follow' | 'keepTable' }
 
 /** What clients of one worker have heard, for the one that keeps the kernel's table. */
 export interface Heard {

@@ -124,6 +124,8 @@ function obey(running: Running, log: LevelledLog, take: (reading: Reading) => vo
         return running.kernel.take(message.hearings)
       case 'follow':
         return running.follow()
+      case 'keepTable':
+        return running.keepTable()
       case 'abort':
         return end(1, log, running.abort())
     }
@@ -137,7 +139,7 @@ function obey(running: Running, log: LevelledLog, take: (reading: Reading) => vo
 }
 
 async function run(options: Start): Promise<void> {
-  const { worker, of, number, reading, listenIsDefault, version, machine, orders } = options
+  const { worker, of, number, reading, listenIsDefault, version, machine, orders, leavesTable } = options
   process.title = `spillway worker ${worker}`
   const { logLevel: level, logFormat: format } = reading.settings
   const log = createLog({ level, format, destination: 1, worker })
@@ -155,7 +157,7 @@ async function run(options: Start): Promise<void> {
         worker: { number, of, isFirst: worker === 1 },
         sharesPorts: true,
       },
-      orders,
+      ...{ orders, leavesTable },
       sockets: { mail: options.sockets, admin: undefined },
       ...(options.ticketKey !== undefined && { ticketKey: Buffer.from(options.ticketKey) }),
     })

@@ -12,7 +12,7 @@ import { patiently, within } from './core/deadline.ts'
 import type { Feedback, FeedbackReport } from './core/feedback.ts'
 import type { Orders } from './core/orders.ts'
 import type { PressureReport } from './core/overload.ts'
-import type { ListenAddress } from './front/gate/listener.ts'
+import { ensureFree, type ListenAddress } from './front/gate/listener.ts'
 import type { Metrics } from './telemetry/metrics.ts'
 import type { Tallied } from './telemetry/observed/report.ts'
 
@@ -80,17 +80,20 @@ export class ListenError extends Error {
   readonly code: string | undefined
   /** The address that was tried; undefined if a name did not resolve. */
   readonly address: string | undefined
+  readonly port: number | undefined
 
   constructor(setting: ListenError['setting'], cause: NodeJS.ErrnoException) {
     super(cause.message, { cause })
     this.setting = setting
     this.code = cause.code
-    this.address = (cause as { address?: string }).address
+    const { address, port } = cause as { address?: string; port?: number }
+    this.address = address
+    this.port = port
   }
 }
 
-/** @throws ListenError */
-async function bound<T>(setting: ListenError['setting'], listening: Promise<T>): Promise<T> {
+/** @throws ListenError where `listening` rejects */
+export async function bound<T>(setting: ListenError['setting'], listening: Promise<T>): Promise<T> {
   try {
     return await listening
   } catch (error) {
@@ -158,14 +161,17 @@ export async function start(options: AppOptions): Promise<Running> {
   return { listening, admin, metrics, status, tallied, underWay, stop, ...outside, handedOver, abort }
 }
 
+/** Whether nobody else should listen on its addresses, though the system would allow it. */
+const isAlone = ({ sharesPorts = false, worker, takeOver, sockets }: AppOptions): boolean =>
+  sharesPorts && worker === undefined && takeOver === undefined && (sockets?.mail.length ?? 0) === 0
+
 /**
  * Listens for the operator first and for mail last. If that fails, whatever was started is stopped.
  * @throws ListenError
  */
-async function begin(
-  node: Node,
-  { reading: { settings }, log, worker, listenIsDefault = false, sockets, takeOver }: AppOptions,
-): Promise<Pick<Running, 'listening' | 'admin'>> {
+async function begin(node: Node, options: AppOptions): Promise<Pick<Running, 'listening' | 'admin'>> {
+  const { log, worker, listenIsDefault = false, sockets, takeOver } = options
+  const { settings } = options.reading
   const leaveOut = ({ host, port }: ListenAddress, { code }: NodeJS.ErrnoException): void =>
     log.warn(
       { host, port, code },
@@ -184,6 +190,7 @@ async function begin(
       return socket === undefined ? passed : bound('SPILLWAY_ADMIN_LISTEN', node.admin.open(passed, socket))
     }
     const first = takeOver === undefined ? await forOperator() : undefined
+    if (isAlone(options)) await bound('SPILLWAY_LISTEN', ensureFree(settings.listen))
     await counting.start()
     dns.start()
     await upstreams.start()

@@ -7,7 +7,7 @@ import { readingWith } from '../config/reload.ts'
 import { messageOf } from '../core/errors.ts'
 import { NODES, nodeName, successorNumber } from '../core/id.ts'
 import { createLog, type LevelledLog } from '../telemetry/log.ts'
-import { adviceOn } from './listen-advice.ts'
+import { listenFailure } from './listen-advice.ts'
 import { reread } from './reread.ts'
 import { type Serving, untilStopped } from './signals.ts'
 import { unusedFor } from './sockets.ts'
@@ -38,7 +38,7 @@ export async function runServer(serving: Serving): Promise<number> {
   try {
     running = await start(optionsOf(serving, log))
   } catch (error) {
-    const where = error instanceof ListenError ? { setting: error.setting, advice: adviceOn(error, settings) } : {}
+    const where = error instanceof ListenError ? await listenFailure(error, settings) : {}
     log.error({ err: messageOf(error), ...where }, 'cannot start')
     log.flush()
     return 1

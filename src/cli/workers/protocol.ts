@@ -48,7 +48,7 @@ export interface Report {
 export interface Failure {
   readonly message: string
   /** Where an address cannot be listened on. */
-  readonly listening?: Pick<ListenError, 'setting' | 'code' | 'address'>
+  readonly listening?: Pick<ListenError, 'setting' | 'code' | 'address' | 'port'>
 }
 
 /** all: everything that is remembered, pardons too. */

@@ -39,8 +39,8 @@ async function report(running: Running, withMetrics: boolean): Promise<Report> {
 
 function failureOf(error: unknown): Failure {
   if (!(error instanceof ListenError)) return { message: messageOf(error) }
-  const { message, setting, code, address } = error
-  return { message, listening: { setting, code, address } }
+  const { message, setting, code, address, port } = error
+  return { message, listening: { setting, code, address, port } }
 }
 
 async function reportForEver(running: Running): Promise<void> {

@@ -8,6 +8,7 @@ import { messageOf } from '../core/errors.ts'
 import { NODES, nodeName, successorNumber } from '../core/id.ts'
 import { createLog, type LevelledLog } from '../telemetry/log.ts'
 import { listenFailure } from './listen-advice.ts'
+import { privately } from './privately.ts'
 import { reread } from './reread.ts'
 import { type Serving, untilStopped } from './signals.ts'
 import { unusedFor } from './sockets.ts'
@@ -20,6 +21,7 @@ function optionsOf({ loaded, sources, version, takesOver, sockets }: Serving, lo
     ...{ reading: readingWith(loaded, (path) => readFileSync(path, 'utf8')), version, log, machine },
     listenIsDefault: loaded.origins.listen === 'default',
     reread: () => reread(sources),
+    privately,
     // Elsewhere the kernel does not spread connections, or has no such option.
     sharesPorts: process.platform === 'linux',
     ...(sockets !== undefined && { sockets }),

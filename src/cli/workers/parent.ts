@@ -27,6 +27,7 @@ import { createLog, type LevelledLog } from '../../telemetry/log.ts'
 import { createParentMetrics, type ParentMetrics } from '../../telemetry/parent-metrics.ts'
 import { countedOf, snapshotOf, together } from '../../telemetry/together.ts'
 import { listenFailure } from '../listen-advice.ts'
+import { privately } from '../privately.ts'
 import { reread } from '../reread.ts'
 import { type Serving, type Stoppable, untilStopped } from '../signals.ts'
 import { unusedFor } from '../sockets.ts'
@@ -97,7 +98,7 @@ class Parent implements Stoppable {
       reported: (report) => crew.reported(report),
       feedback: (given) => crew.feedback(given),
       explain: (asked) => crew.explain.ask(asked),
-      ...{ orders, bans: bansOf(crew) },
+      ...{ orders, privately, bans: bansOf(crew) },
       observed: async () => observeReport(await crew.tallies.ask(), this.#inForce.settings),
       failed: (error) => log.error({ err: error.message }, 'a listening socket failed'),
     })

@@ -12,7 +12,7 @@ import { patiently, within } from './core/deadline.ts'
 import type { Feedback, FeedbackReport } from './core/feedback.ts'
 import type { Orders } from './core/orders.ts'
 import type { PressureReport } from './core/overload.ts'
-import type { ListenAddress } from './front/gate/listener.ts'
+import { ensureFree, type ListenAddress } from './front/gate/listener.ts'
 import type { Metrics } from './telemetry/metrics.ts'
 import type { Tallied } from './telemetry/observed/report.ts'
 
@@ -23,6 +23,8 @@ export interface AppOptions extends NodeOptions {
   readonly sockets?: { readonly mail: readonly number[]; readonly admin: number | undefined }
   /** Lets another one give up its ports; called when this one listens for mail. */
   readonly takeOver?: () => Promise<void>
+  /** The kernel's table may still be another one's: this one makes it when `keepTable` is called, and not at the start. */
+  readonly leavesTable?: boolean
 }
 
 export interface Running {
@@ -59,6 +61,8 @@ export interface Running {
   readonly bans: BanControl
   /** What processes of the node tell each other of clients that meet the kernel next. */
   readonly kernel: KernelControl
+  /** Makes the kernel's table, in place of whatever is there, if that is this one's to do. To be called where `leavesTable` was given. */
+  keepTable(): void
   /** What the operator says at run time, as a whole. */
   readonly obey: (orders: Orders) => void
   /** Reads again the files that it follows by itself, such as certificates. Never rejects. */
@@ -76,17 +80,20 @@ export class ListenError extends Error {
   readonly code: string | undefined
   /** The address that was tried; undefined if a name did not resolve. */
   readonly address: string | undefined
+  readonly port: number | undefined
 
   constructor(setting: ListenError['setting'], cause: NodeJS.ErrnoException) {
     super(cause.message, { cause })
     this.setting = setting
     this.code = cause.code
-    this.address = (cause as { address?: string }).address
+    const { address, port } = cause as { address?: string; port?: number }
+    this.address = address
+    this.port = port
   }
 }
 
-/** @throws ListenError */
-async function bound<T>(setting: ListenError['setting'], listening: Promise<T>): Promise<T> {
+/** @throws ListenError where `listening` rejects */
+export async function bound<T>(setting: ListenError['setting'], listening: Promise<T>): Promise<T> {
   try {
     return await listening
   } catch (error) {
@@ -114,6 +121,9 @@ export async function start(options: AppOptions): Promise<Running> {
     return quitting
   }
   const { listening, admin } = await begin(node, options)
+  const keepTable = (): void => node.kernel.start(listening)
+  // Not before all has gone well: the table that it replaces may be that of a Spillway that goes on.
+  if (options.leavesTable !== true) keepTable()
   for (const { host, port } of listening) log.info({ host, port, node: node.number }, 'listening for mail')
   if (admin !== undefined) log.info({ ...admin }, 'listening for the operator')
 
@@ -146,19 +156,22 @@ export async function start(options: AppOptions): Promise<Running> {
   }
   const { metrics, status, explain, reload, reported, feedback, bans, obey, follow } = node
   const underWay = () => ({ sessions: sessions.size, pastDot: sessions.pastDot })
-  const outside = { explain, reload, reported, feedback, bans, obey, kernel: node.kernel.control, follow }
+  const outside = { explain, reload, reported, feedback, bans, obey, kernel: node.kernel.control, keepTable, follow }
   const tallied = () => node.tally.report()
   return { listening, admin, metrics, status, tallied, underWay, stop, ...outside, handedOver, abort }
 }
+
+/** Whether nobody else should listen on its addresses, though the system would allow it. */
+const isAlone = ({ sharesPorts = false, worker, takeOver, sockets }: AppOptions): boolean =>
+  sharesPorts && worker === undefined && takeOver === undefined && (sockets?.mail.length ?? 0) === 0
 
 /**
  * Listens for the operator first and for mail last. If that fails, whatever was started is stopped.
  * @throws ListenError
  */
-async function begin(
-  node: Node,
-  { reading: { settings }, log, worker, listenIsDefault = false, sockets, takeOver }: AppOptions,
-): Promise<Pick<Running, 'listening' | 'admin'>> {
+async function begin(node: Node, options: AppOptions): Promise<Pick<Running, 'listening' | 'admin'>> {
+  const { log, worker, listenIsDefault = false, sockets, takeOver } = options
+  const { settings } = options.reading
   const leaveOut = ({ host, port }: ListenAddress, { code }: NodeJS.ErrnoException): void =>
     log.warn(
       { host, port, code },
@@ -177,6 +190,7 @@ async function begin(
       return socket === undefined ? passed : bound('SPILLWAY_ADMIN_LISTEN', node.admin.open(passed, socket))
     }
     const first = takeOver === undefined ? await forOperator() : undefined
+    if (isAlone(options)) await bound('SPILLWAY_LISTEN', ensureFree(settings.listen))
     await counting.start()
     dns.start()
     await upstreams.start()
@@ -188,7 +202,6 @@ async function begin(
       sockets !== undefined && sockets.mail.length > 0
         ? await bound('LISTEN_FDS', listener.adopt(sockets.mail))
         : await bound('SPILLWAY_LISTEN', listener.listen(settings.listen, onlyIPv4))
-    node.kernel.start(listening)
     await takeOver?.()
     // Nobody else would serve: whoever has the port for a moment is waited for.
     const admin = first ?? (await patiently(forOperator))

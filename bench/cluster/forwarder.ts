@@ -8,6 +8,8 @@ export interface Forwarder {
   readonly port: number
   /** How late everything arrives from now on, in milliseconds, in each direction. */
   slow(ms: number): void
+  /** How many pieces have come, and wait to be passed on. */
+  waiting(): number
   /** Resets the open connections and accepts no more. */
   cut(): Promise<void>
 }
@@ -16,6 +18,7 @@ export interface Forwarder {
 export async function startForwarder(to: number): Promise<Forwarder> {
   const open = new Set<Socket>()
   let late = 0
+  let held = 0
   const server = createServer((client) => {
     const upstream = createConnection({ port: to, host: '127.0.0.1', noDelay: true })
     client.setNoDelay(true)
@@ -32,14 +35,20 @@ export async function startForwarder(to: number): Promise<Forwarder> {
       const waiting: { readonly chunk: Buffer; readonly due: number }[] = []
       const go = (): void => {
         const now = performance.now()
-        while (waiting[0] !== undefined && waiting[0].due <= now)
+        while (waiting[0] !== undefined && waiting[0].due <= now) {
+          held--
           other.write((waiting.shift() as { chunk: Buffer }).chunk)
+        }
         if (waiting[0] !== undefined) setTimeout(go, waiting[0].due - now)
       }
       // Nothing overtakes what is under way, also when it is quick again.
       socket.on('data', (chunk: Buffer) => {
-        if (late === 0 && waiting.length === 0) other.write(chunk)
-        else if (waiting.push({ chunk, due: performance.now() + late }) === 1) setTimeout(go, late)
+        if (late === 0 && waiting.length === 0) {
+          other.write(chunk)
+          return
+        }
+        held++
+        if (waiting.push({ chunk, due: performance.now() + late }) === 1) setTimeout(go, late)
       })
     }
   })
@@ -50,6 +59,7 @@ export async function startForwarder(to: number): Promise<Forwarder> {
     slow(ms) {
       late = ms
     },
+    waiting: () => held,
     async cut() {
       if (!server.listening) return
       const closed = once(server, 'close')

@@ -3,6 +3,7 @@
  * it, it must not get in the way of mail. So its connections are few (connections.ts), each carries one request
  * (incoming.ts, request.ts) and one response, and callers share the work that takes long (rendering.ts).
  */
+import { once } from 'node:events'
 import { createRequire } from 'node:module'
 import { createServer, type Server, type Socket } from 'node:net'
 import type { AdminAddress } from '../config/admin-kind.ts'
@@ -11,7 +12,7 @@ import { messageOf, notTcp } from '../core/errors.ts'
 import { canonical, sourceOf } from '../core/ip.ts'
 import { Connection, Connections } from './connections.ts'
 import { Incoming } from './incoming.ts'
-import { listenAt } from './local-socket.ts'
+import { listenAt, type Privately } from './local-socket.ts'
 import type { Request } from './request.ts'
 import { type Response, text } from './response.ts'
 import { createRouter, LOCAL_SOCKET, type RouteParts } from './routes.ts'
@@ -19,6 +20,11 @@ import { createRouter, LOCAL_SOCKET, type RouteParts } from './routes.ts'
 export interface AdminParts extends RouteParts {
   /** Called with errors of the listening socket after it began to listen. */
   readonly failed: (error: Error) => void
+  /**
+   * Runs this with a mask for new files that leaves them to their owner and group (0117). Without it the socket in the file system has
+   * another mode for a moment.
+   */
+  readonly privately?: Privately | undefined
   /** Called at most once a minute if connections were dropped to make room. @param source of the last one */
   readonly crowded: (dropped: number, source: string) => void
 }
@@ -61,25 +67,25 @@ export class Admin {
 
   /** Listens at a socket in the file system too. @returns both addresses. Rejects if it cannot be listened on. */
   async open(listening: AdminAddress, socket: string): Promise<AdminAddress> {
-    await listenAt(this.#local, socket, ADMIN_CONNECTIONS)
+    await listenAt(this.#local, socket, ADMIN_CONNECTIONS, this.#parts.privately)
     this.#local.on('error', this.#parts.failed)
     return { ...listening, socket }
   }
 
-  #listen(at: AdminAddress | { readonly fd: number }): Promise<AdminAddress> {
-    return new Promise((resolve, reject) => {
-      this.#server.once('error', reject)
+  /** One that listens already, because the socket in the file system could not be had, is tried again together with that. */
+  async #listen(at: AdminAddress | { readonly fd: number }): Promise<AdminAddress> {
+    const server = this.#server
+    if (!server.listening) {
       const where = 'fd' in at ? { fd: at.fd } : { host: at.host, port: at.port }
-      this.#server.listen({ ...where, backlog: ADMIN_CONNECTIONS }, () => {
-        this.#server.off('error', reject)
-        this.#server.on('error', this.#parts.failed)
-        this.#sweeping = setInterval(() => this.#connections.sweep(this.#parts.clock.elapsed()), SWEEP_MS).unref()
-        const bound = this.#server.address()
-        if (bound === null || typeof bound === 'string') return reject(notTcp())
-        const { address, port } = bound
-        resolve({ host: 'host' in at ? at.host : address, port })
-      })
-    })
+      server.listen({ ...where, backlog: ADMIN_CONNECTIONS })
+      await once(server, 'listening')
+      server.on('error', this.#parts.failed)
+      this.#sweeping = setInterval(() => this.#connections.sweep(this.#parts.clock.elapsed()), SWEEP_MS).unref()
+    }
+    const bound = server.address()
+    if (bound === null || typeof bound === 'string') throw notTcp()
+    const { address, port } = bound
+    return { host: 'host' in at ? at.host : address, port }
   }
 
   /** Takes no more connections; those that are open end in their own way. */

@@ -4,34 +4,38 @@
  *
  * A process that was killed leaves its socket behind. It is removed if nobody answers there. Nothing else is ever removed.
  */
+import { once } from 'node:events'
 import { chmodSync, lstatSync, unlinkSync } from 'node:fs'
 import { createConnection, type Server } from 'node:net'
 
 const MODE = 0o660
 const PATIENCE_MS = 2000
 
+/** Runs this with a mask for new files that leaves them to their owner and group. */
+export type Privately = (act: () => void) => void
+
 /** Resolves when it listens. Rejects with the error of the system. */
-export async function listenAt(server: Server, path: string, backlog: number): Promise<void> {
+export async function listenAt(server: Server, path: string, backlog: number, privately?: Privately): Promise<void> {
   try {
-    await listen(server, path, backlog)
+    await listen(server, path, backlog, privately)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE' || !isSocket(path) || (await isAnswered(path)))
       throw error
     unlinkSync(path)
-    await listen(server, path, backlog)
+    await listen(server, path, backlog, privately)
   }
 }
 
-function listen(server: Server, path: string, backlog: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', reject)
-    server.listen({ path, backlog }, () => {
-      server.off('error', reject)
-      resolve()
-    })
-    // It is bound by now, or never. Nobody has been accepted yet.
+async function listen(server: Server, path: string, backlog: number, privately?: Privately): Promise<void> {
+  const listening = once(server, 'listening')
+  // It is bound by the end of this, or never.
+  const bind = (): void => void server.listen({ path, backlog })
+  if (privately !== undefined) privately(bind)
+  else {
+    bind()
     if (server.listening) chmodSync(path, MODE)
-  })
+  }
+  await listening
 }
 
 function isSocket(path: string): boolean {

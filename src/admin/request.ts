@@ -47,6 +47,9 @@ export function hopeless(begun: string): Response | undefined {
   return /^[A-Za-z]|^$/.test(begun) ? undefined : text(400, 'this is plain HTTP, and that is no request')
 }
 
+/** In Sec-Fetch-Site: a page of another port of this host is of the same site, and may be anybody's all the same. */
+const OTHERS: ReadonlySet<string | undefined> = new Set(['cross-site', 'same-site'])
+
 /** @param head in Latin-1, without the empty line that ends it */
 export function readRequest(head: string): Request | Response {
   const [line = '', ...rest] = head.split(/\r?\n/)
@@ -78,8 +81,7 @@ export function readRequest(head: string): Request | Response {
     host: hosts[0],
     authorization: fields.get('authorization')?.[0],
     origin: fields.get('origin')?.[0],
-    isOfOtherSite:
-      fields.get('sec-fetch-site')?.[0] === 'cross-site' && fields.get('sec-fetch-dest')?.[0] !== 'document',
+    isOfOtherSite: OTHERS.has(fields.get('sec-fetch-site')?.[0]) && fields.get('sec-fetch-dest')?.[0] !== 'document',
     length,
     body: NO_BODY,
   }

@@ -1,4 +1,5 @@
 /** The response to a request on the admin port. */
+import { visible } from '../core/visible.ts'
 
 export interface Response {
   readonly code: number
@@ -16,8 +17,9 @@ export const text = (code: number, body: string, ...fields: readonly string[]): 
   fields,
 })
 
+/** Names in it may be as clients chose them, and be looked at on a terminal. */
 export const json = (code: number, body: unknown): Response => ({
   code,
   type: 'application/json; charset=utf-8',
-  body: `${JSON.stringify(body, null, 2)}\n`,
+  body: visible(`${JSON.stringify(body, null, 2)}\n`),
 })

@@ -133,7 +133,7 @@ export function readiness(
     for (const { worker, up, restarts } of workers ?? [])
       lines.push(`worker ${worker}: ${up ? 'up' : 'does not answer'}; restarts: ${restarts}`)
     for (const { upstream, address, ...condition } of upstreams)
-      lines.push(`upstream ${upstream} (${address}): ${inWords(condition)}`)
+      lines.push(`upstream ${upstream}${upstream === address ? '' : ` (${address})`}: ${inWords(condition)}`)
     if (redis !== undefined) lines.push(`redis: ${inWords(redis)}; nodes: ${redis.nodes}`)
     if (kernel !== undefined) lines.push(`kernel: ${inWords(kernel)}; sources held: ${kernel.held}`)
     for (const { name, expires, warnings } of tls?.certificates ?? [])

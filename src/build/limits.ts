@@ -84,7 +84,7 @@ export interface CountingOptions {
   readonly clock: Clock
   /** Called with the secret for TLS session tickets that all nodes have agreed on; absent: none is agreed on. */
   readonly ticketSecret?: ((secret: string) => void) | undefined
-  /** How many nodes there are at least, until Redis has said; 1 by default. */
+  /** How many processes this node has. With Redis there are at least so many nodes, until it has said. 1 by default. */
   readonly nodes?: number
   /** How many clients a node remembers; by default as many as history.ts has room for. */
   readonly room?: number | undefined
@@ -106,6 +106,7 @@ export function buildLimits(options: CountingOptions): Counting {
     enforced: (limit) => mode(checkOf(limit)) === 'enforce',
     now: clock.now,
     seed: randomBytes(8),
+    processes: nodes,
     ...(room !== undefined && { most: 8 * room }),
   }
   const banning = { bans: new Bans({ now: clock.now }), points: new Points({ now: clock.now }) }

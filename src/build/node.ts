@@ -3,7 +3,7 @@
  * servers, before app.ts starts it.
  */
 import { randomInt } from 'node:crypto'
-import { Admin } from '../admin/http.ts'
+import { Admin, type AdminParts } from '../admin/http.ts'
 import { operatorOf } from '../admin/operator.ts'
 import type { Status } from '../admin/status.ts'
 import type { Reading, ReloadReport, Reread } from '../config/reload.ts'
@@ -68,6 +68,8 @@ export interface NodeOptions {
   readonly number?: number
   /** How many clients it remembers, for many nodes in one process; by default CLIENTS of state/history.ts. */
   readonly room?: number
+  /** For the admin port: see AdminParts. */
+  readonly privately?: AdminParts['privately']
   /** Called when another process asks to take this one's place. */
   readonly handOver?: () => void
   /** The key of TLS session tickets, 48 octets, for processes that share one. A file in the settings comes first. */
@@ -261,7 +263,10 @@ const publishing = ({ registry }: Metrics) => ({
   metrics: async () => ({ type: registry.contentType, text: await registry.metrics() }),
 })
 
-const handingOver = ({ handOver }: NodeOptions) => (handOver === undefined ? {} : { handOver })
+const handingOver = ({ handOver, privately }: NodeOptions) => ({
+  privately,
+  ...(handOver !== undefined && { handOver }),
+})
 
 /** A worker's parent tells of a reload, once for all workers. */
 const quiet = ({ debug, flush }: Log): Log => ({ debug, info: debug, warn: debug, error: debug, flush })

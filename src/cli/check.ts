@@ -17,6 +17,8 @@ const MOST_ENTRIES = 8
 
 /** A deny list of thousands is shown by its first entries and its length. */
 function brief(value: string): string {
+  // Its entries have lines of their own, and their commas are theirs.
+  if (value.includes('\n')) return value
   const entries = value.split(',')
   if (entries.length <= MOST_ENTRIES) return value
   return `${entries.slice(0, MOST_ENTRIES).join(',')},… (${entries.length} entries)`
@@ -27,13 +29,17 @@ const WIDEST = 32
 function table(loaded: Loaded): string {
   const values = new Map(SETTING_NAMES.map((name) => [name, brief(textOf(name, loaded))]))
   const nameWidth = Math.max(...SETTING_NAMES.map((name) => name.length))
-  const valueWidth = Math.min(WIDEST, Math.max(...[...values.values()].map((value) => value.length)))
+  const valueWidth = Math.min(
+    WIDEST,
+    Math.max(...[...values.values()].flatMap((value) => value.split('\n').map(({ length }) => length))),
+  )
   const lines: string[] = []
   for (const [group, { title }] of Object.entries(GROUPS)) {
     lines.push(title)
     for (const name of SETTING_NAMES.filter((each) => settingOf(each).group === group)) {
-      const value = values.get(name) ?? ''
+      const [value = '', ...more] = (values.get(name) ?? '').split('\n')
       lines.push(`  ${name.padEnd(nameWidth)}  ${value.padEnd(valueWidth)}  ${loaded.origins[keyOf(name)]}`)
+      lines.push(...more.map((each) => `  ${' '.repeat(nameWidth)}  ${each}`))
     }
     lines.push('')
   }

@@ -3,6 +3,9 @@ import { isIPv6 } from 'node:net'
 import type { ListenError } from '../app.ts'
 import { hostPortsText } from '../config/address-kinds.ts'
 import type { PlainSettings } from '../config/settings.ts'
+import { holderOf } from './port-holder.ts'
+
+type Failed = Pick<ListenError, 'code' | 'setting' | 'address' | 'port'>
 
 /** What the operator could write instead, on a machine without IPv6. */
 function withoutIPv6(setting: ListenError['setting'], { listen, adminListen }: PlainSettings): string {
@@ -28,15 +31,36 @@ const SOCKET_ADVICE: Readonly<Record<string, string>> = {
   EROFS: FOLDER,
 }
 
-/** What to do about an address that cannot be listened on; undefined where the system's message says it all. */
-export function adviceOn(
-  { code, setting, address }: Pick<ListenError, 'code' | 'setting' | 'address'>,
+/** What cannot be listened on, and what to do about it, for the log. */
+export async function listenFailure(
+  failed: Failed,
   settings: PlainSettings,
+): Promise<{ readonly setting: ListenError['setting']; readonly advice: string | undefined }> {
+  const { code, setting, address: host, port } = failed
+  const isTaken = code === 'EADDRINUSE' && host !== undefined && port !== undefined
+  return { setting, advice: adviceOn(failed, settings, isTaken ? await holderOf({ host, port }) : undefined) }
+}
+
+const inUse = (holder: string | undefined): string => {
+  if (holder === undefined)
+    return 'another program listens there already (ss -ltnp shows which); stop it, or choose another port'
+  const other = /spillway/i.test(holder) ? ', or take its place with: spillway serve --take-over' : ''
+  return `another program listens there already: ${holder}; stop it, or choose another port${other}`
+}
+
+/**
+ * What to do about an address that cannot be listened on; undefined where the system's message says it all.
+ * @param holder the program that has it, where that is known
+ */
+export function adviceOn(
+  { code, setting, address }: Omit<Failed, 'port'>,
+  settings: PlainSettings,
+  holder?: string,
 ): string | undefined {
   if (address?.startsWith('/')) return SOCKET_ADVICE[code ?? '']
   switch (code) {
     case 'EADDRINUSE':
-      return 'another program listens there already (ss -ltnp shows which); stop it, or choose another port'
+      return inUse(holder)
     case 'EACCES':
       return PRIVILEGED
     case 'EINVAL':

@@ -7,7 +7,8 @@ import { readingWith } from '../config/reload.ts'
 import { messageOf } from '../core/errors.ts'
 import { NODES, nodeName, successorNumber } from '../core/id.ts'
 import { createLog, type LevelledLog } from '../telemetry/log.ts'
-import { adviceOn } from './listen-advice.ts'
+import { listenFailure } from './listen-advice.ts'
+import { privately } from './privately.ts'
 import { reread } from './reread.ts'
 import { type Serving, untilStopped } from './signals.ts'
 import { unusedFor } from './sockets.ts'
@@ -20,6 +21,7 @@ function optionsOf({ loaded, sources, version, takesOver, sockets }: Serving, lo
     ...{ reading: readingWith(loaded, (path) => readFileSync(path, 'utf8')), version, log, machine },
     listenIsDefault: loaded.origins.listen === 'default',
     reread: () => reread(sources),
+    privately,
     // Elsewhere the kernel does not spread connections, or has no such option.
     sharesPorts: process.platform === 'linux',
     ...(sockets !== undefined && { sockets }),
@@ -38,7 +40,7 @@ export async function runServer(serving: Serving): Promise<number> {
   try {
     running = await start(optionsOf(serving, log))
   } catch (error) {
-    const where = error instanceof ListenError ? { setting: error.setting, advice: adviceOn(error, settings) } : {}
+    const where = error instanceof ListenError ? await listenFailure(error, settings) : {}
     log.error({ err: messageOf(error), ...where }, 'cannot start')
     log.flush()
     return 1

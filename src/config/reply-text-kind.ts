@@ -38,9 +38,15 @@ const entry: Scalar<ReplyText> = scalar({
   show: ({ reason, text }) => `${reason}=${text}`,
 })
 
-export const replyTexts: List<readonly ReplyText[]> = plainList(entry, {
+const list = plainList(entry, {
   word: 'list of `reason=text`',
   empty: 'none',
   show: entry.show,
   key: ({ reason }) => reason,
 })
+
+/** Shown as in a file, one a line: there may be commas in a text. */
+export const replyTexts: List<readonly ReplyText[]> = {
+  ...list,
+  show: (texts) => (texts.length === 0 ? list.show(texts) : texts.map(entry.show).join('\n')),
+}

@@ -16,7 +16,7 @@ const MAX_TEXT = MAX_LINE - 4
 /** How many lines of somebody else's reply are passed on. */
 const MAX_LINES = 20
 
-/** Octets of the id with its space and parentheses. */
+/** Octets of the id with its space and parentheses. Words of ours, or of the operator, always leave room for it; what a check has added may not. */
 const MARK = 16
 
 const NO_OPTIONS: RelayedOptions = {}
@@ -105,19 +105,19 @@ export function createVoice(
     return url !== undefined && url.length <= room ? url : `(${id})`
   }
   const own = texts.length === 0 ? undefined : new Map(texts.map(({ reason, text }) => [reason, text]))
-  /** What a check has added to our words, such as the names of DNS lists, stays as far as it has room. */
+  /** What a check has added to our words, such as the names of DNS lists, stays. */
   const worded = (head: string, reason: ReasonName, text: string): string => {
     const words = own?.get(reason)
     if (words === undefined) return head + text
     const { wire } = reasonOf(reason)
-    const added = text.startsWith(wire) ? text.slice(wire.length) : ''
-    return `${head}${words}${added}`.slice(0, Math.max(MAX_LINE - MARK, head.length + words.length))
+    return `${head}${words}${text.startsWith(wire) ? text.slice(wire.length) : ''}`
   }
   return {
     hostname,
     refusal({ id, ip }, { reason, code, text }) {
       const head = `${heads.get(reason)?.get(code)}${ip}] `
-      const line = own === undefined ? head + text : worded(head, reason, text)
+      const whole = own === undefined ? head + text : worded(head, reason, text)
+      const line = whole.length > MAX_LINE - MARK ? whole.slice(0, MAX_LINE - MARK) : whole
       const full = refusalId(id, reason)
       return supportUrl === undefined
         ? `${line} (${full})\r\n`

@@ -71,8 +71,9 @@ export class KernelOffload {
     this.#state = { state: 'starting', since: options.now() }
   }
 
-  /** Makes the table, in the background. @param listening where clients connect */
+  /** Makes the table, in the background, and keeps it from then on. @param listening where clients connect */
   start(listening: readonly Listening[]): void {
+    if (this.#table !== '') return
     this.#listening = listening
     this.#table = tableName(listening)
     this.#turnAround()

@@ -34,7 +34,8 @@ export const ROLE_BUDGET: Rate = { max: 20, windowMs: 60_000 }
 export const VERIFY_BUDGET: Rate = { max: 120, windowMs: 60_000 }
 /**
  * How often all strangers together get past the level of overload by one of these budgets. Each bot has a budget of its own, so a flood
- * with null senders, or to postmaster, would come in whole: it was begun six times as fast as the cluster could take it.
+ * with null senders, or to postmaster, would come in whole: it was begun six times as fast as the cluster could take it. It is a node's:
+ * its processes have it in equal parts.
  */
 export const STRANGERS_BUDGET: Rate = { max: 120, windowMs: 60_000 }
 
@@ -106,6 +107,8 @@ export interface LimitsOptions {
   readonly seed: Uint8Array
   /** How many keys a table has room for, if that is fewer than by default: for many nodes in one process. */
   readonly most?: number
+  /** How many processes of this node have limits of their own; 1 by default. */
+  readonly processes?: number
   /** By default limits are counted in this node's memory alone. */
   readonly counterOf?: CounterOf
 }
@@ -206,7 +209,7 @@ export class CountedLimits implements Limits {
   }
 
   sparesLevel(budget: Budget, client: Client): boolean {
-    const { max } = STRANGERS_BUDGET
+    const max = Math.max(1, Math.floor(STRANGERS_BUDGET.max / (this.#options.processes ?? 1)))
     return isFriend(client) || this.#strangers[budget].charge(EVERYBODY, this.#options.now(), max) <= max
   }
 

@@ -5,14 +5,17 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from '@jest/globals'
+import { Admin } from '../../src/admin/http.ts'
 import { askNode } from '../../src/cli/ask-node.ts'
 import { budgetOf, Findings } from '../../src/cli/doctor/finding.ts'
 import { aboutNode } from '../../src/cli/doctor/node.ts'
 import { drain } from '../../src/cli/drain.ts'
 import { adviceOn } from '../../src/cli/listen-advice.ts'
 import { load } from '../../src/config/load.ts'
+import { SYSTEM_CLOCK } from '../../src/core/clock.ts'
 import { messageOf } from '../../src/core/errors.ts'
 import { testSettings, testSources } from '../support/app.ts'
+import { Program, SERVE_ENV } from '../support/program.ts'
 import { stoppedAfterEach } from '../support/started.ts'
 
 const started = stoppedAfterEach()
@@ -72,6 +75,39 @@ test('one that was left behind is replaced; one that is answered, or any other f
   writeFileSync(file, 'mine')
   await expect(started.app(UPSTREAM, { ADMIN_LISTEN: `127.0.0.1:0,unix:${file}` })).rejects.toThrow()
   expect(statSync(file).size).toBe(4)
+})
+
+test.each(['1', '2'])('it never has another mode, with SPILLWAY_WORKERS=%s', async (workers) => {
+  const env = { ...SERVE_ENV, SPILLWAY_ADMIN_LISTEN: `127.0.0.1:0,unix:${socket}`, SPILLWAY_WORKERS: workers }
+  // Nobody changes the mode of a file here: it has the one that it was made with.
+  const chmod = "p.chmodSync=()=>{throw new Error('chmod')}"
+  const program = new Program(['serve'], {
+    env: {
+      ...env,
+      NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(`import p from 'node:fs';import{syncBuiltinESMExports as s}from'node:module';${chmod};s()`)}`,
+    },
+  })
+  try {
+    await program.logged('listening for the operator')
+    expect(statSync(socket).mode & 0o777).toBe(0o660)
+  } finally {
+    await program.end()
+  }
+})
+
+test('while another one has the socket, it can be tried again', async () => {
+  const other = createServer()
+  await new Promise<void>((resolve) => other.listen(socket, resolve))
+  const admin = new Admin({ failed: () => undefined, clock: SYSTEM_CLOCK, bans: {} } as never)
+  const at = { host: '127.0.0.1', port: 0, socket }
+  try {
+    await expect(admin.listen(at)).rejects.toMatchObject({ code: 'EADDRINUSE' })
+    await expect(admin.listen(at)).rejects.toMatchObject({ code: 'EADDRINUSE' })
+    await new Promise((resolve) => other.close(resolve))
+    expect(await admin.listen(at)).toMatchObject({ socket })
+  } finally {
+    admin.close()
+  }
 })
 
 test('where its folder is missing, it says what to do', async () => {

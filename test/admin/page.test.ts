@@ -185,8 +185,14 @@ describe('who may have it', () => {
   })
 
   test('what a browser sends by itself opens nothing to pages of other sites', async () => {
-    const other = 'Sec-Fetch-Site: cross-site\r\nSec-Fetch-Dest: image\r\n'
-    expect((await ask(app.adminPort, get('/', other + basic(TOKEN)))).status).toBe(403)
+    for (const site of ['cross-site', 'same-site']) {
+      const other = `Sec-Fetch-Site: ${site}\r\nSec-Fetch-Dest: image\r\n`
+      for (const path of ['/', '/api/v1/explain?q=192.0.2.1', '/api/v1/status'])
+        expect((await ask(app.adminPort, get(path, other + basic(TOKEN)))).status).toBe(403)
+      for (const path of ['/metrics', '/livez']) expect((await ask(app.adminPort, get(path, other))).status).toBe(200)
+    }
+    const own = 'Sec-Fetch-Site: same-origin\r\nSec-Fetch-Dest: empty\r\n'
+    expect((await ask(app.adminPort, get('/', own + basic(TOKEN)))).status).not.toBe(403)
   })
 })
 

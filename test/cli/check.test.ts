@@ -31,6 +31,17 @@ test('a long list is told by its beginning and its length', () => {
   expect(check(loadWith({ SPILLWAY_DENY: deny }), text)).toContain('192.0.2.7/32,… (200 entries)')
 })
 
+test('words for refusals have a line each, with their commas', () => {
+  const reasons = ['denied', 'banned', 'size', 'dnsbl', 'overload', 'rcpt_domain', 'ip_messages', 'pregreet', 'helo']
+  const given = reasons.map((reason) => `${reason}=Sorry, no, never: ${reason}`)
+  const loaded = loadWith({ SPILLWAY_REPLY_TEXT: '@/replies' }, { '/replies': given.join('\n') })
+  const lines = check(loaded, text).split('\n')
+  const first = lines.findIndex((line) => line.startsWith('  SPILLWAY_REPLY_TEXT '))
+  expect(lines[first]).toMatch(/SPILLWAY_REPLY_TEXT +denied=Sorry, no, never: denied +environment$/)
+  expect(lines.slice(first + 1, first + given.length).map((line) => line.trim())).toEqual(given.slice(1))
+  expect(JSON.parse(check(loaded, json)).settings.SPILLWAY_REPLY_TEXT.value).toBe(given.join('\n'))
+})
+
 test('all mistakes are told', () => {
   const error = failure(machine({ SPILLWAY_IDLE_TIMEOUT: '30' }))
   const shown = check(error, text)

@@ -306,7 +306,7 @@ describe('ports and the node', () => {
     const { of } = await examine('127.0.0.1:1', settings)
     expect(of(`127.0.0.1:${port}`)).toMatch(
       new RegExp(
-        `^FAIL: \\S.* \\(pid ${process.pid}\\) listens there, and it is no node .* -> another program listens`,
+        `^FAIL: node .*\\(pid ${process.pid}\\) listens there, and it is no node .* -> another program listens`,
       ),
     )
     expect(of(`127.0.0.1:${free}`)).toMatch(/^OK: free/)
@@ -338,6 +338,11 @@ describe('ports and the node', () => {
     await unlisted.closed()
     expect((await examine('127.0.0.1:1', settings)).of('balancer')).toMatch(
       /\nWARN: 1 of \d connections brought a PROXY header/,
+    )
+    // A refusal for good does not name the node.
+    await node.reload({ ...settings, DENY: '127.0.0.0/8' })
+    expect((await examine('127.0.0.1:1', settings)).of(`127.0.0.1:${port}`)).toMatch(
+      /^OK: in the hands of the node that runs, which turns away whoever comes from here: 554 5\.7\.1 \[127/,
     )
     const stranger = await examine('127.0.0.1:1', { ...settings, ADMIN_TOKEN: 'another-token-of-length' })
     expect(stranger.of('node')).toMatch(/^(OK|WARN)/)

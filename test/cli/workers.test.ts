@@ -257,6 +257,23 @@ describe('limits of a node', () => {
     for (const each of refused) expect(each).toMatch(reply)
   })
 
+  test('what strangers get past a level of overload with is that of the node', async () => {
+    await start({ SPILLWAY_OVERLOAD: '3', SPILLWAY_OVERLOAD_EVENT_LOOP: '10s' })
+    const heard: string[] = []
+    for (let i = 0; i < 200; i++) {
+      const client = await connect(`127.1.${i}.1`)
+      await client.hello()
+      await client.command('MAIL FROM:<a@example.org>')
+      heard.push((await client.command('RCPT TO:<postmaster@example.net>')).slice(0, 3))
+      client.end()
+    }
+    // Of those beyond it, one in twenty is let in as other strangers are.
+    const { length } = heard.filter((code) => code === '250')
+    expect(length).toBeGreaterThanOrEqual(120)
+    expect(length).toBeLessThan(140)
+    expect(heard.filter((code) => code === '451')).toHaveLength(200 - length)
+  })
+
   test('with Redis, the workers count together', async () => {
     const redis = await startRedis()
     try {

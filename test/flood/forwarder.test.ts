@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { type AddressInfo, connect, createServer } from 'node:net'
 import { expect, test } from '@jest/globals'
 import { startForwarder } from '../../bench/cluster/forwarder.ts'
+import { eventually } from '../support/app.ts'
 
 test('what is under way is late, and nothing overtakes it when the way is quick again', async () => {
   const server = createServer((socket) => socket.pipe(socket)).listen(0, '127.0.0.1')
@@ -31,7 +32,7 @@ test('what is under way is late, and nothing overtakes it when the way is quick 
     expect(performance.now() - began).toBeGreaterThan(390)
     client.write('c')
     // It has left the client, and is on its way.
-    await new Promise((resolve) => setTimeout(resolve, 100))
+    await eventually(forwarder.waiting, (pieces) => pieces > 0)
     forwarder.slow(0)
     client.write('d')
     await heard(4)

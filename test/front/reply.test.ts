@@ -41,6 +41,17 @@ describe('the replies to a refused client', () => {
     },
   )
 
+  test('names of DNS lists that are as long as names may be are cut, and the id stays', () => {
+    const given = refusal('dnsbl')
+    for (const url of urls) {
+      const told = { ...given, text: `${given.text} (${LONGEST}, ${LONGEST}, ${LONGEST})` }
+      const line = createVoice(LONGEST, url).refusal(far, told)
+      expect(Buffer.byteLength(line)).toBeLessThanOrEqual(512)
+      expect(line).toContain(`${given.text} (aaa`)
+      expect(readId(/[(/]([0-9A-Z]{13})\)?\r\n$/.exec(line)?.[1] ?? '')?.reason).toBe('dnsbl')
+    }
+  })
+
   test('the support address stands in place of the bare id', () => {
     const line = createVoice('mx1.example.net', 'https://a.example/{id}?{id}').refusal(
       client,

@@ -171,6 +171,7 @@ test('the table is made again where it was removed, is left to end by itself by 
   program.child.kill('SIGTERM')
   expect(await program.exited).toBe(0)
   expect(await network.nft('list', 'tables')).toBe('table inet spillway_2525_another\n')
+  await network.nft('flush', 'ruleset')
 })
 
 test('two that listen elsewhere do not touch each other; of two that listen on the same, one keeps the table until it ends', async () => {
@@ -207,6 +208,35 @@ test('two that listen elsewhere do not touch each other; of two that listen on t
     await network.nft('flush', 'ruleset')
   }
 })
+
+test.each(['1', '2'])(
+  'who fails to take over leaves the table of the one that goes on; who succeeds keeps one, SPILLWAY_WORKERS=%s',
+  async (workers) => {
+    const env = { SPILLWAY_WORKERS: workers, SPILLWAY_ADMIN_TOKEN: '0123456789abcdef0123456789abcdef' }
+    await start(env)
+    const tables = async () => (await network.nft('-a', 'list', 'ruleset')).match(/^table inet spillway_2525_.*/gm)
+    const before = await tables()
+    const next = (token: string): Program =>
+      new Program(['serve', '--take-over'], {
+        env: { ...ENV, ...env, SPILLWAY_ADMIN_TOKEN: token },
+        within: network.within,
+      })
+    const failing = next('ffffffffffffffffffffffffffffffff')
+    expect(await failing.exited).toBe(1)
+    expect(failing.out).toContain('does not hand over: 401')
+    // One that is made anew has another handle.
+    expect(await tables()).toEqual(before)
+    expect(failing.out).not.toContain("the kernel's table")
+
+    const old = program
+    program = next(env.SPILLWAY_ADMIN_TOKEN)
+    await program.logged("the kernel's table is made")
+    expect(await old.exited).toBe(0)
+    expect(await tables()).toHaveLength(1)
+    expect(await tables()).not.toEqual(before)
+    expect((await status()).kernel).toMatchObject({ state: 'up' })
+  },
+)
 
 describe('without the capability', () => {
   test('it is told once, and clients are refused as before', async () => {

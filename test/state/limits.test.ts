@@ -296,6 +296,24 @@ describe('budgets of their own', () => {
   })
 })
 
+test('each of several processes has its part of that, and one of very many has one', () => {
+  for (const [processes, expected] of [
+    [1, 120],
+    [7, 17],
+    [500, 1],
+  ] as const) {
+    const one = createLimits({
+      rates: ALL_OFF,
+      enforced: () => true,
+      now: () => at,
+      seed: new Uint8Array(8),
+      processes,
+    })
+    const strangers = Array.from({ length: 200 }, (_, i) => one.sparesLevel('role', from(`192.0.2.${i}`)))
+    expect(strangers.filter(Boolean)).toHaveLength(expected)
+  }
+})
+
 describe('unknown recipients', () => {
   test('all asked and those not known are told apart, per source', () => {
     const all = limits({ unknown_recipients: { max: 20, windowMs: 10 * MINUTE } })

@@ -1,5 +1,6 @@
 /** The traffic of the last hour, with a clock of its own. */
 import { describe, expect, test } from '@jest/globals'
+import { json } from '../../src/admin/response.ts'
 import { createMetrics } from '../../src/telemetry/metrics.ts'
 import { distinct, note, registers } from '../../src/telemetry/traffic/distinct.ts'
 import { HeavyHitters } from '../../src/telemetry/traffic/heavy-hitters.ts'
@@ -145,6 +146,21 @@ function counting() {
 }
 
 describe('the last hour', () => {
+  test('names that are not ASCII are told as they were meant, and none is cut within a character', () => {
+    const { traffic, pass } = counting()
+    const long = `${'a'.repeat(254)}\u{1f4a9}.example`
+    for (const helo of ['bücher.example', long, 'a\u009b\u202eb'])
+      traffic.ended({ source: '192.0.2.1', net: '192.0.2.0/24' }, helo, false)
+    traffic.recipient(Buffer.from('b@BÜCHER.example').toString('latin1'), 250)
+    pass(10)
+    const { helo, domain } = traffic.report().top
+    expect(helo.map(({ key }) => key).sort()).toEqual(['a'.repeat(254), 'a\u009b\u202eb', 'bücher.example'].sort())
+    expect(domain.map(({ key }) => key)).toEqual(['bücher.example'])
+    const { body } = json(200, { helo })
+    expect(body).toMatch(/^[\n -~ü]*$/)
+    expect(JSON.parse(body as string)).toEqual({ helo })
+  })
+
   test('has what was counted in each minute, and no more than an hour of it', () => {
     const { metrics, traffic, pass } = counting()
     for (let minute = 0; minute < 70; minute++) {

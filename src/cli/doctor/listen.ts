@@ -2,20 +2,18 @@
  * Whether each address of SPILLWAY_LISTEN can be listened on, or is in the hands of the node that runs. A port that is free is
  * taken for a moment and let go.
  */
-import { readdirSync, readlinkSync } from 'node:fs'
-import { readFile } from 'node:fs/promises'
 import { connect, createServer, isIPv6 } from 'node:net'
-import { setImmediate } from 'node:timers/promises'
 import { type HostPort, hostPortsText } from '../../config/address-kinds.ts'
 import type { PlainSettings } from '../../config/settings.ts'
-import { within } from '../../core/deadline.ts'
+import { readId } from '../../core/id.ts'
 import { adviceOn } from '../listen-advice.ts'
+import { holderOf } from '../port-holder.ts'
 import type { Budget, Findings } from './finding.ts'
 import type { RunningNode } from './node.ts'
 
 const GREETING_MS = 4000
-const SEARCH_MS = 2000
 const LONGEST_GREETING = 512
+const JUST_NOW_MS = 30_000
 
 export interface Listening {
   readonly settings: PlainSettings
@@ -45,7 +43,7 @@ async function look(at: HostPort, { settings, isDefault, budget, node }: Listeni
       cure ?? 'run it as the user of the service',
     )
   if (error.code !== 'EADDRINUSE') return found.fail(where, error.message, cure ?? 'choose another address')
-  const holder = await within(holderOf(at.port), SEARCH_MS, () => undefined).catch(() => undefined)
+  const holder = await holderOf(at)
   if ((await node) === undefined) {
     if (holder?.startsWith('systemd '))
       return found.ok(where, `held by ${holder}, which will pass it on (spillway.socket)`)
@@ -54,6 +52,8 @@ async function look(at: HostPort, { settings, isDefault, budget, node }: Listeni
   }
   const greeting = await greetingAt(at, budget.left(GREETING_MS))
   if (greeting?.includes(settings.hostname)) return found.ok(where, 'in the hands of the node that runs')
+  if (greeting !== undefined && isRefusal(greeting))
+    return found.ok(where, `in the hands of the node that runs, which turns away whoever comes from here: ${greeting}`)
   if (greeting !== undefined && greeting !== '')
     return found.fail(where, `another program listens there (${holder ?? 'unknown'}) and says: ${greeting}`, cure ?? '')
   found.ok(
@@ -69,6 +69,13 @@ function bindError({ host, port }: HostPort): Promise<NodeJS.ErrnoException | un
     server.listen({ host, port, exclusive: true, ipv6Only: isIPv6(host) }, () => server.close(() => resolve(undefined)))
   })
 }
+
+/** Whether a node has said this just now: a refusal for good does not name it, and has an id that says when it was made. */
+const isRefusal = (greeting: string): boolean =>
+  /^5/.test(greeting) &&
+  (greeting.match(/[0-9A-Z]{13}/g) ?? []).some(
+    (id) => Math.abs((readId(id)?.at.getTime() ?? Number.NaN) - Date.now()) < JUST_NOW_MS,
+  )
 
 /** The first line of what listens there; undefined if it cannot be connected to, or says nothing. */
 function greetingAt({ host, port }: HostPort, ms: number): Promise<string | undefined> {
@@ -90,45 +97,4 @@ function greetingAt({ host, port }: HostPort, ms: number): Promise<string | unde
       if (text.includes('\n') || text.length > LONGEST_GREETING) end()
     })
   })
-}
-
-/** The program that listens on a port, as `name (pid 12)`; undefined where the system does not let us see it. */
-async function holderOf(port: number): Promise<string | undefined> {
-  const tables = await Promise.all(
-    ['/proc/net/tcp', '/proc/net/tcp6'].map((path) => readFile(path, 'utf8').catch(() => '')),
-  )
-  const hex = port.toString(16).toUpperCase().padStart(4, '0')
-  const inodes = new Set(
-    tables
-      .flatMap((table) => table.split('\n').map((row) => row.trim().split(/\s+/)))
-      // 0A is LISTEN; the tenth column is the inode.
-      .filter((columns) => columns[1]?.endsWith(`:${hex}`) && columns[3] === '0A')
-      .map((columns) => `socket:[${columns[9]}]`),
-  )
-  if (inodes.size === 0) return undefined
-  for (const pid of readdirSync('/proc').filter((name) => /^[0-9]+$/.test(name))) {
-    if (hasOpen(pid, inodes))
-      return `${(await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => 'a program')).trim()} (pid ${pid})`
-    // Other probes measure times meanwhile.
-    await setImmediate()
-  }
-  return undefined
-}
-
-/** All at once: a machine may have a hundred thousand open files, and a look at each by the thread pool takes seconds. */
-function hasOpen(pid: string, targets: ReadonlySet<string>): boolean {
-  const folder = `/proc/${pid}/fd`
-  try {
-    return readdirSync(folder).some((file) => targets.has(targetOf(`${folder}/${file}`)))
-  } catch {
-    return false
-  }
-}
-
-function targetOf(link: string): string {
-  try {
-    return readlinkSync(link)
-  } catch {
-    return ''
-  }
 }

@@ -15,6 +15,7 @@ import type { ParentMetrics } from '../../telemetry/parent-metrics.ts'
 import { Retired, type Snapshot } from '../../telemetry/together.ts'
 import { CrewBans } from './crew-bans.ts'
 import { CrewExplain } from './crew-explain.ts'
+import { CrewKernel } from './crew-kernel.ts'
 import { CrewOrders } from './crew-orders.ts'
 import { CrewTallies } from './crew-tallies.ts'
 import { type Ending, Hand } from './hand.ts'
@@ -58,6 +59,7 @@ export interface WorkerReport {
 export class Crew {
   readonly bans = new CrewBans(() => this.#hands())
   readonly explain = new CrewExplain(() => this.#hands())
+  readonly kernel = new CrewKernel(() => this.#places[0]?.hand)
   readonly orders = new CrewOrders(() => this.#hands())
   readonly tallies = new CrewTallies(() => this.#hands())
   readonly #options: CrewOptions
@@ -201,12 +203,13 @@ export class Crew {
       reading: this.#shareOf(place, this.#reading),
       listenIsDefault: listenIsDefault && this.#listening === undefined,
       ...{ worker, of, number: own, version, machine, ticketKey, orders: this.orders.value },
+      leavesTable: this.kernel.waits,
     }
     const hand: Hand = new Hand(
       start,
       sockets,
       (made) => this.bans.spread(made, hand),
-      (hearings) => this.#places[0]?.hand?.heard(hearings),
+      this.kernel.heard,
       (given) => this.bans.spreadPoints(given),
     )
     place.hand = hand

@@ -189,6 +189,11 @@ export class Hand {
     this.#send({ kind: 'follow' })
   }
 
+  /** The kernel's table is this node's now. */
+  keepTable(): void {
+    this.#send({ kind: 'keepTable' })
+  }
+
   /** It ends at once, and logs what it cuts off. */
   abort(): void {
     this.#send({ kind: 'abort' })

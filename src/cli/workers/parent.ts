@@ -10,7 +10,7 @@ import { Admin } from '../../admin/http.ts'
 import { operatorOf } from '../../admin/operator.ts'
 import { StandingOrders } from '../../admin/orders.ts'
 import type { Status } from '../../admin/status.ts'
-import type { ListenError } from '../../app.ts'
+import { bound, ListenError } from '../../app.ts'
 import type { Latest } from '../../build/bans.ts'
 import { observeReport } from '../../build/observed.ts'
 import { Reloader } from '../../build/reload.ts'
@@ -22,10 +22,12 @@ import { patiently } from '../../core/deadline.ts'
 import { messageOf } from '../../core/errors.ts'
 import { NODES, nodeName, nodeNumber, successorNumber } from '../../core/id.ts'
 import type { OverloadMode } from '../../core/overload.ts'
+import { ensureFree } from '../../front/gate/listener.ts'
 import { createLog, type LevelledLog } from '../../telemetry/log.ts'
 import { createParentMetrics, type ParentMetrics } from '../../telemetry/parent-metrics.ts'
 import { countedOf, snapshotOf, together } from '../../telemetry/together.ts'
-import { adviceOn } from '../listen-advice.ts'
+import { listenFailure } from '../listen-advice.ts'
+import { privately } from '../privately.ts'
 import { reread } from '../reread.ts'
 import { type Serving, type Stoppable, untilStopped } from '../signals.ts'
 import { unusedFor } from '../sockets.ts'
@@ -96,7 +98,7 @@ class Parent implements Stoppable {
       reported: (report) => crew.reported(report),
       feedback: (given) => crew.feedback(given),
       explain: (asked) => crew.explain.ask(asked),
-      ...{ orders, bans: bansOf(crew) },
+      ...{ orders, privately, bans: bansOf(crew) },
       observed: async () => observeReport(await crew.tallies.ask(), this.#inForce.settings),
       failed: (error) => log.error({ err: error.message }, 'a listening socket failed'),
     })
@@ -104,14 +106,19 @@ class Parent implements Stoppable {
 
   /** Resolves when all workers serve. */
   async start(): Promise<void> {
-    const { takesOver, loaded } = this.#serving
+    const { takesOver, loaded, sockets } = this.#serving
     // One that is to take over must serve before the other one stops.
-    if (!takesOver) await this.#listen()
+    if (takesOver) this.#crew.kernel.wait()
+    else await this.#listen()
     try {
+      // The workers could listen beside anybody who lets them.
+      if (!takesOver && (sockets?.mail.length ?? 0) === 0)
+        await bound('SPILLWAY_LISTEN', ensureFree(loaded.settings.listen))
       await this.#crew.start()
       if (takesOver) {
         await takeOver(loaded.settings, this.#log)
         await patiently(() => this.#listen())
+        this.#crew.kernel.begin()
       }
     } catch (error) {
       this.#admin.close()
@@ -192,21 +199,17 @@ async function page(crew: Crew, metrics: ParentMetrics): Promise<{ readonly type
   return { type: metrics.registry.contentType, text }
 }
 
-/** What cannot be listened on, and what to do about it; empty for another error. */
-function whereOf(error: unknown, { loaded, sockets }: Serving): Record<string, unknown> {
-  const known = error instanceof StartFailure ? error.failure.listening : adminError(error, loaded, sockets)
-  return known === undefined ? {} : { setting: known.setting, advice: adviceOn(known, loaded.settings) }
-}
-
-function adminError(
+/** What cannot be listened on; undefined for another error. */
+function listenErrorOf(
   error: unknown,
-  { settings }: Serving['loaded'],
-  sockets: Serving['sockets'],
-): Pick<ListenError, 'setting' | 'code' | 'address'> | undefined {
-  const { code, syscall, address } = error as NodeJS.ErrnoException & { address?: string }
+  { loaded: { settings }, sockets }: Serving,
+): Pick<ListenError, 'setting' | 'code' | 'address' | 'port'> | undefined {
+  if (error instanceof StartFailure) return error.failure.listening
+  if (error instanceof ListenError) return error
+  const { code, syscall, address, port } = error as NodeJS.ErrnoException & { address?: string; port?: number }
   if (syscall === undefined) return undefined
   const isPassed = sockets?.admin !== undefined && (address === undefined || address !== settings.adminListen.socket)
-  return { setting: isPassed ? 'LISTEN_FDS' : 'SPILLWAY_ADMIN_LISTEN', code, address }
+  return { setting: isPassed ? 'LISTEN_FDS' : 'SPILLWAY_ADMIN_LISTEN', code, address, port }
 }
 
 /** Resolves with the exit code when the program should end. */
@@ -221,7 +224,9 @@ export async function runParent(serving: Serving, workers: number): Promise<numb
     parent = new Parent(serving, workers, log)
     await parent.start()
   } catch (error) {
-    log.error({ err: messageOf(error), ...whereOf(error, serving) }, 'cannot start')
+    const failed = listenErrorOf(error, serving)
+    const where = failed === undefined ? {} : await listenFailure(failed, loaded.settings)
+    log.error({ err: messageOf(error), ...where }, 'cannot start')
     log.flush()
     return 1
   }

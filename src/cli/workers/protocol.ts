@@ -35,6 +35,8 @@ export interface Start {
   readonly version: string
   readonly machine: string
   readonly orders: Orders
+  /** The kernel's table may still be another Spillway's, until `keepTable`. */
+  readonly leavesTable: boolean
 }
 
 export interface Report {
@@ -47,7 +49,7 @@ export interface Report {
 export interface Failure {
   readonly message: string
   /** Where an address cannot be listened on. */
-  readonly listening?: Pick<ListenError, 'setting' | 'code' | 'address'>
+  readonly listening?: Pick<ListenError, 'setting' | 'code' | 'address' | 'port'>
 }
 
 /** all: everything that is remembered, pardons too. */
@@ -77,8 +79,8 @@ export type ToWorker =
   | Offended
   | Heard
   | { readonly kind: 'stop'; readonly after: 'signal' | 'handover' }
-  /** follow: what follows files by itself reads them now. */
-  | { readonly kind: 'abort' | 'follow' }
+  /** follow: what follows files by itself reads them now. keepTable: the kernel's table is this node's. */
+  | { readonly kind: 'abort' | 'follow' | 'keepTable' }
 
 /** What clients of one worker have heard, for the one that keeps the kernel's table. */
 export interface Heard {

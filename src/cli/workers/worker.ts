@@ -39,8 +39,8 @@ async function report(running: Running, withMetrics: boolean): Promise<Report> {
 
 function failureOf(error: unknown): Failure {
   if (!(error instanceof ListenError)) return { message: messageOf(error) }
-  const { message, setting, code, address } = error
-  return { message, listening: { setting, code, address } }
+  const { message, setting, code, address, port } = error
+  return { message, listening: { setting, code, address, port } }
 }
 
 async function reportForEver(running: Running): Promise<void> {
@@ -126,6 +126,8 @@ function obey(running: Running, log: LevelledLog, take: (reading: Reading) => vo
         return running.kernel.take(message.hearings)
       case 'follow':
         return running.follow()
+      case 'keepTable':
+        return running.keepTable()
       case 'abort':
         return end(1, log, running.abort())
     }
@@ -139,7 +141,7 @@ function obey(running: Running, log: LevelledLog, take: (reading: Reading) => vo
 }
 
 async function run(options: Start): Promise<void> {
-  const { worker, of, number, reading, listenIsDefault, version, machine, orders } = options
+  const { worker, of, number, reading, listenIsDefault, version, machine, orders, leavesTable } = options
   process.title = `spillway worker ${worker}`
   const { logLevel: level, logFormat: format } = reading.settings
   const log = createLog({ level, format, destination: 1, worker })
@@ -157,7 +159,7 @@ async function run(options: Start): Promise<void> {
         worker: { number, of, isFirst: worker === 1 },
         sharesPorts: true,
       },
-      orders,
+      ...{ orders, leavesTable },
       sockets: { mail: options.sockets, admin: undefined },
       ...(options.ticketKey !== undefined && { ticketKey: Buffer.from(options.ticketKey) }),
     })

@@ -16,6 +16,22 @@ const BACKLOG = 4096
  */
 const NO_IPV6: ReadonlySet<string | undefined> = new Set(['EAFNOSUPPORT', 'EADDRNOTAVAIL'])
 
+/**
+ * Rejects if somebody listens on one of these addresses already, as listen() would (EADDRINUSE). With SO_REUSEPORT a bind succeeds beside
+ * any program of the same user that has set it too, such as HAProxy, and each gets a part of the clients. Each address is bound for a moment.
+ */
+export async function ensureFree(addresses: readonly ListenAddress[]): Promise<void> {
+  for (const { host, port } of addresses) {
+    if (port === 0) continue
+    const server = createServer((socket) => socket.destroy())
+    await new Promise<void>((resolve, reject) => {
+      // Whatever else is wrong shows when it is listened on.
+      server.once('error', (error: NodeJS.ErrnoException) => (error.code === 'EADDRINUSE' ? reject(error) : resolve()))
+      server.listen({ host, port, ipv6Only: isIPv6(host), exclusive: true }, () => server.close(() => resolve()))
+    })
+  }
+}
+
 export class Listener {
   readonly #servers: Server[] = []
   readonly #serve: (socket: Socket) => void

@@ -69,7 +69,7 @@ export class HeavyHitters {
     const before = this.#keys[row]
     if (before !== undefined) this.#rows.delete(before)
     // A piece of a longer string would keep all of that in memory.
-    const own = Buffer.from(key, 'latin1').toString('latin1')
+    const own = Buffer.from(key, 'utf16le').toString('utf16le')
     this.#keys[row] = own
     this.#rows.set(own, row)
     this.#errors[row] = this.#counts[row] as number

@@ -6,6 +6,7 @@
  */
 import type { Client } from '../../core/client.ts'
 import type { Clock } from '../../core/clock.ts'
+import { utf8Of } from '../../core/latin1.ts'
 import { actionsAt, REASON_NAMES, type ReasonName, reasonOf } from '../../core/reasons.ts'
 import { KNOWN_REFUSED_ROWS, type Metrics } from '../metrics.ts'
 import type { Cell } from '../series.ts'
@@ -133,10 +134,10 @@ export class Traffic {
     this.#latestKnown.set(reason, ip)
   }
 
-  /** RCPT was answered. */
+  /** RCPT was answered. @param to as the client sent it, in Latin-1 */
   recipient(to: string, code: number): void {
     const at = to.lastIndexOf('@')
-    if (at >= 0) this.#domains.add(shortened(to.slice(at + 1)).toLowerCase(), 1, code >= 400)
+    if (at >= 0) this.#domains.add(shortened(utf8Of(to.slice(at + 1)).toLowerCase()), 1, code >= 400)
   }
 
   /** Called once a second. */
@@ -252,4 +253,6 @@ export class Traffic {
   }
 }
 
-const shortened = (text: string): string => (text.length > LONGEST_KEY ? text.slice(0, LONGEST_KEY) : text)
+/** Not in the middle of a character. */
+const shortened = (text: string): string =>
+  text.length > LONGEST_KEY ? text.slice(0, LONGEST_KEY).replace(/[\ud800-\udbff]$/, '') : text

@@ -146,6 +146,7 @@ describe('homes', () => {
     ['smtp-server', ['front/session/transport.ts', 'front/session/wire-stream.ts']],
     ['prom-client', ['telemetry/metrics.ts', 'telemetry/series.ts', 'telemetry/together.ts']],
     ['pino', ['telemetry/log.ts']],
+    ['sonic-boom', ['telemetry/log.ts']],
     ['ip-cidr', ['core/ip.ts']],
     ['ioredis', ['state/redis.ts']],
     ['rate-limiter-flexible', ['state/limiter.ts']],

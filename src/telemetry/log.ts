@@ -4,6 +4,7 @@
  * sessions it stands for; summed over a kind of session these numbers are exact.
  */
 import { pino, stdTimeFunctions } from 'pino'
+import sonicBoom from 'sonic-boom'
 import { visible } from '../core/visible.ts'
 import { lineInWords } from './log-words.ts'
 
@@ -51,7 +52,9 @@ const orNothing = (act: () => void) => (): void => {
 
 export function createLog({ level, destination, worker, format = 'json' }: LogOptions): LevelledLog {
   const sizes = worker === undefined ? { minLength: 4096 } : { minLength: PIPE_BUF - 1024, maxWrite: PIPE_BUF }
-  const stream = pino.destination({ ...{ dest: destination, sync: false, maxLength: MOST_WAITING }, ...sizes })
+  // pino comes with an older one, which tries for ever to write the last lines to a pipe that nobody reads any more.
+  const to = typeof destination === 'number' ? { fd: destination } : { dest: destination }
+  const stream = new sonicBoom.SonicBoom({ ...to, sync: false, maxLength: MOST_WAITING, ...sizes })
   // A full disk or a reader that is gone is no reason to stop relaying mail. Lines that cannot be written are dropped,
   // and nothing may wait for them: pino's own hook at the end of the program would retry for ever.
   let broken = false

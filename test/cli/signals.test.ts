@@ -77,3 +77,12 @@ test('SIGUSR1 and SIGUSR2 spare the demo, too', async () => {
   program.child.kill('SIGTERM')
   expect(await program.exited).toBe(0)
 }, 30_000)
+
+test('SIGTERM ends it cleanly also where nobody reads its log any more', async () => {
+  program = new Program(['serve'], { env: SERVE_ENV })
+  await program.logged('listening for mail')
+  program.child.stdout?.destroy()
+  program.child.stderr?.destroy()
+  program.child.kill('SIGTERM')
+  expect(await program.exited).toBe(0)
+})

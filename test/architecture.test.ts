@@ -23,7 +23,15 @@ const FLOORS = [
 const PARTS: Readonly<Record<string, readonly (readonly string[])[]>> = {
   relay: [['smtp'], ['pool'], ['transaction']],
   front: [
-    ['served.ts', 'evidence.ts', 'queue-id.ts', 'refusal-counts.ts', 'client-domains.ts', 'session-record.ts'],
+    [
+      'served.ts',
+      'evidence.ts',
+      'queue-id.ts',
+      'refusal-counts.ts',
+      'client-domains.ts',
+      'session-record.ts',
+      'shown-address.ts',
+    ],
     [
       'certificates.ts',
       'reply.ts',

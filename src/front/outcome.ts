@@ -3,13 +3,11 @@
  * A SessionRecord is filled while the session goes on; `end` counts it when the client is gone, `tell` writes the line when the
  * upstream has said its last word as well.
  */
-import { addressHmac } from '../core/address-hmac.ts'
 import { isOffence, type Offence, proves } from '../core/bans.ts'
 import { type Client, isRelay, isTrusted, STANDINGS, type Standing } from '../core/client.ts'
 import type { Clock } from '../core/clock.ts'
 import { refusalId } from '../core/id.ts'
 import { isKernelReason } from '../core/kernel.ts'
-import { utf8Of } from '../core/latin1.ts'
 import type { Refusal, Stage } from '../core/policy.ts'
 import { type CheckName, REASONS } from '../core/reasons.ts'
 import type { Reply } from '../relay/smtp/reply.ts'
@@ -27,23 +25,20 @@ import type { Evidence } from './evidence.ts'
 import { countKnownRefused, type KnownRefusedOptions } from './known-refused.ts'
 import { BREACH, BREACHES, isCallout, lessonOf, NOTHING } from './lesson.ts'
 import { queueIdIn } from './queue-id.ts'
-import type { RecentSessions, Shown } from './recent-sessions.ts'
+import type { RecentSessions } from './recent-sessions.ts'
 import { type AnsweredFrom, NO_ANSWER, sourceOf } from './recipient-answer.ts'
 import { RefusalCounts } from './refusal-counts.ts'
 import { ALL_KINDS, type Kind, kindOf } from './session-kind.ts'
 import { type MessageTold, SessionRecord } from './session-record.ts'
+import { named, type Shown, type ShownOptions, shownBy } from './shown-address.ts'
 
 /** Recipients, and messages, that a session's line names; the others are only counted. */
 const MAX_TOLD = 20
 
-export interface OutcomeOptions {
+export interface OutcomeOptions extends ShownOptions {
   readonly metrics: Metrics
   readonly log: Log
   readonly logSample: () => 'auto' | number
-  /** Whether local parts of addresses are shown. */
-  readonly localParts: () => boolean
-  /** Of the HMACs of addresses; undefined: there are none. */
-  readonly hmacKey: () => string | undefined
   readonly clock: Pick<Clock, 'elapsed'>
   /** Learns from what came of a client's messages. */
   readonly history: Pick<History, 'learn'>
@@ -71,8 +66,7 @@ export class Outcomes {
   readonly #metrics: Metrics
   readonly #log: Log
   readonly #sampler: Sampler<Kind>
-  readonly #localParts: () => boolean
-  readonly #hmacKey: OutcomeOptions['hmacKey']
+  readonly #shown: Shown
   readonly #elapsed: Clock['elapsed']
   readonly #history: OutcomeOptions['history']
   readonly #domains: OutcomeOptions['domains']
@@ -90,7 +84,7 @@ export class Outcomes {
   readonly #durations: ReadonlyMap<Outcome, Distribution>
 
   constructor(options: OutcomeOptions) {
-    const { metrics, log, logSample, localParts, clock, history, domains, relayed, committed } = options
+    const { metrics, log, logSample, clock, history, domains, relayed, committed } = options
     this.#traffic = options.traffic
     this.#tally = options.tally
     this.#recent = options.recent
@@ -98,8 +92,7 @@ export class Outcomes {
     this.#metrics = metrics
     this.#log = log
     this.#sampler = new Sampler(logSample, ALL_KINDS)
-    this.#localParts = localParts
-    this.#hmacKey = options.hmacKey
+    this.#shown = shownBy(options)
     this.#elapsed = clock.elapsed
     this.#history = history
     this.#domains = domains
@@ -249,9 +242,9 @@ export class Outcomes {
           ...facts,
         }),
         ...(record.upstreamSaid !== undefined && { refusedBy: record.upstreamSaid }),
-        ...(record.from !== undefined && this.#named('from', record.from)),
+        ...(record.from !== undefined && named(this.#shown, 'from', record.from)),
         ...(record.rcpts > 0 && {
-          rcpts: record.told?.map(({ to, ...answer }) => ({ ...this.#named('to', to), ...answer })),
+          rcpts: record.told?.map(({ to, ...answer }) => ({ ...named(this.#shown, 'to', to), ...answer })),
           rcptCount: record.rcpts,
         }),
         ...(record.messageCount > 0 && { messages: record.messages, messageCount: record.messageCount }),
@@ -282,26 +275,5 @@ export class Outcomes {
     if (record.shed) return 'shed'
     if (record.rejected) return 'rejected'
     return record.aborted ? 'aborted' : 'none'
-  }
-
-  /** An address as a line has it. */
-  #named(name: 'from' | 'to', address: string): Readonly<Record<string, string>> {
-    const { text, hmac } = this.#shown(address)
-    return { [name]: text, ...(hmac !== undefined && { [`${name}Hmac`]: hmac }) }
-  }
-
-  /** Only of what is written or kept. */
-  readonly #shown: Shown = (address) => {
-    const key = this.#hmacKey()
-    const text = this.#redacted(address)
-    return key === undefined || address === '' ? { text } : { text, hmac: addressHmac(key, utf8Of(address)) }
-  }
-
-  #redacted(address: string): string {
-    // RFC 5321 section 4.5.3.1: a path has 256 octets at most; what is longer would only fill the log.
-    const text = utf8Of(address.slice(0, 256))
-    const at = text.lastIndexOf('@')
-    if (this.#localParts() || text === '' || /^postmaster$/i.test(text)) return text
-    return at < 0 ? '***' : `***${text.slice(at)}`
   }
 }

@@ -21,6 +21,7 @@ import type { Refusal } from '../core/policy.ts'
 import { recordOf } from '../core/record.ts'
 import { visible } from '../core/visible.ts'
 import type { SessionRecord } from './session-record.ts'
+import type { Shown } from './shown-address.ts'
 
 const RINGS: Readonly<Record<KeptKind, { readonly places: number; readonly perSecond: number }>> = {
   known: { places: 1024, perSecond: Number.POSITIVE_INFINITY },
@@ -46,9 +47,6 @@ const clipped = (text: string): string => {
   const shown = visible(text.slice(0, MOST_KEPT)).replace(/\n/g, ' ')
   return Buffer.from(shown.slice(0, MOST_KEPT)).toString()
 }
-
-/** An address as the log shows it, and its HMAC if there is a key. */
-export type Shown = (address: string) => { readonly text: string; readonly hmac?: string }
 
 /** What is kept, with what it is found by. */
 interface Entry {

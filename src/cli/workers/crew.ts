@@ -25,14 +25,11 @@ import type { Report, Start } from './protocol.ts'
 const LOOK_MS = 1000
 /** A worker that says nothing for so many looks serves nobody. One that only has much to do reports meanwhile. */
 const HUNG_LOOKS = 30
-/** One that dies within this time of its start is started again after a longer pause each time. */
-const LATELY_MS = 60_000
-const PAUSES_MS = { first: 100, longest: 30_000 } as const
 /** A worker that is told to end at once writes its log lines first. */
 const ABORT_MS = 4000
 
-/** Of one that the system had no process for. */
-const NOT_BEGUN: Ending = { code: 1, signal: null }
+/** The exit code of one that the system had no process for. */
+const NOT_BEGUN = 1
 
 export interface CrewOptions extends Pick<Start, 'of' | 'version' | 'machine' | 'listenIsDefault' | 'ticketKey'> {
   /** The settings of the whole node, at the start. */
@@ -250,7 +247,7 @@ export class Crew {
       place.hand = undefined
       place.restarts++
       metrics.restarts.inc(String(worker))
-      const pause = this.#pause(place, hasBegun ? ending : NOT_BEGUN)
+      const pause = place.pauseAfter(hasBegun ? ending.code : NOT_BEGUN)
       if (hasBegun) this.#mourn(place, current, ending, pause)
       await sleep(pause)
       if (this.#stopping) return
@@ -279,14 +276,6 @@ export class Crew {
       { worker, pid, ...(signal === null ? { code } : { signal }), sessions, unknown, replacedInMs: pause },
       'a worker died; what became of messages past their final dot is unknown',
     )
-  }
-
-  /** @returns how long to wait before the worker is started again, in milliseconds */
-  #pause(place: Place, { code }: Ending): number {
-    if (code === 0) return 0
-    const before = performance.now() - place.startedAt < LATELY_MS ? place.deathsInARow : 0
-    place.deathsInARow = before + 1
-    return before === 0 ? 0 : Math.min(PAUSES_MS.longest, PAUSES_MS.first * 2 ** (before - 1))
   }
 
   /** Kills workers that hang. Looks are counted, not seconds: while this process is held up, nobody can be heard. */

@@ -37,7 +37,8 @@ test('a port that is taken is told with the setting and what to do', async () =>
     expect(code).toBe(1)
     expect(output).toContain('EADDRINUSE')
     expect(output).toContain('"setting":"SPILLWAY_LISTEN"')
-    expect(output).toContain('ss -ltnp')
+    expect(output).toContain('another program listens there already')
+    expect(output).toContain(`(pid ${process.pid})`)
   } finally {
     other.close()
   }

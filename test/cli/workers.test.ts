@@ -677,7 +677,8 @@ describe('start and stop', () => {
         expect(code).toBe(1)
         expect(output.match(/cannot start/g)).toHaveLength(1)
         expect(output).toContain(`"setting":"${setting}"`)
-        expect(output).toContain('ss -ltnp')
+        expect(output).toContain('another program listens there already')
+        expect(output).toContain(`(pid ${process.pid})`)
       }
     } finally {
       other.close()

@@ -120,7 +120,7 @@ export class History {
     const good = lesson.good > 0 && isGoodAddress(after) && !wasGoodOn(dayOfHour(at.hour), before) ? 1 : 0
     const isLate = dayOfHour(at.hour) < dayOfHour(before.lastBad)
     const bad = lesson.bad >= 1 && isBadAddress(after) && !isLate ? 1 : 0
-    if (good > 0 || bad > 0) this.nets.learn(ip, { good, bad }, at.hour, at.rule)
+    if (good > 0 || bad > 0) this.nets.learn(ip, { good, bad, since: after.first }, at.hour, at.rule)
   }
 
   /**
@@ -170,8 +170,7 @@ export class History {
     const past = untilNow(heard, hour)
     const after = untold === undefined ? past : withUntold(past, untold, OWN_MEMORY)
     if (this.#isForgotten(after) || !this.#clients.put(high, low, after)) return undefined
-    if (isGoodAddress(after) && !wasGoodOn(dayOfHour(after.lastGood), before))
-      this.nets.hearGood(high, low, after.lastGood)
+    if (isGoodAddress(after) && !wasGoodOn(dayOfHour(after.lastGood), before)) this.nets.hearGood(high, low, after)
     return undefined
   }
 

@@ -6,7 +6,7 @@
  * It is wider evidence than a client's own past, so it counts addresses and not messages: each address adds to the good of its
  * neighbourhood at most once a day, and so to the bad. One busy machine is not a neighbourhood.
  *
- * An address is good if it has sent at least three good messages, and as many good as bad ones lately; it is bad if it has just sent a bad
+ * An address is good if it has sent at least two good messages, and as many good as bad ones lately; it is bad if it has just sent a bad
  * one, and more bad than good ones lately. In between it is neither. Of the spam that mail servers take, most comes from addresses that are seen
  * once: if each of them were a good one, the networks that send most spam would soon be the best. A provider's addresses send much, and
  * most of it good.
@@ -44,7 +44,7 @@ const MOST_UNTOLD = 16_384
 /** So many bad addresses are kept longer than fewer: more of them make a suspect. */
 const WORTH_KEEPING = 3
 /** So many good messages make a good address. */
-const GOOD_MESSAGES = 3
+const GOOD_MESSAGES = 2
 /** Less says nothing any more, and is not written: one bad address, two days later. */
 export const LEAST_BAD = 0.25
 
@@ -59,6 +59,10 @@ export interface BadNet {
   readonly buckets: number
   /** How many bad addresses there are at least, as they weigh in that hour. */
   readonly bad: number
+}
+
+interface NetLesson extends Pick<Lesson, 'good' | 'bad'> {
+  readonly since: number
 }
 
 export interface NeighbourhoodsOptions {
@@ -129,9 +133,10 @@ export class Neighbourhoods implements Noted<BadNet> {
 
   /**
    * An address has turned out to be good today, or bad. What it was today already counts once.
-   * @param ip canonical @param lesson of the address: 0 or 1 each @param hour of it, not in the future @param rule for this hour
+   * @param ip canonical @param lesson of the address: 0 or 1 each; `since`: the hour of its first good message
+   * @param hour of it, not in the future @param rule for this hour
    */
-  learn(ip: string, { good, bad }: Pick<Lesson, 'good' | 'bad'>, hour: number, rule: Rule): void {
+  learn(ip: string, { good, bad, since }: NetLesson, hour: number, rule: Rule): void {
     const bits = this.#bits
     if (!readBits(ip, bits)) return
     const [high, low] = [bits[0]!, this.#netBits]
@@ -142,15 +147,17 @@ export class Neighbourhoods implements Noted<BadNet> {
     const after = rule(before, { good, bad: isCounted ? 0 : bad }, hour, NET_MEMORY)
     const isLatest = dayOfHour(after.lastBad) === dayOfHour(hour)
     const nets = isLatest ? buckets | bucket : (before.nets ?? 0)
-    if (!this.#table.put(high, low, { ...after, nets }) || bucket === 0 || isCounted || !isLatest) return
+    const first = good > 0 ? Math.min(since, after.first) : after.first
+    if (!this.#table.put(high, low, { ...after, first, nets }) || bucket === 0 || isCounted || !isLatest) return
     if (countOf(nets) <= BUCKETS_TOLD) this.#note({ high, low, hour, buckets: nets, bad: after.recentBad })
   }
 
-  /** Another node has heard the first good message of an address on a day. */
-  hearGood(high: number, low: number, hour: number): void {
+  /** Another node has heard that an address was good on a day. @param own the past of the address */
+  hearGood(high: number, low: number, own: Past): void {
     const net = low & maskOf(high)
     const before = this.#held(high, net)
-    this.#table.put(high, net, { ...taught(before, { good: 1, bad: 0 }, hour, NET_MEMORY), nets: before.nets ?? 0 })
+    const after = taught(before, { good: 1, bad: 0 }, own.lastGood, NET_MEMORY)
+    this.#table.put(high, net, { ...after, first: Math.min(own.first, after.first), nets: before.nets ?? 0 })
   }
 
   /** Another node, or a file, says this. What is heard twice changes nothing. What comes from the future has happened now. */

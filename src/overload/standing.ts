@@ -14,7 +14,8 @@
  *     6. its own bad mail      of the latest messages more bad than good, and more than one bad             -> suspect
  *     7. bad neighbours        more than three bad addresses in its neighbourhood lately, and less than
  *                              20 % good ones (state/neighbourhoods.ts)                                     -> suspect
- *     8. a little good mail    a good message, but not enough for 4                                         -> seen
+ *     8. a little good mail    a good message, but not enough for 4; two of them, if an address of its
+ *                              neighbourhood was bad within a day and less than 20 % were good ones          -> seen
  *     9. good neighbours       addresses of its neighbourhood were good five times over at least KNOWN_DAYS
  *                              days, each once a day, and of those heard lately at least 80 % were good      -> seen
  *    10. a good domain         it has sent nothing bad, and addresses whose forward-confirmed names are of
@@ -33,7 +34,7 @@
  * A neighbourhood never takes anybody's own good standing away (4 comes before 5 and 7), and one in which a fifth of the
  * addresses are good ones is no evidence against any of them: so a big provider's pool never turns suspect as a whole.
  * An address with one or two messages that got through is not spared by 8 among bad neighbours: that is what
- * a spammer with a whole network has.
+ * a spammer with a whole network has. And a single one says nothing where a neighbour has just been bad.
  *
  * A domain lends less than a neighbourhood, because more can get into it. Nobody can forge one: the name must point back to the
  * address. But whoever rents a machine may get a name of its hoster, and a spammer may register a domain, send wanted mail from
@@ -86,6 +87,8 @@ const ENOUGH = OWN_MEMORY / 2
 /** More than these are evidence: two bad messages are, until a day later they weigh no more than one. */
 const BAD_MESSAGES = 1
 const BAD_NEIGHBOURS = 3
+/** What mail servers let a bot get away with now and then. */
+const ONE_MESSAGE = 1
 /** So many are a doubt: one bad address, until a day later it weighs less. */
 const DOUBTFUL_NEIGHBOURS = 0.5
 /** So many or more are evidence. */
@@ -127,7 +130,7 @@ export function decidedBy({ isAllowed, isRelay = false, banned, own, net, domain
   if (banned !== undefined) return 'automatic_ban'
   if (by === 'suspect') return 'own_bad_mail'
   if (isBadNeighbourhood(net)) return 'bad_neighbours'
-  if (by === 'seen') return 'a_little_good_mail'
+  if (by === 'seen' && (own.good > ONE_MESSAGE || !hasDoubtfulNeighbours(net))) return 'a_little_good_mail'
   if (isGoodNeighbourhood(net, needs)) return 'good_neighbours'
   const isLent = domain !== undefined && own.recentBad <= BAD_OF_ITS_OWN && isGoodDomain(domain, needs)
   return isLent ? 'good_domain' : 'nothing'

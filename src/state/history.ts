@@ -120,6 +120,7 @@ export class History {
     const good = lesson.good > 0 && isGoodAddress(after) && !wasGoodOn(dayOfHour(at.hour), before) ? 1 : 0
     const isLate = dayOfHour(at.hour) < dayOfHour(before.lastBad)
     const bad = lesson.bad >= 1 && isBadAddress(after) && !isLate ? 1 : 0
+    if (lesson.bad < 0 && isBadAddress(before) && !isBadAddress(after)) this.nets.forgive(ip)
     if (good > 0 || bad > 0) this.nets.learn(ip, { good, bad, since: after.first }, at.hour, at.rule)
   }
 

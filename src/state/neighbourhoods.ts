@@ -152,6 +152,19 @@ export class Neighbourhoods implements Noted<BadNet> {
     if (countOf(nets) <= BUCKETS_TOLD) this.#note({ high, low, hour, buckets: nets, bad: after.recentBad })
   }
 
+  /** An address that was called bad today is none, as somebody has found out. Of other days it is not known which were bad. */
+  forgive(ip: string): void {
+    const bits = this.#bits
+    if (!readBits(ip, bits)) return
+    const [high, low] = [bits[0]!, this.#netBits]
+    const before = untilNow(this.#held(high, low), this.#hour)
+    const buckets = bucketsOn(dayOfHour(this.#hour), before)
+    const bucket = bucketOf(bits[1]!)
+    if ((buckets & bucket) === 0) return
+    const recentBad = Math.max(0, before.recentBad - 1)
+    this.#table.put(high, low, { ...before, recentBad, nets: buckets & ~bucket })
+  }
+
   /** Another node has heard that an address was good on a day. @param own the past of the address */
   hearGood(high: number, low: number, own: Past): void {
     const net = low & maskOf(high)

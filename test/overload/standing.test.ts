@@ -86,6 +86,15 @@ describe('the neighbourhood', () => {
     expect(of(FRIEND, around)).toBe(known)
   })
 
+  test.each([
+    ['nobody', NO_PAST, 'seen'],
+    ['one bad address', net(0, 1), 'new'],
+    ['one bad address yesterday', aged(net(0, 1), START + 60), 'seen'],
+    ['one bad address, and one good', net(1, 1), 'seen'],
+  ] as const)('a single good message, and of the neighbours %s', (_, around, standing) => {
+    expect(of(past([0, GOOD]), around)).toBe(standing)
+  })
+
   test('takes away no suspicion: a bad client among good ones is a suspect', () => {
     expect(of(past([0, BAD, 2]), net(50, 0))).toBe('suspect')
   })

@@ -83,6 +83,17 @@ test('a provider stays one from its first day on: much mail from each address, m
   expect(standingIn(history)).toBe('seen')
 })
 
+test('an address that was called bad by mistake is no bad neighbour', () => {
+  const history = begin()
+  history.learn('192.0.2.1', BAD)
+  history.learn('192.0.2.2', BAD)
+  history.learn('192.0.2.1', { good: 1, bad: -1 })
+  expect(badIn(history)).toBe(1)
+  // It was bad for two recipients, and counts once.
+  for (let i = 0; i < 2; i++) history.nets.forgive('192.0.2.1')
+  expect(badIn(history)).toBe(1)
+})
+
 test('a network is as old as its oldest good address', () => {
   const history = begin()
   const one = { good: 1, bad: 0 }

@@ -2,6 +2,7 @@
  * How bad it is with the certificates: the one place that says so, for the page, for /api/v1/status and for `spillway status`. The marks
  * are those of the alerts (deploy/prometheus/alerts.yml).
  */
+import { inSeconds } from '../core/x509.ts'
 import type { Evidence, Verdict } from './evidence.ts'
 import type { Status } from './status.ts'
 
@@ -16,7 +17,7 @@ export function certificateTrouble({ tls }: Pick<Status, 'tls'>, now: number): V
   const left = Math.floor(days)
   const expiry: Verdict = {
     severity: days < EXPIRES_NOW_DAYS ? 'critical' : 'warn',
-    text: `The certificate ${first?.name} ${days <= 0 ? `has expired (${first?.expires}): senders that verify it bring no mail` : `expires in ${left} ${left === 1 ? 'day' : 'days'}`}`,
+    text: `The certificate ${first?.name} ${days <= 0 ? `has expired (${first === undefined ? '' : inSeconds(new Date(first.expires))}): senders that verify it bring no mail` : `expires in ${left} ${left === 1 ? 'day' : 'days'}`}`,
     do: 'renew it; its files are read again by themselves',
   }
   if (days < EXPIRES_NOW_DAYS) return expiry

@@ -18,7 +18,9 @@
  *  7. What is broken and harms nobody yet: a mail server down, a worker down, Redis away, other limits on another node, the kernel's table, certificates.
  *  8. What the operator has said and may have forgotten: the node or a mail server drained, a pinned level, overload off, checks
  *     that are only observed.
- *  9. All is well.
+ *  9. A limit turns away most of those who come, and some get through. Bots do that on an ordinary day, and so does a limit that is too
+ *     low: the figures cannot tell which, so it is said, and no warning.
+ * 10. All is well.
  */
 import { certificatesEnd, certificateTrouble } from './certificates.ts'
 import {
@@ -46,6 +48,8 @@ const SHED_LEAST = 0.01
 /** Nobody gets through: of so many connections at least, and this share is turned away. */
 const NOBODY_LEAST = 20
 const NOBODY_SHARE = 0.95
+/** A limit turns away so many of the connections, and some get through. */
+const MOST_SHARE = 0.5
 
 const NOTHING = 'nothing to do'
 
@@ -141,6 +145,21 @@ const nobody: Evidence = (status) => {
     severity: 'warn',
     text: `Nobody gets through: ${turnedAway} of ${came} connections of the last minute were turned away, most for ${reason.reason} (${setting})`,
     do: `spillway doctor, and a look at ${setting}`,
+  }
+}
+
+/** Lists, load and mail servers that refuse most are told elsewhere, or mean nothing: here it is about limits. */
+const mostLimited: Evidence = (status) => {
+  const { connections = [], shed = [] } = status.traffic?.minutes ?? {}
+  const [came, turnedAway] = [connections.at(-1) ?? 0, shed.at(-1) ?? 0]
+  const reason = mostFrequent(status.traffic)
+  if (came < NOBODY_LEAST || turnedAway < MOST_SHARE * came || reason === undefined) return undefined
+  const setting = settingOfReason(reason.reason)
+  if (!setting.startsWith('SPILLWAY_LIMIT_')) return undefined
+  return {
+    severity: 'ok',
+    text: `No flood, and ${turnedAway} of ${came} connections of the last minute were turned away, most for ${reason.reason} (${setting}); ${knownClause(status)}`,
+    do: `spillway top says who they are: if they are honest senders, raise ${setting}`,
   }
 }
 
@@ -251,6 +270,7 @@ const ORDER: readonly Evidence[] = [
   certificateTrouble,
   drained,
   asSet,
+  mostLimited,
 ]
 
 /** @param now in ms since the epoch */

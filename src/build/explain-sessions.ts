@@ -124,5 +124,5 @@ export function senderSaid(sender: string, { refused, served }: Sessions): strin
   if (last === undefined) return `There is no record of a session with the sender ${sender}.`
   const brought = served.filter((each) => hasBrought({ messages: each.messages ?? [] })).length
   const many = (count: number) => (count === SHOWN ? `${SHOWN} or more` : String(count))
-  return `${sender}: in ${many(refused.length)} of its last sessions something was turned away, ${many(brought)} brought mail and nothing was. The last one, from ${last.ip} to ${last.host} at ${timeOf(Date.parse(last.at))}, ${becameOf(last)}.`
+  return `${sender}: of its last sessions, ${many(refused.length)} had something turned away, and ${many(brought)} brought mail with nothing turned away. The last one, from ${last.ip} to ${last.host} at ${timeOf(Date.parse(last.at))}, ${becameOf(last)}.`
 }

@@ -258,7 +258,7 @@ export const SETTINGS = {
     kind: hostPorts(2525),
     default: '0.0.0.0:2525,[::]:2525',
     doc: 'Where clients connect, host:port separated by commas.',
-    more: 'Port 25 needs a privilege: map it (`25:2525` in compose), redirect it, or grant CAP_NET_BIND_SERVICE. Port 0 takes any free port. On a machine without IPv6 the `[::]` of the default is left out with a warning; if you write it yourself, Spillway does not start there.',
+    more: 'Port 25 needs a privilege: grant CAP_NET_BIND_SERVICE, or let the kernel redirect it ([deploy/one-box.md](deploy/one-box.md#port-25-without-root)). Port 0 takes any free port. On a machine without IPv6 the `[::]` of the default is left out with a warning; if you write it yourself, Spillway does not start there.',
     perNode: true,
   }),
   SPILLWAY_HOSTNAME: row({

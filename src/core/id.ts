@@ -103,11 +103,11 @@ export function readId(id: string): IdRead | undefined {
   }
 }
 
-/** The id that somebody has written down: Crockford's base 32 reads O as 0, I and L as 1, and small letters as capitals. */
+/** The id that somebody has written down: Crockford's base 32 reads O as 0, I and L as 1, and small letters as capitals. What stands around it in a refusal may come with it. */
 export const writtenId = (text: string): string =>
   text
     .trim()
-    .replace(/^\((.*)\)$/, '$1')
+    .replace(/^\(?(.*?)\)?[.,]?$/, '$1')
     .toUpperCase()
     .replace(/O/g, '0')
     .replace(/[IL]/g, '1')

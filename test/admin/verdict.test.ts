@@ -164,7 +164,7 @@ const ROWS: readonly [string, Status, string, string, string][] = [
     'a certificate that has expired, in a flood',
     status({ traffic: traffic({ connections: FLOOD, shed: FLOOD }), tls: certificate(-1, ['it expired. Renew it']) }),
     'critical',
-    `The certificate mx has expired (${inDays(-1)}): senders that verify it bring no mail`,
+    `The certificate mx has expired (${inDays(-1).replace('.000', '')}): senders that verify it bring no mail`,
     'renew it; its files are read again by themselves',
   ],
   [
@@ -208,6 +208,30 @@ const ROWS: readonly [string, Status, string, string, string][] = [
     'warn',
     'Nobody gets through: 40 of 40 connections of the last minute were turned away, most for proxy_unlisted (SPILLWAY_PROXY_PROTOCOL_FROM)',
     'spillway doctor, and a look at SPILLWAY_PROXY_PROTOCOL_FROM',
+  ],
+  [
+    'a limit turns most away, and some get through: told, and no warning',
+    status({
+      traffic: traffic(
+        { connections: hour(40), shed: hour(39), messages: hour(1), known: hour(0) },
+        { reasons: [{ reason: 'ip_connections', mode: 'enforce', lastMinute: 39, lastHour: 2340 }] },
+      ),
+    }),
+    'ok',
+    'No flood, and 39 of 40 connections of the last minute were turned away, most for ip_connections (SPILLWAY_LIMIT_IP_CONNECTIONS); no known sender came lately',
+    'spillway top says who they are: if they are honest senders, raise SPILLWAY_LIMIT_IP_CONNECTIONS',
+  ],
+  [
+    'what mail servers and load put off is no matter of limits',
+    status({
+      traffic: traffic(
+        { connections: hour(40), shed: hour(39), messages: hour(1), known: hour(0) },
+        { reasons: [{ reason: 'upstream_full', mode: 'enforce', lastMinute: 39, lastHour: 2340 }] },
+      ),
+    }),
+    'ok',
+    'All is well: inbound is 0.4 times normal; no known sender came lately',
+    'nothing to do',
   ],
   [
     'much mail, all of it let in',

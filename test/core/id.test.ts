@@ -21,6 +21,8 @@ describe('ids', () => {
 
   test('what is written down or spelt wrong is read as what was meant; other texts are no ids', () => {
     expect(readId(writtenId(' (irvl7d46oo503) '))).toEqual(readId('1RV17D4600503'))
+    for (const copied of ['1RV17D4600503)', '(1RV17D4600503', '(1RV17D4600503).'])
+      expect(writtenId(copied)).toBe('1RV17D4600503')
     expect(readId('1RV17D4600503')).toMatchObject({ reason: 'ip_connections' })
     for (const text of ['', '192.0.2.1', '1RV17D460050', '1RV17D46005ZZ', '1RV17D46005U3'])
       expect(readId(text)).toBeUndefined()

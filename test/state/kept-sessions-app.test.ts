@@ -68,7 +68,7 @@ test('an id of one node is explained at the other, also after the first was rest
   for (const app of [b, again])
     expect(await found<SenderExplained>(app, '<aLICE@B.example>')).toMatchObject({
       ...{ kind: 'sender', refused: [{ id }], address: { address: IP } },
-      verdict: expect.stringMatching(/^aLICE@B\.example: in 1 of its last sessions something was turned away/),
+      verdict: expect.stringMatching(/^aLICE@B\.example: of its last sessions, 1 had something turned away/),
     })
   expect(await explain<SenderExplained>(again, 'mallory@b.example')).toMatchObject({ refused: [], served: [] })
   const held = await redis.call('hgetall', 'spillway:sessions:{seen}')

@@ -9,9 +9,10 @@
  * that are banned no more than 64 are told apart.
  */
 import { LRUCache } from 'lru-cache'
+import { countOfBits } from '../core/bits.ts'
 import { netOf, readBits } from '../core/ip.ts'
+import { hourOf } from './past.ts'
 
-const HOUR_MS = 3_600_000
 /** Networks whose active addresses are known: some 10 MB when all are taken. */
 const MOST_ACTIVE = 1 << 15
 /** Networks in which an address is, or was lately, banned. */
@@ -75,8 +76,6 @@ function hostOf(ip: string): number {
   return (bits[1] as number) & (ip.includes(':') ? 0xffff : 0xff)
 }
 
-const hourOf = (at: number): number => Math.floor(at / HOUR_MS)
-
 /** A clock that was set back makes nobody active for longer. */
 function turn(hosts: Uint32Array, hour: number): void {
   const passed = hour - (hosts[0] as number)
@@ -93,6 +92,6 @@ const isActive = (hosts: Uint32Array, host: number): boolean => ((wordOf(hosts, 
 
 function sizeOf(hosts: Uint32Array): number {
   let size = 0
-  for (let i = 0; i < WORDS; i++) for (let word = wordOf(hosts, i); word !== 0; word &= word - 1) size++
+  for (let i = 0; i < WORDS; i++) size += countOfBits(wordOf(hosts, i))
   return size
 }

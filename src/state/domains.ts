@@ -11,6 +11,7 @@
  * is never pushed out by those without.
  */
 import { hash } from 'node:crypto'
+import { countOfBits } from '../core/bits.ts'
 import { readBits } from '../core/ip.ts'
 import {
   aged,
@@ -46,11 +47,7 @@ export interface DomainsOptions {
 }
 
 /** In at least so many networks good mail has come from a domain. */
-export function netsOf({ nets = 0 }: Past): number {
-  let count = 0
-  for (let left = nets; left !== 0; left &= left - 1) count++
-  return count
-}
+export const netsOf = ({ nets = 0 }: Past): number => countOfBits(nets)
 
 export const isDomainKey = (key: string): boolean => key.startsWith('d')
 

@@ -8,6 +8,7 @@
  * with the fewest networks makes room: made-up names, each of which comes once, do not push out one that many have.
  */
 import { hash as oneShot } from 'node:crypto'
+import { countOfBits } from '../core/bits.ts'
 
 const WAYS = 8
 /** 8,192 names, in 330 KB that are allocated with the first of them. */
@@ -95,9 +96,7 @@ export class HeloCrowds {
 
   #countAt(place: number): number {
     let count = 0
-    for (let i = place * WORDS; i < (place + 1) * WORDS; i++) {
-      for (let word = this.#bits[i]!; word !== 0; word &= word - 1) count++
-    }
+    for (let i = place * WORDS; i < (place + 1) * WORDS; i++) count += countOfBits(this.#bits[i]!)
     return count
   }
 

@@ -15,6 +15,7 @@
  * too much. The set makes what nodes tell each other of bad addresses (neighbourhoods-sharing.ts) count once, however often it is told.
  * Of good mail nothing is told: a node hears of clients that have sent some (history-sharing.ts), and counts for itself.
  */
+import { countOfBits } from '../core/bits.ts'
 import { addressOf, readBits } from '../core/ip.ts'
 import {
   aged,
@@ -90,7 +91,9 @@ export const recordOf = ({ high, low, hour, buckets, bad }: BadNet): readonly [k
 export const netIn = (key: string, { recentBad, lastBad, nets = 0 }: Past): BadNet => ({
   high: Number.parseInt(key.slice(1, 9), 16) | 0,
   low: Number.parseInt(key.slice(9), 16) | 0,
-  ...{ hour: lastBad, buckets: nets, bad: recentBad },
+  hour: lastBad,
+  buckets: nets,
+  bad: recentBad,
 })
 
 /** Whether an address with this past is a good one in its neighbourhood. */
@@ -149,7 +152,7 @@ export class Neighbourhoods implements Noted<BadNet> {
     const nets = isLatest ? buckets | bucket : (before.nets ?? 0)
     const first = good > 0 ? Math.min(since, after.first) : after.first
     if (!this.#table.put(high, low, { ...after, first, nets }) || bucket === 0 || isCounted || !isLatest) return
-    if (countOf(nets) <= BUCKETS_TOLD) this.#note({ high, low, hour, buckets: nets, bad: after.recentBad })
+    if (countOfBits(nets) <= BUCKETS_TOLD) this.#note({ high, low, hour, buckets: nets, bad: after.recentBad })
   }
 
   /** An address that was called bad today is none, as somebody has found out. Of other days it is not known which were bad. */
@@ -181,7 +184,7 @@ export class Neighbourhoods implements Noted<BadNet> {
     const before = untilNow(this.#held(high, net), this.#hour)
     const [day, dayBefore] = [dayOfHour(hour), dayOfHour(before.lastBad)]
     const known = bucketsOn(day, before)
-    const fresh = day < dayBefore ? 0 : countOf(buckets & ~known)
+    const fresh = day < dayBefore ? 0 : countOfBits(buckets & ~known)
     // As both weigh at the later hour.
     const latest = Math.max(lastOf(before), hour)
     const held = aged(before, latest).recentBad
@@ -253,9 +256,3 @@ const bucketsOn = (day: number, { lastBad, nets = 0 }: Past): number => (dayOfHo
 
 /** The same at all nodes. @param low the lower half of a source: its last octet, or the /64 within the /48, is what differs */
 const bucketOf = (low: number): number => 1 << ((Math.imul(low, 0x9e37_79b1) >>> 8) % BUCKETS)
-
-function countOf(buckets: number): number {
-  let count = 0
-  for (let left = buckets; left !== 0; left &= left - 1) count++
-  return count
-}

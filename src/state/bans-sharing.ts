@@ -22,11 +22,10 @@ import {
 } from '../core/bans.ts'
 import { within } from '../core/deadline.ts'
 import { type Network, parseNetwork } from '../core/ip.ts'
-import type { RedisUse } from '../telemetry/metrics.ts'
 import { type Bans, MOST_ALLOWED, MOST_OF_OPERATOR, REMEMBERED_MS } from './bans.ts'
 import { isCount, Nonsense } from './limiter.ts'
-import type { RedisClient } from './redis.ts'
-import { SharingFailures, type SharingFailuresOptions } from './sharing-failures.ts'
+import type { SharingOptions } from './sharing.ts'
+import { SharingFailures } from './sharing-failures.ts'
 
 /**
  * KEYS: the hash, its fields by the number of their last change, what is known about both. ARGV: the name that is known, the
@@ -100,17 +99,8 @@ const STOP_MS = 500
 const CLOCKS_APART_MS = 60_000
 const MOST_BEFORE = 1_000_000
 
-export interface BansSharingOptions extends SharingFailuresOptions {
+export interface BansSharingOptions extends SharingOptions {
   readonly bans: Bans
-  readonly client: RedisClient
-  /** The prefix of all keys. */
-  readonly prefix: string
-  /** A number that changes each time Redis comes back; undefined while it is away. */
-  readonly upSince: () => number | undefined
-  /** Counts one command. */
-  readonly watched: <T>(use: RedisUse, answer: Promise<T>) => Promise<T>
-  /** Milliseconds since the epoch. */
-  readonly now: () => number
 }
 
 export class BansSharing {

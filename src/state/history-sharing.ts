@@ -15,15 +15,14 @@
 import { randomBytes } from 'node:crypto'
 import { setTimeout } from 'node:timers/promises'
 import { within } from '../core/deadline.ts'
-import type { RedisUse } from '../telemetry/metrics.ts'
 import { isDomainKey } from './domains.ts'
 import { type History, PARTS } from './history.ts'
 import { FILL, NEWS, newsIn, TELL } from './history-scripts.ts'
 import { Nonsense } from './limiter.ts'
 import { HOUR_MS, NET_MEMORY, OWN_MEMORY } from './past.ts'
 import { textOf } from './past-text.ts'
-import type { RedisClient } from './redis.ts'
-import { SharingFailures, type SharingFailuresOptions } from './sharing-failures.ts'
+import type { SharingOptions } from './sharing.ts'
+import { SharingFailures } from './sharing-failures.ts'
 import type { Untold } from './untold.ts'
 
 const GROUPS_OF_CLIENTS = 16
@@ -43,18 +42,13 @@ const STOP_MS = 500
 /** How long a starting node waits for what others know. The rest comes while it serves. */
 const FILL_MS = 2000
 
-export interface HistorySharingOptions extends SharingFailuresOptions {
+export interface HistorySharingOptions extends Omit<SharingOptions, 'now' | 'upSince'> {
   readonly history: History
-  readonly client: RedisClient
-  /** The prefix of all keys. */
-  readonly prefix: string
   /** HISTORY_TTL, in milliseconds. */
   readonly ttlMs: () => number
   /** KNOWN_AFTER. */
   readonly knownAfter: () => number
   readonly isUp: () => boolean
-  /** Counts one command. */
-  readonly watched: <T>(use: RedisUse, answer: Promise<T>) => Promise<T>
   /** By default every second. */
   readonly everyMs?: number
 }

@@ -13,7 +13,6 @@ import { digitsOfTime } from '../core/id.ts'
 import type { Network } from '../core/ip.ts'
 import { KEPT_KINDS, KEPT_MS, type KeptKind, type KeptSession, latestOf } from '../core/kept-session.ts'
 import { recordOf } from '../core/record.ts'
-import type { RedisUse } from '../telemetry/metrics.ts'
 import {
   keyOfSource,
   keysOfNetwork,
@@ -24,8 +23,8 @@ import {
   textOfSession,
 } from './kept-session-text.ts'
 import { Nonsense } from './limiter.ts'
-import type { RedisClient } from './redis.ts'
-import { SharingFailures, type SharingFailuresOptions } from './sharing-failures.ts'
+import type { SharingOptions } from './sharing.ts'
+import { SharingFailures } from './sharing-failures.ts'
 
 /**
  * ARGV: how many have room, the digits of an id that is too old, expiry in ms, the most that go at a time; then for each session its id, and its text with
@@ -101,16 +100,7 @@ export type Sought =
   | { readonly network: Network }
   | { readonly sender: string }
 
-export interface KeptSessionsOptions extends SharingFailuresOptions {
-  readonly client: RedisClient
-  /** The prefix of all keys. */
-  readonly prefix: string
-  /** A number that changes each time Redis comes back; undefined while it is away. */
-  readonly upSince: () => number | undefined
-  /** Counts one command. */
-  readonly watched: <T>(use: RedisUse, answer: Promise<T>) => Promise<T>
-  /** Milliseconds since the epoch. */
-  readonly now: () => number
+export interface KeptSessionsOptions extends SharingOptions {
   /** The number of live nodes, including this one. */
   readonly nodes: () => number
   /** How many sessions Redis keeps; 0: none. */
@@ -142,7 +132,7 @@ export class KeptSessions {
     clearInterval(this.#timer)
     const rest = async (): Promise<void> => {
       await this.#busy
-      if (this.#isUp) await this.#tell(Number.POSITIVE_INFINITY)
+      if (this.isUp) await this.#tell(Number.POSITIVE_INFINITY)
     }
     await within(rest(), STOP_MS).catch(() => undefined)
   }
@@ -159,7 +149,7 @@ export class KeptSessions {
 
   /** Tells what is due. Called once a second; never rejects. */
   step(): Promise<void> {
-    if (!this.#isUp) return Promise.resolve()
+    if (!this.isUp) return Promise.resolve()
     this.#busy ??= this.#tell(1 / this.#options.nodes())
       .catch((error: unknown) => this.#failures.tell(error))
       .finally(() => {
@@ -176,11 +166,8 @@ export class KeptSessions {
     return latestOf(await within(Promise.all(asked), ASKED_MS), most)
   }
 
+  /** Whether Redis can be asked. */
   get isUp(): boolean {
-    return this.#isUp
-  }
-
-  get #isUp(): boolean {
     return this.#options.upSince() !== undefined
   }
 

@@ -15,12 +15,11 @@
 import { createHash } from 'node:crypto'
 import { setTimeout } from 'node:timers/promises'
 import { within } from '../core/deadline.ts'
-import type { RedisUse } from '../telemetry/metrics.ts'
 import { fingerprintOf, type SharedMemory } from './known-recipients.ts'
 import { RECORD, REMEMBERED_DAYS, WAYS } from './known-table.ts'
 import { Nonsense } from './limiter.ts'
-import type { RedisClient } from './redis.ts'
-import { SharingFailures, type SharingFailuresOptions } from './sharing-failures.ts'
+import type { SharingOptions } from './sharing.ts'
+import { SharingFailures } from './sharing-failures.ts'
 
 /**
  * ARGV: a secret as in SECRET, expiry in ms. Returns the secret to use from now on, and whether it was there before.
@@ -63,15 +62,8 @@ const SECRET = /^([01]):([0-9a-f]{64})$/
 /** A node that loses Redis for less than this need not give up its secret for one that was made in the meantime. */
 const IN_USE_MS = 3_600_000
 
-export interface KnownSharingOptions extends SharingFailuresOptions {
+export interface KnownSharingOptions extends Omit<SharingOptions, 'now'> {
   readonly memory: SharedMemory
-  readonly client: RedisClient
-  /** The prefix of all keys. */
-  readonly prefix: string
-  /** A number that changes each time Redis comes back; undefined while it is away. */
-  readonly upSince: () => number | undefined
-  /** Counts one command. */
-  readonly watched: <T>(use: RedisUse, answer: Promise<T>) => Promise<T>
 }
 
 export class KnownSharing {

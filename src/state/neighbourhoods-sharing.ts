@@ -4,7 +4,8 @@
  * and of those no more than neighbourhoods.ts tells. A string takes 300,000; what is beyond that each node finds out by itself.
  */
 import type { BadNet, Neighbourhoods } from './neighbourhoods.ts'
-import { SharedStrings, type SharedStringsOptions, type Strings } from './shared-strings.ts'
+import { SharedStrings, type Strings } from './shared-strings.ts'
+import type { SharingOptions } from './sharing.ts'
 
 /** The octets of a record. */
 const RECORD = 20
@@ -41,7 +42,7 @@ const STRINGS: Strings<BadNet> = {
 export class NeighbourhoodsSharing extends SharedStrings<BadNet> {
   readonly #nets: Neighbourhoods
 
-  constructor(options: SharedStringsOptions & { readonly nets: Neighbourhoods }) {
+  constructor(options: SharingOptions & { readonly nets: Neighbourhoods }) {
     super(options, options.nets, STRINGS)
     this.#nets = options.nets
   }

@@ -3,7 +3,8 @@
  * hour is one string: twelve octets for each pass. A string takes 200,000; whoever is beyond that meets the test at each node.
  */
 import type { Pass, Passed } from './passed.ts'
-import { SharedStrings, type SharedStringsOptions, type Strings } from './shared-strings.ts'
+import { SharedStrings, type Strings } from './shared-strings.ts'
+import type { SharingOptions } from './sharing.ts'
 
 /** The octets of a pass. */
 export const RECORD = 12
@@ -29,7 +30,7 @@ const STRINGS: Strings<Pass> = {
   }),
 }
 
-export interface PassedSharingOptions extends SharedStringsOptions {
+export interface PassedSharingOptions extends SharingOptions {
   readonly passed: Passed
   /** Whether there is a test to pass. */
   readonly isInUse: () => boolean

@@ -6,7 +6,8 @@
 import { OFFENCE_NAMES, type Offence } from '../core/bans.ts'
 import { addressOf, readBits, sourceOf } from '../core/ip.ts'
 import { type GivenPoints, HALF_LIFE_MS, LONGEST_MS, type Points } from './points.ts'
-import { SharedStrings, type SharedStringsOptions, type Strings } from './shared-strings.ts'
+import { SharedStrings, type Strings } from './shared-strings.ts'
+import type { SharingOptions } from './sharing.ts'
 
 /** The octets of a record: teller, its number, time, offence, one that is not used, the address or its first 64 bits, points. */
 export const RECORD = 28
@@ -47,7 +48,7 @@ export const STRINGS: Strings<GivenPoints> = {
   },
 }
 
-export interface PointsSharingOptions extends SharedStringsOptions {
+export interface PointsSharingOptions extends SharingOptions {
   readonly points: Points
   /** Whether anybody is banned by itself. */
   readonly isInUse: () => boolean

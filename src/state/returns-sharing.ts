@@ -10,7 +10,8 @@
  * there too. If Redis comes back empty, the others know already what was in it.
  */
 import type { Returns, Told } from './returns.ts'
-import { SharedStrings, type SharedStringsOptions, type Strings } from './shared-strings.ts'
+import { SharedStrings, type Strings } from './shared-strings.ts'
+import type { SharingOptions } from './sharing.ts'
 
 /** The octets of a message. */
 export const RECORD = 10
@@ -44,7 +45,7 @@ const STRINGS: Strings<Told> = {
   },
 }
 
-export interface ReturnsSharingOptions extends SharedStringsOptions {
+export interface ReturnsSharingOptions extends SharingOptions {
   readonly returns: Returns
 }
 

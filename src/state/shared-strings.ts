@@ -11,8 +11,8 @@ import { setTimeout } from 'node:timers/promises'
 import { within } from '../core/deadline.ts'
 import type { RedisUse } from '../telemetry/metrics.ts'
 import { Nonsense } from './limiter.ts'
-import type { RedisClient } from './redis.ts'
-import { SharingFailures, type SharingFailuresOptions } from './sharing-failures.ts'
+import type { SharingOptions } from './sharing.ts'
+import { SharingFailures } from './sharing-failures.ts'
 
 /** ARGV: records, the most octets of a string, expiry in ms. Returns how many octets it has. */
 const TELL = `
@@ -57,20 +57,8 @@ export interface Strings<T> {
   read(records: Buffer, at: number): T
 }
 
-export interface SharedStringsOptions extends SharingFailuresOptions {
-  readonly client: RedisClient
-  /** The prefix of all keys. */
-  readonly prefix: string
-  /** A number that changes each time Redis comes back; undefined while it is away. */
-  readonly upSince: () => number | undefined
-  /** Counts one command. */
-  readonly watched: <T>(use: RedisUse, answer: Promise<T>) => Promise<T>
-  /** Milliseconds since the epoch. */
-  readonly now: () => number
-}
-
 export class SharedStrings<T> {
-  readonly #options: SharedStringsOptions
+  readonly #options: SharingOptions
   readonly #noted: Noted<T>
   readonly #strings: Strings<T>
   /** The string that is being read, and how much of it has been. */
@@ -83,7 +71,7 @@ export class SharedStrings<T> {
   #isStopped = false
   readonly #failures: SharingFailures
 
-  constructor(options: SharedStringsOptions, noted: Noted<T>, strings: Strings<T>) {
+  constructor(options: SharingOptions, noted: Noted<T>, strings: Strings<T>) {
     this.#options = options
     this.#noted = noted
     this.#strings = strings

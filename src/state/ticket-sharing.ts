@@ -7,10 +7,9 @@
  * under it cannot be read after that.
  */
 import { randomBytes } from 'node:crypto'
-import type { Log } from '../telemetry/log.ts'
-import type { RedisUse } from '../telemetry/metrics.ts'
 import { Nonsense } from './limiter.ts'
-import { type RedisClient, reasonOf } from './redis.ts'
+import { reasonOf } from './redis.ts'
+import type { SharingOptions } from './sharing.ts'
 
 /** ARGV: a new secret, expiry in ms. Returns the secret to use. */
 const AGREE = `
@@ -27,19 +26,9 @@ const LOOK_MS = 1000
 const EVERY_MS = 60_000
 const SECRET = /^[0-9a-f]{64}$/
 
-export interface TicketSharingOptions {
-  readonly client: RedisClient
-  /** The prefix of all keys. */
-  readonly prefix: string
-  /** A number that changes each time Redis comes back; undefined while it is away. */
-  readonly upSince: () => number | undefined
-  /** Counts one command. */
-  readonly watched: <T>(use: RedisUse, answer: Promise<T>) => Promise<T>
-  /** Milliseconds since the epoch. */
-  readonly now: () => number
+export interface TicketSharingOptions extends Omit<SharingOptions, 'elapsed'> {
   /** Called with each secret that is new. */
   readonly adopt: (secret: string) => void
-  readonly log: Log
 }
 
 export class TicketSharing {

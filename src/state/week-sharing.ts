@@ -9,12 +9,11 @@
  * takes its part.
  */
 import { within } from '../core/deadline.ts'
-import type { RedisUse } from '../telemetry/metrics.ts'
 import { HOURS, type Week } from '../telemetry/traffic/week.ts'
 import { hourIn, LONGEST_HOUR, textOfHour } from '../telemetry/traffic/week-text.ts'
 import { Nonsense } from './limiter.ts'
-import type { RedisClient } from './redis.ts'
-import { SharingFailures, type SharingFailuresOptions } from './sharing-failures.ts'
+import type { SharingOptions } from './sharing.ts'
+import { SharingFailures } from './sharing-failures.ts'
 
 /** ARGV: the longest value, then fields. Returns their values, those that are too long as missing. */
 const READ = `
@@ -36,10 +35,7 @@ const STOP_MS = 500
 /** As long as an hour may count (week.ts). */
 const EXPIRY_MS = 5 * 7 * 86_400_000
 
-export interface WeekSharingOptions extends SharingFailuresOptions {
-  readonly client: RedisClient
-  /** The prefix of all keys. */
-  readonly prefix: string
+export interface WeekSharingOptions extends SharingOptions {
   /** SPILLWAY_HOSTNAME. */
   readonly name: string
   readonly week: Week
@@ -47,12 +43,6 @@ export interface WeekSharingOptions extends SharingFailuresOptions {
   readonly workers: number
   /** Whether this one writes. */
   readonly isWriter: boolean
-  /** A number that changes each time Redis comes back; undefined while it is away. */
-  readonly upSince: () => number | undefined
-  /** Counts one command. */
-  readonly watched: <T>(use: RedisUse, answer: Promise<T>) => Promise<T>
-  /** Milliseconds since the epoch. */
-  readonly now: () => number
 }
 
 export class WeekSharing {

@@ -205,6 +205,9 @@ export function sourceOf(ip: string): string {
   return ip.includes(':') ? prefix6(ip, 4) : ip
 }
 
+/** @returns an address of a source, as sourceOf() returns it: the first one of a /64 */
+export const firstOf = (source: string): string => (source.endsWith('/64') ? source.slice(0, -3) : source)
+
 /** The neighbourhood of a canonical address: the /24 (`198.51.100.0/24`), or the /48 (`2001:db8:1::/48`). */
 export function netOf(ip: string): string {
   return ip.includes(':') ? prefix6(ip, 3) : `${ip.slice(0, ip.lastIndexOf('.'))}.0/24`

@@ -14,7 +14,7 @@ import { type FileHandle, open, readdir, readFile, rename, stat, unlink } from '
 import { basename, dirname, join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { within } from '../core/deadline.ts'
-import { messageOf } from '../core/errors.ts'
+import { messageOf, unlessGone } from '../core/errors.ts'
 import type { Log } from '../telemetry/log.ts'
 import { isDomainKey } from './domains.ts'
 import { type History, PARTS } from './history.ts'
@@ -194,8 +194,4 @@ export class HistoryFile {
     }
     await file.write(`end ${count}\n`)
   }
-}
-
-function unlessGone(error: NodeJS.ErrnoException): undefined {
-  if (error.code !== 'ENOENT') throw error
 }

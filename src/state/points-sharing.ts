@@ -4,7 +4,7 @@
  * beyond that each node counts its own. All nodes read a string in one order, their own records too, and that decides who bans.
  */
 import { OFFENCE_NAMES, type Offence } from '../core/bans.ts'
-import { addressOf, readBits, sourceOf } from '../core/ip.ts'
+import { addressOf, firstOf, readBits, sourceOf } from '../core/ip.ts'
 import { type GivenPoints, HALF_LIFE_MS, LONGEST_MS, type Points } from './points.ts'
 import { SharedStrings, type Strings } from './shared-strings.ts'
 import type { SharingOptions } from './sharing.ts'
@@ -25,7 +25,7 @@ export const STRINGS: Strings<GivenPoints> = {
   earlier: LONGEST_MS / SLICE_MS,
   mostOfSlice: MOST_OF_SLICE,
   write({ teller, number, source, points, offence, at }, records, from) {
-    readBits(source.endsWith('/64') ? source.slice(0, -3) : source, bits)
+    readBits(firstOf(source), bits)
     records.writeUInt32LE(teller, from)
     records.writeUInt32LE(number, from + 4)
     records.writeUIntLE(at, from + 8, 6)

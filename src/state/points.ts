@@ -12,7 +12,7 @@
 import { randomBytes } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import { OFFENCES, type Offence } from '../core/bans.ts'
-import { netOf } from '../core/ip.ts'
+import { firstOf, netOf } from '../core/ip.ts'
 
 export const HALF_LIFE_MS = 600_000
 /** What is older has faded to less than a tenth, and is not heard any more. */
@@ -166,7 +166,7 @@ export class Points {
   }
 
   #mayTell(source: string): boolean {
-    const net = netOf(source.endsWith('/64') ? source.slice(0, -3) : source)
+    const net = netOf(firstOf(source))
     const ofNet = this.#toldOfNet.get(net) ?? 0
     if (ofNet >= MOST_OF_NET || (this.#untold as Map<string, Given>).size >= MOST_TOLD) return false
     this.#toldOfNet.set(net, ofNet + 1)

@@ -6,7 +6,7 @@
 import { randomBytes } from 'node:crypto'
 import { readFile, rename, stat, unlink, writeFile } from 'node:fs/promises'
 import { within } from '../core/deadline.ts'
-import { messageOf } from '../core/errors.ts'
+import { messageOf, unlessGone } from '../core/errors.ts'
 import type { Log } from '../telemetry/log.ts'
 import { HOURS, type Week } from '../telemetry/traffic/week.ts'
 import { hourIn, LONGEST_HOUR, textOfHour } from '../telemetry/traffic/week-text.ts'
@@ -106,8 +106,4 @@ export class WeekFile {
   #latest(): number {
     return Math.max(0, ...this.#options.week.all().map(({ hour }) => hour))
   }
-}
-
-function unlessGone(error: NodeJS.ErrnoException): undefined {
-  if (error.code !== 'ENOENT') throw error
 }

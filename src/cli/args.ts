@@ -1,7 +1,8 @@
 /** Parses the command line by the tables of verbs.ts. It is pure: main.ts alone prints and decides the exit code. */
 import { parseArgs } from 'node:util'
 import { nearest } from '../config/nearest.ts'
-import { COMMON, type Flag, type Options, type Valued, VERBS, type Verb, type Verbs } from './verbs.ts'
+import type { Flag, Options, Valued, Verb, Verbs } from './verb-options.ts'
+import { COMMON, VERBS } from './verbs.ts'
 
 type Values<O extends Options> = {
   readonly [N in keyof O]: O[N] extends Valued<infer T> ? T | undefined : boolean

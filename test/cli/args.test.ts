@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals'
 import { parse } from '../../src/cli/args.ts'
-import { VERBS, type Verb, type Verbs } from '../../src/cli/verbs.ts'
+import type { Verb, Verbs } from '../../src/cli/verb-options.ts'
+import { VERBS } from '../../src/cli/verbs.ts'
 import { SETTING_NAMES } from '../../src/config/settings.ts'
 
 const helpOf = (argv: string[], verbs?: Verbs): string => {

@@ -6,7 +6,8 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { bashCompletion, fishCompletion, zshCompletion } from '../../src/cli/manual/completions.ts'
 import { manualPage, roff } from '../../src/cli/manual/page.ts'
-import { VERBS, type Verb } from '../../src/cli/verbs.ts'
+import type { Verb } from '../../src/cli/verb-options.ts'
+import { VERBS } from '../../src/cli/verbs.ts'
 import { SETTING_NAMES } from '../../src/config/settings.ts'
 
 const inRoot = (path: string): string => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8')

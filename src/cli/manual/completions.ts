@@ -3,7 +3,8 @@
  * date. They complete verbs, options, the words that an argument may be, and paths. They ask no node.
  */
 import { dashed, isValued } from '../args.ts'
-import { COMMON, type Flag, type Positional, type Valued, VERBS, type Verb } from '../verbs.ts'
+import type { Flag, Positional, Valued, Verb } from '../verb-options.ts'
+import { COMMON, VERBS } from '../verbs.ts'
 
 type Option = readonly [string, Flag | Valued<unknown>]
 

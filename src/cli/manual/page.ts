@@ -4,7 +4,8 @@
  */
 import { GROUPS, type Group, SETTING_NAMES, settingOf } from '../../config/settings.ts'
 import { dashed, isValued } from '../args.ts'
-import { allSettings, COMMON, type Flag, type Valued, VERBS, type Verb } from '../verbs.ts'
+import type { Flag, Valued, Verb } from '../verb-options.ts'
+import { allSettings, COMMON, VERBS } from '../verbs.ts'
 
 /** Plain text as roff: nothing in it is an escape or a request. */
 export const roff = (text: string): string =>

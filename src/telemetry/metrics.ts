@@ -33,9 +33,10 @@ const REPLY_CLASSES = ['2xx', '3xx', '4xx', '5xx'] as const
 export type ConnectResult = (typeof CONNECT_RESULTS)[number]
 
 /**
- * take: a charge for a client; add: charges made or given back meanwhile; nodes: which are there; probe: is Redis back;
- * known: sharing the recipients that were accepted lately; history: sharing the history of clients; neighbourhoods: sharing which networks send spam; returns: sharing what was put off lately; bans: sharing bans; points: sharing the points of offenders; passed: sharing which clients have passed a test; tickets: agreeing on the key of TLS session tickets;
- * sessions: keeping sessions for explanations, and looking for them; week: keeping what is normal in an hour of the week.
+ * add: charges made or given back; nodes: which are there; known: sharing the recipients that were accepted lately; history: sharing the
+ * history of clients; neighbourhoods: sharing which networks send spam; returns: sharing what was put off lately; bans: sharing bans;
+ * passed: sharing which clients have passed a test; tickets: agreeing on the key of TLS session tickets; sessions: keeping sessions for
+ * explanations, and looking for them; week: keeping what is normal in an hour of the week; points: sharing the points of offenders.
  */
 export const REDIS_USES = [
   'add',

@@ -1,6 +1,6 @@
 /**
- * GET /api/v1/explain?q=…: what an address, a network, a sender or an id is to this node, what it would hear now, what would change that, and
- * the last sessions, of all nodes where there is a Redis. It counts nothing, and asks neither the DNS nor a mail server.
+ * GET /api/v1/explain?q=…: what an address, a network, a sender or an id is to this node, what it would hear now, what would change that,
+ * and the last sessions, of all nodes where there is a Redis. It counts nothing, and asks neither the DNS nor a mail server.
  */
 import type { Standing } from '../core/client.ts'
 import type { LimitName } from '../core/limits.ts'

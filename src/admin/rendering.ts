@@ -1,7 +1,7 @@
 /**
- * One rendering of /metrics (and of other long answers), shared by all who ask at the same time. Rendering blocks the event loop, and mail with it:
- * for 3 ms with one mail server (57 KB), 20 ms with twenty (270 KB), 100 ms with a hundred (1.2 MB). It cannot be done
- * in slices, because counters that belong together would then be of different moments.
+ * One rendering of /metrics (and of other long answers), shared by all who ask at the same time. Rendering blocks the event loop, and mail
+ * with it: for 3 ms with one mail server (57 KB), 20 ms with twenty (270 KB), 100 ms with a hundred (1.2 MB). It cannot be done in slices,
+ * because counters that belong together would then be of different moments.
  *
  * So rendering gets a tenth of the time, with some credit after a quiet period: a node that is seldom asked renders at
  * once, even for several Prometheus servers that scrape every second. A caller that asks right after a rendering, or

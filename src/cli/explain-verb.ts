@@ -1,6 +1,6 @@
 /**
- * `spillway explain`: asks the node that runs with these settings what an address, a network, a sender or an id is to it. An id tells something by
- * itself as well (explain.ts), which is the answer where no node can be asked.
+ * `spillway explain`: asks the node that runs with these settings what an address, a network, a sender or an id is to it. An id tells
+ * something by itself as well (explain.ts), which is the answer where no node can be asked.
  */
 import type { AddressExplained, Explanation, LimitReport, PastReport } from '../admin/explain.ts'
 import type { ObservedReport, SessionReport, Sessions } from '../admin/sessions.ts'

@@ -3,12 +3,12 @@
  * suffix (publicsuffix.org; the home of tldts). Private suffixes count too: what a hoster or a cloud lists there is divided
  * among its customers, who have nothing in common.
  *
- * Not every name says who sends. Anybody may let his address point to any name, so only forward-confirmed ones are asked about
- * (names.ts). And most names that are confirmed were given to an address by whoever owns the network, without knowing who would
- * use it: `p5483a1c2.dip.isp.example` is a customer of the ISP, `host123.hoster.example` anybody who has rented a machine. These must
- * not share a history, so such a name has no organisation here. It is known by the address that stands in it, in any of the
- * usual ways, by a word for such names, or by a serial number right before the domain: `vmi1234567.contaboserver.net`. Whoever is wronged by that is treated as one without a name. A mail server of a
- * big provider has neither: `mail-ed1-f47.google.com`.
+ * Not every name says who sends. Anybody may let his address point to any name, so only forward-confirmed ones are asked about (names.ts).
+ * And most names that are confirmed were given to an address by whoever owns the network, without knowing who would use it:
+ * `p5483a1c2.dip.isp.example` is a customer of the ISP, `host123.hoster.example` anybody who has rented a machine. These must not share a
+ * history, so such a name has no organisation here. It is known by the address that stands in it, in any of the usual ways, by a word for
+ * such names, or by a serial number right before the domain: `vmi1234567.contaboserver.net`. Whoever is wronged by that is treated as one
+ * without a name. A mail server of a big provider has neither: `mail-ed1-f47.google.com`.
  */
 import { getDomain } from 'tldts'
 import { groups, octets } from '../core/ip-bytes.ts'

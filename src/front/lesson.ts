@@ -1,11 +1,11 @@
 /**
  * What the history of clients learns from one transaction, from what evidence.ts says of each reply.
  *
- * A message that the cluster accepted is one good message, unless it was only for recipients that no limit and no overload level
- * holds up, such as postmaster: otherwise one letter to them would buy a stranger in a flood a standing. One that it refused for the
- * client, the sender or the content is one bad message. Bad recipients count by their share of those that the cluster knew or did not know: a list with 2 % dead
- * subscribers teaches next to nothing bad, and a message to unknown users alone is as bad as one that was refused. Whoever
- * names more of them teaches more, up to five bad messages in one transaction.
+ * A message that the cluster accepted is one good message, unless it was only for recipients that no limit and no overload level holds up,
+ * such as postmaster: otherwise one letter to them would buy a stranger in a flood a standing. One that it refused for the client, the
+ * sender or the content is one bad message. Bad recipients count by their share of those that the cluster knew or did not know: a list with
+ * 2 % dead subscribers teaches next to nothing bad, and a message to unknown users alone is as bad as one that was refused. Whoever names
+ * more of them teaches more, up to five bad messages in one transaction.
  *
  * What was put off, given up, or refused by us teaches nothing, but for the breach of the protocol itself: that is one bad message
  * a session. The reason junk is no breach: a list server that hears 451 and RSETs, again and again, ends by it too.

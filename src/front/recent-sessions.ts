@@ -1,7 +1,7 @@
 /**
- * The last sessions, for whoever asks why (GET /api/v1/explain), and what of them goes to Redis (state/kept-sessions.ts). core/kept-session.ts
- * has the kinds. Each has a ring of fixed size, so that no flood of one kind pushes out the others, and takes only so many in a
- * second: the first ones of that second.
+ * The last sessions, for whoever asks why (GET /api/v1/explain), and what of them goes to Redis (state/kept-sessions.ts).
+ * core/kept-session.ts has the kinds. Each has a ring of fixed size, so that no flood of one kind pushes out the others, and takes only so
+ * many in a second: the first ones of that second.
  *
  *     known, seen  1,024 each, all of them
  *     plausible    1,024, at most 16 a second

@@ -2,8 +2,9 @@
  * The table in the words of nft(8), and what nft says of it.
  *
  * The rules see each packet before connection tracking does (priority raw), so that a dropped one costs next to nothing. What comes to
- * another port that the kernel redirects to ours shows only at `input`, so there they are asked again. Only packets that open a
- * connection to an address of ours are looked up: a session that is open is never cut. They are dropped and not answered: an answer costs a packet of ours for each of theirs, can be drawn to others by a forged source, and lets a bot go on at once.
+ * another port that the kernel redirects to ours shows only at `input`, so there they are asked again. Only packets that open a connection
+ * to an address of ours are looked up: a session that is open is never cut. They are dropped and not answered: an answer costs a packet of
+ * ours for each of theirs, can be drawn to others by a forged source, and lets a bot go on at once.
  *
  * Sets are hashes of whole sources. An interval set of 100,000 networks would take nft seconds to load, and as long again for each
  * element that is added later (docs/kernel-offload.md).

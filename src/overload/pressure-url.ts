@@ -1,8 +1,9 @@
 /**
- * Asks SPILLWAY_UPSTREAM_PRESSURE_URL how full the queues of the mail servers are: every 5 s, and every second while one is
- * more than half full, or would be within 5 s if it went on to grow as it has since the answer before. A flood fills a queue within
- * seconds, and each second in which nobody sees that is mail that the queue has too much. What answers is trusted with the level, and with nothing else: its answer is short and in time or is none, and it sends
- * us nowhere else. A fault is told once, and meanwhile the last reports count until they are too old (reported.ts).
+ * Asks SPILLWAY_UPSTREAM_PRESSURE_URL how full the queues of the mail servers are: every 5 s, and every second while one is more than half
+ * full, or would be within 5 s if it went on to grow as it has since the answer before. A flood fills a queue within seconds, and each
+ * second in which nobody sees that is mail that the queue has too much. What answers is trusted with the level, and with nothing else: its
+ * answer is short and in time or is none, and it sends us nowhere else. A fault is told once, and meanwhile the last reports count until
+ * they are too old (reported.ts).
  *
  * There is never more than one question, and whoever takes long to answer has as long a rest before the next: what is slow because
  * it has too much to do is not asked more often. So is what has failed, which is asked every 5 s.

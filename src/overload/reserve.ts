@@ -3,8 +3,9 @@
  *
  *     strangers together hold at most max(1, ⌊capacity × (1 − reserve)⌋) at a time
  *
- * The capacities are the connections to the mail servers and SPILLWAY_MAX_CONNECTIONS. Friends may hold all of a capacity, the
- * part of the strangers included. Of a mail server strangers may have less (strangers-part.ts). The rule holds at every level, since a flood may fill a capacity before a level takes effect.
+ * The capacities are the connections to the mail servers and SPILLWAY_MAX_CONNECTIONS. Friends may hold all of a capacity, the part of the
+ * strangers included. Of a mail server strangers may have less (strangers-part.ts). The rule holds at every level, since a flood may fill a
+ * capacity before a level takes effect.
  *
  * It holds while there is a friend to keep it for: for FRIENDS_MS after the last one connected. So a node with an empty history,
  * and one that only strangers send to, gives all it has to strangers.

@@ -150,8 +150,8 @@ const lastsFor = ({ first, lastGood }: Past, days: number): boolean =>
   days <= 1 || lastGood - first >= (days - 1) * HOURS_A_DAY - EARLY_HOURS
 
 /**
- * Whether its neighbourhood makes a stranger doubtful (returning.ts): an address of it was bad within a day, and fewer than a fifth of those
- * heard lately were good. More than three make it suspect.
+ * Whether its neighbourhood makes a stranger doubtful (returning.ts): an address of it was bad within a day, and fewer than a fifth of
+ * those heard lately were good. More than three make it suspect.
  */
 export const hasDoubtfulNeighbours = ({ recentGood, recentBad }: Past): boolean =>
   recentBad >= DOUBTFUL_NEIGHBOURS && recentGood < POOL_SHARE * (recentGood + recentBad)

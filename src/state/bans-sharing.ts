@@ -1,6 +1,7 @@
 /**
- * Shares bans, and what the operator allows, over Redis (bans.ts): all nodes hear of a ban, and of its end, within a second or two, and a restarted node finds it there. No
- * client ever waits for this: twice a second, in the background, a node writes what it has made, and asks what has changed.
+ * Shares bans, and what the operator allows, over Redis (bans.ts): all nodes hear of a ban, and of its end, within a second or two, and a
+ * restarted node finds it there. No client ever waits for this: twice a second, in the background, a node writes what it has made, and asks
+ * what has changed.
  *
  * A hash holds an entry for each network, the operator's apart from those that came by themselves. Of two for the same network the
  * later stays. A node remembers the number of the last change that it has heard, and asks for later ones. The whole has a random

@@ -6,9 +6,9 @@
  *     2. the operator's word for the narrowest network with this address: banned, or pardoned
  *     3. a ban that came by itself, the narrowest first
  *
- * An entry is a whole: whoever hears of one for the same network takes the later. So it does not matter in which order, how often
- * and from whom they are heard (bans-sharing.ts, cli/workers/), and lifting a ban is an entry too: a pardon. A ban that is over is kept for a
- * day, because the next one of that address lasts twice as long.
+ * An entry is a whole: whoever hears of one for the same network takes the later. So it does not matter in which order, how often and from
+ * whom they are heard (bans-sharing.ts, cli/workers/), and lifting a ban is an entry too: a pardon. A ban that is over is kept for a day,
+ * because the next one of that address lasts twice as long.
  *
  * All tables have a fixed number of places. When there is none for a ban that comes by itself, the one that ends first makes
  * room, of sixteen that are there longest. The operator is told that there is no room.

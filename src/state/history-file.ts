@@ -1,8 +1,8 @@
 /**
- * Keeps the history of clients in a file, for a start without Redis, or with one that is empty or away: who has ever sent a
- * good message, clients and domains, and in which neighbourhoods addresses were bad lately, as past-text.ts writes it. It is written every five minutes and at the stop, to a file beside it that then
- * takes its place, so that there is always a whole one. It is read once, at the start, and only if its first line and its last
- * are as they should be: a file that was cut off or is another one is told and passed over.
+ * Keeps the history of clients in a file, for a start without Redis, or with one that is empty or away: who has ever sent a good message,
+ * clients and domains, and in which neighbourhoods addresses were bad lately, as past-text.ts writes it. It is written every five minutes
+ * and at the stop, to a file beside it that then takes its place, so that there is always a whole one. It is read once, at the start, and
+ * only if its first line and its last are as they should be: a file that was cut off or is another one is told and passed over.
  *
  * What could not be read is never overwritten: it is moved aside first, and if it cannot be moved, nothing is written. Nor is
  * anything written before the file was read to its end.

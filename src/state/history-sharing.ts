@@ -3,8 +3,8 @@
  * there. No reply and no lesson ever waits for this. Every second, in the background, a node tells what it has learnt, then
  * asks what has changed.
  *
- * Clients are spread over 16 groups by their address (history-scripts.ts says what a group is), and domains are one more. What a node tells is how many
- * messages there were since it last told, so that the nodes add up. A batch without an answer is told again under its number,
+ * Clients are spread over 16 groups by their address (history-scripts.ts says what a group is), and domains are one more. What a node tells
+ * is how many messages there were since it last told, so that the nodes add up. A batch without an answer is told again under its number,
  * before anything else is told to its group or heard, and Redis counts it once, whether or not it had arrived.
  *
  * A node remembers the number of the last change that it has heard of each group, and asks for later ones. If the group has

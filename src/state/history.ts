@@ -1,6 +1,6 @@
 /**
- * Who has sent honest mail before, and who has not: what this node remembers of clients (by source) and of their
- * neighbourhoods (neighbourhoods.ts), and of the domains that their names are in (domains.ts). front/outcome.ts teaches it, an operator corrects it
+ * Who has sent honest mail before, and who has not: what this node remembers of clients (by source) and of their neighbourhoods
+ * (neighbourhoods.ts), and of the domains that their names are in (domains.ts). front/outcome.ts teaches it, an operator corrects it
  * (feedback.ts), overload/standing.ts says what follows.
  *
  * All tables have a fixed size (past-table.ts), so that neither memory nor the time of a lookup grows with the number

@@ -27,8 +27,8 @@ import type { SharingOptions } from './sharing.ts'
 import { SharingFailures } from './sharing-failures.ts'
 
 /**
- * ARGV: how many have room, the digits of an id that is too old, expiry in ms, the most that go at a time; then for each session its id, and its text with
- * what it is found by. Written once more, a session takes its own place.
+ * ARGV: how many have room, the digits of an id that is too old, expiry in ms, the most that go at a time; then for each session its id,
+ * and its text with what it is found by. Written once more, a session takes its own place.
  */
 const TELL = `
 local function leave(id)

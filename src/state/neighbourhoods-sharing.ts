@@ -1,7 +1,7 @@
 /**
- * Shares over Redis in which networks addresses were bad (neighbourhoods.ts), so that every node knows the networks that send spam, and one that
- * starts in a flood does, too (shared-strings.ts has how). A day is one string: twenty octets for each network and new bad address of it,
- * and of those no more than neighbourhoods.ts tells. A string takes 300,000; what is beyond that each node finds out by itself.
+ * Shares over Redis in which networks addresses were bad (neighbourhoods.ts), so that every node knows the networks that send spam, and one
+ * that starts in a flood does, too (shared-strings.ts has how). A day is one string: twenty octets for each network and new bad address of
+ * it, and of those no more than neighbourhoods.ts tells. A string takes 300,000; what is beyond that each node finds out by itself.
  */
 import type { BadNet, Neighbourhoods } from './neighbourhoods.ts'
 import { SharedStrings, type Strings } from './shared-strings.ts'

@@ -7,9 +7,9 @@
  * neighbourhood at most once a day, and so to the bad. One busy machine is not a neighbourhood.
  *
  * An address is good if it has sent at least two good messages, and as many good as bad ones lately; it is bad if it has just sent a bad
- * one, and more bad than good ones lately. In between it is neither. Of the spam that mail servers take, most comes from addresses that are seen
- * once: if each of them were a good one, the networks that send most spam would soon be the best. A provider's addresses send much, and
- * most of it good.
+ * one, and more bad than good ones lately. In between it is neither. Of the spam that mail servers take, most comes from addresses that are
+ * seen once: if each of them were a good one, the networks that send most spam would soon be the best. A provider's addresses send much,
+ * and most of it good.
  *
  * Which addresses were bad today is kept as a set of 28 buckets into which they fall: two may share a bucket, so what is counted is never
  * too much. The set makes what nodes tell each other of bad addresses (neighbourhoods-sharing.ts) count once, however often it is told.
@@ -47,7 +47,7 @@ const WORTH_KEEPING = 3
 /** So many good messages make a good address. */
 const GOOD_MESSAGES = 2
 /** Less says nothing any more, and is not written: one bad address, two days later. */
-export const LEAST_BAD = 0.25
+const LEAST_BAD = 0.25
 
 /** What a node says of a neighbourhood in which an address was bad. */
 export interface BadNet {

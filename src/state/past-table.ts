@@ -7,8 +7,8 @@
  * strangers come: then it is the stranger who is not remembered. With a known client in half of the slots, one set in
  * four hundred has more of them than room.
  *
- * An address takes 28 bytes, and a domain 32, with the set of its networks. It is stored as it is, so that no two are ever taken for one; its place follows from a
- * keyed hash.
+ * An address takes 28 bytes, and a domain 32, with the set of its networks. It is stored as it is, so that no two are ever taken for one;
+ * its place follows from a keyed hash.
  */
 import { halfSipHash } from './half-sip-hash.ts'
 import type { Past } from './past.ts'

@@ -25,7 +25,7 @@ export const MOST_OF_NET = 32
 /** Processes whose last numbers are remembered. A process that starts is another one. */
 const MOST_TELLERS = 1024
 /** The most points of one record: of one source, in one second, at one process. */
-export const MOST_POINTS = 1000
+const MOST_POINTS = 1000
 
 /** What one process tells the others of one source. */
 export interface GivenPoints {

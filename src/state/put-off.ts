@@ -10,13 +10,13 @@
  * A message that comes back and is put off again counts as put off a moment longer than `after` ago, so that its next try counts
  * whenever it comes.
  *
- * A provider tries again from another address, so what is compared is not the address but the /24 or /48, or the domain of its name
- * where that is known (`back`). The largest providers have servers in many networks: from another one the same sender and
- * recipient count as well (`elsewhere`). Nothing shows that these are one provider, and the senders of a flood may name the same sender and recipient from everywhere. So **each
- * refusal is good for one return**: whoever is let in uses it up, and the next one needs a refusal of its own. A thousand bots
- * with one envelope must be put off a thousand times, as if each had come back by itself, which is what bots can do anyway.
- * Whoever forges an envelope that he knows to be waiting can take its return away, and the honest sender then comes back once
- * more. A null sender names nobody: thousands of servers return mail to the same victim, so it counts from its own network or domain alone.
+ * A provider tries again from another address, so what is compared is not the address but the /24 or /48, or the domain of its name where
+ * that is known (`back`). The largest providers have servers in many networks: from another one the same sender and recipient count as well
+ * (`elsewhere`). Nothing shows that these are one provider, and the senders of a flood may name the same sender and recipient from
+ * everywhere. So **each refusal is good for one return**: whoever is let in uses it up, and the next one needs a refusal of its own. A
+ * thousand bots with one envelope must be put off a thousand times, as if each had come back by itself, which is what bots can do anyway.
+ * Whoever forges an envelope that he knows to be waiting can take its return away, and the honest sender then comes back once more. A null
+ * sender names nobody: thousands of servers return mail to the same victim, so it counts from its own network or domain alone.
  *
  * A message is six octets: 20 bits of sender and recipient, 12 of the network, and the second, modulo 2^16. What is hashed has a
  * secret in it (returns.ts), so that nobody can aim at a place. By chance one in 130,000 is taken for another. Where a set of

@@ -4,8 +4,8 @@
  * what it has in memory.
  *
  * What is normal is a node's own: nodes may get very different parts of the traffic. So there is one hash for each name of a node
- * (SPILLWAY_HOSTNAME), with a field for each of the 168 hours. Nodes that have the same name, as copies behind one balancer do, write
- * to the same one, and the latest counts: each gets a like part. It tells of a whole node: of several workers the first one writes, and each
+ * (SPILLWAY_HOSTNAME), with a field for each of the 168 hours. Nodes that have the same name, as copies behind one balancer do, write to
+ * the same one, and the latest counts: each gets a like part. It tells of a whole node: of several workers the first one writes, and each
  * takes its part.
  */
 import { within } from '../core/deadline.ts'

@@ -1,8 +1,8 @@
 /**
- * The simulated mail server behind Spillway in the demo; its greeting and the log say that it is simulated. It has a
- * handful of mailboxes and refuses all other recipients, as a real one would, and it can look through only so many messages a
- * second. It keeps what it accepts in memory, within bounds, until the demo ends. It offers XCLIENT to Spillway, so that it knows the true address of every client,
- * as Postfix would.
+ * The simulated mail server behind Spillway in the demo; its greeting and the log say that it is simulated. It has a handful of mailboxes
+ * and refuses all other recipients, as a real one would, and it can look through only so many messages a second. It keeps what it accepts
+ * in memory, within bounds, until the demo ends. It offers XCLIENT to Spillway, so that it knows the true address of every client, as
+ * Postfix would.
  */
 import type { AddressInfo } from 'node:net'
 import { setTimeout } from 'node:timers/promises'

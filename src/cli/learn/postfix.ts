@@ -1,6 +1,7 @@
 /**
- * Postfix' log. A client is named where its message begins, the queue manager says that the message was taken, and refusals name the
- * client again, with its name, which Postfix confirms (`unknown` if it could not). Our own users (sasl_username) and what a content filter hands back (a client on this machine) are no senders.
+ * Postfix' log. A client is named where its message begins, the queue manager says that the message was taken, and refusals name the client
+ * again, with its name, which Postfix confirms (`unknown` if it could not). Our own users (sasl_username) and what a content filter hands
+ * back (a client on this machine) are no senders.
  *
  * A line also has words that its client has chosen, or another server in a bounce, and nobody may put another's address there:
  * expressions are anchored at the beginning of the line, and at what the server itself writes next. So refusals by header_checks are

@@ -1,6 +1,6 @@
 /**
- * What `spillway top` shows, as lines: a pure function of the answer and of the room for it. Names are as clients chose them, so nothing but
- * printable ASCII of them is shown as it is: a terminal might obey the rest, and its width is not known.
+ * What `spillway top` shows, as lines: a pure function of the answer and of the room for it. Names are as clients chose them, so nothing
+ * but printable ASCII of them is shown as it is: a terminal might obey the rest, and its width is not known.
  */
 import type { TopReport } from '../../admin/top.ts'
 import type { TopOf } from '../../telemetry/traffic/report.ts'

@@ -1,6 +1,6 @@
 /**
- * What an address, a network, a sender or an id is to a node of several workers. Each worker has sessions and counts of its own, and a share of each
- * limit; bans, lists and history they have together, as far as they tell each other.
+ * What an address, a network, a sender or an id is to a node of several workers. Each worker has sessions and counts of its own, and a
+ * share of each limit; bans, lists and history they have together, as far as they tell each other.
  */
 import type { AddressExplained, Explanation, LimitReport, NotExplained } from '../../admin/explain.ts'
 import { sessionsTogether } from '../../admin/sessions.ts'

@@ -18,7 +18,8 @@ const NO_IPV6: ReadonlySet<string | undefined> = new Set(['EAFNOSUPPORT', 'EADDR
 
 /**
  * Rejects if somebody listens on one of these addresses already, as listen() would (EADDRINUSE). With SO_REUSEPORT a bind succeeds beside
- * any program of the same user that has set it too, such as HAProxy, and each gets a part of the clients. Each address is bound for a moment.
+ * any program of the same user that has set it too, such as HAProxy, and each gets a part of the clients. Each address is bound for a
+ * moment.
  */
 export async function ensureFree(addresses: readonly ListenAddress[]): Promise<void> {
   for (const { host, port } of addresses) {

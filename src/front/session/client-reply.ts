@@ -17,8 +17,8 @@ export interface ClientReply {
 export type Next = 'command' | 'text' | 'handshake' | 'close' | 'drop'
 
 /**
- * What a command counts as between two messages. junk: it brings no mail. mistake: it is wrong in itself. refused: it was not
- * wrong, but we or a mail server refused it. foreign: it is of another protocol. message: a message came to its end, and all counts start again.
+ * What a command counts as between two messages. junk: it brings no mail. mistake: it is wrong in itself. refused: it was not wrong, but we
+ * or a mail server refused it. foreign: it is of another protocol. message: a message came to its end, and all counts start again.
  */
 export type Counts = 'nothing' | 'junk' | 'mistake' | 'refused' | 'foreign' | 'message'
 

@@ -2,10 +2,10 @@
  * Who may begin a TLS handshake, and when. A handshake costs us a signature, and its client next to nothing, so there is a bound on
  * how many are under way, of one source and in all, and on the CPU time they get (handshake-turns.ts).
  *
- * The bound in all must not become a way to lock others out. When all places are taken, STARTTLS waits for one, and those go first
- * that weigh least: whose source and network have asked for the fewest handshakes lately, not counting those that brought mail. A client that holds a place and sends
- * nothing loses it to those that wait: at once to one that weighs less than it does, and otherwise after two seconds. So does one that
- * does not answer what we say in the handshake, after two seconds.
+ * The bound in all must not become a way to lock others out. When all places are taken, STARTTLS waits for one, and those go first that
+ * weigh least: whose source and network have asked for the fewest handshakes lately, not counting those that brought mail. A client that
+ * holds a place and sends nothing loses it to those that wait: at once to one that weighs less than it does, and otherwise after two
+ * seconds. So does one that does not answer what we say in the handshake, after two seconds.
  */
 import { randomBytes } from 'node:crypto'
 import type { Places } from '../../config/places-kind.ts'

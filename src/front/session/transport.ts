@@ -1,8 +1,7 @@
 /**
- * The connection to one client: sockets, the TLS upgrade, timers and closing, all done by smtp-server's connection. Only this
- * file knows its private members; a session uses the interface in transport-interface.ts. We replace its parser (with wire-stream.ts) and its
- * commands, which refuse a message only after reading its text, answer before a mail server was asked, and change what they pass
- * on.
+ * The connection to one client: sockets, the TLS upgrade, timers and closing, all done by smtp-server's connection. Only this file knows
+ * its private members; a session uses the interface in transport-interface.ts. We replace its parser (with wire-stream.ts) and its
+ * commands, which refuse a message only after reading its text, answer before a mail server was asked, and change what they pass on.
  */
 import type { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'

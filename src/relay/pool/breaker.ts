@@ -3,10 +3,10 @@
  * It does not see one that greets, takes envelopes, and puts off every message: with a full disk, or a filter that is gone. Such a
  * server has the fewest connections of all, because each ends soon, and so it would be given the most mail.
  *
- * **Opens** when clients of NETS neighbourhoods have been put off by the server itself (isDrop in smtp/reply.ts, or no answer in
- * time) over OPENS_MS, and it has accepted nothing meanwhile. One accepted message is enough to keep it closed, so no client can
- * keep it open for others, whatever it sends. But where little mail comes, clients of NETS neighbourhoods can open it, if the server puts off
- * what they choose to send: a recipient that its directory fails at, a sender whose DNS fails, a text that its filter fails at.
+ * **Opens** when clients of NETS neighbourhoods have been put off by the server itself (isDrop in smtp/reply.ts, or no answer in time) over
+ * OPENS_MS, and it has accepted nothing meanwhile. One accepted message is enough to keep it closed, so no client can keep it open for
+ * others, whatever it sends. But where little mail comes, clients of NETS neighbourhoods can open it, if the server puts off what they
+ * choose to send: a recipient that its directory fails at, a sender whose DNS fails, a text that its filter fails at.
  *
  * **Open**, it is in force while another server is well. Where there is none, nobody is kept from the server: its own replies say more
  * than we could, and whoever has opened it has shut out nobody.

@@ -2,11 +2,11 @@
  * How bad it is with the certificates: the one place that says so, for the page, for /api/v1/status and for `spillway status`. The marks
  * are those of the alerts (deploy/prometheus/alerts.yml).
  */
+import { DAY_MS } from '../core/time.ts'
 import { inSeconds } from '../core/x509.ts'
 import type { Evidence, Verdict } from './evidence.ts'
 import type { Status } from './status.ts'
 
-const DAY_MS = 86_400_000
 const EXPIRES_SOON_DAYS = 14
 const EXPIRES_NOW_DAYS = 3
 

@@ -27,6 +27,7 @@ import { readId, writtenId } from '../core/id.ts'
 import { canonical, compile, familyOf, type Network, netOf, overlaps, parseNetwork, sourceOf } from '../core/ip.ts'
 import { latestOf } from '../core/kept-session.ts'
 import { LIMITS } from '../core/limits.ts'
+import { HOUR_MS } from '../core/time.ts'
 import { visible } from '../core/visible.ts'
 import type { Name } from '../dns/names.ts'
 import type { ClientDomains } from '../front/client-domains.ts'
@@ -35,7 +36,7 @@ import { perClient } from '../overload/maximum.ts'
 import type { Bans } from '../state/bans.ts'
 import { netsOf } from '../state/domains.ts'
 import type { History } from '../state/history.ts'
-import { HOUR_MS, type Past } from '../state/past.ts'
+import type { Past } from '../state/past.ts'
 import {
   becameOf,
   ofNetwork,

@@ -1,12 +1,11 @@
 /** Applies all rules between settings, and holds the small ones: warnings of what is allowed but seldom meant. */
 import { compile, type Network } from '../core/ip.ts'
+import { DAY_MS } from '../core/time.ts'
 import { limits, sharedWindows } from './limit-rules.ts'
 import { addresses, kernelOffload, openFiles, ticketKey, tls, upstreamTls } from './machine-rules.ts'
 import type { Ground, Report, Rule } from './rule.ts'
 import type { SettingName } from './settings.ts'
 import { workers } from './workers.ts'
-
-const DAY_MS = 86_400_000
 
 export interface Findings {
   readonly mistakes: readonly { readonly name: SettingName; readonly expected: string }[]

@@ -3,6 +3,7 @@
  * check`, `--help`, docs/settings.md and .env.example (docs.ts) say of it. A new setting is one row here, added
  * together with the code that obeys it. The file is longer than others because it is this one table.
  */
+import { DAY_MS } from '../core/time.ts'
 import {
   dnsServers,
   domains,
@@ -111,7 +112,6 @@ export interface Setting<T> {
 }
 
 const ANY = Number.MAX_SAFE_INTEGER
-const DAY_MS = 86_400_000
 /** More would use no more cores, and make the shares of the limits small. */
 export const MOST_WORKERS = 64
 /** A client waits 10 minutes for the reply to the final dot (RFC 5321 section 4.5.3.2.6); one more is for transit. */

@@ -5,6 +5,7 @@
 import { isBounceSender } from './mailbox.ts'
 import type { Refusal } from './policy.ts'
 import type { ReasonName } from './reasons.ts'
+import { DAY_MS } from './time.ts'
 
 /** A ban, the operator's word that there is to be none, or what he allows. All times are in milliseconds since the epoch. */
 export interface Ban {
@@ -109,8 +110,6 @@ export const isOffence = (reason: ReasonName): reason is Offence => Object.hasOw
 export const BAN_REASONS = [...OFFENCE_NAMES, 'network', 'operator'] as const
 export type BanReason = (typeof BAN_REASONS)[number]
 
-const HOUR_MS = 3_600_000
-export const DAY_MS = 24 * HOUR_MS
 /** The longest ban that comes by itself. */
 export const LONGEST_AUTOMATIC_MS = DAY_MS
 export const DEFAULT_BAN_MS = DAY_MS

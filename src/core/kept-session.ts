@@ -2,6 +2,7 @@
 import type { Standing } from './client.ts'
 import type { CheckName, ReasonName } from './reasons.ts'
 import type { Stage } from './stages.ts'
+import { DAY_MS } from './time.ts'
 
 /**
  * Kinds that never push each other out.
@@ -17,7 +18,7 @@ export type KeptKind = (typeof KEPT_KINDS)[number]
 
 /** For so long in Redis. */
 export const KEPT_DAYS = 7
-export const KEPT_MS = KEPT_DAYS * 86_400_000
+export const KEPT_MS = KEPT_DAYS * DAY_MS
 
 /** Text of clients and mail servers in it is escaped and clipped. */
 export interface KeptSession {

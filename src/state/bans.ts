@@ -13,9 +13,10 @@
  * All tables have a fixed number of places. When there is none for a ban that comes by itself, the one that ends first makes
  * room, of sixteen that are there longest. The operator is told that there is no room.
  */
-import { type Ban, DAY_MS } from '../core/bans.ts'
+import type { Ban } from '../core/bans.ts'
 import { type Network, parseNetwork } from '../core/ip.ts'
 import { NetworkMap } from '../core/network-map.ts'
+import { DAY_MS } from '../core/time.ts'
 
 /** Some 30 MB when all are taken. */
 export const MOST_AUTOMATIC = 1 << 15

@@ -13,9 +13,9 @@
 import { hash } from 'node:crypto'
 import { countOfBits } from '../core/bits.ts'
 import { readBits } from '../core/ip.ts'
+import { HOUR_MS } from '../core/time.ts'
 import {
   aged,
-  HOUR_MS,
   hourOf,
   isForgotten,
   type Lesson,

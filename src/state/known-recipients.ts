@@ -17,10 +17,10 @@
 import { hash as oneShot, randomBytes } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import { domainOf, mailboxOf } from '../core/mailbox.ts'
+import { DAY_MS } from '../core/time.ts'
 import { dayOf, type Key, KnownTable, REMEMBERED_DAYS } from './known-table.ts'
 import { HALF_MS, UnknownGuard } from './unknown-guard.ts'
 
-const DAY_MS = 86_400_000
 /**
  * A domain accepts everything if this many of its mailboxes in a row were accepted for the first time and none was
  * refused.

@@ -15,6 +15,7 @@
 import { createHash } from 'node:crypto'
 import { setTimeout } from 'node:timers/promises'
 import { within } from '../core/deadline.ts'
+import { DAY_MS } from '../core/time.ts'
 import { fingerprintOf, type SharedMemory } from './known-recipients.ts'
 import { RECORD, REMEMBERED_DAYS, WAYS } from './known-table.ts'
 import { Nonsense } from './limiter.ts'
@@ -51,7 +52,6 @@ const PAUSE_MS = 10
 /** The secret is read again after this many steps, and whenever Redis comes back. */
 const AGREE_EVERY = 240
 const NOTHING = Buffer.alloc(0)
-const DAY_MS = 86_400_000
 const EXPIRY_MS = (REMEMBERED_DAYS + 1) * DAY_MS
 /** The secret outlives what was written under it. */
 const SECRET_EXPIRY_MS = 2 * EXPIRY_MS

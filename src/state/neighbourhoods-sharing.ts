@@ -3,13 +3,13 @@
  * that starts in a flood does, too (shared-strings.ts has how). A day is one string: twenty octets for each network and new bad address of
  * it, and of those no more than neighbourhoods.ts tells. A string takes 300,000; what is beyond that each node finds out by itself.
  */
+import { DAY_MS } from '../core/time.ts'
 import type { BadNet, Neighbourhoods } from './neighbourhoods.ts'
 import { SharedStrings, type Strings } from './shared-strings.ts'
 import type { SharingOptions } from './sharing.ts'
 
 /** The octets of a record. */
 const RECORD = 20
-const DAY_MS = 86_400_000
 /** Weights are written in 512ths. */
 const UNIT = 512
 /** Records that are appended by one command. */

@@ -17,11 +17,11 @@
  */
 import { countOfBits } from '../core/bits.ts'
 import { addressOf, readBits } from '../core/ip.ts'
+import { HOUR_MS } from '../core/time.ts'
 import {
   aged,
   dayOfHour,
   faded,
-  HOUR_MS,
   HOURS_A_DAY,
   hourOf,
   isForgotten,

@@ -17,6 +17,7 @@
  *
  * Times are in whole hours since 1970, so that they fit in a word.
  */
+import { HOUR_MS } from '../core/time.ts'
 
 export interface Past {
   /** Good messages since `first`. */
@@ -37,7 +38,6 @@ export interface Past {
 
 export const NO_PAST: Past = { good: 0, recentGood: 0, recentBad: 0, first: 0, lastGood: 0, lastBad: 0 }
 
-export const HOUR_MS = 3_600_000
 export const HOURS_A_DAY = 24
 /** How many of its latest messages a client is judged by. */
 export const OWN_MEMORY = 25

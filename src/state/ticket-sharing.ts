@@ -7,6 +7,7 @@
  * under it cannot be read after that.
  */
 import { randomBytes } from 'node:crypto'
+import { DAY_MS } from '../core/time.ts'
 import { Nonsense } from './limiter.ts'
 import { reasonOf } from './redis.ts'
 import type { SharingOptions } from './sharing.ts'
@@ -19,7 +20,6 @@ redis.call('HSET', KEYS[1], 'secret', ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return ARGV[1]
 `
-const DAY_MS = 86_400_000
 const EXPIRY_MS = 2 * DAY_MS
 /** How often it is looked whether there is something to ask, and how often Redis is asked, in ms. */
 const LOOK_MS = 1000

@@ -9,12 +9,12 @@ import { reader } from '../../config/entries.ts'
 import type { PlainSettings } from '../../config/settings.ts'
 import { within } from '../../core/deadline.ts'
 import { messageOf } from '../../core/errors.ts'
+import { DAY_MS } from '../../core/time.ts'
 import { resolverOf } from './dns.ts'
 import type { Budget, Findings } from './finding.ts'
 import { aboutMtaSts } from './mta-sts.ts'
 
 const SOON_MS = 14 * 86_400_000
-const DAY_MS = 86_400_000
 
 export async function aboutCertificates(settings: PlainSettings, found: Findings, budget: Budget): Promise<void> {
   const pairs = inFiles(settings, found)

@@ -1,6 +1,7 @@
 /** Reads logs of mail servers, of whatever kind each line is, and the plain form `ip,accepted,rejected,last`. */
 import { isIP } from 'node:net'
 import { canonical } from '../../core/ip.ts'
+import { DAY_MS } from '../../core/time.ts'
 import type { Lesson } from '../../state/past.ts'
 import { EximReader } from './exim.ts'
 import { type Dated, dated } from './log-time.ts'
@@ -10,7 +11,6 @@ import { SendmailReader } from './sendmail.ts'
 
 /** Seconds since the epoch, or a date (RFC 3339). */
 const PLAIN = /^([0-9a-fA-F.:]+),([0-9]{1,9}),([0-9]{1,9}),(?:([0-9]{9,10})|([0-9]{4}-[0-9]{2}-[0-9]{2}(?:T\S+)?))\s*$/
-const DAY_MS = 86_400_000
 const GOOD: Lesson = { good: 1, bad: 0 }
 const BAD: Lesson = { good: 0, bad: 1 }
 

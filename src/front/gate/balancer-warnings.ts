@@ -5,9 +5,9 @@
  * use up that room.
  */
 import { isPrivate, sourceOf } from '../../core/ip.ts'
+import { HOUR_MS } from '../../core/time.ts'
 import type { Log } from '../../telemetry/log.ts'
 
-const HOUR_MS = 3_600_000
 /** How many sources are named within an hour: so many with private addresses and as many with public ones. */
 const MAX_SOURCES = 64
 

@@ -13,6 +13,7 @@
  * What nothing is known of is said to be so: until an hour of the week has come once, it is compared with the median of the hours that
  * are known, and until LEAST_HOURS are known with nothing. Hours are those of UTC.
  */
+import { HOUR_MS } from '../../core/time.ts'
 
 export const MEASURES = ['connections', 'senders', 'messages'] as const
 export type Measure = (typeof MEASURES)[number]
@@ -39,7 +40,6 @@ export const LEAST_HOURS = 3
 const DAY_HOURS = 24
 /** What is older says nothing: five weeks. */
 const OLDEST_HOURS = 5 * HOURS
-const HOUR_MS = 3_600_000
 const LEAST_MINUTES = 30
 const MOST_MINUTE = 4
 const MOST_HOUR = 3

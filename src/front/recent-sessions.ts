@@ -165,7 +165,7 @@ export class RecentSessions {
 
   /** Which kind it counts as; undefined: it is not kept. */
   #placeOf(record: SessionRecord, client: Client, elapsed: number): KeptKind | undefined {
-    const kind = kindOf(record, client)
+    const kind = keptKindOf(record, client)
     if (kind === undefined || kind === 'sampled') return kind
     if (this.#shares[kind].take(providerOf(client.ip), elapsed)) return kind
     if (kind !== 'served') return 'sampled'
@@ -188,7 +188,7 @@ export class RecentSessions {
   }
 }
 
-function kindOf(record: SessionRecord, client: Client): KeptKind | undefined {
+function keptKindOf(record: SessionRecord, client: Client): KeptKind | undefined {
   if (record.refusal === undefined && record.upstreamSaid === undefined)
     return record.accepted || record.observed !== undefined ? 'served' : undefined
   if (isRelay(client)) return 'known'

@@ -18,7 +18,7 @@ import { messageOf, unlessGone } from '../core/errors.ts'
 import type { Log } from '../telemetry/log.ts'
 import { isDomainKey } from './domains.ts'
 import { type History, PARTS } from './history.ts'
-import { isNetKey, netIn, recordOf } from './neighbourhoods.ts'
+import { entryOf, isNetKey, netIn } from './neighbourhoods.ts'
 import type { Past } from './past.ts'
 import { isKey, pastIn, textOf } from './past-text.ts'
 
@@ -189,7 +189,7 @@ export class HistoryFile {
         count++
       }
       history.each(part, add)
-      history.nets.each(part, PARTS, (net) => add(...recordOf(net)))
+      history.nets.each(part, PARTS, (net) => add(...entryOf(net)))
       await file.write(lines)
     }
     await file.write(`end ${count}\n`)

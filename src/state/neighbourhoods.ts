@@ -82,12 +82,12 @@ export const isNetKey = (key: string): boolean => key.startsWith('n')
 const hex = (bits: number): string => (bits >>> 0).toString(16).padStart(8, '0')
 
 /** As past-text.ts writes it. */
-export const recordOf = ({ high, low, hour, buckets, bad }: BadNet): readonly [key: string, past: Past] => [
+export const entryOf = ({ high, low, hour, buckets, bad }: BadNet): readonly [key: string, past: Past] => [
   `n${hex(high)}${hex(low)}`,
   { ...NO_PAST, recentBad: bad, lastBad: hour, nets: buckets },
 ]
 
-/** What recordOf made of it. */
+/** What entryOf made of it. */
 export const netIn = (key: string, { recentBad, lastBad, nets = 0 }: Past): BadNet => ({
   high: Number.parseInt(key.slice(1, 9), 16) | 0,
   low: Number.parseInt(key.slice(9), 16) | 0,

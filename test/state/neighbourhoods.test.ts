@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { hasDoubtfulNeighbours, standingOf } from '../../src/overload/standing.ts'
 import { History } from '../../src/state/history.ts'
-import { netIn, recordOf } from '../../src/state/neighbourhoods.ts'
+import { entryOf, netIn } from '../../src/state/neighbourhoods.ts'
 import { NeighbourhoodsSharing } from '../../src/state/neighbourhoods-sharing.ts'
 import { pastIn, textOf } from '../../src/state/past-text.ts'
 import { connectRedis } from '../../src/state/redis.ts'
@@ -194,7 +194,7 @@ test('as text it is what it was, IPv6 as well', () => {
   for (const ip of ips) a.learn(ip, BAD)
   const b = begin()
   a.nets.each(0, 1, (net) => {
-    const [key, past] = recordOf(net)
+    const [key, past] = entryOf(net)
     b.nets.hear(netIn(key, pastIn(textOf(past))!))
   })
   for (const ip of [...ips, '2001:db8:1:8::1']) expect(b.net(ip)).toEqual(a.net(ip))

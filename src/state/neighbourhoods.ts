@@ -46,6 +46,9 @@ const MOST_UNTOLD = 16_384
 const WORTH_KEEPING = 3
 /** So many good messages make a good address. */
 const GOOD_MESSAGES = 2
+/** Networks in which somebody was forgiven today: operators' and users' own words. */
+const MOST_FORGIVEN = 4096
+const NOBODY = new Map<string, number>()
 /** Less says nothing any more, and is not written: one bad address, two days later. */
 const LEAST_BAD = 0.25
 
@@ -115,6 +118,8 @@ export class Neighbourhoods implements Noted<BadNet> {
   readonly #bits = new Int32Array(2)
   /** By network, so that one is told once however much comes from it; undefined: there is nobody to tell. */
   #untold: Map<string, BadNet> | undefined
+  readonly #forgiven = new Map<string, number>()
+  #forgivenDay = 0
   /** Records are of addresses, and no secret goes into them. */
   readonly fingerprint = '1'
 
@@ -155,7 +160,10 @@ export class Neighbourhoods implements Noted<BadNet> {
     if (countOfBits(nets) <= BUCKETS_TOLD) this.#note({ high, low, hour, buckets: nets, bad: after.recentBad })
   }
 
-  /** An address that was called bad today is none, as somebody has found out. Of other days it is not known which were bad. */
+  /**
+   * An address that was called bad today is none, as somebody has found out. Of other days it is not known which were bad. Other nodes,
+   * and this one after a restart, find it out for themselves.
+   */
   forgive(ip: string): void {
     const bits = this.#bits
     if (!readBits(ip, bits)) return
@@ -166,6 +174,17 @@ export class Neighbourhoods implements Noted<BadNet> {
     if ((buckets & bucket) === 0) return
     const recentBad = Math.max(0, before.recentBad - 1)
     this.#table.put(high, low, { ...before, recentBad, nets: buckets & ~bucket })
+    const forgiven = this.#forgivenOn(dayOfHour(this.#hour))
+    const net = addressOf(high, low)
+    if (forgiven.size < MOST_FORGIVEN || forgiven.has(net)) forgiven.set(net, (forgiven.get(net) ?? 0) | bucket)
+  }
+
+  /** By network, the buckets that are not heard again from the records of this day. */
+  #forgivenOn(day: number): Map<string, number> {
+    const today = dayOfHour(this.#hour)
+    if (this.#forgivenDay !== today) this.#forgiven.clear()
+    this.#forgivenDay = today
+    return day === today ? this.#forgiven : NOBODY
   }
 
   /** Another node has heard that an address was good on a day. @param own the past of the address */
@@ -179,16 +198,19 @@ export class Neighbourhoods implements Noted<BadNet> {
   /** Another node, or a file, says this. What is heard twice changes nothing. What comes from the future has happened now. */
   hear({ high, low, hour: told, buckets: said, bad }: BadNet): void {
     const hour = Math.min(told, this.#hour)
-    const buckets = said & ALL_BUCKETS
     const net = low & maskOf(high)
     const before = untilNow(this.#held(high, net), this.#hour)
     const [day, dayBefore] = [dayOfHour(hour), dayOfHour(before.lastBad)]
+    const forgiven = this.#forgivenOn(day).get(addressOf(high, net)) ?? 0
+    const buckets = said & ALL_BUCKETS & ~forgiven
     const known = bucketsOn(day, before)
     const fresh = day < dayBefore ? 0 : countOfBits(buckets & ~known)
     // As both weigh at the later hour.
     const latest = Math.max(lastOf(before), hour)
     const held = aged(before, latest).recentBad
-    const recentBad = Math.max(held + faded(fresh, latest - hour), faded(bad, latest - hour))
+    // What others say in all has those in it that are forgiven here.
+    const inAll = forgiven === 0 ? faded(bad, latest - hour) : 0
+    const recentBad = Math.max(held + faded(fresh, latest - hour), inAll)
     if (recentBad <= held || faded(recentBad, this.#hour - latest) < LEAST_BAD) return
     this.#table.put(high, net, {
       ...before,

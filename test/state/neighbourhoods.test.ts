@@ -85,11 +85,16 @@ test('a provider stays one from its first day on: much mail from each address, m
 
 test('an address that was called bad by mistake is no bad neighbour', () => {
   const history = begin()
+  history.nets.share()
   history.learn('192.0.2.1', BAD)
   history.learn('192.0.2.2', BAD)
+  const told = history.nets.takeUntold()
   history.learn('192.0.2.1', { good: 1, bad: -1 })
   expect(badIn(history)).toBe(1)
-  // It was bad for two recipients, and counts once.
+  // Nor do records from before say it again.
+  for (const record of told) history.nets.hear(record)
+  expect(badIn(history)).toBe(1)
+  // It counts once.
   for (let i = 0; i < 2; i++) history.nets.forgive('192.0.2.1')
   expect(badIn(history)).toBe(1)
 })

@@ -61,11 +61,16 @@ export class ActiveNetworks {
     if (hosts === undefined || banned === undefined) return false
     turn(hosts, hourOf(at))
     let count = 0
+    // Several that are banned may share a place among those that are active.
+    const places = new Set<number>()
     for (const [host, until] of banned) {
       if (until <= at) banned.delete(host)
-      else if (isActive(hosts, host & 0xff)) count++
+      else if (isActive(hosts, host & 0xff)) {
+        count++
+        places.add(host & 0xff)
+      }
     }
-    return count >= LEAST_OF_NET && count >= SHARE_OF_NET * sizeOf(hosts)
+    return count >= LEAST_OF_NET && places.size >= SHARE_OF_NET * sizeOf(hosts)
   }
 }
 

@@ -5,7 +5,7 @@
  */
 import { DAY_MS } from '../core/time.ts'
 import type { BadNet, Neighbourhoods } from './neighbourhoods.ts'
-import { SharedStrings, type Strings } from './shared-strings.ts'
+import { FULL, SharedStrings, type Strings } from './shared-strings.ts'
 import type { SharingOptions } from './sharing.ts'
 
 /** The octets of a record. */
@@ -47,10 +47,12 @@ export class NeighbourhoodsSharing extends SharedStrings<BadNet> {
     this.#nets = options.nets
   }
 
-  /** Writes all that is known of networks in which addresses were bad. Rejects if Redis fails. */
+  /** Writes all that is known of networks in which addresses were bad. Rejects if Redis fails, or has no room for more today. */
   async writeAll(): Promise<void> {
     const all: BadNet[] = []
     this.#nets.each(0, 1, (net) => all.push(net))
-    for (let at = 0; at < all.length; at += AT_ONCE) await this.write(all.slice(at, at + AT_ONCE))
+    for (let at = 0; at < all.length; at += AT_ONCE) {
+      if (!(await this.write(all.slice(at, at + AT_ONCE)))) throw new Error(`which networks send spam: ${FULL}`)
+    }
   }
 }

@@ -149,7 +149,7 @@ export class Neighbourhoods implements Noted<BadNet> {
     if (!readBits(ip, bits)) return
     const [high, low] = [bits[0]!, this.#netBits]
     const before = untilNow(this.#held(high, low), this.#hour)
-    const bucket = bad > 0 ? bucketOf(bits[1]!) : 0
+    const bucket = bad > 0 ? bucketOf(bits[0]!, bits[1]!) : 0
     const buckets = bucketsOn(dayOfHour(hour), before)
     const isCounted = (buckets & bucket) !== 0
     const after = rule(before, { good, bad: isCounted ? 0 : bad }, hour, NET_MEMORY)
@@ -170,7 +170,7 @@ export class Neighbourhoods implements Noted<BadNet> {
     const [high, low] = [bits[0]!, this.#netBits]
     const before = untilNow(this.#held(high, low), this.#hour)
     const buckets = bucketsOn(dayOfHour(this.#hour), before)
-    const bucket = bucketOf(bits[1]!)
+    const bucket = bucketOf(bits[0]!, bits[1]!)
     if ((buckets & bucket) === 0) return
     const recentBad = Math.max(0, before.recentBad - 1)
     this.#table.put(high, low, { ...before, recentBad, nets: buckets & ~bucket })
@@ -276,5 +276,9 @@ export class Neighbourhoods implements Noted<BadNet> {
 /** Those that were bad on this day, as far as that is known. */
 const bucketsOn = (day: number, { lastBad, nets = 0 }: Past): number => (dayOfHour(lastBad) === day ? nets : 0)
 
-/** The same at all nodes. @param low the lower half of a source: its last octet, or the /64 within the /48, is what differs */
-const bucketOf = (low: number): number => 1 << ((Math.imul(low, 0x9e37_79b1) >>> 8) % BUCKETS)
+/**
+ * The same at all nodes. Of IPv4 it goes by the last octet. Of IPv6 it goes by the /56, which is what one customer of a shared /48 is given
+ * (RFC 6177): with each /64 of theirs for itself, a single one would be four bad addresses.
+ */
+const bucketOf = (high: number, low: number): number =>
+  1 << ((Math.imul(high === 0 ? low : low >>> 8, 0x9e37_79b1) >>> 8) % BUCKETS)

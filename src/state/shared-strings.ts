@@ -14,15 +14,17 @@ import { Nonsense } from './limiter.ts'
 import type { SharingOptions } from './sharing.ts'
 import { SharingFailures } from './sharing-failures.ts'
 
-/** ARGV: records, the most octets of a string, expiry in ms. Returns how many octets it has. */
+/** ARGV: records, the most octets of a string, expiry in ms. Returns how many octets it has; -1: they have no room. */
 const TELL = `
 local length = redis.call('STRLEN', KEYS[1])
-if length + #ARGV[1] > tonumber(ARGV[2]) then return length end
+if length + #ARGV[1] > tonumber(ARGV[2]) then return -1 end
 length = redis.call('APPEND', KEYS[1], ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return length
 `
 const EVERY_MS = 1000
+/** The rest of the slice is told to nobody. */
+export const FULL = 'there is no room for more at this time'
 const STOP_MS = 500
 /** A string that is over is read for so long, because the clock of another node may be late. */
 const LATE_MS = 5000
@@ -149,15 +151,20 @@ export class SharedStrings<T> {
     await this.write(this.#noted.takeUntold())
   }
 
-  /** Appends these to the string of this time. Rejects if Redis fails. */
-  protected async write(told: readonly T[]): Promise<void> {
+  /** Appends these to the string of this time. Rejects if Redis fails. @returns false if they have no room */
+  protected async write(told: readonly T[]): Promise<boolean> {
     const { client, watched } = this.#options
     const { use, record, mostOfSlice, earlier, sliceMs } = this.#strings
-    if (told.length === 0) return
+    if (told.length === 0) return true
     const records = Buffer.allocUnsafe(told.length * record)
     told.forEach((each, i) => void this.#strings.write(each, records, i * record))
     const key = this.#keyOf(this.#present)
-    await watched(use, client.eval(TELL, 1, key, records, mostOfSlice, (earlier + 1) * sliceMs))
+    const length = await watched(use, client.eval(TELL, 1, key, records, mostOfSlice, (earlier + 1) * sliceMs))
+    if (length === -1) this.#failures.tell(new Error(FULL))
+    // Redis has lost what it had, without a connection that was lost.
+    else if (typeof length === 'number' && length - records.length < this.#read && this.#slice === this.#present)
+      this.#begin(this.#slice)
+    return length !== -1
   }
 
   /** Reads on, as far as a string may go. @returns whether there is more */

@@ -83,6 +83,16 @@ test('a provider stays one from its first day on: much mail from each address, m
   expect(standingIn(history)).toBe('seen')
 })
 
+test('one customer of a shared /48 makes nobody suspect: what a /56 sends counts once', () => {
+  const history = begin()
+  const stranger = '2001:db8:1:ff00::1'
+  for (let subnet = 0; subnet < 64; subnet++)
+    history.learn(`2001:db8:1:1${subnet.toString(16).padStart(2, '0')}::1`, BAD)
+  expect([badIn(history, stranger), standingIn(history, stranger)]).toEqual([1, 'new'])
+  for (const customer of [2, 3, 4, 5]) history.learn(`2001:db8:1:${customer}00::1`, BAD)
+  expect(standingIn(history, stranger)).toBe('suspect')
+})
+
 test('an address that was called bad by mistake is no bad neighbour', () => {
   const history = begin()
   history.nets.share()
@@ -249,6 +259,21 @@ describe('over Redis', () => {
     expect([badIn(d.history), badIn(d.history, '198.51.100.9')]).toEqual([0, 0.25])
   })
 
+  test('a Redis that was emptied, with no connection lost, is read from its beginning', async () => {
+    const redis = await startRedis()
+    ends.push(() => redis.stop())
+    const [a, b] = [await node(redis.port), await node(redis.port)]
+    for (const host of [1, 2, 3]) a.history.learn(`192.0.2.${host}`, BAD)
+    a.history.learn('198.51.100.1', BAD)
+    for (const { sharing } of [a, b]) await sharing.step()
+    await a.client.flushall()
+    b.history.learn('203.0.113.1', BAD)
+    await b.sharing.step()
+    a.history.learn('192.0.2.4', BAD)
+    for (const { sharing } of [a, b]) await sharing.step()
+    expect([badIn(a.history, '203.0.113.9'), badIn(b.history)]).toEqual([1, 4])
+  })
+
   test('all of it can be written at once, a day of a large flood in 600 kB', async () => {
     const redis = await startRedis()
     ends.push(() => redis.stop())
@@ -262,12 +287,15 @@ describe('over Redis', () => {
       ...{ elapsed: () => performance.now(), watched: <T>(_: unknown, answer: Promise<T>) => answer },
     })
     await writer.writeAll()
+    expect(await a.client.strlen(`spillway:neighbourhoods:1:${Math.floor(now / DAY)}`)).toBe(30_000 * 20)
     await a.sharing.step()
     let heard = 0
     a.history.nets.each(0, 1, () => heard++)
+    // A day that is full takes no more, and whoever writes is told.
+    const key = `spillway:neighbourhoods:1:${Math.floor(now / DAY)}`
+    await a.client.setrange(key, 300_000 * 20 - 20, 'x'.repeat(20))
+    await expect(writer.writeAll()).rejects.toThrow('there is no room for more')
     // As many as there is room for in a small history.
     expect(heard).toBeGreaterThan(400)
-    const day = Math.floor(now / DAY)
-    expect(await a.client.strlen(`spillway:neighbourhoods:1:${day}`)).toBe(30_000 * 20)
   })
 })

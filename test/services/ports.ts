@@ -1,10 +1,14 @@
 // Free ports for servers of tests, and whether something answers on them.
 
+import { randomInt } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createConnection, createServer, type Server } from 'node:net'
 
+/** Below those that the system gives to outgoing connections, and to servers that ask for any: these would be taken again soon. */
+const [FIRST, LAST] = [11_000, 32_767]
+
 /**
- * Ports of 127.0.0.1, all different, that nobody listens on now. Somebody else may take one before the server does: a
+ * Ports of 127.0.0.1, all different, that nobody listens on now. Somebody else may take one before the server does, but seldom: a
  * server that finds its port taken has to be started again with another.
  */
 export async function freePorts(count: number): Promise<number[]> {
@@ -16,7 +20,13 @@ export async function freePorts(count: number): Promise<number[]> {
 
 function listen(server: Server): Promise<number> {
   return new Promise((resolve, reject) => {
-    server.on('error', reject).listen(0, '127.0.0.1', () => resolve((server.address() as { port: number }).port))
+    const attempt = (): void => void server.listen(randomInt(FIRST, LAST + 1), '127.0.0.1')
+    server.on('listening', () => resolve((server.address() as { port: number }).port))
+    server.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EADDRINUSE') attempt()
+      else reject(error)
+    })
+    attempt()
   })
 }
 

@@ -239,6 +239,9 @@ export function readBits(ip: string, into: Int32Array): boolean {
   return true
 }
 
+/** The lower half of the network (the /24, the /48) of a source with these bits. */
+export const netBits = (high: number, low: number): number => low & (high === 0 ? 0xffff_ff00 : 0xffff_0000)
+
 /** An address with these first 64 bits, canonical: the lowest one. It is what readBits reads them from. */
 export function addressOf(high: number, low: number): string {
   if (high === 0) return [24, 16, 8, 0].map((shift) => (low >>> shift) & 0xff).join('.')

@@ -12,7 +12,7 @@
  */
 import { hash } from 'node:crypto'
 import { countOfBits } from '../core/bits.ts'
-import { readBits } from '../core/ip.ts'
+import { netBits, readBits } from '../core/ip.ts'
 import { HOUR_MS } from '../core/time.ts'
 import {
   aged,
@@ -150,7 +150,7 @@ export class Domains {
     const bits = this.#bits
     if (!readBits(ip, bits)) return 0
     const high = bits[0]!
-    const net = bits[1]! & (high === 0 ? 0xffff_ff00 : 0xffff_0000)
+    const net = netBits(high, bits[1]!)
     const mixed = Math.imul(Math.imul(high, 0x85eb_ca6b) ^ net ^ (net >>> 15), 0x9e37_79b1)
     return 1 << ((mixed >>> 8) % BUCKETS)
   }

@@ -16,7 +16,7 @@
  * Of good mail nothing is told: a node hears of clients that have sent some (history-sharing.ts), and counts for itself.
  */
 import { countOfBits } from '../core/bits.ts'
-import { addressOf, readBits } from '../core/ip.ts'
+import { addressOf, netBits, readBits } from '../core/ip.ts'
 import { HOUR_MS } from '../core/time.ts'
 import {
   aged,
@@ -109,9 +109,6 @@ export const isBadAddress = ({ recentGood, recentBad }: Past): boolean => recent
 /** The rule by which a past changes: taught() or taughtLate() of past.ts. */
 type Rule = typeof taught
 
-/** The /24 of an IPv4 address, the /48 of another. */
-const maskOf = (high: number): number => (high === 0 ? 0xffff_ff00 : 0xffff_0000)
-
 export class Neighbourhoods implements Noted<BadNet> {
   readonly #options: NeighbourhoodsOptions
   readonly #table: PastTable
@@ -189,7 +186,7 @@ export class Neighbourhoods implements Noted<BadNet> {
 
   /** Another node has heard that an address was good on a day. @param own the past of the address */
   hearGood(high: number, low: number, own: Past): void {
-    const net = low & maskOf(high)
+    const net = netBits(high, low)
     const before = this.#held(high, net)
     const after = taught(before, { good: 1, bad: 0 }, own.lastGood, NET_MEMORY)
     this.#table.put(high, net, { ...after, first: Math.min(own.first, after.first), nets: before.nets ?? 0 })
@@ -198,7 +195,7 @@ export class Neighbourhoods implements Noted<BadNet> {
   /** Another node, or a file, says this. What is heard twice changes nothing. What comes from the future has happened now. */
   hear({ high, low, hour: told, buckets: said, bad }: BadNet): void {
     const hour = Math.min(told, this.#hour)
-    const net = low & maskOf(high)
+    const net = netBits(high, low)
     const before = untilNow(this.#held(high, net), this.#hour)
     const [day, dayBefore] = [dayOfHour(hour), dayOfHour(before.lastBad)]
     const forgiven = this.#forgivenOn(day).get(addressOf(high, net)) ?? 0
@@ -255,7 +252,7 @@ export class Neighbourhoods implements Noted<BadNet> {
 
   /** The lower half of the network of the address that was read last. */
   get #netBits(): number {
-    return this.#bits[1]! & maskOf(this.#bits[0]!)
+    return netBits(this.#bits[0]!, this.#bits[1]!)
   }
 
   get #hour(): number {

@@ -37,14 +37,7 @@ export interface PassedSharingOptions extends SharingOptions {
 }
 
 export class PassedSharing extends SharedStrings<Pass> {
-  readonly #isInUse: () => boolean
-
   constructor(options: PassedSharingOptions) {
     super(options, options.passed, STRINGS)
-    this.#isInUse = options.isInUse
-  }
-
-  override step(): Promise<void> {
-    return this.#isInUse() ? super.step() : Promise.resolve()
   }
 }

@@ -55,14 +55,7 @@ export interface PointsSharingOptions extends SharingOptions {
 }
 
 export class PointsSharing extends SharedStrings<GivenPoints> {
-  readonly #isInUse: () => boolean
-
   constructor(options: PointsSharingOptions) {
     super(options, options.points, STRINGS)
-    this.#isInUse = options.isInUse
-  }
-
-  override step(): Promise<void> {
-    return this.#isInUse() ? super.step() : Promise.resolve()
   }
 }

@@ -59,8 +59,13 @@ export interface Strings<T> {
   read(records: Buffer, at: number): T
 }
 
+/** Of a test or a limit that may be switched off: then nothing is told, and nothing is heard. */
+export interface SwitchedSharing extends SharingOptions {
+  readonly isInUse?: () => boolean
+}
+
 export class SharedStrings<T> {
-  readonly #options: SharingOptions
+  readonly #options: SwitchedSharing
   readonly #noted: Noted<T>
   readonly #strings: Strings<T>
   /** The string that is being read, and how much of it has been. */
@@ -73,7 +78,7 @@ export class SharedStrings<T> {
   #isStopped = false
   readonly #failures: SharingFailures
 
-  constructor(options: SharingOptions, noted: Noted<T>, strings: Strings<T>) {
+  constructor(options: SwitchedSharing, noted: Noted<T>, strings: Strings<T>) {
     this.#options = options
     this.#noted = noted
     this.#strings = strings
@@ -104,7 +109,7 @@ export class SharedStrings<T> {
 
   /** Tells, and hears all that there is. Called once a second; never rejects. */
   step(): Promise<void> {
-    if (!this.#isUp) return Promise.resolve()
+    if (!this.#isUp || this.#options.isInUse?.() === false) return Promise.resolve()
     this.#busy ??= this.#work()
       .catch((error: unknown) => this.#failures.tell(error))
       .finally(() => {

@@ -13,19 +13,8 @@
 import { hash } from 'node:crypto'
 import { countOfBits } from '../core/bits.ts'
 import { netBits, readBits } from '../core/ip.ts'
-import { HOUR_MS } from '../core/time.ts'
-import {
-  aged,
-  hourOf,
-  isForgotten,
-  type Lesson,
-  NET_MEMORY,
-  NO_PAST,
-  type Past,
-  taught,
-  taughtLate,
-  untilNow,
-} from './past.ts'
+import { HOUR_MS, hourOf } from '../core/time.ts'
+import { aged, isForgotten, type Lesson, NET_MEMORY, NO_PAST, type Past, taught, taughtLate, untilNow } from './past.ts'
 import { PastTable } from './past-table.ts'
 import { type Untold, UntoldNotes, withUntold } from './untold.ts'
 

@@ -8,13 +8,12 @@
  */
 import { REMEMBERED, type Remembered } from '../core/client.ts'
 import { readBits } from '../core/ip.ts'
-import { HOUR_MS } from '../core/time.ts'
+import { HOUR_MS, hourOf } from '../core/time.ts'
 import { Domains, isDomainKey } from './domains.ts'
 import { isBadAddress, isGoodAddress, Neighbourhoods } from './neighbourhoods.ts'
 import {
   aged,
   dayOfHour,
-  hourOf,
   isForgotten,
   type Lesson,
   NO_PAST,

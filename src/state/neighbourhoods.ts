@@ -17,13 +17,12 @@
  */
 import { countOfBits } from '../core/bits.ts'
 import { addressOf, netBits, readBits } from '../core/ip.ts'
-import { HOUR_MS } from '../core/time.ts'
+import { HOUR_MS, hourOf } from '../core/time.ts'
 import {
   aged,
   dayOfHour,
   faded,
   HOURS_A_DAY,
-  hourOf,
   isForgotten,
   type Lesson,
   lastOf,

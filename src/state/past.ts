@@ -17,8 +17,6 @@
  *
  * Times are in whole hours since 1970, so that they fit in a word.
  */
-import { HOUR_MS } from '../core/time.ts'
-
 export interface Past {
   /** Good messages since `first`. */
   readonly good: number
@@ -43,8 +41,6 @@ export const HOURS_A_DAY = 24
 export const OWN_MEMORY = 25
 /** The same for a neighbourhood, which counts its addresses once a day each. */
 export const NET_MEMORY = 100
-
-export const hourOf = (now: number): number => Math.floor(now / HOUR_MS)
 
 /** The UTC day of an hour. */
 export const dayOfHour = (hour: number): number => Math.floor(hour / HOURS_A_DAY)

@@ -8,22 +8,11 @@
  */
 import { REMEMBERED, type Remembered } from '../core/client.ts'
 import { readBits } from '../core/ip.ts'
-import { HOUR_MS, hourOf } from '../core/time.ts'
+import { hourOf } from '../core/time.ts'
 import { Domains, isDomainKey } from './domains.ts'
 import { isBadAddress, isGoodAddress, Neighbourhoods } from './neighbourhoods.ts'
-import {
-  aged,
-  dayOfHour,
-  isForgotten,
-  type Lesson,
-  NO_PAST,
-  OWN_MEMORY,
-  type Past,
-  taught,
-  taughtLate,
-  untilNow,
-} from './past.ts'
-import { PastTable } from './past-table.ts'
+import { aged, dayOfHour, type Lesson, NO_PAST, OWN_MEMORY, type Past, taught, taughtLate, untilNow } from './past.ts'
+import { type MemoryOptions, PastTable } from './past-table.ts'
 import { type Untold, UntoldNotes, withUntold } from './untold.ts'
 
 /** Room for a million known clients, with as much again for strangers, in 59 MB; divided among the workers of a node. */
@@ -44,21 +33,14 @@ const keyOf = (high: number, low: number): string => hex(high) + hex(low)
 /** Whether an address with this past has counted as a good one on this day, or on a later one. */
 const wasGoodOn = (day: number, past: Past): boolean => dayOfHour(past.lastGood) >= day && isGoodAddress(past)
 
-export interface HistoryOptions {
+export interface HistoryOptions extends Omit<MemoryOptions, 'capacity'> {
   /** What a client's own history makes of it, as of now. */
   readonly standingAlone: (own: Past) => Remembered
-  /** HISTORY_TTL, in milliseconds. */
-  readonly ttlMs: () => number
-  /** Milliseconds since the epoch. */
-  readonly now: () => number
-  /** Eight secret random bytes. */
-  readonly seed: Uint8Array
   /** How many clients have room. */
   readonly capacity?: number
 }
 
 export class History {
-  readonly #options: HistoryOptions
   readonly #clients: PastTable
   readonly #bits = new Int32Array(2)
   readonly #untold = new UntoldNotes()
@@ -69,18 +51,16 @@ export class History {
   #timer: NodeJS.Timeout | undefined
 
   constructor(options: HistoryOptions) {
-    this.#options = options
-    const { seed, standingAlone, capacity = CLIENTS } = options
-    const worthOf = (past: Past): number =>
-      this.#isForgotten(past) ? 0 : 1 + REMEMBERED.indexOf(standingAlone(aged(past, this.#hour)))
-    this.#clients = new PastTable({ capacity, seed, worthOf })
+    const { standingAlone, capacity = CLIENTS } = options
+    const worthOf = (past: Past, hour: number): number => 1 + REMEMBERED.indexOf(standingAlone(aged(past, hour)))
+    this.#clients = new PastTable({ ...options, capacity, worthOf })
     this.nets = new Neighbourhoods({ ...options, capacity: Math.max(1, Math.ceil(capacity / (CLIENTS / NETS))) })
     this.domains = new Domains({ ...options, capacity: Math.max(1, Math.ceil(capacity / (CLIENTS / DOMAINS))) })
   }
 
   /** What is remembered of the source of this address, as it weighs now. Allocates nothing for a stranger. @param ip canonical */
   own(ip: string): Past {
-    return readBits(ip, this.#bits) ? aged(this.#held, this.#hour) : NO_PAST
+    return readBits(ip, this.#bits) ? aged(this.#held, this.#clients.hour) : NO_PAST
   }
 
   /** What is remembered of its neighbourhood. */
@@ -97,7 +77,7 @@ export class History {
   learn(ip: string, lesson: Lesson, came?: number): Lesson | undefined {
     if (lesson.good <= 0 && lesson.bad <= 0 && lesson.undone === undefined) return undefined
     if (!readBits(ip, this.#bits)) return undefined
-    const now = this.#hour
+    const now = this.#clients.hour
     const [hour, rule] = came === undefined ? [now, taught] : [Math.min(now, hourOf(came)), taughtLate]
     const before = untilNow(this.#held, now)
     // Whoever is not remembered would count in its neighbourhood again and again.
@@ -160,7 +140,7 @@ export class History {
     bits[0] = Number.parseInt(key.slice(0, 8), 16)
     bits[1] = Number.parseInt(key.slice(8), 16)
     const [high, low] = bits as unknown as [number, number]
-    const hour = this.#hour
+    const hour = this.#clients.hour
     const before = this.#held
     // Others have heard a good message of it. What this node alone knows is bad, and has not been told.
     if (this.#isShared && before.good === 0 && before.recentBad > 0)
@@ -169,16 +149,15 @@ export class History {
     if (heard.good + (untold?.good ?? 0) < before.good) return before
     const past = untilNow(heard, hour)
     const after = untold === undefined ? past : withUntold(past, untold, OWN_MEMORY)
-    if (this.#isForgotten(after) || !this.#clients.put(high, low, after)) return undefined
+    if (this.#clients.isForgotten(after) || !this.#clients.put(high, low, after)) return undefined
     if (isGoodAddress(after) && !wasGoodOn(dayOfHour(after.lastGood), before)) this.nets.hearGood(high, low, after)
     return undefined
   }
 
   /** Calls with the clients and domains that have ever sent a good message, of one part of the tables. @param part from 0 to PARTS - 1 */
   each(part: number, see: (key: string, past: Past) => void): void {
-    const sets = Math.ceil(this.#clients.sets / PARTS)
-    this.#clients.each(part * sets, (part + 1) * sets, (high, low, past) => {
-      if (past.good > 0 && !this.#isForgotten(past)) see(keyOf(high, low), past)
+    this.#clients.each(part, PARTS, (high, low, past) => {
+      if (past.good > 0 && !this.#clients.isForgotten(past)) see(keyOf(high, low), past)
     })
     this.domains.each(part, PARTS, see)
   }
@@ -206,17 +185,9 @@ export class History {
   /** Weighs a part of what is remembered again. */
   sweep(part: number): void {
     if (this.isEmpty) return
-    this.#clients.sweep(Math.ceil(this.#clients.sets * part))
+    this.#clients.sweep(part)
     this.nets.sweep(part)
     this.domains.sweep(part)
-  }
-
-  get #hour(): number {
-    return hourOf(this.#options.now())
-  }
-
-  #isForgotten(past: Past): boolean {
-    return isForgotten(past, this.#hour, this.#options.ttlMs() / HOUR_MS)
   }
 
   #note({ good, bad, undone = 0 }: Lesson, earlier: number, hour: number): void {
@@ -232,7 +203,6 @@ export class History {
 
   /** What is remembered of the source whose bits were read last, as it weighed after the last lesson. */
   get #held(): Past {
-    const past = this.#clients.get(this.#bits[0]!, this.#bits[1]!)
-    return past === undefined || this.#isForgotten(past) ? NO_PAST : past
+    return this.#clients.get(this.#bits[0]!, this.#bits[1]!)
   }
 }

@@ -17,13 +17,11 @@
  */
 import { countOfBits } from '../core/bits.ts'
 import { addressOf, netBits, readBits } from '../core/ip.ts'
-import { HOUR_MS, hourOf } from '../core/time.ts'
 import {
   aged,
   dayOfHour,
   faded,
   HOURS_A_DAY,
-  isForgotten,
   type Lesson,
   lastOf,
   NET_MEMORY,
@@ -32,7 +30,7 @@ import {
   taught,
   untilNow,
 } from './past.ts'
-import { PastTable } from './past-table.ts'
+import { type MemoryOptions, PastTable } from './past-table.ts'
 import type { Noted } from './shared-strings.ts'
 
 const BUCKETS = 28
@@ -68,17 +66,6 @@ interface NetLesson extends Pick<Lesson, 'good' | 'bad'> {
   readonly since: number
 }
 
-export interface NeighbourhoodsOptions {
-  /** HISTORY_TTL, in milliseconds. */
-  readonly ttlMs: () => number
-  /** Milliseconds since the epoch. */
-  readonly now: () => number
-  /** Eight secret random bytes. */
-  readonly seed: Uint8Array
-  /** How many have room. */
-  readonly capacity: number
-}
-
 export const isNetKey = (key: string): boolean => key.startsWith('n')
 
 const hex = (bits: number): string => (bits >>> 0).toString(16).padStart(8, '0')
@@ -109,7 +96,6 @@ export const isBadAddress = ({ recentGood, recentBad }: Past): boolean => recent
 type Rule = typeof taught
 
 export class Neighbourhoods implements Noted<BadNet> {
-  readonly #options: NeighbourhoodsOptions
   readonly #table: PastTable
   readonly #bits = new Int32Array(2)
   /** By network, so that one is told once however much comes from it; undefined: there is nobody to tell. */
@@ -119,20 +105,16 @@ export class Neighbourhoods implements Noted<BadNet> {
   /** Records are of addresses, and no secret goes into them. */
   readonly fingerprint = '1'
 
-  constructor(options: NeighbourhoodsOptions) {
-    this.#options = options
-    const { capacity, seed } = options
+  constructor(options: MemoryOptions) {
     // None keeps its place for ever, but those that say something are worth more than those that do not.
-    const worthOf = (past: Past): number => {
-      if (this.#isForgotten(past)) return 0
-      return past.good > 0 || aged(past, this.#hour).recentBad > WORTH_KEEPING ? 2 : 1
-    }
-    this.#table = new PastTable({ capacity, seed, worthOf, hasNets: true })
+    const worthOf = (past: Past, hour: number): number =>
+      past.good > 0 || aged(past, hour).recentBad > WORTH_KEEPING ? 2 : 1
+    this.#table = new PastTable({ ...options, worthOf, hasNets: true })
   }
 
   /** What is remembered of the neighbourhood of this address, as it weighs now. @param ip canonical */
   of(ip: string): Past {
-    return readBits(ip, this.#bits) ? aged(this.#held(this.#bits[0]!, this.#netBits), this.#hour) : NO_PAST
+    return readBits(ip, this.#bits) ? aged(this.#table.get(this.#bits[0]!, this.#netBits), this.#table.hour) : NO_PAST
   }
 
   /**
@@ -144,7 +126,7 @@ export class Neighbourhoods implements Noted<BadNet> {
     const bits = this.#bits
     if (!readBits(ip, bits)) return
     const [high, low] = [bits[0]!, this.#netBits]
-    const before = untilNow(this.#held(high, low), this.#hour)
+    const before = untilNow(this.#table.get(high, low), this.#table.hour)
     const bucket = bad > 0 ? bucketOf(bits[0]!, bits[1]!) : 0
     const buckets = bucketsOn(dayOfHour(hour), before)
     const isCounted = (buckets & bucket) !== 0
@@ -164,20 +146,20 @@ export class Neighbourhoods implements Noted<BadNet> {
     const bits = this.#bits
     if (!readBits(ip, bits)) return
     const [high, low] = [bits[0]!, this.#netBits]
-    const before = untilNow(this.#held(high, low), this.#hour)
-    const buckets = bucketsOn(dayOfHour(this.#hour), before)
+    const before = untilNow(this.#table.get(high, low), this.#table.hour)
+    const buckets = bucketsOn(dayOfHour(this.#table.hour), before)
     const bucket = bucketOf(bits[0]!, bits[1]!)
     if ((buckets & bucket) === 0) return
     const recentBad = Math.max(0, before.recentBad - 1)
     this.#table.put(high, low, { ...before, recentBad, nets: buckets & ~bucket })
-    const forgiven = this.#forgivenOn(dayOfHour(this.#hour))
+    const forgiven = this.#forgivenOn(dayOfHour(this.#table.hour))
     const net = addressOf(high, low)
     if (forgiven.size < MOST_FORGIVEN || forgiven.has(net)) forgiven.set(net, (forgiven.get(net) ?? 0) | bucket)
   }
 
   /** By network, the buckets that are not heard again from the records of this day. */
   #forgivenOn(day: number): Map<string, number> {
-    const today = dayOfHour(this.#hour)
+    const today = dayOfHour(this.#table.hour)
     if (this.#forgivenDay !== today) this.#forgiven.clear()
     this.#forgivenDay = today
     return day === today ? this.#forgiven : NOBODY
@@ -186,16 +168,16 @@ export class Neighbourhoods implements Noted<BadNet> {
   /** Another node has heard that an address was good on a day. @param own the past of the address */
   hearGood(high: number, low: number, own: Past): void {
     const net = netBits(high, low)
-    const before = this.#held(high, net)
+    const before = this.#table.get(high, net)
     const after = taught(before, { good: 1, bad: 0 }, own.lastGood, NET_MEMORY)
     this.#table.put(high, net, { ...after, first: Math.min(own.first, after.first), nets: before.nets ?? 0 })
   }
 
   /** Another node, or a file, says this. What is heard twice changes nothing. What comes from the future has happened now. */
   hear({ high, low, hour: told, buckets: said, bad }: BadNet): void {
-    const hour = Math.min(told, this.#hour)
+    const hour = Math.min(told, this.#table.hour)
     const net = netBits(high, low)
-    const before = untilNow(this.#held(high, net), this.#hour)
+    const before = untilNow(this.#table.get(high, net), this.#table.hour)
     const [day, dayBefore] = [dayOfHour(hour), dayOfHour(before.lastBad)]
     const forgiven = this.#forgivenOn(day).get(addressOf(high, net)) ?? 0
     const buckets = said & ALL_BUCKETS & ~forgiven
@@ -207,7 +189,7 @@ export class Neighbourhoods implements Noted<BadNet> {
     // What others say in all has those in it that are forgiven here.
     const inAll = forgiven === 0 ? faded(bad, latest - hour) : 0
     const recentBad = Math.max(held + faded(fresh, latest - hour), inAll)
-    if (recentBad <= held || faded(recentBad, this.#hour - latest) < LEAST_BAD) return
+    if (recentBad <= held || faded(recentBad, this.#table.hour - latest) < LEAST_BAD) return
     this.#table.put(high, net, {
       ...before,
       recentBad: Math.min(NET_MEMORY, recentBad),
@@ -218,9 +200,8 @@ export class Neighbourhoods implements Noted<BadNet> {
 
   /** Calls with those in which addresses were bad lately. @param part of so many */
   each(part: number, parts: number, see: (net: BadNet) => void): void {
-    const sets = Math.ceil(this.#table.sets / parts)
-    const hour = this.#hour
-    this.#table.each(part * sets, (part + 1) * sets, (high, low, past) => {
+    const hour = this.#table.hour
+    this.#table.each(part, parts, (high, low, past) => {
       if (aged(past, hour).recentBad < LEAST_BAD) return
       // Good mail may have come later.
       const bad = Math.min(NET_MEMORY, past.recentBad * 2 ** ((lastOf(past) - past.lastBad) / HOURS_A_DAY))
@@ -229,7 +210,7 @@ export class Neighbourhoods implements Noted<BadNet> {
   }
 
   sweep(part: number): void {
-    this.#table.sweep(Math.ceil(this.#table.sets * part))
+    this.#table.sweep(part)
   }
 
   share(): void {
@@ -252,20 +233,6 @@ export class Neighbourhoods implements Noted<BadNet> {
   /** The lower half of the network of the address that was read last. */
   get #netBits(): number {
     return netBits(this.#bits[0]!, this.#bits[1]!)
-  }
-
-  get #hour(): number {
-    return hourOf(this.#options.now())
-  }
-
-  #isForgotten(past: Past): boolean {
-    return isForgotten(past, this.#hour, this.#options.ttlMs() / HOUR_MS)
-  }
-
-  /** As it weighed after the last lesson. */
-  #held(high: number, low: number): Past {
-    const past = this.#table.get(high, low)
-    return past === undefined || this.#isForgotten(past) ? NO_PAST : past
   }
 }
 

@@ -16,6 +16,7 @@ import { netBits, readBits } from '../core/ip.ts'
 import { hourOf } from '../core/time.ts'
 import { aged, type Lesson, NET_MEMORY, type Past, taught, taughtLate, untilNow } from './past.ts'
 import { type MemoryOptions, PastTable } from './past-table.ts'
+import { bitsIn, digitsOf } from './past-text.ts'
 import { type Untold, UntoldNotes, withUntold } from './untold.ts'
 
 const MEMORY = NET_MEMORY
@@ -42,7 +43,7 @@ export class Domains {
 
   /** What is remembered of a domain, as it weighs now. @param domain in lower case */
   of(domain: string): Past {
-    const [high, low] = wordsOf(domain)
+    const [high, low] = bitsOf(domain)
     return aged(this.#table.get(high, low), this.#table.hour)
   }
 
@@ -51,7 +52,7 @@ export class Domains {
    * @param ip canonical @param lesson of the address: 0 or 1 each @param came as in history.ts
    */
   learn(domain: string, ip: string, lesson: Lesson, came?: number): void {
-    const [high, low] = wordsOf(domain)
+    const [high, low] = bitsOf(domain)
     const now = this.#table.hour
     const [hour, rule] = came === undefined ? [now, taught] : [Math.min(now, hourOf(came)), taughtLate]
     const before = untilNow(this.#table.get(high, low), now)
@@ -81,7 +82,7 @@ export class Domains {
   }
 
   hear(key: string, heard: Past): Past | undefined {
-    const [high, low] = [word(key.slice(1, 9)), word(key.slice(9))]
+    const [high, low] = bitsIn(key)
     const hour = this.#table.hour
     const before = this.#table.get(high, low)
     const untold = this.#untold.get(key)
@@ -115,12 +116,8 @@ export class Domains {
   }
 }
 
-const word = (hex: string): number => Number.parseInt(hex, 16) | 0
-const hex = (bits: number): string => (bits >>> 0).toString(16).padStart(8, '0')
-const keyOf = (high: number, low: number): string => `d${hex(high)}${hex(low)}`
+const keyOf = (high: number, low: number): string => `d${digitsOf(high, low)}`
 
-function wordsOf(domain: string): readonly [high: number, low: number] {
-  // In text: each buffer would be memory outside the heap, which is given back late.
-  const digest = hash('sha256', domain, 'hex')
-  return [word(digest.slice(0, 8)), word(digest.slice(8, 16))]
-}
+/** The digest is text: each buffer would be memory outside the heap, which is given back late. */
+const bitsOf = (domain: string): readonly [high: number, low: number] =>
+  bitsIn(hash('sha256', domain, 'hex').slice(0, 16))

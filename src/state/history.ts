@@ -13,6 +13,7 @@ import { Domains, isDomainKey } from './domains.ts'
 import { isBadAddress, isGoodAddress, Neighbourhoods } from './neighbourhoods.ts'
 import { aged, dayOfHour, type Lesson, NO_PAST, OWN_MEMORY, type Past, taught, taughtLate, untilNow } from './past.ts'
 import { type MemoryOptions, PastTable } from './past-table.ts'
+import { bitsIn, digitsOf } from './past-text.ts'
 import { type Untold, UntoldNotes, withUntold } from './untold.ts'
 
 /** Room for a million known clients, with as much again for strangers, in 59 MB; divided among the workers of a node. */
@@ -26,9 +27,6 @@ const SWEEPS = 60
 
 /** How many parts the table is read in. */
 export const PARTS = 256
-
-const hex = (word: number): string => (word >>> 0).toString(16).padStart(8, '0')
-const keyOf = (high: number, low: number): string => hex(high) + hex(low)
 
 /** Whether an address with this past has counted as a good one on this day, or on a later one. */
 const wasGoodOn = (day: number, past: Past): boolean => dayOfHour(past.lastGood) >= day && isGoodAddress(past)
@@ -136,12 +134,9 @@ export class History {
    */
   hear(key: string, heard: Past): Past | undefined {
     if (isDomainKey(key)) return this.domains.hear(key, heard)
-    const bits = this.#bits
-    bits[0] = Number.parseInt(key.slice(0, 8), 16)
-    bits[1] = Number.parseInt(key.slice(8), 16)
-    const [high, low] = bits as unknown as [number, number]
+    const [high, low] = bitsIn(key)
     const hour = this.#clients.hour
-    const before = this.#held
+    const before = this.#clients.get(high, low)
     // Others have heard a good message of it. What this node alone knows is bad, and has not been told.
     if (this.#isShared && before.good === 0 && before.recentBad > 0)
       this.#untold.add({ key, since: hour, hour, good: 0, bad: aged(before, hour).recentBad, undone: 0 })
@@ -157,7 +152,7 @@ export class History {
   /** Calls with the clients and domains that have ever sent a good message, of one part of the tables. @param part from 0 to PARTS - 1 */
   each(part: number, see: (key: string, past: Past) => void): void {
     this.#clients.each(part, PARTS, (high, low, past) => {
-      if (past.good > 0 && !this.#clients.isForgotten(past)) see(keyOf(high, low), past)
+      if (past.good > 0 && !this.#clients.isForgotten(past)) see(digitsOf(high, low), past)
     })
     this.domains.each(part, PARTS, see)
   }
@@ -192,7 +187,7 @@ export class History {
 
   #note({ good, bad, undone = 0 }: Lesson, earlier: number, hour: number): void {
     this.#untold.add({
-      key: keyOf(this.#bits[0]!, this.#bits[1]!),
+      key: digitsOf(this.#bits[0]!, this.#bits[1]!),
       since: hour,
       hour,
       good,

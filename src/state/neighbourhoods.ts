@@ -31,6 +31,7 @@ import {
   untilNow,
 } from './past.ts'
 import { type MemoryOptions, PastTable } from './past-table.ts'
+import { bitsIn, digitsOf } from './past-text.ts'
 import type { Noted } from './shared-strings.ts'
 
 const BUCKETS = 28
@@ -68,22 +69,17 @@ interface NetLesson extends Pick<Lesson, 'good' | 'bad'> {
 
 export const isNetKey = (key: string): boolean => key.startsWith('n')
 
-const hex = (bits: number): string => (bits >>> 0).toString(16).padStart(8, '0')
-
 /** As past-text.ts writes it. */
 export const entryOf = ({ high, low, hour, buckets, bad }: BadNet): readonly [key: string, past: Past] => [
-  `n${hex(high)}${hex(low)}`,
+  `n${digitsOf(high, low)}`,
   { ...NO_PAST, recentBad: bad, lastBad: hour, nets: buckets },
 ]
 
 /** What entryOf made of it. */
-export const netIn = (key: string, { recentBad, lastBad, nets = 0 }: Past): BadNet => ({
-  high: Number.parseInt(key.slice(1, 9), 16) | 0,
-  low: Number.parseInt(key.slice(9), 16) | 0,
-  hour: lastBad,
-  buckets: nets,
-  bad: recentBad,
-})
+export function netIn(key: string, { recentBad, lastBad, nets = 0 }: Past): BadNet {
+  const [high, low] = bitsIn(key)
+  return { high, low, hour: lastBad, buckets: nets, bad: recentBad }
+}
 
 /** Whether an address with this past is a good one in its neighbourhood. */
 export const isGoodAddress = ({ good, recentGood, recentBad }: Past): boolean =>

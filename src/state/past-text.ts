@@ -11,6 +11,18 @@ const MOST = 1e9
 
 export const isKey = (text: string): boolean => KEY.test(text)
 
+const hex = (word: number): string => (word >>> 0).toString(16).padStart(8, '0')
+const wordIn = (text: string): number => Number.parseInt(text, 16) | 0
+
+/** 64 bits as 16 digits: the key of a source, or what follows the letter of another key. */
+export const digitsOf = (high: number, low: number): string => hex(high) + hex(low)
+
+/** The 64 bits of which a key, or another text, has the digits at its end. */
+export const bitsIn = (key: string): readonly [high: number, low: number] => [
+  wordIn(key.slice(-16, -8)),
+  wordIn(key.slice(-8)),
+]
+
 export const textOf = ({ good, recentGood, recentBad, first, lastGood, lastBad, nets }: Past): string =>
   `${good} ${recentGood.toFixed(3)} ${recentBad.toFixed(3)} ${first} ${lastGood} ${lastBad}${nets === undefined ? '' : ` ${nets}`}`
 

@@ -14,19 +14,18 @@ import { hash } from 'node:crypto'
 import { countOfBits } from '../core/bits.ts'
 import { netBits, readBits } from '../core/ip.ts'
 import { hourOf } from '../core/time.ts'
-import { aged, type Lesson, NET_MEMORY, type Past, taught, taughtLate, untilNow } from './past.ts'
+import { aged, BUCKETS, type Lesson, NET_MEMORY, type Past, taught, taughtLate, untilNow } from './past.ts'
 import { type MemoryOptions, PastTable } from './past-table.ts'
 import { bitsIn, digitsOf } from './past-text.ts'
 import { type Untold, UntoldNotes, withUntold } from './untold.ts'
 
 const MEMORY = NET_MEMORY
-const BUCKETS = 28
 /** What a domain needs to be worth more than others: addresses with good mail, each day anew, and networks that they are in. */
 export const GOOD_ADDRESSES = 20
 export const GOOD_NETS = 3
 
 /** In at least so many networks good mail has come from a domain. */
-export const netsOf = ({ nets = 0 }: Past): number => countOfBits(nets)
+export const netsOf = ({ buckets = 0 }: Past): number => countOfBits(buckets)
 
 export const isDomainKey = (key: string): boolean => key.startsWith('d')
 
@@ -38,7 +37,7 @@ export class Domains {
 
   constructor(options: MemoryOptions) {
     const isWide = (past: Past): boolean => past.good >= GOOD_ADDRESSES && netsOf(past) >= GOOD_NETS
-    this.#table = new PastTable({ ...options, worthOf: (past) => (isWide(past) ? 2 : 1), hasNets: true })
+    this.#table = new PastTable({ ...options, worthOf: (past) => (isWide(past) ? 2 : 1), hasBuckets: true })
   }
 
   /** What is remembered of a domain, as it weighs now. @param domain in lower case */
@@ -58,10 +57,10 @@ export class Domains {
     const before = untilNow(this.#table.get(high, low), now)
     if (before.good === 0 && lesson.good <= 0) return
     const bucket = lesson.good > 0 ? this.#bucketOf(ip) : 0
-    const after = { ...rule(before, lesson, hour, MEMORY), nets: (before.nets ?? 0) | bucket }
+    const after = { ...rule(before, lesson, hour, MEMORY), buckets: (before.buckets ?? 0) | bucket }
     if (!this.#table.put(high, low, after) || !this.#isShared) return
     const { good, bad } = lesson
-    this.#untold.add({ key: keyOf(high, low), since: hour, hour, good, bad, undone: 0, nets: bucket })
+    this.#untold.add({ key: keyOf(high, low), since: hour, hour, good, bad, undone: 0, buckets: bucket })
   }
 
   /** As in history.ts, whose methods pass on here what is about domains. */
@@ -89,8 +88,8 @@ export class Domains {
     if (heard.good + (untold?.good ?? 0) < before.good) return before
     const past = untilNow(heard, hour)
     const after = untold === undefined ? past : withUntold(past, untold, MEMORY)
-    const nets = (heard.nets ?? 0) | (before.nets ?? 0)
-    if (!this.#table.isForgotten(after)) this.#table.put(high, low, { ...after, nets })
+    const buckets = (heard.buckets ?? 0) | (before.buckets ?? 0)
+    if (!this.#table.isForgotten(after)) this.#table.put(high, low, { ...after, buckets })
     return undefined
   }
 

@@ -142,14 +142,14 @@ export class HistorySharing {
   async #tellBatch(group: number): Promise<void> {
     const { number, clients } = this.#unanswered.get(group)!
     const hour = Math.max(...clients.map((each) => each.hour))
-    const told = clients.flatMap(({ key, good, bad, since, hour, undone, nets = -1 }) => [
+    const told = clients.flatMap(({ key, good, bad, since, hour, undone, buckets = -1 }) => [
       key,
       good,
       bad,
       since,
       hour,
       undone,
-      nets,
+      buckets,
     ])
     const memory = group === OF_DOMAINS ? NET_MEMORY : OWN_MEMORY
     await this.#change(TELL, group, [number, hour, MOST_OF_GROUP, memory, this.#options.knownAfter(), ...told])

@@ -19,6 +19,7 @@ import { countOfBits } from '../core/bits.ts'
 import { addressOf, netBits, readBits } from '../core/ip.ts'
 import {
   aged,
+  BUCKETS,
   dayOfHour,
   faded,
   HOURS_A_DAY,
@@ -34,7 +35,6 @@ import { type MemoryOptions, PastTable } from './past-table.ts'
 import { bitsIn, digitsOf } from './past-text.ts'
 import type { Noted } from './shared-strings.ts'
 
-const BUCKETS = 28
 const ALL_BUCKETS = (1 << BUCKETS) - 1
 /** In so many buckets of a day are bad addresses told. More would make no difference to a standing. */
 const BUCKETS_TOLD = 6
@@ -72,13 +72,13 @@ export const isNetKey = (key: string): boolean => key.startsWith('n')
 /** As past-text.ts writes it. */
 export const entryOf = ({ high, low, hour, buckets, bad }: BadNet): readonly [key: string, past: Past] => [
   `n${digitsOf(high, low)}`,
-  { ...NO_PAST, recentBad: bad, lastBad: hour, nets: buckets },
+  { ...NO_PAST, recentBad: bad, lastBad: hour, buckets },
 ]
 
 /** What entryOf made of it. */
-export function netIn(key: string, { recentBad, lastBad, nets = 0 }: Past): BadNet {
+export function netIn(key: string, { recentBad, lastBad, buckets = 0 }: Past): BadNet {
   const [high, low] = bitsIn(key)
-  return { high, low, hour: lastBad, buckets: nets, bad: recentBad }
+  return { high, low, hour: lastBad, buckets, bad: recentBad }
 }
 
 /** Whether an address with this past is a good one in its neighbourhood. */
@@ -105,7 +105,7 @@ export class Neighbourhoods implements Noted<BadNet> {
     // None keeps its place for ever, but those that say something are worth more than those that do not.
     const worthOf = (past: Past, hour: number): number =>
       past.good > 0 || aged(past, hour).recentBad > WORTH_KEEPING ? 2 : 1
-    this.#table = new PastTable({ ...options, worthOf, hasNets: true })
+    this.#table = new PastTable({ ...options, worthOf, hasBuckets: true })
   }
 
   /** What is remembered of the neighbourhood of this address, as it weighs now. @param ip canonical */
@@ -124,14 +124,14 @@ export class Neighbourhoods implements Noted<BadNet> {
     const [high, low] = [bits[0]!, this.#netBits]
     const before = untilNow(this.#table.get(high, low), this.#table.hour)
     const bucket = bad > 0 ? bucketOf(bits[0]!, bits[1]!) : 0
-    const buckets = bucketsOn(dayOfHour(hour), before)
-    const isCounted = (buckets & bucket) !== 0
+    const counted = bucketsOn(dayOfHour(hour), before)
+    const isCounted = (counted & bucket) !== 0
     const after = rule(before, { good, bad: isCounted ? 0 : bad }, hour, NET_MEMORY)
     const isLatest = dayOfHour(after.lastBad) === dayOfHour(hour)
-    const nets = isLatest ? buckets | bucket : (before.nets ?? 0)
+    const buckets = isLatest ? counted | bucket : (before.buckets ?? 0)
     const first = good > 0 ? Math.min(since, after.first) : after.first
-    if (!this.#table.put(high, low, { ...after, first, nets }) || bucket === 0 || isCounted || !isLatest) return
-    if (countOfBits(nets) <= BUCKETS_TOLD) this.#note({ high, low, hour, buckets: nets, bad: after.recentBad })
+    if (!this.#table.put(high, low, { ...after, first, buckets }) || bucket === 0 || isCounted || !isLatest) return
+    if (countOfBits(buckets) <= BUCKETS_TOLD) this.#note({ high, low, hour, buckets, bad: after.recentBad })
   }
 
   /**
@@ -147,7 +147,7 @@ export class Neighbourhoods implements Noted<BadNet> {
     const bucket = bucketOf(bits[0]!, bits[1]!)
     if ((buckets & bucket) === 0) return
     const recentBad = Math.max(0, before.recentBad - 1)
-    this.#table.put(high, low, { ...before, recentBad, nets: buckets & ~bucket })
+    this.#table.put(high, low, { ...before, recentBad, buckets: buckets & ~bucket })
     const forgiven = this.#forgivenOn(dayOfHour(this.#table.hour))
     const net = addressOf(high, low)
     if (forgiven.size < MOST_FORGIVEN || forgiven.has(net)) forgiven.set(net, (forgiven.get(net) ?? 0) | bucket)
@@ -166,7 +166,7 @@ export class Neighbourhoods implements Noted<BadNet> {
     const net = netBits(high, low)
     const before = this.#table.get(high, net)
     const after = taught(before, { good: 1, bad: 0 }, own.lastGood, NET_MEMORY)
-    this.#table.put(high, net, { ...after, first: Math.min(own.first, after.first), nets: before.nets ?? 0 })
+    this.#table.put(high, net, { ...after, first: Math.min(own.first, after.first), buckets: before.buckets ?? 0 })
   }
 
   /** Another node, or a file, says this. What is heard twice changes nothing. What comes from the future has happened now. */
@@ -190,7 +190,7 @@ export class Neighbourhoods implements Noted<BadNet> {
       ...before,
       recentBad: Math.min(NET_MEMORY, recentBad),
       lastBad: Math.max(before.lastBad, hour),
-      nets: day < dayBefore ? (before.nets ?? 0) : known | buckets,
+      buckets: day < dayBefore ? (before.buckets ?? 0) : known | buckets,
     })
   }
 
@@ -201,7 +201,7 @@ export class Neighbourhoods implements Noted<BadNet> {
       if (aged(past, hour).recentBad < LEAST_BAD) return
       // Good mail may have come later.
       const bad = Math.min(NET_MEMORY, past.recentBad * 2 ** ((lastOf(past) - past.lastBad) / HOURS_A_DAY))
-      see({ high, low, hour: past.lastBad, buckets: past.nets ?? 0, bad })
+      see({ high, low, hour: past.lastBad, buckets: past.buckets ?? 0, bad })
     })
   }
 
@@ -233,7 +233,7 @@ export class Neighbourhoods implements Noted<BadNet> {
 }
 
 /** Those that were bad on this day, as far as that is known. */
-const bucketsOn = (day: number, { lastBad, nets = 0 }: Past): number => (dayOfHour(lastBad) === day ? nets : 0)
+const bucketsOn = (day: number, { lastBad, buckets = 0 }: Past): number => (dayOfHour(lastBad) === day ? buckets : 0)
 
 /**
  * The same at all nodes. Of IPv4 it goes by the last octet. Of IPv6 it goes by the /56, which is what one customer of a shared /48 is given

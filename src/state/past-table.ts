@@ -9,7 +9,7 @@
  *
  * Whoever has taught nothing for HISTORY_TTL is forgotten: at once for whoever asks, and its slot is cleared by a sweep.
  *
- * An address takes 28 bytes, and a domain 32, with the set of its networks. It is stored as it is, so that no two are ever taken for one;
+ * An address takes 28 bytes; a domain and a neighbourhood take 32, with their set of buckets. It is stored as it is, so that no two are ever taken for one;
  * its place follows from a keyed hash.
  */
 import { HOUR_MS, hourOf } from '../core/time.ts'
@@ -17,7 +17,7 @@ import { halfSipHash } from './half-sip-hash.ts'
 import { isForgotten, NO_PAST, type Past } from './past.ts'
 
 const WAYS = 16
-/** One slot is seven 32-bit words: the address, `good` with the worth, the two weights, and three times; eight with a set of networks. */
+/** One slot is seven 32-bit words: the address, `good` with the worth, the two weights, and three times; eight with a set of buckets. */
 const SLOT = 7
 const HIGH = 0
 const LOW = 1
@@ -26,7 +26,7 @@ const RECENT = 3
 const FIRST = 4
 const LAST_GOOD = 5
 const LAST_BAD = 6
-const NETS = 7
+const BUCKETS = 7
 /** The worth is in the three upper bits, the count in the others. */
 const WORTH_SHIFT = 29
 const MOST_GOOD = (1 << WORTH_SHIFT) - 1
@@ -52,8 +52,8 @@ export interface MemoryOptions {
 export interface PastTableOptions extends MemoryOptions {
   /** What a past that is not forgotten is worth at this hour: 1 to 4. */
   readonly worthOf: (past: Past, hour: number) => number
-  /** Whether a past has a set of networks. */
-  readonly hasNets?: boolean
+  /** Whether a past has a set of buckets. */
+  readonly hasBuckets?: boolean
 }
 
 export class PastTable {
@@ -70,12 +70,12 @@ export class PastTable {
   #swept = 0
 
   constructor(options: PastTableOptions) {
-    const { capacity, seed, hasNets = false } = options
+    const { capacity, seed, hasBuckets = false } = options
     if (!(capacity >= 1)) throw new RangeError('capacity must be at least 1')
     if (seed.length !== 8) throw new RangeError('seed must be 8 bytes')
     this.#options = options
     this.#sets = Math.ceil(capacity / WAYS)
-    this.#slot = hasNets ? SLOT + 1 : SLOT
+    this.#slot = hasBuckets ? SLOT + 1 : SLOT
     this.#set = WAYS * this.#slot
     this.#words = new Int32Array(this.#sets * this.#set)
     const view = new DataView(seed.buffer, seed.byteOffset, 8)
@@ -205,7 +205,7 @@ export class PastTable {
       lastGood: words[at + LAST_GOOD]!,
       lastBad: words[at + LAST_BAD]!,
     }
-    return this.#slot === SLOT ? past : { ...past, nets: words[at + NETS]! }
+    return this.#slot === SLOT ? past : { ...past, buckets: words[at + BUCKETS]! }
   }
 
   #write(at: number, past: Past, worth: number): void {
@@ -221,7 +221,7 @@ export class PastTable {
     words[at + FIRST] = past.first
     words[at + LAST_GOOD] = past.lastGood
     words[at + LAST_BAD] = past.lastBad
-    if (this.#slot > SLOT) words[at + NETS] = past.nets ?? 0
+    if (this.#slot > SLOT) words[at + BUCKETS] = past.buckets ?? 0
   }
 }
 

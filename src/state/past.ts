@@ -28,13 +28,16 @@ export interface Past {
   readonly lastGood: number
   readonly lastBad: number
   /**
-   * Of a domain: the set of networks that good mail came from (domains.ts). Of a neighbourhood: that of the addresses which were bad on the day
-   * of `lastBad` (neighbourhoods.ts).
+   * A set of buckets, as the bits of a word. Of a domain, the networks that good mail came from fall into them (domains.ts); of a
+   * neighbourhood, the addresses that were bad on the day of `lastBad` (neighbourhoods.ts).
    */
-  readonly nets?: number
+  readonly buckets?: number
 }
 
 export const NO_PAST: Past = { good: 0, recentGood: 0, recentBad: 0, first: 0, lastGood: 0, lastBad: 0 }
+
+/** Two that share a bucket count as one, so that what is counted is never too much. */
+export const BUCKETS = 28
 
 export const HOURS_A_DAY = 24
 /** How many of its latest messages a client is judged by. */

@@ -426,7 +426,7 @@ test('what nodes have learnt of a domain is put together, and a Redis that comes
   }
   // In Redis, too, the networks of both are there.
   const fresh = await begin()
-  expect((await all(fresh.history)).nets).toBe(a.history.domains.of(name).nets)
+  expect((await all(fresh.history)).buckets).toBe(a.history.domains.of(name).buckets)
   await gone(fresh)
   await (a.link.client as unknown as { flushall: () => Promise<unknown> }).flushall()
   const late = await begin()

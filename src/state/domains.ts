@@ -13,13 +13,11 @@
 import { hash } from 'node:crypto'
 import { countOfBits } from '../core/bits.ts'
 import { netBits, readBits } from '../core/ip.ts'
-import { hourOf } from '../core/time.ts'
-import { aged, BUCKETS, type Lesson, NET_MEMORY, type Past, taught, taughtLate, untilNow } from './past.ts'
+import { aged, BUCKETS, type Lesson, lessonAt, NET_MEMORY, type Past, untilNow } from './past.ts'
 import { type MemoryOptions, PastTable } from './past-table.ts'
 import { bitsIn, digitsOf } from './past-text.ts'
 import { type Untold, UntoldNotes, withUntold } from './untold.ts'
 
-const MEMORY = NET_MEMORY
 /** What a domain needs to be worth more than others: addresses with good mail, each day anew, and networks that they are in. */
 export const GOOD_ADDRESSES = 20
 export const GOOD_NETS = 3
@@ -48,16 +46,16 @@ export class Domains {
 
   /**
    * An address of this domain has sent mail, for the first time today.
-   * @param ip canonical @param lesson of the address: 0 or 1 each @param came as in history.ts
+   * @param ip canonical @param lesson of the address: 0 or 1 each @param came as in lessonAt
    */
   learn(domain: string, ip: string, lesson: Lesson, came?: number): void {
     const [high, low] = bitsOf(domain)
     const now = this.#table.hour
-    const [hour, rule] = came === undefined ? [now, taught] : [Math.min(now, hourOf(came)), taughtLate]
+    const { hour, rule } = lessonAt(now, came)
     const before = untilNow(this.#table.get(high, low), now)
     if (before.good === 0 && lesson.good <= 0) return
     const bucket = lesson.good > 0 ? this.#bucketOf(ip) : 0
-    const after = { ...rule(before, lesson, hour, MEMORY), buckets: (before.buckets ?? 0) | bucket }
+    const after = { ...rule(before, lesson, hour, NET_MEMORY), buckets: (before.buckets ?? 0) | bucket }
     if (!this.#table.put(high, low, after) || !this.#isShared) return
     const { good, bad } = lesson
     this.#untold.add({ key: keyOf(high, low), since: hour, hour, good, bad, undone: 0, buckets: bucket })
@@ -87,7 +85,7 @@ export class Domains {
     const untold = this.#untold.get(key)
     if (heard.good + (untold?.good ?? 0) < before.good) return before
     const past = untilNow(heard, hour)
-    const after = untold === undefined ? past : withUntold(past, untold, MEMORY)
+    const after = untold === undefined ? past : withUntold(past, untold, NET_MEMORY)
     const buckets = (heard.buckets ?? 0) | (before.buckets ?? 0)
     if (!this.#table.isForgotten(after)) this.#table.put(high, low, { ...after, buckets })
     return undefined

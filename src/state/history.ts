@@ -8,10 +8,9 @@
  */
 import { REMEMBERED, type Remembered } from '../core/client.ts'
 import { readBits } from '../core/ip.ts'
-import { hourOf } from '../core/time.ts'
 import { Domains, isDomainKey } from './domains.ts'
 import { isBadAddress, isGoodAddress, Neighbourhoods } from './neighbourhoods.ts'
-import { aged, dayOfHour, type Lesson, NO_PAST, OWN_MEMORY, type Past, taught, taughtLate, untilNow } from './past.ts'
+import { aged, dayOfHour, type Lesson, lessonAt, NO_PAST, OWN_MEMORY, type Past, type Rule, untilNow } from './past.ts'
 import { type MemoryOptions, PastTable } from './past-table.ts'
 import { bitsIn, digitsOf } from './past-text.ts'
 import { type Untold, UntoldNotes, withUntold } from './untold.ts'
@@ -69,14 +68,14 @@ export class History {
   /**
    * Learns what came of a message of this client, or what should have.
    * @param ip canonical
-   * @param came when it came, in ms since the epoch, where that is not now: in the order in which logs are read
+   * @param came as in lessonAt
    * @returns what counts in its neighbourhood, and in its domain: the address, good or bad, for the first time today
    */
   learn(ip: string, lesson: Lesson, came?: number): Lesson | undefined {
     if (lesson.good <= 0 && lesson.bad <= 0 && lesson.undone === undefined) return undefined
     if (!readBits(ip, this.#bits)) return undefined
     const now = this.#clients.hour
-    const [hour, rule] = came === undefined ? [now, taught] : [Math.min(now, hourOf(came)), taughtLate]
+    const { hour, rule } = lessonAt(now, came)
     const before = untilNow(this.#held, now)
     // Whoever is not remembered would count in its neighbourhood again and again.
     const after = rule(before, lesson, hour, OWN_MEMORY)
@@ -93,7 +92,7 @@ export class History {
   }
 
   /** What the past of an address was, and is, as its neighbourhood sees it. */
-  #teachNet(ip: string, before: Past, after: Past, lesson: Lesson, at: { hour: number; rule: typeof taught }): void {
+  #teachNet(ip: string, before: Past, after: Past, lesson: Lesson, at: { hour: number; rule: Rule }): void {
     const good = lesson.good > 0 && isGoodAddress(after) && !wasGoodOn(dayOfHour(at.hour), before) ? 1 : 0
     const isLate = dayOfHour(at.hour) < dayOfHour(before.lastBad)
     const bad = lesson.bad >= 1 && isBadAddress(after) && !isLate ? 1 : 0

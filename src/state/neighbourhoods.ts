@@ -28,6 +28,7 @@ import {
   NET_MEMORY,
   NO_PAST,
   type Past,
+  type Rule,
   taught,
   untilNow,
 } from './past.ts'
@@ -87,9 +88,6 @@ export const isGoodAddress = ({ good, recentGood, recentBad }: Past): boolean =>
 
 /** Whether an address with this past is a bad one, if it has just sent something bad. */
 export const isBadAddress = ({ recentGood, recentBad }: Past): boolean => recentBad > recentGood
-
-/** The rule by which a past changes: taught() or taughtLate() of past.ts. */
-type Rule = typeof taught
 
 export class Neighbourhoods implements Noted<BadNet> {
   readonly #table: PastTable

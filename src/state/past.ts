@@ -17,6 +17,8 @@
  *
  * Times are in whole hours since 1970, so that they fit in a word.
  */
+import { hourOf } from '../core/time.ts'
+
 export interface Past {
   /** Good messages since `first`. */
   readonly good: number
@@ -105,6 +107,17 @@ export function taughtLate(past: Past, lesson: Lesson, hour: number, memory: num
     recentBad: past.recentBad + bad * taken,
   }
 }
+
+/** The rule by which a past changes: taught() or taughtLate(). */
+export type Rule = typeof taught
+
+/**
+ * For which hour a lesson counts, and by which rule.
+ * @param hour this one
+ * @param came when it came, in ms since the epoch, where that is not now: in the order in which logs are read
+ */
+export const lessonAt = (hour: number, came?: number): { readonly hour: number; readonly rule: Rule } =>
+  came === undefined ? { hour, rule: taught } : { hour: Math.min(hour, hourOf(came)), rule: taughtLate }
 
 /** What is left of a bad message after so many hours. */
 export const faded = (bad: number, hours: number): number => (hours <= 0 ? bad : bad * 2 ** (-hours / HOURS_A_DAY))

@@ -9,7 +9,7 @@ export interface Status {
   readonly version: string
   readonly node: string
   readonly ready: boolean
-  /** Since when the operator has drained the node, in ISO 8601; absent: he has not. */
+  /** Since when the operator has drained the node, in ISO 8601; absent: it is not drained. */
   readonly drainedSince?: string
   readonly uptimeSeconds: number
   readonly connectionsOpen: number
@@ -115,33 +115,39 @@ export interface TlsReport {
  * The response of /readyz: 200 while this node takes clients.
  * @param query with `verbose` the response lists what the node depends on; with `upstreams` one of them must be up too
  */
-export function readiness(
-  query: URLSearchParams,
-  { ready, drainedSince, upstreams, redis, kernel, tls, workers, overload }: Status,
-): Response {
-  const anyUp = upstreams.some(({ up }) => up)
-  const good = ready && (!query.has('upstreams') || anyUp)
+export function readiness(query: URLSearchParams, status: Status): Response {
+  const { ready, upstreams } = status
+  const good = ready && (!query.has('upstreams') || upstreams.some(({ up }) => up))
   const lines = [good ? 'ok' : ready ? 'no upstream is up' : 'not ready']
-  if (query.has('verbose')) {
-    lines.push(`listening and not draining: ${ready ? 'yes' : 'no'}`)
-    if (drainedSince !== undefined)
-      lines.push(`drained by the operator since ${drainedSince}: whoever comes is served; spillway undrain ends it`)
-    if (overload !== undefined)
-      lines.push(
-        `overload level ${overload.level} since ${overload.since}; pressure ${overload.pressure} (${overload.signal})`,
-      )
-    for (const { worker, up, restarts } of workers ?? [])
-      lines.push(`worker ${worker}: ${up ? 'up' : 'does not answer'}; restarts: ${restarts}`)
-    for (const { upstream, address, ...condition } of upstreams)
-      lines.push(`upstream ${upstream}${upstream === address ? '' : ` (${address})`}: ${inWords(condition)}`)
-    if (redis !== undefined) lines.push(`redis: ${inWords(redis)}; nodes: ${redis.nodes}`)
-    if (kernel !== undefined) lines.push(`kernel: ${inWords(kernel)}; sources held: ${kernel.held}`)
-    for (const { name, expires, warnings } of tls?.certificates ?? [])
-      lines.push(`certificate ${name}: ${warnings.length === 0 ? 'well' : warnings.join('; ')}; expires ${expires}`)
-    if (tls?.error !== undefined)
-      lines.push(`certificate files: cannot be used, and those read before stay in use: ${tls.error}`)
-  }
+  if (query.has('verbose')) lines.push(...ofNode(status), ...ofDependencies(status))
   return text(good ? 200 : 503, lines.join('\n'))
+}
+
+function ofNode({ ready, drainedSince, overload, workers = [] }: Status): string[] {
+  const lines = [`listening and not draining: ${ready ? 'yes' : 'no'}`]
+  if (drainedSince !== undefined)
+    lines.push(`drained by the operator since ${drainedSince}: whoever comes is served; spillway undrain ends it`)
+  if (overload !== undefined)
+    lines.push(
+      `overload level ${overload.level} since ${overload.since}; pressure ${overload.pressure} (${overload.signal})`,
+    )
+  for (const { worker, up, restarts } of workers)
+    lines.push(`worker ${worker}: ${up ? 'up' : 'does not answer'}; restarts: ${restarts}`)
+  return lines
+}
+
+function ofDependencies({ upstreams, redis, kernel, tls }: Status): string[] {
+  const lines = upstreams.map(
+    ({ upstream, address, ...condition }) =>
+      `upstream ${upstream}${upstream === address ? '' : ` (${address})`}: ${inWords(condition)}`,
+  )
+  if (redis !== undefined) lines.push(`redis: ${inWords(redis)}; nodes: ${redis.nodes}`)
+  if (kernel !== undefined) lines.push(`kernel: ${inWords(kernel)}; sources held: ${kernel.held}`)
+  for (const { name, expires, warnings } of tls?.certificates ?? [])
+    lines.push(`certificate ${name}: ${warnings.length === 0 ? 'well' : warnings.join('; ')}; expires ${expires}`)
+  if (tls?.error !== undefined)
+    lines.push(`certificate files: cannot be used, and those read before stay in use: ${tls.error}`)
+  return lines
 }
 
 /** `down since 2026-11-21T21:00:00.000Z: connect ECONNREFUSED …; last success …` */

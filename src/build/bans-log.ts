@@ -29,7 +29,7 @@ export function banLog(log: Log, elapsed: () => number): (ban: Ban) => void {
   }
 }
 
-/** A line an hour: who shares an address can write as many as he likes. */
+/** A line an hour: those who share an address could cause any number. */
 export function sparedLog(log: Log, elapsed: () => number): (ip: string) => void {
   let loggedAt = Number.NEGATIVE_INFINITY
   return (ip) => {

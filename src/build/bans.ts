@@ -22,7 +22,7 @@ import type { Metrics } from '../telemetry/metrics.ts'
 import { banLog, sparedLog } from './bans-log.ts'
 import type { BuiltPolicy } from './policy.ts'
 
-/** What the operator does with what he has banned, or allowed, at run time. */
+/** What the operator does with bans, and with what is allowed, at run time. */
 export interface ListControl {
   /** Those in force, the latest first, as many as are asked for. */
   latest(limit: number): Latest

@@ -22,7 +22,7 @@ export interface StatusSources {
   readonly version: string
   readonly node: string
   readonly ready: () => boolean
-  /** Since when the operator has drained the node, in ms since the epoch; undefined: he has not. */
+  /** Since when the operator has drained the node, in ms since the epoch; undefined: it is not drained. */
   readonly drainedSince: () => number | undefined
   /** Milliseconds since this node was started. */
   readonly uptimeMs: () => number

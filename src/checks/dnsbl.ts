@@ -1,7 +1,7 @@
 /**
  * Refuses clients of which nothing good is known and that DNS lists speak against (dns/lists.ts). Asked at RCPT, so that postmaster can
- * be reached, and so late that the lists have usually answered. Whoever is known or seen is not judged by lists: they
- * know his network, and we know his mail.
+ * be reached, and so late that the lists have usually answered. Clients that are known or seen are not judged by lists: a list
+ * knows their network, and we know their mail.
  *
  * From the level on at which suspects are refused at the banner, it is asked at MAIL already: whoever is on a list is a suspect. Then
  * the client is put off, whatever DNSBL says, because who writes to postmaster would have been let in without the load.

@@ -1,4 +1,4 @@
-/** Finds the name that somebody meant when he mistyped it. */
+/** Finds the name that was meant by a mistyped one. */
 
 /** How many letters must be added, removed, replaced or swapped with their neighbour to turn `a` into `b`. */
 function editDistance(a: string, b: string): number {

@@ -47,13 +47,8 @@ function decoded(text: string | undefined): Parsed<string | undefined> {
   }
 }
 
-function parse(text: string): Parsed<RedisAddress> {
-  const [scheme, protocol, way] = SCHEME.exec(text) ?? []
-  if (scheme === undefined) return { hint: `it begins with redis:// or rediss:// (TLS): ${EXAMPLES}` }
-  const topology = (way ?? 'single') as RedisAddress['topology']
-  const rest = text.slice(scheme.length)
-  const at = rest.lastIndexOf('@')
-  const [, name, secret] = /^([^:]*)(?::(.*))?$/s.exec(at < 0 ? '' : rest.slice(0, at)) ?? []
+function parseCredentials(text: string): Parsed<Pick<RedisAddress, 'username' | 'password'>> {
+  const [, name, secret] = /^([^:]*)(?::(.*))?$/s.exec(text) ?? []
   const username = decoded(name)
   const password = decoded(secret)
   if ('hint' in username) return username
@@ -61,6 +56,17 @@ function parse(text: string): Parsed<RedisAddress> {
   if (username.value !== undefined && password.value === undefined) {
     return { hint: 'a password alone is written with a colon before it: redis://:password@host' }
   }
+  return { value: { username: username.value, password: password.value } }
+}
+
+function parse(text: string): Parsed<RedisAddress> {
+  const [scheme, protocol, way] = SCHEME.exec(text) ?? []
+  if (scheme === undefined) return { hint: `it begins with redis:// or rediss:// (TLS): ${EXAMPLES}` }
+  const topology = (way ?? 'single') as RedisAddress['topology']
+  const rest = text.slice(scheme.length)
+  const at = rest.lastIndexOf('@')
+  const credentials = parseCredentials(at < 0 ? '' : rest.slice(0, at))
+  if ('hint' in credentials) return credentials
   const place = rest.slice(at + 1)
   if (/[?#]/.test(place)) return { hint: 'without ? and # (in a password: %3F and %23)' }
   const [authority = '', ...path] = place.replace(/\/$/, '').split('/')
@@ -84,8 +90,7 @@ function parse(text: string): Parsed<RedisAddress> {
       hosts,
       master,
       tls: protocol === 'rediss',
-      username: username.value,
-      password: password.value,
+      ...credentials.value,
       db: Number(db),
     },
   }

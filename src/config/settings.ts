@@ -914,7 +914,7 @@ export const keyOf = <N extends SettingName>(name: N): KeyOf<N> =>
     .toLowerCase()
     .replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase()) as KeyOf<N>
 
-/** What an operator wrote, with secrets hidden, so that it can be shown to him and logged. */
+/** What an operator wrote, with secrets hidden, so that it can be shown and logged. */
 export const repeated = (name: SettingName, text: string): string => {
   const { secret, kind } = settingOf(name)
   return secret ? HIDDEN : (kind.mask?.(text) ?? text)

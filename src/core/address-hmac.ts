@@ -1,5 +1,5 @@
 /**
- * Mail addresses as the log can have them beside the redacted text: whoever has the key finds an address that he is told, and nobody reads
+ * Mail addresses as the log can have them beside the redacted text: whoever has the key finds an address that is asked for, and nobody reads
  * one out of a line.
  */
 import { createHmac } from 'node:crypto'

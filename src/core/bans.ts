@@ -7,7 +7,7 @@ import type { Refusal } from './policy.ts'
 import type { ReasonName } from './reasons.ts'
 import { DAY_MS } from './time.ts'
 
-/** A ban, the operator's word that there is to be none, or what he allows. All times are in milliseconds since the epoch. */
+/** A ban, the operator's word that there is to be none, or what the operator allows. All times are in milliseconds since the epoch. */
 export interface Ban {
   /** Canonical CIDR: `192.0.2.1/32`, `2001:db8:1:2::/64`, `198.51.100.0/24`. */
   readonly network: string
@@ -29,7 +29,7 @@ export type BannedBy = 'automatic' | 'operator'
 
 /** What an operator asks for. */
 export interface BanRequest {
-  /** An address or a CIDR network, as he wrote it. */
+  /** An address or a CIDR network, as it was written. */
   readonly network: string
   /** For how long, in milliseconds; by default DEFAULT_BAN_MS. */
   readonly forMs?: number

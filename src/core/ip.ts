@@ -205,7 +205,7 @@ export function sourceOf(ip: string): string {
   return ip.includes(':') ? prefix6(ip, 4) : ip
 }
 
-/** @returns an address of a source, as sourceOf() returns it: the first one of a /64 */
+/** The first address of a source as sourceOf() returns it, which may be a /64. */
 export const firstOf = (source: string): string => (source.endsWith('/64') ? source.slice(0, -3) : source)
 
 /** The neighbourhood of a canonical address: the /24 (`198.51.100.0/24`), or the /48 (`2001:db8:1::/48`). */
@@ -214,8 +214,8 @@ export function netOf(ip: string): string {
 }
 
 /**
- * The network that belongs to one provider: of IPv6 the /32, which is what registries give out at least; who has it has 65,536
- * neighbourhoods. Of IPv4 the neighbourhood itself.
+ * The network that belongs to one provider. Of IPv6 it is the /32, the least that registries allocate, which has 65,536
+ * neighbourhoods. Of IPv4 it is the neighbourhood itself.
  */
 export function providerOf(ip: string): string {
   return ip.includes(':') ? prefix6(ip, 2) : netOf(ip)
@@ -242,9 +242,9 @@ export function readBits(ip: string, into: Int32Array): boolean {
 /** The lower half of the network (the /24, the /48) of a source with these bits. */
 export const netBits = (high: number, low: number): number => low & (high === 0 ? 0xffff_ff00 : 0xffff_0000)
 
-/** An address with these first 64 bits, canonical: the lowest one. It is what readBits reads them from. */
+/** The lowest address with these first 64 bits, canonical. From it readBits reads them again. */
 export function addressOf(high: number, low: number): string {
-  if (high === 0) return [24, 16, 8, 0].map((shift) => (low >>> shift) & 0xff).join('.')
+  if (high === 0) return writeIPv4(low)
   const words = [high >>> 16, high & 0xffff, low >>> 16, low & 0xffff]
   return canonical(`${words.map((word) => word.toString(16)).join(':')}::`)
 }

@@ -1,5 +1,5 @@
 /**
- * What the operator says at run time to one node. It holds until he takes it back, until its time is over, or until the program ends:
+ * What the operator says at run time to one node. It holds until it is taken back, until its time is over, or until the program ends:
  * nothing of it is kept over a restart, and no other node hears of it.
  */
 import type { OverloadMode } from './overload.ts'

@@ -59,7 +59,7 @@ export function refusal(reason: ReasonName, facts: Refusal['facts'] = NO_FACTS):
   return { action, reason, code, enhanced, text: wire, facts }
 }
 
-/** The same for a reason whose reply depends on the stage. @param isOperators whether the operator himself has said so */
+/** The same for a reason whose reply depends on the stage. @param isOperators whether it is the operator's own word */
 export function refusalAt(
   stage: Stage,
   reason: ReasonName,

@@ -23,7 +23,7 @@ export interface Reason extends Form {
   readonly stages: readonly Stage[]
   /** The form at stage connect, where it is another one than at the later stages. */
   readonly atConnect?: Form
-  /** The forms where the operator himself has said so, at stage connect and later. */
+  /** The forms where it is the operator's own word, at stage connect and later. */
   readonly byOperator?: { readonly atConnect: Form; readonly later: Form }
   /** The form where the operator wants clients to be put off instead of refused. Relays hear this one as well. */
   readonly deferred?: Form
@@ -508,7 +508,7 @@ export const REASON_NAMES = Object.keys(REASONS) as ReasonName[]
 
 export const reasonOf = (name: ReasonName): Reason => REASONS[name]
 
-/** The reply with this reason at a stage. @param isOperators whether the operator himself has said so */
+/** The reply with this reason at a stage. @param isOperators whether it is the operator's own word */
 export function formOf(name: ReasonName, stage: Stage, isOperators = false): Form {
   const reason = reasonOf(name)
   const { byOperator } = reason

@@ -1,7 +1,7 @@
 /**
- * The certificates that clients are shown at STARTTLS, and whoever looks whether their files have changed.
+ * The certificates that clients are shown at STARTTLS. They are read again when their files have changed.
  *
- * It looks every ten seconds, by stat. A watch (inotify) would be quicker, but must be set on every directory on the way to a file:
+ * The files are looked at every ten seconds, by stat. A watch (inotify) would be quicker, but must be set on every directory on the way to a file:
  * Kubernetes swaps a symlink above it (`..data`), certbot one at its end, others rename a file over it. A watch on a directory that
  * is replaced goes silent, and on a network file system it never speaks. Certificates change every few weeks, so ten seconds are
  * soon enough.
@@ -137,6 +137,16 @@ export class Certificates {
     }
   }
 
+  /** Tells the metrics when they expire. Two that have the same name are one series: what matters is the first to expire. */
+  publish(): void {
+    const expiries = new Map<string, number>()
+    for (const pair of this.#current.value.pairs) {
+      const name = nameOf(pair)
+      expiries.set(name, Math.min(expiryOf(pair) / 1000, expiries.get(name) ?? Number.POSITIVE_INFINITY))
+    }
+    this.#options.metrics.certificateExpiry.replace([...expiries].map(([name, at]) => [[name], at] as const))
+  }
+
   #next(isAsked: boolean): Promise<void> {
     this.#looked = this.#looked
       .then(() => this.#look(isAsked))
@@ -204,16 +214,6 @@ export class Certificates {
     this.#faults = []
     this.#told = ''
     metrics.certificatesStale.of().value = 0
-  }
-
-  /** Tells the metrics when they expire. Two that have the same name are one series: what matters is the first to expire. */
-  publish(): void {
-    const expiries = new Map<string, number>()
-    for (const pair of this.#current.value.pairs) {
-      const name = nameOf(pair)
-      expiries.set(name, Math.min(expiryOf(pair) / 1000, expiries.get(name) ?? Number.POSITIVE_INFINITY))
-    }
-    this.#options.metrics.certificateExpiry.replace([...expiries].map(([name, at]) => [[name], at] as const))
   }
 
   /** Of each pair. That none is for our own name is told of the first. */

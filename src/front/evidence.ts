@@ -14,8 +14,8 @@
  *     any other 5yz: 5.2.x, 5.3.4, 5.6.1 ...       nothing   mailbox full or closed, message too large, 8BITMIME ...
  *
  * A message that was accepted is good even if the cluster files it as junk, unless its reply says so in words that the operator
- * knows (HISTORY_BAD_REPLY). What is heard while its directory has failed
- * is left out by recipient.ts, what callouts hear by outcome.ts.
+ * knows (HISTORY_BAD_REPLY). What is heard while the directory of the cluster has failed is left out by recipient.ts, and what
+ * callouts hear by outcome.ts.
  */
 import { type AskedCommand, isAboutServer, isAboutUs, isUnknownUser, type Reply } from '../relay/smtp/reply.ts'
 

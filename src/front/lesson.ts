@@ -10,8 +10,8 @@
  * What was put off, given up, or refused by us teaches nothing, but for the breach of the protocol itself: that is one bad message
  * a session. The reason junk is no breach: a list server that hears 451 and RSETs, again and again, ends by it too.
  *
- * From a known client neither bad recipients nor breaches teach anything. A stranger can make it name them: he signs up with
- * addresses that do not exist, and it sends the confirmations. Limits hold it all the same, and what it sends is still judged.
+ * From a known client neither bad recipients nor breaches teach anything. A stranger can make it name them by signing up with
+ * addresses that do not exist: it sends the confirmations. Limits hold it all the same, and what it sends is still judged.
  *
  * A callout asks whether a user exists: a null sender, one recipient, and QUIT. It learns the answer, and we learn nothing. A
  * returned message (RFC 5321 section 6.1) looks the same if its recipient is refused, so the first recipient of a session

@@ -26,7 +26,7 @@ import { countKnownRefused, type KnownRefusedOptions } from './known-refused.ts'
 import { BREACH, BREACHES, isCallout, lessonOf, NOTHING } from './lesson.ts'
 import { queueIdIn } from './queue-id.ts'
 import type { RecentSessions } from './recent-sessions.ts'
-import { type AnsweredFrom, NO_ANSWER, sourceOf } from './recipient-answer.ts'
+import { type AnsweredFrom, NO_ANSWER, sourceForLog } from './recipient-answer.ts'
 import { RefusalCounts } from './refusal-counts.ts'
 import { ALL_KINDS, type Kind, kindOf } from './session-kind.ts'
 import { type MessageTold, SessionRecord } from './session-record.ts'
@@ -151,7 +151,7 @@ export class Outcomes {
 
   /** An upstream's reply turned a recipient or a message away. */
   refusedByUpstream(record: SessionRecord, upstream: string, reply: Reply, from: AnsweredFrom = 'upstream'): void {
-    record.upstreamSaid = { upstream, reply: `${reply.code} ${reply.lines[0] ?? ''}`, ...sourceOf(from) }
+    record.upstreamSaid = { upstream, reply: `${reply.code} ${reply.lines[0] ?? ''}`, ...sourceForLog(from) }
     if (reply.code < 500) record.shed = true
     else {
       record.rejected = true
@@ -170,7 +170,7 @@ export class Outcomes {
     this.#traffic.recipient(to, code)
     this.#metrics.recipients.inc(code < 400 ? 'accepted' : code < 500 ? 'deferred' : 'rejected')
     record.told ??= []
-    if (record.told.length < MAX_TOLD) record.told.push({ to, code, ...sourceOf(from) })
+    if (record.told.length < MAX_TOLD) record.told.push({ to, code, ...sourceForLog(from) })
   }
 
   /** A transaction is over. @param evidence what the reply to DATA or to the dot says about the client */

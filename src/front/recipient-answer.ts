@@ -19,5 +19,5 @@ export interface RecipientAnswer {
 export const NO_ANSWER: RecipientAnswer = { evidence: 'nothing', isSpared: false, isUnknown: false, from: 'upstream' }
 
 /** For the log, which says nothing of a mail server that was asked. */
-export const sourceOf = (from: AnsweredFrom): { readonly source?: 'memory' } =>
+export const sourceForLog = (from: AnsweredFrom): { readonly source?: 'memory' } =>
   from === 'memory' ? { source: from } : {}

@@ -1,6 +1,6 @@
 /**
- * How often each source has heard that it is refused. Only who has heard it a few times meets the kernel, so that somebody who is
- * refused by mistake finds the reason in the log of his own mail server.
+ * How often each source has heard that it is refused. Only a source that has heard it a few times meets the kernel, so that the log of a
+ * mail server that is refused by mistake has the reason.
  *
  * The table has a fixed number of places; where there is none, the source that was heard of longest ago makes room, and hears it
  * more often.

@@ -11,7 +11,7 @@
 import { LRUCache } from 'lru-cache'
 import { countOfBits } from '../core/bits.ts'
 import { netOf, readBits } from '../core/ip.ts'
-import { hourOf } from './past.ts'
+import { hourOf } from '../core/time.ts'
 
 /** Networks whose active addresses are known: some 10 MB when all are taken. */
 const MOST_ACTIVE = 1 << 15

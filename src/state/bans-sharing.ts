@@ -25,6 +25,7 @@ import { within } from '../core/deadline.ts'
 import { type Network, parseNetwork } from '../core/ip.ts'
 import { type Bans, MOST_ALLOWED, MOST_OF_OPERATOR, REMEMBERED_MS } from './bans.ts'
 import { isCount, Nonsense } from './limiter.ts'
+import { Rounds } from './rounds.ts'
 import type { SharingOptions } from './sharing.ts'
 import { SharingFailures } from './sharing-failures.ts'
 
@@ -95,7 +96,6 @@ const MOST_UNTOLD = 10_000
 const EXPIRY_MS = LONGEST_BAN_MS + 2 * REMEMBERED_MS
 /** How long a starting node waits for what others know. */
 const FILL_MS = 1000
-const STOP_MS = 500
 /** How far the clock of another node may be ahead. */
 const CLOCKS_APART_MS = 60_000
 const MOST_BEFORE = 1_000_000
@@ -106,48 +106,39 @@ export interface BansSharingOptions extends SharingOptions {
 
 export class BansSharing {
   readonly #options: BansSharingOptions
-  readonly #failures: SharingFailures
+  readonly #rounds: Rounds
   /** By field. */
   readonly #untold = new Map<string, Ban>()
   #name = ''
   #heard = '0'
   #up: number | undefined
-  #timer: NodeJS.Timeout | undefined
-  #busy: Promise<void> | undefined
-  #isStopped = false
 
   constructor(options: BansSharingOptions) {
     this.#options = options
-    this.#failures = new SharingFailures(options, 'bans are not shared over Redis')
+    this.#rounds = new Rounds({
+      everyMs: EVERY_MS,
+      isDue: () => this.#isUp,
+      work: () => this.#work(),
+      failures: new SharingFailures(options, 'bans are not shared over Redis'),
+    })
     options.bans.onMade((ban) => this.#note(ban))
   }
 
   /** Resolves when all that others know has been heard, or after a moment. */
   async start(): Promise<void> {
-    this.#timer ??= setInterval(() => void this.step(), EVERY_MS).unref()
-    await within(this.step(), FILL_MS, () => undefined)
+    await within(this.#rounds.start(), FILL_MS, () => undefined)
   }
 
-  /** Tells what it can within STOP_MS. */
-  async stop(): Promise<void> {
-    clearInterval(this.#timer)
-    this.#isStopped = true
-    const rest = async (): Promise<void> => {
-      await this.#busy
+  /** Tells what it can within half a second. */
+  stop(): Promise<void> {
+    return this.#rounds.stop(async () => {
       if (this.#isUp) await this.#tell()
-    }
-    await within(rest(), STOP_MS).catch(() => undefined)
+    })
   }
 
   /** Tells, and hears all that there is. Never rejects. */
   step(): Promise<void> {
-    if (!this.#isUp) return Promise.resolve()
-    this.#busy ??= this.#work()
-      .catch((error: unknown) => this.#failures.tell(error))
-      .finally(() => {
-        this.#busy = undefined
-      })
-    return this.#busy
+    return this.#rounds.step()
   }
 
   get #isUp(): boolean {
@@ -159,7 +150,8 @@ export class BansSharing {
     if (this.#up !== undefined && up !== this.#up) this.#beginAnew()
     this.#up = up
     await this.#tell()
-    for (let asked = 0; asked < MOST_ASKED && !this.#isStopped && this.#isUp; asked++) if (!(await this.#hear())) break
+    for (let asked = 0; asked < MOST_ASKED && !this.#rounds.isStopped && this.#isUp; asked++)
+      if (!(await this.#hear())) break
     if (this.#untold.size > 0) await this.#tell()
   }
 

@@ -1,6 +1,6 @@
 /**
- * The bans of this node, and those that it has heard of. Bans that come by themselves, the operator's words about bans, and what he
- * allows are kept apart, so that none overwrites another. For an address the first of these that applies decides:
+ * The bans of this node, and those that it has heard of. Bans that come by themselves, the operator's words about bans, and what the
+ * operator allows are kept apart, so that none overwrites another. For an address the first of these that applies decides:
  *
  *     1. what the operator allows, for any network with this address
  *     2. the operator's word for the narrowest network with this address: banned, or pardoned

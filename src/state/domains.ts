@@ -13,80 +13,52 @@
 import { hash } from 'node:crypto'
 import { countOfBits } from '../core/bits.ts'
 import { netBits, readBits } from '../core/ip.ts'
-import { HOUR_MS } from '../core/time.ts'
-import {
-  aged,
-  hourOf,
-  isForgotten,
-  type Lesson,
-  NET_MEMORY,
-  NO_PAST,
-  type Past,
-  taught,
-  taughtLate,
-  untilNow,
-} from './past.ts'
-import { PastTable } from './past-table.ts'
+import { aged, BUCKETS, type Lesson, lessonAt, NET_MEMORY, type Past, untilNow } from './past.ts'
+import { type MemoryOptions, PastTable } from './past-table.ts'
+import { bitsIn, digitsOf } from './past-text.ts'
 import { type Untold, UntoldNotes, withUntold } from './untold.ts'
 
-const MEMORY = NET_MEMORY
-const BUCKETS = 28
 /** What a domain needs to be worth more than others: addresses with good mail, each day anew, and networks that they are in. */
 export const GOOD_ADDRESSES = 20
 export const GOOD_NETS = 3
 
-export interface DomainsOptions {
-  /** HISTORY_TTL, in milliseconds. */
-  readonly ttlMs: () => number
-  /** Milliseconds since the epoch. */
-  readonly now: () => number
-  /** Eight secret random bytes. */
-  readonly seed: Uint8Array
-  /** How many domains have room. */
-  readonly capacity: number
-}
-
 /** In at least so many networks good mail has come from a domain. */
-export const netsOf = ({ nets = 0 }: Past): number => countOfBits(nets)
+export const netsOf = ({ buckets = 0 }: Past): number => countOfBits(buckets)
 
 export const isDomainKey = (key: string): boolean => key.startsWith('d')
 
 export class Domains {
-  readonly #options: DomainsOptions
   readonly #table: PastTable
   readonly #untold = new UntoldNotes()
   readonly #bits = new Int32Array(2)
   #isShared = false
 
-  constructor(options: DomainsOptions) {
-    this.#options = options
-    const { capacity, seed } = options
+  constructor(options: MemoryOptions) {
     const isWide = (past: Past): boolean => past.good >= GOOD_ADDRESSES && netsOf(past) >= GOOD_NETS
-    const worthOf = (past: Past): number => (this.#isForgotten(past) ? 0 : isWide(past) ? 2 : 1)
-    this.#table = new PastTable({ capacity, seed, worthOf, hasNets: true })
+    this.#table = new PastTable({ ...options, worthOf: (past) => (isWide(past) ? 2 : 1), hasBuckets: true })
   }
 
   /** What is remembered of a domain, as it weighs now. @param domain in lower case */
   of(domain: string): Past {
-    const [high, low] = wordsOf(domain)
-    return aged(this.#held(high, low), this.#hour)
+    const [high, low] = bitsOf(domain)
+    return aged(this.#table.get(high, low), this.#table.hour)
   }
 
   /**
    * An address of this domain has sent mail, for the first time today.
-   * @param ip canonical @param lesson of the address: 0 or 1 each @param came as in history.ts
+   * @param ip canonical @param lesson of the address: 0 or 1 each @param came as in lessonAt
    */
   learn(domain: string, ip: string, lesson: Lesson, came?: number): void {
-    const [high, low] = wordsOf(domain)
-    const now = this.#hour
-    const [hour, rule] = came === undefined ? [now, taught] : [Math.min(now, hourOf(came)), taughtLate]
-    const before = untilNow(this.#held(high, low), now)
+    const [high, low] = bitsOf(domain)
+    const now = this.#table.hour
+    const { hour, rule } = lessonAt(now, came)
+    const before = untilNow(this.#table.get(high, low), now)
     if (before.good === 0 && lesson.good <= 0) return
     const bucket = lesson.good > 0 ? this.#bucketOf(ip) : 0
-    const after = { ...rule(before, lesson, hour, MEMORY), nets: (before.nets ?? 0) | bucket }
+    const after = { ...rule(before, lesson, hour, NET_MEMORY), buckets: (before.buckets ?? 0) | bucket }
     if (!this.#table.put(high, low, after) || !this.#isShared) return
     const { good, bad } = lesson
-    this.#untold.add({ key: keyOf(high, low), since: hour, hour, good, bad, undone: 0, nets: bucket })
+    this.#untold.add({ key: keyOf(high, low), since: hour, hour, good, bad, undone: 0, buckets: bucket })
   }
 
   /** As in history.ts, whose methods pass on here what is about domains. */
@@ -107,42 +79,27 @@ export class Domains {
   }
 
   hear(key: string, heard: Past): Past | undefined {
-    const [high, low] = [word(key.slice(1, 9)), word(key.slice(9))]
-    const hour = this.#hour
-    const before = this.#held(high, low)
+    const [high, low] = bitsIn(key)
+    const hour = this.#table.hour
+    const before = this.#table.get(high, low)
     const untold = this.#untold.get(key)
     if (heard.good + (untold?.good ?? 0) < before.good) return before
     const past = untilNow(heard, hour)
-    const after = untold === undefined ? past : withUntold(past, untold, MEMORY)
-    const nets = (heard.nets ?? 0) | (before.nets ?? 0)
-    if (!this.#isForgotten(after)) this.#table.put(high, low, { ...after, nets })
+    const after = untold === undefined ? past : withUntold(past, untold, NET_MEMORY)
+    const buckets = (heard.buckets ?? 0) | (before.buckets ?? 0)
+    if (!this.#table.isForgotten(after)) this.#table.put(high, low, { ...after, buckets })
     return undefined
   }
 
   /** @param part of so many @param see the keys are those of past-text.ts */
   each(part: number, parts: number, see: (key: string, past: Past) => void): void {
-    const sets = Math.ceil(this.#table.sets / parts)
-    this.#table.each(part * sets, (part + 1) * sets, (high, low, past) => {
-      if (!this.#isForgotten(past)) see(keyOf(high, low), past)
+    this.#table.each(part, parts, (high, low, past) => {
+      if (!this.#table.isForgotten(past)) see(keyOf(high, low), past)
     })
   }
 
   sweep(part: number): void {
-    this.#table.sweep(Math.ceil(this.#table.sets * part))
-  }
-
-  get #hour(): number {
-    return hourOf(this.#options.now())
-  }
-
-  #isForgotten(past: Past): boolean {
-    return isForgotten(past, this.#hour, this.#options.ttlMs() / HOUR_MS)
-  }
-
-  /** As it weighed after the last lesson. */
-  #held(high: number, low: number): Past {
-    const past = this.#table.get(high, low)
-    return past === undefined || this.#isForgotten(past) ? NO_PAST : past
+    this.#table.sweep(part)
   }
 
   /** One bit, the same at all nodes. */
@@ -156,12 +113,8 @@ export class Domains {
   }
 }
 
-const word = (hex: string): number => Number.parseInt(hex, 16) | 0
-const hex = (bits: number): string => (bits >>> 0).toString(16).padStart(8, '0')
-const keyOf = (high: number, low: number): string => `d${hex(high)}${hex(low)}`
+const keyOf = (high: number, low: number): string => `d${digitsOf(high, low)}`
 
-function wordsOf(domain: string): readonly [high: number, low: number] {
-  // In text: each buffer would be memory outside the heap, which is given back late.
-  const digest = hash('sha256', domain, 'hex')
-  return [word(digest.slice(0, 8)), word(digest.slice(8, 16))]
-}
+/** The digest is text: each buffer would be memory outside the heap, which is given back late. */
+const bitsOf = (domain: string): readonly [high: number, low: number] =>
+  bitsIn(hash('sha256', domain, 'hex').slice(0, 16))

@@ -107,13 +107,14 @@ export class HistoryFile {
     let networks = 0
     for (let i = 1; i <= count; i++) {
       const line = lines[i]!
-      const end = line.indexOf(' ')
-      const [key, past] = [line.slice(0, end), pastIn(line.slice(end + 1))]
+      const space = line.indexOf(' ')
+      const [key, past] = [line.slice(0, space), pastIn(line.slice(space + 1))]
       if (!isKey(key) || past === undefined) bad++
-      else {
-        if (isNetKey(key)) history.nets.hear(netIn(key, past))
-        else history.hear(key, past)
-        if (isNetKey(key)) networks++
+      else if (isNetKey(key)) {
+        history.nets.hear(netIn(key, past))
+        networks++
+      } else {
+        history.hear(key, past)
         if (isDomainKey(key)) domains++
       }
       if (i % LINES === 0) await setImmediate()

@@ -22,6 +22,7 @@ import { FILL, NEWS, newsIn, TELL } from './history-scripts.ts'
 import { Nonsense } from './limiter.ts'
 import { NET_MEMORY, OWN_MEMORY } from './past.ts'
 import { textOf } from './past-text.ts'
+import { Rounds } from './rounds.ts'
 import type { SharingOptions } from './sharing.ts'
 import { SharingFailures } from './sharing-failures.ts'
 import type { Untold } from './untold.ts'
@@ -39,7 +40,6 @@ const ASKED = 1000
 /** Clients told each second: what is more waits. */
 const TOLD_EACH_TIME = 20 * TOLD
 const PAUSE_MS = 5
-const STOP_MS = 500
 /** How long a starting node waits for what others know. The rest comes while it serves. */
 const FILL_MS = 2000
 
@@ -77,55 +77,40 @@ export class HistorySharing {
   /** By group. */
   readonly #unanswered = new Map<number, Batch>()
   #batches = 0
-  #timer: NodeJS.Timeout | undefined
-  #busy: Promise<void> | undefined
-  #isStopped = false
-  readonly #failures: SharingFailures
+  readonly #rounds: Rounds
 
   constructor(options: HistorySharingOptions) {
     this.#options = options
-    this.#failures = new SharingFailures(options, 'the history of clients is not shared over Redis')
+    this.#rounds = new Rounds({
+      everyMs: options.everyMs ?? EVERY_MS,
+      isDue: options.isUp,
+      work: () => this.#work(),
+      failures: new SharingFailures(options, 'the history of clients is not shared over Redis'),
+    })
     options.history.share()
   }
 
   /** Resolves when all that others know has been read, or after a moment. What is remembered now is written afterwards. */
   async start(): Promise<void> {
-    const { history, everyMs = EVERY_MS } = this.#options
-    const isNew = history.isEmpty
-    this.#timer ??= setInterval(() => void this.#step(), everyMs).unref()
-    await within(this.#step(), FILL_MS, () => undefined)
+    const isNew = this.#options.history.isEmpty
+    await within(this.#rounds.start(), FILL_MS, () => undefined)
     if (!isNew) this.#loseAll()
   }
 
-  /** Tells what it can within STOP_MS. */
-  async stop(): Promise<void> {
-    clearInterval(this.#timer)
-    this.#isStopped = true
-    const rest = async (): Promise<void> => {
-      await this.#busy
+  /** Tells what it can within half a second. */
+  stop(): Promise<void> {
+    return this.#rounds.stop(async () => {
       if (this.#isUp) await this.#tell()
-    }
-    await within(rest(), STOP_MS).catch(() => undefined)
+    })
   }
 
   get #isUp(): boolean {
     return this.#options.isUp()
   }
 
-  /** Never rejects. */
-  #step(): Promise<void> {
-    if (!this.#isUp) return Promise.resolve()
-    this.#busy ??= this.#work()
-      .catch((error: unknown) => this.#failures.tell(error))
-      .finally(() => {
-        this.#busy = undefined
-      })
-    return this.#busy
-  }
-
   async #work(): Promise<void> {
     await this.#tell()
-    for (let group = 0; group < GROUPS && !this.#isStopped; group++) await this.#ask(group)
+    for (let group = 0; group < GROUPS && !this.#rounds.isStopped; group++) await this.#ask(group)
     if (this.#lost.size > 0) await this.#fill()
   }
 
@@ -157,14 +142,14 @@ export class HistorySharing {
   async #tellBatch(group: number): Promise<void> {
     const { number, clients } = this.#unanswered.get(group)!
     const hour = Math.max(...clients.map((each) => each.hour))
-    const told = clients.flatMap(({ key, good, bad, since, hour, undone, nets = -1 }) => [
+    const told = clients.flatMap(({ key, good, bad, since, hour, undone, buckets = -1 }) => [
       key,
       good,
       bad,
       since,
       hour,
       undone,
-      nets,
+      buckets,
     ])
     const memory = group === OF_DOMAINS ? NET_MEMORY : OWN_MEMORY
     await this.#change(TELL, group, [number, hour, MOST_OF_GROUP, memory, this.#options.knownAfter(), ...told])
@@ -196,7 +181,7 @@ export class HistorySharing {
       const isAll = news.changes.length < ASKED
       // The last change may have been cut in two: it is asked for again. No change has half as many clients.
       this.#heard[group] = isAll ? news.seq : Math.max(heard, last - 1)
-      if (isAll || this.#isStopped || this.#heard[group] === heard) return
+      if (isAll || this.#rounds.isStopped || this.#heard[group] === heard) return
       await setTimeout(PAUSE_MS, undefined, { ref: false })
     }
   }
@@ -215,7 +200,7 @@ export class HistorySharing {
   async #fill(): Promise<void> {
     const { history } = this.#options
     const groups = new Set(this.#lost)
-    for (let part = 0; part < PARTS && !this.#isStopped && this.#isUp; part++) {
+    for (let part = 0; part < PARTS && !this.#rounds.isStopped && this.#isUp; part++) {
       const found: [key: string, value: string][] = []
       history.each(part, (key, past) => {
         if (groups.has(groupOf(key))) found.push([key, textOf(past)])

@@ -8,23 +8,11 @@
  */
 import { REMEMBERED, type Remembered } from '../core/client.ts'
 import { readBits } from '../core/ip.ts'
-import { HOUR_MS } from '../core/time.ts'
 import { Domains, isDomainKey } from './domains.ts'
 import { isBadAddress, isGoodAddress, Neighbourhoods } from './neighbourhoods.ts'
-import {
-  aged,
-  dayOfHour,
-  hourOf,
-  isForgotten,
-  type Lesson,
-  NO_PAST,
-  OWN_MEMORY,
-  type Past,
-  taught,
-  taughtLate,
-  untilNow,
-} from './past.ts'
-import { PastTable } from './past-table.ts'
+import { aged, dayOfHour, type Lesson, lessonAt, NO_PAST, OWN_MEMORY, type Past, type Rule, untilNow } from './past.ts'
+import { type MemoryOptions, PastTable } from './past-table.ts'
+import { bitsIn, digitsOf } from './past-text.ts'
 import { type Untold, UntoldNotes, withUntold } from './untold.ts'
 
 /** Room for a million known clients, with as much again for strangers, in 59 MB; divided among the workers of a node. */
@@ -39,27 +27,17 @@ const SWEEPS = 60
 /** How many parts the table is read in. */
 export const PARTS = 256
 
-const hex = (word: number): string => (word >>> 0).toString(16).padStart(8, '0')
-const keyOf = (high: number, low: number): string => hex(high) + hex(low)
-
 /** Whether an address with this past has counted as a good one on this day, or on a later one. */
 const wasGoodOn = (day: number, past: Past): boolean => dayOfHour(past.lastGood) >= day && isGoodAddress(past)
 
-export interface HistoryOptions {
+export interface HistoryOptions extends Omit<MemoryOptions, 'capacity'> {
   /** What a client's own history makes of it, as of now. */
   readonly standingAlone: (own: Past) => Remembered
-  /** HISTORY_TTL, in milliseconds. */
-  readonly ttlMs: () => number
-  /** Milliseconds since the epoch. */
-  readonly now: () => number
-  /** Eight secret random bytes. */
-  readonly seed: Uint8Array
   /** How many clients have room. */
   readonly capacity?: number
 }
 
 export class History {
-  readonly #options: HistoryOptions
   readonly #clients: PastTable
   readonly #bits = new Int32Array(2)
   readonly #untold = new UntoldNotes()
@@ -70,18 +48,16 @@ export class History {
   #timer: NodeJS.Timeout | undefined
 
   constructor(options: HistoryOptions) {
-    this.#options = options
-    const { seed, standingAlone, capacity = CLIENTS } = options
-    const worthOf = (past: Past): number =>
-      this.#isForgotten(past) ? 0 : 1 + REMEMBERED.indexOf(standingAlone(aged(past, this.#hour)))
-    this.#clients = new PastTable({ capacity, seed, worthOf })
+    const { standingAlone, capacity = CLIENTS } = options
+    const worthOf = (past: Past, hour: number): number => 1 + REMEMBERED.indexOf(standingAlone(aged(past, hour)))
+    this.#clients = new PastTable({ ...options, capacity, worthOf })
     this.nets = new Neighbourhoods({ ...options, capacity: Math.max(1, Math.ceil(capacity / (CLIENTS / NETS))) })
     this.domains = new Domains({ ...options, capacity: Math.max(1, Math.ceil(capacity / (CLIENTS / DOMAINS))) })
   }
 
   /** What is remembered of the source of this address, as it weighs now. Allocates nothing for a stranger. @param ip canonical */
   own(ip: string): Past {
-    return readBits(ip, this.#bits) ? aged(this.#held, this.#hour) : NO_PAST
+    return readBits(ip, this.#bits) ? aged(this.#held, this.#clients.hour) : NO_PAST
   }
 
   /** What is remembered of its neighbourhood. */
@@ -92,14 +68,14 @@ export class History {
   /**
    * Learns what came of a message of this client, or what should have.
    * @param ip canonical
-   * @param came when it came, in ms since the epoch, where that is not now: in the order in which logs are read
+   * @param came as in lessonAt
    * @returns what counts in its neighbourhood, and in its domain: the address, good or bad, for the first time today
    */
   learn(ip: string, lesson: Lesson, came?: number): Lesson | undefined {
     if (lesson.good <= 0 && lesson.bad <= 0 && lesson.undone === undefined) return undefined
     if (!readBits(ip, this.#bits)) return undefined
-    const now = this.#hour
-    const [hour, rule] = came === undefined ? [now, taught] : [Math.min(now, hourOf(came)), taughtLate]
+    const now = this.#clients.hour
+    const { hour, rule } = lessonAt(now, came)
     const before = untilNow(this.#held, now)
     // Whoever is not remembered would count in its neighbourhood again and again.
     const after = rule(before, lesson, hour, OWN_MEMORY)
@@ -116,7 +92,7 @@ export class History {
   }
 
   /** What the past of an address was, and is, as its neighbourhood sees it. */
-  #teachNet(ip: string, before: Past, after: Past, lesson: Lesson, at: { hour: number; rule: typeof taught }): void {
+  #teachNet(ip: string, before: Past, after: Past, lesson: Lesson, at: { hour: number; rule: Rule }): void {
     const good = lesson.good > 0 && isGoodAddress(after) && !wasGoodOn(dayOfHour(at.hour), before) ? 1 : 0
     const isLate = dayOfHour(at.hour) < dayOfHour(before.lastBad)
     const bad = lesson.bad >= 1 && isBadAddress(after) && !isLate ? 1 : 0
@@ -157,12 +133,9 @@ export class History {
    */
   hear(key: string, heard: Past): Past | undefined {
     if (isDomainKey(key)) return this.domains.hear(key, heard)
-    const bits = this.#bits
-    bits[0] = Number.parseInt(key.slice(0, 8), 16)
-    bits[1] = Number.parseInt(key.slice(8), 16)
-    const [high, low] = bits as unknown as [number, number]
-    const hour = this.#hour
-    const before = this.#held
+    const [high, low] = bitsIn(key)
+    const hour = this.#clients.hour
+    const before = this.#clients.get(high, low)
     // Others have heard a good message of it. What this node alone knows is bad, and has not been told.
     if (this.#isShared && before.good === 0 && before.recentBad > 0)
       this.#untold.add({ key, since: hour, hour, good: 0, bad: aged(before, hour).recentBad, undone: 0 })
@@ -170,16 +143,15 @@ export class History {
     if (heard.good + (untold?.good ?? 0) < before.good) return before
     const past = untilNow(heard, hour)
     const after = untold === undefined ? past : withUntold(past, untold, OWN_MEMORY)
-    if (this.#isForgotten(after) || !this.#clients.put(high, low, after)) return undefined
+    if (this.#clients.isForgotten(after) || !this.#clients.put(high, low, after)) return undefined
     if (isGoodAddress(after) && !wasGoodOn(dayOfHour(after.lastGood), before)) this.nets.hearGood(high, low, after)
     return undefined
   }
 
   /** Calls with the clients and domains that have ever sent a good message, of one part of the tables. @param part from 0 to PARTS - 1 */
   each(part: number, see: (key: string, past: Past) => void): void {
-    const sets = Math.ceil(this.#clients.sets / PARTS)
-    this.#clients.each(part * sets, (part + 1) * sets, (high, low, past) => {
-      if (past.good > 0 && !this.#isForgotten(past)) see(keyOf(high, low), past)
+    this.#clients.each(part, PARTS, (high, low, past) => {
+      if (past.good > 0 && !this.#clients.isForgotten(past)) see(digitsOf(high, low), past)
     })
     this.domains.each(part, PARTS, see)
   }
@@ -207,22 +179,14 @@ export class History {
   /** Weighs a part of what is remembered again. */
   sweep(part: number): void {
     if (this.isEmpty) return
-    this.#clients.sweep(Math.ceil(this.#clients.sets * part))
+    this.#clients.sweep(part)
     this.nets.sweep(part)
     this.domains.sweep(part)
   }
 
-  get #hour(): number {
-    return hourOf(this.#options.now())
-  }
-
-  #isForgotten(past: Past): boolean {
-    return isForgotten(past, this.#hour, this.#options.ttlMs() / HOUR_MS)
-  }
-
   #note({ good, bad, undone = 0 }: Lesson, earlier: number, hour: number): void {
     this.#untold.add({
-      key: keyOf(this.#bits[0]!, this.#bits[1]!),
+      key: digitsOf(this.#bits[0]!, this.#bits[1]!),
       since: hour,
       hour,
       good,
@@ -233,7 +197,6 @@ export class History {
 
   /** What is remembered of the source whose bits were read last, as it weighed after the last lesson. */
   get #held(): Past {
-    const past = this.#clients.get(this.#bits[0]!, this.#bits[1]!)
-    return past === undefined || this.#isForgotten(past) ? NO_PAST : past
+    return this.#clients.get(this.#bits[0]!, this.#bits[1]!)
   }
 }

@@ -14,11 +14,11 @@
  */
 import { createHash } from 'node:crypto'
 import { setTimeout } from 'node:timers/promises'
-import { within } from '../core/deadline.ts'
 import { DAY_MS } from '../core/time.ts'
 import { fingerprintOf, type SharedMemory } from './known-recipients.ts'
 import { RECORD, REMEMBERED_DAYS, WAYS } from './known-table.ts'
 import { Nonsense } from './limiter.ts'
+import { Rounds } from './rounds.ts'
 import type { SharingOptions } from './sharing.ts'
 import { SharingFailures } from './sharing-failures.ts'
 
@@ -44,7 +44,6 @@ redis.call('PEXPIRE', KEYS[1], ARGV[4])
 return 1
 `
 const EVERY_MS = 250
-const STOP_MS = 500
 /** Sets per key, and per write: a charge for a client that is sent after them waits less than a millisecond. */
 const GROUP = 64
 /** The pause between two keys while a starting node reads them all, so that it has time for its clients. */
@@ -68,8 +67,6 @@ export interface KnownSharingOptions extends Omit<SharingOptions, 'now'> {
 
 export class KnownSharing {
   readonly #options: KnownSharingOptions
-  #timer: NodeJS.Timeout | undefined
-  #busy: Promise<void> | undefined
   /** The next set in the cycle through all sets. */
   #next = 0
   /** Whether all sets have been read since the secret was adopted. */
@@ -78,12 +75,16 @@ export class KnownSharing {
   #usedSince = Number.POSITIVE_INFINITY
   #sinceAgreed = Number.POSITIVE_INFINITY
   #up: number | undefined
-  #stopped = false
-  readonly #failures: SharingFailures
+  readonly #rounds: Rounds
 
   constructor(options: KnownSharingOptions) {
     this.#options = options
-    this.#failures = new SharingFailures(options, 'the recipients accepted lately are not shared over Redis')
+    this.#rounds = new Rounds({
+      everyMs: EVERY_MS,
+      isDue: () => this.#isUp(),
+      work: () => this.#work(),
+      failures: new SharingFailures(options, 'the recipients accepted lately are not shared over Redis'),
+    })
   }
 
   /** Whether the secret is one that other nodes use, too. */
@@ -93,29 +94,15 @@ export class KnownSharing {
 
   /** Starts in the background. */
   start(): void {
-    this.#timer ??= setInterval(() => this.#step(), EVERY_MS).unref()
-    this.#step()
+    void this.#rounds.start()
   }
 
-  /** Shares as much of what is not shared yet as it can within STOP_MS. */
-  async stop(): Promise<void> {
-    clearInterval(this.#timer)
-    this.#stopped = true
+  /** Shares as much of what is not shared yet as it can within half a second. */
+  stop(): Promise<void> {
     const { changed } = this.#options.memory
-    const rest = async (): Promise<void> => {
-      await this.#busy
+    return this.#rounds.stop(async () => {
       while (this.isAgreed && this.#isUp() && changed.size > 0) await this.#share(this.#changed())
-    }
-    await within(rest(), STOP_MS).catch(() => undefined)
-  }
-
-  #step(): void {
-    if (!this.#isUp()) return
-    this.#busy ??= this.#work()
-      .catch((error: unknown) => this.#failures.tell(error))
-      .finally(() => {
-        this.#busy = undefined
-      })
+    })
   }
 
   #isUp(): boolean {
@@ -128,7 +115,7 @@ export class KnownSharing {
 
   async #work(): Promise<void> {
     if (this.#sinceAgreed++ >= AGREE_EVERY) await this.#agree()
-    while (!this.#loaded && !this.#stopped && this.#isUp()) {
+    while (!this.#loaded && !this.#rounds.isStopped && this.#isUp()) {
       const sets = this.#following(GROUP)
       this.#loaded = this.#next === 0
       await this.#share(sets)

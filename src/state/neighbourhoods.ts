@@ -17,26 +17,25 @@
  */
 import { countOfBits } from '../core/bits.ts'
 import { addressOf, netBits, readBits } from '../core/ip.ts'
-import { HOUR_MS } from '../core/time.ts'
 import {
   aged,
+  BUCKETS,
   dayOfHour,
   faded,
   HOURS_A_DAY,
-  hourOf,
-  isForgotten,
   type Lesson,
   lastOf,
   NET_MEMORY,
   NO_PAST,
   type Past,
+  type Rule,
   taught,
   untilNow,
 } from './past.ts'
-import { PastTable } from './past-table.ts'
+import { type MemoryOptions, PastTable } from './past-table.ts'
+import { bitsIn, digitsOf } from './past-text.ts'
 import type { Noted } from './shared-strings.ts'
 
-const BUCKETS = 28
 const ALL_BUCKETS = (1 << BUCKETS) - 1
 /** In so many buckets of a day are bad addresses told. More would make no difference to a standing. */
 const BUCKETS_TOLD = 6
@@ -69,35 +68,19 @@ interface NetLesson extends Pick<Lesson, 'good' | 'bad'> {
   readonly since: number
 }
 
-export interface NeighbourhoodsOptions {
-  /** HISTORY_TTL, in milliseconds. */
-  readonly ttlMs: () => number
-  /** Milliseconds since the epoch. */
-  readonly now: () => number
-  /** Eight secret random bytes. */
-  readonly seed: Uint8Array
-  /** How many have room. */
-  readonly capacity: number
-}
-
 export const isNetKey = (key: string): boolean => key.startsWith('n')
-
-const hex = (bits: number): string => (bits >>> 0).toString(16).padStart(8, '0')
 
 /** As past-text.ts writes it. */
 export const entryOf = ({ high, low, hour, buckets, bad }: BadNet): readonly [key: string, past: Past] => [
-  `n${hex(high)}${hex(low)}`,
-  { ...NO_PAST, recentBad: bad, lastBad: hour, nets: buckets },
+  `n${digitsOf(high, low)}`,
+  { ...NO_PAST, recentBad: bad, lastBad: hour, buckets },
 ]
 
 /** What entryOf made of it. */
-export const netIn = (key: string, { recentBad, lastBad, nets = 0 }: Past): BadNet => ({
-  high: Number.parseInt(key.slice(1, 9), 16) | 0,
-  low: Number.parseInt(key.slice(9), 16) | 0,
-  hour: lastBad,
-  buckets: nets,
-  bad: recentBad,
-})
+export function netIn(key: string, { recentBad, lastBad, buckets = 0 }: Past): BadNet {
+  const [high, low] = bitsIn(key)
+  return { high, low, hour: lastBad, buckets, bad: recentBad }
+}
 
 /** Whether an address with this past is a good one in its neighbourhood. */
 export const isGoodAddress = ({ good, recentGood, recentBad }: Past): boolean =>
@@ -106,11 +89,7 @@ export const isGoodAddress = ({ good, recentGood, recentBad }: Past): boolean =>
 /** Whether an address with this past is a bad one, if it has just sent something bad. */
 export const isBadAddress = ({ recentGood, recentBad }: Past): boolean => recentBad > recentGood
 
-/** The rule by which a past changes: taught() or taughtLate() of past.ts. */
-type Rule = typeof taught
-
 export class Neighbourhoods implements Noted<BadNet> {
-  readonly #options: NeighbourhoodsOptions
   readonly #table: PastTable
   readonly #bits = new Int32Array(2)
   /** By network, so that one is told once however much comes from it; undefined: there is nobody to tell. */
@@ -120,20 +99,16 @@ export class Neighbourhoods implements Noted<BadNet> {
   /** Records are of addresses, and no secret goes into them. */
   readonly fingerprint = '1'
 
-  constructor(options: NeighbourhoodsOptions) {
-    this.#options = options
-    const { capacity, seed } = options
+  constructor(options: MemoryOptions) {
     // None keeps its place for ever, but those that say something are worth more than those that do not.
-    const worthOf = (past: Past): number => {
-      if (this.#isForgotten(past)) return 0
-      return past.good > 0 || aged(past, this.#hour).recentBad > WORTH_KEEPING ? 2 : 1
-    }
-    this.#table = new PastTable({ capacity, seed, worthOf, hasNets: true })
+    const worthOf = (past: Past, hour: number): number =>
+      past.good > 0 || aged(past, hour).recentBad > WORTH_KEEPING ? 2 : 1
+    this.#table = new PastTable({ ...options, worthOf, hasBuckets: true })
   }
 
   /** What is remembered of the neighbourhood of this address, as it weighs now. @param ip canonical */
   of(ip: string): Past {
-    return readBits(ip, this.#bits) ? aged(this.#held(this.#bits[0]!, this.#netBits), this.#hour) : NO_PAST
+    return readBits(ip, this.#bits) ? aged(this.#table.get(this.#bits[0]!, this.#netBits), this.#table.hour) : NO_PAST
   }
 
   /**
@@ -145,16 +120,16 @@ export class Neighbourhoods implements Noted<BadNet> {
     const bits = this.#bits
     if (!readBits(ip, bits)) return
     const [high, low] = [bits[0]!, this.#netBits]
-    const before = untilNow(this.#held(high, low), this.#hour)
+    const before = untilNow(this.#table.get(high, low), this.#table.hour)
     const bucket = bad > 0 ? bucketOf(bits[0]!, bits[1]!) : 0
-    const buckets = bucketsOn(dayOfHour(hour), before)
-    const isCounted = (buckets & bucket) !== 0
+    const counted = bucketsOn(dayOfHour(hour), before)
+    const isCounted = (counted & bucket) !== 0
     const after = rule(before, { good, bad: isCounted ? 0 : bad }, hour, NET_MEMORY)
     const isLatest = dayOfHour(after.lastBad) === dayOfHour(hour)
-    const nets = isLatest ? buckets | bucket : (before.nets ?? 0)
+    const buckets = isLatest ? counted | bucket : (before.buckets ?? 0)
     const first = good > 0 ? Math.min(since, after.first) : after.first
-    if (!this.#table.put(high, low, { ...after, first, nets }) || bucket === 0 || isCounted || !isLatest) return
-    if (countOfBits(nets) <= BUCKETS_TOLD) this.#note({ high, low, hour, buckets: nets, bad: after.recentBad })
+    if (!this.#table.put(high, low, { ...after, first, buckets }) || bucket === 0 || isCounted || !isLatest) return
+    if (countOfBits(buckets) <= BUCKETS_TOLD) this.#note({ high, low, hour, buckets, bad: after.recentBad })
   }
 
   /**
@@ -165,20 +140,20 @@ export class Neighbourhoods implements Noted<BadNet> {
     const bits = this.#bits
     if (!readBits(ip, bits)) return
     const [high, low] = [bits[0]!, this.#netBits]
-    const before = untilNow(this.#held(high, low), this.#hour)
-    const buckets = bucketsOn(dayOfHour(this.#hour), before)
+    const before = untilNow(this.#table.get(high, low), this.#table.hour)
+    const buckets = bucketsOn(dayOfHour(this.#table.hour), before)
     const bucket = bucketOf(bits[0]!, bits[1]!)
     if ((buckets & bucket) === 0) return
     const recentBad = Math.max(0, before.recentBad - 1)
-    this.#table.put(high, low, { ...before, recentBad, nets: buckets & ~bucket })
-    const forgiven = this.#forgivenOn(dayOfHour(this.#hour))
+    this.#table.put(high, low, { ...before, recentBad, buckets: buckets & ~bucket })
+    const forgiven = this.#forgivenOn(dayOfHour(this.#table.hour))
     const net = addressOf(high, low)
     if (forgiven.size < MOST_FORGIVEN || forgiven.has(net)) forgiven.set(net, (forgiven.get(net) ?? 0) | bucket)
   }
 
   /** By network, the buckets that are not heard again from the records of this day. */
   #forgivenOn(day: number): Map<string, number> {
-    const today = dayOfHour(this.#hour)
+    const today = dayOfHour(this.#table.hour)
     if (this.#forgivenDay !== today) this.#forgiven.clear()
     this.#forgivenDay = today
     return day === today ? this.#forgiven : NOBODY
@@ -187,16 +162,16 @@ export class Neighbourhoods implements Noted<BadNet> {
   /** Another node has heard that an address was good on a day. @param own the past of the address */
   hearGood(high: number, low: number, own: Past): void {
     const net = netBits(high, low)
-    const before = this.#held(high, net)
+    const before = this.#table.get(high, net)
     const after = taught(before, { good: 1, bad: 0 }, own.lastGood, NET_MEMORY)
-    this.#table.put(high, net, { ...after, first: Math.min(own.first, after.first), nets: before.nets ?? 0 })
+    this.#table.put(high, net, { ...after, first: Math.min(own.first, after.first), buckets: before.buckets ?? 0 })
   }
 
   /** Another node, or a file, says this. What is heard twice changes nothing. What comes from the future has happened now. */
   hear({ high, low, hour: told, buckets: said, bad }: BadNet): void {
-    const hour = Math.min(told, this.#hour)
+    const hour = Math.min(told, this.#table.hour)
     const net = netBits(high, low)
-    const before = untilNow(this.#held(high, net), this.#hour)
+    const before = untilNow(this.#table.get(high, net), this.#table.hour)
     const [day, dayBefore] = [dayOfHour(hour), dayOfHour(before.lastBad)]
     const forgiven = this.#forgivenOn(day).get(addressOf(high, net)) ?? 0
     const buckets = said & ALL_BUCKETS & ~forgiven
@@ -208,29 +183,28 @@ export class Neighbourhoods implements Noted<BadNet> {
     // What others say in all has those in it that are forgiven here.
     const inAll = forgiven === 0 ? faded(bad, latest - hour) : 0
     const recentBad = Math.max(held + faded(fresh, latest - hour), inAll)
-    if (recentBad <= held || faded(recentBad, this.#hour - latest) < LEAST_BAD) return
+    if (recentBad <= held || faded(recentBad, this.#table.hour - latest) < LEAST_BAD) return
     this.#table.put(high, net, {
       ...before,
       recentBad: Math.min(NET_MEMORY, recentBad),
       lastBad: Math.max(before.lastBad, hour),
-      nets: day < dayBefore ? (before.nets ?? 0) : known | buckets,
+      buckets: day < dayBefore ? (before.buckets ?? 0) : known | buckets,
     })
   }
 
   /** Calls with those in which addresses were bad lately. @param part of so many */
   each(part: number, parts: number, see: (net: BadNet) => void): void {
-    const sets = Math.ceil(this.#table.sets / parts)
-    const hour = this.#hour
-    this.#table.each(part * sets, (part + 1) * sets, (high, low, past) => {
+    const hour = this.#table.hour
+    this.#table.each(part, parts, (high, low, past) => {
       if (aged(past, hour).recentBad < LEAST_BAD) return
       // Good mail may have come later.
       const bad = Math.min(NET_MEMORY, past.recentBad * 2 ** ((lastOf(past) - past.lastBad) / HOURS_A_DAY))
-      see({ high, low, hour: past.lastBad, buckets: past.nets ?? 0, bad })
+      see({ high, low, hour: past.lastBad, buckets: past.buckets ?? 0, bad })
     })
   }
 
   sweep(part: number): void {
-    this.#table.sweep(Math.ceil(this.#table.sets * part))
+    this.#table.sweep(part)
   }
 
   share(): void {
@@ -254,24 +228,10 @@ export class Neighbourhoods implements Noted<BadNet> {
   get #netBits(): number {
     return netBits(this.#bits[0]!, this.#bits[1]!)
   }
-
-  get #hour(): number {
-    return hourOf(this.#options.now())
-  }
-
-  #isForgotten(past: Past): boolean {
-    return isForgotten(past, this.#hour, this.#options.ttlMs() / HOUR_MS)
-  }
-
-  /** As it weighed after the last lesson. */
-  #held(high: number, low: number): Past {
-    const past = this.#table.get(high, low)
-    return past === undefined || this.#isForgotten(past) ? NO_PAST : past
-  }
 }
 
 /** Those that were bad on this day, as far as that is known. */
-const bucketsOn = (day: number, { lastBad, nets = 0 }: Past): number => (dayOfHour(lastBad) === day ? nets : 0)
+const bucketsOn = (day: number, { lastBad, buckets = 0 }: Past): number => (dayOfHour(lastBad) === day ? buckets : 0)
 
 /**
  * The same at all nodes. Of IPv4 it goes by the last octet. Of IPv6 it goes by the /56, which is what one customer of a shared /48 is given

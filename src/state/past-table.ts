@@ -7,14 +7,17 @@
  * strangers come: then it is the stranger who is not remembered. With a known client in half of the slots, one set in
  * four hundred has more of them than room.
  *
- * An address takes 28 bytes, and a domain 32, with the set of its networks. It is stored as it is, so that no two are ever taken for one;
+ * Whoever has taught nothing for HISTORY_TTL is forgotten: at once for whoever asks, and its slot is cleared by a sweep.
+ *
+ * An address takes 28 bytes; a domain and a neighbourhood take 32, with their set of buckets. It is stored as it is, so that no two are ever taken for one;
  * its place follows from a keyed hash.
  */
+import { HOUR_MS, hourOf } from '../core/time.ts'
 import { halfSipHash } from './half-sip-hash.ts'
-import type { Past } from './past.ts'
+import { isForgotten, NO_PAST, type Past } from './past.ts'
 
 const WAYS = 16
-/** One slot is seven 32-bit words: the address, `good` with the worth, the two weights, and three times; eight with a set of networks. */
+/** One slot is seven 32-bit words: the address, `good` with the worth, the two weights, and three times; eight with a set of buckets. */
 const SLOT = 7
 const HIGH = 0
 const LOW = 1
@@ -23,7 +26,7 @@ const RECENT = 3
 const FIRST = 4
 const LAST_GOOD = 5
 const LAST_BAD = 6
-const NETS = 7
+const BUCKETS = 7
 /** The worth is in the three upper bits, the count in the others. */
 const WORTH_SHIFT = 29
 const MOST_GOOD = (1 << WORTH_SHIFT) - 1
@@ -34,15 +37,23 @@ const MOST_WEIGHT = 0xffff
 /** Worths are 1 to 4; 0 is an empty slot. */
 export const WORTHS = 5
 
-export interface PastTableOptions {
-  /** How many addresses have room, rounded up to a multiple of 16. */
-  readonly capacity: number
+/** What whoever remembers pasts is told for its table. */
+export interface MemoryOptions {
+  /** HISTORY_TTL, in milliseconds. */
+  readonly ttlMs: () => number
+  /** Milliseconds since the epoch. */
+  readonly now: () => number
   /** Eight secret random bytes. */
   readonly seed: Uint8Array
-  /** What a past is worth at this moment: 1 to 4; 0: it is forgotten. */
-  readonly worthOf: (past: Past) => number
-  /** Whether a past has a set of networks. */
-  readonly hasNets?: boolean
+  /** How many have room, rounded up to a multiple of 16. */
+  readonly capacity: number
+}
+
+export interface PastTableOptions extends MemoryOptions {
+  /** What a past that is not forgotten is worth at this hour: 1 to 4. */
+  readonly worthOf: (past: Past, hour: number) => number
+  /** Whether a past has a set of buckets. */
+  readonly hasBuckets?: boolean
 }
 
 export class PastTable {
@@ -53,26 +64,36 @@ export class PastTable {
   readonly #words: Int32Array
   readonly #key0: number
   readonly #key1: number
-  readonly #worthOf: PastTableOptions['worthOf']
+  readonly #options: PastTableOptions
   /** How many slots have each worth. */
   readonly #counts: number[] = new Array<number>(WORTHS).fill(0)
   #swept = 0
 
-  constructor({ capacity, seed, worthOf, hasNets = false }: PastTableOptions) {
+  constructor(options: PastTableOptions) {
+    const { capacity, seed, hasBuckets = false } = options
     if (!(capacity >= 1)) throw new RangeError('capacity must be at least 1')
     if (seed.length !== 8) throw new RangeError('seed must be 8 bytes')
+    this.#options = options
     this.#sets = Math.ceil(capacity / WAYS)
-    this.#slot = hasNets ? SLOT + 1 : SLOT
+    this.#slot = hasBuckets ? SLOT + 1 : SLOT
     this.#set = WAYS * this.#slot
     this.#words = new Int32Array(this.#sets * this.#set)
     const view = new DataView(seed.buffer, seed.byteOffset, 8)
     this.#key0 = view.getInt32(0, true)
     this.#key1 = view.getInt32(4, true)
-    this.#worthOf = worthOf
   }
 
   get capacity(): number {
     return this.#sets * WAYS
+  }
+
+  /** This hour, as the times of a past are reckoned. */
+  get hour(): number {
+    return hourOf(this.#options.now())
+  }
+
+  isForgotten(past: Past): boolean {
+    return isForgotten(past, this.hour, this.#options.ttlMs() / HOUR_MS)
   }
 
   /** How many addresses have this worth, as of when they were last taught or swept. */
@@ -80,15 +101,17 @@ export class PastTable {
     return this.#counts[worth] ?? 0
   }
 
-  /** @returns undefined if nothing is remembered; only then nothing is allocated */
-  get(high: number, low: number): Past | undefined {
+  /** @returns what is remembered, as it weighed after the last lesson; NO_PAST of a stranger, for whom nothing is allocated */
+  get(high: number, low: number): Past {
     const at = this.#find(high, low)
-    return at < 0 ? undefined : this.#read(at)
+    if (at < 0) return NO_PAST
+    const past = this.#read(at)
+    return this.isForgotten(past) ? NO_PAST : past
   }
 
   /** @returns false if there is no room for it */
   put(high: number, low: number, past: Past): boolean {
-    const worth = this.#worthOf(past)
+    const worth = this.#worthNow(past)
     const found = this.#find(high, low)
     const at = found >= 0 ? found : this.#room(high, low, worth)
     if (at < 0) return false
@@ -98,15 +121,15 @@ export class PastTable {
     return true
   }
 
-  /** Weighs a part of the table again, the one that has not been weighed for longest, and clears what is forgotten. */
-  sweep(sets: number): void {
+  /** Weighs a part of the table again, the one that has not been weighed for longest, and clears what is forgotten. @param part 0 to 1 */
+  sweep(part: number): void {
     const words = this.#words
-    for (let i = 0; i < Math.min(sets, this.#sets); i++) {
+    for (let i = 0; i < Math.ceil(this.#sets * part); i++) {
       const first = this.#swept * this.#set
       for (let at = first; at < first + this.#set; at += this.#slot) {
         const worth = this.#worth(at)
         if (worth === 0) continue
-        const now = this.#worthOf(this.#read(at))
+        const now = this.#worthNow(this.#read(at))
         if (now === worth) continue
         this.#counts[worth]!--
         this.#counts[now]!++
@@ -117,16 +140,22 @@ export class PastTable {
     }
   }
 
-  /** Calls with every address of these sets, which must not be put meanwhile. */
-  each(from: number, to: number, see: (high: number, low: number, past: Past) => void): void {
+  /**
+   * Calls with every address of a part of the table, which must not be put meanwhile. What is forgotten and not cleared yet is among them.
+   * @param part of so many, from 0
+   */
+  each(part: number, parts: number, see: (high: number, low: number, past: Past) => void): void {
     const words = this.#words
-    for (let at = from * this.#set; at < Math.min(to, this.#sets) * this.#set; at += this.#slot) {
+    const sets = Math.ceil(this.#sets / parts)
+    const end = Math.min((part + 1) * sets, this.#sets) * this.#set
+    for (let at = part * sets * this.#set; at < end; at += this.#slot) {
       if (this.#worth(at) > 0) see(words[at + HIGH]!, words[at + LOW]!, this.#read(at))
     }
   }
 
-  get sets(): number {
-    return this.#sets
+  /** 0: it is forgotten. */
+  #worthNow(past: Past): number {
+    return this.isForgotten(past) ? 0 : this.#options.worthOf(past, this.hour)
   }
 
   #worth(at: number): number {
@@ -176,7 +205,7 @@ export class PastTable {
       lastGood: words[at + LAST_GOOD]!,
       lastBad: words[at + LAST_BAD]!,
     }
-    return this.#slot === SLOT ? past : { ...past, nets: words[at + NETS]! }
+    return this.#slot === SLOT ? past : { ...past, buckets: words[at + BUCKETS]! }
   }
 
   #write(at: number, past: Past, worth: number): void {
@@ -192,7 +221,7 @@ export class PastTable {
     words[at + FIRST] = past.first
     words[at + LAST_GOOD] = past.lastGood
     words[at + LAST_BAD] = past.lastBad
-    if (this.#slot > SLOT) words[at + NETS] = past.nets ?? 0
+    if (this.#slot > SLOT) words[at + BUCKETS] = past.buckets ?? 0
   }
 }
 

@@ -11,18 +11,30 @@ const MOST = 1e9
 
 export const isKey = (text: string): boolean => KEY.test(text)
 
-export const textOf = ({ good, recentGood, recentBad, first, lastGood, lastBad, nets }: Past): string =>
-  `${good} ${recentGood.toFixed(3)} ${recentBad.toFixed(3)} ${first} ${lastGood} ${lastBad}${nets === undefined ? '' : ` ${nets}`}`
+const hex = (word: number): string => (word >>> 0).toString(16).padStart(8, '0')
+const wordIn = (text: string): number => Number.parseInt(text, 16) | 0
+
+/** 64 bits as 16 digits: the key of a source, or what follows the letter of another key. */
+export const digitsOf = (high: number, low: number): string => hex(high) + hex(low)
+
+/** The 64 bits of which a key, or another text, has the digits at its end. */
+export const bitsIn = (key: string): readonly [high: number, low: number] => [
+  wordIn(key.slice(-16, -8)),
+  wordIn(key.slice(-8)),
+]
+
+export const textOf = ({ good, recentGood, recentBad, first, lastGood, lastBad, buckets }: Past): string =>
+  `${good} ${recentGood.toFixed(3)} ${recentBad.toFixed(3)} ${first} ${lastGood} ${lastBad}${buckets === undefined ? '' : ` ${buckets}`}`
 
 /** @returns undefined if it is anything else */
 export function pastIn(value: string): Past | undefined {
   const numbers = value.split(' ').map((word) => (word === '' ? Number.NaN : Number(word)))
   if ((numbers.length !== 6 && numbers.length !== 7) || !numbers.every((each) => each >= 0 && each <= MOST))
     return undefined
-  const [good, recentGood, recentBad, first, lastGood, lastBad, nets] = numbers as [...Six, number?]
-  if (![good, first, lastGood, lastBad, nets ?? 0].every(Number.isInteger)) return undefined
+  const [good, recentGood, recentBad, first, lastGood, lastBad, buckets] = numbers as [...Six, number?]
+  if (![good, first, lastGood, lastBad, buckets ?? 0].every(Number.isInteger)) return undefined
   const past = { good, recentGood, recentBad, first, lastGood, lastBad }
-  return nets === undefined ? past : { ...past, nets }
+  return buckets === undefined ? past : { ...past, buckets }
 }
 
 type Six = [number, number, number, number, number, number]

@@ -17,7 +17,7 @@
  *
  * Times are in whole hours since 1970, so that they fit in a word.
  */
-import { HOUR_MS } from '../core/time.ts'
+import { hourOf } from '../core/time.ts'
 
 export interface Past {
   /** Good messages since `first`. */
@@ -30,21 +30,22 @@ export interface Past {
   readonly lastGood: number
   readonly lastBad: number
   /**
-   * Of a domain: the set of networks that good mail came from (domains.ts). Of a neighbourhood: that of the addresses which were bad on the day
-   * of `lastBad` (neighbourhoods.ts).
+   * A set of buckets, as the bits of a word. Of a domain, the networks that good mail came from fall into them (domains.ts); of a
+   * neighbourhood, the addresses that were bad on the day of `lastBad` (neighbourhoods.ts).
    */
-  readonly nets?: number
+  readonly buckets?: number
 }
 
 export const NO_PAST: Past = { good: 0, recentGood: 0, recentBad: 0, first: 0, lastGood: 0, lastBad: 0 }
+
+/** Two that share a bucket count as one, so that what is counted is never too much. */
+export const BUCKETS = 28
 
 export const HOURS_A_DAY = 24
 /** How many of its latest messages a client is judged by. */
 export const OWN_MEMORY = 25
 /** The same for a neighbourhood, which counts its addresses once a day each. */
 export const NET_MEMORY = 100
-
-export const hourOf = (now: number): number => Math.floor(now / HOUR_MS)
 
 /** The UTC day of an hour. */
 export const dayOfHour = (hour: number): number => Math.floor(hour / HOURS_A_DAY)
@@ -106,6 +107,17 @@ export function taughtLate(past: Past, lesson: Lesson, hour: number, memory: num
     recentBad: past.recentBad + bad * taken,
   }
 }
+
+/** The rule by which a past changes: taught() or taughtLate(). */
+export type Rule = typeof taught
+
+/**
+ * For which hour a lesson counts, and by which rule.
+ * @param hour this one
+ * @param came when it came, in ms since the epoch, where that is not now: in the order in which logs are read
+ */
+export const lessonAt = (hour: number, came?: number): { readonly hour: number; readonly rule: Rule } =>
+  came === undefined ? { hour, rule: taught } : { hour: Math.min(hour, hourOf(came)), rule: taughtLate }
 
 /** What is left of a bad message after so many hours. */
 export const faded = (bad: number, hours: number): number => (hours <= 0 ? bad : bad * 2 ** (-hours / HOURS_A_DAY))

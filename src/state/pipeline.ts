@@ -1,7 +1,7 @@
 /** What a node tells Redis at one time: the amounts of many keys, in one write. */
 import { within } from '../core/deadline.ts'
 import type { Account } from './account.ts'
-import { reasonOf } from './redis.ts'
+import { redisMessageOf } from './redis.ts'
 
 export interface PipelineOptions {
   /** Milliseconds since the epoch. */
@@ -69,7 +69,7 @@ export class Pipeline {
   get result(): 'told' | { readonly failure: string } | undefined {
     if (this.#writes.size === 0) return undefined
     for (const account of this.#writes) if (this.#state.get(account) === 'answered') return 'told'
-    return { failure: reasonOf(this.#error) }
+    return { failure: redisMessageOf(this.#error) }
   }
 
   /** The keys with the given outcome. */

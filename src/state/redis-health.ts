@@ -9,7 +9,7 @@ import type { Log } from '../telemetry/log.ts'
 import type { Metrics, RedisUse } from '../telemetry/metrics.ts'
 import { Agreement, type Differences, settingsText } from './agreement.ts'
 import { Nodes } from './nodes.ts'
-import { type RedisLink, reasonOf } from './redis.ts'
+import { type RedisLink, redisMessageOf } from './redis.ts'
 
 /** The condition of Redis for the operator. Times are in ms since the epoch. */
 export interface RedisCondition {
@@ -131,7 +131,7 @@ export class RedisHealth {
       metrics.redisCommandDuration.of(use).observe((elapsed() - started) / 1000)
     }
     // Without a connection every command fails in the same way, and the link knows why there is none.
-    else if (link.connected()) this.#blame(reasonOf(failure))
+    else if (link.connected()) this.#blame(redisMessageOf(failure))
   }
 
   condition(): RedisCondition {
@@ -181,7 +181,7 @@ export class RedisHealth {
       // It writes, so a server that can only be read from does not count as back.
       if (elapsed() - started <= timeoutMs && !isBehind()) this.#become(true)
     } else if (link.connected() && ++this.#unseen === FAILURES) {
-      const err = reasonOf(failure)
+      const err = redisMessageOf(failure)
       log.warn(
         { err, nodes: this.nodes },
         'this node cannot announce itself in Redis: the others do not count it, nor it them',

@@ -159,5 +159,5 @@ function causeOf(error: Error & { readonly errors?: readonly Error[]; readonly l
 /** A server, or a proxy, that does not know a command repeats what came with it: a password, or the secret of tickets. */
 const withoutArguments = (message: string): string => message.replace(/,? *with args beginning with:.*/s, '')
 
-/** How what Redis said is told. */
-export const reasonOf = (error: unknown): string => withoutArguments(messageOf(error))
+/** As messageOf does, without what a server repeats of a command. */
+export const redisMessageOf = (error: unknown): string => withoutArguments(messageOf(error))

@@ -8,9 +8,9 @@
  * is read.
  */
 import { setTimeout } from 'node:timers/promises'
-import { within } from '../core/deadline.ts'
 import type { RedisUse } from '../telemetry/metrics.ts'
 import { Nonsense } from './limiter.ts'
+import { Rounds } from './rounds.ts'
 import type { SharingOptions } from './sharing.ts'
 import { SharingFailures } from './sharing-failures.ts'
 
@@ -25,7 +25,6 @@ return length
 const EVERY_MS = 1000
 /** The rest of the slice is told to nobody. */
 export const FULL = 'there is no room for more at this time'
-const STOP_MS = 500
 /** A string that is over is read for so long, because the clock of another node may be late. */
 const LATE_MS = 5000
 /** How many records are read at a time: a command takes Redis, and this process, less than a millisecond. */
@@ -73,49 +72,42 @@ export class SharedStrings<T> {
   #read = 0
   #fingerprint = ''
   #up: number | undefined
-  #timer: NodeJS.Timeout | undefined
-  #busy: Promise<void> | undefined
-  #isStopped = false
   readonly #failures: SharingFailures
+  readonly #rounds: Rounds
 
   constructor(options: SwitchedSharing, noted: Noted<T>, strings: Strings<T>) {
     this.#options = options
     this.#noted = noted
     this.#strings = strings
     this.#failures = new SharingFailures(options, strings.failure)
+    this.#rounds = new Rounds({
+      everyMs: EVERY_MS,
+      isDue: () => this.#isUp && options.isInUse?.() !== false,
+      work: () => this.#work(),
+      failures: this.#failures,
+    })
     noted.share()
   }
 
   /** Starts in the background. */
   start(): void {
-    this.#timer ??= setInterval(() => void this.step(), EVERY_MS).unref()
-    void this.step()
+    void this.#rounds.start()
   }
 
-  /** Tells what it can within STOP_MS. */
-  async stop(): Promise<void> {
-    clearInterval(this.#timer)
-    this.#isStopped = true
-    const rest = async (): Promise<void> => {
-      await this.#busy
+  /** Tells what it can within half a second. */
+  stop(): Promise<void> {
+    return this.#rounds.stop(async () => {
       if (this.#isUp) await this.#tell()
-    }
-    await within(rest(), STOP_MS).catch(() => undefined)
-  }
-
-  get #isUp(): boolean {
-    return this.#options.upSince() !== undefined
+    })
   }
 
   /** Tells, and hears all that there is. Called once a second; never rejects. */
   step(): Promise<void> {
-    if (!this.#isUp || this.#options.isInUse?.() === false) return Promise.resolve()
-    this.#busy ??= this.#work()
-      .catch((error: unknown) => this.#failures.tell(error))
-      .finally(() => {
-        this.#busy = undefined
-      })
-    return this.#busy
+    return this.#rounds.step()
+  }
+
+  get #isUp(): boolean {
+    return this.#options.upSince() !== undefined
   }
 
   async #work(): Promise<void> {
@@ -130,7 +122,7 @@ export class SharedStrings<T> {
     if (fingerprint !== this.#fingerprint || this.#slice < first || isAhead) this.#begin(first)
     this.#up = up
     this.#fingerprint = fingerprint
-    while (!this.#isStopped && this.#isUp) {
+    while (!this.#rounds.isStopped && this.#isUp) {
       const isMore = await this.#hear()
       if (isMore) await setTimeout(PAUSE_MS, undefined, { ref: false })
       else if (!this.#isOver) return

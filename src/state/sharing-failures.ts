@@ -1,6 +1,6 @@
 /** Tells the operator that something is not shared over Redis: what fails once a second must not fill the log. */
 import type { Log } from '../telemetry/log.ts'
-import { reasonOf } from './redis.ts'
+import { redisMessageOf } from './redis.ts'
 
 const EVERY_MS = 3_600_000
 /** Redis chooses the words, and they may be long. */
@@ -30,6 +30,6 @@ export class SharingFailures {
     const at = elapsed()
     if (at - this.#loggedAt < EVERY_MS) return
     this.#loggedAt = at
-    log.warn({ err: reasonOf(error).slice(0, LONGEST) }, this.#message)
+    log.warn({ err: redisMessageOf(error).slice(0, LONGEST) }, this.#message)
   }
 }

@@ -9,7 +9,7 @@
 import { randomBytes } from 'node:crypto'
 import { DAY_MS } from '../core/time.ts'
 import { Nonsense } from './limiter.ts'
-import { reasonOf } from './redis.ts'
+import { redisMessageOf } from './redis.ts'
 import type { SharingOptions } from './sharing.ts'
 
 /** ARGV: a new secret, expiry in ms. Returns the secret to use. */
@@ -70,7 +70,7 @@ export class TicketSharing {
     try {
       await this.#agree(day)
     } catch (error) {
-      log.debug({ err: reasonOf(error) }, 'the key of TLS session tickets is not shared')
+      log.debug({ err: redisMessageOf(error) }, 'the key of TLS session tickets is not shared')
     } finally {
       this.#isBusy = false
     }

@@ -11,7 +11,7 @@ export interface Untold extends Required<Lesson> {
   readonly since: number
   readonly hour: number
   /** Of a domain: where its good mail came from. */
-  readonly nets?: number
+  readonly buckets?: number
 }
 
 function together(a: Untold, b: Untold): Untold {
@@ -21,7 +21,7 @@ function together(a: Untold, b: Untold): Untold {
     hour: Math.max(a.hour, b.hour),
     ...{ good: a.good + b.good, bad: a.bad + b.bad, undone: a.undone + b.undone },
   }
-  return a.nets === undefined ? both : { ...both, nets: a.nets | (b.nets ?? 0) }
+  return a.buckets === undefined ? both : { ...both, buckets: a.buckets | (b.buckets ?? 0) }
 }
 
 /** A past with what was learnt and not told. */

@@ -8,10 +8,10 @@
  * the same one, and the latest counts: each gets a like part. It tells of a whole node: of several workers the first one writes, and each
  * takes its part.
  */
-import { within } from '../core/deadline.ts'
 import { HOURS, type Week } from '../telemetry/traffic/week.ts'
 import { hourIn, LONGEST_HOUR, textOfHour } from '../telemetry/traffic/week-text.ts'
 import { Nonsense } from './limiter.ts'
+import { Rounds } from './rounds.ts'
 import type { SharingOptions } from './sharing.ts'
 import { SharingFailures } from './sharing-failures.ts'
 
@@ -31,7 +31,6 @@ return 1
 `
 const LOOK_MS = 1000
 const AGAIN_MS = 60_000
-const STOP_MS = 500
 /** As long as an hour may count (week.ts). */
 const EXPIRY_MS = 5 * 7 * 86_400_000
 
@@ -48,53 +47,50 @@ export interface WeekSharingOptions extends SharingOptions {
 export class WeekSharing {
   readonly #options: WeekSharingOptions
   readonly #key: string
-  readonly #failures: SharingFailures
+  readonly #rounds: Rounds
   /** What Redis has, as far as is known: of each hour of the week, when it came last. */
   readonly #told = new Map<number, number>()
   #up: number | undefined
   #notBefore = Number.NEGATIVE_INFINITY
-  #timer: NodeJS.Timeout | undefined
-  #busy: Promise<void> | undefined
 
   constructor(options: WeekSharingOptions) {
     this.#options = options
     this.#key = `${options.prefix}week:${options.name}`
-    this.#failures = new SharingFailures(options, 'what is normal in an hour of the week is not kept in Redis')
+    this.#rounds = new Rounds({
+      everyMs: LOOK_MS,
+      isDue: () => options.upSince() !== undefined && options.elapsed() >= this.#notBefore,
+      work: () => this.#work(),
+      failures: new SharingFailures(options, 'what is normal in an hour of the week is not kept in Redis'),
+    })
   }
 
   /** Starts in the background. */
   start(): void {
-    this.#timer ??= setInterval(() => void this.step(), LOOK_MS).unref()
-    void this.step()
+    void this.#rounds.start()
   }
 
-  /** Tells what it can within STOP_MS. */
-  async stop(): Promise<void> {
-    clearInterval(this.#timer)
+  /** Tells what it can within half a second. */
+  stop(): Promise<void> {
     this.#notBefore = Number.NEGATIVE_INFINITY
-    await within(this.step(), STOP_MS).catch(() => undefined)
+    return this.#rounds.stop(() => this.step())
   }
 
   /** Hears what Redis has, once each time it has come back, and tells what it does not have. Never rejects. */
   step(): Promise<void> {
-    const { upSince, elapsed } = this.#options
-    if (upSince() === undefined || elapsed() < this.#notBefore) return this.#busy ?? Promise.resolve()
-    this.#busy ??= this.#work()
-      .catch((error: unknown) => {
-        this.#notBefore = elapsed() + AGAIN_MS
-        this.#failures.tell(error)
-      })
-      .finally(() => {
-        this.#busy = undefined
-      })
-    return this.#busy
+    return this.#rounds.step()
   }
 
   async #work(): Promise<void> {
-    const up = this.#options.upSince()
-    if (up !== this.#up) await this.#hear()
-    this.#up = up
-    if (this.#options.isWriter) await this.#tell()
+    const { upSince, elapsed, isWriter } = this.#options
+    try {
+      const up = upSince()
+      if (up !== this.#up) await this.#hear()
+      this.#up = up
+      if (isWriter) await this.#tell()
+    } catch (error) {
+      this.#notBefore = elapsed() + AGAIN_MS
+      throw error
+    }
   }
 
   /** A Redis that comes back may be empty, or another one. */

@@ -3,7 +3,8 @@ import { expect, test } from '@jest/globals'
 import type { Client, Standing } from '../../src/core/client.ts'
 import type { KeptKind, KeptSession } from '../../src/core/kept-session.ts'
 import { refusal } from '../../src/core/policy.ts'
-import { AT_ONCE, ONE_MORE_MS, RecentSessions } from '../../src/front/recent-sessions.ts'
+import { AT_ONCE, ONE_MORE_MS } from '../../src/front/network-shares.ts'
+import { RecentSessions } from '../../src/front/recent-sessions.ts'
 import { SessionRecord } from '../../src/front/session-record.ts'
 
 const all = () => true

@@ -111,7 +111,7 @@ describe('the domain', () => {
   /** @param nets so many networks, of 28 */
   const domain = (good: number, bad: number, nets: number, over: number): Past => ({
     ...net(good, bad, over),
-    nets: 2 ** nets - 1,
+    buckets: 2 ** nets - 1,
   })
   const standingWith = (about: Past, own: Past = NO_PAST, around: Past = NO_PAST) =>
     standingOf({ isAllowed: false, own, net: around, domain: about }, NEEDS)
@@ -150,7 +150,7 @@ describe('the domain', () => {
     let about: Past = domain(100, 0, 28, days(60))
     const lent: string[] = []
     for (let bad = 1; bad <= 23; bad++) {
-      about = { ...taught(about, BAD, START + days(60), NET_MEMORY), nets: 2 ** 28 - 1 }
+      about = { ...taught(about, BAD, START + days(60), NET_MEMORY), buckets: 2 ** 28 - 1 }
       lent.push(standingWith(about))
     }
     expect(lent).toEqual([...new Array(22).fill('seen'), 'new'])

@@ -86,7 +86,7 @@ describe('the history of a client says what its domain may learn', () => {
     a.domains.learn(NAME, '10.0.0.1', GOOD)
     b.domains.learn(NAME, '10.0.1.1', GOOD)
     const [told] = a.takeUntold(10)
-    expect(told).toMatchObject({ good: 1, bad: 0, nets: a.domains.of(NAME).nets })
+    expect(told).toMatchObject({ good: 1, bad: 0, buckets: a.domains.of(NAME).buckets })
     const all: Past = { ...a.domains.of(NAME) }
     expect(b.hear(told!.key, all)).toBeUndefined()
     expect(b.domains.of(NAME).good).toBe(2)

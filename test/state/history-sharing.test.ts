@@ -1,12 +1,13 @@
 /** The history of clients, put together by several nodes over a real Redis. */
 import { setImmediate } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
+import { hourOf } from '../../src/core/time.ts'
 import { standingAlone } from '../../src/overload/standing.ts'
 import { netsOf } from '../../src/state/domains.ts'
 import { History } from '../../src/state/history.ts'
 import { FILL, NEWS, TELL } from '../../src/state/history-scripts.ts'
 import { HistorySharing } from '../../src/state/history-sharing.ts'
-import { hourOf, type Lesson, NO_PAST, OWN_MEMORY, taught } from '../../src/state/past.ts'
+import { type Lesson, NO_PAST, OWN_MEMORY, taught } from '../../src/state/past.ts'
 import { connectRedis, type RedisClient, type RedisLink } from '../../src/state/redis.ts'
 import { MOST_UNTOLD } from '../../src/state/untold.ts'
 import type { Log } from '../../src/telemetry/log.ts'
@@ -425,7 +426,7 @@ test('what nodes have learnt of a domain is put together, and a Redis that comes
   }
   // In Redis, too, the networks of both are there.
   const fresh = await begin()
-  expect((await all(fresh.history)).nets).toBe(a.history.domains.of(name).nets)
+  expect((await all(fresh.history)).buckets).toBe(a.history.domains.of(name).buckets)
   await gone(fresh)
   await (a.link.client as unknown as { flushall: () => Promise<unknown> }).flushall()
   const late = await begin()

@@ -1,8 +1,9 @@
 /** What is remembered of clients and of their neighbourhoods, for how long, and for whom. */
 import { describe, expect, test } from '@jest/globals'
+import { hourOf } from '../../src/core/time.ts'
 import { standingAlone, standingOf } from '../../src/overload/standing.ts'
 import { History } from '../../src/state/history.ts'
-import { hourOf, type Lesson, NO_PAST, type Past } from '../../src/state/past.ts'
+import { type Lesson, NO_PAST, type Past } from '../../src/state/past.ts'
 
 const NEEDS = { after: 3, days: 2 }
 const DAY = 86_400_000

@@ -5,25 +5,27 @@ import { NO_PAST, type Past } from '../../src/state/past.ts'
 import { PastTable } from '../../src/state/past-table.ts'
 
 const SEED = Uint8Array.from([1, 2, 3, 4, 5, 6, 7, 8])
+const HOUR = 3_600_000
 const past = (good: number, lastGood = 500_000): Past => ({ ...NO_PAST, good, recentGood: good, first: 1, lastGood })
-/** By the number of good messages: 1 to 4; 0: forgotten. */
+/** By the number of good messages: 1 to 4. */
 const worthOf = ({ good }: Past): number => Math.min(4, good)
-const table = (capacity: number) => new PastTable({ capacity, seed: SEED, worthOf })
+const table = (capacity: number, now = () => 500_003 * HOUR) =>
+  new PastTable({ capacity, seed: SEED, worthOf, now, ttlMs: () => 2400 * HOUR })
 
 test('what was put is read again, also with the highest bits set', () => {
   const pasts = table(16)
   const all: Past = { good: 70_000, recentGood: 24.5, recentBad: 100, first: 1, lastGood: 500_001, lastBad: 500_002 }
   expect(pasts.put(-1, -2, all)).toBe(true)
   expect(pasts.get(-1, -2)).toEqual(all)
-  expect(pasts.get(-2, -1)).toBeUndefined()
-  expect(pasts.get(0, 0)).toBeUndefined()
+  expect(pasts.get(-2, -1)).toBe(NO_PAST)
+  expect(pasts.get(0, 0)).toBe(NO_PAST)
 })
 
 test('of a full set the least worth goes first, and of the same worth the one that is silent longest', () => {
   const pasts = table(16)
   for (let i = 1; i <= 16; i++) pasts.put(0, i, past(i <= 2 ? 1 : 3, 500_000 + i))
   expect(pasts.put(0, 100, past(1))).toBe(true)
-  expect([1, 2, 100].map((low) => pasts.get(0, low) !== undefined)).toEqual([false, true, true])
+  expect([1, 2, 100].map((low) => pasts.get(0, low) !== NO_PAST)).toEqual([false, true, true])
 })
 
 test('a stranger never takes the place of one that is worth more, however many come', () => {
@@ -37,15 +39,17 @@ test('a stranger never takes the place of one that is worth more, however many c
 })
 
 test('counts follow what changes, and what is forgotten makes room', () => {
-  let isOver = false
-  const pasts = new PastTable({ capacity: 64, seed: SEED, worthOf: (of) => (isOver ? 0 : worthOf(of)) })
+  let hour = 502_399
+  const pasts = table(64, () => hour * HOUR)
   for (let i = 1; i <= 20; i++) pasts.put(0, i, past(1))
   for (let i = 1; i <= 5; i++) pasts.put(0, i, past(4))
   expect([1, 2, 3, 4].map((worth) => pasts.count(worth))).toEqual([15, 0, 0, 5])
-  isOver = true
-  pasts.sweep(pasts.sets)
+  pasts.sweep(1)
+  expect([1, 2, 3, 4].map((worth) => pasts.count(worth))).toEqual([15, 0, 0, 5])
+  hour++
+  expect(pasts.get(0, 1)).toBe(NO_PAST)
+  pasts.sweep(1)
   expect([1, 2, 3, 4].map((worth) => pasts.count(worth))).toEqual([0, 0, 0, 0])
-  expect(pasts.get(0, 1)).toBeUndefined()
 })
 
 test('a million known clients have room in the table that is shipped', () => {

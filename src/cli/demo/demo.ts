@@ -128,7 +128,7 @@ class Deliveries {
     this.#latest.length = Math.min(this.#latest.length, SHOWN_DELIVERIES)
   }
 
-  /** The latest first, after the user's own message: in a flood that would be off the screen before he looks up. */
+  /** The latest first, after the user's own message: in a flood that would be off the screen at once. */
   get latest(): ScreenState['deliveries'] {
     return this.#own === undefined ? [...this.#latest] : [{ ...this.#own, name: 'yours' }, ...this.#latest]
   }

@@ -44,7 +44,7 @@ export function demoSettings({ mail, admin, mailServer, names, history }: Demo):
     SPILLWAY_UPSTREAM_MAX_CONNECTIONS: '8',
     // The senders and the mail server are in this process, too, and keep its event loop busy.
     SPILLWAY_OVERLOAD_EVENT_LOOP: '1s',
-    // After Ctrl-C the user does not want to wait for a session of his own that he forgot.
+    // After Ctrl-C nobody wants to wait for a forgotten session of their own.
     SPILLWAY_SHUTDOWN_TIMEOUT: '1s',
   }
   const readFile = (path: string): string => {

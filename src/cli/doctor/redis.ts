@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto'
 import { hostPortsText } from '../../config/address-kinds.ts'
 import type { PlainSettings } from '../../config/settings.ts'
 import { within } from '../../core/deadline.ts'
-import { connectRedis, type RedisClient, reasonOf } from '../../state/redis.ts'
+import { connectRedis, type RedisClient, redisMessageOf } from '../../state/redis.ts'
 import type { Budget, Findings } from './finding.ts'
 
 const CONNECT_MS = 4000
@@ -61,7 +61,7 @@ async function latency(client: RedisClient, timeoutMs: number, found: Findings, 
   } catch (error) {
     return found.fail(
       'latency',
-      `TIME is not answered: ${reasonOf(error)}`,
+      `TIME is not answered: ${redisMessageOf(error)}`,
       'give its user the rights of docs/redis.md, or see its log',
     )
   }
@@ -88,7 +88,7 @@ async function scripts(client: RedisClient, prefix: string, found: Findings, bud
     await asked(client.eval(SCRIPT, 1, key), budget)
     found.ok('scripts', 'they run, and may write under SPILLWAY_REDIS_PREFIX')
   } catch (error) {
-    const why = reasonOf(error)
+    const why = redisMessageOf(error)
     const cure = /NOPERM/.test(why)
       ? 'give its user the rights of docs/redis.md'
       : /OOM/.test(why)
@@ -107,7 +107,7 @@ async function about(client: RedisClient, found: Findings, budget: Budget): Prom
   } catch (error) {
     return found.warn(
       'version',
-      `it does not tell (INFO: ${reasonOf(error)})`,
+      `it does not tell (INFO: ${redisMessageOf(error)})`,
       'give its user +info, as docs/redis.md has it',
     )
   }

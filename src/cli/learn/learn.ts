@@ -17,7 +17,7 @@ import { CLIENTS, History } from '../../state/history.ts'
 import { HistoryFile } from '../../state/history-file.ts'
 import { HistorySharing } from '../../state/history-sharing.ts'
 import { NeighbourhoodsSharing } from '../../state/neighbourhoods-sharing.ts'
-import { connectRedis, reasonOf } from '../../state/redis.ts'
+import { connectRedis, redisMessageOf } from '../../state/redis.ts'
 import type { Log } from '../../telemetry/log.ts'
 import { type Learn, type LinesRead, LogLines } from './read.ts'
 
@@ -74,7 +74,7 @@ export async function learn(
     }
     return { output: options.json ? `${JSON.stringify(found, undefined, 2)}\n` : inWords(found), code: 0 }
   } catch (error) {
-    return { output: `What was learnt could not be written: ${reasonOf(error)}.\n`, code: 1 }
+    return { output: `What was learnt could not be written: ${redisMessageOf(error)}.\n`, code: 1 }
   }
 }
 

@@ -17,7 +17,14 @@ const BY_MILTER = /^Milter: (?:data|header|body|eom).*reject=([0-9]{3})/
 const LOGIN = /, authid=|, auth=/
 const OWN = /^(?:127\.|::1$|IPv6:::1$)/
 
-const plain = (ip: string): string => ip.replace(/^IPv6:/, '')
+/** A name that may be forged is none. */
+const clientOf = (ip: string, name: string | undefined, forged: string | undefined) => ({
+  ip: ip.replace(/^IPv6:/, ''),
+  name: forged === undefined ? name : undefined,
+})
+
+const refusalIn = ([, name, ip = '', forged, code, words = '']: RegExpExecArray): Observation | undefined =>
+  isBad('rcpt', Number(code), words) && !OWN.test(ip) ? { ...clientOf(ip, name, forged), isGood: false } : undefined
 
 export class SendmailReader implements LogReader {
   readonly #clients = new UnderWay(MOST_UNDER_WAY)
@@ -25,21 +32,17 @@ export class SendmailReader implements LogReader {
   line(text: string): Observation | undefined {
     const [, id = '', rest] = LINE.exec(text) ?? []
     if (rest === undefined) return undefined
-    const [, recipients, name, client, forged] = FROM.exec(rest) ?? []
-    if (client !== undefined) {
-      if (recipients !== '0' && !OWN.test(client) && !LOGIN.test(rest))
-        this.#clients.begin(id, { ip: plain(client), name: forged === undefined ? name : undefined })
-      return undefined
-    }
-    const [, named, refused, doubted, code, words = ''] = REFUSED.exec(rest) ?? []
-    if (refused !== undefined) {
-      return isBad('rcpt', Number(code), words) && !OWN.test(refused)
-        ? { ip: plain(refused), name: doubted === undefined ? named : undefined, isGood: false }
-        : undefined
-    }
+    const begun = FROM.exec(rest)
+    if (begun !== null) return this.#begin(id, rest, begun)
+    const refused = REFUSED.exec(rest)
+    if (refused !== null) return refusalIn(refused)
     const judged = BY_MILTER.exec(rest)?.[1]
     if (judged !== undefined) return this.#settle(id, judged.startsWith('5') ? false : undefined)
     return rest.startsWith('to=') && rest.includes('stat=Sent') ? this.#settle(id, true) : undefined
+  }
+
+  #begin(id: string, rest: string, [, recipients, name, ip = '', forged]: RegExpExecArray): undefined {
+    if (recipients !== '0' && !OWN.test(ip) && !LOGIN.test(rest)) this.#clients.begin(id, clientOf(ip, name, forged))
   }
 
   #settle(id: string, isGood: boolean | undefined): Observation | undefined {

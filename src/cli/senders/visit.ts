@@ -75,7 +75,7 @@ type Step = Refused['at'] | 'over'
 
 const WHOLE_REPLY = /^(?:[0-9]{3}-[^\n]*\n)*([0-9]{3})(?: [^\n]*)?\n/
 
-class Performance {
+class VisitingClient {
   readonly #visit: Visit
   #socket: Socket
   readonly #done: Done
@@ -139,16 +139,12 @@ class Performance {
   #hear(code: Code, text: string): void {
     const step = this.#step
     if (code >= 400 && step !== 'over') this.#refused ??= { at: step, text }
-    if (code === 421 || ((step === 'greeting' || step === 'helo') && code >= 400)) {
+    const isBeforeMail = step === 'greeting' || step === 'helo'
+    if (code === 421 || (isBeforeMail && (code >= 400 || step === this.#visit.leavesAfter))) {
       this.#end(code, text)
       return
     }
-    const isPlace = step === 'greeting' || step === 'helo'
-    if (isPlace && step === this.#visit.leavesAfter) {
-      this.#end(code, text)
-      return
-    }
-    if (isPlace && step === this.#visit.hangsAfter) return
+    if (isBeforeMail && step === this.#visit.hangsAfter) return
     switch (step) {
       case 'greeting':
         this.#step = 'helo'
@@ -168,22 +164,18 @@ class Performance {
         this.#begin()
         return
       case 'mail':
-        if (code >= 400) {
-          this.#next(code, text)
-          return
+        if (code >= 400) this.#next(code, text)
+        else {
+          this.#step = 'rcpt'
+          this.#recipient()
         }
-        this.#step = 'rcpt'
-        this.#recipient()
         return
       case 'rcpt':
         this.#heardRecipient(code, text)
         return
       case 'data':
-        if (code >= 400) {
-          this.#next(code, text)
-          return
-        }
-        this.#body()
+        if (code >= 400) this.#next(code, text)
+        else this.#body()
         return
       case 'dot':
         this.#next(code, text)
@@ -322,6 +314,6 @@ class Performance {
  */
 export function perform(server: Server, visit: Visit, done: Done): Socket {
   const socket = connect({ ...server, localAddress: visit.from, noDelay: true })
-  new Performance(visit, socket, done)
+  new VisitingClient(visit, socket, done)
   return socket
 }

@@ -61,6 +61,8 @@ export class Replay {
   readonly letIn = recordOf(RULES, () => ({ sessions: 0 }))
   /** Sessions with a line, those of them that stand for more, and those without a line. */
   readonly seen = { sessions: 0, accepted: 0, sampled: 0, unnamed: 0, from: Infinity, to: -Infinity }
+  /** Numbers the mailboxes that recipients stand for. */
+  #mailbox = 0
 
   constructor(rules: ReplayRules) {
     this.#rules = rules
@@ -204,7 +206,6 @@ export class Replay {
     return lately.unknown.used >= HARVEST_SHARE * lately.asked
   }
 
-  #mailbox = 0
   #hear(limits: Limits, client: Client, isTaken: boolean, isUnknown: boolean): void {
     if (isTaken || isUnknown) limits.heard(client, `${this.#mailbox++}@replay`, isUnknown)
   }

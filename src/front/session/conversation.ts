@@ -2,7 +2,6 @@
  * What one client says and hears, from HELO to the end of its last transaction. commands.ts knows which command may come when,
  * recipient.ts handles a recipient, message.ts a message.
  */
-
 import type { Observer } from '../../checks/runner.ts'
 import type { Client, Standing } from '../../core/client.ts'
 import { utf8Of } from '../../core/latin1.ts'
@@ -36,7 +35,7 @@ export class Conversation implements Context, RelayClient {
   readonly signs = new MutableSigns()
   readonly #connect: Facts['connect']
   readonly #connection: Connection
-  /** Of the policy, and of the bans, that the client was last judged by. */
+  /** The editions of the policy and of the bans that the client was last judged by. */
   #judgedBy: symbol
   #judgedBans: number
   #relay: Relay | undefined

@@ -23,9 +23,14 @@ const MAX_HEAD = 32
 /** The first two octets of a TLS handshake: the type of its record, and the first half of the version (RFC 8446 section 5.1). */
 const HANDSHAKE = 0x16
 const VERSION = 0x03
-
-/** A PROXY header arrives in one piece or in quick succession. How long an empty line is held for the rest of one, in milliseconds. */
+/** How long an empty line is held for the rest of a PROXY header, in milliseconds. A header arrives in one piece or in quick succession. */
 const HELD_MS = 1000
+const CR = 13
+const LF = 10
+const DOT = 46
+const NOTHING = Buffer.alloc(0)
+/** First size of the buffer for a line whose end has not come, in octets. */
+const ROOM = 128
 
 /** What comes, and the end of it. */
 export interface WireEvents {
@@ -52,13 +57,6 @@ export interface BodySink {
   /** The dot has come; `resume` goes on with what was pipelined after it. */
   end(resume: () => void): void
 }
-
-const CR = 13
-const LF = 10
-const DOT = 46
-const NOTHING = Buffer.alloc(0)
-/** First size of the buffer for a line whose end has not come, in octets. */
-const ROOM = 128
 
 /** How many bytes at the end of `bytes` may be the beginning of CRLF.CRLF. */
 function heldBack(bytes: Buffer): number {
@@ -91,8 +89,8 @@ export class WireStream extends SMTPStream {
    * Whether all that has come may be the beginning of a PROXY header. Until that is clear nothing is a line, not even an empty
    * one.
    */
-  #first = true
-  /** Runs while they contain a whole line. */
+  #mayBeHeader = true
+  /** Runs while there is a whole line in that beginning. */
   #held: NodeJS.Timeout | undefined
   #pending: Buffer = NOTHING
   /**
@@ -134,14 +132,14 @@ export class WireStream extends SMTPStream {
     this.#taken = chunk.length
     clearTimeout(this.#held)
     if (this.#length === 0) this.#pending = chunk
-    else if (!this.#first && chunk.length > 0 && this.#goesOn(chunk)) {
+    else if (!this.#mayBeHeader && chunk.length > 0 && this.#goesOn(chunk)) {
       next()
       return
     } else {
       this.#pending = Buffer.concat([this.#line.subarray(0, this.#length), chunk])
       this.#length = 0
     }
-    if (this.#first && this.#isForeign()) {
+    if (this.#mayBeHeader && this.#isForeign()) {
       next()
       return
     }
@@ -151,7 +149,7 @@ export class WireStream extends SMTPStream {
   /** Whether what has come so far is, or may become, a PROXY header. */
   #isForeign(): boolean {
     const seen = foreignHeader(this.#pending)
-    this.#first = seen === 'maybe'
+    this.#mayBeHeader = seen === 'maybe'
     if (seen === 'no') return false
     if (seen === 'yes') {
       this.#pending = NOTHING
@@ -166,18 +164,18 @@ export class WireStream extends SMTPStream {
 
   /** Nothing has followed an empty line: it is a line after all, and its client waits for the reply. */
   #letGo(): void {
-    this.#first = false
+    this.#mayBeHeader = false
     if (!this.writableEnded) this.write(NOTHING)
   }
 
   /** The client has ended its side: what is held is all that will come. */
   override _final(done: (error?: Error | null) => void): void {
     clearTimeout(this.#held)
-    if (!this.#first || this.#length === 0) {
+    if (!this.#mayBeHeader || this.#length === 0) {
       done()
       return
     }
-    this.#first = false
+    this.#mayBeHeader = false
     this._write(NOTHING, 'latin1', done)
   }
 

@@ -47,7 +47,7 @@ export class Slots {
   readonly #claims = new Claims()
   /** Slots that friends hold, by neighbourhood. */
   readonly #nets = new Claims()
-  #turn = 0
+  #rotation = 0
   #stopped = false
 
   constructor(options: SlotsOptions) {
@@ -148,13 +148,13 @@ export class Slots {
   /** `down`: no server is up, or may be in a moment. */
   #find(holder: Holder, avoid: Server | undefined): Slot | 'down' | 'full' | 'reserved' {
     const servers = this.#options.servers()
-    this.#turn++
+    this.#rotation++
     let isAny = false
     let room = 0
     let isClosed = false
     let best: Server | undefined
     for (let i = 0; i < servers.length; i++) {
-      const server = servers[(i + this.#turn) % servers.length] as Server
+      const server = servers[(i + this.#rotation) % servers.length] as Server
       if (server === avoid) continue
       // A server that is being checked for the first time may be up in a moment.
       if (server.up || server.state === 'unknown') isAny = true
@@ -168,7 +168,7 @@ export class Slots {
     if (best === undefined) return isClosed ? 'reserved' : 'full'
     // A probe may be a stranger, however many of those before it still hang.
     const isClosedNow = !isFriend(holder) && !best.breaker.isInForce && this.#isClosedToStrangers()
-    return isClosedNow || this.#isReserved(holder.source, room) ? 'reserved' : this.#slotAt(best, holder)
+    return isClosedNow || this.#isLeftForOthers(holder.source, room) ? 'reserved' : this.#slotAt(best, holder)
   }
 
   /** How many connections can be had at a server, idle ones included. */
@@ -202,7 +202,7 @@ export class Slots {
     return !isFriend(holder) && this.#options.reserve() > 0 && strangers.isFull
   }
 
-  #isReserved(source: string, room: number): boolean {
+  #isLeftForOthers(source: string, room: number): boolean {
     const { held } = this.#claims.of(source)
     if (held === 0) return false
     const all = this.#connections()
@@ -263,14 +263,14 @@ export class Slots {
     if (left <= 0) throw new NoUpstream('upstream_full')
   }
 
-  /** While any client waits. */
+  /** Called now and then while any client waits. */
   #look(): void {
     this.#waiting.dismissLate()
     this.#serveByTime()
     this.#makeRoom()
   }
 
-  /** With time they may have more. Whoever comes just then is not served before them. */
+  /** A server may take more with time. Those who wait get it before whoever comes just then. */
   #serveByTime(): void {
     if (this.wanted && this.#options.servers().some(mayHaveMore)) this.serve()
   }

@@ -102,6 +102,7 @@ function extensionsOf(reply: Reply, { tls }: DialSettings): Extensions {
  * @param attributes the client that it is for; undefined: our own health check, which names no client
  * @param deadline a time of `settings.elapsed`, for all phases together
  * @param signal aborted when the connection is no longer wanted; if its reason is an UpstreamError, that is thrown
+ * @param plain without TLS, which has failed before
  * @throws UpstreamError, UpstreamRefusal
  */
 export async function dial(
@@ -112,7 +113,7 @@ export async function dial(
   signal?: AbortSignal,
   plain = false,
 ): Promise<Dialed> {
-  const { clientIp, tls, connectTimeoutMs, replyTimeoutMs, elapsed } = settings
+  const { clientIp, tls, replyTimeoutMs, elapsed } = settings
   // Looked up while we connect: either takes a round trip or more.
   const name = clientIp === 'xclient' && attributes !== undefined ? settings.names(attributes.client.ip) : undefined
   const smtp = await open(target, settings, attributes, deadline, signal)
@@ -125,22 +126,14 @@ export async function dial(
     if (greeting.code !== 220) throw new UpstreamRefusal('greeting', greeting)
     let extensions = await hello(smtp, settings, attributes, remaining)
     if (tls !== 'off' && !plain && extensions.has('STARTTLS')) {
-      const reply = await smtp.command('STARTTLS', remaining())
-      if (reply.code !== 220) throw new UpstreamRefusal('starttls', reply)
-      // A handshake takes a few round trips, as connecting does. If it stalls, there must be time left to go on without TLS.
-      const peer = { name: target.name, verified: tls === 'required', trusted: settings.trusted }
-      await smtp.startTls(peer, Math.min(remaining(), 2 * connectTimeoutMs))
+      await secure(smtp, target, settings, remaining)
       extensions = await hello(smtp, settings, attributes, remaining)
     } else if (tls === 'required') {
       throw new NotOffered('starttls', 'TLS: STARTTLS is not offered, and SPILLWAY_UPSTREAM_TLS=required')
     }
     if (attributes !== undefined && name !== undefined) {
-      const command = xclientCommand(attributes, await name, (extensions.get('XCLIENT') ?? '').toUpperCase().split(' '))
-      if (command === undefined) {
-        throw new NotOffered('xclient', 'XCLIENT with ADDR and NAME is not offered to us')
-      }
-      const reply = await smtp.command(command, remaining())
-      if (reply.code !== 220) throw new UpstreamRefusal('xclient', reply)
+      const offered = (extensions.get('XCLIENT') ?? '').toUpperCase().split(' ')
+      await introduce(smtp, xclientCommand(attributes, await name, offered), remaining)
       extensions = await hello(smtp, settings, attributes, remaining, 'client')
     }
     return { smtp, extensions, helo: attributes?.helo ?? settings.hostname, settings }
@@ -149,15 +142,37 @@ export async function dial(
     if (signal?.aborted && signal.reason instanceof UpstreamError) throw signal.reason
     if (error instanceof UpstreamError && error.fault !== 'protocol') error.connected = true
     // RFC 3207 section 4: if TLS is optional, a failed handshake must not cost us the mail.
-    const broken = error instanceof UpstreamError && error.message.startsWith('TLS:')
-    const refused = error instanceof UpstreamRefusal && error.phase === 'starttls'
-    if (tls === 'opportunistic' && !plain && !signal?.aborted && (broken || refused)) {
+    if (tls === 'opportunistic' && !plain && !signal?.aborted && isOfTls(error)) {
       return dial(target, settings, attributes, deadline, signal, true)
     }
     throw error
   } finally {
     signal?.removeEventListener('abort', giveUp)
   }
+}
+
+const isOfTls = (error: unknown): boolean =>
+  (error instanceof UpstreamError && error.message.startsWith('TLS:')) ||
+  (error instanceof UpstreamRefusal && error.phase === 'starttls')
+
+/** STARTTLS and its handshake. */
+async function secure(
+  smtp: SmtpClient,
+  { name }: Target,
+  { tls, trusted, connectTimeoutMs }: DialSettings,
+  remaining: () => number,
+): Promise<void> {
+  const reply = await smtp.command('STARTTLS', remaining())
+  if (reply.code !== 220) throw new UpstreamRefusal('starttls', reply)
+  // A handshake takes a few round trips, as connecting does. If it stalls, there must be time left to go on without TLS.
+  await smtp.startTls({ name, verified: tls === 'required', trusted }, Math.min(remaining(), 2 * connectTimeoutMs))
+}
+
+/** Says who the client is. @param command undefined: the server does not offer what is needed for it */
+async function introduce(smtp: SmtpClient, command: string | undefined, remaining: () => number): Promise<void> {
+  if (command === undefined) throw new NotOffered('xclient', 'XCLIENT with ADDR and NAME is not offered to us')
+  const reply = await smtp.command(command, remaining())
+  if (reply.code !== 220) throw new UpstreamRefusal('xclient', reply)
 }
 
 /** Says EHLO for another client on a connection kept between clients. @throws UpstreamError, UpstreamRefusal */

@@ -7,7 +7,6 @@
  * A transaction that makes no progress may lose its connection to others that wait for one (pool/fairness.ts), until its dot. It
  * then ends in 451. That is why this file keeps track of whose turn it is.
  */
-
 import { isKnown } from '../../core/client.ts'
 import type { Clock } from '../../core/clock.ts'
 import type { Current } from '../../core/current.ts'
@@ -151,29 +150,6 @@ export class Relay {
     }
   }
 
-  #newMessage(link: Link): Message {
-    const { metrics, clock } = this.#parts
-    const { bareNewline, dataTimeoutMs, trace, hostname, dial } = this.#settings
-    const received =
-      trace || dial.clientIp === 'received' ? receivedLine(this.#client.attributes, hostname, clock.now()) : undefined
-    const { elapsed } = clock
-    return new Message(this.#upstream, link, {
-      ...{ bareNewline, dataTimeoutMs, received, metrics, elapsed },
-      isKnown: isKnown(this.#client),
-    })
-  }
-
-  /** Others wait, and the transaction makes no progress. The rest of it is answered with 451. */
-  #evict(): void {
-    const { state } = this.#upstream.turn
-    const who = state === 'envelope' ? 'the mail server' : 'the client'
-    const why = `${who} did not get on with the transaction while others waited for its connection`
-    const upstream = this.#upstream.current?.slot.server.label
-    this.#settled ??= { kind: 'refusal', refusal: refusal('upstream_full', { why }), upstream }
-    if (this.#message === undefined) this.#upstream.giveBack()
-    else this.#upstream.drop(why)
-  }
-
   /**
    * Passes on a part of the text, in the dot-stuffed form of the wire.
    * @returns undefined, or a promise to wait for before the next part: memory is bounded by what the sockets hold
@@ -223,6 +199,29 @@ export class Relay {
     if (this.#message !== undefined) this.abort('the client left in the middle of the message')
     await this.#ending
     this.#upstream.giveBack()
+  }
+
+  #newMessage(link: Link): Message {
+    const { metrics, clock } = this.#parts
+    const { bareNewline, dataTimeoutMs, trace, hostname, dial } = this.#settings
+    const received =
+      trace || dial.clientIp === 'received' ? receivedLine(this.#client.attributes, hostname, clock.now()) : undefined
+    const { elapsed } = clock
+    return new Message(this.#upstream, link, {
+      ...{ bareNewline, dataTimeoutMs, received, metrics, elapsed },
+      isKnown: isKnown(this.#client),
+    })
+  }
+
+  /** Others wait, and the transaction makes no progress. The rest of it is answered with 451. */
+  #evict(): void {
+    const { state } = this.#upstream.turn
+    const who = state === 'envelope' ? 'the mail server' : 'the client'
+    const why = `${who} did not get on with the transaction while others waited for its connection`
+    const upstream = this.#upstream.current?.slot.server.label
+    this.#settled ??= { kind: 'refusal', refusal: refusal('upstream_full', { why }), upstream }
+    if (this.#message === undefined) this.#upstream.giveBack()
+    else this.#upstream.drop(why)
   }
 
   #forget(): void {

@@ -13,7 +13,7 @@
  * What nothing is known of is said to be so: until an hour of the week has come once, it is compared with the median of the hours that
  * are known, and until LEAST_HOURS are known with nothing. Hours are those of UTC.
  */
-import { HOUR_MS } from '../../core/time.ts'
+import { hourOf } from '../../core/time.ts'
 
 export const MEASURES = ['connections', 'senders', 'messages'] as const
 export type Measure = (typeof MEASURES)[number]
@@ -35,6 +35,7 @@ export interface LearntHour extends Rates {
   readonly isDoubtful: boolean
 }
 
+/** Of a week. The first hour of the epoch was on a Thursday; which day is the first does not matter. */
 export const HOURS = 168
 export const LEAST_HOURS = 3
 const DAY_HOURS = 24
@@ -52,9 +53,6 @@ export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b)
   return sorted[Math.floor((sorted.length - 1) / 2)] ?? 0
 }
-
-/** The first hour of the epoch was on a Thursday; which day is the first does not matter. */
-const hourOf = (at: number): number => Math.floor(at / HOUR_MS)
 
 function usual(minutes: readonly number[]): number {
   const most = MOST_MINUTE * median(minutes) + SMALL

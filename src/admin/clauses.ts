@@ -47,10 +47,13 @@ export const SIGNAL_WORDS: Readonly<Record<Signal, string>> = {
   global_limits: 'a limit for all clients together is nearly used up',
 }
 
+/** For what no setting governs. */
+export const NO_SETTING = '–'
+
 /** The setting that governs a reason. */
 export const settingOfReason = (reason: ReasonName): string => {
   const { operator, check } = reasonOf(reason)
-  return /SPILLWAY_[A-Z_]+/.exec(operator)?.[0] ?? (check === undefined ? '–' : `SPILLWAY_OBSERVE=${check}`)
+  return /SPILLWAY_[A-Z_]+/.exec(operator)?.[0] ?? (check === undefined ? NO_SETTING : `SPILLWAY_OBSERVE=${check}`)
 }
 
 /** What ends a level that is pinned: by the setting, or by `spillway level`, where what the setting says ends what was pinned. */

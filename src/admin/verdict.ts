@@ -33,6 +33,7 @@ import {
   slowClause,
   slowOf,
   times,
+  troubleOf,
   type Upstream,
   unpin,
 } from './clauses.ts'
@@ -74,14 +75,15 @@ const isDrained = ({ state }: Upstream): boolean => state === 'drained'
 const noUpstream: Evidence = ({ upstreams }) => {
   if (upstreams.some(({ up }) => up)) return undefined
   const hasDrained = upstreams.find(isDrained)
-  const [first] = upstreams.filter(({ error }) => error !== undefined)
-  const why = first === undefined ? '' : `; ${first.upstream}: ${first.error}`
+  const first = upstreams.find(({ error }) => error !== undefined)
+  const trouble = first && troubleOf(first)
+  const why = first === undefined ? '' : `; ${first.upstream}: ${trouble?.why}`
   return {
     severity: 'critical',
     text: `No mail server is up: every sender is told to come back later, and no mail is lost${why}`,
     do:
       hasDrained === undefined
-        ? 'bring a mail server back; spillway doctor says what to do'
+        ? (trouble?.cure ?? 'bring a mail server back; spillway doctor says what to do')
         : `spillway undrain ${hasDrained.upstream}`,
   }
 }
@@ -132,12 +134,14 @@ const upstreamDown: Evidence = (status) => {
   const down = status.upstreams.filter((each) => !each.up && each.state !== 'draining' && !isDrained(each))
   const [first] = down
   if (first === undefined) return undefined
-  const names = [...new Set(down.map(({ upstream }) => upstream))].join(', ')
-  const why = first.error === undefined ? '' : ` (${first.error})`
+  const upstreams = [...new Set(down.map(({ upstream }) => upstream))]
+  const names = upstreams.join(', ')
+  const { why: reason, cure } = troubleOf(first)
+  const why = reason === undefined ? '' : ` (${reason})`
   return {
     severity: 'warn',
     text: `${names} ${down.length === 1 ? 'is' : 'are'} not up${why}; the other mail servers take the mail; ${knownClause(status)}`,
-    do: `bring ${names} back`,
+    do: upstreams.length === 1 ? cure : `bring ${names} back; spillway doctor says what to do`,
   }
 }
 

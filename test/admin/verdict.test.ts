@@ -307,14 +307,35 @@ const ROWS: readonly [string, Status, string, string, string][] = [
     status({ upstreams: [down('mail1'), down('mail2')], redis }),
     'critical',
     'No mail server is up: every sender is told to come back later, and no mail is lost; mail1: connect ECONNREFUSED',
-    'bring a mail server back; spillway doctor says what to do',
+    'bring mail1 back; spillway doctor says what to do',
+  ],
+  [
+    'no mail server takes XCLIENT from us',
+    status({
+      upstreams: [
+        {
+          ...down('mail1'),
+          error: 'XCLIENT is not offered to us; with Postfix, add this node to smtpd_authorized_xclient_hosts',
+        },
+      ],
+    }),
+    'critical',
+    'No mail server is up: every sender is told to come back later, and no mail is lost; mail1: XCLIENT is not offered to us',
+    'let mail1 take XCLIENT from this node: with Postfix, add the address of this node to smtpd_authorized_xclient_hosts in main.cf, then postfix reload',
+  ],
+  [
+    'one mail server refuses XCLIENT',
+    status({ upstreams: [up('mail1'), { ...down('mail2'), error: 'xclient: 550 5.5.0 XCLIENT denied' }] }),
+    'warn',
+    'mail2 is not up (XCLIENT is refused: 550 5.5.0 XCLIENT denied); the other mail servers take the mail; known senders 100 % through',
+    'let mail2 take XCLIENT from this node: with Postfix, add the address of this node to smtpd_authorized_xclient_hosts in main.cf, then postfix reload',
   ],
   [
     'one mail server is down',
     status({ upstreams: [up('mail1'), down('mail2')], redis }),
     'warn',
     'mail2 is not up (connect ECONNREFUSED); the other mail servers take the mail; known senders 100 % through',
-    'bring mail2 back',
+    'bring mail2 back; spillway doctor says what to do',
   ],
   [
     'Redis is down',

@@ -144,7 +144,7 @@ describe('render', () => {
 
   test('with more room: tags of reasons, names of senders, more of both', () => {
     const wide = text(STATE, 120, 39)
-    expect(wide).toMatch(/net_connections .*the \/24 or \/48 connects more often than 90\/1m/)
+    expect(wide).toMatch(/net_connections .*its network \(\/24 or \/48\) connects more often than 90\/1m/)
     expect(wide).toContain('mx.bakery.example')
     expect(wide).toContain('WENT AWAY')
     expect(text(STATE, 80, 23)).not.toContain('net_connections')

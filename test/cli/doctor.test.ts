@@ -247,6 +247,13 @@ describe('certificates', () => {
     expect(of('other.example')).toMatch(/^FAIL: .*expired at .* -> renew it/)
     expect(of('name')).toMatch(/^WARN: no certificate is for SPILLWAY_HOSTNAME \(mx\.test\.example\)/)
     expect(of('TLSA')).toMatch(/^FAIL: no record at _25\._tcp\.mx\.test\.example fits .* -> publish a record/)
+    // What to do is told once.
+    expect(of('other.example')).not.toContain('Renew it')
+    const alone = makeCertificate({ names: ['DNS:alone.example'], issuer: makeCertificate({ subject: 'A CA. Inc' }) })
+    const chainless = (await examine('127.0.0.1:1', withFiles(alone))).of('alone.example')
+    expect(chainless).toMatch(
+      /^WARN: .* not that of its issuer .*stay away -> put the whole chain into the file.*itself$/,
+    )
     const good = await examine('127.0.0.1:1', withFiles(GOOD))
     expect(good.of('name')).toMatch(/^OK/)
     expect(good.of(HOST)).toMatch(/^OK: the name of this host has 192\.0\.2\.25/)

@@ -2,6 +2,7 @@
  * How bad it is with the certificates: the one place that says so, for the page, for /api/v1/status and for `spillway status`. The marks
  * are those of the alerts (deploy/prometheus/alerts.yml).
  */
+import { doubtAndCure } from '../config/certificates.ts'
 import { DAY_MS } from '../core/time.ts'
 import { inSeconds } from '../core/x509.ts'
 import type { Evidence, Verdict } from './evidence.ts'
@@ -30,8 +31,7 @@ export function certificateTrouble({ tls }: Pick<Status, 'tls'>, now: number): V
   if (days < EXPIRES_SOON_DAYS) return expiry
   const doubt = tls?.certificates.flatMap(({ warnings }) => warnings)[0]
   if (doubt === undefined) return undefined
-  // A doubt is what is wrong, and often what to do as well.
-  const [what, cure] = /^(.*?)[.] (?=[A-Z])(.*)$/.exec(doubt)?.slice(1) ?? [doubt]
+  const { what, cure } = doubtAndCure(doubt)
   return { severity: 'warn', text: `A certificate needs a look: ${what}`, do: cure ?? 'correct it, or the setting' }
 }
 

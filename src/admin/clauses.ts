@@ -26,6 +26,19 @@ export const capital = (text: string): string => text.replace(/^./, (letter) => 
 
 export type Upstream = Status['upstreams'][number]
 
+/** As relay/ words it: the server offers no XCLIENT to us, or has refused it. */
+const XCLIENT = /^(XCLIENT .*? not offered to us|xclient: )/
+
+/** Why a mail server is not used, and what to do about it. A cure that the reason has behind it is not said twice. */
+export function troubleOf({ upstream, error }: Upstream): { readonly why: string | undefined; readonly cure: string } {
+  const [, about] = XCLIENT.exec(error ?? '') ?? []
+  if (about === undefined) return { why: error, cure: `bring ${upstream} back; spillway doctor says what to do` }
+  return {
+    why: about.startsWith('XCLIENT') ? about : error?.replace('xclient: ', 'XCLIENT is refused: '),
+    cure: `let ${upstream} take XCLIENT from this node: with Postfix, add the address of this node to smtpd_authorized_xclient_hosts in main.cf, then postfix reload`,
+  }
+}
+
 /** Mail servers that take longer than the target to accept messages, the slowest first. */
 export const slowOf = ({ upstreams, overload }: Status): readonly Upstream[] =>
   upstreams
@@ -47,10 +60,13 @@ export const SIGNAL_WORDS: Readonly<Record<Signal, string>> = {
   global_limits: 'a limit for all clients together is nearly used up',
 }
 
+/** For what no setting governs. */
+export const NO_SETTING = '–'
+
 /** The setting that governs a reason. */
 export const settingOfReason = (reason: ReasonName): string => {
   const { operator, check } = reasonOf(reason)
-  return /SPILLWAY_[A-Z_]+/.exec(operator)?.[0] ?? (check === undefined ? '–' : `SPILLWAY_OBSERVE=${check}`)
+  return /SPILLWAY_[A-Z_]+/.exec(operator)?.[0] ?? (check === undefined ? NO_SETTING : `SPILLWAY_OBSERVE=${check}`)
 }
 
 /** What ends a level that is pinned: by the setting, or by `spillway level`, where what the setting says ends what was pinned. */

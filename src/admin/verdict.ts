@@ -4,9 +4,9 @@
  *
  *  1. This node takes no clients: no worker answers, or it is starting or stopping, and figures mean little.
  *  2. No mail server is up: nobody's mail goes on, whatever else there is.
- *  3. Senders that are known do not come through: of those that came in the last ten minutes (at least KNOWN_LEAST), and
- *     were not refused by the mail servers, fewer than
- *     KNOWN_WELL (harm.ts). That is the harm that this program is to prevent, so it comes before its cause, which is named in the same sentence.
+ *  3. Senders that are known do not come through: of those that came in the last ten minutes (at least KNOWN_LEAST), and were not
+ *     refused by the mail servers, fewer than KNOWN_WELL (harm.ts). That is the harm that this program is to prevent, so it comes
+ *     before its cause, which is named in the same sentence.
  *     After it, a certificate that has expired or is about to, and known senders that Spillway refuses for good, few as they may be:
  *     their mail bounces.
  *  4. A flood: connections are FLOOD times normal or more. What is normal is known of the hour of the week, or else of the hours
@@ -15,11 +15,12 @@
  *     after the flood because a flood makes servers slow, and is named there as well.
  *  6. The overload level is 2 or more for another reason: the signal is named.
  *     After it, nobody gets through although there is no flood and no pressure: a limit is far too low, or a balancer is not listed.
- *  7. What is broken and harms nobody yet: a mail server down, a worker down, Redis away, other limits on another node, the kernel's table, certificates.
+ *  7. What is broken and harms nobody yet: a mail server down, a worker down, Redis away, other limits on another node, the kernel's
+ *     table, certificates.
  *  8. What the operator has said and may have forgotten: the node or a mail server drained, a pinned level, overload off, checks
  *     that are only observed.
  *  9. A limit turns away most of those who come, and some get through. Bots do that on an ordinary day, and so does a limit that is too
- *     low: the figures cannot tell which, so it is said, and no warning.
+ *     low: the figures cannot tell which, so it is said, and no warning. So it is with a few connections that were all refused.
  * 10. All is well.
  */
 import { certificatesEnd, certificateTrouble } from './certificates.ts'
@@ -28,12 +29,11 @@ import {
   inboundClause,
   knownClause,
   minutes,
-  mostFrequent,
   SIGNAL_WORDS,
-  settingOfReason,
   slowClause,
   slowOf,
   times,
+  troubleOf,
   type Upstream,
   unpin,
 } from './clauses.ts'
@@ -42,14 +42,10 @@ import type { Evidence, Verdict } from './evidence.ts'
 import { harmed, refusedForGood } from './harm.ts'
 import { inboundOf } from './inbound.ts'
 import type { Status } from './status.ts'
+import { fewRefused, mostLimited, nobody } from './turned-away.ts'
 
 /** Below this share of connections that are turned away, a flood is only much mail. */
 const SHED_LEAST = 0.01
-/** Nobody gets through: of so many connections at least, and this share is turned away. */
-const NOBODY_LEAST = 20
-const NOBODY_SHARE = 0.95
-/** A limit turns away so many of the connections, and some get through. */
-const MOST_SHARE = 0.5
 
 const NOTHING = 'nothing to do'
 
@@ -79,14 +75,15 @@ const isDrained = ({ state }: Upstream): boolean => state === 'drained'
 const noUpstream: Evidence = ({ upstreams }) => {
   if (upstreams.some(({ up }) => up)) return undefined
   const hasDrained = upstreams.find(isDrained)
-  const [first] = upstreams.filter(({ error }) => error !== undefined)
-  const why = first === undefined ? '' : `; ${first.upstream}: ${first.error}`
+  const first = upstreams.find(({ error }) => error !== undefined)
+  const trouble = first && troubleOf(first)
+  const why = first === undefined ? '' : `; ${first.upstream}: ${trouble?.why}`
   return {
     severity: 'critical',
     text: `No mail server is up: every sender is told to come back later, and no mail is lost${why}`,
     do:
       hasDrained === undefined
-        ? 'bring a mail server back; spillway doctor says what to do'
+        ? (trouble?.cure ?? 'bring a mail server back; spillway doctor says what to do')
         : `spillway undrain ${hasDrained.upstream}`,
   }
 }
@@ -133,46 +130,18 @@ const pressed: Evidence = (status) => {
   }
 }
 
-/** A limit that is far too low, or a balancer that is not listed. */
-const nobody: Evidence = (status) => {
-  const { connections = [], shed = [], messages = [] } = status.traffic?.minutes ?? {}
-  const [came, turnedAway] = [connections.at(-1) ?? 0, shed.at(-1) ?? 0]
-  const reason = mostFrequent(status.traffic)
-  if (came < NOBODY_LEAST || turnedAway < NOBODY_SHARE * came || (messages.at(-1) ?? 0) > 0) return undefined
-  if (reason === undefined) return undefined
-  const setting = settingOfReason(reason.reason)
-  return {
-    severity: 'warn',
-    text: `Nobody gets through: ${turnedAway} of ${came} connections of the last minute were turned away, most for ${reason.reason} (${setting})`,
-    do: `spillway doctor, and a look at ${setting}`,
-  }
-}
-
-/** Lists, load and mail servers that refuse most are told elsewhere, or mean nothing: here it is about limits. */
-const mostLimited: Evidence = (status) => {
-  const { connections = [], shed = [] } = status.traffic?.minutes ?? {}
-  const [came, turnedAway] = [connections.at(-1) ?? 0, shed.at(-1) ?? 0]
-  const reason = mostFrequent(status.traffic)
-  if (came < NOBODY_LEAST || turnedAway < MOST_SHARE * came || reason === undefined) return undefined
-  const setting = settingOfReason(reason.reason)
-  if (!setting.startsWith('SPILLWAY_LIMIT_')) return undefined
-  return {
-    severity: 'ok',
-    text: `No flood, and ${turnedAway} of ${came} connections of the last minute were turned away, most for ${reason.reason} (${setting}); ${knownClause(status)}`,
-    do: `spillway top says who they are: if they are honest senders, raise ${setting}`,
-  }
-}
-
 const upstreamDown: Evidence = (status) => {
   const down = status.upstreams.filter((each) => !each.up && each.state !== 'draining' && !isDrained(each))
   const [first] = down
   if (first === undefined) return undefined
-  const names = [...new Set(down.map(({ upstream }) => upstream))].join(', ')
-  const why = first.error === undefined ? '' : ` (${first.error})`
+  const upstreams = [...new Set(down.map(({ upstream }) => upstream))]
+  const names = upstreams.join(', ')
+  const { why: reason, cure } = troubleOf(first)
+  const why = reason === undefined ? '' : ` (${reason})`
   return {
     severity: 'warn',
     text: `${names} ${down.length === 1 ? 'is' : 'are'} not up${why}; the other mail servers take the mail; ${knownClause(status)}`,
-    do: `bring ${names} back`,
+    do: upstreams.length === 1 ? cure : `bring ${names} back; spillway doctor says what to do`,
   }
 }
 
@@ -271,6 +240,7 @@ const ORDER: readonly Evidence[] = [
   drained,
   asSet,
   mostLimited,
+  fewRefused,
 ]
 
 /** @param now in ms since the epoch */

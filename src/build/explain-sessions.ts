@@ -96,7 +96,7 @@ export function becameOf({ stage, reason, code, refusedBy, messages, observe = [
   const said = messages?.find(({ result }) => result === 'accepted')?.reply
   const also = said === undefined ? '' : `; before or after that, mail was accepted ("${said}")`
   if (reason !== undefined)
-    return `was turned away at stage ${stage} with ${code}, because ${reasonOf(reason).operator} (${reason})${also}`
+    return `was turned away at stage ${stage} with ${code}, because ${reasonOf(reason).operator}; the reason is ${reason}${also}`
   if (refusedBy !== undefined) return `was turned away by ${refusedBy.upstream}, which said "${refusedBy.reply}"${also}`
   if (said !== undefined) return `brought mail that was accepted ("${said}")`
   return `was let in, though checks in observe mode would have turned it away: ${observe.join(', ')}`
@@ -114,7 +114,7 @@ export function whyNoRecord(at: Date, { redis }: LookedIn, now: number): string 
     case 'away':
       return 'Redis does not answer, and this node does not have it in memory; ask again when Redis is back'
     case 'asked':
-      return 'it is not over yet, or nothing was turned away in it, or it was left out: of strangers that are turned away early, and of networks that come more often than others, a sample is kept, and the oldest make room'
+      return 'it is not over yet, or nothing was turned away in it, or it was left out: of strangers that are turned away early, and of networks that come more often than others, a sample is kept, and the oldest make room. Or Redis has forgotten it: it was emptied, or restarted without its data'
   }
 }
 

@@ -52,7 +52,7 @@ export interface Told {
 
 const usedOf = ({ facts: { used, max } }: Refusal): string => (used === undefined ? '' : `, ${used} of ${max}`)
 const because = (refused: Refusal): string =>
-  `it hears "${replyOf(refused)}", because ${reasonOf(refused.reason).operator} (${refused.reason}${usedOf(refused)})`
+  `it hears "${replyOf(refused)}", because ${reasonOf(refused.reason).operator}; the reason is ${refused.reason}${usedOf(refused)}`
 
 export function verdictOf({ client, by, level, connect, rcpt, share, observed }: Told): string {
   const who = `${client.ip} is ${client.standing}, because ${BECAUSE[by]}.`
@@ -62,8 +62,8 @@ export function verdictOf({ client, by, level, connect, rcpt, share, observed }:
   if (rcpt !== undefined) return `${who} It may connect, and is turned away at RCPT: ${because(rcpt)}.${seen}`
   const part =
     share < 1
-      ? `of its messages about ${Math.round(share * 100)} % are let in at level ${level} of overload, and the others put off until they come back`
-      : 'nothing of ours would turn its next message away. What the mail servers say of it is theirs'
+      ? `at level ${level} of overload about ${Math.round(share * 100)} % of its messages are let in, and the others are put off: they may come again`
+      : 'Spillway would not turn its next message away. What the mail servers say to it is up to them'
   return `${who} It may connect, and ${part}.${seen}`
 }
 
@@ -91,14 +91,14 @@ function changesOf({ reason }: Refusal, told: Told): string[] {
     const over =
       row?.resetsAt === undefined
         ? ''
-        : ` If it sends nothing, all of it is over by ${timeOf(Date.parse(row.resetsAt))}, and a part before.`
+        : ` If it sends nothing more, the whole limit is free again at ${timeOf(Date.parse(row.resetsAt))}, and a part of it before.`
     return [
-      `It has used up its limit${window}.${over} ${setting} is the limit; to be known gives ${settings.limitKnownFactor} times as much.`,
+      `It has used up its limit${window}.${over} The setting is ${setting}; known senders have ${settings.limitKnownFactor} times as much.`,
     ]
   }
   switch (reason) {
     case 'denied':
-      return ['It is on SPILLWAY_DENY: take it off there, and reload.']
+      return ['To let it in, take it out of SPILLWAY_DENY, and then: spillway reload.']
     case 'banned':
       return ban === undefined
         ? []
@@ -108,10 +108,10 @@ function changesOf({ reason }: Refusal, told: Told): string[] {
     case 'overload':
       return [overloadEnds(told)]
     case 'ip_concurrency':
-      return ['It closes some of its connections. SPILLWAY_LIMIT_IP_CONCURRENCY is the limit.']
+      return ['It gets in when it has closed some of its connections. The setting is SPILLWAY_LIMIT_IP_CONCURRENCY.']
     case 'net_concurrency':
       return [
-        `Others of ${client.net} close some of their connections: a network may hold half of what others leave of SPILLWAY_MAX_CONNECTIONS.`,
+        `It gets in when others of ${client.net} have closed some of their connections: a network may hold half of what others leave of SPILLWAY_MAX_CONNECTIONS.`,
       ]
     case 'max_connections':
       return ['All connections are taken (SPILLWAY_MAX_CONNECTIONS): it gets in when one is free.']
@@ -119,7 +119,7 @@ function changesOf({ reason }: Refusal, told: Told): string[] {
       return ['It gets in when a mail server is up again: spillway status has them.']
     case 'dnsbl':
       return [
-        'The DNS lists take it off, or SPILLWAY_DNSBL_THRESHOLD is higher. Whoever is seen or known is not judged by lists.',
+        'It gets in when the DNS lists have taken it off, or with a higher SPILLWAY_DNSBL_THRESHOLD. DNS lists do not judge senders that are seen or known.',
       ]
     default:
       return []

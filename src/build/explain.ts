@@ -27,6 +27,7 @@ import { readId, writtenId } from '../core/id.ts'
 import { canonical, compile, familyOf, type Network, netOf, overlaps, parseNetwork, sourceOf } from '../core/ip.ts'
 import { latestOf } from '../core/kept-session.ts'
 import { LIMITS } from '../core/limits.ts'
+import { reasonOf } from '../core/reasons.ts'
 import { HOUR_MS } from '../core/time.ts'
 import { visible } from '../core/visible.ts'
 import type { Name } from '../dns/names.ts'
@@ -246,7 +247,10 @@ async function idExplained(id: string, sources: ExplainSources): Promise<IdExpla
   const { at, node, reason } = read
   const when = timeOf(at.getTime())
   const address = found && (await addressExplained(found.ip, sources, isAway(sessions)))
-  const says = reason === undefined ? '' : ` The id says by itself that it was turned away for ${reason}.`
+  const says =
+    reason === undefined
+      ? ''
+      : ` The id says by itself that it was turned away because ${reasonOf(reason).operator}; the reason is ${reason}.`
   const verdict =
     found === undefined
       ? `The session began at ${when} on the node with number ${node}. There is no record of it: ${whyNoRecord(at, sessions.lookedIn, sources.now())}.${says}`

@@ -18,6 +18,10 @@ export interface VerbOptions {
   readonly json: boolean
 }
 
+/** What to do about mistakes in the settings: most often the command has not got those of the node. */
+export const WITH_SETTINGS =
+  'Give this command the settings that the node was started with (the same environment, or --env-file PATH); spillway check, with the same, names each mistake.'
+
 /** For what a node answers from memory. */
 export const LONGEST_MS = 10_000
 
@@ -76,7 +80,7 @@ export async function runVerb<T>(
     const ask = prepare()
     if (loaded instanceof SettingsError) {
       const { mistakes } = loaded
-      return told(`${describe(mistakes)}\nThe node was not asked.\n`, { mistakes }, 78)
+      return told(`${describe(mistakes)}\nThe node was not asked. ${WITH_SETTINGS}\n`, { mistakes }, 78)
     }
     const answer = await ask(loaded.settings)
     return told(inWords(answer), answer, 0)

@@ -9,7 +9,7 @@ import { SettingsError } from '../config/mistakes.ts'
 import { writtenAddress } from '../core/address.ts'
 import { readId, writtenId } from '../core/id.ts'
 import { parseNetwork } from '../core/ip.ts'
-import { askFor, LONGEST_MS, runVerb, timeOf, type VerbOptions, type VerbTold } from './admin-verb.ts'
+import { askFor, LONGEST_MS, runVerb, timeOf, type VerbOptions, type VerbTold, WITH_SETTINGS } from './admin-verb.ts'
 import type { Admin } from './ask-node.ts'
 import { explain } from './explain.ts'
 
@@ -34,7 +34,8 @@ export async function explained(
   if (told.code === 0 || !isId) return told
   const alone = offline(id, options)
   if (options.json) return alone
-  const why = loaded instanceof SettingsError ? 'there are mistakes in the settings' : told.output.trim()
+  const why =
+    loaded instanceof SettingsError ? `there are mistakes in the settings. ${WITH_SETTINGS}` : told.output.trim()
   return { ...alone, output: `${alone.output}The node was not asked: ${why}\n` }
 }
 

@@ -3,12 +3,19 @@
  * where the text is no id.
  */
 import { readId, writtenId } from '../core/id.ts'
-import { formsOf, reasonOf } from '../core/reasons.ts'
+import { type Form, formsOf, reasonOf } from '../core/reasons.ts'
 import { visible } from '../telemetry/log.ts'
 
 export interface Explained {
   readonly output: string
   readonly code: 0 | 64
+}
+
+/** What the client was told: an id does not say in which of the forms. */
+function heard(forms: readonly Form[], wire: string): string {
+  const [first = '', ...others] = new Set(forms.map(({ code, enhanced }) => `${code} ${enhanced}`))
+  const also = others.length === 0 ? '' : `, or the same with ${others.join(' or ')}`
+  return `It heard "${first} ${wire}"${also}.`
 }
 
 /** Never throws. @param text the id, as somebody wrote it down */
@@ -36,7 +43,7 @@ export function explain(text: string, { json }: { readonly json: boolean }): Exp
   }
   const { check, wire, operator, load } = reasonOf(reason)
   const replies = formsOf(reason).map(({ action, code, enhanced }) => `${action} ${code} ${enhanced}`)
-  const why = `Turned away for ${reason}: ${operator}.`
-  const lines = [why, when, `It heard one of: ${replies.join(', ')} "${wire}".`, where]
+  const why = `Turned away because ${operator}.`
+  const lines = [why, when, heard(formsOf(reason), wire), `${where}. The reason is ${reason} there.`]
   return told(lines, { ...facts, reason, check, load, wire, operator, replies }, 0)
 }

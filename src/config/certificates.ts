@@ -167,6 +167,12 @@ export function doubtsAbout(pair: Pair, now: number): string[] {
   return doubts
 }
 
+/** A doubt is what is wrong, and mostly a last sentence that says what to do. */
+export function doubtAndCure(doubt: string): { readonly what: string; readonly cure: string | undefined } {
+  const [, what = doubt, cure] = /^(.*)[.] (?=[A-Z])(.*)$/.exec(doubt) ?? []
+  return { what, cure }
+}
+
 /** Says that no certificate is for our own name; undefined where one is. */
 export function uncovered(pairs: readonly Pair[], hostname: string): string | undefined {
   if (pairs.some((pair) => covers(pair, hostname))) return undefined

@@ -274,7 +274,7 @@ export const SETTINGS = {
     kind: integer(1, 10_000_000),
     derived: '60 % of the open-file limit less 256, at most 20000',
     doc: 'Concurrent client connections on this node; while it is reached, every new client receives 421.',
-    more: 'Each connection is an open file, and so are refused clients that have not closed yet (up to half as many) and connections to mail servers: `ulimit -n` has to allow for all of them and 256 more. An idle session takes about 15 KB. The strangers of a neighbourhood (/24, /48) hold at most half of what other strangers leave, its known and seen clients half of what everybody else leaves, and each 100 in any case; trusted clients are exempt.',
+    more: 'Each connection is an open file, and so are refused clients that have not closed yet (up to half as many) and connections to mail servers: `ulimit -n` has to allow for all of them and 256 more. An idle session takes about 15 KB (docs/deploy/sizing.md). The strangers of a neighbourhood (/24, /48) hold at most half of what other strangers leave, its known and seen clients half of what everybody else leaves, and each 100 in any case; trusted clients are exempt.',
     live: true,
     perNode: true,
   }),

@@ -107,7 +107,7 @@ export const REASONS = {
     enhanced: '4.7.28',
     load: true,
     wire: 'Too many connections from your network; nothing is lost, try again later',
-    operator: 'the /24 or /48 connects more often than SPILLWAY_LIMIT_NET_CONNECTIONS allows',
+    operator: 'its network (/24 or /48) connects more often than SPILLWAY_LIMIT_NET_CONNECTIONS allows',
   },
   global_connections: {
     number: 5,
@@ -236,7 +236,7 @@ export const REASONS = {
     enhanced: '4.7.0',
     load: true,
     wire: 'Too many commands that bring no mail; closing the connection',
-    operator: 'the client used up its budget of unknown, wrong and idle commands',
+    operator: 'the client sent too many commands that bring no mail: unknown, wrong or idle ones',
   },
   line_too_long: {
     number: 17,
@@ -277,7 +277,7 @@ export const REASONS = {
     load: true,
     wire: 'Busy; please try again in a few minutes',
     operator:
-      'no connection to a mail server became free in time (SPILLWAY_UPSTREAM_MAX_CONNECTIONS), or the client or the mail server did not get on with the transaction while others waited for its connection',
+      'no connection to a mail server became free in time (SPILLWAY_UPSTREAM_MAX_CONNECTIONS), or the transaction stood still while others waited for its connection',
   },
   upstream_lost: {
     number: 21,
@@ -298,7 +298,7 @@ export const REASONS = {
     load: true,
     wire: 'The directory does not answer; nothing is lost, please try again in a few minutes',
     operator:
-      'the mail servers call recipients unknown that they accepted recently: their directory seems to have failed',
+      'the mail servers now call recipients unknown that they accepted lately: their directory seems to have failed',
   },
   draining: {
     number: 23,
@@ -318,7 +318,7 @@ export const REASONS = {
     enhanced: '4.3.0',
     load: true,
     wire: 'Something went wrong here; nothing is lost, please try again later',
-    operator: 'a fault in Spillway itself; the log has the details',
+    operator: 'there is a fault in Spillway itself; the log has the details',
   },
   slow_data: {
     number: 25,
@@ -372,7 +372,7 @@ export const REASONS = {
     load: false,
     wire: 'This server speaks SMTP; closing the connection',
     operator:
-      'the client sent a command line of another protocol (HTTP, TLS without STARTTLS, SSH): a browser that was made to send mail, a scanner, or a client with the wrong port (SPILLWAY_TONGUE); the connection is closed',
+      'the client speaks another protocol (HTTP, SSH, TLS without STARTTLS): it is a scanner, a browser that was made to send mail, or a client with the wrong port (SPILLWAY_TONGUE)',
   },
   tls_limit: {
     number: 30,
@@ -383,7 +383,7 @@ export const REASONS = {
     load: true,
     wire: 'Too many TLS handshakes at once; nothing is lost, try again later',
     operator:
-      'more TLS handshakes are under way than SPILLWAY_TLS_HANDSHAKES allows for the address, or no place became free within 5 s, or others have asked for fewer',
+      'the address has more TLS handshakes under way than SPILLWAY_TLS_HANDSHAKES allows, or no place became free within 5 s, or others came first that have asked for fewer',
   },
   overload: {
     number: 31,
@@ -396,7 +396,7 @@ export const REASONS = {
     load: true,
     wire: 'Busy; please try again in a few minutes',
     operator:
-      'there is more mail than can be taken, and the client is not known: the overload level (SPILLWAY_OVERLOAD) refuses its standing, or lets in only a part of it',
+      'there is more mail than can be taken, and the overload level (SPILLWAY_OVERLOAD) turns away clients of this standing, or all but a share of their messages',
   },
   net_concurrency: {
     number: 32,
@@ -407,7 +407,7 @@ export const REASONS = {
     load: true,
     wire: 'Too many open connections from your network; nothing is lost, try again later',
     operator:
-      'the /24 or /48 already holds half of the connections that others leave to such clients of SPILLWAY_MAX_CONNECTIONS',
+      'its network (/24 or /48) already holds half of the connections (SPILLWAY_MAX_CONNECTIONS) that others leave to such clients',
   },
   banned: {
     number: 33,
@@ -424,7 +424,7 @@ export const REASONS = {
     load: false,
     wire: 'Your address or network is banned here for some time',
     operator:
-      'the address or its network is banned: by itself after SPILLWAY_BAN_AFTER points (4yz), or by the operator (5yz); spillway bans has the list',
+      'the address or its network is banned, by itself after SPILLWAY_BAN_AFTER points (4yz) or by the operator (5yz); spillway bans has the list',
   },
   dnsbl: {
     number: 34,
@@ -433,10 +433,10 @@ export const REASONS = {
     action: 'reject',
     code: 554,
     enhanced: '5.7.1',
+    deferred: { action: 'defer', code: 451, enhanced: '4.7.1' },
     load: false,
     wire: 'Your address is on a DNS blocklist',
-    operator:
-      'DNS lists speak against the address (SPILLWAY_DNSBL_ZONES), and nothing good is known of it; with SPILLWAY_DNSBL=defer it hears 451 4.7.1',
+    operator: 'the address is on DNS lists (SPILLWAY_DNSBL_ZONES), and nothing good is known of it',
   },
   pregreet: {
     number: 35,
@@ -448,7 +448,7 @@ export const REASONS = {
     deferred: { action: 'defer', code: 450, enhanced: '4.5.0' },
     load: false,
     wire: 'Your client spoke before it was greeted',
-    operator: 'the client sent something before the greeting was whole, as no mail server does (SPILLWAY_PREGREET)',
+    operator: 'the client spoke before its greeting was complete, as no mail server does (SPILLWAY_PREGREET)',
   },
   pipelining: {
     number: 36,
@@ -461,7 +461,7 @@ export const REASONS = {
     load: false,
     wire: 'Your client went on before it was answered',
     operator:
-      'the client sent more before HELO, EHLO, or after HELO a MAIL, was answered, where RFC 2920 allows no pipelining (SPILLWAY_PIPELINING)',
+      'the client did not wait for the answer to HELO or EHLO, or after HELO for that to MAIL, where RFC 2920 allows no pipelining (SPILLWAY_PIPELINING)',
   },
   helo: {
     number: 37,
@@ -474,7 +474,7 @@ export const REASONS = {
     load: false,
     wire: 'The name in your HELO or EHLO is none that a mail server has',
     operator:
-      'the name in HELO or EHLO is our own, no name of a host, changed within the session, or common to clients of hundreds of networks (SPILLWAY_HELO)',
+      'the name in HELO or EHLO is our own, is no name of a host, changed within the session, or is used by clients of hundreds of networks (SPILLWAY_HELO)',
   },
   command_newline: {
     number: 38,
@@ -487,7 +487,7 @@ export const REASONS = {
     load: false,
     wire: 'A command of your client did not end in CRLF',
     operator:
-      'a command ended in a bare LF, or had a bare CR in it, as of bots and of home-made programs (SPILLWAY_COMMAND_NEWLINE)',
+      'a command ended in a bare LF or had a bare CR in it, as those of bots and home-made programs do (SPILLWAY_COMMAND_NEWLINE)',
   },
   net_unknown_recipients: {
     number: 39,
@@ -499,7 +499,7 @@ export const REASONS = {
     load: true,
     wire: 'Too many unknown recipients from your network; try again later',
     operator:
-      'addresses of the /24 or /48, five at least, name more unknown recipients than SPILLWAY_LIMIT_NET_UNKNOWN_RECIPIENTS allows: a directory harvest',
+      'five or more addresses of the network (/24 or /48) name more unknown recipients than SPILLWAY_LIMIT_NET_UNKNOWN_RECIPIENTS allows: a directory harvest',
   },
 } as const satisfies Record<string, Reason>
 

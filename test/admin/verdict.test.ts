@@ -222,6 +222,54 @@ const ROWS: readonly [string, Status, string, string, string][] = [
     'spillway top says who they are: if they are honest senders, raise SPILLWAY_LIMIT_IP_CONNECTIONS',
   ],
   [
+    'three connections by hand, all refused for good',
+    status({
+      traffic: traffic(
+        { connections: hour(0, [3]), messages: hour(0), known: hour(0) },
+        { reasons: [{ reason: 'denied', mode: 'enforce', lastMinute: 3, lastHour: 3 }] },
+      ),
+    }),
+    'ok',
+    'No mail came through in the last minute: 3 connections, 3 refusals, for denied (SPILLWAY_DENY); no known sender came lately',
+    'nothing, if these are bots; if it is you or an honest sender, spillway explain ADDRESS says why, and SPILLWAY_DENY decides',
+  ],
+  [
+    'one connection, refused for what no setting governs',
+    status({
+      traffic: traffic(
+        { connections: hour(0, [1]), messages: hour(0) },
+        {
+          reasons: [
+            { reason: 'junk', mode: 'enforce', lastMinute: 1, lastHour: 3 },
+            { reason: 'helo', mode: 'observe', lastMinute: 9, lastHour: 9 },
+          ],
+        },
+      ),
+    }),
+    'ok',
+    'No mail came through in the last minute: 1 connection, 1 refusal, for junk; known senders 100 % through',
+    'nothing, if these are bots; if it is you or an honest sender, spillway explain ADDRESS says why',
+  ],
+  ...(
+    [
+      ['one of three left by itself', [3], 2, 0],
+      ['mail came through', [3], 3, 1],
+      ['nobody came, and an older session was refused something', [0], 3, 0],
+      ['more came', [20], 20, 0],
+    ] as const
+  ).map(([name, came, lastMinute, messages]): (typeof ROWS)[number] => [
+    `a few are refused, but ${name}`,
+    status({
+      traffic: traffic(
+        { connections: hour(100, came), messages: hour(messages) },
+        { reasons: [{ reason: 'denied', mode: 'enforce', lastMinute, lastHour: 3 }] },
+      ),
+    }),
+    'ok',
+    expect.stringMatching(/^All is well: /) as unknown as string,
+    'nothing to do',
+  ]),
+  [
     'what mail servers and load put off is no matter of limits',
     status({
       traffic: traffic(
@@ -259,14 +307,35 @@ const ROWS: readonly [string, Status, string, string, string][] = [
     status({ upstreams: [down('mail1'), down('mail2')], redis }),
     'critical',
     'No mail server is up: every sender is told to come back later, and no mail is lost; mail1: connect ECONNREFUSED',
-    'bring a mail server back; spillway doctor says what to do',
+    'bring mail1 back; spillway doctor says what to do',
+  ],
+  [
+    'no mail server takes XCLIENT from us',
+    status({
+      upstreams: [
+        {
+          ...down('mail1'),
+          error: 'XCLIENT is not offered to us; with Postfix, add this node to smtpd_authorized_xclient_hosts',
+        },
+      ],
+    }),
+    'critical',
+    'No mail server is up: every sender is told to come back later, and no mail is lost; mail1: XCLIENT is not offered to us',
+    'let mail1 take XCLIENT from this node: with Postfix, add the address of this node to smtpd_authorized_xclient_hosts in main.cf, then postfix reload',
+  ],
+  [
+    'one mail server refuses XCLIENT',
+    status({ upstreams: [up('mail1'), { ...down('mail2'), error: 'xclient: 550 5.5.0 XCLIENT denied' }] }),
+    'warn',
+    'mail2 is not up (XCLIENT is refused: 550 5.5.0 XCLIENT denied); the other mail servers take the mail; known senders 100 % through',
+    'let mail2 take XCLIENT from this node: with Postfix, add the address of this node to smtpd_authorized_xclient_hosts in main.cf, then postfix reload',
   ],
   [
     'one mail server is down',
     status({ upstreams: [up('mail1'), down('mail2')], redis }),
     'warn',
     'mail2 is not up (connect ECONNREFUSED); the other mail servers take the mail; known senders 100 % through',
-    'bring mail2 back',
+    'bring mail2 back; spillway doctor says what to do',
   ],
   [
     'Redis is down',

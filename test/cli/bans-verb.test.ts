@@ -89,7 +89,9 @@ describe('what goes wrong is told with what to do', () => {
     })()
     expect(mistaken).toBeInstanceOf(SettingsError)
     const { output, code } = await bans(mistaken, [], words)
-    expect(output).toMatch(/SPILLWAY_BAN_TIME=5\n[\s\S]*The node was not asked\.\n$/)
+    expect(output).toMatch(
+      /SPILLWAY_BAN_TIME=5\n[\s\S]*The node was not asked\. .*--env-file PATH\); spillway check, .*\n$/,
+    )
     expect(code).toBe(78)
   })
 })

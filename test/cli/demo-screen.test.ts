@@ -2,6 +2,7 @@ import { describe, expect, test } from '@jest/globals'
 import { clip, fold, introduction, printable, render, report, type ScreenState } from '../../src/cli/demo/screen.ts'
 import { demoSettings, ignored, meaningOf } from '../../src/cli/demo/settings.ts'
 import { Terminal } from '../../src/cli/demo/terminal.ts'
+import type { Level } from '../../src/core/overload.ts'
 import { REASON_NAMES } from '../../src/core/reasons.ts'
 
 const { settings } = demoSettings({
@@ -142,9 +143,21 @@ describe('render', () => {
       expect(shown).toContain(part)
   })
 
+  test('a level that stays while the pressure is gone is explained, also in a small terminal', () => {
+    const { overload } = STATE.figures
+    const calm = (pressure: number, level: Level) =>
+      overload && { ...STATE, figures: { ...STATE.figures, overload: { ...overload, level, pressure } } }
+    const shown = (state = STATE, columns = 80): string => text(state, columns, 23).replace(/\n */g, ' ')
+    const words = 'level 4: no stranger gets in (upstream_slots 0.2; levels fall slowly: one for each 30 s below 1.2)'
+    expect(shown(calm(0.2, 4))).toContain(words)
+    expect(shown(calm(0.2, 4), 40)).toContain('levels fall slowly')
+    expect(shown(calm(1.2, 4))).toContain('(upstream_slots 1.2)')
+    expect(shown(calm(0, 0))).toContain('level 0: nobody is put off (upstream_slots 0.0)')
+  })
+
   test('with more room: tags of reasons, names of senders, more of both', () => {
     const wide = text(STATE, 120, 39)
-    expect(wide).toMatch(/net_connections .*the \/24 or \/48 connects more often than 90\/1m/)
+    expect(wide).toMatch(/net_connections .*its network \(\/24 or \/48\) connects more often than 90\/1m/)
     expect(wide).toContain('mx.bakery.example')
     expect(wide).toContain('WENT AWAY')
     expect(text(STATE, 80, 23)).not.toContain('net_connections')

@@ -1,5 +1,6 @@
 /** `spillway doctor`: what it says of each thing that can be wrong, and what to do, with real servers behind it. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer as createHttpServer } from 'node:http'
 import { createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -8,6 +9,7 @@ import { fitsTlsa } from '../../src/cli/doctor/certificates.ts'
 import { doctor } from '../../src/cli/doctor/doctor.ts'
 import { budgetOf, type Finding, Findings } from '../../src/cli/doctor/finding.ts'
 import { aboutMtaSts, fitsMx, policyIn } from '../../src/cli/doctor/mta-sts.ts'
+import { aboutNode } from '../../src/cli/doctor/node.ts'
 import { readPairs } from '../../src/config/certificates.ts'
 import { load } from '../../src/config/load.ts'
 import { SettingsError } from '../../src/config/mistakes.ts'
@@ -245,6 +247,13 @@ describe('certificates', () => {
     expect(of('other.example')).toMatch(/^FAIL: .*expired at .* -> renew it/)
     expect(of('name')).toMatch(/^WARN: no certificate is for SPILLWAY_HOSTNAME \(mx\.test\.example\)/)
     expect(of('TLSA')).toMatch(/^FAIL: no record at _25\._tcp\.mx\.test\.example fits .* -> publish a record/)
+    // What to do is told once.
+    expect(of('other.example')).not.toContain('Renew it')
+    const alone = makeCertificate({ names: ['DNS:alone.example'], issuer: makeCertificate({ subject: 'A CA. Inc' }) })
+    const chainless = (await examine('127.0.0.1:1', withFiles(alone))).of('alone.example')
+    expect(chainless).toMatch(
+      /^WARN: .* not that of its issuer .*stay away -> put the whole chain into the file.*itself$/,
+    )
     const good = await examine('127.0.0.1:1', withFiles(GOOD))
     expect(good.of('name')).toMatch(/^OK/)
     expect(good.of(HOST)).toMatch(/^OK: the name of this host has 192\.0\.2\.25/)
@@ -346,6 +355,24 @@ describe('ports and the node', () => {
     )
     const stranger = await examine('127.0.0.1:1', { ...settings, ADMIN_TOKEN: 'another-token-of-length' })
     expect(stranger.of('node')).toMatch(/^(OK|WARN)/)
+  })
+
+  test('connections that are turned away are told of, few as they are', async () => {
+    const minutes = { connections: [3], shed: [0], messages: [0], known: [0], known_shed: [0], known_refused: [0] }
+    const reasons = [{ reason: 'denied', mode: 'enforce', lastMinute: 3, lastHour: 3 }]
+    const traffic = { minutes, reasons, knownRefused: [], hoursLearnt: 0 }
+    const told = { version: 'x', ready: true, upstreams: [], settings: { hash: 'abc', needsRestart: [] }, traffic }
+    const answering = createHttpServer((_, response) => response.end(JSON.stringify(told)))
+    await new Promise<void>((resolve) => answering.listen(0, '127.0.0.1', resolve))
+    const { port } = answering.address() as { port: number }
+    const found = new Findings('node')
+    const { settings } = load(testSources('127.0.0.1:1', { ADMIN_LISTEN: `127.0.0.1:${port}` }))
+    await aboutNode(settings, found, budgetOf(4000))
+    answering.close()
+    expect(found.all.find(({ subject }) => subject === 'refusals')).toMatchObject({
+      state: 'OK',
+      text: expect.stringMatching(/3 connections, 3 refusals, for denied \(SPILLWAY_DENY\).*spillway explain ADDRESS/),
+    })
   })
 })
 

@@ -1,4 +1,7 @@
 /** The verbs that ask a running node: what they print, their exit codes, and what they say where something is wrong. */
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import type { Status } from '../../src/admin/status.ts'
 import { allow } from '../../src/cli/bans.ts'
@@ -42,6 +45,25 @@ beforeAll(async () => {
 afterAll(async () => {
   await app.stop()
   await upstream.stop()
+})
+
+test('the line of docs/commands.md for systemd is all that a shell needs, also for what wants the token', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'spillway-shell-'))
+  mkdirSync(join(folder, 'spillway'))
+  const { SPILLWAY_ADMIN_TOKEN: token = '', ...settings } = env
+  const lines = Object.entries(settings).map(([name, value]) => `${name}=${value}\n`)
+  writeFileSync(join(folder, 'spillway/spillway.env'), lines.filter((line) => line.startsWith('SPILLWAY_')).join(''))
+  writeFileSync(join(folder, 'spillway/admin-token'), token)
+  const page = readFileSync(new URL('../../docs/commands.md', import.meta.url), 'utf8')
+  const [, exported = ''] = /^ {4}export (SPILLWAY_.*)$/m.exec(page) ?? []
+  const shell = Object.fromEntries(exported.split(' ').map((each) => each.replace('/etc', folder).split('=')))
+  expect(Object.keys(shell)).toHaveLength(2)
+  const allowed = ['allow', 'add', '192.0.2.99', '--time', '1h']
+  expect(await run(allowed, { env: shell })).toMatchObject({ code: 0 })
+  expect(await run(['allow', 'remove', '192.0.2.99'], { env: shell })).toMatchObject({ code: 0 })
+  const tokenless = await run(allowed, { env: { SPILLWAY_ENV_FILE: shell.SPILLWAY_ENV_FILE as string } })
+  expect(tokenless).toEqual({ code: 1, output: expect.stringContaining('wants a token') })
+  rmSync(folder, { recursive: true })
 })
 
 test('from the command line, on a pipe: words, JSON, codes, and no colours', async () => {

@@ -37,7 +37,7 @@ const CONTRACT: Readonly<Record<string, readonly [check: string | undefined, sta
   overload: ['overload', 'connect rcpt', 'drop 421 4.3.2, defer 451 4.3.2'],
   net_concurrency: [undefined, 'connect', 'drop 421 4.7.0'],
   banned: ['banned', 'connect rcpt', 'drop 421 4.7.0, defer 450 4.7.1, drop 554 5.7.1, reject 550 5.7.1'],
-  dnsbl: ['dnsbl', 'mail rcpt', 'reject 554 5.7.1'],
+  dnsbl: ['dnsbl', 'mail rcpt', 'reject 554 5.7.1, defer 451 4.7.1'],
   pregreet: ['pregreet', 'helo', 'reject 554 5.5.0, defer 450 4.5.0'],
   pipelining: ['pipelining', 'helo mail', 'reject 554 5.5.0, defer 450 4.5.0'],
   helo: ['helo', 'helo', 'reject 550 5.7.1, defer 450 4.7.1'],

@@ -20,7 +20,10 @@ import { SettingsError } from '../../src/config/mistakes.ts'
 import { CERT, KEY } from '../config/pem.ts'
 import { inRoot, ROOT, stages } from './image.ts'
 
-const DOCS = ['README.md', ...globSync('docs/deploy/*.md', { cwd: ROOT }), 'docker-compose.yml', 'deploy/check.mjs']
+const DOCS = [
+  ...['README.md', 'docs/commands.md', 'docker-compose.yml', 'deploy/check.mjs'],
+  ...globSync(['docs/deploy/*.md', 'docs/runbooks/*.md'], { cwd: ROOT }),
+]
 const DEPLOY = inRoot('docs/deploy/one-box.md')
 
 /** The lines of the code block that has this one, without what is remarked behind them. */

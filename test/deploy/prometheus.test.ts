@@ -79,6 +79,9 @@ describe('runbooks', () => {
       for (const part of parts) expect(part.length).toBeGreaterThan(20)
       const listed = index.split(/^\*\*/m).find((part) => part.startsWith(`${severity}**`))
       expect(listed).toContain(`(${name}.md)`)
+      // At three in the morning nobody looks for the settings of a node.
+      if (/`(?:spillway|log) /.test(page)) expect(page).toContain('](../commands.md#first-in-each-shell)')
+      expect(page).not.toMatch(/`(?:curl|jq) |127\.0\.0\.1|--env-file/)
     },
   )
 

@@ -48,7 +48,7 @@ test('an id of one node is explained at the other, also after the first was rest
   const told = await found<IdExplained>(b, id)
   expect(told.verdict).toMatch(
     new RegExp(
-      `^${IP} was turned away at stage rcpt with 450, because .* \\(ip_messages\\).*on mx\\.test\\.example, the node with`,
+      `^${IP} was turned away at stage rcpt with 450, because .*; the reason is ip_messages\\. .*on mx\\.test\\.example, the node with`,
     ),
   )
   expect(told).toMatchObject({
@@ -167,10 +167,16 @@ test('while Redis is away mail goes on and the node says so; an id that nobody h
   expect(await explain<SenderExplained>(a, 'DAVE@b.example')).toMatchObject({ refused: [{ id: during }] })
   const told = await explain<IdExplained>(b, id)
   expect(told).toMatchObject({ refused: [], lookedIn: { redis: 'away' }, reason: 'ip_messages' })
-  expect(told.verdict).toMatch(/There is no record of it: Redis does not answer, .* turned away for ip_messages\.$/)
+  expect(told.verdict).toMatch(
+    /There is no record of it: Redis does not answer, .* turned away because .*; the reason is ip_messages\.$/,
+  )
   // What waited is told when Redis is back.
   await redis.restart()
   expect(await found<IdExplained>(b, during)).toMatchObject({ refused: [{ id: during }] })
+  // It has come back without what it held, which was more than a sample.
+  const after = await explain<IdExplained>(b, id)
+  expect(after).toMatchObject({ refused: [], lookedIn: { redis: 'asked' } })
+  expect(after.verdict).toMatch(/Or Redis has forgotten it: it was emptied, or restarted without its data\./)
 })
 
 test('why there is no record: no Redis, none kept, too old, and not to be found', async () => {

@@ -3,6 +3,8 @@
  * height of the terminal; terminal.ts paints what it returns.
  */
 import type { Level } from '../../core/overload.ts'
+import { FALL_MS } from '../../overload/level.ts'
+import { LEVEL_TABLE } from '../../overload/levels.ts'
 import type { Figures, Flow, Why } from './figures.ts'
 import type { HonestMail, Part } from './honest.ts'
 
@@ -108,7 +110,11 @@ const LEVELS: Readonly<Record<Level, string>> = {
 function overloadLines({ overload }: Figures, columns: number): string[] {
   if (overload === undefined) return []
   const { level, signal, pressure } = overload
-  return hanging(heading('OVERLOAD'), `level ${level}: ${LEVELS[level]} (${signal} ${pressure.toFixed(1)})`, columns)
+  const { down } = LEVEL_TABLE[level]
+  // A level that stays while the pressure is gone looks like a mistake.
+  const falls = pressure < down ? `; levels fall slowly: one for each ${FALL_MS / 1000} s below ${down}` : ''
+  const words = `level ${level}: ${LEVELS[level]} (${signal} ${pressure.toFixed(1)}${falls})`
+  return hanging(heading('OVERLOAD'), words, columns)
 }
 
 function atOnceWords({ atOnce, putOff }: Part): string {

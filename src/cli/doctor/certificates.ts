@@ -4,7 +4,15 @@
  */
 import { createHash, type X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { doubtsAbout, expiryOf, nameOf, type Pair, readPairs, uncovered } from '../../config/certificates.ts'
+import {
+  doubtAndCure,
+  doubtsAbout,
+  expiryOf,
+  nameOf,
+  type Pair,
+  readPairs,
+  uncovered,
+} from '../../config/certificates.ts'
 import { reader } from '../../config/entries.ts'
 import type { PlainSettings } from '../../config/settings.ts'
 import { within } from '../../core/deadline.ts'
@@ -38,13 +46,12 @@ function inFiles({ tlsCert, tlsKey, hostname }: PlainSettings, found: Findings):
   )
   const now = Date.now()
   for (const pair of pairs) {
-    const doubts = doubtsAbout(pair, now)
+    const doubts = doubtsAbout(pair, now).map(doubtAndCure)
     const left = expiryOf(pair) - now
     const days = Math.floor(left / DAY_MS)
     const renew = 'renew it; Spillway reads the files again by itself'
-    if (left <= 0) found.fail(nameOf(pair), doubts[0] ?? 'it has expired', renew)
-    else
-      for (const doubt of doubts) found.warn(nameOf(pair), doubt, 'correct the file; Spillway reads it again by itself')
+    if (left <= 0) found.fail(nameOf(pair), doubts[0]?.what ?? 'it has expired', renew)
+    else for (const { what, cure } of doubts) found.warn(nameOf(pair), what, asCure(cure ?? 'Correct the file'))
     if (left > 0 && left < SOON_MS) found.warn(nameOf(pair), `it expires in ${days} days`, renew)
     else if (left > 0 && doubts.length === 0) found.ok(nameOf(pair), `it is good for ${days} days`)
   }
@@ -53,6 +60,10 @@ function inFiles({ tlsCert, tlsKey, hostname }: PlainSettings, found: Findings):
   else found.warn('name', doubt, 'set SPILLWAY_HOSTNAME to the name of the MX record, and get a certificate for it')
   return pairs
 }
+
+/** A sentence of the settings' warnings, as cures are written here. */
+const asCure = (text: string): string =>
+  `${text.charAt(0).toLowerCase()}${text.slice(1)}${text.endsWith('?') ? '' : '; Spillway reads it again by itself'}`
 
 export interface Tlsa {
   readonly certUsage: number

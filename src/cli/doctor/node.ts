@@ -1,6 +1,7 @@
 /** Whether a node runs with these settings, and what it says of itself: its admin port tells. */
 import { limitsThatDiffer, settingsThatDiffer } from '../../admin/differences.ts'
 import type { Status } from '../../admin/status.ts'
+import { fewRefused, mostLimited, nobody } from '../../admin/turned-away.ts'
 import { hostPortsText } from '../../config/address-kinds.ts'
 import type { PlainSettings } from '../../config/settings.ts'
 import { type Answer, askNode, whyRefused } from '../ask-node.ts'
@@ -82,7 +83,17 @@ function tell(status: Status, metrics: string, found: Findings): void {
     found.warn('settings', `other ones than here (${settings.hash}): ${each}`, `spillway check on both; ${cure}`)
   if (overload !== undefined && overload.level > 0)
     found.warn('overload', `level ${overload.level} (${overload.signal})`, 'docs/overload.md says what becomes of whom')
+  refusals(status, found)
   balancers(metrics, found)
+}
+
+/** Whoever tries it out hears that it was turned away, and by which setting. */
+function refusals(status: Status, found: Findings): void {
+  const now = Date.now()
+  const told = nobody(status, now) ?? mostLimited(status, now) ?? fewRefused(status, now)
+  if (told === undefined) return
+  if (told.severity === 'ok') found.ok('refusals', `${told.text} (${told.do})`)
+  else found.warn('refusals', told.text, told.do)
 }
 
 /** Whether SPILLWAY_PROXY_PROTOCOL_FROM is the network of the balancer. */

@@ -62,6 +62,9 @@ describe('a server that is not used', () => {
     expect(told.error).toMatch(error)
     expect(Date.parse(told.since)).toBeGreaterThanOrEqual(before)
     expect(Date.parse(told.since)).toBeLessThanOrEqual(Date.now())
+    const { verdict } = JSON.parse((await node.get('/api/v1/status')).body) as { verdict: { do: string } }
+    // The verdict knows the cure of this one; the doctor has those of the others.
+    expect(verdict.do).toMatch(settings.UPSTREAM_CLIENT_IP === 'xclient' ? /smtpd_authorized_xclient_hosts/ : /doctor/)
     const { body } = await node.get('/readyz?verbose')
     expect(body).toContain(`upstream ${server.address}: down since ${told.since}: ${told.error}; `)
     const line = await node.waitForLog(({ msg }) => String(msg).startsWith('upstream '))

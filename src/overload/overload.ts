@@ -18,7 +18,7 @@ import { CALM, type LevelState, nextLevel } from './level.ts'
 import { boundsOf, idleMsAt, isRefusedAtBanner } from './levels.ts'
 import { type Pressure, pressureOf, type Sample, type Targets } from './pressure.ts'
 import { FRIENDS_MS, strangersMost } from './reserve.ts'
-import { TURNS, turnOf } from './returning.ts'
+import { type Manner, TURNS, turnOf } from './returning.ts'
 
 /** Read at each use: they may change from one moment to the next. */
 export interface OverloadSettings extends Targets {
@@ -53,6 +53,8 @@ export type Shed = {
   readonly came?: Came
   /** Its client is doubtful (returning.ts), and comes after the others. */
   readonly doubtful?: 'yes'
+  /** It could have had TLS and has not asked for it, and comes after those of its kind that have. */
+  readonly clear?: 'yes'
   /** Connections of strangers, and how many of them there may be, where that is the reason. */
   readonly used?: number
   readonly max?: number
@@ -75,6 +77,13 @@ export const EVERY_MS = 1000
 /** Standings of which a part may be let in. The others are let in, or none of them is. */
 type Rationed = 'new' | 'seen'
 const isRationed = (standing: Standing): standing is Rationed => standing === 'new' || standing === 'seen'
+
+const PLAIN: Manner = { isDoubtful: false, isClear: false }
+
+const told = ({ isDoubtful, isClear }: Manner): Pick<Shed, 'doubtful' | 'clear'> => ({
+  ...(isDoubtful && { doubtful: 'yes' }),
+  ...(isClear && { clear: 'yes' }),
+})
 
 const NOTHING: Sample = {
   pool: { slots: 0, wanted: [], servers: [] },
@@ -166,18 +175,18 @@ export class Overload {
 
   /**
    * Asked once for each message, with its first recipient that is not exempt.
-   * @param isDoubtful see returning.ts; asked only while a share is let in
+   * @param manner see returning.ts; asked only while a share is let in
    */
   offer(
     client: Pick<Client, 'standing' | 'net' | 'domain'>,
     envelope: Envelope,
-    isDoubtful: () => boolean = () => false,
+    manner: () => Manner = () => PLAIN,
   ): Offer {
     const { standing } = client
     const { level } = this
     // A reload may have pinned another one since the last sample.
     if (level !== this.#rationed) this.#ration(level, 0)
-    if (isRationed(standing)) return this.#offerShare(standing, client, envelope, isDoubtful)
+    if (isRationed(standing)) return this.#offerShare(standing, client, envelope, manner)
     return boundsOf(level, standing).most > 0 ? undefined : { overloadLevel: level, share: this.share(standing) }
   }
 
@@ -185,18 +194,17 @@ export class Overload {
     standing: Rationed,
     { net, domain }: Pick<Client, 'net' | 'domain'>,
     envelope: Envelope,
-    isDoubtful: () => boolean,
+    manner: () => Manner,
   ): Offer {
     const { returns, counted, clock } = this.#options
     const isAll = this.#shares[standing] >= 1
     // While all are let in, nobody need have come back.
     const came = isAll ? 'first' : returns.came(net, envelope, domain)
-    const doubtful = !isAll && isDoubtful()
-    const isIn = this.#fair[standing].offer(net, clock.elapsed(), turnOf(came, doubtful))
+    const is = isAll ? PLAIN : manner()
+    const isIn = this.#fair[standing].offer(net, clock.elapsed(), turnOf(came, is))
     if (isAll) return undefined
     counted(came, isIn)
-    if (!isIn)
-      return { overloadLevel: this.level, share: this.share(standing), came, ...(doubtful && { doubtful: 'yes' }) }
+    if (!isIn) return { overloadLevel: this.level, share: this.share(standing), came, ...told(is) }
     if (came !== 'first') returns.spend(net, envelope, domain)
     return undefined
   }

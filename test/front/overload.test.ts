@@ -1,4 +1,7 @@
 /** Clients of all six standings at each level of overload: what they hear at the banner and at RCPT, and how much they may. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { STANDINGS, type Standing } from '../../src/core/client.ts'
@@ -7,6 +10,8 @@ import { LEVELS, type Level } from '../../src/core/overload.ts'
 import { Overload } from '../../src/overload/overload.ts'
 import type { Sample } from '../../src/overload/pressure.ts'
 import { Returns } from '../../src/state/returns.ts'
+import { startApp } from '../support/app.ts'
+import { makeCertificate } from '../support/certificates.ts'
 import { startFront, type TestFront } from '../support/front.ts'
 import { type Script, startUpstream } from '../support/upstream.ts'
 
@@ -184,17 +189,54 @@ describe('a stranger is doubtful, as shipped,', () => {
   })
 })
 
+describe('a stranger that is put off is in the clear', () => {
+  /** @returns the log line of a session in which a message is put off */
+  async function line(settings: Record<string, string>, hello: string, tls: boolean): Promise<unknown> {
+    const upstream = await startUpstream()
+    ends.push(() => upstream.stop())
+    const app = await startApp(upstream.address, { OVERLOAD: '3', OVERLOAD_EVENT_LOOP: '10s', ...settings })
+    ends.push(() => app.stop())
+    const client = await app.client()
+    await client.reply()
+    await client.command(hello)
+    if (tls) {
+      await client.startTls()
+      await client.command(hello)
+    }
+    await client.command('MAIL FROM:<a@example.org>')
+    expect(await client.command('RCPT TO:<b@example.net>')).toMatch(/^451/)
+    await client.command('QUIT')
+    return app.waitForLog(({ msg }) => msg === 'session')
+  }
+
+  test('if it could have had TLS, whether it says EHLO or HELO', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'spillway-clear-'))
+    ends.push(async () => rmSync(directory, { recursive: true }))
+    const files = { TLS_CERT: join(directory, 'cert'), TLS_KEY: join(directory, 'key') }
+    const { cert, key } = makeCertificate({ names: ['DNS:mx.test.example'] })
+    writeFileSync(files.TLS_CERT, cert)
+    writeFileSync(files.TLS_KEY, key)
+    expect(await line(files, 'EHLO client.example', false)).toMatchObject({ reason: 'overload', clear: 'yes' })
+    expect(await line(files, 'HELO client.example', false)).toMatchObject({ reason: 'overload', clear: 'yes' })
+    const secured = await line(files, 'EHLO client.example', true)
+    expect(secured).toMatchObject({ reason: 'overload' })
+    expect(secured).not.toHaveProperty('clear')
+    expect(await line({}, 'EHLO client.example', false)).not.toHaveProperty('clear')
+  })
+})
+
 describe('a stranger that comes back', () => {
   const HERE = '127.0.0.99'
   const ELSEWHERE = '127.0.1.99'
   let at: { ms: number }
   let node: TestFront
-  async function say(to: string, ip = HERE): Promise<string> {
+  async function say(to: string, ip = HERE, quits = true): Promise<string> {
     const client = await node.client(ip)
     await client.hello()
     await client.command('MAIL FROM:<a@example.org>')
     const reply = await client.command(`RCPT TO:<${to}>`)
-    await client.command('QUIT')
+    if (quits) await client.command('QUIT')
+    else client.end()
     await client.closed()
     return reply.slice(0, 3)
   }
@@ -209,6 +251,27 @@ describe('a stranger that comes back', () => {
     at.ms += 61_000
     expect([await say('c@example.net'), await say('b@example.net', ip)]).toEqual(['451', '250'])
     expect(await say('b@example.net', ip)).toBe('451')
+  })
+
+  test('after it has hung up without QUIT is no better than others', async () => {
+    expect(await say('b@example.net', HERE, false)).toBe('451')
+    at.ms += 61_000
+    expect(await say('b@example.net')).toBe('451')
+    at.ms += 61_000
+    expect(await say('b@example.net')).toBe('250')
+  })
+
+  test('after the node has ended its session is let in', async () => {
+    const client = await node.client(HERE)
+    await client.hello()
+    await client.command('MAIL FROM:<a@example.org>')
+    expect(await client.command('RCPT TO:<b@example.net>')).toMatch(/^451/)
+    await client.command('RSET')
+    for (const session of node.live) session.drain()
+    expect(await client.reply()).toMatch(/^421 4\.3\.2/)
+    await client.closed()
+    at.ms += 61_000
+    expect(await say('b@example.net')).toBe('250')
   })
 
   test('within a minute is no better than others', async () => {

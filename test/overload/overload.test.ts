@@ -263,7 +263,7 @@ describe('a doubtful client', () => {
   const offers = (count: number, isDoubtful: boolean) =>
     Array.from({ length: count }, () => {
       now += 1
-      return overload.offer(client('new', `net ${now}`), LETTER, () => isDoubtful)
+      return overload.offer(client('new', `net ${now}`), LETTER, () => ({ isDoubtful, isClear: !isDoubtful }))
     })
 
   test('is put off before all others, and the log says so', () => {
@@ -280,7 +280,10 @@ describe('a doubtful client', () => {
     expect(doubtful.filter((shed) => shed === undefined)).toHaveLength(0)
     expect(clean.filter((shed) => shed === undefined).length).toBeGreaterThanOrEqual(3)
     expect(doubtful[0]).toMatchObject({ came: 'first', doubtful: 'yes' })
-    expect(clean.find((shed) => shed !== undefined)).not.toHaveProperty('doubtful')
+    expect(doubtful[0]).not.toHaveProperty('clear')
+    const cleanShed = clean.find((shed) => shed !== undefined)
+    expect(cleanShed).toMatchObject({ clear: 'yes' })
+    expect(cleanShed).not.toHaveProperty('doubtful')
   })
 
   test('is let in as all are while nobody is put off, and nobody asks who it is', () => {

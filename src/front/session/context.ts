@@ -15,7 +15,6 @@ import type { Outcomes } from '../outcome.ts'
 import type { Voice } from '../reply.ts'
 import type { SessionRecord } from '../session-record.ts'
 import type { Replies } from './replies.ts'
-import type { Transaction } from './transaction.ts'
 
 /** Shared by all sessions. */
 export interface ConversationParts {
@@ -66,8 +65,3 @@ export const judge = <S extends keyof Policy>(
   part: keyof Policy[S],
   facts: Facts[S],
 ): Maybe<Verdict> => parts.checks.run(stage, part, facts, observed)
-
-/** A message has heard a 4yz, whoever said it: its client will send it again. */
-export function putOff({ parts, client }: Pick<Context, 'parts' | 'client'>, { asked }: Transaction): void {
-  if (asked !== undefined) parts.overload.putOff(client, asked)
-}

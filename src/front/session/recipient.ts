@@ -17,6 +17,7 @@ import { RECIPIENT_LIMIT } from '../../core/limits.ts'
 import { isBounceSender } from '../../core/mailbox.ts'
 import { type Refusal, refusal, type Verdict } from '../../core/policy.ts'
 import type { Offer } from '../../overload/overload.ts'
+import type { Manner } from '../../overload/returning.ts'
 import type { Extensions } from '../../relay/smtp/dial.ts'
 import { isUnknownUser } from '../../relay/smtp/reply.ts'
 import type { Answer } from '../../relay/transaction/answer.ts'
@@ -25,8 +26,9 @@ import type { Said } from '../../state/unknown-recipients.ts'
 import { evidenceOf } from '../evidence.ts'
 import type { AnsweredFrom } from '../recipient-answer.ts'
 import { type ClientReply, UNREAD } from './client-reply.ts'
-import { type Context, judge, putOff } from './context.ts'
+import { type Context, judge } from './context.ts'
 import { extensionsUsed, type Path, type Read, readRcpt } from './grammar.ts'
+import { keepPutOff } from './put-offs.ts'
 import { isDoubted } from './signs.ts'
 import type { RefusedRecipient, Transaction } from './transaction.ts'
 
@@ -108,7 +110,7 @@ async function admit(
       isPast ??= exempt && parts.limits.sparesLevel(sparedBy, client)
       if (isPast) return undefined
       lookAgain()
-      return transaction.shed(to, (asked) => parts.overload.offer(client, asked, () => isDoubtful(context)))
+      return transaction.shed(to, (asked) => parts.overload.offer(client, asked, () => mannerOf(context)))
     },
   }
   const first = await judge(context, 'rcpt', 'uncounted', known)
@@ -119,8 +121,10 @@ async function admit(
   return judge(context, 'rcpt', 'counted', { ...known, usage })
 }
 
-const isDoubtful = ({ parts, client, record }: Context): boolean =>
-  isDoubted(record) || parts.hasDoubtfulNeighbours(client.ip)
+const mannerOf = ({ parts, client, record }: Context): Manner => ({
+  isDoubtful: isDoubted(record) || parts.hasDoubtfulNeighbours(client.ip),
+  isClear: record.isClear,
+})
 
 /**
  * What the mail servers have just said of this recipient. It counts as if they had been asked. A trusted client always asks, so
@@ -160,7 +164,7 @@ function refuse(
 /** The recipient that a message was asked about with stands for the message. */
 function turnedAway(context: Context, transaction: Transaction, to: string, refused: RefusedRecipient): void {
   transaction.refuse(refused)
-  if (refused.code < 500 && to === transaction.asked?.to) putOff(context, transaction)
+  if (refused.code < 500 && to === transaction.asked?.to) keepPutOff(context.record, transaction.asked)
 }
 
 /** The client hears what the mail server said, unless the cluster seems to have lost its directory. */

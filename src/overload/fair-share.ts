@@ -60,7 +60,10 @@ export class FairShare {
   readonly #tables: (WindowTable | undefined)[]
   #share = 1
   #cut: Cut
-  /** Nothing has come lately: the first turn goes first as well, and of the others' first messages of their nets the share is let in. */
+  /**
+   * Nothing has come lately: the first quarter of the turns goes first as well, and of the others' the first messages of their nets are
+   * let in by the share.
+   */
   #isQuiet = false
   #credit = 0
   #allowance = 0
@@ -94,13 +97,19 @@ export class FairShare {
   set(share: number, seconds: number): void {
     const all = sumOf(this.#rounds)
     this.#isQuiet = all === 0 && share > 0 && share < 1
-    const full = Math.min(ROUNDS, this.#rounds.length - ROUNDS)
+    const full = ROUNDS * Math.floor(this.#tables.length / 4)
     this.#cut = this.#isQuiet ? { full, part: share } : cutOf(this.#rounds, share)
     this.#mostAllowed = Math.max(LEAST * this.#tables.length, share * all)
     this.#allowance = Math.min(this.#mostAllowed, this.#share >= 1 ? this.#mostAllowed : this.#allowance)
     this.#share = share
     const left = FADES ** seconds
     for (let k = 0; k < this.#rounds.length; k++) this.#rounds[k] = (this.#rounds[k] as number) * left
+  }
+
+  /** Whether any message of this turn is let in at present. */
+  reaches(turn: number): boolean {
+    const { full, part } = this.#cut
+    return this.#share >= 1 || this.#isQuiet || turn * ROUNDS < full + (part > 0 ? 1 : 0)
   }
 
   #isWithin(round: number): boolean {

@@ -9,6 +9,7 @@ import { SYSTEM_CLOCK } from '../../src/core/clock.ts'
 import { LEVELS, type Level } from '../../src/core/overload.ts'
 import { Overload } from '../../src/overload/overload.ts'
 import type { Sample } from '../../src/overload/pressure.ts'
+import { PLAIN } from '../../src/overload/rationing.ts'
 import { Returns } from '../../src/state/returns.ts'
 import { startApp } from '../support/app.ts'
 import { makeCertificate } from '../support/certificates.ts'
@@ -39,6 +40,7 @@ async function pinned(
   settings: Record<string, string> = {},
   returns = nothingPutOff(),
   script: Script = () => 'default',
+  before: (overload: Overload) => void = () => undefined,
 ): Promise<TestFront> {
   const upstream = await startUpstream({ script })
   ends.push(() => upstream.stop())
@@ -47,6 +49,7 @@ async function pinned(
     ...{ sample: () => SAMPLE, returns, counted: () => undefined, clock: SYSTEM_CLOCK, seed: SEED, log: LOG },
   })
   overload.tick()
+  before(overload)
   const standingOf = ({ ip }: { ip: string }): Standing => STANDINGS.find((each) => addressOf(each) === ip) ?? 'new'
   const node = await startFront(
     upstream.address,
@@ -186,6 +189,53 @@ describe('a stranger is doubtful, as shipped,', () => {
     expect(await sessionOf(node, neighbour, 'client.example')).toMatchObject({ outcome: 'rejected' })
     expect(await sessionOf(node, '127.0.0.99', 'client.example')).toMatchObject({ doubtful: 'yes' })
     expect(await sessionOf(node, '127.0.5.1', 'client.example')).not.toHaveProperty('doubtful')
+  })
+})
+
+describe('a doubtful stranger that nothing would get in', () => {
+  const at = { ms: 1_700_000_000_000 }
+  /** A hundred messages of other strangers have come back, and take the share whole. */
+  const pressed = (overload: Overload): void => {
+    const from = (i: number) => ({ standing: 'new', net: `net ${i}`, domain: undefined }) as const
+    const letter = (i: number) => ({ from: 'a@example.org', to: `${i}@example.net` })
+    for (let i = 0; i < 100; i++) overload.putOff(from(i), { envelope: letter(i), manner: PLAIN })
+    at.ms += 61_000
+    for (let i = 0; i < 100; i++) overload.offer(from(i), letter(i))
+    overload.tick()
+  }
+  async function say(node: TestFront, helo: string, from: string, to: string): Promise<string[]> {
+    const client = await node.client('127.0.6.1')
+    await client.reply()
+    await client.command(`EHLO ${helo}`)
+    const heard = [(await client.command(`MAIL FROM:<${from}>`)).slice(0, 9)]
+    if (heard[0]?.startsWith('250')) heard.push((await client.command(`RCPT TO:<${to}>`)).slice(0, 9))
+    await client.command('QUIT')
+    await client.closed()
+    return heard
+  }
+
+  test('is put off at MAIL; if it comes back, it reaches postmaster', async () => {
+    const node = await pinned(3, {}, nothingPutOff(at), undefined, pressed)
+    const postmaster = 'postmaster@example.net'
+    expect(await say(node, 'localhost', 'b@example.org', postmaster)).toEqual(['451 4.3.2'])
+    while (node.lines.at(-1)?.msg !== 'session') await nextTurn()
+    expect(node.lines.at(-1)).toMatchObject({ stage: 'mail', doubtful: 'yes' })
+    // Too soon, and from another sender.
+    expect(await say(node, 'localhost', 'b@example.org', postmaster)).toEqual(['451 4.3.2'])
+    at.ms += 61_000
+    expect(await say(node, 'localhost', 'c@example.org', postmaster)).toEqual(['451 4.3.2'])
+    expect(await say(node, 'localhost', 'b@example.org', postmaster)).toEqual(['250 2.1.0', '250 2.1.5'])
+  })
+
+  test('hears no sooner than others that its bounce, or its message that is not doubtful, is put off', async () => {
+    const node = await pinned(3, {}, nothingPutOff(at), undefined, pressed)
+    expect(await say(node, 'localhost', '', 'b@example.net')).toEqual(['250 2.1.0', '451 4.3.2'])
+    expect(await say(node, 'client.example', 'b@example.org', 'b@example.net')).toEqual(['250 2.1.0', '451 4.3.2'])
+  })
+
+  test('gets to its recipient where the check is only observed', async () => {
+    const node = await pinned(3, { OBSERVE: 'overload' }, nothingPutOff(at), undefined, pressed)
+    expect(await say(node, 'localhost', 'b@example.org', 'b@example.net')).toEqual(['250 2.1.0', '250 2.1.5'])
   })
 })
 

@@ -47,7 +47,7 @@ export async function startMessage(
   const reply = answered(context, transaction, answer, 'refused')
   const code = answer.kind === 'reply' ? answer.reply.code : answer.refusal.code
   const result = resultOf({ code })
-  if (result === 'deferred') keepPutOff(context.record, transaction.asked)
+  if (result === 'deferred') keepPutOff(context, transaction.asked)
   replies.message({ result, upstream: answer.upstream, reply: reply.text, evidence: saidBy(context, answer) })
   return { reply }
 }
@@ -116,7 +116,7 @@ export class ClientMessage {
     const { answer, result: came, ms } = await relay.end()
     const result = answer.kind === 'refusal' && came === 'rejected' ? resultOf(heardBy(client, answer.refusal)) : came
     const reply = answered(this.#context, this.#transaction, answer, 'message')
-    if (result === 'deferred') keepPutOff(this.#context.record, this.#transaction.asked)
+    if (result === 'deferred') keepPutOff(this.#context, this.#transaction.asked)
     const left = this.#hasLeft
     const told = { result, upstream: answer.upstream, reply: reply.text, size: this.#size, ms, left }
     replies.message({ ...told, evidence: saidBy(this.#context, answer) })

@@ -7,15 +7,17 @@ import type { Client } from '../../core/client.ts'
 import type { Overload } from '../../overload/overload.ts'
 import type { Envelope } from '../../state/returns.ts'
 import type { SessionRecord } from '../session-record.ts'
+import { type Context, mannerOf } from './context.ts'
 
 /** As many as a session may have, as shipped. */
 const MOST = 100
 
 /** A message has heard a 4yz, whoever said it: its client will send it again. @param asked undefined: nobody had to let it in */
-export function keepPutOff(record: Pick<SessionRecord, 'putOffs'>, asked: Envelope | undefined): void {
+export function keepPutOff(context: Pick<Context, 'parts' | 'client' | 'record'>, asked: Envelope | undefined): void {
+  const { record } = context
   if (asked === undefined) return
   record.putOffs ??= []
-  if (record.putOffs.length < MOST) record.putOffs.push(asked)
+  if (record.putOffs.length < MOST) record.putOffs.push({ envelope: asked, manner: mannerOf(context) })
 }
 
 /** The client has said QUIT, or we end the session. */

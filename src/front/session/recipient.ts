@@ -17,7 +17,6 @@ import { RECIPIENT_LIMIT } from '../../core/limits.ts'
 import { isBounceSender } from '../../core/mailbox.ts'
 import { type Refusal, refusal, type Verdict } from '../../core/policy.ts'
 import type { Offer } from '../../overload/overload.ts'
-import type { Manner } from '../../overload/returning.ts'
 import type { Extensions } from '../../relay/smtp/dial.ts'
 import { isUnknownUser } from '../../relay/smtp/reply.ts'
 import type { Answer } from '../../relay/transaction/answer.ts'
@@ -26,10 +25,9 @@ import type { Said } from '../../state/unknown-recipients.ts'
 import { evidenceOf } from '../evidence.ts'
 import type { AnsweredFrom } from '../recipient-answer.ts'
 import { type ClientReply, UNREAD } from './client-reply.ts'
-import { type Context, judge } from './context.ts'
+import { type Context, judge, mannerOf } from './context.ts'
 import { extensionsUsed, type Path, type Read, readRcpt } from './grammar.ts'
 import { keepPutOff } from './put-offs.ts'
-import { isDoubted } from './signs.ts'
 import type { RefusedRecipient, Transaction } from './transaction.ts'
 
 export interface Rcpt {
@@ -121,11 +119,6 @@ async function admit(
   return judge(context, 'rcpt', 'counted', { ...known, usage })
 }
 
-const mannerOf = ({ parts, client, record }: Context): Manner => ({
-  isDoubtful: isDoubted(record) || parts.hasDoubtfulNeighbours(client.ip),
-  isClear: record.isClear,
-})
-
 /**
  * What the mail servers have just said of this recipient. It counts as if they had been asked. A trusted client always asks, so
  * that an operator who has made a mailbox sees it at once. The mail server that said it must be in use and up: what one said that
@@ -164,7 +157,7 @@ function refuse(
 /** The recipient that a message was asked about with stands for the message. */
 function turnedAway(context: Context, transaction: Transaction, to: string, refused: RefusedRecipient): void {
   transaction.refuse(refused)
-  if (refused.code < 500 && to === transaction.asked?.to) keepPutOff(context.record, transaction.asked)
+  if (refused.code < 500 && to === transaction.asked?.to) keepPutOff(context, transaction.asked)
 }
 
 /** The client hears what the mail server said, unless the cluster seems to have lost its directory. */

@@ -24,7 +24,7 @@ const nameOf = (ip: string): string => `mail.${ip.replaceAll('.', '-')}.bots.exa
 const MESSAGES = 1.1
 const STEADY: Habits = {
   ...{ pregreets: false, ignoresReplies: false, hangs: false, quits: true },
-  ...{ comesBack: 'properly', helo: 'a name' },
+  ...{ comesBack: 'properly', helo: 'a name', tls: true },
 }
 
 interface Spam {
@@ -130,7 +130,7 @@ export class Bots {
     const { k } = this.#world.scenario
     const beganMs = this.#world.now()
     for (const each of deliveries.flat()) if (each !== undefined) each.tries++
-    const { pregreets, ignoresReplies, quits, hangs, helo } = habits
+    const { pregreets, ignoresReplies, quits, hangs, helo, tls } = habits
     const names = { 'a name': nameOf(from), 'the server': HOSTNAME, unqualified: 'localhost' }
     const visit: Visit = {
       from,
@@ -141,6 +141,8 @@ export class Bots {
       isHasty: ignoresReplies,
       quits,
       patienceMs: PATIENCE_MS,
+      // Who ignores replies cannot wait for the one to STARTTLS.
+      tls: tls && !ignoresReplies,
       ...(hangs ? { hangsAfter: 'helo' } : {}),
     }
     const port = this.#world.ports[this.#world.anyPort()] as number

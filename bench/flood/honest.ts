@@ -23,14 +23,15 @@ import type { World } from './world.ts'
 const PATIENCE_MS = 300_000
 /** A retry is up to this much later than due (assumed): mail servers look at their queues now and then. */
 const LATE = 0.1
-/** Where connections are encrypted (S6), this share of them. */
-const TLS = 0.95
 /** How long a sender rests in the middle of DATA where nodes are killed there (S12), in ms. */
 const REST_MS = 500
 
 /** How long a slow sender thinks before each command, in ms, and which senders are slow where tests are on (S20). */
 const THINKS_MS = 1500
 const isThoughtful = ({ name }: Sender): boolean => Number(name.slice(1)) % 20 === 7
+
+/** Nineteen in twenty senders ask for STARTTLS. */
+const usesTls = ({ name }: Sender): boolean => Number(name.slice(1)) % 20 !== 13
 
 /** One letter under way, and those of its deliveries that are not settled. */
 interface Pending {
@@ -182,7 +183,7 @@ export class Honest {
         letters: left.map(({ letter }) => letter),
         quits: this.#world.random() >= 0.02,
         patienceMs: PATIENCE_MS,
-        ...(scenario.handshakes !== undefined && { tls: this.#world.random() < TLS }),
+        tls: usesTls(sender),
         ...(scenario.kills !== undefined && { restMs: REST_MS }),
         ...(isSlow && { thinksMs: THINKS_MS }),
       }

@@ -93,7 +93,7 @@ export async function startNodes(
     ...(isProxied ? { PROXY_PROTOCOL_FROM: '127.0.0.0/8' } : {}),
     ...dns,
     ...(scenario.queue?.told === 'asked' ? { UPSTREAM_PRESSURE_URL: `http://127.0.0.1:${web}/` } : {}),
-    ...(scenario.handshakes === undefined ? {} : certificate()),
+    ...certificate(),
     ...settings,
   }
   let learnt: Learnt | undefined

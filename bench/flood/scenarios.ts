@@ -63,7 +63,7 @@ export interface Scenario {
   readonly burst?: { readonly atS: number; readonly forS: number; readonly times: number }
   /** A third of the mail comes from one IPv6 /64, and a list sends to so many recipients. Addresses are told by PROXY headers. */
   readonly firstDay?: { readonly listRecipients: number; readonly perMessage: number; readonly overS: number }
-  /** So many addresses do nothing but TLS handshakes, as fast as they can. Honest mail comes with STARTTLS then (0.95). */
+  /** So many addresses do nothing but TLS handshakes, as fast as they can. */
   readonly handshakes?: readonly (Span & { readonly addresses: number })[]
   /** So many clients that say nothing, or an octet a second, in a full-sized run. */
   readonly slow?: { readonly atS: number; readonly clients: number; readonly in: 'commands' | 'DATA' }

@@ -22,7 +22,7 @@ import { domains } from './domains.ts'
 import { helo } from './helo.ts'
 import { ipConcurrency } from './ip-concurrency.ts'
 import { overLimit } from './over-limit.ts'
-import { overloadAtBanner, overloadAtRcpt } from './overload.ts'
+import { overloadAtBanner, overloadAtMail, overloadAtRcpt } from './overload.ts'
 import { pipeliningAtHelo, pipeliningAtMail } from './pipelining.ts'
 import { pregreet } from './pregreet.ts'
 import { recipients } from './recipients.ts'
@@ -92,6 +92,7 @@ export const policy = (parts: PolicyParts): Policy => {
         commandNewlineAtMail(parts.commandNewline),
         size,
         dnsblAtMail(parts.dnsbl),
+        overloadAtMail,
       ],
     },
     rcpt: {

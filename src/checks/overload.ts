@@ -1,10 +1,10 @@
 /**
  * Turns away strangers while there is more than can be taken (overload/): at the banner those whose standing the level refuses,
- * and at RCPT the messages that are not among the share that is let in. Both judge before anything is charged to a limit, so
- * that a retry finds the limits as they were.
+ * at RCPT the messages that are not among the share that is let in, and at MAIL those that no recipient would get in. All judge before
+ * anything is charged to a limit, so that a retry finds the limits as they were.
  */
 import type { Client, OpenCounts } from '../core/client.ts'
-import { ACCEPT, type Check, type Refusal, refusalAt } from '../core/policy.ts'
+import { ACCEPT, type Check, type Facts, type Refusal, refusalAt } from '../core/policy.ts'
 
 /** @param refused why the level refuses the client; undefined: it does not */
 export const overloadAtBanner = (
@@ -19,9 +19,13 @@ export const overloadAtBanner = (
   },
 })
 
-export const overloadAtRcpt: Check<'rcpt'> = {
+const forShed = <S extends 'mail' | 'rcpt'>(stage: S): Check<S> => ({
   name: 'overload',
-  stage: 'rcpt',
+  stage,
   sparesTrusted: true,
-  judge: ({ shed }) => (shed === undefined ? ACCEPT : refusalAt('rcpt', 'overload', shed)),
-}
+  judge({ shed }: Facts['mail' | 'rcpt']) {
+    return shed === undefined ? ACCEPT : refusalAt(stage, 'overload', shed)
+  },
+})
+export const overloadAtMail = forShed('mail')
+export const overloadAtRcpt = forShed('rcpt')

@@ -388,7 +388,7 @@ export const REASONS = {
   overload: {
     number: 31,
     check: 'overload',
-    stages: ['connect', 'rcpt'],
+    stages: ['connect', 'mail', 'rcpt'],
     action: 'defer',
     code: 451,
     enhanced: '4.3.2',

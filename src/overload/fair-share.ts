@@ -13,8 +13,8 @@
  *
  * A round that has been empty lately may fill up within a second. So each message that comes adds the share to an allowance, each
  * one that is let in takes 1 from it, and it holds no more than the share of what has come lately. Over any span, no more is let
- * in than the share of what came, and this once. Of the allowance each turn leaves half to those before it: the second a half, the third
- * three quarters.
+ * in than the share of what came, and this once. Of what the turn before it may take of the allowance, each turn takes seven tenths at
+ * most: the second leaves three tenths of it, the third half, the eighth nine tenths.
  */
 import { WindowTable } from '../state/table.ts'
 
@@ -27,6 +27,8 @@ const FADES = 0.9
 const NETS = 1 << 16
 /** The least that the allowance can hold, for each turn: a message, and what is left of another. */
 const LEAST = 2
+/** What a turn may take of the allowance, of what the one before it may. */
+const OF_THE_TURN_BEFORE = 0.7
 
 export interface Cut {
   readonly full: number
@@ -58,6 +60,11 @@ export class FairShare {
   readonly #tables: (WindowTable | undefined)[]
   #share = 1
   #cut: Cut
+  /**
+   * Nothing has come lately: the first quarter of the turns goes first as well, and of the others' the first messages of their nets are
+   * let in by the share.
+   */
+  #isQuiet = false
   #credit = 0
   #allowance = 0
   #mostAllowed: number
@@ -80,7 +87,7 @@ export class FairShare {
     this.#rounds[round - 1] = (this.#rounds[round - 1] as number) + 1
     if (this.#share >= 1) return true
     this.#allowance = Math.min(this.#mostAllowed, this.#allowance + this.#share)
-    const kept = (1 - 0.5 ** turn) * this.#mostAllowed
+    const kept = (1 - OF_THE_TURN_BEFORE ** turn) * this.#mostAllowed
     if (!this.#isWithin(round) || this.#allowance < 1 + kept) return false
     this.#allowance -= 1
     return true
@@ -89,10 +96,9 @@ export class FairShare {
   /** From now on this share is let in. @param seconds since the last call */
   set(share: number, seconds: number): void {
     const all = sumOf(this.#rounds)
-    // Where nothing has come lately, the first turn goes first as well, and of the next one the share is let in.
-    const isQuiet = all === 0 && share > 0 && share < 1
-    const full = Math.min(ROUNDS, this.#rounds.length - ROUNDS)
-    this.#cut = isQuiet ? { full, part: share } : cutOf(this.#rounds, share)
+    this.#isQuiet = all === 0 && share > 0 && share < 1
+    const full = ROUNDS * Math.floor(this.#tables.length / 4)
+    this.#cut = this.#isQuiet ? { full, part: share } : cutOf(this.#rounds, share)
     this.#mostAllowed = Math.max(LEAST * this.#tables.length, share * all)
     this.#allowance = Math.min(this.#mostAllowed, this.#share >= 1 ? this.#mostAllowed : this.#allowance)
     this.#share = share
@@ -100,9 +106,16 @@ export class FairShare {
     for (let k = 0; k < this.#rounds.length; k++) this.#rounds[k] = (this.#rounds[k] as number) * left
   }
 
+  /** Whether any message of this turn is let in at present. */
+  reaches(turn: number): boolean {
+    const { full, part } = this.#cut
+    return this.#share >= 1 || this.#isQuiet || turn * ROUNDS < full + (part > 0 ? 1 : 0)
+  }
+
   #isWithin(round: number): boolean {
     const { full, part } = this.#cut
-    if (round !== full + 1) return round <= full
+    if (round <= full) return true
+    if (this.#isQuiet ? (round - 1) % ROUNDS !== 0 : round !== full + 1) return false
     this.#credit += part
     if (this.#credit < 1) return false
     this.#credit -= 1

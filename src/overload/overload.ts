@@ -1,7 +1,7 @@
 /**
  * Overload as the rest of the program sees it: the level, and what it means for a client. Once a second it takes a sample,
- * computes the pressure (pressure.ts) and the level (level.ts), and decides which share of the strangers' messages is let in
- * (admission.ts). What each level does is in levels.ts; which messages make up the share, in returning.ts and fair-share.ts.
+ * computes the pressure (pressure.ts) and the level (level.ts). What each level does is in levels.ts; which messages of strangers are
+ * let in, in rationing.ts.
  *
  * SPILLWAY_OVERLOAD pins the level or switches it off; then the pressure is still measured and shown. While the check
  * `overload` is only observed, its refusals are counted, and nothing else that the level does is in force.
@@ -12,13 +12,12 @@ import { stackOf } from '../core/errors.ts'
 import type { Came, Level, OverloadMode } from '../core/overload.ts'
 import type { Envelope, Returns } from '../state/returns.ts'
 import type { Log } from '../telemetry/log.ts'
-import { nextShare } from './admission.ts'
-import { FairShare } from './fair-share.ts'
 import { CALM, type LevelState, nextLevel } from './level.ts'
 import { boundsOf, idleMsAt, isRefusedAtBanner } from './levels.ts'
 import { type Pressure, pressureOf, type Sample, type Targets } from './pressure.ts'
+import { isRationed, type NotIn, PLAIN, type PutOffMessage, Rationing, type RationingOptions } from './rationing.ts'
 import { FRIENDS_MS, strangersMost } from './reserve.ts'
-import { TURNS, turnOf } from './returning.ts'
+import type { Manner } from './returning.ts'
 
 /** Read at each use: they may change from one moment to the next. */
 export interface OverloadSettings extends Targets {
@@ -30,17 +29,13 @@ export interface OverloadSettings extends Targets {
   readonly isEnforced: boolean
 }
 
-export interface OverloadOptions {
+export interface OverloadOptions extends RationingOptions {
   readonly settings: OverloadSettings
   /** Takes a sample. @param lateMs by how much it comes later than a second after the last one */
   readonly sample: (lateMs: number) => Sample
   /** What was put off lately. */
   readonly returns: Pick<Returns, 'came' | 'spend' | 'note' | 'sweep'>
-  /** Counts a message of which only a share is let in. */
-  readonly counted: (came: Came, isIn: boolean) => void
   readonly clock: Clock
-  /** Eight secret random bytes for the tables of nets. */
-  readonly seed: Uint8Array
   readonly log: Log
 }
 
@@ -53,6 +48,8 @@ export type Shed = {
   readonly came?: Came
   /** Its client is doubtful (returning.ts), and comes after the others. */
   readonly doubtful?: 'yes'
+  /** It could have had TLS and has not asked for it, and comes after those of its kind that have. */
+  readonly clear?: 'yes'
   /** Connections of strangers, and how many of them there may be, where that is the reason. */
   readonly used?: number
   readonly max?: number
@@ -72,10 +69,6 @@ export interface OverloadReport {
 /** How often a sample is taken, in milliseconds. */
 export const EVERY_MS = 1000
 
-/** Standings of which a part may be let in. The others are let in, or none of them is. */
-type Rationed = 'new' | 'seen'
-const isRationed = (standing: Standing): standing is Rationed => standing === 'new' || standing === 'seen'
-
 const NOTHING: Sample = {
   pool: { slots: 0, wanted: [], servers: [] },
   reported: new Map(),
@@ -88,8 +81,7 @@ const NOTHING: Sample = {
 
 export class Overload {
   readonly #options: OverloadOptions
-  readonly #fair: Readonly<Record<Rationed, FairShare>>
-  readonly #shares: Record<Rationed, number> = { new: 1, seen: 1 }
+  readonly #rationing: Rationing
   /** The level that the shares are for. */
   #rationed: Level = 0
   #state: LevelState = CALM
@@ -101,8 +93,8 @@ export class Overload {
 
   constructor(options: OverloadOptions) {
     this.#options = options
-    const { clock, seed } = options
-    this.#fair = { new: new FairShare(seed, TURNS), seen: new FairShare(seed, TURNS) }
+    const { clock } = options
+    this.#rationing = new Rationing(options)
     this.#pressure = pressureOf(NOTHING, { latencyMs: 1, loopMs: 1 })
     this.#told = { level: 0, since: clock.now() }
     this.#sampledAt = clock.elapsed() - EVERY_MS
@@ -165,55 +157,60 @@ export class Overload {
   }
 
   /**
+   * Asked once for each message of a client that may not be put off at its recipients only (rationing.ts).
+   * @param manner see returning.ts; asked only while a share is let in
+   */
+  atMail(client: Pick<Client, 'standing' | 'net' | 'domain'>, from: string, manner: () => Manner): Offer {
+    this.#catchUp()
+    // While it is only observed, its recipient is asked about, and one answer counts.
+    if (client.standing !== 'new' || from === '' || !this.#options.settings.isEnforced) return undefined
+    return this.#shed('new', this.#rationing.atMail(client, from, manner))
+  }
+
+  /**
    * Asked once for each message, with its first recipient that is not exempt.
-   * @param isDoubtful see returning.ts; asked only while a share is let in
+   * @param manner see returning.ts; asked only while a share is let in
    */
   offer(
     client: Pick<Client, 'standing' | 'net' | 'domain'>,
     envelope: Envelope,
-    isDoubtful: () => boolean = () => false,
+    manner: () => Manner = () => PLAIN,
   ): Offer {
     const { standing } = client
+    this.#catchUp()
+    if (isRationed(standing)) return this.#shed(standing, this.#rationing.atRcpt(standing, client, envelope, manner))
     const { level } = this
-    // A reload may have pinned another one since the last sample.
-    if (level !== this.#rationed) this.#ration(level, 0)
-    if (isRationed(standing)) return this.#offerShare(standing, client, envelope, isDoubtful)
     return boundsOf(level, standing).most > 0 ? undefined : { overloadLevel: level, share: this.share(standing) }
   }
 
-  #offerShare(
-    standing: Rationed,
-    { net, domain }: Pick<Client, 'net' | 'domain'>,
-    envelope: Envelope,
-    isDoubtful: () => boolean,
-  ): Offer {
-    const { returns, counted, clock } = this.#options
-    const isAll = this.#shares[standing] >= 1
-    // While all are let in, nobody need have come back.
-    const came = isAll ? 'first' : returns.came(net, envelope, domain)
-    const doubtful = !isAll && isDoubtful()
-    const isIn = this.#fair[standing].offer(net, clock.elapsed(), turnOf(came, doubtful))
-    if (isAll) return undefined
-    counted(came, isIn)
-    if (!isIn)
-      return { overloadLevel: this.level, share: this.share(standing), came, ...(doubtful && { doubtful: 'yes' }) }
-    if (came !== 'first') returns.spend(net, envelope, domain)
-    return undefined
+  /** A reload may have pinned another level since the last sample. */
+  #catchUp(): void {
+    if (this.level !== this.#rationed) this.#ration(this.level, 0)
+  }
+
+  #shed(standing: Standing, notIn: NotIn | undefined): Offer {
+    if (notIn === undefined) return undefined
+    const { came, isDoubtful, isClear } = notIn
+    return {
+      ...{ overloadLevel: this.level, share: this.share(standing), came },
+      ...(isDoubtful && { doubtful: 'yes' }),
+      ...(isClear && { clear: 'yes' }),
+    }
   }
 
   /**
    * A message that was asked about was put off, here or later, by us or by a mail server. It is remembered, so that it goes
    * first when it comes back.
    */
-  putOff({ standing, net, domain }: Pick<Client, 'standing' | 'net' | 'domain'>, envelope: Envelope): void {
-    if (this.enforced > 0 && isRationed(standing)) this.#options.returns.note(net, envelope, domain)
+  putOff(client: Pick<Client, 'standing' | 'net' | 'domain'>, message: PutOffMessage): void {
+    if (this.enforced > 0 && isRationed(client.standing)) this.#rationing.putOff(client, message)
   }
 
   /** The share of the messages of a standing that is let in at present, 0 to 1. */
   share(standing: Standing): number {
     const { level } = this
     if (isRefusedAtBanner(level, standing)) return 0
-    return isRationed(standing) ? this.#shares[standing] : boundsOf(level, standing).most
+    return isRationed(standing) ? this.#rationing.share(standing) : boundsOf(level, standing).most
   }
 
   /** How long a client may be silent in a session that begins now, in milliseconds. @param usual IDLE_TIMEOUT */
@@ -244,11 +241,7 @@ export class Overload {
   /** Decides which share of the strangers is let in. @param seconds since the last time; 0: only the level has changed */
   #ration(level: Level, seconds: number): void {
     this.#rationed = level
-    for (const standing of ['new', 'seen'] as const) {
-      const bounds = boundsOf(level, standing)
-      this.#shares[standing] = nextShare(this.#shares[standing], this.#pressure.value, bounds, seconds)
-      this.#fair[standing].set(this.#shares[standing], seconds)
-    }
+    this.#rationing.set(level, this.#pressure.value, seconds)
   }
 
   #tell(level: Level): void {

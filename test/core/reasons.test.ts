@@ -34,7 +34,7 @@ const CONTRACT: Readonly<Record<string, readonly [check: string | undefined, sta
   proxy_unlisted: [undefined, 'connect', 'drop 421 4.3.0'],
   tongue: ['tongue', 'helo', 'reject 554 5.5.1, drop 421 4.7.0'],
   tls_limit: [undefined, 'connect', 'drop 421 4.3.0'],
-  overload: ['overload', 'connect rcpt', 'drop 421 4.3.2, defer 451 4.3.2'],
+  overload: ['overload', 'connect mail rcpt', 'drop 421 4.3.2, defer 451 4.3.2'],
   net_concurrency: [undefined, 'connect', 'drop 421 4.7.0'],
   banned: ['banned', 'connect rcpt', 'drop 421 4.7.0, defer 450 4.7.1, drop 554 5.7.1, reject 550 5.7.1'],
   dnsbl: ['dnsbl', 'mail rcpt', 'reject 554 5.7.1, defer 451 4.7.1'],

@@ -1,4 +1,7 @@
 /** Clients of all six standings at each level of overload: what they hear at the banner and at RCPT, and how much they may. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { STANDINGS, type Standing } from '../../src/core/client.ts'
@@ -6,7 +9,10 @@ import { SYSTEM_CLOCK } from '../../src/core/clock.ts'
 import { LEVELS, type Level } from '../../src/core/overload.ts'
 import { Overload } from '../../src/overload/overload.ts'
 import type { Sample } from '../../src/overload/pressure.ts'
+import { PLAIN } from '../../src/overload/rationing.ts'
 import { Returns } from '../../src/state/returns.ts'
+import { startApp } from '../support/app.ts'
+import { makeCertificate } from '../support/certificates.ts'
 import { startFront, type TestFront } from '../support/front.ts'
 import { type Script, startUpstream } from '../support/upstream.ts'
 
@@ -34,6 +40,7 @@ async function pinned(
   settings: Record<string, string> = {},
   returns = nothingPutOff(),
   script: Script = () => 'default',
+  before: (overload: Overload) => void = () => undefined,
 ): Promise<TestFront> {
   const upstream = await startUpstream({ script })
   ends.push(() => upstream.stop())
@@ -42,6 +49,7 @@ async function pinned(
     ...{ sample: () => SAMPLE, returns, counted: () => undefined, clock: SYSTEM_CLOCK, seed: SEED, log: LOG },
   })
   overload.tick()
+  before(overload)
   const standingOf = ({ ip }: { ip: string }): Standing => STANDINGS.find((each) => addressOf(each) === ip) ?? 'new'
   const node = await startFront(
     upstream.address,
@@ -184,17 +192,101 @@ describe('a stranger is doubtful, as shipped,', () => {
   })
 })
 
+describe('a doubtful stranger that nothing would get in', () => {
+  const at = { ms: 1_700_000_000_000 }
+  /** A hundred messages of other strangers have come back, and take the share whole. */
+  const pressed = (overload: Overload): void => {
+    const from = (i: number) => ({ standing: 'new', net: `net ${i}`, domain: undefined }) as const
+    const letter = (i: number) => ({ from: 'a@example.org', to: `${i}@example.net` })
+    for (let i = 0; i < 100; i++) overload.putOff(from(i), { envelope: letter(i), manner: PLAIN })
+    at.ms += 61_000
+    for (let i = 0; i < 100; i++) overload.offer(from(i), letter(i))
+    overload.tick()
+  }
+  async function say(node: TestFront, helo: string, from: string, to: string): Promise<string[]> {
+    const client = await node.client('127.0.6.1')
+    await client.reply()
+    await client.command(`EHLO ${helo}`)
+    const heard = [(await client.command(`MAIL FROM:<${from}>`)).slice(0, 9)]
+    if (heard[0]?.startsWith('250')) heard.push((await client.command(`RCPT TO:<${to}>`)).slice(0, 9))
+    await client.command('QUIT')
+    await client.closed()
+    return heard
+  }
+
+  test('is put off at MAIL; if it comes back, it reaches postmaster', async () => {
+    const node = await pinned(3, {}, nothingPutOff(at), undefined, pressed)
+    const postmaster = 'postmaster@example.net'
+    expect(await say(node, 'localhost', 'b@example.org', postmaster)).toEqual(['451 4.3.2'])
+    while (node.lines.at(-1)?.msg !== 'session') await nextTurn()
+    expect(node.lines.at(-1)).toMatchObject({ stage: 'mail', doubtful: 'yes' })
+    // Too soon, and from another sender.
+    expect(await say(node, 'localhost', 'b@example.org', postmaster)).toEqual(['451 4.3.2'])
+    at.ms += 61_000
+    expect(await say(node, 'localhost', 'c@example.org', postmaster)).toEqual(['451 4.3.2'])
+    expect(await say(node, 'localhost', 'b@example.org', postmaster)).toEqual(['250 2.1.0', '250 2.1.5'])
+  })
+
+  test('hears no sooner than others that its bounce, or its message that is not doubtful, is put off', async () => {
+    const node = await pinned(3, {}, nothingPutOff(at), undefined, pressed)
+    expect(await say(node, 'localhost', '', 'b@example.net')).toEqual(['250 2.1.0', '451 4.3.2'])
+    expect(await say(node, 'client.example', 'b@example.org', 'b@example.net')).toEqual(['250 2.1.0', '451 4.3.2'])
+  })
+
+  test('gets to its recipient where the check is only observed', async () => {
+    const node = await pinned(3, { OBSERVE: 'overload' }, nothingPutOff(at), undefined, pressed)
+    expect(await say(node, 'localhost', 'b@example.org', 'b@example.net')).toEqual(['250 2.1.0', '250 2.1.5'])
+  })
+})
+
+describe('a stranger that is put off is in the clear', () => {
+  /** @returns the log line of a session in which a message is put off */
+  async function line(settings: Record<string, string>, hello: string, tls: boolean): Promise<unknown> {
+    const upstream = await startUpstream()
+    ends.push(() => upstream.stop())
+    const app = await startApp(upstream.address, { OVERLOAD: '3', OVERLOAD_EVENT_LOOP: '10s', ...settings })
+    ends.push(() => app.stop())
+    const client = await app.client()
+    await client.reply()
+    await client.command(hello)
+    if (tls) {
+      await client.startTls()
+      await client.command(hello)
+    }
+    await client.command('MAIL FROM:<a@example.org>')
+    expect(await client.command('RCPT TO:<b@example.net>')).toMatch(/^451/)
+    await client.command('QUIT')
+    return app.waitForLog(({ msg }) => msg === 'session')
+  }
+
+  test('if it could have had TLS, whether it says EHLO or HELO', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'spillway-clear-'))
+    ends.push(async () => rmSync(directory, { recursive: true }))
+    const files = { TLS_CERT: join(directory, 'cert'), TLS_KEY: join(directory, 'key') }
+    const { cert, key } = makeCertificate({ names: ['DNS:mx.test.example'] })
+    writeFileSync(files.TLS_CERT, cert)
+    writeFileSync(files.TLS_KEY, key)
+    expect(await line(files, 'EHLO client.example', false)).toMatchObject({ reason: 'overload', clear: 'yes' })
+    expect(await line(files, 'HELO client.example', false)).toMatchObject({ reason: 'overload', clear: 'yes' })
+    const secured = await line(files, 'EHLO client.example', true)
+    expect(secured).toMatchObject({ reason: 'overload' })
+    expect(secured).not.toHaveProperty('clear')
+    expect(await line({}, 'EHLO client.example', false)).not.toHaveProperty('clear')
+  })
+})
+
 describe('a stranger that comes back', () => {
   const HERE = '127.0.0.99'
   const ELSEWHERE = '127.0.1.99'
   let at: { ms: number }
   let node: TestFront
-  async function say(to: string, ip = HERE): Promise<string> {
+  async function say(to: string, ip = HERE, quits = true): Promise<string> {
     const client = await node.client(ip)
     await client.hello()
     await client.command('MAIL FROM:<a@example.org>')
     const reply = await client.command(`RCPT TO:<${to}>`)
-    await client.command('QUIT')
+    if (quits) await client.command('QUIT')
+    else client.end()
     await client.closed()
     return reply.slice(0, 3)
   }
@@ -209,6 +301,27 @@ describe('a stranger that comes back', () => {
     at.ms += 61_000
     expect([await say('c@example.net'), await say('b@example.net', ip)]).toEqual(['451', '250'])
     expect(await say('b@example.net', ip)).toBe('451')
+  })
+
+  test('after it has hung up without QUIT is no better than others', async () => {
+    expect(await say('b@example.net', HERE, false)).toBe('451')
+    at.ms += 61_000
+    expect(await say('b@example.net')).toBe('451')
+    at.ms += 61_000
+    expect(await say('b@example.net')).toBe('250')
+  })
+
+  test('after the node has ended its session is let in', async () => {
+    const client = await node.client(HERE)
+    await client.hello()
+    await client.command('MAIL FROM:<a@example.org>')
+    expect(await client.command('RCPT TO:<b@example.net>')).toMatch(/^451/)
+    await client.command('RSET')
+    for (const session of node.live) session.drain()
+    expect(await client.reply()).toMatch(/^421 4\.3\.2/)
+    await client.closed()
+    at.ms += 61_000
+    expect(await say('b@example.net')).toBe('250')
   })
 
   test('within a minute is no better than others', async () => {

@@ -137,7 +137,8 @@ describe('over nets', () => {
 
 describe('those that have come back go first', () => {
   const SEED = new Uint8Array(8)
-  const [BACK, FIRST] = [turnOf('back', false), turnOf('first', false)]
+  const PLAIN = { isDoubtful: false, isClear: false }
+  const [BACK, FIRST] = [turnOf('back', PLAIN), turnOf('first', PLAIN)]
   interface Second {
     readonly back: number
     readonly first: number
@@ -165,14 +166,30 @@ describe('those that have come back go first', () => {
   })
   const steady = (second: Second, seconds = 40): Second[] => new Array(seconds).fill(second)
 
-  test('from the same network and from another alike', () => {
-    const turns = [false, true].map((isDoubtful) =>
-      (['back', 'elsewhere', 'first'] as const).map((came) => turnOf(came, isDoubtful)),
+  test('from the same network and from another alike; in the clear after all others of their kind', () => {
+    const turns = [false, true].flatMap((isDoubtful) =>
+      (['back', 'elsewhere', 'first'] as const).map((came) =>
+        [false, true].map((isClear) => turnOf(came, { isDoubtful, isClear })),
+      ),
     )
     expect(turns).toEqual([
-      [0, 0, 1],
-      [2, 2, 3],
+      [0, 1],
+      [0, 1],
+      [2, 3],
+      [4, 5],
+      [4, 5],
+      [6, 7],
     ])
+  })
+
+  test('the last turn is let in as well where nobody of another one comes', () => {
+    const fair = new FairShare(SEED, TURNS)
+    let isIn = 0
+    for (let second = 0; second < 20; second++) {
+      fair.set(0.3, 1)
+      for (let i = 0; i < 10; i++) if (fair.offer(`net ${second} ${i}`, second * 1000 + i * 100, TURNS - 1)) isIn++
+    }
+    expect(isIn).toBeGreaterThan(20 * 2)
   })
 
   test.each([
@@ -186,7 +203,7 @@ describe('those that have come back go first', () => {
       for (let i = 0; i < clean + doubtful; i++) {
         const isDoubtful = i % Math.round((clean + doubtful) / clean) !== 0
         // The doubtful have come back, and the others come for the first time.
-        const turn = turnOf(isDoubtful ? 'back' : 'first', isDoubtful)
+        const turn = turnOf(isDoubtful ? 'back' : 'first', { isDoubtful, isClear: false })
         const isIn = fair.offer(`net ${(second * 997 + i) % 5000}`, second * 1000 + i, turn)
         if (second >= 20 && isIn) counts[isDoubtful ? 'doubtful' : 'clean']++
       }

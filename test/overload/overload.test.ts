@@ -4,6 +4,7 @@ import { STANDINGS, type Standing } from '../../src/core/client.ts'
 import { LEVELS, type Level } from '../../src/core/overload.ts'
 import { EVERY_MS, Overload, type OverloadSettings } from '../../src/overload/overload.ts'
 import type { Sample } from '../../src/overload/pressure.ts'
+import { PLAIN } from '../../src/overload/rationing.ts'
 import { FRIENDS_MS } from '../../src/overload/reserve.ts'
 import { Returns } from '../../src/state/returns.ts'
 import type { Fields } from '../../src/telemetry/log.ts'
@@ -202,7 +203,7 @@ describe('strangers that come back', () => {
   const put = (i: number, from = `net ${i}`) => {
     const letter = { from: `${i}@example.org`, to: 'b@example.net' }
     const shed = overload.offer(client('new', from), letter)
-    if (shed !== undefined) overload.putOff(client('new', from), letter)
+    if (shed !== undefined) overload.putOff(client('new', from), { envelope: letter, manner: PLAIN })
     return shed
   }
   const later = (ms: number) => {
@@ -239,9 +240,9 @@ describe('strangers that come back', () => {
   })
 
   test('nothing is counted while all are let in, nor remembered at level 0', () => {
-    overload.putOff(client('new'), LETTER)
+    overload.putOff(client('new'), { envelope: LETTER, manner: PLAIN })
     settings.mode = 1
-    overload.putOff(client('known'), LETTER)
+    overload.putOff(client('known'), { envelope: LETTER, manner: PLAIN })
     overload.tick()
     expect(letIn('new')).toBe(100)
     expect(counts).toEqual({})
@@ -252,7 +253,7 @@ describe('strangers that come back', () => {
 
   test('what was put off for another reason counts from level 1 on', () => {
     settings.mode = 1
-    overload.putOff(client('new'), LETTER)
+    overload.putOff(client('new'), { envelope: LETTER, manner: PLAIN })
     later(300_000)
     settings.mode = 4
     expect(overload.offer(client('new'), LETTER)).toMatchObject({ came: 'back' })
@@ -263,7 +264,7 @@ describe('a doubtful client', () => {
   const offers = (count: number, isDoubtful: boolean) =>
     Array.from({ length: count }, () => {
       now += 1
-      return overload.offer(client('new', `net ${now}`), LETTER, () => isDoubtful)
+      return overload.offer(client('new', `net ${now}`), LETTER, () => ({ isDoubtful, isClear: !isDoubtful }))
     })
 
   test('is put off before all others, and the log says so', () => {
@@ -280,7 +281,10 @@ describe('a doubtful client', () => {
     expect(doubtful.filter((shed) => shed === undefined)).toHaveLength(0)
     expect(clean.filter((shed) => shed === undefined).length).toBeGreaterThanOrEqual(3)
     expect(doubtful[0]).toMatchObject({ came: 'first', doubtful: 'yes' })
-    expect(clean.find((shed) => shed !== undefined)).not.toHaveProperty('doubtful')
+    expect(doubtful[0]).not.toHaveProperty('clear')
+    const cleanShed = clean.find((shed) => shed !== undefined)
+    expect(cleanShed).toMatchObject({ clear: 'yes' })
+    expect(cleanShed).not.toHaveProperty('doubtful')
   })
 
   test('is let in as all are while nobody is put off, and nobody asks who it is', () => {
@@ -300,7 +304,7 @@ describe('while the check is only observed', () => {
     settings.isEnforced = false
     settings.mode = 4
     overload.tick()
-    overload.putOff(client('new'), LETTER)
+    overload.putOff(client('new'), { envelope: LETTER, manner: PLAIN })
     now += 300_000
     expect(overload.offer(client('new'), LETTER)).toMatchObject({ came: 'first' })
   })

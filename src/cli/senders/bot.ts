@@ -17,6 +17,8 @@ export interface Habits {
   readonly quits: boolean
   readonly comesBack: Return
   readonly helo: HeloHabit
+  /** Asks for STARTTLS. */
+  readonly tls: boolean
 }
 
 /** What a bot calls itself: a name as mail servers have, that of the server it speaks to, one without a dot, or a bare address. */
@@ -35,9 +37,10 @@ export interface HabitShares {
   readonly ignoresReplies: number
   readonly hangs: number
   readonly quits: number
+  readonly tls: number
 }
 
-export const USUAL: HabitShares = { pregreets: 0.15, ignoresReplies: 0.1, hangs: 0.03, quits: 0.4 }
+export const USUAL: HabitShares = { pregreets: 0.15, ignoresReplies: 0.1, hangs: 0.03, quits: 0.4, tls: 0.2 }
 
 /** The share of bots that come back as a mail server does. Of the others, 36 in 67 never do. */
 export const PROPERLY = 0.33
@@ -58,6 +61,7 @@ export function habitsOf(seed: number, bot: number, shares: HabitShares = USUAL,
     quits: random() < shares.quits,
     comesBack: weighted(random, returnsOf(properly)).comesBack,
     helo: weighted(random, HELOS).helo,
+    tls: random() < shares.tls,
   }
 }
 

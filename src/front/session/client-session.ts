@@ -247,6 +247,7 @@ export class ClientSession implements TransportEvents, Surroundings, Watched {
   #endFor(reason: ProtocolReason): void {
     if (this.#state.isEnding) return
     if (this.#state.current !== 'handshake') {
+      if (reason === 'draining') this.#commands.leave()
       this.#farewell(this.#conversation.replies.because(reason))
       return
     }

@@ -13,6 +13,7 @@ import type { Connection, ConversationParts } from './context.ts'
 import type { Conversation } from './conversation.ts'
 import { readHelo } from './grammar.ts'
 import { isOtherProtocol } from './other-protocol.ts'
+import { rememberPutOffs } from './put-offs.ts'
 
 /** What commands depend on, apart from what the client has said. */
 export interface Surroundings extends Pick<Connection, 'tls'> {
@@ -23,7 +24,7 @@ export interface Surroundings extends Pick<Connection, 'tls'> {
 }
 
 export interface CommandsParts {
-  readonly conversation: Pick<ConversationParts, 'voice'>
+  readonly conversation: Pick<ConversationParts, 'voice' | 'overload'>
   readonly offersTls: boolean
   /** How many transactions one session may begin. */
   readonly maxMessages: number
@@ -94,6 +95,7 @@ export class Commands {
 
   /** Counts a reply. @returns the reply, or a last one instead if the client has spent its budget */
   count(reply: ClientReply): ClientReply {
+    if (reply.next === 'close') this.leave()
     switch (reply.counts) {
       case 'nothing':
         return reply
@@ -113,6 +115,11 @@ export class Commands {
       case 'refused':
         return ++this.#refused > MAX_REFUSED ? this.#tooMuch(reply.counts) : reply
     }
+  }
+
+  /** The session ends in order: the client has said QUIT, or may not go on now. */
+  leave(): void {
+    rememberPutOffs(this.#record, this.#parts.conversation.overload, this.#conversation.client)
   }
 
   #failed(error: unknown): ClientReply {
@@ -235,6 +242,7 @@ export class Commands {
     const counts = conversation.greeted ? 'junk' : 'nothing'
     this.#record.stage = 'helo'
     if (this.#hasMore) conversation.signs.hasty = true
+    this.#record.isClear = this.#parts.offersTls && this.#around.tls === undefined
     const refused = await conversation.hello(name, esmtp)
     if (refused !== undefined) return refused
     return goOn(esmtp ? this.#offer() : say(250, undefined, this.#parts.conversation.voice.hostname), counts)

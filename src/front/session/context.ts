@@ -5,6 +5,7 @@ import type { Client } from '../../core/client.ts'
 import type { Maybe } from '../../core/maybe.ts'
 import type { Facts, Mode, Verdict } from '../../core/policy.ts'
 import type { Overload } from '../../overload/overload.ts'
+import type { Manner } from '../../overload/returning.ts'
 import type { ClientAttributes } from '../../relay/smtp/client-attributes.ts'
 import type { Relay, RelayParts } from '../../relay/transaction/relay.ts'
 import type { HeloCrowds } from '../../state/helo-crowds.ts'
@@ -15,7 +16,7 @@ import type { Outcomes } from '../outcome.ts'
 import type { Voice } from '../reply.ts'
 import type { SessionRecord } from '../session-record.ts'
 import type { Replies } from './replies.ts'
-import type { Transaction } from './transaction.ts'
+import { isDoubted } from './signs.ts'
 
 /** Shared by all sessions. */
 export interface ConversationParts {
@@ -24,7 +25,7 @@ export interface ConversationParts {
   /** Another number whenever somebody may have been banned. */
   readonly bans: { readonly edition: number }
   readonly limits: Limits
-  readonly overload: Pick<Overload, 'offer' | 'putOff'>
+  readonly overload: Pick<Overload, 'atMail' | 'offer' | 'putOff'>
   readonly knownRecipients: KnownRecipients
   readonly unknownRecipients: Pick<UnknownRecipients, 'get' | 'heard' | 'forget'>
   /** Whether a stranger's neighbourhood makes it doubtful. @param ip canonical */
@@ -67,7 +68,8 @@ export const judge = <S extends keyof Policy>(
   facts: Facts[S],
 ): Maybe<Verdict> => parts.checks.run(stage, part, facts, observed)
 
-/** A message has heard a 4yz, whoever said it: its client will send it again. */
-export function putOff({ parts, client }: Pick<Context, 'parts' | 'client'>, { asked }: Transaction): void {
-  if (asked !== undefined) parts.overload.putOff(client, asked)
-}
+/** What speaks against a client while only a share of the strangers is let in. */
+export const mannerOf = ({ parts, client, record }: Pick<Context, 'parts' | 'client' | 'record'>): Manner => ({
+  isDoubtful: isDoubted(record) || parts.hasDoubtfulNeighbours(client.ip),
+  isClear: record.isClear,
+})

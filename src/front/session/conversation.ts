@@ -1,6 +1,6 @@
 /**
  * What one client says and hears, from HELO to the end of its last transaction. commands.ts knows which command may come when,
- * recipient.ts handles a recipient, message.ts a message.
+ * sender.ts handles MAIL, recipient.ts a recipient, message.ts a message.
  */
 import type { Observer } from '../../checks/runner.ts'
 import type { Client, Standing } from '../../core/client.ts'
@@ -11,21 +11,20 @@ import type { ClientAttributes } from '../../relay/smtp/client-attributes.ts'
 import type { Extensions } from '../../relay/smtp/dial.ts'
 import type { RelayClient } from '../../relay/transaction/link-parts.ts'
 import { Relay } from '../../relay/transaction/relay.ts'
-import { say } from '../reply.ts'
 import type { SessionRecord } from '../session-record.ts'
-import { Charges } from './charges.ts'
-import { type ClientReply, goOn, UNREAD } from './client-reply.ts'
+import { type ClientReply, UNREAD } from './client-reply.ts'
 import { type Connection, type Context, type ConversationParts, judge } from './context.ts'
-import { extensionsUsed, mayBeOffered, readMail } from './grammar.ts'
+import { mayBeOffered } from './grammar.ts'
 import { type ClientMessage, noRecipients, startMessage } from './message.ts'
 import { recipient } from './recipient.ts'
 import { Replies } from './replies.ts'
+import { sender } from './sender.ts'
 import { isSign, MutableSigns, once } from './signs.ts'
-import { Transaction } from './transaction.ts'
+import type { Transaction } from './transaction.ts'
 
 const NOTHING: Extensions = new Map()
 
-/** Its public members that are not commands are for recipient.ts, message.ts and the relay. */
+/** Its public members that are not commands are for sender.ts, recipient.ts, message.ts and the relay. */
 export class Conversation implements Context, RelayClient {
   readonly parts: ConversationParts
   readonly record: SessionRecord
@@ -174,24 +173,10 @@ export class Conversation implements Context, RelayClient {
   }
 
   async mail(line: string): Promise<ClientReply> {
-    const { parts, client, record, replies } = this
-    const read = readMail(line)
-    if (!read.ok) return replies.mistake(read.mistake)
-    const { address: from, parameters } = read.value
-    const needs = extensionsUsed('mail', parameters, { has: (extension) => this.offers(extension) })
-    if (!needs.ok) return replies.mistake(needs.mistake)
-    const declared = parameters.get('SIZE')
-    const size = declared === undefined ? undefined : Number(declared)
-    const facts = { ...this.#connect, helo: this.#helo, signs: this.signs, from, size, maxSize: this.maxSize }
-    record.from = from
-    const verdict = await judge(this, 'mail', 'uncounted', facts)
-    if (verdict.action !== 'accept') {
-      const reply = replies.refuse(verdict, 'refused')
-      this.#refused(verdict, reply)
-      return reply
-    }
-    this.#transaction = new Transaction(read.value.line, needs.value, facts, new Charges(parts.limits, client))
-    return goOn(say(250, '2.1.0', 'Ok'))
+    const around = { ...this.#connect, helo: this.#helo, signs: this.signs, maxSize: this.maxSize }
+    const { reply, transaction } = await sender(this, line, around, (extension) => this.offers(extension))
+    this.#transaction = transaction
+    return reply
   }
 
   rcpt(line: string): Promise<ClientReply> {

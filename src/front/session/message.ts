@@ -6,7 +6,8 @@ import { heardBy, type Refusal, refusal } from '../../core/policy.ts'
 import type { Answer } from '../../relay/transaction/answer.ts'
 import { type Evidence, evidenceOf } from '../evidence.ts'
 import { type ClientReply, type Counts, UNREAD } from './client-reply.ts'
-import { type Context, putOff } from './context.ts'
+import type { Context } from './context.ts'
+import { keepPutOff } from './put-offs.ts'
 import type { Transaction } from './transaction.ts'
 
 /** Without an enhanced code (RFC 2034 section 4). */
@@ -46,7 +47,7 @@ export async function startMessage(
   const reply = answered(context, transaction, answer, 'refused')
   const code = answer.kind === 'reply' ? answer.reply.code : answer.refusal.code
   const result = resultOf({ code })
-  if (result === 'deferred') putOff(context, transaction)
+  if (result === 'deferred') keepPutOff(context, transaction.asked)
   replies.message({ result, upstream: answer.upstream, reply: reply.text, evidence: saidBy(context, answer) })
   return { reply }
 }
@@ -115,7 +116,7 @@ export class ClientMessage {
     const { answer, result: came, ms } = await relay.end()
     const result = answer.kind === 'refusal' && came === 'rejected' ? resultOf(heardBy(client, answer.refusal)) : came
     const reply = answered(this.#context, this.#transaction, answer, 'message')
-    if (result === 'deferred') putOff(this.#context, this.#transaction)
+    if (result === 'deferred') keepPutOff(this.#context, this.#transaction.asked)
     const left = this.#hasLeft
     const told = { result, upstream: answer.upstream, reply: reply.text, size: this.#size, ms, left }
     replies.message({ ...told, evidence: saidBy(this.#context, answer) })

@@ -25,9 +25,9 @@ import type { Said } from '../../state/unknown-recipients.ts'
 import { evidenceOf } from '../evidence.ts'
 import type { AnsweredFrom } from '../recipient-answer.ts'
 import { type ClientReply, UNREAD } from './client-reply.ts'
-import { type Context, judge, putOff } from './context.ts'
+import { type Context, judge, mannerOf } from './context.ts'
 import { extensionsUsed, type Path, type Read, readRcpt } from './grammar.ts'
-import { isDoubted } from './signs.ts'
+import { keepPutOff } from './put-offs.ts'
 import type { RefusedRecipient, Transaction } from './transaction.ts'
 
 export interface Rcpt {
@@ -108,7 +108,7 @@ async function admit(
       isPast ??= exempt && parts.limits.sparesLevel(sparedBy, client)
       if (isPast) return undefined
       lookAgain()
-      return transaction.shed(to, (asked) => parts.overload.offer(client, asked, () => isDoubtful(context)))
+      return transaction.shed(to, (asked) => parts.overload.offer(client, asked, () => mannerOf(context)))
     },
   }
   const first = await judge(context, 'rcpt', 'uncounted', known)
@@ -118,9 +118,6 @@ async function admit(
   const usage = each === undefined ? message : { ...message, [RECIPIENT_LIMIT]: each }
   return judge(context, 'rcpt', 'counted', { ...known, usage })
 }
-
-const isDoubtful = ({ parts, client, record }: Context): boolean =>
-  isDoubted(record) || parts.hasDoubtfulNeighbours(client.ip)
 
 /**
  * What the mail servers have just said of this recipient. It counts as if they had been asked. A trusted client always asks, so
@@ -160,7 +157,7 @@ function refuse(
 /** The recipient that a message was asked about with stands for the message. */
 function turnedAway(context: Context, transaction: Transaction, to: string, refused: RefusedRecipient): void {
   transaction.refuse(refused)
-  if (refused.code < 500 && to === transaction.asked?.to) putOff(context, transaction)
+  if (refused.code < 500 && to === transaction.asked?.to) keepPutOff(context, transaction.asked)
 }
 
 /** The client hears what the mail server said, unless the cluster seems to have lost its directory. */

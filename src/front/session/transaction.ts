@@ -24,7 +24,7 @@ export class Transaction {
   readonly mailLine: string
   /** The extensions that its parameters use. */
   readonly needs: readonly string[]
-  readonly facts: Facts['mail']
+  readonly facts: Omit<Facts['mail'], 'shed'>
   readonly charges: Charges
   /** Whether it is let in under overload, for all its recipients; undefined: it was not asked for yet. */
   #offer: { readonly envelope: Envelope; readonly shed: Offer } | undefined
@@ -37,7 +37,7 @@ export class Transaction {
   /** Whether no mail server was there for a recipient. Then none is answered from memory: what is down says nothing. */
   isForsaken = false
 
-  constructor(mailLine: string, needs: readonly string[], facts: Facts['mail'], charges: Charges) {
+  constructor(mailLine: string, needs: readonly string[], facts: Omit<Facts['mail'], 'shed'>, charges: Charges) {
     this.mailLine = mailLine
     this.needs = needs
     this.facts = facts

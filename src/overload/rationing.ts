@@ -1,0 +1,131 @@
+/**
+ * Lets in a share of the messages of strangers, and says which (returning.ts, fair-share.ts). The shares follow the pressure
+ * (admission.ts), within the bounds of the level (levels.ts).
+ *
+ * A message is asked about at its first recipient, because only that shows whether it has come back, and whether it is for postmaster
+ * or abuse. But a new client that is doubtful or speaks in the clear is asked about at MAIL already. If it comes for the first time,
+ * and nothing of its turn is let in at present, it is put off there: no recipient would change that, but postmaster. So of such clients
+ * it is also remembered which sender was put off. What comes back with that sender, from anywhere, gets to its recipient, and if it is
+ * from the same network or domain, it counts there as come back. Bounces and verifications, which have a null sender, are
+ * never put off at MAIL.
+ */
+import type { Client, Standing } from '../core/client.ts'
+import type { Clock } from '../core/clock.ts'
+import type { Came, Level } from '../core/overload.ts'
+import type { Envelope, Returns } from '../state/returns.ts'
+import { nextShare } from './admission.ts'
+import { FairShare } from './fair-share.ts'
+import { boundsOf } from './levels.ts'
+import { type Manner, TURNS, turnOf } from './returning.ts'
+
+export interface RationingOptions {
+  /** What was put off lately. */
+  readonly returns: Pick<Returns, 'came' | 'spend' | 'note'>
+  /** Counts a message of which only a share is let in. */
+  readonly counted: (came: Came, isIn: boolean) => void
+  readonly clock: Pick<Clock, 'elapsed'>
+  /** Eight secret random bytes for the tables of nets. */
+  readonly seed: Uint8Array
+}
+
+/** Why a message was not let in. */
+export interface NotIn extends Manner {
+  readonly came: Came
+}
+
+/** Standings of which a part may be let in. The others are let in, or none of them is. */
+export type Rationed = 'new' | 'seen'
+export const isRationed = (standing: Standing): standing is Rationed => standing === 'new' || standing === 'seen'
+
+export const PLAIN: Manner = { isDoubtful: false, isClear: false }
+
+type From = Pick<Client, 'net' | 'domain'>
+
+/** A message that was put off; `to` is '' where no recipient was heard. */
+export interface PutOffMessage {
+  readonly envelope: Envelope
+  readonly manner: Manner
+}
+
+/** Whether it comes after others of its kind. */
+const isLate = ({ isDoubtful, isClear }: Manner): boolean => isDoubtful || isClear
+
+/** What a message is remembered by: sender and recipient, and where it may be put off at MAIL the sender alone. */
+function keysOf(envelope: Envelope, manner: Manner): readonly Envelope[] {
+  const { from, to } = envelope
+  return to !== '' && from !== '' && isLate(manner) ? [envelope, { from, to: '' }] : [envelope]
+}
+
+/** A sender alone that comes from elsewhere says too little. */
+const cameOf = ([message = 'first', sender]: readonly Came[]): Came =>
+  message === 'first' && sender === 'back' ? 'back' : message
+
+export class Rationing {
+  readonly #options: RationingOptions
+  readonly #fair: Readonly<Record<Rationed, FairShare>>
+  readonly #shares: Record<Rationed, number> = { new: 1, seen: 1 }
+
+  constructor(options: RationingOptions) {
+    const { seed } = options
+    this.#options = options
+    this.#fair = { new: new FairShare(seed, TURNS), seen: new FairShare(seed, TURNS) }
+  }
+
+  /** The share that is let in at present, 0 to 1. */
+  share(standing: Rationed): number {
+    return this.#shares[standing]
+  }
+
+  /** Decides which share is let in. @param seconds since the last time; 0: only the level has changed */
+  set(level: Level, pressure: number, seconds: number): void {
+    for (const standing of ['new', 'seen'] as const) {
+      this.#shares[standing] = nextShare(this.#shares[standing], pressure, boundsOf(level, standing), seconds)
+      this.#fair[standing].set(this.#shares[standing], seconds)
+    }
+  }
+
+  /**
+   * A new client has said MAIL.
+   * @param from not '' @param manner asked only while a share is let in
+   * @returns why it is put off; undefined: its recipient decides
+   */
+  atMail({ net, domain }: From, from: string, manner: () => Manner): NotIn | undefined {
+    if (this.#shares.new >= 1) return undefined
+    const is = manner()
+    if (!isLate(is) || this.#fair.new.reaches(turnOf('first', is))) return undefined
+    if (this.#options.returns.came(net, { from, to: '' }, domain) !== 'first') return undefined
+    return this.#offer('new', net, 'first', is)
+  }
+
+  /**
+   * A client has named the first recipient of a message.
+   * @param manner asked only while a share is let in
+   * @returns why it is put off; undefined: it is let in
+   */
+  atRcpt(standing: Rationed, client: From, envelope: Envelope, manner: () => Manner): NotIn | undefined {
+    const { net, domain } = client
+    const { returns } = this.#options
+    if (this.#shares[standing] >= 1) {
+      this.#fair[standing].offer(net, this.#options.clock.elapsed())
+      return undefined
+    }
+    const is = manner()
+    const keys = keysOf(envelope, is)
+    const came = cameOf(keys.map((key) => returns.came(net, key, domain)))
+    const notIn = this.#offer(standing, net, came, is)
+    if (notIn === undefined && came !== 'first') for (const key of keys) returns.spend(net, key, domain)
+    return notIn
+  }
+
+  /** A message was put off. It is remembered, so that it goes first when it comes back. */
+  putOff({ net, domain }: From, { envelope, manner }: PutOffMessage): void {
+    for (const key of keysOf(envelope, manner)) this.#options.returns.note(net, key, domain)
+  }
+
+  #offer(standing: Rationed, net: string, came: Came, is: Manner): NotIn | undefined {
+    const { counted, clock } = this.#options
+    const isIn = this.#fair[standing].offer(net, clock.elapsed(), turnOf(came, is))
+    counted(came, isIn)
+    return isIn ? undefined : { came, ...is }
+  }
+}

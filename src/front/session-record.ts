@@ -2,7 +2,7 @@
 import type { Offence } from '../core/bans.ts'
 import type { Refusal, Stage } from '../core/policy.ts'
 import type { CheckName, ReasonName } from '../core/reasons.ts'
-import type { PutOffMessage } from '../overload/rationing.ts'
+import type { Key } from '../state/put-off.ts'
 import type { MessageResult } from '../telemetry/metrics.ts'
 import type { ObservedUse } from '../telemetry/observed/report.ts'
 
@@ -53,8 +53,8 @@ export class SessionRecord {
   observed: Set<CheckName | ReasonName> | undefined
   /** Of observed limits: the most that was used of one, as a share of its maximum. */
   uses: Map<CheckName, ObservedUse> | undefined
-  /** Messages that were put off (session/put-offs.ts). */
-  putOffs: PutOffMessage[] | undefined
+  /** What messages that were put off are noted by (session/put-offs.ts). */
+  putOffs: Key[] | undefined
   /** STARTTLS was on offer at the last HELO or EHLO, and it came in the clear. */
   isClear = false
   /** A mail server has refused a recipient or a message for good (5yz). */

@@ -10,12 +10,13 @@ import { type Client, isFriend, type OpenCounts, type Standing } from '../core/c
 import type { Clock } from '../core/clock.ts'
 import { stackOf } from '../core/errors.ts'
 import type { Came, Level, OverloadMode } from '../core/overload.ts'
+import type { Key } from '../state/put-off.ts'
 import type { Envelope, Returns } from '../state/returns.ts'
 import type { Log } from '../telemetry/log.ts'
 import { CALM, type LevelState, nextLevel } from './level.ts'
 import { boundsOf, idleMsAt, isRefusedAtBanner } from './levels.ts'
 import { type Pressure, pressureOf, type Sample, type Targets } from './pressure.ts'
-import { isRationed, type NotIn, PLAIN, type PutOffMessage, Rationing, type RationingOptions } from './rationing.ts'
+import { isRationed, type NotIn, PLAIN, Rationing, type RationingOptions } from './rationing.ts'
 import { FRIENDS_MS, strangersMost } from './reserve.ts'
 import type { Manner } from './returning.ts'
 
@@ -34,7 +35,7 @@ export interface OverloadOptions extends RationingOptions {
   /** Takes a sample. @param lateMs by how much it comes later than a second after the last one */
   readonly sample: (lateMs: number) => Sample
   /** What was put off lately. */
-  readonly returns: Pick<Returns, 'came' | 'spend' | 'note' | 'sweep'>
+  readonly returns: Pick<Returns, 'came' | 'spend' | 'keyOf' | 'note' | 'sweep'>
   readonly clock: Clock
   readonly log: Log
 }
@@ -199,11 +200,21 @@ export class Overload {
   }
 
   /**
-   * A message that was asked about was put off, here or later, by us or by a mail server. It is remembered, so that it goes
-   * first when it comes back.
+   * A message that was asked about was put off, here or later, by us or by a mail server.
+   * @param envelope `to` is '' where no recipient was heard @param manner see returning.ts
+   * @returns what it is to be noted by when its client has left, so that it goes first when it comes back
    */
-  putOff(client: Pick<Client, 'standing' | 'net' | 'domain'>, message: PutOffMessage): void {
-    if (this.enforced > 0 && isRationed(client.standing)) this.#rationing.putOff(client, message)
+  putOff(
+    client: Pick<Client, 'standing' | 'net' | 'domain'>,
+    envelope: Envelope,
+    manner: () => Manner = () => PLAIN,
+  ): readonly Key[] {
+    return this.enforced > 0 && isRationed(client.standing) ? this.#rationing.putOff(client, envelope, manner()) : []
+  }
+
+  /** A client has left as mail servers do. @param keys of what it was put off with */
+  left({ net }: Pick<Client, 'net'>, keys: readonly Key[]): void {
+    for (const key of keys) this.#options.returns.note(net, key)
   }
 
   /** The share of the messages of a standing that is let in at present, 0 to 1. */

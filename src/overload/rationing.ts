@@ -12,6 +12,7 @@
 import type { Client, Standing } from '../core/client.ts'
 import type { Clock } from '../core/clock.ts'
 import type { Came, Level } from '../core/overload.ts'
+import type { Key } from '../state/put-off.ts'
 import type { Envelope, Returns } from '../state/returns.ts'
 import { nextShare } from './admission.ts'
 import { FairShare } from './fair-share.ts'
@@ -20,7 +21,7 @@ import { type Manner, TURNS, turnOf } from './returning.ts'
 
 export interface RationingOptions {
   /** What was put off lately. */
-  readonly returns: Pick<Returns, 'came' | 'spend' | 'note'>
+  readonly returns: Pick<Returns, 'came' | 'spend' | 'keyOf'>
   /** Counts a message of which only a share is let in. */
   readonly counted: (came: Came, isIn: boolean) => void
   readonly clock: Pick<Clock, 'elapsed'>
@@ -41,16 +42,10 @@ export const PLAIN: Manner = { isDoubtful: false, isClear: false }
 
 type From = Pick<Client, 'net' | 'domain'>
 
-/** A message that was put off; `to` is '' where no recipient was heard. */
-export interface PutOffMessage {
-  readonly envelope: Envelope
-  readonly manner: Manner
-}
-
 /** Whether it comes after others of its kind. */
 const isLate = ({ isDoubtful, isClear }: Manner): boolean => isDoubtful || isClear
 
-/** What a message is remembered by: sender and recipient, and where it may be put off at MAIL the sender alone. */
+/** What a message is remembered by; `to` is '' where no recipient was heard: sender and recipient, and where it may be put off at MAIL the sender alone. */
 function keysOf(envelope: Envelope, manner: Manner): readonly Envelope[] {
   const { from, to } = envelope
   return to !== '' && from !== '' && isLate(manner) ? [envelope, { from, to: '' }] : [envelope]
@@ -117,9 +112,9 @@ export class Rationing {
     return notIn
   }
 
-  /** A message was put off. It is remembered, so that it goes first when it comes back. */
-  putOff({ net, domain }: From, { envelope, manner }: PutOffMessage): void {
-    for (const key of keysOf(envelope, manner)) this.#options.returns.note(net, key, domain)
+  /** A message was put off. @returns what it is noted by; nothing of what the client wrote is in it */
+  putOff({ net, domain }: From, envelope: Envelope, manner: Manner): readonly Key[] {
+    return keysOf(envelope, manner).map((each) => this.#options.returns.keyOf(net, each, domain))
   }
 
   #offer(standing: Rationed, net: string, came: Came, is: Manner): NotIn | undefined {

@@ -75,10 +75,18 @@ export class Returns {
     this.#tell(this.#table.spend(this.#placeOf(net, envelope, domain), this.#second, this.#after), true)
   }
 
-  /** A message was put off. */
-  note(net: string, envelope: Envelope, domain?: string): void {
+  /** A message was put off. @param key what keyOf made of it */
+  note(net: string, key: Key): void {
     if (this.#nets.charge(net, this.#options.now(), OF_ONE_NET) > OF_ONE_NET) return
-    this.#tell(this.#table.note(this.#keyOf(domain ?? net, envelope), this.#second, this.#after), false)
+    this.#tell(this.#table.note(key, this.#second, this.#after), false)
+  }
+
+  /**
+   * What a message is noted by. It may be kept for as long as a client stays, because it has nothing of what the client wrote.
+   * @param domain see came
+   */
+  keyOf(net: string, envelope: Envelope, domain?: string): Key {
+    return this.#keyIn(domain ?? net, envelope)
   }
 
   /** Forgets what is too old, little by little; called about once a second. */
@@ -137,14 +145,14 @@ export class Returns {
 
   /** Under its domain, if it has come back there; else under its network. */
   #placeOf(net: string, envelope: Envelope, domain: string | undefined): Key {
-    const ofNet = this.#keyOf(net, envelope)
+    const ofNet = this.#keyIn(net, envelope)
     if (domain === undefined) return ofNet
-    const ofDomain = this.#keyOf(domain, envelope)
+    const ofDomain = this.#keyIn(domain, envelope)
     return this.#table.came(ofDomain, this.#second, this.#after) === 'back' ? ofDomain : ofNet
   }
 
   /** No path contains a line break, so no two messages are written alike. @param place a network or a domain */
-  #keyOf(place: string, { from, to }: Envelope): Key {
+  #keyIn(place: string, { from, to }: Envelope): Key {
     this.#begin()
     const message = oneShot('sha256', `${this.#secret}\n${from}\n${to}`, 'buffer')
     const network = oneShot('sha256', `${this.#secret}\n${place}\n`, 'buffer')

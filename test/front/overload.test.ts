@@ -9,7 +9,6 @@ import { SYSTEM_CLOCK } from '../../src/core/clock.ts'
 import { LEVELS, type Level } from '../../src/core/overload.ts'
 import { Overload } from '../../src/overload/overload.ts'
 import type { Sample } from '../../src/overload/pressure.ts'
-import { PLAIN } from '../../src/overload/rationing.ts'
 import { Returns } from '../../src/state/returns.ts'
 import { startApp } from '../support/app.ts'
 import { makeCertificate } from '../support/certificates.ts'
@@ -198,7 +197,7 @@ describe('a doubtful stranger that nothing would get in', () => {
   const pressed = (overload: Overload): void => {
     const from = (i: number) => ({ standing: 'new', net: `net ${i}`, domain: undefined }) as const
     const letter = (i: number) => ({ from: 'a@example.org', to: `${i}@example.net` })
-    for (let i = 0; i < 100; i++) overload.putOff(from(i), { envelope: letter(i), manner: PLAIN })
+    for (let i = 0; i < 100; i++) overload.left(from(i), overload.putOff(from(i), letter(i)))
     at.ms += 61_000
     for (let i = 0; i < 100; i++) overload.offer(from(i), letter(i))
     overload.tick()

@@ -4,7 +4,6 @@ import { STANDINGS, type Standing } from '../../src/core/client.ts'
 import { LEVELS, type Level } from '../../src/core/overload.ts'
 import { EVERY_MS, Overload, type OverloadSettings } from '../../src/overload/overload.ts'
 import type { Sample } from '../../src/overload/pressure.ts'
-import { PLAIN } from '../../src/overload/rationing.ts'
 import { FRIENDS_MS } from '../../src/overload/reserve.ts'
 import { Returns } from '../../src/state/returns.ts'
 import type { Fields } from '../../src/telemetry/log.ts'
@@ -203,7 +202,7 @@ describe('strangers that come back', () => {
   const put = (i: number, from = `net ${i}`) => {
     const letter = { from: `${i}@example.org`, to: 'b@example.net' }
     const shed = overload.offer(client('new', from), letter)
-    if (shed !== undefined) overload.putOff(client('new', from), { envelope: letter, manner: PLAIN })
+    if (shed !== undefined) overload.left(client('new', from), overload.putOff(client('new', from), letter))
     return shed
   }
   const later = (ms: number) => {
@@ -240,9 +239,9 @@ describe('strangers that come back', () => {
   })
 
   test('nothing is counted while all are let in, nor remembered at level 0', () => {
-    overload.putOff(client('new'), { envelope: LETTER, manner: PLAIN })
+    overload.left(client('new'), overload.putOff(client('new'), LETTER))
     settings.mode = 1
-    overload.putOff(client('known'), { envelope: LETTER, manner: PLAIN })
+    overload.left(client('known'), overload.putOff(client('known'), LETTER))
     overload.tick()
     expect(letIn('new')).toBe(100)
     expect(counts).toEqual({})
@@ -253,7 +252,7 @@ describe('strangers that come back', () => {
 
   test('what was put off for another reason counts from level 1 on', () => {
     settings.mode = 1
-    overload.putOff(client('new'), { envelope: LETTER, manner: PLAIN })
+    overload.left(client('new'), overload.putOff(client('new'), LETTER))
     later(300_000)
     settings.mode = 4
     expect(overload.offer(client('new'), LETTER)).toMatchObject({ came: 'back' })
@@ -304,7 +303,7 @@ describe('while the check is only observed', () => {
     settings.isEnforced = false
     settings.mode = 4
     overload.tick()
-    overload.putOff(client('new'), { envelope: LETTER, manner: PLAIN })
+    overload.left(client('new'), overload.putOff(client('new'), LETTER))
     now += 300_000
     expect(overload.offer(client('new'), LETTER)).toMatchObject({ came: 'first' })
   })

@@ -27,7 +27,10 @@ beforeEach(() => {
       came: (_, { from, to }: Envelope): Came =>
         back.has(`${from} ${to}`) ? 'back' : elsewhere.has(`${from} ${to}`) ? 'elsewhere' : 'first',
       spend: (_, { from, to }) => void spent.push(`${from} ${to}`),
-      note: (_, { from, to }) => void noted.push(`${from} ${to}`),
+      keyOf(_, { from, to }) {
+        noted.push(`${from} ${to}`)
+        return { set: 0, pair: 0, net: 0, isNamed: true }
+      },
     },
     counted: (came, isIn) => void counts.push(`${came} ${isIn}`),
     clock: { elapsed: () => elapsed },
@@ -77,7 +80,7 @@ test('nobody is asked about at MAIL while all are let in, or while nothing has c
 
 test('of such clients the sender is remembered as well, and of none with a null sender', () => {
   const putOff = (from_: string, to: string, manner = DOUBTFUL) =>
-    rationing.putOff(from('here'), { envelope: { from: from_, to }, manner })
+    rationing.putOff(from('here'), { from: from_, to }, manner)
   putOff('s', '')
   putOff('s', 'x')
   putOff('', 'x')

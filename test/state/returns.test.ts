@@ -16,7 +16,7 @@ const returnsOf = (afterMs = 60_000, sets = 1 << 12) =>
 
 test('the same sender and recipient, from the same network or another one', () => {
   const returns = returnsOf()
-  returns.note(NET, LETTER)
+  returns.note(NET, returns.keyOf(NET, LETTER))
   now += 300_000
   expect(returns.came(NET, LETTER)).toBe('back')
   expect(returns.came('198.51.100.0/24', LETTER)).toBe('elsewhere')
@@ -28,7 +28,7 @@ test('the same sender and recipient, from the same network or another one', () =
 
 test('OVERLOAD_RETURN_AFTER says how soon', () => {
   const returns = returnsOf(120_000)
-  returns.note(NET, LETTER)
+  returns.note(NET, returns.keyOf(NET, LETTER))
   now += 120_999
   expect(returns.came(NET, LETTER)).toBe('first')
   now += 1000
@@ -38,8 +38,8 @@ test('OVERLOAD_RETURN_AFTER says how soon', () => {
 test('of one network no more than 300 are noted in a minute, and others are noted all the same', () => {
   const returns = returnsOf()
   const letter = (i: number) => ({ ...LETTER, from: `${i}@example.org` })
-  for (let i = 0; i < 10_000; i++) returns.note(NET, letter(i))
-  returns.note('198.51.100.0/24', LETTER)
+  for (let i = 0; i < 10_000; i++) returns.note(NET, returns.keyOf(NET, letter(i)))
+  returns.note('198.51.100.0/24', returns.keyOf('198.51.100.0/24', LETTER))
   now += 100_000
   const back = Array.from({ length: 10_000 }, (_, i) => returns.came(NET, letter(i))).filter((came) => came === 'back')
   expect(back).toHaveLength(300)
@@ -49,7 +49,7 @@ test('of one network no more than 300 are noted in a minute, and others are note
 test('under another secret all is forgotten', () => {
   const returns = returnsOf()
   returns.share()
-  returns.note(NET, LETTER)
+  returns.note(NET, returns.keyOf(NET, LETTER))
   const { fingerprint } = returns
   secret = 'other'
   now += 100_000
@@ -62,7 +62,7 @@ test('under another secret all is forgotten', () => {
 
 test('nothing is kept for other nodes where there are none', () => {
   const returns = returnsOf()
-  returns.note(NET, LETTER)
+  returns.note(NET, returns.keyOf(NET, LETTER))
   expect(returns.takeUntold()).toEqual([])
 })
 
@@ -73,7 +73,7 @@ test('what is put off at one node comes back at another, once', () => {
   const tell = (from: Returns, to: Returns) => {
     for (const told of from.takeUntold()) to.hear(told)
   }
-  one.note(NET, LETTER)
+  one.note(NET, one.keyOf(NET, LETTER))
   tell(one, other)
   now += 300_000
   expect(other.came(NET, LETTER)).toBe('back')
@@ -85,7 +85,7 @@ test('what is put off at one node comes back at another, once', () => {
 test('of what is not taken, no more than 16,384 are kept', () => {
   const returns = returnsOf()
   returns.share()
-  for (let i = 0; i < 20_000; i++) returns.note(`net ${i}`, LETTER)
+  for (let i = 0; i < 20_000; i++) returns.note(`net ${i}`, returns.keyOf(`net ${i}`, LETTER))
   expect(returns.takeUntold()).toHaveLength(16_384)
 })
 
@@ -95,7 +95,7 @@ describe('a provider whose domain is known is one place', () => {
 
   test('a null sender comes back from another of its networks, once', () => {
     const returns = returnsOf()
-    returns.note(NET, BOUNCE, 'provider.example')
+    returns.note(NET, returns.keyOf(NET, BOUNCE, 'provider.example'))
     now += 300_000
     expect(returns.came(THERE, BOUNCE)).toBe('first')
     expect(returns.came(THERE, BOUNCE, 'other.example')).toBe('first')
@@ -106,7 +106,7 @@ describe('a provider whose domain is known is one place', () => {
 
   test('also where its name was not known yet when it was put off', () => {
     const returns = returnsOf()
-    returns.note(NET, BOUNCE)
+    returns.note(NET, returns.keyOf(NET, BOUNCE))
     now += 300_000
     expect(returns.came(NET, BOUNCE, 'provider.example')).toBe('back')
     expect(returns.came(THERE, BOUNCE, 'provider.example')).toBe('first')

@@ -13,7 +13,7 @@ import type { Connection, ConversationParts } from './context.ts'
 import type { Conversation } from './conversation.ts'
 import { readHelo } from './grammar.ts'
 import { isOtherProtocol } from './other-protocol.ts'
-import { rememberPutOffs } from './put-offs.ts'
+import { notePutOffs } from './put-offs.ts'
 
 /** What commands depend on, apart from what the client has said. */
 export interface Surroundings extends Pick<Connection, 'tls'> {
@@ -24,7 +24,7 @@ export interface Surroundings extends Pick<Connection, 'tls'> {
 }
 
 export interface CommandsParts {
-  readonly conversation: Pick<ConversationParts, 'voice' | 'overload'>
+  readonly conversation: Pick<ConversationParts, 'voice'>
   readonly offersTls: boolean
   /** How many transactions one session may begin. */
   readonly maxMessages: number
@@ -119,7 +119,7 @@ export class Commands {
 
   /** The session ends in order: the client has said QUIT, or may not go on now. */
   leave(): void {
-    rememberPutOffs(this.#record, this.#parts.conversation.overload, this.#conversation.client)
+    notePutOffs(this.#conversation)
   }
 
   #failed(error: unknown): ClientReply {

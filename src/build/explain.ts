@@ -37,6 +37,7 @@ import type { Bans } from '../state/bans.ts'
 import { netsOf } from '../state/domains.ts'
 import type { History } from '../state/history.ts'
 import type { Past } from '../state/past.ts'
+import type { Points } from '../state/points.ts'
 import {
   becameOf,
   ofNetwork,
@@ -52,6 +53,7 @@ import { becauseOf, changeOf, replyOf, timeOf, verdictOf } from './explain-words
 
 export interface ExplainSources extends VerdictSources, Pick<SessionSources, 'recent' | 'kept' | 'now'> {
   readonly bans: Bans
+  readonly points: Pick<Points, 'of'>
   readonly history: Pick<History, 'own' | 'net' | 'domains'>
   readonly domains: Pick<ClientDomains, 'of'>
   readonly nameKnown: (ip: string) => Name | undefined
@@ -96,6 +98,11 @@ function clientOf(ip: string, { policy, domains }: ExplainSources): Client {
 /** @param wasAway Redis has not answered a moment ago */
 async function addressExplained(ip: string, sources: ExplainSources, wasAway = false): Promise<AddressExplained> {
   const sessions = await sessionsFor(ofSource(ip), sources, wasAway)
+  return { ...addressNow(ip, sources), ...sessions }
+}
+
+/** Without its sessions, and at once. @param ip canonical */
+export function addressNow(ip: string, sources: ExplainSources): Omit<AddressExplained, keyof Sessions> {
   const { policy, bans, overload } = sources
   const client = clientOf(ip, sources)
   const stages = judged(client, sources)
@@ -116,6 +123,7 @@ async function addressExplained(ip: string, sources: ExplainSources, wasAway = f
     lists: listsOf(parseNetwork(client.source), ip, sources),
     ...(allowed !== undefined && { allowed: reportOf(allowed) }),
     ...(ban !== undefined && { ban: reportOf(ban) }),
+    points: pointsOf(client, sources),
     now: {
       overloadLevel: overload.level,
       connect: stageOf(stages.connect),
@@ -123,8 +131,12 @@ async function addressExplained(ip: string, sources: ExplainSources, wasAway = f
     },
     limits,
     ...dnsAndGreeting(client, sources),
-    ...sessions,
   }
+}
+
+function pointsOf({ source }: Client, { points, policy }: ExplainSources): AddressExplained['points'] {
+  const { banAfter } = policy.settings
+  return { now: rounded(points.of(source)), ...(banAfter !== undefined && { banAt: banAfter }) }
 }
 
 const stageOf = ({ refusal, observed }: Stages['connect']): StageReport => ({

@@ -136,10 +136,23 @@ export interface NetworkExplained extends Said, Sessions {
   /** Whether it has an address in common with what is on them. */
   readonly lists: ListsReport
   readonly allowed?: BanReport
+  readonly overloadLevel: number
+  /** What bans its first address. */
+  readonly ban?: BanReport
   /** Bans in force in it or around it, at most 20. */
   readonly bans: readonly BanReport[]
   /** Of its first /24 or /48. */
   readonly net: PastReport
+  /** What it is to each node; as AddressExplained has it. */
+  readonly nodes?: readonly (NetworkNode | NodeSilent)[]
+  readonly nodesAsked?: NodesAsked
+}
+
+/** What a network is to one node. */
+export interface NetworkNode extends Pick<NetworkExplained, 'overloadLevel' | 'lists' | 'allowed' | 'ban' | 'net'> {
+  readonly node: string
+  readonly answered: true
+  readonly here: boolean
 }
 
 export interface IdExplained extends Said, Sessions {

@@ -1,5 +1,5 @@
 /** In what nodes differ about an address, in sentences. What differs most for its mail comes first. */
-import type { LimitReport, ListsReport, NodeExplained, NodeSilent, StageReport } from '../admin/explain.ts'
+import type { LimitReport, ListsReport, NetworkNode, NodeExplained, NodeSilent, StageReport } from '../admin/explain.ts'
 import { LIMIT_NAMES } from '../core/limits.ts'
 import { isLimit, timeOf } from './explain-words.ts'
 
@@ -9,6 +9,7 @@ const MOST_NAMED = 4
 const APART = 0.1
 
 type Nodes = readonly NodeExplained[]
+type AnyNode = NodeExplained | NetworkNode
 
 /** @param nodes that have answered, the one that was asked first @param silent those that have not */
 export function differencesOf(nodes: Nodes, silent: readonly NodeSilent[]): string[] {
@@ -29,14 +30,23 @@ export function differencesOf(nodes: Nodes, silent: readonly NodeSilent[]): stri
   ]
 }
 
+/** The same of a network. */
+export const networkDifferencesOf = (nodes: readonly NetworkNode[], silent: readonly NodeSilent[]): string[] => [
+  ...differing(nodes, banOf, (of, names) => `at ${names} ${banOf(of)}`),
+  ...differing(nodes, allowedOf, (of, names) => `at ${names} ${allowedOf(of)}`),
+  ...differing(nodes, listsOf, (of, names) => `at ${names} it is on ${listsOf(of)}`),
+  ...differing(nodes, levelOf, (of, names) => `the level of overload is ${levelOf(of)} at ${names}`),
+  ...silent.map(({ node, note }) => `${node}: ${note}.`),
+]
+
 /** One sentence, where not all have the same key. */
-function differing(
-  nodes: Nodes,
-  keyOf: (node: NodeExplained) => string,
-  say: (one: NodeExplained, names: string) => string,
-  order: (a: NodeExplained, b: NodeExplained) => number = () => 0,
+function differing<N extends AnyNode>(
+  nodes: readonly N[],
+  keyOf: (node: N) => string,
+  say: (one: N, names: string) => string,
+  order: (a: N, b: N) => number = () => 0,
 ): string[] {
-  const groups = new Map<string, NodeExplained[]>()
+  const groups = new Map<string, N[]>()
   for (const node of [...nodes].sort(order)) {
     const key = keyOf(node)
     const group = groups.get(key)
@@ -44,12 +54,12 @@ function differing(
     else group.push(node)
   }
   if (groups.size < 2) return []
-  const said = [...groups.values()].map((group) => say(group[0] as NodeExplained, namesOf(group))).join('; ')
+  const said = [...groups.values()].map((group) => say(group[0] as N, namesOf(group))).join('; ')
   // What it begins with may be the name of a node, which is written as it is.
   return [`${/^(the level|to |at )/.test(said) ? said[0]?.toUpperCase() + said.slice(1) : said}.`]
 }
 
-function namesOf(group: Nodes): string {
+function namesOf(group: readonly AnyNode[]): string {
   const names = group.slice(0, MOST_NAMED).map(({ node }) => node)
   const rest = group.length - names.length
   return rest > 0 ? `${names.join(', ')} and ${rest} more` : names.join(', ')
@@ -77,17 +87,17 @@ function whyOf({ now, limits }: NodeExplained): string {
 }
 
 const standingOf = ({ standing }: NodeExplained): string => `${standing.is} ${standing.by}`
-const levelOf = ({ now }: NodeExplained): string => String(now.overloadLevel)
-const banOf = ({ ban }: NodeExplained): string =>
+const levelOf = (node: AnyNode): string => String('now' in node ? node.now.overloadLevel : node.overloadLevel)
+const banOf = ({ ban }: AnyNode): string =>
   ban === undefined
     ? 'it is not banned'
     : `${ban.network} is banned by ${ban.by} (${ban.reason}) until ${timeOf(Date.parse(ban.until))}`
-const allowedOf = ({ allowed }: NodeExplained): string =>
+const allowedOf = ({ allowed }: AnyNode): string =>
   allowed === undefined
     ? 'it is not allowed at run time'
     : `${allowed.network} is allowed (${allowed.reason}) until ${timeOf(Date.parse(allowed.until))}`
 
-function listsOf({ lists }: NodeExplained): string {
+function listsOf({ lists }: AnyNode): string {
   const names: Readonly<Record<keyof ListsReport, string>> = {
     allow: 'SPILLWAY_ALLOW',
     deny: 'SPILLWAY_DENY',

@@ -4,17 +4,38 @@
  */
 
 import { randomBytes } from 'node:crypto'
-import type { Explanation, NodeExplained, NodeSilent, NodesAsked, NotExplained } from '../admin/explain.ts'
+import type {
+  Explanation,
+  NetworkExplained,
+  NetworkNode,
+  NodeExplained,
+  NodeSilent,
+  NodesAsked,
+  NotExplained,
+} from '../admin/explain.ts'
+import type { Network } from '../core/ip.ts'
 import { hostOf, type Questions, type Replies, WAIT_MS } from '../state/questions.ts'
 import { addressNow, buildExplain, type ExplainSources } from './explain.ts'
-import { differencesOf } from './explain-differences.ts'
-import { addressIn, type Part, partIn, partOf, textOfPart } from './explain-part.ts'
+import { differencesOf, networkDifferencesOf } from './explain-differences.ts'
+import { networkNow } from './explain-network.ts'
+import {
+  isAddress,
+  type NetworkPart,
+  networkIn,
+  networkPartOf,
+  type Part,
+  partIn,
+  partOf,
+  textOfPart,
+} from './explain-part.ts'
 import { partsTogether } from './explain-together.ts'
+
+type AnyPart = Part | NetworkPart
 
 export interface NodesAnswer {
   readonly redis: NodesAsked['redis']
   /** The others. */
-  readonly nodes: readonly NodeExplained[]
+  readonly nodes: readonly (NodeExplained | NetworkNode)[]
   readonly silent: readonly NodeSilent[]
   /** Processes that were not asked. */
   readonly more: number
@@ -29,6 +50,8 @@ export interface NodesSources {
   readonly crew: string
   /** What an address is to this process. @param ip canonical */
   readonly addressNow: (ip: string) => Parameters<typeof partOf>[0]
+  /** The same of a network. */
+  readonly networkNow: (network: Network) => NetworkPart
   /** Milliseconds of a clock that never goes back. */
   readonly elapsed: () => number
 }
@@ -43,24 +66,25 @@ const LONGEST_NAME = 100
 const SECONDS = WAIT_MS / 1000
 
 /** Answers others from now on. @returns asks them; it never rejects */
-export function buildNodes(sources: NodesSources): (ip: string) => Promise<NodesAnswer> {
-  const { questions, crew, addressNow, elapsed } = sources
+export function buildNodes(sources: NodesSources): (asked: string) => Promise<NodesAnswer> {
+  const { questions, crew, addressNow, networkNow, elapsed } = sources
   if (questions === undefined) return async () => ({ redis: 'none', nodes: [], silent: [], more: 0 })
   questions.onAsked((asked) => {
-    const ip = addressIn(asked)
-    return ip === undefined ? undefined : textOfPart(ip, { crew, part: partOf(addressNow(ip)) })
+    if (isAddress(asked)) return textOfPart(asked, { crew, part: partOf(addressNow(asked)) })
+    const network = networkIn(asked)
+    return network && textOfPart(asked, { crew, part: networkPartOf(networkNow(network)) })
   })
   const latest = new Map<string, { until: number; readonly answer: Promise<NodesAnswer> }>()
-  return (ip) => {
+  return (asked) => {
     const at = elapsed()
     for (const [key, { until }] of latest) if (at > until) latest.delete(key)
-    const same = latest.get(ip)
+    const same = latest.get(asked)
     if (same !== undefined) return same.answer
-    const answer = questions.ask(ip).then((replies) => answerOf(ip, replies, sources))
+    const answer = questions.ask(asked).then((replies) => answerOf(asked, replies, sources))
     const [oldest] = latest.keys()
     if (latest.size >= MOST_SAME && oldest !== undefined) latest.delete(oldest)
     const kept = { until: Number.POSITIVE_INFINITY, answer }
-    latest.set(ip, kept)
+    latest.set(asked, kept)
     void answer.then(({ redis }) => {
       // Whoever was told to ask again may do so.
       kept.until = redis === 'asked' ? elapsed() + SAME_MS : elapsed()
@@ -72,9 +96,9 @@ export function buildNodes(sources: NodesSources): (ip: string) => Promise<Nodes
 const byName = (a: { readonly node: string }, b: typeof a): number => (a.node < b.node ? -1 : 1)
 const shortHostOf = (name: string): string => hostOf(name).slice(0, LONGEST_NAME)
 
-function answerOf(ip: string, { state, answers, silent, gone, more }: Replies, own: NodesSources): NodesAnswer {
-  const told = answers.map(({ name, text }) => ({ host: shortHostOf(name), told: partIn(ip, text) }))
-  const groups = new Map<string, { host: string; crew: string; parts: [Part, ...Part[]] }>()
+function answerOf(asked: string, { state, answers, silent, gone, more }: Replies, own: NodesSources): NodesAnswer {
+  const told = answers.map(({ name, text }) => ({ host: shortHostOf(name), told: partIn(asked, text) }))
+  const groups = new Map<string, { host: string; crew: string; parts: [AnyPart, ...AnyPart[]] }>()
   for (const { host, told: of } of told) {
     // Other processes of this node are asked by their parent.
     if (of === undefined || of.crew === own.crew) continue
@@ -86,7 +110,7 @@ function answerOf(ip: string, { state, answers, silent, gone, more }: Replies, o
   const hosts = [...groups.values()].map(({ host }) => host)
   const isNameOfSeveral = (host: string): boolean => [own.host, ...hosts].filter((each) => each === host).length > 1
   const nodes = [...groups.values()]
-    .map(({ host, crew, parts }): NodeExplained => {
+    .map(({ host, crew, parts }): NodeExplained | NetworkNode => {
       const node = isNameOfSeveral(host) ? `${host} (${crew.slice(0, 4)})` : host
       return { node, answered: true, here: false, ...partsTogether(parts) }
     })
@@ -131,7 +155,7 @@ function goneOf(gone: Replies['gone'], known: readonly string[]): NodeSilent[] {
 
 /** Puts what other nodes say beside what this one says. @param host the name of this node */
 export function withNodes(explained: Explanation, host: string, answer: NodesAnswer): Explanation {
-  if (explained.kind === 'network') return explained
+  if (explained.kind === 'network') return networkWithNodes(explained, host, answer)
   if (explained.kind !== 'address') {
     if (explained.address === undefined) return explained
     const { kind, verdict, ...rest } = explained
@@ -140,12 +164,23 @@ export function withNodes(explained: Explanation, host: string, answer: NodesAns
   }
   const { kind, verdict, ...rest } = explained
   const here: NodeExplained = { node: host, answered: true, here: true, ...partOf(explained) }
-  const answered = [here, ...answer.nodes]
+  const answered = [here, ...answer.nodes.filter((each) => 'now' in each)]
   const nodesAsked = askedOf(answer)
-  const isMissing = answer.redis === 'away' || answer.redis === 'busy' || answer.more > 0
-  const differences = [...(isMissing ? [nodesAsked.note] : []), ...differencesOf(answered, answer.silent)]
+  const differences = [...missingOf(answer), ...differencesOf(answered, answer.silent)]
   return { kind, verdict, differences, ...rest, nodes: [...answered, ...answer.silent], nodesAsked }
 }
+
+function networkWithNodes(explained: NetworkExplained, node: string, answer: NodesAnswer): NetworkExplained {
+  const { kind, verdict, ...rest } = explained
+  const here: NetworkNode = { node, answered: true, here: true, ...networkPartOf(explained) }
+  const answered = [here, ...answer.nodes.filter((each) => 'overloadLevel' in each)]
+  const differences = [...missingOf(answer), ...networkDifferencesOf(answered, answer.silent)]
+  return { kind, verdict, differences, ...rest, nodes: [...answered, ...answer.silent], nodesAsked: askedOf(answer) }
+}
+
+/** That others were not asked comes first. */
+const missingOf = (answer: NodesAnswer): string[] =>
+  answer.redis === 'away' || answer.redis === 'busy' || answer.more > 0 ? [askedOf(answer).note] : []
 
 function askedOf({ redis, more }: NodesAnswer): NodesAsked {
   const rest = more > 0 ? ` ${more} more processes were not asked.` : ''
@@ -183,8 +218,15 @@ export function buildExplaining(
   const others = buildNodes({
     ...{ questions, host, crew: worker?.crew ?? randomBytes(6).toString('hex'), elapsed: clock.elapsed },
     addressNow: (ip) => addressNow(ip, parts),
+    networkNow: (network) => networkNow(network, parts),
   })
   return { here, others, everywhere: explainEverywhere(here, others, () => host) }
+}
+
+/** What other nodes are asked about. */
+function aboutOf(explained: Explanation): string | undefined {
+  if (explained.kind === 'network') return explained.network
+  return explained.kind === 'address' ? explained.address : explained.address?.address
 }
 
 /** Explains an address as all nodes see it. @param explain as this process sees it @param others asks the others about an address */
@@ -192,7 +234,7 @@ export const explainEverywhere =
   (explain: Explain, others: (ip: string) => Promise<NodesAnswer>, host: () => string): Explain =>
   async (asked) => {
     const explained = await explain(asked)
-    if ('mistake' in explained || explained.kind === 'network') return explained
-    const ip = explained.kind === 'address' ? explained.address : explained.address?.address
-    return ip === undefined ? explained : withNodes(explained, host(), await others(ip))
+    if ('mistake' in explained) return explained
+    const about = aboutOf(explained)
+    return about === undefined ? explained : withNodes(explained, host(), await others(about))
   }

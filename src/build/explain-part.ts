@@ -8,13 +8,14 @@ import type {
   AddressExplained,
   LimitReport,
   ListsReport,
+  NetworkNode,
   NodeExplained,
   PastReport,
   StageReport,
 } from '../admin/explain.ts'
 import { LONGEST_REASON } from '../core/bans.ts'
 import { STANDINGS } from '../core/client.ts'
-import { canonical, parseNetwork } from '../core/ip.ts'
+import { canonical, type Network, parseNetwork } from '../core/ip.ts'
 import { LIMIT_NAMES, LIMITS } from '../core/limits.ts'
 import { REASON_NAMES } from '../core/reasons.ts'
 import { visible } from '../core/visible.ts'
@@ -23,11 +24,13 @@ import { becauseOf, isDecidedBy } from './explain-words.ts'
 
 /** What one process tells. */
 export type Part = Omit<NodeExplained, 'node' | 'here' | 'answered'>
+/** The same of a network. */
+export type NetworkPart = Omit<NetworkNode, 'node' | 'here' | 'answered'>
 
 /** `crew`: the same for all processes of a node, and no other's: twelve hexadecimal digits. */
 export interface Told {
   readonly crew: string
-  readonly part: Part
+  readonly part: Part | NetworkPart
 }
 
 /** Characters. */
@@ -47,20 +50,36 @@ export const partOf = (all: Part & Pick<AddressExplained, 'standing'>): Part => 
   }
 }
 
-/** What another process asks about. @returns undefined if it is no address */
-export const addressIn = (asked: string): string | undefined =>
-  isIP(asked) !== 0 && canonical(asked) === asked ? asked : undefined
+export const networkPartOf = ({ overloadLevel, lists, allowed, ban, net }: NetworkPart): NetworkPart => ({
+  ...{ overloadLevel, lists },
+  ...(allowed !== undefined && { allowed }),
+  ...(ban !== undefined && { ban }),
+  net,
+})
 
-/** @param ip canonical; so an answer about another address is none */
-export function textOfPart(ip: string, { crew, part }: Told): string {
-  const text = JSON.stringify({ ip, crew, ...part })
-  if (Buffer.byteLength(text) <= LONGEST_ANSWER) return text
-  // The sentence is made of what follows it.
-  return JSON.stringify({ ip, crew, ...part, verdict: '', dns: {} })
+/** Whether another process asks about an address, as canonical() gives it. */
+export const isAddress = (asked: string): boolean => isIP(asked) !== 0 && canonical(asked) === asked
+
+/** What another process asks about. @returns undefined if it is no network, as it gives its text itself */
+export function networkIn(asked: string): Network | undefined {
+  try {
+    const network = parseNetwork(asked)
+    return network.text === asked ? network : undefined
+  } catch {
+    return undefined
+  }
 }
 
-/** @param ip that was asked about @returns undefined if it is no answer to that */
-export function partIn(ip: string, text: string | undefined): Told | undefined {
+/** @param asked the address or the network; so an answer about another one is none */
+export function textOfPart(asked: string, { crew, part }: Told): string {
+  const text = JSON.stringify({ asked, crew, ...part })
+  if (Buffer.byteLength(text) <= LONGEST_ANSWER) return text
+  // The sentence is made of what follows it.
+  return JSON.stringify({ asked, crew, ...part, verdict: '', dns: {} })
+}
+
+/** @param asked that was asked about @returns undefined if it is no answer to that */
+export function partIn(asked: string, text: string | undefined): Told | undefined {
   let read: Fields
   try {
     read = fieldsOf(JSON.parse(text ?? ''))
@@ -68,13 +87,30 @@ export function partIn(ip: string, text: string | undefined): Told | undefined {
     return undefined
   }
   const { crew } = read
-  if (read.ip !== ip || typeof crew !== 'string' || !/^[0-9a-f]{12}$/.test(crew)) return undefined
+  if (read.asked !== asked || typeof crew !== 'string' || !/^[0-9a-f]{12}$/.test(crew)) return undefined
+  const part = isAddress(asked) ? addressPartIn(read) : networkPartIn(read)
+  return part && { crew, part }
+}
+
+function networkPartIn(read: Fields): NetworkPart | undefined {
+  const overloadLevel = amountIn(read.overloadLevel, MOST_LEVEL)
+  if (overloadLevel === undefined) return undefined
+  const [allowed, ban] = [banIn(read.allowed), banIn(read.ban)]
+  return {
+    ...{ overloadLevel, lists: listsIn(read.lists) },
+    ...(allowed !== undefined && { allowed }),
+    ...(ban !== undefined && { ban }),
+    net: pastIn(read.net),
+  }
+}
+
+function addressPartIn(read: Fields): Part | undefined {
   const standing = standingIn(read.standing)
   const now = nowIn(read.now)
   const points = pointsIn(read.points)
   if (standing === undefined || now === undefined || points === undefined) return undefined
   const [allowed, ban] = [banIn(read.allowed), banIn(read.ban)]
-  const part: Part = {
+  return {
     ...{ verdict: textIn(read.verdict, LONGEST_VERDICT) ?? '', standing, lists: listsIn(read.lists) },
     ...(allowed !== undefined && { allowed }),
     ...(ban !== undefined && { ban }),
@@ -86,7 +122,6 @@ export function partIn(ip: string, text: string | undefined): Told | undefined {
       greetingTest: greetingIn(read.greetingTest),
     },
   }
-  return { crew, part }
 }
 
 type Fields = Readonly<Record<string, unknown>>

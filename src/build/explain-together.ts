@@ -1,6 +1,6 @@
 /** What an address is to several processes of one node, as one answer: a client may come to any of them. */
 import type { AddressExplained, LimitReport } from '../admin/explain.ts'
-import type { Part } from './explain-part.ts'
+import type { NetworkPart, Part } from './explain-part.ts'
 
 /** Worst first: what a client may hear at one of them is what somebody asks about. */
 export const worstOf = <T extends Pick<AddressExplained, 'now'>>(all: readonly [T, ...T[]]): T =>
@@ -19,8 +19,15 @@ export const fullestOf = (
       .reduce((most, each) => (each.used / each.max > most.used / most.max ? each : most), row),
   )
 
-/** @param all of one node */
-export function partsTogether(all: readonly [Part, ...Part[]]): Part {
+const isOfAddress = (part: Part | NetworkPart): part is Part => 'now' in part
+
+/** @param all of one node, of one kind. What several processes of a node know of a network they know together. */
+export function partsTogether(all: readonly [Part | NetworkPart, ...(Part | NetworkPart)[]]): Part | NetworkPart {
+  const [first, ...others] = all.filter(isOfAddress)
+  return first === undefined ? all[0] : addressesTogether([first, ...others])
+}
+
+function addressesTogether(all: readonly [Part, ...Part[]]): Part {
   const worst = worstOf(all)
   const points = all.reduce((most, each) => (each.points.now > most.now ? each.points : most), worst.points)
   const passed = all.some(({ greetingTest }) => greetingTest.passed)

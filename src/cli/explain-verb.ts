@@ -8,6 +8,8 @@ import type {
   AddressExplained,
   Explanation,
   LimitReport,
+  NetworkExplained,
+  NetworkNode,
   NodeExplained,
   NodeSilent,
   PastReport,
@@ -71,6 +73,7 @@ function inWords(answer: Explanation): string {
     ...differences,
     ...change,
     ...(address === undefined ? [] : ['', ...factsOf(address), ...nodeLines(address)]),
+    ...(answer.kind === 'network' ? nodeLines(answer) : []),
     ...bans.map(({ network, by, reason, until }) => `banned: ${network} by ${by} (${reason}) until ${timeOf(until)}`),
     ...sessionLines(answer),
   ]
@@ -87,14 +90,24 @@ const sessionLines = ({ refused, served, observed, lookedIn }: Sessions): string
 ]
 
 /** The facts of the node that was asked are there already. */
-function nodeLines({ nodes = [], nodesAsked }: AddressExplained): string[] {
+function nodeLines({ nodes = [], nodesAsked }: AddressExplained | NetworkExplained): string[] {
   if (nodesAsked === undefined) return []
   const others = nodes.filter(({ here }) => !here)
   return ['', ...others.flatMap(nodeLine), nodesAsked.note]
 }
 
-const nodeLine = (node: NodeExplained | NodeSilent): string[] => {
+const nodeLine = (node: NodeExplained | NetworkNode | NodeSilent): string[] => {
   if (!node.answered) return [`${node.node}: ${node.note}.`]
+  if (!('now' in node)) {
+    const { ban, allowed, overloadLevel, net } = node
+    return [
+      `${node.node} says:`,
+      `  network   ${pastWords(net)}`,
+      ...(allowed === undefined ? [] : [`  ${allowedLine(allowed)}`]),
+      ...(ban === undefined ? [] : [`  ${banLine(ban)}`]),
+      `  level     ${overloadLevel}`,
+    ]
+  }
   const { verdict, now, standing, ban, allowed, points, limits } = node
   return [
     `${node.node} says: ${verdict}`,

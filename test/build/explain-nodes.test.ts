@@ -1,6 +1,12 @@
 /** An address explained as all nodes see it: nodes of one real Redis, one of them of two worker processes, that tell each other. */
 import { expect, test } from '@jest/globals'
-import type { AddressExplained, Explanation, NodeExplained, SenderExplained } from '../../src/admin/explain.ts'
+import type {
+  AddressExplained,
+  Explanation,
+  NetworkExplained,
+  NodeExplained,
+  SenderExplained,
+} from '../../src/admin/explain.ts'
 import type { Status } from '../../src/admin/status.ts'
 import { type RedisServer, startRedis } from '../services/redis.ts'
 import { BALANCER, eventually, type TestApp } from '../support/app.ts'
@@ -54,7 +60,13 @@ test('what another node has in its memory is told, and what differs comes first'
   const { redis, node } = await site()
   const [a, b] = await Promise.all([
     node('mx1.example.org'),
-    node('mx2.example.org', { OVERLOAD: '3', BAN_AFTER: '10', TONGUE: 'defer', LIMIT_IP_CONNECTIONS: '60/1m' }),
+    node('mx2.example.org', {
+      OVERLOAD: '3',
+      BAN_AFTER: '10',
+      TONGUE: 'defer',
+      LIMIT_IP_CONNECTIONS: '60/1m',
+      DENY: '203.0.113.200',
+    }),
   ])
   const held = await b.clientAs('203.0.113.8')
   await held.reply()
@@ -105,6 +117,21 @@ test('what another node has in its memory is told, and what differs comes first'
   expect(output).toMatch(/^203\.0\.113\.7 is (seen|new), .*\nmx2\.example\.org would /)
   expect(output).toMatch(/\nmx2\.example\.org says: 203[\s\S]*\n {2}points {4}[\d.]+ of 10 towards a ban\n/)
   expect(output).toContain('All nodes that share this Redis were asked.')
+  // A network, which the status page links to.
+  const network = await eventually(
+    () => explain<NetworkExplained>(a, '203.0.113.0/24'),
+    ({ nodes = [] }) => nodes[1]?.answered === true,
+  )
+  expect(network).toMatchObject({
+    ...{ kind: 'network', nodesAsked: { redis: 'asked' }, overloadLevel: 0 },
+    nodes: [
+      { node: 'mx1.example.org', here: true, overloadLevel: 0, lists: { deny: false } },
+      { node: 'mx2.example.org', here: false, overloadLevel: 3, lists: { deny: true } },
+    ],
+  })
+  expect(network.differences?.[0]).toBe(
+    'At mx1.example.org it is on no list; at mx2.example.org it is on SPILLWAY_DENY.',
+  )
   // A page that is loaded over and over asks nobody more than once a second or two.
   const questions = async (): Promise<number> => (await redis.commands()).zremrangebyscore ?? 0
   await eventually(
@@ -203,7 +230,7 @@ const goOn = (pid: number): void => {
 
 const ALIVE_MS = 5000
 const ANSWER = {
-  ...{ ip: IP, crew: '0123456789ab', verdict: '\u001b[2Jall is well', points: { now: 3 } },
+  ...{ asked: IP, crew: '0123456789ab', verdict: '\u001b[2Jall is well', points: { now: 3 } },
   standing: { is: 'suspect', by: 'own_bad_mail', own: { good: 1, recentGood: 0, recentBad: 2 } },
   now: { overloadLevel: 2, connect: { observed: [] }, rcpt: { observed: ['helo', 'nonsense'], share: 0.5 } },
   limits: [
@@ -221,7 +248,7 @@ test('answers that are none are not believed, and questions that are none are no
   const forged: Record<string, string> = {
     'mx4:000000000004': JSON.stringify(ANSWER),
     'mx5:000000000005': 'nonsense',
-    'mx6:000000000006': JSON.stringify({ ...ANSWER, ip: '203.0.113.8' }),
+    'mx6:000000000006': JSON.stringify({ ...ANSWER, asked: '203.0.113.8' }),
     'mx7:000000000007': JSON.stringify({ ...ANSWER, verdict: 'x'.repeat(9000) }),
     'mx8:000000000008': JSON.stringify({ ...ANSWER, now: { ...ANSWER.now, overloadLevel: 99 } }),
     '\u001b[2Jmx9:000000000009': 'null',

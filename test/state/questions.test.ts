@@ -55,6 +55,10 @@ test('a process asks few questions a second, and answers few, whoever asks', asy
   // No question is answered twice, and in a second no more than eight.
   heard.length = 0
   later(1000)
+  await redis.call('zadd', open, String(Date.now() + 60_000), 'fedcba9876543210 192.0.2.201')
+  await b.step()
+  await b.step()
+  expect(heard).toEqual(['192.0.2.201'])
   for (let i = 0; i < 40; i++) {
     await redis.call('zadd', open, String(Date.now() + 60_000), `${String(i).padStart(16, '0')} 192.0.2.${i}`)
     if (i % 8 === 7) {

@@ -31,6 +31,8 @@ export const REMEMBERED_MS = 600_000
 const MOST_OPEN = 8
 /** Processes that are asked, and of which it is remembered that they have looked. */
 export const MOST_ASKED = 128
+/** Of more than these it is not known how many more there are. */
+const MOST_ALIVE = 1024
 /** Octets. */
 const LONGEST_QUESTION = 128
 export const LONGEST_ANSWER = 8192
@@ -175,10 +177,10 @@ export class Questions {
     const bounds = [WAIT_MS, MOST_OPEN, REMEMBERED_MS, MOST_ASKED + 1, LONGEST_NAME]
     const [seen, alive] = await Promise.all([
       this.#run(ASK, this.#keys, [question, ...bounds]),
-      this.#run(ALIVE, [`${prefix}nodes`], [MOST_ASKED + 2, LONGEST_NAME]),
+      this.#run(ALIVE, [`${prefix}nodes`], [MOST_ALIVE, LONGEST_NAME]),
     ])
     if (seen === 0) return undefined
-    if (!isTexts(seen, 2 * (MOST_ASKED + 1)) || !isTexts(alive, MOST_ASKED + 2)) throw new Nonsense('no names')
+    if (!isTexts(seen, 2 * (MOST_ASKED + 1)) || !isTexts(alive, MOST_ALIVE)) throw new Nonsense('no names')
     const living = alive.filter((name) => name !== node)
     const gone: { name: string; agoMs: number }[] = []
     for (let i = 0; i + 1 < seen.length; i += 2) {

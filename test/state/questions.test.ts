@@ -1,6 +1,6 @@
 /** Questions of one process to others over a real Redis: how many there may be, whoever asks them. */
 import { expect, test } from '@jest/globals'
-import { ASKED_PER_S, hostOf, LONGEST_ANSWER, Questions } from '../../src/state/questions.ts'
+import { ASKED_PER_S, hostOf, LONGEST_ANSWER, MOST_ASKED, Questions } from '../../src/state/questions.ts'
 import { connectRedis } from '../../src/state/redis.ts'
 import type { Log } from '../../src/telemetry/log.ts'
 import { startRedis } from '../services/redis.ts'
@@ -90,6 +90,17 @@ test('where too many are open nobody is asked; what stays open too long is remov
   // The clock of this test stands still until then.
   later(1000)
   expect(await asking).toMatchObject({ state: 'asked', answers: [], silent: ['mx2:000000000002'] })
+  // Of very many processes some are not asked, and it is said how many.
+  const many = Array.from({ length: 198 }, (_, i) => [String(Date.now() + 60_000), `mx${i}:00000000000a x`])
+  await redis.call('zadd', 'spillway:nodes', ...many.flat())
+  later(1000)
+  const crowd = a.ask('192.0.2.1')
+  await eventually(
+    () => redis.call('zcard', open),
+    (count) => Number(count) === 1,
+  )
+  later(1000)
+  expect(await crowd).toMatchObject({ state: 'asked', more: 199 - MOST_ASKED, silent: { length: MOST_ASKED } })
   // Whatever else has the keys: it is told as if Redis were away, and nobody waits.
   await redis.call('del', open)
   await redis.call('hset', open, 'a', 'b')

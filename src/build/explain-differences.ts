@@ -7,6 +7,9 @@ import { isLimit, timeOf } from './explain-words.ts'
 const MOST_NAMED = 4
 /** How far counts of one limit may be apart through what nodes have not told each other yet: a tenth of it (docs/redis.md). */
 const APART = 0.1
+/** A limit matters to a client that has used so much of it. */
+const NEAR = 0.5
+const LIMITS_TOLD = ['ip_concurrency', ...LIMIT_NAMES] as const
 
 type Nodes = readonly NodeExplained[]
 type AnyNode = NodeExplained | NetworkNode
@@ -23,10 +26,10 @@ export function differencesOf(nodes: Nodes, silent: readonly NodeSilent[]): stri
     ...differing(nodes, banOf, (of, names) => `at ${names} ${banOf(of)}`),
     ...differing(nodes, allowedOf, (of, names) => `at ${names} ${allowedOf(of)}`),
     ...differing(nodes, listsOf, (of, names) => `at ${names} it is on ${listsOf(of)}`),
+    ...silent.map(({ node, note }) => `${node}: ${note}.`),
     ...differing(nodes, levelOf, (of, names) => `the level of overload is ${levelOf(of)} at ${names}`),
     ...pointsDiffer(nodes),
-    ...(['ip_concurrency', ...LIMIT_NAMES] as const).flatMap((limit) => limitDiffers(nodes, limit)),
-    ...silent.map(({ node, note }) => `${node}: ${note}.`),
+    ...limitsDiffer(nodes),
   ]
 }
 
@@ -120,19 +123,35 @@ function pointsDiffer(nodes: Nodes): string[] {
   )
 }
 
-function limitDiffers(nodes: Nodes, limit: LimitReport['limit']): string[] {
-  const rowOf = ({ limits }: NodeExplained): LimitReport | undefined => limits.find((row) => row.limit === limit)
-  const rows = nodes.map(rowOf)
-  const set = rows.filter((row) => row !== undefined)
+function limitsDiffer(nodes: Nodes): string[] {
+  const all = LIMITS_TOLD.map((limit) => ({ limit, ...limitDiffers(nodes, limit) }))
+  const quiet = all.filter(({ isSame, isNear }) => !isSame && !isNear).map(({ limit }) => limit)
+  const said = all.flatMap(({ limit, isSame, isNear }) => (isSame || !isNear ? [] : limitWords(nodes, limit)))
+  return quiet.length === 0 ? said : [...said, `Not the same maximum at all nodes: ${quiet.join(', ')}.`]
+}
+
+const rowOf = ({ limits }: NodeExplained, limit: LimitReport['limit']): LimitReport | undefined =>
+  limits.find((row) => row.limit === limit)
+
+/** @returns `isNear`: half of it is used somewhere, or counts are not the same */
+function limitDiffers(
+  nodes: Nodes,
+  limit: LimitReport['limit'],
+): { readonly isSame: boolean; readonly isNear: boolean } {
+  const set = nodes.flatMap((node) => rowOf(node, limit) ?? [])
   const most = Math.max(0, ...set.map(({ max }) => max))
   const used = set.map((row) => row.used)
-  const isSame =
-    (set.length === 0 || set.length === rows.length) &&
-    new Set(set.map(({ max }) => max)).size < 2 &&
-    Math.max(0, ...used) - Math.min(...used) <= Math.max(1, APART * most)
-  if (isSame) return []
+  const isApart = set.length > 0 && Math.max(...used) - Math.min(...used) > Math.max(1, APART * most)
+  const isOneMaximum = new Set(set.map(({ max }) => max)).size < 2 && (set.length === 0 || set.length === nodes.length)
+  return {
+    isSame: isOneMaximum && !isApart,
+    isNear: isApart || set.some((row) => row.used >= NEAR * row.max),
+  }
+}
+
+function limitWords(nodes: Nodes, limit: LimitReport['limit']): string[] {
   const textOf = (node: NodeExplained): string => {
-    const row = rowOf(node)
+    const row = rowOf(node, limit)
     return row === undefined ? 'not charged' : `${row.used} of ${row.max} used`
   }
   return differing(nodes, textOf, (of, names) => `${textOf(of)} at ${names}`).map((said) => `${limit}: ${said}`)

@@ -30,9 +30,19 @@ test.each<[string, readonly Partial<NodeExplained>[], readonly string[]]>([
     ['ip_connections: 100 of 600 used at mx0; 161 of 600 used at mx1.'],
   ],
   [
+    'a limit that is lower where half of it is used',
+    [{ limits: limits(30, 600) }, { limits: limits(30, 60) }],
+    ['ip_connections: 30 of 600 used at mx0; 30 of 60 used at mx1.'],
+  ],
+  [
+    'limits that matter nowhere yet',
+    [{ limits: limits(29, 600) }, { limits: limits(29, 60) }],
+    ['Not the same maximum at all nodes: ip_connections.'],
+  ],
+  [
     'a limit that only one has',
     [{ limits: limits(1, 600) }, {}],
-    ['ip_connections: 1 of 600 used at mx0; not charged at mx1.'],
+    ['Not the same maximum at all nodes: ip_connections.'],
   ],
   ['points of one moment or the next', [{ points: { now: 4.6, banAt: 10 } }, { points: { now: 4.4, banAt: 10 } }], []],
   [

@@ -55,8 +55,8 @@ export interface Running {
   readonly reported: (report: PressureReport) => void
   /** Somebody says what a message was. @returns undefined if it has a queue id that is not known here */
   readonly feedback: (feedback: Feedback) => FeedbackReport | undefined
-  /** What an address, a network or an id is to it. */
-  readonly explain: Node['explain']
+  /** What an address, a network or an id is to it, and to other nodes. */
+  readonly explaining: Node['explaining']
   /** What the operator, and other processes of the node, do with bans. */
   readonly bans: BanControl
   /** What processes of the node tell each other of clients that meet the kernel next. */
@@ -154,9 +154,10 @@ export async function start(options: AppOptions): Promise<Running> {
     await quitOnce()
     log.flush()
   }
-  const { metrics, status, explain, reload, reported, feedback, bans, obey, follow } = node
+  const { metrics, status, explaining, reload, reported, feedback, bans, obey, follow } = node
   const underWay = () => ({ sessions: sessions.size, pastDot: sessions.pastDot })
-  const outside = { explain, reload, reported, feedback, bans, obey, kernel: node.kernel.control, keepTable, follow }
+  const kernel = node.kernel.control
+  const outside = { explaining, reload, reported, feedback, bans, obey, kernel, keepTable, follow }
   const tallied = () => node.tally.report()
   return { listening, admin, metrics, status, tallied, underWay, stop, ...outside, handedOver, abort }
 }

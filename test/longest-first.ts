@@ -31,6 +31,7 @@ const LONGEST = [
     'state/redis-topologies',
     'state/redis-nodes',
     'build/overload',
+    'build/explain-nodes',
   ],
 ].map((name) => join(import.meta.dirname, `${name}.test.ts`))
 

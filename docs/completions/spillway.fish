@@ -31,7 +31,7 @@ complete -c spillway -n '__fish_seen_subcommand_from bans' -l json -d 'print JSO
 complete -c spillway -n '__fish_seen_subcommand_from bans' -l help -s h -d 'this text; after a verb, more about it'
 complete -c spillway -n '__fish_seen_subcommand_from bans' -l version -s V -d 'the version'
 complete -c spillway -n '__fish_seen_subcommand_from bans' -a 'list add remove' -d 'ACTION'
-complete -c spillway -n 'not __fish_seen_subcommand_from serve check doctor reload bans explain observe hash allow drain undrain level status top healthcheck learn simulate demo' -a explain -d 'say why a client, a sender or the session of an id was turned away, at whichever node, and what it would hear now'
+complete -c spillway -n 'not __fish_seen_subcommand_from serve check doctor reload bans explain observe hash allow drain undrain level status top healthcheck learn simulate demo' -a explain -d 'say why a client, a sender or the session of an id was turned away, at whichever node, and what it would hear now at each'
 complete -c spillway -n '__fish_seen_subcommand_from explain' -l env-file -r -F -d 'read settings from this file too; the process environment wins'
 complete -c spillway -n '__fish_seen_subcommand_from explain' -l json -d 'print JSON, where the verb has output'
 complete -c spillway -n '__fish_seen_subcommand_from explain' -l help -s h -d 'this text; after a verb, more about it'

@@ -1,6 +1,7 @@
 /**
  * GET /api/v1/explain?q=…: what an address, a network, a sender or an id is to this node, what it would hear now, what would change that,
- * and the last sessions, of all nodes where there is a Redis. It counts nothing, and asks neither the DNS nor a mail server.
+ * and the last sessions, of all nodes where there is a Redis, and what it is to each of these. It counts nothing, and asks neither the DNS
+ * nor a mail server.
  */
 import type { Standing } from '../core/client.ts'
 import type { LimitName } from '../core/limits.ts'
@@ -14,6 +15,8 @@ import type { Sessions } from './sessions.ts'
 interface Said {
   /** What happens now. */
   readonly verdict: string
+  /** Where nodes differ in what they say of the address, and which have not said anything; absent: nobody but this process was asked. */
+  readonly differences?: readonly string[]
   /** What would change it. */
   readonly change: readonly string[]
 }
@@ -77,6 +80,8 @@ export interface AddressExplained extends Said, Sessions {
   /** At run time. */
   readonly allowed?: BanReport
   readonly ban?: BanReport
+  /** Towards a ban that comes by itself, as of now; `banAt`: it is banned with so many (SPILLWAY_BAN_AFTER), absent: it never is. */
+  readonly points: { readonly now: number; readonly banAt?: number }
   readonly now: {
     readonly overloadLevel: number
     readonly connect: StageReport
@@ -93,6 +98,36 @@ export interface AddressExplained extends Said, Sessions {
   }
   /** Whether it has waited for a greeting that was held back, within a day. */
   readonly greetingTest: { readonly passed: boolean; readonly delayMs: number }
+  /** What it is to each node, that which was asked first; absent: nobody but this process was asked. */
+  readonly nodes?: readonly (NodeExplained | NodeSilent)[]
+  readonly nodesAsked?: NodesAsked
+}
+
+/** What an address is to one node. Of several workers the one that turns it away, and of each limit the fullest share. */
+export interface NodeExplained
+  extends Pick<
+    AddressExplained,
+    'verdict' | 'lists' | 'allowed' | 'ban' | 'points' | 'now' | 'limits' | 'dns' | 'greetingTest'
+  > {
+  readonly node: string
+  readonly answered: true
+  /** Whether it is the one that was asked. */
+  readonly here: boolean
+  readonly standing: Pick<AddressExplained['standing'], 'is' | 'by' | 'because' | 'own'>
+}
+
+/** A node, or a process of it, that has not answered, or not with what can be read. */
+export interface NodeSilent {
+  readonly node: string
+  readonly answered: false
+  readonly here: false
+  readonly note: string
+}
+
+/** asked: through Redis; away: Redis does not answer; busy: there were too many questions; none: there is no Redis. */
+export interface NodesAsked {
+  readonly redis: 'asked' | 'away' | 'busy' | 'none'
+  readonly note: string
 }
 
 export interface NetworkExplained extends Said, Sessions {
@@ -101,10 +136,23 @@ export interface NetworkExplained extends Said, Sessions {
   /** Whether it has an address in common with what is on them. */
   readonly lists: ListsReport
   readonly allowed?: BanReport
+  readonly overloadLevel: number
+  /** What bans its first address. */
+  readonly ban?: BanReport
   /** Bans in force in it or around it, at most 20. */
   readonly bans: readonly BanReport[]
   /** Of its first /24 or /48. */
   readonly net: PastReport
+  /** What it is to each node; as AddressExplained has it. */
+  readonly nodes?: readonly (NetworkNode | NodeSilent)[]
+  readonly nodesAsked?: NodesAsked
+}
+
+/** What a network is to one node. */
+export interface NetworkNode extends Pick<NetworkExplained, 'overloadLevel' | 'lists' | 'allowed' | 'ban' | 'net'> {
+  readonly node: string
+  readonly answered: true
+  readonly here: boolean
 }
 
 export interface IdExplained extends Said, Sessions {

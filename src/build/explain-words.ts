@@ -35,6 +35,7 @@ const BECAUSE: Readonly<Record<DecidedBy, string>> = {
   nothing: 'nothing is known of it that counts',
 }
 export const becauseOf = (by: DecidedBy): string => BECAUSE[by]
+export const isDecidedBy = (by: unknown): by is DecidedBy => typeof by === 'string' && Object.hasOwn(BECAUSE, by)
 
 /** What the sentences are made of. */
 export interface Told {

@@ -10,10 +10,7 @@ import type {
   Explanation,
   IdExplained,
   LimitReport,
-  ListsReport,
-  NetworkExplained,
   NotExplained,
-  PastReport,
   SenderExplained,
   StageReport,
 } from '../admin/explain.ts'
@@ -24,11 +21,10 @@ import { NARROWEST_BITS } from '../core/bans.ts'
 import type { Client } from '../core/client.ts'
 import { messageOf } from '../core/errors.ts'
 import { readId, writtenId } from '../core/id.ts'
-import { canonical, compile, familyOf, type Network, netOf, overlaps, parseNetwork, sourceOf } from '../core/ip.ts'
+import { canonical, familyOf, type Network, netOf, parseNetwork, sourceOf } from '../core/ip.ts'
 import { latestOf } from '../core/kept-session.ts'
 import { LIMITS } from '../core/limits.ts'
 import { reasonOf } from '../core/reasons.ts'
-import { HOUR_MS } from '../core/time.ts'
 import { visible } from '../core/visible.ts'
 import type { Name } from '../dns/names.ts'
 import type { ClientDomains } from '../front/client-domains.ts'
@@ -37,10 +33,10 @@ import { perClient } from '../overload/maximum.ts'
 import type { Bans } from '../state/bans.ts'
 import { netsOf } from '../state/domains.ts'
 import type { History } from '../state/history.ts'
-import type { Past } from '../state/past.ts'
+import type { Points } from '../state/points.ts'
+import { listsOf, networkExplained, pastOf, rounded } from './explain-network.ts'
 import {
   becameOf,
-  ofNetwork,
   ofSender,
   ofSource,
   type SessionSources,
@@ -53,14 +49,13 @@ import { becauseOf, changeOf, replyOf, timeOf, verdictOf } from './explain-words
 
 export interface ExplainSources extends VerdictSources, Pick<SessionSources, 'recent' | 'kept' | 'now'> {
   readonly bans: Bans
+  readonly points: Pick<Points, 'of'>
   readonly history: Pick<History, 'own' | 'net' | 'domains'>
   readonly domains: Pick<ClientDomains, 'of'>
   readonly nameKnown: (ip: string) => Name | undefined
   readonly passed: { has(test: 'greeting', source: string): boolean }
 }
 
-/** Bans of a network that are told of, at most. */
-const BANS_SHOWN = 20
 const WHAT =
   'an address, a network, a sender or an id, such as 192.0.2.1, alice@example.org or 1RV17D4600503. In a URL + is written %2B'
 
@@ -82,6 +77,8 @@ export const buildExplain =
       } catch (error) {
         return { mistake: messageOf(error) }
       }
+      // One host: it is told of as its address.
+      if (network.bits >= NARROWEST_BITS[network.family]) return addressExplained(network.first, sources)
       return networkExplained(network, sources)
     }
     return (await idExplained(writtenId(asked), sources)) ?? { mistake: WHAT }
@@ -97,6 +94,11 @@ function clientOf(ip: string, { policy, domains }: ExplainSources): Client {
 /** @param wasAway Redis has not answered a moment ago */
 async function addressExplained(ip: string, sources: ExplainSources, wasAway = false): Promise<AddressExplained> {
   const sessions = await sessionsFor(ofSource(ip), sources, wasAway)
+  return { ...addressNow(ip, sources), ...sessions }
+}
+
+/** Without its sessions, and at once. @param ip canonical */
+export function addressNow(ip: string, sources: ExplainSources): Omit<AddressExplained, keyof Sessions> {
   const { policy, bans, overload } = sources
   const client = clientOf(ip, sources)
   const stages = judged(client, sources)
@@ -117,6 +119,7 @@ async function addressExplained(ip: string, sources: ExplainSources, wasAway = f
     lists: listsOf(parseNetwork(client.source), ip, sources),
     ...(allowed !== undefined && { allowed: reportOf(allowed) }),
     ...(ban !== undefined && { ban: reportOf(ban) }),
+    points: pointsOf(client, sources),
     now: {
       overloadLevel: overload.level,
       connect: stageOf(stages.connect),
@@ -124,8 +127,12 @@ async function addressExplained(ip: string, sources: ExplainSources, wasAway = f
     },
     limits,
     ...dnsAndGreeting(client, sources),
-    ...sessions,
   }
+}
+
+function pointsOf({ source }: Client, { points, policy }: ExplainSources): AddressExplained['points'] {
+  const { banAfter } = policy.settings
+  return { now: rounded(points.of(source)), ...(banAfter !== undefined && { banAt: banAfter }) }
 }
 
 const stageOf = ({ refusal, observed }: Stages['connect']): StageReport => ({
@@ -142,23 +149,6 @@ function evidenceOf(
   if (domain === undefined) return { own, net }
   const past = history.domains.of(domain)
   return { own, net, domain: { name: domain, nets: netsOf(past), ...pastOf(past) } }
-}
-
-const rounded = (weight: number): number => Math.round(weight * 100) / 100
-
-const pastOf = ({ good, recentGood, recentBad, first, lastGood, lastBad }: Past): PastReport => ({
-  ...{ good, recentGood: rounded(recentGood), recentBad: rounded(recentBad) },
-  ...(first > 0 && { firstGood: iso(first * HOUR_MS) }),
-  ...(lastGood > 0 && { lastGood: iso(lastGood * HOUR_MS) }),
-  ...(lastBad > 0 && { lastBad: iso(lastBad * HOUR_MS) }),
-})
-
-/** @param ip undefined: it is about a whole network */
-function listsOf(network: Network, ip: string | undefined, { policy }: ExplainSources): ListsReport {
-  const one = ip === undefined ? network : { ...network, first: ip, bits: network.family === 4 ? 32 : 64 }
-  const { allow, deny, relays, proxyProtocolFrom } = policy.lists
-  const isOn = (list: typeof allow): boolean => overlaps(list, one)
-  return { allow: isOn(allow), deny: isOn(deny), relays: isOn(relays), balancer: isOn(proxyProtocolFrom) }
 }
 
 function limitsOf(client: Client, { open, peeked }: Stages, { policy, overload }: ExplainSources): LimitReport[] {
@@ -194,47 +184,6 @@ function dnsAndGreeting(
       passed: hasPassed,
       delayMs: isSpared || hasPassed ? 0 : delayAt(overload.enforced, greetingDelay),
     },
-  }
-}
-
-async function networkExplained(network: Network, sources: ExplainSources): Promise<Explanation> {
-  const { bans, history } = sources
-  // One host: it is told of as its address.
-  if (network.bits >= NARROWEST_BITS[network.family]) return addressExplained(network.first, sources)
-  const isIn = compile([network])
-  const inside = bans.list().filter((ban) => isIn(ban.network.slice(0, ban.network.indexOf('/'))))
-  const around = bans.of(network.first)
-  const all = around === undefined || inside.includes(around) ? inside : [around, ...inside]
-  const allowed = bans.allowedIn(network)
-  const lists = listsOf(network, undefined, sources)
-  const sessions = await sessionsFor(ofNetwork(network), sources)
-  return {
-    ...{ kind: 'network', ...networkSaid(network.text, { lists, bans: all.length, refused: sessions.refused.length }) },
-    ...{ network: network.text, lists },
-    ...(allowed !== undefined && { allowed: reportOf(allowed) }),
-    bans: all
-      .sort((a, b) => b.since - a.since)
-      .slice(0, BANS_SHOWN)
-      .map(reportOf),
-    net: pastOf(history.net(network.first)),
-    ...sessions,
-  }
-}
-
-function networkSaid(
-  text: string,
-  { lists, bans, refused }: { readonly lists: ListsReport; readonly bans: number; readonly refused: number },
-): Pick<NetworkExplained, 'verdict' | 'change'> {
-  const named = { allow: 'SPILLWAY_ALLOW', deny: 'SPILLWAY_DENY', relays: 'SPILLWAY_RELAYS' } as const
-  const on = (['allow', 'deny', 'relays'] as const).filter((list) => lists[list]).map((list) => named[list])
-  const listed = on.length === 0 ? 'none of its addresses is on a list' : `addresses of it are on ${on.join(', ')}`
-  const count = (many: number, one: string): string => `${many === 0 ? 'no' : many} ${one}${many === 1 ? '' : 's'}`
-  return {
-    verdict: `${text}: ${listed}, ${count(bans, 'ban')} in it or around it, and ${count(refused, 'session')} of it among the last ones that were turned away.`,
-    change: [
-      'Each address is judged by itself: ask for one of them.',
-      `To turn all of it away: spillway bans add ${text}. To let all of it in: spillway allow add ${text}.`,
-    ],
   }
 }
 

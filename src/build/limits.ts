@@ -25,6 +25,7 @@ import { PassedSharing } from '../state/passed-sharing.ts'
 import type { Past } from '../state/past.ts'
 import { Points } from '../state/points.ts'
 import { PointsSharing } from '../state/points-sharing.ts'
+import { Questions } from '../state/questions.ts'
 import { connectRedis } from '../state/redis.ts'
 import type { RelayedMessages } from '../state/relayed-messages.ts'
 import { Returns } from '../state/returns.ts'
@@ -50,6 +51,8 @@ export interface Counting {
   readonly relayed: RelayedMessages
   /** Sessions in Redis, for explanations; undefined if Redis is not set. */
   readonly kept: KeptSessions | undefined
+  /** To other nodes, and theirs; undefined if Redis is not set. */
+  readonly questions: Questions | undefined
   /** The same object as `limits`; undefined if Redis is not set. */
   readonly shared: SharedLimits | undefined
   /** Resolves when Redis has answered, or after a moment without an answer. */
@@ -124,6 +127,7 @@ export function buildLimits(options: CountingOptions): Counting {
       history,
       relayed,
       kept: undefined,
+      questions: undefined,
       shared: undefined,
     },
     async start() {
@@ -149,12 +153,13 @@ function sharedBy(options: CountingOptions, address: RedisAddress, alone: Alone)
   const { counting, banning, recipients, clients } = alone
   const { history, relayed } = clients
   const link = connectRedis({ address, timeoutMs, log })
+  // Two nodes may have the same name, and a node that was restarted must not pass for its predecessor.
+  const node = `${settings.hostname}:${randomBytes(6).toString('hex')}`
   const shared = createSharedLimits({
     ...counting,
     ...{ link, prefix, timeoutMs, metrics, log, elapsed: clock.elapsed, expected: nodes },
     hashNow: options.hashNow,
-    // Two nodes may have the same name, and a node that was restarted must not pass for its predecessor.
-    node: `${settings.hostname}:${randomBytes(6).toString('hex')}`,
+    node,
   })
   const upSince = (): number | undefined => (shared.shared() ? shared.condition().since : undefined)
   const watched = <T>(use: RedisUse, answer: Promise<T>): Promise<T> => shared.watched(use, answer)
@@ -186,24 +191,27 @@ function sharedBy(options: CountingOptions, address: RedisAddress, alone: Alone)
       agreed: known.isAgreed ? recipients.knownRecipients.secret : undefined,
     }),
   })
+  const questions = new Questions({ ...common, node })
   const tickets = ticketSecret && new TicketSharing({ ...common, adopt: ticketSecret })
   const { week, isFirst = true } = options
   const ofNode = { name: settings.hostname, workers: nodes, isWriter: isFirst }
   const weeks = week === undefined ? [] : [new WeekSharing({ ...common, ...ofNode, week })]
   return {
-    ...{ limits: shared, ...banning, ...recipients, history, relayed, kept, shared },
+    ...{ limits: shared, ...banning, ...recipients, history, relayed, kept, questions, shared },
     async start() {
       // Before Redis is asked, so that what Redis knows counts where it is more, and is told what it has lost.
       await Promise.all([clients.read(), shared.start()])
       clients.start()
       known.start()
-      for (const each of [...strings, kept, ...weeks]) each.start()
+      for (const each of [...strings, kept, questions, ...weeks]) each.start()
       tickets?.start()
       await Promise.all([pasts.start(), banned.start()])
     },
     async stop() {
       tickets?.stop()
-      await Promise.all([clients, known, pasts, banned, kept, ...strings, ...weeks].map((each) => each.stop()))
+      await Promise.all(
+        [clients, known, pasts, banned, kept, questions, ...strings, ...weeks].map((each) => each.stop()),
+      )
       await shared.stop()
       await link.close()
     },

@@ -37,7 +37,7 @@ import {
   rereadCertificates,
 } from './certificates.ts'
 import { type BuiltDns, buildDns } from './dns.ts'
-import { buildExplain } from './explain.ts'
+import { buildExplaining, type Explaining } from './explain-nodes.ts'
 import { takeFeedback } from './feedback.ts'
 import { buildFront } from './front.ts'
 import { type BuiltKernel, buildKernel } from './kernel.ts'
@@ -83,6 +83,8 @@ export interface Worker {
   readonly number: number
   /** How many there are. */
   readonly of: number
+  /** Twelve hexadecimal digits that all workers of the node have, and nobody else. */
+  readonly crew: string
   /** It does what one of them does for the whole node. */
   readonly isFirst?: boolean
 }
@@ -110,8 +112,8 @@ export interface Node {
   readonly reported: (report: PressureReport) => void
   /** Somebody says what a message was. @returns undefined if it has a queue id that is not known here */
   readonly feedback: (feedback: Feedback) => FeedbackReport | undefined
-  /** What an address, a network or an id is to it. */
-  readonly explain: ReturnType<typeof buildExplain>
+  /** What an address, a network or an id is to it, and to other nodes. */
+  readonly explaining: Explaining
   /** What the operator, and other processes of the node, do with bans. */
   readonly bans: BanControl
   /** Hands clients to the kernel. */
@@ -151,7 +153,7 @@ export function buildNode(options: NodeOptions): Node {
   const relay = buildRelay({ ...common, reading, nameOf: dns.nameOf, overload: () => overload })
   const { upstreams } = relay
   const offeredSize = (): number => Number(upstreams.offer?.get('SIZE') ?? 0)
-  const [seats, recent] = [new Seats(), recentOf(settings.hostname, counting)]
+  const [seats, recent, sessions] = [new Seats(), recentOf(settings.hostname, counting), new LiveSessions()]
   const pressed = { upstreams, seats, processes: worker?.of ?? 1 }
   const overloading = buildOverload({ ...common, ...counting, ...pressed, policy: () => policy })
   const { overload, reported, pin } = overloading
@@ -161,7 +163,6 @@ export function buildNode(options: NodeOptions): Node {
     buildPolicy({ ...from, ...dns, certificates, ...counting, overload, offeredSize, metrics, log })
   const policyInForce = new Current(policyOf(reading, buildCertificates(settings, common)))
   const policy: BuiltPolicy = inForce(policyInForce)
-  const sessions = new LiveSessions()
   const parts = { ...common, ...counting, ...dns, node: number, policy, overload, relay, seats, live: sessions, recent }
   policy.certificates?.publish()
   const apply = (next: Reading): Promise<void> =>
@@ -171,7 +172,8 @@ export function buildNode(options: NodeOptions): Node {
   const reload = reread && ((by: string) => reloader.reload(by))
   const traffic = buildTraffic({ ...common, overload: () => overload })
   const { tally, observed } = buildTally({ ...common, settingsNow: () => policy.settings })
-  const [front, explain] = [buildFront({ ...parts, banning, kernel, traffic, tally }), buildExplain(parts)]
+  const front = buildFront({ ...parts, banning, kernel, traffic, tally })
+  const explaining = buildExplaining(parts, worker)
   const failed = (error: Error): void => log.error({ err: error.message }, 'a listening socket failed')
   const { listener, allServed } = listening(front, failed, options.sharesPorts ?? false)
   let draining = false
@@ -181,15 +183,15 @@ export function buildNode(options: NodeOptions): Node {
   const sources: StatusSources = { ...own, ...counting, ...measured, seats, kernel, policy, reloader, overload }
   const status = (): Status => statusOf(sources)
   metrics.watch(gaugesOf(sources))
-  const feedback = (given: Feedback) => takeFeedback(given, parts)
-  const { control: bans } = banning
-  const answers = { ...publishing(metrics), status, observed, explain, reload, reported, feedback, bans, ...ordering }
+  const [feedback, bans] = [(given: Feedback) => takeFeedback(given, parts), banning.control]
+  const told = { ...publishing(metrics), status, observed, explain: explaining.everywhere }
+  const answers = { ...told, reload, reported, feedback, bans, ...ordering }
   const admin = new Admin({ ...operatorOf(() => policy.settings, log), ...answers, ...handingOver(options), failed })
   const drain = (): void => {
     draining = true
   }
   const outside = { front, policy, bans, kernel, sessions, listener, admin, status, reload, reported, feedback, follow }
-  return { number, explain, ...measured, tally, ...outside, ...ordering, drain, allServed }
+  return { number, explaining, ...measured, tally, ...outside, ...ordering, drain, allServed }
 }
 
 interface Swapped extends CertificatesParts {

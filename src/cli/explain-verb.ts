@@ -2,7 +2,18 @@
  * `spillway explain`: asks the node that runs with these settings what an address, a network, a sender or an id is to it. An id tells
  * something by itself as well (explain.ts), which is the answer where no node can be asked.
  */
-import type { AddressExplained, Explanation, LimitReport, PastReport } from '../admin/explain.ts'
+
+import type { BanReport } from '../admin/bans.ts'
+import type {
+  AddressExplained,
+  Explanation,
+  LimitReport,
+  NetworkExplained,
+  NetworkNode,
+  NodeExplained,
+  NodeSilent,
+  PastReport,
+} from '../admin/explain.ts'
 import type { ObservedReport, SessionReport, Sessions } from '../admin/sessions.ts'
 import type { Loaded } from '../config/load.ts'
 import { SettingsError } from '../config/mistakes.ts'
@@ -54,14 +65,16 @@ function offline(text: string, options: VerbOptions): VerbTold {
 }
 
 function inWords(answer: Explanation): string {
-  const { verdict, change } = answer
+  const { verdict, change, differences = [] } = answer
   const address =
     answer.kind === 'id' || answer.kind === 'sender' ? answer.address : answer.kind === 'address' ? answer : undefined
   const bans = answer.kind === 'network' ? answer.bans : []
   const lines = [
     verdict,
+    ...differences,
     ...change,
-    ...(address === undefined ? [] : ['', ...factsOf(address)]),
+    ...(address === undefined ? [] : ['', ...factsOf(address), ...nodeLines(address)]),
+    ...(answer.kind === 'network' ? nodeLines(answer) : []),
     ...bans.map(({ network, by, reason, until }) => `banned: ${network} by ${by} (${reason}) until ${timeOf(until)}`),
     ...sessionLines(answer),
   ]
@@ -77,6 +90,44 @@ const sessionLines = ({ refused, served, observed, lookedIn }: Sessions): string
   lookedIn.note,
 ]
 
+/** The facts of the node that was asked are there already. */
+function nodeLines({ nodes = [], nodesAsked }: AddressExplained | NetworkExplained): string[] {
+  if (nodesAsked === undefined) return []
+  const others = nodes.filter(({ here }) => !here)
+  return ['', ...others.flatMap(nodeLine), nodesAsked.note]
+}
+
+const nodeLine = (node: NodeExplained | NetworkNode | NodeSilent): string[] => {
+  if (!node.answered) return [`${node.node}: ${node.note}.`]
+  if (!('now' in node)) {
+    const { ban, allowed, overloadLevel, net } = node
+    return [
+      `${node.node} says:`,
+      `  network   ${pastWords(net)}`,
+      ...(allowed === undefined ? [] : [`  ${allowedLine(allowed)}`]),
+      ...(ban === undefined ? [] : [`  ${banLine(ban)}`]),
+      `  level     ${overloadLevel}`,
+    ]
+  }
+  const { verdict, now, standing, ban, allowed, points, limits } = node
+  return [
+    `${node.node} says: ${verdict}`,
+    `  itself    ${pastWords(standing.own)}`,
+    ...(allowed === undefined ? [] : [`  ${allowedLine(allowed)}`]),
+    ...(ban === undefined ? [] : [`  ${banLine(ban)}`]),
+    `  ${pointsLine(points)}`,
+    `  level     ${now.overloadLevel}`,
+    ...limits.map((row) => `  ${limitLine(row)}`),
+  ]
+}
+
+const allowedLine = ({ network, reason, until }: BanReport): string =>
+  `allowed   ${network} (${reason}) until ${timeOf(until)}`
+const banLine = ({ network, by, reason, since, until }: BanReport): string =>
+  `banned    ${network} by ${by} (${reason}) from ${timeOf(since)} until ${timeOf(until)}`
+const pointsLine = ({ now, banAt }: AddressExplained['points']): string =>
+  `points    ${banAt === undefined ? `${now}; nobody is banned by itself` : `${now} of ${banAt} towards a ban`}`
+
 const observedLine = ({ check, wouldRefuse, accepted }: ObservedReport): string =>
   `If it were not only observed, ${check} would have turned something away in ${wouldRefuse} of these sessions; ${accepted} of them brought mail that was accepted.`
 
@@ -84,6 +135,7 @@ function factsOf({
   standing,
   ban,
   allowed,
+  points,
   lists,
   now,
   limits,
@@ -106,12 +158,9 @@ function factsOf({
     `network   ${pastWords(standing.net)}`,
     ...(domain === undefined ? [] : [`domain    ${domain.name}: ${pastWords(domain)}, from ${domain.nets} networks`]),
     `lists     ${on.length === 0 ? 'none' : on.join(', ')}`,
-    ...(allowed === undefined
-      ? []
-      : [`allowed   ${allowed.network} (${allowed.reason}) until ${timeOf(allowed.until)}`]),
-    ...(ban === undefined
-      ? []
-      : [`banned    ${ban.network} by ${ban.by} (${ban.reason}) from ${timeOf(ban.since)} until ${timeOf(ban.until)}`]),
+    ...(allowed === undefined ? [] : [allowedLine(allowed)]),
+    ...(ban === undefined ? [] : [banLine(ban)]),
+    pointsLine(points),
     `name      ${name}${dns.domain === undefined ? '' : `, of ${dns.domain}`}`,
     ...(dns.lists === undefined
       ? []

@@ -87,7 +87,7 @@ export const VERBS = {
   },
   explain: {
     summary:
-      'say why a client, a sender or the session of an id was turned away, at whichever node, and what it would hear now',
+      'say why a client, a sender or the session of an id was turned away, at whichever node, and what it would hear now at each',
     options: { envFile },
     positionals: [
       {
@@ -97,7 +97,7 @@ export const VERBS = {
     ],
     example: 'spillway explain 192.0.2.1',
     more: () =>
-      `${ASKING} Nothing is counted by it. With\nRedis it shows the last sessions of all nodes. Where no node can be asked, an id is read by itself: why, when, and on which node. Exit\ncodes: 0 it was explained, 64 it was neither an address nor a network, a sender nor an id, 78 there are mistakes in the settings, 1 all else.`,
+      `${ASKING} Nothing is counted by it. With\nRedis it shows the last sessions of all nodes, asks each what the address is to it, and says first where they differ. Where no node can be asked, an id is read by itself: why, when, and on which node. Exit\ncodes: 0 it was explained, 64 it was neither an address nor a network, a sender nor an id, 78 there are mistakes in the settings, 1 all else.`,
   },
   observe: {
     summary:

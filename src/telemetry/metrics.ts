@@ -36,7 +36,8 @@ export type ConnectResult = (typeof CONNECT_RESULTS)[number]
  * add: charges made or given back; nodes: which are there; known: sharing the recipients that were accepted lately; history: sharing the
  * history of clients; neighbourhoods: sharing which networks send spam; returns: sharing what was put off lately; bans: sharing bans;
  * passed: sharing which clients have passed a test; tickets: agreeing on the key of TLS session tickets; sessions: keeping sessions for
- * explanations, and looking for them; week: keeping what is normal in an hour of the week; points: sharing the points of offenders.
+ * explanations, and looking for them; week: keeping what is normal in an hour of the week; points: sharing the points of offenders;
+ * explain: asking other nodes what an address is to them, and answering.
  */
 export const REDIS_USES = [
   'add',
@@ -51,6 +52,7 @@ export const REDIS_USES = [
   'sessions',
   'week',
   'points',
+  'explain',
 ] as const
 export type RedisUse = (typeof REDIS_USES)[number]
 const REDIS_RESULTS = ['ok', 'failed', 'timeout'] as const

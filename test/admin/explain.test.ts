@@ -52,12 +52,19 @@ afterAll(async () => {
 test('a stranger is let in, and asking counts nothing', async () => {
   for (let i = 0; i < 5; i++) await address('192.0.2.1')
   const told = await address('192.0.2.1')
-  expect(Object.keys(told).slice(0, 3)).toEqual(['kind', 'verdict', 'change'])
+  expect(Object.keys(told).slice(0, 4)).toEqual(['kind', 'verdict', 'differences', 'change'])
   expect(told.verdict).toMatch(
     /^192\.0\.2\.1 is new, because nothing is known .* It may connect, and Spillway would not turn/,
   )
   expect(told.change).toEqual([expect.stringContaining('It is seen after its first message')])
   expect(told.limits.find(({ limit }) => limit === 'ip_connections')).toMatchObject({ used: 0, max: 2 })
+  // There is no Redis, and so no other node.
+  expect(told).toMatchObject({
+    differences: [],
+    nodesAsked: { redis: 'none' },
+    nodes: [{ here: true, answered: true }],
+  })
+  expect(told.nodesAsked?.note).toContain('SPILLWAY_REDIS_URL')
   expect(await greeted('192.0.2.1')).toMatch(/^220/)
 })
 
@@ -225,7 +232,7 @@ test.each<[string, string, number, Record<string, string>]>([
     ...{ metrics: nothing, status: nothing, reload: nothing, token: () => 'the-token', names: () => [] },
     ...{ bans: NO_BANS, orders: NO_ORDERS_GIVEN, clock: SYSTEM_CLOCK, upstreams: () => [] },
     ...{ reported: nothing, feedback: nothing },
-    explain: (q) => app.running.explain(q),
+    explain: (q) => app.running.explaining.here(q),
   })
   const lines = Object.entries({ Host: 'localhost', ...fields }).map(([name, value]) => `${name}: ${value}`)
   const request = readRequest([`${method} /api/v1/explain?q=192.0.2.9 HTTP/1.1`, ...lines].join('\r\n')) as Request

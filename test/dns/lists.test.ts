@@ -312,7 +312,10 @@ describe('on the wire', () => {
 
   test('a new client that is listed is put off, and all others are let in', async () => {
     const node = await app()
-    expect(await node.running.explain(LISTED)).toMatchObject({ dns: {}, now: { rcpt: { observed: [], share: 1 } } })
+    expect(await node.running.explaining.here(LISTED)).toMatchObject({
+      dns: {},
+      now: { rcpt: { observed: [], share: 1 } },
+    })
     expect(await node.metric('spillway_dnsbl_queries_total{zone="bl.example",result="listed"}')).toBe(0)
     expect(await rcpt(node, LISTED)).toMatch(
       /^451 4\.7\.1 .*\[198\.51\.100\.7\] Your address is on a DNS blocklist \(bl\.example\)/,
@@ -320,7 +323,7 @@ describe('on the wire', () => {
     for (const ip of [CLEAR, FORGIVEN]) expect(await rcpt(node, ip)).toMatch(/^250/)
     expect(await rcpt(node, LISTED, 'postmaster@example.net')).toMatch(/^250/)
     const line = await node.waitForLog(({ reason }) => reason === 'dnsbl')
-    expect(await node.running.explain(LISTED)).toMatchObject({
+    expect(await node.running.explaining.here(LISTED)).toMatchObject({
       dns: { lists: { score: 2, threshold: 1, zones: ['bl.example'] } },
       now: { rcpt: { reason: 'dnsbl', reply: expect.stringMatching(/^451 4\.7\.1 /) } },
       refused: [{ reason: 'dnsbl', stage: 'rcpt' }],

@@ -1,21 +1,29 @@
 /**
  * What an address, a network, a sender or an id is to a node of several workers. Each worker has sessions and counts of its own, and a
- * share of each limit; bans, lists and history they have together, as far as they tell each other.
+ * share of each limit; bans, lists and history they have together, as far as they tell each other. Other nodes are asked by one of them.
  */
-import type { AddressExplained, Explanation, LimitReport, NotExplained } from '../../admin/explain.ts'
+import type { AddressExplained, Explanation, NotExplained } from '../../admin/explain.ts'
 import { sessionsTogether } from '../../admin/sessions.ts'
+import { explainEverywhere, type NodesAnswer } from '../../build/explain-nodes.ts'
+import { fullestOf, worstOf } from '../../build/explain-together.ts'
 import type { Hand } from './hand.ts'
 
 export class CrewExplain {
+  /** Asks all workers that serve, and all other nodes. Rejects if no worker answers. */
+  readonly ask: (asked: string) => Promise<Explanation | NotExplained>
   readonly #hands: () => readonly Hand[]
 
-  /** @param hands all workers that there are */
-  constructor(hands: () => readonly Hand[]) {
+  /** @param hands all workers that there are @param host the name of the node */
+  constructor(hands: () => readonly Hand[], host: () => string) {
     this.#hands = hands
+    this.ask = explainEverywhere(
+      (asked) => this.#ask(asked),
+      (ip) => this.#others(ip),
+      host,
+    )
   }
 
-  /** Asks all workers that serve. Rejects if none answers. */
-  async ask(asked: string): Promise<Explanation | NotExplained> {
+  async #ask(asked: string): Promise<Explanation | NotExplained> {
     const serving = this.#hands().filter(({ serves }) => serves)
     const answers = (await Promise.all(serving.map((hand) => hand.explain(asked)))).flatMap((each) => each ?? [])
     const explained = answers.flatMap((each) => ('mistake' in each ? [] : [each]))
@@ -23,27 +31,29 @@ export class CrewExplain {
     if (first === undefined) throw new Error('no worker answers at the moment')
     return explained.length === 0 ? first : together(explained as [Explanation, ...Explanation[]])
   }
+
+  /** Always the same one, as long as it is well: it knows what it has asked just now. */
+  async #others(ip: string): Promise<NodesAnswer> {
+    for (const hand of this.#hands().filter(({ serves, isSilent }) => serves && !isSilent)) {
+      const answer = await hand.others(ip)
+      if (answer !== undefined) return answer
+    }
+    return { redis: 'away', nodes: [], silent: [], more: 0 }
+  }
 }
 
-/** Worst first: what a client may hear at one of them is what somebody asks about. */
-const worstOf = (answers: readonly Explanation[]): Explanation =>
-  (answers.find((each) => (each.kind === 'id' || each.kind === 'sender') && each.address !== undefined) ??
-    answers.find((each) => each.kind === 'address' && each.now.connect.reason !== undefined) ??
-    answers.find((each) => each.kind === 'address' && each.now.rcpt.reason !== undefined) ??
-    answers[0]) as Explanation
+function worstAnswer(answers: readonly [Explanation, ...Explanation[]]): Explanation {
+  const found = answers.find((each) => (each.kind === 'id' || each.kind === 'sender') && each.address !== undefined)
+  const [first, ...others] = answers.filter((each): each is AddressExplained => each.kind === 'address')
+  return found ?? (first === undefined ? answers[0] : worstOf([first, ...others]))
+}
 
 function together(answers: readonly [Explanation, ...Explanation[]]): Explanation {
-  const worst = worstOf(answers)
+  const worst = worstAnswer(answers)
   const sessions = sessionsTogether(answers)
   if (worst.kind !== 'address') return { ...worst, ...sessions }
   const all = answers.filter((each): each is AddressExplained => each.kind === 'address')
   const passed = all.some((each) => each.greetingTest.passed)
-  const limits = worst.limits.map((row) => fullest(row, all))
+  const limits = fullestOf(worst.limits, all)
   return { ...worst, limits, greetingTest: { ...worst.greetingTest, passed }, ...sessions }
 }
-
-/** The row of the worker that has used most of its share. */
-const fullest = (row: LimitReport, all: readonly AddressExplained[]): LimitReport =>
-  all
-    .flatMap(({ limits }) => limits.filter(({ limit }) => limit === row.limit))
-    .reduce((most, each) => (each.used / each.max > most.used / most.max ? each : most), row)

@@ -2,6 +2,7 @@
  * All workers of one node: starts them, replaces those that die, and asks them. A worker that dies takes its clients with
  * it and nothing else: the others go on, its seats are free, and what it had counted when it last reported stays counted.
  */
+import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Reading, ReloadReport } from '../../config/reload.ts'
 import { notForAll, shareOf } from '../../config/workers.ts'
@@ -55,13 +56,18 @@ export interface WorkerReport {
 
 export class Crew {
   readonly bans = new CrewBans(() => this.#hands())
-  readonly explain = new CrewExplain(() => this.#hands())
+  readonly explain = new CrewExplain(
+    () => this.#hands(),
+    () => this.#reading.settings.hostname,
+  )
   readonly kernel = new CrewKernel(() => this.#places[0]?.hand)
   readonly orders = new CrewOrders(() => this.#hands())
   readonly tallies = new CrewTallies(() => this.#hands())
   readonly #options: CrewOptions
   readonly #places: readonly Place[]
   readonly #retired = new Retired()
+  /** Other nodes know by it that workers are of one node. */
+  readonly #name = randomBytes(6).toString('hex')
   #reading: Reading
   #listening: readonly ListenAddress[] | undefined
   #started = 0
@@ -199,7 +205,7 @@ export class Crew {
       kind: 'start',
       reading: this.#shareOf(place, this.#reading),
       listenIsDefault: listenIsDefault && this.#listening === undefined,
-      ...{ worker, of, number: own, version, machine, ticketKey, orders: this.orders.value },
+      ...{ worker, of, crew: this.#name, number: own, version, machine, ticketKey, orders: this.orders.value },
       leavesTable: this.kernel.waits,
     }
     const hand: Hand = new Hand(

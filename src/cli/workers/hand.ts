@@ -1,6 +1,7 @@
 /** One worker as its parent sees it: a child process, what it last reported, and answers that are waited for. */
 import { type ChildProcess, fork } from 'node:child_process'
 import type { Explanation, NotExplained } from '../../admin/explain.ts'
+import type { NodesAnswer } from '../../build/explain-nodes.ts'
 import type { Reading, ReloadReport } from '../../config/reload.ts'
 import type { Ban } from '../../core/bans.ts'
 import { within } from '../../core/deadline.ts'
@@ -15,6 +16,8 @@ import type { BansAnswer, BansAsked, Failure, FromWorker, Report, Start, ToWorke
 
 /** A scrape must not wait for a worker that hangs. */
 const ASK_MS = 1000
+/** Longer than it waits for other nodes. */
+const OTHERS_MS = 2000
 /** Longer than a worker itself waits for certificates on a slow mount, twice. */
 const RELOAD_MS = 130_000
 /** One that has said nothing for so many looks is not waited for. One that only waits for its files answers. */
@@ -53,6 +56,7 @@ type Asked =
   | { kind: 'bans'; asked: BansAsked }
   | { kind: 'observed' }
   | { kind: 'explain'; asked: string }
+  | { kind: 'others'; ip: string }
 
 export class Hand {
   readonly pid: number | undefined
@@ -144,6 +148,11 @@ export class Hand {
   /** Resolves with undefined if it does not answer. */
   async explain(asked: string): Promise<Explanation | NotExplained | undefined> {
     return (await this.#request({ kind: 'explain', asked }, ASK_MS, 'explained'))?.answer
+  }
+
+  /** What an address is to other nodes. Resolves with undefined if it does not answer. */
+  async others(ip: string): Promise<NodesAnswer | undefined> {
+    return (await this.#request({ kind: 'others', ip }, OTHERS_MS, 'others'))?.answer
   }
 
   /** Other workers have banned somebody, or lifted a ban. */

@@ -6,6 +6,7 @@ import type { Explanation, NotExplained } from '../../admin/explain.ts'
 import type { Status } from '../../admin/status.ts'
 import type { ListenError } from '../../app.ts'
 import type { Latest } from '../../build/bans.ts'
+import type { NodesAnswer } from '../../build/explain-nodes.ts'
 import type { Reading, ReloadReport } from '../../config/reload.ts'
 import type { Ban, BanMistake, BanRequest } from '../../core/bans.ts'
 import type { Feedback, FeedbackReport } from '../../core/feedback.ts'
@@ -23,6 +24,8 @@ export interface Start {
   /** 1 and up. */
   readonly worker: number
   readonly of: number
+  /** Twelve hexadecimal digits that all workers of the node have, and nobody else. */
+  readonly crew: string
   /** For the ids of its sessions. */
   readonly number: number
   /** Its share of the settings, with the addresses to listen on. */
@@ -74,6 +77,8 @@ export type ToWorker =
   | { readonly kind: 'bans'; readonly id: number; readonly asked: BansAsked }
   | { readonly kind: 'observed'; readonly id: number }
   | { readonly kind: 'explain'; readonly id: number; readonly asked: string }
+  /** What an address is to other nodes. */
+  | { readonly kind: 'others'; readonly id: number; readonly ip: string }
   /** What other workers have made. */
   | { readonly kind: 'banned'; readonly made: readonly Ban[] }
   | Offended
@@ -105,6 +110,7 @@ export type FromWorker =
   | { readonly kind: 'bans'; readonly id: number; readonly answer: BansAnswer }
   | { readonly kind: 'observed'; readonly id: number; readonly tallied: Tallied }
   | { readonly kind: 'explained'; readonly id: number; readonly answer: Explanation | NotExplained }
+  | { readonly kind: 'others'; readonly id: number; readonly answer: NodesAnswer }
   /** What this worker has made, for the others. */
   | { readonly kind: 'banned'; readonly made: readonly Ban[] }
   /** Without a report, no message with this queue id went through it. */

@@ -116,7 +116,10 @@ function obey(running: Running, log: LevelledLog, take: (reading: Reading) => vo
         tell({ kind: 'observed', id: message.id, tallied: running.tallied() })
         return
       case 'explain':
-        tell({ kind: 'explained', id: message.id, answer: await running.explain(message.asked) })
+        tell({ kind: 'explained', id: message.id, answer: await running.explaining.here(message.asked) })
+        return
+      case 'others':
+        tell({ kind: 'others', id: message.id, answer: await running.explaining.others(message.ip) })
         return
       case 'banned':
         return running.bans.take(message.made)
@@ -141,7 +144,7 @@ function obey(running: Running, log: LevelledLog, take: (reading: Reading) => vo
 }
 
 async function run(options: Start): Promise<void> {
-  const { worker, of, number, reading, listenIsDefault, version, machine, orders, leavesTable } = options
+  const { worker, of, crew, number, reading, listenIsDefault, version, machine, orders, leavesTable } = options
   process.title = `spillway worker ${worker}`
   const { logLevel: level, logFormat: format } = reading.settings
   const log = createLog({ level, format, destination: 1, worker })
@@ -156,7 +159,7 @@ async function run(options: Start): Promise<void> {
         machine,
         listenIsDefault,
         reread,
-        worker: { number, of, isFirst: worker === 1 },
+        worker: { number, of, crew, isFirst: worker === 1 },
         sharesPorts: true,
       },
       ...{ orders, leavesTable },

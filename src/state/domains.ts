@@ -63,7 +63,7 @@ export class Domains {
     const { capacity, seed } = options
     const isWide = (past: Past): boolean => past.good >= GOOD_ADDRESSES && netsOf(past) >= GOOD_NETS
     const worthOf = (past: Past): number => (this.#isForgotten(past) ? 0 : isWide(past) ? 2 : 1)
-    this.#table = new PastTable({ capacity, seed, worthOf, hasNets: true })
+    this.#table = new PastTable({ capacity, seed, worthOf, netSets: 1 })
   }
 
   /** What is remembered of a domain, as it weighs now. @param domain in lower case */

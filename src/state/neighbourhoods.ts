@@ -13,6 +13,7 @@
  *
  * Which addresses were bad today is kept as a set of 28 buckets into which they fall: two may share a bucket, so what is counted is never
  * too much. The set makes what nodes tell each other of bad addresses (neighbourhoods-sharing.ts) count once, however often it is told.
+ * Of IPv6 a second set says which were good today, so that a /56 counts once for good, too: one machine may have all of it.
  * Of good mail nothing is told: a node hears of clients that have sent some (history-sharing.ts), and counts for itself.
  */
 import { countOfBits } from '../core/bits.ts'
@@ -128,7 +129,7 @@ export class Neighbourhoods implements Noted<BadNet> {
       if (this.#isForgotten(past)) return 0
       return past.good > 0 || aged(past, this.#hour).recentBad > WORTH_KEEPING ? 2 : 1
     }
-    this.#table = new PastTable({ capacity, seed, worthOf, hasNets: true })
+    this.#table = new PastTable({ capacity, seed, worthOf, netSets: 2 })
   }
 
   /** What is remembered of the neighbourhood of this address, as it weighs now. @param ip canonical */
@@ -149,11 +150,16 @@ export class Neighbourhoods implements Noted<BadNet> {
     const bucket = bad > 0 ? bucketOf(bits[0]!, bits[1]!) : 0
     const buckets = bucketsOn(dayOfHour(hour), before)
     const isCounted = (buckets & bucket) !== 0
-    const after = rule(before, { good, bad: isCounted ? 0 : bad }, hour, NET_MEMORY)
+    const counted = good > 0 ? goodOn(dayOfHour(hour), bits[0]!, bits[1]!, before) : undefined
+    const lesson = { good: counted?.good ?? 0, bad: isCounted ? 0 : bad }
+    // A lesson of nothing would let what was bad fade without a date.
+    const after = lesson.good + lesson.bad > 0 ? rule(before, lesson, hour, NET_MEMORY) : before
     const isLatest = dayOfHour(after.lastBad) === dayOfHour(hour)
     const nets = isLatest ? buckets | bucket : (before.nets ?? 0)
     const first = good > 0 ? Math.min(since, after.first) : after.first
-    if (!this.#table.put(high, low, { ...after, first, nets }) || bucket === 0 || isCounted || !isLatest) return
+    const goodNets = counted?.goodNets ?? before.goodNets ?? 0
+    if (!this.#table.put(high, low, { ...after, first, nets, goodNets }) || bucket === 0 || isCounted || !isLatest)
+      return
     if (countOfBits(nets) <= BUCKETS_TOLD) this.#note({ high, low, hour, buckets: nets, bad: after.recentBad })
   }
 
@@ -188,8 +194,9 @@ export class Neighbourhoods implements Noted<BadNet> {
   hearGood(high: number, low: number, own: Past): void {
     const net = netBits(high, low)
     const before = this.#held(high, net)
-    const after = taught(before, { good: 1, bad: 0 }, own.lastGood, NET_MEMORY)
-    this.#table.put(high, net, { ...after, first: Math.min(own.first, after.first), nets: before.nets ?? 0 })
+    const { good, goodNets } = goodOn(dayOfHour(own.lastGood), high, low, before)
+    const after = good > 0 ? taught(before, { good, bad: 0 }, own.lastGood, NET_MEMORY) : before
+    this.#table.put(high, net, { ...after, first: Math.min(own.first, after.first), nets: before.nets ?? 0, goodNets })
   }
 
   /** Another node, or a file, says this. What is heard twice changes nothing. What comes from the future has happened now. */
@@ -272,6 +279,15 @@ export class Neighbourhoods implements Noted<BadNet> {
 
 /** Those that were bad on this day, as far as that is known. */
 const bucketsOn = (day: number, { lastBad, nets = 0 }: Past): number => (dayOfHour(lastBad) === day ? nets : 0)
+
+/** Whether a good address counts in its neighbourhood on this day, and the set of the good ones of the latest day with it. */
+function goodOn(day: number, high: number, low: number, past: Past): { good: 0 | 1; goodNets: number } {
+  const [latest, { goodNets = 0 }] = [dayOfHour(past.lastGood), past]
+  // Of a day before the latest it is not known who was good.
+  if (high === 0 || day < latest) return { good: 1, goodNets }
+  const [nets, bucket] = [day === latest ? goodNets : 0, bucketOf(high, low)]
+  return { good: (nets & bucket) === 0 ? 1 : 0, goodNets: nets | bucket }
+}
 
 /**
  * The same at all nodes. Of IPv4 it goes by the last octet. Of IPv6 it goes by the /56, which is what one customer of a shared /48 is given

@@ -7,14 +7,14 @@
  * strangers come: then it is the stranger who is not remembered. With a known client in half of the slots, one set in
  * four hundred has more of them than room.
  *
- * An address takes 28 bytes, and a domain 32, with the set of its networks. It is stored as it is, so that no two are ever taken for one;
+ * An address takes 28 bytes, a domain 32, with the set of its networks, and a neighbourhood 36, with two sets. It is stored as it is, so that no two are ever taken for one;
  * its place follows from a keyed hash.
  */
 import { halfSipHash } from './half-sip-hash.ts'
 import type { Past } from './past.ts'
 
 const WAYS = 16
-/** One slot is seven 32-bit words: the address, `good` with the worth, the two weights, and three times; eight with a set of networks. */
+/** One slot is seven 32-bit words: the address, `good` with the worth, the two weights, and three times; then up to two sets of networks. */
 const SLOT = 7
 const HIGH = 0
 const LOW = 1
@@ -24,6 +24,7 @@ const FIRST = 4
 const LAST_GOOD = 5
 const LAST_BAD = 6
 const NETS = 7
+const GOOD_NETS = 8
 /** The worth is in the three upper bits, the count in the others. */
 const WORTH_SHIFT = 29
 const MOST_GOOD = (1 << WORTH_SHIFT) - 1
@@ -41,8 +42,8 @@ export interface PastTableOptions {
   readonly seed: Uint8Array
   /** What a past is worth at this moment: 1 to 4; 0: it is forgotten. */
   readonly worthOf: (past: Past) => number
-  /** Whether a past has a set of networks. */
-  readonly hasNets?: boolean
+  /** How many sets a past has: `nets`, then `goodNets`. None by default. */
+  readonly netSets?: 0 | 1 | 2
 }
 
 export class PastTable {
@@ -58,11 +59,11 @@ export class PastTable {
   readonly #counts: number[] = new Array<number>(WORTHS).fill(0)
   #swept = 0
 
-  constructor({ capacity, seed, worthOf, hasNets = false }: PastTableOptions) {
+  constructor({ capacity, seed, worthOf, netSets = 0 }: PastTableOptions) {
     if (!(capacity >= 1)) throw new RangeError('capacity must be at least 1')
     if (seed.length !== 8) throw new RangeError('seed must be 8 bytes')
     this.#sets = Math.ceil(capacity / WAYS)
-    this.#slot = hasNets ? SLOT + 1 : SLOT
+    this.#slot = SLOT + netSets
     this.#set = WAYS * this.#slot
     this.#words = new Int32Array(this.#sets * this.#set)
     const view = new DataView(seed.buffer, seed.byteOffset, 8)
@@ -176,7 +177,9 @@ export class PastTable {
       lastGood: words[at + LAST_GOOD]!,
       lastBad: words[at + LAST_BAD]!,
     }
-    return this.#slot === SLOT ? past : { ...past, nets: words[at + NETS]! }
+    if (this.#slot <= NETS) return past
+    const nets = words[at + NETS]!
+    return this.#slot <= GOOD_NETS ? { ...past, nets } : { ...past, nets, goodNets: words[at + GOOD_NETS]! }
   }
 
   #write(at: number, past: Past, worth: number): void {
@@ -192,7 +195,8 @@ export class PastTable {
     words[at + FIRST] = past.first
     words[at + LAST_GOOD] = past.lastGood
     words[at + LAST_BAD] = past.lastBad
-    if (this.#slot > SLOT) words[at + NETS] = past.nets ?? 0
+    if (this.#slot > NETS) words[at + NETS] = past.nets ?? 0
+    if (this.#slot > GOOD_NETS) words[at + GOOD_NETS] = past.goodNets ?? 0
   }
 }
 

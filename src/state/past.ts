@@ -34,6 +34,8 @@ export interface Past {
    * of `lastBad` (neighbourhoods.ts).
    */
   readonly nets?: number
+  /** Of an IPv6 neighbourhood: the set of its addresses that were good on the day of `lastGood`. It is not written. */
+  readonly goodNets?: number
 }
 
 export const NO_PAST: Past = { good: 0, recentGood: 0, recentBad: 0, first: 0, lastGood: 0, lastBad: 0 }

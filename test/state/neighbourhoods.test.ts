@@ -1,7 +1,7 @@
 /** What is remembered of networks that send spam: in plain numbers, and by several nodes over a real Redis. */
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { hasDoubtfulNeighbours, standingOf } from '../../src/overload/standing.ts'
-import { History } from '../../src/state/history.ts'
+import { History, PARTS } from '../../src/state/history.ts'
 import { entryOf, netIn } from '../../src/state/neighbourhoods.ts'
 import { NeighbourhoodsSharing } from '../../src/state/neighbourhoods-sharing.ts'
 import { pastIn, textOf } from '../../src/state/past-text.ts'
@@ -91,6 +91,32 @@ test('one customer of a shared /48 makes nobody suspect: what a /56 sends counts
   expect([badIn(history, stranger), standingIn(history, stranger)]).toEqual([1, 'new'])
   for (const customer of [2, 3, 4, 5]) history.learn(`2001:db8:1:${customer}00::1`, BAD)
   expect(standingIn(history, stranger)).toBe('suspect')
+})
+
+test('one customer of a shared /48 lends nobody good neighbours: what a /56 sends counts once a day', () => {
+  const [stranger, machine] = ['2001:db8:1:ff00::1', [...'12345678'].map((subnet) => `2001:db8:1:110${subnet}::1`)]
+  const [history, other] = [begin(), begin()]
+  for (let day = 0; day < 2; day++) {
+    for (const ip of machine) history.learn(ip, GOOD)
+    history.each(0, (key, past) => void other.hear(key, past))
+    for (let part = 1; part < PARTS; part++) history.each(part, (key, past) => void other.hear(key, past))
+    now += DAY
+  }
+  for (const each of [history, other]) expect([each.net(stranger).good, standingIn(each, stranger)]).toEqual([2, 'new'])
+  // Neighbours of other customers do, and of IPv4 each address.
+  for (const customer of [2, 3, 4]) history.learn(`2001:db8:1:${customer}00::1`, GOOD)
+  expect([history.net(stranger).good, standingIn(history, stranger)]).toEqual([5, 'seen'])
+  for (let host = 1; host <= 200; host++) history.learn(`192.0.2.${host}`, GOOD)
+  expect(history.net(STRANGER).good).toBe(200)
+})
+
+test('what counts already does not fade by being said again', () => {
+  const history = begin()
+  for (const host of [1, 2, 3, 4]) history.learn(`192.0.2.${host}`, BAD)
+  now += 6 * HOUR
+  const before = badIn(history)
+  for (let i = 0; i < 100; i++) history.learn('192.0.2.1', BAD)
+  expect([badIn(history), standingIn(history)]).toEqual([before, 'suspect'])
 })
 
 test('an address that was called bad by mistake is no bad neighbour', () => {

@@ -6,12 +6,13 @@ import { Bans } from '../../src/state/bans.ts'
 import { OffenceNews, type OffenceTold } from '../../src/state/offence-news.ts'
 import { Offences } from '../../src/state/offences.ts'
 import { type GivenPoints, HALF_LIFE_MS, LONGEST_MS, MOST_OF_NET, MOST_TOLD, Points } from '../../src/state/points.ts'
-import { MOST_OF_SLICE, RECORD, STRINGS } from '../../src/state/points-sharing.ts'
+import { MOST_OF_SLICE, PointsSharing, RECORD, STRINGS } from '../../src/state/points-sharing.ts'
 import {
   MOST_OF_NET as NAMES_OF_NET,
   MOST_TOLD as NAMES_TOLD,
   SharedAddresses,
 } from '../../src/state/shared-addresses.ts'
+import { AT_ONCE } from '../../src/state/shared-strings.ts'
 import { eventually, type TestApp } from '../support/app.ts'
 import { startPair } from '../support/pair.ts'
 import { stoppedAfterEach } from '../support/started.ts'
@@ -219,6 +220,45 @@ describe('what is told', () => {
     expect((STRINGS.earlier + 1) * MOST_OF_SLICE).toBe(28_000_000)
     expect(STRINGS.earlier * STRINGS.sliceMs).toBe(LONGEST_MS)
   })
+})
+
+test('a start that reads a full string lets others have their turn', async () => {
+  const { news } = new Process()
+  const full = Buffer.alloc(6000 * RECORD)
+  for (let i = 0; i < 6000; i++)
+    STRINGS.write(
+      { source: IP, points: 5, offence: 'tongue', at: clock.at, teller: 1, number: i + 1 },
+      full,
+      i * RECORD,
+    )
+  let [inTurn, most, heard] = [0, 0, 0]
+  news.hear = () => {
+    heard++
+    most = Math.max(most, ++inTurn)
+  }
+  const answers = [full]
+  const client = { getrangeBuffer: async () => answers.shift() ?? Buffer.alloc(0), eval: async () => 0 }
+  const silent = () => undefined
+  const sharing = new PointsSharing({
+    ...{
+      news,
+      isInUse: () => true,
+      client: client as never,
+      prefix: '',
+      upSince: () => 1,
+      watched: (_, answer) => answer,
+    },
+    ...{ now, elapsed: () => 0, log: { debug: silent, info: silent, warn: silent, error: silent, flush: silent } },
+  })
+  let isOver = false
+  const turn = (): void => {
+    inTurn = 0
+    if (!isOver) setImmediate(turn)
+  }
+  turn()
+  await sharing.step()
+  isOver = true
+  expect([heard, most]).toEqual([6000, AT_ONCE])
 })
 
 test('nonsense bans nobody, and counts for nothing', () => {

@@ -317,7 +317,8 @@ describe('over Redis', () => {
     expect((await count(a)) + (await count(b))).toBe(1)
     expect(await greeting(a, '203.0.113.8')).toMatch(/^220/)
     const [key = ''] = (await redis.call('keys', 'spillway:points:*')).trim().split('\n')
-    expect(Number(await redis.call('strlen', key))).toBe(2 * RECORD)
+    // Whoever has heard of the other's points bans at once, and has none to tell.
+    expect([RECORD, 2 * RECORD]).toContain(Number(await redis.call('strlen', key)))
     expect(Number(await redis.call('pttl', key))).toBeGreaterThan(LONGEST_MS)
 
     // An address that brings mail under three names, not all of them at one node, is banned at none.

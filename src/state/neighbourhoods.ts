@@ -36,6 +36,7 @@ import {
 } from './past.ts'
 import { PastTable } from './past-table.ts'
 import type { Noted } from './shared-strings.ts'
+import { ToldParts } from './told-parts.ts'
 
 const BUCKETS = 28
 const ALL_BUCKETS = (1 << BUCKETS) - 1
@@ -116,6 +117,7 @@ export class Neighbourhoods implements Noted<BadNet> {
   readonly #bits = new Int32Array(2)
   /** By network, so that one is told once however much comes from it; undefined: there is nobody to tell. */
   #untold: Map<string, BadNet> | undefined
+  readonly #parts = new ToldParts()
   readonly #forgiven = new Map<string, number>()
   #forgivenDay = 0
   /** Records are of addresses, and no secret goes into them. */
@@ -216,6 +218,7 @@ export class Neighbourhoods implements Noted<BadNet> {
     const inAll = forgiven === 0 ? faded(bad, latest - hour) : 0
     const recentBad = Math.max(held + faded(fresh, latest - hour), inAll)
     if (recentBad <= held || faded(recentBad, this.#hour - latest) < LEAST_BAD) return
+    this.#parts.take(high, day)
     this.#table.put(high, net, {
       ...before,
       recentBad: Math.min(NET_MEMORY, recentBad),
@@ -252,9 +255,9 @@ export class Neighbourhoods implements Noted<BadNet> {
 
   #note(net: BadNet): void {
     const untold = this.#untold
-    if (untold === undefined) return
     const key = addressOf(net.high, net.low)
-    if (untold.size < MOST_UNTOLD || untold.has(key)) untold.set(key, net)
+    if (untold === undefined || (untold.size >= MOST_UNTOLD && !untold.has(key))) return
+    if (untold.has(key) || this.#parts.take(net.high, dayOfHour(net.hour))) untold.set(key, net)
   }
 
   /** The lower half of the network of the address that was read last. */

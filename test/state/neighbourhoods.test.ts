@@ -6,6 +6,7 @@ import { entryOf, netIn } from '../../src/state/neighbourhoods.ts'
 import { NeighbourhoodsSharing } from '../../src/state/neighbourhoods-sharing.ts'
 import { pastIn, textOf } from '../../src/state/past-text.ts'
 import { connectRedis } from '../../src/state/redis.ts'
+import { MOST_OF_PART } from '../../src/state/told-parts.ts'
 import { startRedis } from '../services/redis.ts'
 import { eventually } from '../support/app.ts'
 import { addressOf } from './shared-nodes.ts'
@@ -21,9 +22,9 @@ beforeEach(() => {
   now = 20_000 * DAY + 12 * HOUR
 })
 
-function begin(): History {
+function begin(capacity = 4096): History {
   const seed = Uint8Array.from([1, 2, 3, 4, 5, 6, 7, 8])
-  return new History({ standingAlone: () => 'new', ttlMs: () => 100 * DAY, now: () => now, seed, capacity: 4096 })
+  return new History({ standingAlone: () => 'new', ttlMs: () => 100 * DAY, now: () => now, seed, capacity })
 }
 const standingIn = (history: History, ip = STRANGER) =>
   standingOf({ isAllowed: false, own: history.own(ip), net: history.net(ip) }, { after: 3, days: 2 })
@@ -34,8 +35,8 @@ function exchange(...nodes: readonly History[]): void {
     for (const each of from.nets.takeUntold()) for (const node of nodes) node.nets.hear(each)
   }
 }
-function two(): [History, History] {
-  const nodes: [History, History] = [begin(), begin()]
+function two(capacity?: number): [History, History] {
+  const nodes: [History, History] = [begin(capacity), begin(capacity)]
   for (const { nets } of nodes) nets.share()
   return nodes
 }
@@ -227,6 +228,31 @@ test('of a network no more is told on a day than what makes a suspect', () => {
   expect(told).toBe(6)
   expect(badIn(a)).toBe(28)
   expect([badIn(b), standingIn(b)]).toEqual([6, 'suspect'])
+})
+
+test('of one /32 no more is told on a day than a part of what all may tell, by all nodes together', () => {
+  const [a, b] = two(1 << 19)
+  // A wide one, which each of them sees half of.
+  const learn = (node: History, from: number, block: string) => {
+    for (let i = 0; i < 6000; i++) node.learn(`2001:${block}:${(from + i).toString(16)}:1::1`, BAD)
+  }
+  const told = (node: History): number => {
+    const records = node.nets.takeUntold()
+    // A Redis that comes back is read from its beginning.
+    for (let i = 0; i < 3; i++) for (const each of records) for (const other of [a, b]) other.nets.hear(each)
+    return records.length
+  }
+  learn(a, 0, 'db8')
+  expect(told(a)).toBe(6000)
+  learn(b, 6000, 'db8')
+  expect(told(b)).toBe(MOST_OF_PART - 6000)
+  // Others have theirs, what is known here counts here, and tomorrow is another day.
+  learn(b, 0, 'db9')
+  for (let i = 0; i < 256; i++) b.learn(`192.0.${i}.1`, BAD)
+  expect(told(b)).toBe(6000 + 256)
+  now += DAY
+  learn(b, 0, 'db8')
+  expect(told(b)).toBe(6000)
 })
 
 test('as text it is what it was, IPv6 as well', () => {

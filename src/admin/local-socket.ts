@@ -2,14 +2,21 @@
  * The admin port as a socket in the file system. Whoever may open the file may do everything, without a token: the file is for its owner
  * and its group alone (mode 0660), and no browser can open it.
  *
- * A process that was killed leaves its socket behind. It is removed if nobody answers there. Nothing else is ever removed.
+ * A process that was killed leaves its socket behind. It is removed if nobody answers there. Nothing else is ever removed: where several
+ * start at once, one of them may have put its own in the place of what another has found dead.
  */
+
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { chmodSync, lstatSync, unlinkSync } from 'node:fs'
+import { type BigIntStats, chmodSync, linkSync, lstatSync, renameSync, unlinkSync } from 'node:fs'
 import { createConnection, type Server } from 'node:net'
+import { setTimeout } from 'node:timers/promises'
+import { unlessGone } from '../core/errors.ts'
 
 const MODE = 0o660
 const PATIENCE_MS = 2000
+/** Whoever has just made a socket listens there by then. */
+const AGAIN_MS = 50
 
 /** Runs this with a mask for new files that leaves them to their owner and group. */
 export type Privately = (act: () => void) => void
@@ -19,11 +26,37 @@ export async function listenAt(server: Server, path: string, backlog: number, pr
   try {
     await listen(server, path, backlog, privately)
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE' || !isSocket(path) || (await isAnswered(path)))
-      throw error
-    unlinkSync(path)
+    if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE' || !(await isLeftBehind(path))) throw error
     await listen(server, path, backlog, privately)
   }
+}
+
+/** Removes a socket at which nobody answers. @returns false: there is something else */
+async function isLeftBehind(path: string): Promise<boolean> {
+  const dead = socketAt(path)
+  if (dead === undefined || (await isAnswered(path))) return false
+  await setTimeout(AGAIN_MS)
+  return !(await isAnswered(path)) && removed(path, dead)
+}
+
+/** Takes it away under another name first: what it then turns out to be is this one, or is put back. @returns false: it was another one */
+function removed(path: string, dead: BigIntStats): boolean {
+  const aside = `${path}.${randomBytes(4).toString('hex')}`
+  try {
+    renameSync(path, aside)
+  } catch (error) {
+    unlessGone(error as NodeJS.ErrnoException)
+    return true
+  }
+  const found = lstatSync(aside, { bigint: true })
+  const isIt = found.ino === dead.ino && found.mtimeNs === dead.mtimeNs
+  try {
+    if (!isIt) linkSync(aside, path)
+  } catch {
+    // Yet another one has its own there by now.
+  }
+  unlinkSync(aside)
+  return isIt
 }
 
 async function listen(server: Server, path: string, backlog: number, privately?: Privately): Promise<void> {
@@ -38,11 +71,13 @@ async function listen(server: Server, path: string, backlog: number, privately?:
   await listening
 }
 
-function isSocket(path: string): boolean {
+/** @returns undefined: there is none */
+function socketAt(path: string): BigIntStats | undefined {
   try {
-    return lstatSync(path).isSocket()
+    const found = lstatSync(path, { bigint: true })
+    return found.isSocket() ? found : undefined
   } catch {
-    return false
+    return undefined
   }
 }
 

@@ -15,8 +15,10 @@ import { messageOf } from '../core/errors.ts'
 import { type Network, overlaps, parseNetwork, sourceOf } from '../core/ip.ts'
 import type { Bans } from '../state/bans.ts'
 import type { History } from '../state/history.ts'
+import type { OffenceNews, OffenceTold } from '../state/offence-news.ts'
 import { Offences } from '../state/offences.ts'
-import type { GivenPoints, Points } from '../state/points.ts'
+import type { Points } from '../state/points.ts'
+import type { SharedAddresses } from '../state/shared-addresses.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { banLog, sparedLog } from './bans-log.ts'
@@ -42,10 +44,10 @@ export interface BanControl extends ListControl {
   take(made: readonly Ban[]): void
   /** Called with what is made here. */
   onMade(listener: (ban: Ban) => void): void
-  /** Takes the points that processes of the node have given, this one among them. */
-  takePoints(given: readonly GivenPoints[]): void
-  /** Called once a second with the points that were given here, where Redis does not tell them. */
-  onPoints(listener: (given: readonly GivenPoints[]) => void): void
+  /** Takes what processes of the node, this one among them, tell of offenders. */
+  takeOffences(told: readonly OffenceTold[]): void
+  /** Called once a second with what is told of them here, where Redis does not tell it. */
+  onOffences(listener: (told: readonly OffenceTold[]) => void): void
 }
 
 export interface Latest {
@@ -63,6 +65,8 @@ export interface BuiltBans {
 export interface BansSources {
   readonly bans: Bans
   readonly points: Points
+  readonly addresses: SharedAddresses
+  readonly offenceNews: OffenceNews
   /** That in force. */
   readonly policy: () => Pick<BuiltPolicy, 'settings' | 'lists'>
   readonly history: Pick<History, 'net'>
@@ -71,7 +75,7 @@ export interface BansSources {
   readonly clock: Clock
 }
 
-/** How often processes of a node tell each other of points. */
+/** How often processes of a node tell each other of offenders. */
 const TELL_MS = 1000
 
 interface Doing {
@@ -108,12 +112,14 @@ export function bannable(text: string, { verb, everybody }: Doing = BANNING): Ne
   return network
 }
 
-export function buildBans({ bans, points, policy, history, metrics, log, clock }: BansSources): BuiltBans {
+export function buildBans(sources: BansSources): BuiltBans {
+  const { bans, points, addresses, offenceNews, policy, history, metrics, log, clock } = sources
   const { now } = clock
   const logged = banLog(log, clock.elapsed)
   const offences = new Offences({
     bans,
     points,
+    addresses,
     after: () => policy().settings.banAfter,
     banMs: () => policy().settings.banTime,
     hasGoodNeighbours: (ip) => history.net(ip).good > 0,
@@ -135,14 +141,14 @@ export function buildBans({ bans, points, policy, history, metrics, log, clock }
       for (const ban of entries) bans.hear(ban)
     },
     onMade: (listener) => bans.onMade(listener),
-    takePoints(given) {
-      for (const each of given) points.hear(each)
+    takeOffences(told) {
+      for (const each of told) offenceNews.hear(each)
     },
-    onPoints(listener) {
-      points.share()
+    onOffences(listener) {
+      offenceNews.share()
       setInterval(() => {
-        const given = points.takeUntold()
-        if (given.length > 0) listener(given)
+        const told = offenceNews.takeUntold()
+        if (told.length > 0) listener(told)
       }, TELL_MS).unref()
     },
     ...operatorsBans({ bans, policy, log, clock }, made),

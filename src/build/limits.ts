@@ -20,6 +20,7 @@ import { createKnownRecipients, type KnownRecipients, type SharedMemory } from '
 import { KnownSharing } from '../state/known-sharing.ts'
 import { createLimits, type Limits, type LimitsOptions } from '../state/limits.ts'
 import { NeighbourhoodsSharing } from '../state/neighbourhoods-sharing.ts'
+import { OffenceNews } from '../state/offence-news.ts'
 import { Passed } from '../state/passed.ts'
 import { PassedSharing } from '../state/passed-sharing.ts'
 import type { Past } from '../state/past.ts'
@@ -30,6 +31,7 @@ import { connectRedis } from '../state/redis.ts'
 import type { RelayedMessages } from '../state/relayed-messages.ts'
 import { Returns } from '../state/returns.ts'
 import { ReturnsSharing } from '../state/returns-sharing.ts'
+import { SharedAddresses } from '../state/shared-addresses.ts'
 import { createSharedLimits, type SharedLimits } from '../state/shared-limits.ts'
 import { TicketSharing } from '../state/ticket-sharing.ts'
 import { SETS, UnknownRecipients } from '../state/unknown-recipients.ts'
@@ -42,6 +44,9 @@ import { type BuiltHistory, buildHistory } from './history.ts'
 export interface Counting {
   readonly bans: Bans
   readonly points: Points
+  readonly addresses: SharedAddresses
+  /** Tells of `points` and `addresses`. */
+  readonly offenceNews: OffenceNews
   readonly limits: Limits
   readonly knownRecipients: KnownRecipients
   readonly unknownRecipients: UnknownRecipients
@@ -112,7 +117,7 @@ export function buildLimits(options: CountingOptions): Counting {
     processes: nodes,
     ...(room !== undefined && { most: 8 * room }),
   }
-  const banning = { bans: new Bans({ now: clock.now }), points: new Points({ now: clock.now }) }
+  const banning = rememberOffenders(clock.now)
   const recipients = rememberRecipients(settingsNow, clock.now, room)
   const historyTtl = (): number => settingsNow().historyTtl
   const clients = buildHistory({ settings, standingAlone, historyTtl, nodes, room, log, clock, week: options.week })
@@ -141,7 +146,7 @@ export function buildLimits(options: CountingOptions): Counting {
 /** What one node remembers. */
 interface Alone {
   readonly counting: LimitsOptions
-  readonly banning: Pick<Counting, 'bans' | 'points'>
+  readonly banning: ReturnType<typeof rememberOffenders>
   readonly recipients: ReturnType<typeof rememberRecipients>
   readonly clients: BuiltHistory
 }
@@ -180,7 +185,7 @@ function sharedBy(options: CountingOptions, address: RedisAddress, alone: Alone)
     }),
     new PointsSharing({
       ...common,
-      points: banning.points,
+      news: banning.offenceNews,
       isInUse: () => settingsNow().banAfter !== undefined,
     }),
   ]
@@ -216,6 +221,12 @@ function sharedBy(options: CountingOptions, address: RedisAddress, alone: Alone)
       await link.close()
     },
   }
+}
+
+/** What is remembered of offenders. */
+function rememberOffenders(now: () => number): Pick<Counting, 'bans' | 'points' | 'addresses' | 'offenceNews'> {
+  const [points, addresses] = [new Points({ now }), new SharedAddresses({ now })]
+  return { bans: new Bans({ now }), points, addresses, offenceNews: new OffenceNews(points, addresses) }
 }
 
 /** What is remembered of recipients, and of messages by their recipients. */

@@ -35,7 +35,7 @@ export class Domains {
 
   constructor(options: MemoryOptions) {
     const isWide = (past: Past): boolean => past.good >= GOOD_ADDRESSES && netsOf(past) >= GOOD_NETS
-    this.#table = new PastTable({ ...options, worthOf: (past) => (isWide(past) ? 2 : 1), hasBuckets: true })
+    this.#table = new PastTable({ ...options, worthOf: (past) => (isWide(past) ? 2 : 1), bucketSets: 1 })
   }
 
   /** What is remembered of a domain, as it weighs now. @param domain in lower case */

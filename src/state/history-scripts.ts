@@ -9,6 +9,7 @@
  *
  * A third key is of one node: the number of the last batch that it has told to the group.
  */
+import { isNetKey } from './neighbourhoods.ts'
 import type { Past } from './past.ts'
 import { isKey, pastIn } from './past-text.ts'
 
@@ -124,7 +125,7 @@ return answer
 export interface Change {
   readonly key: string
   readonly seq: number
-  /** Undefined if Redis holds something else under the key. */
+  /** Undefined if Redis holds something else under the key, or if it is none of a client or a domain. */
   readonly past: Past | undefined
 }
 
@@ -147,7 +148,7 @@ export function newsIn(answer: unknown): News | undefined {
     const [key, at, value] = rest.slice(i, i + 3) as [string, string, string]
     const number = Number(at)
     if (!Number.isSafeInteger(number)) return undefined
-    changes.push({ key, seq: number, past: isKey(key) ? pastIn(value) : undefined })
+    changes.push({ key, seq: number, past: isKey(key) && !isNetKey(key) ? pastIn(value) : undefined })
   }
   return { group, seq, changes }
 }

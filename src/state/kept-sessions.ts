@@ -114,6 +114,8 @@ export class KeptSessions {
   readonly #waiting = recordOf(KEPT_KINDS, (): Waiting[] => [])
   /** Sessions that were to be told and had no place: the next one stands for them. */
   readonly #lost: Record<KeptKind, number> = { ...recordOf(KEPT_KINDS, () => 0) }
+  /** What is left of a session that this node might have written: its part of many nodes is less than one a second. They begin apart. */
+  readonly #left: Record<KeptKind, number> = { ...recordOf(KEPT_KINDS, () => Math.random()) }
   #timer: NodeJS.Timeout | undefined
   #busy: Promise<void> | undefined
 
@@ -199,7 +201,7 @@ export class KeptSessions {
     if (keys.log === undefined && keys.agreed === undefined) return
     for (const kind of KEPT_KINDS) {
       const waiting = this.#waiting[kind]
-      let due = Math.min(waiting.length, Math.ceil(KINDS[kind].perSecond * part))
+      let due = Math.min(waiting.length, this.#most(kind, part))
       while (due > 0) {
         const batch = waiting.splice(0, Math.min(due, BATCH))
         due -= batch.length
@@ -207,6 +209,14 @@ export class KeptSessions {
         if (due > 0) await setTimeout(PAUSE_MS, undefined, { ref: false })
       }
     }
+  }
+
+  /** How many of a kind may be written now. */
+  #most(kind: KeptKind, part: number): number {
+    const most = this.#left[kind] + KINDS[kind].perSecond * part
+    const whole = Math.floor(most)
+    this.#left[kind] = most - whole
+    return whole
   }
 
   async #tellBatch(kind: KeptKind, batch: readonly Waiting[], keys: SenderKeys): Promise<void> {

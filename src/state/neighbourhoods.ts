@@ -13,6 +13,7 @@
  *
  * Which addresses were bad today is kept as a set of 28 buckets into which they fall: two may share a bucket, so what is counted is never
  * too much. The set makes what nodes tell each other of bad addresses (neighbourhoods-sharing.ts) count once, however often it is told.
+ * Of IPv6 a second set says which were good today, so that a /56 counts once for good, too: one machine may have all of it.
  * Of good mail nothing is told: a node hears of clients that have sent some (history-sharing.ts), and counts for itself.
  */
 import { countOfBits } from '../core/bits.ts'
@@ -35,6 +36,7 @@ import {
 import { type MemoryOptions, PastTable } from './past-table.ts'
 import { bitsIn, digitsOf } from './past-text.ts'
 import type { Noted } from './shared-strings.ts'
+import { ToldParts } from './told-parts.ts'
 
 const ALL_BUCKETS = (1 << BUCKETS) - 1
 /** In so many buckets of a day are bad addresses told. More would make no difference to a standing. */
@@ -94,6 +96,7 @@ export class Neighbourhoods implements Noted<BadNet> {
   readonly #bits = new Int32Array(2)
   /** By network, so that one is told once however much comes from it; undefined: there is nobody to tell. */
   #untold: Map<string, BadNet> | undefined
+  readonly #parts = new ToldParts()
   readonly #forgiven = new Map<string, number>()
   #forgivenDay = 0
   /** Records are of addresses, and no secret goes into them. */
@@ -103,7 +106,7 @@ export class Neighbourhoods implements Noted<BadNet> {
     // None keeps its place for ever, but those that say something are worth more than those that do not.
     const worthOf = (past: Past, hour: number): number =>
       past.good > 0 || aged(past, hour).recentBad > WORTH_KEEPING ? 2 : 1
-    this.#table = new PastTable({ ...options, worthOf, hasBuckets: true })
+    this.#table = new PastTable({ ...options, worthOf, bucketSets: 2 })
   }
 
   /** What is remembered of the neighbourhood of this address, as it weighs now. @param ip canonical */
@@ -122,13 +125,18 @@ export class Neighbourhoods implements Noted<BadNet> {
     const [high, low] = [bits[0]!, this.#netBits]
     const before = untilNow(this.#table.get(high, low), this.#table.hour)
     const bucket = bad > 0 ? bucketOf(bits[0]!, bits[1]!) : 0
-    const counted = bucketsOn(dayOfHour(hour), before)
-    const isCounted = (counted & bucket) !== 0
-    const after = rule(before, { good, bad: isCounted ? 0 : bad }, hour, NET_MEMORY)
+    const badOnes = bucketsOn(dayOfHour(hour), before)
+    const isCounted = (badOnes & bucket) !== 0
+    const counted = good > 0 ? goodOn(dayOfHour(hour), bits[0]!, bits[1]!, before) : undefined
+    const lesson = { good: counted?.good ?? 0, bad: isCounted ? 0 : bad }
+    // A lesson of nothing would let what was bad fade without a date.
+    const after = lesson.good + lesson.bad > 0 ? rule(before, lesson, hour, NET_MEMORY) : before
     const isLatest = dayOfHour(after.lastBad) === dayOfHour(hour)
-    const buckets = isLatest ? counted | bucket : (before.buckets ?? 0)
+    const buckets = isLatest ? badOnes | bucket : (before.buckets ?? 0)
     const first = good > 0 ? Math.min(since, after.first) : after.first
-    if (!this.#table.put(high, low, { ...after, first, buckets }) || bucket === 0 || isCounted || !isLatest) return
+    const goodBuckets = counted?.goodBuckets ?? before.goodBuckets ?? 0
+    const isPut = this.#table.put(high, low, { ...after, first, buckets, goodBuckets })
+    if (!isPut || bucket === 0 || isCounted || !isLatest) return
     if (countOfBits(buckets) <= BUCKETS_TOLD) this.#note({ high, low, hour, buckets, bad: after.recentBad })
   }
 
@@ -163,8 +171,10 @@ export class Neighbourhoods implements Noted<BadNet> {
   hearGood(high: number, low: number, own: Past): void {
     const net = netBits(high, low)
     const before = this.#table.get(high, net)
-    const after = taught(before, { good: 1, bad: 0 }, own.lastGood, NET_MEMORY)
-    this.#table.put(high, net, { ...after, first: Math.min(own.first, after.first), buckets: before.buckets ?? 0 })
+    const { good, goodBuckets } = goodOn(dayOfHour(own.lastGood), high, low, before)
+    const after = good > 0 ? taught(before, { good, bad: 0 }, own.lastGood, NET_MEMORY) : before
+    const first = Math.min(own.first, after.first)
+    this.#table.put(high, net, { ...after, first, buckets: before.buckets ?? 0, goodBuckets })
   }
 
   /** Another node, or a file, says this. What is heard twice changes nothing. What comes from the future has happened now. */
@@ -184,6 +194,7 @@ export class Neighbourhoods implements Noted<BadNet> {
     const inAll = forgiven === 0 ? faded(bad, latest - hour) : 0
     const recentBad = Math.max(held + faded(fresh, latest - hour), inAll)
     if (recentBad <= held || faded(recentBad, this.#table.hour - latest) < LEAST_BAD) return
+    this.#parts.take(high, day)
     this.#table.put(high, net, {
       ...before,
       recentBad: Math.min(NET_MEMORY, recentBad),
@@ -219,9 +230,9 @@ export class Neighbourhoods implements Noted<BadNet> {
 
   #note(net: BadNet): void {
     const untold = this.#untold
-    if (untold === undefined) return
     const key = addressOf(net.high, net.low)
-    if (untold.size < MOST_UNTOLD || untold.has(key)) untold.set(key, net)
+    if (untold === undefined || (untold.size >= MOST_UNTOLD && !untold.has(key))) return
+    if (untold.has(key) || this.#parts.take(net.high, dayOfHour(net.hour))) untold.set(key, net)
   }
 
   /** The lower half of the network of the address that was read last. */
@@ -232,6 +243,15 @@ export class Neighbourhoods implements Noted<BadNet> {
 
 /** Those that were bad on this day, as far as that is known. */
 const bucketsOn = (day: number, { lastBad, buckets = 0 }: Past): number => (dayOfHour(lastBad) === day ? buckets : 0)
+
+/** Whether a good address counts in its neighbourhood on this day, and the set of the good ones of the latest day with it. */
+function goodOn(day: number, high: number, low: number, past: Past): { good: 0 | 1; goodBuckets: number } {
+  const [latest, { goodBuckets: known = 0 }] = [dayOfHour(past.lastGood), past]
+  // Of a day before the latest it is not known who was good.
+  if (high === 0 || day < latest) return { good: 1, goodBuckets: known }
+  const [buckets, bucket] = [day === latest ? known : 0, bucketOf(high, low)]
+  return { good: (buckets & bucket) === 0 ? 1 : 0, goodBuckets: buckets | bucket }
+}
 
 /**
  * The same at all nodes. Of IPv4 it goes by the last octet. Of IPv6 it goes by the /56, which is what one customer of a shared /48 is given

@@ -18,11 +18,12 @@ import { isPrivate, netOf, parseNetwork } from '../core/ip.ts'
 import { ActiveNetworks } from './active-networks.ts'
 import type { Bans } from './bans.ts'
 import type { Points } from './points.ts'
-import { SharedAddresses } from './shared-addresses.ts'
+import type { SharedAddresses } from './shared-addresses.ts'
 
 export interface OffencesOptions {
   readonly bans: Bans
   readonly points: Points
+  readonly addresses: SharedAddresses
   /** BAN_AFTER as it is set now; undefined: nobody is banned by itself. */
   readonly after: () => number | undefined
   /** BAN_TIME as it is set now, in milliseconds. */
@@ -33,7 +34,7 @@ export interface OffencesOptions {
   readonly now: () => number
   /** Called with each ban, and what it was for. */
   readonly banned: (ban: Ban, reason: BanReason) => void
-  /** Called each time an address that several senders share got no points. */
+  /** Called each time an address that several senders share got no points, or no ban. */
   readonly spared: (ip: string) => void
 }
 
@@ -42,7 +43,6 @@ type Who = Pick<Client, 'ip' | 'source' | 'standing' | 'isRelay'>
 export class Offences {
   readonly #options: OffencesOptions
   readonly #networks = new ActiveNetworks()
-  readonly #shared = new SharedAddresses()
 
   constructor(options: OffencesOptions) {
     const { bans, points } = options
@@ -61,26 +61,31 @@ export class Offences {
 
   /** A mail server has accepted a message of the client. */
   served({ source }: Pick<Client, 'source'>, helo: string): void {
-    if (this.#options.after() !== undefined) this.#shared.served(source, helo, this.#options.now())
+    if (this.#options.after() !== undefined) this.#options.addresses.served(source, helo)
   }
 
   /** The client has done what no honest mail server does. */
   committed(client: Who, offence: Offence): void {
-    const { bans, points, after, now, spared } = this.#options
+    const { bans, points, after, addresses, spared } = this.#options
     const { ip, source } = client
     if (after() === undefined || isSpared(client) || bans.isPardoned(ip) || bans.of(ip) !== undefined) return
-    if (this.#shared.has(source, now())) spared(ip)
+    if (addresses.has(source)) spared(ip)
     else this.#judge(source, points.give(source, offence), offence)
   }
 
   /** Bans the source if it has points enough. A part of a point has always faded between two offences. */
   #judge(source: string, points: number, offence: Offence): void {
-    const { bans, after, hasGoodNeighbours, now } = this.#options
+    const { bans, after, addresses, hasGoodNeighbours, now, spared } = this.#options
     const enough = after()
     if (enough === undefined || Math.round(points) < enough) return
     const network = parseNetwork(source)
     const ip = network.first
     if (bans.of(ip) !== undefined || bans.isPardoned(ip)) return
+    // It may have shown since the points were given.
+    if (addresses.has(source)) {
+      spared(ip)
+      return
+    }
     this.#ban(source, offence)
     const net = netOf(ip)
     if (this.#networks.isOfBots(net, now()) && !hasGoodNeighbours(ip)) this.#ban(net, 'network')

@@ -9,7 +9,7 @@
  *
  * Whoever has taught nothing for HISTORY_TTL is forgotten: at once for whoever asks, and its slot is cleared by a sweep.
  *
- * An address takes 28 bytes; a domain and a neighbourhood take 32, with their set of buckets. It is stored as it is, so that no two are ever taken for one;
+ * An address takes 28 bytes, a domain 32, with a set of buckets, and a neighbourhood 36, with two. It is stored as it is, so that no two are ever taken for one;
  * its place follows from a keyed hash.
  */
 import { HOUR_MS, hourOf } from '../core/time.ts'
@@ -17,7 +17,7 @@ import { halfSipHash } from './half-sip-hash.ts'
 import { isForgotten, NO_PAST, type Past } from './past.ts'
 
 const WAYS = 16
-/** One slot is seven 32-bit words: the address, `good` with the worth, the two weights, and three times; eight with a set of buckets. */
+/** One slot is seven 32-bit words: the address, `good` with the worth, the two weights, and three times; then up to two sets of buckets. */
 const SLOT = 7
 const HIGH = 0
 const LOW = 1
@@ -27,6 +27,7 @@ const FIRST = 4
 const LAST_GOOD = 5
 const LAST_BAD = 6
 const BUCKETS = 7
+const GOOD_BUCKETS = 8
 /** The worth is in the three upper bits, the count in the others. */
 const WORTH_SHIFT = 29
 const MOST_GOOD = (1 << WORTH_SHIFT) - 1
@@ -52,8 +53,8 @@ export interface MemoryOptions {
 export interface PastTableOptions extends MemoryOptions {
   /** What a past that is not forgotten is worth at this hour: 1 to 4. */
   readonly worthOf: (past: Past, hour: number) => number
-  /** Whether a past has a set of buckets. */
-  readonly hasBuckets?: boolean
+  /** How many sets a past has: `buckets`, then `goodBuckets`. None by default. */
+  readonly bucketSets?: 0 | 1 | 2
 }
 
 export class PastTable {
@@ -70,12 +71,12 @@ export class PastTable {
   #swept = 0
 
   constructor(options: PastTableOptions) {
-    const { capacity, seed, hasBuckets = false } = options
+    const { capacity, seed, bucketSets = 0 } = options
     if (!(capacity >= 1)) throw new RangeError('capacity must be at least 1')
     if (seed.length !== 8) throw new RangeError('seed must be 8 bytes')
     this.#options = options
     this.#sets = Math.ceil(capacity / WAYS)
-    this.#slot = hasBuckets ? SLOT + 1 : SLOT
+    this.#slot = SLOT + bucketSets
     this.#set = WAYS * this.#slot
     this.#words = new Int32Array(this.#sets * this.#set)
     const view = new DataView(seed.buffer, seed.byteOffset, 8)
@@ -205,7 +206,11 @@ export class PastTable {
       lastGood: words[at + LAST_GOOD]!,
       lastBad: words[at + LAST_BAD]!,
     }
-    return this.#slot === SLOT ? past : { ...past, buckets: words[at + BUCKETS]! }
+    if (this.#slot <= BUCKETS) return past
+    const buckets = words[at + BUCKETS]!
+    return this.#slot <= GOOD_BUCKETS
+      ? { ...past, buckets }
+      : { ...past, buckets, goodBuckets: words[at + GOOD_BUCKETS]! }
   }
 
   #write(at: number, past: Past, worth: number): void {
@@ -221,7 +226,8 @@ export class PastTable {
     words[at + FIRST] = past.first
     words[at + LAST_GOOD] = past.lastGood
     words[at + LAST_BAD] = past.lastBad
-    if (this.#slot > SLOT) words[at + BUCKETS] = past.buckets ?? 0
+    if (this.#slot > BUCKETS) words[at + BUCKETS] = past.buckets ?? 0
+    if (this.#slot > GOOD_BUCKETS) words[at + GOOD_BUCKETS] = past.goodBuckets ?? 0
   }
 }
 

@@ -34,6 +34,8 @@ export interface Past {
    * neighbourhood, the addresses that were bad on the day of `lastBad` (neighbourhoods.ts).
    */
   readonly buckets?: number
+  /** Of an IPv6 neighbourhood: the set of those that were good on the day of `lastGood`. It is not written. */
+  readonly goodBuckets?: number
 }
 
 export const NO_PAST: Past = { good: 0, recentGood: 0, recentBad: 0, first: 0, lastGood: 0, lastBad: 0 }

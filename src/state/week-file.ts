@@ -8,7 +8,7 @@ import { readFile, rename, stat, unlink, writeFile } from 'node:fs/promises'
 import { within } from '../core/deadline.ts'
 import { messageOf, unlessGone } from '../core/errors.ts'
 import type { Log } from '../telemetry/log.ts'
-import { HOURS, type Week } from '../telemetry/traffic/week.ts'
+import { HOURS, type LearntHour, type Week } from '../telemetry/traffic/week.ts'
 import { hourIn, LONGEST_HOUR, textOfHour } from '../telemetry/traffic/week-text.ts'
 
 const HEAD = 'spillway week 1'
@@ -32,7 +32,7 @@ export class WeekFile {
   readonly #path: string
   #timer: NodeJS.Timeout | undefined
   #busy: Promise<void> = Promise.resolve()
-  /** The latest hour that the file tells of. */
+  /** The latest hour that the file tells of. It is another one where there is something new, and an earlier one after a clock that was ahead. */
   #written = 0
   #isForeign = false
 
@@ -84,13 +84,13 @@ export class WeekFile {
     const hours = lines.flatMap((line) => hourIn(line) ?? [])
     if (lines.at(-2) !== `end ${hours.length}`) throw new Error('it is not whole')
     for (const each of hours) week.hear(each, now())
-    this.#written = this.#latest()
+    this.#written = latestOf(hours)
     log.info({ path: this.#path, hours: hours.length }, 'what is normal in an hour of the week was read')
   }
 
   async #write(): Promise<void> {
-    const latest = this.#latest()
-    if (this.#isForeign || latest <= this.#written) return
+    const latest = latestOf(this.#options.week.all())
+    if (this.#isForeign || latest === 0 || latest === this.#written) return
     const all = this.#options.week.all().map((each) => textOfHour(each))
     const beside = `${this.#path}.new.${randomBytes(4).toString('hex')}`
     try {
@@ -102,8 +102,6 @@ export class WeekFile {
     }
     this.#written = latest
   }
-
-  #latest(): number {
-    return Math.max(0, ...this.#options.week.all().map(({ hour }) => hour))
-  }
 }
+
+const latestOf = (hours: readonly LearntHour[]): number => Math.max(0, ...hours.map(({ hour }) => hour))

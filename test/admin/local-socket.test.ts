@@ -1,11 +1,13 @@
 /** The admin port as a socket in the file system: who may open it, what it may be asked, and what becomes of one that was left behind. */
 import { spawnSync } from 'node:child_process'
-import { chmodSync, existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { once } from 'node:events'
+import { chmodSync, existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from '@jest/globals'
 import { Admin } from '../../src/admin/http.ts'
+import { listenAt } from '../../src/admin/local-socket.ts'
 import { askNode } from '../../src/cli/ask-node.ts'
 import { budgetOf, Findings } from '../../src/cli/doctor/finding.ts'
 import { aboutNode } from '../../src/cli/doctor/node.ts'
@@ -61,11 +63,33 @@ test('it reads and writes without a token, and is for its owner and group alone'
   expect(existsSync(socket)).toBe(false)
 })
 
-test('one that was left behind is replaced; one that is answered, or any other file, is not', async () => {
-  // A process that is killed leaves it behind.
+/** A process that is killed leaves it behind. */
+function leaveBehind(): void {
   const script = `require('node:net').createServer().listen(${JSON.stringify(socket)}, () => process.kill(process.pid, 'SIGKILL'))`
   spawnSync(process.execPath, ['-e', script])
   expect(existsSync(socket)).toBe(true)
+}
+
+test('of several that start at once one has the place of what was left behind, and none loses its own to another', async () => {
+  leaveBehind()
+  const servers = Array.from({ length: 8 }, (_, i) =>
+    createServer((client) => client.on('error', () => undefined).end(String(i))),
+  )
+  try {
+    const results = await Promise.allSettled(servers.map((server) => listenAt(server, socket, 5)))
+    const [first, ...more] = results.flatMap(({ status }, i) => (status === 'fulfilled' ? [i] : []))
+    expect(more).toEqual([])
+    const client = connect(socket)
+    const [said] = await once(client, 'data')
+    expect(String(said)).toBe(String(first))
+    expect(readdirSync(folder)).toEqual(['admin.sock'])
+  } finally {
+    for (const server of servers) server.close()
+  }
+})
+
+test('one that was left behind is replaced; one that is answered, or any other file, is not', async () => {
+  leaveBehind()
   await begin()
   expect((await ask('GET', '/livez')).status).toBe(200)
   const second = begin()

@@ -10,6 +10,7 @@ import { Bans, MOST_ALLOWED, MOST_OF_OPERATOR, REMEMBERED_MS } from '../../src/s
 import { banIn } from '../../src/state/bans-sharing.ts'
 import { Offences } from '../../src/state/offences.ts'
 import { Points } from '../../src/state/points.ts'
+import { SharedAddresses } from '../../src/state/shared-addresses.ts'
 
 const MIN = 60_000
 const HOUR = 60 * MIN
@@ -33,6 +34,7 @@ beforeEach(() => {
   offences = new Offences({
     bans,
     points: new Points({ now }),
+    addresses: new SharedAddresses({ now }),
     after: () => set.after,
     banMs: () => 10 * MIN,
     hasGoodNeighbours: (ip) => good.has(netOf(ip)),

@@ -75,6 +75,18 @@ test('each kind has its part of the room, the oldest go first, and what is older
     expect(Number(await redis.call('pttl', key))).toBeGreaterThan(6.9 * DAY_MS)
 })
 
+test('forty processes together write no more than one', async () => {
+  const { redis, url } = await redisOf()
+  const kept = await keeping(url, { nodes: () => 40, most: () => 1000 })
+  for (const kind of ['sampled', 'known'] as const)
+    for (let i = 0; i < 30; i++) kept.note(kind, session(Date.now()), undefined)
+  for (let second = 0; second < 10; second++) await kept.step()
+  const written = async (kind: string) => Number(await redis.call('hlen', `spillway:sessions:{${kind}}`))
+  // In ten seconds a fortieth of 80, and of 640, with what was left of the second before.
+  expect(Math.abs((await written('sampled')) - 2)).toBeLessThanOrEqual(1)
+  expect(Math.abs((await written('known')) - 16)).toBeLessThanOrEqual(1)
+})
+
 test('a node writes no more in a second than its part, keeps what is due in bounds, and loses no weight', async () => {
   const { redis, url } = await redisOf()
   const kept = await keeping(url, { nodes: () => 4, most: () => 100_000 })

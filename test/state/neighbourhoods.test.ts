@@ -1,11 +1,12 @@
 /** What is remembered of networks that send spam: in plain numbers, and by several nodes over a real Redis. */
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { hasDoubtfulNeighbours, standingOf } from '../../src/overload/standing.ts'
-import { History } from '../../src/state/history.ts'
+import { History, PARTS } from '../../src/state/history.ts'
 import { entryOf, netIn } from '../../src/state/neighbourhoods.ts'
 import { NeighbourhoodsSharing } from '../../src/state/neighbourhoods-sharing.ts'
 import { pastIn, textOf } from '../../src/state/past-text.ts'
 import { connectRedis } from '../../src/state/redis.ts'
+import { MOST_OF_PART } from '../../src/state/told-parts.ts'
 import { startRedis } from '../services/redis.ts'
 import { eventually } from '../support/app.ts'
 import { addressOf } from './shared-nodes.ts'
@@ -21,9 +22,9 @@ beforeEach(() => {
   now = 20_000 * DAY + 12 * HOUR
 })
 
-function begin(): History {
+function begin(capacity = 4096): History {
   const seed = Uint8Array.from([1, 2, 3, 4, 5, 6, 7, 8])
-  return new History({ standingAlone: () => 'new', ttlMs: () => 100 * DAY, now: () => now, seed, capacity: 4096 })
+  return new History({ standingAlone: () => 'new', ttlMs: () => 100 * DAY, now: () => now, seed, capacity })
 }
 const standingIn = (history: History, ip = STRANGER) =>
   standingOf({ isAllowed: false, own: history.own(ip), net: history.net(ip) }, { after: 3, days: 2 })
@@ -34,8 +35,8 @@ function exchange(...nodes: readonly History[]): void {
     for (const each of from.nets.takeUntold()) for (const node of nodes) node.nets.hear(each)
   }
 }
-function two(): [History, History] {
-  const nodes: [History, History] = [begin(), begin()]
+function two(capacity?: number): [History, History] {
+  const nodes: [History, History] = [begin(capacity), begin(capacity)]
   for (const { nets } of nodes) nets.share()
   return nodes
 }
@@ -91,6 +92,32 @@ test('one customer of a shared /48 makes nobody suspect: what a /56 sends counts
   expect([badIn(history, stranger), standingIn(history, stranger)]).toEqual([1, 'new'])
   for (const customer of [2, 3, 4, 5]) history.learn(`2001:db8:1:${customer}00::1`, BAD)
   expect(standingIn(history, stranger)).toBe('suspect')
+})
+
+test('one customer of a shared /48 lends nobody good neighbours: what a /56 sends counts once a day', () => {
+  const [stranger, machine] = ['2001:db8:1:ff00::1', [...'12345678'].map((subnet) => `2001:db8:1:110${subnet}::1`)]
+  const [history, other] = [begin(), begin()]
+  for (let day = 0; day < 2; day++) {
+    for (const ip of machine) history.learn(ip, GOOD)
+    history.each(0, (key, past) => void other.hear(key, past))
+    for (let part = 1; part < PARTS; part++) history.each(part, (key, past) => void other.hear(key, past))
+    now += DAY
+  }
+  for (const each of [history, other]) expect([each.net(stranger).good, standingIn(each, stranger)]).toEqual([2, 'new'])
+  // Neighbours of other customers do, and of IPv4 each address.
+  for (const customer of [2, 3, 4]) history.learn(`2001:db8:1:${customer}00::1`, GOOD)
+  expect([history.net(stranger).good, standingIn(history, stranger)]).toEqual([5, 'seen'])
+  for (let host = 1; host <= 200; host++) history.learn(`192.0.2.${host}`, GOOD)
+  expect(history.net(STRANGER).good).toBe(200)
+})
+
+test('what counts already does not fade by being said again', () => {
+  const history = begin()
+  for (const host of [1, 2, 3, 4]) history.learn(`192.0.2.${host}`, BAD)
+  now += 6 * HOUR
+  const before = badIn(history)
+  for (let i = 0; i < 100; i++) history.learn('192.0.2.1', BAD)
+  expect([badIn(history), standingIn(history)]).toEqual([before, 'suspect'])
 })
 
 test('an address that was called bad by mistake is no bad neighbour', () => {
@@ -201,6 +228,31 @@ test('of a network no more is told on a day than what makes a suspect', () => {
   expect(told).toBe(6)
   expect(badIn(a)).toBe(28)
   expect([badIn(b), standingIn(b)]).toEqual([6, 'suspect'])
+})
+
+test('of one /32 no more is told on a day than a part of what all may tell, by all nodes together', () => {
+  const [a, b] = two(1 << 19)
+  // A wide one, which each of them sees half of.
+  const learn = (node: History, from: number, block: string) => {
+    for (let i = 0; i < 6000; i++) node.learn(`2001:${block}:${(from + i).toString(16)}:1::1`, BAD)
+  }
+  const told = (node: History): number => {
+    const records = node.nets.takeUntold()
+    // A Redis that comes back is read from its beginning.
+    for (let i = 0; i < 3; i++) for (const each of records) for (const other of [a, b]) other.nets.hear(each)
+    return records.length
+  }
+  learn(a, 0, 'db8')
+  expect(told(a)).toBe(6000)
+  learn(b, 6000, 'db8')
+  expect(told(b)).toBe(MOST_OF_PART - 6000)
+  // Others have theirs, what is known here counts here, and tomorrow is another day.
+  learn(b, 0, 'db9')
+  for (let i = 0; i < 256; i++) b.learn(`192.0.${i}.1`, BAD)
+  expect(told(b)).toBe(6000 + 256)
+  now += DAY
+  learn(b, 0, 'db8')
+  expect(told(b)).toBe(6000)
 })
 
 test('as text it is what it was, IPv6 as well', () => {

@@ -52,7 +52,11 @@ test.each([
 
 test('of news the clients that are none are left out', () => {
   expect(
-    newsIn(['g', '7', '00000000c0000201', '6', '1 1 0 9 9 0', 'x', '7', '1 1 0 9 9 0', '00000000c0000202', '7', '?']),
+    newsIn([
+      ...['g', '7', '00000000c0000201', '6', '1 1 0 9 9 0', 'x', '7', '1 1 0 9 9 0', '00000000c0000202', '7', '?'],
+      // It has the form of a neighbourhood.
+      ...['n00000000c0000200', '7', '1 1 0 9 9 0'],
+    ]),
   ).toEqual({
     group: 'g',
     seq: 7,
@@ -64,6 +68,7 @@ test('of news the clients that are none are left out', () => {
       },
       { key: 'x', seq: 7, past: undefined },
       { key: '00000000c0000202', seq: 7, past: undefined },
+      { key: 'n00000000c0000200', seq: 7, past: undefined },
     ],
   })
 })

@@ -1,11 +1,18 @@
-/** The points of offenders: the same sum at every process, exactly one ban, within bounds; over a real Redis, and when it is away. */
+/** What processes tell each other of offenders: the same sum everywhere, exactly one ban, within bounds; over a real Redis, and when it is away. */
 import { beforeEach, describe, expect, test } from '@jest/globals'
 import type { Client } from '../../src/core/client.ts'
 import { netOf, sourceOf } from '../../src/core/ip.ts'
 import { Bans } from '../../src/state/bans.ts'
+import { OffenceNews, type OffenceTold } from '../../src/state/offence-news.ts'
 import { Offences } from '../../src/state/offences.ts'
 import { type GivenPoints, HALF_LIFE_MS, LONGEST_MS, MOST_OF_NET, MOST_TOLD, Points } from '../../src/state/points.ts'
-import { MOST_OF_SLICE, RECORD, STRINGS } from '../../src/state/points-sharing.ts'
+import { MOST_OF_SLICE, PointsSharing, RECORD, STRINGS } from '../../src/state/points-sharing.ts'
+import {
+  MOST_OF_NET as NAMES_OF_NET,
+  MOST_TOLD as NAMES_TOLD,
+  SharedAddresses,
+} from '../../src/state/shared-addresses.ts'
+import { AT_ONCE } from '../../src/state/shared-strings.ts'
 import { eventually, type TestApp } from '../support/app.ts'
 import { startPair } from '../support/pair.ts'
 import { stoppedAfterEach } from '../support/started.ts'
@@ -22,14 +29,17 @@ beforeEach(() => {
 class Process {
   readonly bans = new Bans({ now })
   readonly points = new Points({ now })
+  readonly addresses = new SharedAddresses({ now })
+  readonly news = new OffenceNews(this.points, this.addresses)
   readonly made: string[] = []
+  readonly spared: string[] = []
   readonly offences = new Offences({
     ...{ bans: this.bans, points: this.points, now, after: () => 10, banMs: () => 10 * MIN },
-    ...{ hasGoodNeighbours: () => false, spared: () => undefined },
+    ...{ addresses: this.addresses, hasGoodNeighbours: () => false, spared: (ip) => void this.spared.push(ip) },
     banned: ({ network }) => void this.made.push(network),
   })
   constructor() {
-    this.points.share()
+    this.news.share()
   }
   offend(ip = IP, offence: 'tongue' | 'line_too_long' = 'tongue'): void {
     const client = { ip, source: sourceOf(ip), net: netOf(ip), standing: 'new' } as Client
@@ -39,8 +49,8 @@ class Process {
 }
 /** All hear all, in one order. */
 const round = (all: readonly Process[]): void => {
-  const told = all.flatMap(({ points }) => points.takeUntold())
-  for (const { points } of all) for (const each of told) points.hear(each)
+  const told = all.flatMap(({ news }) => news.takeUntold())
+  for (const { news } of all) for (const each of told) news.hear(each)
 }
 
 test('the sum is the same at every process, in whichever order it was put together, and fades alike', () => {
@@ -109,6 +119,62 @@ test('what led to a ban counts for nothing afterwards, at any process, whatever 
   expect(all.flatMap(({ made }) => made)).toEqual([`${IP}/32`])
 })
 
+describe('an address that several senders share', () => {
+  const NAMES = ['a.example', 'b.example', 'c.example']
+  const serve = (all: readonly Process[], ip = IP) =>
+    all.forEach(({ offences }, i) => void offences.served({ source: sourceOf(ip) }, NAMES[i]!))
+
+  test('shows at every process, wherever its messages came in, and is banned at none', () => {
+    const all = [new Process(), new Process(), new Process()]
+    serve(all)
+    round(all)
+    const late = new Process()
+    for (let i = 0; i < 3; i++) for (const each of all) each.offend()
+    round([...all, late])
+    expect(all.map(({ made, spared }) => [made, spared.length])).toEqual([
+      [[], 3],
+      [[], 3],
+      [[], 3],
+    ])
+    // A day later nothing is left of it.
+    clock.at += 24 * 60 * MIN
+    for (let i = 0; i < 2; i++) all[0]!.offend()
+    expect(all[0]!.made).toEqual([`${IP}/32`])
+  })
+
+  test('is not banned for what was given before it showed', () => {
+    const [a, b] = [new Process(), new Process()]
+    a.offend()
+    b.offend()
+    NAMES.forEach((name) => void b.offences.served({ source: IP }, name))
+    round([a, b])
+    expect([a.made, b.made]).toEqual([[], []])
+    expect([...a.spared, ...b.spared]).toEqual([IP])
+  })
+
+  test('is told once for each name and six hours, and of more names than three there is no news', () => {
+    const [a, b] = [new Process(), new Process()]
+    for (let i = 0; i < 100; i++) a.offences.served({ source: IP }, `${i % 7}.example`)
+    const told = a.news.takeUntold()
+    expect(told).toHaveLength(3)
+    for (const each of told) b.news.hear(each)
+    for (const name of ['0.example', '9.example']) b.offences.served({ source: IP }, name)
+    expect(b.news.takeUntold()).toEqual([])
+    clock.at += 6 * 60 * MIN
+    b.offences.served({ source: IP }, '0.example')
+    expect(b.news.takeUntold()).toHaveLength(1)
+  })
+
+  test('is told within bounds, for a network and in all', () => {
+    const { offences, news } = new Process()
+    const names = (source: string) => NAMES.forEach((name) => void offences.served({ source }, name))
+    for (let i = 0; i < 200; i++) names(`198.51.100.${i}`)
+    expect(news.takeUntold()).toHaveLength(NAMES_OF_NET)
+    for (let i = 0; i < 2 * NAMES_TOLD; i++) names(`45.${i >> 8}.${i & 255}.1`)
+    expect(news.takeUntold()).toHaveLength(NAMES_TOLD)
+  })
+})
+
 describe('what is told', () => {
   test('is one record for a source and a second, and what is heard twice counts once', () => {
     const [a, b] = [new Process(), new Process()]
@@ -134,7 +200,7 @@ describe('what is told', () => {
   })
 
   test('is read as it was written', () => {
-    const all: GivenPoints[] = [
+    const all: OffenceTold[] = [
       { teller: 0xffff_ffff, number: 1, source: IP, points: 5, offence: 'tongue', at: clock.at },
       {
         ...{ teller: 1, number: 0xffff_fffe, source: '2001:db8:1:2::/64', points: 8.5 },
@@ -142,6 +208,8 @@ describe('what is told', () => {
       },
       { teller: 2, number: 3, source: '255.255.255.255', points: 3, offence: 'pipelining', at: clock.at },
       { teller: 2, number: 4, source: 'fe80::/64', points: 3, offence: 'pipelining', at: clock.at },
+      { source: IP, name: 0xffff_ffff, at: clock.at },
+      { source: '2001:db8:1:2::/64', name: 0, at: clock.at },
     ]
     const records = Buffer.alloc(all.length * RECORD)
     all.forEach((each, i) => void STRINGS.write(each, records, i * RECORD))
@@ -154,8 +222,47 @@ describe('what is told', () => {
   })
 })
 
+test('a start that reads a full string lets others have their turn', async () => {
+  const { news } = new Process()
+  const full = Buffer.alloc(6000 * RECORD)
+  for (let i = 0; i < 6000; i++)
+    STRINGS.write(
+      { source: IP, points: 5, offence: 'tongue', at: clock.at, teller: 1, number: i + 1 },
+      full,
+      i * RECORD,
+    )
+  let [inTurn, most, heard] = [0, 0, 0]
+  news.hear = () => {
+    heard++
+    most = Math.max(most, ++inTurn)
+  }
+  const answers = [full]
+  const client = { getrangeBuffer: async () => answers.shift() ?? Buffer.alloc(0), eval: async () => 0 }
+  const silent = () => undefined
+  const sharing = new PointsSharing({
+    ...{
+      news,
+      isInUse: () => true,
+      client: client as never,
+      prefix: '',
+      upSince: () => 1,
+      watched: (_, answer) => answer,
+    },
+    ...{ now, elapsed: () => 0, log: { debug: silent, info: silent, warn: silent, error: silent, flush: silent } },
+  })
+  let isOver = false
+  const turn = (): void => {
+    inTurn = 0
+    if (!isOver) setImmediate(turn)
+  }
+  turn()
+  await sharing.step()
+  isOver = true
+  expect([heard, most]).toEqual([6000, AT_ONCE])
+})
+
 test('nonsense bans nobody, and counts for nothing', () => {
-  const { points, made } = new Process()
+  const { points, news, addresses, made } = new Process()
   const sound = { teller: 1, source: IP, points: 5, offence: 'tongue', at: clock.at } as const
   let number = 1
   const hear = (more: Partial<GivenPoints>) => points.hear({ ...sound, number: number++, ...more })
@@ -163,8 +270,9 @@ test('nonsense bans nobody, and counts for nothing', () => {
   hear({ at: 0 })
   hear({ at: clock.at - LONGEST_MS })
   const random = Buffer.from(Array.from({ length: 50 * RECORD }, (_, i) => (i * 7919 + (i >> 3)) & 0xff))
-  for (let i = 0; i < 50; i++) points.hear(STRINGS.read(random, i * RECORD))
+  for (let i = 0; i < 50; i++) news.hear(STRINGS.read(random, i * RECORD))
   expect(points.of(IP)).toBe(0)
+  expect(addresses.has(IP)).toBe(false)
   // From the future it is as if it happened now; nobody is banned before he has done something here.
   for (let i = 0; i < 10; i++) hear({ at: clock.at + 10 * 365 * 24 * 60 * MIN })
   expect(points.of(IP)).toBe(50)
@@ -209,8 +317,28 @@ describe('over Redis', () => {
     expect((await count(a)) + (await count(b))).toBe(1)
     expect(await greeting(a, '203.0.113.8')).toMatch(/^220/)
     const [key = ''] = (await redis.call('keys', 'spillway:points:*')).trim().split('\n')
-    expect(Number(await redis.call('strlen', key))).toBe(2 * RECORD)
+    // Whoever has heard of the other's points bans at once, and has none to tell.
+    expect([RECORD, 2 * RECORD]).toContain(Number(await redis.call('strlen', key)))
     expect(Number(await redis.call('pttl', key))).toBeGreaterThan(LONGEST_MS)
+
+    // An address that brings mail under three names, not all of them at one node, is banned at none.
+    const shared = '203.0.113.20'
+    for (const [app, name] of [
+      [a, 'a.example'],
+      [b, 'b.example'],
+      [a, 'c.example'],
+    ] as const) {
+      const client = await app.clientAs(shared)
+      await client.hello(name)
+      expect(await client.send('a@example.org', 'b@example.net')).toMatch(/^250/)
+      client.end()
+    }
+    await hasTold(a)
+    await hasTold(b)
+    for (const app of [a, b, a, b]) await offend(app, shared)
+    await hasTold(a)
+    await hasTold(b)
+    for (const app of [a, b]) expect(await greeting(app, shared)).toMatch(/^220/)
   })
 
   test('what was given while Redis is away counts everywhere when it is back, also at a node that starts then', async () => {

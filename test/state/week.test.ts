@@ -201,8 +201,8 @@ describe('in a file', () => {
   afterAll(() => rmSync(folder, { recursive: true }))
   let files = 0
   const fresh = (): string => join(folder, `history${files++}`)
-  const begin = (historyPath: string, week: Week): WeekFile => {
-    const file = new WeekFile({ historyPath, week, log: LOG, now: () => NOW })
+  const begin = (historyPath: string, week: Week, now = () => NOW): WeekFile => {
+    const file = new WeekFile({ historyPath, week, log: LOG, now })
     file.start()
     ends.push(() => file.stop())
     return file
@@ -215,6 +215,32 @@ describe('in a file', () => {
     await begin(path, week).settled
     expect(week.all()).toEqual(expect.arrayContaining([learnt(1, 100), learnt(30, 7.5, true)]))
     expect(readdirSync(folder).filter((name) => name.startsWith('history0'))).toEqual(['history0.week'])
+  })
+
+  test('a clock that was ahead and is set stops nothing', async () => {
+    const path = fresh()
+    const week = weekOf(learnt(30, 7))
+    /** A calm hour, this many hours before now, and the first minute of the next one. */
+    const pass = (ago: number): void => {
+      for (let minute = 0; minute <= 60; minute++)
+        week.minute((THIS - ago) * HOUR + minute * 60_000, { connections: 9, senders: 9, messages: 9 }, false)
+    }
+    const clock = { at: NOW + 51 * HOUR }
+    pass(-50)
+    await begin(path, week, () => clock.at).stop()
+    expect(readFileSync(`${path}.week`, 'latin1')).toContain(String(THIS + 50))
+    clock.at = NOW
+    pass(1)
+    await begin(path, week, () => clock.at).stop()
+    const written = new Week()
+    await begin(path, written).settled
+    expect(
+      written
+        .all()
+        .map(({ hour }) => hour)
+        .sort(),
+    ).toEqual([THIS - 30, THIS - 1])
+    expect(week.all()).toHaveLength(2)
   })
 
   test('one that was cut off is begun anew, and what is not ours is left alone', async () => {

@@ -19,9 +19,11 @@ import { RecentSessions } from '../../src/front/recent-sessions.ts'
 import type { Session } from '../../src/front/session/session.ts'
 import { maximum } from '../../src/overload/maximum.ts'
 import { createKnownRecipients } from '../../src/state/known-recipients.ts'
+import { OffenceNews } from '../../src/state/offence-news.ts'
 import { Points } from '../../src/state/points.ts'
 import { RelayedMessages } from '../../src/state/relayed-messages.ts'
 import { Seats } from '../../src/state/seats.ts'
+import { SharedAddresses } from '../../src/state/shared-addresses.ts'
 import { UnknownRecipients } from '../../src/state/unknown-recipients.ts'
 import type { Fields, Log } from '../../src/telemetry/log.ts'
 import { createMetrics } from '../../src/telemetry/metrics.ts'
@@ -109,7 +111,9 @@ export async function startFront(
   const knownRecipients = createKnownRecipients({ now })
   const unknownRecipients = new UnknownRecipients({ ttlMs: () => undefined, known: knownRecipients, now, sets: 1 })
   const relayed = new RelayedMessages(64, now)
-  const banning = buildBans({ ...common, bans, points: new Points({ now }), history, policy: () => policy })
+  const [points, addresses] = [new Points({ now }), new SharedAddresses({ now })]
+  const offenders = { bans, points, addresses, offenceNews: new OffenceNews(points, addresses) }
+  const banning = buildBans({ ...common, ...offenders, history, policy: () => policy })
   const right = {
     ...common,
     banning,

@@ -4,8 +4,6 @@
  * client with as many good messages stays as it is, so that a log may be read twice.
  */
 import { randomBytes } from 'node:crypto'
-import { createReadStream } from 'node:fs'
-import { createInterface } from 'node:readline'
 import type { Loaded } from '../../config/load.ts'
 import { describe, SettingsError } from '../../config/mistakes.ts'
 import type { Settings } from '../../config/settings.ts'
@@ -19,6 +17,7 @@ import { HistorySharing } from '../../state/history-sharing.ts'
 import { NeighbourhoodsSharing } from '../../state/neighbourhoods-sharing.ts'
 import { connectRedis, redisMessageOf } from '../../state/redis.ts'
 import type { Log } from '../../telemetry/log.ts'
+import { LONGEST, linesOf, TOO_LONG } from '../log-lines.ts'
 import { type Learn, type LinesRead, LogLines } from './read.ts'
 
 /** What the verb prints, with the final line end, and the exit code. */
@@ -56,8 +55,10 @@ export async function learn(
   const history = emptyHistory(settings, now)
   const lines = new LogLines(teacherOf(history, settings.historyDomains), now, settings.knownDays)
   try {
-    const input = path === '-' ? process.stdin : createReadStream(path)
-    for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) lines.line(line)
+    for await (const line of linesOf(path)) {
+      if (line === TOO_LONG) lines.tooLong()
+      else lines.line(line.endsWith('\r') ? line.slice(0, -1) : line)
+    }
   } catch (error) {
     return { output: `The log cannot be read: ${messageOf(error)}.\n`, code: 1 }
   }
@@ -103,10 +104,13 @@ function emptyHistory({ knownAfter: after, knownDays: days, historyTtl }: Settin
   })
 }
 
-function doubtAbout({ lines, used, foreign }: LinesRead): string | undefined {
+const overLong = (long: number): string =>
+  long === 0 ? '' : ` Lines longer than ${LONGEST >> 20} MB are passed over: there are ${long}.`
+
+function doubtAbout({ lines, used, foreign, long }: LinesRead): string | undefined {
   if (lines === 0) return 'The log is empty.\n'
   if (foreign > FOREIGN_SHARE * lines) {
-    return `${foreign} of ${lines} lines are neither of a log of Postfix, Exim or sendmail nor of the form ip,accepted,rejected,last. Nothing was learnt. A compressed log is read with: zcat mail.log.gz | spillway learn -\n`
+    return `${foreign} of ${lines} lines are neither of a log of Postfix, Exim or sendmail nor of the form ip,accepted,rejected,last. Nothing was learnt.${overLong(long)} A log that is compressed otherwise than by gzip is read with: xzcat mail.log.xz | spillway learn -\n`
   }
   return used === 0 ? `None of ${lines} lines shows a client's message. Nothing was learnt.\n` : undefined
 }
@@ -166,9 +170,9 @@ async function toFiles(settings: Settings, history: History, cores: number): Pro
   return paths
 }
 
-const inWords = ({ lines, used, known, seen, networks, written }: Learned): string =>
+const inWords = ({ lines, used, long, known, seen, networks, written }: Learned): string =>
   [
-    `${lines} lines read, ${used} of them about clients.`,
+    `${lines} lines read, ${used} of them about clients.${overLong(long)}`,
     `${known} clients are known by them, ${seen} more have sent good mail.`,
     `From ${networks} networks came bad mail lately.`,
     `Written to ${written.join(', ')}.`,

@@ -22,6 +22,8 @@ export interface LinesRead {
   readonly lines: number
   readonly used: number
   readonly foreign: number
+  /** Those of the foreign ones that were too long to be read. */
+  readonly long: number
 }
 
 export class LogLines {
@@ -32,6 +34,7 @@ export class LogLines {
   #lines = 0
   #used = 0
   #foreign = 0
+  #long = 0
 
   /** @param now ms since the epoch @param days over which the messages of a plain line came: KNOWN_DAYS */
   constructor(learn: Learn, now: number, days: number) {
@@ -41,7 +44,7 @@ export class LogLines {
   }
 
   get read(): LinesRead {
-    return { lines: this.#lines, used: this.#used, foreign: this.#foreign }
+    return { lines: this.#lines, used: this.#used, foreign: this.#foreign, long: this.#long }
   }
 
   line(line: string): void {
@@ -52,6 +55,13 @@ export class LogLines {
       if (this.#plain(line)) this.#used++
       else this.#foreign++
     } else if (this.#logged(at)) this.#used++
+  }
+
+  /** A line was too long to be read. */
+  tooLong(): void {
+    this.#lines++
+    this.#foreign++
+    this.#long++
   }
 
   #logged({ at, text }: Dated): boolean {

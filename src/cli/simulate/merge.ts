@@ -3,7 +3,7 @@
  * were rotated follow each other whatever the order in which they are named. A line is written when its session is over, so within a log
  * sessions are held back for a while until no earlier beginning is to be expected.
  */
-import { linesOf, TOO_LONG } from './lines.ts'
+import { linesOf, TOO_LONG } from '../log-lines.ts'
 import { type LineSeen, type SessionSeen, sessionIn, type Uncounted } from './session-line.ts'
 
 export interface LinesCounted {

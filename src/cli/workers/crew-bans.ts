@@ -1,10 +1,10 @@
 /**
  * The bans of all workers of a node. Each worker holds all of them; what one makes, its parent tells the others, and tells a
- * worker that begins what the others know. The points that lead to a ban it tells to all, so that they hear them in one order
- * (state/points.ts). The parent itself remembers nothing.
+ * worker that begins what the others know. What one tells of offenders it tells to all, so that they hear it in one order
+ * (state/offence-news.ts). The parent itself remembers nothing.
  */
 import type { Ban } from '../../core/bans.ts'
-import type { GivenPoints } from '../../state/points.ts'
+import type { OffenceTold } from '../../state/offence-news.ts'
 import type { Hand } from './hand.ts'
 import type { BansAnswer, BansAsked } from './protocol.ts'
 
@@ -30,9 +30,9 @@ export class CrewBans {
     for (const hand of this.#hands()) if (hand !== maker) hand.banned(made)
   }
 
-  /** Tells all what one of them has given. */
-  spreadPoints(given: readonly GivenPoints[]): void {
-    for (const hand of this.#hands()) hand.offended(given)
+  /** Tells all what one of them says of offenders. */
+  spreadOffences(told: readonly OffenceTold[]): void {
+    for (const hand of this.#hands()) hand.offended(told)
   }
 
   /** A worker that has just begun hears what the others know. */

@@ -213,7 +213,7 @@ export class Crew {
       sockets,
       (made) => this.bans.spread(made, hand),
       this.kernel.heard,
-      (given) => this.bans.spreadPoints(given),
+      (told) => this.bans.spreadOffences(told),
     )
     place.hand = hand
     return hand

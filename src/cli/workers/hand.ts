@@ -10,7 +10,7 @@ import type { Hearing } from '../../core/kernel.ts'
 import type { Orders } from '../../core/orders.ts'
 import type { PressureReport } from '../../core/overload.ts'
 import type { ListenAddress } from '../../front/gate/listener.ts'
-import type { GivenPoints } from '../../state/points.ts'
+import type { OffenceTold } from '../../state/offence-news.ts'
 import type { Tallied } from '../../telemetry/observed/report.ts'
 import type { BansAnswer, BansAsked, Failure, FromWorker, Report, Start, ToWorker } from './protocol.ts'
 
@@ -79,14 +79,14 @@ export class Hand {
    * @param sockets file descriptors that the worker has as well, from number 4 on
    * @param banned called with what it has banned
    * @param heard called with what its clients have heard, if another worker wants to know
-   * @param offended called with the points that it has given
+   * @param offended called with what it tells of offenders
    */
   constructor(
     start: Omit<Start, 'sockets'>,
     sockets: readonly number[],
     banned: (made: readonly Ban[]) => void = () => undefined,
     heard: (hearings: readonly Hearing[]) => void = () => undefined,
-    offended: (given: readonly GivenPoints[]) => void = () => undefined,
+    offended: (told: readonly OffenceTold[]) => void = () => undefined,
   ) {
     const stdio = ['inherit', 'inherit', 'inherit', 'ipc', ...sockets] as const
     this.#child = fork(FILE, { serialization: 'advanced', stdio: [...stdio] })
@@ -100,7 +100,7 @@ export class Hand {
         this.#heard(message)
         if (message.kind === 'banned') banned(message.made)
         if (message.kind === 'heard') heard(message.hearings)
-        if (message.kind === 'offended') offended(message.given)
+        if (message.kind === 'offended') offended(message.told)
         if (message.kind === 'listening') resolve(message.listening)
         if (message.kind === 'failed') reject(new StartFailure(message.failure))
       })
@@ -160,9 +160,9 @@ export class Hand {
     this.#send({ kind: 'banned', made })
   }
 
-  /** Some worker, or it itself, has given points. */
-  offended(given: readonly GivenPoints[]): void {
-    this.#send({ kind: 'offended', given })
+  /** Some worker, or it itself, tells of offenders. */
+  offended(told: readonly OffenceTold[]): void {
+    this.#send({ kind: 'offended', told })
   }
 
   /** It keeps the kernel's table, and clients of other workers have heard that they are refused. */

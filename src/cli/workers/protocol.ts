@@ -14,7 +14,7 @@ import type { Hearing } from '../../core/kernel.ts'
 import type { Orders } from '../../core/orders.ts'
 import type { PressureReport } from '../../core/overload.ts'
 import type { ListenAddress } from '../../front/gate/listener.ts'
-import type { GivenPoints } from '../../state/points.ts'
+import type { OffenceTold } from '../../state/offence-news.ts'
 import type { Tallied } from '../../telemetry/observed/report.ts'
 import type { Snapshot } from '../../telemetry/together.ts'
 
@@ -93,10 +93,10 @@ export interface Heard {
   readonly hearings: readonly Hearing[]
 }
 
-/** The points that a worker has given to offenders in a second, for all workers, in the order in which their parent hears of them. */
+/** What a worker tells of offenders in a second, for all workers, in the order in which their parent hears of it. */
 export interface Offended {
   readonly kind: 'offended'
-  readonly given: readonly GivenPoints[]
+  readonly told: readonly OffenceTold[]
 }
 
 export type FromWorker =

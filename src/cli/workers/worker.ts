@@ -124,7 +124,7 @@ function obey(running: Running, log: LevelledLog, take: (reading: Reading) => vo
       case 'banned':
         return running.bans.take(message.made)
       case 'offended':
-        return running.bans.takePoints(message.given)
+        return running.bans.takeOffences(message.told)
       case 'heard':
         return running.kernel.take(message.hearings)
       case 'follow':
@@ -171,7 +171,7 @@ async function run(options: Start): Promise<void> {
     })
     running.bans.onMade((ban) => tell({ kind: 'banned', made: [ban] }))
     // Otherwise Redis tells them to the other workers as well.
-    if (reading.settings.redisUrl === undefined) running.bans.onPoints((given) => tell({ kind: 'offended', given }))
+    if (reading.settings.redisUrl === undefined) running.bans.onOffences((told) => tell({ kind: 'offended', told }))
     running.kernel.onHeard((hearings) => tell({ kind: 'heard', hearings }))
     tell({ kind: 'listening', listening: running.listening })
     void reportForEver(running)

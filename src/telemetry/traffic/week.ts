@@ -78,6 +78,7 @@ export class Week {
     if (this.#hour !== undefined && hour !== this.#hour) {
       this.#learn(this.#hour)
       this.#minutes = []
+      if (hour < this.#hour) this.#forgetFrom(hour)
     }
     this.#hour = hour
     // A clock that is set back could bring more than there are.
@@ -119,6 +120,13 @@ export class Week {
   /** Those that may be a measure for others. */
   #calm(hour: number): LearntHour[] {
     return this.all().filter((each) => !each.isDoubtful || hour - each.hour >= DAY_HOURS)
+  }
+
+  /** A clock that was ahead was set: what it has dated later has not come yet, and would keep what comes from being kept. */
+  #forgetFrom(hour: number): void {
+    this.#hours.forEach((each, i) => {
+      if (each !== undefined && each.hour > hour) this.#hours[i] = undefined
+    })
   }
 
   #learn(hour: number): void {

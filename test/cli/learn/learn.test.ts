@@ -2,6 +2,7 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { gzipSync } from 'node:zlib'
 import { afterEach, expect, test } from '@jest/globals'
 import { learn } from '../../../src/cli/learn/learn.ts'
 import { load } from '../../../src/config/load.ts'
@@ -109,17 +110,22 @@ test.each([
   ['auto', 2],
 ])('with SPILLWAY_WORKERS=%s each worker finds a file of its own', async (workers, cores) => {
   const at = folder()
-  writeFileSync(join(at, 'plain.csv'), PLAIN)
+  // Compressed, and with the line ends of another system.
+  writeFileSync(join(at, 'plain.csv'), gzipSync(PLAIN.replaceAll('\n', '\r\n')))
   const settings = { HISTORY_FILE: join(at, 'history'), WORKERS: workers }
-  expect(await learnt(join(at, 'plain.csv'), settings, cores)).toMatchObject({ code: 0 })
+  expect(await learnt(join(at, 'plain.csv'), settings, cores)).toMatchObject({
+    ...{ code: 0, output: expect.stringMatching(/^6 lines read, 6 of them about clients\.\n/) },
+  })
   expect(readdirSync(at).sort()).toEqual(['history.1', 'history.2', 'plain.csv'])
 })
 
 test.each([
   ['', 'The log is empty.\n'],
-  ['hello\nworld\n', /^2 of 2 lines are neither of a log .* zcat /],
+  ['hello\nworld\n', /^2 of 2 lines are neither of a log .* xzcat /],
+  // As a disk image has it: it is not kept until an end comes.
+  ['x'.repeat(2 << 20), /^1 of 1 lines are neither .* Lines longer than 1 MB are passed over: there are 1\. /],
   ['2026-11-27 09:15:02 nothing of interest\n', /^None of 1 lines shows/],
-])('a log that shows nothing is told, and nothing is written: %j', async (text, told) => {
+])('a log that shows nothing is told, and nothing is written: case %#', async (text, told) => {
   const at = folder()
   writeFileSync(join(at, 'log'), text)
   const { output, code } = await learnt(join(at, 'log'), { HISTORY_FILE: join(at, 'history') })

@@ -90,7 +90,7 @@ describe('a line of Postfix', () => {
     const learner = learned(taken('mail.example[198.51.100.7]'))
     const at = new Date(2026, 10, 27, 9, 15, 2).getTime()
     expect(tallyOf(learner, '198.51.100.7')).toEqual({ good: 1, bad: 0, first: at, last: at })
-    expect(learner.lines.read).toEqual({ lines: 4, used: 1, foreign: 0 })
+    expect(learner.lines.read).toEqual({ lines: 4, used: 1, foreign: 0, long: 0 })
   })
 
   test.each([
@@ -249,7 +249,7 @@ describe('the plain form', () => {
     'hello world',
   ])('no line of a log, and not plain: %s', (line) => {
     const learner = learned(line)
-    expect(learner.lines.read).toEqual({ lines: 1, used: 0, foreign: 1 })
+    expect(learner.lines.read).toEqual({ lines: 1, used: 0, foreign: 1, long: 0 })
     expect(learner.bySource.size).toBe(0)
   })
 })

@@ -1,13 +1,13 @@
 /**
  * The lines of a log, from a file or from stdin, compressed by gzip or not. Memory is bounded whatever the file holds: a line that is
- * longer than any of ours is passed over.
+ * longer than any of a log is passed over.
  */
 import { createReadStream } from 'node:fs'
 import { pipeline, Readable } from 'node:stream'
 import { createGunzip } from 'node:zlib'
 
-/** Ours have a few thousand bytes. */
-const LONGEST = 1 << 20
+/** Bytes. Those of mail servers and ours have a few thousand. */
+export const LONGEST = 1 << 20
 const NEWLINE = 0x0a
 
 /** What a line that is too long is given as. */

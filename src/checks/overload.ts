@@ -23,5 +23,8 @@ export const overloadAtRcpt: Check<'rcpt'> = {
   name: 'overload',
   stage: 'rcpt',
   sparesTrusted: true,
-  judge: ({ shed }) => (shed === undefined ? ACCEPT : refusalAt('rcpt', 'overload', shed)),
+  judge: ({ shed }) => {
+    const why = shed()
+    return why === undefined ? ACCEPT : refusalAt('rcpt', 'overload', why)
+  },
 }

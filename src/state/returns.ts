@@ -55,6 +55,8 @@ export class Returns {
   #secret: string
   #untold: Told[] | undefined
   #sweptAt: number
+  /** Of the last message: whoever is put off is looked up and noted within a moment. */
+  #last: (Envelope & { readonly place: string; readonly key: Key }) | undefined
 
   constructor(options: ReturnsOptions) {
     const { secret, now, seed, sets } = options
@@ -126,6 +128,7 @@ export class Returns {
     const secret = this.#options.secret()
     if (secret === this.#secret) return
     this.#secret = secret
+    this.#last = undefined
     this.#table.clear()
     this.takeUntold()
   }
@@ -146,13 +149,17 @@ export class Returns {
   /** No path contains a line break, so no two messages are written alike. @param place a network or a domain */
   #keyOf(place: string, { from, to }: Envelope): Key {
     this.#begin()
+    const last = this.#last
+    if (last !== undefined && last.from === from && last.to === to && last.place === place) return last.key
     const message = oneShot('sha256', `${this.#secret}\n${from}\n${to}`, 'buffer')
     const network = oneShot('sha256', `${this.#secret}\n${place}\n`, 'buffer')
-    return {
+    const key = {
       set: message.readUInt32LE(0),
       pair: message.readUInt32LE(4),
       net: network.readUInt32LE(0),
       isNamed: from !== '',
     }
+    this.#last = { from, to, place, key }
+    return key
   }
 }

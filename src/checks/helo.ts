@@ -11,7 +11,7 @@
  *     common        strangers of hundreds of networks have it in the same minutes. It is never refused for good: whoever owns
  *                   the name may be among them, and bots can borrow it
  */
-import { isIP } from 'node:net'
+import { isIPv4, isIPv6 } from 'node:net'
 import type { Client } from '../core/client.ts'
 import { isPrivate } from '../core/ip.ts'
 import { ACCEPT, type Check, type Facts, refusalAs } from '../core/policy.ts'
@@ -29,17 +29,20 @@ export type HeloSign = 'ours' | 'syntax' | 'unqualified' | 'address' | 'renamed'
  */
 export function heloSignOf(
   name: string,
-  { ip, local }: Pick<Client, 'ip' | 'local'>,
+  client: Pick<Client, 'ip' | 'local'>,
   hostname: string,
 ): 'ours' | 'syntax' | 'unqualified' | 'address' | undefined {
   const plain = name.endsWith('.') ? name.slice(0, -1) : name
   const literal = LITERAL.exec(plain)?.groups?.ip
-  const address = literal ?? plain
-  const isOurAddress = address === local.ip && !isPrivate(address)
+  const isAddress = plain.includes(':') ? isIPv6(plain) : isIPv4(plain)
+  const address = literal ?? (isAddress ? plain : undefined)
+  // The system is asked for our address only where it matters.
+  const isOurAddress = address !== undefined && address === client.local.ip && !isPrivate(address)
   // A client on this machine has our address.
-  if (plain.toLowerCase() === hostname.toLowerCase() || isOurAddress) return ip === local.ip ? undefined : 'ours'
+  if (plain.toLowerCase() === hostname.toLowerCase() || isOurAddress)
+    return client.ip === client.local.ip ? undefined : 'ours'
   if (literal !== undefined || plain.startsWith('[')) return undefined
-  if (isIP(plain) !== 0) return 'address'
+  if (isAddress) return 'address'
   const labels = plain.split('.')
   if (!labels.every((label) => LABEL.test(label))) return 'syntax'
   return labels.length < 2 ? 'unqualified' : undefined

@@ -24,7 +24,8 @@ const forShed = <S extends 'mail' | 'rcpt'>(stage: S): Check<S> => ({
   stage,
   sparesTrusted: true,
   judge({ shed }: Facts['mail' | 'rcpt']) {
-    return shed === undefined ? ACCEPT : refusalAt(stage, 'overload', shed)
+    const why = shed()
+    return why === undefined ? ACCEPT : refusalAt(stage, 'overload', why)
   },
 })
 export const overloadAtMail = forShed('mail')

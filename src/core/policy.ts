@@ -23,20 +23,20 @@ export interface Facts {
     readonly size: number | undefined
     /** The most octets that a message of this session may have; undefined: no limit. */
     readonly maxSize: number | undefined
-    /** Why the message is put off for overload before its recipients are known; undefined: it is not. Asked for when it is read. */
-    readonly shed: Refusal['facts'] | undefined
+    /** Why the message is put off for overload before its recipients are known; undefined: it is not. Asked for when it is called. */
+    readonly shed: () => Refusal['facts'] | undefined
   }
   /**
    * `accepted`: recipients of this message that a mail server has accepted so far. `exempt`: no limit per sender
    * applies, because this is postmaster, abuse or a verification, within a budget of its own (RFC 5321 section 4.5.1).
    * `usage` is that of the transaction. `shed`: why the message is put off for overload; undefined: it is not, or the recipient is exempt. It is
-   * asked for when it is read, so that what is refused before takes nothing of what is let in.
+   * called by the one check that asks, so that what is refused before takes nothing of what is let in.
    */
   rcpt: Omit<Facts['mail'], 'maxSize' | 'shed'> & {
     readonly to: string
     readonly accepted: number
     readonly exempt: boolean
-    readonly shed: Refusal['facts'] | undefined
+    readonly shed: () => Refusal['facts'] | undefined
   }
 }
 

@@ -10,6 +10,8 @@ export const PROXY_V2 = Buffer.from('\r\n\r\n\0\r\nQUIT\n')
 
 /** Whether `bytes` begin with the signature or are a beginning of it. Empty `bytes` agree with any signature. */
 export function agrees(bytes: Buffer, signature: Buffer): boolean {
+  // What SMTP clients say begins otherwise.
+  if (bytes.length > 0 && bytes[0] !== signature[0]) return false
   const length = Math.min(bytes.length, signature.length)
   return bytes.compare(signature, 0, length, 0, length) === 0
 }

@@ -12,7 +12,7 @@
  *
  * What a client takes or is charged on the way, where this happens, and who is exempt:
  *
- *     accept       a seat, until the client is gone      MAX_CONNECTIONS; nobody is exempt. Strangers have a part of it
+ *     gate         a seat, until the client is gone      MAX_CONNECTIONS; nobody is exempt. Strangers have a part of it
  *                                                        (overload/reserve.ts), and so has each neighbourhood
  *                                                        (state/seats.ts); trusted clients are exempt from this last rule
  *     gate         a connection: to its source, to its   limits.take('connect') below; trusted clients are exempt
@@ -28,7 +28,7 @@
  */
 import type { Socket } from 'node:net'
 import type { Runner } from '../checks/runner.ts'
-import type { Client } from '../core/client.ts'
+import type { Client, OpenCounts } from '../core/client.ts'
 import { stackOf } from '../core/errors.ts'
 import { andThen, fenced, type Maybe } from '../core/maybe.ts'
 import { type Refusal, refusal, type Stage, type Verdict } from '../core/policy.ts'
@@ -74,7 +74,8 @@ interface OpenConnection {
   readonly socket: Socket
   readonly client: Client
   readonly record: SessionRecord
-  readonly seat: Seat
+  /** With this one. */
+  readonly open: OpenCounts
 }
 
 const nothing = (): void => undefined
@@ -103,11 +104,22 @@ function identified(socket: Socket, identity: Identity | undefined, parts: Conne
   }
   const { client } = identity
   if (identity.kind === 'client' && client.isDirect) parts.natWatch.seen(client.ip)
-  const connection = { socket, client, record: parts.outcomes.begin(client), seat: parts.seats.take(client) }
+  const connection = { socket, client, record: parts.outcomes.begin(client), open: parts.seats.peek(client) }
   const why = identity.kind === 'bad' ? identity.why : undefined
-  return andThen(why === undefined ? judged(connection, parts) : refusal('proxy_header', { why }), (verdict) =>
-    verdict.action === 'accept' ? talk(connection, parts) : turnAway(connection, verdict, parts),
-  )
+  const verdict = why === undefined ? judged(connection, parts) : refusal('proxy_header', { why })
+  // Whoever is refused at once is gone before anybody else could find its seat taken.
+  if (!(verdict instanceof Promise)) {
+    return verdict.action === 'accept'
+      ? talk(connection, parts.seats.take(client), parts)
+      : turnAway(connection, verdict, parts)
+  }
+  const seat = parts.seats.take(client)
+  return verdict.then((late) => {
+    if (late.action === 'accept') return talk(connection, seat, parts)
+    // This comes first, so that the seat is freed whatever goes wrong below.
+    seat.free()
+    return turnAway(connection, late, parts)
+  })
 }
 
 /** The gate's verdict. If the gate itself fails, the client still gets a reply and may come back. */
@@ -122,7 +134,7 @@ function judged(connection: OpenConnection, parts: ConnectionParts): Maybe<Verdi
 }
 
 /** Decides whether the client gets in. A refusal before anything is charged uses up nobody's budget. */
-function gate({ client, record, seat: { open } }: OpenConnection, parts: ConnectionParts): Maybe<Verdict> {
+function gate({ client, record, open }: OpenConnection, parts: ConnectionParts): Maybe<Verdict> {
   const { limits, outcomes } = parts
   const max = parts.maxConnections()
   const checks = parts.checks()
@@ -136,17 +148,15 @@ function gate({ client, record, seat: { open } }: OpenConnection, parts: Connect
   })
 }
 
-function turnAway({ socket, client, record, seat }: OpenConnection, verdict: Refusal, parts: ConnectionParts): void {
+function turnAway({ socket, client, record }: OpenConnection, verdict: Refusal, parts: ConnectionParts): void {
   const { outcomes, linger, voice } = parts
-  // This comes first, so that the seat is freed whatever goes wrong below.
-  seat.free()
   outcomes.refused(record, client, 'connect', verdict)
   linger.farewell(socket, voice.refusal(client, verdict))
   outcomes.end(record, client)
   outcomes.tell(record, client)
 }
 
-async function talk({ socket, client, record, seat }: OpenConnection, parts: ConnectionParts): Promise<void> {
+async function talk({ socket, client, record }: OpenConnection, seat: Seat, parts: ConnectionParts): Promise<void> {
   const { greeting, asking, sessions, live, outcomes, log } = parts
   let session: Session | undefined
   try {

@@ -215,10 +215,9 @@ export class Outcomes {
   tell(record: SessionRecord, client: Client): void {
     if (record.observed !== undefined) this.#tally.ended(client, record)
     const { refusal } = record
-    this.#recent?.note(record, client, this.#elapsed(), this.#shown)
-    const sample = record.mayBeDelivered
-      ? 1
-      : this.#sampler.weight(kindOf(record, this.#outcomeOf(record)), this.#elapsed())
+    const now = this.#elapsed()
+    this.#recent?.note(record, client, now, this.#shown)
+    const sample = record.mayBeDelivered ? 1 : this.#sampler.weight(kindOf(record, this.#outcomeOf(record)), now)
     if (sample === 0) return
     const { used, max, windowMs: window, ...facts } = refusal?.facts ?? {}
     this.#log.info(
@@ -248,7 +247,7 @@ export class Outcomes {
           rcptCount: record.rcpts,
         }),
         ...(record.messageCount > 0 && { messages: record.messages, messageCount: record.messageCount }),
-        ms: { total: Math.round(this.#elapsed() - record.begunAt), upstream: record.upstreamMs },
+        ms: { total: Math.round(now - record.begunAt), upstream: record.upstreamMs },
         ...(record.observed !== undefined && { observe: [...record.observed] }),
         sample,
       },

@@ -55,6 +55,8 @@ export class Returns {
   #secret: string
   #untold: Told[] | undefined
   #sweptAt: number
+  /** The two made last: whoever is put off is looked up and noted within a moment, by the message and perhaps by its sender. */
+  #made: (Envelope & { readonly place: string; readonly key: Key })[] = []
 
   constructor(options: ReturnsOptions) {
     const { secret, now, seed, sets } = options
@@ -134,6 +136,7 @@ export class Returns {
     const secret = this.#options.secret()
     if (secret === this.#secret) return
     this.#secret = secret
+    this.#made = []
     this.#table.clear()
     this.takeUntold()
   }
@@ -154,13 +157,17 @@ export class Returns {
   /** No path contains a line break, so no two messages are written alike. @param place a network or a domain */
   #keyIn(place: string, { from, to }: Envelope): Key {
     this.#begin()
+    const made = this.#made.find((each) => each.from === from && each.to === to && each.place === place)
+    if (made !== undefined) return made.key
     const message = oneShot('sha256', `${this.#secret}\n${from}\n${to}`, 'buffer')
     const network = oneShot('sha256', `${this.#secret}\n${place}\n`, 'buffer')
-    return {
+    const key = {
       set: message.readUInt32LE(0),
       pair: message.readUInt32LE(4),
       net: network.readUInt32LE(0),
       isNamed: from !== '',
     }
+    this.#made = [{ from, to, place, key }, ...this.#made.slice(0, 1)]
+    return key
   }
 }

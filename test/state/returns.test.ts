@@ -60,6 +60,18 @@ test('under another secret all is forgotten', () => {
   expect(returns.came(NET, LETTER)).toBe('first')
 })
 
+test('what was written under one secret is written anew under another', () => {
+  const [one, other] = [returnsOf(), returnsOf()]
+  one.share()
+  one.note(NET, one.keyOf(NET, LETTER))
+  secret = 'other'
+  one.note(NET, one.keyOf(NET, LETTER))
+  for (const told of one.takeUntold()) other.hear(told)
+  now += 100_000
+  expect(other.came(NET, LETTER)).toBe('back')
+  expect(other.came('198.51.100.0/24', LETTER)).toBe('elsewhere')
+})
+
 test('nothing is kept for other nodes where there are none', () => {
   const returns = returnsOf()
   returns.note(NET, returns.keyOf(NET, LETTER))

@@ -6,7 +6,8 @@
  *
  * Reading begins some milliseconds later, for all sockets of that time together. Most clients have closed by then, and
  * one turn of the event loop deals with all of them. With a turn for each, a refusal costs a fifth more. At first only
- * the end is looked for, which costs less than discarding: a client that has sent something is in no hurry.
+ * the end is looked for, which costs less than discarding: a client that has sent something is in no hurry. Only those that
+ * have not closed by the second time are kept track of one by one.
  */
 import type { Socket } from 'node:net'
 
@@ -18,20 +19,21 @@ const READ_MS = 25
 
 export class Linger {
   readonly #max: () => number
-  /**
-   * There are two generations. Each sweep destroys the older one, so that a socket gets between one and two seconds.
-   */
-  #young = new Set<Socket>()
-  #old = new Set<Socket>()
-  readonly #sweeping: NodeJS.Timeout
   /** Those that are not being read yet, and those that are, but may hold what has come. */
   #unread: Socket[] = []
   #holding: Socket[] = []
   #reading: NodeJS.Timeout | undefined
+  /**
+   * Those whose octets are discarded, in two generations. Each sweep destroys the older one, so that a socket gets between one
+   * and two seconds.
+   */
+  #young = new Set<Socket>()
+  #old = new Set<Socket>()
+  readonly #sweeping: NodeJS.Timeout
   /** One listener for all sockets. It finds its socket in `this`. */
   readonly #gone: (this: Socket) => void
 
-  /** @param max the most sockets in one generation; each is an open file */
+  /** @param max the most sockets in one generation, those that are not read yet among the younger; each is an open file */
   constructor(max: () => number) {
     this.#max = max
     const forget = (socket: Socket): boolean => this.#young.delete(socket) || this.#old.delete(socket)
@@ -43,14 +45,12 @@ export class Linger {
   }
 
   get size(): number {
-    return this.#young.size + this.#old.size
+    return [...this.#unread, ...this.#holding].filter(isOpen).length + this.#young.size + this.#old.size
   }
 
   /** Writes the last reply and closes. */
   farewell(socket: Socket, reply: string): void {
-    if (this.#young.size >= this.#max()) this.#sweep()
-    this.#young.add(socket)
-    socket.on('close', this.#gone)
+    if (this.#unread.length + this.#holding.length + this.#young.size >= this.#max()) this.#makeRoom()
     socket.end(reply, 'latin1')
     this.#unread.push(socket)
     this.#reading ??= setTimeout(() => this.#read(), READ_MS).unref()
@@ -60,18 +60,35 @@ export class Linger {
     clearInterval(this.#sweeping)
     clearTimeout(this.#reading)
     this.#reading = undefined
-    this.#unread = []
-    this.#holding = []
-    this.#sweep()
+    this.#makeRoom()
     this.#sweep()
   }
 
   #read(): void {
-    for (const socket of this.#holding) if (!socket.destroyed) socket.resume()
-    for (const socket of this.#unread) socket.read(0)
-    this.#holding = this.#unread
+    for (const socket of this.#holding) this.#discard(socket)
+    const looked = this.#unread
+    for (const socket of looked) socket.read(0)
+    this.#holding = looked
     this.#unread = []
-    this.#reading = this.#holding.length === 0 ? undefined : setTimeout(() => this.#read(), READ_MS).unref()
+    this.#reading = looked.length === 0 ? undefined : setTimeout(() => this.#read(), READ_MS).unref()
+    // This runs when the sockets have been read. To keep those that have closed would cost the collection of garbage.
+    setImmediate(() => {
+      if (this.#holding === looked) this.#holding = looked.filter(isOpen)
+    })
+  }
+
+  #discard(socket: Socket): void {
+    if (socket.destroyed) return
+    this.#young.add(socket)
+    socket.on('close', this.#gone)
+    socket.resume()
+  }
+
+  /** Whatever a socket is waiting for, it is among the oldest now. */
+  #makeRoom(): void {
+    for (const socket of this.#holding.splice(0)) this.#discard(socket)
+    for (const socket of this.#unread.splice(0)) this.#discard(socket)
+    this.#sweep()
   }
 
   #sweep(): void {
@@ -80,3 +97,5 @@ export class Linger {
     this.#young = new Set()
   }
 }
+
+const isOpen = ({ destroyed }: Socket): boolean => !destroyed

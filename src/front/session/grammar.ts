@@ -133,8 +133,11 @@ function withoutBrackets(line: string, from: number, { parameters }: Kind): Foun
   return path.includes('=') && Object.hasOwn(parameters, word.toUpperCase()) ? undefined : { path, end }
 }
 
+const NO_PARAMETERS = { ok: true, value: { parameters: new Map<string, string | undefined>(), tail: '' } } as const
+
 /** The parameters that say something, and `tail`, which has them as they go on the line. */
 function readParameters(text: string, kind: Kind): Read<Pick<Path, 'parameters'> & { readonly tail: string }> {
+  if (text === '') return NO_PARAMETERS
   const parameters = new Map<string, string | undefined>()
   let tail = ''
   for (const word of text.split(BLANKS)) {

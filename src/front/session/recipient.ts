@@ -103,7 +103,7 @@ async function admit(
     ...{ ...facts, to, accepted: context.relay.accepted, exempt },
     // Only the level asks, after all other checks: what these refuse takes nothing of what strangers have together. A message that is
     // for postmaster first is asked about with its next recipient.
-    get shed(): Offer {
+    shed(): Offer {
       if (transaction.isOver) return undefined
       isPast ??= exempt && parts.limits.sparesLevel(sparedBy, client)
       if (isPast) return undefined

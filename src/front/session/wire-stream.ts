@@ -248,7 +248,7 @@ export class WireStream extends SMTPStream {
     const length = end > 0 && bytes[end - 1] === CR ? end - 1 : end
     const head = this.#head ?? (end + 1 > MAX_COMMAND ? bytes.subarray(0, MAX_HEAD) : undefined)
     const line = head ?? bytes.subarray(0, length)
-    this.#pending = bytes.subarray(end + 1)
+    this.#pending = end + 1 === bytes.length ? NOTHING : bytes.subarray(end + 1)
     this.#head = undefined
     const isBare = head === undefined && (length === end || line.includes(CR))
     return this.#after((resume) => this.events?.line(line, head === undefined, resume, isBare), next)

@@ -168,6 +168,18 @@ describe('a name', () => {
     expect(heloSignOf('172.17.0.2', ours, 'mx.test.example')).toBe('address')
   })
 
+  test('that is no address needs none of ours: the system is not asked', () => {
+    const unasked = {
+      ip: '198.51.100.7',
+      get local(): never {
+        throw new Error('asked')
+      },
+    }
+    expect(heloSignOf('mail.example', unasked, 'mx.test.example')).toBeUndefined()
+    expect(heloSignOf('localhost', unasked, 'mx.test.example')).toBe('unqualified')
+    expect(() => heloSignOf('203.0.113.9', unasked, 'mx.test.example')).toThrow('asked')
+  })
+
   test('that is wrong is 550, and 450 with defer; the next one is heard', async () => {
     const client = await app.client('127.0.0.5')
     await client.reply()

@@ -69,7 +69,7 @@ export async function startFront(
   const ratesNow = () => policy.rates()
   const maximumNow: Maximum = (limit, { standing }) =>
     maximum(limit, standing, overload.enforced, policy.rates(), policy.factors())
-  const { limits, history, bans, passed } = buildLimits({
+  const { limits, history, latest, bans, passed } = buildLimits({
     ...common,
     mode: (check) => policy.mode(check),
     ratesNow,
@@ -94,7 +94,7 @@ export async function startFront(
       certificates: undefined,
       limits,
       overload,
-      history,
+      ...{ history, latest },
       bans,
       dnsLists,
       offeredSize,
@@ -120,7 +120,7 @@ export async function startFront(
     overload,
     knownRecipients,
     unknownRecipients,
-    history,
+    ...{ history, latest },
     domains,
     dnsLists,
     relayed,

@@ -77,6 +77,9 @@ describe('a network whose known senders turn bad together', () => {
     const net = '192.0.2'
     await befriend(app, net, 24)
     const early = await open(app, address(net, 24))
+    const inBetween = await open(app, address(net, 23))
+    await inBetween.command('MAIL FROM:<a@example.org>')
+    expect(await inBetween.command('RCPT TO:<b@example.net>')).toMatch(/^250/)
     for (let host = 1; host <= 9; host++) {
       const client = await open(app, address(net, host))
       expect(await client.send(SPAM, 'b@example.net')).toMatch(/^554/)
@@ -101,12 +104,32 @@ describe('a network whose known senders turn bad together', () => {
     expect(await ask(await open(app, address(net, 20)), ['b'])).toEqual(['450 4.7.1'])
     // So does one that was known when it connected, from its next message on.
     expect(await ask(early, ['b'])).toEqual(['450 4.7.1'])
+    // Nor is a message let in whose recipients were taken before. The session goes on.
+    expect(await inBetween.command('DATA')).toMatch(/^450 4\.7\.1/)
+    expect(await inBetween.command('RCPT TO:<b@example.net>')).toMatch(/^503/)
+    expect(await ask(inBetween, ['b'])).toEqual(['450 4.7.1'])
     // Whoever sends elsewhere is none of them, nor is a stranger of the network who has limits of its own.
     expect(await ask(await open(app, '198.51.100.1'), ['b'])).toEqual(['250 2.1.5'])
     expect((await explained(app, address(net, 99))).standing).toMatchObject({ is: 'new', by: 'nothing' })
     now += 20 * MINUTE
     expect(await standingOf(app, address(net, 20))).toBe('known')
     expect(await ask(await open(app, address(net, 20)), ['b'])).toEqual(['250 2.1.5'])
+  }, 60_000)
+
+  test('counts as one for what its known senders have named before, too', async () => {
+    const app = await begin()
+    const net = '192.0.2'
+    await befriend(app, net, 24)
+    for (let host = 1; host <= 20; host++) {
+      const client = await open(app, address(net, host))
+      expect(await ask(client, [`x${host}`])).toEqual(['550 5.1.1'])
+      await client.command('QUIT')
+    }
+    const known = await open(app, address(net, 24))
+    expect(await ask(known, ['b'])).toEqual(['250 2.1.5'])
+    await known.command('QUIT')
+    for (let host = 1; host <= 10; host++) await send(app, address(net, host), SPAM)
+    expect(await ask(await open(app, address(net, 24)), ['b'])).toEqual(['450 4.7.1'])
   }, 60_000)
 
   test('spares the address whose own latest messages are good, and none that has sent spam since', async () => {

@@ -39,13 +39,14 @@
  * An address with one or two messages that got through is not spared by 9 among bad neighbours: that is what
  * a spammer with a whole network has. And a single one says nothing where a neighbour has just been bad.
  *
- * A neighbourhood has turned (snowshoe) while of the latest messages that came from known clients of it at least ten are bad, from three addresses or
- * more, and more than half are bad (state/latest-mail.ts). Each of its addresses has a good past to spend, so without this a /24 would bring
- * the spam of all of them. While it lasts they share the limits of one client (sharesLimits), so that together they bring no more than one known sender that
- * turns bad. They are seen, and not suspect: some of them may be somebody else's. It is over within minutes, or when most of the
- * latest mail is good again. A provider's pool whose mail is mostly good never turns, however much spam is among it, and the spam of those
- * who are not known turns nobody. Spared is an address that has sent three good messages within these minutes and no bad one
- * since: whoever sends that many for one bad message gains no more by it than by the half that would keep the network from turning.
+ * A neighbourhood has turned (snowshoe) while of the latest messages that came from known clients of it at least six are bad, from
+ * three addresses or more, and more than half are bad (state/latest-mail.ts): six in a row cost one friend its standing. Each of its
+ * addresses has a good past to spend, so without this a /24 would bring the spam of all of them. While it lasts they share the limits of
+ * one client (sharesLimits), so that together they bring no more than one known sender that turns bad. They are seen, and not suspect:
+ * some of them may be somebody else's. It is over within minutes, or when most of the latest mail is good again. A provider's pool whose
+ * mail is mostly good never turns, however much spam is in it, and the spam of those who are not known turns nobody. Spared is an
+ * address that has sent three good messages within these minutes and no bad one since: whoever sends that many for one bad message
+ * gains no more by it than by the half that would keep the network from turning.
  *
  * A domain lends less than a neighbourhood, because more can get into it. Nobody can forge one: the name must point back to the
  * address. But whoever rents a machine may get a name of its hoster, and a spammer may register a domain, send wanted mail from
@@ -113,8 +114,8 @@ const POOL_SHARE = 0.2
 const DOMAIN_DAYS = 7
 /** More than this of its own bad mail, and nobody helps: one bad message weighs as much a day later. */
 const BAD_OF_ITS_OWN = 0.5
-/** At least so many bad messages, from so many addresses, and more than this share of all: the network has turned. Ten within seconds are enough. */
-const TURNED_MESSAGES = 9.5
+/** At least so many bad messages, from so many addresses, and more than this share of all: the network has turned. Six within seconds are enough. */
+const TURNED_MESSAGES = 5.5
 const TURNED_ADDRESSES = 3
 const TURNED_SHARE = 0.5
 /** Three within minutes weigh more than this, since each has lost a little by then. */

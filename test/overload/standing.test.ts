@@ -191,7 +191,7 @@ function taughtNet(good: number, bad: number): Past {
 }
 
 describe('a network whose known senders turn bad together', () => {
-  const TURNED: Latest = { good: 9, bad: 10, badAddresses: 3, ownGood: 0 }
+  const TURNED: Latest = { good: 5, bad: 6, badAddresses: 3, ownGood: 0 }
   const evidence = (own: Past, latest: Latest | undefined, more: Partial<Evidence> = {}): Evidence => ({
     ...{ isAllowed: false, own, net: NO_PAST, latest },
     ...more,
@@ -206,9 +206,9 @@ describe('a network whose known senders turn bad together', () => {
   test.each<[string, Latest | undefined, unknown]>([
     ['that has turned', TURNED, HELD],
     ['nothing is known of', undefined, KNOWN],
-    ['with nine bad messages', { ...TURNED, good: 0, bad: 9 }, KNOWN],
+    ['with five bad messages', { ...TURNED, good: 0, bad: 5 }, KNOWN],
     ['with two bad addresses', { ...TURNED, bad: 50, badAddresses: 2 }, KNOWN],
-    ['of whose mail half is bad', { ...TURNED, good: 10 }, KNOWN],
+    ['of whose mail half is bad', { ...TURNED, good: 6 }, KNOWN],
     ['of whose mail half is bad, and much', { ...TURNED, good: 25, bad: 25 }, KNOWN],
     ['with an address that has sent three good messages since', { ...TURNED, ownGood: 2.9 }, KNOWN],
     ['with an address that has sent two good messages since', { ...TURNED, ownGood: 2 }, HELD],

@@ -37,6 +37,7 @@ import type { Traffic } from '../telemetry/traffic/traffic.ts'
 import type { BuiltBans } from './bans.ts'
 import type { BuiltKernel } from './kernel.ts'
 import type { BuiltPolicy } from './policy.ts'
+import { tellingOfTurned } from './turned-log.ts'
 
 export interface FrontOptions {
   /** This node's number in the ids of sessions. */
@@ -80,11 +81,11 @@ export function buildFront(options: FrontOptions): ConnectionParts {
     clock,
     ...{
       history: options.history,
-      latest: options.latest,
       domains,
       relayed: options.relayed,
       traffic: options.traffic,
     },
+    latest: tellingOfTurned(options.latest, log, clock.elapsed),
     tally: options.tally,
     committed: (client, offence) => offences.committed(client, offence),
     served: (client, helo) => offences.served(client, helo),

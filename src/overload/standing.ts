@@ -149,7 +149,7 @@ export function decidedBy(evidence: Evidence, needs: Needs): DecidedBy {
   if (isRelay) return 'relays_list'
   if (banned === 'operator') return 'operators_ban'
   const by = standingAlone(own, needs)
-  const isOfTurned = hasTurned(evidence)
+  const isOfTurned = isOfTurnedNetwork(evidence)
   if (by === 'known' && (!isOfTurned || isSpared(evidence))) return 'own_good_mail'
   if (banned !== undefined) return 'automatic_ban'
   if (by === 'known') return 'turned_network'
@@ -171,11 +171,14 @@ function lentBy({ own, net, domain }: Evidence, needs: Needs): DecidedBy {
  * client, and those whom their own bad mail has cost their standing as well.
  */
 export const sharesLimits = (evidence: Evidence, needs: Needs): boolean =>
-  hasTurned(evidence) && hasGoodPast(evidence.own, needs) && decidedBy(evidence, needs) !== 'own_good_mail'
+  isOfTurnedNetwork(evidence) && hasGoodPast(evidence.own, needs) && decidedBy(evidence, needs) !== 'own_good_mail'
 
-function hasTurned({ isAllowed, isRelay, banned, latest }: Evidence): boolean {
-  if (latest === undefined || isAllowed || isRelay || banned === 'operator') return false
-  const { good, bad, badAddresses } = latest
+function isOfTurnedNetwork({ isAllowed, isRelay, banned, latest }: Evidence): boolean {
+  return latest !== undefined && !isAllowed && !isRelay && banned !== 'operator' && hasTurned(latest)
+}
+
+/** Whether a network has turned. */
+export function hasTurned({ good, bad, badAddresses }: Latest): boolean {
   return badAddresses >= TURNED_ADDRESSES && bad >= TURNED_MESSAGES && bad > TURNED_SHARE * (good + bad)
 }
 

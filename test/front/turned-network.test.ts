@@ -92,6 +92,9 @@ describe('a network whose known senders turn bad together', () => {
       () => standingOf(app, address(net, 12)),
       (standing) => standing === 'seen',
     )
+    expect(app.log().filter(({ msg }) => /held as one client/.test(String(msg)))).toEqual([
+      expect.objectContaining({ level: 'warn', net: '192.0.2.0/24' }),
+    ])
     const { verdict, change } = await explained(app, address(net, 12))
     expect(verdict).toContain('its network has turned')
     expect(change.join(' ')).toContain('192.0.2.0/24 is held as one client')

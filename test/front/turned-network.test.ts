@@ -1,9 +1,13 @@
 /** Known senders of one network that turn bad together, on the wire, with what is shipped: they are held as one of them. Honest networks are not. */
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
 import type { AddressExplained } from '../../src/admin/explain.ts'
+import type { FrontOptions } from '../../src/build/front.ts'
+import type { Client as SpillwayClient } from '../../src/core/client.ts'
 import { BALANCER, eventually, type TestApp } from '../support/app.ts'
 import type { Client } from '../support/client.ts'
+import { startFront } from '../support/front.ts'
 import { stoppedAfterEach } from '../support/started.ts'
+import { startUpstream } from '../support/upstream.ts'
 
 const DAY = 86_400_000
 const MINUTE = 60_000
@@ -148,6 +152,55 @@ describe('a network whose known senders turn bad together', () => {
     expect(await standingOf(app, address(net, 14))).toBe('seen')
     expect(await standingOf(app, address(net, 13))).toBe('known')
   }, 60_000)
+})
+
+test('of a network that turns while a known sender waits for a mail server, nothing goes out past the limits that it has now', async () => {
+  let greet = (): void => undefined
+  const greeted = new Promise<void>((resolve) => {
+    greet = resolve
+  })
+  const upstream = await startUpstream({
+    script: async (verb) => {
+      if (verb === 'EHLO') await greeted
+      return 'default'
+    },
+  })
+  let parts: FrontOptions | undefined
+  const node = await startFront(upstream.address, {}, {}, (right) => {
+    parts = right
+    return right
+  })
+  try {
+    const { history, latest, limits } = parts as FrontOptions
+    const ofNet = (host: number) => ({ ip: `127.61.0.${host}`, source: `127.61.0.${host}`, net: '127.61.0.0/24' })
+    history.learn('127.61.0.1', { good: 3, bad: 0 }, now - 3 * DAY)
+    history.learn('127.61.0.1', { good: 3, bad: 0 })
+    const client = await node.client('127.61.0.1')
+    await client.reply()
+    await client.command('HELO a.example')
+    await client.command('MAIL FROM:<a@example.org>')
+    client.write('RCPT TO:<b@example.net>\r\n')
+    await eventually(
+      () => upstream.connections.some(({ lines }) => lines.length > 0),
+      (isAsked) => isAsked,
+    )
+    for (let host = 2; host <= 7; host++) latest.note(ofNet(host), 'bad')
+    const other = { ...ofNet(2), standing: 'known' } as unknown as SpillwayClient
+    for (let i = 0; i < 20; i++) limits.heard(other, `x${i}@example.net`, true)
+    greet()
+    expect(await client.reply()).toMatch(/^450 4\.7\.1/)
+    expect(await client.command('RCPT TO:<c@example.net>')).toMatch(/^450 4\.7\.1/)
+    expect(upstream.mailed()).toEqual([])
+    const stranger = await node.client('127.62.0.1')
+    await stranger.reply()
+    await stranger.command('HELO b.example')
+    expect(await stranger.send('a@example.org', 'b@example.net')).toMatch(/^250/)
+    // The connection that was there for the other.
+    expect(upstream.mailed()).toHaveLength(1)
+  } finally {
+    await node.stop()
+    await upstream.stop()
+  }
 })
 
 describe('a network is as it was', () => {

@@ -3,7 +3,7 @@ import type { Policy } from '../../checks/index.ts'
 import type { Observer, Runner } from '../../checks/runner.ts'
 import type { Client } from '../../core/client.ts'
 import type { Maybe } from '../../core/maybe.ts'
-import type { Facts, Mode, Verdict } from '../../core/policy.ts'
+import type { Facts, Mode, Refusal, Verdict } from '../../core/policy.ts'
 import type { Overload } from '../../overload/overload.ts'
 import type { ClientAttributes } from '../../relay/smtp/client-attributes.ts'
 import type { Relay, RelayParts } from '../../relay/transaction/relay.ts'
@@ -66,6 +66,20 @@ export const judge = <S extends keyof Policy>(
   part: keyof Policy[S],
   facts: Facts[S],
 ): Maybe<Verdict> => parts.checks.run(stage, part, facts, observed)
+
+/**
+ * Why a message is put off that was let in before: its client's network has turned since (overload/standing.ts), while it waited for a mail server or
+ * for its client. Its limits are no longer its own. What is for postmaster alone was never judged by them. Undefined: it is not.
+ */
+export async function turnedMeanwhile(context: Context, { asked, facts }: Transaction): Promise<Refusal | undefined> {
+  const { client } = context
+  if (client.standing !== 'known' || asked === undefined) return undefined
+  client.lookAgain?.()
+  if (client.countedAs === undefined) return undefined
+  const known = { ...facts, to: asked.to, accepted: 0, exempt: false, shed: undefined }
+  const verdict = await judge(context, 'rcpt', 'uncounted', known)
+  return verdict.action === 'accept' ? undefined : verdict
+}
 
 /** A message has heard a 4yz, whoever said it: its client will send it again. */
 export function putOff({ parts, client }: Pick<Context, 'parts' | 'client'>, { asked }: Transaction): void {

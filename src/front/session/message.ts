@@ -6,7 +6,7 @@ import { heardBy, type Refusal, refusal } from '../../core/policy.ts'
 import type { Answer } from '../../relay/transaction/answer.ts'
 import { type Evidence, evidenceOf } from '../evidence.ts'
 import { type ClientReply, type Counts, UNREAD } from './client-reply.ts'
-import { type Context, judge, putOff } from './context.ts'
+import { type Context, putOff, turnedMeanwhile } from './context.ts'
 import type { Transaction } from './transaction.ts'
 
 /** Without an enhanced code (RFC 2034 section 4). */
@@ -40,7 +40,12 @@ export async function startMessage(
   const { relay, replies } = context
   const turned = await turnedMeanwhile(context, transaction)
   if (transaction.isOver) return { reply: UNREAD }
-  if (turned !== undefined) return { reply: turned }
+  if (turned !== undefined) {
+    const reply = replies.refuse(turned, 'refused', 'rcpt')
+    putOff(context, transaction)
+    replies.message({ result: resultOf(turned), upstream: relay.upstream, reply: reply.text })
+    return { reply }
+  }
   const answer = await relay.data()
   if (transaction.isOver) return { reply: UNREAD }
   if (answer.kind === 'reply' && answer.reply.code === 354) {
@@ -52,26 +57,6 @@ export async function startMessage(
   if (result === 'deferred') putOff(context, transaction)
   replies.message({ result, upstream: answer.upstream, reply: reply.text, evidence: saidBy(context, answer) })
   return { reply }
-}
-
-/**
- * The client's network has turned (overload/standing.ts) since its first recipient was judged: its limits are no longer its own, and what came while it
- * waited for a mail server is not let in past them. What is for postmaster alone was never judged by them.
- */
-async function turnedMeanwhile(context: Context, transaction: Transaction): Promise<ClientReply | undefined> {
-  const { client, relay, replies } = context
-  const { asked, facts } = transaction
-  if (client.standing !== 'known' || asked === undefined) return undefined
-  client.lookAgain?.()
-  if (client.countedAs === undefined) return undefined
-  const known = { ...facts, to: asked.to, accepted: 0, exempt: false, shed: undefined }
-  const verdict = await judge(context, 'rcpt', 'uncounted', known)
-  if (verdict.action === 'accept' || transaction.isOver) return undefined
-  const reply = replies.refuse(verdict, 'refused', 'rcpt')
-  const result = resultOf(verdict)
-  if (result === 'deferred') putOff(context, transaction)
-  replies.message({ result, upstream: relay.upstream, reply: reply.text })
-  return reply
 }
 
 const resultOf = ({ code }: Pick<Refusal, 'code'>) => (code < 500 ? 'deferred' : 'rejected')

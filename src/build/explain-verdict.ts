@@ -32,7 +32,16 @@ export interface VerdictSources {
   /** That in force. */
   readonly policy: Pick<
     BuiltPolicy,
-    'settings' | 'lists' | 'checks' | 'mode' | 'standingOf' | 'decidedBy' | 'banOf' | 'isRelay' | 'factors'
+    | 'settings'
+    | 'lists'
+    | 'checks'
+    | 'mode'
+    | 'standingOf'
+    | 'decidedBy'
+    | 'countedAs'
+    | 'banOf'
+    | 'isRelay'
+    | 'factors'
   >
   readonly overload: Pick<Overload, 'level' | 'enforced' | 'share' | 'reserve'>
   readonly limits: Pick<Limits, 'peek' | 'lately'>

@@ -27,6 +27,8 @@ const BECAUSE: Readonly<Record<DecidedBy, string>> = {
   own_good_mail: 'it has sent good mail for long enough, and of its latest messages at least 80 % were good',
   automatic_ban: 'it is banned: it has proved itself a bot',
   own_bad_mail: 'of its latest messages more were bad than good, and more than one was bad',
+  turned_network:
+    'its network has turned: most of what known clients of it have sent within minutes was bad, so that for now they have the limits of one client together',
   bad_neighbours:
     'more than three addresses of its network have sent bad mail lately, and less than 20 % of them good mail',
   a_little_good_mail: 'it has sent good mail, and not for long enough to be known',
@@ -136,7 +138,7 @@ function overloadEnds({ level, client }: Told): string {
 }
 
 /** What would give it another standing. */
-function standingChanges({ by, settings: { knownAfter, knownDays } }: Told): string[] {
+function standingChanges({ by, client, settings: { knownAfter, knownDays } }: Told): string[] {
   const known = `It is known after ${knownAfter} good messages over at least ${knownDays} days.`
   switch (by) {
     case 'nothing':
@@ -148,6 +150,10 @@ function standingChanges({ by, settings: { knownAfter, knownDays } }: Told): str
     case 'own_bad_mail':
       return [
         'Bad mail weighs half as much a day later, and good mail outweighs it. If it was no spam, say so: POST /api/v1/feedback.',
+      ]
+    case 'turned_network':
+      return [
+        `${client.net} is held as one client until most of what its known clients send is good again, or for some minutes after the last bad message.`,
       ]
     case 'bad_neighbours':
       return [`Its neighbours' bad mail weighs half as much a day later. ${known}`]

@@ -88,7 +88,8 @@ function clientOf(ip: string, { policy, domains }: ExplainSources): Client {
   const address = { ip, source: sourceOf(ip), net: netOf(ip), domain: domains.of(ip) }
   const standing = policy.standingOf(address)
   const isRelay = policy.isRelay(ip)
-  return { ...address, id: '', port: 0, family: familyOf(ip), local: { ip: '', port: 0 }, standing, isRelay }
+  const as = { standing, isRelay, countedAs: policy.countedAs(address) }
+  return { ...address, id: '', port: 0, family: familyOf(ip), local: { ip: '', port: 0 }, ...as }
 }
 
 /** @param wasAway Redis has not answered a moment ago */

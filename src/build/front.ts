@@ -24,6 +24,7 @@ import type { RelayParts } from '../relay/transaction/relay.ts'
 import { HeloCrowds } from '../state/helo-crowds.ts'
 import type { History } from '../state/history.ts'
 import type { KnownRecipients } from '../state/known-recipients.ts'
+import type { LatestMail } from '../state/latest-mail.ts'
 import type { Limits } from '../state/limits.ts'
 import type { Passed } from '../state/passed.ts'
 import type { RelayedMessages } from '../state/relayed-messages.ts'
@@ -36,6 +37,7 @@ import type { Traffic } from '../telemetry/traffic/traffic.ts'
 import type { BuiltBans } from './bans.ts'
 import type { BuiltKernel } from './kernel.ts'
 import type { BuiltPolicy } from './policy.ts'
+import { tellingOfTurned } from './turned-log.ts'
 
 export interface FrontOptions {
   /** This node's number in the ids of sessions. */
@@ -49,6 +51,7 @@ export interface FrontOptions {
   readonly knownRecipients: KnownRecipients
   readonly unknownRecipients: UnknownRecipients
   readonly history: History
+  readonly latest: LatestMail
   readonly domains: ClientDomains
   readonly dnsLists: Pick<DnsLists, 'ask'>
   readonly relayed: RelayedMessages
@@ -76,7 +79,13 @@ export function buildFront(options: FrontOptions): ConnectionParts {
     localParts: () => policy.settings.logLocalParts,
     hmacKey: () => policy.settings.logHmacKey,
     clock,
-    ...{ history: options.history, domains, relayed: options.relayed, traffic: options.traffic },
+    ...{
+      history: options.history,
+      domains,
+      relayed: options.relayed,
+      traffic: options.traffic,
+    },
+    latest: tellingOfTurned(options.latest, log, clock.elapsed),
     tally: options.tally,
     committed: (client, offence) => offences.committed(client, offence),
     served: (client, helo) => offences.served(client, helo),
@@ -100,6 +109,7 @@ export function buildFront(options: FrontOptions): ConnectionParts {
         offences.met(address)
         return options.overload.met(policy.standingOf(address))
       },
+      countedAs: (address) => policy.countedAs(address),
       domainOf: (ip) => domains.of(ip),
       isRelay: (ip) => policy.isRelay(ip),
       newId: sessionIds(options.node, randomInt(1 << 15)),

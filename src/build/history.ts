@@ -5,6 +5,7 @@ import type { Remembered } from '../core/client.ts'
 import type { Clock } from '../core/clock.ts'
 import { CLIENTS, History } from '../state/history.ts'
 import { HistoryFile } from '../state/history-file.ts'
+import { LatestMail } from '../state/latest-mail.ts'
 import type { Past } from '../state/past.ts'
 import { MESSAGES, RelayedMessages } from '../state/relayed-messages.ts'
 import { WeekFile } from '../state/week-file.ts'
@@ -29,6 +30,7 @@ export interface HistorySources {
 
 export interface BuiltHistory {
   readonly history: History
+  readonly latest: LatestMail
   readonly relayed: RelayedMessages
   /** Learns what the file holds. Never rejects. */
   read(): Promise<void>
@@ -47,6 +49,7 @@ export function buildHistory(sources: HistorySources): BuiltHistory {
   const ofWeek = path !== undefined && week ? new WeekFile({ historyPath: path, week, log, now: clock.now }) : undefined
   return {
     history,
+    latest: new LatestMail({ now: clock.now, processes: nodes }),
     relayed: new RelayedMessages(Math.ceil(capacity / (CLIENTS / MESSAGES)), clock.now),
     async read() {
       await file?.read()

@@ -18,6 +18,7 @@ import { HistorySharing } from '../state/history-sharing.ts'
 import { KeptSessions } from '../state/kept-sessions.ts'
 import { createKnownRecipients, type KnownRecipients, type SharedMemory } from '../state/known-recipients.ts'
 import { KnownSharing } from '../state/known-sharing.ts'
+import type { LatestMail } from '../state/latest-mail.ts'
 import { createLimits, type Limits, type LimitsOptions } from '../state/limits.ts'
 import { NeighbourhoodsSharing } from '../state/neighbourhoods-sharing.ts'
 import { OffenceNews } from '../state/offence-news.ts'
@@ -51,6 +52,7 @@ export interface Counting {
   readonly knownRecipients: KnownRecipients
   readonly unknownRecipients: UnknownRecipients
   readonly history: History
+  readonly latest: LatestMail
   readonly returns: Returns
   readonly passed: Passed
   readonly relayed: RelayedMessages
@@ -123,14 +125,13 @@ export function buildLimits(options: CountingOptions): Counting {
   const clients = buildHistory({ settings, standingAlone, historyTtl, nodes, room, log, clock, week: options.week })
   const { redisUrl } = settings
   if (redisUrl !== undefined) return sharedBy(options, redisUrl, { counting, banning, recipients, clients })
-  const { history, relayed } = clients
+  const { history, latest, relayed } = clients
   return {
     ...{
       limits: createLimits(counting),
       ...banning,
       ...recipients,
-      history,
-      relayed,
+      ...{ history, latest, relayed },
       kept: undefined,
       questions: undefined,
       shared: undefined,
@@ -156,7 +157,7 @@ function sharedBy(options: CountingOptions, address: RedisAddress, alone: Alone)
   const { settings, settingsNow, metrics, log, clock, ticketSecret, nodes = 1 } = options
   const { redisPrefix: prefix, redisTimeout: timeoutMs } = settings
   const { counting, banning, recipients, clients } = alone
-  const { history, relayed } = clients
+  const { history, latest, relayed } = clients
   const link = connectRedis({ address, timeoutMs, log })
   // Two nodes may have the same name, and a node that was restarted must not pass for its predecessor.
   const node = `${settings.hostname}:${randomBytes(6).toString('hex')}`
@@ -202,7 +203,7 @@ function sharedBy(options: CountingOptions, address: RedisAddress, alone: Alone)
   const ofNode = { name: settings.hostname, workers: nodes, isWriter: isFirst }
   const weeks = week === undefined ? [] : [new WeekSharing({ ...common, ...ofNode, week })]
   return {
-    ...{ limits: shared, ...banning, ...recipients, history, relayed, kept, questions, shared },
+    ...{ limits: shared, ...banning, ...recipients, history, latest, relayed, kept, questions, shared },
     async start() {
       // Before Redis is asked, so that what Redis knows counts where it is more, and is told what it has lost.
       await Promise.all([clients.read(), shared.start()])

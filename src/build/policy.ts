@@ -29,12 +29,15 @@ import {
   type ClientAddress,
   type DecidedBy,
   decidedBy,
+  type Evidence,
   type Needs,
   STANDING_BY,
+  sharesLimits,
   standingAlone,
 } from '../overload/standing.ts'
 import type { Bans } from '../state/bans.ts'
 import type { History } from '../state/history.ts'
+import { type LatestMail, NO_LATEST } from '../state/latest-mail.ts'
 import type { Limits } from '../state/limits.ts'
 import { NO_PAST, type Past } from '../state/past.ts'
 import type { Log } from '../telemetry/log.ts'
@@ -51,6 +54,8 @@ export interface BuiltPolicy {
   readonly standingOf: (address: ClientAddress) => Standing
   /** Which evidence decides that. */
   readonly decidedBy: (address: ClientAddress) => DecidedBy
+  /** The key of its limits, where that is not its source. */
+  readonly countedAs: (address: ClientAddress) => string | undefined
   /** The ban that a client is turned away for, if the check is enforced. */
   readonly banOf: BanOf
   /** Whether it is on SPILLWAY_RELAYS, and not allowed. */
@@ -82,6 +87,7 @@ export interface PolicySources {
   /** The SIZE that every mail server in use offers; 0 if none of them has a limit. */
   readonly offeredSize: () => number
   readonly history: Pick<History, 'own' | 'net' | 'domains'>
+  readonly latest: Pick<LatestMail, 'of'>
   readonly bans: Pick<Bans, 'of' | 'isAllowed'>
   readonly dnsLists: Pick<DnsLists, 'scoreOf'>
   readonly metrics: Metrics
@@ -103,6 +109,7 @@ export const inForce = (current: Current<BuiltPolicy>): BuiltPolicy => ({
   maxSize: () => current.value.maxSize(),
   standingOf: (address) => current.value.standingOf(address),
   decidedBy: (address) => current.value.decidedBy(address),
+  countedAs: (address) => current.value.countedAs(address),
   banOf: (client) => current.value.banOf(client),
   isRelay: (ip) => current.value.isRelay(ip),
   standingAlone: (own) => current.value.standingAlone(own),
@@ -128,28 +135,32 @@ const needsOf = ({ knownAfter, knownDays }: PlainSettings): Needs => ({ after: k
 
 type BanOf = (client: Pick<Client, 'ip' | 'standing'>) => Ban | undefined
 
-/** Of a client that is allowed, by its setting or at run time, or is on the list of relays, nothing else is asked. */
 function standings(
-  { settings, lists, history, bans }: PolicySources,
+  { settings, lists, history, latest, bans }: PolicySources,
   mode: BuiltPolicy['mode'],
-): Pick<BuiltPolicy, 'standingOf' | 'decidedBy' | 'isRelay' | 'banOf'> {
+): Pick<BuiltPolicy, 'standingOf' | 'decidedBy' | 'countedAs' | 'isRelay' | 'banOf'> {
   const needs = needsOf(settings)
   const isOnList = lookup(lists.allow)
   const isAllowed = (ip: string): boolean => isOnList(ip) || bans.isAllowed(ip)
   const isAmongRelays = lookup(lists.relays)
-  const decided: BuiltPolicy['decidedBy'] = ({ ip, domain: name }) => {
+  /** Of a client that is allowed, by its setting or at run time, or is on the list of relays, nothing else is asked. */
+  const evidenceOf = ({ ip, source, net, domain: name }: ClientAddress): Evidence => {
     const is = { isAllowed: isAllowed(ip), isRelay: isAmongRelays(ip) }
-    if (is.isAllowed || is.isRelay) return decidedBy({ ...is, own: NO_PAST, net: NO_PAST }, needs)
+    if (is.isAllowed || is.isRelay) return { ...is, own: NO_PAST, net: NO_PAST }
     // Who is only observed is to us what it would be without the check.
     const banned = mode('banned') === 'enforce' ? bans.of(ip)?.by : undefined
     // The operator's word comes before all history, which nobody needs then.
-    if (banned === 'operator') return decidedBy({ ...is, banned, own: NO_PAST, net: NO_PAST }, needs)
+    if (banned === 'operator') return { ...is, banned, own: NO_PAST, net: NO_PAST }
     const domain = name === undefined ? undefined : history.domains.of(name)
-    return decidedBy({ ...is, banned, own: history.own(ip), net: history.net(ip), domain }, needs)
+    const known = { own: history.own(ip), net: history.net(ip), domain, latest: latest.of({ source, net }) }
+    return { ...is, banned, ...known }
   }
+  const decided: BuiltPolicy['decidedBy'] = (address) => decidedBy(evidenceOf(address), needs)
   return {
     decidedBy: decided,
     standingOf: (address) => STANDING_BY[decided(address)],
+    countedAs: (address) =>
+      latest.of(address) !== NO_LATEST && sharesLimits(evidenceOf(address), needs) ? address.net : undefined,
     banOf({ ip, standing }) {
       const ban = bans.of(ip)
       if (ban === undefined || isAllowed(ip) || isAmongRelays(ip)) return undefined

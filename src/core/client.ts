@@ -22,11 +22,16 @@ export interface Client {
   readonly net: string
   /** The address and port that the client connected to: ours, or those that the balancer reports. */
   readonly local: { readonly ip: string; readonly port: number }
+  /**
+   * The key of its limits, in the place of its source: that of its network while that has turned, so that it counts as one client
+   * (overload/standing.ts). Absent: its source.
+   */
+  readonly countedAs?: string | undefined
   /** As of its latest message, or of when it connected. */
   readonly standing: Standing
   /** The organisational domain of its forward-confirmed name (dns/organisation.ts); undefined: it has none, or none is known yet. */
   readonly domain?: string | undefined
-  /** Looks at its standing once more: the DNS may have told whose address it is. A standing is only ever raised by this. */
+  /** Looks at its standing once more: the DNS may have told whose address it is, or its network may have turned. */
   lookAgain?(): void
   /** It has connected to us itself, and not through a balancer. */
   readonly isDirect?: boolean

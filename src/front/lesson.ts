@@ -19,6 +19,7 @@
  */
 import type { Client } from '../core/client.ts'
 import type { ReasonName } from '../core/reasons.ts'
+import { HARVEST_SHARE } from '../state/harvest.ts'
 import type { Lesson } from '../state/past.ts'
 import type { MessageResult } from '../telemetry/metrics.ts'
 import type { Evidence } from './evidence.ts'
@@ -48,6 +49,19 @@ export function lessonOf(
   const named = bad === 0 || standing === 'known' ? 0 : (Math.min(bad, MOST_BAD) * bad) / (taken + bad)
   const good = result === 'accepted' && evidence === 'good' && taken > spared ? 1 : 0
   return { good, bad: named + (evidence === 'bad' ? 1 : 0) }
+}
+
+/**
+ * What a message says of its network within the next minutes (state/latest-mail.ts); undefined: nothing. One that was accepted says no good if so many of
+ * its recipients do not exist that it guesses. But guesses alone say nothing bad: anybody can make a known client name them.
+ */
+export function latestOf(
+  { good }: Lesson,
+  evidence: Evidence,
+  { taken, bad }: Pick<Recipients, 'taken' | 'bad'>,
+): 'good' | 'bad' | undefined {
+  if (evidence === 'bad') return 'bad'
+  return good > 0 && bad < HARVEST_SHARE * (taken + bad) ? 'good' : undefined
 }
 
 /** Whether this may be a callout so far. @param rcpts recipients of the session, with the one that was just answered */

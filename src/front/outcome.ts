@@ -12,6 +12,7 @@ import type { Refusal, Stage } from '../core/policy.ts'
 import { type CheckName, REASONS } from '../core/reasons.ts'
 import type { Reply } from '../relay/smtp/reply.ts'
 import type { History } from '../state/history.ts'
+import type { LatestMail } from '../state/latest-mail.ts'
 import type { Lesson } from '../state/past.ts'
 import type { RelayedMessages } from '../state/relayed-messages.ts'
 import { type Log, Sampler } from '../telemetry/log.ts'
@@ -23,7 +24,7 @@ import type { Traffic } from '../telemetry/traffic/traffic.ts'
 import type { ClientDomains } from './client-domains.ts'
 import type { Evidence } from './evidence.ts'
 import { countKnownRefused, type KnownRefusedOptions } from './known-refused.ts'
-import { BREACH, BREACHES, isCallout, lessonOf, NOTHING } from './lesson.ts'
+import { BREACH, BREACHES, isCallout, latestOf, lessonOf, NOTHING } from './lesson.ts'
 import { queueIdIn } from './queue-id.ts'
 import type { RecentSessions } from './recent-sessions.ts'
 import { type AnsweredFrom, NO_ANSWER, sourceForLog } from './recipient-answer.ts'
@@ -42,6 +43,8 @@ export interface OutcomeOptions extends ShownOptions {
   readonly clock: Pick<Clock, 'elapsed'>
   /** Learns from what came of a client's messages. */
   readonly history: Pick<History, 'learn'>
+  /** Knows what came lately from known clients. Absent: nobody asks. */
+  readonly latest?: Pick<LatestMail, 'note'>
   /** So do the domains of clients. */
   readonly domains: Pick<ClientDomains, 'learn'>
   /** Knows the accepted messages by their ids. */
@@ -69,6 +72,7 @@ export class Outcomes {
   readonly #shown: Shown
   readonly #elapsed: Clock['elapsed']
   readonly #history: OutcomeOptions['history']
+  readonly #latest: OutcomeOptions['latest']
   readonly #domains: OutcomeOptions['domains']
   readonly #relayed: OutcomeOptions['relayed']
   readonly #committed: OutcomeOptions['committed']
@@ -95,6 +99,7 @@ export class Outcomes {
     this.#shown = shownBy(options)
     this.#elapsed = clock.elapsed
     this.#history = history
+    this.#latest = options.latest
     this.#domains = domains
     this.#relayed = relayed
     this.#committed = committed
@@ -176,6 +181,9 @@ export class Outcomes {
   /** A transaction is over. @param evidence what the reply to DATA or to the dot says about the client */
   message(record: SessionRecord, client: Client, message: MessageTold, evidence: Evidence): void {
     const lesson = isRelay(client) ? NOTHING : lessonOf(client, message.result, evidence, record)
+    const latest = isTrusted(client) || isRelay(client) ? undefined : latestOf(lesson, evidence, record)
+    // As it was before this message.
+    if (latest !== undefined && this.#ofKnown.isKnownAlone?.(client.ip)) this.#latest?.note(client, latest)
     this.#learn(client, lesson)
     if (lesson.good > 0 && record.helo !== undefined) this.#served(client, record.helo)
     record.taken = 0

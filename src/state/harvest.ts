@@ -8,6 +8,9 @@
  * everything that exists is. A known client guesses if it has named three recipients or more that do not exist, and they are 30 % of
  * all that it named: so a whole network that has behaved and then turns bad (snowshoe) is held as one.
  *
+ * Where the known clients of a network turn bad together (overload/standing.ts), all of them count as one address from then on, and
+ * for that one counts what they have named before as well: it has that behind it, as one address would.
+ *
  * Each mailbox counts once in a window. Otherwise a client could make its guesses a small share of what it names, by naming a valid
  * address before each of them.
  */
@@ -22,6 +25,8 @@ import { WindowTable } from './table.ts'
 const MAILBOXES = 1 << 18
 /** How many addresses are told apart, for what their network has of them, and for what proves a guesser. */
 const ADDRESSES = 1 << 17
+/** Networks of known clients. */
+const KNOWN_NETS = 1 << 15
 /** So many addresses of a network must guess before it is over its limit. */
 const LEAST_ADDRESSES = 5
 /** Unknown recipients must be at least this share of all that were named. */
@@ -53,6 +58,8 @@ export interface HarvestScope {
   /** Of each address: what its network has of it; or what it has guessed itself, with a sender, and all that it has named. */
   readonly guessed: WindowTable
   readonly named: WindowTable
+  /** Of each network: what its known clients have guessed, and named, while each counted for itself. */
+  readonly known: { readonly guessed: WindowTable; readonly named: WindowTable }
 }
 
 /** @param before whose counts go on if they are of the same limit @param most keys that a table has room for */
@@ -66,11 +73,12 @@ export function harvestScopes(
     const unknown = scope(limit, limit)
     const asked = scope(limit, ASKED[limit])
     if (unknown === undefined || asked === undefined) return []
-    const known = before.find((each) => each.unknown === unknown)
-    if (known !== undefined) return [known]
+    const same = before.find((each) => each.unknown === unknown)
+    if (same !== undefined) return [same]
     const { windowMs } = unknown
     const table = (capacity: number) => new WindowTable({ capacity: Math.min(most, capacity), windowMs, seed })
-    return [{ unknown, asked, mailboxes: table(MAILBOXES), guessed: table(ADDRESSES), named: table(ADDRESSES) }]
+    const known = { guessed: table(KNOWN_NETS), named: table(KNOWN_NETS) }
+    return [{ unknown, asked, mailboxes: table(MAILBOXES), guessed: table(ADDRESSES), named: table(ADDRESSES), known }]
   })
 }
 
@@ -92,7 +100,11 @@ export function heard(
     if (named.isUnknown) counter.count(who, at, max)
     scope.asked.counter.count(who, at, max)
     if (named.isUnknown && (ofNet || !named.isBounce)) scope.guessed.charge(client.source, at, Number.MAX_SAFE_INTEGER)
-    if (!ofNet) scope.named.charge(client.source, at, Number.MAX_SAFE_INTEGER)
+    if (ofNet) continue
+    scope.named.charge(client.source, at, Number.MAX_SAFE_INTEGER)
+    if (client.standing !== 'known') continue
+    if (named.isUnknown) scope.known.guessed.charge(client.net, at, Number.MAX_SAFE_INTEGER)
+    scope.known.named.charge(client.net, at, Number.MAX_SAFE_INTEGER)
   }
 }
 
@@ -133,9 +145,12 @@ export function lately(
   const { unknown, asked } = scope
   const who = unknown.key(client)
   const max = maximum(limit, client, at)
+  const isShared = client.countedAs !== undefined && LIMITS[limit].per === 'source'
+  const before = (table: WindowTable): number => (isShared ? table.peek(client.net, at) : 0)
+  const use = unknown.counter.use(who, at, max)
   return {
-    unknown: unknown.counter.use(who, at, max),
-    asked: asked.counter.use(who, at, max).used,
+    unknown: { ...use, used: use.used + before(scope.known.guessed) },
+    asked: asked.counter.use(who, at, max).used + before(scope.known.named),
     ...ownOf(scopes, client.source, at),
   }
 }

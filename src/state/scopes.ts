@@ -8,7 +8,7 @@ import { WindowTable } from './table.ts'
 /** The key of the limits that all clients share. */
 export const EVERYBODY = '*'
 const KEYS: Readonly<Record<Grouping, Scope['key']>> = {
-  source: (client) => client.source,
+  source: ({ source, countedAs = source }) => countedAs,
   net: (client) => client.net,
   everybody: () => EVERYBODY,
 }

@@ -11,6 +11,7 @@ import { type PlainSettings, SETTING_NAMES, settingOf } from '../../src/config/s
 import type { Client } from '../../src/core/client.ts'
 import { SYSTEM_CLOCK } from '../../src/core/clock.ts'
 import { type Facts, refusalAt } from '../../src/core/policy.ts'
+import { NO_LATEST } from '../../src/state/latest-mail.ts'
 import { NO_PAST, OWN_MEMORY, taught } from '../../src/state/past.ts'
 import { createMetrics } from '../../src/telemetry/metrics.ts'
 import { eventually, startApp, type TestApp, testSources } from '../support/app.ts'
@@ -222,6 +223,7 @@ describe('every setting that is marked live', () => {
           limits: { lately: () => undefined },
           overload: NO_OVERLOAD,
           history: { own: () => NO_PAST, net: () => NO_PAST, domains: undefined as never },
+          latest: { of: () => NO_LATEST },
           bans: { of: () => undefined, isAllowed: () => false },
           dnsLists: { scoreOf: () => ({ score: 0, zones: [] }) },
           offeredSize: () => 0,

@@ -1,7 +1,8 @@
 /** The order of evidence, in plain numbers. */
 import { describe, expect, test } from '@jest/globals'
 import { STANDINGS } from '../../src/core/client.ts'
-import { standingAlone, standingOf } from '../../src/overload/standing.ts'
+import { decidedBy, type Evidence, sharesLimits, standingAlone, standingOf } from '../../src/overload/standing.ts'
+import type { Latest } from '../../src/state/latest-mail.ts'
 import { aged, type Lesson, NET_MEMORY, NO_PAST, OWN_MEMORY, type Past, taught } from '../../src/state/past.ts'
 
 /** As it is shipped. */
@@ -188,3 +189,54 @@ function taughtNet(good: number, bad: number): Past {
   for (let i = 0; i < bad; i++) so = taught(so, BAD, START, NET_MEMORY)
   return so
 }
+
+describe('a network whose known senders turn bad together', () => {
+  const TURNED: Latest = { good: 5, bad: 6, badAddresses: 3, ownGood: 0 }
+  const evidence = (own: Past, latest: Latest | undefined, more: Partial<Evidence> = {}): Evidence => ({
+    ...{ isAllowed: false, own, net: NO_PAST, latest },
+    ...more,
+  })
+  const is = (...given: Parameters<typeof evidence>) => [
+    decidedBy(evidence(...given), NEEDS),
+    sharesLimits(evidence(...given), NEEDS),
+  ]
+  const HELD = ['turned_network', true]
+  const KNOWN = ['own_good_mail', false]
+
+  test.each<[string, Latest | undefined, unknown]>([
+    ['that has turned', TURNED, HELD],
+    ['nothing is known of', undefined, KNOWN],
+    ['with five bad messages', { ...TURNED, good: 0, bad: 5 }, KNOWN],
+    ['with two bad addresses', { ...TURNED, bad: 50, badAddresses: 2 }, KNOWN],
+    ['of whose mail half is bad', { ...TURNED, good: 6 }, KNOWN],
+    ['of whose mail half is bad, and much', { ...TURNED, good: 25, bad: 25 }, KNOWN],
+    ['with an address that has sent three good messages since', { ...TURNED, ownGood: 2.9 }, KNOWN],
+    ['with an address that has sent two good messages since', { ...TURNED, ownGood: 2 }, HELD],
+  ])('%s', (_, latest, held) => {
+    expect(is(FRIEND, latest)).toEqual(held)
+  })
+
+  test('is no evidence against whom the operator allows, relays, and strangers', () => {
+    expect(is(FRIEND, TURNED, { isAllowed: true })).toEqual(['allow_list', false])
+    expect(is(FRIEND, TURNED, { isRelay: true })).toEqual(['relays_list', false])
+    expect(is(FRIEND, TURNED, { banned: 'operator' })).toEqual(['operators_ban', false])
+    expect(is(NO_PAST, TURNED)).toEqual(['nothing', false])
+    expect(is(past([0, GOOD, 2]), TURNED)).toEqual(['a_little_good_mail', false])
+  })
+
+  test('shares the limits of one client with those whom their own bad mail has cost their standing', () => {
+    expect(is(taughtTimes(FRIEND, BAD, 24, 6), TURNED)).toEqual(['a_little_good_mail', true])
+    expect(is(taughtTimes(FRIEND, BAD, 24, 18), TURNED)).toEqual(['own_bad_mail', true])
+    expect(is(FRIEND, TURNED, { banned: 'automatic' })).toEqual(['automatic_ban', true])
+  })
+
+  test('lends nothing to its strangers, and makes none of its known senders suspect', () => {
+    const lending = net(100, 0, 24)
+    const domain = { ...net(100, 0, 7 * 24), nets: 0xff }
+    expect(is(NO_PAST, undefined, { net: lending })).toEqual(['good_neighbours', false])
+    expect(is(NO_PAST, TURNED, { net: lending })).toEqual(['nothing', false])
+    expect(is(NO_PAST, undefined, { domain })).toEqual(['good_domain', false])
+    expect(is(NO_PAST, TURNED, { domain })).toEqual(['nothing', false])
+    expect(is(FRIEND, TURNED, { net: net(0, 100) })).toEqual(HELD)
+  })
+})

@@ -71,7 +71,7 @@ export async function startFront(
   const ratesNow = () => policy.rates()
   const maximumNow: Maximum = (limit, { standing }) =>
     maximum(limit, standing, overload.enforced, policy.rates(), policy.factors())
-  const { limits, history, bans, passed } = buildLimits({
+  const { limits, history, latest, bans, passed } = buildLimits({
     ...common,
     mode: (check) => policy.mode(check),
     ratesNow,
@@ -96,7 +96,7 @@ export async function startFront(
       certificates: undefined,
       limits,
       overload,
-      history,
+      ...{ history, latest },
       bans,
       dnsLists,
       offeredSize,
@@ -124,7 +124,7 @@ export async function startFront(
     overload,
     knownRecipients,
     unknownRecipients,
-    history,
+    ...{ history, latest },
     domains,
     dnsLists,
     relayed,

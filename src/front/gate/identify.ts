@@ -22,6 +22,8 @@ export interface IdentifyParts {
   readonly isBalancer: (ip: string) => boolean
   /** See overload/standing.ts. */
   readonly standingOf: (address: ClientAddress) => Standing
+  /** The key of its limits, where that is not its source; see Client in core/client.ts. */
+  readonly countedAs: (address: ClientAddress) => string | undefined
   /** The domain of an address, as far as it is known already. */
   readonly domainOf: (ip: string) => string | undefined
   /** Whether it carries everybody's mail. */
@@ -50,7 +52,10 @@ export type Identify = (socket: Socket) => Identity | Promise<Identity> | undefi
 const HEADER_DEADLINE_MS = 5000
 
 /** What is needed of a client. */
-type ClientParts = Pick<IdentifyParts, 'standingOf' | 'domainOf' | 'isRelay' | 'newId' | 'now' | 'metrics'>
+type ClientParts = Pick<
+  IdentifyParts,
+  'standingOf' | 'countedAs' | 'domainOf' | 'isRelay' | 'newId' | 'now' | 'metrics'
+>
 
 class IdentifiedClient implements Client {
   readonly id: string
@@ -60,6 +65,7 @@ class IdentifiedClient implements Client {
   readonly source: string
   readonly net: string
   standing: Standing
+  countedAs: string | undefined
   domain: string | undefined
   readonly isRelay: boolean
   readonly isDirect: boolean
@@ -71,7 +77,7 @@ class IdentifiedClient implements Client {
    * @param isDirect whether the address is that of the socket
    */
   constructor(parts: ClientParts, { ip, port }: Endpoint, local: Socket | Endpoint, isDirect: boolean) {
-    const { standingOf, domainOf, isRelay, newId, now } = parts
+    const { standingOf, countedAs, domainOf, isRelay, newId, now } = parts
     this.id = newId(now())
     this.ip = ip
     this.port = port
@@ -80,6 +86,7 @@ class IdentifiedClient implements Client {
     this.net = netOf(ip)
     this.domain = domainOf(ip)
     this.standing = standingOf(this)
+    this.countedAs = countedAs(this)
     this.isRelay = isRelay(ip)
     this.isDirect = isDirect
     this.#parts = parts
@@ -87,10 +94,16 @@ class IdentifiedClient implements Client {
   }
 
   /**
-   * Called before a message is judged. Only a new client's standing may change, and only to seen: what was taken or charged for it
-   * so far is the same for both, or is given back by the value that was taken.
+   * Called before a message is judged. A new client may become seen, and a known one may no longer be known if its network has turned meanwhile: what
+   * was taken or charged for it so far is the same for both, or is given back by the value that was taken.
    */
   lookAgain(): void {
+    if (this.standing === 'known') {
+      const { standingOf, countedAs } = this.#parts
+      this.countedAs = countedAs(this)
+      if (this.countedAs !== undefined) this.standing = standingOf(this)
+      return
+    }
     if (this.domain !== undefined || (this.standing !== 'new' && this.standing !== 'seen') || this.isRelay) return
     const { domainOf, standingOf, metrics } = this.#parts
     this.domain = domainOf(this.ip)

@@ -3,7 +3,7 @@ import type { Policy } from '../../checks/index.ts'
 import type { Observer, Runner } from '../../checks/runner.ts'
 import type { Client } from '../../core/client.ts'
 import type { Maybe } from '../../core/maybe.ts'
-import type { Facts, Mode, Verdict } from '../../core/policy.ts'
+import type { Facts, Mode, Refusal, Verdict } from '../../core/policy.ts'
 import type { Overload } from '../../overload/overload.ts'
 import type { Manner } from '../../overload/returning.ts'
 import type { ClientAttributes } from '../../relay/smtp/client-attributes.ts'
@@ -17,6 +17,7 @@ import type { Voice } from '../reply.ts'
 import type { SessionRecord } from '../session-record.ts'
 import type { Replies } from './replies.ts'
 import { isDoubted } from './signs.ts'
+import type { Transaction } from './transaction.ts'
 
 /** Shared by all sessions. */
 export interface ConversationParts {
@@ -73,3 +74,17 @@ export const mannerOf = ({ parts, client, record }: Pick<Context, 'parts' | 'cli
   isDoubtful: isDoubted(record) || parts.hasDoubtfulNeighbours(client.ip),
   isClear: record.isClear,
 })
+
+/**
+ * Why a message is put off that was let in before: its client's network has turned since (overload/standing.ts), while it waited for a mail server or
+ * for its client. Its limits are no longer its own. What is for postmaster alone was never judged by them. Undefined: it is not.
+ */
+export async function turnedMeanwhile(context: Context, { asked, facts }: Transaction): Promise<Refusal | undefined> {
+  const { client } = context
+  if (client.standing !== 'known' || asked === undefined) return undefined
+  client.lookAgain?.()
+  if (client.countedAs === undefined) return undefined
+  const known = { ...facts, to: asked.to, accepted: 0, exempt: false, shed: () => undefined }
+  const verdict = await judge(context, 'rcpt', 'uncounted', known)
+  return verdict.action === 'accept' ? undefined : verdict
+}

@@ -6,7 +6,7 @@ import { heardBy, type Refusal, refusal } from '../../core/policy.ts'
 import type { Answer } from '../../relay/transaction/answer.ts'
 import { type Evidence, evidenceOf } from '../evidence.ts'
 import { type ClientReply, type Counts, UNREAD } from './client-reply.ts'
-import type { Context } from './context.ts'
+import { type Context, turnedMeanwhile } from './context.ts'
 import { keepPutOff } from './put-offs.ts'
 import type { Transaction } from './transaction.ts'
 
@@ -39,6 +39,14 @@ export async function startMessage(
   max: number | undefined,
 ): Promise<{ readonly reply: ClientReply; readonly message?: ClientMessage }> {
   const { relay, replies } = context
+  const turned = await turnedMeanwhile(context, transaction)
+  if (transaction.isOver) return { reply: UNREAD }
+  if (turned !== undefined) {
+    const reply = replies.refuse(turned, 'refused', 'rcpt')
+    keepPutOff(context, transaction.asked)
+    replies.message({ result: resultOf(turned), upstream: relay.upstream, reply: reply.text })
+    return { reply }
+  }
   const answer = await relay.data()
   if (transaction.isOver) return { reply: UNREAD }
   if (answer.kind === 'reply' && answer.reply.code === 354) {

@@ -25,7 +25,7 @@ import type { Said } from '../../state/unknown-recipients.ts'
 import { evidenceOf } from '../evidence.ts'
 import type { AnsweredFrom } from '../recipient-answer.ts'
 import { type ClientReply, UNREAD } from './client-reply.ts'
-import { type Context, judge, mannerOf } from './context.ts'
+import { type Context, judge, mannerOf, turnedMeanwhile } from './context.ts'
 import { extensionsUsed, type Path, type Read, readRcpt } from './grammar.ts'
 import { keepPutOff } from './put-offs.ts'
 import type { RefusedRecipient, Transaction } from './transaction.ts'
@@ -134,10 +134,13 @@ function recall({ parts, client }: Context, transaction: Transaction, to: Recipi
 }
 
 /** Never rejects. */
-function ask({ relay }: Context, transaction: Transaction, { line: rcptLine, needs }: Recipient): Promise<Answer> {
+function ask(context: Context, transaction: Transaction, { line: rcptLine, needs }: Recipient): Promise<Answer> {
   const { mailLine, facts } = transaction
-  const envelope = { mailLine, needs: [...new Set([...transaction.needs, ...needs])], size: facts.size }
-  return relay.rcpt(envelope, rcptLine)
+  const envelope = {
+    ...{ mailLine, needs: [...new Set([...transaction.needs, ...needs])], size: facts.size },
+    isHeld: () => turnedMeanwhile(context, transaction),
+  }
+  return context.relay.rcpt(envelope, rcptLine)
 }
 
 function refuse(

@@ -5,7 +5,7 @@
 
 import type { Clock } from '../../core/clock.ts'
 import { messageOf } from '../../core/errors.ts'
-import { refusal } from '../../core/policy.ts'
+import { type Refusal, refusal } from '../../core/policy.ts'
 import { NoUpstream } from '../pool/no-upstream.ts'
 import type { Server } from '../pool/server.ts'
 import type { Slot } from '../pool/slots.ts'
@@ -25,6 +25,8 @@ export interface Envelope {
   readonly needs: readonly string[]
   /** As the client declared it, in octets. */
   readonly size?: number | undefined
+  /** Asked before MAIL goes out: why it is not to, now that the client has waited; undefined: it is. */
+  readonly isHeld?: () => Promise<Refusal | undefined>
 }
 
 /** How long a client may be made to wait, in milliseconds. */
@@ -94,6 +96,12 @@ export async function openTransaction(parts: OpeningParts, envelope: Envelope, r
     const patienceMs = Math.max(connectTimeoutMs - spentMs, Math.min(connectTimeoutMs, LEAST_TRY_MS))
     const reached = await reach(parts, { patienceMs, endAt }, { avoid, slot, last })
     slot = undefined
+    const held = 'kind' in reached ? undefined : await envelope.isHeld?.()
+    if (held !== undefined) {
+      // The connection is ready for the next message, and is not left for another server.
+      upstream.mailAnswered()
+      return { refused: { kind: 'refusal', refusal: held, upstream: undefined } }
+    }
     const tried =
       'kind' in reached ? reached : await ask(parts, reached, { envelope, rcptLine, endAt, mayReplace: !replaced })
     if (tried.kind === 'opened') return tried.opened

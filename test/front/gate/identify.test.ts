@@ -187,6 +187,7 @@ describe('R37 the deadline', () => {
     isBalancer: () => true,
     standingOf: () => 'new' as const,
     domainOf: () => undefined,
+    countedAs: () => undefined,
     isRelay: () => false,
     newId: () => 'ID',
     now: Date.now,

@@ -3,6 +3,7 @@ import { afterEach, expect, test } from '@jest/globals'
 import { buildPolicy } from '../../../src/build/policy.ts'
 import { readingOf } from '../../../src/config/reload.ts'
 import type { Client } from '../../../src/core/client.ts'
+import { NO_LATEST } from '../../../src/state/latest-mail.ts'
 import { NO_PAST } from '../../../src/state/past.ts'
 import { createMetrics } from '../../../src/telemetry/metrics.ts'
 import { testSettings } from '../../support/app.ts'
@@ -23,6 +24,7 @@ test('the policy asks the level how long a client may be silent, and has one set
     certificates: undefined,
     limits: { lately: () => undefined },
     history: { own: () => NO_PAST, net: () => NO_PAST, domains: undefined as never },
+    latest: { of: () => NO_LATEST },
     bans: { of: () => undefined, isAllowed: () => false },
     dnsLists: { scoreOf: () => ({ score: 0, zones: [] }) },
     overload: {

@@ -17,6 +17,8 @@ function begin(): void {
   chmodSync(folder, 0o1777)
   process.env.TEST_RUN_FOLDER = folder
   process.env.TMPDIR = folder
+  // npm and others keep what Node compiled, by default in the folder for temporary files. So do Jest's own processes now.
+  process.env.NODE_COMPILE_CACHE ??= join(import.meta.dirname, '../.cache/compiled')
 }
 
 async function end(): Promise<void> {

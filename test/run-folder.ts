@@ -11,8 +11,25 @@ const PATIENCE_MS = 3000
 
 const isBegun = (): boolean => process.env.TEST_RUN_FOLDER !== undefined
 
+/** The folders of runs that were killed. */
+function sweep(): void {
+  for (const name of readdirSync(tmpdir())) {
+    const pid = /^spillway-run-(\d+)-/.exec(name)?.[1]
+    if (pid !== undefined && !isAlive(Number(pid))) rmSync(join(tmpdir(), name), { recursive: true, force: true })
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'ESRCH'
+  }
+}
+
 function begin(): void {
-  const folder = mkdtempSync(join(tmpdir(), 'run-'))
+  sweep()
+  const folder = mkdtempSync(join(tmpdir(), `spillway-run-${process.pid}-`))
   // Mail servers of tests have users of their own.
   chmodSync(folder, 0o1777)
   process.env.TEST_RUN_FOLDER = folder

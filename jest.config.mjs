@@ -24,6 +24,8 @@ export default {
   workerIdleMemoryLimit: '250MB',
   // A test that fails may leave something open, and a run that nobody watches must come to its end all the same.
   forceExit: process.env.CI !== undefined,
+  globalSetup: '<rootDir>/test/run-folder.ts',
+  globalTeardown: '<rootDir>/test/run-folder.ts',
   testSequencer: '<rootDir>/test/longest-first.ts',
   reporters: ['default', '<rootDir>/test/wire/conformance-reporter.ts'],
 }

@@ -3,11 +3,11 @@
 //
 //     npm run bench:lists
 
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { load } from '../src/config/load.ts'
 import { compile } from '../src/core/ip.ts'
+import { removeFolder, temporaryFolder } from '../test/support/folders.ts'
 import { addressAt, judged, median, table } from './measure.ts'
 import { rounds } from './processes.ts'
 
@@ -38,7 +38,7 @@ function timed(run: () => void): number[] {
   })
 }
 
-const directory = mkdtempSync(join(tmpdir(), 'spillway-bench-'))
+const directory = temporaryFolder('spillway-bench')
 try {
   const file = join(directory, 'deny')
   writeFileSync(file, `${lines.join('\n')}\n`)
@@ -71,5 +71,5 @@ try {
     ),
   )
 } finally {
-  rmSync(directory, { recursive: true, force: true })
+  removeFolder(directory)
 }

@@ -3,11 +3,11 @@
 
 import { type ChildProcess, fork, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { closeSync, existsSync, openSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { findRoot } from '../test/services/packages.ts'
 import { runProgram, waitUntil } from '../test/services/processes.ts'
+import { removeFolder, temporaryFolder } from '../test/support/folders.ts'
 import type { Order, Tally } from './load.ts'
 import { cpuMs, ROUNDS } from './measure.ts'
 
@@ -118,7 +118,7 @@ export async function startSpillway(
   settings: Readonly<Record<string, string | number>>,
   { more = [], program = PROGRAM }: { readonly more?: readonly string[]; readonly program?: string | undefined } = {},
 ): Promise<Spillway> {
-  const directory = mkdtempSync(join(tmpdir(), 'spillway-bench-'))
+  const directory = temporaryFolder('spillway-bench')
   const file = join(directory, 'log')
   const log = openSync(file, 'a')
   const all = {
@@ -144,7 +144,7 @@ export async function startSpillway(
   const ended = once(child, 'exit').then(([code]) => code as number | null)
   atEnd(async () => {
     await end(child, 10_000)
-    rmSync(directory, { recursive: true, force: true })
+    removeFolder(directory)
   })
   const read = () => readFileSync(file, 'utf8')
   const listening = (what: string) => {

@@ -11,6 +11,7 @@ import { readFileSync } from 'node:fs'
 import { availableParallelism, hostname } from 'node:os'
 import { setTimeout } from 'node:timers/promises'
 import type { OptionsOf } from './cli/args.ts'
+import { EarlySignals } from './cli/early-signals.ts'
 import type { FixedSources } from './cli/reread.ts'
 
 // This comes before anything else. By default SIGUSR1 makes Node open its inspector, through which any local user can
@@ -28,6 +29,9 @@ if (major < 22 || (major === 22 && minor < 12)) {
   process.exit(1)
 }
 
+// The first process of a container never sees a signal that it has no handler for yet: it would go on until it is killed.
+const early = new EarlySignals()
+
 /**
  * V8 may be compiling in the background and ask this thread for memory while this thread waits for it to end. Without the pause Node 24
  * hangs in this way at one exit in three of a program that has just started (nodejs/node#54918).
@@ -39,6 +43,7 @@ async function exit(code: number): Promise<never> {
 
 // A health check runs every few seconds. Nearly always it needs nothing of what comes below.
 if (process.argv[2] === 'healthcheck' && process.argv[3] === '--mail') {
+  early.giveBack()
   const { probed } = await import('./cli/mail-probe.ts')
   const told = await probed(process.argv.slice(4), process.env)
   if (told !== undefined) {
@@ -91,8 +96,6 @@ function shown({ output, code }: { readonly output: string; readonly code: numbe
 }
 
 async function serve(options: OptionsOf<'serve'>): Promise<number> {
-  const { EarlySignals } = await import('./cli/early-signals.ts')
-  const early = new EarlySignals()
   const sources = sourcesOf(options.envFile)
   const settings = loaded(sources)
   if (settings instanceof SettingsError) {
@@ -120,6 +123,7 @@ async function serve(options: OptionsOf<'serve'>): Promise<number> {
 
 async function main(): Promise<number> {
   const asked = parse(process.argv.slice(2))
+  if (!('verb' in asked) || asked.verb !== 'serve') early.giveBack()
   if ('help' in asked || 'version' in asked) {
     console.log('help' in asked ? asked.help : version)
     return 0

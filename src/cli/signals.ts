@@ -62,19 +62,13 @@ export function untilStopped(running: Stoppable, log: Log, early: EarlySignals):
         },
       )
     }
-    early.end()
     void running.handedOver.then(() => end('handover'))
-    process.on('SIGTERM', end)
-    process.on('SIGINT', end)
     const reload = (): void => {
       if (stoppingSince !== undefined) return
       log.info({}, 'SIGHUP: settings and certificates are read again')
       void systemd.during(async () => running.reload?.('SIGHUP'))
     }
-    if (early.has('SIGHUP')) reload()
-    const asked = (['SIGTERM', 'SIGINT'] as const).find((signal) => early.has(signal))
-    if (asked !== undefined) end(asked)
-    process.on('SIGHUP', reload)
+    early.pass((signal) => (signal === 'SIGHUP' ? reload() : end(signal)))
     // main.ts has already replaced their default actions.
     for (const signal of ['SIGUSR1', 'SIGUSR2'] as const) {
       process.on(signal, () =>

@@ -12,10 +12,10 @@ import { type Answer, askNode } from './ask-node.ts'
 const LONGEST_MS = 10_000
 /** Of an answer, in characters. */
 const LONGEST_TOLD = 200
-/** Whether Linux hands the connections that wait at a socket to another one on the same address when it is closed. */
+/** Whether Linux hands the connections that wait at a socket, or begin there, to another one on the same address when it is closed. */
 const MIGRATE = '/proc/sys/net/ipv4/tcp_migrate_req'
 
-/** Only in the moment in which the other one closes its sockets; in a flood there may be some dozens. */
+/** Those that begin within a round trip before the other one closes its sockets; it takes all that wait (front/gate/listener.ts). */
 function warnOfResets(log: Log): void {
   let setting: string
   try {
@@ -26,7 +26,7 @@ function warnOfResets(log: Log): void {
   if (setting === '1') return
   log.warn(
     { 'net.ipv4.tcp_migrate_req': setting },
-    'connections that wait in the kernel when the other Spillway closes its sockets are reset: set net.ipv4.tcp_migrate_req=1 (sysctl)',
+    'connections whose handshake is under way when the other Spillway closes its sockets are reset: set net.ipv4.tcp_migrate_req=1 (sysctl)',
   )
 }
 

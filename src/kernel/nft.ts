@@ -27,7 +27,9 @@ function why(error: NodeJS.ErrnoException | undefined, said: string): Error {
 
 function nft([program, ...others]: readonly string[], args: readonly string[], input = ''): Promise<string> {
   return new Promise((resolve, reject) => {
-    const child = spawn(program as string, args, { timeout: LONGEST_MS, killSignal: 'SIGKILL' })
+    const child = spawn(program as string, args)
+    // The one of `spawn` goes on where there is no such program.
+    const timer = setTimeout(() => child.kill('SIGKILL'), LONGEST_MS)
     let out = ''
     let said = ''
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
@@ -37,10 +39,12 @@ function nft([program, ...others]: readonly string[], args: readonly string[], i
       if (said.length < 2000) said += text
     })
     child.on('error', (error) => {
+      clearTimeout(timer)
       if (isAbsent(error) && others.length > 0) resolve(nft(others, args, input))
       else reject(why(error, said))
     })
     child.on('close', (code, signal) => {
+      clearTimeout(timer)
       if (code === 0) resolve(out)
       else if (signal === null) reject(why(undefined, said))
       else reject(new Error(`nft was killed (${signal}); it may take ${LONGEST_MS / 1000} s`))

@@ -1,14 +1,14 @@
 /** The manual page and the completions: as the tables of verbs say, and good for the programs that read them. */
 import { execFileSync, spawnSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
+import { beforeAll, describe, expect, test } from '@jest/globals'
 import { bashCompletion, fishCompletion, zshCompletion } from '../../src/cli/manual/completions.ts'
 import { manualPage, roff } from '../../src/cli/manual/page.ts'
 import type { Verb } from '../../src/cli/verb-options.ts'
 import { VERBS } from '../../src/cli/verbs.ts'
 import { SETTING_NAMES } from '../../src/config/settings.ts'
+import { temporaryFolder } from '../support/folders.ts'
 
 const inRoot = (path: string): string => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8')
 const { version } = JSON.parse(inRoot('package.json')) as { version: string }
@@ -51,12 +51,11 @@ describe('the manual page', () => {
 describe('in a real bash', () => {
   let folder: string
   beforeAll(() => {
-    folder = mkdtempSync(join(tmpdir(), 'spillway-completion-'))
+    folder = temporaryFolder('spillway-completion')
     writeFileSync(join(folder, 'spillway.bash'), bashCompletion())
     mkdirSync(join(folder, 'etc'))
     writeFileSync(join(folder, 'etc', 'my settings.env'), '')
   })
-  afterAll(() => rmSync(folder, { recursive: true }))
 
   /** What is offered. @param words those typed, the last one incomplete */
   const completed = (...words: string[]): string[] => {
@@ -117,7 +116,7 @@ describe('for the other shells', () => {
     ['fish', ['--no-execute'], fishCompletion()],
   ] as const)('%s reads it, where it is installed', (shell, args, text) => {
     if (!has(shell)) return
-    const file = join(mkdtempSync(join(tmpdir(), 'spillway-completion-')), 'completion')
+    const file = join(temporaryFolder('spillway-completion'), 'completion')
     writeFileSync(file, text)
     const { status, stderr } = spawnSync(shell, [...args, file], { encoding: 'utf8' })
     expect([status, stderr]).toEqual([0, ''])

@@ -133,7 +133,8 @@ async function byTakingOver(restarts: number, env: Record<string, string>): Prom
 }
 
 const [mode, restarts, workers = '1'] = process.argv.slice(2)
-const free = 20_000 + (process.pid % 20_000)
+// Below those that the system gives away.
+const free = 12_000 + 2 * (process.pid % 10_000)
 const codes = await (mode === 'sockets' ? bySockets : byTakingOver)(Number(restarts), {
   ...SERVE_ENV,
   SPILLWAY_WORKERS: workers,

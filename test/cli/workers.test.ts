@@ -619,12 +619,38 @@ describe('start and stop', () => {
     expect(upstream.mailed().flatMap(({ bodies }) => bodies)).toHaveLength(9)
   })
 
-  test('SIGTERM that comes while the workers are started is obeyed when they are', async () => {
+  test('SIGTERM that comes while the workers are started ends those that there are', async () => {
     program = new Program(['serve'], { env: { ...SERVE_ENV, SPILLWAY_WORKERS: '2' } })
     await program.logged('listening for the operator')
     program.child.kill('SIGTERM')
     expect(await program.exited).toBe(0)
-    expect(program.log.filter(({ msg }) => msg === 'draining')).toHaveLength(2)
+    const said = program.log.map(({ msg }) => msg)
+    expect(said.filter((msg) => msg === 'draining')).toHaveLength(
+      said.filter((msg) => msg === 'listening for mail').length,
+    )
+    expect(said).not.toContain('cannot start')
+  })
+
+  test('a worker that hangs at its start keeps SIGTERM from nobody: what is under way has its time, and the end is in sight', async () => {
+    // Of two workers the later one hangs before it reads a line of the program.
+    const hangs = `import { writeFileSync } from 'node:fs'
+      if (/worker\\.[jt]s$/.test(process.argv[1])) try {
+        writeFileSync(${JSON.stringify(join(folder, 'first'))}, '', { flag: 'wx' })
+      } catch {
+        process.kill(process.pid, 'SIGSTOP')
+      }`
+    const env = { SPILLWAY_UPSTREAMS: upstream.address, SPILLWAY_RELAY_GUARD: 'off', SPILLWAY_WORKERS: '2' }
+    const NODE_OPTIONS = `--import=data:text/javascript,${encodeURIComponent(hangs)}`
+    program = new Program(['serve'], { env: { ...SERVE_ENV, ...env, NODE_OPTIONS } })
+    port = (await program.logged('listening for mail')).port as number
+    const client = await message()
+    program.child.kill('SIGTERM')
+    await program.logged('draining')
+    expect(await client.command('hello\r\n.')).toMatch(/^250/)
+    const asked = performance.now()
+    expect(await program.exited).toBe(0)
+    expect(performance.now() - asked).toBeLessThan(15_000)
+    expect(program.log.map(({ msg }) => msg)).not.toContain('all workers serve')
   })
 
   test('a second SIGTERM ends all of them at once, with 1', async () => {

@@ -3,10 +3,9 @@
  * does with it. There every receiver is a webhook of the test, and the waits are short.
  */
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
@@ -14,6 +13,7 @@ import { parse } from 'yaml'
 import { type Alertmanager, startAlertmanager } from '../services/alertmanager.ts'
 import { runCommand } from '../services/processes.ts'
 import { eventually } from '../support/app.ts'
+import { temporaryFolder } from '../support/folders.ts'
 
 const file = (name: string): string => fileURLToPath(new URL(`../../deploy/prometheus/${name}`, import.meta.url))
 const SHIPPED = readFileSync(file('alertmanager.yml'), 'utf8')
@@ -38,7 +38,7 @@ const RECEIVERS: Readonly<Record<string, string>> = { page: 'pager', warn: 'team
 describe('amtool', () => {
   let directory: string
   beforeAll(() => {
-    directory = mkdtempSync(join(tmpdir(), 'spillway-amtool-'))
+    directory = temporaryFolder('spillway-amtool')
   })
 
   test.each([

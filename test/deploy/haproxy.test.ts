@@ -128,9 +128,14 @@ test('two nodes are upgraded one after the other, and no client is refused', asy
   const told = await clients.stop()
 
   expect(told.length).toBeGreaterThan(200)
-  // Where the machine is so busy that a health check or a PROXY header is late, one in a hundred may have to come back.
   const greeted = told.filter((text) => text.startsWith('220 '))
-  expect(told.length - greeted.length).toBeLessThanOrEqual(told.length / 100)
+  // Those that HAProxy has connected before the port was closed, and whose PROXY header is read only after the signal, are asked to come
+  // back in place of the greeting: some, where a busy machine is late with the signal or the header.
+  const putOff = told.filter((text) => /^421 4\.3\.2 [^\n]*\n$/.test(text))
+  expect(putOff.length).toBeLessThan(told.length / 20)
+  // The kernel resets a connection that HAProxy makes between the last look at the queue and the close right after it. With a hundred a
+  // second that is one in some dozen stops, on a busy machine; a second one for a node would be something else.
+  expect(told.length - greeted.length - putOff.length).toBeLessThanOrEqual(2)
   // Who was greeted by a node that was about to end heard so, and nobody was cut off.
   expect(
     greeted.filter((text) => !/^(221|421) [^\n]*\n$/m.test(text.slice(text.lastIndexOf('\n', text.length - 2) + 1))),

@@ -106,7 +106,8 @@ async function startOn(port: number, options: RedisServerOptions): Promise<Redis
     thaw: () => server.signal('SIGCONT'),
     kill,
     async restart() {
-      if (server.running()) await kill()
+      // It may have ended by itself.
+      await kill()
       server = await launch()
     },
     async stop() {

@@ -1,6 +1,5 @@
 /** Starts the app that the program starts, from environment-like settings, on ports of its own. */
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Running, start } from '../../src/app.ts'
 import { load, type Sources } from '../../src/config/load.ts'
@@ -8,6 +7,7 @@ import { type ReloadReport, readingWith, rereadOf } from '../../src/config/reloa
 import type { Settings } from '../../src/config/settings.ts'
 import { createLog } from '../../src/telemetry/log.ts'
 import { type Client, connectClient } from './client.ts'
+import { removeFolder, temporaryFolder } from './folders.ts'
 
 export interface TestApp {
   readonly running: Running
@@ -102,7 +102,7 @@ export async function startApp(
   settings: Record<string, string> = {},
   change: (settings: Settings) => Settings = (same) => same,
 ): Promise<TestApp> {
-  const directory = mkdtempSync(join(tmpdir(), 'spillway-test-'))
+  const directory = temporaryFolder('spillway-test')
   const logFile = join(directory, 'log')
   const loaded = testSettings(upstreams, settings)
   const log = createLog({ level: loaded.logLevel, destination: logFile })
@@ -153,7 +153,7 @@ export async function startApp(
     for (const client of clients) client.destroy()
     await running.stop()
     const all = lines()
-    rmSync(directory, { recursive: true, force: true })
+    removeFolder(directory)
     return all
   }
   const ended = (): Promise<Record<string, unknown>[]> => {

@@ -29,6 +29,8 @@ const HUNG_LOOKS = 30
 /** A worker that is told to end at once writes its log lines first. */
 const ABORT_MS = 4000
 
+const STOPPED = 'stopped before all workers served'
+
 /** The exit code of one that the system had no process for. */
 const NOT_BEGUN = 1
 
@@ -80,16 +82,18 @@ export class Crew {
     this.#places = Array.from({ length: options.of }, (_, i) => new Place(i + 1))
   }
 
-  /** Resolves with the addresses in use when all workers serve. Rejects as Hand.listening does, after ending those that do. */
+  /** Resolves with the addresses in use when all workers serve. Rejects as Hand.listening does, after ending those that do; also if it is stopped before. */
   async start(): Promise<readonly ListenAddress[]> {
     const [first, ...others] = this.#places as [Place, ...Place[]]
     this.#looking = setInterval(() => this.#look(), LOOK_MS).unref()
     try {
       // The first one finds out the ports that the system chooses for port 0, and whether there is IPv6.
-      this.#listening = await this.#launch(first).listening
-      await Promise.all(others.map((place) => this.#launch(place).listening))
+      this.#listening = await this.#begin(first)
+      await Promise.all(others.map((place) => this.#begin(place)))
+      if (this.#stopping) throw new Error(STOPPED)
     } catch (error) {
-      await this.abort()
+      // Those that serve may have clients by now.
+      if (!this.#stopping) await this.abort()
       throw error
     }
     for (const place of this.#places) void this.#keep(place, place.hand as Hand)
@@ -194,6 +198,10 @@ export class Crew {
     return this.#places.flatMap(({ hand }) => hand ?? [])
   }
 
+  #begin(place: Place): Promise<readonly ListenAddress[]> {
+    return this.#stopping ? Promise.reject(new Error(STOPPED)) : this.#launch(place).listening
+  }
+
   #launch(place: Place): Hand {
     const { of, number, version, machine, listenIsDefault, sockets, ticketKey } = this.#options
     const { worker } = place
@@ -265,7 +273,7 @@ export class Crew {
         // The settings have changed since it was started.
         if (place.reading !== this.#reading) void this.#giveOrReplace(place, this.#reading)
       } catch (error) {
-        log.error({ worker, err: messageOf(error) }, 'the worker cannot start')
+        if (!this.#stopping) log.error({ worker, err: messageOf(error) }, 'the worker cannot start')
       }
     }
   }

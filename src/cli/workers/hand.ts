@@ -22,6 +22,8 @@ const OTHERS_MS = 2000
 const RELOAD_MS = 130_000
 /** One that has said nothing for so many looks is not waited for. One that only waits for its files answers. */
 const SILENT_LOOKS = 5
+/** One that is to stop before it serves is waited for so long. */
+const START_MS = 5000
 
 /** The id of an answer that only shows that the worker is well. */
 const ALIVE = 0
@@ -178,9 +180,11 @@ export class Hand {
     return this.quiet
   }
 
-  /** It takes no more clients, and ends when its sessions have. */
+  /** It takes no more clients, and ends when its sessions have. One that is just starting does so first, and is killed if it hangs. */
   stop(after: 'signal' | 'handover'): void {
     this.#send({ kind: 'stop', after })
+    const late = setTimeout(() => this.hasServed || this.kill(), START_MS)
+    void this.ended.then(() => clearTimeout(late))
   }
 
   /** Somebody outside says how hard pressed a mail server is. */

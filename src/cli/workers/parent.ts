@@ -104,7 +104,7 @@ class Parent implements Stoppable {
     })
   }
 
-  /** Resolves when all workers serve. */
+  /** Resolves when all workers serve, or when it is stopped before. */
   async start(): Promise<void> {
     const { takesOver, loaded, sockets } = this.#serving
     // One that is to take over must serve before the other one stops.
@@ -121,6 +121,8 @@ class Parent implements Stoppable {
         this.#crew.kernel.begin()
       }
     } catch (error) {
+      // What has begun ends in `stop`.
+      if (this.#draining) return
       this.#admin.close()
       // Clients may have come while another one was asked to give up its ports.
       await this.#crew.stop('signal')
@@ -222,7 +224,8 @@ export async function runParent(serving: Serving, workers: number): Promise<numb
   let parent: Parent
   try {
     parent = new Parent(serving, workers, log)
-    await parent.start()
+    // It is not waited for until all serve before they are stopped: one may hang.
+    await Promise.race([parent.start(), early.asked])
   } catch (error) {
     const failed = listenErrorOf(error, serving)
     const where = failed === undefined ? {} : await listenFailure(failed, loaded.settings)

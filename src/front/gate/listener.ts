@@ -9,6 +9,8 @@ export interface ListenAddress {
 
 /** How many connections the kernel may queue for us. net.core.somaxconn caps it. */
 const BACKLOG = 4096
+/** The first turn may be the rest of one whose sockets have been read already. */
+const EMPTY_TURNS = 2
 
 /**
  * A kernel without IPv6 answers socket(2) with the first. If IPv6 is only switched off, bind(2) may answer with the
@@ -110,15 +112,26 @@ export class Listener {
 
   /**
    * Takes the connections that wait in the kernel's queue, and closes the listening sockets right after that: the kernel
-   * resets those that are still waiting when its socket is closed. At a socket that somebody else holds open they wait on.
+   * resets those that are still waiting when its socket is closed, and those whose handshake is under way then
+   * (net.ipv4.tcp_migrate_req has another socket on the same address take them). At a socket that somebody else holds open
+   * they wait on.
    */
   async closeEmpty(): Promise<void> {
     if (this.#isHeldOpen) {
       this.close()
       return
     }
-    // The first one comes at the end of this turn of the event loop, the second one when the sockets have been read.
-    for (let i = 0; i < 2; i++) await new Promise((resolve) => setImmediate(resolve))
+    let taken = 0
+    const count = (): void => void taken++
+    for (const server of this.#servers) server.on('connection', count)
+    // A turn of the event loop takes one connection of each socket (libuv 1.45 and later). In a flood others come meanwhile, but
+    // after so many turns all that waited at the beginning are taken.
+    let empty = 0
+    for (let turn = 0; empty < EMPTY_TURNS && turn < BACKLOG; turn++) {
+      const before = taken
+      await new Promise((resolve) => setImmediate(resolve))
+      empty = taken === before ? empty + 1 : 0
+    }
     this.close()
   }
 

@@ -1,6 +1,7 @@
 /** Spillway being stopped: who hears it when, and what is waited for. Where no time is set, those that are shipped hold. */
 import { spawn } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { once } from 'node:events'
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect as connectTls } from 'node:tls'
@@ -263,6 +264,36 @@ describe('R51 a transaction is waited for', () => {
     await stopped
     expect(app.log().find(({ outcome }) => outcome === 'relayed')).toMatchObject({ messages: [{ result: 'accepted' }] })
   })
+})
+
+test('R51 clients whose connections wait in the kernel then hear 421 too, however many they are: none is reset', async () => {
+  const { app } = await begin()
+  const directory = mkdtempSync(join(tmpdir(), 'spillway-queue-'))
+  ends.push(() => rmSync(directory, { recursive: true }))
+  const connected = join(directory, 'connected')
+  const clients = `
+    let up = 0, over = 0
+    const heard = {}
+    for (let i = 0; i < 60; i++) {
+      let text = ''
+      require('node:net').connect({ port: ${app.port}, host: '127.0.0.1', localAddress: '127.9.0.' + i })
+        .on('connect', () => { if (++up === 60) require('node:fs').writeFileSync('${connected}', '') })
+        .on('data', (data) => { text += data })
+        .on('error', ({ code }) => { text += code })
+        .on('close', () => {
+          const last = text.trim().split('\\n').at(-1).slice(0, 3)
+          heard[last] = (heard[last] ?? 0) + 1
+          if (++over === 60) console.log(JSON.stringify(heard))
+        })
+    }`
+  const child = spawn(process.execPath, ['-e', clients], { stdio: ['ignore', 'pipe', 'inherit'] })
+  ends.push(() => child.kill('SIGKILL'))
+  const told = once(child.stdout, 'data') as Promise<[Buffer]>
+  // Nobody is accepted meanwhile.
+  for (const until = performance.now() + 20_000; !existsSync(connected) && performance.now() < until; )
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10)
+  await app.running.stop()
+  expect(JSON.parse(String(await told))).toEqual({ 421: 60 })
 })
 
 test('not ready at once, alive until the end', async () => {

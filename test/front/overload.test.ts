@@ -226,6 +226,21 @@ describe('a doubtful stranger that nothing would get in', () => {
     expect(await say(node, 'localhost', 'b@example.org', postmaster)).toEqual(['250 2.1.0', '250 2.1.5'])
   })
 
+  test('and has pipelined many recipients behind that, is heard of again when it comes back', async () => {
+    const node = await pinned(3, {}, nothingPutOff(at), undefined, pressed)
+    const client = await node.client('127.0.6.1')
+    await client.reply()
+    await client.command('EHLO localhost')
+    const recipients = Array.from({ length: 100 }, (_, i) => `RCPT TO:<${i}@example.net>\r\n`)
+    client.write(`MAIL FROM:<b@example.org>\r\n${recipients.join('')}DATA\r\n`)
+    expect(await client.reply()).toMatch(/^451 4\.3\.2/)
+    for (let i = 0; i <= recipients.length; i++) expect(await client.reply()).toMatch(/^451 4\.5\.1/)
+    expect(await client.command('QUIT')).toMatch(/^221/)
+    await client.closed()
+    at.ms += 61_000
+    expect(await say(node, 'localhost', 'b@example.org', 'b@example.net')).toEqual(['250 2.1.0', '451 4.3.2'])
+  })
+
   test('hears no sooner than others that its bounce, or its message that is not doubtful, is put off', async () => {
     const node = await pinned(3, {}, nothingPutOff(at), undefined, pressed)
     expect(await say(node, 'localhost', '', 'b@example.net')).toEqual(['250 2.1.0', '451 4.3.2'])

@@ -325,6 +325,19 @@ describe('a stranger that comes back', () => {
     expect(await say('b@example.net')).toBe('250')
   })
 
+  test('after it has heard 421 because of all that was put off is let in', async () => {
+    const client = await node.client(HERE)
+    await client.hello()
+    await client.command('MAIL FROM:<a@example.org>')
+    expect(await client.command('RCPT TO:<b@example.net>')).toMatch(/^451/)
+    client.write('RSET\r\n'.repeat(101))
+    for (let i = 0; i < 100; i++) expect(await client.reply()).toMatch(/^250/)
+    expect(await client.reply()).toMatch(/^421 4\.7\.0/)
+    await client.closed()
+    at.ms += 61_000
+    expect(await say('b@example.net')).toBe('250')
+  })
+
   test('after the node has ended its session is let in', async () => {
     const client = await node.client(HERE)
     await client.hello()

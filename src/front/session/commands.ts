@@ -95,7 +95,12 @@ export class Commands {
 
   /** Counts a reply. @returns the reply, or a last one instead if the client has spent its budget */
   count(reply: ClientReply): ClientReply {
-    if (reply.next === 'close') this.leave()
+    const said = this.#counted(reply)
+    if (said.next === 'close') this.leave()
+    return said
+  }
+
+  #counted(reply: ClientReply): ClientReply {
     switch (reply.counts) {
       case 'nothing':
         return reply
@@ -117,7 +122,7 @@ export class Commands {
     }
   }
 
-  /** The session ends in order: the client has said QUIT, or may not go on now. */
+  /** The session ends in order; see put-offs.ts. */
   leave(): void {
     notePutOffs(this.#conversation)
   }

@@ -34,6 +34,10 @@ const addressOf = (standing: Standing): string => `127.0.0.${10 + STANDINGS.inde
 const nothingPutOff = (at = { ms: 0 }): Returns =>
   new Returns({ secret: () => 's', afterMs: () => 60_000, now: () => at.ms, seed: SEED, sets: 16 })
 
+/** The domains of addresses that the DNS has told by now; all have sent good mail. */
+const told = new Map<string, string>()
+afterEach(() => told.clear())
+
 async function pinned(
   mode: Level,
   settings: Record<string, string> = {},
@@ -49,12 +53,16 @@ async function pinned(
   })
   overload.tick()
   before(overload)
-  const standingOf = ({ ip }: { ip: string }): Standing => STANDINGS.find((each) => addressOf(each) === ip) ?? 'new'
+  const standingOf = ({ ip }: { ip: string }): Standing =>
+    STANDINGS.find((each) => addressOf(each) === ip) ?? (told.has(ip) ? 'seen' : 'new')
   const node = await startFront(
     upstream.address,
     settings,
     {},
-    (right) => ({ ...right, overload, policy: Object.create(right.policy, { standingOf: { value: standingOf } }) }),
+    (right) => ({
+      ...{ ...right, overload, domains: Object.assign(right.domains, { of: (ip: string) => told.get(ip) }) },
+      policy: Object.create(right.policy, { standingOf: { value: standingOf } }),
+    }),
     overload,
   )
   ends.push(() => node.stop())
@@ -239,6 +247,16 @@ describe('a doubtful stranger that nothing would get in', () => {
     await client.closed()
     at.ms += 61_000
     expect(await say(node, 'localhost', 'b@example.org', 'b@example.net')).toEqual(['250 2.1.0', '451 4.3.2'])
+  })
+
+  test('gets to its recipient if the DNS has told by MAIL that its domain is a good one', async () => {
+    const node = await pinned(3, {}, nothingPutOff(at), undefined, pressed)
+    const client = await node.client('127.0.6.1')
+    await client.reply()
+    await client.command('EHLO localhost')
+    told.set('127.0.6.1', 'provider.example')
+    expect(await client.command('MAIL FROM:<b@example.org>')).toMatch(/^250/)
+    expect(await client.command('RCPT TO:<b@example.net>')).toMatch(/^250/)
   })
 
   test('hears no sooner than others that its bounce, or its message that is not doubtful, is put off', async () => {

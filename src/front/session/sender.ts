@@ -33,8 +33,9 @@ export async function sender(
   record.from = from
   const verdict = await judge(context, 'mail', 'uncounted', {
     ...facts,
-    // Only the level asks, after all other checks.
+    // Only the level asks, after all other checks. The DNS may have told by now whose address it is.
     get shed(): Offer {
+      client.lookAgain?.()
       return parts.overload.atMail(client, from, () => mannerOf(context))
     },
   })

@@ -249,6 +249,19 @@ describe('a doubtful stranger that nothing would get in', () => {
     expect(await say(node, 'localhost', 'b@example.org', 'b@example.net')).toEqual(['250 2.1.0', '451 4.3.2'])
   })
 
+  test('is heard of again with the first two hundred of its messages in one session', async () => {
+    const node = await pinned(3, {}, nothingPutOff(at), undefined, pressed)
+    const client = await node.client('127.0.6.1')
+    await client.reply()
+    await client.command('EHLO localhost')
+    for (let i = 0; i < 202; i++) expect(await client.command(`MAIL FROM:<${i}@example.org>`)).toMatch(/^451 4\.3\.2/)
+    await client.command('QUIT')
+    await client.closed()
+    at.ms += 61_000
+    expect(await say(node, 'localhost', '199@example.org', 'b@example.net')).toEqual(['250 2.1.0', '451 4.3.2'])
+    expect(await say(node, 'localhost', '200@example.org', 'b@example.net')).toEqual(['451 4.3.2'])
+  })
+
   test('gets to its recipient if the DNS has told by MAIL that its domain is a good one', async () => {
     const node = await pinned(3, {}, nothingPutOff(at), undefined, pressed)
     const client = await node.client('127.0.6.1')

@@ -192,7 +192,7 @@ describe('those that have come back go first', () => {
     expect(isIn).toBeGreaterThan(20 * 2)
   })
 
-  test('while nothing has come lately the share of each turn is let in, and what has come back whole', () => {
+  test('while nothing has come lately the share of each turn is let in, and more of what has come back', () => {
     const letIn = (turn: number): number => {
       const fair = new FairShare(SEED, TURNS)
       fair.set(0.3, 1)

@@ -12,6 +12,7 @@ import type { Sample } from '../../src/overload/pressure.ts'
 import { Returns } from '../../src/state/returns.ts'
 import { startApp } from '../support/app.ts'
 import { makeCertificate } from '../support/certificates.ts'
+import type { Client } from '../support/client.ts'
 import { startFront, type TestFront } from '../support/front.ts'
 import { type Script, startUpstream } from '../support/upstream.ts'
 
@@ -262,6 +263,18 @@ describe('a doubtful stranger that nothing would get in', () => {
     expect(await say(node, 'localhost', '200@example.org', 'b@example.net')).toEqual(['451 4.3.2'])
   })
 
+  test('is not heard of again with what was refused at MAIL for good', async () => {
+    const node = await pinned(3, { MESSAGE_MAX_SIZE: '1MB' }, nothingPutOff(at), undefined, pressed)
+    const client = await node.client('127.0.6.1')
+    await client.reply()
+    await client.command('EHLO localhost')
+    expect(await client.command('MAIL FROM:<b@example.org> SIZE=2000000')).toMatch(/^552/)
+    await client.command('QUIT')
+    await client.closed()
+    at.ms += 61_000
+    expect(await say(node, 'localhost', 'b@example.org', 'b@example.net')).toEqual(['451 4.3.2'])
+  })
+
   test('gets to its recipient if the DNS has told by MAIL that its domain is a good one', async () => {
     const node = await pinned(3, {}, nothingPutOff(at), undefined, pressed)
     const client = await node.client('127.0.6.1')
@@ -354,6 +367,23 @@ describe('a stranger that comes back', () => {
     expect(await say('b@example.net')).toBe('451')
     at.ms += 61_000
     expect(await say('b@example.net')).toBe('250')
+  })
+
+  test('after it has been silent until its time was over is no better than others', async () => {
+    const hurry = (overload: Overload) => void Object.assign(overload, { idleMs: () => 500 })
+    const impatient = await pinned(3, {}, nothingPutOff(at), undefined, hurry)
+    const from = async (): Promise<Client> => {
+      const client = await impatient.client(HERE)
+      await client.hello()
+      await client.command('MAIL FROM:<a@example.org>')
+      expect(await client.command('RCPT TO:<b@example.net>')).toMatch(/^451/)
+      return client
+    }
+    const client = await from()
+    expect(await client.reply()).toMatch(/^421 4\.4\.2/)
+    await client.closed()
+    at.ms += 61_000
+    await from()
   })
 
   test('after it has heard 421 because of all that was put off is let in', async () => {

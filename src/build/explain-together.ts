@@ -3,13 +3,13 @@ import type { AddressExplained, LimitReport } from '../admin/explain.ts'
 import type { NetworkPart, Part } from './explain-part.ts'
 
 /** Worst first: what a client may hear at one of them is what somebody asks about. */
-export const worstOf = <T extends Pick<AddressExplained, 'now'>>(all: readonly [T, ...T[]]): T =>
+const worstOf = <T extends Pick<AddressExplained, 'now'>>(all: readonly [T, ...T[]]): T =>
   all.find(({ now }) => now.connect.reason !== undefined) ??
   all.find(({ now }) => now.rcpt.reason !== undefined) ??
   all.reduce((worst, each) => (each.now.rcpt.share < worst.now.rcpt.share ? each : worst))
 
 /** Each worker keeps its share of a limit: the row of the one that has used most of its. */
-export const fullestOf = (
+const fullestOf = (
   rows: readonly LimitReport[],
   all: readonly Pick<AddressExplained, 'limits'>[],
 ): readonly LimitReport[] =>
@@ -27,7 +27,8 @@ export function partsTogether(all: readonly [Part | NetworkPart, ...(Part | Netw
   return first === undefined ? all[0] : addressesTogether([first, ...others])
 }
 
-function addressesTogether(all: readonly [Part, ...Part[]]): Part {
+/** @param all of one node. What they have beyond a part is that of the worst. */
+export function addressesTogether<T extends Part>(all: readonly [T, ...T[]]): T {
   const worst = worstOf(all)
   const points = all.reduce((most, each) => (each.points.now > most.now ? each.points : most), worst.points)
   const passed = all.some(({ greetingTest }) => greetingTest.passed)

@@ -16,7 +16,7 @@ const everybody: Rule = ({ settings, isSound }, report) => {
   const meaning = [
     ['SPILLWAY_ALLOW', settings.allow, 'no limit applies to anybody'],
     ['SPILLWAY_DENY', settings.deny, 'all mail from there bounces'],
-    ['SPILLWAY_RELAYS', settings.relays, 'no history is kept of anybody, and nobody has a limit of his own'],
+    ['SPILLWAY_RELAYS', settings.relays, 'no history is kept of anybody, and nobody has a limit of their own'],
     [
       'SPILLWAY_PROXY_PROTOCOL_FROM',
       settings.proxyProtocolFrom,

@@ -3,7 +3,7 @@
  * suffix (publicsuffix.org; the home of tldts). Private suffixes count too: what a hoster or a cloud lists there is divided
  * among its customers, who have nothing in common.
  *
- * Not every name says who sends. Anybody may let his address point to any name, so only forward-confirmed ones are asked about (names.ts).
+ * Not every name says who sends. Anybody may let an address of theirs point to any name, so only forward-confirmed ones are asked about (names.ts).
  * And most names that are confirmed were given to an address by whoever owns the network, without knowing who would use it:
  * `p5483a1c2.dip.isp.example` is a customer of the ISP, `host123.hoster.example` anybody who has rented a machine. These must not share a
  * history, so such a name has no organisation here. It is known by the address that stands in it, in any of the usual ways, by a word for

@@ -13,8 +13,8 @@
  *
  * A round that has been empty lately may fill up within a second. So each message that comes adds the share to an allowance, each
  * one that is let in takes 1 from it, and it holds no more than the share of what has come lately. Over any span, no more is let
- * in than the share of what came, and this once. Of what the turn before it may take of the allowance, each turn takes seven tenths at
- * most: the second leaves three tenths of it, the third half, the eighth nine tenths.
+ * in than the share of what came, and this once. Each turn may take at most seven tenths of what the turn before it may take of the
+ * allowance: the second leaves three tenths of the whole, the third half, the eighth nine tenths.
  */
 import { WindowTable } from '../state/table.ts'
 
@@ -27,8 +27,10 @@ const FADES = 0.9
 const NETS = 1 << 16
 /** The least that the allowance can hold, for each turn: a message, and what is left of another. */
 const LEAST = 2
-/** What a turn may take of the allowance, of what the one before it may. */
+/** How much of the allowance a turn may take, as a part of what the turn before it may take. */
 const OF_THE_TURN_BEFORE = 0.7
+/** This part of the turns, the first of them, is let in whole while nothing has come lately: what has come back and is not doubtful. */
+const AT_ONCE = 1 / 4
 
 export interface Cut {
   readonly full: number
@@ -60,10 +62,7 @@ export class FairShare {
   readonly #tables: (WindowTable | undefined)[]
   #share = 1
   #cut: Cut
-  /**
-   * Nothing has come lately: the first quarter of the turns goes first as well, and of the others' the first messages of their nets are
-   * let in by the share.
-   */
+  /** Nothing has come lately. Then the first turns are let in whole (AT_ONCE), and of the others the share of the first messages of nets. */
   #isQuiet = false
   #credit = 0
   #allowance = 0
@@ -97,8 +96,8 @@ export class FairShare {
   set(share: number, seconds: number): void {
     const all = sumOf(this.#rounds)
     this.#isQuiet = all === 0 && share > 0 && share < 1
-    const full = ROUNDS * Math.floor(this.#tables.length / 4)
-    this.#cut = this.#isQuiet ? { full, part: share } : cutOf(this.#rounds, share)
+    const atOnce = Math.floor(AT_ONCE * this.#tables.length)
+    this.#cut = this.#isQuiet ? { full: ROUNDS * atOnce, part: share } : cutOf(this.#rounds, share)
     this.#mostAllowed = Math.max(LEAST * this.#tables.length, share * all)
     this.#allowance = Math.min(this.#mostAllowed, this.#share >= 1 ? this.#mostAllowed : this.#allowance)
     this.#share = share

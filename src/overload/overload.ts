@@ -158,8 +158,8 @@ export class Overload {
   }
 
   /**
-   * Asked once for each message of a client that may not be put off at its recipients only (rationing.ts).
-   * @param manner see returning.ts; asked only while a share is let in
+   * Asked at each MAIL: is the message put off already, because no recipient would get it in (rationing.ts)?
+   * @param from '' for the null sender @param manner see returning.ts; asked only while a share is let in
    */
   atMail(client: Pick<Client, 'standing' | 'net' | 'domain'>, from: string, manner: () => Manner): Offer {
     this.#catchUp()
@@ -212,7 +212,7 @@ export class Overload {
     return this.enforced > 0 && isRationed(client.standing) ? this.#rationing.putOff(client, envelope, manner()) : []
   }
 
-  /** A client has left as mail servers do. @param keys of what it was put off with */
+  /** A client has left in order. @param keys what putOff returned for its messages */
   left({ net }: Pick<Client, 'net'>, keys: readonly Key[]): void {
     for (const key of keys) this.#options.returns.note(net, key)
   }

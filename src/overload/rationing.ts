@@ -45,7 +45,10 @@ type From = Pick<Client, 'net' | 'domain'>
 /** Whether it comes after others of its kind. */
 const isLate = ({ isDoubtful, isClear }: Manner): boolean => isDoubtful || isClear
 
-/** What a message is remembered by; `to` is '' where no recipient was heard: sender and recipient, and where it may be put off at MAIL the sender alone. */
+/**
+ * What a message is remembered by: sender and recipient, and where it may be put off at MAIL the sender alone as well.
+ * @param envelope `to` is '' where no recipient was heard
+ */
 function keysOf(envelope: Envelope, manner: Manner): readonly Envelope[] {
   const { from, to } = envelope
   return to !== '' && from !== '' && isLate(manner) ? [envelope, { from, to: '' }] : [envelope]

@@ -18,9 +18,9 @@
  * which a test has found that it is no mail server, or a DNS list says so, while that is only observed. It is too little to refuse
  * anybody, and enough to say who waits where somebody must.
  *
- * Coming back counts only after a session that ended as mail servers end theirs (front/session/conversation.ts): of bots, three in five
- * hang up without QUIT. Nineteen in twenty mail servers ask for STARTTLS, and of bots few do, as a handshake costs them more than
- * a message. A bot that learns both is where it was without these two questions, and so is everybody else.
+ * Coming back counts only after a session that ended as mail servers end theirs (front/session/put-offs.ts). Many bots hang up without QUIT:
+ * three in five, the flood lab assumes. Nearly all mail servers ask for STARTTLS, and few bots, as a handshake costs them more than a
+ * message: nineteen in twenty, and one in five, the lab assumes. A bot that learns both is where it was without these two questions, and so is everybody else.
  */
 import type { Came } from '../core/overload.ts'
 

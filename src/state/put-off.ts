@@ -15,7 +15,7 @@
  * (`elsewhere`). Nothing shows that these are one provider, and the senders of a flood may name the same sender and recipient from
  * everywhere. So **each refusal is good for one return**: whoever is let in uses it up, and the next one needs a refusal of its own. A
  * thousand bots with one envelope must be put off a thousand times, as if each had come back by itself, which is what bots can do anyway.
- * Whoever forges an envelope that he knows to be waiting can take its return away, and the honest sender then comes back once more. A null
+ * Whoever knows an envelope to be waiting, and forges it, can take its return away, and the honest sender then comes back once more. A null
  * sender names nobody: thousands of servers return mail to the same victim, so it counts from its own network or domain alone.
  *
  * A message is six octets: 20 bits of sender and recipient, 12 of the network, and the second, modulo 2^16. What is hashed has a

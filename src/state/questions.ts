@@ -15,6 +15,7 @@ import { within } from '../core/deadline.ts'
 import { visible } from '../core/visible.ts'
 import { isCount, Nonsense } from './limiter.ts'
 import { ALIVE, ANSWER, ANSWERS, ASK, DONE, LOOK } from './question-scripts.ts'
+import { Rounds } from './rounds.ts'
 import type { SharingOptions } from './sharing.ts'
 import { SharingFailures } from './sharing-failures.ts'
 
@@ -42,7 +43,6 @@ export const ASKED_PER_S = 4
 const ANSWERED_PER_S = 8
 /** Questions whose answer was given. They are open for no longer than it takes to answer so many. */
 const MOST_ANSWERED = 64
-const STOP_MS = 500
 
 export interface Replies {
   /** asked: they were. away: Redis does not answer, or with nonsense. busy: there are too many questions already. */
@@ -89,19 +89,22 @@ class Pace {
 
 export class Questions {
   readonly #options: QuestionsOptions
-  readonly #failures: SharingFailures
+  readonly #rounds: Rounds
   readonly #asking: Pace
   readonly #answering: Pace
   readonly #keys: readonly [questions: string, looked: string]
   /** Ids. */
   readonly #answered = new Set<string>()
   #answer: (asked: string) => string | undefined = () => undefined
-  #timer: NodeJS.Timeout | undefined
-  #busy: Promise<void> | undefined
 
   constructor(options: QuestionsOptions) {
     this.#options = options
-    this.#failures = new SharingFailures(options, 'questions of other nodes are not answered over Redis')
+    this.#rounds = new Rounds({
+      everyMs: LOOK_MS,
+      isDue: () => this.#isUp,
+      work: () => this.#look(),
+      failures: new SharingFailures(options, 'questions of other nodes are not answered over Redis'),
+    })
     this.#asking = new Pace(ASKED_PER_S, options.elapsed)
     this.#answering = new Pace(ANSWERED_PER_S, options.elapsed)
     const key = `${options.prefix}{explain}`
@@ -115,30 +118,20 @@ export class Questions {
 
   /** Starts in the background. */
   start(): void {
-    this.#timer ??= setInterval(() => void this.step(), LOOK_MS).unref()
-    void this.step()
+    void this.#rounds.start()
   }
 
   /** Others need not wait for it any more. */
-  async stop(): Promise<void> {
-    clearInterval(this.#timer)
-    const leave = async (): Promise<void> => {
-      await this.#busy
-      const { client, node } = this.#options
+  stop(): Promise<void> {
+    const { client, node } = this.#options
+    return this.#rounds.stop(async () => {
       if (this.#isUp) await this.#watched(client.zrem(this.#keys[1], node))
-    }
-    await within(leave(), STOP_MS).catch(() => undefined)
+    })
   }
 
   /** Answers what is open. Never rejects. */
   step(): Promise<void> {
-    if (!this.#isUp) return Promise.resolve()
-    this.#busy ??= this.#look()
-      .catch((error: unknown) => this.#failures.tell(error))
-      .finally(() => {
-        this.#busy = undefined
-      })
-    return this.#busy
+    return this.#rounds.step()
   }
 
   /** Asks all other processes. Never rejects. @param asked at most 100 octets, without spaces or control characters */

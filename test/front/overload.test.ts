@@ -12,6 +12,7 @@ import type { Sample } from '../../src/overload/pressure.ts'
 import { Returns } from '../../src/state/returns.ts'
 import { startApp } from '../support/app.ts'
 import { makeCertificate } from '../support/certificates.ts'
+import type { Client } from '../support/client.ts'
 import { startFront, type TestFront } from '../support/front.ts'
 import { type Script, startUpstream } from '../support/upstream.ts'
 
@@ -34,6 +35,10 @@ const addressOf = (standing: Standing): string => `127.0.0.${10 + STANDINGS.inde
 const nothingPutOff = (at = { ms: 0 }): Returns =>
   new Returns({ secret: () => 's', afterMs: () => 60_000, now: () => at.ms, seed: SEED, sets: 16 })
 
+/** The domains of addresses that the DNS has told by now; all have sent good mail. */
+const told = new Map<string, string>()
+afterEach(() => told.clear())
+
 async function pinned(
   mode: Level,
   settings: Record<string, string> = {},
@@ -49,12 +54,16 @@ async function pinned(
   })
   overload.tick()
   before(overload)
-  const standingOf = ({ ip }: { ip: string }): Standing => STANDINGS.find((each) => addressOf(each) === ip) ?? 'new'
+  const standingOf = ({ ip }: { ip: string }): Standing =>
+    STANDINGS.find((each) => addressOf(each) === ip) ?? (told.has(ip) ? 'seen' : 'new')
   const node = await startFront(
     upstream.address,
     settings,
     {},
-    (right) => ({ ...right, overload, policy: Object.create(right.policy, { standingOf: { value: standingOf } }) }),
+    (right) => ({
+      ...{ ...right, overload, domains: Object.assign(right.domains, { of: (ip: string) => told.get(ip) }) },
+      policy: Object.create(right.policy, { standingOf: { value: standingOf } }),
+    }),
     overload,
   )
   ends.push(() => node.stop())
@@ -226,6 +235,56 @@ describe('a doubtful stranger that nothing would get in', () => {
     expect(await say(node, 'localhost', 'b@example.org', postmaster)).toEqual(['250 2.1.0', '250 2.1.5'])
   })
 
+  test('and has pipelined many recipients behind that, is heard of again when it comes back', async () => {
+    const node = await pinned(3, {}, nothingPutOff(at), undefined, pressed)
+    const client = await node.client('127.0.6.1')
+    await client.reply()
+    await client.command('EHLO localhost')
+    const recipients = Array.from({ length: 100 }, (_, i) => `RCPT TO:<${i}@example.net>\r\n`)
+    client.write(`MAIL FROM:<b@example.org>\r\n${recipients.join('')}DATA\r\n`)
+    expect(await client.reply()).toMatch(/^451 4\.3\.2/)
+    for (let i = 0; i <= recipients.length; i++) expect(await client.reply()).toMatch(/^451 4\.5\.1/)
+    expect(await client.command('QUIT')).toMatch(/^221/)
+    await client.closed()
+    at.ms += 61_000
+    expect(await say(node, 'localhost', 'b@example.org', 'b@example.net')).toEqual(['250 2.1.0', '451 4.3.2'])
+  })
+
+  test('is heard of again with the first two hundred of its messages in one session', async () => {
+    const node = await pinned(3, {}, nothingPutOff(at), undefined, pressed)
+    const client = await node.client('127.0.6.1')
+    await client.reply()
+    await client.command('EHLO localhost')
+    for (let i = 0; i < 202; i++) expect(await client.command(`MAIL FROM:<${i}@example.org>`)).toMatch(/^451 4\.3\.2/)
+    await client.command('QUIT')
+    await client.closed()
+    at.ms += 61_000
+    expect(await say(node, 'localhost', '199@example.org', 'b@example.net')).toEqual(['250 2.1.0', '451 4.3.2'])
+    expect(await say(node, 'localhost', '200@example.org', 'b@example.net')).toEqual(['451 4.3.2'])
+  })
+
+  test('is not heard of again with what was refused at MAIL for good', async () => {
+    const node = await pinned(3, { MESSAGE_MAX_SIZE: '1MB' }, nothingPutOff(at), undefined, pressed)
+    const client = await node.client('127.0.6.1')
+    await client.reply()
+    await client.command('EHLO localhost')
+    expect(await client.command('MAIL FROM:<b@example.org> SIZE=2000000')).toMatch(/^552/)
+    await client.command('QUIT')
+    await client.closed()
+    at.ms += 61_000
+    expect(await say(node, 'localhost', 'b@example.org', 'b@example.net')).toEqual(['451 4.3.2'])
+  })
+
+  test('gets to its recipient if the DNS has told by MAIL that its domain is a good one', async () => {
+    const node = await pinned(3, {}, nothingPutOff(at), undefined, pressed)
+    const client = await node.client('127.0.6.1')
+    await client.reply()
+    await client.command('EHLO localhost')
+    told.set('127.0.6.1', 'provider.example')
+    expect(await client.command('MAIL FROM:<b@example.org>')).toMatch(/^250/)
+    expect(await client.command('RCPT TO:<b@example.net>')).toMatch(/^250/)
+  })
+
   test('hears no sooner than others that its bounce, or its message that is not doubtful, is put off', async () => {
     const node = await pinned(3, {}, nothingPutOff(at), undefined, pressed)
     expect(await say(node, 'localhost', '', 'b@example.net')).toEqual(['250 2.1.0', '451 4.3.2'])
@@ -306,6 +365,36 @@ describe('a stranger that comes back', () => {
     expect(await say('b@example.net', HERE, false)).toBe('451')
     at.ms += 61_000
     expect(await say('b@example.net')).toBe('451')
+    at.ms += 61_000
+    expect(await say('b@example.net')).toBe('250')
+  })
+
+  test('after it has been silent until its time was over is no better than others', async () => {
+    const hurry = (overload: Overload) => void Object.assign(overload, { idleMs: () => 500 })
+    const impatient = await pinned(3, {}, nothingPutOff(at), undefined, hurry)
+    const from = async (): Promise<Client> => {
+      const client = await impatient.client(HERE)
+      await client.hello()
+      await client.command('MAIL FROM:<a@example.org>')
+      expect(await client.command('RCPT TO:<b@example.net>')).toMatch(/^451/)
+      return client
+    }
+    const client = await from()
+    expect(await client.reply()).toMatch(/^421 4\.4\.2/)
+    await client.closed()
+    at.ms += 61_000
+    await from()
+  })
+
+  test('after it has heard 421 because of all that was put off is let in', async () => {
+    const client = await node.client(HERE)
+    await client.hello()
+    await client.command('MAIL FROM:<a@example.org>')
+    expect(await client.command('RCPT TO:<b@example.net>')).toMatch(/^451/)
+    client.write('RSET\r\n'.repeat(101))
+    for (let i = 0; i < 100; i++) expect(await client.reply()).toMatch(/^250/)
+    expect(await client.reply()).toMatch(/^421 4\.7\.0/)
+    await client.closed()
     at.ms += 61_000
     expect(await say('b@example.net')).toBe('250')
   })

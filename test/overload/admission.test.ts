@@ -192,6 +192,30 @@ describe('those that have come back go first', () => {
     expect(isIn).toBeGreaterThan(20 * 2)
   })
 
+  test('while nothing has come lately the share of each turn is let in, and more of what has come back', () => {
+    const letIn = (turn: number): number => {
+      const fair = new FairShare(SEED, TURNS)
+      fair.set(0.3, 1)
+      return Array.from({ length: 100 }, (_, i) => fair.offer(`net ${i}`, i, turn)).filter(Boolean).length
+    }
+    for (let turn = 2; turn < TURNS; turn++) expect(Math.abs(letIn(turn) - 30)).toBeLessThanOrEqual(2)
+    // Sixteen at once, and then what the share brings.
+    for (const turn of [0, 1]) expect(letIn(turn)).toBeGreaterThan(30)
+  })
+
+  test('a burst of the last turn leaves nine tenths of the allowance to what has come back', () => {
+    const fair = new FairShare(SEED, TURNS)
+    for (let second = 0; second < 40; second++) {
+      fair.set(0.5, 1)
+      // Ten nets with ten messages each, of which the first five are let in.
+      for (let i = 0; i < 100; i++) fair.offer(`net ${second} ${i % 10}`, second * 1000 + i, TURNS - 1)
+    }
+    fair.set(0.5, 1)
+    for (let i = 0; i < 1000; i++) fair.offer(`burst ${i}`, 40_000, TURNS - 1)
+    const back = Array.from({ length: 600 }, (_, i) => fair.offer(`back ${i}`, 40_000, 0))
+    expect(back.filter(Boolean)).toHaveLength(600)
+  })
+
   test.each([
     ['what is left of the share is for the doubtful', 0.3, 20, 80, 20, 10],
     ['where the others take it all, they get nothing', 0.05, 50, 950, 50, 0],

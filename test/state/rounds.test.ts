@@ -1,9 +1,9 @@
 /** Rounds of background work: one after the other, and what failures and stopping do to them. */
-import { setTimeout } from 'node:timers/promises'
 import { expect, test } from '@jest/globals'
 import { Rounds } from '../../src/state/rounds.ts'
 import { SharingFailures } from '../../src/state/sharing-failures.ts'
 import type { Log } from '../../src/telemetry/log.ts'
+import { eventually } from '../support/app.ts'
 
 function begin(work: () => Promise<void>, isDue = () => true) {
   const told: string[] = []
@@ -49,7 +49,14 @@ test('who stops waits for the round under way, then does the rest; later none be
   const stopped = rounds.stop(async () => void order.push('rest'))
   end.resolve()
   await stopped
-  await setTimeout(50)
+  let others = 0
+  const other = begin(async () => void others++).rounds
+  void other.start()
+  await eventually(
+    () => others,
+    (count) => count > 3,
+  )
+  await other.stop(() => Promise.resolve())
   expect(order).toEqual(['round, stopped', 'rest'])
 })
 

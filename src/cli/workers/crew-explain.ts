@@ -5,7 +5,7 @@
 import type { AddressExplained, Explanation, NotExplained } from '../../admin/explain.ts'
 import { sessionsTogether } from '../../admin/sessions.ts'
 import { explainEverywhere, type NodesAnswer } from '../../build/explain-nodes.ts'
-import { fullestOf, worstOf } from '../../build/explain-together.ts'
+import { addressesTogether } from '../../build/explain-together.ts'
 import type { Hand } from './hand.ts'
 
 export class CrewExplain {
@@ -42,18 +42,14 @@ export class CrewExplain {
   }
 }
 
-function worstAnswer(answers: readonly [Explanation, ...Explanation[]]): Explanation {
+/** What one of them has found of an id or a sender; else the address, as all of them have it. */
+function foundIn(answers: readonly [Explanation, ...Explanation[]]): Explanation {
   const found = answers.find((each) => (each.kind === 'id' || each.kind === 'sender') && each.address !== undefined)
   const [first, ...others] = answers.filter((each): each is AddressExplained => each.kind === 'address')
-  return found ?? (first === undefined ? answers[0] : worstOf([first, ...others]))
+  return found ?? (first === undefined ? answers[0] : addressesTogether([first, ...others]))
 }
 
-function together(answers: readonly [Explanation, ...Explanation[]]): Explanation {
-  const worst = worstAnswer(answers)
-  const sessions = sessionsTogether(answers)
-  if (worst.kind !== 'address') return { ...worst, ...sessions }
-  const all = answers.filter((each): each is AddressExplained => each.kind === 'address')
-  const passed = all.some((each) => each.greetingTest.passed)
-  const limits = fullestOf(worst.limits, all)
-  return { ...worst, limits, greetingTest: { ...worst.greetingTest, passed }, ...sessions }
-}
+const together = (answers: readonly [Explanation, ...Explanation[]]): Explanation => ({
+  ...foundIn(answers),
+  ...sessionsTogether(answers),
+})

@@ -95,7 +95,12 @@ export class Commands {
 
   /** Counts a reply. @returns the reply, or a last one instead if the client has spent its budget */
   count(reply: ClientReply): ClientReply {
-    if (reply.next === 'close') this.leave()
+    const said = this.#counted(reply)
+    if (said.next === 'close') this.leave()
+    return said
+  }
+
+  #counted(reply: ClientReply): ClientReply {
     switch (reply.counts) {
       case 'nothing':
         return reply
@@ -117,7 +122,7 @@ export class Commands {
     }
   }
 
-  /** The session ends in order: the client has said QUIT, or may not go on now. */
+  /** The session ends in order; see put-offs.ts. */
   leave(): void {
     notePutOffs(this.#conversation)
   }
@@ -203,10 +208,14 @@ export class Commands {
     return this.#conversation.replies.words(code, enhanced, text, 'mistake')
   }
 
-  /** A command that was pipelined after an EHLO or MAIL that was put off is put off too: a 5yz would bounce the mail. */
+  /**
+   * A command that was pipelined after an EHLO or MAIL that was put off is put off too: a 5yz would bounce the mail. It is no mistake: a mail
+   * server pipelines all recipients of a message behind its MAIL (RFC 2920 section 3.1).
+   */
   #outOfTurn(text: string): ClientReply {
+    if (this.#isPutOff) return this.#conversation.replies.words(451, '4.5.1', text, 'refused')
     this.#wasOutOfTurn = true
-    return this.#isPutOff ? this.#wrong(451, '4.5.1', text) : this.#wrong(503, '5.5.1', text)
+    return this.#wrong(503, '5.5.1', text)
   }
 
   /** Notes whether an EHLO or MAIL is put off, as it also is if it fails. */

@@ -1,12 +1,12 @@
 /**
- * What one session has put off, until it is known how its client leaves. Only after a QUIT, or where we end the session, is it
- * noted, so that it goes first when it comes back. Whoever just hangs up is no mail server: those must not (RFC 5321 section
- * 4.1.1.10). What comes after that counts as coming for the first time.
+ * What was put off in one session, until it is known how its client leaves. It is noted, so that it goes first when it comes back, only after a
+ * QUIT, or where we end the session with the reply to a command or because this node is being stopped. Mail servers must not just hang up (RFC
+ * 5321 section 4.1.1.10), nor fall silent until their time is over: what such a client sends again counts as coming for the first time.
  */
 import type { Envelope } from '../../state/returns.ts'
 import { type Context, mannerOf } from './context.ts'
 
-/** As many messages as a session may have, as shipped, each by its sender as well. */
+/** A hundred messages, each by its sender as well: as many as a client may RSET between two messages (commands.ts). */
 const MOST = 200
 
 /** A message has heard a 4yz, whoever said it: its client will send it again. @param asked undefined: nobody had to let it in */
@@ -19,7 +19,7 @@ export function keepPutOff(context: Pick<Context, 'parts' | 'client' | 'record'>
   if (record.putOffs.length < MOST) record.putOffs.push(...keys)
 }
 
-/** The client has said QUIT, or we end the session. */
+/** The client leaves in order. */
 export function notePutOffs({ parts, client, record }: Pick<Context, 'parts' | 'client' | 'record'>): void {
   if (record.putOffs !== undefined) parts.overload.left(client, record.putOffs)
   record.putOffs = undefined

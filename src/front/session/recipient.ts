@@ -203,7 +203,7 @@ function learn({ parts }: Context, { facts }: Transaction, to: Recipient, said: 
   else if (!isRole(to.address) && !isForOne(facts, to, said)) unknownRecipients.heard(to, said)
 }
 
-/** Whether the words repeat what only this client has said or is. Others must not hear it, nor hear what he makes us say. */
+/** Whether the words repeat what only this client has said or is. Others must not hear it, nor hear what it makes us say. */
 function isForOne({ client, helo, from }: Transaction['facts'], { path }: Recipient, { reply }: Said): boolean {
   const words = reply.lines.join(' ').replaceAll(path, ' ').toLowerCase()
   // A single word may be among the words by chance.

@@ -1,5 +1,6 @@
 /** MAIL, with which a transaction begins: is it a sender, may it have these parameters, and is the message put off already? */
 import type { Facts } from '../../core/policy.ts'
+import type { Offer } from '../../overload/overload.ts'
 import { say } from '../reply.ts'
 import { Charges } from './charges.ts'
 import { type ClientReply, goOn } from './client-reply.ts'
@@ -32,8 +33,11 @@ export async function sender(
   record.from = from
   const verdict = await judge(context, 'mail', 'uncounted', {
     ...facts,
-    // Only the level asks, after all other checks.
-    shed: () => parts.overload.atMail(client, from, () => mannerOf(context)),
+    // Only the level asks, after all other checks. The DNS may have told by now whose address it is.
+    shed(): Offer {
+      client.lookAgain?.()
+      return parts.overload.atMail(client, from, () => mannerOf(context))
+    },
   })
   if (verdict.action === 'accept') {
     const transaction = new Transaction(read.value.line, needs.value, facts, new Charges(parts.limits, client))

@@ -2,9 +2,8 @@
 
 import { execFileSync, fork } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { temporaryFolder } from '../test/support/folders.ts'
 import { cpuMs } from './measure.ts'
 import { atEnd, type Contender } from './processes.ts'
 import type { TlsOrder, TlsTally } from './tls-load.ts'
@@ -16,21 +15,22 @@ export interface KeyPair {
   readonly key: string
 }
 
-/** Two certificates, one of each kind of key that mail servers have. */
-export function makePairs(): readonly KeyPair[] {
-  const directory = mkdtempSync(join(tmpdir(), 'spillway-bench-tls-'))
-  atEnd(() => rmSync(directory, { recursive: true, force: true }))
-  const pair = (kind: string, name: string, algorithm: readonly string[]): KeyPair => {
-    const [cert, key] = [join(directory, `${name}.pem`), join(directory, `${name}.key`)]
-    const made = ['req', '-x509', '-nodes', '-days', '30', '-subj', '/CN=mx.test.example', '-keyout', key, '-out', cert]
-    execFileSync('openssl', [...made, ...algorithm], { stdio: 'ignore' })
-    return { kind, cert, key }
-  }
-  return [
-    pair('RSA 2048', 'rsa', ['-newkey', 'rsa:2048']),
-    pair('ECDSA P-256', 'ec', ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256']),
-  ]
+const KINDS = {
+  'RSA 2048': ['-newkey', 'rsa:2048'],
+  'ECDSA P-256': ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256'],
+} as const
+
+/** A key and its certificate, which are gone at the end. */
+export function makePair(kind: keyof typeof KINDS): KeyPair {
+  const directory = temporaryFolder('spillway-bench-tls')
+  const [cert, key] = [join(directory, 'cert.pem'), join(directory, 'key.pem')]
+  const made = ['req', '-x509', '-nodes', '-days', '30', '-subj', '/CN=mx.test.example', '-keyout', key, '-out', cert]
+  execFileSync('openssl', [...made, ...KINDS[kind]], { stdio: 'ignore' })
+  return { kind, cert, key }
 }
+
+/** One of each kind of key that mail servers have. */
+export const makePairs = (): readonly KeyPair[] => [makePair('RSA 2048'), makePair('ECDSA P-256')]
 
 export interface TlsLoad {
   order(order: TlsOrder): Promise<TlsTally>

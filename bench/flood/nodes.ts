@@ -7,7 +7,7 @@ import { type RedisServer, startRedis } from '../../test/services/redis.ts'
 import { startUnbound } from '../../test/services/unbound.ts'
 import { type Forwarder, startForwarder } from '../cluster/forwarder.ts'
 import { learn, type Spillway, startSpillway } from '../processes.ts'
-import { makePairs } from '../tls.ts'
+import { makePair } from '../tls.ts'
 import { type Size, sizeOf } from './capacity.ts'
 import { dayOf } from './day.ts'
 import { recordsOf } from './early.ts'
@@ -135,7 +135,7 @@ async function startNames(
 }
 
 function certificate(): Readonly<Record<string, string>> {
-  const { cert, key } = makePairs()[1] as { cert: string; key: string }
+  const { cert, key } = makePair('ECDSA P-256')
   return { TLS_CERT: cert, TLS_KEY: key }
 }
 

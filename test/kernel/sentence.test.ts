@@ -6,6 +6,7 @@ import { readingWith } from '../../src/config/reload.ts'
 import type { Ban } from '../../src/core/bans.ts'
 import { parseNetwork } from '../../src/core/ip.ts'
 import { NetworkMap } from '../../src/core/network-map.ts'
+import { LatestMail } from '../../src/state/latest-mail.ts'
 import { NO_PAST } from '../../src/state/past.ts'
 import { createMetrics } from '../../src/telemetry/metrics.ts'
 import { testSources } from '../support/app.ts'
@@ -32,6 +33,7 @@ const policy = (settings: Record<string, string> = {}) =>
       () => '',
     ),
     history: { own: (ip: string) => (ip === KNOWN ? known : NO_PAST), net: () => NO_PAST },
+    latest: new LatestMail({ now: Date.now }),
     bans: { of: (ip: string) => bans.find(ip, () => true), isAllowed: (ip: string) => ip === '198.51.100.77' },
     metrics: createMetrics({ version: '', upstreams: [] }),
   } as unknown as PolicySources)

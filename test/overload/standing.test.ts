@@ -232,7 +232,7 @@ describe('a network whose known senders turn bad together', () => {
 
   test('lends nothing to its strangers, and makes none of its known senders suspect', () => {
     const lending = net(100, 0, 24)
-    const domain = { ...net(100, 0, 7 * 24), nets: 0xff }
+    const domain = { ...net(100, 0, 7 * 24), buckets: 0xff }
     expect(is(NO_PAST, undefined, { net: lending })).toEqual(['good_neighbours', false])
     expect(is(NO_PAST, TURNED, { net: lending })).toEqual(['nothing', false])
     expect(is(NO_PAST, undefined, { domain })).toEqual(['good_domain', false])

@@ -21,7 +21,7 @@ import { CrewOrders } from './crew-orders.ts'
 import { CrewTallies } from './crew-tallies.ts'
 import { type Ending, Hand } from './hand.ts'
 import { Place } from './place.ts'
-import type { Report, Start } from './protocol.ts'
+import type { Start, WorkerReport } from './protocol.ts'
 
 const LOOK_MS = 1000
 /** A worker that says nothing for so many looks serves nobody. One that only has much to do reports meanwhile. */
@@ -43,17 +43,6 @@ export interface CrewOptions extends Pick<Start, 'of' | 'version' | 'machine' | 
   readonly sockets: readonly number[]
   readonly metrics: ParentMetrics
   readonly log: Log
-}
-
-/** One worker as its parent knows it at the moment. */
-export interface WorkerReport {
-  /** 1 and up. */
-  readonly worker: number
-  readonly pid: number | undefined
-  /** Whether it serves and answered just now. */
-  readonly up: boolean
-  readonly restarts: number
-  readonly report: Report | undefined
 }
 
 export class Crew {

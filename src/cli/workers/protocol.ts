@@ -115,3 +115,14 @@ export type FromWorker =
   | { readonly kind: 'banned'; readonly made: readonly Ban[] }
   /** Without a report, no message with this queue id went through it. */
   | { readonly kind: 'learnt'; readonly id: number; readonly report: FeedbackReport | undefined }
+
+/** One worker as its parent knows it at the moment. */
+export interface WorkerReport {
+  /** 1 and up. */
+  readonly worker: number
+  readonly pid: number | undefined
+  /** Whether it serves and answered just now. */
+  readonly up: boolean
+  readonly restarts: number
+  readonly report: Report | undefined
+}

@@ -3,7 +3,7 @@ import type { Status, WorkerStatus } from '../../admin/status.ts'
 import { REMEMBERED } from '../../core/client.ts'
 import { recordOf } from '../../core/record.ts'
 import { trafficTogether } from '../../telemetry/traffic/report.ts'
-import type { WorkerReport } from './crew.ts'
+import type { WorkerReport } from './protocol.ts'
 
 export type OfParent = Pick<Status, 'version' | 'node' | 'uptimeSeconds' | 'settings' | 'drainedSince'> & {
   readonly draining: boolean

@@ -399,6 +399,18 @@ describe('a stranger that comes back', () => {
     expect(await say('b@example.net')).toBe('250')
   })
 
+  test('after RSET is let in, though its client hangs up then: so does Postfix with a connection that it has kept', async () => {
+    const client = await node.client(HERE)
+    await client.hello()
+    await client.command('MAIL FROM:<a@example.org>')
+    expect(await client.command('RCPT TO:<b@example.net>')).toMatch(/^451/)
+    await client.command('RSET')
+    client.end()
+    await client.closed()
+    at.ms += 61_000
+    expect(await say('b@example.net')).toBe('250')
+  })
+
   test('after the node has ended its session is let in', async () => {
     const client = await node.client(HERE)
     await client.hello()

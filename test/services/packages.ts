@@ -27,6 +27,7 @@ export const PACKAGES: Readonly<Record<string, Package>> = {
       postconf: 'usr/sbin/postconf',
       postmap: 'usr/sbin/postmap',
       postsuper: 'usr/sbin/postsuper',
+      postqueue: 'usr/sbin/postqueue',
       'smtp-sink': 'usr/sbin/smtp-sink',
       'smtp-source': 'usr/sbin/smtp-source',
     },

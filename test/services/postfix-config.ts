@@ -193,7 +193,9 @@ export function masterCf(
     const overrides = params.map(([name, value]) => `  -o { ${name} = ${value} }\n`).join('')
     return `127.0.0.1:${ports[index]} inet n - n - ${limit} ${program}\n${overrides}`
   })
-  return lines.join('') + SERVICES.trimStart() + (sends ? 'smtp unix - - n - - smtp\n' : '')
+  return (
+    lines.join('') + SERVICES.trimStart() + (sends ? 'smtp unix - - n - - smtp\nscache unix - - n - 1 scache\n' : '')
+  )
 }
 
 function paramsOf(listener: Listener, directory: string): Params {

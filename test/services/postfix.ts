@@ -33,6 +33,8 @@ export interface Postfix extends MailServer {
   reconfigure(params: Params): Promise<void>
   /** Lets go what a sender (see `sendTo`) has on hold. */
   release(): void
+  /** Makes a sender try at once what was put off. */
+  flush(): void
 }
 
 /** Starts a Postfix and resolves when every listener takes connections. Rejects with what Postfix says is wrong. */
@@ -122,6 +124,10 @@ async function startOnce(options: PostfixOptions): Promise<Postfix> {
     release() {
       const { path, env } = command('postsuper')
       execFileSync(path, ['-c', config, '-H', 'ALL'], { env: { ...process.env, ...env }, stdio: 'ignore' })
+    },
+    flush() {
+      const { path, env } = command('postqueue')
+      execFileSync(path, ['-c', config, '-f'], { env: { ...process.env, ...env }, stdio: 'ignore' })
     },
     stop: () => master.stop(),
   }

@@ -114,3 +114,33 @@ test('R50 Exim through every test of how a client talks: nothing is put off', as
   expect((await strangersMet(path)).refusals).toEqual([])
   expect(sender.log().match(/ (?:==|\*\*) /g)).toBeNull()
 }, 60_000)
+
+test('a Postfix that keeps its connections hangs up on them, and what it brings again has come back nevertheless', async () => {
+  const level = { OVERLOAD: '3', OVERLOAD_EVENT_LOOP: '10s', OVERLOAD_RETURN_AFTER: '1s' }
+  const path = await startPath([ANNA], level)
+  ends.push(path.stop)
+  const params = { smtp_connection_cache_destinations: 'static:all', smtp_connection_cache_time_limit: '1s' }
+  const sender = await startPostfix({ sendTo: path.spillway.port, params })
+  ends.push(sender.stop)
+  const sessions = () => path.spillway.log().filter(({ msg, from }) => msg === 'session' && from !== undefined)
+  const [first] = mails(1, 'kept')
+  await queue(sender.port(), [first as Mail], 1)
+  sender.release()
+  const [{ ms, ...line } = {}] = await eventually(sessions, (found) => found.length === 1)
+  expect(line).toMatchObject({ reason: 'overload', came: 'first' })
+  // It has kept the connection for a second.
+  expect((ms as { total: number }).total).toBeGreaterThanOrEqual(900)
+  // It tries again and again; what comes too soon does not count.
+  const backIn = 'spillway_rationed_messages_total{came="back",result="let_in"}'
+  await eventually(
+    () => {
+      sender.flush()
+      return path.spillway.metric(backIn)
+    },
+    (count) => count === 1,
+  )
+  await eventually(
+    () => path.postfix.messages(ANNA).length,
+    (found) => found === 1,
+  )
+}, 60_000)

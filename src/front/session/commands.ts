@@ -122,7 +122,7 @@ export class Commands {
     }
   }
 
-  /** The session ends in order; see put-offs.ts. */
+  /** The session, or a transaction, ends in order; see put-offs.ts. */
   leave(): void {
     notePutOffs(this.#conversation)
   }
@@ -173,6 +173,7 @@ export class Commands {
         return this.#conversation.data()
       case 'RSET':
         this.#conversation.reset()
+        this.leave()
         return goOn(say(250, '2.0.0', 'Ok'), 'junk')
       case 'QUIT':
         return close(say(221, '2.0.0', `${this.#parts.conversation.voice.hostname} closing connection`))

@@ -146,6 +146,8 @@ export function mainCf(options: PostfixOptions, { binaries, directory }: Places)
       default_transport: `smtp:[127.0.0.1]:${sendTo}`,
       queue_run_delay: '1s',
       minimal_backoff_time: '1s',
+      // A connection is kept for more mail only where a test asks for it, so that sessions last as long as their mail.
+      smtp_connection_cache_on_demand: 'no',
     }),
     ...params,
   }

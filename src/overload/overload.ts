@@ -204,15 +204,15 @@ export class Overload {
    * @param envelope `to` is '' where no recipient was heard @param manner see returning.ts
    * @returns what it is to be noted by when its client has left, so that it goes first when it comes back
    */
-  putOff(
+  keysOfPutOff(
     client: Pick<Client, 'standing' | 'net' | 'domain'>,
     envelope: Envelope,
     manner: () => Manner = () => PLAIN,
   ): readonly Key[] {
-    return this.enforced > 0 && isRationed(client.standing) ? this.#rationing.putOff(client, envelope, manner()) : []
+    return this.enforced > 0 && isRationed(client.standing) ? this.#rationing.keysOf(client, envelope, manner()) : []
   }
 
-  /** A client has left in order. @param keys what putOff returned for its messages */
+  /** A client has left in order. @param keys what keysOfPutOff returned for its messages */
   left({ net }: Pick<Client, 'net'>, keys: readonly Key[]): void {
     for (const key of keys) this.#options.returns.note(net, key)
   }

@@ -49,7 +49,7 @@ const isLate = ({ isDoubtful, isClear }: Manner): boolean => isDoubtful || isCle
  * What a message is remembered by: sender and recipient, and where it may be put off at MAIL the sender alone as well.
  * @param envelope `to` is '' where no recipient was heard
  */
-function keysOf(envelope: Envelope, manner: Manner): readonly Envelope[] {
+function tracesOf(envelope: Envelope, manner: Manner): readonly Envelope[] {
   const { from, to } = envelope
   return to !== '' && from !== '' && isLate(manner) ? [envelope, { from, to: '' }] : [envelope]
 }
@@ -108,16 +108,16 @@ export class Rationing {
       return undefined
     }
     const is = manner()
-    const keys = keysOf(envelope, is)
-    const came = cameOf(keys.map((key) => returns.came(net, key, domain)))
+    const traces = tracesOf(envelope, is)
+    const came = cameOf(traces.map((each) => returns.came(net, each, domain)))
     const notIn = this.#offer(standing, net, came, is)
-    if (notIn === undefined && came !== 'first') for (const key of keys) returns.spend(net, key, domain)
+    if (notIn === undefined && came !== 'first') for (const each of traces) returns.spend(net, each, domain)
     return notIn
   }
 
-  /** A message was put off. @returns what it is noted by; nothing of what the client wrote is in it */
-  putOff({ net, domain }: From, envelope: Envelope, manner: Manner): readonly Key[] {
-    return keysOf(envelope, manner).map((each) => this.#options.returns.keyOf(net, each, domain))
+  /** What a message that was put off is noted by; nothing of what the client wrote is in it. */
+  keysOf({ net, domain }: From, envelope: Envelope, manner: Manner): readonly Key[] {
+    return tracesOf(envelope, manner).map((each) => this.#options.returns.keyOf(net, each, domain))
   }
 
   #offer(standing: Rationed, net: string, came: Came, is: Manner): NotIn | undefined {

@@ -202,7 +202,7 @@ describe('strangers that come back', () => {
   const put = (i: number, from = `net ${i}`) => {
     const letter = { from: `${i}@example.org`, to: 'b@example.net' }
     const shed = overload.offer(client('new', from), letter)
-    if (shed !== undefined) overload.left(client('new', from), overload.putOff(client('new', from), letter))
+    if (shed !== undefined) overload.left(client('new', from), overload.keysOfPutOff(client('new', from), letter))
     return shed
   }
   const later = (ms: number) => {
@@ -239,9 +239,9 @@ describe('strangers that come back', () => {
   })
 
   test('nothing is counted while all are let in, nor remembered at level 0', () => {
-    overload.left(client('new'), overload.putOff(client('new'), LETTER))
+    overload.left(client('new'), overload.keysOfPutOff(client('new'), LETTER))
     settings.mode = 1
-    overload.left(client('known'), overload.putOff(client('known'), LETTER))
+    overload.left(client('known'), overload.keysOfPutOff(client('known'), LETTER))
     overload.tick()
     expect(letIn('new')).toBe(100)
     expect(counts).toEqual({})
@@ -252,7 +252,7 @@ describe('strangers that come back', () => {
 
   test('what was put off for another reason counts from level 1 on', () => {
     settings.mode = 1
-    overload.left(client('new'), overload.putOff(client('new'), LETTER))
+    overload.left(client('new'), overload.keysOfPutOff(client('new'), LETTER))
     later(300_000)
     settings.mode = 4
     expect(overload.offer(client('new'), LETTER)).toMatchObject({ came: 'back' })
@@ -303,7 +303,7 @@ describe('while the check is only observed', () => {
     settings.isEnforced = false
     settings.mode = 4
     overload.tick()
-    overload.left(client('new'), overload.putOff(client('new'), LETTER))
+    overload.left(client('new'), overload.keysOfPutOff(client('new'), LETTER))
     now += 300_000
     expect(overload.offer(client('new'), LETTER)).toMatchObject({ came: 'first' })
   })

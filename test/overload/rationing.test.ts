@@ -80,7 +80,7 @@ test('nobody is asked about at MAIL while all are let in, or while nothing has c
 
 test('of such clients the sender is remembered as well, and of none with a null sender', () => {
   const putOff = (from_: string, to: string, manner = DOUBTFUL) =>
-    rationing.putOff(from('here'), { from: from_, to }, manner)
+    rationing.keysOf(from('here'), { from: from_, to }, manner)
   putOff('s', '')
   putOff('s', 'x')
   putOff('', 'x')

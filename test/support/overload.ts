@@ -3,14 +3,14 @@ import type { Overload } from '../../src/overload/overload.ts'
 
 export const NO_OVERLOAD: Pick<
   Overload,
-  'enforced' | 'atBanner' | 'atMail' | 'offer' | 'putOff' | 'left' | 'idleMs' | 'met' | 'reserve'
+  'enforced' | 'atBanner' | 'atMail' | 'offer' | 'keysOfPutOff' | 'left' | 'idleMs' | 'met' | 'reserve'
 > = {
   reserve: 0,
   enforced: 0,
   atBanner: () => undefined,
   atMail: () => undefined,
   offer: () => undefined,
-  putOff: () => [],
+  keysOfPutOff: () => [],
   left: () => undefined,
   idleMs: (_, usual) => usual,
   met: (standing) => standing,

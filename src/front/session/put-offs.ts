@@ -14,7 +14,7 @@ const MOST = 200
 export function keepPutOff(context: Pick<Context, 'parts' | 'client' | 'record'>, asked: Envelope | undefined): void {
   const { parts, client, record } = context
   if (asked === undefined) return
-  const keys = parts.overload.putOff(client, asked, () => mannerOf(context))
+  const keys = parts.overload.keysOfPutOff(client, asked, () => mannerOf(context))
   if (keys.length === 0) return
   record.putOffs ??= []
   if (record.putOffs.length + keys.length <= MOST) record.putOffs.push(...keys)

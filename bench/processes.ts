@@ -107,6 +107,10 @@ export async function learn(
   return JSON.parse(output) as { known: number; seen: number }
 }
 
+const TOKEN = 'the-token-of-the-benchmark'
+/** Fields of a request that changes something: every program that a benchmark starts has this token. */
+export const AS_OPERATOR = { Authorization: `Bearer ${TOKEN}` } as const
+
 /**
  * Starts the built program with these settings (names without their prefix) as in production: its log goes to a file,
  * at level info. On the command line of a benchmark, `--profile DIR` makes it leave a CPU profile in DIR when it ends,
@@ -125,6 +129,7 @@ export async function startSpillway(
     LISTEN: '127.0.0.1:0',
     ADMIN_LISTEN: '127.0.0.1:0',
     HOSTNAME: 'mx.test.example',
+    ADMIN_TOKEN: TOKEN,
     ...settings,
   }
   const profile = option('profile')

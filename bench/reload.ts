@@ -10,7 +10,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { startSink } from '../test/services/sink.ts'
 import { alternate, judged, median, table } from './measure.ts'
-import { atEnd, benchmark, need, rounds, type Spillway, startLoad, startSpillway } from './processes.ts'
+import { AS_OPERATOR, atEnd, benchmark, need, rounds, type Spillway, startLoad, startSpillway } from './processes.ts'
 import { WIDE_LIMITS } from './turn.ts'
 
 const EVERY_MS = 4
@@ -71,7 +71,7 @@ await benchmark(async () => {
   let changes = 0
   const reload = async ({ admin }: Spillway): Promise<void> => {
     appendFileSync(list, `198.51.100.${changes++ % 250}\n`)
-    const response = await fetch(`http://127.0.0.1:${admin}/api/v1/reload`, { method: 'POST' })
+    const response = await fetch(`http://127.0.0.1:${admin}/api/v1/reload`, { method: 'POST', headers: AS_OPERATOR })
     if (response.status !== 200) throw new Error(`the reload has failed: ${await response.text()}`)
   }
   const window = (node: Spillway, isReloaded: boolean) => async () => {

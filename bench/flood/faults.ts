@@ -1,6 +1,7 @@
 // What happens in a run beside the mail: to the cluster, to Redis, to the nodes, and who does nothing but handshakes.
 
 import type { ChildProcess } from 'node:child_process'
+import { AS_OPERATOR } from '../processes.ts'
 import type { TlsOrder } from '../tls-load.ts'
 import type { ClusterOrder } from './cluster.ts'
 import type { Nodes } from './nodes.ts'
@@ -96,7 +97,7 @@ export function startReporter({ running }: Nodes, { web, port }: { web: number; 
     const told = (await (await fetch(`http://127.0.0.1:${web}/`)).json()) as Record<string, number>
     const upstream = `127.0.0.1:${port}`
     const body = JSON.stringify({ upstream, value: told[upstream] })
-    const headers = { 'content-type': 'application/json' }
+    const headers = { ...AS_OPERATOR, 'content-type': 'application/json' }
     for (const { admin } of running) {
       await fetch(`http://127.0.0.1:${admin}/api/v1/pressure`, { method: 'POST', headers, body })
     }

@@ -4,6 +4,7 @@ import { writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { RedisServer } from '../../test/services/redis.ts'
 import type { RecordingServer } from '../../test/soak/mail-server.ts'
+import { AS_OPERATOR } from '../processes.ts'
 import { DENIED } from './nuisances.ts'
 
 export interface FaultParts {
@@ -101,7 +102,7 @@ export class Faults {
     const { envFile, servers, admin } = this.#parts
     writeFileSync(envFile, envText(servers, other))
     this.counts.reloads++
-    const response = await fetch(`http://127.0.0.1:${admin}/api/v1/reload`, { method: 'POST' })
+    const response = await fetch(`http://127.0.0.1:${admin}/api/v1/reload`, { method: 'POST', headers: AS_OPERATOR })
     const text = await response.text()
     if (response.status !== 200) this.failed.push(`${response.status} ${text.slice(0, 200)}`)
   }

@@ -7,7 +7,7 @@
 #     TARGET    how many messages its queue may hold; with so many the pressure is 1
 #     URL       of the admin port of each Spillway node, e.g. http://192.0.2.10:9025
 #
-# SPILLWAY_ADMIN_TOKEN_FILE names a file with the token, where the node has one. EVERY is the number of seconds
+# SPILLWAY_ADMIN_TOKEN_FILE names a file with the token of the nodes, which they need. EVERY is the number of seconds
 # between two reports; a report counts for 60. It needs curl. If the queue cannot be counted, nothing is reported.
 set -u
 LC_ALL=C

@@ -51,7 +51,7 @@ interface Route {
   readonly asksPassword?: true
   /** For GET and HEAD. */
   readonly read?: Answer
-  /** It changes something. If there is a token, it is needed over loopback as well: any program on this machine may call from there. */
+  /** It changes something, and needs the token over loopback as well: any program on this machine may call from there. Without a token nothing is changed. */
   readonly write?: { readonly method: 'POST' | 'DELETE'; readonly answer: Answer }
 }
 
@@ -118,6 +118,10 @@ const withVerdict = (status: Status, now: number) => ({ verdict: verdictOf(statu
 const WRONG_HOST =
   'over loopback this port answers only to its own names (localhost, 127.0.0.1, [::1], SPILLWAY_HOSTNAME), so that no web page ' +
   'can ask it through a browser under a name of its own; SPILLWAY_ADMIN_HOSTS takes others'
+
+const NO_TOKEN =
+  'this node has no token, and without one nothing is changed over this port: set SPILLWAY_ADMIN_TOKEN_FILE and reload (SIGHUP), or ' +
+  'open a socket beside it (SPILLWAY_ADMIN_LISTEN=127.0.0.1:9025,unix:/run/spillway/admin.sock)'
 
 const BANS = '/api/v1/bans'
 const ALLOW = '/api/v1/allow'
@@ -193,9 +197,10 @@ export function createRouter(parts: RouteParts): (request: Request, local: strin
     if ('code' in found) return found
     const secret = token()
     const may = route.isPublic || mayUse(local, authorization, secret, route.asksPassword)
-    const isProven = local === LOCAL_SOCKET || secret === undefined || isBearer(authorization, secret)
-    const isUnasked = found.answer !== route.read && !isProven
-    if (!may || isUnasked) {
+    const isProven = local === LOCAL_SOCKET || isBearer(authorization, secret)
+    const isUnproven = found.answer !== route.read && !isProven
+    if (may && isUnproven && secret === undefined) return text(403, NO_TOKEN)
+    if (!may || isUnproven) {
       const how = route.asksPassword
         ? 'Basic realm="spillway: any name, and the admin token", charset="UTF-8"'
         : 'Bearer'

@@ -95,6 +95,8 @@ export function whyRefused(status: number, at: string, token: string | undefined
       return token === undefined
         ? `The node at ${at} wants a token: set SPILLWAY_ADMIN_TOKEN, or SPILLWAY_ADMIN_TOKEN_FILE, to the one that it has.`
         : `The node at ${at} does not take the token of SPILLWAY_ADMIN_TOKEN. If it was changed just now, the node still has the one before: send it SIGHUP instead, or ask it with that one.`
+    case 403:
+      return `The node at ${at} has no token, and without one it changes nothing over that port. Set SPILLWAY_ADMIN_TOKEN_FILE and send it SIGHUP, or restart it with a socket in SPILLWAY_ADMIN_LISTEN, such as 127.0.0.1:9025,unix:/run/spillway/admin.sock.`
     case 421:
       return `The node at ${at} does not answer to that name: list it in SPILLWAY_ADMIN_HOSTS, or give an address in SPILLWAY_ADMIN_LISTEN.`
     default:

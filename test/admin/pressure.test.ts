@@ -4,7 +4,7 @@ import { LONGEST_BODY, type Request, readRequest } from '../../src/admin/request
 import { createRouter } from '../../src/admin/routes.ts'
 import { SYSTEM_CLOCK } from '../../src/core/clock.ts'
 import type { PressureReport } from '../../src/core/overload.ts'
-import { startApp, type TestApp } from '../support/app.ts'
+import { AS_OPERATOR, startApp, type TestApp, WITH_TOKEN } from '../support/app.ts'
 import { NO_BANS, NO_ORDERS_GIVEN } from '../support/bans.ts'
 import { ask, open, rest } from './http-client.ts'
 
@@ -92,12 +92,19 @@ describe('a report', () => {
 describe('over the wire', () => {
   let app: TestApp
   beforeAll(async () => {
-    app = await startApp('127.0.0.1:1')
+    app = await startApp('127.0.0.1:1', WITH_TOKEN)
   })
   afterAll(() => app.stop())
   const BODY = '{"upstream": "127.0.0.1:1", "value": 0.5}'
   const head = (...fields: string[]) =>
-    ['POST /api/v1/pressure HTTP/1.1', 'Host: localhost', ...fields, '', ''].join('\r\n')
+    [
+      'POST /api/v1/pressure HTTP/1.1',
+      'Host: localhost',
+      `Authorization: ${AS_OPERATOR.Authorization}`,
+      ...fields,
+      '',
+      '',
+    ].join('\r\n')
 
   test('the body may come with the head, or octet by octet; what follows it is ignored', async () => {
     const request = head(`Content-Length: ${BODY.length}`) + BODY

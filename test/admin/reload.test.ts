@@ -2,10 +2,10 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { type Request, readRequest } from '../../src/admin/request.ts'
 import type { Response } from '../../src/admin/response.ts'
-import { createRouter } from '../../src/admin/routes.ts'
+import { createRouter, LOCAL_SOCKET } from '../../src/admin/routes.ts'
 import type { ReloadReport } from '../../src/config/reload.ts'
 import { SYSTEM_CLOCK } from '../../src/core/clock.ts'
-import { startApp, type TestApp } from '../support/app.ts'
+import { AS_OPERATOR, startApp, type TestApp, WITH_TOKEN } from '../support/app.ts'
 import { NO_BANS, NO_ORDERS_GIVEN } from '../support/bans.ts'
 import { ask } from './http-client.ts'
 
@@ -64,8 +64,18 @@ describe('a reload', () => {
     })
     token = undefined
     expect(await send('POST', { Authorization: 'Bearer undefined' }, away)).toMatchObject({ code: 401, begun: false })
-    // Where there is none, it is the operator who calls over loopback.
-    expect(await send('POST', { Authorization: '' })).toMatchObject({ code: 200, begun: true })
+    token = 'the-token'
+  })
+
+  test('is not begun where there is no token, over loopback either, and the answer says what to do', async () => {
+    token = undefined
+    for (const authorization of ['', 'Bearer undefined', 'Bearer '])
+      expect(await send('POST', { Authorization: authorization })).toMatchObject({
+        ...{ code: 403, begun: false },
+        response: { body: expect.stringContaining('set SPILLWAY_ADMIN_TOKEN_FILE and reload (SIGHUP)') },
+      })
+    // The socket in the file system is the operator's.
+    expect(await send('POST', { Authorization: '' }, LOCAL_SOCKET)).toMatchObject({ code: 200, begun: true })
     token = 'the-token'
   })
 
@@ -94,13 +104,14 @@ test('where there is nothing to read again, there is no such path', async () => 
 describe('over the wire', () => {
   let app: TestApp
   beforeAll(async () => {
-    app = await startApp('127.0.0.1:1')
+    app = await startApp('127.0.0.1:1', WITH_TOKEN)
   })
   afterAll(() => app.stop())
 
   test('the report is the body of the response, also after a request with a body', async () => {
     const body = '{"ignored": true}'
-    const head = `POST /api/v1/reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${body.length}\r\n\r\n`
+    const fields = `Host: localhost\r\nAuthorization: ${AS_OPERATOR.Authorization}\r\nContent-Length: ${body.length}`
+    const head = `POST /api/v1/reload HTTP/1.1\r\n${fields}\r\n\r\n`
     const reply = await ask(app.adminPort, head + body)
     expect(reply.status).toBe(200)
     expect(JSON.parse(reply.body)).toMatchObject({ result: 'ok', changed: [], needsRestart: [], mistakes: [] })

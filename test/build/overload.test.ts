@@ -3,7 +3,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterEach, describe, expect, test } from '@jest/globals'
 import type { Status } from '../../src/admin/status.ts'
-import { eventually, startApp, type TestApp } from '../support/app.ts'
+import { AS_OPERATOR, eventually, startApp, type TestApp, WITH_TOKEN } from '../support/app.ts'
 import { type Script, startUpstream } from '../support/upstream.ts'
 
 const ends: (() => Promise<unknown>)[] = []
@@ -214,12 +214,12 @@ describe('by pressure', () => {
   }, 20_000)
 
   test('a reported queue raises the level while mail goes on quickly; the log and the status name the mail server', async () => {
-    const app = await begin({ OVERLOAD: 'auto', OVERLOAD_EVENT_LOOP: '10s' })
+    const app = await begin({ OVERLOAD: 'auto', OVERLOAD_EVENT_LOOP: '10s', ...WITH_TOKEN })
     const [server] = app.running.status().upstreams
     const upstream = server?.upstream as string
     const report = (value: number) =>
       fetch(`http://127.0.0.1:${app.adminPort}/api/v1/pressure`, {
-        method: 'POST',
+        ...{ method: 'POST', headers: AS_OPERATOR },
         body: JSON.stringify({ upstream, value }),
       })
     expect((await report(1.3)).status).toBe(200)

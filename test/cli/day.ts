@@ -8,9 +8,10 @@ import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TLSSocket } from 'node:tls'
+import { AS_OPERATOR } from '../support/app.ts'
 import { makeCertificate } from '../support/certificates.ts'
 import { connectClient } from '../support/client.ts'
-import { Program, SERVE_ENV } from '../support/program.ts'
+import { Program, SERVE_ENV, TOKEN_ENV } from '../support/program.ts'
 import { startUpstream } from '../support/upstream.ts'
 
 const HONEST_PER_SECOND = 15
@@ -53,7 +54,7 @@ const write = (): void =>
 async function reload(changed: Record<string, string>): Promise<void> {
   Object.assign(settings, changed)
   write()
-  const response = await fetch(`http://127.0.0.1:${ADMIN}/api/v1/reload`, { method: 'POST' })
+  const response = await fetch(`http://127.0.0.1:${ADMIN}/api/v1/reload`, { method: 'POST', headers: AS_OPERATOR })
   const report = (await response.json()) as { result: string; changed: { setting: string }[] }
   const told = report.changed.map(({ setting }) => setting.replace('SPILLWAY_', ''))
   if (report.result !== 'ok' || told.join() !== Object.keys(changed).join()) throw new Error(JSON.stringify(report))
@@ -120,6 +121,7 @@ function steadily(perSecond: number, call: (number: number) => Promise<unknown>)
 const pause = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, PAUSE_MS))
 const env = {
   ...SERVE_ENV,
+  ...TOKEN_ENV,
   SPILLWAY_UPSTREAMS: undefined,
   SPILLWAY_RELAY_GUARD: 'off',
   SPILLWAY_WORKERS: workers,

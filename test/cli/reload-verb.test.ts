@@ -83,8 +83,8 @@ async function listening(server: Server): Promise<ReturnType<typeof loadWith>> {
 }
 const anyHttp = (listener: RequestListener) => listening(createServer(listener))
 
-/** The admin port as a caller off loopback sees it. */
-function away(parts: Partial<RouteParts>) {
+/** The admin port as a caller off loopback sees it. @param local our address on the connection */
+function away(parts: Partial<RouteParts>, local = '192.0.2.1') {
   const nothing = (): never => {
     throw new Error('not asked for')
   }
@@ -94,9 +94,9 @@ function away(parts: Partial<RouteParts>) {
   }
   const answer = createRouter({ ...usual, token: () => undefined, ...parts })
   return anyHttp(async ({ method, url, headers }, response) => {
-    const head = [`${method} ${url} HTTP/1.1`, 'Host: x', `Authorization: ${headers.authorization ?? ''}`]
+    const head = [`${method} ${url} HTTP/1.1`, 'Host: localhost', `Authorization: ${headers.authorization ?? ''}`]
     const asked = readRequest(head.join('\r\n'))
-    const { code, body } = 'code' in asked ? asked : await answer(asked, '192.0.2.1')
+    const { code, body } = 'code' in asked ? asked : await answer(asked, local)
     response.writeHead(code).end(body)
   })
 }
@@ -114,6 +114,14 @@ test('it presents the token of the settings', async () => {
   const loaded = await away({ token: () => 'another-token-of-that-length' })
   const none = { ...loaded, settings: { ...loaded.settings, adminToken: undefined } }
   expect(await reload(none, words)).toEqual({ code: 1, output: expect.stringContaining('wants a token') })
+})
+
+test('of a node that has no token it says what to do: send SIGHUP, which needs none, or give it one', async () => {
+  const told = await reload(await away({ token: () => undefined }, '127.0.0.1'), words)
+  expect(told).toEqual({
+    code: 1,
+    output: expect.stringMatching(/has no token, .*Set SPILLWAY_ADMIN_TOKEN_FILE.*SIGHUP/),
+  })
 })
 
 test('the mistakes that the node finds are told, and an error of it', async () => {

@@ -10,9 +10,9 @@ import { reread } from '../../src/cli/reread.ts'
 import { load } from '../../src/config/load.ts'
 import { readingOf } from '../../src/config/reload.ts'
 import { createLog } from '../../src/telemetry/log.ts'
-import { eventually, testSources } from '../support/app.ts'
+import { AS_OPERATOR, eventually, testSources } from '../support/app.ts'
 import { connectClient } from '../support/client.ts'
-import { Program, SERVE_ENV } from '../support/program.ts'
+import { Program, SERVE_ENV, TOKEN_ENV } from '../support/program.ts'
 
 let folder: string
 beforeEach(() => {
@@ -43,7 +43,7 @@ describe('the program', () => {
   async function begin(): Promise<{ port: number; admin: number }> {
     const { SPILLWAY_HOSTNAME, ...env } = SERVE_ENV
     program = new Program(['serve'], {
-      env: { ...env, SPILLWAY_ENV_FILE: join(folder, 'env'), SPILLWAY_ALLOW_FILE: join(folder, 'allow') },
+      env: { ...env, ...TOKEN_ENV, SPILLWAY_ENV_FILE: join(folder, 'env'), SPILLWAY_ALLOW_FILE: join(folder, 'allow') },
     })
     const { port } = await program.logged('listening for mail')
     const { port: admin } = await program.logged('listening for the operator')
@@ -135,7 +135,7 @@ describe('the program', () => {
     write('allow', 'none')
     const { admin } = await begin()
     const post = async (): Promise<{ status: number; body: Record<string, unknown> }> => {
-      const response = await fetch(`http://127.0.0.1:${admin}/api/v1/reload`, { method: 'POST' })
+      const response = await fetch(`http://127.0.0.1:${admin}/api/v1/reload`, { method: 'POST', headers: AS_OPERATOR })
       return { status: response.status, body: (await response.json()) as Record<string, unknown> }
     }
     write('env', 'SPILLWAY_HOSTNAME=mx.test.example', 'SPILLWAY_LIMIT_IP_MESSAGES=20/1h', 'SPILLWAY_WORKERS=2')

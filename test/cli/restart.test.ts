@@ -6,9 +6,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterEach, describe, expect, test } from '@jest/globals'
-import { eventually } from '../support/app.ts'
+import { AS_OPERATOR, eventually } from '../support/app.ts'
 import { connectClient } from '../support/client.ts'
-import { OWN_NETWORK, Program, SERVE_ENV } from '../support/program.ts'
+import { OWN_NETWORK, Program, SERVE_ENV, TOKEN_ENV } from '../support/program.ts'
 import { startUpstream } from '../support/upstream.ts'
 
 /** The command `npm run restarts` does it twenty times. */
@@ -50,7 +50,9 @@ describe.each(['1', '2'])('taking over, %s process(es)', (workers) => {
     for (const program of programs.splice(0)) await program.end()
   })
   const start = (args: readonly string[], env: Record<string, string> = {}): Program => {
-    const program = new Program(['serve', ...args], { env: { ...SERVE_ENV, SPILLWAY_WORKERS: workers, ...env } })
+    const program = new Program(['serve', ...args], {
+      env: { ...SERVE_ENV, ...TOKEN_ENV, SPILLWAY_WORKERS: workers, ...env },
+    })
     programs.push(program)
     return program
   }
@@ -183,7 +185,9 @@ describe.each(['1', '2'])('taking over, %s process(es)', (workers) => {
         expect(await client.command(line)).toMatch(/^[23]/)
       first.child.kill('SIGTERM')
       await first.logged('draining')
-      expect((await fetch(`http://127.0.0.1:${admin}/api/v1/handover`, { method: 'POST' })).status).toBe(202)
+      expect(
+        (await fetch(`http://127.0.0.1:${admin}/api/v1/handover`, { method: 'POST', headers: AS_OPERATOR })).status,
+      ).toBe(202)
       expect(await client.command('hello\r\n.')).toMatch(/^250/)
       expect(await first.exited).toBe(0)
       expect(upstream.bodies()).toHaveLength(1)

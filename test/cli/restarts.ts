@@ -10,7 +10,7 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { PROCESS_ENV, Program, programLine, SERVE_ENV } from '../support/program.ts'
+import { PROCESS_ENV, Program, programLine, SERVE_ENV, TOKEN_ENV } from '../support/program.ts'
 
 const PER_SECOND = 200
 /** Between two restarts, so that the new one has met clients. */
@@ -137,6 +137,7 @@ const [mode, restarts, workers = '1'] = process.argv.slice(2)
 const free = 12_000 + 2 * (process.pid % 10_000)
 const codes = await (mode === 'sockets' ? bySockets : byTakingOver)(Number(restarts), {
   ...SERVE_ENV,
+  ...TOKEN_ENV,
   SPILLWAY_WORKERS: workers,
   SPILLWAY_LOG_LEVEL: 'info',
   ...(mode !== 'sockets' && {

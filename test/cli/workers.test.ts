@@ -14,10 +14,10 @@ import type { Status } from '../../src/admin/status.ts'
 import { readId } from '../../src/core/id.ts'
 import { CERT, KEY } from '../config/pem.ts'
 import { startRedis } from '../services/redis.ts'
-import { eventually } from '../support/app.ts'
+import { AS_OPERATOR, eventually } from '../support/app.ts'
 import { makeCertificate } from '../support/certificates.ts'
 import { type Client, connectClient } from '../support/client.ts'
-import { Program, run, SERVE_ENV } from '../support/program.ts'
+import { Program, run, SERVE_ENV, TOKEN_ENV } from '../support/program.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
 let program: Program
@@ -45,6 +45,7 @@ async function start(env: Readonly<Record<string, string>> = {}): Promise<void> 
   program = new Program(['serve'], {
     env: {
       ...SERVE_ENV,
+      ...TOKEN_ENV,
       SPILLWAY_UPSTREAMS: upstream.address,
       SPILLWAY_RELAY_GUARD: 'off',
       SPILLWAY_WORKERS: '2',
@@ -300,7 +301,9 @@ describe('limits of a node', () => {
 
 describe('a ban', () => {
   const bans = async (method: string, path: string, body?: object) =>
-    JSON.parse(await get(`/api/v1/bans${path}`, { method, ...(body && { body: JSON.stringify(body) }) })) as {
+    JSON.parse(
+      await get(`/api/v1/bans${path}`, { method, headers: AS_OPERATOR, ...(body && { body: JSON.stringify(body) }) }),
+    ) as {
       total: number
     }
   const BALANCER = '127.0.0.99'
@@ -528,7 +531,10 @@ describe('a reload', () => {
     const file = await startWithFile('SPILLWAY_LOG_LEVEL=info\n')
     expect((await connectMany(10)).greeted).toHaveLength(10)
     writeFileSync(file, DENY)
-    const report = JSON.parse(await get('/api/v1/reload', { method: 'POST' })) as { result: string; hash: string }
+    const report = JSON.parse(await get('/api/v1/reload', { method: 'POST', headers: AS_OPERATOR })) as {
+      result: string
+      hash: string
+    }
     expect(report).toMatchObject({ result: 'ok', changed: [{ setting: 'SPILLWAY_DENY' }] })
     expect((await connectMany(10)).greeted).toHaveLength(0)
     process.kill(await pidOf(1), 'SIGKILL')
@@ -581,7 +587,9 @@ describe('a reload', () => {
     const pid = await pidOf(1)
     process.kill(pid, 'SIGSTOP')
     writeFileSync(file, DENY)
-    expect(JSON.parse(await get('/api/v1/reload', { method: 'POST' }))).toMatchObject({ result: 'ok' })
+    expect(JSON.parse(await get('/api/v1/reload', { method: 'POST', headers: AS_OPERATOR }))).toMatchObject({
+      result: 'ok',
+    })
     await program.logged('the worker is replaced')
     expect(await pidOf(1)).not.toBe(pid)
     expect((await connectMany(10)).greeted).toHaveLength(0)

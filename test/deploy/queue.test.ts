@@ -12,7 +12,7 @@ import { command } from '../services/packages.ts'
 import { freePorts } from '../services/ports.ts'
 import { startPostfix } from '../services/postfix.ts'
 import { runProgram } from '../services/processes.ts'
-import { eventually, startApp } from '../support/app.ts'
+import { eventually, startApp, WITH_TOKEN } from '../support/app.ts'
 import { connectClient } from '../support/client.ts'
 
 const SCRIPT = resolve(import.meta.dirname, '../../deploy/queue/report-queue.sh')
@@ -31,6 +31,13 @@ afterEach(async () => {
 function install(name: string, words: readonly string[]): void {
   const quoted = words.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(' ')
   writeFileSync(join(folder, name), `#!/bin/sh\nexec ${quoted} "$@"\n`, { mode: 0o755 })
+}
+
+/** What the script needs to be heard by a node with WITH_TOKEN. */
+function tokenOfNode(): Readonly<Record<string, string>> {
+  const file = join(folder, 'token-of-the-node')
+  writeFileSync(file, WITH_TOKEN.ADMIN_TOKEN)
+  return { SPILLWAY_ADMIN_TOKEN_FILE: file }
 }
 
 /** Runs the script until the test is over. */
@@ -65,9 +72,9 @@ test('Postfix: what it cannot deliver is its queue, and the node hears of it', a
   client.destroy()
   postfix.release()
   const upstream = `127.0.0.1:${postfix.port()}`
-  const app = await startApp(upstream)
+  const app = await startApp(upstream, WITH_TOKEN)
   ends.push(() => app.stop())
-  const told = report(['postfix', upstream, '2', `http://127.0.0.1:${app.adminPort}`])
+  const told = report(['postfix', upstream, '2', `http://127.0.0.1:${app.adminPort}`], tokenOfNode())
   await eventually(
     () => app.running.status().overload?.fullest,
     (fullest) => fullest?.pressure === 1.5,
@@ -112,7 +119,7 @@ test('Exim: each node hears of its queue, with the token, which is in no list of
 }, 30_000)
 
 test('where the queue cannot be counted, or the node does not know the mail server, that is told', async () => {
-  const app = await startApp('127.0.0.1:1')
+  const app = await startApp('127.0.0.1:1', WITH_TOKEN)
   ends.push(() => app.stop())
   install('exim', ['false'])
   const url = `http://127.0.0.1:${app.adminPort}`
@@ -120,7 +127,7 @@ test('where the queue cannot be counted, or the node does not know the mail serv
   await eventually(uncounted, (told) => told.includes('the queue of exim cannot be counted; nothing is reported'))
   // A stand-in for the exim of a mail server.
   install('exim', ['sh', '-c', 'echo 5'])
-  const wrong = report(['exim', 'mail1:25', '10', url])
+  const wrong = report(['exim', 'mail1:25', '10', url], tokenOfNode())
   await eventually(wrong, (told) => told.includes('upstream: one of 127.0.0.1:1'))
 })
 

@@ -1,6 +1,6 @@
 /** What honest and other mail makes of a client, on the wire: the clock is ours, the mail server says what the test wants. */
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
-import { BALANCER, eventually, type TestApp } from '../support/app.ts'
+import { AS_OPERATOR, BALANCER, eventually, type TestApp, WITH_TOKEN } from '../support/app.ts'
 import type { Client } from '../support/client.ts'
 import { stoppedAfterEach } from '../support/started.ts'
 import type { Script } from '../support/upstream.ts'
@@ -19,7 +19,7 @@ afterEach(() => {
 
 async function begin(script?: Script, settings: Record<string, string> = {}): Promise<TestApp> {
   const upstream = await started.upstream(script === undefined ? {} : { script })
-  return started.app(upstream.address, { PROXY_PROTOCOL_FROM: BALANCER, LOG_SAMPLE: '1', ...settings })
+  return started.app(upstream.address, { ...WITH_TOKEN, PROXY_PROTOCOL_FROM: BALANCER, LOG_SAMPLE: '1', ...settings })
 }
 
 async function open(app: TestApp, ip = IP): Promise<Client> {
@@ -249,7 +249,7 @@ test('who is on the allow list is trusted, whatever it has done', async () => {
 describe('feedback', () => {
   async function tell(app: TestApp, feedback: Record<string, string>) {
     const url = `http://127.0.0.1:${app.adminPort}/api/v1/feedback`
-    const response = await fetch(url, { method: 'POST', body: JSON.stringify(feedback) })
+    const response = await fetch(url, { method: 'POST', headers: AS_OPERATOR, body: JSON.stringify(feedback) })
     const text = await response.text()
     return { code: response.status, ...(response.ok ? JSON.parse(text) : { text }) }
   }

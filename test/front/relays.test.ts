@@ -1,6 +1,6 @@
 /** Networks that carry everybody's mail: what they hear, what is learnt of them, and how much they may take. */
 import { describe, expect, test } from '@jest/globals'
-import { BALANCER, type TestApp } from '../support/app.ts'
+import { AS_OPERATOR, BALANCER, type TestApp, WITH_TOKEN } from '../support/app.ts'
 import type { Client } from '../support/client.ts'
 import { stoppedAfterEach } from '../support/started.ts'
 import type { Script } from '../support/upstream.ts'
@@ -83,7 +83,9 @@ describe('nothing is refused for good', () => {
 
 test('no history is kept of them, of good mail or of bad, nor by feedback', async () => {
   let isGood = true
-  const app = await begin(RELAYS, (verb) => (verb === 'DOT' && !isGood ? '554 5.7.1 spam' : 'default'))
+  const app = await begin({ ...RELAYS, ...WITH_TOKEN }, (verb) =>
+    verb === 'DOT' && !isGood ? '554 5.7.1 spam' : 'default',
+  )
   for (let i = 0; i < 2; i++) expect(await deliver(app)).toMatch(/^250/)
   expect(await deliver(app, STRANGER)).toMatch(/^250/)
   isGood = false
@@ -91,7 +93,7 @@ test('no history is kept of them, of good mail or of bad, nor by feedback', asyn
   const url = `http://127.0.0.1:${app.adminPort}/api/v1/feedback`
   const body = JSON.stringify({ address: RELAY, verdict: 'spam' })
   for (let i = 0; i < 3; i++) {
-    const report = await (await fetch(url, { method: 'POST', body })).json()
+    const report = await (await fetch(url, { method: 'POST', headers: AS_OPERATOR, body })).json()
     expect(report).toEqual({ source: RELAY, standing: 'seen', learnt: false })
   }
   expect(app.running.status().clients).toEqual({ new: 0, suspect: 0, seen: 1, known: 0 })

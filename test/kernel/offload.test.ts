@@ -6,8 +6,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import type { Status } from '../../src/admin/status.ts'
 import { type Network, startNetwork } from '../services/network.ts'
 import { command } from '../services/packages.ts'
-import { eventually } from '../support/app.ts'
-import { Program, SERVE_ENV } from '../support/program.ts'
+import { AS_OPERATOR, eventually } from '../support/app.ts'
+import { Program, SERVE_ENV, TOKEN_ENV } from '../support/program.ts'
 
 const OURS = '192.0.2.25'
 const OURS_6 = '2001:db8:0:25::1'
@@ -19,6 +19,7 @@ const ADMIN = 'http://127.0.0.1:9025'
 const NFT = command('nft')
 const ENV = {
   ...SERVE_ENV,
+  ...TOKEN_ENV,
   ...NFT.env,
   PATH: `${dirname(NFT.path)}:${process.env.PATH}`,
   SPILLWAY_LISTEN: `0.0.0.0:${PORT},[::]:${PORT}`,
@@ -72,7 +73,8 @@ const dropped = (from: string) =>
     () => visit(from),
     (replies) => replies === undefined,
   )
-const ban = (net: string, time = '1h') => network.ask('POST', `${ADMIN}/api/v1/bans`, { network: net, time })
+const ban = (net: string, time = '1h') =>
+  network.ask('POST', `${ADMIN}/api/v1/bans`, { network: net, time }, AS_OPERATOR)
 const status = async () => JSON.parse(await network.ask('GET', `${ADMIN}/api/v1/status`)) as Status
 const count = async (reason: string): Promise<number> => {
   const page = await network.ask('GET', `${ADMIN}/metrics`)
@@ -124,7 +126,7 @@ test('who is banned hears it three times, then its packets are dropped, and coun
 
   // A ban that is lifted leaves the kernel within two seconds.
   const lifted = performance.now()
-  await network.ask('DELETE', `${ADMIN}/api/v1/bans/198.51.100.8`)
+  await network.ask('DELETE', `${ADMIN}/api/v1/bans/198.51.100.8`, undefined, AS_OPERATOR)
   await eventually(
     () => visit('198.51.100.8'),
     (replies) => replies?.[0]?.startsWith('220') === true,

@@ -12,7 +12,13 @@ export type Asked =
   | { readonly do: 'visit'; readonly from: string; readonly to: string; readonly port: number; readonly says: string[] }
   | { readonly do: 'open'; readonly from: string; readonly to: string; readonly port: number }
   | { readonly do: 'noop' }
-  | { readonly do: 'ask'; readonly url: string; readonly method: string; readonly body?: string }
+  | {
+      readonly do: 'ask'
+      readonly url: string
+      readonly method: string
+      readonly body?: string
+      readonly fields?: Readonly<Record<string, string>>
+    }
 
 export interface Network {
   /** The words that run a command in it when they are put before it. */
@@ -24,7 +30,7 @@ export interface Network {
   visit(from: string, to: string, port: number, ...says: string[]): Promise<string[] | undefined>
   /** Connects, and stays. @returns what the server says to the NOOP of this client later; 'nothing' after two seconds */
   open(from: string, to: string, port: number): Promise<() => Promise<string>>
-  ask(method: string, url: string, body?: unknown): Promise<string>
+  ask(method: string, url: string, body?: unknown, fields?: Readonly<Record<string, string>>): Promise<string>
   /** Runs nft in it. Rejects if it fails. */
   nft(...args: string[]): Promise<string>
   stop(): Promise<void>
@@ -64,9 +70,9 @@ export async function startNetwork(addresses: readonly string[]): Promise<Networ
       await asked({ do: 'open', from, to, port })
       return async () => JSON.parse(await asked({ do: 'noop' })) as string
     },
-    async ask(method, url, body) {
+    async ask(method, url, body, fields = {}) {
       const text = body === undefined ? {} : { body: JSON.stringify(body) }
-      return (JSON.parse(await asked({ do: 'ask', method, url, ...text })) as { text: string }).text
+      return (JSON.parse(await asked({ do: 'ask', method, url, fields, ...text })) as { text: string }).text
     },
     async nft(...words) {
       const { code, output } = await runProgram([...within, nft.path, ...words], {

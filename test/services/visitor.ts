@@ -66,8 +66,8 @@ function noop(): Promise<string> {
   return said
 }
 
-async function ask({ url, method, body }: Extract<Asked, { do: 'ask' }>): Promise<{ text: string }> {
-  const headers = body === undefined ? {} : { 'Content-Type': 'application/json' }
+async function ask({ url, method, body, fields }: Extract<Asked, { do: 'ask' }>): Promise<{ text: string }> {
+  const headers = { ...fields, ...(body !== undefined && { 'Content-Type': 'application/json' }) }
   const response = await fetch(url, { method, headers, ...(body !== undefined && { body }) })
   return { text: await response.text() }
 }

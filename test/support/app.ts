@@ -37,6 +37,10 @@ export interface TestApp {
   ended(): Promise<Record<string, unknown>[]>
 }
 
+/** What changes something over the admin port needs a token: these settings have one, and a request with these fields has it too. */
+export const WITH_TOKEN = { ADMIN_TOKEN: 'the-token-of-the-operator' } as const
+export const AS_OPERATOR = { Authorization: `Bearer ${WITH_TOKEN.ADMIN_TOKEN}` } as const
+
 /** Where balancers of these tests connect from. */
 export const BALANCER = '127.0.0.9'
 

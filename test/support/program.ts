@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { eventually } from './app.ts'
+import { eventually, WITH_TOKEN } from './app.ts'
 
 export const ROOT = new URL('../../', import.meta.url)
 const MAIN = fileURLToPath(new URL('src/main.ts', ROOT))
@@ -36,6 +36,9 @@ export const OWN_NETWORK = [
   'ip link set lo up; echo 1 >/proc/sys/net/ipv4/tcp_migrate_req; exec "$@"',
   'sh',
 ]
+
+/** With these the admin port takes what changes something, from a request with AS_OPERATOR (app.ts). */
+export const TOKEN_ENV = { SPILLWAY_ADMIN_TOKEN: WITH_TOKEN.ADMIN_TOKEN } as const
 
 export interface ProgramOptions {
   readonly env?: Readonly<Record<string, string | undefined>>

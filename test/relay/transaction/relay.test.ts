@@ -1,5 +1,6 @@
 /** A client's transaction as a whole: recipients, and the time it may take. */
 import { describe, expect, test } from '@jest/globals'
+import { BUDGETS } from '../../../src/relay/transaction/relay.ts'
 import type { Script } from '../../support/upstream.ts'
 import { MAIL, RCPT, read, send } from '../relays.ts'
 import { both, relays, start, stopAfterEach, upstream } from '../scene.ts'
@@ -36,6 +37,10 @@ describe('R12 recipients', () => {
 })
 
 describe('R45 budgets', () => {
+  test('as shipped they end before the client gives up: 5 minutes after RCPT, 2 after DATA', () => {
+    expect(BUDGETS).toMatchObject({ rcptMs: 270_000, dataMs: 110_000 })
+  })
+
   const silent =
     (verb: string): Script =>
     (said) =>

@@ -476,3 +476,13 @@ export const isPrivate: (ip: string) => boolean = compile(
     'fc00::/7',
   ].map(parseNetwork),
 )
+
+/** Where programs of this machine connect from, unless they choose another address. */
+export const THIS_MACHINE = '127.0.0.1'
+
+/**
+ * Whether all clients may seem to have this address, as a NAT, or a balancer that is not listed, shows them, and no list can know it: it is private. The
+ * other addresses of 127.0.0.0/8 are nobody's but a test's, in which each is a client of its own.
+ */
+export const mayBeAnybody = (ip: string): boolean =>
+  isPrivate(ip) && (ip === THIS_MACHINE || ip.includes(':') || !isLoopback(ip))

@@ -13,7 +13,7 @@ import { LRUCache } from 'lru-cache'
 import { type Client, isRelay } from '../core/client.ts'
 import { within } from '../core/deadline.ts'
 import { fits, type ListEntry, type Score, shownZone } from '../core/dnsbl.ts'
-import { isPrivate } from '../core/ip.ts'
+import { mayBeAnybody } from '../core/ip.ts'
 import type { Maybe } from '../core/maybe.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
@@ -50,7 +50,7 @@ type Listable = Pick<Client, 'ip' | 'net' | 'standing' | 'isRelay'>
 
 /** No list knows private addresses. */
 const isAsked = (client: Listable): boolean =>
-  (client.standing === 'new' || client.standing === 'suspect') && !isRelay(client) && !isPrivate(client.ip)
+  (client.standing === 'new' || client.standing === 'suspect') && !isRelay(client) && !mayBeAnybody(client.ip)
 
 interface Lookup {
   readonly begunAt: number

@@ -3,8 +3,8 @@
  * further ban within a day of the last one is twice as long, up to a day.
  *
  * Who is never banned so: trusted clients and relays; known clients, whom a stranger can make name unknown recipients; addresses
- * that are private, because a NAT or a balancer that is not listed shows all clients as one of them; those that several senders
- * share (shared-addresses.ts); and whom the operator has pardoned.
+ * that are private, because a NAT or a balancer that is not listed shows all clients as one of them (of 127.0.0.0/8 that is 127.0.0.1;
+ * the others are the clients of a test); those that several senders share (shared-addresses.ts); and whom the operator has pardoned.
  *
  * A network (/24, /48) is banned when at least eight of its addresses are, and they are at least three quarters of those that are
  * active (active-networks.ts); never one from which any good mail is remembered.
@@ -14,7 +14,7 @@
  */
 import { type Ban, type BanReason, LONGEST_AUTOMATIC_MS, type Offence } from '../core/bans.ts'
 import { type Client, isRelay } from '../core/client.ts'
-import { isPrivate, netOf, parseNetwork } from '../core/ip.ts'
+import { mayBeAnybody, netOf, parseNetwork, THIS_MACHINE } from '../core/ip.ts'
 import { ActiveNetworks } from './active-networks.ts'
 import type { Bans } from './bans.ts'
 import type { Points } from './points.ts'
@@ -88,7 +88,8 @@ export class Offences {
     }
     this.#ban(source, offence)
     const net = netOf(ip)
-    if (this.#networks.isOfBots(net, now()) && !hasGoodNeighbours(ip)) this.#ban(net, 'network')
+    if (net !== netOf(THIS_MACHINE) && this.#networks.isOfBots(net, now()) && !hasGoodNeighbours(ip))
+      this.#ban(net, 'network')
   }
 
   #ban(text: string, reason: BanReason): void {
@@ -113,4 +114,4 @@ export class Offences {
 }
 
 const isSpared = (client: Who): boolean =>
-  client.standing === 'trusted' || client.standing === 'known' || isRelay(client) || isPrivate(client.ip)
+  client.standing === 'trusted' || client.standing === 'known' || isRelay(client) || mayBeAnybody(client.ip)

@@ -7,6 +7,7 @@ import {
   compile,
   familyOf,
   isPrivate,
+  mayBeAnybody,
   type Network,
   netOf,
   parseNetwork,
@@ -314,6 +315,19 @@ test.each([
   ['a00::1', false],
 ])('isPrivate(%s) is %s', (ip, expected) => {
   expect(isPrivate(ip)).toBe(expected)
+})
+
+test.each([
+  ['127.0.0.1', true],
+  ['::1', true],
+  ['127.0.0.2', false],
+  ['127.1.0.1', false],
+  ['10.0.0.1', true],
+  ['fd00::1', true],
+  ['192.0.2.1', false],
+  ['2001:db8::1', false],
+])('mayBeAnybody(%s) is %s', (ip, expected) => {
+  expect(mayBeAnybody(ip)).toBe(expected)
 })
 
 test('the bits that are read of an address give an address of the same source', () => {

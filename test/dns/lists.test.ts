@@ -125,6 +125,9 @@ describe('what the lists say', () => {
     expect(node.lists.scoreOf({ ...client(LISTED), isRelay: true })).toEqual({ score: 0, zones: [] })
     for (const ip of ['10.1.2.3', '127.0.0.1', 'fd00::1']) await scoreOf(node, ip)
     expect(told(node, 'bl.example')).toEqual({ listed: 0, clear: 0, error: 0, timeout: 0 })
+    // A client of a test.
+    await scoreOf(node, '127.0.0.2')
+    expect(told(node, 'bl.example')).toEqual({ listed: 1, clear: 0, error: 0, timeout: 0 })
   })
 
   test('is kept of at most sixteen answers of a list, which nobody can make use up memory', async () => {

@@ -148,6 +148,13 @@ describe('points', () => {
     expect(bans.list()).toEqual([])
   })
 
+  test('in a test, whose clients are of 127.0.0.0/8, each is one by itself; 127.0.0.1 is never banned with its neighbours', () => {
+    for (let i = 2; i < 20; i++) prove(`127.0.0.${i}`)
+    expect(bans.of('127.0.0.2')).toMatchObject({ network: '127.0.0.2/32' })
+    expect(bans.list()).toHaveLength(18)
+    expect(bans.of('127.0.0.1')).toBeUndefined()
+  })
+
   test('BAN_AFTER=off: nobody is banned', () => {
     set.after = undefined
     prove('192.0.2.1')

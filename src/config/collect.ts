@@ -151,7 +151,8 @@ export function collect(
   judgeNames(environment, mistakes, links, false)
   judgeNames(file, mistakes, links, true)
   if (links.length > 0) {
-    const names = links.length === 1 ? links[0] : `${links[0]} and ${links.length - 1} more names`
+    const more = links.length - 1
+    const names = more === 0 ? links[0] : `${links[0]} and ${more} more ${more === 1 ? 'name' : 'names'}`
     warnings.push(
       `ignored ${names}, which Kubernetes makes for a Service; enableServiceLinks: false in the pod keeps them away`,
     )

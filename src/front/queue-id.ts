@@ -8,14 +8,16 @@
  * Behind a content filter Postfix repeats what it heard of the next server, with the id there: `queued as` is the last then.
  */
 
-const FORMS = [
-  /\bqueued as ([\w-]{4,64})(?![\w-])(?!.*\bqueued as )/i,
-  /\bid=([\w-]{4,64})(?![\w-])/i,
-  /\s([\w-]{4,64}) message accepted for delivery/i,
-]
+const QUEUED = /\bqueued as /gi
+const ID = /^([\w-]{1,64})(?![\w-])/
+/** Words that say less: what is shorter is no id. */
+const FORMS = [/\bid=([\w-]{4,64})(?![\w-])/i, /\s([\w-]{4,64}) message accepted for delivery/i]
 
 /** @param reply its text; undefined if it names none */
 export function queueIdIn(reply: string): string | undefined {
+  const queued = reply.split(QUEUED)
+  const named = queued.length > 1 ? ID.exec(queued.at(-1) as string)?.[1] : undefined
+  if (named !== undefined) return named
   for (const form of FORMS) {
     const id = form.exec(reply)?.[1]
     if (id !== undefined) return id

@@ -10,6 +10,8 @@ test.each([
   ['250 OK id=1abcde-0001Ab-2C', '1abcde-0001Ab-2C'],
   ['250 OK id=1abcde-00000000abc-1XyZ', '1abcde-00000000abc-1XyZ'],
   ['250 2.0.0 1a2b3c4d Message accepted for delivery', '1a2b3c4d'],
+  // A mail server that counts.
+  ['250 2.0.0 Ok: queued as 7', '7'],
   ['250 2.0.0 Ok', undefined],
   ['250 2.0.0 Message accepted for delivery', undefined],
   [`250 queued as ${'x'.repeat(65)}`, undefined],

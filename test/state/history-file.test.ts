@@ -127,10 +127,11 @@ test('after a take-over two processes may write at once', async () => {
 })
 
 test('what a process has left that was killed while it wrote is removed, and nothing else', async () => {
-  const hour = new Date(Date.now() - 3_700_000)
+  const now = Date.now()
   for (const name of ['clients.new.0123', 'clients.old', 'clients.1.new.0123', 'clients.new.4567']) {
     writeFileSync(join(directory, name), '')
-    if (!name.endsWith('4567')) utimesSync(join(directory, name), hour, hour)
+    const at = new Date(name.endsWith('4567') ? now - 3_500_000 : now - 3_700_000)
+    utimesSync(join(directory, name), at, at)
   }
   await begin().file.read()
   expect(readdirSync(directory).sort()).toEqual(['clients.1.new.0123', 'clients.new.4567', 'clients.old'])

@@ -7,6 +7,8 @@ const OLD = /^([A-Z][a-z]{2}) +([0-9]{1,2}) ([0-9]{2}):([0-9]{2}):([0-9]{2})\b/
 const NEW = /^([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]([0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?) ?(Z|[+-][0-9]{2}:?[0-9]{2})?/
 /** A clock may be wrong by so much before a date without a year counts as last year's, in ms. */
 const AHEAD_MS = 86_400_000
+/** From one February 29 to the next it is so many years at most: as from 1896, and from 2096. */
+const LEAP_YEARS = 8
 
 export interface Dated {
   /** In ms since the epoch. */
@@ -29,8 +31,11 @@ export function dated(line: string, now: number): Dated | undefined {
   const month = MONTHS.indexOf(name ?? '')
   if (month < 0) return undefined
   const [hours, minutes, seconds] = clock.map(Number)
-  const inYear = (year: number): number => new Date(year, month, Number(date), hours, minutes, seconds).getTime()
-  const year = new Date(now).getFullYear()
-  const at = inYear(year) > now + AHEAD_MS ? inYear(year - 1) : inYear(year)
-  return { at, text: line.slice(old.length).trimStart() }
+  const latest = new Date(now + AHEAD_MS).getFullYear()
+  for (let year = latest; year >= latest - LEAP_YEARS; year--) {
+    const read = new Date(year, month, Number(date), hours, minutes, seconds)
+    if (read.getMonth() === month && read.getTime() <= now + AHEAD_MS)
+      return { at: read.getTime(), text: line.slice(old.length).trimStart() }
+  }
+  return undefined
 }

@@ -9,8 +9,13 @@ import type { LogReader } from './observation.ts'
 import { PostfixReader } from './postfix.ts'
 import { SendmailReader } from './sendmail.ts'
 
-/** Seconds since the epoch, or a date (RFC 3339). */
+/** Seconds since the epoch, or a date (RFC 3339), with the time or without. */
 const PLAIN = /^([0-9a-fA-F.:]+),([0-9]{1,9}),([0-9]{1,9}),(?:([0-9]{9,10})|([0-9]{4}-[0-9]{2}-[0-9]{2}(?:T\S+)?))\s*$/
+/**
+ * A date alone is read as noon UTC, which is on that day wherever it was written. A message came half a day before or after at
+ * most. Midnight would take up to half its weight from what was bad today, by the evening.
+ */
+const NOON = 'T12:00:00Z'
 const GOOD: Lesson = { good: 1, bad: 0 }
 const BAD: Lesson = { good: 0, bad: 1 }
 
@@ -72,11 +77,16 @@ export class LogLines {
     return false
   }
 
-  /** A plain line says when the last message came. The first half of all is taken to have come KNOWN_DAYS before. */
+  /**
+   * A plain line says when the last message came. The first half of all is taken to have come KNOWN_DAYS before: before now, if that
+   * is still to come, or the client would have fewer days behind it than the line says.
+   */
   #plain(line: string): boolean {
-    const [, ip = '', accepted, rejected, seconds, date] = PLAIN.exec(line) ?? []
-    const last = seconds === undefined ? Date.parse(date ?? '') : Number(seconds) * 1000
-    if (isIP(ip) === 0 || Number.isNaN(last)) return false
+    const [, ip = '', accepted, rejected, seconds, date = ''] = PLAIN.exec(line) ?? []
+    const told =
+      seconds === undefined ? Date.parse(date.includes('T') ? date : `${date}${NOON}`) : Number(seconds) * 1000
+    if (isIP(ip) === 0 || Number.isNaN(told)) return false
+    const last = Math.min(told, this.#now)
     const [good, bad] = [Number(accepted), Number(rejected)]
     const early = { good: Math.floor(good / 2), bad: Math.floor(bad / 2) }
     this.#note(ip, early, last - this.#days * DAY_MS)

@@ -1,12 +1,14 @@
 /** What is learned from logs of mail servers. Postfix and Exim write theirs here; sendmail's lines are as its own documents have them. */
 import { afterAll, describe, expect, test } from '@jest/globals'
+import { dated } from '../../../src/cli/learn/log-time.ts'
 import { LogLines } from '../../../src/cli/learn/read.ts'
 import { sourceOf } from '../../../src/core/ip.ts'
 import { startExim } from '../../services/exim.ts'
 import { startPostfix } from '../../services/postfix.ts'
 import { type Client, connectClient } from '../../support/client.ts'
 
-const NOW = Date.parse('2026-11-27T12:00:00Z')
+/** Noon where the logs were written, which is here: their times have no zone. */
+const NOW = new Date(2026, 10, 27, 12).getTime()
 
 interface Tally {
   good: number
@@ -237,8 +239,24 @@ describe('the plain form', () => {
     const learner = learned(
       '# ip,accepted,rejected,last\n198.51.100.7,10,2,2026-11-20\n2001:db8::1,3,0,1795000000\n2001:db8::2,1,0,1795000001\n',
     )
-    expect(tallyOf(learner, '198.51.100.7')).toMatchObject({ good: 10, bad: 2, last: Date.parse('2026-11-20') })
+    expect(tallyOf(learner, '198.51.100.7')).toMatchObject({
+      good: 10,
+      bad: 2,
+      last: Date.parse('2026-11-20T12:00:00Z'),
+    })
     expect(tallyOf(learner, '2001:db8::/64')).toMatchObject({ good: 4, last: 1_795_000_001_000 })
+  })
+
+  test.each([
+    ['at noon', '2026-11-20', '2026-11-29T18:30:00Z', '2026-11-20T12:00:00Z'],
+    ['now, in the morning of that day', '2026-11-29', '2026-11-29T00:00:30Z', '2026-11-29T00:00:30Z'],
+    ['at noon, in the evening of that day', '2026-11-29', '2026-11-29T23:59:30Z', '2026-11-29T12:00:00Z'],
+    ['now, where the day is still to come in UTC', '2026-11-29', '2026-11-28T19:00:00Z', '2026-11-28T19:00:00Z'],
+    ['now, in seconds of a clock that is ahead', '1795869000', '2026-11-28T12:00:00Z', '2026-11-28T12:00:00Z'],
+    ['with its time', '2026-11-20T09:00:00+01:00', '2026-11-29T18:30:00Z', '2026-11-20T08:00:00Z'],
+  ])('the last message of a plain line came %s, and half of all KNOWN_DAYS before', (_, last, now, came) => {
+    const tally = tallyOf(learned(`198.51.100.7,10,2,${last}`, Date.parse(now)), '198.51.100.7')
+    expect(tally).toEqual({ good: 10, bad: 2, first: Date.parse(came) - 2 * 86_400_000, last: Date.parse(came) })
   })
 
   test.each([
@@ -254,22 +272,24 @@ describe('the plain form', () => {
   })
 })
 
-test('a date without a year is the last one that is not in the future', () => {
-  const at = (line: string) =>
-    tallyOf(
-      learned(`${line} mx postfix/smtpd[7]: NOQUEUE: reject: RCPT from x[192.0.2.9]: 550 5.1.1 no such user`),
-      '192.0.2.9',
-    )
-  expect(at('Nov 28 11:00:00')?.bad).toBe(1)
-  const taken = (date: string) =>
-    tallyOf(
-      learned(
-        `${date} mx postfix/smtpd[7]: A1B2C3: client=x[192.0.2.9]\n${date} mx postfix/qmgr[7]: A1B2C3: from=<>, size=1, nrcpt=1 (queue active)`,
-      ),
-      '192.0.2.9',
-    )?.last
-  expect(taken('Dec  1 00:00:00')).toBe(new Date(2025, 11, 1).getTime())
-  expect(taken('Nov  1 00:00:00')).toBe(new Date(2026, 10, 1).getTime())
+describe('a date without a year is the last one that is not in the future', () => {
+  test.each([
+    ['a day ahead is a clock that is wrong', 'Nov 28 11:00:00', [2026, 11, 27, 12], [2026, 11, 28, 11]],
+    ['a month of last year', 'Dec  1 00:00:00', [2026, 11, 27], [2025, 12, 1]],
+    ['a month of this year', 'Nov  1 00:00:00', [2026, 11, 27], [2026, 11, 1]],
+    ['yesterday, on New Year’s Day', 'Dec 31 23:59:58', [2027, 1, 1], [2026, 12, 31, 23, 59, 58]],
+    ['a clock that is ahead on New Year’s Eve', 'Jan  1 00:00:01', [2026, 12, 31, 23, 59, 59], [2027, 1, 1, 0, 0, 1]],
+    ['February 29, long after', 'Feb 29 12:00:00', [2027, 3, 5], [2024, 2, 29, 12]],
+    ['February 29, on the day', 'Feb 29 12:00:00', [2028, 2, 29, 13], [2028, 2, 29, 12]],
+  ] as const)('%s', (_, date, now, then) => {
+    const local = ([year, month, day, ...time]: readonly number[]) =>
+      new Date(year as number, (month as number) - 1, day, ...(time as [number])).getTime()
+    expect(dated(`${date} mx postfix`, local(now))).toEqual({ at: local(then), text: 'mx postfix' })
+  })
+
+  test('a date that no year has is none', () => {
+    expect(dated('Feb 30 12:00:00 mx postfix', NOW)).toBeUndefined()
+  })
 })
 
 describe('as the servers themselves write it', () => {

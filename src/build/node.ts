@@ -147,7 +147,7 @@ export function buildNode(options: NodeOptions): Node {
     standingAlone: (own) => policy.standingAlone(own),
     settingsNow: () => policy.settings,
   })
-  const dns = buildDns({ ...common, ...counting, settingsNow: () => policy.settings })
+  const dns = buildDns({ ...common, ...counting, room: options.room, settingsNow: () => policy.settings })
   const banning = buildBans({ ...common, ...counting, policy: () => policy })
   const kernel = buildKernel({ ...common, ...banning, policy: () => policy, isKeeper: worker?.isFirst ?? !worker })
   const relay = buildRelay({ ...common, reading, nameOf: dns.nameOf, overload: () => overload })

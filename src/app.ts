@@ -180,8 +180,8 @@ async function begin(node: Node, options: AppOptions): Promise<Pick<Running, 'li
     )
   const { metrics, counting, dns, upstreams, overload, traffic, listener, policy } = node
   try {
-    // The first rendering is slow. Left to a scrape in the middle of a flood, it would hold up replies.
-    await metrics.registry.metrics()
+    // The first rendering of a process is slow. Left to a scrape in the middle of a flood, it would hold up replies.
+    if (options.ofProcess === undefined) await metrics.registry.metrics()
     const forOperator = async () => {
       if (worker) return undefined
       if (sockets?.admin === undefined) return bound('SPILLWAY_ADMIN_LISTEN', node.admin.listen(settings.adminListen))

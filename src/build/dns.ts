@@ -16,6 +16,8 @@ export interface DnsSources {
   readonly metrics: Metrics
   readonly log: Log
   readonly clock: Clock
+  /** How many clients a node remembers; absent: as many as each part has room for. */
+  readonly room?: number | undefined
 }
 
 export interface BuiltDns {
@@ -31,12 +33,13 @@ export interface BuiltDns {
   stop(): void
 }
 
-export function buildDns({ settingsNow, history, metrics, log, clock }: DnsSources): BuiltDns {
+export function buildDns({ settingsNow, history, metrics, log, clock, room: most }: DnsSources): BuiltDns {
   const dns = new Dns({ servers: () => settingsNow().dnsServers, metrics, elapsed: clock.elapsed })
-  const names = new ClientNames({ dns, metrics, elapsed: clock.elapsed })
+  const names = new ClientNames({ dns, metrics, elapsed: clock.elapsed, most })
   const isOn = () => settingsNow().historyDomains
   const domains = new ClientDomains({ names, domains: history.domains, isOn })
-  const dnsLists = new DnsLists({ dns, entries: () => settingsNow().dnsblZones, metrics, log, elapsed: clock.elapsed })
+  const entries = () => settingsNow().dnsblZones
+  const dnsLists = new DnsLists({ dns, entries, metrics, log, elapsed: clock.elapsed, most })
   return {
     domains,
     dnsLists,

@@ -24,7 +24,7 @@ import type { Upstreams } from '../relay/pool/upstreams.ts'
 import type { Limits } from '../state/limits.ts'
 import { Seats } from '../state/seats.ts'
 import type { LevelledLog, Log } from '../telemetry/log.ts'
-import { createMetrics, type Metrics } from '../telemetry/metrics.ts'
+import { createMetrics, type Metrics, type ProcessMetrics } from '../telemetry/metrics.ts'
 import type { ObservedTally } from '../telemetry/observed/tally.ts'
 import type { Traffic } from '../telemetry/traffic/traffic.ts'
 import { Week } from '../telemetry/traffic/week.ts'
@@ -68,6 +68,8 @@ export interface NodeOptions {
   readonly number?: number
   /** How many clients it remembers, for many nodes in one process; by default CLIENTS of state/history.ts. */
   readonly room?: number
+  /** Measures the process, for many nodes in one process. */
+  readonly ofProcess?: ProcessMetrics
   /** For the admin port: see AdminParts. */
   readonly privately?: AdminParts['privately']
   /** Called when another process asks to take this one's place. */
@@ -130,11 +132,11 @@ export interface Node {
 
 /** Throws if a certificate or a CA cannot be used. */
 export function buildNode(options: NodeOptions): Node {
-  const { reading, version, log, machine, worker, reread } = options
+  const { reading, version, log, machine, worker, reread, ofProcess } = options
   const { settings } = reading
   const clock = SYSTEM_CLOCK
   const number = worker?.number ?? options.number ?? nodeNumber(nodeName(machine, settings.listen))
-  const metrics = createMetrics({ version, upstreams: settings.upstreams.map(({ label }) => label) })
+  const metrics = createMetrics({ version, upstreams: settings.upstreams.map(({ label }) => label), ofProcess })
   const tickets = ticketsOf(options, () => policy.certificates)
   const common = { settings, metrics, log, clock, now: clock.now, week: new Week(), ...tickets }
   const counting = buildLimits({
@@ -147,7 +149,7 @@ export function buildNode(options: NodeOptions): Node {
     standingAlone: (own) => policy.standingAlone(own),
     settingsNow: () => policy.settings,
   })
-  const dns = buildDns({ ...common, ...counting, settingsNow: () => policy.settings })
+  const dns = buildDns({ ...common, ...counting, room: options.room, settingsNow: () => policy.settings })
   const banning = buildBans({ ...common, ...counting, policy: () => policy })
   const kernel = buildKernel({ ...common, ...banning, policy: () => policy, isKeeper: worker?.isFirst ?? !worker })
   const relay = buildRelay({ ...common, reading, nameOf: dns.nameOf, overload: () => overload })

@@ -30,6 +30,8 @@ export interface DnsListsOptions {
   readonly log: Log
   /** Milliseconds of a clock that never goes back. */
   readonly elapsed: () => number
+  /** How many addresses are remembered; by default MAX_KEPT. */
+  readonly most?: number | undefined
 }
 
 /** How long a client may be kept waiting, from when the lists were first asked about it: less than a check may take. */
@@ -121,10 +123,8 @@ export class DnsLists {
     this.#follow()
     const zones = this.#zones.filter(({ isUp }) => isUp)
     if (zones.length === 0) return undefined
-    this.#lookups ??= new LRUCache({
-      ...{ max: MAX_KEPT, ttl: MOST_MS, ttlResolution: 0 },
-      perf: { now: this.#options.elapsed },
-    })
+    const { elapsed, most = MAX_KEPT } = this.#options
+    this.#lookups ??= new LRUCache({ max: most, ttl: MOST_MS, ttlResolution: 0, perf: { now: elapsed } })
     const lookups = this.#lookups
     const held = lookups.get(ip)
     if (held !== undefined) return held

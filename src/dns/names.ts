@@ -29,6 +29,8 @@ export interface ClientNamesOptions {
   readonly metrics: Pick<Metrics, 'dnsQueries'>
   /** Milliseconds of a clock that never goes back. */
   readonly elapsed: () => number
+  /** How many addresses are remembered; by default MAX_KEPT. */
+  readonly most?: number | undefined
 }
 
 /** No answer is waited for longer. */
@@ -119,7 +121,8 @@ export class ClientNames {
   }
 
   #kept(): LRUCache<string, Name> {
-    this.#found ??= new LRUCache({ max: MAX_KEPT, ttlResolution: 0, perf: { now: this.#options.elapsed } })
+    const { elapsed, most = MAX_KEPT } = this.#options
+    this.#found ??= new LRUCache({ max: most, ttlResolution: 0, perf: { now: elapsed } })
     return this.#found
   }
 

@@ -62,19 +62,24 @@ const fading = (ms: number): number => 2 ** (-Math.max(0, ms) / HALF_MS)
 
 export class LatestMail {
   readonly #now: () => number
-  readonly #nets: LRUCache<string, OfNet>
-  readonly #sources: LRUCache<string, OfSource>
+  readonly #processes: number
+  /** Made when there is something to note: it takes its whole room at once. */
+  #noted: { readonly nets: LRUCache<string, OfNet>; readonly sources: LRUCache<string, OfSource> } | undefined
 
   constructor({ now, processes = 1 }: LatestMailOptions) {
     this.#now = now
-    this.#nets = new LRUCache({ max: Math.ceil(NETS / processes) })
-    this.#sources = new LRUCache({ max: Math.ceil(SOURCES / processes) })
+    this.#processes = processes
   }
 
   /** A known client has sent a message. One that is neither good nor bad says nothing. */
   note({ source, net }: { readonly source: string; readonly net: string }, kind: 'good' | 'bad'): void {
     const now = this.#now()
-    const of = this.#nets.get(net) ?? { good: 0, bad: 0, at: now, addresses: new Map() }
+    this.#noted ??= {
+      nets: new LRUCache({ max: Math.ceil(NETS / this.#processes) }),
+      sources: new LRUCache({ max: Math.ceil(SOURCES / this.#processes) }),
+    }
+    const { nets, sources } = this.#noted
+    const of = nets.get(net) ?? { good: 0, bad: 0, at: now, addresses: new Map() }
     const faded = fading(now - of.at)
     const all = (of.good + of.bad) * faded
     const kept = faded * Math.min(1, (MEMORY - 1) / all)
@@ -82,20 +87,20 @@ export class LatestMail {
     of.bad = of.bad * kept + (kind === 'bad' ? 1 : 0)
     of.at = now
     if (kind === 'bad') noteAddress(of.addresses, source, now)
-    this.#nets.set(net, of)
-    const own = this.#sources.get(source)
-    if (kind === 'good') this.#sources.set(source, { good: this.#ownGood(own, now) + 1, at: now })
-    else this.#sources.delete(source)
+    nets.set(net, of)
+    const own = sources.get(source)
+    if (kind === 'good') sources.set(source, { good: this.#ownGood(own, now) + 1, at: now })
+    else sources.delete(source)
   }
 
   of({ source, net }: { readonly source: string; readonly net: string }): Latest {
-    const of = this.#nets.peek(net)
+    const of = this.#noted?.nets.peek(net)
     if (of === undefined) return NO_LATEST
     const now = this.#now()
     const faded = fading(now - of.at)
     let badAddresses = 0
     for (const at of of.addresses.values()) if (now - at < FORGOTTEN_MS) badAddresses++
-    const ownGood = this.#ownGood(this.#sources.peek(source), now)
+    const ownGood = this.#ownGood(this.#noted?.sources.peek(source), now)
     return { good: of.good * faded, bad: of.bad * faded, badAddresses, ownGood }
   }
 

@@ -100,6 +100,8 @@ export interface MetricsOptions {
   readonly version: string
   /** Labels of the upstreams, as the operator wrote them. */
   readonly upstreams: readonly string[]
+  /** For many nodes in one process: what measures the process goes on for as long as the process, and is needed once. */
+  readonly ofProcess?: ProcessMetrics | undefined
 }
 
 /** Where gauges get their values at each scrape. */
@@ -132,8 +134,18 @@ export interface GaugeSources {
 
 export type Metrics = ReturnType<typeof createMetrics>
 
-/** A registry with the usual metrics of a process. */
-export function createRegistry(): prom.Registry {
+export type ProcessMetrics = prom.Registry
+
+/** A registry with the usual metrics of a process. @param ofProcess where they are measured already */
+export function createRegistry(ofProcess: ProcessMetrics = measureProcess()): prom.Registry {
+  const registry = new prom.Registry()
+  // They are metrics, which the types of prom-client do not say.
+  for (const metric of ofProcess.getMetricsAsArray()) registry.registerMetric(metric as unknown as prom.Metric)
+  return registry
+}
+
+/** Begins to measure this process, until it ends. */
+export function measureProcess(): ProcessMetrics {
   const registry = new prom.Registry()
   prom.collectDefaultMetrics({ register: registry })
   for (const name of MISNAMED) registry.removeSingleMetric(name)
@@ -175,8 +187,8 @@ export const WORKER_RESTARTS = {
 /** One process that serves all is its own only worker. */
 const ONLY = [['1']] as const
 
-export function createMetrics({ version, upstreams }: MetricsOptions) {
-  const registry = createRegistry()
+export function createMetrics({ version, upstreams, ofProcess }: MetricsOptions) {
+  const registry = createRegistry(ofProcess)
 
   new Family(registry, 'gauge', { ...WORKER_UP, rows: ONLY }).of('1').value = 1
   new Family(registry, 'counter', { ...WORKER_RESTARTS, rows: ONLY })

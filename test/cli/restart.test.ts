@@ -57,14 +57,25 @@ describe.each(['1', '2'])('taking over, %s process(es)', (workers) => {
     return program
   }
 
-  test('where there is none to take over from, it starts as usual', async () => {
+  test('where there is none to take over from, it starts as usual, and gives its place to whoever has its admin token', async () => {
     const other = createServer()
     await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve))
     const { port } = other.address() as AddressInfo
     await new Promise((resolve) => other.close(resolve))
-    const program = start(['--take-over'], { SPILLWAY_ADMIN_LISTEN: `127.0.0.1:${port}` })
+    const env = { SPILLWAY_ADMIN_TOKEN: 'a-token-that-nobody-guesses', SPILLWAY_ADMIN_LISTEN: `127.0.0.1:${port}` }
+    const program = start(['--take-over'], env)
     await program.logged('there is no Spillway to take over from')
     expect((await program.logged('listening for the operator')).port).toBe(port)
+    // It is asked for where one is set, also of this machine.
+    const ask = (token?: string) =>
+      fetch(`http://127.0.0.1:${port}/api/v1/handover`, {
+        method: 'POST',
+        ...(token !== undefined && { headers: { Authorization: `Bearer ${token}` } }),
+      })
+    expect((await ask()).status).toBe(401)
+    expect((await ask('another')).status).toBe(401)
+    expect((await ask(env.SPILLWAY_ADMIN_TOKEN)).status).toBe(202)
+    expect(await program.exited).toBe(0)
   })
 
   test('another program at the admin port is left alone, and this one does not start', async () => {
@@ -125,21 +136,6 @@ describe.each(['1', '2'])('taking over, %s process(es)', (workers) => {
       other.close()
       await upstream.stop()
     }
-  })
-
-  test('takes the admin token where one is set, also from this machine', async () => {
-    const env = { SPILLWAY_ADMIN_TOKEN: 'a-token-that-nobody-guesses' }
-    const program = start([], env)
-    const { port } = await program.logged('listening for the operator')
-    const ask = (token?: string) =>
-      fetch(`http://127.0.0.1:${port}/api/v1/handover`, {
-        method: 'POST',
-        ...(token !== undefined && { headers: { Authorization: `Bearer ${token}` } }),
-      })
-    expect((await ask()).status).toBe(401)
-    expect((await ask('another')).status).toBe(401)
-    expect((await ask(env.SPILLWAY_ADMIN_TOKEN)).status).toBe(202)
-    expect(await program.exited).toBe(0)
   })
 
   test('a session goes on at the one that it began with, until that is told to stop', async () => {

@@ -22,6 +22,7 @@ import { type Budgets, Relay, type RelaySettings } from '../../src/relay/transac
 import type { Fields, Log } from '../../src/telemetry/log.ts'
 import { createMetrics, type Metrics } from '../../src/telemetry/metrics.ts'
 import { eventually } from '../support/app.ts'
+import { OF_PROCESS } from '../support/of-process.ts'
 import type { Upstream } from '../support/upstream.ts'
 
 export interface RelaysOptions {
@@ -104,7 +105,10 @@ export async function startRelays(servers: readonly Upstream[], options: RelaysO
   const addresses =
     options.addresses ??
     servers.map(({ address, port }) => ({ label: address, host: address.slice(0, address.lastIndexOf(':')), port }))
-  const metrics = createMetrics({ version: 'test', upstreams: addresses.map(({ label }) => label) })
+  const metrics = createMetrics({
+    ...{ version: 'test', upstreams: addresses.map(({ label }) => label) },
+    ofProcess: OF_PROCESS,
+  })
   const dial = dialSettings(options.dial, options.name)
   const pool: PoolSettings = {
     addresses,

@@ -10,6 +10,7 @@ import type { Log } from '../../src/telemetry/log.ts'
 import { createMetrics, type Metrics } from '../../src/telemetry/metrics.ts'
 import { loadWith } from '../config/given.ts'
 import { eventually } from '../support/app.ts'
+import { OF_PROCESS } from '../support/of-process.ts'
 
 export interface TestNode {
   readonly limits: SharedLimits
@@ -70,7 +71,7 @@ export async function startNode(url: string, options: TestNodeOptions = {}): Pro
     error: at('error'),
     flush: () => undefined,
   }
-  const metrics = createMetrics({ version: 'test', upstreams: [] })
+  const metrics = createMetrics({ version: 'test', upstreams: [], ofProcess: OF_PROCESS })
   const link = connectRedis({ address: addressOf(url), timeoutMs, log: sink })
   const limits = createSharedLimits({
     rates: { ...ALL_OFF, ...rates },

@@ -8,6 +8,7 @@ import type { Settings } from '../../src/config/settings.ts'
 import { createLog } from '../../src/telemetry/log.ts'
 import { type Client, connectClient } from './client.ts'
 import { removeFolder, temporaryFolder } from './folders.ts'
+import { OF_PROCESS } from './of-process.ts'
 
 export interface TestApp {
   readonly running: Running
@@ -114,6 +115,7 @@ export async function startApp(
   const running = await start({
     // A test process has hundreds of apps, and the garbage collector counts their tables.
     room: 1 << 12,
+    ofProcess: OF_PROCESS,
     ...{
       reading: readingWith({ settings: change(loaded), warnings: [] }, (path) => readFileSync(path, 'utf8')),
       version: '0.0.0-test',

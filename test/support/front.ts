@@ -29,6 +29,7 @@ import type { Fields, Log } from '../../src/telemetry/log.ts'
 import { createMetrics } from '../../src/telemetry/metrics.ts'
 import { testSettings } from './app.ts'
 import { type Client, connectClient } from './client.ts'
+import { OF_PROCESS } from './of-process.ts'
 import { NO_OVERLOAD } from './overload.ts'
 
 export interface TestFront {
@@ -66,7 +67,10 @@ export async function startFront(
   }
   const clock = SYSTEM_CLOCK
   const { now } = clock
-  const metrics = createMetrics({ version: '0', upstreams: settings.upstreams.map(({ label }) => label) })
+  const metrics = createMetrics({
+    ...{ version: '0', upstreams: settings.upstreams.map(({ label }) => label) },
+    ofProcess: OF_PROCESS,
+  })
   const common = { settings, metrics, log, clock, now }
   const ratesNow = () => policy.rates()
   const maximumNow: Maximum = (limit, { standing }) =>
@@ -80,7 +84,12 @@ export async function startFront(
     settingsNow: () => policy.settings,
     room: 1 << 12,
   })
-  const { nameOf, domains, dnsLists } = buildDns({ ...common, history, settingsNow: () => policy.settings })
+  const { nameOf, domains, dnsLists } = buildDns({
+    ...common,
+    history,
+    room: 1 << 12,
+    settingsNow: () => policy.settings,
+  })
   const relay = buildRelay({
     ...common,
     nameOf,

@@ -53,6 +53,13 @@ export const mostLimited: Evidence = (status) => {
   }
 }
 
+/** What to do where a balancer and the setting do not fit: `spillway explain` knows only clients, and the log has the balancer. */
+const BALANCER: Readonly<Record<string, string>> = {
+  proxy_unlisted: 'list the network of your balancer in SPILLWAY_PROXY_PROTOCOL_FROM: the log has the address',
+  proxy_header:
+    'let your balancer send the PROXY header, or take its network off SPILLWAY_PROXY_PROTOCOL_FROM: the log has the address',
+}
+
 const count = (many: number, one: string): string => `${many} ${one}${many === 1 ? '' : 's'}`
 
 /**
@@ -73,6 +80,8 @@ export const fewRefused: Evidence = (status) => {
   return {
     severity: 'ok',
     text: `No mail came through in the last minute: ${count(came, 'connection')}, ${count(refusals, 'refusal')}, ${most} ${reason.reason}${by}; ${knownClause(status)}`,
-    do: `nothing, if these are bots; if it is you or an honest sender, spillway explain ADDRESS says why${setting === NO_SETTING ? '' : `, and ${setting} decides`}`,
+    do:
+      BALANCER[reason.reason] ??
+      `nothing, if these are bots; if it is you or an honest sender, spillway explain ADDRESS says why${setting === NO_SETTING ? '' : `, and ${setting} decides`}`,
   }
 }

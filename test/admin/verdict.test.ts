@@ -324,6 +324,35 @@ const ROWS: readonly [string, Status, string, string, string][] = [
     'let mail1 take XCLIENT from this node: with Postfix, add the address of this node to smtpd_authorized_xclient_hosts in main.cf, then postfix reload',
   ],
   [
+    'the name of the mail server does not resolve',
+    status({
+      upstreams: [{ ...down('mail1:25'), error: 'name of upstream not resolved: getaddrinfo ENOTFOUND mail1' }],
+    }),
+    'critical',
+    'No mail server is up: every sender is told to come back later, and no mail is lost; mail1:25: name of upstream not resolved: getaddrinfo ENOTFOUND mail1',
+    'correct the name of mail1:25 in SPILLWAY_UPSTREAMS, or let the DNS of this machine resolve it; spillway doctor says what it finds',
+  ],
+  ...(
+    [
+      ['proxy_unlisted', 'list the network of your balancer in SPILLWAY_PROXY_PROTOCOL_FROM: the log has the address'],
+      [
+        'proxy_header',
+        'let your balancer send the PROXY header, or take its network off SPILLWAY_PROXY_PROTOCOL_FROM: the log has the address',
+      ],
+    ] as const
+  ).map(([reason, cure]): (typeof ROWS)[number] => [
+    `a balancer, tried out with a few connections: ${reason}`,
+    status({
+      traffic: traffic(
+        { connections: hour(0, [6]), messages: hour(0) },
+        { reasons: [{ reason, mode: 'enforce', lastMinute: 6, lastHour: 6 }] },
+      ),
+    }),
+    'ok',
+    `No mail came through in the last minute: 6 connections, 6 refusals, for ${reason} (SPILLWAY_PROXY_PROTOCOL_FROM); known senders 100 % through`,
+    cure,
+  ]),
+  [
     'one mail server refuses XCLIENT',
     status({ upstreams: [up('mail1'), { ...down('mail2'), error: 'xclient: 550 5.5.0 XCLIENT denied' }] }),
     'warn',

@@ -70,6 +70,9 @@ export interface Result {
   /** In the worst ten seconds, as a multiple of what the cluster can take: transactions begun (MAIL), and messages at their dot. */
   readonly overCapacity: number
   readonly dotsOverCapacity: number
+  /** By second: transactions begun at the cluster, and messages at their dot. */
+  readonly begun: readonly number[]
+  readonly dots: readonly number[]
   /** Of a known sender that turned bad: after how many seconds it was held; see ledger.ts. */
   readonly heldAfterS: number | undefined
   /** What the scenario is about; see figures.ts. */
@@ -273,6 +276,7 @@ function counted({ k, turnsBad, flood }: Scenario, { sent, report, capacity, wat
     atHeight: tallies((flood?.rampS ?? 0) * 1000),
     overCapacity: overCapacity(report.begun, capacity),
     dotsOverCapacity: overCapacity(report.dots, capacity),
+    ...{ begun: report.begun, dots: report.dots },
     heldAfterS:
       turnsBad === undefined || turnsBad.who !== undefined
         ? undefined

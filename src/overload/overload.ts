@@ -36,6 +36,8 @@ export interface OverloadOptions extends RationingOptions {
   readonly sample: (lateMs: number) => Sample
   /** What was put off lately. */
   readonly returns: Pick<Returns, 'came' | 'spend' | 'keyOf' | 'note' | 'sweep'>
+  /** Whether some messages are put off at level 0 as well (guesses.ts). */
+  readonly isRationed?: () => boolean
   readonly clock: Clock
   readonly log: Log
 }
@@ -209,7 +211,8 @@ export class Overload {
     envelope: Envelope,
     manner: () => Manner = () => PLAIN,
   ): readonly Key[] {
-    return this.enforced > 0 && isRationed(client.standing) ? this.#rationing.keysOf(client, envelope, manner()) : []
+    const mayBePutOff = this.enforced > 0 || (this.#options.settings.isEnforced && this.#options.isRationed?.())
+    return mayBePutOff && isRationed(client.standing) ? this.#rationing.keysOf(client, envelope, manner()) : []
   }
 
   /** A client has left in order. @param keys what keysOfPutOff returned for its messages */

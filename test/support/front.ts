@@ -29,7 +29,7 @@ import type { Fields, Log } from '../../src/telemetry/log.ts'
 import { createMetrics } from '../../src/telemetry/metrics.ts'
 import { testSettings } from './app.ts'
 import { type Client, connectClient } from './client.ts'
-import { NO_OVERLOAD } from './overload.ts'
+import { NO_GUESSES, NO_OVERLOAD } from './overload.ts'
 
 export interface TestFront {
   client(from?: string): Promise<Client>
@@ -122,6 +122,7 @@ export async function startFront(
     policy,
     limits,
     overload,
+    guesses: NO_GUESSES,
     knownRecipients,
     unknownRecipients,
     ...{ history, latest },

@@ -56,6 +56,13 @@ export class Slots {
     this.#waiting = new WaitingRoom({ ...options, claims: this.#claims, look: () => this.#look() })
   }
 
+  /** Slots at all servers that are up. */
+  get connections(): number {
+    let all = 0
+    for (const server of this.#options.servers()) if (server.up) all += this.#options.max(server)
+    return all
+  }
+
   /** Whether any client waits. A connection is then given back instead of being parked. */
   get wanted(): boolean {
     return this.#waiting.length > 0
@@ -70,7 +77,7 @@ export class Slots {
   load(mayTakeMs: number): PoolSample {
     const { servers, max, reserve, elapsed } = this.#options
     return {
-      slots: this.#connections() - withheld(servers(), max, reserve()),
+      slots: this.connections - withheld(servers(), max, reserve()),
       wanted: wantedIn(this.#holders, this.#waiting),
       servers: serverSamples(servers(), max, elapsed(), mayTakeMs),
     }
@@ -116,7 +123,7 @@ export class Slots {
       const isClosed = this.#isClosedToStrangers() && !isProbeDue(this.#options.servers())
       const mayBeServed = ({ avoid, holder }: Wait): boolean =>
         !full.has(avoid) && !passed.has(holder.source) && (isFriend(holder) || !isClosed)
-      const next = this.#waiting.next({ held, heldByNet, connections: this.#connections(), mayBeServed })
+      const next = this.#waiting.next({ held, heldByNet, connections: this.connections, mayBeServed })
       if (next === undefined) return
       const found = this.#find(next.holder, next.avoid)
       if (found === 'down') next.settle(new NoUpstream('upstream_down'))
@@ -192,7 +199,7 @@ export class Slots {
   #isClosedToStrangers(): boolean {
     const { servers, max, reserve } = this.#options
     if (reserve() === 0) return false
-    if (heldByStrangers(servers(), max) >= strangersMost(this.#connections(), reserve())) return true
+    if (heldByStrangers(servers(), max) >= strangersMost(this.connections, reserve())) return true
     const withRoom = servers().filter((server) => server.up && this.#room(server) > 0)
     return withRoom.length > 0 && withRoom.every(({ strangers }) => strangers.isFull)
   }
@@ -205,16 +212,9 @@ export class Slots {
   #isLeftForOthers(source: string, room: number): boolean {
     const { held } = this.#claims.of(source)
     if (held === 0) return false
-    const all = this.#connections()
+    const all = this.connections
     const reserve = Math.floor(all * RESERVE)
     return room <= reserve && held >= shareOf(all - reserve, Math.max(2, this.#claims.size))
-  }
-
-  /** Slots at all servers that are up. */
-  #connections(): number {
-    let all = 0
-    for (const server of this.#options.servers()) if (server.up) all += this.#options.max(server)
-    return all
   }
 
   #slotAt(server: Server, holder: Holder): Slot {
@@ -257,7 +257,7 @@ export class Slots {
   }
 
   #refuseSlow(): void {
-    let left = Math.max(1, Math.floor(this.#connections() * SLOW_SHARE))
+    let left = Math.max(1, Math.floor(this.connections * SLOW_SHARE))
     for (const { slow } of this.#holders.keys()) if (slow) left--
     for (const { holder } of this.#waiting) if (holder.slow) left--
     if (left <= 0) throw new NoUpstream('upstream_full')
@@ -284,7 +284,7 @@ export class Slots {
       holders: this.#holders,
       claims: this.#claims,
       servers: this.#options.servers(),
-      connections: this.#connections(),
+      connections: this.connections,
       isClosedToStrangers: this.#isClosedToStrangers(),
       now: this.#options.elapsed(),
     })

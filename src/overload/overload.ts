@@ -255,7 +255,7 @@ export class Overload {
   /** Decides which share of the strangers is let in. @param seconds since the last time; 0: only the level has changed */
   #ration(level: Level, seconds: number): void {
     this.#rationed = level
-    this.#rationing.set(level, this.#pressure.value, seconds)
+    this.#rationing.set(level, this.#pressure.value, seconds, this.#options.settings.mode !== 'auto')
   }
 
   #tell(level: Level): void {

@@ -161,7 +161,9 @@ async function play(whole: Scenario, asked: Options, started: Started): Promise<
   const tell = (order: ClusterOrder) => cluster.send(order)
   const { port: sink, web } = await next<ClusterPorts>(cluster, 30_000)
   const port = options.hasPostfix ? await startPostfixBefore(sink, sizeOf(capacity), started) : sink
-  const isTold = [scenario.firstDay, scenario.logs, scenario.listed].some((each) => each !== undefined)
+  const isTold =
+    scenario.flood?.kind === 'one /48' ||
+    [scenario.firstDay, scenario.logs, scenario.listed].some((each) => each !== undefined)
   const isProxied = isTold && contender !== 'nothing'
   const setting = { scenario, options, capacity, port, web, isProxied }
   const nodes = contender === 'nothing' ? NO_NODES : await startNodes(setting, started)

@@ -119,9 +119,16 @@ export function lateOf<W extends Wait>(waiting: readonly W[], { isOverloaded }: 
 }
 
 /**
- * Which stranger leaves the queue for a friend when it is full: the one that would be the last of them; undefined: none waits.
+ * Which stranger leaves the queue for whoever comes when it is full: the one that would be the last of them; undefined: none. A stranger
+ * with TLS takes the place of one in the clear only, and who speaks in the clear that of nobody.
  */
-export function toLeave<W extends Wait>(waiting: readonly W[], { isOverloaded }: Congestion): W | undefined {
-  const isStranger = ({ holder }: W): boolean => !isFriend(holder)
-  return isOverloaded ? waiting.find(isStranger) : waiting.findLast(isStranger)
+export function toLeave<W extends Wait>(
+  waiting: readonly W[],
+  { isOverloaded }: Congestion,
+  comes: Holder,
+): W | undefined {
+  const isForFriend = isFriend(comes)
+  if (!isForFriend && comes.isClear) return undefined
+  const leaves = ({ holder }: W): boolean => !isFriend(holder) && (isForFriend || holder.isClear === true)
+  return isOverloaded ? waiting.find(leaves) : waiting.findLast(leaves)
 }

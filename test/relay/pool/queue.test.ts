@@ -195,8 +195,19 @@ test('of a full queue the stranger leaves that would be served last', () => {
   const waiting = ['f', 'a', 'b', 'g'].map((source, since) => ({
     ...{ holder: holderOf(source, source < 'c'), avoid: undefined, since },
   }))
-  expect([toLeave(waiting, NONE), toLeave(waiting, OVERLOADED)].map((each) => each?.holder.source)).toEqual(['b', 'a'])
-  expect(toLeave([], NONE)).toBeUndefined()
+  const comes = holderOf('h', false)
+  const leaving = [toLeave(waiting, NONE, comes), toLeave(waiting, OVERLOADED, comes)]
+  expect(leaving.map((each) => each?.holder.source)).toEqual(['b', 'a'])
+  expect(toLeave([], NONE, comes)).toBeUndefined()
+})
+
+test('from a full queue a stranger in the clear leaves for one with TLS, and nobody for one in the clear', () => {
+  const [tls, clear] = [false, true].map((isClear) => ({ ...holderOf('new', true), isClear })) as [Holder, Holder]
+  const wait = (holder: Holder): Wait => ({ holder, avoid: undefined, since: 0 })
+  const all = [wait(tls), wait(clear), wait(holderOf('f', false)), wait(tls)]
+  expect(toLeave(all, NONE, tls)).toBe(all[1])
+  expect(toLeave(all, NONE, clear)).toBeUndefined()
+  expect(toLeave([wait(tls)], NONE, tls)).toBeUndefined()
 })
 
 describe('with the pool', () => {

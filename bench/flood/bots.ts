@@ -13,13 +13,13 @@ import { atLeastOnce, below, between } from '../../src/cli/senders/random.ts'
 import type { Done, Visit } from '../../src/cli/senders/visit.ts'
 import { accept, type Delivery } from './ledger.ts'
 import { DOMAIN, HOSTNAME, TURNED } from './names.ts'
-import { HEAVY_ADDRESSES, inOneNetwork, populationOf, SNOWSHOE, turning } from './population.ts'
+import { HEAVY_ADDRESSES, inOne48, inOneNetwork, populationOf, SNOWSHOE, turning } from './population.ts'
 import { type BotKind, mailboxesOf, type Turning } from './scenarios.ts'
 import type { World } from './world.ts'
 
 const PATIENCE_MS = 60_000
 /** A name as mail servers have. */
-const nameOf = (ip: string): string => `mail.${ip.replaceAll('.', '-')}.bots.example`
+const nameOf = (ip: string): string => `mail.${ip.replaceAll(/[.:]+/g, '-')}.bots.example`
 /** Messages of one connection, on average. */
 const MESSAGES = 1.1
 const STEADY: Habits = {
@@ -83,8 +83,9 @@ export class Bots {
     if (kind === 'heavy') {
       const bot = below(random, HEAVY_ADDRESSES)
       this.#try(this.#write(botAddress(bot), { ...habits(bot), hangs: false }, kind), 1)
-    } else if (kind === 'one network') {
-      this.#try(this.#write(inOneNetwork(number), habits(number), kind), 1)
+    } else if (kind === 'one network' || kind === 'one /48') {
+      const from = kind === 'one /48' ? inOne48(number) : inOneNetwork(number)
+      this.#try(this.#write(from, habits(number), kind), 1)
     } else {
       const bot = nextBot(random, scale)
       this.#try(this.#write(botAddress(bot, scale), habits(bot), kind), 1)

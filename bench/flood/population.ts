@@ -16,6 +16,10 @@ export const HEAVY_ADDRESSES = 5
 export const ONE_NETWORK = 72 * 256 + 200
 export const inOneNetwork = (number: number): string => addressIn(ONE_NETWORK, 1 + (number % 254))
 
+/** Addresses of one IPv6 /48, each of which is in a /64 of its own for as long as there are any. */
+export const inOne48 = (number: number): string =>
+  `2001:db8:48:${(number & 0xffff).toString(16)}::${(number >>> 16) + 1}`
+
 /** Addresses of one /24 that send spam together after a good fortnight. */
 export const SNOWSHOE: readonly string[] = Array.from({ length: 250 }, (_, i) => `127.250.0.${i + 1}`)
 

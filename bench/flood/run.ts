@@ -70,6 +70,9 @@ export interface Result {
   /** In the worst ten seconds, as a multiple of what the cluster can take: transactions begun (MAIL), and messages at their dot. */
   readonly overCapacity: number
   readonly dotsOverCapacity: number
+  /** By second: transactions begun at the cluster, and messages at their dot. */
+  readonly begun: readonly number[]
+  readonly dots: readonly number[]
   /** Of a known sender that turned bad: after how many seconds it was held; see ledger.ts. */
   readonly heldAfterS: number | undefined
   /** What the scenario is about; see figures.ts. */
@@ -158,7 +161,9 @@ async function play(whole: Scenario, asked: Options, started: Started): Promise<
   const tell = (order: ClusterOrder) => cluster.send(order)
   const { port: sink, web } = await next<ClusterPorts>(cluster, 30_000)
   const port = options.hasPostfix ? await startPostfixBefore(sink, sizeOf(capacity), started) : sink
-  const isTold = [scenario.firstDay, scenario.logs, scenario.listed].some((each) => each !== undefined)
+  const isTold =
+    scenario.flood?.kind === 'one /48' ||
+    [scenario.firstDay, scenario.logs, scenario.listed].some((each) => each !== undefined)
   const isProxied = isTold && contender !== 'nothing'
   const setting = { scenario, options, capacity, port, web, isProxied }
   const nodes = contender === 'nothing' ? NO_NODES : await startNodes(setting, started)
@@ -273,6 +278,7 @@ function counted({ k, turnsBad, flood }: Scenario, { sent, report, capacity, wat
     atHeight: tallies((flood?.rampS ?? 0) * 1000),
     overCapacity: overCapacity(report.begun, capacity),
     dotsOverCapacity: overCapacity(report.dots, capacity),
+    ...{ begun: report.begun, dots: report.dots },
     heldAfterS:
       turnsBad === undefined || turnsBad.who !== undefined
         ? undefined

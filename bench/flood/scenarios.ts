@@ -9,7 +9,7 @@ export const HONEST_PER_SECOND = 13.9
 /** How long the cluster takes for a message to the slow mailbox of S10. */
 const SLOW_DOT_MS = 10_000
 
-export type BotKind = 'usual' | 'harvest' | 'backscatter' | 'heavy' | 'one network'
+export type BotKind = 'usual' | 'harvest' | 'backscatter' | 'heavy' | 'one network' | 'one /48'
 
 export interface Flood {
   /** Visits, as a multiple of the honest messages. */
@@ -122,6 +122,8 @@ export const SCENARIOS: readonly Scenario[] = [
   { ...USUAL, name: 'S3', title: 'backscatter: null senders', flood: flood('backscatter') },
   { ...USUAL, name: 'S4', title: 'a few heavy addresses', flood: flood('heavy') },
   { ...USUAL, name: 'S5', title: 'one /24, every address new to it', flood: flood('one network') },
+  // Addresses are told by PROXY headers.
+  { ...USUAL, name: 'S5-48', title: 'one /48, every address new', flood: flood('one /48') },
   {
     ...USUAL,
     name: 'S6',

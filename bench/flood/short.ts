@@ -13,6 +13,7 @@ export const SHORT: Readonly<Record<string, Partial<Scenario>>> = {
   S3: { ...FLOOD, flood: { times: 50, rampS: 5, kind: 'backscatter' }, beside: [] },
   S4: { ...FLOOD, flood: { times: 50, rampS: 5, kind: 'heavy' }, beside: [] },
   S5: { ...FLOOD, flood: { times: 50, rampS: 5, kind: 'one network' }, beside: [] },
+  'S5-48': { ...FLOOD, flood: { times: 50, rampS: 5, kind: 'one /48' }, beside: [] },
   S6: {
     seconds: 46,
     handshakes: [

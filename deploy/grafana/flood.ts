@@ -328,6 +328,15 @@ const overload: Row = {
       colours: CAME_COLOURS,
       queries: [[total('spillway_rationed_messages_total', 'came, result'), '{{came}} {{result}}']],
     }),
+    series({
+      title: 'Guesses of strangers let in',
+      about:
+        'Share that is let in of the messages of strangers for recipients that no mail server has accepted in 30 days, on the node that lets in least. It falls while too many are in vain, at every level.',
+      todo: 'Below 100 %: somebody tries names, or bounces come for a sender that was forged. Strangers are rationed on purpose; that needs nothing.',
+      unit: 'ratio',
+      width: 24,
+      queries: [[`min(${of('spillway_guess_admission_ratio')})`, 'guesses']],
+    }),
   ],
 }
 

@@ -47,7 +47,11 @@ export interface FrontOptions {
   readonly banning: BuiltBans
   readonly kernel: Pick<BuiltKernel, 'turnedAway'>
   readonly limits: Limits
-  readonly overload: Pick<Overload, 'atMail' | 'offer' | 'keysOfPutOff' | 'left' | 'met' | 'reserve' | 'enforced'>
+  readonly overload: Pick<
+    Overload,
+    'level' | 'atMail' | 'offer' | 'keysOfPutOff' | 'left' | 'met' | 'reserve' | 'enforced'
+  >
+  readonly guesses: ConversationParts['guesses']
   readonly knownRecipients: KnownRecipients
   readonly unknownRecipients: UnknownRecipients
   readonly history: History
@@ -138,7 +142,7 @@ export function buildFront(options: FrontOptions): ConnectionParts {
 
 /** What all sessions share; settings are those in force at each use. */
 function conversationOf(options: FrontOptions, outcomes: Outcomes): ConversationParts {
-  const { policy, limits, overload, knownRecipients, unknownRecipients, relay } = options
+  const { policy, limits, overload, guesses, knownRecipients, unknownRecipients, relay } = options
   const { maxSize, voice } = policy
   return {
     get checks() {
@@ -147,7 +151,7 @@ function conversationOf(options: FrontOptions, outcomes: Outcomes): Conversation
     bans: options.banning.bans,
     hasDoubtfulNeighbours: (ip) => hasDoubtfulNeighbours(options.history.net(ip)),
     heloCrowds: heloCrowdsOf(options),
-    ...{ limits, overload, knownRecipients, unknownRecipients, relay, outcomes, voice, maxSize },
+    ...{ limits, overload, guesses, knownRecipients, unknownRecipients, relay, outcomes, voice, maxSize },
     get unknownGuard() {
       return policy.settings.unknownGuard
     },

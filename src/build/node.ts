@@ -158,7 +158,7 @@ export function buildNode(options: NodeOptions): Node {
   const [seats, recent, sessions] = [new Seats(), recentOf(settings.hostname, counting), new LiveSessions()]
   const pressed = { upstreams, seats, processes: worker?.of ?? 1 }
   const overloading = buildOverload({ ...common, ...counting, ...pressed, policy: () => policy })
-  const { overload, reported, pin } = overloading
+  const { overload, guesses, reported, pin } = overloading
   const ordering = buildOrders({ ...common, upstreams, pin, policy: () => policy }, options.orders)
   // These ask the policy and the policy asks them, but neither does so before there is a client.
   const policyOf = (from: Reading, certificates: Certificates | undefined): BuiltPolicy =>
@@ -174,14 +174,14 @@ export function buildNode(options: NodeOptions): Node {
   const reload = reread && ((by: string) => reloader.reload(by))
   const traffic = buildTraffic({ ...common, overload: () => overload })
   const { tally, observed } = buildTally({ ...common, settingsNow: () => policy.settings })
-  const front = buildFront({ ...parts, banning, kernel, traffic, tally })
+  const front = buildFront({ ...parts, guesses, banning, kernel, traffic, tally })
   const explaining = buildExplaining(parts, worker)
   const failed = (error: Error): void => log.error({ err: error.message }, 'a listening socket failed')
   const { listener, allServed } = listening(front, failed, options.sharesPorts ?? false)
   let draining = false
   const ready = (): boolean => listener.listening && !draining && ordering.drainedSince() === undefined
   const own = { version, node: settings.hostname, ready, ...ordering, uptimeMs: since(clock.elapsed), pin }
-  const measured = { metrics, counting, dns, upstreams, overload: overloading, traffic }
+  const measured = { metrics, counting, dns, upstreams, overload: overloading, guesses, traffic }
   const sources: StatusSources = { ...own, ...counting, ...measured, seats, kernel, policy, reloader, overload }
   const status = (): Status => statusOf(sources)
   metrics.watch(gaugesOf(sources))

@@ -6,6 +6,7 @@ import { GLOBAL_LIMITS } from '../core/limits.ts'
 import { CAME, type OverloadMode, type PressureReport } from '../core/overload.ts'
 import { recordOf } from '../core/record.ts'
 import { type LoopDelay, watchLoop } from '../overload/event-loop.ts'
+import { Guesses } from '../overload/guesses.ts'
 import { memoryLimit, memoryShare, type ReadText } from '../overload/memory.ts'
 import { Overload, type OverloadSettings } from '../overload/overload.ts'
 import { Pin } from '../overload/pin.ts'
@@ -36,6 +37,7 @@ export interface OverloadParts {
 
 export interface BuiltOverload {
   readonly overload: Overload
+  readonly guesses: Guesses
   /** What the operator has pinned for a while. */
   readonly pin: Pin
   /** Somebody outside says how hard pressed a mail server is. */
@@ -122,10 +124,19 @@ export function buildOverload(parts: OverloadParts): BuiltOverload {
     off: metrics.rationedMessages.of(came, 'put_off'),
   }))
   const pin = new Pin(clock, log)
+  const settings = settingsOf(policy, pin)
+  const guesses = new Guesses({
+    returns,
+    connections: () => upstreams.slots.connections,
+    isOn: () => settings.mode !== 'off' && settings.mode !== 0,
+    clock,
+    seed: randomBytes(8),
+  })
   const overload = new Overload({
-    settings: settingsOf(policy, pin),
+    settings,
     sample,
     returns,
+    isRationed: () => guesses.share < 1,
     counted(came, isIn) {
       cells[came][isIn ? 'in' : 'off'].value++
     },
@@ -134,7 +145,7 @@ export function buildOverload(parts: OverloadParts): BuiltOverload {
     log,
   })
   return {
-    ...{ overload, pin },
+    ...{ overload, guesses, pin },
     reported: (report) => reported.take(report),
     start() {
       loop ??= watchLoop()

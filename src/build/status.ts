@@ -4,6 +4,7 @@ import { REMEMBERED, STANDINGS } from '../core/client.ts'
 import { type OverloadMode, SIGNALS } from '../core/overload.ts'
 import { recordOf } from '../core/record.ts'
 import type { CertificatesReport } from '../front/certificates.ts'
+import type { Guesses } from '../overload/guesses.ts'
 import type { Overload } from '../overload/overload.ts'
 import type { Pin } from '../overload/pin.ts'
 import type { Condition } from '../relay/pool/server.ts'
@@ -34,6 +35,7 @@ export interface StatusSources {
   readonly policy: Pick<BuiltPolicy, 'certificates' | 'settings'>
   readonly reloader: Pick<Reloader, 'state'>
   readonly overload: Pick<Overload, 'level' | 'share' | 'report'>
+  readonly guesses: Pick<Guesses, 'share'>
   readonly kernel: Pick<BuiltKernel, 'report'>
   readonly pin: Pick<Pin, 'value'>
   readonly traffic: Pick<Traffic, 'report'>
@@ -141,6 +143,7 @@ export const gaugesOf = ({
   knownRecipients,
   upstreams,
   overload,
+  guesses,
 }: StatusSources): GaugeSources => ({
   drained: () => drainedSince() !== undefined,
   connectionsOpen: (family) => seats.ofFamily(family),
@@ -158,5 +161,6 @@ export const gaugesOf = ({
   overloadLevel: () => overload.level,
   overloadPressure: (signal) => overload.report().pressure.of[signal],
   admission: (standing) => overload.share(standing),
+  guessAdmission: () => guesses.share,
   admissionQueue: (standing) => upstreams.slots.waiting(standing),
 })

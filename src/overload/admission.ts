@@ -9,12 +9,16 @@
  * It grows by a part of itself, because of a flood of fifty times the mail the right share is a few in a hundred: steps that are
  * small for a share of a half would let in twice too many. From one in a hundred to all it takes 72 seconds.
  *
+ * While the pressure is at or below EASE, at least LEAST_PER_SECOND messages of strangers are let in, if so many come. A level that nothing causes
+ * any more holds on for half a minute (level.ts), and of the few that come then, all may come in.
+ *
  * The bounds are those of the level (levels.ts), and come last: a level that lets in one in twenty at most does so at once. A level
  * that falls changes nothing by itself: the share goes on from where it is.
  */
 import type { Bounds } from './levels.ts'
 
 const EASE = 0.9
+const LEAST_PER_SECOND = 1
 const GROWTH = 0.1
 const LEAST_STEP = 0.001
 const MOST_STEP = 0.02
@@ -34,3 +38,6 @@ function grown(share: number, seconds: number): number {
   }
   return now
 }
+
+/** How many messages of strangers a second are let in at the least. */
+export const leastPerSecond = (pressure: number): number => (pressure <= EASE ? LEAST_PER_SECOND : 0)

@@ -15,6 +15,9 @@
  * one that is let in takes 1 from it, and it holds no more than the share of what has come lately. Over any span, no more is let
  * in than the share of what came, and this once. Each turn may take at most seven tenths of what the turn before it may take of the
  * allowance: the second leaves three tenths of the whole, the third half, the eighth nine tenths.
+ *
+ * Where hardly anybody comes, a share of it is nobody: of twenty messages in a minute, one in twenty is one. So there may be a number of
+ * messages a second as well that are let in at the least, whatever the share is. They go out in the same order.
  */
 import { WindowTable } from '../state/table.ts'
 
@@ -23,6 +26,8 @@ const ROUNDS = 64
 const WINDOW_MS = 10_000
 /** What is left after a second of what came before it. */
 const FADES = 0.9
+/** How many seconds of messages the rounds hold, therefore. */
+const LATELY_S = 1 / (1 - FADES)
 /** More nets than a flood has at a time. */
 const NETS = 1 << 16
 /** The least that the allowance can hold, for each turn: a message, and what is left of another. */
@@ -37,13 +42,13 @@ export interface Cut {
   readonly part: number
 }
 
-/** @param rounds see above @param share 0 to 1 */
-export function cutOf(rounds: ArrayLike<number>, share: number): Cut {
+/** @param rounds see above @param share 0 to 1 @param least how many of all there are in `rounds` are let in, if the share of them is less */
+export function cutOf(rounds: ArrayLike<number>, share: number, least = 0): Cut {
   if (share >= 1) return { full: rounds.length, part: 0 }
   const all = sumOf(rounds)
   // Nothing has come lately, or nothing is let in: not even a round that has been empty lately.
   if (all === 0 || share <= 0) return { full: 0, part: share }
-  let left = share * all
+  let left = Math.max(share * all, least)
   let full = 0
   while (full < rounds.length && (rounds[full] as number) <= left) left -= rounds[full++] as number
   return { full, part: full < rounds.length ? left / (rounds[full] as number) : 0 }
@@ -92,14 +97,20 @@ export class FairShare {
     return true
   }
 
-  /** From now on this share is let in. @param seconds since the last call */
-  set(share: number, seconds: number): void {
+  /**
+   * From now on this share is let in.
+   * @param seconds since the last call @param leastPerSecond messages that are let in a second if the share of them is less and above 0
+   */
+  set(share: number, seconds: number, leastPerSecond = 0): void {
     const all = sumOf(this.#rounds)
     this.#isQuiet = all === 0 && share > 0 && share < 1
     const atOnce = Math.floor(AT_ONCE * this.#tables.length)
-    this.#cut = this.#isQuiet ? { full: ROUNDS * atOnce, part: share } : cutOf(this.#rounds, share)
+    this.#cut = this.#isQuiet
+      ? { full: ROUNDS * atOnce, part: share }
+      : cutOf(this.#rounds, share, leastPerSecond * LATELY_S)
     this.#mostAllowed = Math.max(LEAST * this.#tables.length, share * all)
-    this.#allowance = Math.min(this.#mostAllowed, this.#share >= 1 ? this.#mostAllowed : this.#allowance)
+    const allowance = this.#share >= 1 ? this.#mostAllowed : this.#allowance + leastPerSecond * seconds
+    this.#allowance = Math.min(this.#mostAllowed, allowance)
     this.#share = share
     const left = FADES ** seconds
     for (let k = 0; k < this.#rounds.length; k++) this.#rounds[k] = (this.#rounds[k] as number) * left

@@ -36,6 +36,8 @@ export interface OverloadOptions extends RationingOptions {
   readonly sample: (lateMs: number) => Sample
   /** What was put off lately. */
   readonly returns: Pick<Returns, 'came' | 'spend' | 'keyOf' | 'note' | 'sweep'>
+  /** Whether some messages are put off at level 0 as well (guesses.ts). */
+  readonly isRationed?: () => boolean
   readonly clock: Clock
   readonly log: Log
 }
@@ -209,7 +211,8 @@ export class Overload {
     envelope: Envelope,
     manner: () => Manner = () => PLAIN,
   ): readonly Key[] {
-    return this.enforced > 0 && isRationed(client.standing) ? this.#rationing.keysOf(client, envelope, manner()) : []
+    const mayBePutOff = this.enforced > 0 || (this.#options.settings.isEnforced && this.#options.isRationed?.())
+    return mayBePutOff && isRationed(client.standing) ? this.#rationing.keysOf(client, envelope, manner()) : []
   }
 
   /** A client has left in order. @param keys what keysOfPutOff returned for its messages */
@@ -252,7 +255,7 @@ export class Overload {
   /** Decides which share of the strangers is let in. @param seconds since the last time; 0: only the level has changed */
   #ration(level: Level, seconds: number): void {
     this.#rationed = level
-    this.#rationing.set(level, this.#pressure.value, seconds)
+    this.#rationing.set(level, this.#pressure.value, seconds, this.#options.settings.mode !== 'auto')
   }
 
   #tell(level: Level): void {

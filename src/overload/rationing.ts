@@ -14,7 +14,7 @@ import type { Clock } from '../core/clock.ts'
 import type { Came, Level } from '../core/overload.ts'
 import type { Key } from '../state/put-off.ts'
 import type { Envelope, Returns } from '../state/returns.ts'
-import { nextShare } from './admission.ts'
+import { leastPerSecond, nextShare } from './admission.ts'
 import { FairShare } from './fair-share.ts'
 import { boundsOf } from './levels.ts'
 import { type Manner, TURNS, turnOf } from './returning.ts'
@@ -74,11 +74,15 @@ export class Rationing {
     return this.#shares[standing]
   }
 
-  /** Decides which share is let in. @param seconds since the last time; 0: only the level has changed */
-  set(level: Level, pressure: number, seconds: number): void {
+  /**
+   * Decides which share is let in.
+   * @param seconds since the last time; 0: only the level has changed @param isPinned the level is not that of the pressure
+   */
+  set(level: Level, pressure: number, seconds: number, isPinned = false): void {
+    const least = isPinned ? 0 : leastPerSecond(pressure)
     for (const standing of ['new', 'seen'] as const) {
       this.#shares[standing] = nextShare(this.#shares[standing], pressure, boundsOf(level, standing), seconds)
-      this.#fair[standing].set(this.#shares[standing], seconds)
+      this.#fair[standing].set(this.#shares[standing], seconds, least)
     }
   }
 
@@ -104,7 +108,8 @@ export class Rationing {
     const { net, domain } = client
     const { returns } = this.#options
     if (this.#shares[standing] >= 1) {
-      this.#fair[standing].offer(net, this.#options.clock.elapsed())
+      // Nobody has looked how it comes: when only a share is let in, it takes nothing from an earlier turn.
+      this.#fair[standing].offer(net, this.#options.clock.elapsed(), TURNS - 1)
       return undefined
     }
     const is = manner()

@@ -128,6 +128,7 @@ export interface GaugeSources {
   overloadLevel(): number
   overloadPressure(signal: Signal): number
   admission(standing: Standing): number
+  guessAdmission(): number
   /** Clients of a standing that wait for a connection to an upstream. */
   admissionQueue(standing: Standing): number
 }
@@ -333,6 +334,16 @@ export function createMetrics({ version, upstreams, ofProcess }: MetricsOptions)
     },
     (from, all) => {
       for (const standing of STANDINGS) all.of(standing).value = from.admission(standing)
+    },
+  )
+  gauge(
+    {
+      name: 'guess_admission_ratio',
+      help: 'Share of the messages of strangers that is let in of those for recipients that no upstream has accepted in 30 days; below 1 while too many are in vain.',
+      together: 'min',
+    },
+    (from, all) => {
+      all.of().value = from.guessAdmission()
     },
   )
   gauge(

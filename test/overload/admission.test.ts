@@ -203,6 +203,25 @@ describe('those that have come back go first', () => {
     for (const turn of [0, 1]) expect(letIn(turn)).toBeGreaterThan(30)
   })
 
+  test('where hardly anybody comes, the least a second is let in, and of many no more than that beyond the share', () => {
+    const letIn = (least: number, perSecond: number, seconds = 60): number => {
+      const fair = new FairShare(SEED, TURNS)
+      let isIn = 0
+      // A flood has used up what was allowed.
+      fair.set(0.05, 1)
+      for (let i = 0; i < 2000; i++) fair.offer(`bot ${i}`, i / 2, TURNS - 1)
+      for (let second = 1; second <= 20 + seconds; second++) {
+        fair.set(0.05, 1, least)
+        for (let i = 0; i < perSecond; i++)
+          if (fair.offer(`net ${second} ${i}`, second * 1000 + i, 2) && second > 20) isIn++
+      }
+      return isIn
+    }
+    expect(letIn(1, 1)).toBe(60)
+    expect(letIn(0, 1)).toBeLessThan(10)
+    expect(letIn(1, 100) / 60).toBeLessThan(6.2)
+  })
+
   test('a burst of the last turn leaves nine tenths of the allowance to what has come back', () => {
     const fair = new FairShare(SEED, TURNS)
     for (let second = 0; second < 40; second++) {

@@ -122,3 +122,29 @@ test('a null sender, and a client that cannot be put off at MAIL, need the recip
   for (let i = 0; i < 5; i++) rationing.atRcpt('new', from('here'), { from: 's', to: 'x' }, () => PLAIN)
   expect(counts.slice(1).every((count) => count.startsWith('first '))).toBe(true)
 })
+
+test('what came while all were let in takes nothing from the turn of whoever comes first with TLS', () => {
+  for (let i = 0; i < 1000; i++) rationing.atRcpt('new', from(`bot ${i}`), { from: 'a', to: 'b' }, () => PLAIN)
+  rationing.set(3, 1, 1)
+  const answers = Array.from({ length: 5 }, (_, i) =>
+    rationing.atRcpt('new', from(`mail server ${i}`), { from: 'a', to: 'b' }, () => PLAIN),
+  )
+  expect(answers.filter((each) => each === undefined)).not.toHaveLength(0)
+})
+
+test('while the pressure is low, one message a second is let in, but not at a level that is pinned', () => {
+  const letIn = (isPinned: boolean): number => {
+    rationing.set(3, 1, 1)
+    for (let i = 0; i < 1000; i++) rationing.atRcpt('new', from(`bot ${i}`), { from: 'a', to: 'b' }, () => CLEAR)
+    let isIn = 0
+    for (let second = 0; second < 60; second++) {
+      rationing.set(3, 0.7, 1, isPinned)
+      elapsed += 1000
+      const notIn = rationing.atRcpt('new', from(`net ${second}`), { from: 'a', to: 'b' }, () => PLAIN)
+      if (notIn === undefined && second >= 20) isIn++
+    }
+    return isIn
+  }
+  expect(letIn(false)).toBe(40)
+  expect(letIn(true)).toBeLessThan(10)
+})

@@ -30,7 +30,7 @@ import { createMetrics } from '../../src/telemetry/metrics.ts'
 import { testSettings } from './app.ts'
 import { type Client, connectClient } from './client.ts'
 import { OF_PROCESS } from './of-process.ts'
-import { NO_OVERLOAD } from './overload.ts'
+import { NO_GUESSES, NO_OVERLOAD } from './overload.ts'
 
 export interface TestFront {
   client(from?: string): Promise<Client>
@@ -131,6 +131,7 @@ export async function startFront(
     policy,
     limits,
     overload,
+    guesses: NO_GUESSES,
     knownRecipients,
     unknownRecipients,
     ...{ history, latest },

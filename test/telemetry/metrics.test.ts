@@ -44,6 +44,7 @@ describe('the contract', () => {
     overload_level: 'gauge',
     overload_pressure_ratio: 'gauge',
     admission_ratio: 'gauge',
+    guess_admission_ratio: 'gauge',
     admission_queue_length: 'gauge',
     admission_wait_seconds: 'histogram',
     known_clients: 'gauge',

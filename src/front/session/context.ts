@@ -4,6 +4,7 @@ import type { Observer, Runner } from '../../checks/runner.ts'
 import type { Client } from '../../core/client.ts'
 import type { Maybe } from '../../core/maybe.ts'
 import type { Facts, Mode, Refusal, Verdict } from '../../core/policy.ts'
+import type { Guesses } from '../../overload/guesses.ts'
 import type { Overload } from '../../overload/overload.ts'
 import type { Manner } from '../../overload/returning.ts'
 import type { ClientAttributes } from '../../relay/smtp/client-attributes.ts'
@@ -26,7 +27,8 @@ export interface ConversationParts {
   /** Another number whenever somebody may have been banned. */
   readonly bans: { readonly edition: number }
   readonly limits: Limits
-  readonly overload: Pick<Overload, 'atMail' | 'offer' | 'keysOfPutOff' | 'left'>
+  readonly overload: Pick<Overload, 'level' | 'atMail' | 'offer' | 'keysOfPutOff' | 'left'>
+  readonly guesses: Pick<Guesses, 'came' | 'ask' | 'accepted'>
   readonly knownRecipients: KnownRecipients
   readonly unknownRecipients: Pick<UnknownRecipients, 'get' | 'heard' | 'forget'>
   /** Whether a stranger's neighbourhood makes it doubtful. @param ip canonical */

@@ -122,6 +122,7 @@ export class ClientMessage {
     }
     this.#phase = 'dot'
     const { answer, result: came, ms } = await relay.end()
+    if (came === 'accepted') this.#context.parts.guesses.accepted()
     const result = answer.kind === 'refusal' && came === 'rejected' ? resultOf(heardBy(client, answer.refusal)) : came
     const reply = answered(this.#context, this.#transaction, answer, 'message')
     if (result === 'deferred') keepPutOff(this.#context, this.#transaction.asked)

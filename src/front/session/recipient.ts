@@ -4,6 +4,7 @@
  *     read     is it a recipient, with parameters that were offered?                               grammar.ts
  *     spare    is it exempt from the limits of its sender: postmaster, abuse, a verification?
  *     admit    is the message let in under overload? Asked once for all its recipients              overload/
+ *              may it ask about somebody who may not exist?                                         overload/guesses.ts
  *              checks of stage rcpt; in between, the message and the recipient are charged         checks/, charges.ts
  *     recall   did a mail server call it unknown a short while ago? Then that is its answer        state/unknown-recipients.ts
  *     ask      a mail server; the first recipient of a message finds one and brings MAIL along     relay/transaction/
@@ -12,11 +13,11 @@
  * The client may leave while something is awaited. Then nothing more is charged for it, and no mail server is asked.
  */
 import { isRole } from '../../core/address.ts'
-import { isTrusted } from '../../core/client.ts'
+import { isFriend, isTrusted } from '../../core/client.ts'
 import { RECIPIENT_LIMIT } from '../../core/limits.ts'
 import { isBounceSender } from '../../core/mailbox.ts'
+import type { Came } from '../../core/overload.ts'
 import { type Refusal, refusal, type Verdict } from '../../core/policy.ts'
-import type { Offer } from '../../overload/overload.ts'
 import type { Extensions } from '../../relay/smtp/dial.ts'
 import { isUnknownUser } from '../../relay/smtp/reply.ts'
 import type { Answer } from '../../relay/transaction/answer.ts'
@@ -86,11 +87,8 @@ function spare({ parts, client }: Context, { facts }: Transaction, to: string): 
  * Who is exempt from the limits of its sender gets past the level of overload as well, as long as strangers do not use that for a flood.
  * @returns undefined if the client left meanwhile
  */
-async function admit(
-  context: Context,
-  transaction: Transaction,
-  { address: to, sparedBy }: Recipient,
-): Promise<Verdict | undefined> {
+async function admit(context: Context, transaction: Transaction, found: Recipient): Promise<Verdict | undefined> {
+  const { address: to, sparedBy } = found
   const { charges, facts } = transaction
   const { parts, client } = context
   const exempt = sparedBy !== undefined
@@ -103,12 +101,14 @@ async function admit(
     ...{ ...facts, to, accepted: context.relay.accepted, exempt },
     // Only the level asks, after all other checks: what these refuse takes nothing of what strangers have together. A message that is
     // for postmaster first is asked about with its next recipient.
-    shed(): Offer {
+    shed(): Refusal['facts'] | undefined {
       if (transaction.isOver) return undefined
       isPast ??= exempt && parts.limits.sparesLevel(sparedBy, client)
       if (isPast) return undefined
       lookAgain()
-      return transaction.shed(to, (asked) => parts.overload.offer(client, asked, () => mannerOf(context)))
+      const came = parts.guesses.came(client, { from: facts.from, to })
+      const offer = transaction.shed(to, (asked) => parts.overload.offer(client, asked, () => mannerOf(context)))
+      return offer ?? guess(context, transaction, found, came)
     },
   }
   const first = await judge(context, 'rcpt', 'uncounted', known)
@@ -117,6 +117,23 @@ async function admit(
   const each = exempt ? undefined : charges.recipient(message)
   const usage = each === undefined ? message : { ...message, [RECIPIENT_LIMIT]: each }
   return judge(context, 'rcpt', 'counted', { ...known, usage })
+}
+
+/**
+ * A stranger's message that would begin a transaction for a recipient of whom nothing is known may be one of a flood that asks in vain.
+ * @param came how it comes @returns why the recipient is put off; undefined: it is not
+ */
+function guess(context: Context, transaction: Transaction, to: Recipient, came: Came): Refusal['facts'] | undefined {
+  const { parts, client, relay } = context
+  const { guesses, knownRecipients, unknownRecipients, overload } = parts
+  if (isFriend(client) || relay.asked || isRole(to.address) || knownRecipients.has(to.address)) return undefined
+  if (transaction.guess === undefined) {
+    if (unknownRecipients.get(to) !== undefined) return undefined
+    const envelope = { from: transaction.facts.from, to: to.address }
+    transaction.guess = guesses.ask(client, envelope, came, () => mannerOf(context))
+  }
+  const { shed } = transaction.guess
+  return shed && { overloadLevel: overload.level, ...shed }
 }
 
 /**
@@ -176,6 +193,7 @@ function answered(
   const isUnknown = command === 'rcpt' && isUnknownUser(said)
   const isTaken = said.code < 300
   if (from === 'upstream' && (isTaken || isUnknown)) learn(context, transaction, to, { reply: said, upstream }, isTaken)
+  if (from === 'upstream' && (isTaken || isUnknown)) transaction.guess?.heard(isTaken)
   const isDoubted = isUnknown && knownRecipients.guarding(to.address)
   if (isDoubted && unknownGuard) {
     return refuse(context, transaction, to, refusal('unknown_guard'), upstream)

@@ -4,6 +4,7 @@
  */
 import type { Facts } from '../../core/policy.ts'
 import type { ReasonName } from '../../core/reasons.ts'
+import type { Guess } from '../../overload/guesses.ts'
 import type { Offer } from '../../overload/overload.ts'
 import type { Envelope } from '../../state/returns.ts'
 import type { Charges } from './charges.ts'
@@ -32,6 +33,8 @@ export class Transaction {
   #rejected = 0
   #lastRefused: RefusedRecipient | undefined
   #isOver = false
+  /** That its recipients may all be unknown; undefined: it was not asked about as one that may. */
+  guess: Guess | undefined
   /** Whether any recipient was answered with what a mail server had said before. */
   isRecalled = false
   /** Whether no mail server was there for a recipient. Then none is answered from memory: what is down says nothing. */

@@ -22,6 +22,8 @@ export interface Held {
   readonly connections: number
   /** Whether strangers hold all that they may (overload/reserve.ts). */
   readonly isClosedToStrangers: boolean
+  /** Whether it is a stranger whose neighbourhood holds all that its strangers may. */
+  readonly isCrowd: (holder: Holder) => boolean
   readonly now: number
 }
 
@@ -32,7 +34,12 @@ export function contentionOf(held: Held): Contention {
   // What a friend gives back is not for strangers then: friends make room for friends, and strangers for strangers.
   const isForFriends = isClosedToStrangers && held.waiting.some(({ holder }) => isFriend(holder))
   const isServable = (holder: Holder): boolean => !isClosedToStrangers || isFriend(holder) === isForFriends
-  const waiting = held.waiting.filter(({ holder }) => isServable(holder))
+  const servable = held.waiting.filter(({ holder }) => isServable(holder))
+  const others = servable.filter(({ holder }) => !held.isCrowd(holder))
+  // Where only neighbourhoods wait that hold all they may, each of them makes room for itself.
+  const crowds = others.length === 0 ? new Set(servable.map(({ holder }) => holder.net)) : undefined
+  const waiting = crowds === undefined ? others : servable
+  const isAsked = ({ net }: Holder): boolean => crowds === undefined || crowds.has(net)
   // If there is only one source, it waits for its own slots.
   const isAlone = claims.size === 1
   const isOnlyOne = servers.filter(({ up }) => up).length === 1
@@ -44,7 +51,7 @@ export function contentionOf(held: Held): Contention {
   return {
     // A slot at a server that is not used would help nobody.
     holders: [...holders]
-      .filter(([holder, at]) => at.up && (isForFriends || isServable(holder)))
+      .filter(([holder, at]) => at.up && (isForFriends || isServable(holder)) && isAsked(holder))
       .map(([holder]) => holder),
     share,
     held: heldBy,

@@ -27,6 +27,8 @@ export interface Holder {
   /** Its neighbourhood. */
   readonly net: string
   readonly standing: Standing
+  /** Whether the client speaks without TLS; where that is not on offer all do. */
+  readonly isClear?: boolean
   /** Whether the client types more slowly than any machine does. */
   readonly slow: boolean
   readonly turn: Turn

@@ -1,6 +1,5 @@
 /** How busy the mail servers in use are, for the level of overload (overload/pressure.ts). */
 import type { ServerSample } from '../../overload/pressure.ts'
-import { strangersMost } from '../../overload/reserve.ts'
 import type { Wait } from './contention.ts'
 import type { Holder } from './fairness.ts'
 import type { Server } from './server.ts'
@@ -28,36 +27,9 @@ export const serverSamples = (
     .filter(({ up }) => up)
     .map((server) => ({ upstream: server.label, slots: max(server), dotMs: server.dots.p95(now, mayTakeMs) }))
 
-/**
- * Connections that strangers hold, of those that count: what hangs at a server that is down, or that has fewer connections by now,
- * takes nothing from what they may hold at the others. @param max the most connections to a server
- */
-export function heldByStrangers(servers: readonly Server[], max: (server: Server) => number): number {
-  let held = 0
-  for (const server of servers) if (server.up) held += Math.min(server.strangers.held, max(server))
-  return held
-}
-
 /** Whether a server that accepts nothing may be asked once more. */
 export const isProbeDue = (servers: readonly Server[]): boolean =>
   servers.some(({ up, breaker }) => up && breaker.isDue)
 
 /** Whether there may be more connections to a server for those who wait, only because time passes. */
 export const mayHaveMore = ({ breaker, strangers }: Server): boolean => breaker.isOpen || strangers.isCut
-
-/** Connections to a server that strangers may hold. @param max the most to it @param reserve the share that is kept for friends */
-export function ofStrangers({ strangers }: Server, max: number, reserve: number): number {
-  if (reserve === 0) return max
-  const left = strangersMost(max, reserve)
-  return Math.min(left, strangers.most ?? left)
-}
-
-/** Connections that strangers may not hold although the reserve leaves them to them, because they slow down known senders. */
-export function withheld(servers: readonly Server[], max: (server: Server) => number, reserve: number): number {
-  let all = 0
-  if (reserve === 0) return all
-  for (const server of servers) {
-    if (server.up) all += strangersMost(max(server), reserve) - ofStrangers(server, max(server), reserve)
-  }
-  return all
-}

@@ -6,8 +6,12 @@
  * holds FRIEND_MOST of all connections already has its turn among the strangers, so that one that has turned bad leaves something
  * to others. So does one of a neighbourhood whose friends hold as many: a whole /24 that has behaved and then turns bad (snowshoe)
  * leaves as much as one of its addresses would, and its turn comes as if all that its friends hold were one client's. What strangers
- * hold there does not count, or a bot could rent a place beside a known sender. Within a class the source that holds the fewest is next
+ * hold there does not count, or a bot could rent a place beside a known sender. Among friends the source that holds the fewest is next
  * (fairness.ts), and among equals the one that came first.
+ *
+ * **Strangers by neighbourhood.** Of strangers those of the neighbourhood that holds the fewest are next: a flood from one /24 has an address
+ * for each connection, and would have its turn like 254 senders. Within it the source that holds the fewest is next. Among equals a client that
+ * speaks TLS goes before one in the clear, as where a share is let in (overload/returning.ts), and then the one that came first.
  *
  * **Newest first while the queue stands.** A queue that fills and empties again is a good one: it evens out what comes. One that
  * only stands makes everybody wait and serves no more. The two are told apart as CoDel does (Nichols and Jacobson, RFC 8289):
@@ -22,6 +26,7 @@
  */
 import { isFriend } from '../../core/client.ts'
 import type { Wait } from './contention.ts'
+import type { Holder } from './fairness.ts'
 
 /** Five times longer than a mail server usually takes for an envelope, and a tenth of INTERVAL_MS (RFC 8289 section 3.2). */
 export const TARGET_MS = 500
@@ -53,8 +58,8 @@ export function atService({ since = undefined }: Congestion, waiting: readonly W
 export interface Order {
   /** How many connections a source holds. */
   readonly held: (source: string) => number
-  /** How many the friends of a neighbourhood hold. */
-  readonly heldByNet: (net: string) => number
+  /** How many the friends of a neighbourhood hold, or its strangers. */
+  readonly heldByNet: (net: string, whose: 'friends' | 'strangers') => number
   /** How many there are. */
   readonly connections: number
   readonly isOverloaded: boolean
@@ -67,23 +72,45 @@ export function nextOf<W extends Wait>(waiting: readonly W[], order: Order): W |
   const { held, heldByNet, connections, isOverloaded, mayBeServed } = order
   const most = Math.max(1, Math.floor(connections * FRIEND_MOST))
   let next: W | undefined
-  let nextHeld = 0
-  let isNextFirst = false
+  let nextRank: Rank | undefined
   for (let i = 0; i < waiting.length; i++) {
     const wait = waiting[isOverloaded ? waiting.length - 1 - i : i] as W
-    const { holder } = wait
-    // A crowd of friends waits as one client that holds what all of them hold.
-    const crowd = isFriend(holder) ? heldByNet(holder.net) : 0
-    const holds = crowd < most ? held(holder.source) : crowd
-    const isFirst = isFriend(holder) && holds < most
-    if (next !== undefined && (isFirst === isNextFirst ? holds >= nextHeld : isNextFirst)) continue
+    const rank = rankOf(wait.holder, { held, heldByNet }, most)
+    if (nextRank !== undefined && !isBefore(rank, nextRank)) continue
     if (!mayBeServed(wait)) continue
     next = wait
-    nextHeld = holds
-    isNextFirst = isFirst
-    if (isFirst && holds === 0) break
+    nextRank = rank
+    if (rank.isFirst && rank.crowd + rank.own === 0) break
   }
   return next
+}
+
+/** Where one of those that wait stands; among equals the order of coming decides. */
+interface Rank {
+  readonly isFirst: boolean
+  /** What its neighbourhood holds, where it waits as one client with it, and what it holds itself. */
+  readonly crowd: number
+  readonly own: number
+  readonly isClear: boolean
+}
+
+function rankOf(holder: Holder, { held, heldByNet }: Pick<Order, 'held' | 'heldByNet'>, most: number): Rank {
+  const { source, net, isClear = false } = holder
+  const own = held(source)
+  if (!isFriend(holder)) return { isFirst: false, crowd: Math.max(own, heldByNet(net, 'strangers')), own, isClear }
+  // A crowd of friends waits as one client that holds what all of them hold.
+  const crowd = heldByNet(net, 'friends')
+  if (crowd >= most) return { isFirst: false, crowd, own: 0, isClear: false }
+  return own < most
+    ? { isFirst: true, crowd: 0, own, isClear: false }
+    : { isFirst: false, crowd: own, own: 0, isClear: false }
+}
+
+function isBefore(one: Rank, other: Rank): boolean {
+  if (one.isFirst !== other.isFirst) return one.isFirst
+  if (one.crowd !== other.crowd) return one.crowd < other.crowd
+  if (one.own !== other.own) return one.own < other.own
+  return !one.isClear && other.isClear
 }
 
 /** Who has waited for too long. The others have the time that everybody has. */
@@ -92,9 +119,16 @@ export function lateOf<W extends Wait>(waiting: readonly W[], { isOverloaded }: 
 }
 
 /**
- * Which stranger leaves the queue for a friend when it is full: the one that would be the last of them; undefined: none waits.
+ * Which stranger leaves the queue for whoever comes when it is full: the one that would be the last of them; undefined: none. A stranger
+ * with TLS takes the place of one in the clear only, and who speaks in the clear that of nobody.
  */
-export function toLeave<W extends Wait>(waiting: readonly W[], { isOverloaded }: Congestion): W | undefined {
-  const isStranger = ({ holder }: W): boolean => !isFriend(holder)
-  return isOverloaded ? waiting.find(isStranger) : waiting.findLast(isStranger)
+export function toLeave<W extends Wait>(
+  waiting: readonly W[],
+  { isOverloaded }: Congestion,
+  comes: Holder,
+): W | undefined {
+  const isForFriend = isFriend(comes)
+  if (!isForFriend && comes.isClear) return undefined
+  const leaves = ({ holder }: W): boolean => !isFriend(holder) && (isForFriend || holder.isClear === true)
+  return isOverloaded ? waiting.find(leaves) : waiting.findLast(leaves)
 }

@@ -7,37 +7,29 @@
  * Clients that type more slowly than any machine does never hold more than a quarter of the slots together. The last tenth of the
  * slots is closed to a source that already has its share of the others, even if no other source is there: mail that waits for the
  * reply to its dot cannot be evicted, and the next source must not find every slot held that way. Strangers together never hold
- * more than overload/reserve.ts leaves them, and at a server no more than overload/strangers-part.ts does.
+ * more than overload/reserve.ts leaves them, and at a server no more than overload/strangers-part.ts does; those of one neighbourhood
+ * no more than half of what the others leave of that (shares.ts).
  */
 import { isFriend, type Standing } from '../../core/client.ts'
 import type { PoolSample } from '../../overload/pressure.ts'
-import { strangersMost } from '../../overload/reserve.ts'
 import type { Dialed } from '../smtp/dial.ts'
 import { Claims } from './claims.ts'
 import { contentionOf, type Wait } from './contention.ts'
-import { type Holder, shareOf, toGiveWay } from './fairness.ts'
+import { type Holder, toGiveWay } from './fairness.ts'
 import { Idle } from './idle.ts'
-import { heldByStrangers, isProbeDue, mayHaveMore, serverSamples, wantedIn, withheld } from './load.ts'
+import { isProbeDue, mayHaveMore, serverSamples, wantedIn } from './load.ts'
 import { NoUpstream } from './no-upstream.ts'
+import type { Order } from './queue.ts'
 import type { Server } from './server.ts'
+import { areFull, connectionsOf, isCrowd, isLeftForOthers, withheld } from './shares.ts'
+import type { Slot } from './slot.ts'
 import type { SlotsOptions } from './slots-options.ts'
 import { WaitingRoom } from './waiting-room.ts'
 
-/** The right to hold one connection to `server`. */
-export interface Slot {
-  readonly server: Server
-  /** An idle connection of an earlier client, if there is one. */
-  readonly idle: Dialed | undefined
-  /** Frees the slot. A second call does nothing. */
-  free(): void
-  /** Leaves an open connection to the next client. The slot is freed if no client takes it in time. */
-  handOn(dialed: Dialed): void
-}
+export type { Slot } from './slot.ts'
 
 /** The share of all slots that slow clients may hold together; at least one slot. */
 const SLOW_SHARE = 0.25
-/** The share of all slots that is reserved for sources that have less than their share. */
-const RESERVE = 0.1
 
 export class Slots {
   readonly #options: SlotsOptions
@@ -45,8 +37,8 @@ export class Slots {
   readonly #waiting: WaitingRoom<Slot>
   readonly #holders = new Map<Holder, Server>()
   readonly #claims = new Claims()
-  /** Slots that friends hold, by neighbourhood. */
-  readonly #nets = new Claims()
+  /** Slots that friends hold, and that strangers do, by neighbourhood. */
+  readonly #nets = { friends: new Claims(), strangers: new Claims() }
   #rotation = 0
   #stopped = false
 
@@ -54,6 +46,11 @@ export class Slots {
     this.#options = options
     this.#idle = new Idle(options.idleMs, () => this.serve())
     this.#waiting = new WaitingRoom({ ...options, claims: this.#claims, look: () => this.#look() })
+  }
+
+  /** Slots at all servers that are up. */
+  get connections(): number {
+    return connectionsOf(this.#options.servers(), this.#options.max)
   }
 
   /** Whether any client waits. A connection is then given back instead of being parked. */
@@ -70,7 +67,7 @@ export class Slots {
   load(mayTakeMs: number): PoolSample {
     const { servers, max, reserve, elapsed } = this.#options
     return {
-      slots: this.#connections() - withheld(servers(), max, reserve()),
+      slots: this.connections - withheld(servers(), max, reserve()),
       wanted: wantedIn(this.#holders, this.#waiting),
       servers: serverSamples(servers(), max, elapsed(), mayTakeMs),
     }
@@ -78,7 +75,7 @@ export class Slots {
 
   /** A slot at a server in state `up`, other than `server`, if there is one at once. */
   takeBeside(server: Server, holder: Holder): Slot | undefined {
-    if (!isFriend(holder) && this.#isClosedToStrangers()) return undefined
+    if (this.#isBarred(holder)) return undefined
     let best: Server | undefined
     for (const each of this.#options.servers()) {
       if (each === server || each.state !== 'up' || each.breaker.isInForce || this.#room(each) === 0) continue
@@ -111,12 +108,12 @@ export class Slots {
     const full = new Set<Server | undefined>()
     const passed = new Set<string>()
     const held = (source: string): number => this.#claims.of(source).held
-    const heldByNet = (net: string): number => this.#nets.of(net).held
+    const heldByNet: Order['heldByNet'] = (net, whose) => this.#nets[whose].of(net).held
     while (this.#waiting.length > 0) {
       const isClosed = this.#isClosedToStrangers() && !isProbeDue(this.#options.servers())
       const mayBeServed = ({ avoid, holder }: Wait): boolean =>
-        !full.has(avoid) && !passed.has(holder.source) && (isFriend(holder) || !isClosed)
-      const next = this.#waiting.next({ held, heldByNet, connections: this.#connections(), mayBeServed })
+        !full.has(avoid) && !passed.has(holder.source) && !(isClosed && !isFriend(holder)) && !this.#isCrowd(holder)
+      const next = this.#waiting.next({ held, heldByNet, connections: this.connections, mayBeServed })
       if (next === undefined) return
       const found = this.#find(next.holder, next.avoid)
       if (found === 'down') next.settle(new NoUpstream('upstream_down'))
@@ -167,7 +164,7 @@ export class Slots {
     if (!isAny) return this.#options.isAnyExpected() ? 'full' : 'down'
     if (best === undefined) return isClosed ? 'reserved' : 'full'
     // A probe may be a stranger, however many of those before it still hang.
-    const isClosedNow = !isFriend(holder) && !best.breaker.isInForce && this.#isClosedToStrangers()
+    const isClosedNow = !best.breaker.isInForce && this.#isBarred(holder)
     return isClosedNow || this.#isLeftForOthers(holder.source, room) ? 'reserved' : this.#slotAt(best, holder)
   }
 
@@ -192,9 +189,21 @@ export class Slots {
   #isClosedToStrangers(): boolean {
     const { servers, max, reserve } = this.#options
     if (reserve() === 0) return false
-    if (heldByStrangers(servers(), max) >= strangersMost(this.#connections(), reserve())) return true
+    if (areFull(servers(), max, reserve())) return true
     const withRoom = servers().filter((server) => server.up && this.#room(server) > 0)
     return withRoom.length > 0 && withRoom.every(({ strangers }) => strangers.isFull)
+  }
+
+  /** Whether this holder is a stranger who may have no more, wherever there is room. */
+  #isBarred(holder: Holder): boolean {
+    return (!isFriend(holder) && this.#isClosedToStrangers()) || this.#isCrowd(holder)
+  }
+
+  /** Whether it is a stranger, and those of its neighbourhood hold all the slots that they may. */
+  #isCrowd(holder: Holder): boolean {
+    const { servers, max, reserve } = this.#options
+    const { net } = holder
+    return !isFriend(holder) && isCrowd(this.#nets.strangers.of(net).held, servers(), max, reserve())
   }
 
   /** Whether this holder is a stranger, and strangers hold all the slots at this server that they may. */
@@ -204,17 +213,7 @@ export class Slots {
 
   #isLeftForOthers(source: string, room: number): boolean {
     const { held } = this.#claims.of(source)
-    if (held === 0) return false
-    const all = this.#connections()
-    const reserve = Math.floor(all * RESERVE)
-    return room <= reserve && held >= shareOf(all - reserve, Math.max(2, this.#claims.size))
-  }
-
-  /** Slots at all servers that are up. */
-  #connections(): number {
-    let all = 0
-    for (const server of this.#options.servers()) if (server.up) all += this.#options.max(server)
-    return all
+    return held > 0 && isLeftForOthers({ held, room, all: this.connections, sources: this.#claims.size })
   }
 
   #slotAt(server: Server, holder: Holder): Slot {
@@ -225,8 +224,8 @@ export class Slots {
     this.#holders.set(holder, server)
     const count = (by: 1 | -1): void => {
       this.#claims.hold(holder.source, by)
-      if (isFriend(holder)) this.#nets.hold(holder.net, by)
-      else server.strangers.held += by
+      this.#nets[isFriend(holder) ? 'friends' : 'strangers'].hold(holder.net, by)
+      if (!isFriend(holder)) server.strangers.held += by
     }
     count(1)
     const release = (act: () => void): void => {
@@ -257,7 +256,7 @@ export class Slots {
   }
 
   #refuseSlow(): void {
-    let left = Math.max(1, Math.floor(this.#connections() * SLOW_SHARE))
+    let left = Math.max(1, Math.floor(this.connections * SLOW_SHARE))
     for (const { slow } of this.#holders.keys()) if (slow) left--
     for (const { holder } of this.#waiting) if (holder.slow) left--
     if (left <= 0) throw new NoUpstream('upstream_full')
@@ -284,8 +283,9 @@ export class Slots {
       holders: this.#holders,
       claims: this.#claims,
       servers: this.#options.servers(),
-      connections: this.#connections(),
+      connections: this.connections,
       isClosedToStrangers: this.#isClosedToStrangers(),
+      isCrowd: (holder) => this.#isCrowd(holder),
       now: this.#options.elapsed(),
     })
     for (const holder of toGiveWay(contention)) holder.giveWay()

@@ -2,7 +2,7 @@
  * The clients that wait for a connection to a mail server: who has a place, and how each wait ends. Who is next is decided in
  * queue.ts.
  */
-import { isFriend, type Standing } from '../../core/client.ts'
+import type { Standing } from '../../core/client.ts'
 import type { Claims } from './claims.ts'
 import type { Wait } from './contention.ts'
 import type { Holder } from './fairness.ts'
@@ -105,12 +105,12 @@ export class WaitingRoom<S> implements Iterable<Wait> {
     return this.#options.servers().some(({ up }) => up)
   }
 
-  /** @throws NoUpstream if there is no place. A stranger leaves its place to a friend. */
+  /** @throws NoUpstream if there is no place. A stranger leaves its place to a friend, and one in the clear to one with TLS. */
   #makePlace(holder: Holder): void {
     const { source } = holder
     const { claims, waiting: places } = this.#options
     const isFull = this.#all.length >= places
-    const leaves = isFull && isFriend(holder) ? toLeave(this.#all, this.#congestion) : undefined
+    const leaves = isFull ? toLeave(this.#all, this.#congestion, holder) : undefined
     const place = claims.place(source, this.#all.length - (leaves ? 1 : 0), places)
     if (place === 'none') throw new NoUpstream('upstream_full')
     const crowd = place === 'free' ? undefined : place.of

@@ -258,9 +258,9 @@ export class ClientLink {
   }
 
   #holder(): Holder {
-    const { standing, typesSlowly: slow } = this.#options.client
+    const { standing, typesSlowly: slow, attributes: of } = this.#options.client
     return {
-      ...{ source: this.source, net: this.net, standing, slow, turn: this.#turn },
+      ...{ source: this.source, net: this.net, standing, slow, isClear: of.tls === undefined, turn: this.#turn },
       giveWay: () => {
         if (this.#turn.state === 'parked') this.giveBack()
         else this.#options.evict()

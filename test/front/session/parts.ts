@@ -11,7 +11,7 @@ import type { ConversationParts } from '../../../src/front/session/context.ts'
 import type { Limits } from '../../../src/state/limits.ts'
 import type { Log } from '../../../src/telemetry/log.ts'
 import { createMetrics } from '../../../src/telemetry/metrics.ts'
-import { NO_OVERLOAD } from '../../support/overload.ts'
+import { NO_GUESSES, NO_OVERLOAD } from '../../support/overload.ts'
 
 export const client: Client = {
   id: 'TEST',
@@ -64,6 +64,7 @@ export function partsWithoutRelay(limits: Limits): { parts: ConversationParts; t
     limits,
     bans: { edition: 0 },
     overload: NO_OVERLOAD,
+    guesses: NO_GUESSES,
     knownRecipients: { has: () => false },
     unknownRecipients: { get: () => undefined, heard: () => undefined, forget: () => undefined },
     heloCrowds: { met: () => false },

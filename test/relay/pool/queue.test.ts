@@ -106,6 +106,27 @@ describe('who is next', () => {
     expect([next(all), next(all, true)]).toEqual([usual, overloaded])
   })
 
+  const stranger = (source: string, isClear = false): Wait => ({
+    ...{ holder: { ...holderOf(source, true), isClear }, avoid: undefined, since: 0 },
+  })
+  const first = (waiting: readonly Wait[], heldByNet: Readonly<Record<string, number>> = {}): string | undefined =>
+    nextOf(waiting, {
+      ...{ held: () => 0, connections: 100, isOverloaded: false, mayBeServed: () => true },
+      heldByNet: (net, whose) => (whose === 'strangers' ? (heldByNet[net] ?? 0) : 0),
+    })?.holder.source
+
+  test('of strangers those of the network that holds the fewest, whatever address of it comes', () => {
+    const crowd = Array.from({ length: 9 }, (_, i) => stranger(`192.0.2.${i}`))
+    expect(first([...crowd, stranger('203.0.113.1')], { '192.0.2.0/24': 3, '203.0.113.0/24': 2 })).toBe('203.0.113.1')
+  })
+
+  test('of equal strangers one that speaks TLS, and whoever holds less before it', () => {
+    const [clear, tls] = [stranger('192.0.2.1', true), stranger('203.0.113.1')]
+    expect([first([clear, tls]), first([tls, clear])]).toEqual(['203.0.113.1', '203.0.113.1'])
+    expect(first([clear, stranger('198.51.100.1', true)])).toBe('192.0.2.1')
+    expect(first([clear, tls], { '203.0.113.0/24': 1 })).toBe('192.0.2.1')
+  })
+
   test('whoever cannot be served holds up nobody', () => {
     expect(next([{ name: 'f', friend: true }, { name: 'a' }], false, 100, 'f')).toBe('a')
     expect(next([{ name: 'f', friend: true }], false, 100, 'f')).toBeUndefined()
@@ -174,8 +195,19 @@ test('of a full queue the stranger leaves that would be served last', () => {
   const waiting = ['f', 'a', 'b', 'g'].map((source, since) => ({
     ...{ holder: holderOf(source, source < 'c'), avoid: undefined, since },
   }))
-  expect([toLeave(waiting, NONE), toLeave(waiting, OVERLOADED)].map((each) => each?.holder.source)).toEqual(['b', 'a'])
-  expect(toLeave([], NONE)).toBeUndefined()
+  const comes = holderOf('h', false)
+  const leaving = [toLeave(waiting, NONE, comes), toLeave(waiting, OVERLOADED, comes)]
+  expect(leaving.map((each) => each?.holder.source)).toEqual(['b', 'a'])
+  expect(toLeave([], NONE, comes)).toBeUndefined()
+})
+
+test('from a full queue a stranger in the clear leaves for one with TLS, and nobody for one in the clear', () => {
+  const [tls, clear] = [false, true].map((isClear) => ({ ...holderOf('new', true), isClear })) as [Holder, Holder]
+  const wait = (holder: Holder): Wait => ({ holder, avoid: undefined, since: 0 })
+  const all = [wait(tls), wait(clear), wait(holderOf('f', false)), wait(tls)]
+  expect(toLeave(all, NONE, tls)).toBe(all[1])
+  expect(toLeave(all, NONE, clear)).toBeUndefined()
+  expect(toLeave([wait(tls)], NONE, tls)).toBeUndefined()
 })
 
 describe('with the pool', () => {

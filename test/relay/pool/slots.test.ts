@@ -72,6 +72,9 @@ const has = ({ slot, lost }: Client): boolean => slot !== undefined && !lost
 const sources = (count: number): string[] =>
   Array.from({ length: count }, (_, i) => `198.51.${100 + (i >> 8)}.${i & 255}`)
 
+/** Sources in as many networks. */
+const networks = (count: number): string[] => Array.from({ length: count }, (_, i) => `100.64.${i}.1`)
+
 describe('slots', () => {
   test('go to the server with the fewest connections', async () => {
     pool(50, 3)
@@ -348,7 +351,7 @@ describe('slots that are kept for friends', () => {
   test('strangers never hold more than the rest, however many they are, and friends find theirs at once', async () => {
     pool(10)
     kept = 0.3
-    const strangers = sources(20).map(stranger)
+    const strangers = networks(20).map(stranger)
     await pass(0)
     expect(strangers.filter(has)).toHaveLength(7)
     const friends = ['192.0.2.1', '192.0.2.2', '192.0.2.3'].map(friend)
@@ -367,10 +370,42 @@ describe('slots that are kept for friends', () => {
     expect(strangers.filter(({ slot }) => slot !== undefined)).toHaveLength(8)
   })
 
+  test('strangers of one network hold half of what the others leave, and those of another find theirs at once', async () => {
+    pool(50)
+    kept = 0.3
+    const crowd = sources(40).map(stranger)
+    await pass(0)
+    expect(crowd.filter(has)).toHaveLength(17)
+    const others = networks(5).map(stranger)
+    await pass(0)
+    expect(others.every(has)).toBe(true)
+    expect(slots.takeBeside(servers[0] as Server, crowd[0] as Client)).toBeUndefined()
+    // It has 15 by now; what it gives back beyond that goes to nobody of it.
+    crowd[0]?.slot?.free()
+    await pass(0)
+    expect(crowd.filter(({ slot }) => slot !== undefined)).toHaveLength(17)
+    // As it is shipped, nothing is kept while no friend is known, and so nothing is kept from one provider's network.
+    kept = 0
+    others[0]?.slot?.free()
+    await pass(0)
+    expect(crowd.filter(({ slot }) => slot !== undefined)).toHaveLength(40)
+  })
+
+  test('a crowd that only waits for itself has its lifeless clients give way', async () => {
+    pool(10)
+    kept = 0.3
+    const crowd = sources(4).map(stranger)
+    await pass(0)
+    expect(crowd.filter(has)).toHaveLength(3)
+    for (const each of crowd.slice(0, 3)) each.turn.enter('client', elapsed())
+    await pass(3000)
+    expect(crowd.map(has)).toEqual([false, true, true, true])
+  })
+
   test('a stranger gets none beside the server that keeps it waiting, while strangers hold theirs', async () => {
     pool(10, 2)
     kept = 0.3
-    const strangers = sources(20).map(stranger)
+    const strangers = networks(20).map(stranger)
     await pass(0)
     expect(strangers.filter(has)).toHaveLength(14)
     const [one] = strangers
@@ -404,7 +439,7 @@ describe('slots that are kept for friends', () => {
   test('what strangers of its network hold does not put a friend behind other strangers', async () => {
     pool(10)
     kept = 0.3
-    const beside = sources(7).map(stranger)
+    const beside = [...sources(2), ...networks(5)].map(stranger)
     const friends = ['192.0.2.1', '192.0.2.2', '192.0.2.3'].map(friend)
     await pass(0)
     expect([...beside, ...friends].every(has)).toBe(true)
@@ -438,12 +473,12 @@ describe('slots that are kept for friends', () => {
   test('where strangers slow known senders down they hold no more than a few, and friends what they want', async () => {
     pool(50)
     kept = 0.3
-    const first = sources(35).map(stranger)
+    const first = networks(35).map(stranger)
     await pass(0)
     expect(first.filter(has)).toHaveLength(35)
     slowDown(servers[0] as Server)
     await pass(500)
-    const late = sources(40).slice(35).map(stranger)
+    const late = networks(40).slice(35).map(stranger)
     for (const each of first.slice(0, 27)) each.slot?.free()
     await pass(100)
     expect(late.filter(has)).toHaveLength(0)
@@ -466,7 +501,7 @@ describe('slots that are kept for friends', () => {
     pool(50)
     kept = 0.3
     const parked = friend('192.0.2.1')
-    const strangers = sources(35).map(stranger)
+    const strangers = networks(35).map(stranger)
     await pass(0)
     parked.turn.enter('parked', elapsed())
     for (const each of strangers) each.turn.enter('upstream', elapsed())
@@ -480,12 +515,12 @@ describe('slots that are kept for friends', () => {
   test('they go to the server that they do not slow down, whatever else has room', async () => {
     pool(50, 2)
     kept = 0.3
-    const strangers = sources(40).map(stranger)
+    const strangers = networks(40).map(stranger)
     await pass(0)
     const [slowed, other] = servers as [Server, Server]
     slowDown(slowed)
     for (const each of strangers) if (each.slot?.server === slowed) each.slot.free()
-    const late = sources(60).slice(40).map(stranger)
+    const late = networks(60).slice(40).map(stranger)
     await pass(0)
     expect(late.filter(has)).toHaveLength(20)
     expect([slowed, other].map(({ strangers: { held } }) => held)).toEqual([5, 35])
@@ -500,7 +535,7 @@ describe('slots that are kept for friends', () => {
     pool(4)
     kept = 0.5
     const parked = friend('192.0.2.1')
-    const strangers = sources(3).map(stranger)
+    const strangers = networks(3).map(stranger)
     await pass(0)
     parked.turn.enter('parked', elapsed())
     for (const each of strangers) each.turn.enter('upstream', elapsed())

@@ -147,6 +147,10 @@ test.each(['', 'x'.repeat(101), 'mail.example', 'ABC', '192.0.2.0/33', 'fe80::1%
   const { status, body } = await app.get(`/api/v1/explain?q=${encodeURIComponent(q)}`)
   expect(status).toBe(400)
   expect(body).toMatch(/^q: /)
+  // As a page, an empty field is where one begins.
+  const page = await app.get(`/explain?q=${encodeURIComponent(q)}`)
+  expect(page.status).toBe(q === '' ? 200 : 400)
+  expect(page.body.includes('role="alert"')).toBe(q !== '')
 })
 
 test('an IPv6 address is counted as its /64, which is told of as an address', async () => {
@@ -156,7 +160,7 @@ test('an IPv6 address is counted as its /64, which is told of as an address', as
 
 test('the status page links to it', async () => {
   const { body } = await app.get('/')
-  expect(body).toMatch(/href="\/api\/v1\/explain\?q=192\.0\.2\.0%2F24"/)
+  expect(body).toMatch(/href="\/explain\?q=192\.0\.2\.0%2F24"/)
 })
 
 describe('spillway explain', () => {

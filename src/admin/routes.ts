@@ -10,6 +10,7 @@ import { added, type BansParts, listing, removed } from './bans.ts'
 import { type Explain, explained } from './explain.ts'
 import { type FeedbackParts, feedbackGiven } from './feedback.ts'
 import { isOwnHost, isSameOrigin } from './hosts.ts'
+import type { NodesParts } from './nodes.ts'
 import type { ObserveReport } from './observe.ts'
 import { drained, levelPinned, type OrdersParts } from './orders.ts'
 import { explainPage } from './page/explain-page.ts'
@@ -29,6 +30,8 @@ export interface RouteParts extends PressureParts, FeedbackParts, BansParts, Ord
   readonly observed?: () => ObserveReport | Promise<ObserveReport>
   /** Undefined where nobody could. */
   readonly explain?: Explain
+  /** Undefined where nobody could. */
+  readonly nodes?: NodesParts
   /** Undefined if the settings cannot be read again. */
   readonly reload: ((by: string) => Promise<ReloadReport>) | undefined
   /** Lets another one take this one's place: gives up the admin port, takes no more clients, and ends when the sessions have. Undefined where nobody could. */
@@ -128,7 +131,7 @@ const BANS = '/api/v1/bans'
 const ALLOW = '/api/v1/allow'
 
 function routesOf(parts: RouteParts): Map<string, Route> {
-  const { status, reload, handOver, bans, observed, explain } = parts
+  const { status, reload, handOver, bans, observed, explain, nodes } = parts
   const { allowed } = bans
   const metrics = new Rendering(async () => {
     const { type, text: body } = await parts.metrics()
@@ -157,6 +160,10 @@ function routesOf(parts: RouteParts): Map<string, Route> {
   if (explain !== undefined) {
     routes.set('/api/v1/explain', { read: (request) => explained(request, explain), asksPassword: true })
     routes.set('/explain', { read: (request) => explainPage(request, explain), asksPassword: true, isPage: true })
+  }
+  if (nodes !== undefined) {
+    routes.set('/api/v1/nodes', { read: async () => json(200, await nodes.status()) })
+    routes.set('/api/v1/nodes/bans', { read: async () => json(200, await nodes.bans()) })
   }
   if (reload !== undefined)
     routes.set(

@@ -3,13 +3,16 @@
  * or to take one back.
  */
 import type { AllowedReport, BanReport, BansReport } from '../admin/bans.ts'
+import type { NodesBansReport } from '../admin/nodes.ts'
 import type { Loaded } from '../config/load.ts'
 import type { SettingsError } from '../config/mistakes.ts'
 import { askFor, LONGEST_MS, NotDone, runVerb, timeOf, type VerbOptions, type VerbTold } from './admin-verb.ts'
-import type { Question } from './ask-node.ts'
+import type { Admin, Question } from './ask-node.ts'
 import { ACTIONS } from './verbs.ts'
 
 interface ListOptions extends VerbOptions {
+  /** Only the node that is asked. */
+  readonly node?: boolean
   readonly time?: string | undefined
   readonly reason?: string | undefined
 }
@@ -83,6 +86,22 @@ function questionOf(
   }
 }
 
+/** What is banned at the node that is asked, and in whom others differ. One of an earlier version cannot say. */
+async function ofAllNodes(admin: Admin, question: Question): Promise<unknown> {
+  const [bans, nodes] = await Promise.all([
+    askFor(admin, question) as Promise<object>,
+    askFor(admin, { method: 'GET', path: '/api/v1/nodes/bans', longestMs: LONGEST_MS }).catch(() => undefined),
+  ])
+  return { ...bans, ...(nodes as NodesBansReport | undefined) }
+}
+
+/** Where there are other nodes, or it is not known whether there are. */
+function nodesWords({ nodes = [], nodesAsked, differences = [] }: Partial<NodesBansReport>): string[] {
+  if (nodesAsked === undefined || nodesAsked.redis === 'none') return []
+  if (differences.length > 0) return ['', ...differences]
+  return nodes.length > 1 ? ['', `All ${nodes.length} nodes have heard of the latest bans.`] : []
+}
+
 const lineOf = ({ network, by, reason, since, until, before }: BanReport): string =>
   [
     network.padEnd(22),
@@ -96,9 +115,10 @@ const lineOf = ({ network, by, reason, since, until, before }: BanReport): strin
 function inWords(kind: Kind, action: string, answer: unknown): string {
   if (action !== 'list') return `${kind[action === 'add' ? 'added' : 'removed'](answer as BanReport)}\n`
   const { total, entries } = kind.entriesOf(answer)
-  if (total === 0) return `${kind.none}\n`
+  const others = nodesWords(answer as Partial<NodesBansReport>)
+  if (total === 0) return `${[kind.none, ...others].join('\n')}\n`
   const rest = total > entries.length ? [`… and ${total - entries.length} more`] : []
-  return `${[...entries.map(lineOf), ...rest].join('\n')}\n`
+  return `${[...entries.map(lineOf), ...rest, ...others].join('\n')}\n`
 }
 
 /** @param positionals the action, and the address or network */
@@ -116,7 +136,8 @@ const verbOf =
       options,
       () => {
         const question = questionOf(kind, action, network, options)
-        return (admin) => askFor(admin, question)
+        const isOfAll = kind === BANS && action === 'list' && options.node !== true
+        return (admin) => (isOfAll ? ofAllNodes(admin, question) : askFor(admin, question))
       },
       (answer) => inWords(kind, action, answer),
     )

@@ -3,13 +3,13 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
+import { verdictOf } from '../../src/admin/nagios.ts'
 import type { Status } from '../../src/admin/status.ts'
 import { allow } from '../../src/cli/bans.ts'
 import { drain } from '../../src/cli/drain.ts'
 import { level } from '../../src/cli/level.ts'
 import { figuresIn } from '../../src/cli/status/figures.ts'
 import { status } from '../../src/cli/status/status.ts'
-import { verdictOf } from '../../src/cli/status/verdict.ts'
 import { load } from '../../src/config/load.ts'
 import type { SettingsError } from '../../src/config/mistakes.ts'
 import { eventually, startApp, type TestApp, testSources } from '../support/app.ts'
@@ -184,6 +184,7 @@ describe('status', () => {
       'Redis is not set',
       'STARTTLS is not offered',
       'sessions since the start: relayed',
+      'There is no Redis (SPILLWAY_REDIS_URL): this is what the node says that was asked.',
     ])
       expect(text).toContain(each)
     // A bar would begin performance data once more.
@@ -192,6 +193,8 @@ describe('status', () => {
       verdict: { severity: 'ok' },
       status: { ready: true },
       figures: { bans: 0 },
+      nodes: [{ node: 'mx.test.example', here: true, severity: 'ok', ready: true }],
+      nodesAsked: { redis: 'none' },
     })
   })
 

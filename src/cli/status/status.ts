@@ -1,8 +1,10 @@
 /**
- * `spillway status`: how the node is that runs with these settings. The first line and the exit code are those of a plugin of Nagios
+ * `spillway status`: how the node is that runs with these settings, and those that share its Redis. The first line and the exit code are those of a plugin of Nagios
  * (0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN), with performance data behind a bar; the rest is for people.
  */
 import { limitsThatDiffer, settingsThatDiffer } from '../../admin/differences.ts'
+import { SEVERITIES, type Verdict, verdictOf } from '../../admin/nagios.ts'
+import type { NodesReport } from '../../admin/nodes.ts'
 import type { ConditionReport, Status } from '../../admin/status.ts'
 import type { Loaded } from '../../config/load.ts'
 import { describe, SettingsError } from '../../config/mistakes.ts'
@@ -12,7 +14,7 @@ import { askFor, LONGEST_MS, NotDone, timeOf, Unanswered, type VerbOptions } fro
 import type { Admin } from '../ask-node.ts'
 import { levelLines } from '../level.ts'
 import { type Figures, figuresIn } from './figures.ts'
-import { SEVERITIES, type Verdict, verdictOf } from './verdict.ts'
+import { nodeLines, nodesPerformance, worstOf } from './nodes.ts'
 
 export interface StatusTold {
   readonly output: string
@@ -24,19 +26,29 @@ interface Seen {
   readonly status: Status
   /** Undefined: /metrics did not answer in time. */
   readonly figures: Figures | undefined
+  /** Undefined: only the one was asked, or it cannot ask others. */
+  readonly nodes?: NodesReport | undefined
 }
 
-async function look(admin: Admin): Promise<Seen> {
+export interface StatusOptions extends VerbOptions {
+  /** Only the one that is asked. */
+  readonly node?: boolean
+}
+
+async function look(admin: Admin, isOne: boolean): Promise<Seen> {
   const get = (path: string, as: 'json' | 'text') => askFor(admin, { method: 'GET', path, longestMs: LONGEST_MS }, as)
+  // One of an earlier version has no such path.
+  const nodes = isOne ? undefined : get('/api/v1/nodes', 'json').catch(() => undefined)
   const figures = get('/metrics', 'text').then(
     (page) => figuresIn(page as string),
     () => undefined,
   )
-  return { status: (await get('/api/v1/status', 'json')) as Status, figures: await figures }
+  const status = (await get('/api/v1/status', 'json')) as Status
+  return { status, figures: await figures, nodes: (await nodes) as NodesReport | undefined }
 }
 
 /** `'label'=value;warn;crit;min;max`, as the guidelines for plugins have it. */
-function performance({ status, figures }: Seen): string {
+function performance({ status, figures, nodes }: Seen): string {
   const { overload, upstreams, connectionsOpen } = status
   const limit = upstreams.reduce((sum, each) => sum + each.limit, 0)
   const inUse = upstreams.reduce((sum, { connections }) => sum + connections, 0)
@@ -47,6 +59,7 @@ function performance({ status, figures }: Seen): string {
     `connections=${connectionsOpen};;;0`,
     ...(figures === undefined ? [] : [`bans=${figures.bans};;;0`]),
     ...Object.entries(figures?.sessions ?? {}).map(([outcome, count]) => `sessions_${outcome}=${count}c`),
+    ...(nodes === undefined ? [] : [nodesPerformance(nodes)]),
   ].join(' ')
 }
 
@@ -58,7 +71,7 @@ const counted = (counts: Readonly<Record<string, number>>): string =>
     .map(([name, count]) => `${name} ${count}`)
     .join(', ')
 
-function details({ status, figures }: Seen): string[] {
+function details({ status, figures, nodes }: Seen): string[] {
   const { version, node, uptimeSeconds, settings, upstreams, redis, tls, workers, overload, connectionsOpen } = status
   const restart = settings.needsRestart.length === 0 ? '' : `; needs a restart: ${settings.needsRestart.join(', ')}`
   return [
@@ -92,6 +105,7 @@ function details({ status, figures }: Seen): string[] {
             `certificate ${name}: expires ${timeOf(expires)}${warnings.length === 0 ? '' : `; ${warnings.join('; ')}`}`,
         )),
     ...(tls?.error === undefined ? [] : [`certificate files: ${tls.error}`]),
+    ...(nodes === undefined ? [] : nodeLines(nodes)),
   ]
 }
 
@@ -101,7 +115,11 @@ const withoutBars = (text: string): string => text.replaceAll('|', '/')
 const lineOf = ({ severity, summary }: Verdict): string => withoutBars(`${severity.toUpperCase()}: ${summary}`)
 
 /** Never rejects. @param now in ms since the epoch */
-export async function status(loaded: Loaded | SettingsError, { json }: VerbOptions, now: number): Promise<StatusTold> {
+export async function status(
+  loaded: Loaded | SettingsError,
+  { json, node = false }: StatusOptions,
+  now: number,
+): Promise<StatusTold> {
   const told = (verdict: Verdict, words: string, more: object): StatusTold => ({
     output: visible(json ? `${JSON.stringify({ verdict, ...more }, undefined, 2)}\n` : words),
     code: SEVERITIES.indexOf(verdict.severity),
@@ -113,11 +131,11 @@ export async function status(loaded: Loaded | SettingsError, { json }: VerbOptio
     })
   }
   try {
-    const seen = await look(loaded.settings)
-    const verdict = verdictOf(seen.status, now)
+    const seen = await look(loaded.settings, node)
+    const verdict = worstOf(verdictOf(seen.status, now), seen.nodes)
     const rest = withoutBars(details(seen).join('\n'))
     const advice = verdict.advice === undefined ? '' : `what to do: ${withoutBars(verdict.advice)}\n`
-    return told(verdict, `${lineOf(verdict)} | ${performance(seen)}\n${advice}${rest}\n`, seen)
+    return told(verdict, `${lineOf(verdict)} | ${performance(seen)}\n${advice}${rest}\n`, { ...seen, ...seen.nodes })
   } catch (error) {
     // A node that is not there is what the operator wants to be woken up for; a wrong token is not.
     const severity = error instanceof Unanswered ? 'critical' : 'unknown'

@@ -5,7 +5,7 @@
  */
 import { isLoopback } from '../core/ip.ts'
 import { AUTHORITIES_EXPECTED, readAuthorities } from './authorities.ts'
-import { doubtsAbout, readPairs, uncovered } from './certificates.ts'
+import { doubtsAbout, doubtText, readPairs, uncovered } from './certificates.ts'
 import type { Rule } from './rule.ts'
 import type { Settings } from './settings.ts'
 import { readTicketKey, TICKET_KEY_EXPECTED } from './ticket-key.ts'
@@ -30,10 +30,10 @@ export const tls: Rule = ({ settings: { tlsCert, tlsKey, hostname }, isSound, re
     const isOneOfMany = path !== undefined && (tlsCert.length > 1 || tlsKey.length > 1)
     report.mistake(setting, isOneOfMany ? `${expected}; ${path}: ${hint}` : `${expected}; ${hint}`)
   }
-  for (const pair of pairs) for (const doubt of doubtsAbout(pair, now)) report.warn(doubt)
+  for (const pair of pairs) for (const doubt of doubtsAbout(pair, now)) report.warn(doubtText(doubt))
   if (faults.length > 0 || !isSound('SPILLWAY_HOSTNAME')) return
   const doubt = uncovered(pairs, hostname)
-  if (doubt !== undefined) report.warn(doubt)
+  if (doubt !== undefined) report.warn(doubtText(doubt))
 }
 
 export const ticketKey: Rule = ({ settings: { tlsTicketKey: path, tlsCert }, isSound, read }, report) => {

@@ -225,7 +225,7 @@ describe('the verdict', () => {
   } as unknown as Status
   const inDays = (days: number) => new Date(NOW + days * 86_400_000).toISOString()
   const certificate = (days: number) => ({
-    tls: { certificates: [{ name: 'mx', expires: inDays(days), warnings: [] }] },
+    tls: { certificates: [{ name: 'mx', expires: inDays(days), warnings: [], doubts: [] }] },
   })
 
   test.each<[string, object, string, string]>([

@@ -61,6 +61,8 @@ export type Outcome = 'let in' | 'partly put off' | 'put off' | 'refused'
 export interface Facts {
   /** Undefined: it is about no single address. */
   readonly outcome: Outcome | undefined
+  /** The node that says so, where there are others; undefined: there are none. */
+  readonly at: string | undefined
   readonly verdict: string
   readonly differences: readonly string[]
   readonly change: readonly string[]
@@ -84,6 +86,7 @@ export function factsOf(explained: Explanation): Facts {
   const about = explained.kind === 'network' ? explained : address
   return {
     outcome: address && outcomeOf(address.now),
+    at: (about?.nodes ?? []).length > 1 ? about?.nodes?.find(({ here }) => here)?.node : undefined,
     ...{ verdict, differences, change },
     facts: [
       ...(address === undefined ? [] : addressFacts(address)),

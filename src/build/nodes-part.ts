@@ -56,7 +56,8 @@ export const bansPartWith = (total: number, latest: readonly Ban[]): BansPart =>
 })
 
 export function statePartIn(read: Fields): NodeState | undefined {
-  const severity = SEVERITIES.find((each) => each === read.severity)
+  // None says of itself that it is unknown, which would count as worse than critical.
+  const severity = SEVERITIES.find((each) => each === read.severity && each !== 'unknown')
   const [version, upSince] = [textIn(read.version, LONGEST_VERSION), timeIn(read.upSince)]
   if (severity === undefined || version === undefined || upSince === undefined) return undefined
   const [advice, drainedSince] = [textIn(read.advice), timeIn(read.drainedSince)]

@@ -6,7 +6,9 @@ import { createRequire } from 'node:module'
 import { type AddressInfo, connect, createServer } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
+import { explainPage } from '../../src/admin/page/explain-page.ts'
 import { escaped, html } from '../../src/admin/page/html.ts'
+import type { Request } from '../../src/admin/request.ts'
 import { startChromium } from '../services/chromium.ts'
 import { BALANCER, eventually, startApp, type TestApp } from '../support/app.ts'
 import { run, SERVE_ENV } from '../support/program.ts'
@@ -213,6 +215,34 @@ describe('an explanation as a page', () => {
     tunnel.close()
     expect(complaints.filter((each) => !each.includes('400'))).toEqual([])
     complaints.length = 0
+  }, 60_000)
+
+  test('very many nodes, each with names and words of somebody who writes to Redis, are a page that can be read', async () => {
+    const told = JSON.parse(
+      (await ask(app.adminPort, 'GET /api/v1/explain?q=203.0.113.1 HTTP/1.1\r\nHost: localhost\r\n\r\n')).body,
+    )
+    const [here] = told.nodes
+    const others = Array.from({ length: 127 }, (_, i) => ({
+      ...here,
+      here: false,
+      node: `${HOSTILE[i % 5]} ${i}`,
+      verdict: HOSTILE[1],
+    }))
+    const silent = { node: HOSTILE[0], answered: false, here: false, note: `it ${HOSTILE[3]} did not answer` }
+    const many = { ...told, differences: HOSTILE, nodes: [here, ...others, silent] }
+    const request = { query: new URLSearchParams({ q: '203.0.113.1' }), isLed: false } as unknown as Request
+    const { body } = await explainPage(request, () => many)
+    expect(body.length).toBeLessThan(200_000)
+    const page = await opened({}, '/explain')
+    await page.setContent(String(body))
+    expect(await page.locator('main img, script, main h1').count()).toBe(0)
+    expect(await page.locator('.silent').textContent()).toBe(`${HOSTILE[0]}: it ${HOSTILE[3]} did not answer.`)
+    expect(await page.locator('summary').count()).toBe(20)
+    expect(await page.getByText(`${HOSTILE[126 % 5]} 126`).count()).toBe(1)
+    await page.locator('summary').first().press('Enter')
+    expect(await page.getByRole('region', { name: `Limits at ${HOSTILE[0]} 0` }).isVisible()).toBe(true)
+    expect(await faultsOf(page)).toEqual(NO_FAULTS)
+    expect(complaints).toEqual([])
   }, 60_000)
 
   test('a page of another site may link to it; led here by itself, a browser asks nothing', async () => {

@@ -96,6 +96,12 @@ test('what another node has in its memory is told, and what differs comes first'
   expect(output).toMatch(/^203\.0\.113\.7 is (seen|new), .*\nmx2\.example\.org would /)
   expect(output).toMatch(/\nmx2\.example\.org says: 203[\s\S]*\n {2}points {4}[\d.]+ of 10 towards a ban\n/)
   expect(output).toContain('All nodes that share this Redis were asked.')
+  // As a page.
+  const { body: page } = await a.get(`/explain?q=${IP}`)
+  expect(page).toContain('Now at mx1.example.org: let in')
+  expect(page).toMatch(
+    /<li>mx2\.example\.org would put off about 95 % [\s\S]*<summary><strong>mx2\.example\.org<\/strong> says: 203/,
+  )
   // A network, which the status page links to.
   const network = await eventually(
     () => explain<NetworkExplained>(a, '203.0.113.0/24'),

@@ -183,7 +183,7 @@ test('what is told of a node is checked, clipped and escaped, and workers are on
     ...{ severity: 'ok', version: '1', upSince: state.upSince, ready: true },
     summary: '\\u001b[2J '.repeat(100),
   })
-  for (const wrong of [{ severity: 'fine' }, { version: 1 }, { upSince: 'lately' }])
+  for (const wrong of [{ severity: 'fine' }, { severity: 'unknown' }, { version: 1 }, { upSince: 'lately' }])
     expect(statePartIn({ ...state, ...wrong })).toBeUndefined()
   const one = statePartIn({ ...state, lastMinute: minute })
   const other = statePartIn({

@@ -67,11 +67,14 @@ ${content}</main></body></html>
 })
 
 function explanation(facts: Facts): Markup {
-  const { outcome, verdict, differences, change, limits, nodes, nodesNote, bans, sessionNotes } = facts
+  const { outcome, at, verdict, differences, change, limits, nodes, nodesNote, bans, sessionNotes } = facts
   const of = (...about: readonly Fact['about'][]): readonly Fact[] =>
     facts.facts.filter((each) => about.includes(each.about))
   const severity = outcome === undefined ? 'ok' : CLASS_OF[outcome]
-  const label = outcome === undefined ? '' : html`<strong class="severity">Now: ${outcome}</strong>`
+  const label =
+    outcome === undefined
+      ? ''
+      : html`<strong class="severity">Now${at === undefined ? '' : ` at ${at}`}: ${outcome}</strong>`
   return html`<section id="verdict" class="${severity}" aria-label="Verdict">${label}<p>${verdict}</p></section>
 ${differences.length === 0 ? '' : card('What differs between nodes', list(differences, 'differs'))}
 ${change.length === 0 ? '' : card('What would change it', list(change))}
@@ -79,7 +82,7 @@ ${limits.length === 0 ? '' : card('Limits', limitsTable('Limits', limits))}
 <div class="cards">${factsCard('Standing', of('who', 'load'))}${factsCard('Tests and DNS', of('tests'))}
 ${factsCard('Bans', of('bans'), bans.length === 0 ? '' : list(bans))}</div>
 ${card('Last sessions', html`${sessions('Turned away lately', facts.refused)}${sessions('Let in lately', facts.served)}${sessionNotes.map((note) => html`<p class="note">${note}</p>`)}`)}
-${nodesNote === undefined ? '' : card('Other nodes', html`${nodes.map(nodePart)}<p class="note">${nodesNote}</p>`)}`
+${nodesNote === undefined ? '' : card('Other nodes', nodesPart(nodes, nodesNote))}`
 }
 
 const list = (sentences: readonly string[], kind = 'plain'): Markup =>
@@ -115,6 +118,20 @@ function sessions(title: string, rows: readonly SessionFact[]): Markup {
     html`<tr><th scope="row">${at}<br><code>${link(id)}</code></th><td>${host}</td><td class="key">${link(ip)}<br><small>${standing}</small></td><td class="words">${stage}: ${why}</td><td class="words">${said.map((each) => html`<div>${each}</div>`)}</td></tr>`
   const heads = ['When, and its id', 'Node', 'Client', 'What became of it', 'What it said']
   return html`<h3>${title}</h3>${table(title, heads, rows.map(row))}`
+}
+
+/** There may be very many, and each page is put together on the event loop that mail is on: of most there is one line then. */
+const WHOLE_NODES = 20
+
+function nodesPart(nodes: readonly NodeFacts[], note: string): Markup {
+  const answered = nodes.filter((each) => each.answered)
+  const rest = answered.slice(WHOLE_NODES).map(({ node, says }) => html`<p><strong>${node}</strong> says: ${says}</p>`)
+  const more =
+    rest.length === 0
+      ? ''
+      : html`${rest}<p class="note">Of the last ${rest.length} nodes there are facts and limits in what spillway explain says.</p>`
+  const silent = nodes.filter((each) => !each.answered)
+  return html`${[...silent, ...answered.slice(0, WHOLE_NODES)].map(nodePart)}${more}<p class="note">${note}</p>`
 }
 
 /** What a node says in one line; the rest of it when it is opened. */

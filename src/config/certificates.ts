@@ -153,10 +153,6 @@ export interface Doubt {
   readonly cure?: string
 }
 
-/** A doubt in words. */
-export const doubtText = ({ what, cure }: Pick<Doubt, 'what' | 'cure'>): string =>
-  cure === undefined ? what : `${what}. ${cure}`
-
 /** @param now milliseconds since the epoch */
 export function doubtsAbout(pair: Pair, now: number): Doubt[] {
   const { path, leaf, chain } = pair

@@ -12,7 +12,6 @@ import { readFile, stat } from 'node:fs/promises'
 import {
   type Doubt,
   doubtsAbout,
-  doubtText,
   expiryOf,
   type Fault,
   nameOf,
@@ -21,6 +20,7 @@ import {
   uncovered,
 } from '../config/certificates.ts'
 import { type ReadText, reader, unreadable } from '../config/entries.ts'
+import { warningText } from '../config/rule.ts'
 import { readTicketKey, TICKET_KEY_EXPECTED } from '../config/ticket-key.ts'
 import { Current } from '../core/current.ts'
 import { stackOf } from '../core/errors.ts'
@@ -96,7 +96,7 @@ export class Certificates {
     if (faults.length > 0) throw new Error(faults.map(inWords).join('; '))
     this.#ticketKey = key ?? options.ticketKey ?? randomBytes(48)
     this.#current = new Current(this.#served(pairs))
-    this.#toldDoubts = new Set(this.#doubts().flat().map(doubtText))
+    this.#toldDoubts = new Set(this.#doubts().flat().map(warningText))
   }
 
   /** Those for the next handshake. */
@@ -238,7 +238,7 @@ export class Certificates {
 
   /** Each once, when it arises: by a new certificate, or because time has passed. */
   #tellDoubts(): void {
-    const doubts = new Set(this.#doubts().flat().map(doubtText))
+    const doubts = new Set(this.#doubts().flat().map(warningText))
     for (const doubt of doubts) if (!this.#toldDoubts.has(doubt)) this.#options.log.warn({}, doubt)
     this.#toldDoubts = doubts
   }

@@ -6,7 +6,7 @@ import { open } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeEach, describe, expect, test } from '@jest/globals'
-import { doubtText } from '../../src/config/certificates.ts'
+import { warningText } from '../../src/config/rule.ts'
 import { Certificates, LOOK_MS } from '../../src/front/certificates.ts'
 import type { Fields, Log } from '../../src/telemetry/log.ts'
 import { createMetrics } from '../../src/telemetry/metrics.ts'
@@ -237,7 +237,7 @@ test('what keeps senders away is told when it arises, and once', async () => {
   await certificates.look()
   await certificates.look()
   expect(lines).toMatchObject([{ level: 'warn', msg: expect.stringContaining('expired at') }])
-  expect(certificates.report().certificates[0]?.doubts.map(doubtText)).toEqual([lines[0]?.msg])
+  expect(certificates.report().certificates[0]?.doubts.map(warningText)).toEqual([lines[0]?.msg])
   put(makeCertificate({ names: ['DNS:another.example'] }))
   await certificates.look()
   expect(lines.slice(2)).toMatchObject([

@@ -7,6 +7,7 @@ import type { NodesBansReport } from '../admin/nodes.ts'
 import type { Loaded } from '../config/load.ts'
 import type { SettingsError } from '../config/mistakes.ts'
 import { askFor, LONGEST_MS, NotDone, runVerb, timeOf, type VerbOptions, type VerbTold } from './admin-verb.ts'
+import { ofAllNodes } from './all-nodes.ts'
 import type { Admin, Question } from './ask-node.ts'
 import { ACTIONS } from './verbs.ts'
 
@@ -86,13 +87,13 @@ function questionOf(
   }
 }
 
-/** What is banned at the node that is asked, and in whom others differ. One of an earlier version cannot say. */
-async function ofAllNodes(admin: Admin, question: Question): Promise<unknown> {
+/** What is banned at the node that is asked, and in whom others differ. */
+async function bansOfAll(admin: Admin, question: Question): Promise<unknown> {
   const [bans, nodes] = await Promise.all([
     askFor(admin, question) as Promise<object>,
-    askFor(admin, { method: 'GET', path: '/api/v1/nodes/bans', longestMs: LONGEST_MS }).catch(() => undefined),
+    ofAllNodes<NodesBansReport>(admin, '/api/v1/nodes/bans'),
   ])
-  return { ...bans, ...(nodes as NodesBansReport | undefined) }
+  return { ...bans, ...nodes }
 }
 
 /** Where there are other nodes, or it is not known whether there are. */
@@ -137,7 +138,7 @@ const verbOf =
       () => {
         const question = questionOf(kind, action, network, options)
         const isOfAll = kind === BANS && action === 'list' && options.node !== true
-        return (admin) => (isOfAll ? ofAllNodes(admin, question) : askFor(admin, question))
+        return (admin) => (isOfAll ? bansOfAll(admin, question) : askFor(admin, question))
       },
       (answer) => inWords(kind, action, answer),
     )

@@ -6,10 +6,12 @@ import type { Status } from '../../src/admin/status.ts'
 import { buildNodesParts } from '../../src/build/nodes.ts'
 import { bansPartIn, bansPartOf, MOST_BANS, statePartIn, statesTogether } from '../../src/build/nodes-part.ts'
 import { nodeLines, worstOf } from '../../src/cli/status/nodes.ts'
+import { status as statusVerb } from '../../src/cli/status/status.ts'
+import type { Loaded } from '../../src/config/load.ts'
 import type { Ban } from '../../src/core/bans.ts'
 import { NO_ORDERS } from '../../src/core/orders.ts'
 import { SERIES } from '../../src/telemetry/traffic/report.ts'
-import { eventually, type TestApp } from '../support/app.ts'
+import { eventually, type TestApp, testSettings } from '../support/app.ts'
 import { run, SERVE_ENV } from '../support/program.ts'
 import { stoppedAfterEach } from '../support/started.ts'
 import { site } from './site.ts'
@@ -160,6 +162,19 @@ test('where too much is asked at once that is said, the rest is told, and asking
   expect(page).toContain('Now: let in')
   expect(status).toMatchObject({ nodes: [{ here: true, severity: 'ok' }] })
   expect(worstOf({ severity: 'ok', summary: 'well' }, status)).toEqual({ severity: 'ok', summary: 'well' })
+  // A command asks again by itself: checks of many nodes begin in the same second.
+  const checked = await eventually(
+    async () => {
+      const settings = testSettings('127.0.0.1:1', { ADMIN_LISTEN: `127.0.0.1:${a.adminPort}` })
+      const [seen, { output }] = await Promise.all([
+        many(),
+        statusVerb({ settings } as Loaded, { json: true }, Date.now()),
+      ])
+      return { busy: seen.status.nodesAsked.redis === 'busy', told: JSON.parse(output) as NodesReport }
+    },
+    (each) => each.busy,
+  )
+  expect(checked.told.nodesAsked.redis).toBe('asked')
   const again = await eventually(
     () => explain('198.51.100.78'),
     ({ nodesAsked }) => nodesAsked?.redis === 'asked',

@@ -11,6 +11,7 @@ import { describe, SettingsError } from '../../config/mistakes.ts'
 import { messageOf } from '../../core/errors.ts'
 import { visible } from '../../core/visible.ts'
 import { askFor, LONGEST_MS, NotDone, timeOf, Unanswered, type VerbOptions } from '../admin-verb.ts'
+import { ofAllNodes } from '../all-nodes.ts'
 import type { Admin } from '../ask-node.ts'
 import { levelLines } from '../level.ts'
 import { type Figures, figuresIn } from './figures.ts'
@@ -37,14 +38,13 @@ export interface StatusOptions extends VerbOptions {
 
 async function look(admin: Admin, isOne: boolean): Promise<Seen> {
   const get = (path: string, as: 'json' | 'text') => askFor(admin, { method: 'GET', path, longestMs: LONGEST_MS }, as)
-  // One of an earlier version has no such path.
-  const nodes = isOne ? undefined : get('/api/v1/nodes', 'json').catch(() => undefined)
+  const nodes = isOne ? undefined : ofAllNodes<NodesReport>(admin, '/api/v1/nodes')
   const figures = get('/metrics', 'text').then(
     (page) => figuresIn(page as string),
     () => undefined,
   )
   const status = (await get('/api/v1/status', 'json')) as Status
-  return { status, figures: await figures, nodes: (await nodes) as NodesReport | undefined }
+  return { status, figures: await figures, nodes: await nodes }
 }
 
 /** `'label'=value;warn;crit;min;max`, as the guidelines for plugins have it. */

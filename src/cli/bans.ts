@@ -12,8 +12,8 @@ import type { Admin, Question } from './ask-node.ts'
 import { ACTIONS } from './verbs.ts'
 
 interface ListOptions extends VerbOptions {
-  /** Only the node that is asked. */
-  readonly node?: boolean
+  /** Where other nodes differ, too. */
+  readonly all?: boolean
   readonly time?: string | undefined
   readonly reason?: string | undefined
 }
@@ -63,7 +63,7 @@ function questionOf(
   { verb, path }: Kind,
   action: string,
   network: string | undefined,
-  { time, reason }: ListOptions,
+  { all, time, reason }: ListOptions,
 ): Question {
   const longestMs = LONGEST_MS
   if (!ACTIONS.some((each) => each === action))
@@ -77,6 +77,7 @@ function questionOf(
     )
   if (action !== 'add' && (time !== undefined || reason !== undefined))
     throw new NotDone('--time and --reason are for add.', 64)
+  if (action !== 'list' && all === true) throw new NotDone('--all is for list.', 64)
   switch (action as Action) {
     case 'list':
       return { method: 'GET', path: `${path}?limit=${SHOWN}`, longestMs }
@@ -137,7 +138,7 @@ const verbOf =
       options,
       () => {
         const question = questionOf(kind, action, network, options)
-        const isOfAll = kind === BANS && action === 'list' && options.node !== true
+        const isOfAll = kind === BANS && action === 'list' && options.all === true
         return (admin) => (isOfAll ? bansOfAll(admin, question) : askFor(admin, question))
       },
       (answer) => inWords(kind, action, answer),

@@ -49,7 +49,7 @@ test('status is as bad as the worst node, names the one that does not answer, an
     { node: 'mx2.example.org', here: false, severity: 'critical', level: 3, ready: true, version },
   ])
 
-  const words = await verb(a, 'status')
+  const words = await verb(a, 'status', '--all')
   expect(words.code).toBe(2)
   const [first, ...lines] = words.output.split('\n')
   expect(first).toMatch(
@@ -58,20 +58,17 @@ test('status is as bad as the worst node, names the one that does not answer, an
   const line = (of: string): string => lines.find((each) => each.startsWith(`node ${of}`)) ?? ''
   expect(line('mx1.example.org (asked)')).toMatch(/: OK; level 0; not drained; version \S+; up since \S+ \S+Z$/)
   expect(line('mx2.example.org')).toMatch(/: CRITICAL; level 3; not drained; .*; No mail server is up/)
-  const one = await verb(a, 'status', '--node')
+  const one = await verb(a, 'status')
   expect(one.code).toBe(0)
   expect(one.output).toMatch(/^OK: All is well/)
   expect(one.output).not.toContain('node mx2')
-  const asJson = JSON.parse((await verb(a, 'status', '--json')).output)
+  expect(one.output).toMatch(/^Redis: up since \S+ \S+Z; nodes: 2 \(spillway status --all asks each\)$/m)
+  const asJson = JSON.parse((await verb(a, 'status', '--all', '--json')).output)
   expect(asJson).toMatchObject({
     ...{ verdict: { severity: 'critical' }, status: { node: 'mx1.example.org' }, figures: { bans: 0 } },
     ...{ nodes: [{ here: true }, { here: false }], nodesAsked: { redis: 'asked' } },
   })
-  expect(Object.keys(JSON.parse((await verb(a, 'status', '--node', '--json')).output))).toEqual([
-    'verdict',
-    'status',
-    'figures',
-  ])
+  expect(Object.keys(JSON.parse((await verb(a, 'status', '--json')).output))).toEqual(['verdict', 'status', 'figures'])
 
   // One that is drained says so; one that hangs is named, and is a warning.
   await b.stop()
@@ -85,7 +82,7 @@ test('status is as bad as the worst node, names the one that does not answer, an
     async () => {
       // Within what a node says of itself; what is said for longer is removed.
       await redis.call('zadd', 'spillway:nodes', String(Date.now() + 5000), 'mx9.example.org:00000000000a x')
-      return verb(a, 'status')
+      return verb(a, 'status', '--all')
     },
     ({ output }) => output.includes('mx9'),
   )
@@ -108,7 +105,7 @@ test('a node that has not heard of a ban is named, and so is one that has a ban 
   )
   const bansOf = () => told<NodesBansReport>(a, '/api/v1/nodes/bans')
   expect(await bansOf()).toMatchObject({ differences: [], nodes: [{ here: true }, { missing: [], more: [] }] })
-  expect((await verb(a, 'bans')).output).toMatch(
+  expect((await verb(a, 'bans', 'list', '--all')).output).toMatch(
     /^192\.0\.2\.0\/24 .*\n\nAll 2 nodes have heard of the latest bans\.\n$/,
   )
   // As if the way over Redis were cut: what is taken like this, nobody else is told of.
@@ -127,10 +124,11 @@ test('a node that has not heard of a ban is named, and so is one that has a ban 
     'Not banned at mx2.example.org, and banned at mx1.example.org: 198.51.100.0/24.',
     'Banned at mx2.example.org, and not banned at mx1.example.org: 203.0.113.0/24.',
   ])
-  const { output } = await verb(a, 'bans')
+  const { output } = await verb(a, 'bans', 'list', '--all')
   for (const each of differences) expect(output).toContain(`\n${each}\n`)
-  expect((await verb(a, 'bans', 'list', '--node')).output).not.toContain('mx2')
-  expect(JSON.parse((await verb(a, 'bans', '--json')).output)).toMatchObject({
+  expect((await verb(a, 'bans', 'list')).output).not.toContain('mx2')
+  expect(await verb(a, 'bans', 'remove', '192.0.2.0/24', '--all')).toEqual({ output: '--all is for list.\n', code: 64 })
+  expect(JSON.parse((await verb(a, 'bans', 'list', '--all', '--json')).output)).toMatchObject({
     ...{ total: 2, bans: [{}, {}], nodesAsked: { redis: 'asked' }, differences },
   })
 }, 60_000)
@@ -168,7 +166,7 @@ test('where too much is asked at once that is said, the rest is told, and asking
       const settings = testSettings('127.0.0.1:1', { ADMIN_LISTEN: `127.0.0.1:${a.adminPort}` })
       const [seen, { output }] = await Promise.all([
         many(),
-        statusVerb({ settings } as Loaded, { json: true }, Date.now()),
+        statusVerb({ settings } as Loaded, { json: true, all: true }, Date.now()),
       ])
       return { busy: seen.status.nodesAsked.redis === 'busy', told: JSON.parse(output) as NodesReport }
     },

@@ -184,7 +184,6 @@ describe('status', () => {
       'Redis is not set',
       'STARTTLS is not offered',
       'sessions since the start: relayed',
-      'There is no Redis (SPILLWAY_REDIS_URL): this is what the node says that was asked.',
     ])
       expect(text).toContain(each)
     // A bar would begin performance data once more.
@@ -193,6 +192,10 @@ describe('status', () => {
       verdict: { severity: 'ok' },
       status: { ready: true },
       figures: { bans: 0 },
+    })
+    const all = await status(loadedWith(), { json: false, all: true }, Date.now())
+    expect(all.output).toContain('\nThere is no Redis (SPILLWAY_REDIS_URL): this is what the node says that was asked.')
+    expect(JSON.parse((await status(loadedWith(), { json: true, all: true }, Date.now())).output)).toMatchObject({
       nodes: [{ node: 'mx.test.example', here: true, severity: 'ok', ready: true }],
       nodesAsked: { redis: 'none' },
     })

@@ -1,5 +1,5 @@
 /**
- * `spillway status`: how the node is that runs with these settings, and those that share its Redis. The first line and the exit code are those of a plugin of Nagios
+ * `spillway status`: how the node is that runs with these settings, and with `--all` those that share its Redis. The first line and the exit code are those of a plugin of Nagios
  * (0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN), with performance data behind a bar; the rest is for people.
  */
 import { limitsThatDiffer, settingsThatDiffer } from '../../admin/differences.ts'
@@ -32,13 +32,13 @@ interface Seen {
 }
 
 export interface StatusOptions extends VerbOptions {
-  /** Only the one that is asked. */
-  readonly node?: boolean
+  /** All nodes that share its Redis, too. */
+  readonly all?: boolean
 }
 
-async function look(admin: Admin, isOne: boolean): Promise<Seen> {
+async function look(admin: Admin, isOfAll: boolean): Promise<Seen> {
   const get = (path: string, as: 'json' | 'text') => askFor(admin, { method: 'GET', path, longestMs: LONGEST_MS }, as)
-  const nodes = isOne ? undefined : ofAllNodes<NodesReport>(admin, '/api/v1/nodes')
+  const nodes = isOfAll ? ofAllNodes<NodesReport>(admin, '/api/v1/nodes') : undefined
   const figures = get('/metrics', 'text').then(
     (page) => figuresIn(page as string),
     () => undefined,
@@ -66,6 +66,9 @@ function performance({ status, figures, nodes }: Seen): string {
 const conditionInWords = ({ state, since, error }: ConditionReport): string =>
   `${state} since ${timeOf(since)}${error === undefined ? '' : `: ${error}`}`
 
+const redisLine = (redis: ConditionReport & { readonly nodes: number }, areAsked: boolean): string =>
+  `Redis: ${conditionInWords(redis)}; nodes: ${redis.nodes}${redis.nodes > 1 && !areAsked ? ' (spillway status --all asks each)' : ''}`
+
 const counted = (counts: Readonly<Record<string, number>>): string =>
   Object.entries(counts)
     .map(([name, count]) => `${name} ${count}`)
@@ -84,7 +87,7 @@ function details({ status, figures, nodes }: Seen): string[] {
       ({ upstream, address, connections, limit, ...condition }) =>
         `upstream ${upstream}${upstream === address ? '' : ` (${address})`}: ${conditionInWords(condition)}; ${connections} of ${limit} connections`,
     ),
-    ...(redis === undefined ? ['Redis is not set'] : [`Redis: ${conditionInWords(redis)}; nodes: ${redis.nodes}`]),
+    ...(redis === undefined ? ['Redis is not set'] : [redisLine(redis, nodes !== undefined)]),
     ...limitsThatDiffer(status).map((each) => `limits differ: ${each}`),
     ...settingsThatDiffer(status).map((each) => `other settings than this node: ${each}`),
     ...(overload === undefined ? [] : levelLines(overload)),
@@ -117,7 +120,7 @@ const lineOf = ({ severity, summary }: Verdict): string => withoutBars(`${severi
 /** Never rejects. @param now in ms since the epoch */
 export async function status(
   loaded: Loaded | SettingsError,
-  { json, node = false }: StatusOptions,
+  { json, all = false }: StatusOptions,
   now: number,
 ): Promise<StatusTold> {
   const told = (verdict: Verdict, words: string, more: object): StatusTold => ({
@@ -131,7 +134,7 @@ export async function status(
     })
   }
   try {
-    const seen = await look(loaded.settings, node)
+    const seen = await look(loaded.settings, all)
     const verdict = worstOf(verdictOf(seen.status, now), seen.nodes)
     const rest = withoutBars(details(seen).join('\n'))
     const advice = verdict.advice === undefined ? '' : `what to do: ${withoutBars(verdict.advice)}\n`

@@ -40,7 +40,7 @@ _spillway() {
     check) options='--env-file --json --help -h --version -V' ;;
     doctor) options='--env-file --json --help -h --version -V' ;;
     reload) options='--env-file --json --help -h --version -V' ;;
-    bans) options='--env-file --time --reason --json --help -h --version -V' ;;
+    bans) options='--env-file --all --time --reason --json --help -h --version -V' ;;
     explain) options='--env-file --json --help -h --version -V' ;;
     observe) options='--env-file --json --help -h --version -V' ;;
     hash) options='--env-file --json --help -h --version -V' ;;
@@ -48,7 +48,7 @@ _spillway() {
     drain) options='--env-file --force --json --help -h --version -V' ;;
     undrain) options='--env-file --json --help -h --version -V' ;;
     level) options='--env-file --time --json --help -h --version -V' ;;
-    status) options='--env-file --json --help -h --version -V' ;;
+    status) options='--env-file --all --json --help -h --version -V' ;;
     top) options='--env-file --by --once --json --help -h --version -V' ;;
     healthcheck) options='--env-file --ready --mail --json --help -h --version -V' ;;
     learn) options='--env-file --json --help -h --version -V' ;;

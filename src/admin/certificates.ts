@@ -2,7 +2,6 @@
  * How bad it is with the certificates: the one place that says so, for the page, for /api/v1/status and for `spillway status`. The marks
  * are those of the alerts (deploy/prometheus/alerts.yml).
  */
-import { doubtAndCure } from '../config/certificates.ts'
 import { DAY_MS } from '../core/time.ts'
 import { inSeconds } from '../core/x509.ts'
 import type { Evidence, Verdict } from './evidence.ts'
@@ -29,9 +28,9 @@ export function certificateTrouble({ tls }: Pick<Status, 'tls'>, now: number): V
       do: 'correct the files; they are read again by themselves',
     }
   if (days < EXPIRES_SOON_DAYS) return expiry
-  const doubt = tls?.certificates.flatMap(({ warnings }) => warnings)[0]
+  const doubt = tls?.certificates.flatMap(({ doubts }) => doubts)[0]
   if (doubt === undefined) return undefined
-  const { what, cure } = doubtAndCure(doubt)
+  const { what, cure } = doubt
   return { severity: 'warn', text: `A certificate needs a look: ${what}`, do: cure ?? 'correct it, or the setting' }
 }
 

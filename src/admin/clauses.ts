@@ -26,23 +26,20 @@ export const capital = (text: string): string => text.replace(/^./, (letter) => 
 
 export type Upstream = Status['upstreams'][number]
 
-/** As relay/ words it: the server offers no XCLIENT to us, or has refused it. */
-const XCLIENT = /^(XCLIENT .*? not offered to us|xclient: )/
-
 /** As relay/ words it: the name has no address. */
 const UNRESOLVED = /^name of upstream not resolved: /
 
 /** Why a mail server is not used, and what to do about it. A cure that the reason has behind it is not said twice. */
-export function troubleOf({ upstream, error }: Upstream): { readonly why: string | undefined; readonly cure: string } {
+export function troubleOf(server: Upstream): { readonly why: string | undefined; readonly cure: string } {
+  const { upstream, error, xclient } = server
   if (UNRESOLVED.test(error ?? ''))
     return {
       why: error,
       cure: `correct the name of ${upstream} in SPILLWAY_UPSTREAMS, or let the DNS of this machine resolve it; spillway doctor says what it finds`,
     }
-  const [, about] = XCLIENT.exec(error ?? '') ?? []
-  if (about === undefined) return { why: error, cure: `bring ${upstream} back; spillway doctor says what to do` }
+  if (xclient === undefined) return { why: error, cure: `bring ${upstream} back; spillway doctor says what to do` }
   return {
-    why: about.startsWith('XCLIENT') ? about : error?.replace('xclient: ', 'XCLIENT is refused: '),
+    why: xclient,
     cure: `let ${upstream} take XCLIENT from this node: with Postfix, add the address of this node to smtpd_authorized_xclient_hosts in main.cf, then postfix reload`,
   }
 }

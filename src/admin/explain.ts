@@ -187,12 +187,14 @@ export interface NotExplained {
 export type Explain = (asked: string) => Explanation | NotExplained | Promise<Explanation | NotExplained>
 
 /** Longer than anything that can be asked for: a path has 256 octets (RFC 5321 section 4.5.3.1.3). */
-const LONGEST = 300
+export const LONGEST = 300
 
 export async function explained({ query }: Request, explain: Explain): Promise<Response> {
   const asked = (query.get('q') ?? '').trim()
   if (asked === '' || asked.length > LONGEST)
     return text(400, 'q: an address, a network, a sender or an id, such as /api/v1/explain?q=192.0.2.1')
   const answer = await explain(asked)
-  return 'mistake' in answer ? text(400, `q: ${answer.mistake}`) : json(200, answer)
+  if (!('mistake' in answer)) return json(200, answer)
+  const plus = asked.includes(' ') ? '. In a URL + is written %2B' : ''
+  return text(400, `q: ${answer.mistake}${plus}`)
 }

@@ -25,6 +25,11 @@ export interface Request {
   readonly origin: string | undefined
   /** Whether a page of another site made a browser send this for itself, and not by a link that was followed (W3C Fetch Metadata). */
   readonly isOfOtherSite: boolean
+  /**
+   * Whether a page of another site has led a browser's window here by itself, or has had the answer fetched ahead: nobody has followed a
+   * link, as far as is known. (Sec-Fetch-User, Sec-Purpose.)
+   */
+  readonly isLed: boolean
   /** How long its body is, in octets; undefined: that is not known before its end. */
   readonly length: number | undefined
   /** Empty unless it is a POST with a body of at most LONGEST_BODY octets. */
@@ -74,6 +79,9 @@ export function readRequest(head: string): Request | Response {
   if (lengths.length > 1 || !/^\d{1,15}$/.test(lengths[0] ?? '')) return text(400, 'one Content-Length, in digits')
   if (!target.startsWith('/')) return text(400, 'the request target is a path, such as /metrics; this is no proxy')
   const [path = '', query = ''] = target.split(/\?(.*)/, 2)
+  const isFromOther = OTHERS.has(fields.get('sec-fetch-site')?.[0])
+  const isDocument = fields.get('sec-fetch-dest')?.[0] === 'document'
+  const isFollowed = fields.get('sec-fetch-user')?.[0] === '?1' && !fields.has('sec-purpose')
   return {
     method,
     path,
@@ -81,7 +89,8 @@ export function readRequest(head: string): Request | Response {
     host: hosts[0],
     authorization: fields.get('authorization')?.[0],
     origin: fields.get('origin')?.[0],
-    isOfOtherSite: OTHERS.has(fields.get('sec-fetch-site')?.[0]) && fields.get('sec-fetch-dest')?.[0] !== 'document',
+    isOfOtherSite: isFromOther && !isDocument,
+    isLed: isFromOther && isDocument && !isFollowed,
     length,
     body: NO_BODY,
   }

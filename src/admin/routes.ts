@@ -10,8 +10,10 @@ import { added, type BansParts, listing, removed } from './bans.ts'
 import { type Explain, explained } from './explain.ts'
 import { type FeedbackParts, feedbackGiven } from './feedback.ts'
 import { isOwnHost, isSameOrigin } from './hosts.ts'
+import type { NodesParts } from './nodes.ts'
 import type { ObserveReport } from './observe.ts'
 import { drained, levelPinned, type OrdersParts } from './orders.ts'
+import { explainPage } from './page/explain-page.ts'
 import { pageOf } from './page/page.ts'
 import { type PressureParts, pressureReported } from './pressure.ts'
 import { Rendering } from './rendering.ts'
@@ -28,6 +30,8 @@ export interface RouteParts extends PressureParts, FeedbackParts, BansParts, Ord
   readonly observed?: () => ObserveReport | Promise<ObserveReport>
   /** Undefined where nobody could. */
   readonly explain?: Explain
+  /** Undefined where nobody could. */
+  readonly nodes?: NodesParts
   /** Undefined if the settings cannot be read again. */
   readonly reload: ((by: string) => Promise<ReloadReport>) | undefined
   /** Lets another one take this one's place: gives up the admin port, takes no more clients, and ends when the sessions have. Undefined where nobody could. */
@@ -49,6 +53,8 @@ interface Route {
    * other sites as well: so nothing else takes it.
    */
   readonly asksPassword?: true
+  /** It is a page, to which others may lead: it puts together nothing dear then. */
+  readonly isPage?: true
   /** For GET and HEAD. */
   readonly read?: Answer
   /** It changes something, and needs the token over loopback as well: any program on this machine may call from there. Without a token nothing is changed. */
@@ -92,8 +98,9 @@ function isPassword(authorization: string | undefined, token: string | undefined
 }
 
 /** What the request wants of this path, or why it may not have it. */
-function wanted({ isPublic, read, write }: Route, request: Request): { readonly answer: Answer } | Response {
-  const { method, origin, host, authorization, isOfOtherSite } = request
+function wanted(route: Route, request: Request): { readonly answer: Answer } | Response {
+  const { isPublic, isPage, read, write } = route
+  const { method, origin, host, authorization, isOfOtherSite, isLed } = request
   const reads = method === 'GET' || method === 'HEAD'
   const answer = reads ? read : write?.method === method ? write.answer : undefined
   if (answer === undefined) {
@@ -104,8 +111,9 @@ function wanted({ isPublic, read, write }: Route, request: Request): { readonly 
   // our own page has ours.
   if (!reads && origin !== undefined && !isSameOrigin(origin, host))
     return text(403, 'not for web pages of others: this request has an Origin')
-  // It may send a GET as well. It cannot read the answer, but it could have long ones put together, over and over.
-  if (isOfOtherSite && !isPublic && !/^Bearer /.test(authorization ?? ''))
+  // It may send a GET as well, or lead a window here. It cannot read the answer, but it could have long ones put together, over and over.
+  const isUnwanted = isOfOtherSite || (isLed && !isPage)
+  if (isUnwanted && !isPublic && !/^Bearer /.test(authorization ?? ''))
     return text(403, 'not for web pages of other sites')
   return { answer }
 }
@@ -127,7 +135,7 @@ const BANS = '/api/v1/bans'
 const ALLOW = '/api/v1/allow'
 
 function routesOf(parts: RouteParts): Map<string, Route> {
-  const { status, reload, handOver, bans, observed, explain } = parts
+  const { status, reload, handOver, bans, observed, explain, nodes } = parts
   const { allowed } = bans
   const metrics = new Rendering(async () => {
     const { type, text: body } = await parts.metrics()
@@ -136,9 +144,9 @@ function routesOf(parts: RouteParts): Map<string, Route> {
   const told = new Rendering(async () => json(200, withVerdict(await status(), parts.clock.now())), parts.clock)
   const [bansListed, allowedListed] = [listing(bans, 'bans', parts.clock), listing(allowed, 'allowed', parts.clock)]
   const posted = (answer: Answer): Route => ({ write: { method: 'POST', answer } })
-  const page = new Rendering(() => pageOf(parts, { explains: routes.has('/api/v1/explain') }), parts.clock)
+  const page = new Rendering(() => pageOf(parts, { explains: routes.has('/explain') }), parts.clock)
   const routes: Map<string, Route> = new Map<string, Route>([
-    ['/', { read: () => page.get(), asksPassword: true }],
+    ['/', { read: () => page.get(), asksPassword: true, isPage: true }],
     ['/metrics', { isPublic: true, read: () => metrics.get() }],
     ['/livez', { isPublic: true, read: () => text(200, 'ok') }],
     ['/readyz', { isPublic: true, read: async ({ query }) => readiness(query, await status()) }],
@@ -153,8 +161,14 @@ function routesOf(parts: RouteParts): Map<string, Route> {
     [ALLOW, { ...posted((request) => added(request, allowed)), read: allowedListed }],
   ])
   if (observed !== undefined) routes.set('/api/v1/observe', { read: async () => json(200, await observed()) })
-  if (explain !== undefined)
+  if (explain !== undefined) {
     routes.set('/api/v1/explain', { read: (request) => explained(request, explain), asksPassword: true })
+    routes.set('/explain', { read: (request) => explainPage(request, explain), asksPassword: true, isPage: true })
+  }
+  if (nodes !== undefined) {
+    routes.set('/api/v1/nodes', { read: async () => json(200, await nodes.status()) })
+    routes.set('/api/v1/nodes/bans', { read: async () => json(200, await nodes.bans()) })
+  }
   if (reload !== undefined)
     routes.set(
       '/api/v1/reload',

@@ -72,6 +72,8 @@ export interface ConditionReport {
   readonly since: string
   /** The last failure, in words; absent while all is well. */
   readonly error?: string
+  /** Of a mail server: that it takes no XCLIENT from this node, in words; absent: something else is wrong, or nothing. */
+  readonly xclient?: string
   readonly last_success?: string
 }
 
@@ -108,6 +110,8 @@ export interface TlsReport {
     readonly expires: string
     /** What keeps senders away. */
     readonly warnings: readonly string[]
+    /** The same in two parts: what is wrong, and what to do about it. */
+    readonly doubts: readonly { readonly what: string; readonly cure?: string }[]
   }[]
 }
 

@@ -3,7 +3,6 @@
  * has in its memory, as explain.ts reads it; what they say is put beside what this node says, and what differs is named first.
  */
 
-import { randomBytes } from 'node:crypto'
 import type {
   Explanation,
   NetworkExplained,
@@ -13,11 +12,11 @@ import type {
   NodesAsked,
   NotExplained,
 } from '../admin/explain.ts'
+import type { NodeState, OfNode } from '../admin/nodes.ts'
+import type { Ban } from '../core/bans.ts'
 import type { Network } from '../core/ip.ts'
 import { hostOf, type Questions, type Replies, WAIT_MS } from '../state/questions.ts'
-import { addressNow, buildExplain, type ExplainSources } from './explain.ts'
 import { differencesOf, networkDifferencesOf } from './explain-differences.ts'
-import { networkNow } from './explain-network.ts'
 import {
   isAddress,
   type NetworkPart,
@@ -29,13 +28,15 @@ import {
   textOfPart,
 } from './explain-part.ts'
 import { partsTogether } from './explain-together.ts'
+import { BANS_ASKED, type BansPart, bansPartOf, STATUS_ASKED } from './nodes-part.ts'
 
-type AnyPart = Part | NetworkPart
+type AnyPart = Part | NetworkPart | NodeState | BansPart
+type Answered = NodeExplained | NetworkNode | ((NodeState | BansPart) & OfNode)
 
 export interface NodesAnswer {
   readonly redis: NodesAsked['redis']
   /** The others. */
-  readonly nodes: readonly (NodeExplained | NetworkNode)[]
+  readonly nodes: readonly Answered[]
   readonly silent: readonly NodeSilent[]
   /** Processes that were not asked. */
   readonly more: number
@@ -52,6 +53,10 @@ export interface NodesSources {
   readonly addressNow: (ip: string) => Parameters<typeof partOf>[0]
   /** The same of a network. */
   readonly networkNow: (network: Network) => NetworkPart
+  /** How this process is. */
+  readonly stateNow: () => NodeState
+  /** Bans in force. */
+  readonly bansNow: () => readonly Ban[]
   /** Milliseconds of a clock that never goes back. */
   readonly elapsed: () => number
 }
@@ -67,12 +72,12 @@ const SECONDS = WAIT_MS / 1000
 
 /** Answers others from now on. @returns asks them; it never rejects */
 export function buildNodes(sources: NodesSources): (asked: string) => Promise<NodesAnswer> {
-  const { questions, crew, addressNow, networkNow, elapsed } = sources
+  const { questions, crew, elapsed } = sources
   if (questions === undefined) return async () => ({ redis: 'none', nodes: [], silent: [], more: 0 })
+  const answers = answering(sources)
   questions.onAsked((asked) => {
-    if (isAddress(asked)) return textOfPart(asked, { crew, part: partOf(addressNow(asked)) })
-    const network = networkIn(asked)
-    return network && textOfPart(asked, { crew, part: networkPartOf(networkNow(network)) })
+    const part = answers(asked)
+    return part && textOfPart(asked, { crew, part })
   })
   const latest = new Map<string, { until: number; readonly answer: Promise<NodesAnswer> }>()
   return (asked) => {
@@ -93,6 +98,26 @@ export function buildNodes(sources: NodesSources): (asked: string) => Promise<No
   }
 }
 
+/** What this process says to each question; undefined: nothing. What is about the whole node is looked up once a second. */
+function answering(sources: NodesSources): (asked: string) => AnyPart | undefined {
+  const { addressNow, networkNow, stateNow, bansNow, elapsed } = sources
+  const oncePerSecond = <T>(look: () => T): (() => T) => {
+    let seen: { readonly at: number; readonly value: T } | undefined
+    return () => {
+      if (seen === undefined || elapsed() - seen.at >= SAME_MS) seen = { at: elapsed(), value: look() }
+      return seen.value
+    }
+  }
+  const [state, bans] = [oncePerSecond(stateNow), oncePerSecond(() => bansPartOf(bansNow()))]
+  return (asked) => {
+    if (asked === STATUS_ASKED) return state()
+    if (asked === BANS_ASKED) return bans()
+    if (isAddress(asked)) return partOf(addressNow(asked))
+    const network = networkIn(asked)
+    return network && networkPartOf(networkNow(network))
+  }
+}
+
 const byName = (a: { readonly node: string }, b: typeof a): number => (a.node < b.node ? -1 : 1)
 const shortHostOf = (name: string): string => hostOf(name).slice(0, LONGEST_NAME)
 
@@ -110,7 +135,7 @@ function answerOf(asked: string, { state, answers, silent, gone, more }: Replies
   const hosts = [...groups.values()].map(({ host }) => host)
   const isNameOfSeveral = (host: string): boolean => [own.host, ...hosts].filter((each) => each === host).length > 1
   const nodes = [...groups.values()]
-    .map(({ host, crew, parts }): NodeExplained | NetworkNode => {
+    .map(({ host, crew, parts }): Answered => {
       const node = isNameOfSeveral(host) ? `${host} (${crew.slice(0, 4)})` : host
       return { node, answered: true, here: false, ...partsTogether(parts) }
     })
@@ -179,10 +204,10 @@ function networkWithNodes(explained: NetworkExplained, node: string, answer: Nod
 }
 
 /** That others were not asked comes first. */
-const missingOf = (answer: NodesAnswer): string[] =>
+export const missingOf = (answer: NodesAnswer): string[] =>
   answer.redis === 'away' || answer.redis === 'busy' || answer.more > 0 ? [askedOf(answer).note] : []
 
-function askedOf({ redis, more }: NodesAnswer): NodesAsked {
+export function askedOf({ redis, more }: NodesAnswer): NodesAsked {
   const rest = more > 0 ? ` ${more} more processes were not asked.` : ''
   const notes: Readonly<Record<NodesAsked['redis'], string>> = {
     asked: `All nodes that share this Redis were asked.${rest}`,
@@ -193,35 +218,7 @@ function askedOf({ redis, more }: NodesAnswer): NodesAsked {
   return { redis, note: notes[redis] }
 }
 
-export interface Explaining {
-  /** As this process sees it. */
-  readonly here: Explain
-  /** As all nodes see it. */
-  readonly everywhere: Explain
-  /** Asks the others about an address. */
-  readonly others: (ip: string) => Promise<NodesAnswer>
-}
-type Explain = (asked: string) => Promise<Explanation | NotExplained>
-
-/** @param worker undefined: the node is this process alone */
-export function buildExplaining(
-  parts: ExplainSources & {
-    readonly questions: NodesSources['questions']
-    readonly clock: { readonly elapsed: () => number }
-    readonly settings: { readonly hostname: string }
-  },
-  worker: { readonly crew: string } | undefined,
-): Explaining {
-  const { questions, clock, settings } = parts
-  const { hostname: host } = settings
-  const here = buildExplain(parts)
-  const others = buildNodes({
-    ...{ questions, host, crew: worker?.crew ?? randomBytes(6).toString('hex'), elapsed: clock.elapsed },
-    addressNow: (ip) => addressNow(ip, parts),
-    networkNow: (network) => networkNow(network, parts),
-  })
-  return { here, others, everywhere: explainEverywhere(here, others, () => host) }
-}
+export type Explain = (asked: string) => Promise<Explanation | NotExplained>
 
 /** What other nodes are asked about. */
 function aboutOf(explained: Explanation): string | undefined {

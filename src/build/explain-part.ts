@@ -13,29 +13,32 @@ import type {
   PastReport,
   StageReport,
 } from '../admin/explain.ts'
+import type { NodeState } from '../admin/nodes.ts'
 import { LONGEST_REASON } from '../core/bans.ts'
 import { STANDINGS } from '../core/client.ts'
 import { canonical, type Network, parseNetwork } from '../core/ip.ts'
 import { LIMIT_NAMES, LIMITS } from '../core/limits.ts'
 import { REASON_NAMES } from '../core/reasons.ts'
-import { visible } from '../core/visible.ts'
 import { LONGEST_ANSWER } from '../state/questions.ts'
 import { becauseOf, isDecidedBy } from './explain-words.ts'
+import { BANS_ASKED, type BansPart, bansPartIn, STATUS_ASKED, statePartIn } from './nodes-part.ts'
+import { amountIn, type Fields, fieldsOf, textIn, timeIn } from './told-fields.ts'
 
 /** What one process tells. */
 export type Part = Omit<NodeExplained, 'node' | 'here' | 'answered'>
 /** The same of a network. */
 export type NetworkPart = Omit<NetworkNode, 'node' | 'here' | 'answered'>
 
+type AnyPart = Part | NetworkPart | NodeState | BansPart
+
 /** `crew`: the same for all processes of a node, and no other's: twelve hexadecimal digits. */
 export interface Told {
   readonly crew: string
-  readonly part: Part | NetworkPart
+  readonly part: AnyPart
 }
 
 /** Characters. */
 const LONGEST_VERDICT = 1000
-const LONGEST_TEXT = 300
 const MOST_ZONES = 16
 const MOST_LEVEL = 4
 
@@ -70,11 +73,11 @@ export function networkIn(asked: string): Network | undefined {
   }
 }
 
-/** @param asked the address or the network; so an answer about another one is none */
+/** @param asked the address, the network or the word; so an answer to another question is none */
 export function textOfPart(asked: string, { crew, part }: Told): string {
   const text = JSON.stringify({ asked, crew, ...part })
   if (Buffer.byteLength(text) <= LONGEST_ANSWER) return text
-  // The sentence is made of what follows it.
+  // The sentence is made of what follows it. How a node is, and its latest bans, are never so long.
   return JSON.stringify({ asked, crew, ...part, verdict: '', dns: {} })
 }
 
@@ -88,8 +91,14 @@ export function partIn(asked: string, text: string | undefined): Told | undefine
   }
   const { crew } = read
   if (read.asked !== asked || typeof crew !== 'string' || !/^[0-9a-f]{12}$/.test(crew)) return undefined
-  const part = isAddress(asked) ? addressPartIn(read) : networkPartIn(read)
+  const part = kindOf(asked)(read)
   return part && { crew, part }
+}
+
+function kindOf(asked: string): (read: Fields) => AnyPart | undefined {
+  if (asked === STATUS_ASKED) return statePartIn
+  if (asked === BANS_ASKED) return bansPartIn
+  return isAddress(asked) ? addressPartIn : networkPartIn
 }
 
 function networkPartIn(read: Fields): NetworkPart | undefined {
@@ -122,21 +131,6 @@ function addressPartIn(read: Fields): Part | undefined {
       greetingTest: greetingIn(read.greetingTest),
     },
   }
-}
-
-type Fields = Readonly<Record<string, unknown>>
-
-const fieldsOf = (value: unknown): Fields => (typeof value === 'object' && value !== null ? (value as Fields) : {})
-
-const textIn = (value: unknown, longest = LONGEST_TEXT): string | undefined =>
-  typeof value === 'string' ? visible(value.slice(0, longest)).replace(/\n/g, ' ').slice(0, longest) : undefined
-
-const amountIn = (value: unknown, most = Number.MAX_SAFE_INTEGER): number | undefined =>
-  typeof value === 'number' && value >= 0 && value <= most ? value : undefined
-
-const timeIn = (value: unknown): string | undefined => {
-  const at = typeof value === 'string' && value.length <= 30 ? Date.parse(value) : Number.NaN
-  return Number.isNaN(at) ? undefined : new Date(at).toISOString()
 }
 
 function standingIn(value: unknown): Part['standing'] | undefined {

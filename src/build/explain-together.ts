@@ -1,6 +1,8 @@
 /** What an address is to several processes of one node, as one answer: a client may come to any of them. */
 import type { AddressExplained, LimitReport } from '../admin/explain.ts'
+import type { NodeState } from '../admin/nodes.ts'
 import type { NetworkPart, Part } from './explain-part.ts'
+import { type BansPart, bansTogether, statesTogether } from './nodes-part.ts'
 
 /** Worst first: what a client may hear at one of them is what somebody asks about. */
 const worstOf = <T extends Pick<AddressExplained, 'now'>>(all: readonly [T, ...T[]]): T =>
@@ -19,12 +21,15 @@ const fullestOf = (
       .reduce((most, each) => (each.used / each.max > most.used / most.max ? each : most), row),
   )
 
-const isOfAddress = (part: Part | NetworkPart): part is Part => 'now' in part
+type AnyPart = Part | NetworkPart | NodeState | BansPart
+type Some<T> = readonly [T, ...T[]]
 
 /** @param all of one node, of one kind. What several processes of a node know of a network they know together. */
-export function partsTogether(all: readonly [Part | NetworkPart, ...(Part | NetworkPart)[]]): Part | NetworkPart {
-  const [first, ...others] = all.filter(isOfAddress)
-  return first === undefined ? all[0] : addressesTogether([first, ...others])
+export function partsTogether(all: Some<AnyPart>): AnyPart {
+  const [first] = all
+  if ('severity' in first) return statesTogether(all as Some<NodeState>)
+  if ('latest' in first) return bansTogether(all as Some<BansPart>)
+  return 'now' in first ? addressesTogether(all as Some<Part>) : first
 }
 
 /** @param all of one node. What they have beyond a part is that of the worst. */

@@ -57,7 +57,7 @@ export interface ExplainSources extends VerdictSources, Pick<SessionSources, 're
 }
 
 const WHAT =
-  'an address, a network, a sender or an id, such as 192.0.2.1, alice@example.org or 1RV17D4600503. In a URL + is written %2B'
+  'expected an address, a network, a sender or an id, such as 192.0.2.1, 192.0.2.0/24, alice@example.org or 1RV17D4600503'
 
 const iso = (at: number): string => new Date(at).toISOString()
 

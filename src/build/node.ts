@@ -37,7 +37,7 @@ import {
   rereadCertificates,
 } from './certificates.ts'
 import { type BuiltDns, buildDns } from './dns.ts'
-import { buildExplaining, type Explaining } from './explain-nodes.ts'
+import { buildExplaining, type Explaining } from './explaining.ts'
 import { takeFeedback } from './feedback.ts'
 import { buildFront } from './front.ts'
 import { type BuiltKernel, buildKernel } from './kernel.ts'
@@ -175,7 +175,7 @@ export function buildNode(options: NodeOptions): Node {
   const traffic = buildTraffic({ ...common, overload: () => overload })
   const { tally, observed } = buildTally({ ...common, settingsNow: () => policy.settings })
   const front = buildFront({ ...parts, guesses, banning, kernel, traffic, tally })
-  const explaining = buildExplaining(parts, worker)
+  const explaining = buildExplaining({ ...parts, status: () => status() }, worker)
   const failed = (error: Error): void => log.error({ err: error.message }, 'a listening socket failed')
   const { listener, allServed } = listening(front, failed, options.sharesPorts ?? false)
   let draining = false
@@ -186,7 +186,7 @@ export function buildNode(options: NodeOptions): Node {
   const status = (): Status => statusOf(sources)
   metrics.watch(gaugesOf(sources))
   const [feedback, bans] = [(given: Feedback) => takeFeedback(given, parts), banning.control]
-  const told = { ...publishing(metrics), status, observed, explain: explaining.everywhere }
+  const told = { ...publishing(metrics), status, observed, explain: explaining.everywhere, nodes: explaining.nodes }
   const answers = { ...told, reload, reported, feedback, bans, ...ordering }
   const admin = new Admin({ ...operatorOf(() => policy.settings, log), ...answers, ...handingOver(options), failed })
   const drain = (): void => {

@@ -1,5 +1,6 @@
 /** What a node reports about itself: to the operator as JSON, and to Prometheus as gauges. */
 import type { ConditionReport, OverloadStatus, Status, TlsReport } from '../admin/status.ts'
+import { warningText } from '../config/rule.ts'
 import { REMEMBERED, STANDINGS } from '../core/client.ts'
 import { type OverloadMode, SIGNALS } from '../core/overload.ts'
 import { recordOf } from '../core/record.ts'
@@ -121,18 +122,23 @@ function overloadOf(
 
 const tlsOf = ({ certificates, ...error }: CertificatesReport): TlsReport => ({
   ...error,
-  certificates: certificates.map(({ name, expires, doubts }) => ({ name, expires: iso(expires), warnings: doubts })),
+  certificates: certificates.map(({ name, expires, doubts }) => ({
+    ...{ name, expires: iso(expires), warnings: doubts.map(warningText) },
+    doubts: doubts.map(({ what, cure }) => ({ what, ...(cure !== undefined && { cure }) })),
+  })),
 })
 
 const reportOf = ({
   state,
   since,
   error,
+  xclient,
   lastSuccess,
 }: Partial<Condition> & Pick<Condition, 'state' | 'since'>): ConditionReport => ({
   state,
   since: iso(since),
   ...(error !== undefined && { error }),
+  ...(xclient !== undefined && { xclient }),
   ...(lastSuccess !== undefined && { last_success: iso(lastSuccess) }),
 })
 

@@ -2,6 +2,7 @@
  * What the verbs have in common that ask the node which runs with these settings, over its admin port. The exit codes are 0 where it
  * was done, 64 for a wrong command line, 78 for mistakes in the settings, 1 for all else.
  */
+import { timeOf } from '../admin/explain-facts.ts'
 import { hostPortsText } from '../config/address-kinds.ts'
 import type { Loaded } from '../config/load.ts'
 import { describe, SettingsError } from '../config/mistakes.ts'
@@ -90,5 +91,4 @@ export async function runVerb<T>(
   }
 }
 
-/** A time of an answer, without fractions: `2026-11-28 08:15:00Z`. */
-export const timeOf = (iso: string): string => iso.replace('T', ' ').replace(/\.\d+Z$/, 'Z')
+export { timeOf }

@@ -3,13 +3,17 @@
  * or to take one back.
  */
 import type { AllowedReport, BanReport, BansReport } from '../admin/bans.ts'
+import type { NodesBansReport } from '../admin/nodes.ts'
 import type { Loaded } from '../config/load.ts'
 import type { SettingsError } from '../config/mistakes.ts'
 import { askFor, LONGEST_MS, NotDone, runVerb, timeOf, type VerbOptions, type VerbTold } from './admin-verb.ts'
-import type { Question } from './ask-node.ts'
+import { ofAllNodes } from './all-nodes.ts'
+import type { Admin, Question } from './ask-node.ts'
 import { ACTIONS } from './verbs.ts'
 
 interface ListOptions extends VerbOptions {
+  /** Where other nodes differ, too. */
+  readonly all?: boolean
   readonly time?: string | undefined
   readonly reason?: string | undefined
 }
@@ -59,7 +63,7 @@ function questionOf(
   { verb, path }: Kind,
   action: string,
   network: string | undefined,
-  { time, reason }: ListOptions,
+  { all, time, reason }: ListOptions,
 ): Question {
   const longestMs = LONGEST_MS
   if (!ACTIONS.some((each) => each === action))
@@ -73,6 +77,7 @@ function questionOf(
     )
   if (action !== 'add' && (time !== undefined || reason !== undefined))
     throw new NotDone('--time and --reason are for add.', 64)
+  if (action !== 'list' && all === true) throw new NotDone('--all is for list.', 64)
   switch (action as Action) {
     case 'list':
       return { method: 'GET', path: `${path}?limit=${SHOWN}`, longestMs }
@@ -81,6 +86,22 @@ function questionOf(
     case 'remove':
       return { method: 'DELETE', path: `${path}/${encodeURIComponent(network as string)}`, longestMs }
   }
+}
+
+/** What is banned at the node that is asked, and in whom others differ. */
+async function bansOfAll(admin: Admin, question: Question): Promise<unknown> {
+  const [bans, nodes] = await Promise.all([
+    askFor(admin, question) as Promise<object>,
+    ofAllNodes<NodesBansReport>(admin, '/api/v1/nodes/bans'),
+  ])
+  return { ...bans, ...nodes }
+}
+
+/** Where there are other nodes, or it is not known whether there are. */
+function nodesWords({ nodes = [], nodesAsked, differences = [] }: Partial<NodesBansReport>): string[] {
+  if (nodesAsked === undefined || nodesAsked.redis === 'none') return []
+  if (differences.length > 0) return ['', ...differences]
+  return nodes.length > 1 ? ['', `All ${nodes.length} nodes have heard of the latest bans.`] : []
 }
 
 const lineOf = ({ network, by, reason, since, until, before }: BanReport): string =>
@@ -96,9 +117,10 @@ const lineOf = ({ network, by, reason, since, until, before }: BanReport): strin
 function inWords(kind: Kind, action: string, answer: unknown): string {
   if (action !== 'list') return `${kind[action === 'add' ? 'added' : 'removed'](answer as BanReport)}\n`
   const { total, entries } = kind.entriesOf(answer)
-  if (total === 0) return `${kind.none}\n`
+  const others = nodesWords(answer as Partial<NodesBansReport>)
+  if (total === 0) return `${[kind.none, ...others].join('\n')}\n`
   const rest = total > entries.length ? [`… and ${total - entries.length} more`] : []
-  return `${[...entries.map(lineOf), ...rest].join('\n')}\n`
+  return `${[...entries.map(lineOf), ...rest, ...others].join('\n')}\n`
 }
 
 /** @param positionals the action, and the address or network */
@@ -116,7 +138,8 @@ const verbOf =
       options,
       () => {
         const question = questionOf(kind, action, network, options)
-        return (admin) => askFor(admin, question)
+        const isOfAll = kind === BANS && action === 'list' && options.all === true
+        return (admin) => (isOfAll ? bansOfAll(admin, question) : askFor(admin, question))
       },
       (answer) => inWords(kind, action, answer),
     )

@@ -55,7 +55,7 @@ export async function runNodeVerb(asked: NodeInvocation, loaded: Loaded | Settin
     }
     case 'status': {
       const { status } = await import('./status/status.ts')
-      return { ...(await status(loaded, options, Date.now())), always: true }
+      return { ...(await status(loaded, asked.options, Date.now())), always: true }
     }
     case 'top': {
       const { top } = await import('./top/top.ts')

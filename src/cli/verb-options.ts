@@ -70,6 +70,10 @@ export const envFile = path(
   'read settings from this file too; the process environment wins',
   '--env-file /etc/spillway/spillway.env',
 )
+export const allNodes = {
+  help: 'what the other nodes that share its Redis say, too',
+} as const satisfies Flag
+
 export const duration = (help: string): Valued<string> => ({
   value: 'TIME',
   help,

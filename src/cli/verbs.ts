@@ -6,6 +6,7 @@ import { settingsHelp } from '../config/docs.ts'
 import { LEVELS } from '../core/overload.ts'
 import { CHECK_NAMES } from '../core/reasons.ts'
 import {
+  allNodes,
   duration,
   envFile,
   type Options,
@@ -74,6 +75,7 @@ export const VERBS = {
     summary: 'show who is banned; ban an address or a network, or lift a ban',
     options: {
       envFile,
+      all: allNodes,
       time: duration('how long `add` bans for (default 24h, at most 365d)'),
       reason: reason('why, for the list and the log'),
     },
@@ -83,7 +85,7 @@ export const VERBS = {
     ],
     example: "spillway bans add 192.0.2.0/24 --time 6h --reason 'harvest'",
     more: () =>
-      'It asks the node that runs with these settings over SPILLWAY_ADMIN_LISTEN, with SPILLWAY_ADMIN_TOKEN where there is one. With Redis all\nnodes hear of it within two seconds. Where a ban is lifted, nothing is banned by itself for a day. Exit codes: 0 it was done, 78 there are\nmistakes in the settings, 1 all else.',
+      'It asks the node that runs with these settings over SPILLWAY_ADMIN_LISTEN, with SPILLWAY_ADMIN_TOKEN where there is one. With Redis all\nnodes hear of it within two seconds; list --all asks all others too, and says which of them has not heard of a ban. Where\na ban is lifted, nothing is banned by itself for a day. Exit codes: 0 it was done, 78 there are\nmistakes in the settings, 1 all else.',
   },
   explain: {
     summary:
@@ -163,11 +165,11 @@ export const VERBS = {
       `${ASKING} It is about this node alone, and over with\na restart. What SPILLWAY_OVERLOAD says already ends what was pinned. ${USUAL_CODES}`,
   },
   status: {
-    summary: 'show how the node is that runs with these settings; a check for Nagios',
-    options: { envFile },
+    summary: 'show how the node is that runs with these settings, or all that share its Redis; a check for Nagios',
+    options: { envFile, all: allNodes },
     example: 'spillway status --env-file /etc/spillway/spillway.env',
     more: () =>
-      `${ASKING} The first line has the verdict and performance data.\nExit codes: 0 OK, 1 WARNING, 2 CRITICAL (also if the node does not answer), 3 UNKNOWN.`,
+      `${ASKING} The first line has the verdict and performance data.\nWith --all it asks all other nodes of its Redis too, and is as bad as the worst; one that does not answer within a second is a\nWARNING. Exit codes: 0 OK, 1 WARNING, 2 CRITICAL (also if the node does not answer), 3 UNKNOWN.`,
   },
   top: {
     summary: 'show what comes most often now: networks, names in HELO, domains of recipients, or reasons',

@@ -145,38 +145,41 @@ export function covers({ leaf }: Pair, name: string, wildcards = true): boolean 
 
 const STAY_AWAY = 'senders that verify it (MTA-STS) stay away'
 
-/** What keeps senders away, each in a sentence. @param now milliseconds since the epoch */
-export function doubtsAbout(pair: Pair, now: number): string[] {
+/** What keeps senders away. name: no certificate is for our own name. */
+export interface Doubt {
+  readonly kind: 'expired' | 'early' | 'chain' | 'name'
+  readonly what: string
+  /** What to do, in the imperative, or what to ask oneself; undefined: the settings say it. */
+  readonly cure?: string
+}
+
+/** @param now milliseconds since the epoch */
+export function doubtsAbout(pair: Pair, now: number): Doubt[] {
   const { path, leaf, chain } = pair
-  const doubts: string[] = []
+  const doubts: Doubt[] = []
   if (expiryOf(pair) <= now) {
-    doubts.push(`the certificate in ${path} expired at ${inSeconds(leaf.validToDate)}: ${STAY_AWAY}. Renew it`)
+    const what = `the certificate in ${path} expired at ${inSeconds(leaf.validToDate)}: ${STAY_AWAY}`
+    doubts.push({ kind: 'expired', what, cure: 'Renew it' })
   }
   if (leaf.validFromDate.getTime() > now) {
     const from = inSeconds(leaf.validFromDate)
-    doubts.push(
-      `the certificate in ${path} is not valid before ${from}: ${STAY_AWAY}. Is the clock of this machine right?`,
-    )
+    const what = `the certificate in ${path} is not valid before ${from}: ${STAY_AWAY}`
+    doubts.push({ kind: 'early', what, cure: 'Is the clock of this machine right?' })
   }
   if (!leaf.checkIssued(leaf) && !chain.some((other) => leaf.checkIssued(other))) {
     const issuer = leaf.issuer.replaceAll('\n', ', ')
-    doubts.push(
-      `${path} has a certificate but not that of its issuer (${issuer}): ${STAY_AWAY}. Put the whole chain into the file, its own certificate first (certbot: fullchain.pem)`,
-    )
+    const what = `${path} has a certificate but not that of its issuer (${issuer}): ${STAY_AWAY}`
+    const cure = 'Put the whole chain into the file, its own certificate first (certbot: fullchain.pem)'
+    doubts.push({ kind: 'chain', what, cure })
   }
   return doubts
 }
 
-/** A doubt is what is wrong, and mostly a last sentence that says what to do. */
-export function doubtAndCure(doubt: string): { readonly what: string; readonly cure: string | undefined } {
-  const [, what = doubt, cure] = /^(.*)[.] (?=[A-Z])(.*)$/.exec(doubt) ?? []
-  return { what, cure }
-}
-
-/** Says that no certificate is for our own name; undefined where one is. */
-export function uncovered(pairs: readonly Pair[], hostname: string): string | undefined {
+/** Whether no certificate is for our own name; undefined where one is. */
+export function uncovered(pairs: readonly Pair[], hostname: string): Doubt | undefined {
   if (pairs.some((pair) => covers(pair, hostname))) return undefined
   const names = pairs.flatMap(({ leaf }) => altNames(leaf, 'names'))
   const known = names.length === 0 ? 'no name at all' : names.slice(0, 5).join(', ')
-  return `no certificate is for SPILLWAY_HOSTNAME (${hostname}), only for ${known}: if the MX record has that name, ${STAY_AWAY}`
+  const what = `no certificate is for SPILLWAY_HOSTNAME (${hostname}), only for ${known}: if the MX record has that name, ${STAY_AWAY}`
+  return { kind: 'name', what }
 }

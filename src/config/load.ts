@@ -9,6 +9,7 @@ import { entriesOf, type ReadText, reader } from './entries.ts'
 import { expectation } from './kinds.ts'
 import { SPARE_FILES } from './machine-rules.ts'
 import { type Mistake, SettingsError } from './mistakes.ts'
+import { type Warning, warningText } from './rule.ts'
 import { judge } from './rules.ts'
 import {
   keyOf,
@@ -44,6 +45,8 @@ export interface Loaded {
   readonly origins: Readonly<Record<SettingKey, string>>
   /** What can be meant but often is not, one line each. */
   readonly warnings: readonly string[]
+  /** Those of them that are about the settings together, in their parts. */
+  readonly judged: readonly Warning[]
 }
 
 const MOST_CONNECTIONS = 20_000
@@ -168,7 +171,7 @@ export function load({
     const value = text && repeated(name, text.text)
     mistakes.push({ name, value, origin: text?.origin ?? 'not set', expected, default: usual(name) })
   }
-  const warnings = [...given.warnings, ...findings.warnings]
+  const warnings = [...given.warnings, ...findings.warnings.map(warningText)]
   if (mistakes.length > 0) throw new SettingsError(mistakes, warnings)
-  return { settings, origins: origins as Loaded['origins'], warnings }
+  return { settings, origins: origins as Loaded['origins'], warnings, judged: findings.warnings }
 }

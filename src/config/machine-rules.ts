@@ -22,6 +22,7 @@ export const tls: Rule = ({ settings: { tlsCert, tlsKey, hostname }, isSound, re
   if (tlsCert.length === 0 && tlsKey.length === 0) {
     report.warn(
       'STARTTLS is not offered: SPILLWAY_TLS_CERT and SPILLWAY_TLS_KEY are not set. Mail arrives in the clear, and senders that insist on TLS (MTA-STS, DANE) stay away',
+      { about: 'certificates' },
     )
     return
   }
@@ -30,10 +31,11 @@ export const tls: Rule = ({ settings: { tlsCert, tlsKey, hostname }, isSound, re
     const isOneOfMany = path !== undefined && (tlsCert.length > 1 || tlsKey.length > 1)
     report.mistake(setting, isOneOfMany ? `${expected}; ${path}: ${hint}` : `${expected}; ${hint}`)
   }
-  for (const pair of pairs) for (const doubt of doubtsAbout(pair, now)) report.warn(doubt)
+  for (const pair of pairs)
+    for (const { what, cure } of doubtsAbout(pair, now)) report.warn(what, { cure, about: 'certificates' })
   if (faults.length > 0 || !isSound('SPILLWAY_HOSTNAME')) return
   const doubt = uncovered(pairs, hostname)
-  if (doubt !== undefined) report.warn(doubt)
+  if (doubt !== undefined) report.warn(doubt.what, { about: 'certificates' })
 }
 
 export const ticketKey: Rule = ({ settings: { tlsTicketKey: path, tlsCert }, isSound, read }, report) => {
@@ -83,7 +85,8 @@ export const openFiles: Rule = ({ settings, isGiven, isSound, openFiles, cores }
     if (wanted <= openFiles) return
     const which = isGiven('maxConnections') ? '' : ', the default'
     report.warn(
-      `the open-file limit${each} is ${openFiles}, less than ${workers === 1 ? '' : 'its part of '}SPILLWAY_MAX_CONNECTIONS (${maxConnections}${which}), ${leaving} refused clients that have not closed yet, ${toUpstreams} connections to the mail servers and ${SPARE_FILES} for the rest need. Raise it: ulimit -n ${wanted}`,
+      `the open-file limit${each} is ${openFiles}, less than ${workers === 1 ? '' : 'its part of '}SPILLWAY_MAX_CONNECTIONS (${maxConnections}${which}), ${leaving} refused clients that have not closed yet, ${toUpstreams} connections to the mail servers and ${SPARE_FILES} for the rest need`,
+      { cure: `Raise it: ulimit -n ${wanted}`, about: 'open files' },
     )
   }
 }

@@ -21,11 +21,23 @@ export interface Ground {
   readonly now: number
 }
 
+/** What can be meant but often is not. */
+export interface Warning {
+  readonly what: string
+  /** What to do, a sentence of its own; undefined: what is wrong says it. */
+  readonly cure?: string | undefined
+  /** Undefined: it is about settings alone. */
+  readonly about?: 'certificates' | 'open files'
+}
+
+/** A warning in words. */
+export const warningText = ({ what, cure }: Warning): string => (cure === undefined ? what : `${what}. ${cure}`)
+
 export interface Report {
   /** Reports what cannot be meant. `expected` says what would be right. */
   mistake(name: SettingName, expected: string): void
-  /** Reports what can be meant but often is not. */
-  warn(text: string): void
+  /** Reports what can be meant but often is not. @param more what else there is to it */
+  warn(what: string, more?: Omit<Warning, 'what'>): void
 }
 
 export type Rule = (ground: Ground, report: Report) => void

@@ -3,13 +3,13 @@ import { compile, type Network } from '../core/ip.ts'
 import { DAY_MS } from '../core/time.ts'
 import { limits, sharedWindows } from './limit-rules.ts'
 import { addresses, kernelOffload, openFiles, ticketKey, tls, upstreamTls } from './machine-rules.ts'
-import type { Ground, Report, Rule } from './rule.ts'
+import type { Ground, Report, Rule, Warning } from './rule.ts'
 import type { SettingName } from './settings.ts'
 import { workers } from './workers.ts'
 
 export interface Findings {
   readonly mistakes: readonly { readonly name: SettingName; readonly expected: string }[]
-  readonly warnings: readonly string[]
+  readonly warnings: readonly Warning[]
 }
 
 const everybody: Rule = ({ settings, isSound }, report) => {
@@ -103,10 +103,10 @@ const RULES: readonly Rule[] = [
 
 export function judge(ground: Ground): Findings {
   const mistakes: { name: SettingName; expected: string }[] = []
-  const warnings: string[] = []
+  const warnings: Warning[] = []
   const report: Report = {
     mistake: (name, expected) => void mistakes.push({ name, expected }),
-    warn: (text) => void warnings.push(text),
+    warn: (what, more) => void warnings.push({ what, ...more }),
   }
   for (const rule of RULES) rule(ground, report)
   return { mistakes, warnings }

@@ -9,8 +9,18 @@
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { readFile, stat } from 'node:fs/promises'
-import { doubtsAbout, expiryOf, type Fault, nameOf, type Pair, readPairs, uncovered } from '../config/certificates.ts'
+import {
+  type Doubt,
+  doubtsAbout,
+  expiryOf,
+  type Fault,
+  nameOf,
+  type Pair,
+  readPairs,
+  uncovered,
+} from '../config/certificates.ts'
 import { type ReadText, reader, unreadable } from '../config/entries.ts'
+import { warningText } from '../config/rule.ts'
 import { readTicketKey, TICKET_KEY_EXPECTED } from '../config/ticket-key.ts'
 import { Current } from '../core/current.ts'
 import { stackOf } from '../core/errors.ts'
@@ -49,7 +59,7 @@ export interface CertificatesReport {
     /** Milliseconds since the epoch. */
     readonly expires: number
     /** What keeps senders away. */
-    readonly doubts: readonly string[]
+    readonly doubts: readonly Doubt[]
   }[]
 }
 
@@ -86,7 +96,7 @@ export class Certificates {
     if (faults.length > 0) throw new Error(faults.map(inWords).join('; '))
     this.#ticketKey = key ?? options.ticketKey ?? randomBytes(48)
     this.#current = new Current(this.#served(pairs))
-    this.#toldDoubts = new Set(this.#doubts().flat())
+    this.#toldDoubts = new Set(this.#doubts().flat().map(warningText))
   }
 
   /** Those for the next handshake. */
@@ -217,7 +227,7 @@ export class Certificates {
   }
 
   /** Of each pair. That none is for our own name is told of the first. */
-  #doubts(): string[][] {
+  #doubts(): Doubt[][] {
     const { hostname, now } = this.#options
     const { pairs } = this.#current.value
     const doubts = pairs.map((pair) => doubtsAbout(pair, now()))
@@ -228,7 +238,7 @@ export class Certificates {
 
   /** Each once, when it arises: by a new certificate, or because time has passed. */
   #tellDoubts(): void {
-    const doubts = new Set(this.#doubts().flat())
+    const doubts = new Set(this.#doubts().flat().map(warningText))
     for (const doubt of doubts) if (!this.#toldDoubts.has(doubt)) this.#options.log.warn({}, doubt)
     this.#toldDoubts = doubts
   }

@@ -1,6 +1,7 @@
 /** GET /api/v1/explain and `spillway explain`: what a running node says of an address, a network and an id. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import type { AddressExplained, Explanation, IdExplained, NetworkExplained } from '../../src/admin/explain.ts'
+import { explainPage } from '../../src/admin/page/explain-page.ts'
 import { type Request, readRequest } from '../../src/admin/request.ts'
 import { createRouter } from '../../src/admin/routes.ts'
 import { SYSTEM_CLOCK } from '../../src/core/clock.ts'
@@ -148,6 +149,10 @@ test.each(['', 'x'.repeat(101), 'mail.example', 'ABC', '192.0.2.0/33', 'fe80::1%
   const { status, body } = await app.get(`/api/v1/explain?q=${encodeURIComponent(q)}`)
   expect(status).toBe(400)
   expect(body).toMatch(/^q: /)
+  // As a page, an empty field is where one begins.
+  const page = await app.get(`/explain?q=${encodeURIComponent(q)}`)
+  expect(page.status).toBe(q === '' ? 200 : 400)
+  expect(page.body.includes('role="alert"')).toBe(q !== '')
 })
 
 test('an IPv6 address is counted as its /64, which is told of as an address', async () => {
@@ -157,7 +162,7 @@ test('an IPv6 address is counted as its /64, which is told of as an address', as
 
 test('the status page links to it', async () => {
   const { body } = await app.get('/')
-  expect(body).toMatch(/href="\/api\/v1\/explain\?q=192\.0\.2\.0%2F24"/)
+  expect(body).toMatch(/href="\/explain\?q=192\.0\.2\.0%2F24"/)
 })
 
 describe('spillway explain', () => {
@@ -218,6 +223,14 @@ test('what would be heard at RCPT: the share of the level, and the deny list whe
   await other.stop()
 })
 
+test('where nobody can say it, the page says why, and has the field all the same', async () => {
+  const request = { query: new URLSearchParams('q=192.0.2.1'), isLed: false } as unknown as Request
+  const { code, body } = await explainPage(request, () => Promise.reject(new Error('no worker answers at the moment')))
+  expect(code).toBe(503)
+  expect(body).toContain('That cannot be told at the moment: no worker answers at the moment.')
+  expect(body).toContain('value="192.0.2.1"')
+})
+
 test.each<[string, string, number, Record<string, string>]>([
   ['192.0.2.1', 'GET', 401, {}],
   ['192.0.2.1', 'GET', 200, { Authorization: 'Bearer the-token' }],
@@ -236,6 +249,8 @@ test.each<[string, string, number, Record<string, string>]>([
     explain: (q) => app.running.explaining.here(q),
   })
   const lines = Object.entries({ Host: 'localhost', ...fields }).map(([name, value]) => `${name}: ${value}`)
-  const request = readRequest([`${method} /api/v1/explain?q=192.0.2.9 HTTP/1.1`, ...lines].join('\r\n')) as Request
-  expect((await answer({ ...request, body: Buffer.alloc(0) }, local)).code).toBe(code)
+  for (const path of ['/api/v1/explain', '/explain']) {
+    const request = readRequest([`${method} ${path}?q=192.0.2.9 HTTP/1.1`, ...lines].join('\r\n')) as Request
+    expect((await answer({ ...request, body: Buffer.alloc(0) }, local)).code).toBe(code)
+  }
 })

@@ -70,8 +70,8 @@ const redis = { up: false, nodes: 2, state: 'down', since: SINCE, error: 'ECONNR
 
 const NOW = Date.parse('2026-11-21T22:00:00.000Z')
 const inDays = (days: number): string => new Date(NOW + days * 86_400_000).toISOString()
-const certificate = (days: number, warnings: readonly string[] = []) => ({
-  certificates: [{ name: 'mx', expires: inDays(days), warnings }],
+const certificate = (days: number, ...doubts: readonly { readonly what: string; readonly cure: string }[]) => ({
+  certificates: [{ name: 'mx', expires: inDays(days), warnings: doubts.map(() => 'in one sentence'), doubts }],
 })
 
 const ROWS: readonly [string, Status, string, string, string][] = [
@@ -162,7 +162,10 @@ const ROWS: readonly [string, Status, string, string, string][] = [
   ],
   [
     'a certificate that has expired, in a flood',
-    status({ traffic: traffic({ connections: FLOOD, shed: FLOOD }), tls: certificate(-1, ['it expired. Renew it']) }),
+    status({
+      traffic: traffic({ connections: FLOOD, shed: FLOOD }),
+      tls: certificate(-1, { what: 'it expired', cure: 'Renew it' }),
+    }),
     'critical',
     `The certificate mx has expired (${inDays(-1).replace('.000', '')}): senders that verify it bring no mail`,
     'renew it; its files are read again by themselves',
@@ -184,10 +187,13 @@ const ROWS: readonly [string, Status, string, string, string][] = [
   [
     'a certificate without its chain: path and cure are said once',
     status({
-      tls: certificate(90, ['/etc/tls/mx.pem has no issuer: senders stay away. Put the whole chain into the file']),
+      tls: certificate(90, {
+        what: '/etc/tls/mx.pem. No issuer: senders stay away',
+        cure: 'Put the whole chain into the file',
+      }),
     }),
     'warn',
-    'A certificate needs a look: /etc/tls/mx.pem has no issuer: senders stay away',
+    'A certificate needs a look: /etc/tls/mx.pem. No issuer: senders stay away',
     'Put the whole chain into the file',
   ],
   [
@@ -315,7 +321,8 @@ const ROWS: readonly [string, Status, string, string, string][] = [
       upstreams: [
         {
           ...down('mail1'),
-          error: 'XCLIENT is not offered to us; with Postfix, add this node to smtpd_authorized_xclient_hosts',
+          error: 'as the log has it; with Postfix, do something',
+          xclient: 'XCLIENT is not offered to us',
         },
       ],
     }),
@@ -354,7 +361,7 @@ const ROWS: readonly [string, Status, string, string, string][] = [
   ]),
   [
     'one mail server refuses XCLIENT',
-    status({ upstreams: [up('mail1'), { ...down('mail2'), error: 'xclient: 550 5.5.0 XCLIENT denied' }] }),
+    status({ upstreams: [up('mail1'), { ...down('mail2'), xclient: 'XCLIENT is refused: 550 5.5.0 XCLIENT denied' }] }),
     'warn',
     'mail2 is not up (XCLIENT is refused: 550 5.5.0 XCLIENT denied); the other mail servers take the mail; known senders 100 % through',
     'let mail2 take XCLIENT from this node: with Postfix, add the address of this node to smtpd_authorized_xclient_hosts in main.cf, then postfix reload',

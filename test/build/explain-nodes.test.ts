@@ -7,11 +7,12 @@ import type {
   NodeExplained,
   SenderExplained,
 } from '../../src/admin/explain.ts'
+import type { NodesBansReport, NodesReport } from '../../src/admin/nodes.ts'
 import type { Status } from '../../src/admin/status.ts'
-import { type RedisServer, startRedis } from '../services/redis.ts'
-import { BALANCER, eventually, type TestApp } from '../support/app.ts'
+import { eventually, type TestApp } from '../support/app.ts'
 import { Program, run, SERVE_ENV } from '../support/program.ts'
 import { stoppedAfterEach } from '../support/started.ts'
+import { site } from './site.ts'
 
 const started = stoppedAfterEach()
 const IP = '203.0.113.7'
@@ -22,28 +23,6 @@ const explainAt = async <T extends Explanation>(port: number, q: string): Promis
 const explain = <T extends Explanation = AddressExplained>(app: TestApp, q = IP): Promise<T> =>
   explainAt<T>(app.adminPort, q)
 
-interface Site {
-  readonly redis: RedisServer
-  readonly upstream: string
-  node(name: string, more?: Record<string, string>): Promise<TestApp>
-}
-async function site(): Promise<Site> {
-  const redis = await startRedis()
-  started.atEnd(() => redis.stop())
-  const { address: upstream } = await started.upstream()
-  const node = async (name: string, more: Record<string, string> = {}): Promise<TestApp> => {
-    const app = await started.app(upstream, {
-      ...{ HOSTNAME: name, REDIS_URL: `redis://127.0.0.1:${redis.port}`, REDIS_TIMEOUT: '900ms' },
-      ...{ PROXY_PROTOCOL_FROM: BALANCER, GREETING_DELAY: 'off', OVERLOAD_EVENT_LOOP: '10s', ...more },
-    })
-    await eventually(
-      () => app.running.status().upstreams,
-      ([one]) => one?.up === true,
-    )
-    return app
-  }
-  return { redis, upstream, node }
-}
 /** Looks until it has answered. */
 const answeredBy = (app: TestApp, node: string): Promise<AddressExplained> =>
   eventually(
@@ -57,7 +36,7 @@ const nodeOf = ({ nodes = [] }: AddressExplained, name: string): NodeExplained =
 }
 
 test('what another node has in its memory is told, and what differs comes first', async () => {
-  const { redis, node } = await site()
+  const { redis, node } = await site(started)
   const [a, b] = await Promise.all([
     node('mx1.example.org'),
     node('mx2.example.org', {
@@ -117,6 +96,12 @@ test('what another node has in its memory is told, and what differs comes first'
   expect(output).toMatch(/^203\.0\.113\.7 is (seen|new), .*\nmx2\.example\.org would /)
   expect(output).toMatch(/\nmx2\.example\.org says: 203[\s\S]*\n {2}points {4}[\d.]+ of 10 towards a ban\n/)
   expect(output).toContain('All nodes that share this Redis were asked.')
+  // As a page.
+  const { body: page } = await a.get(`/explain?q=${IP}`)
+  expect(page).toContain('Now at mx1.example.org: let in')
+  expect(page).toMatch(
+    /<li>mx2\.example\.org would put off about 95 % [\s\S]*<summary><strong>mx2\.example\.org<\/strong> says: 203/,
+  )
   // A network, which the status page links to.
   const network = await eventually(
     () => explain<NetworkExplained>(a, '203.0.113.0/24'),
@@ -158,7 +143,7 @@ test('what another node has in its memory is told, and what differs comes first'
 })
 
 test('workers are one node, and whoever hangs is named, also when it no longer counts as a node', async () => {
-  const { redis, upstream, node } = await site()
+  const { redis, upstream, node } = await site(started)
   const a = await node('mx1.example.org')
   const program = new Program(['serve'], {
     env: {
@@ -180,6 +165,16 @@ test('workers are one node, and whoever hangs is named, also when it no longer c
     { node: 'mx1.example.org', here: false, answered: true },
   ])
   expect(there.nodes).toHaveLength(2)
+  // How the nodes are: the workers are one of them, asked or asking.
+  for (const [at, names] of [
+    [port, ['mx3.example.org', 'mx1.example.org']],
+    [a.adminPort, ['mx1.example.org', 'mx3.example.org']],
+  ] as const) {
+    const { nodes } = (await (await fetch(`http://127.0.0.1:${at}/api/v1/nodes`)).json()) as NodesReport
+    expect(nodes.map((each) => [each.node, each.answered && each.level])).toEqual(names.map((name) => [name, 0]))
+    const { differences } = (await (await fetch(`http://127.0.0.1:${at}/api/v1/nodes/bans`)).json()) as NodesBansReport
+    expect(differences).toEqual([])
+  }
   const status = (await (await fetch(`http://127.0.0.1:${port}/api/v1/status`)).json()) as Status
   const pids = (status.workers ?? []).map(({ pid }) => pid as number)
   expect(pids).toHaveLength(2)
@@ -243,7 +238,7 @@ const ANSWER = {
 }
 
 test('answers that are none are not believed, and questions that are none are not answered', async () => {
-  const { redis, node } = await site()
+  const { redis, node } = await site(started)
   const a = await node('mx1.example.org')
   const forged: Record<string, string> = {
     'mx4:000000000004': JSON.stringify(ANSWER),

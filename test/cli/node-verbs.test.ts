@@ -3,13 +3,13 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
+import { verdictOf } from '../../src/admin/nagios.ts'
 import type { Status } from '../../src/admin/status.ts'
 import { allow } from '../../src/cli/bans.ts'
 import { drain } from '../../src/cli/drain.ts'
 import { level } from '../../src/cli/level.ts'
 import { figuresIn } from '../../src/cli/status/figures.ts'
 import { status } from '../../src/cli/status/status.ts'
-import { verdictOf } from '../../src/cli/status/verdict.ts'
 import { load } from '../../src/config/load.ts'
 import type { SettingsError } from '../../src/config/mistakes.ts'
 import { eventually, startApp, type TestApp, testSources } from '../support/app.ts'
@@ -193,6 +193,12 @@ describe('status', () => {
       status: { ready: true },
       figures: { bans: 0 },
     })
+    const all = await status(loadedWith(), { json: false, all: true }, Date.now())
+    expect(all.output).toContain('\nThere is no Redis (SPILLWAY_REDIS_URL): this is what the node says that was asked.')
+    expect(JSON.parse((await status(loadedWith(), { json: true, all: true }, Date.now())).output)).toMatchObject({
+      nodes: [{ node: 'mx.test.example', here: true, severity: 'ok', ready: true }],
+      nodesAsked: { redis: 'none' },
+    })
   })
 
   test.each<[Record<string, string>, RegExp, number]>([
@@ -222,7 +228,7 @@ describe('the verdict', () => {
   } as unknown as Status
   const inDays = (days: number) => new Date(NOW + days * 86_400_000).toISOString()
   const certificate = (days: number) => ({
-    tls: { certificates: [{ name: 'mx', expires: inDays(days), warnings: [] }] },
+    tls: { certificates: [{ name: 'mx', expires: inDays(days), warnings: [], doubts: [] }] },
   })
 
   test.each<[string, object, string, string]>([

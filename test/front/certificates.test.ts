@@ -6,6 +6,7 @@ import { open } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeEach, describe, expect, test } from '@jest/globals'
+import { warningText } from '../../src/config/rule.ts'
 import { Certificates, LOOK_MS } from '../../src/front/certificates.ts'
 import type { Fields, Log } from '../../src/telemetry/log.ts'
 import { createMetrics } from '../../src/telemetry/metrics.ts'
@@ -236,7 +237,7 @@ test('what keeps senders away is told when it arises, and once', async () => {
   await certificates.look()
   await certificates.look()
   expect(lines).toMatchObject([{ level: 'warn', msg: expect.stringContaining('expired at') }])
-  expect(certificates.report().certificates[0]?.doubts).toEqual([lines[0]?.msg])
+  expect(certificates.report().certificates[0]?.doubts.map(warningText)).toEqual([lines[0]?.msg])
   put(makeCertificate({ names: ['DNS:another.example'] }))
   await certificates.look()
   expect(lines.slice(2)).toMatchObject([
@@ -327,7 +328,12 @@ describe('a running node', () => {
       expect(readiness.status).toBe(200)
       expect(readiness.body).toMatch(words)
       expect(app.running.status().tls).toMatchObject({
-        certificates: [{ name: 'old.example', warnings: [expect.any(String), expect.any(String)] }],
+        certificates: [
+          {
+            ...{ name: 'old.example', warnings: [expect.stringMatching(/away\. Renew it$/), expect.any(String)] },
+            doubts: [{ what: expect.stringMatching(/away$/), cure: 'Renew it' }, { what: expect.any(String) }],
+          },
+        ],
       })
       writeFileSync(files.TLS_KEY, 'nothing')
       await app.running.reload?.('the test')

@@ -80,8 +80,9 @@ export const SCRIPT = `
     await refresh()
   }
   document.addEventListener('submit', (event) => {
-    event.preventDefault()
     const form = event.target
+    if (form.id === 'ask') return
+    event.preventDefault()
     if (form.id === 'operator') {
       const token = at('token').value
       at('token').value = ''

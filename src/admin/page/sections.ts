@@ -10,6 +10,7 @@ import { inboundOf, knownThrough } from '../inbound.ts'
 import type { OverloadStatus, Status } from '../status.ts'
 import { bar, sparkline } from './drawing.ts'
 import { html, type Markup } from './html.ts'
+import { explainAt, type Head, table } from './pieces.ts'
 import { count, lasting, share } from './words.ts'
 
 /** Rows of a table that clients can make long. */
@@ -103,25 +104,14 @@ export function reasonsPart({ traffic }: Status): Markup {
   return html`<div class="tight">${made}</div>`
 }
 
-/** A column: its name, and what is in it where that is no text. */
-type Head = string | readonly [name: string, kind: 'n' | 'wide']
-
-const headOf = (head: Head): Markup =>
-  typeof head === 'string'
-    ? html`<th scope="col">${head}</th>`
-    : html`<th scope="col" class="${head[1]}">${head[0]}</th>`
-
-const table = (name: string, heads: readonly Head[], rows: readonly Markup[]): Markup =>
-  html`<div class="scroll" role="region" aria-label="${name}" tabindex="0"><table><thead><tr>${heads.map(headOf)}</tr></thead><tbody>${rows}</tbody></table></div>`
-
 export interface Actions {
-  /** Whether there is GET /api/v1/explain. */
+  /** Whether there is GET /explain. */
   readonly explains: boolean
 }
 
 const link = (network: string, { explains }: Actions): Markup | string =>
   explains
-    ? html`<a id="explain-${network}" href="/api/v1/explain?q=${encodeURIComponent(network)}">Explain<span class="unseen"> ${network}</span></a>`
+    ? html`<a id="explain-${network}" href="${explainAt(network)}">Explain<span class="unseen"> ${network}</span></a>`
     : ''
 
 const button = (act: 'ban' | 'lift' | 'allow' | 'end', network: string, word: string): Markup =>

@@ -48,6 +48,10 @@ button,input{font:inherit;font-size:.9375rem;color:inherit;background:var(--card
 button{cursor:pointer}button:hover{background:var(--soft)}
 :focus-visible{outline:3px solid var(--plain);outline-offset:2px}
 #operator{display:none}.js #operator{display:block;margin:.8rem 0}
+#ask{display:none;margin:.4rem 0}.js #ask,.explain #ask{display:block}#ask input{width:min(24rem,100%);background:var(--card);color:var(--text)}
+.explain .wide{width:18%}header #ask{margin:0}header #ask input{width:min(15rem,100%)}.explain #verdict p{font-size:1.2rem;line-height:1.4}.explain .card{margin:.8rem 0 0}.explain .cards .card{margin:0 0 .8rem}
+.sentences{margin:0;padding-left:1.2rem;overflow-wrap:anywhere}.sentences li{margin:.25rem 0}.differs,.silent{color:var(--warn)}.differs{font-weight:600}
+#wrong{color:var(--bad);font-weight:650;overflow-wrap:anywhere}details{border-top:1px solid var(--line);padding:.3rem 0}summary{cursor:pointer;overflow-wrap:anywhere}
 #said{font-weight:600;min-height:1.5em}
 #stale{display:none;background:var(--bad);color:var(--card);font-weight:650;padding:.5rem 1rem;border-radius:.4rem;margin:.5rem 0}
 .stale #stale{display:block}

@@ -5,7 +5,7 @@
 import { createHash, type X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import {
-  doubtAndCure,
+  type Doubt,
   doubtsAbout,
   expiryOf,
   nameOf,
@@ -46,24 +46,26 @@ function inFiles({ tlsCert, tlsKey, hostname }: PlainSettings, found: Findings):
   )
   const now = Date.now()
   for (const pair of pairs) {
-    const doubts = doubtsAbout(pair, now).map(doubtAndCure)
+    const doubts = doubtsAbout(pair, now)
+    const expired = doubts.find(({ kind }) => kind === 'expired')
     const left = expiryOf(pair) - now
     const days = Math.floor(left / DAY_MS)
     const renew = 'renew it; Spillway reads the files again by itself'
-    if (left <= 0) found.fail(nameOf(pair), doubts[0]?.what ?? 'it has expired', renew)
-    else for (const { what, cure } of doubts) found.warn(nameOf(pair), what, asCure(cure ?? 'Correct the file'))
+    if (left <= 0) found.fail(nameOf(pair), expired?.what ?? 'it has expired', renew)
+    else for (const doubt of doubts) found.warn(nameOf(pair), doubt.what, cureOf(doubt))
     if (left > 0 && left < SOON_MS) found.warn(nameOf(pair), `it expires in ${days} days`, renew)
     else if (left > 0 && doubts.length === 0) found.ok(nameOf(pair), `it is good for ${days} days`)
   }
   const doubt = uncovered(pairs, hostname)
   if (doubt === undefined) found.ok('name', `there is a certificate for ${hostname}`)
-  else found.warn('name', doubt, 'set SPILLWAY_HOSTNAME to the name of the MX record, and get a certificate for it')
+  else
+    found.warn('name', doubt.what, 'set SPILLWAY_HOSTNAME to the name of the MX record, and get a certificate for it')
   return pairs
 }
 
-/** A sentence of the settings' warnings, as cures are written here. */
-const asCure = (text: string): string =>
-  `${text.charAt(0).toLowerCase()}${text.slice(1)}${text.endsWith('?') ? '' : '; Spillway reads it again by itself'}`
+/** As cures are written here. */
+const cureOf = ({ kind, cure = 'Correct the file' }: Doubt): string =>
+  `${cure.charAt(0).toLowerCase()}${cure.slice(1)}${kind === 'early' ? '' : '; Spillway reads it again by itself'}`
 
 export interface Tlsa {
   readonly certUsage: number

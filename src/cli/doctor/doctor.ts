@@ -8,6 +8,7 @@
 import { performance } from 'node:perf_hooks'
 import type { Loaded } from '../../config/load.ts'
 import { describe, SettingsError } from '../../config/mistakes.ts'
+import { warningText } from '../../config/rule.ts'
 import { within } from '../../core/deadline.ts'
 import { messageOf } from '../../core/errors.ts'
 import { visible } from '../../telemetry/log.ts'
@@ -83,13 +84,12 @@ async function examined(loaded: Loaded, budget: Budget): Promise<Finding[]> {
   return [...ofSettings(loaded), ...ofNode.all, ...all].sort((a, b) => AREAS.indexOf(a.area) - AREAS.indexOf(b.area))
 }
 
-/** Warnings about certificates and open files have a probe of their own. */
-const ELSEWHERE = /^(?:the open-file limit|the certificate in|no certificate is for|STARTTLS is not offered)/
-
-function ofSettings({ warnings }: Loaded): Finding[] {
+function ofSettings({ warnings, judged }: Loaded): Finding[] {
   const found = new Findings('settings')
+  // What is about something else has a probe of its own.
+  const elsewhere = new Set(judged.filter(({ about }) => about !== undefined).map(warningText))
   for (const warning of warnings)
-    if (!ELSEWHERE.test(warning)) found.warn('settings', warning, '`spillway check` shows all settings')
+    if (!elsewhere.has(warning)) found.warn('settings', warning, '`spillway check` shows all settings')
   if (found.all.length === 0) found.ok('settings', 'they are right')
   return found.all
 }

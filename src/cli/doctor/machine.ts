@@ -14,21 +14,18 @@ const COMMAND_MS = 2500
 const MUCH = 0.7
 
 export async function aboutMachine(
-  { settings, warnings }: Loaded,
+  { settings, judged }: Loaded,
   found: Findings,
   budget: Budget,
   node: Promise<RunningNode | undefined>,
 ): Promise<void> {
   const offload = within(kernelOffload(settings, found), budget.left(COMMAND_MS), () => undefined)
   await Promise.all([somaxconn(found), conntrack(found), clock(found, budget), nft(found, budget), offload])
-  const warning = warnings.find((each) => each.startsWith('the open-file limit'))
+  const warning = judged.find(({ about }) => about === 'open files')
   const told = await node
   const of = told?.openFiles === undefined ? '' : `; a process of the node that runs may have ${told.openFiles}`
   if (warning === undefined) found.ok('open files', `there is room for all connections${of}`)
-  else {
-    const [text = '', cure = ''] = warning.split(/\. (?=Raise it)/)
-    found.warn('open files', `${text}${of}`, `${cure} (systemd: LimitNOFILE=)`)
-  }
+  else found.warn('open files', `${warning.what}${of}`, `${warning.cure} (systemd: LimitNOFILE=)`)
 }
 
 const numberIn = async (path: string): Promise<number | undefined> => {

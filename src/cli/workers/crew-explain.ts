@@ -18,7 +18,7 @@ export class CrewExplain {
     this.#hands = hands
     this.ask = explainEverywhere(
       (asked) => this.#ask(asked),
-      (ip) => this.#others(ip),
+      (ip) => this.others(ip),
       host,
     )
   }
@@ -32,8 +32,8 @@ export class CrewExplain {
     return explained.length === 0 ? first : together(explained as [Explanation, ...Explanation[]])
   }
 
-  /** Always the same one, as long as it is well: it knows what it has asked just now. */
-  async #others(ip: string): Promise<NodesAnswer> {
+  /** Has one of them ask all other nodes: always the same one, as long as it is well. It knows what it has asked just now. */
+  async others(ip: string): Promise<NodesAnswer> {
     for (const hand of this.#hands().filter(({ serves, isSilent }) => serves && !isSilent)) {
       const answer = await hand.others(ip)
       if (answer !== undefined) return answer

@@ -7,11 +7,14 @@ import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import type { BansParts } from '../../admin/bans.ts'
 import { Admin } from '../../admin/http.ts'
+import type { NodesParts } from '../../admin/nodes.ts'
 import { operatorOf } from '../../admin/operator.ts'
 import { StandingOrders } from '../../admin/orders.ts'
 import type { Status } from '../../admin/status.ts'
 import { bound, ListenError } from '../../app.ts'
 import type { Latest } from '../../build/bans.ts'
+import { buildNodesParts } from '../../build/nodes.ts'
+import { bansPartWith, MOST_BANS } from '../../build/nodes-part.ts'
 import { observeReport } from '../../build/observed.ts'
 import { Reloader } from '../../build/reload.ts'
 import { type Reading, type ReloadReport, readingWith } from '../../config/reload.ts'
@@ -98,6 +101,7 @@ class Parent implements Stoppable {
       reported: (report) => crew.reported(report),
       feedback: (given) => crew.feedback(given),
       explain: (asked) => crew.explain.ask(asked),
+      nodes: nodesOf(crew, status, () => this.#inForce.settings.hostname),
       ...{ orders, privately, bans: bansOf(crew) },
       observed: async () => observeReport(await crew.tallies.ask(), this.#inForce.settings),
       failed: (error) => log.error({ err: error.message }, 'a listening socket failed'),
@@ -200,6 +204,16 @@ async function page(crew: Crew, metrics: ParentMetrics): Promise<{ readonly type
   })
   return { type: metrics.registry.contentType, text }
 }
+
+/** What all nodes say, asked by one of the workers. */
+const nodesOf = (crew: Crew, status: () => Promise<Status>, host: () => string): NodesParts =>
+  buildNodesParts({
+    ...{ status, host, now: SYSTEM_CLOCK.now, others: (asked) => crew.explain.others(asked) },
+    bans: async () => {
+      const { total, bans } = await listOf(crew, 'bans').latest(MOST_BANS)
+      return bansPartWith(total, bans)
+    },
+  })
 
 /** What cannot be listened on; undefined for another error. */
 function listenErrorOf(

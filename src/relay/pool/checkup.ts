@@ -26,6 +26,12 @@ export const isMailRefusal = (error: unknown): error is UpstreamRefusal =>
   error instanceof UpstreamRefusal && error.phase === 'mail'
 export const isXclientRefusal = (error: unknown): error is UpstreamRefusal =>
   error instanceof UpstreamRefusal && error.phase === 'xclient'
+/** What is wrong with XCLIENT, in words, without what to do about it; undefined: something else is wrong. */
+export const xclientTrouble = (error: unknown): string | undefined => {
+  if (!isXclientRefusal(error)) return undefined
+  const { code, lines } = error.reply
+  return error instanceof NotOffered ? error.what : `XCLIENT is refused: ${code} ${lines.join(' / ')}`
+}
 
 export class Checkup {
   readonly #server: Server
@@ -118,7 +124,8 @@ export class Checkup {
     if (settings.clientIp === 'xclient' && !extensions.has('XCLIENT')) {
       throw new NotOffered(
         'xclient',
-        'XCLIENT is not offered to us; with Postfix, add this node to smtpd_authorized_xclient_hosts',
+        'XCLIENT is not offered to us',
+        'with Postfix, add this node to smtpd_authorized_xclient_hosts',
       )
     }
     if (this.#offersLess && this.#elapsed() >= this.#offerNextAt) await this.#learnWithheld(extensions)

@@ -13,7 +13,7 @@ import type { Log } from '../../telemetry/log.ts'
 import type { Metrics } from '../../telemetry/metrics.ts'
 import { UpstreamRefusal } from '../smtp/dial.ts'
 import { isOurs, UpstreamError } from '../smtp/upstream-error.ts'
-import { Checkup, type CheckupOptions, isMailRefusal, isXclientRefusal } from './checkup.ts'
+import { Checkup, type CheckupOptions, isMailRefusal, isXclientRefusal, xclientTrouble } from './checkup.ts'
 import { connectResult, placeOf, type Server } from './server.ts'
 
 export interface HealthOptions extends CheckupOptions {
@@ -223,11 +223,11 @@ export class Health {
     const { server } = this
     const isCertain = (this.#checkup.refusedXclient && isXclientRefusal(error)) || isMailRefusal(error)
     if (this.#failures < DOWN_AFTER && server.isWell && !isCertain) {
-      server.become(server.health, messageOf(error))
+      server.become(server.health, messageOf(error), xclientTrouble(error))
       return
     }
     const advice = isMailRefusal(error) ? CLOSED_ADVICE : this.#proxyAdvice(error)
-    server.become('down', `${messageOf(error)}${advice}`)
+    server.become('down', `${messageOf(error)}${advice}`, xclientTrouble(error))
     this.#say('warn', `upstream is down: ${messageOf(error)}${advice}`)
   }
 

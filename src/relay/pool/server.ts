@@ -25,6 +25,8 @@ export interface Condition {
   readonly since: number
   /** The last failure, in words; undefined while all is well. */
   readonly error: string | undefined
+  /** Where it is out because it takes no XCLIENT from us: that, in words, without what to do about it. */
+  readonly xclient?: string | undefined
   readonly lastSuccess: number | undefined
 }
 
@@ -70,6 +72,7 @@ export class Server implements ServerOptions {
   #since: number
   #drainedSince: number | undefined
   #error: string | undefined
+  #xclient: string | undefined
   #lastSuccess: number | undefined
 
   constructor({ label, host, port, name, series, now, load, strangers, breaker }: ServerOptions) {
@@ -120,9 +123,10 @@ export class Server implements ServerOptions {
   }
 
   get condition(): Condition {
-    const own = { state: this.#health, since: this.#since, error: this.#error, lastSuccess: this.#lastSuccess }
+    const why = { error: this.#error, xclient: this.#xclient }
+    const own = { state: this.#health, since: this.#since, ...why, lastSuccess: this.#lastSuccess }
     if (this.#drainedSince !== undefined && this.state === 'drained')
-      return { ...own, state: 'drained', since: this.#drainedSince, error: this.#whyDrained() }
+      return { ...own, state: 'drained', since: this.#drainedSince, error: this.#whyDrained(), xclient: undefined }
     // Clients may wait for it yet, as it may only be slow; the operator is told what it is now.
     if (this.#health === 'unknown' && this.#error !== undefined) return { ...own, state: 'down' }
     return this.up && this.breaker.fault !== undefined ? { ...own, ...this.breaker.fault, state: 'slow' } : own
@@ -148,9 +152,10 @@ export class Server implements ServerOptions {
     this.#drainedSince = isDrained ? this.now() : undefined
   }
 
-  /** @param error why it is not well, in words; if it is well, its last failure */
-  become(health: ServerHealth, error: string | undefined): void {
+  /** @param error why it is not well, in words; if it is well, its last failure @param xclient as a condition has it */
+  become(health: ServerHealth, error: string | undefined, xclient?: string): void {
     this.#error = error
+    this.#xclient = xclient
     if (health === this.#health) return
     if (this.#health === 'down' && (health === 'up' || health === 'slow')) this.load.restart()
     this.#health = health

@@ -32,9 +32,13 @@ export class UpstreamRefusal extends Error {
 
 /** The server does not offer an extension that we cannot do without, so it had nothing to refuse. */
 export class NotOffered extends UpstreamRefusal {
-  constructor(phase: 'starttls' | 'xclient', text: string) {
-    super(phase, { code: 550, lines: [text] })
-    this.message = text
+  /** What is not offered, in words. */
+  readonly what: string
+  /** @param cure what to do about it, behind that in the message */
+  constructor(phase: 'starttls' | 'xclient', what: string, cure?: string) {
+    super(phase, { code: 550, lines: [what] })
+    this.message = cure === undefined ? what : `${what}; ${cure}`
+    this.what = what
   }
 }
 

@@ -29,6 +29,7 @@ interface Told {
   readonly up: boolean
   readonly since: string
   readonly error?: string
+  readonly xclient?: string
   readonly last_success?: string
 }
 const toldOf = async (node: TestApp): Promise<Told> => {
@@ -60,6 +61,7 @@ describe('a server that is not used', () => {
     const told = await untilJudged(node)
     expect(told).toMatchObject({ upstream: server.address, address: server.address, state: 'down', up: false })
     expect(told.error).toMatch(error)
+    expect(told.xclient).toBe(settings.UPSTREAM_CLIENT_IP === 'xclient' ? 'XCLIENT is not offered to us' : undefined)
     expect(Date.parse(told.since)).toBeGreaterThanOrEqual(before)
     expect(Date.parse(told.since)).toBeLessThanOrEqual(Date.now())
     const { verdict } = JSON.parse((await node.get('/api/v1/status')).body) as { verdict: { do: string } }

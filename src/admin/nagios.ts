@@ -1,11 +1,11 @@
 /**
- * How a node is, in one line and as a plugin of Nagios says it. Pure: what /api/v1/status answers -> severity and summary. What is
+ * How a node is, in one line and as a plugin of Nagios says it: for `spillway status`, and for other nodes (nodes.ts). Pure: what /api/v1/status answers -> severity and summary. What is
  * critical here wakes somebody up: mail does not get through, or is about to bounce. The marks are those of the alerts
  * (deploy/prometheus/alerts.yml).
  */
-import { certificateTrouble } from '../../admin/certificates.ts'
-import type { Verdict as Told } from '../../admin/evidence.ts'
-import type { Status } from '../../admin/status.ts'
+import { certificateTrouble } from './certificates.ts'
+import type { Verdict as Told } from './evidence.ts'
+import type { Status } from './status.ts'
 
 /** By their exit codes (Nagios Plugin Development Guidelines). */
 export const SEVERITIES = ['ok', 'warning', 'critical', 'unknown'] as const

@@ -10,8 +10,7 @@ import { type Client, isFriend, type OpenCounts, type Standing } from '../core/c
 import type { Clock } from '../core/clock.ts'
 import { stackOf } from '../core/errors.ts'
 import type { Came, Level, OverloadMode } from '../core/overload.ts'
-import type { Key } from '../state/put-off.ts'
-import type { Envelope, Returns } from '../state/returns.ts'
+import type { Envelope, Keys, Returns } from '../state/returns.ts'
 import type { Log } from '../telemetry/log.ts'
 import { CALM, type LevelState, nextLevel } from './level.ts'
 import { boundsOf, idleMsAt, isRefusedAtBanner } from './levels.ts'
@@ -35,7 +34,7 @@ export interface OverloadOptions extends RationingOptions {
   /** Takes a sample. @param lateMs by how much it comes later than a second after the last one */
   readonly sample: (lateMs: number) => Sample
   /** What was put off lately. */
-  readonly returns: Pick<Returns, 'came' | 'spend' | 'keyOf' | 'note' | 'sweep'>
+  readonly returns: Pick<Returns, 'came' | 'spend' | 'keysOf' | 'note' | 'sweep'>
   readonly clock: Clock
   readonly log: Log
 }
@@ -201,20 +200,16 @@ export class Overload {
 
   /**
    * A message that was asked about was put off, here or later, by us or by a mail server.
-   * @param envelope `to` is '' where no recipient was heard @param manner see returning.ts
-   * @returns what it is to be noted by when its client has left, so that it goes first when it comes back
+   * @param envelope `to` is '' where no recipient was heard
+   * @returns what it is to be noted by when its client has left, so that it goes first when it comes back; undefined: it is not
    */
-  keysOfPutOff(
-    client: Pick<Client, 'standing' | 'net' | 'domain'>,
-    envelope: Envelope,
-    manner: () => Manner = () => PLAIN,
-  ): readonly Key[] {
-    return this.enforced > 0 && isRationed(client.standing) ? this.#rationing.keysOf(client, envelope, manner()) : []
+  keysOfPutOff(client: Pick<Client, 'standing' | 'net' | 'domain'>, envelope: Envelope): Keys | undefined {
+    return this.enforced > 0 && isRationed(client.standing) ? this.#rationing.keysOf(client, envelope) : undefined
   }
 
-  /** A client has left in order. @param keys what keysOfPutOff returned for its messages */
-  left({ net }: Pick<Client, 'net'>, keys: readonly Key[]): void {
-    for (const key of keys) this.#options.returns.note(net, key)
+  /** A client has left in order. @param putOff what keysOfPutOff returned for each of its messages */
+  left({ net }: Pick<Client, 'net'>, putOff: readonly Keys[]): void {
+    for (const keys of putOff) this.#options.returns.note(net, keys)
   }
 
   /** The share of the messages of a standing that is let in at present, 0 to 1. */

@@ -4,16 +4,15 @@
  *
  * A message is asked about at its first recipient, because only that shows whether it has come back, and whether it is for postmaster
  * or abuse. But a new client that is doubtful or speaks in the clear is asked about at MAIL already. If it comes for the first time,
- * and nothing of its turn is let in at present, it is put off there: no recipient would change that, but postmaster. So of such clients
- * it is also remembered which sender was put off. What comes back with that sender, from anywhere, gets to its recipient, and if it is
- * from the same network or domain, it counts there as come back. Bounces and verifications, which have a null sender, are
- * never put off at MAIL.
+ * and nothing of its turn is let in at present, it is put off there: no recipient would change that, but postmaster. So of all messages
+ * it is also remembered which sender they had (state/returns.ts). What comes back with that sender, from anywhere, gets to its recipient, and as many
+ * from the same network or domain as were put off at MAIL count there as come back. A client may be put off at MAIL at one try and at its
+ * recipient at the next, or the other way round. Bounces and verifications, which have a null sender, are never put off at MAIL.
  */
 import type { Client, Standing } from '../core/client.ts'
 import type { Clock } from '../core/clock.ts'
 import type { Came, Level } from '../core/overload.ts'
-import type { Key } from '../state/put-off.ts'
-import type { Envelope, Returns } from '../state/returns.ts'
+import type { Envelope, Keys, Returns } from '../state/returns.ts'
 import { nextShare } from './admission.ts'
 import { FairShare } from './fair-share.ts'
 import { boundsOf } from './levels.ts'
@@ -21,7 +20,7 @@ import { type Manner, TURNS, turnOf } from './returning.ts'
 
 export interface RationingOptions {
   /** What was put off lately. */
-  readonly returns: Pick<Returns, 'came' | 'spend' | 'keyOf'>
+  readonly returns: Pick<Returns, 'came' | 'spend' | 'keysOf'>
   /** Counts a message of which only a share is let in. */
   readonly counted: (came: Came, isIn: boolean) => void
   readonly clock: Pick<Clock, 'elapsed'>
@@ -44,19 +43,6 @@ type From = Pick<Client, 'net' | 'domain'>
 
 /** Whether it comes after others of its kind. */
 const isLate = ({ isDoubtful, isClear }: Manner): boolean => isDoubtful || isClear
-
-/**
- * What a message is remembered by: sender and recipient, and where it may be put off at MAIL the sender alone as well.
- * @param envelope `to` is '' where no recipient was heard
- */
-function tracesOf(envelope: Envelope, manner: Manner): readonly Envelope[] {
-  const { from, to } = envelope
-  return to !== '' && from !== '' && isLate(manner) ? [envelope, { from, to: '' }] : [envelope]
-}
-
-/** A sender alone that comes from elsewhere says too little. */
-const cameOf = ([message = 'first', sender]: readonly Came[]): Came =>
-  message === 'first' && sender === 'back' ? 'back' : message
 
 export class Rationing {
   readonly #options: RationingOptions
@@ -107,17 +93,15 @@ export class Rationing {
       this.#fair[standing].offer(net, this.#options.clock.elapsed())
       return undefined
     }
-    const is = manner()
-    const traces = tracesOf(envelope, is)
-    const came = cameOf(traces.map((each) => returns.came(net, each, domain)))
-    const notIn = this.#offer(standing, net, came, is)
-    if (notIn === undefined && came !== 'first') for (const each of traces) returns.spend(net, each, domain)
+    const came = returns.came(net, envelope, domain)
+    const notIn = this.#offer(standing, net, came, manner())
+    if (notIn === undefined && came !== 'first') returns.spend(net, envelope, domain)
     return notIn
   }
 
-  /** What a message that was put off is noted by; nothing of what the client wrote is in it. */
-  keysOf({ net, domain }: From, envelope: Envelope, manner: Manner): readonly Key[] {
-    return tracesOf(envelope, manner).map((each) => this.#options.returns.keyOf(net, each, domain))
+  /** @param envelope `to` is '' where no recipient was heard */
+  keysOf({ net, domain }: From, envelope: Envelope): Keys {
+    return this.#options.returns.keysOf(net, envelope, domain)
   }
 
   #offer(standing: Rationed, net: string, came: Came, is: Manner): NotIn | undefined {

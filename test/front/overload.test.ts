@@ -14,6 +14,7 @@ import { startApp } from '../support/app.ts'
 import { makeCertificate } from '../support/certificates.ts'
 import type { Client } from '../support/client.ts'
 import { startFront, type TestFront } from '../support/front.ts'
+import { putOff } from '../support/overload.ts'
 import { type Script, startUpstream } from '../support/upstream.ts'
 
 const ends: (() => Promise<unknown>)[] = []
@@ -206,7 +207,7 @@ describe('a doubtful stranger that nothing would get in', () => {
   const pressed = (overload: Overload): void => {
     const from = (i: number) => ({ standing: 'new', net: `net ${i}`, domain: undefined }) as const
     const letter = (i: number) => ({ from: 'a@example.org', to: `${i}@example.net` })
-    for (let i = 0; i < 100; i++) overload.left(from(i), overload.keysOfPutOff(from(i), letter(i)))
+    for (let i = 0; i < 100; i++) putOff(overload, from(i), letter(i))
     at.ms += 61_000
     for (let i = 0; i < 100; i++) overload.offer(from(i), letter(i))
     overload.tick()

@@ -7,6 +7,7 @@ import type { Sample } from '../../src/overload/pressure.ts'
 import { FRIENDS_MS } from '../../src/overload/reserve.ts'
 import { Returns } from '../../src/state/returns.ts'
 import type { Fields } from '../../src/telemetry/log.ts'
+import { putOff } from '../support/overload.ts'
 
 const OPEN = { strangers: 1 }
 let now: number
@@ -202,7 +203,7 @@ describe('strangers that come back', () => {
   const put = (i: number, from = `net ${i}`) => {
     const letter = { from: `${i}@example.org`, to: 'b@example.net' }
     const shed = overload.offer(client('new', from), letter)
-    if (shed !== undefined) overload.left(client('new', from), overload.keysOfPutOff(client('new', from), letter))
+    if (shed !== undefined) putOff(overload, client('new', from), letter)
     return shed
   }
   const later = (ms: number) => {
@@ -239,9 +240,9 @@ describe('strangers that come back', () => {
   })
 
   test('nothing is counted while all are let in, nor remembered at level 0', () => {
-    overload.left(client('new'), overload.keysOfPutOff(client('new'), LETTER))
+    putOff(overload, client('new'), LETTER)
     settings.mode = 1
-    overload.left(client('known'), overload.keysOfPutOff(client('known'), LETTER))
+    putOff(overload, client('known'), LETTER)
     overload.tick()
     expect(letIn('new')).toBe(100)
     expect(counts).toEqual({})
@@ -252,7 +253,7 @@ describe('strangers that come back', () => {
 
   test('what was put off for another reason counts from level 1 on', () => {
     settings.mode = 1
-    overload.left(client('new'), overload.keysOfPutOff(client('new'), LETTER))
+    putOff(overload, client('new'), LETTER)
     later(300_000)
     settings.mode = 4
     expect(overload.offer(client('new'), LETTER)).toMatchObject({ came: 'back' })
@@ -303,7 +304,7 @@ describe('while the check is only observed', () => {
     settings.isEnforced = false
     settings.mode = 4
     overload.tick()
-    overload.left(client('new'), overload.keysOfPutOff(client('new'), LETTER))
+    putOff(overload, client('new'), LETTER)
     now += 300_000
     expect(overload.offer(client('new'), LETTER)).toMatchObject({ came: 'first' })
   })

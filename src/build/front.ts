@@ -47,7 +47,7 @@ export interface FrontOptions {
   readonly banning: BuiltBans
   readonly kernel: Pick<BuiltKernel, 'turnedAway'>
   readonly limits: Limits
-  readonly overload: Pick<Overload, 'atMail' | 'offer' | 'keysOfPutOff' | 'left' | 'met' | 'reserve' | 'enforced'>
+  readonly overload: Pick<Overload, 'atMail' | 'atRcpt' | 'keysOfPutOff' | 'left' | 'met' | 'reserve' | 'enforced'>
   readonly knownRecipients: KnownRecipients
   readonly unknownRecipients: UnknownRecipients
   readonly history: History

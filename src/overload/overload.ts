@@ -9,13 +9,13 @@
 import { type Client, isFriend, type OpenCounts, type Standing } from '../core/client.ts'
 import type { Clock } from '../core/clock.ts'
 import { stackOf } from '../core/errors.ts'
-import type { Came, Level, OverloadMode } from '../core/overload.ts'
+import type { Level, OverloadMode } from '../core/overload.ts'
 import type { Envelope, Keys, Returns } from '../state/returns.ts'
 import type { Log } from '../telemetry/log.ts'
 import { CALM, type LevelState, nextLevel } from './level.ts'
 import { boundsOf, idleMsAt, isRefusedAtBanner } from './levels.ts'
 import { type Pressure, pressureOf, type Sample, type Targets } from './pressure.ts'
-import { isRationed, type NotIn, PLAIN, Rationing, type RationingOptions } from './rationing.ts'
+import { isRationed, PLAIN, Rationing, type RationingOptions, type ShedMessage } from './rationing.ts'
 import { FRIENDS_MS, strangersMost } from './reserve.ts'
 import type { Manner } from './returning.ts'
 
@@ -40,23 +40,14 @@ export interface OverloadOptions extends RationingOptions {
 }
 
 /** Why a message or a client is put off, for the log. */
-export type Shed = {
+export type Shed = Partial<ShedMessage> & {
   readonly overloadLevel: Level
   /** The share of such messages that is let in at present, 0 to 1. */
   readonly share?: number
-  /** Whether the message was put off before, where that decides. */
-  readonly came?: Came
-  /** Its client is doubtful (returning.ts), and comes after the others. */
-  readonly doubtful?: 'yes'
-  /** It could have had TLS and has not asked for it, and comes after those of its kind that have. */
-  readonly clear?: 'yes'
   /** Connections of strangers, and how many of them there may be, where that is the reason. */
   readonly used?: number
   readonly max?: number
 }
-
-/** Whether a message is let in; undefined: it is. */
-export type Offer = Shed | undefined
 
 export interface OverloadReport {
   readonly mode: OverloadMode
@@ -160,7 +151,7 @@ export class Overload {
    * Asked at each MAIL: is the message put off already, because no recipient would get it in (rationing.ts)?
    * @param from '' for the null sender @param manner see returning.ts; asked only while a share is let in
    */
-  atMail(client: Pick<Client, 'standing' | 'net' | 'domain'>, from: string, manner: () => Manner): Offer {
+  atMail(client: Pick<Client, 'standing' | 'net' | 'domain'>, from: string, manner: () => Manner): Shed | undefined {
     this.#catchUp()
     // While it is only observed, its recipient is asked about, and one answer counts.
     if (client.standing !== 'new' || from === '' || !this.#options.settings.isEnforced) return undefined
@@ -170,12 +161,13 @@ export class Overload {
   /**
    * Asked once for each message, with its first recipient that is not exempt.
    * @param manner see returning.ts; asked only while a share is let in
+   * @returns why it is put off; undefined: it is let in
    */
-  offer(
+  atRcpt(
     client: Pick<Client, 'standing' | 'net' | 'domain'>,
     envelope: Envelope,
     manner: () => Manner = () => PLAIN,
-  ): Offer {
+  ): Shed | undefined {
     const { standing } = client
     this.#catchUp()
     if (isRationed(standing)) return this.#shed(standing, this.#rationing.atRcpt(standing, client, envelope, manner))
@@ -188,14 +180,8 @@ export class Overload {
     if (this.level !== this.#rationed) this.#ration(this.level, 0)
   }
 
-  #shed(standing: Standing, notIn: NotIn | undefined): Offer {
-    if (notIn === undefined) return undefined
-    const { came, isDoubtful, isClear } = notIn
-    return {
-      ...{ overloadLevel: this.level, share: this.share(standing), came },
-      ...(isDoubtful && { doubtful: 'yes' }),
-      ...(isClear && { clear: 'yes' }),
-    }
+  #shed(standing: Standing, shed: ShedMessage | undefined): Shed | undefined {
+    return shed && { overloadLevel: this.level, share: this.share(standing), ...shed }
   }
 
   /**

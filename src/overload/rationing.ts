@@ -28,9 +28,14 @@ export interface RationingOptions {
   readonly seed: Uint8Array
 }
 
-/** Why a message was not let in. */
-export interface NotIn extends Manner {
+/** Why a message is put off, for the log. */
+export type ShedMessage = {
+  /** Whether it was put off before. */
   readonly came: Came
+  /** Its client is doubtful (returning.ts), and comes after the others. */
+  readonly doubtful?: 'yes'
+  /** It could have had TLS and has not asked for it, and comes after those of its kind that have. */
+  readonly clear?: 'yes'
 }
 
 /** Standings of which a part may be let in. The others are let in, or none of them is. */
@@ -73,12 +78,12 @@ export class Rationing {
    * @param from not '' @param manner asked only while a share is let in
    * @returns why it is put off; undefined: its recipient decides
    */
-  atMail({ net, domain }: From, from: string, manner: () => Manner): NotIn | undefined {
+  atMail({ net, domain }: From, from: string, manner: () => Manner): ShedMessage | undefined {
     if (this.#shares.new >= 1) return undefined
     const is = manner()
     if (!isLate(is) || this.#fair.new.reaches(turnOf('first', is))) return undefined
     if (this.#options.returns.came(net, { from, to: '' }, domain) !== 'first') return undefined
-    return this.#offer('new', net, 'first', is)
+    return this.#ask('new', net, 'first', is)
   }
 
   /**
@@ -86,7 +91,7 @@ export class Rationing {
    * @param manner asked only while a share is let in
    * @returns why it is put off; undefined: it is let in
    */
-  atRcpt(standing: Rationed, client: From, envelope: Envelope, manner: () => Manner): NotIn | undefined {
+  atRcpt(standing: Rationed, client: From, envelope: Envelope, manner: () => Manner): ShedMessage | undefined {
     const { net, domain } = client
     const { returns } = this.#options
     if (this.#shares[standing] >= 1) {
@@ -94,9 +99,9 @@ export class Rationing {
       return undefined
     }
     const came = returns.came(net, envelope, domain)
-    const notIn = this.#offer(standing, net, came, manner())
-    if (notIn === undefined && came !== 'first') returns.spend(net, envelope, domain)
-    return notIn
+    const shed = this.#ask(standing, net, came, manner())
+    if (shed === undefined && came !== 'first') returns.spend(net, envelope, domain)
+    return shed
   }
 
   /** @param envelope `to` is '' where no recipient was heard */
@@ -104,10 +109,11 @@ export class Rationing {
     return this.#options.returns.keysOf(net, envelope, domain)
   }
 
-  #offer(standing: Rationed, net: string, came: Came, is: Manner): NotIn | undefined {
+  #ask(standing: Rationed, net: string, came: Came, is: Manner): ShedMessage | undefined {
     const { counted, clock } = this.#options
     const isIn = this.#fair[standing].offer(net, clock.elapsed(), turnOf(came, is))
     counted(came, isIn)
-    return isIn ? undefined : { came, ...is }
+    if (isIn) return undefined
+    return { came, ...(is.isDoubtful && { doubtful: 'yes' }), ...(is.isClear && { clear: 'yes' }) }
   }
 }

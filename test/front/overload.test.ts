@@ -209,7 +209,7 @@ describe('a doubtful stranger that nothing would get in', () => {
     const letter = (i: number) => ({ from: 'a@example.org', to: `${i}@example.net` })
     for (let i = 0; i < 100; i++) putOff(overload, from(i), letter(i))
     at.ms += 61_000
-    for (let i = 0; i < 100; i++) overload.offer(from(i), letter(i))
+    for (let i = 0; i < 100; i++) overload.atRcpt(from(i), letter(i))
     overload.tick()
   }
   async function say(node: TestFront, helo: string, from: string, to: string): Promise<string[]> {

@@ -69,7 +69,7 @@ const client = (standing: Standing, net = '192.0.2.0/24') => ({ standing, net })
 const refused = (): Standing[] => STANDINGS.filter((standing) => overload.atBanner({ standing }, OPEN) !== undefined)
 /** How many of a hundred messages of as many nets are let in. */
 const letIn = (standing: Standing): number =>
-  Array.from({ length: 100 }, (_, i) => overload.offer(client(standing, `net ${i}`), LETTER)).filter(
+  Array.from({ length: 100 }, (_, i) => overload.atRcpt(client(standing, `net ${i}`), LETTER)).filter(
     (shed) => shed === undefined,
   ).length
 
@@ -82,7 +82,7 @@ describe('at level 0', () => {
       expect([standing, letIn(standing), overload.share(standing)]).toEqual([standing, 100, 1])
       expect(overload.idleMs({ standing }, 300_000)).toBe(300_000)
     }
-    for (let i = 0; i < 10_000; i++) expect(overload.offer(client('new'), LETTER)).toBeUndefined()
+    for (let i = 0; i < 10_000; i++) expect(overload.atRcpt(client('new'), LETTER)).toBeUndefined()
     expect(told).toEqual([])
   })
 })
@@ -180,7 +180,7 @@ describe('by pressure', () => {
     seconds(10, 0.85)
     expect(overload.level).toBe(2)
     expect(overload.share('new')).toBeCloseTo(0.0259, 3)
-    const shed = overload.offer(client('suspect'), LETTER)
+    const shed = overload.atRcpt(client('suspect'), LETTER)
     expect(shed).toEqual({ overloadLevel: 2, share: 0 })
   })
 
@@ -202,7 +202,7 @@ test('where no sample can be taken, the level stays as it is, and the log says w
 describe('strangers that come back', () => {
   const put = (i: number, from = `net ${i}`) => {
     const letter = { from: `${i}@example.org`, to: 'b@example.net' }
-    const shed = overload.offer(client('new', from), letter)
+    const shed = overload.atRcpt(client('new', from), letter)
     if (shed !== undefined) putOff(overload, client('new', from), letter)
     return shed
   }
@@ -248,7 +248,7 @@ describe('strangers that come back', () => {
     expect(counts).toEqual({})
     later(300_000)
     settings.mode = 4
-    expect(overload.offer(client('new'), LETTER)).toMatchObject({ came: 'first' })
+    expect(overload.atRcpt(client('new'), LETTER)).toMatchObject({ came: 'first' })
   })
 
   test('what was put off for another reason counts from level 1 on', () => {
@@ -256,7 +256,7 @@ describe('strangers that come back', () => {
     putOff(overload, client('new'), LETTER)
     later(300_000)
     settings.mode = 4
-    expect(overload.offer(client('new'), LETTER)).toMatchObject({ came: 'back' })
+    expect(overload.atRcpt(client('new'), LETTER)).toMatchObject({ came: 'back' })
   })
 })
 
@@ -264,7 +264,7 @@ describe('a doubtful client', () => {
   const offers = (count: number, isDoubtful: boolean) =>
     Array.from({ length: count }, () => {
       now += 1
-      return overload.offer(client('new', `net ${now}`), LETTER, () => ({ isDoubtful, isClear: !isDoubtful }))
+      return overload.atRcpt(client('new', `net ${now}`), LETTER, () => ({ isDoubtful, isClear: !isDoubtful }))
     })
 
   test('is put off before all others, and the log says so', () => {
@@ -294,7 +294,7 @@ describe('a doubtful client', () => {
     for (const level of [0, 1] as const) {
       settings.mode = level
       overload.tick()
-      for (let i = 0; i < 100; i++) expect(overload.offer(client('new', `${i}`), LETTER, asked)).toBeUndefined()
+      for (let i = 0; i < 100; i++) expect(overload.atRcpt(client('new', `${i}`), LETTER, asked)).toBeUndefined()
     }
   })
 })
@@ -306,7 +306,7 @@ describe('while the check is only observed', () => {
     overload.tick()
     putOff(overload, client('new'), LETTER)
     now += 300_000
-    expect(overload.offer(client('new'), LETTER)).toMatchObject({ came: 'first' })
+    expect(overload.atRcpt(client('new'), LETTER)).toMatchObject({ came: 'first' })
   })
 
   test('the level is measured and judged by, and neither limits nor timeouts nor the reserve go by it', () => {

@@ -5,13 +5,13 @@ import type { Envelope } from '../../src/state/returns.ts'
 
 export const NO_OVERLOAD: Pick<
   Overload,
-  'enforced' | 'atBanner' | 'atMail' | 'offer' | 'keysOfPutOff' | 'left' | 'idleMs' | 'met' | 'reserve'
+  'enforced' | 'atBanner' | 'atMail' | 'atRcpt' | 'keysOfPutOff' | 'left' | 'idleMs' | 'met' | 'reserve'
 > = {
   reserve: 0,
   enforced: 0,
   atBanner: () => undefined,
   atMail: () => undefined,
-  offer: () => undefined,
+  atRcpt: () => undefined,
   keysOfPutOff: () => undefined,
   left: () => undefined,
   idleMs: (_, usual) => usual,

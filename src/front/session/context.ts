@@ -26,7 +26,7 @@ export interface ConversationParts {
   /** Another number whenever somebody may have been banned. */
   readonly bans: { readonly edition: number }
   readonly limits: Limits
-  readonly overload: Pick<Overload, 'atMail' | 'offer' | 'keysOfPutOff' | 'left'>
+  readonly overload: Pick<Overload, 'atMail' | 'atRcpt' | 'keysOfPutOff' | 'left'>
   readonly knownRecipients: KnownRecipients
   readonly unknownRecipients: Pick<UnknownRecipients, 'get' | 'heard' | 'forget'>
   /** Whether a stranger's neighbourhood makes it doubtful. @param ip canonical */

@@ -16,7 +16,7 @@ import { isTrusted } from '../../core/client.ts'
 import { RECIPIENT_LIMIT } from '../../core/limits.ts'
 import { isBounceSender } from '../../core/mailbox.ts'
 import { type Refusal, refusal, type Verdict } from '../../core/policy.ts'
-import type { Offer } from '../../overload/overload.ts'
+import type { Shed } from '../../overload/overload.ts'
 import type { Extensions } from '../../relay/smtp/dial.ts'
 import { isUnknownUser } from '../../relay/smtp/reply.ts'
 import type { Answer } from '../../relay/transaction/answer.ts'
@@ -103,12 +103,12 @@ async function admit(
     ...{ ...facts, to, accepted: context.relay.accepted, exempt },
     // Only the level asks, after all other checks: what these refuse takes nothing of what strangers have together. A message that is
     // for postmaster first is asked about with its next recipient.
-    shed(): Offer {
+    shed(): Shed | undefined {
       if (transaction.isOver) return undefined
       isPast ??= exempt && parts.limits.sparesLevel(sparedBy, client)
       if (isPast) return undefined
       lookAgain()
-      return transaction.shed(to, (asked) => parts.overload.offer(client, asked, () => mannerOf(context)))
+      return transaction.shed(to, (asked) => parts.overload.atRcpt(client, asked, () => mannerOf(context)))
     },
   }
   const first = await judge(context, 'rcpt', 'uncounted', known)

@@ -49,7 +49,7 @@ export interface FrontOptions {
   readonly limits: Limits
   readonly overload: Pick<
     Overload,
-    'level' | 'atMail' | 'offer' | 'keysOfPutOff' | 'left' | 'met' | 'reserve' | 'enforced'
+    'level' | 'atMail' | 'atRcpt' | 'keysOfPutOff' | 'left' | 'met' | 'reserve' | 'enforced'
   >
   readonly guesses: ConversationParts['guesses']
   readonly knownRecipients: KnownRecipients

@@ -144,7 +144,8 @@ function standings(
   const isAllowed = (ip: string): boolean => isOnList(ip) || bans.isAllowed(ip)
   const isAmongRelays = lookup(lists.relays)
   /** Of a client that is allowed, by its setting or at run time, or is on the list of relays, nothing else is asked. */
-  const evidenceOf = ({ ip, source, net, domain: name }: ClientAddress): Evidence => {
+  const evidenceOf = (address: ClientAddress, lately = latest.of(address)): Evidence => {
+    const { ip, domain: name } = address
     const is = { isAllowed: isAllowed(ip), isRelay: isAmongRelays(ip) }
     if (is.isAllowed || is.isRelay) return { ...is, own: NO_PAST, net: NO_PAST }
     // Who is only observed is to us what it would be without the check.
@@ -152,15 +153,17 @@ function standings(
     // The operator's word comes before all history, which nobody needs then.
     if (banned === 'operator') return { ...is, banned, own: NO_PAST, net: NO_PAST }
     const domain = name === undefined ? undefined : history.domains.of(name)
-    const known = { own: history.own(ip), net: history.net(ip), domain, latest: latest.of({ source, net }) }
+    const known = { own: history.own(ip), net: history.net(ip), domain, latest: lately }
     return { ...is, banned, ...known }
   }
   const decided: BuiltPolicy['decidedBy'] = (address) => decidedBy(evidenceOf(address), needs)
   return {
     decidedBy: decided,
     standingOf: (address) => STANDING_BY[decided(address)],
-    countedAs: (address) =>
-      latest.of(address) !== NO_LATEST && sharesLimits(evidenceOf(address), needs) ? address.net : undefined,
+    countedAs(address) {
+      const lately = latest.of(address)
+      return lately !== NO_LATEST && sharesLimits(evidenceOf(address, lately), needs) ? address.net : undefined
+    },
     banOf({ ip, standing }) {
       const ban = bans.of(ip)
       if (ban === undefined || isAllowed(ip) || isAmongRelays(ip)) return undefined

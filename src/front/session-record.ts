@@ -2,7 +2,7 @@
 import type { Offence } from '../core/bans.ts'
 import type { Refusal, Stage } from '../core/policy.ts'
 import type { CheckName, ReasonName } from '../core/reasons.ts'
-import type { Key } from '../state/put-off.ts'
+import type { Keys } from '../state/returns.ts'
 import type { MessageResult } from '../telemetry/metrics.ts'
 import type { ObservedUse } from '../telemetry/observed/report.ts'
 
@@ -54,9 +54,11 @@ export class SessionRecord {
   /** Of observed limits: the most that was used of one, as a share of its maximum. */
   uses: Map<CheckName, ObservedUse> | undefined
   /** What messages that were put off are noted by (session/put-offs.ts). */
-  putOffs: Key[] | undefined
-  /** STARTTLS was on offer at the last HELO or EHLO, and it came in the clear. */
+  putOffs: Keys[] | undefined
+  /** STARTTLS was on offer at the last HELO or EHLO, which came in the clear, though there was a place for its handshake. */
   isClear = false
+  /** Its source has asked for STARTTLS lately, and all places were taken. */
+  foundNoPlace = false
   /** A mail server has refused a recipient or a message for good (5yz). */
   heardNo = false
   /** The client has broken the protocol. */

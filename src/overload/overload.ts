@@ -9,14 +9,13 @@
 import { type Client, isFriend, type OpenCounts, type Standing } from '../core/client.ts'
 import type { Clock } from '../core/clock.ts'
 import { stackOf } from '../core/errors.ts'
-import type { Came, Level, OverloadMode } from '../core/overload.ts'
-import type { Key } from '../state/put-off.ts'
-import type { Envelope, Returns } from '../state/returns.ts'
+import type { Level, OverloadMode } from '../core/overload.ts'
+import type { Envelope, Keys, Returns } from '../state/returns.ts'
 import type { Log } from '../telemetry/log.ts'
 import { CALM, type LevelState, nextLevel } from './level.ts'
 import { boundsOf, idleMsAt, isRefusedAtBanner } from './levels.ts'
 import { type Pressure, pressureOf, type Sample, type Targets } from './pressure.ts'
-import { isRationed, type NotIn, PLAIN, Rationing, type RationingOptions } from './rationing.ts'
+import { isRationed, PLAIN, Rationing, type RationingOptions, type ShedMessage } from './rationing.ts'
 import { FRIENDS_MS, strangersMost } from './reserve.ts'
 import type { Manner } from './returning.ts'
 
@@ -35,7 +34,7 @@ export interface OverloadOptions extends RationingOptions {
   /** Takes a sample. @param lateMs by how much it comes later than a second after the last one */
   readonly sample: (lateMs: number) => Sample
   /** What was put off lately. */
-  readonly returns: Pick<Returns, 'came' | 'spend' | 'keyOf' | 'note' | 'sweep'>
+  readonly returns: Pick<Returns, 'came' | 'spend' | 'keysOf' | 'note' | 'sweep'>
   /** Whether some messages are put off at level 0 as well (guesses.ts). */
   readonly isRationed?: () => boolean
   readonly clock: Clock
@@ -43,23 +42,14 @@ export interface OverloadOptions extends RationingOptions {
 }
 
 /** Why a message or a client is put off, for the log. */
-export type Shed = {
+export type Shed = Partial<ShedMessage> & {
   readonly overloadLevel: Level
   /** The share of such messages that is let in at present, 0 to 1. */
   readonly share?: number
-  /** Whether the message was put off before, where that decides. */
-  readonly came?: Came
-  /** Its client is doubtful (returning.ts), and comes after the others. */
-  readonly doubtful?: 'yes'
-  /** It could have had TLS and has not asked for it, and comes after those of its kind that have. */
-  readonly clear?: 'yes'
   /** Connections of strangers, and how many of them there may be, where that is the reason. */
   readonly used?: number
   readonly max?: number
 }
-
-/** Whether a message is let in; undefined: it is. */
-export type Offer = Shed | undefined
 
 export interface OverloadReport {
   readonly mode: OverloadMode
@@ -163,7 +153,7 @@ export class Overload {
    * Asked at each MAIL: is the message put off already, because no recipient would get it in (rationing.ts)?
    * @param from '' for the null sender @param manner see returning.ts; asked only while a share is let in
    */
-  atMail(client: Pick<Client, 'standing' | 'net' | 'domain'>, from: string, manner: () => Manner): Offer {
+  atMail(client: Pick<Client, 'standing' | 'net' | 'domain'>, from: string, manner: () => Manner): Shed | undefined {
     this.#catchUp()
     // While it is only observed, its recipient is asked about, and one answer counts.
     if (client.standing !== 'new' || from === '' || !this.#options.settings.isEnforced) return undefined
@@ -173,12 +163,13 @@ export class Overload {
   /**
    * Asked once for each message, with its first recipient that is not exempt.
    * @param manner see returning.ts; asked only while a share is let in
+   * @returns why it is put off; undefined: it is let in
    */
-  offer(
+  atRcpt(
     client: Pick<Client, 'standing' | 'net' | 'domain'>,
     envelope: Envelope,
     manner: () => Manner = () => PLAIN,
-  ): Offer {
+  ): Shed | undefined {
     const { standing } = client
     this.#catchUp()
     if (isRationed(standing)) return this.#shed(standing, this.#rationing.atRcpt(standing, client, envelope, manner))
@@ -191,33 +182,23 @@ export class Overload {
     if (this.level !== this.#rationed) this.#ration(this.level, 0)
   }
 
-  #shed(standing: Standing, notIn: NotIn | undefined): Offer {
-    if (notIn === undefined) return undefined
-    const { came, isDoubtful, isClear } = notIn
-    return {
-      ...{ overloadLevel: this.level, share: this.share(standing), came },
-      ...(isDoubtful && { doubtful: 'yes' }),
-      ...(isClear && { clear: 'yes' }),
-    }
+  #shed(standing: Standing, shed: ShedMessage | undefined): Shed | undefined {
+    return shed && { overloadLevel: this.level, share: this.share(standing), ...shed }
   }
 
   /**
    * A message that was asked about was put off, here or later, by us or by a mail server.
-   * @param envelope `to` is '' where no recipient was heard @param manner see returning.ts
-   * @returns what it is to be noted by when its client has left, so that it goes first when it comes back
+   * @param envelope `to` is '' where no recipient was heard
+   * @returns what it is to be noted by when its client has left, so that it goes first when it comes back; undefined: it is not
    */
-  keysOfPutOff(
-    client: Pick<Client, 'standing' | 'net' | 'domain'>,
-    envelope: Envelope,
-    manner: () => Manner = () => PLAIN,
-  ): readonly Key[] {
+  keysOfPutOff(client: Pick<Client, 'standing' | 'net' | 'domain'>, envelope: Envelope): Keys | undefined {
     const mayBePutOff = this.enforced > 0 || (this.#options.settings.isEnforced && this.#options.isRationed?.())
-    return mayBePutOff && isRationed(client.standing) ? this.#rationing.keysOf(client, envelope, manner()) : []
+    return mayBePutOff && isRationed(client.standing) ? this.#rationing.keysOf(client, envelope) : undefined
   }
 
-  /** A client has left in order. @param keys what keysOfPutOff returned for its messages */
-  left({ net }: Pick<Client, 'net'>, keys: readonly Key[]): void {
-    for (const key of keys) this.#options.returns.note(net, key)
+  /** A client has left in order. @param putOff what keysOfPutOff returned for each of its messages */
+  left({ net }: Pick<Client, 'net'>, putOff: readonly Keys[]): void {
+    for (const keys of putOff) this.#options.returns.note(net, keys)
   }
 
   /** The share of the messages of a standing that is let in at present, 0 to 1. */

@@ -4,16 +4,15 @@
  *
  * A message is asked about at its first recipient, because only that shows whether it has come back, and whether it is for postmaster
  * or abuse. But a new client that is doubtful or speaks in the clear is asked about at MAIL already. If it comes for the first time,
- * and nothing of its turn is let in at present, it is put off there: no recipient would change that, but postmaster. So of such clients
- * it is also remembered which sender was put off. What comes back with that sender, from anywhere, gets to its recipient, and if it is
- * from the same network or domain, it counts there as come back. Bounces and verifications, which have a null sender, are
- * never put off at MAIL.
+ * and nothing of its turn is let in at present, it is put off there: no recipient would change that, but postmaster. So of all messages
+ * it is also remembered which sender they had (state/returns.ts). What comes back with that sender, from anywhere, gets to its recipient, and as many
+ * from the same network or domain as were put off at MAIL count there as come back. A client may be put off at MAIL at one try and at its
+ * recipient at the next, or the other way round. Bounces and verifications, which have a null sender, are never put off at MAIL.
  */
 import type { Client, Standing } from '../core/client.ts'
 import type { Clock } from '../core/clock.ts'
 import type { Came, Level } from '../core/overload.ts'
-import type { Key } from '../state/put-off.ts'
-import type { Envelope, Returns } from '../state/returns.ts'
+import type { Envelope, Keys, Returns } from '../state/returns.ts'
 import { leastPerSecond, nextShare } from './admission.ts'
 import { FairShare } from './fair-share.ts'
 import { boundsOf } from './levels.ts'
@@ -21,7 +20,7 @@ import { type Manner, TURNS, turnOf } from './returning.ts'
 
 export interface RationingOptions {
   /** What was put off lately. */
-  readonly returns: Pick<Returns, 'came' | 'spend' | 'keyOf'>
+  readonly returns: Pick<Returns, 'came' | 'spend' | 'keysOf'>
   /** Counts a message of which only a share is let in. */
   readonly counted: (came: Came, isIn: boolean) => void
   readonly clock: Pick<Clock, 'elapsed'>
@@ -29,9 +28,14 @@ export interface RationingOptions {
   readonly seed: Uint8Array
 }
 
-/** Why a message was not let in. */
-export interface NotIn extends Manner {
+/** Why a message is put off, for the log. */
+export type ShedMessage = {
+  /** Whether it was put off before. */
   readonly came: Came
+  /** Its client is doubtful (returning.ts), and comes after the others. */
+  readonly doubtful?: 'yes'
+  /** It could have had TLS and has not asked for it, and comes after those of its kind that have. */
+  readonly clear?: 'yes'
 }
 
 /** Standings of which a part may be let in. The others are let in, or none of them is. */
@@ -44,19 +48,6 @@ type From = Pick<Client, 'net' | 'domain'>
 
 /** Whether it comes after others of its kind. */
 const isLate = ({ isDoubtful, isClear }: Manner): boolean => isDoubtful || isClear
-
-/**
- * What a message is remembered by: sender and recipient, and where it may be put off at MAIL the sender alone as well.
- * @param envelope `to` is '' where no recipient was heard
- */
-function tracesOf(envelope: Envelope, manner: Manner): readonly Envelope[] {
-  const { from, to } = envelope
-  return to !== '' && from !== '' && isLate(manner) ? [envelope, { from, to: '' }] : [envelope]
-}
-
-/** A sender alone that comes from elsewhere says too little. */
-const cameOf = ([message = 'first', sender]: readonly Came[]): Came =>
-  message === 'first' && sender === 'back' ? 'back' : message
 
 export class Rationing {
   readonly #options: RationingOptions
@@ -91,12 +82,12 @@ export class Rationing {
    * @param from not '' @param manner asked only while a share is let in
    * @returns why it is put off; undefined: its recipient decides
    */
-  atMail({ net, domain }: From, from: string, manner: () => Manner): NotIn | undefined {
+  atMail({ net, domain }: From, from: string, manner: () => Manner): ShedMessage | undefined {
     if (this.#shares.new >= 1) return undefined
     const is = manner()
     if (!isLate(is) || this.#fair.new.reaches(turnOf('first', is))) return undefined
     if (this.#options.returns.came(net, { from, to: '' }, domain) !== 'first') return undefined
-    return this.#offer('new', net, 'first', is)
+    return this.#ask('new', net, 'first', is)
   }
 
   /**
@@ -104,7 +95,7 @@ export class Rationing {
    * @param manner asked only while a share is let in
    * @returns why it is put off; undefined: it is let in
    */
-  atRcpt(standing: Rationed, client: From, envelope: Envelope, manner: () => Manner): NotIn | undefined {
+  atRcpt(standing: Rationed, client: From, envelope: Envelope, manner: () => Manner): ShedMessage | undefined {
     const { net, domain } = client
     const { returns } = this.#options
     if (this.#shares[standing] >= 1) {
@@ -112,23 +103,22 @@ export class Rationing {
       this.#fair[standing].offer(net, this.#options.clock.elapsed(), TURNS - 1)
       return undefined
     }
-    const is = manner()
-    const traces = tracesOf(envelope, is)
-    const came = cameOf(traces.map((each) => returns.came(net, each, domain)))
-    const notIn = this.#offer(standing, net, came, is)
-    if (notIn === undefined && came !== 'first') for (const each of traces) returns.spend(net, each, domain)
-    return notIn
+    const came = returns.came(net, envelope, domain)
+    const shed = this.#ask(standing, net, came, manner())
+    if (shed === undefined && came !== 'first') returns.spend(net, envelope, domain)
+    return shed
   }
 
-  /** What a message that was put off is noted by; nothing of what the client wrote is in it. */
-  keysOf({ net, domain }: From, envelope: Envelope, manner: Manner): readonly Key[] {
-    return tracesOf(envelope, manner).map((each) => this.#options.returns.keyOf(net, each, domain))
+  /** @param envelope `to` is '' where no recipient was heard */
+  keysOf({ net, domain }: From, envelope: Envelope): Keys {
+    return this.#options.returns.keysOf(net, envelope, domain)
   }
 
-  #offer(standing: Rationed, net: string, came: Came, is: Manner): NotIn | undefined {
+  #ask(standing: Rationed, net: string, came: Came, is: Manner): ShedMessage | undefined {
     const { counted, clock } = this.#options
     const isIn = this.#fair[standing].offer(net, clock.elapsed(), turnOf(came, is))
     counted(came, isIn)
-    return isIn ? undefined : { came, ...is }
+    if (isIn) return undefined
+    return { came, ...(is.isDoubtful && { doubtful: 'yes' }), ...(is.isClear && { clear: 'yes' }) }
   }
 }

@@ -10,6 +10,9 @@
  *     turn 2  comes first                    turn 6  comes first, and is doubtful
  *     turn 3  comes first, in the clear      turn 7  comes first, and is doubtful and in the clear
  *
+ * What has come back and is doubtful by its neighbours alone, over TLS, has one thing against it, as what comes back in the clear has: it is in turn 1. One
+ * rented address that is bad makes all strangers of its /24 doubtful, and an honest one among them gets in when it comes back.
+ *
  * Messages of a later turn get what those of the earlier ones leave of the share. Within a turn it goes out over networks, in
  * rounds (fair-share.ts). So the share is never more than it was, and coming back is no free ticket: bots that come back as mail
  * servers do share with them, network by network. Those that never come back, or do so at once, are let in last.
@@ -27,11 +30,15 @@ import type { Came } from '../core/overload.ts'
 /** How a client behaves that is no friend. */
 export interface Manner {
   readonly isDoubtful: boolean
+  /** Its neighbours alone make it doubtful. */
+  readonly byNeighbours?: boolean
   /** It could have had TLS, and speaks without. */
   readonly isClear: boolean
 }
 
 export const TURNS = 8
 
-export const turnOf = (came: Came, { isDoubtful, isClear }: Manner): number =>
-  (isDoubtful ? 4 : 0) + (came === 'first' ? 2 : 0) + (isClear ? 1 : 0)
+export function turnOf(came: Came, { isDoubtful, byNeighbours = false, isClear }: Manner): number {
+  if (byNeighbours && !isClear && came !== 'first') return 1
+  return (isDoubtful ? 4 : 0) + (came === 'first' ? 2 : 0) + (isClear ? 1 : 0)
+}

@@ -1,7 +1,7 @@
 /**
  * Who a client is to us: its standing. It is decided once, at accept, from the client's address: that of the socket, or
  * the one in the PROXY header of a listed balancer. Every check, limit, log line and metric goes by it. A new client's is looked
- * at once more at its first recipient (front/gate/identify.ts), because the DNS may have told whose address it is by then.
+ * at once more before each message is judged, at MAIL and at its recipient (front/gate/identify.ts), because the DNS may have told whose address it is by then.
  *
  * The evidence, from the strongest to the weakest; the first that applies decides:
  *

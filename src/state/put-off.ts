@@ -25,7 +25,7 @@
 import type { Came } from '../core/overload.ts'
 
 const WAYS = 8
-/** 4,194,304 messages, in 25 MB that are allocated with the first of them. */
+/** 4,194,304 notes, in 25 MB that are allocated with the first of them. */
 const SETS = 1 << 19
 const PAIR_BITS = 20
 const NET_BITS = 12
@@ -71,6 +71,12 @@ export class PutOff {
     const place = this.#find(key, at, after)
     if (place < 0) return 'first'
     return this.#words[place] === wordOf(key) ? 'back' : 'elsewhere'
+  }
+
+  /** Whether a message was put off that is not forgotten, however lately. */
+  holds(key: Key, at: number): boolean {
+    const place = this.#place(this.#setOf(key), wordOf(key))
+    return place >= 0 && this.#ageOf(place, at) <= WITHIN_S
   }
 
   /** A message that has come back was let in. @returns what is used up; undefined: it had not come back */

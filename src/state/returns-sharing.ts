@@ -2,8 +2,8 @@
  * Shares over Redis what was put off (returns.ts), so that a message that one node has put off comes back at any other
  * (shared-strings.ts has how).
  *
- * Ten minutes are one string: ten octets for each message that was put off, or that was let in when it came back. A string takes
- * 1.2 million messages; what would be more is not shared, and each node goes by what it has put off itself. A node that starts
+ * Ten minutes are one string: ten octets for each note, of a message that was put off, of its sender, or of one that was let in when it came
+ * back. A string takes 1.2 million notes; what would be more is not shared, and each node goes by what it has put off itself. A node that starts
  * reads what the last hour has left.
  *
  * A batch that fails is no harm: a message that none but this node has put off is put off again at another one, and then counts
@@ -13,10 +13,10 @@ import type { Returns, Told } from './returns.ts'
 import { SharedStrings, type Strings } from './shared-strings.ts'
 import type { SharingOptions } from './sharing.ts'
 
-/** The octets of a message. */
+/** The octets of a note. */
 export const RECORD = 10
 export const SLICE_MS = 600_000
-/** 2,000 messages a second. */
+/** 2,000 notes a second. */
 export const MOST_OF_SLICE = 1_200_000 * RECORD
 /** In the word of the set: the message was let in. */
 const SPENT = 0x8000_0000

@@ -529,7 +529,7 @@ export function createMetrics({ version, upstreams, ofProcess }: MetricsOptions)
     }),
     standingsRaised: counter({
       name: 'standings_raised_total',
-      help: 'Clients that were new when they connected, and seen at their first recipient: the domain of their name has a good history.',
+      help: 'Clients that were new when they connected, and seen when their message was judged, at MAIL or RCPT: the domain of their name has a good history.',
     }),
     rationedMessages: counter({
       name: 'rationed_messages_total',

@@ -14,6 +14,7 @@ import { startApp } from '../support/app.ts'
 import { makeCertificate } from '../support/certificates.ts'
 import type { Client } from '../support/client.ts'
 import { startFront, type TestFront } from '../support/front.ts'
+import { putOff } from '../support/overload.ts'
 import { type Script, startUpstream } from '../support/upstream.ts'
 
 const ends: (() => Promise<unknown>)[] = []
@@ -171,6 +172,7 @@ test('what another check refuses takes nothing of what strangers get past the le
 describe('a stranger is doubtful, as shipped,', () => {
   const unknown: Script = (verb) => (verb === 'RCPT' ? '550 5.1.1 No such user' : 'default')
 
+  /** @returns the log line of the session */
   async function sessionOf(node: TestFront, ip: string, helo: string): Promise<unknown> {
     const client = await node.client(ip)
     // Who speaks before the greeting is doubtful, too.
@@ -180,7 +182,7 @@ describe('a stranger is doubtful, as shipped,', () => {
     await client.command('RCPT TO:<b@example.net>')
     await client.command('QUIT')
     await client.closed()
-    const line = () => node.lines.find((each) => each.msg === 'session' && each.ip === ip)
+    const line = () => node.lines.findLast((each) => each.msg === 'session' && each.ip === ip)
     while (line() === undefined) await nextTurn()
     return line()
   }
@@ -198,6 +200,19 @@ describe('a stranger is doubtful, as shipped,', () => {
     expect(await sessionOf(node, '127.0.0.99', 'client.example')).toMatchObject({ doubtful: 'yes' })
     expect(await sessionOf(node, '127.0.5.1', 'client.example')).not.toHaveProperty('doubtful')
   })
+
+  test.each([
+    ['its neighbours alone, is let in when it comes back', 'client.example', 'rejected'],
+    ['a test, is not', 'localhost', 'shed'],
+  ])('and by %s', async (_, helo, outcome) => {
+    const at = { ms: 1_700_000_000_000 }
+    const node = await pinned(3, {}, nothingPutOff(at), unknown)
+    await sessionOf(node, addressOf('seen'), 'client.example')
+    expect(await sessionOf(node, '127.0.0.99', helo)).toMatchObject({ doubtful: 'yes', outcome: 'shed' })
+    at.ms += 61_000
+    node.lines.length = 0
+    expect(await sessionOf(node, '127.0.0.99', helo)).toMatchObject({ outcome })
+  })
 })
 
 describe('a doubtful stranger that nothing would get in', () => {
@@ -206,9 +221,9 @@ describe('a doubtful stranger that nothing would get in', () => {
   const pressed = (overload: Overload): void => {
     const from = (i: number) => ({ standing: 'new', net: `net ${i}`, domain: undefined }) as const
     const letter = (i: number) => ({ from: 'a@example.org', to: `${i}@example.net` })
-    for (let i = 0; i < 100; i++) overload.left(from(i), overload.keysOfPutOff(from(i), letter(i)))
+    for (let i = 0; i < 100; i++) putOff(overload, from(i), letter(i))
     at.ms += 61_000
-    for (let i = 0; i < 100; i++) overload.offer(from(i), letter(i))
+    for (let i = 0; i < 100; i++) overload.atRcpt(from(i), letter(i))
     overload.tick()
   }
   async function say(node: TestFront, helo: string, from: string, to: string): Promise<string[]> {

@@ -182,6 +182,18 @@ describe('those that have come back go first', () => {
     ])
   })
 
+  test('over TLS what comes back and is doubtful by its neighbours alone goes before all that come first, and in the clear it does not', () => {
+    const by = { isDoubtful: true, byNeighbours: true }
+    const turns = (['back', 'elsewhere', 'first'] as const).map((came) =>
+      [false, true].map((isClear) => turnOf(came, { ...by, isClear })),
+    )
+    expect(turns).toEqual([
+      [1, 5],
+      [1, 5],
+      [6, 7],
+    ])
+  })
+
   test('the last turn is let in as well where nobody of another one comes', () => {
     const fair = new FairShare(SEED, TURNS)
     let isIn = 0

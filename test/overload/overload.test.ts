@@ -7,6 +7,7 @@ import type { Sample } from '../../src/overload/pressure.ts'
 import { FRIENDS_MS } from '../../src/overload/reserve.ts'
 import { Returns } from '../../src/state/returns.ts'
 import type { Fields } from '../../src/telemetry/log.ts'
+import { putOff } from '../support/overload.ts'
 
 const OPEN = { strangers: 1 }
 let now: number
@@ -68,7 +69,7 @@ const client = (standing: Standing, net = '192.0.2.0/24') => ({ standing, net })
 const refused = (): Standing[] => STANDINGS.filter((standing) => overload.atBanner({ standing }, OPEN) !== undefined)
 /** How many of a hundred messages of as many nets are let in. */
 const letIn = (standing: Standing): number =>
-  Array.from({ length: 100 }, (_, i) => overload.offer(client(standing, `net ${i}`), LETTER)).filter(
+  Array.from({ length: 100 }, (_, i) => overload.atRcpt(client(standing, `net ${i}`), LETTER)).filter(
     (shed) => shed === undefined,
   ).length
 
@@ -81,7 +82,7 @@ describe('at level 0', () => {
       expect([standing, letIn(standing), overload.share(standing)]).toEqual([standing, 100, 1])
       expect(overload.idleMs({ standing }, 300_000)).toBe(300_000)
     }
-    for (let i = 0; i < 10_000; i++) expect(overload.offer(client('new'), LETTER)).toBeUndefined()
+    for (let i = 0; i < 10_000; i++) expect(overload.atRcpt(client('new'), LETTER)).toBeUndefined()
     expect(told).toEqual([])
   })
 })
@@ -179,7 +180,7 @@ describe('by pressure', () => {
     seconds(10, 0.85)
     expect(overload.level).toBe(2)
     expect(overload.share('new')).toBeCloseTo(0.0259, 3)
-    const shed = overload.offer(client('suspect'), LETTER)
+    const shed = overload.atRcpt(client('suspect'), LETTER)
     expect(shed).toEqual({ overloadLevel: 2, share: 0 })
   })
 
@@ -201,8 +202,8 @@ test('where no sample can be taken, the level stays as it is, and the log says w
 describe('strangers that come back', () => {
   const put = (i: number, from = `net ${i}`) => {
     const letter = { from: `${i}@example.org`, to: 'b@example.net' }
-    const shed = overload.offer(client('new', from), letter)
-    if (shed !== undefined) overload.left(client('new', from), overload.keysOfPutOff(client('new', from), letter))
+    const shed = overload.atRcpt(client('new', from), letter)
+    if (shed !== undefined) putOff(overload, client('new', from), letter)
     return shed
   }
   const later = (ms: number) => {
@@ -239,23 +240,23 @@ describe('strangers that come back', () => {
   })
 
   test('nothing is counted while all are let in, nor remembered at level 0', () => {
-    overload.left(client('new'), overload.keysOfPutOff(client('new'), LETTER))
+    putOff(overload, client('new'), LETTER)
     settings.mode = 1
-    overload.left(client('known'), overload.keysOfPutOff(client('known'), LETTER))
+    putOff(overload, client('known'), LETTER)
     overload.tick()
     expect(letIn('new')).toBe(100)
     expect(counts).toEqual({})
     later(300_000)
     settings.mode = 4
-    expect(overload.offer(client('new'), LETTER)).toMatchObject({ came: 'first' })
+    expect(overload.atRcpt(client('new'), LETTER)).toMatchObject({ came: 'first' })
   })
 
   test('what was put off for another reason counts from level 1 on', () => {
     settings.mode = 1
-    overload.left(client('new'), overload.keysOfPutOff(client('new'), LETTER))
+    putOff(overload, client('new'), LETTER)
     later(300_000)
     settings.mode = 4
-    expect(overload.offer(client('new'), LETTER)).toMatchObject({ came: 'back' })
+    expect(overload.atRcpt(client('new'), LETTER)).toMatchObject({ came: 'back' })
   })
 })
 
@@ -263,7 +264,7 @@ describe('a doubtful client', () => {
   const offers = (count: number, isDoubtful: boolean) =>
     Array.from({ length: count }, () => {
       now += 1
-      return overload.offer(client('new', `net ${now}`), LETTER, () => ({ isDoubtful, isClear: !isDoubtful }))
+      return overload.atRcpt(client('new', `net ${now}`), LETTER, () => ({ isDoubtful, isClear: !isDoubtful }))
     })
 
   test('is put off before all others, and the log says so', () => {
@@ -293,7 +294,7 @@ describe('a doubtful client', () => {
     for (const level of [0, 1] as const) {
       settings.mode = level
       overload.tick()
-      for (let i = 0; i < 100; i++) expect(overload.offer(client('new', `${i}`), LETTER, asked)).toBeUndefined()
+      for (let i = 0; i < 100; i++) expect(overload.atRcpt(client('new', `${i}`), LETTER, asked)).toBeUndefined()
     }
   })
 })
@@ -303,9 +304,9 @@ describe('while the check is only observed', () => {
     settings.isEnforced = false
     settings.mode = 4
     overload.tick()
-    overload.left(client('new'), overload.keysOfPutOff(client('new'), LETTER))
+    putOff(overload, client('new'), LETTER)
     now += 300_000
-    expect(overload.offer(client('new'), LETTER)).toMatchObject({ came: 'first' })
+    expect(overload.atRcpt(client('new'), LETTER)).toMatchObject({ came: 'first' })
   })
 
   test('the level is measured and judged by, and neither limits nor timeouts nor the reserve go by it', () => {

@@ -1,40 +1,26 @@
 /** Who is put off at MAIL, and what a message counts as whose recipients were not heard. */
 import { beforeEach, expect, test } from '@jest/globals'
-import type { Came } from '../../src/core/overload.ts'
 import { PLAIN, Rationing } from '../../src/overload/rationing.ts'
-import type { Envelope } from '../../src/state/returns.ts'
+import { Returns } from '../../src/state/returns.ts'
 
 const CLEAR = { isDoubtful: false, isClear: true }
 const DOUBTFUL = { isDoubtful: true, isClear: false }
 const from = (net: string) => ({ net, domain: undefined })
 
-let back: Set<string>
-let elsewhere: Set<string>
-let spent: string[]
-let noted: string[]
+let returns: Returns
 let counts: string[]
 let elapsed: number
 let rationing: Rationing
 beforeEach(() => {
-  back = new Set()
-  elsewhere = new Set()
-  spent = []
-  noted = []
   counts = []
   elapsed = 0
+  const seed = new Uint8Array(8)
+  returns = new Returns({ secret: () => 's', afterMs: () => 60_000, now: () => 1e12 + elapsed, seed, sets: 1024 })
   rationing = new Rationing({
-    returns: {
-      came: (_, { from, to }: Envelope): Came =>
-        back.has(`${from} ${to}`) ? 'back' : elsewhere.has(`${from} ${to}`) ? 'elsewhere' : 'first',
-      spend: (_, { from, to }) => void spent.push(`${from} ${to}`),
-      keyOf(_, { from, to }) {
-        noted.push(`${from} ${to}`)
-        return { set: 0, pair: 0, net: 0, isNamed: true }
-      },
-    },
+    returns,
     counted: (came, isIn) => void counts.push(`${came} ${isIn}`),
     clock: { elapsed: () => elapsed },
-    seed: new Uint8Array(8),
+    seed,
   })
 })
 
@@ -53,7 +39,8 @@ const atMail = (is = CLEAR, sender = 's') => rationing.atMail(from('here'), send
 test('who is doubtful or in the clear is put off at MAIL where nothing of its turn is let in, once for each message', () => {
   rationing.set(3, 1, 1)
   second()
-  for (const is of [DOUBTFUL, CLEAR]) expect(atMail(is)).toEqual({ came: 'first', ...is })
+  expect(atMail(DOUBTFUL)).toEqual({ came: 'first', doubtful: 'yes' })
+  expect(atMail(CLEAR)).toEqual({ came: 'first', clear: 'yes' })
   expect(counts).toEqual(['first false', 'first false'])
   expect(atMail(PLAIN)).toBeUndefined()
 })
@@ -78,49 +65,78 @@ test('nobody is asked about at MAIL while all are let in, or while nothing has c
   expect(atMail(DOUBTFUL)).toBeUndefined()
 })
 
-test('of such clients the sender is remembered as well, and of none with a null sender', () => {
-  const putOff = (from_: string, to: string, manner = DOUBTFUL) =>
-    rationing.keysOf(from('here'), { from: from_, to }, manner)
-  putOff('s', '')
-  putOff('s', 'x')
-  putOff('', 'x')
-  putOff('t', 'x', PLAIN)
-  expect(noted).toEqual(['s ', 's x', 's ', ' x', 't x'])
-})
+/** A message is put off, at MAIL if no recipient is given, and its client leaves. */
+const putOff = (sender: string, to = '', net = 'here') =>
+  returns.note(net, rationing.keysOf(from(net), { from: sender, to }))
+const atRcpt = (sender: string, to: string, is = DOUBTFUL, net = 'here') =>
+  rationing.atRcpt('new', from(net), { from: sender, to }, () => is)
 
 test('a sender that comes back gets to its recipient, and counts there as come back, whoever that is', () => {
+  putOff('s')
+  elapsed += 61_000
   rationing.set(3, 1, 1)
   second()
-  back.add('s ')
   expect(atMail(DOUBTFUL)).toBeUndefined()
-  expect(rationing.atRcpt('new', from('here'), { from: 's', to: 'x' }, () => DOUBTFUL)).toMatchObject({ came: 'back' })
-  // When the others have gone, there is room.
-  const isIn = Array.from({ length: 200 }, (_, i) => {
-    rationing.set(3, 1, 1)
-    return rationing.atRcpt('new', from(`${i}`), { from: 's', to: 'x' }, () => DOUBTFUL) === undefined
+  expect(atRcpt('s', 'x')).toMatchObject({ came: 'back' })
+})
+
+test('five messages of a sender in the clear are in at the next try, and a sixth is not', () => {
+  rationing.set(3, 1, 1)
+  second()
+  for (let i = 0; i < 5; i++) {
+    expect(atMail()).toBeDefined()
+    putOff('s')
+  }
+  elapsed += 300_000
+  second()
+  // All come at once, in sessions of their own.
+  for (let i = 0; i < 6; i++) expect(atMail()).toBeUndefined()
+  const heard = Array.from({ length: 6 }, (_, i) => {
+    second()
+    return atRcpt('s', `${i}@example.net`, CLEAR)?.came ?? 'in'
   })
-  expect(isIn.indexOf(true)).toBeGreaterThan(0)
-  expect(spent.slice(0, 2)).toEqual(['s x', 's '])
+  expect(heard).toEqual([...Array(5).fill('in'), 'first'])
+})
+
+test('what was put off at MAIL comes back over TLS, or when nothing speaks against its network any more', () => {
+  putOff('s')
+  elapsed += 61_000
+  rationing.set(3, 1, 1)
+  second()
+  atRcpt('s', 'x', PLAIN)
+  expect(counts.at(-1)).toMatch(/^back/)
+})
+
+test('what was put off at its recipient comes back when its network has become doubtful, as the same message alone', () => {
+  putOff('s', 'x')
+  elapsed += 61_000
+  rationing.set(3, 1, 1)
+  second()
+  expect(atMail(DOUBTFUL)).toBeUndefined()
+  expect(atRcpt('s', 'y')).toMatchObject({ came: 'first' })
+  expect(atRcpt('s', 'x')).toMatchObject({ came: 'back' })
 })
 
 test('from elsewhere it gets to its recipient, where the recipient must have been put off too', () => {
+  putOff('s', '', 'there')
+  elapsed += 61_000
   rationing.set(3, 1, 1)
   second()
-  elsewhere.add('s ')
-  const came = (to: string) => rationing.atRcpt('new', from('here'), { from: 's', to }, () => DOUBTFUL)?.came
   expect(atMail(DOUBTFUL)).toBeUndefined()
-  expect(came('x')).toBe('first')
-  elsewhere.add('s x')
-  expect(came('x')).toBe('elsewhere')
+  expect(atRcpt('s', 'x')).toMatchObject({ came: 'first' })
+  putOff('s', 'x', 'there')
+  elapsed += 61_000
+  second()
+  expect(atRcpt('s', 'x')).toMatchObject({ came: 'elsewhere' })
 })
 
-test('a null sender, and a client that cannot be put off at MAIL, need the recipient', () => {
+test('a null sender needs the recipient', () => {
+  putOff('', 'x')
+  elapsed += 61_000
   rationing.set(3, 1, 1)
   second()
-  back.add('s ').add(' ')
-  expect(rationing.atRcpt('new', from('here'), { from: '', to: 'x' }, () => DOUBTFUL)).toMatchObject({ came: 'first' })
-  for (let i = 0; i < 5; i++) rationing.atRcpt('new', from('here'), { from: 's', to: 'x' }, () => PLAIN)
-  expect(counts.slice(1).every((count) => count.startsWith('first '))).toBe(true)
+  expect(atRcpt('', 'y')).toMatchObject({ came: 'first' })
+  expect(atRcpt('', 'x')).toMatchObject({ came: 'back' })
 })
 
 test('what came while all were let in takes nothing from the turn of whoever comes first with TLS', () => {

@@ -144,3 +144,42 @@ test('a Postfix that keeps its connections hangs up on them, and what it brings 
     (found) => found === 1,
   )
 }, 60_000)
+
+test('a Postfix of which something speaks against it has five messages of one sender put off at MAIL, and all of them come back at its next try', async () => {
+  const level = { OVERLOAD: '3', OVERLOAD_EVENT_LOOP: '10s', OVERLOAD_RETURN_AFTER: '1s' }
+  const path = await startPath([ANNA], level)
+  ends.push(path.stop)
+  // HELO is only observed, and then such a client comes last.
+  const sender = await startPostfix({ sendTo: path.spillway.port, params: { smtp_helo_name: 'localhost' } })
+  ends.push(sender.stop)
+  const count = (came: string) =>
+    path.spillway.metric(`spillway_rationed_messages_total{came="${came}",result="put_off"}`)
+  // The share goes to others, that come first.
+  const others = await path.spillway.client()
+  await others.hello()
+  for (let i = 0; i < 40; i++) {
+    await others.command(`MAIL FROM:<${i}@other.example>`)
+    await others.command(`RCPT TO:<${ANNA}>`)
+    await others.command('RSET')
+  }
+  const before = (await count('first')) as number
+  await queue(sender.port(), mails(5, 'queued'), 5)
+  sender.release()
+  const lines = () => path.spillway.log().filter(({ msg, doubtful }) => msg === 'session' && doubtful === 'yes')
+  await eventually(
+    () => count('first'),
+    (found) => found === before + 5,
+  )
+  const sentAt = Date.now()
+  const stages = await eventually(lines, (found) => found.length > 0)
+  expect(new Set(stages.map(({ stage }) => stage))).toEqual(new Set(['mail']))
+  // Not too soon: they count a second later.
+  await eventually(Date.now, (at) => at > sentAt + 2500)
+  sender.flush()
+  expect(
+    await eventually(
+      () => count('back'),
+      (found) => found === 5,
+    ),
+  ).toBe(5)
+}, 60_000)

@@ -39,6 +39,7 @@ export class ClientHandshake {
     this.#client = client
     this.#record = record
     this.#late = late
+    record.foundNoPlace = parts.handshakes.foundNoPlace(client)
   }
 
   /** The client has said STARTTLS. @returns a refusal; undefined if the handshake may begin */

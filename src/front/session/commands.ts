@@ -252,7 +252,7 @@ export class Commands {
     const counts = conversation.greeted ? 'junk' : 'nothing'
     this.#record.stage = 'helo'
     if (this.#hasMore) conversation.signs.hasty = true
-    this.#record.isClear = this.#parts.offersTls && this.#around.tls === undefined
+    this.#record.isClear = this.#parts.offersTls && this.#around.tls === undefined && !this.#record.foundNoPlace
     const refused = await conversation.hello(name, esmtp)
     if (refused !== undefined) return refused
     return goOn(esmtp ? this.#offer() : say(250, undefined, this.#parts.conversation.voice.hostname), counts)

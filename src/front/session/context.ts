@@ -27,7 +27,7 @@ export interface ConversationParts {
   /** Another number whenever somebody may have been banned. */
   readonly bans: { readonly edition: number }
   readonly limits: Limits
-  readonly overload: Pick<Overload, 'level' | 'atMail' | 'offer' | 'keysOfPutOff' | 'left'>
+  readonly overload: Pick<Overload, 'level' | 'atMail' | 'atRcpt' | 'keysOfPutOff' | 'left'>
   readonly guesses: Pick<Guesses, 'came' | 'ask' | 'accepted'>
   readonly knownRecipients: KnownRecipients
   readonly unknownRecipients: Pick<UnknownRecipients, 'get' | 'heard' | 'forget'>
@@ -72,10 +72,12 @@ export const judge = <S extends keyof Policy>(
 ): Maybe<Verdict> => parts.checks.run(stage, part, facts, observed)
 
 /** What speaks against a client while only a share of the strangers is let in. */
-export const mannerOf = ({ parts, client, record }: Pick<Context, 'parts' | 'client' | 'record'>): Manner => ({
-  isDoubtful: isDoubted(record) || parts.hasDoubtfulNeighbours(client.ip),
-  isClear: record.isClear,
-})
+export function mannerOf({ parts, client, record }: Pick<Context, 'parts' | 'client' | 'record'>): Manner {
+  const { isClear } = record
+  if (isDoubted(record)) return { isDoubtful: true, isClear }
+  const byNeighbours = parts.hasDoubtfulNeighbours(client.ip)
+  return { isDoubtful: byNeighbours, byNeighbours, isClear }
+}
 
 /**
  * Why a message is put off that was let in before: its client's network has turned since (overload/standing.ts), while it waited for a mail server or

@@ -6,8 +6,12 @@
  * weigh least: whose source and network have asked for the fewest handshakes lately, not counting those that brought mail. A client that
  * holds a place and sends nothing loses it to those that wait: at once to one that weighs less than it does, and otherwise after two
  * seconds. So does one that does not answer what we say in the handshake, after two seconds.
+ *
+ * Whoever finds no place, because others have them all, may come back in the clear. It has asked, and is not taken for one that never does
+ * (overload/returning.ts). Who has taken all places of its source itself is.
  */
 import { randomBytes } from 'node:crypto'
+import { LRUCache } from 'lru-cache'
 import type { Places } from '../../config/places-kind.ts'
 import { type Client, isTrusted } from '../../core/client.ts'
 import type { Clock } from '../../core/clock.ts'
@@ -27,6 +31,8 @@ const LOOK_MS = 100
 const WAITING_PER_PLACE = 4
 /** Networks are many sources: what one has asked for weighs as much as that many times less from one source. */
 const SOURCES_OF_NET = 8
+/** Who has found no place is remembered for so long, in ms, as far as there is room. */
+const NO_PLACE = { forMs: 600_000, room: 1 << 14 }
 const LATELY = { windowMs: 60_000, capacity: 1 << 15 }
 
 /** The handshake of one client, from STARTTLS to its end. */
@@ -130,6 +136,8 @@ export class Handshakes {
   readonly #bySource = new Map<string, number>()
   readonly #underWay = new Set<Entry>()
   readonly #waiting = new Set<Entry>()
+  /** Sources, and when they found no place. */
+  readonly #noPlace = new LRUCache<string, number>({ max: NO_PLACE.room })
   #timer: NodeJS.Timeout | undefined
 
   constructor({ places, elapsed }: HandshakesOptions) {
@@ -172,6 +180,12 @@ export class Handshakes {
     for (const key of [source, net]) this.#lately.refund(key, now)
   }
 
+  /** Whether others had all places when its source asked lately. */
+  foundNoPlace({ source }: Pick<Client, 'source'>): boolean {
+    const at = this.#noPlace.get(source)
+    return at !== undefined && this.#shared.elapsed() - at < NO_PLACE.forMs
+  }
+
   #over(entry: Entry): void {
     const left = (this.#bySource.get(entry.source) as number) - 1
     if (left === 0) this.#bySource.delete(entry.source)
@@ -192,6 +206,7 @@ export class Handshakes {
 
   #refuse(entry: Entry): void {
     const { ofAll } = this.#places()
+    this.#noPlace.set(entry.source, this.#shared.elapsed())
     entry.answer(refusal('tls_limit', { used: this.#underWay.size + this.#waiting.size, max: ofAll }))
     entry.over('failed')
   }

@@ -5,23 +5,23 @@
  * first time. Postfix does hang up on connections that it has kept for more mail (smtp_connection_cache_on_demand), but it says RSET before.
  */
 import type { Envelope } from '../../state/returns.ts'
-import { type Context, mannerOf } from './context.ts'
+import type { Context } from './context.ts'
 
-/** A hundred messages, each by its sender as well. A client that goes on says RSET first, and few wait here. */
+/** A client that goes on says RSET first, and few messages wait here. */
 const MOST = 200
 
+type Session = Pick<Context, 'parts' | 'client' | 'record'>
+
 /** A message has heard a 4yz, whoever said it: its client will send it again. @param asked undefined: nobody had to let it in */
-export function keepPutOff(context: Pick<Context, 'parts' | 'client' | 'record'>, asked: Envelope | undefined): void {
-  const { parts, client, record } = context
-  if (asked === undefined) return
-  const keys = parts.overload.keysOfPutOff(client, asked, () => mannerOf(context))
-  if (keys.length === 0) return
+export function keepPutOff({ parts, client, record }: Session, asked: Envelope | undefined): void {
+  const keys = asked && parts.overload.keysOfPutOff(client, asked)
+  if (keys === undefined) return
   record.putOffs ??= []
-  if (record.putOffs.length + keys.length <= MOST) record.putOffs.push(...keys)
+  if (record.putOffs.length < MOST) record.putOffs.push(keys)
 }
 
 /** The client leaves in order. */
-export function notePutOffs({ parts, client, record }: Pick<Context, 'parts' | 'client' | 'record'>): void {
+export function notePutOffs({ parts, client, record }: Session): void {
   if (record.putOffs !== undefined) parts.overload.left(client, record.putOffs)
   record.putOffs = undefined
 }

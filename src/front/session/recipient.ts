@@ -107,8 +107,8 @@ async function admit(context: Context, transaction: Transaction, found: Recipien
       if (isPast) return undefined
       lookAgain()
       const came = parts.guesses.came(client, { from: facts.from, to })
-      const offer = transaction.shed(to, (asked) => parts.overload.offer(client, asked, () => mannerOf(context)))
-      return offer ?? guess(context, transaction, found, came)
+      const shed = transaction.shed(to, (asked) => parts.overload.atRcpt(client, asked, () => mannerOf(context)))
+      return shed ?? guess(context, transaction, found, came)
     },
   }
   const first = await judge(context, 'rcpt', 'uncounted', known)

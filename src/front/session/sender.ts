@@ -1,6 +1,6 @@
 /** MAIL, with which a transaction begins: is it a sender, may it have these parameters, and is the message put off already? */
 import type { Facts } from '../../core/policy.ts'
-import type { Offer } from '../../overload/overload.ts'
+import type { Shed } from '../../overload/overload.ts'
 import { say } from '../reply.ts'
 import { Charges } from './charges.ts'
 import { type ClientReply, goOn } from './client-reply.ts'
@@ -34,7 +34,7 @@ export async function sender(
   const verdict = await judge(context, 'mail', 'uncounted', {
     ...facts,
     // Only the level asks, after all other checks. The DNS may have told by now whose address it is.
-    shed(): Offer {
+    shed(): Shed | undefined {
       client.lookAgain?.()
       return parts.overload.atMail(client, from, () => mannerOf(context))
     },

@@ -5,7 +5,7 @@
 import type { Facts } from '../../core/policy.ts'
 import type { ReasonName } from '../../core/reasons.ts'
 import type { Guess } from '../../overload/guesses.ts'
-import type { Offer } from '../../overload/overload.ts'
+import type { Shed } from '../../overload/overload.ts'
 import type { Envelope } from '../../state/returns.ts'
 import type { Charges } from './charges.ts'
 import type { ClientReply } from './client-reply.ts'
@@ -28,7 +28,7 @@ export class Transaction {
   readonly facts: Omit<Facts['mail'], 'shed'>
   readonly charges: Charges
   /** Whether it is let in under overload, for all its recipients; undefined: it was not asked for yet. */
-  #offer: { readonly envelope: Envelope; readonly shed: Offer } | undefined
+  #asked: { readonly envelope: Envelope; readonly shed: Shed | undefined } | undefined
   #deferred = 0
   #rejected = 0
   #lastRefused: RefusedRecipient | undefined
@@ -67,17 +67,17 @@ export class Transaction {
    * @param to the recipient that it is asked about with @param ask called once in the transaction
    * @returns why it is put off; undefined: it is let in
    */
-  shed(to: string, ask: (envelope: Envelope) => Offer): Offer {
-    if (this.#offer === undefined) {
+  shed(to: string, ask: (envelope: Envelope) => Shed | undefined): Shed | undefined {
+    if (this.#asked === undefined) {
       const envelope = { from: this.facts.from, to }
-      this.#offer = { envelope, shed: ask(envelope) }
+      this.#asked = { envelope, shed: ask(envelope) }
     }
-    return this.#offer.shed
+    return this.#asked.shed
   }
 
   /** What it was asked about with; undefined: it was not asked for yet. */
   get asked(): Envelope | undefined {
-    return this.#offer?.envelope
+    return this.#asked?.envelope
   }
 
   get lastRefused(): RefusedRecipient | undefined {

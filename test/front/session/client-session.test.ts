@@ -64,14 +64,27 @@ function session(changed: Partial<ClientSessionParts> = {}) {
     cut: act('cut'),
     destroy: act('destroy'),
   }
-  const made = new ClientSession(parts, new Watch(), factsOf(client), new SessionRecord(0), () => transport)
+  const record = new SessionRecord(0)
+  const made = new ClientSession(parts, new Watch(), factsOf(client), record, () => transport)
   const say = (line: string): void => made.line(Buffer.from(line), true, act('next'))
   let isOver = false
   void made.over.then(() => {
     isOver = true
   })
-  return { session: made, done, armed, errors, say, isOver: () => isOver }
+  return { session: made, record, done, armed, errors, say, isOver: () => isOver }
 }
+
+test('who speaks in the clear could have had TLS, but not if all places were taken when it asked lately', () => {
+  const isClear = [false, true].map((foundNoPlace) => {
+    const handshakes = new Handshakes({ places: () => tlsHandshakes, elapsed: () => at })
+    handshakes.foundNoPlace = () => foundNoPlace
+    const { session: greeted, record, say } = session({ handshakes })
+    greeted.greet()
+    say('EHLO client.example')
+    return record.isClear
+  })
+  expect(isClear).toEqual([true, false])
+})
 
 describe('R34 with the times that are shipped', () => {
   test('they are five minutes for a command, 500 octets a second for a message, two hours in all', () => {

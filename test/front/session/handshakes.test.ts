@@ -70,6 +70,7 @@ describe('places', () => {
     own[0]?.over('failed')
     expect(watch(ask('192.0.2.1'))()).toBe('begins')
     expect(ask('192.0.2.1')).toHaveProperty('reason', 'tls_limit')
+    expect(rules.foundNoPlace({ source: '192.0.2.1' })).toBe(false)
     for (let i = 0; i <= shipped.ofOne; i++) taken('198.51.100.1', 'trusted')
   })
 
@@ -133,6 +134,10 @@ describe('places', () => {
     expect(honest()).toBe('waits')
     await pass(200)
     expect([honest(), waiting[0]?.()]).toEqual(['tls_limit', 'tls_limit'])
+    const foundNone = (source: string) => rules.foundNoPlace({ source })
+    expect(['198.51.100.1', '192.0.2.3', '192.0.2.1'].map(foundNone)).toEqual([true, true, false])
+    at += 600_000
+    expect(foundNone('198.51.100.1')).toBe(false)
   })
 
   test('1,000 sources that are silent in all places keep nobody out for long', async () => {

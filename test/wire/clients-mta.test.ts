@@ -150,7 +150,9 @@ test('a Postfix of which something speaks against it has five messages of one se
   const path = await startPath([ANNA], level)
   ends.push(path.stop)
   // HELO is only observed, and then such a client comes last.
-  const sender = await startPostfix({ sendTo: path.spillway.port, params: { smtp_helo_name: 'localhost' } })
+  // It tries again when it is told to, and not in between.
+  const patient = { queue_run_delay: '300s', minimal_backoff_time: '300s' }
+  const sender = await startPostfix({ sendTo: path.spillway.port, params: { smtp_helo_name: 'localhost', ...patient } })
   ends.push(sender.stop)
   const count = (came: string) =>
     path.spillway.metric(`spillway_rationed_messages_total{came="${came}",result="put_off"}`)
@@ -163,8 +165,12 @@ test('a Postfix of which something speaks against it has five messages of one se
     await others.command('RSET')
   }
   const before = (await count('first')) as number
+  const cameAt = Date.now()
   await queue(sender.port(), mails(5, 'queued'), 5)
+  // Shares follow each second.
+  await eventually(Date.now, (at) => at > cameAt + 1200)
   sender.release()
+  sender.flush()
   const lines = () => path.spillway.log().filter(({ msg, doubtful }) => msg === 'session' && doubtful === 'yes')
   await eventually(
     () => count('first'),

@@ -89,7 +89,7 @@ export const VERBS = {
   },
   explain: {
     summary:
-      'say why a client, a sender or the session of an id was turned away, at whichever node, and what it would hear now at each',
+      'say why a client, a sender or the session of an id was turned away at any node, and what each would say now',
     options: { envFile },
     positionals: [
       {
@@ -165,7 +165,7 @@ export const VERBS = {
       `${ASKING} It is about this node alone, and over with\na restart. What SPILLWAY_OVERLOAD says already ends what was pinned. ${USUAL_CODES}`,
   },
   status: {
-    summary: 'show how the node is that runs with these settings, or all that share its Redis; a check for Nagios',
+    summary: 'show how the node is that runs with these settings, or with --all all nodes; a check for Nagios',
     options: { envFile, all: allNodes },
     example: 'spillway status --env-file /etc/spillway/spillway.env',
     more: () =>

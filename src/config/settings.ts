@@ -470,7 +470,7 @@ export const SETTINGS = {
     group: 'limits',
     kind: decimal(0.001, 1),
     default: '0.1',
-    doc: 'The part of limits per address and neighbourhood that is left, from overload level 1 on, to clients that are neither trusted nor known.',
+    doc: 'The part of limits per address and neighbourhood left, from overload level 1 on, to clients neither trusted nor known.',
     more: 'With 0.1 a limit of `600/1m` is 60 a minute under pressure; no limit is ever less than 1. With 1 the limits stay as they are. Limits of all clients together, and `SPILLWAY_MAX_CONNECTIONS`, hold as they are set.',
     live: true,
   }),

@@ -29,7 +29,9 @@ test.each(['accepted', 'deferred', 'unknown'] as const)('a session with a messag
     served: () => undefined,
   })
   const record = outcomes.begin(CLIENT)
-  const told = { result, size: 1, ms: 1, left: false } as unknown as Parameters<Outcomes['message']>[2]
+  const told = { result, reply: '2.0.0 Ok', size: 1, ms: 1, left: false } as unknown as Parameters<
+    Outcomes['message']
+  >[2]
   outcomes.message(record, CLIENT, told, 'nothing')
   outcomes.tell(record, CLIENT)
   // What a killed process had not written yet is lost, and of such a message nothing else tells.

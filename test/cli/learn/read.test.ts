@@ -5,6 +5,7 @@ import { LogLines } from '../../../src/cli/learn/read.ts'
 import { sourceOf } from '../../../src/core/ip.ts'
 import { startExim } from '../../services/exim.ts'
 import { startPostfix } from '../../services/postfix.ts'
+import { eventually } from '../../support/app.ts'
 import { type Client, connectClient } from '../../support/client.ts'
 
 /** Noon where the logs were written, which is here: their times have no zone. */
@@ -306,7 +307,12 @@ describe('as the servers themselves write it', () => {
     expect(await client.command('RCPT TO:<nobody@example.test>')).toMatch(/^550/)
     await client.command('QUIT')
   }
-  const ONE_OF_EACH = { good: 1, bad: 1 }
+  /** A mail server may write its log after its reply. */
+  const seen = (log: () => string) =>
+    eventually(
+      () => tallyOf(learned(log(), Date.now()), '198.51.100.7'),
+      (tally) => tally?.good === 1 && tally.bad === 1,
+    )
 
   test('Postfix', async () => {
     const postfix = await startPostfix({ recipients: ['anna@example.test'], listeners: [{ kind: 'xclient' }] })
@@ -316,7 +322,7 @@ describe('as the servers themselves write it', () => {
     for (const line of ['EHLO x', 'XCLIENT ADDR=198.51.100.7 NAME=mail.example']) await client.command(line)
     await visit(client)
     await postfix.waitForMessages('anna@example.test', 1)
-    expect(tallyOf(learned(postfix.log(), Date.now()), '198.51.100.7')).toMatchObject(ONE_OF_EACH)
+    await seen(() => postfix.log())
   })
 
   test('Exim', async () => {
@@ -327,6 +333,6 @@ describe('as the servers themselves write it', () => {
     await client.reply()
     await visit(client)
     await exim.waitForMessages('anna@example.test', 1)
-    expect(tallyOf(learned(exim.log(), Date.now()), '198.51.100.7')).toMatchObject(ONE_OF_EACH)
+    await seen(() => exim.log())
   })
 })

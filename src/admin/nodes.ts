@@ -10,7 +10,7 @@ import { verdictOf } from './verdict.ts'
 
 /** How a node is, as it says itself. */
 export interface NodeState {
-  /** As `spillway status --node` there says it. */
+  /** As `spillway status` there says it. */
   readonly severity: Severity
   readonly summary: string
   /** What to do. */

@@ -4,7 +4,7 @@
  * that the mail servers begin, with a search of their directory, and a flood has many times as many of them as the cluster has mail.
  *
  *     guess    a message of a stranger (new, suspect, banned) that would be the first to ask the mail servers about a recipient that
- *              none has accepted within 30 days (state/known-recipients.ts), that is not answered from memory, and is not for postmaster
+ *              none has accepted within 30 days (state/known-recipients.ts), that is not answered from memory, and that no budget lets past (postmaster)
  *     in vain  a guess whose recipients are unknown to the mail servers so far
  *     allowed  guesses in vain a second: a fifth of the connections to the mail servers, and one for every two messages that they accept
  *     share    allowed / (guesses that come × the part of them that is in vain), at most 1

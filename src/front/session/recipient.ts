@@ -126,7 +126,7 @@ async function admit(context: Context, transaction: Transaction, found: Recipien
 function guess(context: Context, transaction: Transaction, to: Recipient, came: Came): Refusal['facts'] | undefined {
   const { parts, client, relay } = context
   const { guesses, knownRecipients, unknownRecipients, overload } = parts
-  if (isFriend(client) || relay.asked || isRole(to.address) || knownRecipients.has(to.address)) return undefined
+  if (isFriend(client) || relay.asked || knownRecipients.has(to.address)) return undefined
   if (transaction.guess === undefined) {
     if (unknownRecipients.get(to) !== undefined) return undefined
     const envelope = { from: transaction.facts.from, to: to.address }

@@ -26,8 +26,6 @@ import type { Slot } from './slot.ts'
 import type { SlotsOptions } from './slots-options.ts'
 import { WaitingRoom } from './waiting-room.ts'
 
-export type { Slot } from './slot.ts'
-
 /** The share of all slots that slow clients may hold together; at least one slot. */
 const SLOW_SHARE = 0.25
 

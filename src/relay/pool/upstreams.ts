@@ -19,7 +19,8 @@ import type { PoolSettings } from './pool-settings.ts'
 import { Resolution, systemResolve } from './resolution.ts'
 import type { Server } from './server.ts'
 import { ofStrangers } from './shares.ts'
-import { type Slot, Slots } from './slots.ts'
+import type { Slot } from './slot.ts'
+import { Slots } from './slots.ts'
 import type { UpstreamsOptions } from './upstreams-options.ts'
 
 export class Upstreams {

@@ -6,7 +6,7 @@
  */
 import type { Clock } from '../../core/clock.ts'
 import type { Server } from '../pool/server.ts'
-import type { Slot } from '../pool/slots.ts'
+import type { Slot } from '../pool/slot.ts'
 import type { SmtpClient } from '../smtp/smtp-client.ts'
 import { UpstreamError } from '../smtp/upstream-error.ts'
 

@@ -1,6 +1,6 @@
 import { messageOf } from '../../core/errors.ts'
 import type { Server } from '../pool/server.ts'
-import type { Slot } from '../pool/slots.ts'
+import type { Slot } from '../pool/slot.ts'
 
 /** No connection could be made. `cause`: UpstreamError or UpstreamRefusal. */
 export class DialFailure extends Error {

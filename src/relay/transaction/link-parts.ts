@@ -1,7 +1,7 @@
 /** What a client's link is made of, and which failures are about its client. */
 import type { Standing } from '../../core/client.ts'
 import type { Clock } from '../../core/clock.ts'
-import type { Slot } from '../pool/slots.ts'
+import type { Slot } from '../pool/slot.ts'
 import type { Upstreams } from '../pool/upstreams.ts'
 import type { ClientAddressMode, ClientAttributes } from '../smtp/client-attributes.ts'
 import { type Dialed, type DialSettings, UpstreamRefusal } from '../smtp/dial.ts'

@@ -7,7 +7,7 @@
  */
 import type { Holder } from '../pool/fairness.ts'
 import type { Server } from '../pool/server.ts'
-import type { Slot } from '../pool/slots.ts'
+import type { Slot } from '../pool/slot.ts'
 import { Turn } from '../pool/turn.ts'
 import { dial, greetAgain, isSameWay } from '../smtp/dial.ts'
 import type { Reply } from '../smtp/reply.ts'

@@ -17,7 +17,8 @@ import {
   toLeave,
 } from '../../../src/relay/pool/queue.ts'
 import type { Server } from '../../../src/relay/pool/server.ts'
-import type { Slot, Slots } from '../../../src/relay/pool/slots.ts'
+import type { Slot } from '../../../src/relay/pool/slot.ts'
+import type { Slots } from '../../../src/relay/pool/slots.ts'
 import { Turn } from '../../../src/relay/pool/turn.ts'
 import { elapsed, serverAt, slotsOf, waits } from './pool.ts'
 

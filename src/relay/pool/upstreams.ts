@@ -45,8 +45,7 @@ export class Upstreams {
     const { clock, log, metrics, resolve = systemResolve } = options
     this.#options = options
     this.#settings = new Current<PoolSettings>(options)
-    const patience = { ...PATIENCE, ...options.patience }
-    this.#patience = patience
+    this.#patience = { ...PATIENCE, ...options.patience }
     this.#draining = new Draining(log)
     this.#resolution = new Resolution({ resolve, isWanted: (label) => this.#isWanted(label), log, now: clock.now })
     this.slots = new Slots({
@@ -58,9 +57,9 @@ export class Upstreams {
       released: (server) => {
         if (server.state === 'draining' && server.connections === 0) this.#forgetDrained()
       },
-      waitMs: patience.slotMs,
-      waiting: patience.waiting,
-      idleMs: patience.idleMs,
+      waitMs: this.#patience.slotMs,
+      waiting: this.#patience.waiting,
+      idleMs: this.#patience.idleMs,
       elapsed: clock.elapsed,
       waited: metrics.upstreamSlotWait.of(),
       queued: recordOf(STANDINGS, (standing) => metrics.admissionWait.of(standing)),
